@@ -1,0 +1,24 @@
+"""The vocabulary of the library's signatures."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import mlx.core as mx
+
+Array: TypeAlias = mx.array
+"""An MLX array, never "array-like": other kinds are converted at the edge."""
+
+Key: TypeAlias = mx.array
+"""A random key: uint32, shape `(2,)`, made by `lucid_fn.random.key`."""
+
+Tree: TypeAlias = Any
+"""Arrays in nested dicts, lists, tuples and named tuples."""
+
+Params: TypeAlias = dict[str, Any]
+"""Trainable parameters: nested dicts whose leaves are float arrays."""
+
+State: TypeAlias = dict[str, Any]
+"""What a layer carries besides parameters, such as running statistics."""
+
+ArrayFn: TypeAlias = Callable[..., Any]
+"""A plain function on arrays, such as `nn.relu`."""
