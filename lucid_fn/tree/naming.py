@@ -1,0 +1,201 @@
+"""Leaves by their dotted paths: flat dicts, places in a tree, and parts of trees."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lucid_fn.tree.structure import (
+    build,
+    describe,
+    entries_of,
+    join,
+    map_with_path,
+    walk,
+)
+from lucid_fn.types import Array, Tree
+
+
+def named_leaves(tree: Tree, /) -> dict[str, Any]:
+    """The leaves by their dotted paths: a flat dict, such as a checkpoint holds.
+
+    Raises:
+        ValueError: if two leaves have the same dotted path, as in
+            `{"a.b": x, "a": {"b": y}}`.
+
+    Example:
+        >>> named_leaves({"fc": {"weight": 1, "bias": 2}})
+        {'fc.bias': 2, 'fc.weight': 1}
+    """
+    flat: dict[str, Any] = {}
+    for path, leaf in walk(tree):
+        if path in flat:
+            raise ValueError(f"tree.named_leaves: two leaves have the path {path!r}")
+        flat[path] = leaf
+    return flat
+
+
+def restore(
+    template: Tree, flat: Mapping[str, Array], /, *, caller: str = "tree.restore"
+) -> Tree:
+    """The tree of `template` with the arrays that `flat` holds under its paths.
+
+    Args:
+        template: a tree of arrays; its values do not matter.
+        flat: arrays by dotted path, as `named_leaves` gives them.
+        caller: the name that errors begin with.
+
+    Raises:
+        ValueError: if a path is missing or unexpected, or if a shape or a dtype is
+            not the template's; the message lists all of them.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> template = {"fc": {"weight": mx.zeros((2,))}}
+        >>> restore(template, {"fc.weight": mx.array([1.0, 2.0])})
+        {'fc': {'weight': array([1, 2], dtype=float32)}}
+    """
+    expected = named_leaves(template)
+    problems = [f"missing: {path}" for path in expected if path not in flat]
+    problems += [f"unexpected: {path}" for path in flat if path not in expected]
+    for path in expected.keys() & flat.keys():
+        want, got = expected[path], flat[path]
+        if (want.shape, want.dtype) != (got.shape, got.dtype):
+            problems.append(
+                f"{path}: must be {want.dtype} {want.shape}, "
+                f"got {got.dtype} {got.shape}"
+            )
+    if problems:
+        shown = sorted(problems)[:20]
+        more = len(problems) - len(shown)
+        lines = shown + ([f"... and {more} more"] if more else [])
+        raise ValueError(
+            f"{caller}: the arrays do not fit the template\n  " + "\n  ".join(lines)
+        )
+    return map_with_path(lambda path, _: flat[path], template)
+
+
+def partition(
+    predicate: Callable[[str], bool], tree: dict[str, Any], /
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two trees: the leaves whose path satisfies `predicate`, and the others.
+
+    A leaf is absent from the tree it is not in, and so is a dict without leaves:
+    both can be given to `grad` and to an optimizer. `merge` is the inverse.
+
+    Args:
+        predicate: takes the dotted path.
+        tree: nested dicts of arrays, such as params.
+
+    Raises:
+        TypeError: if the tree holds lists or tuples: an absent item would renumber
+            the others.
+
+    Example:
+        >>> params = {"body": {"weight": 1, "bias": 2}, "head": {"weight": 3}}
+        >>> partition(lambda path: path.startswith("head"), params)
+        ({'head': {'weight': 3}}, {'body': {'weight': 1, 'bias': 2}})
+    """
+
+    def split(node: dict[str, Any], path: tuple[Any, ...]) -> tuple[Any, Any]:
+        chosen: dict[str, Any] = {}
+        others: dict[str, Any] = {}
+        for key, child in node.items():
+            here = (*path, key)
+            if isinstance(child, dict):
+                parts = split(child, here)
+                for part, side in zip(parts, (chosen, others), strict=True):
+                    if part:
+                        side[key] = part
+            elif entries_of(child) is not None:
+                raise TypeError(
+                    "tree.partition: tree must be nested dicts, got "
+                    f"{describe(child)} at {join(here)}"
+                )
+            else:
+                (chosen if predicate(join(here)) else others)[key] = child
+        return chosen, others
+
+    if not isinstance(tree, dict):
+        raise TypeError(
+            f"tree.partition: tree must be nested dicts, got {describe(tree)}"
+        )
+    return split(tree, ())
+
+
+def merge(a: dict[str, Any], b: dict[str, Any], /) -> dict[str, Any]:
+    """The nested dict with the leaves of both; the inverse of `partition`.
+
+    Raises:
+        ValueError: if a leaf is in both.
+
+    Example:
+        >>> merge({"fc": {"weight": 1}}, {"fc": {"bias": 2}})
+        {'fc': {'weight': 1, 'bias': 2}}
+    """
+
+    def combine(
+        a: dict[str, Any], b: dict[str, Any], path: tuple[Any, ...]
+    ) -> dict[str, Any]:
+        out = dict(a)
+        for key, child in b.items():
+            if key not in out:
+                out[key] = child
+            elif isinstance(out[key], dict) and isinstance(child, dict):
+                out[key] = combine(out[key], child, (*path, key))
+            else:
+                raise ValueError(f"tree.merge: both trees hold {join((*path, key))!r}")
+        return out
+
+    return combine(a, b, ())
+
+
+def _child(node: Any, part: str, path: str, caller: str) -> tuple[int, Any]:
+    """The position of `part` among the entries of `node`, and what is there."""
+    entries = entries_of(node)
+    names = [str(key) for key in entries[1]] if entries else []
+    if part not in names:
+        raise KeyError(
+            f"{caller}: path {path!r} stops at {part!r}; "
+            f"there is {', '.join(names) if names else 'a leaf'}"
+        )
+    place = names.index(part)
+    return place, entries[2][place]  # type: ignore[index]  # names is empty for None
+
+
+def at(tree: Tree, path: str, /) -> Any:
+    """What a tree holds at a dotted path: a leaf or a subtree.
+
+    Raises:
+        KeyError: if there is nothing; the message says where the path stops.
+
+    Example:
+        >>> at({"layer1": [{"weight": 5}]}, "layer1.0.weight")
+        5
+    """
+    node = tree
+    for part in path.split("."):
+        _, node = _child(node, part, path, "tree.at")
+    return node
+
+
+def replace_at(tree: Tree, path: str, value: Any, /) -> Tree:
+    """The tree with `value` at a dotted path; the given one is not changed.
+
+    Raises:
+        KeyError: if there is nothing at the path.
+
+    Example:
+        >>> replace_at({"fc": {"weight": 1, "bias": 2}}, "fc.bias", 0)
+        {'fc': {'weight': 1, 'bias': 0}}
+    """
+
+    def rebuild(node: Any, parts: list[str]) -> Any:
+        if not parts:
+            return value
+        place, child = _child(node, parts[0], path, "tree.replace_at")
+        new = rebuild(child, parts[1:])
+        kind, keys, children = entries_of(node)  # type: ignore[misc]  # _child found one
+        if kind is dict:
+            return {**node, keys[place]: new}
+        return build(kind, [*children[:place], new, *children[place + 1 :]], keys)
+
+    return rebuild(tree, path.split("."))

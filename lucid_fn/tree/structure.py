@@ -1,0 +1,231 @@
+"""Taking trees apart, building them, and mapping over them."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn.types import Tree
+
+
+class Structure(NamedTuple):
+    """What is left of a tree when its leaves are taken out; hashable.
+
+    A leaf has the kind `object` and a `None` the kind `NoneType`.
+    """
+
+    kind: type
+    keys: tuple[Any, ...]
+    children: tuple["Structure", ...]
+
+    def __repr__(self) -> str:
+        if self.kind is object:
+            return "*"
+        if not self.keys and not self.children:
+            return f"{self.kind.__name__}()"
+        inner = ", ".join(
+            f"{k}: {c!r}" for k, c in zip(self.keys, self.children, strict=True)
+        )
+        return f"{self.kind.__name__}({inner})"
+
+
+_LEAF = Structure(object, (), ())
+_NONE = Structure(type(None), (), ())
+
+
+def entries_of(node: Any) -> tuple[type, list[Any], list[Any]] | None:
+    """The kind, keys and children of an inner node; `None` for a leaf."""
+    kind = type(node)
+    if isinstance(node, dict):
+        keys = sorted(node)
+        return dict, keys, [node[k] for k in keys]
+    if isinstance(node, tuple) and hasattr(kind, "_fields"):
+        return kind, list(kind._fields), list(node)
+    if isinstance(node, list | tuple):
+        return kind, list(range(len(node))), list(node)
+    if node is None:
+        return type(None), [], []
+    return None
+
+
+def build(kind: type, children: list[Any], keys: tuple[Any, ...] | list[Any]) -> Any:
+    if kind is dict:
+        return dict(zip(keys, children, strict=True))
+    if kind is type(None):
+        return None
+    return kind(*children) if hasattr(kind, "_fields") else kind(children)
+
+
+def flatten(tree: Tree, /) -> tuple[list[Any], Structure]:
+    """The leaves of a tree, and what is needed to build it again from others.
+
+    Returns:
+        The list of leaves, and a hashable structure that `unflatten` takes.
+
+    Example:
+        >>> leaves, structure = flatten({"b": [1, 2], "a": 3})
+        >>> leaves
+        [3, 1, 2]
+        >>> unflatten(structure, [x * 10 for x in leaves])
+        {'a': 30, 'b': [10, 20]}
+    """
+    out: list[Any] = []
+
+    def visit(node: Any) -> Structure:
+        # Spelled out by kind, since every call of a compiled function comes by here.
+        kind = type(node)
+        if kind is mx.array:
+            out.append(node)
+            return _LEAF
+        if kind is dict:
+            keys = tuple(sorted(node))
+            return Structure(dict, keys, tuple([visit(node[k]) for k in keys]))
+        entries = entries_of(node)
+        if entries is None:
+            out.append(node)
+            return _LEAF
+        if node is None:
+            return _NONE
+        kind, names, children = entries
+        return Structure(kind, tuple(names), tuple([visit(c) for c in children]))
+
+    structure = visit(tree)
+    return out, structure
+
+
+def unflatten(structure: Structure, leaves: list[Any], /) -> Tree:
+    """The tree of `structure` with these leaves; the inverse of `flatten`.
+
+    Raises:
+        ValueError: if there are more or fewer leaves than the structure has places.
+    """
+    rest = iter(leaves)
+    missing = object()
+
+    def fill(node: Structure) -> Any:
+        if node.kind is object:
+            leaf = next(rest, missing)
+            if leaf is missing:
+                raise ValueError(f"tree.unflatten: {len(leaves)} leaves are too few")
+            return leaf
+        return build(node.kind, [fill(c) for c in node.children], node.keys)
+
+    tree = fill(structure)
+    if next(rest, missing) is not missing:
+        raise ValueError(f"tree.unflatten: {len(leaves)} leaves are too many")
+    return tree
+
+
+def join(path: tuple[Any, ...]) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def describe(node: Any) -> str:
+    """A node's kind and keys, for messages."""
+    entries = entries_of(node)
+    if entries is None:
+        shape = f" of shape {node.shape}" if isinstance(node, mx.array) else ""
+        return f"a leaf ({type(node).__name__}{shape})"
+    kind, keys, _ = entries
+    name = "None" if kind is type(None) else kind.__name__
+    return f"{name}({', '.join(str(k) for k in keys)})"
+
+
+def map_with_path(
+    fn: Callable[..., Any], tree: Tree, /, *rest: Tree, caller: str = "tree.map"
+) -> Tree:
+    """The tree of `fn(path, leaf, *leaves of rest at the same place)`.
+
+    Args:
+        fn: called with the dotted path first.
+        tree: gives the result its structure, and its order of keys.
+        rest: trees of the same structure.
+        caller: the name that errors begin with.
+
+    Raises:
+        ValueError: if the structures differ; the message names the first path where.
+
+    Example:
+        >>> map_with_path(lambda path, x: f"{path}={x}", {"a": 1, "b": [2]})
+        {'a': 'a=1', 'b': ['b.0=2']}
+    """
+
+    def visit(path: tuple[Any, ...], node: Any, others: tuple[Any, ...]) -> Any:
+        entries = entries_of(node)
+        for other in others:
+            found = entries_of(other)
+            if (entries and entries[:2]) != (found and found[:2]):
+                where = f" at {join(path)}" if path else ""
+                raise ValueError(
+                    f"{caller}: structures differ{where}: "
+                    f"{describe(node)} and {describe(other)}"
+                )
+        if entries is None:
+            return fn(join(path), node, *others)
+        kind, keys, children = entries
+        columns = [children, *(entries_of(other)[2] for other in others)]  # type: ignore[index]  # checked above
+        built = [
+            visit((*path, key), child, tuple(siblings))
+            for key, (child, *siblings) in zip(
+                keys, zip(*columns, strict=True), strict=True
+            )
+        ]
+        if kind is dict:  # keeps the order of insertion
+            by_key = dict(zip(keys, built, strict=True))
+            return {key: by_key[key] for key in node}
+        return build(kind, built, keys)
+
+    return visit((), tree, rest)
+
+
+def map(
+    fn: Callable[..., Any], tree: Tree, /, *rest: Tree, caller: str = "tree.map"
+) -> Tree:
+    """The tree of `fn(leaf, *leaves of rest at the same place)`.
+
+    Unlike `mlx.utils.tree_map` it accepts no tree with other keys than the first.
+
+    Args:
+        fn: called once a leaf.
+        tree: gives the result its structure, and its order of keys.
+        rest: trees of the same structure.
+        caller: the name that errors begin with.
+
+    Raises:
+        ValueError: if the structures differ; the message names the first path where.
+
+    Example:
+        >>> map(lambda a, b: a + b, {"w": 1, "b": [2, 3]}, {"w": 10, "b": [20, 30]})
+        {'w': 11, 'b': [22, 33]}
+    """
+    return map_with_path(lambda path, *leaves: fn(*leaves), tree, *rest, caller=caller)
+
+
+def walk(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[str, Any]]:
+    entries = entries_of(node)
+    if entries is None:
+        yield join(path), node
+        return
+    _, keys, children = entries
+    for key, child in zip(keys, children, strict=True):
+        yield from walk(child, (*path, key))
+
+
+def leaves(tree: Tree, /) -> list[Any]:
+    """The leaves, in the order of the sorted paths.
+
+    Example:
+        >>> leaves({"b": (2, None), "a": 1})
+        [1, 2]
+    """
+    return flatten(tree)[0]
+
+
+def paths(tree: Tree, /) -> list[str]:
+    """The dotted path of each leaf, in the order of `leaves`.
+
+    Example:
+        >>> paths({"fc": {"weight": 0, "bias": 0}, "steps": [1]})
+        ['fc.bias', 'fc.weight', 'steps.0']
+    """
+    return [path for path, _ in walk(tree)]
