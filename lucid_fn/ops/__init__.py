@@ -1,1 +1,5 @@
-"""To be filled."""
+"""Array functions with their own derivatives, fast on every device."""
+
+from lucid_fn.ops.formulation import plain
+
+__all__ = ["plain"]

@@ -1,0 +1,87 @@
+"""All cores at once: an operation's batch in shards, each on a CPU stream of its own.
+
+MLX evaluates a CPU stream on one thread. Two streams with half the batch each, and one
+BLAS thread a stream, keep two cores busy in every kernel of an operation; one stream
+with two BLAS threads only inside its matrix products. What is bound by the memory
+(elementwise maths, copies) gains nothing and stays on the default stream: one core
+fills the memory bus.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn.types import Array
+
+_VARIABLE = "LUCID_FN_STREAMS"
+_MOST = 8  # shards of a batch of 128 get too small beyond
+
+
+@cache
+def count() -> int:
+    """The number of CPU streams that `map_shards` uses.
+
+    The number of cores this process may use, at most 8, on Linux; 1 elsewhere (Apple's
+    BLAS spreads its work by itself). `LUCID_FN_STREAMS` sets another number.
+    """
+    setting = os.environ.get(_VARIABLE, "")
+    if setting:
+        if not setting.isdecimal() or int(setting) < 1:
+            raise ValueError(
+                f"ops: {_VARIABLE} must be a positive integer, got {setting!r}"
+            )
+        return int(setting)
+    if sys.platform != "linux":
+        return 1
+    return min(len(os.sched_getaffinity(0)), _MOST)
+
+
+@cache
+def _other_stream(index: int) -> Any:
+    # Thread-local: a stream can be used by the thread that made it alone.
+    return mx.new_thread_local_stream(mx.cpu)
+
+
+def map_shards(fn: Callable[..., Array], *arrays: Array) -> list[Array]:
+    """`fn` of the shards of the arrays along axis 0, one stream a shard.
+
+    Args:
+        fn: called once a shard with that shard of each array. The operations that it
+            builds run on the shard's stream; arrays it closes over are shared.
+        arrays: arrays with the same length of axis 0. Shards of contiguous arrays are
+            views.
+
+    Returns:
+        What `fn` returned for each shard, in order; a list of one where one stream is
+        all there is to use.
+    """
+    length = arrays[0].shape[0]
+    shards = max(min(count(), length), 1)
+    bounds = [length * shard // shards for shard in range(shards + 1)]
+    results = []
+    for shard in range(shards):
+        parts = [a[bounds[shard] : bounds[shard + 1]] for a in arrays]
+        if shard == 0:
+            results.append(fn(*parts))
+        else:
+            with mx.stream(_other_stream(shard)):
+                results.append(fn(*parts))
+    return results
+
+
+def concat_shards(fn: Callable[..., Array], *arrays: Array) -> Array:
+    """`fn(*arrays)`, for an `fn` that treats the entries of axis 0 independently."""
+    parts = map_shards(fn, *arrays)
+    return parts[0] if len(parts) == 1 else mx.concatenate(parts)
+
+
+def sum_shards(fn: Callable[..., Array], *arrays: Array) -> Array:
+    """`fn(*arrays)`, for an `fn` that sums over axis 0."""
+    total, *others = map_shards(fn, *arrays)
+    for part in others:
+        total = total + part
+    return total
