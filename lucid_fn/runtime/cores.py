@@ -1,0 +1,45 @@
+"""How many cores this process may use."""
+
+import math
+import os
+from pathlib import Path
+
+CPUS = Path("/sys/devices/system/cpu")
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def physical_cores() -> int:
+    """Cores this process may keep busy: hardware threads of one core count once.
+
+    BLAS keeps the arithmetic units of a core busy from one thread, so a second one on
+    the same core only takes from its caches. The scheduler's affinity mask and the
+    quota of the control group (containers) are respected.
+    """
+    allowed = os.sched_getaffinity(0)
+    cores = {_siblings(cpu) for cpu in allowed}
+    return max(1, min(len(cores), _quota()))
+
+
+def _siblings(cpu: int) -> str:
+    """The hardware threads that share a core with `cpu`, in the kernel's words."""
+    try:
+        return (CPUS / f"cpu{cpu}/topology/thread_siblings_list").read_text()
+    except OSError:  # no such file in some sandboxes: each counts as a core
+        return str(cpu)
+
+
+def _quota() -> int:
+    """CPUs that the control group lets run at once, rounded up; large if unlimited."""
+    try:
+        limit, period = (CGROUP / "cpu.max").read_text().split()  # version 2
+    except (OSError, ValueError):
+        try:
+            limit = (CGROUP / "cpu/cpu.cfs_quota_us").read_text()  # version 1
+            period = (CGROUP / "cpu/cpu.cfs_period_us").read_text()
+        except OSError:
+            return 1 << 16
+    try:
+        quota = int(limit) / int(period)
+    except (ValueError, ZeroDivisionError):  # "max"
+        return 1 << 16
+    return math.ceil(quota) if quota > 0 else 1 << 16
