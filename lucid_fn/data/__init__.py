@@ -1,1 +1,25 @@
-"""To be filled."""
+"""Data sets in NumPy, and batches of MLX arrays from them."""
+
+from lucid_fn.data.batching import Batches, batches
+from lucid_fn.data.dataset import Dataset
+from lucid_fn.data.mnist import MNIST_MIRRORS, load_mnist
+from lucid_fn.data.normalization import (
+    CIFAR10_MEAN,
+    CIFAR10_STD,
+    MNIST_MEAN,
+    MNIST_STD,
+    normalize,
+)
+
+__all__ = [
+    "CIFAR10_MEAN",
+    "CIFAR10_STD",
+    "MNIST_MEAN",
+    "MNIST_MIRRORS",
+    "MNIST_STD",
+    "Batches",
+    "Dataset",
+    "batches",
+    "load_mnist",
+    "normalize",
+]

@@ -1,0 +1,137 @@
+"""A data set cut into batches."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lucid_fn import tree
+from lucid_fn.types import Tree
+
+Seed = int | tuple[int, ...]
+
+
+class Batches:
+    """What `batches` returns: has a length, and can be iterated over again."""
+
+    def __init__(
+        self, arrays: Tree, batch_size: int, seed: Seed | None, drop_last: bool
+    ) -> None:
+        self._leaves, self._structure = tree.flatten(arrays)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._size = len(self._leaves[0])
+        self._end = self._size - self._size % batch_size if drop_last else self._size
+
+    def __len__(self) -> int:
+        return -(-self._end // self._batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        order = None
+        if self._seed is not None:
+            order = np.random.default_rng(self._seed).permutation(self._size)
+        for start in range(0, self._end, self._batch_size):
+            stop = min(start + self._batch_size, self._end)
+            rows = slice(start, stop) if order is None else order[start:stop]
+            batch = [_take(leaf, rows) for leaf in self._leaves]
+            yield tree.unflatten(self._structure, batch)
+
+
+def batches(
+    arrays: Tree, batch_size: int, *, seed: Seed | None = None, drop_last: bool = False
+) -> Batches:
+    """The rows of equally long arrays, in batches of MLX arrays.
+
+    The order is a function of the arguments alone, and the same each time the result
+    is iterated over. For another order in each epoch put the epoch into the seed:
+
+        for epoch in range(epochs):
+            for x, labels in data.batches((images, all_labels), 64, seed=(0, epoch)):
+                ...
+
+    Args:
+        arrays: a tree, such as a tuple or a dict, of NumPy or MLX arrays of the same
+            length `N > 0` along the first axis.
+        batch_size: rows in a batch, at least 1.
+        seed: shuffles the rows: a non-negative integer, or a tuple of such. `None`
+            keeps their order, as for testing.
+        drop_last: whether to leave out a last batch of fewer than `batch_size` rows.
+
+    Returns:
+        An iterable, with a `len`, of trees like `arrays` whose leaves are MLX arrays
+        `(batch_size, ...)`; the last may be shorter. Dtypes are kept, but float64
+        becomes float32, as MLX computes in.
+
+    Raises:
+        TypeError: if a leaf of `arrays` is not an array of numbers, or if `batch_size`
+            or `seed` is not an integer.
+        ValueError: if there is no array, if lengths differ or are 0, if `batch_size`
+            is below 1, if `seed` is negative, or if no batch would be left.
+
+    Example:
+        >>> x, labels = np.zeros((5, 28, 28, 1), np.float32), np.arange(5)
+        >>> [y.tolist() for _, y in batches((x, labels), 2)]
+        [[0, 1], [2, 3], [4]]
+        >>> [y.tolist() for _, y in batches((x, labels), 2, seed=1, drop_last=True)]
+        [[4, 0], [1, 2]]
+    """
+    size = _common_length(arrays)
+    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__"):
+        raise TypeError(f"batches: batch_size must be an integer, got {batch_size!r}")
+    if batch_size < 1:
+        raise ValueError(f"batches: batch_size must be at least 1, got {batch_size}")
+    if drop_last and batch_size > size:
+        raise ValueError(
+            f"batches: batch_size must be at most {size}, the number of rows, with "
+            f"drop_last=True, got {batch_size}: no batch would be left"
+        )
+    _check_seed(seed)
+    return Batches(arrays, batch_size, seed, drop_last)
+
+
+def _take(array: NDArray[Any] | mx.array, rows: slice | NDArray[np.intp]) -> mx.array:
+    if isinstance(array, mx.array):
+        return array[rows if isinstance(rows, slice) else mx.array(rows)]
+    return mx.array(array[rows])
+
+
+def _common_length(arrays: Tree) -> int:
+    leaves, paths = tree.leaves(arrays), tree.paths(arrays)
+    if not leaves:
+        raise ValueError(f"batches: arrays must hold an array, got {arrays!r}")
+    for path, leaf in zip(paths, leaves, strict=True):
+        name = f"arrays.{path}" if path else "arrays"
+        if not isinstance(leaf, np.ndarray | mx.array):
+            raise TypeError(
+                f"batches: {name} must be a NumPy or MLX array, got "
+                f"{type(leaf).__name__}; convert it with np.asarray"
+            )
+        if isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biufc":
+            raise TypeError(
+                f"batches: {name} must hold numbers, got dtype {leaf.dtype}"
+            )
+        if leaf.ndim == 0 or len(leaf) == 0:
+            raise ValueError(
+                f"batches: {name} must have at least one row, got shape {leaf.shape}"
+            )
+        if len(leaf) != len(leaves[0]):
+            raise ValueError(
+                "batches: arrays must be equally long, got "
+                f"{len(leaves[0])} rows in arrays.{paths[0]} and {len(leaf)} in {name}"
+            )
+    return len(leaves[0])
+
+
+def _check_seed(seed: Any) -> None:
+    for part in seed if isinstance(seed, tuple) else (seed,):
+        if seed is None:
+            continue
+        if isinstance(part, bool) or not hasattr(part, "__index__"):
+            raise TypeError(
+                "batches: seed must be an integer, a tuple of integers, or None to "
+                f"keep the order, got {seed!r}"
+            )
+        if part < 0:
+            raise ValueError(f"batches: seed must not be negative, got {seed!r}")

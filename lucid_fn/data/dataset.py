@@ -1,0 +1,21 @@
+"""What a loader returns."""
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+NumpyArray: TypeAlias = NDArray[Any]
+"""A NumPy array of any dtype; data sets live in NumPy until they are batched."""
+
+
+class Dataset(NamedTuple):
+    """Images and labels for training and for testing, as NumPy arrays.
+
+    Images are uint8, 0 to 255, `(N, H, W, C)`; labels are int32 class indices, `(N,)`.
+    """
+
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int32]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int32]

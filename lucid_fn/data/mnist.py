@@ -1,0 +1,124 @@
+"""MNIST: handwritten digits, 60,000 to train and 10,000 to test."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lucid_fn.data.dataset import Dataset
+from lucid_fn.data.download import Download, fetch
+from lucid_fn.data.files import data_folder
+from lucid_fn.data.idx import read_idx
+
+MNIST_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+
+# In the order of the fields of `Dataset`.
+_FILES = (
+    Download(
+        "train-images-idx3-ubyte.gz",
+        9_912_422,
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    ),
+    Download(
+        "train-labels-idx1-ubyte.gz",
+        28_881,
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    ),
+    Download(
+        "t10k-images-idx3-ubyte.gz",
+        1_648_877,
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    ),
+    Download(
+        "t10k-labels-idx1-ubyte.gz",
+        4_542,
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    ),
+)
+
+
+def load_mnist(
+    root: str | os.PathLike[str] | None = None, *, download: bool = False
+) -> Dataset:
+    """MNIST from the four canonical IDX files, each plain or gzipped.
+
+    The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
+    `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, with or without `.gz`; where
+    both are there, the plain one is read. Data sets with MNIST's layout, such as
+    Fashion-MNIST or a part of MNIST, load as well: the number of images is not fixed.
+
+    Args:
+        root: the folder that holds the files. By default `$LUCID_FN_DATA/mnist` if
+            that variable is set, else `~/.cache/lucid_fn/mnist`.
+        download: whether to fetch files that are missing from `root` (11.6 MB), from
+            the first of `MNIST_MIRRORS` that sends them with the right checksum.
+
+    Returns:
+        Images uint8, `(60000, 28, 28, 1)` and `(10000, 28, 28, 1)`; labels int32 in
+        [0, 10), `(60000,)` and `(10000,)`.
+
+    Raises:
+        FileNotFoundError: if files are missing; the message lists them all.
+        ValueError: if a file is damaged or not what its name says, if images and
+            labels are not equally many, or if a label is not in [0, 10).
+        OSError: if a download fails.
+
+    Source: LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to
+    document recognition", 1998; http://yann.lecun.com/exdb/mnist/.
+
+    Example:
+        >>> dataset = load_mnist("examples/data/mnist")
+        >>> dataset.train_images.shape, dataset.train_labels[:5].tolist()
+        ((60000, 28, 28, 1), [5, 0, 4, 1, 9])
+    """
+    folder = data_folder(root, "mnist")
+    found = {file.name: _find(folder, file.name) for file in _FILES}
+    if download:
+        for file in _FILES:
+            if found[file.name] is None:
+                found[file.name] = fetch(file, MNIST_MIRRORS, folder, "load_mnist")
+    paths = [path for path in found.values() if path is not None]
+    if len(paths) < len(_FILES):
+        raise FileNotFoundError(_missing(folder, found))
+    return Dataset(*_load_split(*paths[:2]), *_load_split(*paths[2:]))
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    candidates = (folder / name.removesuffix(".gz"), folder / name)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _missing(folder: Path, found: dict[str, Path | None]) -> str:
+    names = [name.removesuffix(".gz") for name, path in found.items() if path is None]
+    if not folder.is_dir():
+        got = f"{folder}, which is {'a file' if folder.exists() else 'not there'}"
+    else:
+        got = f"{folder} without {', '.join(names)}"
+    return (
+        "load_mnist: root must be a folder with the four MNIST files, plain or .gz, "
+        f"got {got}; pass the folder that has them, or download=True to fetch them"
+    )
+
+
+def _load_split(
+    image_path: Path, label_path: Path
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    images = read_idx(image_path, (None, 28, 28), "load_mnist")
+    labels = read_idx(label_path, (None,), "load_mnist")
+    if len(images) != len(labels):
+        raise ValueError(
+            f"load_mnist: {image_path} and {label_path} must be equally long, got "
+            f"{len(images)} images and {len(labels)} labels; they are of different "
+            "sets: replace one"
+        )
+    if labels.max() > 9:
+        index = int(np.argmax(labels > 9))
+        raise ValueError(
+            f"load_mnist: {label_path} must hold labels in [0, 10), got "
+            f"{labels[index]} at index {index}; it is damaged or not MNIST: replace it"
+        )
+    return images[..., None], labels.astype(np.int32)

@@ -1,0 +1,82 @@
+"""Pixels to floats of mean 0 and deviation 1."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+Images = TypeVar("Images", NDArray[Any], mx.array)
+
+MNIST_MEAN = 0.1307
+MNIST_STD = 0.3081
+CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR10_STD = (0.2023, 0.1994, 0.2010)
+
+
+def normalize(
+    images: Images, mean: float | Sequence[float], std: float | Sequence[float]
+) -> Images:
+    """`(images / 255 - mean) / std` in float32.
+
+    The numbers are those of torchvision's `ToTensor` followed by `Normalize`: each of
+    the three operations rounds to float32.
+
+    Args:
+        images: pixels from 0 to 255, uint8, `(..., C)`; NumPy's before batching, or
+            MLX's, also inside a compiled function: batches of bytes are a quarter of
+            the size, and can be augmented first.
+        mean: of pixels scaled to [0, 1]; a number, or one for each channel.
+        std: likewise; positive.
+
+    Returns:
+        Float32 array of the same shape and kind.
+
+    Raises:
+        TypeError: if `images` is not a uint8 array.
+        ValueError: if `mean` or `std` has neither one value nor `C`, or is not finite,
+            or if `std` is not positive.
+
+    Example:
+        >>> pixels = np.array([[[[0, 128, 255]]]], np.uint8)
+        >>> normalize(pixels, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.25))
+        array([[[[-1. , 0.00392163, 2. ]]]], dtype=float32)
+    """
+    if not isinstance(images, np.ndarray | mx.array):
+        raise TypeError(
+            "normalize: images must be a NumPy or MLX array, "
+            f"got {type(images).__name__}"
+        )
+    if images.dtype not in (np.uint8, mx.uint8):
+        raise TypeError(
+            f"normalize: images must be uint8, 0 to 255, got {images.dtype}; "
+            "for images in [0, 1] write (images - mean) / std"
+        )
+    center = _per_channel("mean", mean, images.shape)
+    scale = _per_channel("std", std, images.shape)
+    if not (scale > 0).all():
+        raise ValueError(f"normalize: std must be positive, got {std}")
+    if isinstance(images, mx.array):
+        scaled = images.astype(mx.float32) / 255
+        return (scaled - mx.array(center)) / mx.array(scale)
+    out = images.astype(np.float32)
+    out /= np.float32(255)  # in place: a data set is large
+    out -= center
+    out /= scale
+    return out
+
+
+def _per_channel(
+    name: str, value: float | Sequence[float], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    values = np.asarray(value, np.float32)
+    if values.shape != () and (not shape or values.shape != shape[-1:]):
+        channels = shape[-1] if shape else 0
+        raise ValueError(
+            f"normalize: {name} must be a number or have one value for each of the "
+            f"{channels} channels (last axis) of images, got {value}"
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(f"normalize: {name} must be finite, got {value}")
+    return values
