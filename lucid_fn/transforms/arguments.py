@@ -1,0 +1,60 @@
+"""What the transformations do to arguments alike: names, conversion to arrays."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, cast
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_fn import tree
+from lucid_fn.types import Array
+
+# bool and complex are left out: the one is no number here, the other no parameter.
+NUMBERS = (int, float, np.number, np.ndarray)
+
+
+def name_of(fn: Callable[..., Any]) -> str:
+    """The name a function goes by in messages."""
+    return getattr(fn, "__name__", type(fn).__name__)
+
+
+def parameter_names(fn: Callable[..., Any]) -> list[str]:
+    """The names of the positional parameters; none where Python does not know them."""
+    try:
+        parameters = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    positional = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )
+    return [p.name for p in parameters if p.kind in positional]
+
+
+def leaf_paths(
+    names: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[str]:
+    """The paths of the leaves of `(args, kwargs)`, begun with the parameter's name."""
+    found = []
+    for i, arg in enumerate(args):
+        name = names[i] if i < len(names) else f"args[{i}]"
+        found += [f"{name}.{path}".rstrip(".") for path in tree.paths(arg)]
+    return found + tree.paths(kwargs)
+
+
+def as_array(value: Any) -> Array | None:
+    """A number or NumPy array as an MLX array; `None` for any other kind."""
+    if isinstance(value, mx.array):
+        return value
+    if isinstance(value, NUMBERS) and not isinstance(value, bool):
+        # NumPy's arrays are not in the signature of MLX's stubs.
+        return mx.array(cast(Any, value))
+    return None
+
+
+def describe(value: Any) -> str:
+    """A leaf in a few words: dtype and shape, or the value."""
+    if isinstance(value, mx.array):
+        return f"{value.dtype} {value.shape}".replace("mlx.core.", "")
+    return f"{type(value).__name__} {value!r}"

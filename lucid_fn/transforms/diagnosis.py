@@ -1,0 +1,80 @@
+"""Turns what MLX says of a function that cannot be compiled into what to do."""
+
+import linecache
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import mlx.core as mx
+
+_PACKAGE = str(Path(__file__).parent.parent)
+
+
+def _line(filename: str, number: int) -> str:
+    source = linecache.getline(filename, number).strip()
+    return f"{filename}:{number}" + (f": `{source}`" if source else "")
+
+
+def where(traceback: TracebackType | None) -> str:
+    """The last line of a traceback that is not this library's own."""
+    found = "an unknown line"
+    while traceback is not None:
+        filename = traceback.tb_frame.f_code.co_filename
+        if not filename.startswith(_PACKAGE):
+            found = _line(filename, traceback.tb_lineno)
+        traceback = traceback.tb_next
+    return found
+
+
+def reads_a_value(error: Exception) -> bool:
+    """Whether MLX refused to evaluate an array inside a transformation."""
+    return "during function transformations" in str(error)
+
+
+def value_read(error: Exception, name: str, transform: str) -> TypeError:
+    """The error for a branch on an array, `float(array)`, `print(array)` and so on."""
+    return TypeError(
+        f"{transform}: {where(error.__traceback__)} needs the value of an array, but "
+        f"while {transform} traces `{name}` arrays have shapes and no values; use "
+        "mx.where or mx.maximum instead of a branch, give a fixed argument as a bool "
+        "or by static_argnames, and print or convert what the function returns, "
+        "outside of it"
+    )
+
+
+def random_state() -> Any:
+    """MLX's hidden random state, which is another object after each use of it."""
+    state: Any = mx.random.state  # an object in MLX's stubs, a sequence in truth
+    return state[0]
+
+
+def random_line(fn: Callable[[], Any]) -> str:
+    """The line at which `fn` uses MLX's hidden random state; runs `fn` once more."""
+    found: list[str] = []
+    previous = sys.gettrace()
+    last = random_state()
+
+    def follow(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal last
+        line = frame.f_lineno
+        if frame.f_code.co_filename.startswith(_PACKAGE):
+            return follow  # a line here is not the user's, but one below may be
+
+        def local(frame: FrameType, event: str, arg: Any) -> Any:
+            nonlocal last, line
+            now = random_state()
+            if now is not last and not found:
+                found.append(_line(frame.f_code.co_filename, line))
+            last, line = now, frame.f_lineno
+            return local
+
+        return local
+
+    sys.settrace(follow)
+    try:
+        fn()
+    finally:
+        sys.settrace(previous)
+    return found[0] if found else "it"

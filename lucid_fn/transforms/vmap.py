@@ -1,0 +1,147 @@
+"""Vectorisation of functions over trees."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.transforms import diagnosis
+from lucid_fn.transforms.arguments import (
+    as_array,
+    describe,
+    leaf_paths,
+    name_of,
+    parameter_names,
+)
+from lucid_fn.types import Array
+
+
+def vmap(
+    fn: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0
+) -> Callable[..., Any]:
+    """`fn` written for one example, made to take a batch of them.
+
+    Args:
+        fn: a function of trees of arrays to a tree of arrays.
+        in_axes: the axis of the batch in all arguments; or a tuple with one entry an
+            argument. An entry is an int, `None` for an argument that all examples
+            share, or a tree of these that begins like the argument.
+        out_axes: the axis of the batch in the results, likewise.
+
+    Returns:
+        The vectorised function. Keyword arguments are shared by all examples.
+
+    Raises:
+        ValueError: when called, if an axis is out of range, the sizes of the batch
+            differ, or no argument has one.
+        TypeError: when called, if a leaf is not an array, or if `fn` needs the value
+            of an array.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> dot = lambda params, x: params["w"] @ x
+        >>> vmap(dot, in_axes=(None, 0))({"w": mx.ones(2)}, mx.ones((3, 2)))
+        array([2, 2, 2], dtype=float32)
+    """
+    name = name_of(fn)
+    names = parameter_names(fn)
+
+    @functools.wraps(fn)
+    def vectorised(*args: Any, **kwargs: Any) -> Any:
+        leaves, structure = tree.flatten(args)
+        if isinstance(in_axes, tuple) and len(in_axes) != len(args):
+            raise ValueError(
+                f"vmap: in_axes must have one entry for each of the {len(args)} "
+                f"arguments of `{name}`, got {in_axes}"
+            )
+        per_arg = in_axes if isinstance(in_axes, tuple) else (in_axes,) * len(args)
+        axes = _spread(per_arg, args, "in_axes")
+        paths = leaf_paths(names, args, {})
+        mapped = _check_axes(leaves, axes, paths, name)
+        out_structures: list[tree.Structure] = []
+
+        def flat(*arrays: Array) -> list[Array]:
+            rest = iter(arrays)
+            filled = [
+                leaf if axis is None else next(rest)
+                for leaf, axis in zip(leaves, axes, strict=True)
+            ]
+            out = fn(*tree.unflatten(structure, filled), **kwargs)
+            out_leaves, out_structure = tree.flatten(out)
+            out_structures.append(out_structure)
+            for leaf in out_leaves:
+                if not isinstance(leaf, mx.array):
+                    raise TypeError(
+                        f"vmap: `{name}` must return arrays, got {describe(leaf)}"
+                    )
+            return list(out_leaves)
+
+        try:
+            out = mx.vmap(flat, in_axes=tuple(a for a in axes if a is not None))(
+                *mapped
+            )
+        except ValueError as error:
+            if diagnosis.reads_a_value(error):
+                raise diagnosis.value_read(error, name, "vmap") from error
+            raise
+        result = tree.unflatten(out_structures[-1], list(out))
+        places = _spread(out_axes, result, "out_axes")
+        moved = [_place(x, axis) for x, axis in zip(out, places, strict=True)]
+        return tree.unflatten(out_structures[-1], moved)
+
+    return vectorised
+
+
+def _spread(axes: Any, values: Any, what: str) -> list[int | None]:
+    """The axis of each leaf of `values`, from a tree that begins like it."""
+    if axes is None or isinstance(axes, int):
+        return [axes] * len(tree.leaves(values))
+    try:
+        if isinstance(axes, dict) and axes.keys() == values.keys():
+            parts = [_spread(axes[key], values[key], what) for key in sorted(values)]
+        elif isinstance(axes, list | tuple) and len(axes) == len(values):
+            parts = [_spread(a, v, what) for a, v in zip(axes, values, strict=True)]
+        else:
+            raise TypeError
+    except (AttributeError, TypeError):
+        raise ValueError(
+            f"vmap: {what} must be an int, None or a tree of these that begins like "
+            f"the values, got {axes!r}"
+        ) from None
+    return [axis for part in parts for axis in part]
+
+
+def _check_axes(
+    leaves: list[Any], axes: list[int | None], paths: list[str], name: str
+) -> list[Array]:
+    """The arrays to map over, of which all have one size."""
+    mapped: list[Array] = []
+    first: tuple[str, int] | None = None
+    for leaf, axis, path in zip(leaves, axes, paths, strict=True):
+        if axis is None:
+            continue
+        array = as_array(leaf)
+        if array is None or not -array.ndim <= axis < array.ndim:
+            raise ValueError(
+                f"vmap: {path} of `{name}` must have an axis {axis} to map over, got "
+                f"{describe(leaf)}; use None in in_axes for what all examples share"
+            )
+        size = array.shape[axis]
+        if first is None:
+            first = (path, size)
+        elif size != first[1]:
+            raise ValueError(
+                f"vmap: the mapped axes of `{name}` must have one size, got "
+                f"{first[1]} for {first[0]} and {size} for {path}"
+            )
+        mapped.append(array)
+    if first is None:
+        raise ValueError(f"vmap: `{name}` has no argument with an axis to map over")
+    return mapped
+
+
+def _place(x: Array, axis: int | None) -> Array:
+    """The batch moved from axis 0 to `axis`, or dropped: all its items are equal."""
+    return x[0] if axis is None else mx.moveaxis(x, 0, axis)
