@@ -1,0 +1,249 @@
+"""Layers made of layers. All threading is in `compose`, and only there."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.nn.layer import Layer, check_held, lift, to_input
+from lucid_fn.random import fold_in
+from lucid_fn.types import ArrayFn, Key, Params, State
+
+
+@contextmanager
+def _scope(name: str) -> Iterator[None]:
+    """Notes on any error raised inside the dotted path of the layer that raised it."""
+    try:
+        yield
+    except Exception as error:
+        path = (name, *getattr(error, "layer_path", ()))
+        error.layer_path = path  # type: ignore[attr-defined]  # ours, read just above
+        notes = getattr(error, "__notes__", [])
+        kept = [note for note in notes if not note.startswith("in layer ")]
+        error.__notes__ = [*kept, "in layer " + ".".join(path)]
+        raise
+
+
+def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Layer:
+    """A layer whose named children are called by `forward(x, **children)`.
+
+    `forward` is plain Python. It gets each child as a bound function of arrays, whose
+    params, state and key are threaded for it, under the name that the child has in
+    the call of `compose` and in the trees. A child that is called twice shares its
+    params; its state moves twice, and its two keys differ.
+
+    Do not call a bound child inside a transformation made in `forward`, such as
+    `lf.vmap` or `lf.checkpoint`: its state would escape it. Transform the layer.
+
+    Args:
+        forward: takes `x` and the children by name, and returns the output.
+        children: layers, or plain functions on arrays.
+
+    Raises:
+        TypeError: if `forward` does not accept the children, or a child is neither a
+            layer nor a function.
+        ValueError: on apply, if params or state hold a name that is no child's.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> def forward(x, up, down):
+        ...     return x + down(nn.relu(up(x)))
+        >>> block = nn.compose(forward, up=nn.linear(4, 8), down=nn.linear(8, 4))
+        >>> params, state = block.init(random.key(0))
+        >>> params["up"]["weight"].shape
+        (8, 4)
+        >>> y, state = block.apply(params, state, mx.ones((2, 4)), train=True)
+        >>> y.shape
+        (2, 4)
+    """
+    layers = {name: _as_layer(name, child) for name, child in children.items()}
+    _check_forward(forward, layers)
+
+    def init(key: Key, /) -> tuple[Params, State]:
+        params, state = {}, {}
+        for name, layer in layers.items():
+            with _scope(name):
+                params[name], state[name] = layer.init(fold_in(key, name))
+        return _drop_empty(params), _drop_empty(state)
+
+    def apply(
+        params: Params,
+        state: State,
+        x: Any,
+        /,
+        *,
+        train: bool,
+        key: Key | None = None,
+    ) -> tuple[Any, State]:
+        _check_names(params, layers, "params")
+        _check_names(state, layers, "state")
+        new_state = dict(state)
+        calls = dict.fromkeys(layers, 0)
+
+        def bind(name: str, layer: Layer) -> Callable[[Any], Any]:
+            def call(x: Any) -> Any:
+                calls[name] += 1
+                with _scope(name):
+                    subkey = (
+                        None if key is None else fold_in(key, f"{name}:{calls[name]}")
+                    )
+                    y, new_state[name] = layer.apply(
+                        params.get(name, {}),
+                        new_state.get(name, {}),
+                        x,
+                        train=train,
+                        key=subkey,
+                    )
+                return y
+
+            return call
+
+        bound = {name: bind(name, layer) for name, layer in layers.items()}
+        y = forward(to_input(x), **bound)
+        return y, _drop_empty(new_state)
+
+    return Layer(init, apply)
+
+
+def _as_layer(name: str, child: Any) -> Layer:
+    if isinstance(child, Layer):
+        return child
+    if not callable(child):
+        raise TypeError(
+            f"compose: child {name!r} must be a layer or a function on arrays, got "
+            f"{type(child).__name__} {child!r}"
+        )
+    return lift(child)
+
+
+def _check_forward(forward: Callable[..., Any], layers: dict[str, Layer]) -> None:
+    if not callable(forward) or isinstance(forward, Layer):
+        raise TypeError(
+            "compose: forward must be a function forward(x, **children), got "
+            f"{type(forward).__name__}; to chain layers use serial"
+        )
+    signature = inspect.signature(forward)
+    try:
+        signature.bind(None, **layers)
+    except TypeError as error:
+        raise TypeError(
+            f"compose: forward{signature} does not accept the "
+            f"children {', '.join(layers)}: {error}"
+        ) from None
+
+
+def _check_names(held: dict[str, Any], layers: dict[str, Layer], kind: str) -> None:
+    check_held(held, kind)
+    unknown = held.keys() - layers.keys()
+    if unknown:
+        raise ValueError(
+            f"apply: {kind} must hold names of children ({', '.join(layers)}), got "
+            f"{', '.join(sorted(map(str, unknown)))}; were they made by this layer's "
+            "init?"
+        )
+
+
+def _drop_empty(tree: dict[str, Any]) -> dict[str, Any]:
+    """Without the children that have nothing to hold."""
+    return {name: child for name, child in tree.items() if child}
+
+
+def serial(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
+    """Layers applied in order; positional ones are named `"0"`, `"1"`, ...
+
+    Raises:
+        TypeError: if some layers are positional and some named.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> model = nn.serial(nn.linear(4, 8), nn.tanh, nn.linear(8, 2))
+        >>> params, state = model.init(random.key(0))
+        >>> list(params)
+        ['0', '2']
+    """
+    if layers and named:
+        raise TypeError(
+            "serial: layers must be all positional or all named, got "
+            f"{len(layers)} positional and {', '.join(named)}"
+        )
+
+    def forward(x: Any, /, **children: Callable[[Any], Any]) -> Any:
+        for child in children.values():
+            x = child(x)
+        return x
+
+    return compose(forward, **(named or {str(i): c for i, c in enumerate(layers)}))
+
+
+def _unchanged(x: Any) -> Any:
+    return x
+
+
+def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = _unchanged) -> Layer:
+    """`x -> body(x) + shortcut(x)`.
+
+    Raises:
+        ValueError: on apply, if the two differ in shape: nothing is broadcast.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> double = nn.residual(nn.identity)
+        >>> double.apply({}, {}, mx.array([1.0, 2.0]), train=True)
+        (array([2, 4], dtype=float32), {})
+    """
+
+    def forward(
+        x: Any, body: Callable[[Any], Any], shortcut: Callable[[Any], Any]
+    ) -> Any:
+        y, kept = body(x), shortcut(x)
+        if y.shape != kept.shape:
+            raise ValueError(
+                "residual: body(x) and shortcut(x) must have one shape, got "
+                f"{y.shape} and {kept.shape}; give a shortcut that changes the shape "
+                "alike, such as a 1x1 convolution"
+            )
+        return y + kept
+
+    return compose(forward, body=body, shortcut=shortcut)
+
+
+def frozen(layer: Layer) -> Layer:
+    """`layer` as it is in eval mode, with no gradient into its params.
+
+    Its state stays as it is, and the gradients of its params are zeros. Weight decay
+    still changes them: leave them out of the optimizer with `tree.partition` or
+    `optim.masked` as well.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> import lucid_fn as lf
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.frozen(nn.linear(2, 1))
+        >>> params, state = layer.init(random.key(0))
+        >>> def loss(params):
+        ...     y, _ = layer.apply(params, state, mx.ones((1, 2)), train=True)
+        ...     return mx.sum(y)
+        >>> lf.grad(loss)(params)["weight"]
+        array([[0, 0]], dtype=float32)
+    """
+
+    def apply(
+        params: Params,
+        state: State,
+        x: Any,
+        /,
+        *,
+        train: bool,
+        key: Key | None = None,
+    ) -> tuple[Any, State]:
+        fixed = tree.map(mx.stop_gradient, params)
+        y, _ = layer.apply(fixed, state, x, train=False, key=key)
+        return y, state
+
+    return Layer(layer.init, apply)

@@ -1,0 +1,46 @@
+"""Layers that mix the last axis."""
+
+from lucid_fn.nn import initializers
+from lucid_fn.nn.checks import check_positive
+from lucid_fn.nn.layer import Layer, parametric
+from lucid_fn.types import Array, Key, Params
+
+
+def linear(in_features: int, out_features: int, *, bias: bool = True) -> Layer:
+    """`x @ weight.T + bias`: `(..., in_features)` to `(..., out_features)`.
+
+    Params: `weight` `(out_features, in_features)`, `bias` `(out_features,)`; both
+    uniform in +-1/sqrt(in_features), PyTorch's default.
+
+    Args:
+        in_features: size of the last axis of the input.
+        out_features: size of the last axis of the output.
+        bias: whether a bias is added.
+
+    Raises:
+        ValueError: if a size is not positive; on apply, if
+            `x.shape[-1] != in_features`.
+
+    Example:
+        >>> from lucid_fn import nn, random
+        >>> params, _ = nn.linear(84, 10).init(random.key(0))
+        >>> {name: array.shape for name, array in params.items()}
+        {'weight': (10, 84), 'bias': (10,)}
+    """
+    check_positive("linear", in_features=in_features, out_features=out_features)
+    shapes: dict[str, tuple[int, ...]] = {"weight": (out_features, in_features)}
+    if bias:
+        shapes["bias"] = (out_features,)
+
+    def init(key: Key) -> Params:
+        return initializers.uniform_fan_in(key, in_features, **shapes)
+
+    def forward(params: Params, x: Array) -> Array:
+        if x.ndim == 0 or x.shape[-1] != in_features:
+            raise ValueError(
+                f"linear: x must have shape (..., {in_features}), got {x.shape}"
+            )
+        y: Array = x @ params["weight"].T
+        return y + params["bias"] if bias else y
+
+    return parametric(init, forward)
