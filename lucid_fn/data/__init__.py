@@ -1,6 +1,7 @@
 """Data sets in NumPy, and batches of MLX arrays from them."""
 
 from lucid_fn.data.batching import Batches, batches
+from lucid_fn.data.cifar10 import CIFAR10_MIRRORS, load_cifar10
 from lucid_fn.data.dataset import Dataset
 from lucid_fn.data.mnist import MNIST_MIRRORS, load_mnist
 from lucid_fn.data.normalization import (
@@ -13,6 +14,7 @@ from lucid_fn.data.normalization import (
 
 __all__ = [
     "CIFAR10_MEAN",
+    "CIFAR10_MIRRORS",
     "CIFAR10_STD",
     "MNIST_MEAN",
     "MNIST_MIRRORS",
@@ -20,6 +22,7 @@ __all__ = [
     "Batches",
     "Dataset",
     "batches",
+    "load_cifar10",
     "load_mnist",
     "normalize",
 ]

@@ -1,6 +1,7 @@
-"""Laws of `batches`, and of the readers of MNIST's files under damage."""
+"""Laws of `batches`, and of the readers of data sets under damage."""
 
 import gzip
+import pickle
 import struct
 
 import mlx.core as mx
@@ -8,6 +9,7 @@ import numpy as np
 from hypothesis import given, strategies as st
 
 from lucid_fn import data
+from lucid_fn.data import numpy_pickle
 from lucid_fn.data.files import read_file
 from lucid_fn.data.idx import parse_idx
 
@@ -95,3 +97,27 @@ def test_damaged_gzip_is_a_value_error_or_the_same_content(
         assert flips or cut or tail
     else:
         assert content == IDX
+
+
+PICKLE = pickle.dumps({b"data": LABELS.reshape(3, 3), b"labels": [1, 2, 3]}, protocol=2)
+
+
+@given(**damage)
+def test_a_damaged_pickle_is_a_value_error_or_a_whole_object(flips, cut, tail):
+    try:
+        found = numpy_pickle.loads(damaged(PICKLE, flips, cut, tail))
+        if isinstance(found, dict):
+            for value in found.values():
+                if isinstance(value, numpy_pickle.PickledArray):
+                    assert value.to_bytes_array().size == LABELS.size
+    except ValueError:
+        assert flips or cut
+
+
+@given(content=st.binary(max_size=60))
+def test_random_bytes_as_a_pickle_are_a_value_error_or_builtin_objects(content):
+    try:
+        found = numpy_pickle.loads(content)
+    except ValueError:
+        return
+    assert type(found).__module__ in ("builtins", numpy_pickle.__name__)

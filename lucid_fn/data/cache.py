@@ -1,0 +1,79 @@
+"""Decoded data sets on disk, as NumPy files that are mapped into memory."""
+
+import json
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lucid_fn.data.dataset import Dataset
+from lucid_fn.data.files import atomic_write
+
+FORMAT = 1  # of the files below; a cache of another one is made again
+METADATA = "metadata.json"
+
+Fingerprints = dict[str, dict[str, int]]
+
+
+def fingerprints(paths: Iterable[Path]) -> Fingerprints:
+    """Size and CRC-32 of each file, by its name."""
+    found = {}
+    for path in paths:
+        size, crc = 0, 0
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                size, crc = size + len(chunk), zlib.crc32(chunk, crc)
+        found[path.name] = {"size": size, "crc32": crc}
+    return found
+
+
+def read_cache(folder: Path, sources: Fingerprints) -> Dataset | None:
+    """The data set cached in `folder`, or `None` if it has to be made again.
+
+    That is so if a file is missing or damaged, or if it was made from other sources
+    or in another format.
+    """
+    paths = _array_paths(folder)
+    try:
+        metadata = json.loads((folder / METADATA).read_bytes())
+        files = fingerprints(paths)
+    except (OSError, ValueError):
+        return None
+    expected = {"format": FORMAT, "sources": sources, "files": files}
+    if not isinstance(metadata, dict):
+        return None
+    if any(metadata.get(name) != value for name, value in expected.items()):
+        return None
+    return Dataset(*(_map(path) for path in paths))
+
+
+def write_cache(folder: Path, dataset: Dataset, sources: Fingerprints) -> None:
+    """Writes a data set, and the description by which `read_cache` trusts it, last."""
+    arrays: dict[str, NDArray[Any]] = dataset._asdict()
+    paths = _array_paths(folder)
+    for path, array in zip(paths, arrays.values(), strict=True):
+        with atomic_write(path) as file:
+            np.save(file, array, allow_pickle=False)
+    metadata = {
+        "format": FORMAT,
+        "sources": sources,
+        "files": fingerprints(paths),
+        "arrays": {
+            name: {"shape": array.shape, "dtype": str(array.dtype)}
+            for name, array in arrays.items()
+        },
+    }
+    with atomic_write(folder / METADATA) as file:
+        file.write(json.dumps(metadata, indent=2).encode())
+
+
+def _array_paths(folder: Path) -> list[Path]:
+    return [folder / f"{name}.npy" for name in Dataset._fields]
+
+
+def _map(path: Path) -> Any:
+    """The array of a file, read-only; its pages are loaded when they are touched."""
+    return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
