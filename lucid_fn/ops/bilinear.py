@@ -1,0 +1,63 @@
+"""Functions linear in each of two arrays, with all their derivatives."""
+
+from collections.abc import Callable
+from typing import cast
+
+import mlx.core as mx
+
+from lucid_fn.types import Array
+
+Bilinear = Callable[[Array, Array], Array]
+
+
+def bilinear(
+    run: Bilinear,
+    *,
+    left_grad: Bilinear,
+    right_grad: Bilinear,
+    mappable: Bilinear,
+    folds: bool,
+) -> Bilinear:
+    """`run`, with derivatives that hold under any composition of transformations.
+
+    Args:
+        run: `(a, b) -> y`, linear in `a` and in `b`; it need not be differentiable.
+        left_grad: `(gradient of y, b) -> gradient of a`.
+        right_grad: `(a, gradient of y) -> gradient of b`.
+        mappable: the same function as `run`, of operations that MLX can differentiate
+            and vectorize.
+        folds: whether axis 0 of `a` is a batch, so that mapping over `a` alone can be
+            done by a longer batch.
+    """
+
+    custom = mx.custom_function(run)
+
+    def function(a: Array, b: Array) -> Array:
+        return cast(Array, custom(a, b))
+
+    @custom.vjp
+    def vjp(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
+        a, b = primals
+        return left_grad(g, b), right_grad(a, g)
+
+    @custom.jvp
+    def jvp(
+        primals: tuple[Array, Array], tangents: tuple[Array | None, Array | None]
+    ) -> Array:
+        (a, b), (da, db) = primals, tangents
+        terms = [] if da is None else [function(da, b)]
+        terms += [] if db is None else [function(a, db)]
+        return terms[0] if len(terms) == 1 else terms[0] + terms[1]
+
+    @custom.vmap
+    def vmap(
+        arrays: tuple[Array, Array], axes: tuple[int | None, int | None]
+    ) -> tuple[Array, int]:
+        a, b = arrays
+        if not folds or axes[0] is None or axes[1] is not None:
+            return mx.vmap(mappable, in_axes=axes)(a, b), 0
+        a = mx.moveaxis(a, axes[0], 0)
+        y = function(a.reshape(-1, *a.shape[2:]), b)
+        return y.reshape(*a.shape[:2], *y.shape[1:]), 0
+
+    return function

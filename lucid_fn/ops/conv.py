@@ -1,0 +1,202 @@
+"""Two-dimensional convolution."""
+
+from functools import lru_cache
+from typing import NamedTuple, cast
+
+import mlx.core as mx
+
+from lucid_fn.ops.bilinear import Bilinear, bilinear
+from lucid_fn.ops.conv_formulations import PLAIN, TAPS, ConvFn, Formulation, choose
+from lucid_fn.ops.conv_geometry import Geometry, Pair
+from lucid_fn.ops.formulation import tuned
+from lucid_fn.types import Array
+
+_FLOATS = (mx.float32, mx.float16, mx.bfloat16)
+
+
+def conv2d(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    *,
+    stride: int | Pair = 1,
+    padding: int | Pair | tuple[Pair, Pair] = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+) -> Array:
+    """Each output is the sum of a window of the input, weighted by a kernel.
+
+    `y[n, i, j, o] = bias[o] + sum over k, l, c of weight[o, k, l, c] *
+    x[n, stride * i + dilation * k - padding, stride * j + dilation * l - padding, c]`,
+    with zeros outside of `x`: cross-correlation, as everywhere in deep learning.
+
+    Derivatives of any order are convolutions too and as fast. Half-precision sums are
+    accumulated in float32.
+
+    Args:
+        x: float, shape `(N, H, W, C)`.
+        weight: float, shape `(O, KH, KW, C / groups)`.
+        bias: float, shape `(O,)`, added to every pixel; none by default.
+        stride: pixels from one window to the next, positive; a pair is (vertical,
+            horizontal).
+        padding: zeros around the image, at least 0; a pair is (vertical, horizontal),
+            a pair of pairs ((top, bottom), (left, right)).
+        dilation: pixels from one tap of the kernel to the next, positive.
+        groups: number of groups into which input and output channels are split; a
+            group of outputs sees its group of inputs. `groups = C` is depthwise.
+
+    Returns:
+        Float array of shape `(N, OH, OW, O)` with
+        `OH = (H + padding - dilation * (KH - 1) - 1) // stride + 1`, `padding` summed
+        over both sides; dtype that of `x` and `weight`.
+
+    Raises:
+        TypeError: if `x`, `weight` or `bias` is not float32, float16 or bfloat16.
+        ValueError: if a shape does not fit, or stride, padding, dilation or groups is
+            out of range.
+
+    Source: for the formulations see `lucid_fn.ops.winograd` and its neighbours.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> x, weight = mx.ones((1, 5, 5, 2)), mx.ones((4, 3, 3, 2))
+        >>> conv2d(x, weight, stride=2, padding=1)[0, :, :, 0]
+        array([[8, 12, 8],
+               [12, 18, 12],
+               [8, 12, 8]], dtype=float32)
+    """
+    _check_arrays(x, weight, bias, groups)
+    geometry = Geometry(
+        size=(x.shape[1], x.shape[2]),
+        kernel=(weight.shape[1], weight.shape[2]),
+        stride=_pair("stride", stride, least=1),
+        padding=_paddings(padding),
+        dilation=_pair("dilation", dilation, least=1),
+        groups=groups,
+    )
+    if min(geometry.out) < 1:
+        raise ValueError(
+            "conv2d: kernel must fit into the padded input, got a kernel that spans "
+            f"{geometry.extent} pixels and an input of {geometry.padded}; "
+            "raise padding, or lower dilation or the kernel's size"
+        )
+    dtype = mx.result_type(x, weight)
+    y = _functions(geometry, tuned()).forward(x.astype(dtype), weight.astype(dtype))
+    return y if bias is None else _add_bias(y, bias)
+
+
+def _add_bias(y: Array, bias: Array) -> Array:
+    # Whole rows of the image at once: loops over a few channels are slow.
+    n, oh, ow, o = y.shape
+    rows = y.reshape(n, oh, ow * o) + mx.tile(bias.astype(y.dtype), ow)
+    return rows.reshape(n, oh, ow, o)
+
+
+class _Functions(NamedTuple):
+    forward: Bilinear  # (x, weight) -> y
+    input_grad: Bilinear  # (gradient of y, weight) -> gradient of x
+    weight_grad: Bilinear  # (x, gradient of y) -> gradient of weight
+
+
+@lru_cache(maxsize=512)
+def _functions(geometry: Geometry, tuned: bool) -> _Functions:
+    """The convolution and its gradients, each the derivative of the other two."""
+
+    def formulation(out_channels: int, in_channels: int) -> Formulation:
+        return choose(geometry, in_channels, out_channels) if tuned else PLAIN
+
+    def run_forward(x: Array, weight: Array) -> Array:
+        chosen = formulation(weight.shape[0], weight.shape[-1])
+        return in_float32(chosen.forward, x, weight)
+
+    def run_input_grad(g: Array, weight: Array) -> Array:
+        chosen = formulation(weight.shape[0], weight.shape[-1])
+        return in_float32(chosen.input_grad, g, weight)
+
+    def run_weight_grad(x: Array, g: Array) -> Array:
+        chosen = formulation(g.shape[-1], x.shape[-1] // geometry.groups)
+        return in_float32(chosen.weight_grad, x, g)
+
+    def in_float32(function: ConvFn, a: Array, b: Array) -> Array:
+        if not tuned or a.dtype == mx.float32:  # GPU kernels do it by themselves
+            return function(a, b, geometry)
+        y = function(a.astype(mx.float32), b.astype(mx.float32), geometry)
+        return y.astype(a.dtype)
+
+    functions = _Functions(
+        forward=bilinear(
+            run_forward,
+            left_grad=lambda dy, weight: functions.input_grad(dy, weight),
+            right_grad=lambda x, dy: functions.weight_grad(x, dy),
+            mappable=lambda x, weight: in_float32(TAPS.forward, x, weight),
+            folds=True,
+        ),
+        input_grad=bilinear(
+            run_input_grad,
+            left_grad=lambda dx, weight: functions.forward(dx, weight),
+            right_grad=lambda g, dx: functions.weight_grad(dx, g),
+            mappable=lambda g, weight: in_float32(TAPS.input_grad, g, weight),
+            folds=True,
+        ),
+        weight_grad=bilinear(
+            run_weight_grad,
+            left_grad=lambda dweight, g: functions.input_grad(g, dweight),
+            right_grad=lambda x, dweight: functions.forward(x, dweight),
+            mappable=lambda x, g: in_float32(TAPS.weight_grad, x, g),
+            folds=False,
+        ),
+    )
+    return functions
+
+
+def _check_arrays(x: Array, weight: Array, bias: Array | None, groups: int) -> None:
+    arrays = {"x": x, "weight": weight} | ({} if bias is None else {"bias": bias})
+    for name, array in arrays.items():
+        if array.dtype not in _FLOATS:
+            raise TypeError(
+                f"conv2d: {name} must be float32, float16 or bfloat16, "
+                f"got {array.dtype}; convert it with astype"
+            )
+    if weight.ndim != 4 or 0 in weight.shape:
+        raise ValueError(
+            "conv2d: weight must have shape (O, KH, KW, C / groups), "
+            f"got {weight.shape}"
+        )
+    out_channels, channels = weight.shape[0], weight.shape[-1] * groups
+    if groups < 1 or out_channels % groups:
+        raise ValueError(
+            "conv2d: groups must be positive and divide the "
+            f"{out_channels} output channels, got {groups}"
+        )
+    if x.ndim != 4 or x.shape[-1] != channels:
+        raise ValueError(
+            f"conv2d: x must have shape (N, H, W, {channels}), got {x.shape}"
+        )
+    if bias is not None and bias.shape != (out_channels,):
+        raise ValueError(
+            f"conv2d: bias must have shape ({out_channels},), got {bias.shape}"
+        )
+
+
+def _pair(name: str, value: int | Pair, *, least: int) -> Pair:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(size, int) for size in pair):
+        raise ValueError(
+            f"conv2d: {name} must be an integer or a pair of integers, got {value}"
+        )
+    if min(pair) < least:
+        raise ValueError(f"conv2d: {name} must be at least {least}, got {value}")
+    return pair[0], pair[1]
+
+
+def _paddings(padding: int | Pair | tuple[Pair, Pair]) -> tuple[Pair, Pair]:
+    if isinstance(padding, int) or all(isinstance(size, int) for size in padding):
+        vertical, horizontal = _pair("padding", cast("int | Pair", padding), least=0)
+        return (vertical, vertical), (horizontal, horizontal)
+    if len(padding) != 2:
+        raise ValueError(
+            "conv2d: padding must be an integer, a pair, or a pair of pairs "
+            f"((top, bottom), (left, right)), got {padding}"
+        )
+    top_bottom, left_right = cast("tuple[Pair, Pair]", padding)
+    return _pair("padding", top_bottom, least=0), _pair("padding", left_right, least=0)

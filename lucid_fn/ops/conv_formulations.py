@@ -1,0 +1,67 @@
+"""Which formulation a convolution runs in, by device and shape."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from lucid_fn.ops import conv_gemm, conv_plain, conv_taps, conv_toeplitz, winograd
+from lucid_fn.ops.conv_geometry import Geometry
+from lucid_fn.types import Array
+
+ConvFn = Callable[[Array, Array, Geometry], Array]
+
+
+class Formulation(NamedTuple):
+    """A convolution `(x, weight) -> y` and its two gradients."""
+
+    forward: ConvFn  # (x, weight, geometry) -> y
+    input_grad: ConvFn  # (gradient of y, weight, geometry) -> gradient of x
+    weight_grad: ConvFn  # (x, gradient of y, geometry) -> gradient of weight
+
+
+PLAIN = Formulation(conv_plain.forward, conv_plain.input_grad, conv_plain.weight_grad)
+TAPS = Formulation(conv_taps.forward, conv_taps.input_grad, conv_taps.weight_grad)
+GEMM = Formulation(conv_gemm.forward, conv_gemm.input_grad, conv_gemm.weight_grad)
+TOEPLITZ = Formulation(
+    conv_toeplitz.forward, conv_toeplitz.input_grad, conv_toeplitz.weight_grad
+)
+WINOGRAD = Formulation(winograd.forward, winograd.input_grad, winograd.weight_grad)
+
+
+def choose(geometry: Geometry, in_channels: int, out_channels: int) -> Formulation:
+    """The fastest formulation on a CPU. Reasons: two cores, AVX-512."""
+    few = min(in_channels, out_channels) < 16
+    if geometry.groups > 1:
+        # Matrix products batched over groups, or multiply-adds if depthwise: MLX has a
+        # plain loop for these.
+        return TAPS
+    if in_channels < 16 and _banded(geometry, out_channels):
+        return TOEPLITZ
+    if not few and _is_3x3(geometry) and _fills_tiles(geometry):
+        return WINOGRAD
+    return GEMM
+
+
+def _banded(geometry: Geometry, out_channels: int) -> bool:
+    """Whether multiplying by a band's zeros costs less than gathering windows.
+
+    A gathered number costs 0.7 ns, a multiplication 1/65 ns: per tap, those by the
+    `W - KW` zeros of a band for each output channel against one gathered number.
+    """
+    columns, taps = geometry.size[1], geometry.kernel[1]
+    return (columns - taps) * out_channels <= 45 * taps
+
+
+def _is_3x3(geometry: Geometry) -> bool:
+    unit = (1, 1)
+    return geometry.kernel == (3, 3) and geometry.stride == geometry.dilation == unit
+
+
+def _fills_tiles(geometry: Geometry) -> bool:
+    """Whether 4x4 tiles cover the output without wasting most of themselves.
+
+    Winograd's products are 2.25 multiplications for each of the 9 of a direct sum, for
+    every pixel of its tiles; with the transforms it breaks even at half-filled tiles.
+    """
+    oh, ow = geometry.out
+    covered = 16 * -(-oh // 4) * -(-ow // 4)
+    return 2 * oh * ow > covered

@@ -1,0 +1,168 @@
+"""Convolution as matrix products of windows of the input (im2col).
+
+The gradient in the input is in polyphase form: the input pixels of one phase modulo the
+stride meet the same kernel positions, so that each phase is a stride-1 convolution of
+the output's gradient, with no zeros multiplied in between its pixels. Columns of all
+phases are computed by one product, where they come out interleaved; rows by one each.
+"""
+
+from functools import lru_cache
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_fn.ops.conv_geometry import Geometry, Pair
+from lucid_fn.ops.rows import take_rows
+from lucid_fn.ops.streams import concat_shards, sum_shards
+from lucid_fn.types import Array
+
+
+def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
+    """`(N, H, W, C)` and `(O, KH, KW, C)` to `(N, OH, OW, O)`."""
+    o = weight.shape[0]
+    kernel = weight.reshape(o, -1).T  # (KH*KW*C, O)
+
+    def shard(x: Array) -> Array:
+        return (windows(x, geometry) @ kernel).reshape(-1, *geometry.out, o)
+
+    return concat_shards(shard, x)
+
+
+def weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
+    """The gradient of `forward` in `weight`, `(O, KH, KW, C)`."""
+    o = g.shape[-1]
+
+    def shard(x: Array, g: Array) -> Array:
+        return g.reshape(-1, o).T @ windows(x, geometry)  # (O, KH*KW*C)
+
+    return sum_shards(shard, x, g).reshape(o, *geometry.kernel, x.shape[-1])
+
+
+def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
+    """The gradient of `forward` in `x`, `(N, H, W, C)`.
+
+    Row `h` of phase `q = h % stride` collects the kernel rows `k` with
+    `h + padding = stride * i + dilation * k`: rows `i = h // stride + e` of `g`, where
+    `dilation * k = q + padding - stride * e`. Columns likewise.
+    """
+    (h, w), (sh, sw), c = geometry.size, geometry.stride, weight.shape[-1]
+    kernel = weight.transpose(1, 2, 0, 3)  # (KH, KW, O, C)
+    columns = _offsets(geometry, 1, range(sw))
+    height, width = -(-h // sh), -(-w // sw)  # pixels of a phase
+    phases: list[tuple[Geometry, Array] | None] = []
+    for q in range(sh):
+        rows = _offsets(geometry, 0, range(q, q + 1))
+        if rows and columns:
+            seen = _windows_at(geometry.out, (rows, columns), (height, width))
+            phases.append((seen, _phase(kernel, geometry, q, rows, columns)))
+        else:  # stride > kernel: no output sees these pixels
+            phases.append(None)
+
+    def shard(g: Array) -> Array:
+        shape = (g.shape[0], height, 1, width * sw * c)
+        grads = [
+            mx.zeros(shape, g.dtype)
+            if phase is None
+            else (windows(g, phase[0]) @ phase[1]).reshape(shape)
+            for phase in phases
+        ]
+        dx = grads[0] if sh == 1 else mx.concatenate(grads, axis=2)
+        return dx.reshape(-1, height * sh, width * sw, c)[:, :h, :w]
+
+    return concat_shards(shard, g)
+
+
+def windows(x: Array, geometry: Geometry) -> Array:
+    """The inputs of every output, `(N*OH*OW, KH*KW*C)`."""
+    n, _, _, c = x.shape
+    (kh, kw), (sh, sw), (dh, dw) = geometry.kernel, geometry.stride, geometry.dilation
+    if (
+        geometry.kernel == geometry.stride == (1, 1)
+        and geometry.padded == geometry.size
+    ):
+        return x.reshape(-1, c)
+    if c >= 16:
+        return take_rows(x.reshape(-1, c), _window_index(n, geometry)).reshape(
+            -1, kh * kw * c
+        )
+    # Few channels: rows are too short to be worth a memcpy each.
+    padded = mx.contiguous(_pad(x, geometry.padding))
+    (hp, wp), (oh, ow) = geometry.padded, geometry.out
+    view = mx.as_strided(
+        padded,
+        (n, oh, ow, kh, kw, c),
+        (hp * wp * c, sh * wp * c, sw * c, dh * wp * c, dw * c, 1),
+    )
+    return view.reshape(-1, kh * kw * c)
+
+
+def _pad(x: Array, padding: tuple[Pair, Pair]) -> Array:
+    """Zeros around the image; where padding is negative, pixels are cut off."""
+    (top, bottom), (left, right) = padding
+    h, w = x.shape[1] + min(bottom, 0), x.shape[2] + min(right, 0)
+    x = x[:, max(-top, 0) : h, max(-left, 0) : w]
+    sides = [(max(low, 0), max(high, 0)) for low, high in padding]
+    return mx.pad(x, [(0, 0), *sides, (0, 0)])
+
+
+@lru_cache(maxsize=128)
+def _window_index(n: int, geometry: Geometry) -> Array:
+    """Row of `x.reshape(-1, C)` for each place in `windows`; one past it is zero."""
+    (h, w), (kh, kw), (oh, ow) = geometry.size, geometry.kernel, geometry.out
+    image, oi, oj, ki, kj = np.indices((n, oh, ow, kh, kw), sparse=True)
+    i = oi * geometry.stride[0] + ki * geometry.dilation[0] - geometry.padding[0][0]
+    j = oj * geometry.stride[1] + kj * geometry.dilation[1] - geometry.padding[1][0]
+    inside = (i >= 0) & (i < h) & (j >= 0) & (j < w)
+    index = np.where(inside, (image * h + i) * w + j, n * h * w)
+    return mx.array(index.reshape(-1).astype(np.uint32))
+
+
+def _tap(geometry: Geometry, axis: int, phase: int, offset: int) -> int | None:
+    """The tap through which pixel `stride * i + phase` reaches output `i + offset`."""
+    span = (
+        phase + geometry.padding[axis][0] - geometry.stride[axis] * offset
+    )  # dilation * position
+    position, rest = divmod(span, geometry.dilation[axis])
+    return position if rest == 0 and 0 <= position < geometry.kernel[axis] else None
+
+
+def _offsets(geometry: Geometry, axis: int, phases: range) -> range:
+    """The outputs, relative to `pixel // stride`, that pixels of the phases reach."""
+    padding, stride = geometry.padding[axis][0], geometry.stride[axis]
+    reach = geometry.extent[axis] - 1
+    candidates = range(
+        (padding - reach) // stride - 1, (padding + stride) // stride + 1
+    )
+    found = [
+        offset
+        for offset in candidates
+        if any(_tap(geometry, axis, phase, offset) is not None for phase in phases)
+    ]
+    return range(found[0], found[-1] + 1) if found else range(0)
+
+
+def _windows_at(size: Pair, offsets: tuple[range, range], out: Pair) -> Geometry:
+    """The windows of an image that lie at `offsets` from each of `out` pixels."""
+    rows, columns = offsets
+    padding = (
+        (-rows[0], out[0] - 1 + rows[-1] - (size[0] - 1)),
+        (-columns[0], out[1] - 1 + columns[-1] - (size[1] - 1)),
+    )
+    kernel = (len(rows), len(columns))
+    return Geometry(size, kernel, (1, 1), padding, (1, 1), 1)
+
+
+def _phase(
+    kernel: Array, geometry: Geometry, q: int, rows: range, columns: range
+) -> Array:
+    """What the windows of `g` are multiplied by: `(rows*columns*O, stride*C)`."""
+    zero = mx.zeros(kernel.shape[2:], kernel.dtype)  # (O, C)
+    blocks = []
+    for e in rows:
+        for d in columns:
+            line = []
+            for r in range(geometry.stride[1]):
+                i, j = _tap(geometry, 0, q, e), _tap(geometry, 1, r, d)
+                line.append(zero if i is None or j is None else kernel[i, j])
+            blocks.append(line[0] if len(line) == 1 else mx.concatenate(line, axis=1))
+    return mx.concatenate(blocks, axis=0)

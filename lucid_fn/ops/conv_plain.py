@@ -1,0 +1,33 @@
+"""Convolution as MLX does it: the reference, and the fast form on GPUs."""
+
+import mlx.core as mx
+
+from lucid_fn.ops.conv_geometry import Geometry
+from lucid_fn.types import Array
+
+
+def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
+    """`(N, H, W, C)` and `(O, KH, KW, C/groups)` to `(N, OH, OW, O)`."""
+    (top, bottom), (left, right) = geometry.padding
+    return mx.conv_general(
+        x,
+        weight,
+        stride=geometry.stride,
+        padding=([top, left], [bottom, right]),
+        kernel_dilation=geometry.dilation,
+        groups=geometry.groups,
+    )
+
+
+def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
+    """The gradient of `forward` in `x`, `(N, H, W, C)`."""
+    shape = (g.shape[0], *geometry.size, weight.shape[-1] * geometry.groups)
+    x = mx.zeros(shape, g.dtype)
+    return mx.vjp(lambda x: forward(x, weight, geometry), [x], [g])[1][0]
+
+
+def weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
+    """The gradient of `forward` in `weight`, `(O, KH, KW, C/groups)`."""
+    shape = (g.shape[-1], *geometry.kernel, x.shape[-1] // geometry.groups)
+    weight = mx.zeros(shape, x.dtype)
+    return mx.vjp(lambda weight: forward(x, weight, geometry), [weight], [g])[1][0]

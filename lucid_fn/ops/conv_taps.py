@@ -1,0 +1,71 @@
+"""Convolution from shifted slices of the input, one for each tap of the kernel.
+
+Made of operations that MLX can differentiate and vectorize any number of times, for any
+stride, padding, dilation and number of groups. It serves grouped convolutions, for
+which MLX's CPU kernel is a plain loop, and convolutions mapped over their weights.
+"""
+
+import mlx.core as mx
+
+from lucid_fn.ops.conv_geometry import Geometry
+from lucid_fn.types import Array
+
+
+def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
+    """`(N, H, W, C)` and `(O, KH, KW, C/groups)` to `(N, OH, OW, O)`."""
+    taps = _taps(x, geometry)
+    n, oh, ow, c = taps[0].shape
+    groups, o = geometry.groups, weight.shape[0]
+    if groups == c:  # depthwise: no sum over channels, so no matrix product
+        return _depthwise(taps, weight)
+    columns = _columns(taps, groups)  # (G, N*OH*OW, KH*KW*C/G)
+    kernel = weight.reshape(groups, o // groups, -1).transpose(0, 2, 1)
+    y = columns @ kernel  # (G, N*OH*OW, O/G)
+    return y.transpose(1, 0, 2).reshape(n, oh, ow, o)
+
+
+def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
+    """The gradient of `forward` in `x`, `(N, H, W, C)`."""
+    shape = (g.shape[0], *geometry.size, weight.shape[-1] * geometry.groups)
+    x = mx.zeros(shape, g.dtype)
+    return mx.vjp(lambda x: forward(x, weight, geometry), [x], [g])[1][0]
+
+
+def weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
+    """The gradient of `forward` in `weight`, `(O, KH, KW, C/groups)`."""
+    shape = (g.shape[-1], *geometry.kernel, x.shape[-1] // geometry.groups)
+    weight = mx.zeros(shape, x.dtype)
+    return mx.vjp(lambda weight: forward(x, weight, geometry), [weight], [g])[1][0]
+
+
+def _taps(x: Array, geometry: Geometry) -> list[Array]:
+    """For each kernel position the inputs it meets, `(N, OH, OW, C)`."""
+    (kh, kw), (sh, sw), (dh, dw) = geometry.kernel, geometry.stride, geometry.dilation
+    oh, ow = geometry.out
+    padded = mx.pad(x, [(0, 0), *geometry.padding, (0, 0)])
+    rows, columns = sh * (oh - 1) + 1, sw * (ow - 1) + 1
+    return [
+        padded[:, i * dh : i * dh + rows : sh, j * dw : j * dw + columns : sw]
+        for i in range(kh)
+        for j in range(kw)
+    ]
+
+
+def _columns(taps: list[Array], groups: int) -> Array:
+    if groups == 1:
+        rows = mx.concatenate(taps, axis=-1)
+        return rows.reshape(1, -1, rows.shape[-1])
+    stacked = mx.stack(
+        [tap.reshape(-1, groups, tap.shape[-1] // groups) for tap in taps]
+    )
+    k, m, _, c = stacked.shape
+    return stacked.transpose(2, 1, 0, 3).reshape(groups, m, k * c)
+
+
+def _depthwise(taps: list[Array], weight: Array) -> Array:
+    n, oh, ow, c = taps[0].shape
+    kernels = weight.reshape(c, -1, len(taps))  # (C, O/C, KH*KW)
+    total = taps[0][..., None] * kernels[..., 0]  # (N, OH, OW, C, O/C)
+    for position in range(1, len(taps)):
+        total = total + taps[position][..., None] * kernels[..., position]
+    return total.reshape(n, oh, ow, -1)
