@@ -5,6 +5,7 @@ from typing import NamedTuple, cast
 
 import mlx.core as mx
 
+from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.bilinear import Bilinear, bilinear
 from lucid_fn.ops.conv_formulations import PLAIN, TAPS, ConvFn, Formulation, choose
 from lucid_fn.ops.conv_geometry import Geometry, Pair
@@ -82,14 +83,7 @@ def conv2d(
         )
     dtype = mx.result_type(x, weight)
     y = _functions(geometry, tuned()).forward(x.astype(dtype), weight.astype(dtype))
-    return y if bias is None else _add_bias(y, bias)
-
-
-def _add_bias(y: Array, bias: Array) -> Array:
-    # Whole rows of the image at once: loops over a few channels are slow.
-    n, oh, ow, o = y.shape
-    rows = y.reshape(n, oh, ow * o) + mx.tile(bias.astype(y.dtype), ow)
-    return rows.reshape(n, oh, ow, o)
+    return y if bias is None else add_bias(y, bias)
 
 
 class _Functions(NamedTuple):
