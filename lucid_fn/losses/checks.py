@@ -1,0 +1,61 @@
+"""Checks that the losses share: of kinds, dtypes and shapes, never of values."""
+
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn.types import Array
+
+
+def check_float(caller: str, **arrays: Any) -> None:
+    """Raises unless every argument is an MLX array of a float dtype."""
+    for name, x in arrays.items():
+        check_array(caller, name, x)
+        if not mx.issubdtype(x.dtype, mx.floating):
+            raise TypeError(
+                f"{caller}: {name} must be of a float dtype, got {x.dtype}; "
+                f"convert it with {name}.astype(mx.float32)"
+            )
+
+
+def check_array(caller: str, name: str, x: Any) -> None:
+    """Raises unless `x` is an MLX array."""
+    if not isinstance(x, mx.array):
+        raise TypeError(
+            f"{caller}: {name} must be an MLX array, got {type(x).__name__}; "
+            f"convert it with mx.array({name})"
+        )
+
+
+def check_integer(caller: str, **arrays: Any) -> None:
+    """Raises unless every argument is an MLX array of an integer dtype."""
+    for name, x in arrays.items():
+        check_array(caller, name, x)
+        if not mx.issubdtype(x.dtype, mx.integer):
+            raise TypeError(f"{caller}: {name} must be integers, got {x.dtype}")
+
+
+def check_labels(caller: str, scores: str, x: Array, labels: Any) -> None:
+    """Raises unless `labels` holds one integer for each row of classes of `x`."""
+    check_float(caller, **{scores: x})
+    if x.ndim == 0:
+        raise ValueError(
+            f"{caller}: {scores} must have shape (..., num_classes), got ()"
+        )
+    check_integer(caller, labels=labels)
+    if labels.shape != x.shape[:-1]:
+        raise ValueError(
+            f"{caller}: labels must have shape {x.shape[:-1]} (that of {scores}, less "
+            f"the classes), got {labels.shape}"
+        )
+
+
+def check_same_shape(caller: str, **arrays: Array) -> None:
+    """Raises unless the shapes are equal: broadcasting here is nearly always a slip."""
+    (first, x), *others = arrays.items()
+    for name, y in others:
+        if y.shape != x.shape:
+            raise ValueError(
+                f"{caller}: {name} must have the shape of {first}, {x.shape}, got "
+                f"{y.shape}"
+            )

@@ -1,0 +1,203 @@
+"""Losses of one class out of several, from logits."""
+
+import mlx.core as mx
+
+from lucid_fn.losses.checks import (
+    check_array,
+    check_float,
+    check_labels,
+    check_same_shape,
+)
+from lucid_fn.losses.labels import at_label, log_softmax
+from lucid_fn.types import Array
+
+
+def softmax_cross_entropy(logits: Array, labels: Array) -> Array:
+    """Minus the log-probability of the label under `softmax(logits)`, in nats.
+
+    `logsumexp(logits) - logits[label]`. Its mean is PyTorch's `cross_entropy`.
+
+    Args:
+        logits: unnormalized log-probabilities, float, shape `(..., num_classes)`.
+        labels: class indices in `[0, num_classes)`, integer, shape `(...)`. The range
+            is not checked, since values are lazy; a label outside it gives NaN.
+
+    Returns:
+        Float array of shape `(...)`, at least 0.
+
+    Raises:
+        TypeError: if `logits` is not of a float or `labels` not of an integer dtype.
+        ValueError: if `labels.shape != logits.shape[:-1]`.
+
+    Example:
+        >>> softmax_cross_entropy(mx.array([[0.0, 0.0]]), mx.array([1]))
+        array([0.693147], dtype=float32)
+    """
+    check_labels("softmax_cross_entropy", "logits", logits, labels)
+    return -at_label(log_softmax(logits), labels)
+
+
+def soft_target_cross_entropy(logits: Array, targets: Array) -> Array:
+    """Cross-entropy between given probabilities and `softmax(logits)`, in nats.
+
+    `-sum_c targets_c * log_softmax(logits)_c`. It is the loss for mixed or smoothed
+    labels and for distillation; with a one-hot target it is `softmax_cross_entropy`.
+
+    Args:
+        logits: unnormalized log-probabilities, float, shape `(..., num_classes)`.
+        targets: probabilities that sum to 1 over the last axis, float, of the shape of
+            `logits`.
+
+    Returns:
+        Float array of shape `(...)`, at least 0.
+
+    Raises:
+        TypeError: if an argument is not of a float dtype.
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> logits, targets = mx.array([[0.0, 0.0]]), mx.array([[0.25, 0.75]])
+        >>> soft_target_cross_entropy(logits, targets)
+        array([0.693147], dtype=float32)
+    """
+    check_float("soft_target_cross_entropy", logits=logits, targets=targets)
+    check_same_shape("soft_target_cross_entropy", logits=logits, targets=targets)
+    return -mx.sum(targets * log_softmax(logits), axis=-1)
+
+
+def nll(log_probs: Array, labels: Array) -> Array:
+    """Minus the log-probability of the label: `-log_probs[label]`, in nats.
+
+    For weights and ignored labels use `cross_entropy`: the log-softmax in it leaves
+    log-probabilities as they are.
+
+    Args:
+        log_probs: log-probabilities, float, shape `(..., num_classes)`.
+        labels: class indices in `[0, num_classes)`, integer, shape `(...)`; one
+            outside gives NaN.
+
+    Returns:
+        Float array of shape `(...)`, at least 0.
+
+    Raises:
+        TypeError: if `log_probs` is not of a float or `labels` not of an integer dtype.
+        ValueError: if `labels.shape != log_probs.shape[:-1]`.
+
+    Example:
+        >>> nll(mx.log(mx.array([[0.25, 0.75]])), mx.array([0]))
+        array([1.38629], dtype=float32)
+    """
+    check_labels("nll", "log_probs", log_probs, labels)
+    return -at_label(log_probs, labels)
+
+
+def cross_entropy(
+    logits: Array,
+    labels: Array,
+    *,
+    weight: Array | None = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+) -> Array:
+    """PyTorch's `cross_entropy`: the mean over the labels that count, in nats.
+
+    With integer labels, smoothing `e`, `K` classes and weights `w`, over all labels
+    `y != ignore_index`:
+    `sum((1 - e) * -w[y] * logp[y] + e / K * sum_c -w_c * logp_c) / sum(w[y])`.
+    With probabilities `t`, made `t * (1 - e) + e / K` first:
+    `sum(sum_c -w_c * t_c * logp_c) / N`, whatever the weights.
+
+    Args:
+        logits: unnormalized log-probabilities, float, shape `(..., num_classes)`: the
+            classes are last. PyTorch has them at axis 1.
+        labels: class indices, integer, shape `(...)`, in `[0, num_classes)` or equal
+            to `ignore_index`; any other gives NaN. Or probabilities, float, of the
+            shape of `logits`.
+        weight: a factor for each class, float, shape `(num_classes,)`.
+        label_smoothing: share of the label given to all classes alike, in [0, 1].
+        ignore_index: the label that counts neither in the sum nor in the mean.
+
+    Returns:
+        Float array of shape `()`, computed in float32 at least. NaN if no label counts.
+
+    Raises:
+        TypeError: if `labels` is neither of the two, or another dtype is wrong.
+        ValueError: if a shape or `label_smoothing` is wrong, or if `ignore_index` is a
+            class while the labels are probabilities.
+
+    Source: `torch.nn.functional.cross_entropy`; smoothing: Szegedy et al., 2016,
+    https://arxiv.org/abs/1512.00567, section 7.
+
+    Example:
+        >>> logits = mx.array([[2.0, 0.0], [0.0, 0.0], [5.0, 1.0]])
+        >>> cross_entropy(logits, mx.array([0, 1, -100]))
+        array(0.410038, dtype=float32)
+    """
+    _check_cross_entropy(logits, labels, weight, label_smoothing)
+    log_probs = log_softmax(_widen(logits))
+    weighted = log_probs if weight is None else _widen(weight) * log_probs
+    if mx.issubdtype(labels.dtype, mx.floating):
+        return _mean_over_targets(weighted, labels, label_smoothing, ignore_index)
+    labels = labels.astype(mx.int32)  # unsigned labels do not compare with -100
+    counted = labels != ignore_index
+    known = mx.where(counted, labels, 0)
+    losses = -at_label(weighted, known)
+    if label_smoothing > 0:
+        smooth = -mx.mean(weighted, axis=-1)
+        losses = (1 - label_smoothing) * losses + label_smoothing * smooth
+    factors = counted if weight is None else counted * weight[_clip(known, weight)]
+    return mx.sum(mx.where(counted, losses, 0)) / mx.sum(factors.astype(losses.dtype))
+
+
+def _mean_over_targets(
+    weighted: Array, targets: Array, label_smoothing: float, ignore_index: int
+) -> Array:
+    if ignore_index >= 0:
+        raise ValueError(
+            "cross_entropy: ignore_index must be negative when labels are "
+            f"probabilities, got {ignore_index}; give ignored rows targets of 0"
+        )
+    spread = label_smoothing / targets.shape[-1]
+    smoothed = targets * (1 - label_smoothing) + spread
+    return mx.mean(-mx.sum(smoothed * weighted, axis=-1))
+
+
+def _check_cross_entropy(
+    logits: Array, labels: Array, weight: Array | None, label_smoothing: float
+) -> None:
+    check_float("cross_entropy", logits=logits)
+    check_array("cross_entropy", "labels", labels)
+    if logits.ndim == 0:
+        raise ValueError(
+            "cross_entropy: logits must have shape (..., num_classes), got ()"
+        )
+    is_label = mx.issubdtype(labels.dtype, mx.integer)
+    is_target = mx.issubdtype(labels.dtype, mx.floating)
+    fits = labels.shape == (logits.shape[:-1] if is_label else logits.shape)
+    if not fits or not (is_label or is_target):
+        kind = TypeError if not is_label else ValueError
+        raise kind(
+            f"cross_entropy: labels must be integers of shape {logits.shape[:-1]} or "
+            f"probabilities of shape {logits.shape}, got {labels.dtype} {labels.shape}"
+        )
+    if weight is not None:
+        check_float("cross_entropy", weight=weight)
+        if weight.shape != logits.shape[-1:]:
+            raise ValueError(
+                f"cross_entropy: weight must have shape {logits.shape[-1:]}, one for "
+                f"each class, got {weight.shape}"
+            )
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(
+            f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}"
+        )
+
+
+def _clip(labels: Array, weight: Array) -> Array:
+    """Labels within the classes: those outside have a loss of NaN already."""
+    return mx.clip(labels, 0, weight.size - 1)
+
+
+def _widen(x: Array) -> Array:
+    """Half precision as float32: a mean of float16 overflows at 65504."""
+    return x.astype(mx.float32) if x.dtype in (mx.float16, mx.bfloat16) else x

@@ -1,0 +1,23 @@
+"""Picking what stands at a label."""
+
+import mlx.core as mx
+
+from lucid_fn.types import Array
+
+
+def at_label(values: Array, labels: Array) -> Array:
+    """`values[..., labels]` `(...)` of `(..., num_classes)`; NaN outside the classes.
+
+    MLX itself would count a negative label from the end, and read whatever lies past
+    the row for one too large: a loss that looks right and is not.
+    """
+    inside = (labels >= 0) & (labels < values.shape[-1])
+    index = mx.where(inside, labels, 0)[..., None]
+    picked = mx.take_along_axis(values, index, axis=-1).squeeze(-1)
+    return mx.where(inside, picked, mx.nan)
+
+
+def log_softmax(logits: Array) -> Array:
+    """`logits - logsumexp(logits)`, shifted first so that large logits lose nothing."""
+    shifted = logits - mx.stop_gradient(mx.max(logits, axis=-1, keepdims=True))
+    return shifted - mx.logsumexp(shifted, axis=-1, keepdims=True)

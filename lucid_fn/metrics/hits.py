@@ -1,0 +1,73 @@
+"""How often the label is what the logits say."""
+
+import mlx.core as mx
+
+from lucid_fn.metrics.checks import check_logits_and_labels
+from lucid_fn.types import Array
+
+
+def accuracy(logits: Array, labels: Array) -> Array:
+    """The share of labels that have the largest logit.
+
+    Of equal logits the first counts. A label outside the classes is never hit.
+
+    Args:
+        logits: scores, shape `(..., num_classes)`.
+        labels: class indices, integer, shape `(...)`.
+
+    Returns:
+        float32, shape `()`, in [0, 1]; NaN if there are no labels. For the accuracy of
+        several batches give each the weight of its size: see `mean`.
+
+    Raises:
+        TypeError: if `labels` is not of an integer dtype.
+        ValueError: if `labels.shape != logits.shape[:-1]`.
+
+    Example:
+        >>> logits = mx.array([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0], [1.0, 0.0]])
+        >>> accuracy(logits, mx.array([0, 1, 1, 0]))
+        array(0.75, dtype=float32)
+    """
+    check_logits_and_labels("accuracy", logits, labels)
+    hits = mx.argmax(logits, axis=-1) == labels
+    return mx.mean(hits.astype(mx.float32))
+
+
+def top_k_accuracy(logits: Array, labels: Array, *, k: int) -> Array:
+    """The share of labels among the `k` largest logits.
+
+    Of equal logits the first counts, so that `k=1` is `accuracy`. A label outside the
+    classes is never hit, nor is one whose logit is NaN.
+
+    Args:
+        logits: scores, shape `(..., num_classes)`.
+        labels: class indices, integer, shape `(...)`.
+        k: number of guesses, in [1, num_classes].
+
+    Returns:
+        float32, shape `()`, in [0, 1]; NaN if there are no labels.
+
+    Raises:
+        TypeError: if `labels` is not of an integer dtype.
+        ValueError: if `labels.shape != logits.shape[:-1]`, or if `k` is out of range.
+
+    Example:
+        >>> logits = mx.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
+        >>> top_k_accuracy(logits, mx.array([1, 2]), k=2)
+        array(0.5, dtype=float32)
+    """
+    check_logits_and_labels("top_k_accuracy", logits, labels)
+    num_classes = logits.shape[-1]
+    if not 1 <= k <= num_classes:
+        raise ValueError(
+            f"top_k_accuracy: k must be in [1, {num_classes}], the number of classes, "
+            f"got {k}"
+        )
+    classes = mx.arange(num_classes)
+    labels = labels[..., None].astype(mx.int32)  # (..., 1)
+    inside = (labels >= 0) & (labels < num_classes)
+    own = mx.take_along_axis(logits, mx.where(inside, labels, 0), axis=-1)
+    # "not at most" instead of "greater": a NaN ranks behind everything.
+    ahead = ~(logits <= own) | ((logits == own) & (classes < labels))
+    hits = inside & (mx.sum(ahead, axis=-1, keepdims=True) < k)
+    return mx.mean(hits.astype(mx.float32))

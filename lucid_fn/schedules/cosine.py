@@ -1,0 +1,187 @@
+"""Schedules along half a cosine."""
+
+import mlx.core as mx
+
+from lucid_fn.schedules.base import (
+    Schedule,
+    as_step,
+    check_number,
+    check_steps,
+    fraction,
+    half_cosine,
+)
+from lucid_fn.types import Array
+
+
+def cosine_decay(init_value: float, *, decay_steps: int, end: float = 0.0) -> Schedule:
+    """Half a cosine from `init_value` down to `end`, where it stays.
+
+    `end + (v - end) * (1 + cos(pi * min(t, T) / T)) / 2`. PyTorch's scheduler rises
+    again after step `T`: that one is `cosine_annealing`.
+
+    Args:
+        init_value: value at step 0.
+        decay_steps: step `T` at which `end` is reached.
+        end: last value.
+
+    Raises:
+        TypeError: if an argument is not a number.
+        ValueError: if `decay_steps` is not positive.
+
+    Source: Loshchilov & Hutter, 2017, https://arxiv.org/abs/1608.03983, eq. 5, without
+    restarts.
+
+    Example:
+        >>> rate = cosine_decay(1.0, decay_steps=100)
+        >>> [round(rate(t).item(), 4) for t in (0, 50, 100, 150)]
+        [1.0, 0.5, 0.0, 0.0]
+    """
+    check_number("cosine_decay", init_value=init_value, end=end)
+    check_steps("cosine_decay", decay_steps=decay_steps)
+
+    def schedule(step: Array) -> Array:
+        remaining = mx.maximum(decay_steps - as_step(step), 0)
+        return half_cosine(init_value, end, fraction(remaining, decay_steps))
+
+    return schedule
+
+
+def cosine_annealing(
+    init_value: float, *, decay_steps: int, end: float = 0.0
+) -> Schedule:
+    """A cosine from `init_value` down to `end`, up again, and so on.
+
+    `end + (v - end) * (1 + cos(pi * t / T)) / 2`. Up to step `T` it is `cosine_decay`.
+
+    Args:
+        init_value: largest value, at steps 0, `2T`, `4T`, ...
+        decay_steps: half the period, `T`.
+        end: smallest value, at steps `T`, `3T`, ...
+
+    Raises:
+        TypeError: if an argument is not a number.
+        ValueError: if `decay_steps` is not positive.
+
+    Source: `torch.optim.lr_scheduler.CosineAnnealingLR`.
+
+    Example:
+        >>> rate = cosine_annealing(1.0, decay_steps=100)
+        >>> [round(rate(t).item(), 4) for t in (0, 50, 100, 150, 200)]
+        [1.0, 0.5, 0.0, 0.5, 1.0]
+    """
+    check_number("cosine_annealing", init_value=init_value, end=end)
+    check_steps("cosine_annealing", decay_steps=decay_steps)
+    period = min(2 * decay_steps, 2**31 - 1)
+
+    def schedule(step: Array) -> Array:
+        from_end = mx.abs(as_step(step) % period - decay_steps)
+        return half_cosine(init_value, end, fraction(from_end, decay_steps))
+
+    return schedule
+
+
+def cosine_restarts(
+    init_value: float, *, first_period: int, growth: int = 1, end: float = 0.0
+) -> Schedule:
+    """Half a cosine from `init_value` towards `end`, again and again.
+
+    Within a period of `T` steps, at its step `t`:
+    `end + (v - end) * (1 + cos(pi * t / T)) / 2`. Each period is `growth` times as long
+    as the one before.
+
+    Args:
+        init_value: value at the start of each period.
+        first_period: length of the first period, in steps.
+        growth: factor from one period's length to the next, at least 1.
+        end: value that a period goes towards.
+
+    Raises:
+        TypeError: if an argument is not a number.
+        ValueError: if `first_period` or `growth` is below 1.
+
+    Source: Loshchilov & Hutter, 2017, https://arxiv.org/abs/1608.03983, eq. 5 (`T_0`
+    and `T_mult`); `torch.optim.lr_scheduler.CosineAnnealingWarmRestarts`.
+
+    Example:
+        >>> rate = cosine_restarts(1.0, first_period=10, growth=2)
+        >>> [round(rate(t).item(), 4) for t in (0, 5, 10, 20, 30)]
+        [1.0, 0.5, 1.0, 0.5, 1.0]
+    """
+    check_number("cosine_restarts", init_value=init_value, end=end)
+    check_steps("cosine_restarts", first_period=first_period, growth=growth)
+    starts, periods = _periods(first_period, growth)
+
+    def schedule(step: Array) -> Array:
+        step = as_step(step)
+        begun = step[..., None] >= mx.array(starts, mx.int32)  # (..., periods)
+        latest = mx.sum(begun, axis=-1) - 1
+        period = mx.array(periods, mx.int32)[latest]
+        passed = (step - mx.array(starts, mx.int32)[latest]) % period
+        remaining = (period - passed).astype(mx.float32) / period
+        return half_cosine(init_value, end, remaining)
+
+    return schedule
+
+
+def _periods(first: int, growth: int) -> tuple[list[int], list[int]]:
+    """Start and length of each period that begins within int32: 31 at most."""
+    starts, periods = [0], [first]
+    while growth > 1 and starts[-1] + periods[-1] < 2**31:
+        starts.append(starts[-1] + periods[-1])
+        periods.append(min(periods[-1] * growth, 2**31 - 1))
+    return starts, periods
+
+
+def warmup_cosine(
+    peak: float, *, warmup_steps: int, total_steps: int, end: float = 0.0
+) -> Schedule:
+    """A line from 0 up to `peak`, then half a cosine down to `end`.
+
+    Step `t` of `W` warm-up and `T` total steps has the value `peak * t / W` for
+    `t < W`, then `end + (peak - end) * (1 + cos(pi * s)) / 2`, where
+    `s = (t - W) / (T - W)`; it stays at `end` from step `T` on.
+
+    Args:
+        peak: largest value, reached at step `warmup_steps`.
+        warmup_steps: length of the warm-up, in steps; may be 0.
+        total_steps: step at which `end` is reached, the warm-up included.
+        end: last value.
+
+    Raises:
+        TypeError: if an argument is not a number.
+        ValueError: unless `0 <= warmup_steps < total_steps`.
+
+    Source: Loshchilov & Hutter, 2017, https://arxiv.org/abs/1608.03983, eq. 5
+    (no restarts); warm-up as in Goyal et al., 2017, https://arxiv.org/abs/1706.02677,
+    section 2.2.
+
+    Example:
+        >>> rate = warmup_cosine(1.0, warmup_steps=10, total_steps=110)
+        >>> [round(rate(mx.array(t)).item(), 4) for t in (0, 5, 10, 60, 110)]
+        [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    check_number("warmup_cosine", peak=peak, end=end)
+    check_warmup("warmup_cosine", warmup_steps, total_steps)
+
+    def schedule(step: Array) -> Array:
+        step = as_step(step)
+        warmup = peak * fraction(step, max(warmup_steps, 1))
+        remaining = fraction(
+            mx.clip(total_steps - step, 0, total_steps - warmup_steps),
+            total_steps - warmup_steps,
+        )
+        cosine = half_cosine(peak, end, remaining)
+        return mx.where(step < warmup_steps, warmup, cosine)
+
+    return schedule
+
+
+def check_warmup(caller: str, warmup_steps: int, total_steps: int) -> None:
+    """Raises unless a warm-up ends before the whole does."""
+    check_steps(caller, at_least=0, warmup_steps=warmup_steps)
+    check_steps(caller, total_steps=total_steps)
+    if not warmup_steps < total_steps:
+        raise ValueError(
+            f"{caller}: need 0 <= warmup_steps < total_steps, "
+            f"got {warmup_steps} and {total_steps}"
+        )

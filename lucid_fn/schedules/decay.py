@@ -1,0 +1,210 @@
+"""Schedules that go from one value down to another."""
+
+from collections.abc import Sequence
+
+import mlx.core as mx
+
+from lucid_fn.schedules.base import (
+    Schedule,
+    as_step,
+    check_number,
+    check_positive,
+    check_steps,
+    fraction,
+    powers,
+)
+from lucid_fn.types import Array
+
+
+def constant(value: float) -> Schedule:
+    """The same value at every step.
+
+    Args:
+        value: any finite number.
+
+    Raises:
+        TypeError: if `value` is not a number.
+        ValueError: if it is not finite.
+
+    Example:
+        >>> constant(0.5)(mx.array(7))
+        array(0.5, dtype=float32)
+    """
+    check_number("constant", value=value)
+
+    def schedule(step: Array) -> Array:
+        return mx.full(as_step(step).shape, value, mx.float32)
+
+    return schedule
+
+
+def step_decay(init_value: float, *, step_size: int, gamma: float) -> Schedule:
+    """Multiplied by `gamma` after every `step_size` steps: `v * gamma^(t // s)`.
+
+    Args:
+        init_value: value of the first `step_size` steps.
+        step_size: length of a stair, in steps.
+        gamma: factor from one stair to the next, positive.
+
+    Raises:
+        TypeError: if an argument is not a number.
+        ValueError: if `step_size` or `gamma` is not positive.
+
+    Source: `torch.optim.lr_scheduler.StepLR`.
+
+    Example:
+        >>> rate = step_decay(1.0, step_size=10, gamma=0.5)
+        >>> [rate(t).item() for t in (0, 9, 10, 20)]
+        [1.0, 1.0, 0.5, 0.25]
+    """
+    check_number("step_decay", init_value=init_value)
+    check_steps("step_decay", step_size=step_size)
+    check_positive("step_decay", gamma=gamma)
+
+    def schedule(step: Array) -> Array:
+        return init_value * powers(gamma, as_step(step) // step_size)
+
+    return schedule
+
+
+def multi_step_decay(
+    init_value: float, *, milestones: Sequence[int], gamma: float
+) -> Schedule:
+    """Multiplied by `gamma` at each milestone: `v * gamma^(#milestones <= t)`.
+
+    Args:
+        init_value: value before the first milestone.
+        milestones: steps at which the value falls; in any order, repeats count.
+        gamma: factor, positive.
+
+    Raises:
+        TypeError: if an argument is not a number, or a milestone not an integer.
+        ValueError: if a milestone is negative or `gamma` not positive.
+
+    Source: `torch.optim.lr_scheduler.MultiStepLR`.
+
+    Example:
+        >>> rate = multi_step_decay(1.0, milestones=(30, 80), gamma=0.5)
+        >>> [rate(t).item() for t in (0, 30, 79, 80)]
+        [1.0, 0.5, 0.5, 0.25]
+    """
+    check_number("multi_step_decay", init_value=init_value)
+    for milestone in milestones:
+        check_steps("multi_step_decay", at_least=0, milestone=milestone)
+    check_positive("multi_step_decay", gamma=gamma)
+    stairs = list(milestones)
+
+    def schedule(step: Array) -> Array:
+        passed = as_step(step)[..., None] >= mx.array(stairs, mx.int32)
+        return init_value * powers(gamma, mx.sum(passed, axis=-1))
+
+    return schedule
+
+
+def exponential_decay(init_value: float, *, gamma: float) -> Schedule:
+    """Multiplied by `gamma` at every step: `v * gamma^t`.
+
+    Its relative error grows with the number of octaves it has fallen: below
+    `1e-7 * (1 + |log2(gamma^t)|)`, so 1e-6 after three decades.
+
+    Args:
+        init_value: value at step 0.
+        gamma: factor from one step to the next, positive.
+
+    Raises:
+        TypeError: if an argument is not a number.
+        ValueError: if `gamma` is not positive.
+
+    Source: `torch.optim.lr_scheduler.ExponentialLR`.
+
+    Example:
+        >>> rate = exponential_decay(1.0, gamma=0.5)
+        >>> [rate(t).item() for t in (0, 1, 3)]
+        [1.0, 0.5, 0.125]
+    """
+    check_number("exponential_decay", init_value=init_value)
+    check_positive("exponential_decay", gamma=gamma)
+
+    def schedule(step: Array) -> Array:
+        return init_value * powers(gamma, as_step(step))
+
+    return schedule
+
+
+def polynomial_decay(
+    init_value: float, *, decay_steps: int, power: float = 1.0, end: float = 0.0
+) -> Schedule:
+    """A power of the remaining share of steps, from `init_value` down to `end`.
+
+    `end + (v - end) * (1 - min(t, T) / T)^power`; it stays at `end` from step `T` on.
+
+    Args:
+        init_value: value at step 0.
+        decay_steps: step `T` at which `end` is reached.
+        power: exponent, positive; 1 is a line.
+        end: last value.
+
+    Raises:
+        TypeError: if an argument is not a number.
+        ValueError: if `decay_steps` or `power` is not positive.
+
+    Source: `torch.optim.lr_scheduler.PolynomialLR`, which has `end` 0.
+
+    Example:
+        >>> rate = polynomial_decay(1.0, decay_steps=4, power=2)
+        >>> [rate(t).item() for t in (0, 2, 4, 9)]
+        [1.0, 0.25, 0.0, 0.0]
+    """
+    check_number("polynomial_decay", init_value=init_value, end=end)
+    check_steps("polynomial_decay", decay_steps=decay_steps)
+    check_positive("polynomial_decay", power=power)
+
+    def schedule(step: Array) -> Array:
+        remaining = mx.maximum(decay_steps - as_step(step), 0)
+        return end + (init_value - end) * fraction(remaining, decay_steps) ** power
+
+    return schedule
+
+
+def linear(
+    init_value: float,
+    *,
+    start_factor: float = 1 / 3,
+    end_factor: float = 1.0,
+    total_steps: int = 5,
+) -> Schedule:
+    """A line from `init_value * start_factor` to `init_value * end_factor`.
+
+    `v * (a + (b - a) * min(t, T) / T)`; it stays there from step `T` on.
+
+    Args:
+        init_value: what the factors multiply.
+        start_factor: factor `a` at step 0.
+        end_factor: factor `b` from step `T` on.
+        total_steps: length `T` of the line, in steps.
+
+    Raises:
+        TypeError: if an argument is not a number.
+        ValueError: if `total_steps` is not positive.
+
+    Source: `torch.optim.lr_scheduler.LinearLR`, with its defaults.
+
+    Example:
+        >>> rate = linear(1.0, start_factor=0.5, total_steps=4)
+        >>> [rate(t).item() for t in (0, 2, 4, 9)]
+        [0.5, 0.75, 1.0, 1.0]
+    """
+    check_number(
+        "linear",
+        init_value=init_value,
+        start_factor=start_factor,
+        end_factor=end_factor,
+    )
+    check_steps("linear", total_steps=total_steps)
+    start, end = init_value * start_factor, init_value * end_factor
+
+    def schedule(step: Array) -> Array:
+        remaining = mx.maximum(total_steps - as_step(step), 0)
+        return end + (start - end) * fraction(remaining, total_steps)
+
+    return schedule
