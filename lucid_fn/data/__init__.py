@@ -1,5 +1,6 @@
 """Data sets in NumPy, and batches of MLX arrays from them."""
 
+from lucid_fn.data.augmentation import cutout, random_crop, random_flip
 from lucid_fn.data.batching import Batches, batches
 from lucid_fn.data.cifar10 import CIFAR10_MIRRORS, load_cifar10
 from lucid_fn.data.dataset import Dataset
@@ -11,6 +12,7 @@ from lucid_fn.data.normalization import (
     MNIST_STD,
     normalize,
 )
+from lucid_fn.data.prefetching import Prefetched, prefetch
 
 __all__ = [
     "CIFAR10_MEAN",
@@ -21,8 +23,13 @@ __all__ = [
     "MNIST_STD",
     "Batches",
     "Dataset",
+    "Prefetched",
     "batches",
+    "cutout",
     "load_cifar10",
     "load_mnist",
     "normalize",
+    "prefetch",
+    "random_crop",
+    "random_flip",
 ]

@@ -20,6 +20,9 @@ class Batches:
         self, arrays: Tree, batch_size: int, seed: Seed | None, drop_last: bool
     ) -> None:
         self._leaves, self._structure = tree.flatten(arrays)
+        # Data is computed once, and not anew for a thread that prefetches from it.
+        lazy = [leaf for leaf in self._leaves if isinstance(leaf, mx.array)]
+        mx.async_eval(lazy)  # type: ignore[no-untyped-call]  # untyped in MLX's stubs
         self._batch_size = batch_size
         self._seed = seed
         self._size = len(self._leaves[0])

@@ -83,3 +83,15 @@ def test_the_deviation_must_be_positive(std):
 def test_mean_and_deviation_must_be_finite(mean, std, name):
     with pytest.raises(ValueError, match=f"{name} must be finite, got"):
         data.normalize(PIXELS, mean, std)
+
+
+@pytest.mark.parametrize("name", ["MNIST", "CIFAR10"])
+def test_the_numbers_are_those_of_torch_to_the_last_bit(name):
+    torch = pytest.importorskip("torch")
+    mean, std = getattr(data, f"{name}_MEAN"), getattr(data, f"{name}_STD")
+    every_byte = np.arange(256, dtype=np.uint8)[:, None].repeat(np.size(mean), axis=1)
+    scaled = torch.from_numpy(every_byte).to(torch.float32).div(255)  # ToTensor
+    expected = scaled.sub(torch.tensor(mean)).div(torch.tensor(std))  # Normalize
+    np.testing.assert_array_equal(
+        data.normalize(every_byte, mean, std), expected.numpy()
+    )
