@@ -2,12 +2,7 @@
 
 import mlx.core as mx
 
-from lucid_fn.losses.checks import (
-    check_array,
-    check_float,
-    check_labels,
-    check_same_shape,
-)
+from lucid_fn.checks import check_array, check_float, check_rows, check_same_shape
 from lucid_fn.losses.labels import at_label, log_softmax
 from lucid_fn.types import Array
 
@@ -33,7 +28,8 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> Array:
         >>> softmax_cross_entropy(mx.array([[0.0, 0.0]]), mx.array([1]))
         array([0.693147], dtype=float32)
     """
-    check_labels("softmax_cross_entropy", "logits", logits, labels)
+    check_float("softmax_cross_entropy", logits=logits)
+    check_rows("softmax_cross_entropy", "logits", logits, labels)
     return -at_label(log_softmax(logits), labels)
 
 
@@ -87,7 +83,8 @@ def nll(log_probs: Array, labels: Array) -> Array:
         >>> nll(mx.log(mx.array([[0.25, 0.75]])), mx.array([0]))
         array([1.38629], dtype=float32)
     """
-    check_labels("nll", "log_probs", log_probs, labels)
+    check_float("nll", log_probs=log_probs)
+    check_rows("nll", "log_probs", log_probs, labels)
     return -at_label(log_probs, labels)
 
 
@@ -166,7 +163,7 @@ def _check_cross_entropy(
     logits: Array, labels: Array, weight: Array | None, label_smoothing: float
 ) -> None:
     check_float("cross_entropy", logits=logits)
-    check_array("cross_entropy", "labels", labels)
+    check_array("cross_entropy", labels=labels)
     if logits.ndim == 0:
         raise ValueError(
             "cross_entropy: logits must have shape (..., num_classes), got ()"

@@ -2,7 +2,7 @@
 
 import mlx.core as mx
 
-from lucid_fn.metrics.checks import check_logits_and_labels
+from lucid_fn.checks import check_rows
 from lucid_fn.types import Array
 
 
@@ -28,7 +28,7 @@ def accuracy(logits: Array, labels: Array) -> Array:
         >>> accuracy(logits, mx.array([0, 1, 1, 0]))
         array(0.75, dtype=float32)
     """
-    check_logits_and_labels("accuracy", logits, labels)
+    check_rows("accuracy", "logits", logits, labels)
     hits = mx.argmax(logits, axis=-1) == labels
     return mx.mean(hits.astype(mx.float32))
 
@@ -56,7 +56,7 @@ def top_k_accuracy(logits: Array, labels: Array, *, k: int) -> Array:
         >>> top_k_accuracy(logits, mx.array([1, 2]), k=2)
         array(0.5, dtype=float32)
     """
-    check_logits_and_labels("top_k_accuracy", logits, labels)
+    check_rows("top_k_accuracy", "logits", logits, labels)
     num_classes = logits.shape[-1]
     if not 1 <= k <= num_classes:
         raise ValueError(

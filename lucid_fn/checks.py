@@ -1,4 +1,7 @@
-"""Checks that the losses share: of kinds, dtypes and shapes, never of values."""
+"""Checks of arguments that several packages share: kinds, dtypes and shapes.
+
+Values of arrays are never checked: they are lazy, and a check would compute them.
+"""
 
 from typing import Any
 
@@ -7,10 +10,20 @@ import mlx.core as mx
 from lucid_fn.types import Array
 
 
+def check_array(caller: str, **arrays: Any) -> None:
+    """Raises unless every argument is an MLX array."""
+    for name, x in arrays.items():
+        if not isinstance(x, mx.array):
+            raise TypeError(
+                f"{caller}: {name} must be an MLX array, got {type(x).__name__}; "
+                f"convert it with mx.array({name})"
+            )
+
+
 def check_float(caller: str, **arrays: Any) -> None:
     """Raises unless every argument is an MLX array of a float dtype."""
+    check_array(caller, **arrays)
     for name, x in arrays.items():
-        check_array(caller, name, x)
         if not mx.issubdtype(x.dtype, mx.floating):
             raise TypeError(
                 f"{caller}: {name} must be of a float dtype, got {x.dtype}; "
@@ -18,36 +31,12 @@ def check_float(caller: str, **arrays: Any) -> None:
             )
 
 
-def check_array(caller: str, name: str, x: Any) -> None:
-    """Raises unless `x` is an MLX array."""
-    if not isinstance(x, mx.array):
-        raise TypeError(
-            f"{caller}: {name} must be an MLX array, got {type(x).__name__}; "
-            f"convert it with mx.array({name})"
-        )
-
-
 def check_integer(caller: str, **arrays: Any) -> None:
     """Raises unless every argument is an MLX array of an integer dtype."""
+    check_array(caller, **arrays)
     for name, x in arrays.items():
-        check_array(caller, name, x)
         if not mx.issubdtype(x.dtype, mx.integer):
             raise TypeError(f"{caller}: {name} must be integers, got {x.dtype}")
-
-
-def check_labels(caller: str, scores: str, x: Array, labels: Any) -> None:
-    """Raises unless `labels` holds one integer for each row of classes of `x`."""
-    check_float(caller, **{scores: x})
-    if x.ndim == 0:
-        raise ValueError(
-            f"{caller}: {scores} must have shape (..., num_classes), got ()"
-        )
-    check_integer(caller, labels=labels)
-    if labels.shape != x.shape[:-1]:
-        raise ValueError(
-            f"{caller}: labels must have shape {x.shape[:-1]} (that of {scores}, less "
-            f"the classes), got {labels.shape}"
-        )
 
 
 def check_same_shape(caller: str, **arrays: Array) -> None:
@@ -59,3 +48,18 @@ def check_same_shape(caller: str, **arrays: Array) -> None:
                 f"{caller}: {name} must have the shape of {first}, {x.shape}, got "
                 f"{y.shape}"
             )
+
+
+def check_rows(caller: str, scores: str, x: Array, labels: Array) -> None:
+    """Raises unless `labels` holds one integer for each row of `x`."""
+    check_array(caller, **{scores: x})
+    check_integer(caller, labels=labels)
+    if x.ndim == 0:
+        raise ValueError(
+            f"{caller}: {scores} must have shape (..., num_classes), got ()"
+        )
+    if labels.shape != x.shape[:-1]:
+        raise ValueError(
+            f"{caller}: labels must have shape {x.shape[:-1]} (that of {scores}, less "
+            f"the classes), got {labels.shape}"
+        )
