@@ -2,7 +2,7 @@
 
 from lucid_fn import ops
 from lucid_fn.nn import initializers
-from lucid_fn.nn.checks import check_positive
+from lucid_fn.nn.checks import check_positive, pair
 from lucid_fn.nn.layer import Layer, parametric
 from lucid_fn.types import Array, Key, Params
 
@@ -96,16 +96,3 @@ def _hint(shape: tuple[int, ...], in_channels: int) -> str:
     if len(shape) == 3 and in_channels == 1:
         return "; grey images need a channel axis: x[..., None]"
     return ""
-
-
-def pair(
-    caller: str, name: str, value: int | tuple[int, int], *, least: int
-) -> tuple[int, int]:
-    """One number for both axes, or one for each, checked."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2 or any(not isinstance(v, int) or v < least for v in both):
-        raise ValueError(
-            f"{caller}: {name} must be an integer of at least {least}, or two, "
-            f"got {value}"
-        )
-    return both[0], both[1]

@@ -1,0 +1,33 @@
+"""LeNet-5 (LeCun et al., 1998, "Gradient-based learning applied to document
+recognition", https://doi.org/10.1109/5.726791, figure 2), in today's variant: no
+padding, full connections between the convolutions, a softmax at the end."""
+
+from lucid_fn import nn
+
+
+def lenet5(num_classes: int = 10) -> nn.Layer:
+    """Images `(N, 28, 28, 1)` to logits `(N, num_classes)`; 44,426 parameters.
+
+    Args:
+        num_classes: size of the output.
+
+    Example:
+        >>> from lucid_fn import models, random, tree
+        >>> params, state = models.lenet5().init(random.key(0))
+        >>> tree.size(params)
+        44426
+    """
+    return nn.serial(
+        conv1=nn.conv2d(1, 6, 5),  # (N, 24, 24, 6)
+        act1=nn.tanh,
+        pool1=nn.avg_pool2d(2),  # (N, 12, 12, 6)
+        conv2=nn.conv2d(6, 16, 5),  # (N, 8, 8, 16)
+        act2=nn.tanh,
+        pool2=nn.avg_pool2d(2),  # (N, 4, 4, 16)
+        flatten=nn.flatten,  # (N, 256)
+        fc1=nn.linear(256, 120),
+        act3=nn.tanh,
+        fc2=nn.linear(120, 84),
+        act4=nn.tanh,
+        fc3=nn.linear(84, num_classes),
+    )

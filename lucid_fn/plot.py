@@ -1,0 +1,111 @@
+"""Curves of training runs. Needs matplotlib: `pip install lucid-fn[examples]`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lucid_fn.train import History
+
+_COLORS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
+
+
+def curves(history: History, path: str | Path, *, title: str = "") -> None:
+    """Draws loss above accuracy over the epochs, train and test, into a file.
+
+    Args:
+        history: the record of a run.
+        path: the picture, `.png`, `.pdf` or `.svg`.
+        title: goes above the curves.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+        ValueError: if the record has no epoch.
+    """
+    compare({"": history}, path, title=title)
+
+
+def compare(runs: Mapping[str, History], path: str | Path, *, title: str = "") -> None:
+    """Draws the curves of several runs over each other, a color each.
+
+    The train curves are solid, those of the test set dashed.
+
+    Args:
+        runs: the records by the name that goes into the legend.
+        path: the picture, `.png`, `.pdf` or `.svg`.
+        title: goes above the curves.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+        ValueError: if there is no run, or a record has no epoch.
+    """
+    _check(runs, "plot.compare")
+    metrics = _shared_metrics(runs)
+    figure, axes = _panels(len(metrics), title)
+    for axis, metric in zip(axes, metrics, strict=True):
+        for (name, history), color in zip(runs.items(), _cycle(runs), strict=True):
+            for phase, style in (("train", "-o"), ("test", "--s")):
+                if f"{phase}_{metric}" in history.epochs[0]:
+                    axis.plot(
+                        history.series("epoch"),
+                        history.series(f"{phase}_{metric}"),
+                        style,
+                        color=color,
+                        markersize=3,
+                        label=f"{name} {phase}".strip(),
+                    )
+        axis.set_ylabel(_label(metric))
+        axis.grid(alpha=0.3)
+        axis.legend()
+    axes[-1].set_xlabel("epoch")
+    _whole_ticks(axes[-1])
+    figure.savefig(path, dpi=144)
+
+
+def _check(runs: Mapping[str, History], caller: str) -> None:
+    if not runs:
+        raise ValueError(f"{caller}: runs must hold a history, got none")
+    for name, history in runs.items():
+        if not history.epochs:
+            raise ValueError(f"{caller}: the history {name!r} must have an epoch")
+
+
+def _shared_metrics(runs: Mapping[str, History]) -> list[str]:
+    """The metrics that all runs have, the loss first."""
+    sets = [
+        {
+            key.removeprefix("train_")
+            for key in history.epochs[0]
+            if key.startswith("train_") and key != "train_seconds"
+        }
+        for history in runs.values()
+    ]
+    return sorted(set.intersection(*sets), key=lambda metric: (metric != "loss", metric))
+
+
+def _label(metric: str) -> str:
+    return "loss (nats)" if metric == "loss" else metric.replace("_", " ")
+
+
+def _cycle(runs: Mapping[str, History]) -> list[str]:
+    return [_COLORS[i % len(_COLORS)] for i in range(len(runs))]
+
+
+def _panels(count: int, title: str) -> tuple[Any, list[Any]]:
+    """A figure of panels above each other, drawn without a screen."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "lucid_fn.plot needs matplotlib: pip install 'lucid-fn[examples]'"
+        ) from error
+    figure = Figure(figsize=(7, 3.2 * count), layout="constrained")
+    axes = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+    if title:
+        axes[0].set_title(title)
+    return figure, list(axes)
+
+
+def _whole_ticks(axis: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))

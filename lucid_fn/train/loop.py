@@ -1,0 +1,262 @@
+"""The loop over epochs and batches."""
+
+import collections
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from pathlib import Path
+from typing import Any
+
+from lucid_fn import optim, tree
+from lucid_fn.train import checkpoint as checkpoints, progress
+from lucid_fn.train.history import History, environment, parse_history
+from lucid_fn.train.state import EvalFn, Metrics, StepFn, TrainState
+from lucid_fn.types import Array
+
+# Values are read when the step after the next is on its way, so that reading them
+# waits for nothing.
+_READ_BEHIND = 2
+
+
+class _Means:
+    """Means of metrics, weighted by batch size, read behind the steps."""
+
+    def __init__(self) -> None:
+        self.pending: collections.deque[tuple[int, Metrics]] = collections.deque()
+        self.sums: dict[str, float] = collections.defaultdict(float)
+        self.latest: dict[str, float] = {}
+        self.losses: list[float] = []
+        self.size = 0
+
+    def add(self, size: int, metrics: Metrics, *, behind: int = _READ_BEHIND) -> None:
+        self.pending.append((size, metrics))
+        self.read(behind)
+
+    def read(self, behind: int = 0) -> None:
+        """Reads all values but those of the last `behind` steps."""
+        while len(self.pending) > behind:
+            size, metrics = self.pending.popleft()
+            self.latest = {name: _number(value) for name, value in metrics.items()}
+            for name, value in self.latest.items():
+                self.sums[name] += size * value
+            self.losses.append(self.latest["loss"])
+            self.size += size
+
+    def means(self) -> dict[str, float]:
+        return {name: total / self.size for name, total in self.sums.items()}
+
+
+def fit(
+    ts: TrainState,
+    step: StepFn,
+    batches: Callable[[int], Iterable[tuple[Any, Any]]],
+    *,
+    epochs: int,
+    evaluate: EvalFn | None = None,
+    test_batches: Iterable[tuple[Any, Any]] | None = None,
+    max_steps: int | None = None,
+    checkpoint: str | Path | None = None,
+    history_path: str | Path | None = None,
+    config: dict[str, Any] | None = None,
+    show: bool = True,
+) -> tuple[TrainState, History]:
+    """Trains for some epochs, and records what happened.
+
+    Metrics of an epoch are means weighted by batch size. Ctrl-C ends the run after
+    the current step and returns what is done so far, `interrupted` set in the record.
+
+    Args:
+        ts: the state to start from, as `train.init` returns it.
+        step: as `make_step` returns it.
+        batches: from the epoch, counted from 0, to its batches `(x, targets)`; so
+            each epoch has its own order: `lambda epoch: data.batches((x, y), 64,
+            seed=(0, epoch))`.
+        epochs: epochs in all, those of a resumed run included.
+        evaluate: as `make_eval_step` returns it; called on `test_batches` after each
+            epoch.
+        test_batches: can be iterated over again, such as `data.batches((x, y), 512)`.
+        max_steps: ends the run after so many steps in all, even within an epoch, which
+            then counts as one.
+        checkpoint: a `.safetensors` file, written after each epoch. If it exists, the
+            run goes on from there; `ts` gives the structure it must have.
+        history_path: a `.json` file, written after each epoch and at the end.
+        config: settings to keep in the record.
+        show: whether to print a line an epoch, and a progress bar on a terminal if
+            `tqdm` is installed.
+
+    Returns:
+        The last state and the record.
+
+    Raises:
+        TypeError: if `batches` is not a function, or `test_batches` can be iterated
+            over only once.
+        ValueError: if `epochs` or `max_steps` is below 1, one of `evaluate` and
+            `test_batches` is missing, an epoch has no batches, or the checkpoint does
+            not fit.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import data, losses, nn, optim, random, train
+        >>> model, optimizer = nn.linear(3, 2), optim.sgd(0.1)
+        >>> x, labels = mx.ones((8, 3)), mx.array([0, 1] * 4)
+        >>> ts, history = train.fit(
+        ...     train.init(model, optimizer, random.key(0)),
+        ...     train.make_step(model, optimizer, losses.softmax_cross_entropy),
+        ...     lambda epoch: data.batches((x, labels), 4, seed=(0, epoch)),
+        ...     epochs=3,
+        ...     show=False,
+        ... )
+        >>> len(history.batch_losses), len(history.epochs)
+        (6, 3)
+    """
+    _check(batches, epochs, evaluate, test_batches, max_steps)
+    ts, history = _resume(ts, checkpoint, show)
+    history = history._replace(config=config or history.config, interrupted=False)
+
+    def keep(history: History) -> None:
+        if history_path is not None:
+            history.to_json(history_path)
+
+    def out_of_steps() -> bool:
+        return max_steps is not None and len(history.batch_losses) >= max_steps
+
+    try:
+        for epoch in range(len(history.epochs), epochs):
+            if out_of_steps():
+                break
+            label = f"epoch {epoch + 1}/{epochs}" if show else None
+            left = None if max_steps is None else max_steps - len(history.batch_losses)
+            start = time.perf_counter()
+            means = _Means()
+            try:
+                # One state at a time, so that Ctrl-C leaves the latest in `ts`.
+                for latest in _steps(ts, step, batches(epoch), left, means, label):
+                    ts = latest
+            finally:
+                means.read()
+                history.batch_losses.extend(means.losses)
+            middle = time.perf_counter()
+            record: dict[str, float] = {"epoch": epoch + 1}
+            record |= {f"train_{name}": value for name, value in means.means().items()}
+            record["train_seconds"] = middle - start
+            if evaluate is not None and test_batches is not None:
+                tested = _evaluate(ts, evaluate, test_batches)
+                record |= {f"test_{name}": value for name, value in tested.items()}
+                record["test_seconds"] = time.perf_counter() - middle
+            if (rate := _learning_rate(ts)) is not None:
+                record["learning_rate"] = _number(rate)
+            history.epochs.append(record)
+            if show:
+                print(progress.epoch_line(record, epochs), flush=True)
+            if checkpoint is not None:
+                checkpoints.save(checkpoint, ts, metadata={"history": history.dumps()})
+            keep(history)
+    except KeyboardInterrupt:
+        history = history._replace(interrupted=True)
+        if show:
+            print("interrupted: what is done so far is kept", flush=True)
+    keep(history)
+    return ts, history
+
+
+def _steps(
+    ts: TrainState,
+    step: StepFn,
+    batches: Iterable[tuple[Any, Any]],
+    left: int | None,
+    means: _Means,
+    label: str | None,
+) -> Iterator[TrainState]:
+    """The states after each batch, or after each of the first `left`."""
+    total = len(batches) if isinstance(batches, Sized) else None
+    if total is not None and left is not None:
+        total = min(total, left)
+    shown = progress.silent() if label is None else progress.bar(total, label)
+    count = 0
+    try:
+        for x, targets in itertools.islice(batches, left):
+            ts, metrics = step(ts, x, targets)
+            count += 1
+            yield ts
+            means.add(_rows(x), metrics)
+            if means.size:
+                shown.advance(**means.means())
+    finally:
+        shown.close()
+    if count == 0:
+        raise ValueError(
+            "fit: batches must yield at least one batch an epoch, got none"
+        )
+
+
+def _evaluate(
+    ts: TrainState, evaluate: EvalFn, batches: Iterable[tuple[Any, Any]]
+) -> dict[str, float]:
+    means = _Means()
+    for x, targets in batches:
+        means.add(_rows(x), evaluate(ts, x, targets))
+    means.read()
+    if not means.size:
+        raise ValueError("fit: test_batches must yield at least one batch, got none")
+    return means.means()
+
+
+def _number(value: Array) -> float:
+    number: Any = value.item()  # a float here, any number in MLX's stubs
+    return float(number)
+
+
+def _rows(x: Any) -> int:
+    """The batch size: the length of the first array."""
+    rows: int = tree.leaves(x)[0].shape[0]
+    return rows
+
+
+def _learning_rate(ts: TrainState) -> Array | None:
+    """The learning rate, if the optimizer has a single one."""
+    try:
+        return optim.learning_rate(ts.opt_state)
+    except ValueError:
+        return None
+
+
+def _resume(
+    ts: TrainState, checkpoint: str | Path | None, show: bool
+) -> tuple[TrainState, History]:
+    if checkpoint is None or not Path(checkpoint).exists():
+        return ts, History([], [], {}, environment(), False)
+    metadata = checkpoints.load_metadata(checkpoint)
+    if "history" not in metadata:
+        raise ValueError(
+            f"fit: checkpoint {checkpoint} must be one that fit wrote, got one without "
+            "a record; load it with train.load and give its state as ts"
+        )
+    ts = checkpoints.load(checkpoint, like=ts)
+    history = parse_history(metadata["history"], source=str(checkpoint))
+    if show:
+        print(f"resumed from {checkpoint} after epoch {len(history.epochs)}")
+    return ts, history._replace(environment=environment())
+
+
+def _check(
+    batches: Any, epochs: int, evaluate: Any, test_batches: Any, max_steps: int | None
+) -> None:
+    if not callable(batches):
+        raise TypeError(
+            "fit: batches must be a function of the epoch, so that each has its own "
+            f"order, got {type(batches).__name__}; write lambda epoch: "
+            "data.batches((x, y), 64, seed=(0, epoch))"
+        )
+    for name, value in (("epochs", epochs), ("max_steps", max_steps)):
+        if value is not None and value < 1:
+            raise ValueError(f"fit: {name} must be at least 1, got {value}")
+    if (evaluate is None) != (test_batches is None):
+        missing = "evaluate" if evaluate is None else "test_batches"
+        raise ValueError(
+            f"fit: evaluate and test_batches go together, got no {missing}"
+        )
+    if isinstance(test_batches, Iterator):
+        raise TypeError(
+            "fit: test_batches must allow another pass after each epoch, got "
+            f"{type(test_batches).__name__}; give data.batches(...) or a list"
+        )

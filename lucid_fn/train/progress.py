@@ -1,0 +1,52 @@
+"""What a training run shows while it runs."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Progress(NamedTuple):
+    """One epoch's bar: `advance(**values)` a batch, `close()` at the end."""
+
+    advance: Callable[..., None]
+    close: Callable[[], None]
+
+
+def silent() -> Progress:
+    """A bar that shows nothing."""
+    return Progress(lambda **values: None, lambda: None)
+
+
+def bar(total: int | None, label: str) -> Progress:
+    """A bar on a terminal, if `tqdm` is installed; nothing elsewhere."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return silent()
+    shown: Any = tqdm(total=total, desc=label, unit="batch", leave=False, disable=None)
+
+    def advance(**values: float) -> None:
+        shown.set_postfix(
+            {name: f"{value:.4g}" for name, value in values.items()}, refresh=False
+        )
+        shown.update()
+
+    return Progress(advance, shown.close)
+
+
+def epoch_line(record: dict[str, float], epochs: int) -> str:
+    """An epoch in one line: `epoch  1/10  train loss 0.2381 accuracy 0.9312 ...`."""
+    width = len(str(epochs))
+    parts = [f"epoch {int(record['epoch']):{width}d}/{epochs}"]
+    for phase in ("train", "test"):
+        values = [
+            f"{name.removeprefix(phase + '_')} {value:.4f}"
+            for name, value in record.items()
+            if name.startswith(phase + "_") and not name.endswith("_seconds")
+        ]
+        if values:
+            parts.append(f"{phase} " + " ".join(values))
+    if "learning_rate" in record:
+        parts.append(f"lr {record['learning_rate']:.4g}")
+    seconds = record["train_seconds"] + record.get("test_seconds", 0.0)
+    parts.append(f"{seconds:.1f} s")
+    return "  ".join(parts)

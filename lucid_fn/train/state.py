@@ -1,0 +1,187 @@
+"""What training carries from step to step, and the compiled steps."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import mlx.core as mx
+
+from lucid_fn import nn, optim, random, transforms
+from lucid_fn.types import Array, Key, Params, State
+
+LossFn: TypeAlias = Callable[[Any, Any], Array]
+"""`loss_fn(predictions, targets)`: one value per example, or their mean."""
+
+Metrics: TypeAlias = dict[str, Array]
+"""Scalars by name, `"loss"` among them: means over one batch."""
+
+StepFn: TypeAlias = Callable[..., tuple["TrainState", Metrics]]
+EvalFn: TypeAlias = Callable[..., Metrics]
+
+
+class TrainState(NamedTuple):
+    """All that a training run is, between two steps."""
+
+    params: Params
+    state: State
+    opt_state: Any
+    key: Key  # constant; each step folds its number into it
+    step: Array  # int32, shape (): updates made so far
+
+
+def init(
+    model: nn.Layer, optimizer: optim.GradientTransformation, key: Key
+) -> TrainState:
+    """The state of a training run before its first step.
+
+    Args:
+        model: a layer.
+        optimizer: a transformation, such as `optim.sgd(0.1)`.
+        key: from which the params and all later randomness are drawn.
+
+    Raises:
+        TypeError: if an argument is of another kind.
+
+    Example:
+        >>> from lucid_fn import nn, optim, random, train
+        >>> ts = train.init(nn.linear(3, 2), optim.sgd(0.1), random.key(0))
+        >>> ts.step
+        array(0, dtype=int32)
+    """
+    _check_kinds("train.init", model, optimizer)
+    params, state = model.init(random.fold_in(key, "init"))
+    return TrainState(
+        params,
+        state,
+        optimizer.init(params),
+        random.fold_in(key, "train"),
+        mx.array(0, mx.int32),
+    )
+
+
+def make_step(
+    model: nn.Layer,
+    optimizer: optim.GradientTransformation,
+    loss_fn: LossFn,
+    *,
+    metrics: Mapping[str, Callable[[Any, Any], Array]] | None = None,
+) -> StepFn:
+    """The compiled function `(ts, x, targets) -> (ts, metrics)` of one update.
+
+    The model is applied with `train=True` and the key of the step, the mean of the
+    loss is differentiated, and the optimizer's updates are added to the params. The
+    result is on its way when the function returns: nothing needs `mx.eval`.
+
+    Args:
+        model: a layer.
+        optimizer: a transformation, such as `optim.sgd(0.1)`.
+        loss_fn: `loss_fn(predictions, targets)`, one value per example or their mean.
+        metrics: more functions of `(predictions, targets)` to scalars, by name, such
+            as `{"accuracy": metrics.accuracy}`.
+
+    Returns:
+        The step. Its metrics are `"loss"` and the given ones, over the batch, before
+        the update. `x` may be any tree the model takes, and `targets` any the loss
+        takes.
+
+    Raises:
+        TypeError: if an argument is of another kind.
+        ValueError: if a metric is called `"loss"`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses, nn, optim, random, train
+        >>> model, optimizer = nn.linear(3, 2), optim.sgd(0.1)
+        >>> ts = train.init(model, optimizer, random.key(0))
+        >>> step = train.make_step(model, optimizer, losses.softmax_cross_entropy)
+        >>> ts, metrics = step(ts, mx.ones((4, 3)), mx.array([0, 1, 1, 0]))
+        >>> list(metrics), ts.step.item()
+        (['loss'], 1)
+    """
+    _check_kinds("train.make_step", model, optimizer)
+    extra = _check_metrics("train.make_step", metrics)
+
+    def objective(
+        params: Params, state: State, key: Key, x: Any, targets: Any
+    ) -> tuple[Array, tuple[State, Metrics]]:
+        y, state = model.apply(params, state, x, train=True, key=key)
+        loss = mx.mean(loss_fn(y, targets))
+        return loss, (state, {name: fn(y, targets) for name, fn in extra.items()})
+
+    def step(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
+        value_and_grad = transforms.value_and_grad(objective, has_aux=True)
+        (loss, (state, values)), grads = value_and_grad(
+            ts.params, ts.state, random.fold_in(ts.key, ts.step), x, targets
+        )
+        updates, opt_state = optimizer.update(grads, ts.opt_state, ts.params)
+        params = optim.apply_updates(ts.params, updates)
+        new = TrainState(params, state, opt_state, ts.key, ts.step + 1)
+        return new, {"loss": loss, **values}
+
+    return transforms.jit(step)
+
+
+def make_eval_step(
+    model: nn.Layer,
+    loss_fn: LossFn,
+    *,
+    metrics: Mapping[str, Callable[[Any, Any], Array]] | None = None,
+) -> EvalFn:
+    """The compiled function `(ts, x, targets) -> metrics`, with `train=False`.
+
+    Args:
+        model: a layer.
+        loss_fn: as in `make_step`.
+        metrics: as in `make_step`.
+
+    Raises:
+        TypeError: if an argument is of another kind.
+        ValueError: if a metric is called `"loss"`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses, nn, optim, random, train
+        >>> model = nn.linear(3, 2)
+        >>> ts = train.init(model, optim.sgd(0.1), random.key(0))
+        >>> evaluate = train.make_eval_step(model, losses.softmax_cross_entropy)
+        >>> list(evaluate(ts, mx.ones((4, 3)), mx.array([0, 1, 1, 0])))
+        ['loss']
+    """
+    _check_kinds("train.make_eval_step", model)
+    extra = _check_metrics("train.make_eval_step", metrics)
+
+    def evaluate(params: Params, state: State, x: Any, targets: Any) -> Metrics:
+        y, _ = model.apply(params, state, x, train=False)
+        loss = mx.mean(loss_fn(y, targets))
+        return {"loss": loss, **{name: fn(y, targets) for name, fn in extra.items()}}
+
+    compiled = transforms.jit(evaluate)
+
+    def run(ts: TrainState, x: Any, targets: Any) -> Metrics:
+        return compiled(ts.params, ts.state, x, targets)
+
+    return run
+
+
+def _check_kinds(caller: str, model: Any, *optimizer: Any) -> None:
+    if not isinstance(model, nn.Layer):
+        raise TypeError(
+            f"{caller}: model must be a Layer, got {type(model).__name__}; wrap a pair "
+            "of functions in nn.Layer(init, apply)"
+        )
+    for given in optimizer:
+        if not isinstance(given, optim.GradientTransformation):
+            raise TypeError(
+                f"{caller}: optimizer must be a GradientTransformation such as "
+                f"optim.sgd(0.1), got {type(given).__name__}"
+            )
+
+
+def _check_metrics(
+    caller: str, metrics: Mapping[str, Callable[[Any, Any], Array]] | None
+) -> dict[str, Callable[[Any, Any], Array]]:
+    extra = dict(metrics or {})
+    if "loss" in extra:
+        raise ValueError(
+            f"{caller}: metrics must not hold 'loss', which is that of loss_fn"
+        )
+    return extra

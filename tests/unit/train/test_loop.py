@@ -1,0 +1,228 @@
+import importlib.metadata
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from lucid_fn import data, train, tree
+
+
+def batches_of(task, size=20):
+    return lambda epoch: data.batches((task.x, task.labels), size, seed=(0, epoch))
+
+
+def fit(task, ts=None, **settings):
+    settings = {"epochs": 3, "show": False, **settings}
+    return train.fit(ts or task.start(), task.step, batches_of(task), **settings)
+
+
+def evaluation(task):
+    return {
+        "evaluate": task.evaluate,
+        "test_batches": data.batches((task.x, task.labels), 30),
+    }
+
+
+def equal(a, b) -> bool:
+    pairs = zip(tree.leaves(a), tree.leaves(b), strict=True)
+    return all(mx.array_equal(x, y).item() for x, y in pairs)
+
+
+def test_the_loss_falls(task):
+    _, history = fit(task, epochs=8)
+    losses = history.series("train_loss")
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_epoch_metrics_are_weighted_by_batch_size(task):
+    ts, history = fit(task, epochs=1, **evaluation(task))
+    whole = task.evaluate(ts, task.x, task.labels)
+    record = history.epochs[0]
+    np.testing.assert_allclose(record["test_loss"], whole["loss"].item(), rtol=1e-6)
+    sizes, values = [20, 20, 10], history.batch_losses
+    expected = sum(n * v for n, v in zip(sizes, values, strict=True)) / 50
+    np.testing.assert_allclose(record["train_loss"], expected, rtol=1e-12)
+
+
+def test_it_is_the_loop_one_would_write(task):
+    ts = task.start()
+    losses = []
+    for epoch in range(3):
+        for x, labels in batches_of(task)(epoch):
+            ts, metrics = task.step(ts, x, labels)
+            losses.append(metrics["loss"].item())
+    fitted, history = fit(task)
+    assert history.batch_losses == losses
+    assert equal(fitted, ts)
+
+
+def test_the_record_has_what_the_run_was(task):
+    _, history = fit(task, config={"batch_size": 20}, **evaluation(task))
+    assert history.config == {"batch_size": 20}
+    assert history.environment["mlx"] == importlib.metadata.version("mlx")
+    assert "cpu" in history.environment["device"]
+    assert len(history.batch_losses) == 9
+    assert not history.interrupted
+    assert set(history.epochs[0]) == {
+        "epoch",
+        "learning_rate",
+        "test_accuracy",
+        "test_loss",
+        "test_seconds",
+        "train_accuracy",
+        "train_loss",
+        "train_seconds",
+    }
+    assert history.epochs[0]["learning_rate"] == pytest.approx(0.1)
+
+
+def test_the_record_survives_its_file(task, tmp_path):
+    _, history = fit(task, config={"note": "x"})
+    history = history._replace(batch_losses=[*history.batch_losses, float("nan")])
+    history.to_json(tmp_path / "history.json")
+    json.loads((tmp_path / "history.json").read_text(), parse_constant=pytest.fail)
+    loaded = train.load_history(tmp_path / "history.json")
+    assert np.isnan(loaded.batch_losses[-1])
+    assert loaded.batch_losses[:-1] == history.batch_losses[:-1]
+    assert loaded._replace(batch_losses=[]) == history._replace(batch_losses=[])
+
+
+def test_a_series_that_does_not_exist_is_an_error(task):
+    _, history = fit(task, epochs=1)
+    with pytest.raises(KeyError, match="there is no 'test_loss', only epoch"):
+        history.series("test_loss")
+
+
+def test_a_file_that_is_no_record_is_an_error(tmp_path):
+    (tmp_path / "history.json").write_text('{"batch_losses": []')
+    with pytest.raises(ValueError, match=r"history\.json is not the record"):
+        train.load_history(tmp_path / "history.json")
+
+
+def test_max_steps_ends_the_run_within_an_epoch(task):
+    ts, history = fit(task, max_steps=4)
+    assert ts.step.item() == 4
+    assert len(history.batch_losses) == 4
+    assert len(history.epochs) == 2
+
+
+def test_resuming_equals_going_on(task, tmp_path):
+    path = tmp_path / "run.safetensors"
+    straight, whole = fit(task, epochs=4)
+    fit(task, epochs=2, checkpoint=path)
+    resumed, history = fit(task, ts=task.start(seed=5), epochs=4, checkpoint=path)
+    assert equal(resumed, straight)
+    assert history.batch_losses == whole.batch_losses
+    assert history.series("epoch") == [1, 2, 3, 4]
+
+
+def test_resuming_a_finished_run_changes_nothing(task, tmp_path):
+    path = tmp_path / "run.safetensors"
+    done, _ = fit(task, epochs=2, checkpoint=path)
+    again, history = fit(task, epochs=2, checkpoint=path)
+    assert equal(again, done)
+    assert len(history.epochs) == 2
+
+
+def test_a_checkpoint_without_a_record_is_an_error(task, tmp_path):
+    train.save(tmp_path / "run.safetensors", task.start())
+    with pytest.raises(ValueError, match="must be one that fit wrote"):
+        fit(task, checkpoint=tmp_path / "run.safetensors")
+
+
+def test_ctrl_c_keeps_what_is_done(task, tmp_path):
+    steps = []
+
+    def step(ts, x, labels):
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        steps.append(1)
+        return task.step(ts, x, labels)
+
+    ts, history = train.fit(
+        task.start(),
+        step,
+        batches_of(task),
+        epochs=3,
+        history_path=tmp_path / "history.json",
+        show=False,
+    )
+    assert ts.step.item() == 4
+    assert len(history.batch_losses) == 4
+    assert len(history.epochs) == 1
+    assert history.interrupted
+    assert train.load_history(tmp_path / "history.json") == history
+
+
+def test_a_real_ctrl_c_ends_a_script_in_order(tmp_path):
+    program = textwrap.dedent(
+        """
+        import sys
+        import mlx.core as mx
+        from lucid_fn import losses, nn, optim, random, train
+        model, optimizer = nn.linear(4, 2), optim.sgd(0.1)
+        step = train.make_step(model, optimizer, losses.softmax_cross_entropy)
+        batch = (mx.ones((8, 4)), mx.zeros((8,), mx.int32))
+        ts = train.init(model, optimizer, random.key(0))
+        print("ready", flush=True)
+        ts, history = train.fit(
+            ts, step, lambda epoch: [batch] * 50, epochs=10**9,
+            history_path=sys.argv[1], show=False,
+        )
+        assert history.interrupted and ts.step.item() == len(history.batch_losses)
+        """
+    )
+    path = tmp_path / "history.json"
+    command = [sys.executable, "-c", program, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout.readline() == "ready\n"
+        while not path.exists():
+            time.sleep(0.02)
+            assert run.poll() is None
+        os.kill(run.pid, signal.SIGINT)
+        assert run.wait(timeout=60) == 0
+    assert train.load_history(path).interrupted
+
+
+def test_one_line_an_epoch_is_printed(task, capsys):
+    fit(task, show=True, **evaluation(task))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("epoch 1/3  train loss ")
+    assert "  test loss " in lines[0]
+    assert "  lr 0.1  " in lines[0]
+
+
+def test_batches_must_be_a_function_of_the_epoch(task):
+    batches = data.batches((task.x, task.labels), 20)
+    with pytest.raises(TypeError, match="batches must be a function of the epoch"):
+        train.fit(task.start(), task.step, batches, epochs=1)
+
+
+def test_test_batches_must_allow_a_second_pass(task):
+    once = iter(data.batches((task.x, task.labels), 20))
+    with pytest.raises(TypeError, match="another pass after each epoch, got generator"):
+        fit(task, evaluate=task.evaluate, test_batches=once)
+
+
+def test_evaluate_without_test_batches_is_an_error(task):
+    with pytest.raises(ValueError, match="go together, got no test_batches"):
+        fit(task, evaluate=task.evaluate)
+
+
+@pytest.mark.parametrize("name", ["epochs", "max_steps"])
+def test_counts_below_one_are_errors(task, name):
+    with pytest.raises(ValueError, match=f"fit: {name} must be at least 1, got 0"):
+        fit(task, **{name: 0})
+
+
+def test_an_epoch_without_batches_is_an_error(task):
+    with pytest.raises(ValueError, match="at least one batch an epoch, got none"):
+        train.fit(task.start(), task.step, lambda epoch: [], epochs=1, show=False)

@@ -1,0 +1,97 @@
+import mlx.core as mx
+import pytest
+
+from lucid_fn import losses, nn, optim, random, train, tree
+
+
+def test_init_depends_on_the_key_alone(task):
+    a, b = task.start(3), task.start(3)
+    assert tree.all_finite(a.params).item()
+    assert mx.array_equal(a.params["fc1"]["weight"], b.params["fc1"]["weight"]).item()
+    other = task.start(4).params["fc1"]["weight"]
+    assert not mx.array_equal(a.params["fc1"]["weight"], other).item()
+
+
+def test_a_step_leaves_its_arguments_as_they_were(task):
+    ts = task.start()
+    before = [mx.array(leaf) for leaf in tree.leaves(ts)]
+    task.step(ts, task.x, task.labels)
+    pairs = zip(tree.leaves(ts), before, strict=True)
+    assert all(mx.array_equal(a, b).item() for a, b in pairs)
+
+
+def test_a_step_is_a_function_of_its_arguments(task):
+    ts = task.start()
+    a, _ = task.step(ts, task.x, task.labels)
+    b, _ = task.step(ts, task.x, task.labels)
+    pairs = zip(tree.leaves(a), tree.leaves(b), strict=True)
+    assert all(mx.array_equal(x, y).item() for x, y in pairs)
+
+
+def test_each_step_has_another_key(task):
+    frozen = train.make_step(task.model, optim.sgd(0.0), losses.softmax_cross_entropy)
+    ts = train.init(task.model, optim.sgd(0.0), random.key(0))
+    ts, first = frozen(ts, task.x, task.labels)
+    ts, second = frozen(ts, task.x, task.labels)
+    assert first["loss"].item() != second["loss"].item()  # other dropout masks
+
+
+def test_the_loss_may_be_a_mean_already(task):
+    ts = task.start()
+    step = train.make_step(task.model, task.optimizer, losses.cross_entropy)
+    _, metrics = step(ts, task.x, task.labels)
+    _, expected = task.step(ts, task.x, task.labels)
+    assert metrics["loss"].item() == pytest.approx(expected["loss"].item(), rel=1e-6)
+
+
+def test_evaluation_needs_no_key_and_draws_nothing(task):
+    ts = task.start()
+    a = task.evaluate(ts, task.x, task.labels)
+    b = task.evaluate(ts._replace(key=random.key(9)), task.x, task.labels)
+    assert a["loss"].item() == b["loss"].item()
+
+
+def test_float_labels_are_an_error_that_says_so(task):
+    with pytest.raises(TypeError, match="labels must be integers"):
+        task.step(task.start(), task.x, task.labels.astype("float32"))
+
+
+def test_a_wrong_shape_is_an_error_with_the_layer_path(task):
+    with pytest.raises(
+        ValueError, match=r"linear: x must have shape \(\.\.\., 4\)"
+    ) as e:
+        task.step(task.start(), task.x[:, :3], task.labels)
+    assert "in layer fc1" in e.value.__notes__
+
+
+def test_a_model_that_is_no_layer_is_an_error(task):
+    with pytest.raises(
+        TypeError, match=r"train\.init: model must be a Layer, got func"
+    ):
+        train.init(lambda x: x, task.optimizer, random.key(0))
+
+
+def test_an_optimizer_of_another_kind_is_an_error(task):
+    with pytest.raises(TypeError, match="must be a GradientTransformation such as"):
+        train.make_step(task.model, 0.1, losses.softmax_cross_entropy)
+
+
+def test_a_metric_called_loss_is_an_error(task):
+    with pytest.raises(ValueError, match="metrics must not hold 'loss'"):
+        train.make_eval_step(task.model, losses.cross_entropy, metrics={"loss": len})
+
+
+def test_a_hand_written_layer_can_be_trained():
+    def init(key):
+        return {"w": mx.zeros((2,))}, {"calls": mx.array(0)}
+
+    def apply(params, state, x, *, train, key=None):
+        return x @ params["w"], {"calls": state["calls"] + 1}
+
+    model, optimizer = nn.Layer(init, apply), optim.sgd(0.1)
+    step = train.make_step(model, optimizer, lambda y, t: mx.square(y - t))
+    ts = train.init(model, optimizer, random.key(0))
+    for _ in range(100):
+        ts, metrics = step(ts, mx.array([[1.0, 0.0], [0.0, 1.0]]), mx.array([1.0, 2.0]))
+    assert ts.state["calls"].item() == 100
+    assert metrics["loss"].item() < 1e-3
