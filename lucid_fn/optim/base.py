@@ -1,9 +1,10 @@
 """The optimizer contract: a pair of pure functions, and chains of them."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from lucid_fn import tree
-from lucid_fn.types import Params, Tree
+from lucid_fn.types import Array, Params, Tree
 
 
 class InitFn(Protocol):
@@ -57,11 +58,7 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
         >>> optimizer = optim.chain(optim.clip_by_global_norm(1.0), optim.sgd(0.1))
     """
     for i, part in enumerate(transformations):
-        if not isinstance(part, GradientTransformation):
-            raise TypeError(
-                f"chain: argument {i} must be a GradientTransformation, got "
-                f"{type(part).__name__}; call the constructor with its arguments"
-            )
+        check_transformation("chain", f"argument {i}", part)
 
     def init(params: Params, /) -> tuple[Any, ...]:
         return tuple(part.init(params) for part in transformations)
@@ -70,9 +67,12 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
         grads: Tree, opt_state: tuple[Any, ...], params: Params, /
     ) -> tuple[Tree, tuple[Any, ...]]:
         if not isinstance(opt_state, tuple) or len(opt_state) != len(transformations):
+            got = type(opt_state).__name__
+            if isinstance(opt_state, tuple):
+                got = f"a {got} of {len(opt_state)}"
             raise TypeError(
                 f"chain: opt_state must be the tuple of {len(transformations)} states "
-                f"that init returned, got {type(opt_state).__name__}"
+                f"that init returned, got {got}"
             )
         states = []
         for part, state in zip(transformations, opt_state, strict=True):
@@ -83,8 +83,22 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
     return GradientTransformation(init, update)
 
 
-def stateless(fn: Any) -> GradientTransformation:
+def check_transformation(caller: str, name: str, value: Any) -> None:
+    if not isinstance(value, GradientTransformation):
+        raise TypeError(
+            f"{caller}: {name} must be a GradientTransformation, got "
+            f"{type(value).__name__}; call the constructor with its arguments"
+        )
+
+
+def stateless(
+    fn: Callable[[Array, Array], Array], *, caller: str = "stateless"
+) -> GradientTransformation:
     """The transformation that maps `fn(grad, param)` over the leaves.
+
+    Args:
+        fn: returns the update of one leaf, in the shape and dtype of `grad`.
+        caller: the name that errors begin with.
 
     Example:
         >>> import mlx.core as mx
@@ -99,7 +113,7 @@ def stateless(fn: Any) -> GradientTransformation:
     def update(
         grads: Tree, opt_state: tuple[()], params: Params, /
     ) -> tuple[Tree, tuple[()]]:
-        return tree.map(fn, grads, params, caller="update (grads and params)"), ()
+        return tree.map(fn, grads, params, caller=f"{caller} (grads and params)"), ()
 
     return GradientTransformation(init, update)
 
@@ -116,13 +130,13 @@ def apply_updates(params: Params, updates: Tree) -> Params:
         {'w': array(0.75, dtype=float32)}
     """
 
-    def add(path: str, p: Any, u: Any) -> Any:
+    def add(path: str, p: Array, u: Array) -> Array:
         if p.shape != u.shape:
             raise ValueError(
                 f"apply_updates: the update of {path} must have the shape of the "
                 f"parameter {p.shape}, got {u.shape}"
             )
-        return p + u.astype(p.dtype)
+        return (p + u).astype(p.dtype)
 
     new: Params = tree.map_with_path(add, params, updates, caller="apply_updates")
     return new

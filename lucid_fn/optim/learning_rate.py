@@ -6,7 +6,10 @@ from typing import Any, NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.optim import states
 from lucid_fn.optim.base import GradientTransformation
+from lucid_fn.optim.hyperparameters import Scalar, at_least_0, is_zero
+from lucid_fn.optim.moments import once
 from lucid_fn.types import Array, Params, Tree
 
 ScalarOrSchedule: TypeAlias = float | Array | Callable[[Array], Array]
@@ -26,15 +29,27 @@ class ScheduledLearningRateState(NamedTuple):
     learning_rate: Array  # float32, shape ()
 
 
-def scale_by_learning_rate(learning_rate: ScalarOrSchedule) -> GradientTransformation:
+def scale_by_learning_rate(
+    learning_rate: ScalarOrSchedule, *, weight_decay: Scalar = 0.0
+) -> GradientTransformation:
     """Multiplies by minus the learning rate, so that updates point downhill.
 
+    With `weight_decay` the parameter shrinks first, by `p *= 1 - learning_rate *
+    weight_decay`: the decay is decoupled from whatever the gradients went through, and
+    in units of the learning rate. The update is the difference to the new parameter.
+
     Args:
-        learning_rate: at least 0; or a schedule, called with the 0-based step.
+        learning_rate: at least 0; or a schedule, called with the 0-based step (int32,
+            shape `()`).
+        weight_decay: at least 0.
 
     Raises:
-        ValueError: if a number is negative or not finite.
-        TypeError: if it is neither a number, an array of shape `()` nor a function.
+        ValueError: if a number is negative or not finite, or an array not of shape
+            `()`.
+        TypeError: if an argument is of another kind.
+
+    Source: Loshchilov & Hutter, 2019, https://arxiv.org/abs/1711.05101; the order of
+    operations is that of `torch.optim.AdamW`.
 
     Example:
         >>> import mlx.core as mx
@@ -43,27 +58,22 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule) -> GradientTransform
         >>> opt.update({"w": mx.array(3.0)}, opt.init(params), params)[0]
         {'w': array(-1.5, dtype=float32)}
     """
+    weight_decay = at_least_0("scale_by_learning_rate", "weight_decay", weight_decay)
+
+    def downhill(grads: Tree, rate: Array, params: Params) -> Tree:
+        if is_zero(weight_decay):
+            return tree.map(lambda g: (-rate * g).astype(g.dtype), grads)
+        kept = once(1 - rate * weight_decay)
+        return tree.map(
+            lambda g, p: ((p * kept - rate * g) - p).astype(g.dtype),
+            grads,
+            params,
+            caller="scale_by_learning_rate (grads and params)",
+        )
+
     if callable(learning_rate):
-        return _scheduled(learning_rate)
-    if isinstance(learning_rate, bool) or not isinstance(
-        learning_rate, int | float | mx.array
-    ):
-        raise TypeError(
-            "scale_by_learning_rate: learning_rate must be a number, an array of shape "
-            f"() or a schedule, got {type(learning_rate).__name__} {learning_rate!r}"
-        )
-    if isinstance(learning_rate, mx.array):
-        if learning_rate.shape != ():
-            raise TypeError(
-                "scale_by_learning_rate: learning_rate must have shape (), got "
-                f"{learning_rate.shape}"
-            )
-    elif not 0 <= learning_rate < float("inf"):
-        raise ValueError(
-            "scale_by_learning_rate: learning_rate must be at least 0 and finite, "
-            f"got {learning_rate}"
-        )
-    constant: float | Array = learning_rate
+        return _scheduled(learning_rate, downhill)
+    constant = at_least_0("scale_by_learning_rate", "learning_rate", learning_rate)
 
     def init(params: Params, /) -> LearningRateState:
         return LearningRateState(mx.array(constant, mx.float32))
@@ -71,57 +81,38 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule) -> GradientTransform
     def update(
         grads: Tree, opt_state: LearningRateState, params: Params, /
     ) -> tuple[Tree, LearningRateState]:
-        return _downhill(grads, opt_state.learning_rate), opt_state
+        return downhill(grads, opt_state.learning_rate, params), opt_state
 
     return GradientTransformation(init, update)
 
 
-def _scheduled(schedule: Callable[[Array], Array]) -> GradientTransformation:
+def _scheduled(
+    schedule: Callable[[Array], Array],
+    downhill: Callable[[Tree, Array, Params], Tree],
+) -> GradientTransformation:
     def init(params: Params, /) -> ScheduledLearningRateState:
         step = mx.array(0, mx.int32)
-        return ScheduledLearningRateState(step, _float32(schedule(step)))
+        return ScheduledLearningRateState(step, value_at(schedule, step))
 
     def update(
         grads: Tree, opt_state: ScheduledLearningRateState, params: Params, /
     ) -> tuple[Tree, ScheduledLearningRateState]:
-        rate = _float32(schedule(opt_state.step))
-        return _downhill(grads, rate), ScheduledLearningRateState(
-            opt_state.step + 1, rate
-        )
+        rate = value_at(schedule, opt_state.step)
+        new_state = ScheduledLearningRateState(opt_state.step + 1, rate)
+        return downhill(grads, rate, params), new_state
 
     return GradientTransformation(init, update)
 
 
-def _float32(rate: Any) -> Array:
-    return mx.array(rate, mx.float32)
-
-
-def _downhill(grads: Tree, rate: Array) -> Tree:
-    return tree.map(lambda g: (-rate * g).astype(g.dtype), grads)
-
-
-def _find(opt_state: Any, caller: str) -> Any:
-    """The one learning-rate state in the state of an optimizer."""
-    kinds = (LearningRateState, ScheduledLearningRateState)
-    found: list[Any] = []
-
-    def visit(node: Any) -> None:
-        if isinstance(node, kinds):
-            found.append(node)
-        elif isinstance(node, tuple | list):
-            for child in node:
-                visit(child)
-        elif isinstance(node, dict):
-            for child in node.values():
-                visit(child)
-
-    visit(opt_state)
-    if len(found) != 1:
+def value_at(schedule: Callable[[Array], Array], step: Array) -> Array:
+    """The value of a schedule, computed once: float32, shape `()`."""
+    value = mx.array(schedule(step), mx.float32)
+    if value.shape != ():
         raise ValueError(
-            f"{caller}: opt_state must hold one learning rate, got {len(found)}"
-            + ("; read or set them in their groups" if found else "")
+            "update: a schedule must return a number or an array of shape (), got "
+            f"shape {value.shape}"
         )
-    return found[0]
+    return once(value)
 
 
 def learning_rate(opt_state: Any) -> Array:
@@ -131,7 +122,8 @@ def learning_rate(opt_state: Any) -> Array:
         float32, shape `()`.
 
     Raises:
-        ValueError: unless the state holds exactly one learning rate.
+        ValueError: unless the state holds exactly one learning rate: that of
+            `partition` holds one in each group, `opt_state.groups["..."]`.
 
     Example:
         >>> import mlx.core as mx
@@ -139,16 +131,20 @@ def learning_rate(opt_state: Any) -> Array:
         >>> optim.learning_rate(optim.sgd(0.25).init({"w": mx.zeros(2)}))
         array(0.25, dtype=float32)
     """
-    rate: Array = _find(opt_state, "learning_rate").learning_rate
-    return rate
+    return _find(opt_state, "learning_rate").learning_rate
 
 
-def set_learning_rate(opt_state: Any, value: float | Array) -> Any:
+def set_learning_rate(opt_state: Any, value: Scalar) -> Any:
     """The state with another learning rate; a compiled step does not trace anew.
 
+    Args:
+        opt_state: the state of an optimizer.
+        value: at least 0.
+
     Raises:
-        ValueError: unless the state holds exactly one learning rate, or if a schedule
-            gives it: the schedule would give it again at the next update.
+        ValueError: unless the state holds exactly one learning rate; if a schedule
+            gives it, which would give it again at the next update; or if `value` is
+            negative.
 
     Example:
         >>> import mlx.core as mx
@@ -163,17 +159,16 @@ def set_learning_rate(opt_state: Any, value: float | Array) -> Any:
             "set_learning_rate: the learning rate comes from a schedule, which gives "
             "it again at the next update; make the optimizer with a number"
         )
-    new = LearningRateState(mx.array(value, mx.float32))
+    new = mx.array(at_least_0("set_learning_rate", "value", value), mx.float32)
+    # Of the old shape, which is (k,) in the state of k optimizers under vmap.
+    new = mx.broadcast_to(new, old.learning_rate.shape)
+    return states.replace(opt_state, old, LearningRateState(new))
 
-    def visit(node: Any) -> Any:
-        if node is old:
-            return new
-        if isinstance(node, tuple) and hasattr(node, "_fields"):
-            return type(node)(*[visit(child) for child in node])
-        if isinstance(node, tuple | list):
-            return type(node)(visit(child) for child in node)
-        if isinstance(node, dict):
-            return {key: visit(child) for key, child in node.items()}
-        return node
 
-    return visit(opt_state)
+_State: TypeAlias = LearningRateState | ScheduledLearningRateState
+
+
+def _find(opt_state: Any, caller: str) -> _State:
+    kinds = (LearningRateState, ScheduledLearningRateState)
+    found: _State = states.find_one(opt_state, kinds, caller)
+    return found

@@ -1,0 +1,150 @@
+"""Transformations that bound gradients."""
+
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.optim import states
+from lucid_fn.optim.base import GradientTransformation, stateless
+from lucid_fn.optim.hyperparameters import Scalar, positive
+from lucid_fn.optim.moments import accumulator_dtype, once
+from lucid_fn.types import Array, Params, Tree
+
+
+class ClipByGlobalNormState(NamedTuple):
+    """The norm of the latest gradients, before clipping; 0 before any."""
+
+    norm: Array  # float32, shape ()
+
+
+def clip_by_global_norm(max_norm: Scalar) -> GradientTransformation:
+    """Scales all gradients by `min(1, max_norm / (norm + 1e-6))`.
+
+    `norm` is the Euclidean norm of all gradients taken as one vector; the state keeps
+    it, for `gradient_norm` to read.
+
+    Args:
+        max_norm: positive.
+
+    Raises:
+        ValueError: if `max_norm` is not positive and finite.
+
+    Source: Pascanu et al., 2013, https://arxiv.org/abs/1211.5063, algorithm 1; the
+    1e-6 is that of `torch.nn.utils.clip_grad_norm_`.
+
+    Example:
+        >>> opt = clip_by_global_norm(1.0)
+        >>> params = {"w": mx.zeros(2)}
+        >>> grads = {"w": mx.array([30.0, 40.0])}
+        >>> clipped, opt_state = opt.update(grads, opt.init(params), params)
+        >>> [round(g, 4) for g in clipped["w"].tolist()]
+        [0.6, 0.8]
+        >>> gradient_norm(opt_state)
+        array(50, dtype=float32)
+    """
+    max_norm = positive("clip_by_global_norm", "max_norm", max_norm)
+
+    def init(params: Params, /) -> ClipByGlobalNormState:
+        return ClipByGlobalNormState(mx.array(0.0))
+
+    def update(
+        grads: Tree, opt_state: ClipByGlobalNormState, params: Params, /
+    ) -> tuple[Tree, ClipByGlobalNormState]:
+        norm = tree.global_norm(grads)
+        factor = once(mx.minimum(1.0, max_norm / (norm + 1e-6)))
+        clipped = tree.map(lambda g: (g * factor).astype(g.dtype), grads)
+        return clipped, ClipByGlobalNormState(norm)
+
+    return GradientTransformation(init, update)
+
+
+def gradient_norm(opt_state: Any) -> Array:
+    """The global norm of the latest gradients, before `clip_by_global_norm` cut them.
+
+    Args:
+        opt_state: the state of an optimizer with `clip_by_global_norm` in it.
+
+    Returns:
+        float32, shape `()`; 0 before the first update.
+
+    Raises:
+        ValueError: unless the state holds exactly one such norm.
+
+    Example:
+        >>> from lucid_fn import optim
+        >>> optimizer = optim.chain(optim.clip_by_global_norm(1.0), optim.sgd(0.1))
+        >>> params, grads = {"w": mx.array(0.0)}, {"w": mx.array(3.0)}
+        >>> _, opt_state = optimizer.update(grads, optimizer.init(params), params)
+        >>> optim.gradient_norm(opt_state)
+        array(3, dtype=float32)
+    """
+    norm: Array = states.find_one(
+        opt_state, (ClipByGlobalNormState,), "gradient_norm"
+    ).norm
+    return norm
+
+
+def clip_by_value(max_value: Scalar) -> GradientTransformation:
+    """Moves each number of the gradients into `[-max_value, max_value]`.
+
+    Args:
+        max_value: positive.
+
+    Raises:
+        ValueError: if `max_value` is not positive and finite.
+
+    Source: `torch.nn.utils.clip_grad_value_`.
+
+    Example:
+        >>> opt = clip_by_value(1.0)
+        >>> opt.update({"w": mx.array([0.5, -3.0])}, (), {"w": mx.zeros(2)})[0]
+        {'w': array([0.5, -1], dtype=float32)}
+    """
+    limit = positive("clip_by_value", "max_value", max_value)
+    return stateless(
+        lambda g, _: mx.clip(g, -limit, limit).astype(g.dtype), caller="clip_by_value"
+    )
+
+
+def clip_by_param_norm(
+    clipping: Scalar = 0.01, *, eps: Scalar = 1e-3
+) -> GradientTransformation:
+    """Adaptive gradient clipping (AGC): bounds gradients relative to their params.
+
+    Per output unit, which is a slice along the first axis, `g` is scaled to the norm
+    `clipping * max(norm(p), eps)` if its own is larger. Arrays of one axis or none,
+    such as biases, are one unit.
+
+    Args:
+        clipping: largest ratio of the norms, positive.
+        eps: least norm of a unit of the params, so that zeros can move; positive.
+
+    Raises:
+        ValueError: if `clipping` or `eps` is not positive and finite.
+
+    Source: Brock et al., 2021, https://arxiv.org/abs/2102.06171, equation 3. The paper
+    leaves out the last linear layer: see `masked`.
+
+    Example:
+        >>> opt = clip_by_param_norm(0.1)
+        >>> params, grads = {"w": mx.array([3.0, 4.0])}, {"w": mx.array([30.0, 40.0])}
+        >>> [round(g, 4) for g in opt.update(grads, (), params)[0]["w"].tolist()]
+        [0.3, 0.4]
+    """
+    clipping = positive("clip_by_param_norm", "clipping", clipping)
+    eps = positive("clip_by_param_norm", "eps", eps)
+
+    def clip(g: Array, p: Array) -> Array:
+        limit = clipping * mx.maximum(_unit_norm(p), eps)
+        norm = mx.maximum(_unit_norm(g), 1e-6)  # keeps a zero gradient from 0 / 0
+        return (g * mx.minimum(1.0, limit / norm)).astype(g.dtype)
+
+    return stateless(clip, caller="clip_by_param_norm")
+
+
+def _unit_norm(x: Array) -> Array:
+    """The norm of each slice along the first axis; of the whole, if there is one."""
+    axes = tuple(range(1, x.ndim)) if x.ndim > 1 else None
+    squares = mx.square(x.astype(accumulator_dtype(x)))
+    return mx.sqrt(mx.sum(squares, axis=axes, keepdims=True))

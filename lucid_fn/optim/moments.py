@@ -1,0 +1,56 @@
+"""Running averages of gradients, and the scalars that go with them."""
+
+import math
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.optim.hyperparameters import Scalar
+from lucid_fn.types import Array, Params, Tree
+
+
+def zeros(params: Params) -> Tree:
+    """Accumulators of the shapes of the params, in float32 at least.
+
+    In 16 bits an average of decay 0.999 would not move: the thousandth part that is
+    new at each step is less than the rounding.
+    """
+    return tree.map(lambda p: mx.zeros(p.shape, accumulator_dtype(p)), params)
+
+
+def accumulator_dtype(x: Array) -> mx.Dtype:
+    return mx.float32 if x.dtype in (mx.float16, mx.bfloat16) else x.dtype
+
+
+def average(decay: Scalar, old: Array, new: Array) -> Array:
+    """`decay * old + (1 - decay) * new`, in the dtype of `old`."""
+    return decay * old + (1 - decay) * new.astype(old.dtype)
+
+
+def average_square(decay: Scalar, old: Array, new: Array) -> Array:
+    """`decay * old + (1 - decay) * new**2`, in the dtype of `old`."""
+    new = new.astype(old.dtype)
+    return decay * old + (1 - decay) * new * new
+
+
+def bias_correction(decay: Scalar, step: Array) -> Array:
+    """`1 - decay**step`, the weight of all gradients in an average begun at 0.
+
+    By `expm1`, since the difference of two numbers near 1 keeps few digits: float32
+    would be wrong by 2e-5 for the first steps of decay 0.999.
+    """
+    if isinstance(decay, mx.array):
+        log = mx.log(decay)
+    else:
+        log = mx.array(math.log(decay) if decay > 0 else -math.inf)
+    return -mx.expm1(step * log)
+
+
+def once(scalar: Array) -> Array:
+    """The scalar, computed once and not for each element of what it multiplies.
+
+    `mx.compile` fuses elementwise operations, those on scalars too, into the kernel
+    that uses them; this one it does not fuse. Adam on one array of 4 M elements takes
+    11 ms with it and 71 ms without.
+    """
+    return mx.contiguous(scalar)

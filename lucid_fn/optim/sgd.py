@@ -1,0 +1,129 @@
+"""Stochastic gradient descent, and the momentum it is used with."""
+
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.optim.base import GradientTransformation, chain
+from lucid_fn.optim.hyperparameters import (
+    Scalar,
+    at_least_0,
+    fraction,
+    is_zero,
+    reports_as_itself,
+)
+from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.moments import once, zeros
+from lucid_fn.optim.regularization import add_decayed_weights
+from lucid_fn.types import Array, Params, Tree
+
+
+class TraceState(NamedTuple):
+    """The running sum of gradients; it has the structure of the params."""
+
+    step: Array  # int32, shape (): updates made so far
+    trace: Tree  # float32 at least
+
+
+def trace(
+    momentum: Scalar, *, dampening: Scalar = 0.0, nesterov: bool = False
+) -> GradientTransformation:
+    """Replaces the gradient by `b = momentum * b + (1 - dampening) * g`.
+
+    The first sum is `g` itself, without dampening, as in PyTorch. With `nesterov` the
+    update is `g + momentum * b`.
+
+    Args:
+        momentum: weight of the sum so far, at least 0.
+        dampening: part of each later gradient left out, in [0, 1].
+        nesterov: whether to look one step ahead.
+
+    Raises:
+        ValueError: if `momentum` or `dampening` is out of its range, or if `nesterov`
+            is asked for without momentum or with dampening.
+
+    Source: Sutskever et al., 2013, "On the importance of initialization and momentum
+    in deep learning"; the order of operations is that of `torch.optim.SGD`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> opt = trace(0.5)
+        >>> params, grads = {"w": mx.array(0.0)}, {"w": mx.array(1.0)}
+        >>> _, opt_state = opt.update(grads, opt.init(params), params)
+        >>> opt.update(grads, opt_state, params)[0]
+        {'w': array(1.5, dtype=float32)}
+    """
+    momentum = at_least_0("trace", "momentum", momentum)
+    dampening = fraction("trace", "dampening", dampening)
+    if nesterov and (is_zero(momentum) or not is_zero(dampening)):
+        raise ValueError(
+            "trace: nesterov needs momentum above 0 and dampening 0, got "
+            f"{momentum} and {dampening}"
+        )
+
+    def init(params: Params, /) -> TraceState:
+        return TraceState(mx.array(0, mx.int32), zeros(params))
+
+    def update(
+        grads: Tree, opt_state: TraceState, params: Params, /
+    ) -> tuple[Tree, TraceState]:
+        # The first gradient enters whole: the sum is 0, so only its weight differs.
+        weight = once(mx.where(opt_state.step == 0, 1.0, 1 - dampening))
+
+        def add(b: Array, g: Array) -> Array:
+            g = g.astype(b.dtype)
+            return momentum * b + (g if is_zero(dampening) else weight * g)
+
+        def ahead(b: Array, g: Array) -> Array:
+            return ((g + momentum * b) if nesterov else b).astype(g.dtype)
+
+        summed = tree.map(add, opt_state.trace, grads, caller="trace (state and grads)")
+        updates = tree.map(ahead, summed, grads)
+        return updates, TraceState(opt_state.step + 1, summed)
+
+    return GradientTransformation(init, update)
+
+
+@reports_as_itself
+def sgd(
+    learning_rate: ScalarOrSchedule,
+    *,
+    momentum: Scalar = 0.0,
+    dampening: Scalar = 0.0,
+    weight_decay: Scalar = 0.0,
+    nesterov: bool = False,
+) -> GradientTransformation:
+    """Stochastic gradient descent: `p -= learning_rate * b`, as in PyTorch.
+
+    `g = g + weight_decay * p`, then `b = momentum * b + (1 - dampening) * g`, whose
+    first value is `g`; with `nesterov`, `g + momentum * b` takes the place of `b`.
+    Without momentum `b` is `g`, and `dampening` has no effect.
+
+    Args:
+        learning_rate: at least 0, or a schedule of the step.
+        momentum: weight of the running sum, at least 0.
+        dampening: part of each later gradient left out, in [0, 1].
+        weight_decay: factor of the L2 penalty, at least 0.
+        nesterov: whether to look one step ahead.
+
+    Raises:
+        ValueError: if a number is out of its range, or if `nesterov` is asked for
+            without momentum or with dampening.
+
+    Source: Robbins & Monro, 1951; momentum as in Sutskever et al., 2013, "On the
+    importance of initialization and momentum in deep learning".
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> optimizer = optim.sgd(0.1, momentum=0.9)
+        >>> opt_state = optimizer.init({"w": mx.zeros(3)})
+    """
+    decayed = add_decayed_weights(weight_decay)
+    summed = trace(momentum, dampening=dampening, nesterov=nesterov)
+    return chain(
+        *([] if is_zero(weight_decay) else [decayed]),
+        *([] if is_zero(momentum) else [summed]),
+        scale_by_learning_rate(learning_rate),
+    )
