@@ -8,6 +8,7 @@ the mean and not black.
 import mlx.core as mx
 
 from lucid_fn import random
+from lucid_fn.data.checks import check_integer
 from lucid_fn.types import Array, Key
 
 
@@ -35,8 +36,8 @@ def random_crop(key: Key, images: Array, *, padding: int = 4) -> Array:
         >>> random_crop(random.key(0), mx.ones((8, 32, 32, 3))).shape
         (8, 32, 32, 3)
     """
-    n, height, width, _ = _shape("random_crop", images)
-    _check_pixels("random_crop", "padding", padding, least=0)
+    n, height, width, _ = _checked_shape("random_crop", key, images)
+    padding = check_integer("random_crop", "padding", padding, least=0)
     shift = random.randint(key, (n, 2), high=2 * padding + 1)
     border = (padding, padding)
     padded = mx.pad(images, [(0, 0), border, border, (0, 0)])
@@ -66,7 +67,7 @@ def random_flip(key: Key, images: Array) -> Array:
         >>> random_flip(random.key(0), images).reshape(3, 2).tolist()
         [[0, 1], [3, 2], [4, 5]]
     """
-    n = _shape("random_flip", images)[0]
+    n = _checked_shape("random_flip", key, images)[0]
     flips = random.bernoulli(key, 0.5, (n, 1, 1, 1))
     return mx.where(flips, images[:, :, ::-1], images)
 
@@ -98,8 +99,8 @@ def cutout(key: Key, images: Array, size: int) -> Array:
                [1, 0, 0, 1, 1],
                [1, 0, 0, 1, 1]], dtype=float32)
     """
-    n, height, width, _ = _shape("cutout", images)
-    _check_pixels("cutout", "size", size, least=1)
+    n, height, width, _ = _checked_shape("cutout", key, images)
+    size = check_integer("cutout", "size", size, least=1)
     key_y, key_x = random.split(key)
     top = random.randint(key_y, (n, 1), high=height) - size // 2
     left = random.randint(key_x, (n, 1), high=width) - size // 2
@@ -113,7 +114,14 @@ def _between(x: Array, start: Array, size: int) -> Array:
     return (x >= start) & (x < start + size)
 
 
-def _shape(caller: str, images: Array) -> tuple[int, ...]:
+def _checked_shape(caller: str, key: Key, images: Array) -> tuple[int, ...]:
+    """The shape of `images`, if both arguments are what they should be."""
+    if not isinstance(key, mx.array) or key.shape != (2,) or key.dtype != mx.uint32:
+        got = f"{key.dtype} {key.shape}" if isinstance(key, mx.array) else repr(key)
+        raise TypeError(
+            f"{caller}: key must be a key (uint32, shape (2,)), got {got}; make one "
+            "with random.key(0), and give it before the images"
+        )
     if not isinstance(images, mx.array):
         raise TypeError(
             f"{caller}: images must be an MLX array, got {type(images).__name__}; "
@@ -125,10 +133,3 @@ def _shape(caller: str, images: Array) -> tuple[int, ...]:
             f"{images.shape}; for one image write images[None]"
         )
     return images.shape
-
-
-def _check_pixels(caller: str, name: str, value: int, *, least: int) -> None:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{caller}: {name} must be an integer, got {value!r}")
-    if value < least:
-        raise ValueError(f"{caller}: {name} must be at least {least}, got {value}")

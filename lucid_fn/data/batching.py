@@ -8,7 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid_fn import tree
+from lucid_fn.data.checks import check_integer
 from lucid_fn.types import Tree
+
+# Compared as a whole: other byte orders and longer floats are not among them.
+_DTYPES = frozenset(map(np.dtype, "?bBhHiIqQefdFD"))
 
 Seed = int | tuple[int, ...]
 
@@ -81,16 +85,18 @@ def batches(
         [[4, 0], [1, 2]]
     """
     size = _common_length(arrays)
-    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__"):
-        raise TypeError(f"batches: batch_size must be an integer, got {batch_size!r}")
-    if batch_size < 1:
-        raise ValueError(f"batches: batch_size must be at least 1, got {batch_size}")
+    batch_size = check_integer("batches", "batch_size", batch_size, least=1)
     if drop_last and batch_size > size:
         raise ValueError(
             f"batches: batch_size must be at most {size}, the number of rows, with "
             f"drop_last=True, got {batch_size}: no batch would be left"
         )
-    _check_seed(seed)
+    if seed is not None:
+        parts = seed if isinstance(seed, tuple) else (seed,)
+        kind = "an integer, a tuple of integers, or None to keep the order"
+        seed = tuple(
+            check_integer("batches", "seed", part, least=0, kind=kind) for part in parts
+        )
     return Batches(arrays, batch_size, seed, drop_last)
 
 
@@ -111,9 +117,10 @@ def _common_length(arrays: Tree) -> int:
                 f"batches: {name} must be a NumPy or MLX array, got "
                 f"{type(leaf).__name__}; convert it with np.asarray"
             )
-        if isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biufc":
+        if isinstance(leaf, np.ndarray) and leaf.dtype not in _DTYPES:
             raise TypeError(
-                f"batches: {name} must hold numbers, got dtype {leaf.dtype}"
+                f"batches: {name} must have a dtype that MLX can hold, got "
+                f"{leaf.dtype}; convert it with astype"
             )
         if leaf.ndim == 0 or len(leaf) == 0:
             raise ValueError(
@@ -125,16 +132,3 @@ def _common_length(arrays: Tree) -> int:
                 f"{len(leaves[0])} rows in arrays.{paths[0]} and {len(leaf)} in {name}"
             )
     return len(leaves[0])
-
-
-def _check_seed(seed: Any) -> None:
-    for part in seed if isinstance(seed, tuple) else (seed,):
-        if seed is None:
-            continue
-        if isinstance(part, bool) or not hasattr(part, "__index__"):
-            raise TypeError(
-                "batches: seed must be an integer, a tuple of integers, or None to "
-                f"keep the order, got {seed!r}"
-            )
-        if part < 0:
-            raise ValueError(f"batches: seed must not be negative, got {seed!r}")

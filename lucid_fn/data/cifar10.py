@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lucid_fn.data.cache import fingerprints, read_cache, write_cache
+from lucid_fn.data.checks import check_path
 from lucid_fn.data.cifar10_batches import (
     ARCHIVES,
     CALLER,
@@ -75,7 +76,7 @@ def load_cifar10(
         >>> dataset.train_images.shape, dataset.train_labels[:5].tolist()
         ((2000, 32, 32, 3), [6, 9, 9, 4, 1])
     """
-    folder = data_folder(root, "cifar10")
+    folder = data_folder(root, "cifar10", CALLER)
     source = find_source(folder)
     if source is None and download:
         source = fetch(_ARCHIVE, CIFAR10_MIRRORS, folder, CALLER)
@@ -88,7 +89,7 @@ def load_cifar10(
         )
     if cache is None:
         return _read(source)
-    return _read_cached(source, Path(cache).expanduser())
+    return _read_cached(source, check_path(CALLER, "cache", cache))
 
 
 def _read_cached(source: Path, cache: Path) -> Dataset:

@@ -80,8 +80,8 @@ def read_batches(source: Path) -> dict[str, Batch]:
             batches[name] = _decode(path.name, content, where=f"{source}: {path}")
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise ValueError(
-            f"{CALLER}: {source} must be a whole .tar.gz archive, got a truncated or "
-            f"damaged file ({error}); replace it"
+            f"{CALLER}: {source} must be a folder of batches or a whole .tar.gz "
+            f"archive, got a damaged file or one of another kind ({error}); replace it"
         ) from error
     return batches
 

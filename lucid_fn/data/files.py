@@ -9,17 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from lucid_fn.data.checks import check_path
+
 GZIP_MAGIC = b"\x1f\x8b"
 
 
-def data_folder(root: str | os.PathLike[str] | None, name: str) -> Path:
+def data_folder(root: str | os.PathLike[str] | None, name: str, caller: str) -> Path:
     """`root`, or the default folder of a data set.
 
     That is `$LUCID_FN_DATA/<name>` if the variable is set, else
     `~/.cache/lucid_fn/<name>`.
     """
     if root is not None:
-        return Path(root).expanduser()
+        return check_path(caller, "root", root)
     base = os.environ.get("LUCID_FN_DATA") or "~/.cache/lucid_fn"
     return Path(base).expanduser() / name
 

@@ -75,7 +75,7 @@ def load_mnist(
         >>> dataset.train_images.shape, dataset.train_labels[:5].tolist()
         ((60000, 28, 28, 1), [5, 0, 4, 1, 9])
     """
-    folder = data_folder(root, "mnist")
+    folder = data_folder(root, "mnist", "load_mnist")
     found = {file.name: _find(folder, file.name) for file in _FILES}
     if download:
         for file in _FILES:

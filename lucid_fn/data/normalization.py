@@ -60,7 +60,7 @@ def normalize(
     if isinstance(images, mx.array):
         scaled = images.astype(mx.float32) / 255
         return (scaled - mx.array(center)) / mx.array(scale)
-    out = images.astype(np.float32)
+    out = np.asarray(images).astype(np.float32)  # also of a memory map
     out /= np.float32(255)  # in place: a data set is large
     out -= center
     out /= scale

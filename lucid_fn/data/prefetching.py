@@ -8,6 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.data.checks import check_integer
 
 T = TypeVar("T")
 
@@ -80,11 +81,7 @@ def prefetch(iterable: Iterable[T], size: int = 2) -> Prefetched[T]:
             f"prefetch: iterable must be iterable, got {type(iterable).__name__}; "
             "call a generator function before giving its result"
         )
-    if isinstance(size, bool) or not hasattr(size, "__index__"):
-        raise TypeError(f"prefetch: size must be an integer, got {size!r}")
-    if size < 1:
-        raise ValueError(f"prefetch: size must be at least 1, got {size}")
-    return Prefetched(iterable, size)
+    return Prefetched(iterable, check_integer("prefetch", "size", size, least=1))
 
 
 def _produce(

@@ -160,8 +160,18 @@ def test_images_must_be_mlx_arrays(name, key):
 
 @each
 def test_the_key_must_be_a_key(name):
-    with pytest.raises(TypeError, match=r"key must be a key .* got 0; make one with"):
+    with pytest.raises(
+        TypeError, match=rf"{name}: key must be a key .* got 0; make one"
+    ):
         AUGMENTATIONS[name](0, images(1, 8, 8))
+
+
+@each
+def test_swapped_arguments_are_explained(name, key):
+    with pytest.raises(
+        TypeError, match=r"got .*int32 \(1, 8, 8, 2\); .* before the im"
+    ):
+        AUGMENTATIONS[name](images(1, 8, 8), key)
 
 
 def test_the_padding_must_not_be_negative(key):

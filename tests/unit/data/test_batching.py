@@ -134,9 +134,10 @@ def test_lists_of_numbers_are_refused():
         data.batches((X, [1, 2, 3]), 4)
 
 
-def test_arrays_of_strings_are_refused():
-    with pytest.raises(TypeError, match="arrays must hold numbers, got dtype <U1"):
-        data.batches(np.array(["a", "b"]), 1)
+@pytest.mark.parametrize("dtype", ["U1", ">f4", object])
+def test_dtypes_that_mlx_cannot_hold_are_refused(dtype):
+    with pytest.raises(TypeError, match="arrays must have a dtype that MLX can hold"):
+        data.batches(np.zeros(2, dtype), 1)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
@@ -145,9 +146,9 @@ def test_the_batch_size_must_be_positive(batch_size):
         data.batches(X, batch_size)
 
 
-@pytest.mark.parametrize("batch_size", [2.0, "8", None, True])
+@pytest.mark.parametrize("batch_size", [2.0, "8", None, True, Y])
 def test_the_batch_size_must_be_an_integer(batch_size):
-    with pytest.raises(TypeError, match=f"must be an integer, got {batch_size!r}"):
+    with pytest.raises(TypeError, match="batch_size must be an integer, got"):
         data.batches(X, batch_size)
 
 
@@ -157,7 +158,7 @@ def test_dropping_the_only_batch_is_an_error():
     assert len(data.batches(X, 11)) == 1
 
 
-@pytest.mark.parametrize("seed", [1.0, "1", True, (1, 2.0), [1, 2]])
+@pytest.mark.parametrize("seed", [1.0, "1", True, (1, 2.0), [1, 2], mx.array([0, 1])])
 def test_the_seed_must_be_integers(seed):
     with pytest.raises(TypeError, match="seed must be an integer, a tuple of"):
         data.batches(X, 4, seed=seed)
@@ -165,7 +166,7 @@ def test_the_seed_must_be_integers(seed):
 
 @pytest.mark.parametrize("seed", [-1, (0, -1)])
 def test_the_seed_must_not_be_negative(seed):
-    with pytest.raises(ValueError, match="seed must not be negative, got"):
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
         data.batches(X, 4, seed=seed)
 
 

@@ -317,14 +317,23 @@ def test_a_cut_archive_is_an_error(tmp_path, keep):
     path = archive(tmp_path / "cifar-10-binary.tar.gz", archived())
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content))])
-    with pytest.raises(ValueError, match=r"binary\.tar\.gz must be a whole \.tar\.gz"):
+    with pytest.raises(
+        ValueError, match=r"binary\.tar\.gz must be .* a whole \.tar\.gz"
+    ):
         data.load_cifar10(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["root", "cache"])
+def test_paths_must_be_paths(folder, name):
+    arguments = {"root": folder, name: True}
+    with pytest.raises(TypeError, match=f"{name} must be a path, got True"):
+        data.load_cifar10(**arguments)
 
 
 def test_a_file_that_is_no_archive_is_an_error(tmp_path):
     path = tmp_path / "cifar-10-binary.tar.gz"
     path.write_bytes(b"<!DOCTYPE html>" * 1000)
-    with pytest.raises(ValueError, match=r"archive, got .* \(not a gzip file\)"):
+    with pytest.raises(ValueError, match=r"archive, got .* kind \(not a gzip file\)"):
         data.load_cifar10(path)
 
 

@@ -50,6 +50,11 @@ def test_the_constants_are_those_of_the_reference_experiments(name):
     assert found == constants[name]
 
 
+def test_a_memory_map_gives_an_array(tmp_path):
+    pixels = np.memmap(tmp_path / "pixels", np.uint8, "w+", shape=(2, 2))
+    assert type(data.normalize(pixels, 0.5, 0.5)) is np.ndarray
+
+
 def test_floats_are_refused():
     with pytest.raises(
         TypeError, match=r"images must be uint8, .* float64; for images"
