@@ -8,6 +8,7 @@ list of labels.
 Source: Krizhevsky, https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
+import gzip
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from lucid_fn.data.files import read_file
 CALLER = "load_cifar10"
 TEST_BATCH = "test_batch"
 TRAIN_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+BATCHES = (*TRAIN_BATCHES, TEST_BATCH)
 FOLDERS = ("cifar-10-batches-bin", "cifar-10-batches-py")
 ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
 
@@ -51,7 +53,7 @@ def find_source(root: Path) -> Path | None:
 def batch_files(folder: Path) -> dict[str, Path]:
     """The file of each batch in a folder; of several forms the binary one."""
     files = {}
-    for batch in (*TRAIN_BATCHES, TEST_BATCH):
+    for batch in BATCHES:
         candidates = (folder / (batch + suffix) for suffix in (".bin", ".bin.gz", ""))
         for path in candidates:
             if path.is_file():
@@ -78,7 +80,7 @@ def read_batches(source: Path) -> dict[str, Batch]:
             if name in batches:
                 raise ValueError(f"{CALLER}: {source} holds {name} twice; replace it")
             batches[name] = _decode(path.name, content, where=f"{source}: {path}")
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(
             f"{CALLER}: {source} must be a folder of batches or a whole .tar.gz "
             f"archive, got a damaged file or one of another kind ({error}); replace it"
@@ -88,12 +90,11 @@ def read_batches(source: Path) -> dict[str, Batch]:
 
 def _archived_files(archive: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
     """The batches in an archive, read from the stream: nothing is extracted."""
-    wanted = {batch + suffix for batch in (*TRAIN_BATCHES, TEST_BATCH)
-              for suffix in (".bin", "")}  # fmt: skip
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
             path = PurePosixPath(member.name)
-            if path.parent.as_posix() not in FOLDERS or path.name not in wanted:
+            batch = path.name.removesuffix(".bin")
+            if str(path.parent) not in FOLDERS or batch not in BATCHES:
                 continue
             stream = tar.extractfile(member) if member.isreg() else None
             if stream is None or member.size > _LARGEST_FILE:
