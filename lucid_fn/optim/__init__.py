@@ -1,61 +1,70 @@
 """Optimizers: stateless `init` / `update` pairs, chained of small ones."""
 
-from lucid_fn.optim.adam import (
-    ScaleByAdamState,
-    ScaleByAmsgradState,
-    adam,
-    adamw,
-    scale_by_adam,
-    scale_by_amsgrad,
+from lucid_fn.optim.adaptive import (
+    ScaleByAdamState as ScaleByAdamState,
+    ScaleByAmsgradState as ScaleByAmsgradState,
+    adam as adam,
+    adamw as adamw,
+    scale_by_adam as scale_by_adam,
+    scale_by_amsgrad as scale_by_amsgrad,
+)
+from lucid_fn.optim.averaging import (
+    EmaState as EmaState,
+    SwaState as SwaState,
+    averaged_params as averaged_params,
+    ema as ema,
+    swa as swa,
 )
 from lucid_fn.optim.base import (
-    GradientTransformation,
-    apply_updates,
-    chain,
-    stateless,
+    GradientTransformation as GradientTransformation,
+    apply_updates as apply_updates,
+    chain as chain,
+    stateless as stateless,
 )
 from lucid_fn.optim.clipping import (
-    ClipByGlobalNormState,
-    clip_by_global_norm,
-    clip_by_param_norm,
-    clip_by_value,
-    gradient_norm,
+    ClipByGlobalNormState as ClipByGlobalNormState,
+    clip_by_global_norm as clip_by_global_norm,
+    clip_by_param_norm as clip_by_param_norm,
+    clip_by_value as clip_by_value,
+    gradient_norm as gradient_norm,
 )
-from lucid_fn.optim.learning_rate import (
-    LearningRateState,
-    ScalarOrSchedule,
-    ScheduledLearningRateState,
-    learning_rate,
-    scale_by_learning_rate,
-    set_learning_rate,
+from lucid_fn.optim.descent import (
+    LearningRateState as LearningRateState,
+    ScalarOrSchedule as ScalarOrSchedule,
+    ScheduledLearningRateState as ScheduledLearningRateState,
+    learning_rate as learning_rate,
+    scale_by_learning_rate as scale_by_learning_rate,
+    set_learning_rate as set_learning_rate,
 )
-from lucid_fn.optim.regularization import add_decayed_weights
-from lucid_fn.optim.sgd import TraceState, sgd, trace
-
-__all__ = [
-    "ClipByGlobalNormState",
-    "GradientTransformation",
-    "LearningRateState",
-    "ScalarOrSchedule",
-    "ScaleByAdamState",
-    "ScaleByAmsgradState",
-    "ScheduledLearningRateState",
-    "TraceState",
-    "adam",
-    "adamw",
-    "add_decayed_weights",
-    "apply_updates",
-    "chain",
-    "clip_by_global_norm",
-    "clip_by_param_norm",
-    "clip_by_value",
-    "gradient_norm",
-    "learning_rate",
-    "scale_by_adam",
-    "scale_by_amsgrad",
-    "scale_by_learning_rate",
-    "set_learning_rate",
-    "sgd",
-    "stateless",
-    "trace",
-]
+from lucid_fn.optim.groups import (
+    MaskedState as MaskedState,
+    PartitionState as PartitionState,
+    freeze as freeze,
+    masked as masked,
+    partition as partition,
+)
+from lucid_fn.optim.injection import (
+    InjectState as InjectState,
+    hyperparameters as hyperparameters,
+    inject as inject,
+    set_hyperparameters as set_hyperparameters,
+)
+from lucid_fn.optim.momentum import (
+    TraceState as TraceState,
+    sgd as sgd,
+    trace as trace,
+)
+from lucid_fn.optim.regularization import (
+    AddNoiseState as AddNoiseState,
+    add_decayed_weights as add_decayed_weights,
+    add_noise as add_noise,
+    centralize as centralize,
+)
+from lucid_fn.optim.wrappers import (
+    AccumulateState as AccumulateState,
+    ApplyIfFiniteState as ApplyIfFiniteState,
+    LookaheadState as LookaheadState,
+    accumulate as accumulate,
+    apply_if_finite as apply_if_finite,
+    lookahead as lookahead,
+)

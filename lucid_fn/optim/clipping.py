@@ -7,7 +7,7 @@ import mlx.core as mx
 from lucid_fn import tree
 from lucid_fn.optim import states
 from lucid_fn.optim.base import GradientTransformation, stateless
-from lucid_fn.optim.hyperparameters import Scalar, positive
+from lucid_fn.optim.hyperparameters import Scalar, check_positive
 from lucid_fn.optim.moments import accumulator_dtype, once
 from lucid_fn.types import Array, Params, Tree
 
@@ -43,7 +43,7 @@ def clip_by_global_norm(max_norm: Scalar) -> GradientTransformation:
         >>> gradient_norm(opt_state)
         array(50, dtype=float32)
     """
-    max_norm = positive("clip_by_global_norm", "max_norm", max_norm)
+    max_norm = check_positive("clip_by_global_norm", "max_norm", max_norm)
 
     def init(params: Params, /) -> ClipByGlobalNormState:
         return ClipByGlobalNormState(mx.array(0.0))
@@ -101,7 +101,7 @@ def clip_by_value(max_value: Scalar) -> GradientTransformation:
         >>> opt.update({"w": mx.array([0.5, -3.0])}, (), {"w": mx.zeros(2)})[0]
         {'w': array([0.5, -1], dtype=float32)}
     """
-    limit = positive("clip_by_value", "max_value", max_value)
+    limit = check_positive("clip_by_value", "max_value", max_value)
     return stateless(
         lambda g, _: mx.clip(g, -limit, limit).astype(g.dtype), caller="clip_by_value"
     )
@@ -132,8 +132,8 @@ def clip_by_param_norm(
         >>> [round(g, 4) for g in opt.update(grads, (), params)[0]["w"].tolist()]
         [0.3, 0.4]
     """
-    clipping = positive("clip_by_param_norm", "clipping", clipping)
-    eps = positive("clip_by_param_norm", "eps", eps)
+    clipping = check_positive("clip_by_param_norm", "clipping", clipping)
+    eps = check_positive("clip_by_param_norm", "eps", eps)
 
     def clip(g: Array, p: Array) -> Array:
         limit = clipping * mx.maximum(_unit_norm(p), eps)

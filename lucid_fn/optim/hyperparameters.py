@@ -18,29 +18,29 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def at_least_0(caller: str, name: str, value: Scalar) -> Scalar:
+def check_at_least_0(caller: str, name: str, value: Scalar) -> Scalar:
     return _in_range(caller, name, value, "at least 0 and finite", lambda x: x >= 0)
 
 
-def positive(caller: str, name: str, value: Scalar) -> Scalar:
+def check_positive(caller: str, name: str, value: Scalar) -> Scalar:
     return _in_range(caller, name, value, "positive and finite", lambda x: x > 0)
 
 
-def decay(caller: str, name: str, value: Scalar) -> Scalar:
+def check_decay(caller: str, name: str, value: Scalar) -> Scalar:
     """A weight of the past, which may be forgotten but not kept for ever."""
     return _in_range(caller, name, value, "in [0, 1)", lambda x: 0 <= x < 1)
 
 
-def fraction(caller: str, name: str, value: Scalar) -> Scalar:
+def check_fraction(caller: str, name: str, value: Scalar) -> Scalar:
     return _in_range(caller, name, value, "in [0, 1]", lambda x: 0 <= x <= 1)
 
 
-def count(caller: str, name: str, value: int) -> int:
+def check_count(caller: str, name: str, value: int, *, least: int = 1) -> int:
     """A number of steps or the like; it shapes the computation, so it is no array."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{caller}: {name} must be an integer, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{caller}: {name} must be at least 1, got {value}")
+    if value < least:
+        raise ValueError(f"{caller}: {name} must be at least {least}, got {value}")
     return int(value)
 
 

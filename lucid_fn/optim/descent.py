@@ -8,7 +8,7 @@ import mlx.core as mx
 from lucid_fn import tree
 from lucid_fn.optim import states
 from lucid_fn.optim.base import GradientTransformation
-from lucid_fn.optim.hyperparameters import Scalar, at_least_0, is_zero
+from lucid_fn.optim.hyperparameters import Scalar, check_at_least_0, is_zero
 from lucid_fn.optim.moments import once
 from lucid_fn.types import Array, Params, Tree
 
@@ -58,7 +58,9 @@ def scale_by_learning_rate(
         >>> opt.update({"w": mx.array(3.0)}, opt.init(params), params)[0]
         {'w': array(-1.5, dtype=float32)}
     """
-    weight_decay = at_least_0("scale_by_learning_rate", "weight_decay", weight_decay)
+    weight_decay = check_at_least_0(
+        "scale_by_learning_rate", "weight_decay", weight_decay
+    )
 
     def downhill(grads: Tree, rate: Array, params: Params) -> Tree:
         if is_zero(weight_decay):
@@ -73,7 +75,9 @@ def scale_by_learning_rate(
 
     if callable(learning_rate):
         return _scheduled(learning_rate, downhill)
-    constant = at_least_0("scale_by_learning_rate", "learning_rate", learning_rate)
+    constant = check_at_least_0(
+        "scale_by_learning_rate", "learning_rate", learning_rate
+    )
 
     def init(params: Params, /) -> LearningRateState:
         return LearningRateState(mx.array(constant, mx.float32))
@@ -159,7 +163,7 @@ def set_learning_rate(opt_state: Any, value: Scalar) -> Any:
             "set_learning_rate: the learning rate comes from a schedule, which gives "
             "it again at the next update; make the optimizer with a number"
         )
-    new = mx.array(at_least_0("set_learning_rate", "value", value), mx.float32)
+    new = mx.array(check_at_least_0("set_learning_rate", "value", value), mx.float32)
     # Of the old shape, which is (k,) in the state of k optimizers under vmap.
     new = mx.broadcast_to(new, old.learning_rate.shape)
     return states.replace(opt_state, old, LearningRateState(new))

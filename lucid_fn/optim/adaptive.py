@@ -6,14 +6,14 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.optim.base import GradientTransformation, chain
+from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.hyperparameters import (
     Scalar,
-    decay,
+    check_decay,
+    check_positive,
     is_zero,
-    positive,
     reports_as_itself,
 )
-from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.moments import (
     average,
     average_square,
@@ -71,8 +71,11 @@ def scale_by_adam(
         >>> [round(u, 4) for u in updates["w"].tolist()]
         [1.0, -1.0]
     """
-    b1, b2 = decay("scale_by_adam", "b1", b1), decay("scale_by_adam", "b2", b2)
-    eps = positive("scale_by_adam", "eps", eps)
+    b1, b2 = (
+        check_decay("scale_by_adam", "b1", b1),
+        check_decay("scale_by_adam", "b2", b2),
+    )
+    eps = check_positive("scale_by_adam", "eps", eps)
 
     def init(params: Params, /) -> ScaleByAdamState:
         return ScaleByAdamState(mx.array(0, mx.int32), zeros(params), zeros(params))
@@ -109,8 +112,11 @@ def scale_by_amsgrad(
         >>> opt = scale_by_amsgrad()
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
-    b1, b2 = decay("scale_by_amsgrad", "b1", b1), decay("scale_by_amsgrad", "b2", b2)
-    eps = positive("scale_by_amsgrad", "eps", eps)
+    b1, b2 = (
+        check_decay("scale_by_amsgrad", "b1", b1),
+        check_decay("scale_by_amsgrad", "b2", b2),
+    )
+    eps = check_positive("scale_by_amsgrad", "eps", eps)
 
     def init(params: Params, /) -> ScaleByAmsgradState:
         step = mx.array(0, mx.int32)

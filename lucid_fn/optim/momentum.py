@@ -6,14 +6,14 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.optim.base import GradientTransformation, chain
+from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.hyperparameters import (
     Scalar,
-    at_least_0,
-    fraction,
+    check_at_least_0,
+    check_fraction,
     is_zero,
     reports_as_itself,
 )
-from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.moments import once, zeros
 from lucid_fn.optim.regularization import add_decayed_weights
 from lucid_fn.types import Array, Params, Tree
@@ -54,8 +54,8 @@ def trace(
         >>> opt.update(grads, opt_state, params)[0]
         {'w': array(1.5, dtype=float32)}
     """
-    momentum = at_least_0("trace", "momentum", momentum)
-    dampening = fraction("trace", "dampening", dampening)
+    momentum = check_at_least_0("trace", "momentum", momentum)
+    dampening = check_fraction("trace", "dampening", dampening)
     if nesterov and (is_zero(momentum) or not is_zero(dampening)):
         raise ValueError(
             "trace: nesterov needs momentum above 0 and dampening 0, got "

@@ -1,0 +1,155 @@
+"""Running averages of the params: often better than the last of them."""
+
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.optim import states
+from lucid_fn.optim.base import GradientTransformation
+from lucid_fn.optim.hyperparameters import Scalar, check_count, check_decay
+from lucid_fn.optim.moments import accumulator_dtype, average, once
+from lucid_fn.types import Array, Params, Tree
+
+
+class EmaState(NamedTuple):
+    """The exponential average of the params."""
+
+    step: Array  # int32, shape (): updates made so far
+    average: Tree  # float32 at least
+
+
+class SwaState(NamedTuple):
+    """The mean of the params at chosen steps."""
+
+    step: Array  # int32, shape (): updates made so far
+    averaged: Array  # int32, shape (): how many params are in the mean
+    average: Tree  # float32 at least
+
+
+def ema(decay: Scalar) -> GradientTransformation:
+    """Keeps an exponential average of the params; the updates pass through.
+
+    `average = decay * average + (1 - decay) * params`, begun with the params after the
+    first update. Put it last in a chain, where the updates are final. What to evaluate
+    is `averaged_params(opt_state)`.
+
+    Args:
+        decay: weight of the average so far, in [0, 1).
+
+    Raises:
+        ValueError: if `decay` is out of its range.
+
+    Source: Polyak & Juditsky, 1992; the start is that of
+    `torch.optim.swa_utils.AveragedModel`.
+
+    Example:
+        >>> from lucid_fn import optim
+        >>> optimizer = optim.chain(optim.sgd(1.0), ema(0.5))
+        >>> params = {"w": mx.array(0.0)}
+        >>> opt_state = optimizer.init(params)
+        >>> for _ in range(2):
+        ...     grads = {"w": mx.array(1.0)}
+        ...     updates, opt_state = optimizer.update(grads, opt_state, params)
+        ...     params = optim.apply_updates(params, updates)
+        >>> averaged_params(opt_state)
+        {'w': array(-1.5, dtype=float32)}
+    """
+    decay = check_decay("ema", "decay", decay)
+
+    def init(params: Params, /) -> EmaState:
+        return EmaState(mx.array(0, mx.int32), _accumulator(params))
+
+    def update(
+        grads: Tree, opt_state: EmaState, params: Params, /
+    ) -> tuple[Tree, EmaState]:
+        kept = once(mx.where(opt_state.step == 0, 0.0, decay))
+        new = tree.map(
+            lambda a, p, u: average(kept, a, (p + u).astype(p.dtype)),
+            opt_state.average,
+            params,
+            grads,
+            caller="ema (state, params and updates)",
+        )
+        return grads, EmaState(opt_state.step + 1, new)
+
+    return GradientTransformation(init, update)
+
+
+def swa(*, start: int = 0, period: int = 1) -> GradientTransformation:
+    """Stochastic weight averaging: the mean of the params; the updates pass through.
+
+    The mean is over the params after update `start`, counted from 0, and each
+    `period`-th one later; before, it is the params themselves. Put it last in a chain,
+    where the updates are final. What to evaluate is `averaged_params(opt_state)`,
+    once the running statistics of batch norms were estimated again for it.
+
+    Args:
+        start: the first update in the mean, at least 0.
+        period: updates from one that is in the mean to the next, at least 1; often
+            those of an epoch.
+
+    Raises:
+        ValueError: if `start` or `period` is out of its range.
+        TypeError: if one is no integer.
+
+    Source: Izmailov et al., 2018, https://arxiv.org/abs/1803.05407, algorithm 1.
+
+    Example:
+        >>> from lucid_fn import optim
+        >>> optimizer = optim.chain(optim.sgd(0.1), swa(start=1000, period=100))
+        >>> opt_state = optimizer.init({"w": mx.zeros(3)})
+    """
+    start = check_count("swa", "start", start, least=0)
+    period = check_count("swa", "period", period)
+
+    def init(params: Params, /) -> SwaState:
+        none = mx.array(0, mx.int32)
+        return SwaState(none, none, _accumulator(params))
+
+    def update(
+        grads: Tree, opt_state: SwaState, params: Params, /
+    ) -> tuple[Tree, SwaState]:
+        since = opt_state.step - start
+        chosen = (since >= 0) & (since % period == 0)
+        averaged = opt_state.averaged + chosen.astype(mx.int32)
+        weight = mx.where(chosen | (averaged == 0), 1 / mx.maximum(averaged, 1), 0.0)
+        weight, kept = once(weight), once(1 - weight)
+        new = tree.map(
+            lambda a, p, u: kept * a + weight * (p + u).astype(a.dtype),
+            opt_state.average,
+            params,
+            grads,
+            caller="swa (state, params and updates)",
+        )
+        return grads, SwaState(opt_state.step + 1, averaged, new)
+
+    return GradientTransformation(init, update)
+
+
+def averaged_params(opt_state: Any) -> Params:
+    """The params that `ema` or `swa` averaged; those at the start, before any update.
+
+    Args:
+        opt_state: the state of an optimizer with `ema` or `swa` in it.
+
+    Returns:
+        A tree like the params, in float32 at least.
+
+    Raises:
+        ValueError: unless the state holds exactly one average.
+
+    Example:
+        >>> from lucid_fn import optim
+        >>> optimizer = optim.chain(optim.adam(1e-3), ema(0.999))
+        >>> averaged_params(optimizer.init({"w": mx.array(2.0)}))
+        {'w': array(2, dtype=float32)}
+    """
+    found: Params = states.find_one(
+        opt_state, (EmaState, SwaState), "averaged_params"
+    ).average
+    return found
+
+
+def _accumulator(params: Params) -> Tree:
+    return tree.map(lambda p: p.astype(accumulator_dtype(p)), params)

@@ -1,0 +1,208 @@
+"""Transformations of a whole optimizer: when and how far its updates are applied.
+
+Nothing here branches on an array: both outcomes are computed, and one is selected.
+"""
+
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.optim.base import GradientTransformation, check_transformation
+from lucid_fn.optim.hyperparameters import Scalar, check_count, check_fraction
+from lucid_fn.optim.moments import once, zeros
+from lucid_fn.types import Array, Params, Tree
+
+
+class AccumulateState(NamedTuple):
+    """The sum of the gradients since the latest update."""
+
+    micro_step: Array  # int32, shape (): gradients in the sum
+    total: Tree  # float32 at least
+    inner: Any
+
+
+class ApplyIfFiniteState(NamedTuple):
+    """How many updates were left out."""
+
+    skipped: Array  # int32, shape (): in all
+    skipped_in_a_row: Array  # int32, shape (): since the latest that was applied
+    inner: Any
+
+
+class LookaheadState(NamedTuple):
+    """The slow params, which the fast ones start from again every so often."""
+
+    step: Array  # int32, shape (): updates made so far
+    slow: Tree  # in the dtypes of the params
+    inner: Any
+
+
+def accumulate(
+    optimizer: GradientTransformation, *, steps: int
+) -> GradientTransformation:
+    """One update from the mean of the gradients of `steps` micro-batches.
+
+    For a loss that is a mean over the batch and micro-batches of one size, it equals
+    the update from the whole batch. The other calls return updates of 0. Schedules
+    inside `optimizer` count its updates, not the micro-batches.
+
+    Args:
+        optimizer: gets the mean gradient.
+        steps: micro-batches an update, at least 1.
+
+    Raises:
+        ValueError: if `steps` is less than 1.
+        TypeError: if an argument is of another kind.
+
+    Example:
+        >>> from lucid_fn import optim
+        >>> optimizer = accumulate(optim.sgd(1.0), steps=2)
+        >>> params = {"w": mx.array(0.0)}
+        >>> opt_state = optimizer.init(params)
+        >>> for grad in (1.0, 3.0):
+        ...     grads = {"w": mx.array(grad)}
+        ...     updates, opt_state = optimizer.update(grads, opt_state, params)
+        ...     print(updates["w"].item())
+        0.0
+        -2.0
+    """
+    check_transformation("accumulate", "optimizer", optimizer)
+    steps = check_count("accumulate", "steps", steps)
+
+    def init(params: Params, /) -> AccumulateState:
+        step = mx.array(0, mx.int32)
+        return AccumulateState(step, zeros(params), optimizer.init(params))
+
+    def update(
+        grads: Tree, opt_state: AccumulateState, params: Params, /
+    ) -> tuple[Tree, AccumulateState]:
+        total = tree.map(
+            lambda t, g: t + g.astype(t.dtype),
+            opt_state.total,
+            grads,
+            caller="accumulate (state and grads)",
+        )
+        mean = tree.map(lambda t, g: (t / steps).astype(g.dtype), total, grads)
+        updates, inner = optimizer.update(mean, opt_state.inner, params)
+        full = opt_state.micro_step == steps - 1
+        return _or_zero(full, updates), AccumulateState(
+            mx.where(full, 0, opt_state.micro_step + 1).astype(mx.int32),
+            _select(full, tree.zeros_like(total), total),
+            _select(full, inner, opt_state.inner),
+        )
+
+    return GradientTransformation(init, update)
+
+
+def apply_if_finite(optimizer: GradientTransformation) -> GradientTransformation:
+    """The optimizer, which a gradient with an infinity or a NaN leaves untouched.
+
+    Such a call returns updates of 0 and the state as it was, but for the counts. Read
+    `opt_state.skipped_in_a_row`: where it keeps growing, training has diverged.
+
+    Args:
+        optimizer: gets finite gradients only.
+
+    Raises:
+        TypeError: if `optimizer` is no transformation.
+
+    Example:
+        >>> from lucid_fn import optim
+        >>> optimizer = apply_if_finite(optim.sgd(1.0))
+        >>> params, grads = {"w": mx.array(1.0)}, {"w": mx.array(float("nan"))}
+        >>> updates, opt_state = optimizer.update(
+        ...     grads, optimizer.init(params), params
+        ... )
+        >>> updates["w"], opt_state.skipped
+        (array(0, dtype=float32), array(1, dtype=int32))
+    """
+    check_transformation("apply_if_finite", "optimizer", optimizer)
+
+    def init(params: Params, /) -> ApplyIfFiniteState:
+        none = mx.array(0, mx.int32)
+        return ApplyIfFiniteState(none, none, optimizer.init(params))
+
+    def update(
+        grads: Tree, opt_state: ApplyIfFiniteState, params: Params, /
+    ) -> tuple[Tree, ApplyIfFiniteState]:
+        finite = tree.all_finite(grads)
+        bad = (~finite).astype(mx.int32)
+        updates, inner = optimizer.update(grads, opt_state.inner, params)
+        return _or_zero(finite, updates), ApplyIfFiniteState(
+            opt_state.skipped + bad,
+            bad * (opt_state.skipped_in_a_row + 1),
+            _select(finite, inner, opt_state.inner),
+        )
+
+    return GradientTransformation(init, update)
+
+
+def lookahead(
+    optimizer: GradientTransformation, *, period: int = 5, alpha: Scalar = 0.5
+) -> GradientTransformation:
+    """`period` steps of the optimizer, then a part of the way that they made.
+
+    Every `period` updates `slow += alpha * (params - slow)`, and the params become
+    `slow`.
+
+    Args:
+        optimizer: makes the steps; its state is kept.
+        period: updates from one synchronisation to the next, at least 1.
+        alpha: part of the way, in [0, 1].
+
+    Raises:
+        ValueError: if `period` or `alpha` is out of its range.
+        TypeError: if an argument is of another kind.
+
+    Source: Zhang et al., 2019, https://arxiv.org/abs/1907.08610, algorithm 1.
+
+    Example:
+        >>> from lucid_fn import optim
+        >>> optimizer = lookahead(optim.sgd(1.0), period=2)
+        >>> params = {"w": mx.array(0.0)}
+        >>> opt_state = optimizer.init(params)
+        >>> for _ in range(2):
+        ...     grads = {"w": mx.array(1.0)}
+        ...     updates, opt_state = optimizer.update(grads, opt_state, params)
+        ...     params = optim.apply_updates(params, updates)
+        ...     print(params["w"].item())
+        -1.0
+        -1.0
+    """
+    check_transformation("lookahead", "optimizer", optimizer)
+    period = check_count("lookahead", "period", period)
+    alpha = check_fraction("lookahead", "alpha", alpha)
+
+    def init(params: Params, /) -> LookaheadState:
+        return LookaheadState(mx.array(0, mx.int32), params, optimizer.init(params))
+
+    def update(
+        grads: Tree, opt_state: LookaheadState, params: Params, /
+    ) -> tuple[Tree, LookaheadState]:
+        updates, inner = optimizer.update(grads, opt_state.inner, params)
+        step = opt_state.step + 1
+        due = once(step % period == 0)
+
+        def pull(slow: Array, p: Array, u: Array) -> Array:
+            return mx.where(due, slow + alpha * (p + u - slow), slow).astype(slow.dtype)
+
+        caller = "lookahead (state, params and updates)"
+        slow = tree.map(pull, opt_state.slow, params, updates, caller=caller)
+        updates = tree.map(
+            lambda u, s, p: mx.where(due, s - p, u).astype(u.dtype),
+            updates,
+            slow,
+            params,
+        )
+        return updates, LookaheadState(step, slow, inner)
+
+    return GradientTransformation(init, update)
+
+
+def _select(condition: Array, new: Tree, old: Tree) -> Tree:
+    return tree.map(lambda a, b: mx.where(condition, a, b), new, old)
+
+
+def _or_zero(condition: Array, updates: Tree) -> Tree:
+    return _select(condition, updates, tree.zeros_like(updates))
