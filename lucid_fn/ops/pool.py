@@ -1,0 +1,289 @@
+"""Maximum and average of windows, over one, two or three spatial axes."""
+
+import math
+from functools import lru_cache, reduce
+from typing import cast
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_fn.ops.formulation import tuned
+from lucid_fn.ops.windows import Windows, gather, scatter, slot_dtype
+from lucid_fn.types import Array, ArrayFn
+
+Sizes = int | tuple[int, ...]
+
+_FLOATS = (mx.float32, mx.float16, mx.bfloat16)
+
+
+def max_pool2d(
+    x: Array, size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
+) -> Array:
+    """The largest number of each window, channel by channel.
+
+    A nan wins. The gradient goes to the first maximum of a window in row-major order,
+    as in PyTorch.
+
+    Args:
+        x: float, shape `(N, H, W, C)`.
+        size: of the window, positive; a pair is (vertical, horizontal), here and below.
+        stride: pixels from one window to the next, positive; `size` by default.
+        padding: pixels of minus infinity around the image, at most half of `size`.
+
+    Returns:
+        Array of shape `(N, OH, OW, C)`, `OH = (H + 2 * padding - size) // stride + 1`,
+        and of the dtype of `x`.
+
+    Raises:
+        TypeError: if `x` is not float32, float16 or bfloat16.
+        ValueError: if `x` has not 4 axes, or `size`, `stride` or `padding` is out of
+            range or does not fit.
+
+    Example:
+        >>> x = mx.arange(16, dtype=mx.float32).reshape(1, 4, 4, 1)
+        >>> max_pool2d(x, 2).squeeze()
+        array([[5, 7],
+               [13, 15]], dtype=float32)
+    """
+    return _max_pool("max_pool2d", x, size, stride, padding, dims=2)
+
+
+def max_pool1d(
+    x: Array, size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
+) -> Array:
+    """`max_pool2d` for sequences `(N, L, C)`."""
+    return _max_pool("max_pool1d", x, size, stride, padding, dims=1)
+
+
+def max_pool3d(
+    x: Array, size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
+) -> Array:
+    """`max_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W)."""
+    return _max_pool("max_pool3d", x, size, stride, padding, dims=3)
+
+
+def avg_pool2d(
+    x: Array,
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    count_include_pad: bool = True,
+) -> Array:
+    """The mean of each window, channel by channel.
+
+    Args:
+        x: float, shape `(N, H, W, C)`; half-precision sums are accumulated in float32.
+        size: of the window, positive; a pair is (vertical, horizontal), here and below.
+        stride: pixels from one window to the next, positive; `size` by default.
+        padding: zeros around the image, at most half of `size`.
+        count_include_pad: whether the zeros count in the mean; else the sum is divided
+            by the number of pixels of `x` in the window.
+
+    Returns:
+        Array of shape `(N, OH, OW, C)`, `OH = (H + 2 * padding - size) // stride + 1`,
+        and of the dtype of `x`.
+
+    Raises:
+        TypeError: if `x` is not float32, float16 or bfloat16.
+        ValueError: if `x` has not 4 axes, or `size`, `stride` or `padding` is out of
+            range or does not fit.
+
+    Example:
+        >>> x = mx.arange(16, dtype=mx.float32).reshape(1, 4, 4, 1)
+        >>> avg_pool2d(x, 2).squeeze()
+        array([[2.5, 4.5],
+               [10.5, 12.5]], dtype=float32)
+    """
+    return _avg_pool("avg_pool2d", x, size, stride, padding, count_include_pad, dims=2)
+
+
+def avg_pool1d(
+    x: Array,
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    count_include_pad: bool = True,
+) -> Array:
+    """`avg_pool2d` for sequences `(N, L, C)`."""
+    return _avg_pool("avg_pool1d", x, size, stride, padding, count_include_pad, dims=1)
+
+
+def avg_pool3d(
+    x: Array,
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    count_include_pad: bool = True,
+) -> Array:
+    """`avg_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W)."""
+    return _avg_pool("avg_pool3d", x, size, stride, padding, count_include_pad, dims=3)
+
+
+def _max_pool(
+    name: str, x: Array, size: Sizes, stride: Sizes | None, padding: Sizes, dims: int
+) -> Array:
+    windows = _windows(name, x, size, stride, padding, dims)
+    return cast(Array, (_tuned_max if tuned() else _plain_max)(windows)(x))
+
+
+def _avg_pool(
+    name: str,
+    x: Array,
+    size: Sizes,
+    stride: Sizes | None,
+    padding: Sizes,
+    count_include_pad: bool,
+    dims: int,
+) -> Array:
+    windows = _windows(name, x, size, stride, padding, dims)
+    average = (_tuned_avg if tuned() else _plain_avg)(windows, count_include_pad)
+    return cast(Array, average(x))
+
+
+def _plain_max(windows: Windows) -> ArrayFn:
+    def run(x: Array) -> Array:
+        y, *others = gather(x, windows, -math.inf)
+        for other in others:
+            y = mx.where((other > y) | mx.isnan(other), other, y)
+        return y
+
+    return run
+
+
+@lru_cache(maxsize=512)
+def _tuned_max(windows: Windows) -> ArrayFn:
+    """Max pooling whose gradient is two elementwise kernels."""
+
+    @mx.custom_function
+    def run(x: Array) -> Array:
+        return reduce(mx.maximum, gather(x, windows, -math.inf))
+
+    @run.vjp
+    def vjp(x: Array, g: Array, y: Array) -> Array:
+        def share(g: Array, winner: Array, slot: Array) -> Array:
+            # Not `where`, which costs four times as much.
+            return g * (winner == slot)
+
+        arrays = g.astype(mx.float32), _winner(x, y, windows)
+        return scatter(arrays, windows, share).astype(x.dtype)
+
+    @run.jvp
+    def jvp(x: Array, dx: Array) -> Array:
+        winner = _winner(x, cast(Array, run(x)), windows)
+        slots = enumerate(gather(dx, windows, 0.0))
+        return sum(((winner == i) * slot for i, slot in slots), mx.zeros((), x.dtype))
+
+    return cast(ArrayFn, run)
+
+
+def _winner(x: Array, y: Array, windows: Windows) -> Array:
+    """Slot of the first number of each window that equals its maximum `y`.
+
+    That is the number of slots before it, all of which differ; the last slot if the
+    maximum is nan. Padding is nan here, which equals nothing.
+    """
+    dtype = slot_dtype(windows)
+    slots = gather(x, windows, math.nan)
+    if len(slots) == 1:
+        return mx.zeros(y.shape, dtype)
+    winner = None
+    for index, slot in reversed(list(enumerate(slots[:-1]))):
+        differs = (slot != y).astype(dtype)
+        winner = differs if winner is None else differs + differs * winner
+        if index % 3 == 0:  # a barrier before MLX cuts the kernel at a bad place
+            winner = mx.contiguous(winner)
+    return cast(Array, winner)
+
+
+def _plain_avg(windows: Windows, count_include_pad: bool) -> ArrayFn:
+    def run(x: Array) -> Array:
+        total = sum(gather(x.astype(mx.float32), windows, 0.0), mx.array(0.0))
+        return (total / _counts(windows, count_include_pad)).astype(x.dtype)
+
+    return run
+
+
+@lru_cache(maxsize=512)
+def _tuned_avg(windows: Windows, count_include_pad: bool) -> ArrayFn:
+    """Average pooling whose gradient is one copy or elementwise kernel."""
+    run = mx.custom_function(_plain_avg(windows, count_include_pad))
+    # Then every phase of the stride is in as many windows, and a copy does.
+    covered = not any(
+        k % s for k, s in zip(windows.kernel, windows.stride, strict=True)
+    )
+
+    @run.vjp
+    def vjp(x: Array, g: Array, _: Array) -> Array:
+        g = g.astype(mx.float32) / _counts(windows, count_include_pad)
+
+        def share(g: Array, slot: Array) -> Array:
+            if covered:
+                return mx.broadcast_to(g, mx.broadcast_shapes(g.shape, slot.shape))
+            return g * (slot < windows.slots)
+
+        return scatter((g,), windows, share).astype(x.dtype)
+
+    @run.jvp
+    def jvp(x: Array, dx: Array) -> Array:
+        return cast(Array, run(dx))
+
+    return cast(ArrayFn, run)
+
+
+def _counts(windows: Windows, count_include_pad: bool) -> Array:
+    """What the sum of each window is divided by: a scalar or `(*out, 1)`."""
+    if count_include_pad or not any(windows.padding):
+        return mx.array(float(windows.slots))
+    counts: np.ndarray = np.ones((), np.float32)
+    for size, k, s, p in zip(*windows, strict=True):
+        start = np.arange((size + 2 * p - k) // s + 1) * s - p
+        inside = np.minimum(start + k, size) - np.maximum(start, 0)
+        counts = counts[..., None] * inside
+    return mx.array(counts[..., None], mx.float32)
+
+
+def _windows(
+    name: str, x: Array, size: Sizes, stride: Sizes | None, padding: Sizes, dims: int
+) -> Windows:
+    if x.dtype not in _FLOATS:
+        raise TypeError(
+            f"{name}: x must be float32, float16 or bfloat16, got {x.dtype}"
+        )
+    axes = ("N", *("D", "H", "W")[3 - dims :], "C") if dims > 1 else ("N", "L", "C")
+    if x.ndim != len(axes):
+        raise ValueError(
+            f"{name}: x must have shape ({', '.join(axes)}), got {x.shape}"
+        )
+    kernel = _sizes(name, "size", size, dims, least=1)
+    strides = kernel if stride is None else _sizes(name, "stride", stride, dims, 1)
+    pads = _sizes(name, "padding", padding, dims, least=0)
+    if any(2 * p > k for p, k in zip(pads, kernel, strict=True)):
+        raise ValueError(
+            f"{name}: padding must be at most half of size, got {padding} and {size}"
+        )
+    windows = Windows(x.shape[1:-1], kernel, strides, pads)
+    if min(windows.out) < 1:
+        raise ValueError(
+            f"{name}: size must be at most that of x and its padding, got {size} "
+            f"for x of shape {x.shape} and padding {padding}"
+        )
+    return windows
+
+
+def _sizes(
+    name: str, argument: str, value: Sizes, dims: int, least: int
+) -> tuple[int, ...]:
+    sizes = (value,) * dims if isinstance(value, int) else value
+    if not isinstance(sizes, tuple) or not all(isinstance(v, int) for v in sizes):
+        raise TypeError(
+            f"{name}: {argument} must be an integer or a tuple of them, got {value}"
+        )
+    if len(sizes) != dims or min(sizes) < least:
+        raise ValueError(
+            f"{name}: {argument} must be at least {least}, one number or {dims}, "
+            f"got {value}"
+        )
+    return sizes

@@ -1,0 +1,99 @@
+"""Pooling against PyTorch: values and gradients, over sizes that do not divide."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from lucid_fn import ops
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+
+ATOL = 2e-6  # float32 sums of up to 25 numbers of size 1, in another order
+
+
+def check(pool, torch_pool, x, seed):
+    """`pool` of NHWC agrees with `torch_pool` of NCHW, and so do the gradients."""
+    theirs = torch.tensor(x.transpose(0, 3, 1, 2)).requires_grad_()
+    y = torch_pool(theirs)
+    g = np.random.default_rng(seed).normal(size=y.shape).astype(np.float32)
+    (dx,) = torch.autograd.grad(y, theirs, torch.tensor(g))
+    (ours,), (our_dx,) = mx.vjp(
+        pool, [mx.array(x)], [mx.array(g.transpose(0, 2, 3, 1))]
+    )
+    np.testing.assert_allclose(
+        np.array(ours).transpose(0, 3, 1, 2), y.detach().numpy(), rtol=0, atol=ATOL
+    )
+    np.testing.assert_allclose(
+        np.array(our_dx).transpose(0, 3, 1, 2), dx.numpy(), rtol=0, atol=ATOL
+    )
+
+
+@st.composite
+def poolings(draw):
+    """An image and `(size, stride, padding)` that fit it; half of them have ties."""
+    size = (draw(st.integers(1, 5)), draw(st.integers(1, 5)))
+    stride = (draw(st.integers(1, 4)), draw(st.integers(1, 4)))
+    padding = tuple(draw(st.integers(0, k // 2)) for k in size)
+    shape = tuple(draw(st.integers(k, 9)) for k in size)
+    seed = draw(st.integers(0, 2**32 - 1))
+    x = np.random.default_rng(seed).normal(size=(2, *shape, 3)).astype(np.float32)
+    return (np.round(x) if draw(st.booleans()) else x), size, stride, padding, seed
+
+
+@given(poolings())
+def test_max_pool_is_pytorchs(case):
+    x, size, stride, padding, seed = case
+    check(
+        lambda x: ops.max_pool2d(x, size, stride=stride, padding=padding),
+        lambda x: F.max_pool2d(x, size, stride, padding),
+        x,
+        seed,
+    )
+
+
+@given(poolings(), st.booleans())
+def test_avg_pool_is_pytorchs(case, count_include_pad):
+    x, size, stride, padding, seed = case
+    check(
+        lambda x: ops.avg_pool2d(
+            x,
+            size,
+            stride=stride,
+            padding=padding,
+            count_include_pad=count_include_pad,
+        ),
+        lambda x: F.avg_pool2d(
+            x, size, stride, padding, count_include_pad=count_include_pad
+        ),
+        x,
+        seed,
+    )
+
+
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    output_size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_adaptive_pools_are_pytorchs(shape, output_size, seed):
+    x = np.random.default_rng(seed).normal(size=(2, *shape, 3)).astype(np.float32)
+    for ours, theirs in (
+        (ops.adaptive_avg_pool2d, F.adaptive_avg_pool2d),
+        (ops.adaptive_max_pool2d, F.adaptive_max_pool2d),
+    ):
+        check(
+            lambda x, f=ours: f(x, output_size),
+            lambda x, f=theirs: f(x, output_size),
+            x,
+            seed,
+        )
+
+
+def test_max_pool_treats_nan_as_pytorch_does():
+    x = np.random.default_rng(0).normal(size=(1, 6, 6, 2)).astype(np.float32)
+    x[0, 2, 3, 0] = np.nan
+    ours = ops.max_pool2d(mx.array(x), 3, stride=2, padding=1)
+    theirs = F.max_pool2d(torch.tensor(x.transpose(0, 3, 1, 2)), 3, 2, 1)
+    np.testing.assert_array_equal(np.array(ours).transpose(0, 3, 1, 2), theirs.numpy())
