@@ -1,5 +1,6 @@
 """Models, one file each."""
 
 from lucid_fn.models.lenet import lenet5
+from lucid_fn.models.resnet import cifar_resnet18, resnet18, resnet34, resnet50
 
-__all__ = ["lenet5"]
+__all__ = ["cifar_resnet18", "lenet5", "resnet18", "resnet34", "resnet50"]

@@ -3,6 +3,7 @@
 from lucid_fn import ops
 from lucid_fn.nn import initializers
 from lucid_fn.nn.checks import check_positive, pair
+from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.layer import Layer, parametric
 from lucid_fn.types import Array, Key, Params
 
@@ -17,6 +18,7 @@ def conv2d(
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
     bias: bool = True,
+    weight_init: Initializer = initializers.uniform_by_fan_in,
 ) -> Layer:
     """Convolution of images: `(N, H, W, in_channels)` to `(N, H', W', out_channels)`.
 
@@ -24,7 +26,8 @@ def conv2d(
     alike. As everywhere in deep learning it is a cross-correlation.
 
     Params: `weight` `(out_channels, kernel height, kernel width, in_channels/groups)`,
-    `bias` `(out_channels,)`; both uniform in +-1/sqrt(fan_in), PyTorch's default, with
+    `bias` `(out_channels,)`; both uniform in +-1/sqrt(fan_in) unless given otherwise,
+    PyTorch's default, with
     `fan_in = in_channels / groups * kernel height * kernel width`.
 
     Args:
@@ -36,6 +39,7 @@ def conv2d(
         dilation: pixels between the taps of a window.
         groups: parts the channels are divided into; each output sees one of them.
         bias: whether a bias is added.
+        weight_init: draws the weight from a key and a shape.
 
     Raises:
         ValueError: if a size is out of range, or `groups` does not divide both channel
@@ -65,14 +69,10 @@ def conv2d(
         "dilation": pair("conv2d", "dilation", dilation, least=1),
     }
     per_group = in_channels // groups
-    shapes: dict[str, tuple[int, ...]] = {
-        "weight": (out_channels, height, width, per_group)
-    }
-    if bias:
-        shapes["bias"] = (out_channels,)
+    shape = (out_channels, height, width, per_group)
 
     def init(key: Key) -> Params:
-        return initializers.uniform_fan_in(key, per_group * height * width, **shapes)
+        return initializers.weight_and_bias(key, shape, bias, weight_init)
 
     def forward(params: Params, x: Array) -> Array:
         if x.ndim != 4 or x.shape[-1] != in_channels:

@@ -2,20 +2,28 @@
 
 from lucid_fn.nn import initializers
 from lucid_fn.nn.checks import check_positive
+from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.layer import Layer, parametric
 from lucid_fn.types import Array, Key, Params
 
 
-def linear(in_features: int, out_features: int, *, bias: bool = True) -> Layer:
+def linear(
+    in_features: int,
+    out_features: int,
+    *,
+    bias: bool = True,
+    weight_init: Initializer = initializers.uniform_by_fan_in,
+) -> Layer:
     """`x @ weight.T + bias`: `(..., in_features)` to `(..., out_features)`.
 
     Params: `weight` `(out_features, in_features)`, `bias` `(out_features,)`; both
-    uniform in +-1/sqrt(in_features), PyTorch's default.
+    uniform in +-1/sqrt(in_features) unless given otherwise, PyTorch's default.
 
     Args:
         in_features: size of the last axis of the input.
         out_features: size of the last axis of the output.
         bias: whether a bias is added.
+        weight_init: draws the weight from a key and a shape.
 
     Raises:
         ValueError: if a size is not positive; on apply, if
@@ -28,12 +36,10 @@ def linear(in_features: int, out_features: int, *, bias: bool = True) -> Layer:
         {'weight': (10, 84), 'bias': (10,)}
     """
     check_positive("linear", in_features=in_features, out_features=out_features)
-    shapes: dict[str, tuple[int, ...]] = {"weight": (out_features, in_features)}
-    if bias:
-        shapes["bias"] = (out_features,)
+    shape = (out_features, in_features)
 
     def init(key: Key) -> Params:
-        return initializers.uniform_fan_in(key, in_features, **shapes)
+        return initializers.weight_and_bias(key, shape, bias, weight_init)
 
     def forward(params: Params, x: Array) -> Array:
         if x.ndim == 0 or x.shape[-1] != in_features:

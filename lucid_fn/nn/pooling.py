@@ -3,6 +3,7 @@
 from lucid_fn import ops
 from lucid_fn.nn.checks import pair
 from lucid_fn.nn.layer import Layer, lift
+from lucid_fn.ops import global_avg_pool2d as global_avg_pool2d
 
 
 def max_pool2d(

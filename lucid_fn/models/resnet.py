@@ -1,0 +1,157 @@
+"""ResNet (He et al., 2015, "Deep residual learning for image recognition",
+https://arxiv.org/abs/1512.03385, table 1). Names and initial draws: torchvision's."""
+
+from collections.abc import Callable
+from typing import Any
+
+from lucid_fn import nn
+from lucid_fn.types import Array, ArrayFn
+
+Block = Callable[..., nn.Layer]
+
+
+def _conv(
+    in_channels: int, channels: int, kernel_size: int, *, stride: int = 1
+) -> nn.Layer:
+    """A convolution that keeps the size but for its stride, before a batch norm.
+
+    Its weight is normal of deviation `sqrt(2 / (channels * kernel_size**2))`.
+    """
+    return nn.conv2d(
+        in_channels,
+        channels,
+        kernel_size,
+        stride=stride,
+        padding=kernel_size // 2,
+        bias=False,
+        weight_init=nn.initializers.normal_fan_out,
+    )
+
+
+def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Layer | ArrayFn:
+    """The identity where the shape is kept, else a projection."""
+    if stride == 1 and in_channels == channels:
+        return nn.identity
+    return nn.serial(
+        _conv(in_channels, channels, 1, stride=stride), nn.batch_norm(channels)
+    )
+
+
+def basic_block(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
+    """Figure 5, left: `(N, H, W, in_channels)` to `(N, H/stride, W/stride, width)`."""
+
+    def forward(
+        x: Array,
+        conv1: ArrayFn,
+        bn1: ArrayFn,
+        conv2: ArrayFn,
+        bn2: ArrayFn,
+        downsample: ArrayFn,
+    ) -> Any:
+        y = nn.relu(bn1(conv1(x)))
+        y = bn2(conv2(y))
+        return nn.relu(y + downsample(x))
+
+    return nn.compose(
+        forward,
+        conv1=_conv(in_channels, width, 3, stride=stride),
+        bn1=nn.batch_norm(width),
+        conv2=_conv(width, width, 3),
+        bn2=nn.batch_norm(width),
+        downsample=_shortcut(in_channels, width, stride),
+    )
+
+
+def bottleneck(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
+    """Figure 5, right: `(N, H, W, C)` to `(N, H/stride, W/stride, 4 * width)`.
+
+    The stride is that of the 3x3 convolution, as in torchvision ("ResNet v1.5").
+    """
+
+    def forward(
+        x: Array,
+        conv1: ArrayFn,
+        bn1: ArrayFn,
+        conv2: ArrayFn,
+        bn2: ArrayFn,
+        conv3: ArrayFn,
+        bn3: ArrayFn,
+        downsample: ArrayFn,
+    ) -> Any:
+        y = nn.relu(bn1(conv1(x)))
+        y = nn.relu(bn2(conv2(y)))
+        y = bn3(conv3(y))
+        return nn.relu(y + downsample(x))
+
+    return nn.compose(
+        forward,
+        conv1=_conv(in_channels, width, 1),
+        bn1=nn.batch_norm(width),
+        conv2=_conv(width, width, 3, stride=stride),
+        bn2=nn.batch_norm(width),
+        conv3=_conv(width, 4 * width, 1),
+        bn3=nn.batch_norm(4 * width),
+        downsample=_shortcut(in_channels, 4 * width, stride),
+    )
+
+
+def _stage(
+    block: Block, in_channels: int, width: int, blocks: int, *, stride: int
+) -> nn.Layer:
+    """Blocks of one width; the first changes the size."""
+    channels = 4 * width if block is bottleneck else width
+    first = block(in_channels, width, stride=stride)
+    return nn.serial(first, *[block(channels, width) for _ in range(blocks - 1)])
+
+
+def _resnet(
+    block: Block,
+    blocks: tuple[int, int, int, int],
+    num_classes: int,
+    **stem: nn.Layer | ArrayFn,
+) -> nn.Layer:
+    """The stem, four stages of widths 64 to 512, and the classifier."""
+    expansion = 4 if block is bottleneck else 1
+    return nn.serial(
+        **stem,
+        layer1=_stage(block, 64, 64, blocks[0], stride=1),
+        layer2=_stage(block, 64 * expansion, 128, blocks[1], stride=2),
+        layer3=_stage(block, 128 * expansion, 256, blocks[2], stride=2),
+        layer4=_stage(block, 256 * expansion, 512, blocks[3], stride=2),
+        avgpool=nn.global_avg_pool2d,
+        fc=nn.linear(512 * expansion, num_classes),
+    )
+
+
+def _imagenet_stem() -> dict[str, nn.Layer | ArrayFn]:
+    return {
+        "conv1": _conv(3, 64, 7, stride=2),
+        "bn1": nn.batch_norm(64),
+        "relu": nn.relu,
+        "maxpool": nn.max_pool2d(3, stride=2, padding=1),
+    }
+
+
+def resnet18(num_classes: int = 1000) -> nn.Layer:
+    """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 11,689,512 parameters."""
+    return _resnet(basic_block, (2, 2, 2, 2), num_classes, **_imagenet_stem())
+
+
+def resnet34(num_classes: int = 1000) -> nn.Layer:
+    """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 21,797,672 parameters."""
+    return _resnet(basic_block, (3, 4, 6, 3), num_classes, **_imagenet_stem())
+
+
+def resnet50(num_classes: int = 1000) -> nn.Layer:
+    """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 25,557,032 parameters."""
+    return _resnet(bottleneck, (3, 4, 6, 3), num_classes, **_imagenet_stem())
+
+
+def cifar_resnet18(num_classes: int = 10) -> nn.Layer:
+    """Images `(N, 32, 32, 3)` to logits `(N, num_classes)`; 11,173,962 parameters.
+
+    `resnet18` after surgery for small images: the stem is a 3x3 convolution of stride
+    1, and there is no max pool.
+    """
+    stem = {**_imagenet_stem(), "conv1": _conv(3, 64, 3), "maxpool": nn.identity}
+    return _resnet(basic_block, (2, 2, 2, 2), num_classes, **stem)
