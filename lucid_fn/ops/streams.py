@@ -15,6 +15,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from lucid_fn import runtime
 from lucid_fn.types import Array
 
 _VARIABLE = "LUCID_FN_STREAMS"
@@ -25,19 +26,32 @@ _MOST = 8  # shards of a batch of 128 get too small beyond
 def count() -> int:
     """The number of CPU streams that `map_shards` uses.
 
-    The number of cores this process may use, at most 8, on Linux; 1 elsewhere (Apple's
-    BLAS spreads its work by itself). `LUCID_FN_STREAMS` sets another number.
+    The number of cores this process may keep busy, at most 8, on Linux; 1 elsewhere
+    (Apple's BLAS spreads its work by itself). `LUCID_FN_STREAMS` sets another number.
+
+    More than one stream leaves one thread to each call of the BLAS: two streams that
+    both call an OpenBLAS of two threads wait for each other, ten times as long as they
+    compute. Where the user chose more BLAS threads, there are fewer streams.
     """
-    setting = os.environ.get(_VARIABLE, "")
-    if setting:
-        if not setting.isdecimal() or int(setting) < 1:
-            raise ValueError(
-                f"ops: {_VARIABLE} must be a positive integer, got {setting!r}"
-            )
-        return int(setting)
-    if sys.platform != "linux":
-        return 1
-    return min(len(os.sched_getaffinity(0)), _MOST)
+    streams = _setting() or (_cores() if sys.platform == "linux" else 1)
+    if streams > 1:
+        threads = runtime.set_blas_threads(1)
+        streams = max(streams // max(threads, 1), 1)
+    return streams
+
+
+def _cores() -> int:
+    return min(runtime.physical_cores(), _MOST)
+
+
+def _setting() -> int:
+    setting = os.environ.get(_VARIABLE, "0")
+    if not setting.isdecimal():
+        raise ValueError(
+            f"ops: {_VARIABLE} must be a number of streams, got {setting!r}; "
+            "unset it for one a core"
+        )
+    return int(setting)
 
 
 @cache
