@@ -2,32 +2,65 @@
 
 import mlx.core as mx
 
-from lucid_fn.tree.structure import leaves, map
+from lucid_fn.tree.structure import flatten, map, paths
 from lucid_fn.types import Array, Tree
+
+
+def _arrays(tree: Tree, caller: str) -> list[Array]:
+    """The leaves, which must be arrays."""
+    leaves, _ = flatten(tree)
+    for i, leaf in enumerate(leaves):
+        if not isinstance(leaf, mx.array):
+            raise TypeError(
+                f"tree.{caller}: {paths(tree)[i] or 'the tree'} must be an array, got "
+                f"{type(leaf).__name__} {leaf!r}; make it one with mx.array"
+            )
+    return leaves
 
 
 def zeros_like(tree: Tree, /) -> Tree:
     """Zeros of the shapes and dtypes of a tree of arrays.
 
+    Raises:
+        TypeError: if a leaf is not an array.
+
     Example:
         >>> zeros_like({"w": mx.array([1.0, 2.0])})
         {'w': array([0, 0], dtype=float32)}
     """
+    _arrays(tree, "zeros_like")
     return map(mx.zeros_like, tree)
 
 
 def ones_like(tree: Tree, /) -> Tree:
-    """Ones of the shapes and dtypes of a tree of arrays."""
+    """Ones of the shapes and dtypes of a tree of arrays.
+
+    Raises:
+        TypeError: if a leaf is not an array.
+
+    Example:
+        >>> ones_like({"w": mx.array([3.0, 2.0])})
+        {'w': array([1, 1], dtype=float32)}
+    """
+    _arrays(tree, "ones_like")
     return map(mx.ones_like, tree)
 
 
 def cast(tree: Tree, dtype: mx.Dtype, /) -> Tree:
     """The tree with its float leaves in `dtype`; other leaves are kept.
 
+    Raises:
+        TypeError: if a leaf is not an array, or `dtype` not a dtype.
+
     Example:
         >>> cast({"w": mx.array(1.5), "step": mx.array(3)}, mx.float16)
         {'w': array(1.5, dtype=float16), 'step': array(3, dtype=int32)}
     """
+    _arrays(tree, "cast")
+    if not isinstance(dtype, mx.Dtype):
+        raise TypeError(
+            f"tree.cast: dtype must be a dtype such as mx.float16, got {dtype!r}"
+        )
     return map(
         lambda x: x.astype(dtype) if mx.issubdtype(x.dtype, mx.floating) else x, tree
     )
@@ -36,21 +69,27 @@ def cast(tree: Tree, dtype: mx.Dtype, /) -> Tree:
 def size(tree: Tree, /) -> int:
     """How many numbers the arrays of a tree hold: the parameter count of params.
 
+    Raises:
+        TypeError: if a leaf is not an array.
+
     Example:
         >>> size({"weight": mx.zeros((10, 84)), "bias": mx.zeros((10,))})
         850
     """
-    return sum(leaf.size for leaf in leaves(tree))
+    return sum(leaf.size for leaf in _arrays(tree, "size"))
 
 
 def nbytes(tree: Tree, /) -> int:
     """How many bytes the arrays of a tree take.
 
+    Raises:
+        TypeError: if a leaf is not an array.
+
     Example:
         >>> nbytes({"weight": mx.zeros((10, 84))})
         3360
     """
-    return sum(leaf.nbytes for leaf in leaves(tree))
+    return sum(leaf.nbytes for leaf in _arrays(tree, "nbytes"))
 
 
 def global_norm(tree: Tree, /) -> Array:
@@ -59,20 +98,30 @@ def global_norm(tree: Tree, /) -> Array:
     Squares are added in float32 at least, array by array. The gradient at 0 is not
     a number, as that of any norm.
 
+    Raises:
+        TypeError: if a leaf is not an array.
+
     Example:
         >>> global_norm({"a": mx.array([3.0]), "b": mx.array([[4.0]])})
         array(5, dtype=float32)
     """
-    squares = [mx.sum(mx.square(leaf.astype(mx.float32))) for leaf in leaves(tree)]
+    parts = [
+        mx.abs(leaf) if leaf.dtype == mx.complex64 else leaf.astype(mx.float32)
+        for leaf in _arrays(tree, "global_norm")
+    ]
+    squares = [mx.sum(mx.square(part)) for part in parts]
     return mx.sqrt(sum(squares, mx.array(0.0)))
 
 
 def all_finite(tree: Tree, /) -> Array:
     """Whether no leaf holds an infinity or a NaN: bool, shape `()`.
 
+    Raises:
+        TypeError: if a leaf is not an array.
+
     Example:
         >>> all_finite({"a": mx.array([1.0, float("inf")])})
         array(False, dtype=bool)
     """
-    finite = [mx.all(mx.isfinite(leaf)) for leaf in leaves(tree)]
+    finite = [mx.all(mx.isfinite(leaf)) for leaf in _arrays(tree, "all_finite")]
     return mx.all(mx.stack(finite)) if finite else mx.array(True)

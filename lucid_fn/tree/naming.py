@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import mlx.core as mx
+
 from lucid_fn.tree.structure import (
     build,
     describe,
@@ -33,17 +35,25 @@ def named_leaves(tree: Tree, /) -> dict[str, Any]:
     return flat
 
 
+def _kind(leaf: Any) -> str:
+    """What a leaf must have in common with the one that it replaces."""
+    if isinstance(leaf, mx.array):
+        return f"{leaf.dtype} {leaf.shape}".replace("mlx.core.", "")
+    return type(leaf).__name__
+
+
 def restore(
     template: Tree, flat: Mapping[str, Array], /, *, caller: str = "tree.restore"
 ) -> Tree:
     """The tree of `template` with the arrays that `flat` holds under its paths.
 
     Args:
-        template: a tree of arrays; its values do not matter.
+        template: a tree of arrays; their values do not matter.
         flat: arrays by dotted path, as `named_leaves` gives them.
         caller: the name that errors begin with.
 
     Raises:
+        TypeError: if `flat` is not a dict.
         ValueError: if a path is missing or unexpected, or if a shape or a dtype is
             not the template's; the message lists all of them.
 
@@ -53,16 +63,18 @@ def restore(
         >>> restore(template, {"fc.weight": mx.array([1.0, 2.0])})
         {'fc': {'weight': array([1, 2], dtype=float32)}}
     """
+    if not isinstance(flat, Mapping):
+        raise TypeError(
+            f"{caller}: flat must be a dict of arrays by path, got "
+            f"{type(flat).__name__}"
+        )
     expected = named_leaves(template)
     problems = [f"missing: {path}" for path in expected if path not in flat]
     problems += [f"unexpected: {path}" for path in flat if path not in expected]
     for path in expected.keys() & flat.keys():
-        want, got = expected[path], flat[path]
-        if (want.shape, want.dtype) != (got.shape, got.dtype):
-            problems.append(
-                f"{path}: must be {want.dtype} {want.shape}, "
-                f"got {got.dtype} {got.shape}"
-            )
+        want, got = _kind(expected[path]), _kind(flat[path])
+        if want != got:
+            problems.append(f"{path}: must be {want}, got {got}")
     if problems:
         shown = sorted(problems)[:20]
         more = len(problems) - len(shown)
@@ -86,8 +98,8 @@ def partition(
         tree: nested dicts of arrays, such as params.
 
     Raises:
-        TypeError: if the tree holds lists or tuples: an absent item would renumber
-            the others.
+        TypeError: if the tree holds lists or tuples, whose items an absent one would
+            renumber, or `None`.
 
     Example:
         >>> params = {"body": {"weight": 1, "bias": 2}, "head": {"weight": 3}}
@@ -125,6 +137,7 @@ def merge(a: dict[str, Any], b: dict[str, Any], /) -> dict[str, Any]:
     """The nested dict with the leaves of both; the inverse of `partition`.
 
     Raises:
+        TypeError: if a tree is not a dict.
         ValueError: if a leaf is in both.
 
     Example:
@@ -145,6 +158,9 @@ def merge(a: dict[str, Any], b: dict[str, Any], /) -> dict[str, Any]:
                 raise ValueError(f"tree.merge: both trees hold {join((*path, key))!r}")
         return out
 
+    for tree in (a, b):
+        if not isinstance(tree, dict):
+            raise TypeError(f"tree.merge: trees must be dicts, got {describe(tree)}")
     return combine(a, b, ())
 
 
@@ -153,10 +169,8 @@ def _child(node: Any, part: str, path: str, caller: str) -> tuple[int, Any]:
     entries = entries_of(node)
     names = [str(key) for key in entries[1]] if entries else []
     if part not in names:
-        raise KeyError(
-            f"{caller}: path {path!r} stops at {part!r}; "
-            f"there is {', '.join(names) if names else 'a leaf'}"
-        )
+        there = ", ".join(names) if names else describe(node)
+        raise KeyError(f"{caller}: path {path!r} stops at {part!r}; there is {there}")
     place = names.index(part)
     return place, entries[2][place]  # type: ignore[index]  # names is empty for None
 

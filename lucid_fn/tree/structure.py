@@ -33,11 +33,21 @@ _LEAF = Structure(object, (), ())
 _NONE = Structure(type(None), (), ())
 
 
+def _sorted_keys(node: dict[Any, Any]) -> list[Any]:
+    try:
+        return sorted(node)
+    except TypeError:
+        raise TypeError(
+            "tree: the keys of a dict must be of one kind, such as str, to have an "
+            f"order, got {', '.join(repr(key) for key in node)}"
+        ) from None
+
+
 def entries_of(node: Any) -> tuple[type, list[Any], list[Any]] | None:
     """The kind, keys and children of an inner node; `None` for a leaf."""
     kind = type(node)
     if isinstance(node, dict):
-        keys = sorted(node)
+        keys = _sorted_keys(node)
         return dict, keys, [node[k] for k in keys]
     if isinstance(node, tuple) and hasattr(kind, "_fields"):
         return kind, list(kind._fields), list(node)
@@ -78,7 +88,7 @@ def flatten(tree: Tree, /) -> tuple[list[Any], Structure]:
             out.append(node)
             return _LEAF
         if kind is dict:
-            keys = tuple(sorted(node))
+            keys = tuple(_sorted_keys(node))
             return Structure(dict, keys, tuple([visit(node[k]) for k in keys]))
         entries = entries_of(node)
         if entries is None:
@@ -98,6 +108,11 @@ def unflatten(structure: Structure, leaves: list[Any], /) -> Tree:
 
     Raises:
         ValueError: if there are more or fewer leaves than the structure has places.
+
+    Example:
+        >>> _, structure = flatten({"b": (1, 2), "a": None})
+        >>> unflatten(structure, [10, 20])
+        {'a': None, 'b': (10, 20)}
     """
     rest = iter(leaves)
     missing = object()
@@ -131,51 +146,18 @@ def describe(node: Any) -> str:
     return f"{name}({', '.join(str(k) for k in keys)})"
 
 
-def map_with_path(
-    fn: Callable[..., Any], tree: Tree, /, *rest: Tree, caller: str = "tree.map"
-) -> Tree:
-    """The tree of `fn(path, leaf, *leaves of rest at the same place)`.
-
-    Args:
-        fn: called with the dotted path first.
-        tree: gives the result its structure, and its order of keys.
-        rest: trees of the same structure.
-        caller: the name that errors begin with.
-
-    Raises:
-        ValueError: if the structures differ; the message names the first path where.
-
-    Example:
-        >>> map_with_path(lambda path, x: f"{path}={x}", {"a": 1, "b": [2]})
-        {'a': 'a=1', 'b': ['b.0=2']}
-    """
-
-    def visit(path: tuple[Any, ...], node: Any, others: tuple[Any, ...]) -> Any:
-        entries = entries_of(node)
-        for other in others:
-            found = entries_of(other)
-            if (entries and entries[:2]) != (found and found[:2]):
-                where = f" at {join(path)}" if path else ""
-                raise ValueError(
-                    f"{caller}: structures differ{where}: "
-                    f"{describe(node)} and {describe(other)}"
-                )
-        if entries is None:
-            return fn(join(path), node, *others)
-        kind, keys, children = entries
-        columns = [children, *(entries_of(other)[2] for other in others)]  # type: ignore[index]  # checked above
-        built = [
-            visit((*path, key), child, tuple(siblings))
-            for key, (child, *siblings) in zip(
-                keys, zip(*columns, strict=True), strict=True
-            )
-        ]
-        if kind is dict:  # keeps the order of insertion
-            by_key = dict(zip(keys, built, strict=True))
-            return {key: by_key[key] for key in node}
-        return build(kind, built, keys)
-
-    return visit((), tree, rest)
+def _difference(
+    a: Tree, b: Tree, path: tuple[Any, ...] = ()
+) -> tuple[tuple[Any, ...], Any, Any] | None:
+    """The first place where two trees differ in structure, and what is there."""
+    ours, theirs = entries_of(a), entries_of(b)
+    if (ours and ours[:2]) != (theirs and theirs[:2]):
+        return path, a, b
+    if ours and theirs:
+        for key, x, y in zip(*ours[1:], theirs[2], strict=True):
+            if found := _difference(x, y, (*path, key)):
+                return found
+    return None
 
 
 def map(
@@ -198,7 +180,56 @@ def map(
         >>> map(lambda a, b: a + b, {"w": 1, "b": [2, 3]}, {"w": 10, "b": [20, 30]})
         {'w': 11, 'b': [22, 33]}
     """
-    return map_with_path(lambda path, *leaves: fn(*leaves), tree, *rest, caller=caller)
+    first, structure = flatten(tree)
+    columns = [first]
+    for other in rest:
+        column, found = flatten(other)
+        if found != structure:
+            # The structures differ, so there is a place where.
+            path, a, b = _difference(tree, other)  # type: ignore[misc]
+            where = f" at {join(path)}" if path else ""
+            raise ValueError(
+                f"{caller}: structures differ{where}: {describe(a)} and {describe(b)}"
+            )
+        columns.append(column)
+    results = iter([fn(*leaves) for leaves in zip(*columns, strict=True)])
+
+    def fill(node: Any) -> Any:
+        if type(node) is mx.array:
+            return next(results)
+        entries = entries_of(node)
+        if entries is None:
+            return next(results)
+        kind, keys, children = entries
+        built = [fill(child) for child in children]
+        if kind is dict:  # keeps the order of insertion
+            by_key = dict(zip(keys, built, strict=True))
+            return {key: by_key[key] for key in node}
+        return build(kind, built, keys)
+
+    return fill(tree)
+
+
+def map_with_path(
+    fn: Callable[..., Any], tree: Tree, /, *rest: Tree, caller: str = "tree.map"
+) -> Tree:
+    """The tree of `fn(path, leaf, *leaves of rest at the same place)`.
+
+    Args:
+        fn: called with the dotted path first.
+        tree: gives the result its structure, and its order of keys.
+        rest: trees of the same structure.
+        caller: the name that errors begin with.
+
+    Raises:
+        ValueError: if the structures differ; the message names the first path where.
+
+    Example:
+        >>> map_with_path(lambda path, x: f"{path}={x}", {"a": 1, "b": [2]})
+        {'a': 'a=1', 'b': ['b.0=2']}
+    """
+    names = iter(paths(tree))
+    return map(lambda *leaves: fn(next(names), *leaves), tree, *rest, caller=caller)
 
 
 def walk(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[str, Any]]:

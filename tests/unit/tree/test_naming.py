@@ -1,0 +1,173 @@
+"""Paths: flat dicts, checkpoints' templates, places, parts."""
+
+import re
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from lucid_fn import tree
+from tests.strategies import Pair
+
+
+def test_named_leaves_are_a_flat_dict():
+    values = {"layer": [{"weight": 1}, None], "fc": Pair(2, ())}
+    assert tree.named_leaves(values) == {"fc.first": 2, "layer.0.weight": 1}
+
+
+@pytest.mark.parametrize("values", [{"a.b": 1, "a": {"b": 2}}, {"a": [1], "a.0": 2}])
+def test_two_leaves_of_one_path_are_a_value_error(values):
+    with pytest.raises(
+        ValueError, match=r"tree\.named_leaves: two leaves have the path"
+    ):
+        tree.named_leaves(values)
+
+
+def test_restore_lists_all_that_does_not_fit():
+    template = {
+        "a": mx.zeros(2),
+        "b": mx.zeros(2),
+        "c": mx.zeros(2),
+        "n": mx.array(0),
+        "s": 1,
+    }
+    flat = {
+        "a": mx.zeros((2, 1)),
+        "b": mx.zeros(2, mx.float16),
+        "n": np.zeros((), np.int32),
+        "s": 2.5,
+        "extra": mx.zeros(2),
+    }
+    with pytest.raises(ValueError, match="do not fit the template") as error:
+        tree.restore(template, flat)
+    assert str(error.value).splitlines()[1:] == [
+        "  a: must be float32 (2,), got float32 (2, 1)",
+        "  b: must be float32 (2,), got float16 (2,)",
+        "  missing: c",
+        "  n: must be int32 (), got ndarray",
+        "  s: must be int, got float",
+        "  unexpected: extra",
+    ]
+
+
+def test_restore_shows_the_first_20_problems():
+    template = {f"w{i:02}": mx.zeros(1) for i in range(30)}
+    with pytest.raises(ValueError, match=r"(?s)load: .*\.\.\. and 10 more") as error:
+        tree.restore(template, {}, caller="load")
+    assert len(str(error.value).splitlines()) == 22
+
+
+def test_restore_wants_a_dict():
+    with pytest.raises(
+        TypeError, match=r"tree\.restore: flat must be a dict of arrays"
+    ):
+        tree.restore({"a": mx.zeros(1)}, [mx.zeros(1)])
+
+
+def test_restore_keeps_lists_named_tuples_and_empty_things():
+    template = Pair([mx.zeros(1), None], {"a": {}, "b": mx.zeros(2)})
+    flat = {"first.0": mx.ones(1), "second.b": mx.ones(2)}
+    restored = tree.restore(template, flat)
+    assert restored.second["a"] == {} and restored.first[1] is None
+    assert restored.first[0] is flat["first.0"]
+    assert restored.second["b"] is flat["second.b"]
+
+
+def test_partition_splits_by_the_dotted_path():
+    params = {"body": {"weight": 1, "bias": 2}, "head": {"weight": 3}}
+    weights, others = tree.partition(lambda path: path.endswith("weight"), params)
+    assert weights == {"body": {"weight": 1}, "head": {"weight": 3}}
+    assert others == {"body": {"bias": 2}}
+
+
+def test_partition_of_nothing_is_two_empty_dicts():
+    assert tree.partition(lambda path: True, {}) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([1], r"got list\(0\)$"),
+        (1, r"got a leaf \(int\)$"),
+        ({"a": {"b": [1]}}, r"got list\(0\) at a\.b$"),
+        ({"a": (1, 2)}, r"got tuple\(0, 1\) at a$"),
+        ({"a": None}, r"got None\(\) at a$"),
+    ],
+)
+def test_partition_wants_nested_dicts(values, words):
+    message = r"tree\.partition: tree must be nested dicts, " + words
+    with pytest.raises(TypeError, match=message):
+        tree.partition(lambda path: True, values)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "path"),
+    [
+        ({"a": 1}, {"a": 2}, "a"),
+        ({"a": {"b": 1}}, {"a": {"b": 1}}, r"a\.b"),
+        ({"a": {"b": 1}}, {"a": 2}, "a"),
+        ({"a": 1}, {"a": {"b": 1}}, "a"),
+    ],
+)
+def test_merge_refuses_what_both_hold(a, b, path):
+    with pytest.raises(ValueError, match=rf"tree\.merge: both trees hold '{path}'"):
+        tree.merge(a, b)
+
+
+@pytest.mark.parametrize("bad", [[1], 1, mx.zeros(2), None])
+def test_merge_wants_dicts(bad):
+    with pytest.raises(TypeError, match=r"tree\.merge: trees must be dicts, got"):
+        tree.merge(bad, {"a": 1})
+    with pytest.raises(TypeError, match=r"tree\.merge: trees must be dicts, got"):
+        tree.merge({"a": 1}, bad)
+
+
+def test_merge_does_not_change_its_arguments():
+    a, b = {"fc": {"weight": 1}}, {"fc": {"bias": 2}}
+    tree.merge(a, b)
+    assert a == {"fc": {"weight": 1}} and b == {"fc": {"bias": 2}}
+
+
+def test_at_finds_leaves_and_subtrees_in_every_kind_of_node():
+    values = {"a": [{"w": 1}, (2, Pair(3, 4))], 7: 5}
+    with pytest.raises(TypeError, match="must be of one kind"):
+        tree.at(values, "7")
+    del values[7]
+    assert tree.at(values, "a.0") == {"w": 1}
+    assert tree.at(values, "a.1.1.second") == 4
+    assert tree.at({7: 5}, "7") == 5
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("b", "stops at 'b'; there is a\"$"),
+        ("a.x", "stops at 'x'; there is empty, leaf, list, none"),
+        ("a.list.2", "stops at '2'; there is 0, 1"),
+        ("a.leaf.x", r"stops at 'x'; there is a leaf \(int\)"),
+        ("a.none.x", r"stops at 'x'; there is None\(\)"),
+        ("a.empty.x", r"stops at 'x'; there is dict\(\)"),
+        ("", "stops at ''; there is a\"$"),
+    ],
+)
+def test_a_path_to_nothing_says_where_it_stops(path, words):
+    values = {"a": {"list": [1, 2], "leaf": 1, "none": None, "empty": {}}}
+    for fn, name in (
+        (tree.at, "at"),
+        (lambda t, p: tree.replace_at(t, p, 0), "replace_at"),
+    ):
+        start = re.escape(f"tree.{name}: path {path!r} ")
+        with pytest.raises(KeyError, match=f"{start}{words}"):
+            fn(values, path)
+
+
+def test_replace_at_builds_every_kind_of_node_again():
+    values = {"a": [1, (2, Pair(3, {"w": 4}))]}
+    new = tree.replace_at(values, "a.1.1.second.w", 9)
+    assert new == {"a": [1, (2, Pair(3, {"w": 9}))]}
+    assert type(new["a"][1][1]) is Pair
+    assert values["a"][1][1].second == {"w": 4}
+
+
+def test_replace_at_keeps_the_order_of_insertion():
+    assert list(tree.replace_at({"b": 1, "a": 2}, "b", 3)) == ["b", "a"]
