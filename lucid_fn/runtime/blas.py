@@ -2,26 +2,26 @@
 
 import ctypes
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import mlx.core as mx
+
+from lucid_fn.runtime import linker, slots
+from lucid_fn.runtime.errors import Unavailable
 from lucid_fn.runtime.gemm import multiplies
-from lucid_fn.runtime.linker import LayoutError
-from lucid_fn.runtime.slots import mlx_slots, read, write
 
 GEMM = ("cblas_sgemm", "cblas_dgemm", "cblas_cgemm")
-# Without *geev: the order of its eigenvalues depends on rounding.
+# Without *geev: in which order its eigenvalues come depends on rounding.
 LAPACK = (
     *("sgetrf_", "sgetri_", "spotrf_", "strtri_", "sgeqrf_", "sorgqr_"),
     *("dgetrf_", "dgetri_", "dpotrf_", "dtrtri_", "dgeqrf_", "dorgqr_"),
     *("sgesdd_", "dgesdd_", "cgesdd_", "ssyevd_", "dsyevd_", "cheevd_"),
 )
+OPTIMISED = re.compile("openblas|mkl|blis|armpl|nvpl|accelerate", re.IGNORECASE)
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
-
-
-class Unavailable(Exception):
-    """MLX was not given another BLAS; the message says why."""
 
 
 class Blas(NamedTuple):
@@ -36,39 +36,47 @@ class Blas(NamedTuple):
         return getattr(self.handle, self.prefix + name, None)
 
 
-def redirect(path: str | None = None) -> tuple[Blas, int]:
-    """Points MLX's calls at the BLAS at `path`, or at the OpenBLAS in SciPy's wheel.
+def redirect(blas: Blas) -> int:
+    """Points MLX's calls of BLAS and LAPACK at `blas`, and tries its products.
 
     MLX itself must not compute here: its threads would not survive a later fork.
 
     Returns:
-        The BLAS, and the number of slots that lead to it.
+        The number of slots that lead to `blas`.
 
     Raises:
         Unavailable: if that is not possible; then MLX calls what it called before.
     """
-    blas = load(path or scipy_openblas())
+    found = slots.mlx_slots(frozenset(GEMM + LAPACK))
+    changed = [slot for slot in found if blas.function(slot.name)]
+    if missing := set(GEMM) - {slot.name for slot in changed}:
+        raise Unavailable(f"MLX's library does not call {', '.join(sorted(missing))}")
+    before = [(slot, slots.read(slot)) for slot in changed]
     try:
-        slots = [
-            s for s in mlx_slots(frozenset(GEMM + LAPACK)) if blas.function(s.name)
-        ]
-    except (LayoutError, OSError) as error:
-        raise Unavailable(f"MLX's library is not as expected: {error}") from None
-    if missing := set(GEMM) - {slot.name for slot in slots}:
-        raise Unavailable(f"MLX does not call {', '.join(sorted(missing))}")
-    before = [(slot, read(slot)) for slot in slots]
-    try:
-        for slot in slots:
-            write(slot, _address(blas.function(slot.name)))
-        for slot in slots:
-            if slot.name in GEMM and not multiplies(slot.name, read(slot)):
-                raise Unavailable(f"{slot.name} of {path} gave a wrong product")
-    except (Unavailable, OSError) as error:
+        for slot in changed:
+            slots.write(slot, _address(blas.function(slot.name)))
+        for slot in changed:
+            if slot.name in GEMM and not multiplies(slot.name, slots.read(slot)):
+                raise Unavailable(f"{slot.name} of {blas.path} gives wrong products")
+    except Unavailable:
         for slot, target in before:
-            if read(slot) != target:
-                write(slot, target)
-        raise Unavailable(str(error)) from None
-    return blas, len(slots)
+            if slots.read(slot) != target:
+                slots.write(slot, target)
+        raise
+    return len(changed)
+
+
+def own_blas() -> str | None:
+    """The file of the BLAS that MLX was linked with, if that is an optimised one.
+
+    MLX from conda, or built from source, often is.
+    """
+    for scope in (ctypes.CDLL(None), ctypes.CDLL(str(mx.__file__))):  # as the linker's
+        if function := getattr(scope, GEMM[0], None):
+            path = Path(linker.image_at(_address(function))[0]).resolve()
+            name = "/".join(path.parts[-2:])  # Debian: openblas-pthread/libblas.so.3
+            return str(path) if OPTIMISED.search(name) else None
+    return None
 
 
 def scipy_openblas() -> str:
@@ -88,7 +96,7 @@ def scipy_openblas() -> str:
 
 
 def load(path: str) -> Blas:
-    """Loads a BLAS so that no other library's calls are caught by its names.
+    """Loads a BLAS in such a way that it catches no other library's calls.
 
     Raises:
         Unavailable: if it cannot be loaded, or is not a BLAS with 32-bit sizes.
@@ -96,28 +104,38 @@ def load(path: str) -> Blas:
     try:
         handle = ctypes.CDLL(path)
     except OSError as error:
-        raise Unavailable(f"{path} could not be loaded: {error}") from None
+        raise Unavailable(f"it cannot be loaded: {error}") from None
     for prefix in ("", "scipy_"):
         blas = Blas(path, handle, prefix)
         if all(blas.function(name) for name in GEMM):
+            if b"USE64BITINT" in configuration(blas).split():
+                raise Unavailable(
+                    f"{path} counts in 64-bit integers, MLX in 32-bit ones"
+                )
             return blas
     raise Unavailable(f"{path} has no functions {', '.join(GEMM)}")
 
 
-def set_threads(blas: Blas, threads: int) -> int:
-    """Sets the threads of each call, unless the user did; returns the number in force.
+def configuration(blas: Blas) -> bytes:
+    """What an OpenBLAS says of itself: version, kernels, limits; empty for others."""
+    function = blas.function("openblas_get_config")
+    if function is None:
+        return b""
+    function.restype = ctypes.c_char_p
+    return function() or b""
 
-    A user sets them by `OPENBLAS_NUM_THREADS` or `OMP_NUM_THREADS`. The number is the
-    library's: SciPy, which has the same one, is held to it as well.
-    """
-    getter, setter = (
-        blas.function(f"openblas_{verb}_num_threads") for verb in ("get", "set")
-    )
-    if getter is None or setter is None:  # another BLAS: its own variables rule
-        return 0
-    if not any(os.environ.get(name) for name in THREAD_VARIABLES):
-        setter(ctypes.c_int(threads))
-    return int(getter())
+
+def threads(blas: Blas) -> int:
+    """The threads of one call of an OpenBLAS, 0 for another BLAS."""
+    function = blas.function("openblas_get_num_threads")
+    return 0 if function is None else int(function())
+
+
+def set_threads(blas: Blas, number: int) -> None:
+    """Sets the threads of one call of an OpenBLAS, unless the user's variables did."""
+    function = blas.function("openblas_set_num_threads")
+    if function is not None and not any(map(os.environ.get, THREAD_VARIABLES)):
+        function(ctypes.c_int(number))
 
 
 def _address(function: Any) -> int:

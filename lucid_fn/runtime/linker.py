@@ -1,9 +1,9 @@
 """Reads the ELF images that the dynamic linker has loaded: where a library's calls go.
 
 A shared library calls a function of another one through a *slot*: a pointer in its
-global offset table that the dynamic linker fills in. The slot of a function is found
-from the library's relocation tables, here read from memory, where the linker has put
-them. Every address is checked to lie in the image before it is read.
+global offset table that the dynamic linker fills in. The library's relocation tables,
+which lie in memory as the linker has put them, say which slot is which function's.
+Only places inside the image's own segments are read.
 
 Source: System V ABI, chapters 4 and 5 (https://refspecs.linuxfoundation.org/elf/gabi4+/),
 and its supplements for x86-64 (table 4.9) and AArch64 (section 5.7.11).
@@ -15,26 +15,24 @@ import os
 import struct
 from typing import NamedTuple
 
-# Program header types and flags
+from lucid_fn.runtime.errors import Unavailable
+
+# Program headers: kinds and flags
 PT_LOAD, PT_DYNAMIC, PT_GNU_RELRO = 1, 2, 0x6474E552
 PF_W, PF_R = 2, 4
 # Tags of the dynamic section
 DT_NULL, DT_PLTRELSZ, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_RELASZ = 0, 2, 5, 6, 7, 8
 DT_RELAENT, DT_STRSZ, DT_SYMENT, DT_PLTREL, DT_JMPREL = 9, 10, 11, 20, 23
-# Machine number -> relocation types that fill a slot with a function's address
-SLOT_TYPES = {62: (6, 7), 183: (1025, 1026)}  # x86-64, AArch64: GLOB_DAT, JUMP_SLOT
+# Machine: the kinds of relocation that put a function's address into a slot
+SLOT_KINDS = {62: (6, 7), 183: (1025, 1026)}  # x86-64, AArch64: GLOB_DAT, JUMP_SLOT
 
-EHDR, PHDR, DYN = struct.Struct("<16sHHIQQQIHHH"), struct.Struct("<IIQQQQQQ"), "<qQ"
-RELA, SYM = struct.Struct("<QQq"), struct.Struct("<IBBHQQ")
-RTLD_DI_LINKMAP = 2
-
-
-class LayoutError(Exception):
-    """An image is not laid out as the ABI says, or as this reader understands."""
+HEADER, SEGMENT = struct.Struct("<16sHHIQQQIHHH"), struct.Struct("<IIQQQQQQ")
+TAG, RELOCATION, SYMBOL = map(struct.Struct, ("<qQ", "<QQq", "<IBBHQQ"))
+RTLD_DI_LINKMAP = 2  # <dlfcn.h>
 
 
 class Segment(NamedTuple):
-    """A piece of an image in memory, `start <= address < end`."""
+    """A part of an image in memory: `start <= address < end`."""
 
     kind: int
     flags: int
@@ -43,159 +41,161 @@ class Segment(NamedTuple):
 
 
 class Image(NamedTuple):
-    """A shared library in memory."""
+    """A library in memory."""
 
     path: str
-    base: int  # what the linker added to the file's addresses
+    base: int  # what the linker added to the addresses in the file
     machine: int
     segments: tuple[Segment, ...]
 
 
 class _LinkMap(ctypes.Structure):
-    """`struct link_map` of <link.h>: one entry of the linker's list of images."""
+    """`struct link_map` of <link.h>: an entry in the linker's list of images."""
 
 
 _LinkMap._fields_ = [
-    ("address", ctypes.c_void_p),
-    ("name", ctypes.c_char_p),
+    ("base", ctypes.c_void_p),
+    ("path", ctypes.c_char_p),
     ("dynamic", ctypes.c_void_p),
     ("next", ctypes.POINTER(_LinkMap)),
     ("previous", ctypes.POINTER(_LinkMap)),
 ]
 
 
-class _DlInfo(ctypes.Structure):
-    """`Dl_info` of <dlfcn.h>: the image and the symbol that hold an address."""
+class _SymbolInfo(ctypes.Structure):
+    """`Dl_info` of <dlfcn.h>: the image and the function at an address."""
 
     _fields_ = (
         ("path", ctypes.c_char_p),
-        ("base", ctypes.c_void_p),
-        ("symbol", ctypes.c_char_p),
+        ("start", ctypes.c_void_p),
+        ("name", ctypes.c_char_p),
         ("address", ctypes.c_void_p),
     )
 
 
 def loaded_images(library: ctypes.CDLL) -> list[tuple[str, int]]:
-    """Path and base address of every image in the linker's list with `library`."""
+    """Path and base of each image in the linker's list, in which `library` is."""
     entry = ctypes.POINTER(_LinkMap)()
     handle = ctypes.c_void_p(library._handle)
     if ctypes.CDLL(None).dlinfo(handle, RTLD_DI_LINKMAP, ctypes.byref(entry)):
-        raise LayoutError("the dynamic linker does not tell what it has loaded")
+        raise Unavailable("the dynamic linker does not tell what it has loaded")
     while entry.contents.previous:
         entry = entry.contents.previous
     images = []
     while entry:
-        name = entry.contents.name or b""
-        images.append((os.fsdecode(name), entry.contents.address or 0))
+        path = os.fsdecode(entry.contents.path or b"")
+        images.append((path, entry.contents.base or 0))
         entry = entry.contents.next
     return images
 
 
-def image_of(address: int) -> tuple[str, int]:
-    """Path and first address of the image in memory that holds `address`."""
-    info = _DlInfo()
+def image_at(address: int) -> tuple[str, int]:
+    """Path and first address of the image that holds `address`."""
+    info = _SymbolInfo()
     if not ctypes.CDLL(None).dladdr(ctypes.c_void_p(address), ctypes.byref(info)):
-        raise LayoutError("an address lies in no loaded library")
-    return os.fsdecode(info.path or b""), info.base or 0
+        raise Unavailable(f"no library holds address {address:#x}")
+    return os.fsdecode(info.path or b""), info.start or 0
 
 
 def read_image(path: str, base: int) -> Image:
-    """The image that the linker loaded at `base`, its headers checked.
+    """The image that starts at `base`.
 
     Raises:
-        LayoutError: if there is none, or it is not 64-bit little-endian ELF.
+        Unavailable: if it is not 64-bit little-endian ELF.
     """
-    if image_of(base)[1] != base:
-        raise LayoutError(f"{path} does not start at its base address")
-    header = ctypes.string_at(base, EHDR.size)
-    ident, _, machine, _, _, phoff, _, _, _, phentsize, phnum = EHDR.unpack(header)
-    if ident[:4] != b"\x7fELF" or ident[4:6] != b"\x02\x01":
-        raise LayoutError(f"{path} is not a 64-bit little-endian ELF image")
-    size = phnum * PHDR.size
-    if phentsize != PHDR.size or phoff + size > mmap.PAGESIZE:  # the page surely there
-        raise LayoutError(f"{path} has program headers of an unknown form")
-    table = ctypes.string_at(base + phoff, size)
+    header = HEADER.unpack(ctypes.string_at(base, HEADER.size))
+    ident, _, machine, _, _, offset, _, _, _, entry_size, count = header
+    if ident[:6] != b"\x7fELF\x02\x01":
+        raise Unavailable(f"{path} is not a 64-bit little-endian ELF image")
+    size = count * SEGMENT.size
+    if (
+        entry_size != SEGMENT.size or offset + size > mmap.PAGESIZE
+    ):  # that page is there
+        raise Unavailable(f"the program headers of {path} have an unknown form")
+    table = ctypes.string_at(base + offset, size)
     segments = tuple(
-        Segment(kind, flags, base + vaddr, base + vaddr + memsz)
-        for kind, flags, _, vaddr, _, _, memsz, _ in PHDR.iter_unpack(table)
+        Segment(kind, flags, base + start, base + start + length)
+        for kind, flags, _, start, _, _, length, _ in SEGMENT.iter_unpack(table)
     )
     return Image(path, base, machine, segments)
 
 
 def find_slots(image: Image, names: frozenset[str]) -> dict[str, list[int]]:
-    """Addresses of the slots through which `image` calls each of `names`.
+    """The addresses of the slots through which `image` calls each of `names`.
 
     Raises:
-        LayoutError: if a table is missing, of an unknown form, or outside the image.
+        Unavailable: if a table is missing, of an unknown form, or outside the image.
     """
-    slot_types = SLOT_TYPES.get(image.machine)
-    if slot_types is None:
-        raise LayoutError(f"ELF machine {image.machine} is neither x86-64 nor AArch64")
-    tags = _dynamic(image)
-    for tag, expected in ((DT_RELAENT, RELA.size), (DT_SYMENT, SYM.size)):
+    kinds = SLOT_KINDS.get(image.machine)
+    if kinds is None:
+        raise Unavailable(f"ELF machine {image.machine} is not x86-64 or AArch64")
+    tags = _dynamic_tags(image)
+    sizes = {DT_RELAENT: RELOCATION.size, DT_SYMENT: SYMBOL.size, DT_PLTREL: DT_RELA}
+    for tag, expected in sizes.items():
         if tags.get(tag, expected) != expected:
-            raise LayoutError(f"dynamic tag {tag} is {tags[tag]}, not {expected}")
-    if tags.get(DT_PLTREL, DT_RELA) != DT_RELA:
-        raise LayoutError("relocations have no addends")
-    strings = _read(image, _address(image, tags, DT_STRTAB), tags.get(DT_STRSZ, 0))
+            raise Unavailable(f"dynamic tag {tag} of {image.path} is {tags[tag]}")
+    strings = _table(image, tags, DT_STRTAB, DT_STRSZ)
     symbols = _address(image, tags, DT_SYMTAB)
     slots: dict[str, list[int]] = {name: [] for name in names}
     for table, size in ((DT_JMPREL, DT_PLTRELSZ), (DT_RELA, DT_RELASZ)):
         if table not in tags:
             continue
-        entries = _read(image, _address(image, tags, table), tags.get(size, 0))
-        for offset, info, _ in RELA.iter_unpack(entries):
-            if info & 0xFFFFFFFF not in slot_types:
-                continue
-            symbol = _read(image, symbols + (info >> 32) * SYM.size, SYM.size)
-            start = SYM.unpack(symbol)[0]
-            name = strings[start : strings.find(b"\0", start)].decode(
-                "ascii", "replace"
-            )
-            if name in slots:
-                slots[name].append(image.base + offset)
+        entries = _table(image, tags, table, size)
+        whole = len(entries) // RELOCATION.size * RELOCATION.size
+        for offset, info, _ in RELOCATION.iter_unpack(entries[:whole]):
+            if info & 0xFFFFFFFF in kinds:
+                symbol = symbols + (info >> 32) * SYMBOL.size
+                start = SYMBOL.unpack(_read(image, symbol, SYMBOL.size))[0]
+                name = strings[start : strings.find(b"\0", start)]
+                slots.get(name.decode("latin-1"), []).append(image.base + offset)
     return slots
 
 
-def is_sealed(image: Image, address: int) -> bool:
-    """Whether the linker has made the slot at `address` read-only (RELRO).
+def is_sealed(image: Image, slot: int) -> bool:
+    """Whether the linker has made the place of `slot` read-only (RELRO).
 
     Raises:
-        LayoutError: if `address` is not an aligned place in a writable segment.
+        Unavailable: if `slot` is not an aligned place in a writable segment.
     """
-    if address % 8 or not any(
-        s.kind == PT_LOAD and s.flags & PF_W and s.start <= address <= s.end - 8
+    writable = any(
+        s.kind == PT_LOAD and s.flags & PF_W and s.start <= slot <= s.end - 8
         for s in image.segments
-    ):
-        raise LayoutError("a slot is not in a writable segment")
-    page = -mmap.PAGESIZE  # the linker seals whole pages only
+    )
+    if slot % 8 or not writable:
+        raise Unavailable(f"a slot of {image.path} is not in a writable segment")
+    page = -mmap.PAGESIZE  # whole pages only, both ends rounded down
     return any(
-        s.kind == PT_GNU_RELRO and s.start & page <= address < s.end & page
+        s.kind == PT_GNU_RELRO and s.start & page <= slot < s.end & page
         for s in image.segments
     )
 
 
-def _dynamic(image: Image) -> dict[int, int]:
-    """The tags and values of the image's dynamic section."""
+def _dynamic_tags(image: Image) -> dict[int, int]:
+    """The entries of the dynamic section."""
     for segment in image.segments:
         if segment.kind == PT_DYNAMIC:
-            section = _read(image, segment.start, segment.end - segment.start)
-            return dict(struct.iter_unpack(DYN, section[: len(section) // 16 * 16]))
-    raise LayoutError("there is no dynamic section")
+            size = (segment.end - segment.start) // TAG.size * TAG.size
+            section = _read(image, segment.start, size)
+            return {tag: value for tag, value in TAG.iter_unpack(section) if tag}
+    raise Unavailable(f"{image.path} has no dynamic section")
 
 
 def _address(image: Image, tags: dict[int, int], tag: int) -> int:
-    """The address in memory that `tag` holds: glibc adds the base there, musl not."""
-    value = tags.get(tag)
-    if value is None:
-        raise LayoutError(f"dynamic tag {tag} is missing")
-    return value if value >= image.base else image.base + value
+    """The address that `tag` holds; glibc has added the base to it, musl has not."""
+    if tag not in tags:
+        raise Unavailable(f"{image.path} has no dynamic tag {tag}")
+    return tags[tag] if tags[tag] >= image.base else image.base + tags[tag]
+
+
+def _table(image: Image, tags: dict[int, int], tag: int, size: int) -> bytes:
+    """The table whose address and size the tags `tag` and `size` hold."""
+    return _read(image, _address(image, tags, tag), tags.get(size, 0))
 
 
 def _read(image: Image, address: int, size: int) -> bytes:
-    """`size` bytes at `address`, all inside one readable segment of the image."""
+    """`size` bytes from `address`, which must lie in one readable segment."""
     for s in image.segments:
         inside = s.start <= address and address + size <= s.end
-        if s.kind == PT_LOAD and s.flags & PF_R and inside:
+        if inside and s.kind == PT_LOAD and s.flags & PF_R:
             return ctypes.string_at(address, size)
-    raise LayoutError("a table lies outside the image")
+    raise Unavailable(f"a table of {image.path} lies outside its image")

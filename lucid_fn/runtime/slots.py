@@ -9,6 +9,7 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from lucid_fn.runtime import linker
+from lucid_fn.runtime.errors import Unavailable
 
 PROT_READ, PROT_WRITE = 1, 2  # <sys/mman.h>
 
@@ -25,13 +26,15 @@ def mlx_slots(names: frozenset[str]) -> list[Slot]:
     """The slots through which MLX calls `names`.
 
     Raises:
-        LayoutError: if MLX's library is not laid out as expected.
+        Unavailable: if MLX's library is not laid out as expected.
     """
     core = str(mx.__file__)
     slots = []
     for path, base in linker.loaded_images(ctypes.CDLL(core)):
-        # Wheels have their own libmlx.so; a build from source may have all in `core`.
+        # Wheels bring a libmlx.so; a build from source may have it all in `mlx.core`.
         if path == core or Path(path).name.startswith("libmlx.so"):
+            if linker.image_at(base)[1] != base:
+                raise Unavailable(f"{path} does not start at its base address")
             image = linker.read_image(path, base)
             for name, addresses in linker.find_slots(image, names).items():
                 slots += [Slot(name, a, linker.is_sealed(image, a)) for a in addresses]
@@ -46,11 +49,11 @@ def read(slot: Slot) -> int:
 def write(slot: Slot, target: int) -> None:
     """Makes `slot` lead to the function at `target`.
 
-    The pointer is aligned and written in one store, so that a thread which calls
-    through it meanwhile reaches either the old or the new function.
+    The pointer is aligned and written by one store: a thread that calls through it at
+    the same time reaches the old function or the new one.
 
     Raises:
-        OSError: if the kernel refuses to open sealed memory; nothing has changed then.
+        Unavailable: if the kernel refuses to unseal its memory.
     """
     if slot.sealed:
         _protect(slot.address, PROT_READ | PROT_WRITE)
@@ -64,5 +67,5 @@ def _protect(address: int, protection: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     page = ctypes.c_void_p(address & -mmap.PAGESIZE)
     if libc.mprotect(page, ctypes.c_size_t(mmap.PAGESIZE), protection):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        reason = os.strerror(ctypes.get_errno())
+        raise Unavailable(f"the kernel refuses to change MLX's call table: {reason}")
