@@ -1,5 +1,13 @@
 """Optimizers: stateless `init` / `update` pairs, chained of small ones."""
 
+from lucid_fn.optim.accumulated_squares import (
+    ScaleByAdadeltaState as ScaleByAdadeltaState,
+    ScaleByAdagradState as ScaleByAdagradState,
+    adadelta as adadelta,
+    adagrad as adagrad,
+    scale_by_adadelta as scale_by_adadelta,
+    scale_by_adagrad as scale_by_adagrad,
+)
 from lucid_fn.optim.adaptive import (
     ScaleByAdamState as ScaleByAdamState,
     ScaleByAmsgradState as ScaleByAmsgradState,
@@ -7,6 +15,14 @@ from lucid_fn.optim.adaptive import (
     adamw as adamw,
     scale_by_adam as scale_by_adam,
     scale_by_amsgrad as scale_by_amsgrad,
+)
+from lucid_fn.optim.adaptive_variants import (
+    ScaleByAdamaxState as ScaleByAdamaxState,
+    ScaleByNadamState as ScaleByNadamState,
+    adamax as adamax,
+    nadam as nadam,
+    scale_by_adamax as scale_by_adamax,
+    scale_by_nadam as scale_by_nadam,
 )
 from lucid_fn.optim.averaging import (
     EmaState as EmaState,
@@ -30,6 +46,7 @@ from lucid_fn.optim.clipping import (
 )
 from lucid_fn.optim.descent import (
     LearningRateState as LearningRateState,
+    RateState as RateState,
     ScalarOrSchedule as ScalarOrSchedule,
     ScheduledLearningRateState as ScheduledLearningRateState,
     learning_rate as learning_rate,
@@ -49,10 +66,22 @@ from lucid_fn.optim.injection import (
     inject as inject,
     set_hyperparameters as set_hyperparameters,
 )
+from lucid_fn.optim.mean_squares import (
+    ScaleByRmsState as ScaleByRmsState,
+    ScaleByStddevState as ScaleByStddevState,
+    rmsprop as rmsprop,
+    scale_by_rms as scale_by_rms,
+    scale_by_stddev as scale_by_stddev,
+)
 from lucid_fn.optim.momentum import (
     TraceState as TraceState,
     sgd as sgd,
     trace as trace,
+)
+from lucid_fn.optim.rectified import (
+    ScaleByRadamState as ScaleByRadamState,
+    radam as radam,
+    scale_by_radam as scale_by_radam,
 )
 from lucid_fn.optim.regularization import (
     AddNoiseState as AddNoiseState,

@@ -11,14 +11,12 @@ from lucid_fn.optim.hyperparameters import (
     Scalar,
     check_decay,
     check_positive,
-    is_zero,
     reports_as_itself,
 )
 from lucid_fn.optim.moments import (
-    average,
-    average_square,
     bias_correction,
     once,
+    update_moments,
     zeros,
 )
 from lucid_fn.optim.regularization import add_decayed_weights
@@ -83,7 +81,10 @@ def scale_by_adam(
     def update(
         grads: Tree, opt_state: ScaleByAdamState, params: Params, /
     ) -> tuple[Tree, ScaleByAdamState]:
-        step, mu, nu = _moments(b1, b2, opt_state, grads)
+        step = opt_state.step + 1
+        mu, nu = update_moments(
+            "scale_by_adam", b1, b2, opt_state.mu, opt_state.nu, grads
+        )
         updates = _ratio(b1, b2, eps, step, mu, nu, grads)
         return updates, ScaleByAdamState(step, mu, nu)
 
@@ -125,24 +126,15 @@ def scale_by_amsgrad(
     def update(
         grads: Tree, opt_state: ScaleByAmsgradState, params: Params, /
     ) -> tuple[Tree, ScaleByAmsgradState]:
-        step, mu, nu = _moments(b1, b2, opt_state, grads)
+        step = opt_state.step + 1
+        mu, nu = update_moments(
+            "scale_by_amsgrad", b1, b2, opt_state.mu, opt_state.nu, grads
+        )
         nu_max = tree.map(mx.maximum, opt_state.nu_max, nu)
         updates = _ratio(b1, b2, eps, step, mu, nu_max, grads)
         return updates, ScaleByAmsgradState(step, mu, nu, nu_max)
 
     return GradientTransformation(init, update)
-
-
-def _moments(
-    b1: Scalar,
-    b2: Scalar,
-    opt_state: ScaleByAdamState | ScaleByAmsgradState,
-    grads: Tree,
-) -> tuple[Array, Tree, Tree]:
-    caller = "scale_by_adam (state and grads)"
-    mu = tree.map(lambda m, g: average(b1, m, g), opt_state.mu, grads, caller=caller)
-    nu = tree.map(lambda v, g: average_square(b2, v, g), opt_state.nu, grads)
-    return opt_state.step + 1, mu, nu
 
 
 def _ratio(
@@ -193,9 +185,8 @@ def adam(
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
     scale_by = scale_by_amsgrad if amsgrad else scale_by_adam
-    decayed = add_decayed_weights(weight_decay)
     return chain(
-        *([] if is_zero(weight_decay) else [decayed]),
+        add_decayed_weights(weight_decay),
         scale_by(b1, b2, eps=eps),
         scale_by_learning_rate(learning_rate),
     )

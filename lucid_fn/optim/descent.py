@@ -29,6 +29,9 @@ class ScheduledLearningRateState(NamedTuple):
     learning_rate: Array  # float32, shape ()
 
 
+RateState: TypeAlias = LearningRateState | ScheduledLearningRateState
+
+
 def scale_by_learning_rate(
     learning_rate: ScalarOrSchedule, *, weight_decay: Scalar = 0.0
 ) -> GradientTransformation:
@@ -61,51 +64,61 @@ def scale_by_learning_rate(
     weight_decay = check_at_least_0(
         "scale_by_learning_rate", "weight_decay", weight_decay
     )
+    rate = rate_of("scale_by_learning_rate", learning_rate)
 
-    def downhill(grads: Tree, rate: Array, params: Params) -> Tree:
+    def init(params: Params, /) -> RateState:
+        return rate.init()
+
+    def update(
+        grads: Tree, opt_state: RateState, params: Params, /
+    ) -> tuple[Tree, RateState]:
+        value, opt_state = rate.next(opt_state)
         if is_zero(weight_decay):
-            return tree.map(lambda g: (-rate * g).astype(g.dtype), grads)
-        kept = once(1 - rate * weight_decay)
-        return tree.map(
-            lambda g, p: ((p * kept - rate * g) - p).astype(g.dtype),
+            return tree.map(lambda g: (-value * g).astype(g.dtype), grads), opt_state
+        kept = once(1 - value * weight_decay)
+        updates = tree.map(
+            lambda g, p: ((p * kept - value * g) - p).astype(g.dtype),
             grads,
             params,
             caller="scale_by_learning_rate (grads and params)",
         )
-
-    if callable(learning_rate):
-        return _scheduled(learning_rate, downhill)
-    constant = check_at_least_0(
-        "scale_by_learning_rate", "learning_rate", learning_rate
-    )
-
-    def init(params: Params, /) -> LearningRateState:
-        return LearningRateState(mx.array(constant, mx.float32))
-
-    def update(
-        grads: Tree, opt_state: LearningRateState, params: Params, /
-    ) -> tuple[Tree, LearningRateState]:
-        return downhill(grads, opt_state.learning_rate, params), opt_state
+        return updates, opt_state
 
     return GradientTransformation(init, update)
 
 
-def _scheduled(
-    schedule: Callable[[Array], Array],
-    downhill: Callable[[Tree, Array, Params], Tree],
-) -> GradientTransformation:
-    def init(params: Params, /) -> ScheduledLearningRateState:
+class Rate(NamedTuple):
+    """How a learning rate is kept in a state and read from it, constant or not."""
+
+    init: Callable[[], RateState]
+    next: Callable[[RateState], tuple[Array, RateState]]
+
+
+def rate_of(caller: str, learning_rate: ScalarOrSchedule) -> Rate:
+    """The learning rate of an optimizer; checks it."""
+    if callable(learning_rate):
+        return _scheduled(learning_rate)
+    constant = check_at_least_0(caller, "learning_rate", learning_rate)
+
+    def init() -> RateState:
+        return LearningRateState(mx.array(constant, mx.float32))
+
+    def next(opt_state: RateState) -> tuple[Array, RateState]:
+        return opt_state.learning_rate, opt_state
+
+    return Rate(init, next)
+
+
+def _scheduled(schedule: Callable[[Array], Array]) -> Rate:
+    def init() -> RateState:
         step = mx.array(0, mx.int32)
         return ScheduledLearningRateState(step, value_at(schedule, step))
 
-    def update(
-        grads: Tree, opt_state: ScheduledLearningRateState, params: Params, /
-    ) -> tuple[Tree, ScheduledLearningRateState]:
-        rate = value_at(schedule, opt_state.step)
-        new_state = ScheduledLearningRateState(opt_state.step + 1, rate)
-        return downhill(grads, rate, params), new_state
+    def next(opt_state: Any) -> tuple[Array, RateState]:
+        value = value_at(schedule, opt_state.step)
+        return value, ScheduledLearningRateState(opt_state.step + 1, value)
 
-    return GradientTransformation(init, update)
+    return Rate(init, next)
 
 
 def value_at(schedule: Callable[[Array], Array], step: Array) -> Array:
@@ -169,10 +182,7 @@ def set_learning_rate(opt_state: Any, value: Scalar) -> Any:
     return states.replace(opt_state, old, LearningRateState(new))
 
 
-_State: TypeAlias = LearningRateState | ScheduledLearningRateState
-
-
-def _find(opt_state: Any, caller: str) -> _State:
+def _find(opt_state: Any, caller: str) -> RateState:
     kinds = (LearningRateState, ScheduledLearningRateState)
-    found: _State = states.find_one(opt_state, kinds, caller)
+    found: RateState = states.find_one(opt_state, kinds, caller)
     return found

@@ -33,17 +33,30 @@ def average_square(decay: Scalar, old: Array, new: Array) -> Array:
     return decay * old + (1 - decay) * new * new
 
 
+def update_moments(
+    caller: str, b1: Scalar, b2: Scalar, mu: Tree, nu: Tree, grads: Tree
+) -> tuple[Tree, Tree]:
+    """The averages `mu` of the gradients and `nu` of their squares, one step on."""
+    caller = f"{caller} (state and grads)"
+    mu = tree.map(lambda m, g: average(b1, m, g), mu, grads, caller=caller)
+    nu = tree.map(lambda v, g: average_square(b2, v, g), nu, grads, caller=caller)
+    return mu, nu
+
+
+def log_decay(decay: Scalar) -> Array:
+    """The logarithm of a decay, in the digits that Python has of it."""
+    if isinstance(decay, mx.array):
+        return mx.log(decay)
+    return mx.array(math.log(decay) if decay > 0 else -math.inf)
+
+
 def bias_correction(decay: Scalar, step: Array) -> Array:
     """`1 - decay**step`, the weight of all gradients in an average begun at 0.
 
     By `expm1`, since the difference of two numbers near 1 keeps few digits: float32
     would be wrong by 2e-5 for the first steps of decay 0.999.
     """
-    if isinstance(decay, mx.array):
-        log = mx.log(decay)
-    else:
-        log = mx.array(math.log(decay) if decay > 0 else -math.inf)
-    return -mx.expm1(step * log)
+    return -mx.expm1(step * log_decay(decay))
 
 
 def once(scalar: Array) -> Array:

@@ -120,10 +120,9 @@ def sgd(
         >>> optimizer = optim.sgd(0.1, momentum=0.9)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
-    decayed = add_decayed_weights(weight_decay)
     summed = trace(momentum, dampening=dampening, nesterov=nesterov)
     return chain(
-        *([] if is_zero(weight_decay) else [decayed]),
-        *([] if is_zero(momentum) else [summed]),
+        add_decayed_weights(weight_decay),
+        chain() if is_zero(momentum) else summed,
         scale_by_learning_rate(learning_rate),
     )

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from lucid_fn import random, tree
-from lucid_fn.optim.base import GradientTransformation, stateless
-from lucid_fn.optim.hyperparameters import Scalar, check_at_least_0
+from lucid_fn.optim.base import GradientTransformation, chain, stateless
+from lucid_fn.optim.hyperparameters import Scalar, check_at_least_0, is_zero
 from lucid_fn.optim.moments import accumulator_dtype, once
 from lucid_fn.types import Array, Key, Params, Tree
 
@@ -38,6 +38,8 @@ def add_decayed_weights(weight_decay: Scalar) -> GradientTransformation:
         {'w': array(3, dtype=float32)}
     """
     weight_decay = check_at_least_0("add_decayed_weights", "weight_decay", weight_decay)
+    if is_zero(weight_decay):
+        return chain()
 
     def add(g: Array, p: Array) -> Array:
         return (g + weight_decay * p).astype(g.dtype)

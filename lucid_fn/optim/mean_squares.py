@@ -1,0 +1,178 @@
+"""RMSprop: gradients scaled by their root mean square."""
+
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.optim.base import GradientTransformation, chain
+from lucid_fn.optim.descent import (
+    ScalarOrSchedule,
+    scale_by_learning_rate,
+)
+from lucid_fn.optim.hyperparameters import (
+    Scalar,
+    check_decay,
+    check_positive,
+    is_zero,
+    reports_as_itself,
+)
+from lucid_fn.optim.moments import (
+    average_square,
+    bias_correction,
+    once,
+    update_moments,
+    zeros,
+)
+from lucid_fn.optim.momentum import trace
+from lucid_fn.optim.regularization import add_decayed_weights
+from lucid_fn.types import Array, Params, Tree
+
+
+class ScaleByRmsState(NamedTuple):
+    """The mean square of the gradients."""
+
+    step: Array  # int32, shape (): updates made so far
+    nu: Tree  # float32 at least
+
+
+class ScaleByStddevState(NamedTuple):
+    """Mean and mean square of the gradients."""
+
+    mu: Tree  # float32 at least
+    nu: Tree  # float32 at least
+
+
+def scale_by_rms(
+    decay: Scalar = 0.99, *, eps: Scalar = 1e-8, unbiased: bool = False
+) -> GradientTransformation:
+    """Divides by the root mean square: `g / (sqrt(v) + eps)`.
+
+    `v = decay * v + (1 - decay) * g**2`.
+
+    Args:
+        decay: of the mean square, in [0, 1).
+        eps: added to the root, outside it; positive.
+        unbiased: whether to divide `v` by `1 - decay**t` first, as Adam does.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Source: Tieleman & Hinton, 2012, COURSERA lecture 6.5.
+
+    Example:
+        >>> opt = scale_by_rms(0.75)
+        >>> params, grads = {"w": mx.array(0.0)}, {"w": mx.array(3.0)}
+        >>> updates, _ = opt.update(grads, opt.init(params), params)
+        >>> round(updates["w"].item(), 4)
+        2.0
+    """
+    decay = check_decay("scale_by_rms", "decay", decay)
+    eps = check_positive("scale_by_rms", "eps", eps)
+
+    def init(params: Params, /) -> ScaleByRmsState:
+        return ScaleByRmsState(mx.array(0, mx.int32), zeros(params))
+
+    def update(
+        grads: Tree, opt_state: ScaleByRmsState, params: Params, /
+    ) -> tuple[Tree, ScaleByRmsState]:
+        step = opt_state.step + 1
+        nu = tree.map(
+            lambda v, g: average_square(decay, v, g),
+            opt_state.nu,
+            grads,
+            caller="scale_by_rms (state and grads)",
+        )
+        scale = once(mx.rsqrt(bias_correction(decay, step))) if unbiased else 1.0
+        updates = tree.map(
+            lambda v, g: (g / (mx.sqrt(v) * scale + eps)).astype(g.dtype), nu, grads
+        )
+        return updates, ScaleByRmsState(step, nu)
+
+    return GradientTransformation(init, update)
+
+
+def scale_by_stddev(
+    decay: Scalar = 0.99, *, eps: Scalar = 1e-8
+) -> GradientTransformation:
+    """Divides by the standard deviation: `g / (sqrt(v - m**2) + eps)`.
+
+    `m` is the running mean of the gradients and `v` that of their squares.
+
+    Args:
+        decay: of both means, in [0, 1).
+        eps: added to the root, outside it; positive.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Source: Graves, 2013, https://arxiv.org/abs/1308.0850, equations 38 to 40, with
+    `eps` outside the root. Where rounding makes the variance negative it is 0; in
+    PyTorch the root is NaN.
+
+    Example:
+        >>> opt = scale_by_stddev()
+        >>> opt_state = opt.init({"w": mx.zeros(2)})
+    """
+    decay = check_decay("scale_by_stddev", "decay", decay)
+    eps = check_positive("scale_by_stddev", "eps", eps)
+
+    def init(params: Params, /) -> ScaleByStddevState:
+        return ScaleByStddevState(zeros(params), zeros(params))
+
+    def update(
+        grads: Tree, opt_state: ScaleByStddevState, params: Params, /
+    ) -> tuple[Tree, ScaleByStddevState]:
+        mu, nu = update_moments(
+            "scale_by_stddev", decay, decay, opt_state.mu, opt_state.nu, grads
+        )
+
+        def ratio(m: Array, v: Array, g: Array) -> Array:
+            return (g / (mx.sqrt(mx.maximum(v - m * m, 0)) + eps)).astype(g.dtype)
+
+        return tree.map(ratio, mu, nu, grads), ScaleByStddevState(mu, nu)
+
+    return GradientTransformation(init, update)
+
+
+@reports_as_itself
+def rmsprop(
+    learning_rate: ScalarOrSchedule,
+    *,
+    decay: Scalar = 0.99,
+    eps: Scalar = 1e-8,
+    weight_decay: Scalar = 0.0,
+    momentum: Scalar = 0.0,
+    centered: bool = False,
+) -> GradientTransformation:
+    """Gradients divided by their root mean square, as in `torch.optim.RMSprop`.
+
+    `b = momentum * b + g / (sqrt(v) + eps)`, then `p -= learning_rate * b`; centered,
+    `v - m**2` takes the place of `v`.
+
+    Args:
+        learning_rate: at least 0, or a schedule of the step.
+        decay: of the mean square, in [0, 1); PyTorch's `alpha`.
+        eps: added to the root, outside it; positive.
+        weight_decay: factor of the L2 penalty, at least 0.
+        momentum: weight of the running sum of scaled gradients, at least 0.
+        centered: whether to divide by the standard deviation instead.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Source: Tieleman & Hinton, 2012, COURSERA lecture 6.5; centered: Graves, 2013,
+    https://arxiv.org/abs/1308.0850.
+
+    Example:
+        >>> from lucid_fn import optim
+        >>> optimizer = optim.rmsprop(1e-2, momentum=0.9)
+        >>> opt_state = optimizer.init({"w": mx.zeros(3)})
+    """
+    scale_by = scale_by_stddev if centered else scale_by_rms
+    return chain(
+        add_decayed_weights(weight_decay),
+        scale_by(decay, eps=eps),
+        chain() if is_zero(momentum) else trace(momentum),
+        scale_by_learning_rate(learning_rate),
+    )
