@@ -2,8 +2,9 @@
 
 import mlx.core as mx
 
+from lucid_fn import ops
 from lucid_fn.checks import check_array, check_float, check_rows, check_same_shape
-from lucid_fn.losses.labels import at_label, log_softmax
+from lucid_fn.losses.labels import at_label, log_softmax, widen
 from lucid_fn.types import Array
 
 
@@ -30,7 +31,9 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> Array:
     """
     check_float("softmax_cross_entropy", logits=logits)
     check_rows("softmax_cross_entropy", "logits", logits, labels)
-    return -at_label(log_softmax(logits), labels)
+    inside = (labels >= 0) & (labels < logits.shape[-1])
+    losses = ops.softmax_cross_entropy(logits, mx.where(inside, labels, 0))
+    return mx.where(inside, losses, mx.nan)
 
 
 def soft_target_cross_entropy(logits: Array, targets: Array) -> Array:
@@ -131,32 +134,33 @@ def cross_entropy(
         array(0.410038, dtype=float32)
     """
     _check_cross_entropy(logits, labels, weight, label_smoothing)
-    log_probs = log_softmax(_widen(logits))
-    weighted = log_probs if weight is None else _widen(weight) * log_probs
+    logits = widen(logits)
     if mx.issubdtype(labels.dtype, mx.floating):
-        return _mean_over_targets(weighted, labels, label_smoothing, ignore_index)
+        if ignore_index >= 0:
+            raise ValueError(
+                "cross_entropy: ignore_index must be negative when labels are "
+                f"probabilities, got {ignore_index}; give ignored rows targets of 0"
+            )
+        smoothed = labels * (1 - label_smoothing) + label_smoothing / labels.shape[-1]
+        return mx.mean(-mx.sum(smoothed * _weighted(logits, weight), axis=-1))
     labels = labels.astype(mx.int32)  # unsigned labels do not compare with -100
     counted = labels != ignore_index
     known = mx.where(counted, labels, 0)
-    losses = -at_label(weighted, known)
-    if label_smoothing > 0:
-        smooth = -mx.mean(weighted, axis=-1)
-        losses = (1 - label_smoothing) * losses + label_smoothing * smooth
-    factors = counted if weight is None else counted * weight[_clip(known, weight)]
-    return mx.sum(mx.where(counted, losses, 0)) / mx.sum(factors.astype(losses.dtype))
+    factors = counted.astype(logits.dtype)
+    if weight is not None:  # a label outside the classes is NaN through its loss
+        factors = factors * weight[mx.clip(known, 0, weight.size - 1)]
+    if label_smoothing == 0:
+        losses = factors * softmax_cross_entropy(logits, known)
+    else:
+        log_probs = _weighted(logits, weight)
+        by_label, by_all = at_label(log_probs, known), mx.mean(log_probs, axis=-1)
+        losses = -(1 - label_smoothing) * by_label - label_smoothing * by_all
+    return mx.sum(mx.where(counted, losses, 0.0)) / mx.sum(factors)
 
 
-def _mean_over_targets(
-    weighted: Array, targets: Array, label_smoothing: float, ignore_index: int
-) -> Array:
-    if ignore_index >= 0:
-        raise ValueError(
-            "cross_entropy: ignore_index must be negative when labels are "
-            f"probabilities, got {ignore_index}; give ignored rows targets of 0"
-        )
-    spread = label_smoothing / targets.shape[-1]
-    smoothed = targets * (1 - label_smoothing) + spread
-    return mx.mean(-mx.sum(smoothed * weighted, axis=-1))
+def _weighted(logits: Array, weight: Array | None) -> Array:
+    log_probs = log_softmax(logits)
+    return log_probs if weight is None else weight * log_probs
 
 
 def _check_cross_entropy(
@@ -172,8 +176,8 @@ def _check_cross_entropy(
     is_target = mx.issubdtype(labels.dtype, mx.floating)
     fits = labels.shape == (logits.shape[:-1] if is_label else logits.shape)
     if not fits or not (is_label or is_target):
-        kind = TypeError if not is_label else ValueError
-        raise kind(
+        wrong_kind = not is_label and not (is_target and labels.ndim == logits.ndim)
+        raise (TypeError if wrong_kind else ValueError)(
             f"cross_entropy: labels must be integers of shape {logits.shape[:-1]} or "
             f"probabilities of shape {logits.shape}, got {labels.dtype} {labels.shape}"
         )
@@ -188,13 +192,3 @@ def _check_cross_entropy(
         raise ValueError(
             f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}"
         )
-
-
-def _clip(labels: Array, weight: Array) -> Array:
-    """Labels within the classes: those outside have a loss of NaN already."""
-    return mx.clip(labels, 0, weight.size - 1)
-
-
-def _widen(x: Array) -> Array:
-    """Half precision as float32: a mean of float16 overflows at 65504."""
-    return x.astype(mx.float32) if x.dtype in (mx.float16, mx.bfloat16) else x

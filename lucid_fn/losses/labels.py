@@ -21,3 +21,8 @@ def log_softmax(logits: Array) -> Array:
     """`logits - logsumexp(logits)`, shifted first so that large logits lose nothing."""
     shifted = logits - mx.stop_gradient(mx.max(logits, axis=-1, keepdims=True))
     return shifted - mx.logsumexp(shifted, axis=-1, keepdims=True)
+
+
+def widen(x: Array) -> Array:
+    """Half precision as float32: a mean of float16 overflows at 65504."""
+    return x.astype(mx.float32) if x.dtype in (mx.float16, mx.bfloat16) else x

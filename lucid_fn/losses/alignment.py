@@ -1,0 +1,186 @@
+"""Connectionist temporal classification: labels without their positions in time."""
+
+from typing import cast
+
+import mlx.core as mx
+
+from lucid_fn.checks import check_float, check_integer
+from lucid_fn.losses.labels import log_softmax, widen
+from lucid_fn.types import Array
+
+# The logarithm of 0, finite: the difference of two infinities would be NaN.
+_LOG_ZERO = -1e30
+
+
+def ctc(
+    logits: Array,
+    labels: Array,
+    *,
+    logit_lengths: Array,
+    label_lengths: Array,
+    blank: int = 0,
+) -> Array:
+    """Minus the log-probability of the labels over all their alignments, in nats.
+
+    An alignment gives each frame a class; its repeats are merged, then its blanks
+    dropped. `-log(sum over alignments of prod_t softmax(logits_t)[class_t])`, by the
+    forward algorithm in log space. PyTorch's `reduction="mean"` is
+    `mx.mean(loss / mx.maximum(label_lengths, 1))`.
+
+    The frames are a loop in Python, of ten small operations each, and ten more for the
+    gradient: the graph grows with the number of frames, not with its square.
+
+    Args:
+        logits: unnormalized log-probabilities, float, shape `(N, T, num_classes)`: `T`
+            frames of each of `N` sequences. Log-probabilities do as well.
+        labels: class indices other than `blank`, integer, shape `(N, S)`; whatever
+            stands behind the length of a row does not count. One outside the classes
+            gives NaN.
+        logit_lengths: frames of each sequence, integer, shape `(N,)`, in [1, T].
+        label_lengths: labels of each sequence, integer, shape `(N,)`, in [0, S].
+        blank: the class that stands for no label.
+
+    Returns:
+        Float array of shape `(N,)`, at least 0, computed in float32 at least; infinite,
+        with a gradient of 0, where the frames are too few for the labels.
+
+    Raises:
+        TypeError: if a dtype is wrong.
+        ValueError: if a shape is wrong, or `blank` is not a class.
+
+    Source: Graves et al., 2006, "Connectionist temporal classification", section 4.1;
+    `torch.nn.functional.ctc_loss`.
+
+    Example:
+        >>> logits = mx.zeros((1, 2, 3))  # labels [1] in 2 frames: 11, 1-, -1 of 9
+        >>> one, two = mx.array([1]), mx.array([2])
+        >>> ctc(logits, mx.array([[1]]), logit_lengths=two, label_lengths=one)
+        array([1.09861], dtype=float32)
+    """
+    _check(logits, labels, logit_lengths, label_lengths, blank)
+    log_probs = log_softmax(widen(logits))
+    frames, num_classes = logits.shape[1:]
+    last = 2 * label_lengths.astype(mx.int32)[:, None]  # (N, 1), the last state
+
+    # The states of an alignment: blank, label, blank, ..., label, blank.
+    classes = _interleave(labels.astype(mx.int32), blank)  # (N, L), L = 2 S + 1
+    states = mx.arange(classes.shape[1])
+    classes = mx.where(states <= last, classes, blank)
+    two_before = mx.pad(classes, [(0, 0), (2, 0)], constant_values=blank)[:, :-2]
+    skips = _log((classes != blank) & (classes != two_before))
+
+    inside = (classes >= 0) & (classes < num_classes)
+    index = mx.broadcast_to(
+        mx.where(inside, classes, 0)[:, None], (classes.shape[0], frames, states.size)
+    )
+    emitted = mx.take_along_axis(log_probs, index, axis=-1)  # (N, T, L)
+    emitted = mx.maximum(emitted, _LOG_ZERO) + _log(states <= last)[:, None]
+    emitted = mx.where(inside[:, None], emitted, mx.nan)
+    active = mx.arange(frames)[:, None, None] < logit_lengths[:, None]  # (T, N, 1)
+    end = _log(states == last)
+    emitted = mx.moveaxis(emitted, 0, 1)  # (T, N, L)
+    outputs = _likelihood(emitted, active, skips, end)
+    likelihood, _ = cast(tuple[Array, Array], outputs)
+    return mx.where(likelihood < _LOG_ZERO / 2, mx.inf, -likelihood)
+
+
+def _forward(
+    emitted: Array, active: Array, skips: Array, end: Array
+) -> tuple[Array, Array]:
+    """The log-likelihood `(N,)` of all paths, and the forward variables `(T, N, L)`.
+
+    Its derivative is the posterior of the states, which a backward sweep gives; that
+    of the loop itself would keep an array of `(T, N, L)` for each frame.
+    """
+    start = mx.broadcast_to(_log(mx.arange(end.shape[1]) == 0), end.shape)
+    forward, log_scale = _sweep(emitted, active, skips, start)
+    label_before = mx.pad(end[:, 1:], [(0, 0), (0, 1)], constant_values=_LOG_ZERO)
+    paths = forward[-1] + mx.maximum(end, label_before)
+    return mx.logsumexp(paths, axis=-1) + log_scale, forward
+
+
+_likelihood = mx.custom_function(_forward)
+
+
+@_likelihood.vjp
+def _backward(
+    primals: tuple[Array, ...],
+    cotangents: tuple[Array, ...],
+    outputs: tuple[Array, ...],
+) -> tuple[Array, ...]:
+    emitted, active, skips, end = primals
+    likelihood, forward = outputs
+    # The same sweep from the end, with time and states turned round.
+    back = mx.pad(skips[:, ::-1], [(0, 0), (2, 0)], constant_values=_LOG_ZERO)
+    backward, _ = _sweep(
+        emitted[::-1, :, ::-1], active[::-1], back[:, :-2], end[:, ::-1]
+    )
+    paths = forward + backward[::-1, :, ::-1] - emitted
+    counts = active & (likelihood >= _LOG_ZERO / 2)[:, None]
+    posterior = mx.where(counts, mx.softmax(paths, axis=-1), 0)
+    rest = (mx.zeros_like(x) for x in primals[1:])
+    return cotangents[0][:, None] * posterior, *rest
+
+
+def _sweep(
+    emitted: Array, active: Array, skips: Array, start: Array
+) -> tuple[Array, Array]:
+    """Log-probabilities of the states `(T, N, L)` up to each frame, and their scale.
+
+    Each frame's are relative to their largest, so that float32 keeps its digits over
+    long sequences; the logarithm of what was divided out `(N,)` comes second.
+    """
+    state, log_scale = start, mx.zeros(start.shape[:1])
+    sweep = []
+    for frame, is_active in zip(emitted, active, strict=True):
+        before = mx.pad(state, [(0, 0), (2, 0)], constant_values=_LOG_ZERO)
+        stay_or_move = mx.logaddexp(state, before[:, 1:-1])
+        moved = mx.logaddexp(stay_or_move, before[:, :-2] + skips) + frame
+        moved = mx.where(is_active, moved, state)
+        largest = mx.stop_gradient(mx.max(moved, axis=-1, keepdims=True))
+        state = moved - largest
+        log_scale = log_scale + largest[:, 0]
+        sweep.append(state)
+    return mx.stack(sweep), log_scale
+
+
+def _interleave(labels: Array, blank: int) -> Array:
+    """`(N, S)` labels with blanks around each: `(N, 2 S + 1)`."""
+    pairs = mx.stack([mx.full(labels.shape, blank, mx.int32), labels], axis=-1)
+    joined = pairs.reshape(labels.shape[0], 2 * labels.shape[1])
+    return mx.pad(joined, [(0, 0), (0, 1)], constant_values=blank)
+
+
+def _log(possible: Array) -> Array:
+    """0 where it is possible, the logarithm of 0 elsewhere."""
+    return mx.where(possible, 0.0, _LOG_ZERO)
+
+
+def _check(
+    logits: Array,
+    labels: Array,
+    logit_lengths: Array,
+    label_lengths: Array,
+    blank: int,
+) -> None:
+    check_float("ctc", logits=logits)
+    check_integer(
+        "ctc", labels=labels, logit_lengths=logit_lengths, label_lengths=label_lengths
+    )
+    if logits.ndim != 3 or 0 in logits.shape:
+        raise ValueError(
+            f"ctc: logits must have shape (N, T, num_classes), got {logits.shape}"
+        )
+    n, _, num_classes = logits.shape
+    if labels.ndim != 2 or labels.shape[0] != n:
+        raise ValueError(f"ctc: labels must have shape ({n}, S), got {labels.shape}")
+    for name, lengths in (
+        ("logit_lengths", logit_lengths),
+        ("label_lengths", label_lengths),
+    ):
+        if lengths.shape != (n,):
+            raise ValueError(f"ctc: {name} must have shape ({n},), got {lengths.shape}")
+    if not 0 <= blank < num_classes:
+        raise ValueError(
+            f"ctc: blank must be a class, in [0, {num_classes}), got {blank}"
+        )
