@@ -108,7 +108,7 @@ def load(path: str) -> Blas:
     for prefix in ("", "scipy_"):
         blas = Blas(path, handle, prefix)
         if all(blas.function(name) for name in GEMM):
-            if b"USE64BITINT" in configuration(blas).split():
+            if "USE64BITINT" in configuration(blas).split():
                 raise Unavailable(
                     f"{path} counts in 64-bit integers, MLX in 32-bit ones"
                 )
@@ -116,13 +116,20 @@ def load(path: str) -> Blas:
     raise Unavailable(f"{path} has no functions {', '.join(GEMM)}")
 
 
-def configuration(blas: Blas) -> bytes:
-    """What an OpenBLAS says of itself: version, kernels, limits; empty for others."""
-    function = blas.function("openblas_get_config")
-    if function is None:
-        return b""
-    function.restype = ctypes.c_char_p
-    return function() or b""
+def configuration(blas: Blas) -> str:
+    """What an OpenBLAS says of itself: version, options, kernels; empty for others."""
+    return _text(blas.function("openblas_get_config"))
+
+
+def describe(path: str) -> str:
+    """Name, version and kernels of the BLAS at `path`, as far as it tells them."""
+    try:
+        blas = load(path)
+    except Unavailable:
+        return "an optimised BLAS"
+    version = " ".join(configuration(blas).split()[:2]) or "a BLAS"
+    kernels = _text(blas.function("openblas_get_corename"))
+    return f"{version} with kernels for {kernels}" if kernels else version
 
 
 def threads(blas: Blas) -> int:
@@ -136,6 +143,14 @@ def set_threads(blas: Blas, number: int) -> None:
     function = blas.function("openblas_set_num_threads")
     if function is not None and not any(map(os.environ.get, THREAD_VARIABLES)):
         function(ctypes.c_int(number))
+
+
+def _text(function: Any) -> str:
+    """What a foreign function without arguments says; empty if there is none."""
+    if function is None:
+        return ""
+    function.restype = ctypes.c_char_p
+    return (function() or b"").decode()
 
 
 def _address(function: Any) -> int:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from pathlib import Path
 
 CPUS = Path("/sys/devices/system/cpu")
@@ -13,10 +14,11 @@ def physical_cores() -> int:
 
     BLAS keeps the arithmetic units of a core busy from one thread, so a second one on
     the same core only takes from its caches. The scheduler's affinity mask and the
-    quota of the control group (containers) are respected.
+    quota of the control group (containers) are respected on Linux.
     """
-    allowed = os.sched_getaffinity(0)
-    cores = {_siblings(cpu) for cpu in allowed}
+    if sys.platform != "linux":
+        return os.cpu_count() or 1
+    cores = {_siblings(cpu) for cpu in os.sched_getaffinity(0)}
     return max(1, min(len(cores), _quota()))
 
 

@@ -1,0 +1,6 @@
+"""What makes this machine fast or slow: `python -m lucid_fn doctor`."""
+
+from lucid_fn.doctor.check import Check
+from lucid_fn.doctor.report import as_json, as_text, examine
+
+__all__ = ["Check", "as_json", "as_text", "examine"]

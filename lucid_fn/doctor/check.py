@@ -1,0 +1,31 @@
+"""What a look at one thing finds, and where MLX computes."""
+
+import sys
+from typing import Literal, NamedTuple
+
+import mlx.core as mx
+
+
+class Check(NamedTuple):
+    """One line of the report."""
+
+    name: str
+    verdict: Literal["ok", "slow", "broken"]
+    found: str
+    advice: str = ""  # what to do; empty if there is nothing
+    numbers: dict[str, float] | None = None  # what was measured, with the unit as name
+
+
+def on_cpu() -> bool:
+    """Whether MLX computes on the CPU."""
+    return mx.default_device() == mx.cpu
+
+
+def on_linux_cpu() -> bool:
+    """Whether this is the platform that `lucid_fn.runtime` is for."""
+    return sys.platform == "linux" and on_cpu()
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 core`, `2 cores`."""
+    return f"{number} {noun}" + "s" * (number != 1)

@@ -1,0 +1,119 @@
+"""Looks at the machine, the process and its environment."""
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import mlx.core as mx
+
+from lucid_fn import runtime
+from lucid_fn.doctor.check import Check, on_cpu, on_linux_cpu, plural
+from lucid_fn.runtime.blas import describe
+
+SLOWING = {
+    "OPENBLAS_CORETYPE": "OpenBLAS finds the kernels for this CPU by itself",
+    "OPENBLAS_L2_SIZE": "OpenBLAS finds the size of the cache by itself",
+    "LUCID_FN_OPS": "it may force MLX's plain operations",
+    "LUCID_FN_STREAMS": "by default there is a stream for each core",
+    "MALLOC_PERTURB_": "it makes malloc write all memory",
+    "MALLOC_CHECK_": "it makes malloc check itself",
+}
+THREADS = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
+
+
+def device() -> Check:
+    """Where MLX computes."""
+    model = mx.device_info().get("device_name", "of an unknown model")
+    if not on_linux_cpu():
+        return Check("device", "ok", f"{'CPU' if on_cpu() else 'GPU'}: {model}")
+    cores = runtime.physical_cores()
+    found = f"CPU: {model}, {plural(cores, 'core')} for this process"
+    return Check("device", "ok", found, numbers={"cores": cores})
+
+
+def load() -> Check:
+    """Whether other programs use the cores."""
+    busy, cores = os.getloadavg()[0], runtime.physical_cores()
+    found = f"{busy:.1f} programs wanted a core in the last minute"
+    if busy <= cores:
+        return Check("load", "ok", found, numbers={"load": busy})
+    advice = "training and the times below take longer; wait until others are done"
+    return Check("load", "slow", found, advice, {"load": busy})
+
+
+def blas() -> Check:
+    """The library that multiplies matrices."""
+    status = runtime.start()
+    if not on_linux_cpu():
+        return Check("BLAS", "ok", "the device's own")
+    if status.blas:
+        found = f"{describe(status.blas)}, in {Path(status.blas).name}"
+        return Check("BLAS", "ok", found, numbers={"slots": status.slots})
+    advice = _problem("BLAS") or "unset LUCID_FN_BLAS"
+    return Check("BLAS", "slow", "MLX's own, a reference implementation", advice)
+
+
+def allocator() -> Check:
+    """Who gives MLX its memory."""
+    status = runtime.start()
+    if not on_linux_cpu():
+        return Check("allocator", "ok", "the device's own")
+    if status.allocator:
+        return Check("allocator", "ok", "glibc's malloc, told to keep what MLX frees")
+    advice = _problem("allocator") or "unset LUCID_FN_MALLOC"
+    return Check("allocator", "slow", "malloc returns what MLX frees", advice)
+
+
+def compiler() -> Check:
+    """The compiler with which MLX fuses operations on the CPU."""
+    if not on_cpu():
+        return Check("compiler", "ok", "the device's own")
+    if os.environ.get("MLX_DISABLE_COMPILE"):
+        found = "MLX_DISABLE_COMPILE is set: compiled functions run uncompiled"
+        return Check("compiler", "slow", found, "unset MLX_DISABLE_COMPILE")
+    try:
+        version = _gxx("--version").partition("\n")[0]
+    except (OSError, subprocess.CalledProcessError):
+        found = "no g++ in PATH: MLX runs operations one by one, unfused"
+        return Check("compiler", "slow", found, "install g++ (apt install g++)")
+    include = Path(str(mx.__file__)).parent / "include"
+    flags = ("-std=c++17", "-fsyntax-only", "-I", str(include), "-x", "c++", "-")
+    try:
+        _gxx(*flags, stdin='#include "mlx/backend/cpu/compiled_preamble.h"\n')
+    except subprocess.CalledProcessError as error:
+        message = error.stderr.strip().partition("\n")[0]
+        found = f"g++ cannot compile MLX's kernels: {message}"
+        return Check("compiler", "broken", found, "reinstall g++ (apt install g++)")
+    folder = tempfile.gettempdir()
+    return Check("compiler", "ok", f"{version}; kernels are kept in {folder}/mlx")
+
+
+def environment() -> Check:
+    """Variables that slow the process down."""
+    reasons = {name: why for name, why in SLOWING.items() if os.environ.get(name)}
+    if runtime.physical_cores() > 1:
+        for name in THREADS:
+            if os.environ.get(name) == "1":
+                reasons[name] = "a matrix product outside of a layer uses one core"
+            elif os.environ.get(name):
+                reasons[name] = "operations use the cores better than BLAS threads do"
+    if not reasons or not on_linux_cpu():
+        return Check("environment", "ok", "no variable slows this process down")
+    found = ", ".join(f"{name}={os.environ[name]}" for name in reasons)
+    advice = "; ".join(f"unset {name}: {why}" for name, why in reasons.items())
+    return Check("environment", "slow", found, advice)
+
+
+def _problem(word: str) -> str:
+    """What the runtime says about `word`; empty if it had no problem with it."""
+    return next((text for text in runtime.start().problems if word in text), "")
+
+
+def _gxx(*arguments: str, stdin: str = "") -> str:
+    """What `g++` prints, the compiler that MLX calls by that name."""
+    command = ("g++", *arguments)
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, check=True
+    )
+    return done.stdout

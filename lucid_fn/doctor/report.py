@@ -1,0 +1,76 @@
+"""Puts the looks together, for people and for programs."""
+
+import json
+import platform
+import textwrap
+from collections.abc import Callable
+from importlib.metadata import version
+
+from lucid_fn import __version__
+from lucid_fn.doctor import machine, timings
+from lucid_fn.doctor.check import Check
+
+LOOKS = (
+    *(machine.device, machine.load, machine.blas, machine.allocator),
+    *(machine.compiler, machine.environment),
+    *(timings.matmul, timings.conv2d, timings.elementwise),
+)
+WIDTH, INDENT = 88, 21
+
+
+def examine() -> list[Check]:
+    """Looks at everything that decides the speed here; takes a few seconds."""
+    return [_guarded(look) for look in LOOKS]
+
+
+def as_text(checks: list[Check]) -> str:
+    """The report for people."""
+    lines = [
+        ", ".join(f"{name} {version}" for name, version in _versions().items()),
+        "",
+    ]
+    for check in checks:
+        lines += _wrapped(f"{check.verdict:<8}{check.name:<13}", check.found)
+        if check.advice:
+            lines += _wrapped(" " * INDENT + "-> ", check.advice)
+    return "\n".join([*lines, "", _summary(checks)])
+
+
+def as_json(checks: list[Check]) -> str:
+    """The report for programs: `versions`, and `checks` with the fields of `Check`."""
+    fields = [check._asdict() for check in checks]
+    return json.dumps({"versions": _versions(), "checks": fields}, indent=2)
+
+
+def _summary(checks: list[Check]) -> str:
+    """Names what is broken or slow."""
+    parts = []
+    for verdict in ("broken", "slow"):
+        names = [check.name for check in checks if check.verdict == verdict]
+        parts += [f"{verdict}: {', '.join(names)}"] if names else []
+    return "; ".join(parts) or "All is well."
+
+
+def _guarded(look: Callable[[], Check]) -> Check:
+    """What `look` finds; an error is a finding too."""
+    try:
+        return look()
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}"
+        advice = "if nothing above explains it, please report it"
+        return Check(look.__name__, "broken", textwrap.shorten(found, 400), advice)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "lucid_fn": __version__,
+        "mlx": version("mlx"),
+        "python": platform.python_version(),
+        platform.system(): platform.machine(),
+    }
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    """`text` behind `head`, its further lines below its first."""
+    indent = " " * max(len(head), INDENT)
+    return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=indent)
