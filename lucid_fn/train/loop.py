@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lucid_fn import optim, tree
 from lucid_fn.train import checkpoint as checkpoints, progress
 from lucid_fn.train.history import History, environment, parse_history
@@ -144,7 +146,8 @@ def fit(
                 record |= {f"test_{name}": value for name, value in tested.items()}
                 record["test_seconds"] = time.perf_counter() - middle
             if (rate := _learning_rate(ts)) is not None:
-                record["learning_rate"] = _number(rate)
+                # As few digits as a float32 has: 0.01, not 0.009999999776.
+                record["learning_rate"] = float(str(np.float32(_number(rate))))
             history.epochs.append(record)
             if show:
                 print(progress.epoch_line(record, epochs), flush=True)
