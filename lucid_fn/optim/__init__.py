@@ -46,12 +46,18 @@ from lucid_fn.optim.clipping import (
 )
 from lucid_fn.optim.descent import (
     LearningRateState as LearningRateState,
-    RateState as RateState,
     ScalarOrSchedule as ScalarOrSchedule,
     ScheduledLearningRateState as ScheduledLearningRateState,
     learning_rate as learning_rate,
     scale_by_learning_rate as scale_by_learning_rate,
     set_learning_rate as set_learning_rate,
+)
+from lucid_fn.optim.factored import (
+    ScaleByFactoredRmsState as ScaleByFactoredRmsState,
+    adafactor as adafactor,
+    clip_by_block_rms as clip_by_block_rms,
+    scale_by_factored_rms as scale_by_factored_rms,
+    scale_by_param_rms as scale_by_param_rms,
 )
 from lucid_fn.optim.groups import (
     MaskedState as MaskedState,
@@ -66,6 +72,12 @@ from lucid_fn.optim.injection import (
     inject as inject,
     set_hyperparameters as set_hyperparameters,
 )
+from lucid_fn.optim.layerwise import (
+    lamb as lamb,
+    lars as lars,
+    scale_by_lars as scale_by_lars,
+    scale_by_trust_ratio as scale_by_trust_ratio,
+)
 from lucid_fn.optim.mean_squares import (
     ScaleByRmsState as ScaleByRmsState,
     ScaleByStddevState as ScaleByStddevState,
@@ -73,10 +85,25 @@ from lucid_fn.optim.mean_squares import (
     scale_by_rms as scale_by_rms,
     scale_by_stddev as scale_by_stddev,
 )
+from lucid_fn.optim.minimization import (
+    MinimizeResult as MinimizeResult,
+    lbfgs_minimize as lbfgs_minimize,
+)
 from lucid_fn.optim.momentum import (
     TraceState as TraceState,
     sgd as sgd,
     trace as trace,
+)
+from lucid_fn.optim.orthogonal import (
+    ScaleByMuonState as ScaleByMuonState,
+    muon as muon,
+    orthogonalize as orthogonalize,
+    scale_by_muon as scale_by_muon,
+)
+from lucid_fn.optim.quasi_newton import (
+    ScaleByLbfgsState as ScaleByLbfgsState,
+    lbfgs as lbfgs,
+    scale_by_lbfgs as scale_by_lbfgs,
 )
 from lucid_fn.optim.rectified import (
     ScaleByRadamState as ScaleByRadamState,
@@ -88,6 +115,21 @@ from lucid_fn.optim.regularization import (
     add_decayed_weights as add_decayed_weights,
     add_noise as add_noise,
     centralize as centralize,
+)
+from lucid_fn.optim.schedule_free import (
+    ScheduleFreeState as ScheduleFreeState,
+    schedule_free as schedule_free,
+    schedule_free_adamw as schedule_free_adamw,
+    schedule_free_params as schedule_free_params,
+    schedule_free_sgd as schedule_free_sgd,
+)
+from lucid_fn.optim.sharpness import (
+    sam as sam,
+)
+from lucid_fn.optim.sign import (
+    ScaleByLionState as ScaleByLionState,
+    lion as lion,
+    scale_by_lion as scale_by_lion,
 )
 from lucid_fn.optim.wrappers import (
     AccumulateState as AccumulateState,

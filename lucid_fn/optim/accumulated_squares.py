@@ -8,7 +8,7 @@ from lucid_fn import tree
 from lucid_fn.optim.base import GradientTransformation, chain
 from lucid_fn.optim.descent import (
     ScalarOrSchedule,
-    rate_of,
+    as_schedule,
     scale_by_learning_rate,
 )
 from lucid_fn.optim.hyperparameters import (
@@ -167,11 +167,10 @@ def adagrad(
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
     lr_decay = check_at_least_0("adagrad", "lr_decay", lr_decay)
-    rate_of("adagrad", learning_rate)
+    rate = as_schedule("adagrad", learning_rate)
 
     def falling(step: Array) -> Array:
-        rate = learning_rate(step) if callable(learning_rate) else learning_rate
-        return rate / (1 + step * lr_decay)
+        return rate(step) / (1 + step * lr_decay)
 
     return chain(
         add_decayed_weights(weight_decay),

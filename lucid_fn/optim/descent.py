@@ -121,6 +121,16 @@ def _scheduled(schedule: Callable[[Array], Array]) -> Rate:
     return Rate(init, next)
 
 
+def as_schedule(
+    caller: str, learning_rate: ScalarOrSchedule
+) -> Callable[[Array], Array]:
+    """The learning rate as a schedule; checks it."""
+    if callable(learning_rate):
+        return learning_rate
+    constant = check_at_least_0(caller, "learning_rate", learning_rate)
+    return lambda step: mx.array(constant, mx.float32)
+
+
 def value_at(schedule: Callable[[Array], Array], step: Array) -> Array:
     """The value of a schedule, computed once: float32, shape `()`."""
     value = mx.array(schedule(step), mx.float32)

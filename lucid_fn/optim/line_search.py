@@ -1,0 +1,117 @@
+"""A step length that lowers a function enough, and its slope: the Wolfe conditions.
+
+All numbers here are Python's: a search decides from one evaluation where the next is.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Point(NamedTuple):
+    """A place on the line: the length, the function, its slope, and what goes along."""
+
+    length: float
+    value: float  # infinity where the function is not finite
+    slope: float
+    data: Any
+
+
+Evaluate = Callable[[float], Point]
+
+
+def strong_wolfe(
+    evaluate: Evaluate,
+    start: Point,
+    length: float,
+    *,
+    sufficient: float = 1e-4,
+    curvature: float = 0.9,
+    max_evaluations: int = 25,
+    least_bracket: float = 0.0,
+) -> tuple[Point, int]:
+    """A point where the function fell enough and the slope is flat enough.
+
+    That is `value <= start.value + sufficient * length * start.slope` and
+    `|slope| <= curvature * |start.slope|`; the lowest known point, if none is found.
+
+    Args:
+        evaluate: the point of a length.
+        start: the point of length 0, whose slope is negative.
+        length: the first to try, positive.
+        sufficient: part of the first slope that the function has to fall by.
+        curvature: part of the first slope that may be left.
+        max_evaluations: bound of all evaluations.
+        least_bracket: width below which the search ends.
+
+    Returns:
+        The point, and the number of evaluations.
+
+    Source: Nocedal & Wright, 2006, "Numerical optimization", algorithms 3.5 and 3.6,
+    with the interpolation and the safeguards of `torch.optim.LBFGS`.
+    """
+
+    def too_high(point: Point) -> bool:
+        line = start.value + sufficient * point.length * start.slope
+        return not point.value <= line  # a NaN is too high
+
+    def flat(point: Point) -> bool:
+        return abs(point.slope) <= -curvature * start.slope
+
+    previous, point, used = start, evaluate(length), 1
+    while True:  # bracket
+        if too_high(point) or (used > 2 and point.value >= previous.value):
+            break
+        if flat(point):
+            return point, used
+        if point.slope >= 0 or used >= max_evaluations:
+            break
+        least = point.length + 0.01 * (point.length - previous.length)
+        following = _interpolate(previous, point, least, 10 * point.length)
+        previous, point, used = point, evaluate(following), used + 1
+
+    low, high = sorted((previous, point), key=lambda p: p.value)
+    stuck = False
+    while used < max_evaluations:  # zoom
+        left, right = sorted((low.length, high.length))
+        if right - left < least_bracket or right == left:
+            break
+        trial, stuck = _inside(_interpolate(low, high, left, right), left, right, stuck)
+        point, used = evaluate(trial), used + 1
+        if too_high(point) or point.value >= low.value:
+            high = point
+            continue
+        if flat(point):
+            return point, used
+        if point.slope * (high.length - low.length) >= 0:
+            high = low
+        low = point
+    return low, used
+
+
+def _interpolate(a: Point, b: Point, least: float, most: float) -> float:
+    """Where the cubic through two points and slopes is lowest, within bounds."""
+    if a.length > b.length:
+        a, b = b, a
+    values = (a.value, b.value, a.slope, b.slope)
+    if all(map(math.isfinite, values)) and a.length < b.length:
+        mean = 3 * (a.value - b.value) / (a.length - b.length)
+        d1 = a.slope + b.slope - mean
+        square = d1 * d1 - a.slope * b.slope
+        if square >= 0:
+            d2 = math.sqrt(square)
+            divisor = b.slope - a.slope + 2 * d2
+            if divisor != 0:
+                part = (b.slope + d2 - d1) / divisor
+                return min(max(b.length - (b.length - a.length) * part, least), most)
+    return (least + most) / 2
+
+
+def _inside(trial: float, left: float, right: float, stuck: bool) -> tuple[float, bool]:
+    """Moves a trial from the border of the bracket, at the second time there."""
+    margin = 0.1 * (right - left)
+    if min(right - trial, trial - left) >= margin:
+        return trial, False
+    if not stuck and left < trial < right:
+        return trial, True
+    return (right - margin if right - trial < trial - left else left + margin), False

@@ -1,0 +1,181 @@
+"""Muon: momentum whose singular values are all made alike."""
+
+import math
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.optim.base import GradientTransformation, chain
+from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.hyperparameters import (
+    Scalar,
+    check_count,
+    check_decay,
+    check_positive,
+    reports_as_itself,
+)
+from lucid_fn.optim.moments import average, zeros
+from lucid_fn.optim.norms import norm
+from lucid_fn.types import Array, Params, Tree
+
+# The quintic with the steepest slope at 0 that keeps singular values in [0.7, 1.2].
+_QUINTIC = (3.4445, -4.7750, 2.0315)
+
+
+class ScaleByMuonState(NamedTuple):
+    """The mean of the gradients; it has the structure of the params."""
+
+    mu: Tree  # float32 at least
+
+
+def orthogonalize(matrix: Array, *, steps: int = 5, eps: Scalar = 1e-7) -> Array:
+    """Makes all singular values of a matrix alike, between 0.7 and 1.2.
+
+    `X = X / norm(X)`, then `steps` times `X = a * X + (b * A + c * A @ A) @ X` with
+    `A = X @ X.T`: an approximation of `U @ V.T`, where `U @ S @ V.T = X`.
+
+    Args:
+        matrix: float, shape `(M, N)`.
+        steps: iterations, at least 1.
+        eps: least norm to divide by, positive.
+
+    Returns:
+        Of the shape and dtype of `matrix`.
+
+    Raises:
+        ValueError: if `matrix` has not two axes.
+
+    Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; in the
+    dtype of the matrix, where PyTorch takes bfloat16.
+
+    Example:
+        >>> y = orthogonalize(mx.array([[3.0, 0.0], [0.0, 0.5]]))
+        >>> [0.6 < abs(x) < 1.3 for x in mx.diag(y).tolist()]
+        [True, True]
+    """
+    if matrix.ndim != 2:
+        raise ValueError(
+            f"orthogonalize: matrix must have shape (M, N), got {matrix.shape}"
+        )
+    a, b, c = _QUINTIC
+    rows, columns = matrix.shape
+    x = matrix.T if rows > columns else matrix  # the smaller of the two squares
+    x = x / mx.maximum(norm(x), eps)
+    for _ in range(steps):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.T if rows > columns else x
+
+
+def scale_by_muon(
+    momentum: Scalar = 0.95,
+    *,
+    nesterov: bool = True,
+    steps: int = 5,
+    eps: Scalar = 1e-7,
+) -> GradientTransformation:
+    """Replaces each gradient by its running mean, made orthogonal.
+
+    `m = momentum * m + (1 - momentum) * g`, with `nesterov` then
+    `momentum * m + (1 - momentum) * g` again; as a matrix of output units, the result
+    of `orthogonalize` times `sqrt(max(1, rows / columns))`.
+
+    Args:
+        momentum: decay of the mean, in [0, 1).
+        nesterov: whether to look one step ahead.
+        steps: iterations of `orthogonalize`, at least 1.
+        eps: least norm to divide by, positive.
+
+    Raises:
+        ValueError: if a number is out of its range; on init, if a param has fewer than
+            two axes.
+        TypeError: if `steps` is no integer.
+
+    Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon.
+
+    Example:
+        >>> opt = scale_by_muon()
+        >>> opt_state = opt.init({"w": mx.zeros((3, 4))})
+    """
+    momentum = check_decay("scale_by_muon", "momentum", momentum)
+    steps = check_count("scale_by_muon", "steps", steps)
+    eps = check_positive("scale_by_muon", "eps", eps)
+
+    def init(params: Params, /) -> ScaleByMuonState:
+        for path, p in tree.named_leaves(params).items():
+            if p.ndim < 2:
+                raise ValueError(
+                    f"scale_by_muon: {path} must have two axes or more, got shape "
+                    f"{p.shape}; give it to another optimizer, by partition"
+                )
+        return ScaleByMuonState(zeros(params))
+
+    def update(
+        grads: Tree, opt_state: ScaleByMuonState, params: Params, /
+    ) -> tuple[Tree, ScaleByMuonState]:
+        mu = tree.map(
+            lambda m, g: average(momentum, m, g),
+            opt_state.mu,
+            grads,
+            caller="scale_by_muon (state and grads)",
+        )
+
+        def direction(m: Array, g: Array) -> Array:
+            ahead = average(momentum, m, g) if nesterov else m
+            matrix = ahead.reshape(ahead.shape[0], -1)  # (output units, the rest)
+            ratio = math.sqrt(max(1.0, matrix.shape[0] / matrix.shape[1]))
+            orthogonal = orthogonalize(matrix, steps=steps, eps=eps)
+            return (ratio * orthogonal).reshape(g.shape).astype(g.dtype)
+
+        return tree.map(direction, mu, grads), ScaleByMuonState(mu)
+
+    return GradientTransformation(init, update)
+
+
+@reports_as_itself
+def muon(
+    learning_rate: ScalarOrSchedule,
+    *,
+    momentum: Scalar = 0.95,
+    nesterov: bool = True,
+    weight_decay: Scalar = 0.1,
+    steps: int = 5,
+    eps: Scalar = 1e-7,
+) -> GradientTransformation:
+    """Orthogonal updates for the weights of hidden layers; decoupled weight decay.
+
+    `p *= 1 - learning_rate * weight_decay`, then `p -= learning_rate * u` with the
+    update `u` of `scale_by_muon`. Biases, norms, embeddings and the last layer want
+    another optimizer: see `partition`.
+
+    Args:
+        learning_rate: at least 0, or a schedule of the step.
+        momentum: decay of the mean, in [0, 1).
+        nesterov: whether to look one step ahead.
+        weight_decay: part of the parameter taken off in a step, in units of the
+            learning rate; at least 0.
+        steps: iterations of `orthogonalize`, at least 1.
+        eps: least norm to divide by, positive.
+
+    Raises:
+        ValueError: if a number is out of its range; on init, if a param has fewer than
+            two axes.
+        TypeError: if `steps` is no integer.
+
+    Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; the
+    defaults are those of `torch.optim.Muon`.
+
+    Example:
+        >>> from lucid_fn import optim
+        >>> optimizer = optim.partition(
+        ...     lambda path: "matrices" if path.endswith("weight") else "rest",
+        ...     {"matrices": optim.muon(0.02), "rest": optim.adamw(1e-3)},
+        ... )
+        >>> params = {"fc": {"weight": mx.zeros((3, 4)), "bias": mx.zeros(3)}}
+        >>> opt_state = optimizer.init(params)
+    """
+    return chain(
+        scale_by_muon(momentum, nesterov=nesterov, steps=steps, eps=eps),
+        scale_by_learning_rate(learning_rate, weight_decay=weight_decay),
+    )

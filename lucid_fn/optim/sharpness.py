@@ -1,0 +1,71 @@
+"""SAM: the gradient where the loss is worst nearby."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from lucid_fn import tree
+from lucid_fn.optim.hyperparameters import Scalar, check_positive
+from lucid_fn.optim.moments import accumulator_dtype, once
+from lucid_fn.optim.norms import global_norm
+from lucid_fn.types import Array, Tree
+
+
+def sam(
+    value_and_grad: Callable[..., tuple[Any, Tree]],
+    *,
+    rho: Scalar = 0.05,
+    adaptive: bool = False,
+) -> Callable[..., tuple[Any, Tree]]:
+    """Sharpness-aware minimization: the gradient after a step uphill of length `rho`.
+
+    `g = grad(p)`, then `grad(p + rho * g / norm(g))`. It needs the loss twice a step,
+    so it is made of the function that gives value and gradient, and is used in its
+    place, before any optimizer.
+
+    Args:
+        value_and_grad: `(params, *args) -> (value, grads)`, as
+            `lucid_fn.value_and_grad` makes it, with or without `has_aux`.
+        rho: length of the step uphill, positive.
+        adaptive: whether lengths are measured in units of the params (ASAM): the step
+            is `rho * p**2 * g / norm(p * g)`.
+
+    Returns:
+        `(params, *args) -> (value, grads)`: the value (and aux, such as new running
+        statistics) at the params, and the gradient after the step.
+
+    Raises:
+        ValueError: if `rho` is not positive and finite.
+        TypeError: if `value_and_grad` is not a function.
+
+    Source: Foret et al., 2021, https://arxiv.org/abs/2010.01412, algorithm 1;
+    adaptive: Kwon et al., 2021, https://arxiv.org/abs/2102.11600, algorithm 1.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import transforms
+        >>> loss = transforms.value_and_grad(lambda p: mx.sum(p["w"] ** 2))
+        >>> sam(loss, rho=0.5)({"w": mx.array([1.0])})
+        (array(1, dtype=float32), {'w': array([3], dtype=float32)})
+    """
+    if not callable(value_and_grad):
+        raise TypeError(
+            "sam: value_and_grad must be a function (params, *args) -> (value, grads), "
+            f"got {type(value_and_grad).__name__}"
+        )
+    rho = check_positive("sam", "rho", rho)
+
+    def uphill(p: Array, g: Array, scale: Array) -> Array:
+        step = scale * g.astype(accumulator_dtype(g))
+        return (p + (p * p * step if adaptive else step)).astype(p.dtype)
+
+    @functools.wraps(value_and_grad)
+    def sharpest(params: Tree, /, *args: Any, **kwargs: Any) -> tuple[Any, Tree]:
+        value, grads = value_and_grad(params, *args, **kwargs)
+        lengths = tree.map(lambda p, g: p * g, params, grads) if adaptive else grads
+        # The constant keeps a gradient of 0 from 0 / 0; it is that of the authors.
+        scale = once(rho / (global_norm(lengths) + 1e-12))
+        moved = tree.map(lambda p, g: uphill(p, g, scale), params, grads)
+        return value, value_and_grad(moved, *args, **kwargs)[1]
+
+    return sharpest

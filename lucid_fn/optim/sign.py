@@ -1,0 +1,95 @@
+"""Lion: steps of one size, in the direction of the sign."""
+
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.optim.base import GradientTransformation, chain
+from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.hyperparameters import Scalar, check_decay, reports_as_itself
+from lucid_fn.optim.moments import average, zeros
+from lucid_fn.types import Array, Params, Tree
+
+
+class ScaleByLionState(NamedTuple):
+    """The mean of the gradients; it has the structure of the params."""
+
+    mu: Tree  # float32 at least
+
+
+def scale_by_lion(b1: Scalar = 0.9, b2: Scalar = 0.99) -> GradientTransformation:
+    """The sign of a mean of the gradients: -1, 0 or 1.
+
+    The update is `sign(b1 * m + (1 - b1) * g)`; then `m = b2 * m + (1 - b2) * g`.
+
+    Args:
+        b1: weight of the mean in the update, in [0, 1).
+        b2: decay of the mean, in [0, 1).
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Source: Chen et al., 2023, https://arxiv.org/abs/2302.06675, algorithm 2.
+
+    Example:
+        >>> opt = scale_by_lion()
+        >>> params, grads = {"w": mx.zeros(2)}, {"w": mx.array([0.001, -100.0])}
+        >>> opt.update(grads, opt.init(params), params)[0]
+        {'w': array([1, -1], dtype=float32)}
+    """
+    b1 = check_decay("scale_by_lion", "b1", b1)
+    b2 = check_decay("scale_by_lion", "b2", b2)
+
+    def init(params: Params, /) -> ScaleByLionState:
+        return ScaleByLionState(zeros(params))
+
+    def update(
+        grads: Tree, opt_state: ScaleByLionState, params: Params, /
+    ) -> tuple[Tree, ScaleByLionState]:
+        def sign(m: Array, g: Array) -> Array:
+            return mx.sign(average(b1, m, g)).astype(g.dtype)
+
+        caller = "scale_by_lion (state and grads)"
+        updates = tree.map(sign, opt_state.mu, grads, caller=caller)
+        mu = tree.map(lambda m, g: average(b2, m, g), opt_state.mu, grads)
+        return updates, ScaleByLionState(mu)
+
+    return GradientTransformation(init, update)
+
+
+@reports_as_itself
+def lion(
+    learning_rate: ScalarOrSchedule,
+    *,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.99,
+    weight_decay: Scalar = 0.0,
+) -> GradientTransformation:
+    """Every number moves by the learning rate; decoupled weight decay.
+
+    `p -= learning_rate * (sign(b1 * m + (1 - b1) * g) + weight_decay * p)`. The
+    learning rate is best 3 to 10 times smaller than AdamW's, and the weight decay as
+    many times larger.
+
+    Args:
+        learning_rate: at least 0, or a schedule of the step.
+        b1: weight of the mean in the update, in [0, 1).
+        b2: decay of the mean, in [0, 1).
+        weight_decay: part of the parameter taken off in a step, in units of the
+            learning rate; at least 0.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Source: Chen et al., 2023, https://arxiv.org/abs/2302.06675, algorithm 2.
+
+    Example:
+        >>> from lucid_fn import optim
+        >>> optimizer = optim.lion(1e-4, weight_decay=0.1)
+        >>> opt_state = optimizer.init({"w": mx.zeros(3)})
+    """
+    return chain(
+        scale_by_lion(b1, b2),
+        scale_by_learning_rate(learning_rate, weight_decay=weight_decay),
+    )
