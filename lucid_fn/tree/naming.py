@@ -107,30 +107,33 @@ def partition(
         ({'head': {'weight': 3}}, {'body': {'weight': 1, 'bias': 2}})
     """
 
-    def split(node: dict[str, Any], path: tuple[Any, ...]) -> tuple[Any, Any]:
-        chosen: dict[str, Any] = {}
-        others: dict[str, Any] = {}
-        for key, child in node.items():
-            here = (*path, key)
-            if isinstance(child, dict):
-                parts = split(child, here)
-                for part, side in zip(parts, (chosen, others), strict=True):
-                    if part:
-                        side[key] = part
-            elif entries_of(child) is not None:
-                raise TypeError(
-                    "tree.partition: tree must be nested dicts, got "
-                    f"{describe(child)} at {join(here)}"
-                )
-            else:
-                (chosen if predicate(join(here)) else others)[key] = child
-        return chosen, others
-
     if not isinstance(tree, dict):
         raise TypeError(
             f"tree.partition: tree must be nested dicts, got {describe(tree)}"
         )
-    return split(tree, ())
+    return _split(predicate, tree, ())
+
+
+def _split(
+    predicate: Callable[[str], bool], node: dict[str, Any], path: tuple[Any, ...]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    chosen: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for key, child in node.items():
+        here = (*path, key)
+        if isinstance(child, dict):
+            parts = _split(predicate, child, here)
+            for part, side in zip(parts, (chosen, others), strict=True):
+                if part:
+                    side[key] = part
+        elif entries_of(child) is not None:
+            raise TypeError(
+                "tree.partition: tree must be nested dicts, got "
+                f"{describe(child)} at {join(here)}"
+            )
+        else:
+            (chosen if predicate(join(here)) else others)[key] = child
+    return chosen, others
 
 
 def merge(a: dict[str, Any], b: dict[str, Any], /) -> dict[str, Any]:
@@ -145,23 +148,24 @@ def merge(a: dict[str, Any], b: dict[str, Any], /) -> dict[str, Any]:
         {'fc': {'weight': 1, 'bias': 2}}
     """
 
-    def combine(
-        a: dict[str, Any], b: dict[str, Any], path: tuple[Any, ...]
-    ) -> dict[str, Any]:
-        out = dict(a)
-        for key, child in b.items():
-            if key not in out:
-                out[key] = child
-            elif isinstance(out[key], dict) and isinstance(child, dict):
-                out[key] = combine(out[key], child, (*path, key))
-            else:
-                raise ValueError(f"tree.merge: both trees hold {join((*path, key))!r}")
-        return out
-
     for tree in (a, b):
         if not isinstance(tree, dict):
             raise TypeError(f"tree.merge: trees must be dicts, got {describe(tree)}")
-    return combine(a, b, ())
+    return _combine(a, b, ())
+
+
+def _combine(
+    a: dict[str, Any], b: dict[str, Any], path: tuple[Any, ...]
+) -> dict[str, Any]:
+    out = dict(a)
+    for key, child in b.items():
+        if key not in out:
+            out[key] = child
+        elif isinstance(out[key], dict) and isinstance(child, dict):
+            out[key] = _combine(out[key], child, (*path, key))
+        else:
+            raise ValueError(f"tree.merge: both trees hold {join((*path, key))!r}")
+    return out
 
 
 def _child(node: Any, part: str, path: str, caller: str) -> tuple[int, Any]:
@@ -202,14 +206,15 @@ def replace_at(tree: Tree, path: str, value: Any, /) -> Tree:
         {'fc': {'weight': 1, 'bias': 0}}
     """
 
-    def rebuild(node: Any, parts: list[str]) -> Any:
-        if not parts:
-            return value
-        place, child = _child(node, parts[0], path, "tree.replace_at")
-        new = rebuild(child, parts[1:])
-        kind, keys, children = entries_of(node)  # type: ignore[misc]  # _child found one
-        if kind is dict:
-            return {**node, keys[place]: new}
-        return build(kind, [*children[:place], new, *children[place + 1 :]], keys)
+    return _rebuild(tree, path.split("."), path, value)
 
-    return rebuild(tree, path.split("."))
+
+def _rebuild(node: Any, parts: list[str], path: str, value: Any) -> Any:
+    if not parts:
+        return value
+    place, child = _child(node, parts[0], path, "tree.replace_at")
+    new = _rebuild(child, parts[1:], path, value)
+    kind, keys, children = entries_of(node)  # type: ignore[misc]  # _child found one
+    if kind is dict:
+        return {**node, keys[place]: new}
+    return build(kind, [*children[:place], new, *children[place + 1 :]], keys)

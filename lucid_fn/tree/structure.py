@@ -80,27 +80,29 @@ def flatten(tree: Tree, /) -> tuple[list[Any], Structure]:
         {'a': 30, 'b': [10, 20]}
     """
     out: list[Any] = []
-
-    def visit(node: Any) -> Structure:
-        # Spelled out by kind, since every call of a compiled function comes by here.
-        kind = type(node)
-        if kind is mx.array:
-            out.append(node)
-            return _LEAF
-        if kind is dict:
-            keys = tuple(_sorted_keys(node))
-            return Structure(dict, keys, tuple([visit(node[k]) for k in keys]))
-        entries = entries_of(node)
-        if entries is None:
-            out.append(node)
-            return _LEAF
-        if node is None:
-            return _NONE
-        kind, names, children = entries
-        return Structure(kind, tuple(names), tuple([visit(c) for c in children]))
-
-    structure = visit(tree)
+    structure = _take_apart(tree, out)
     return out, structure
+
+
+# The functions that call themselves are not nested in others: a closure that holds
+# itself would keep the arrays it closes over until the garbage collector runs.
+def _take_apart(node: Any, out: list[Any]) -> Structure:
+    # Spelled out by kind, since every call of a compiled function comes by here.
+    kind = type(node)
+    if kind is mx.array:
+        out.append(node)
+        return _LEAF
+    if kind is dict:
+        keys = tuple(_sorted_keys(node))
+        return Structure(dict, keys, tuple([_take_apart(node[k], out) for k in keys]))
+    entries = entries_of(node)
+    if entries is None:
+        out.append(node)
+        return _LEAF
+    if node is None:
+        return _NONE
+    kind, names, children = entries
+    return Structure(kind, tuple(names), tuple([_take_apart(c, out) for c in children]))
 
 
 def unflatten(structure: Structure, leaves: list[Any], /) -> Tree:
@@ -114,21 +116,25 @@ def unflatten(structure: Structure, leaves: list[Any], /) -> Tree:
         >>> unflatten(structure, [10, 20])
         {'a': None, 'b': (10, 20)}
     """
-    rest = iter(leaves)
-    missing = object()
+    places = _count(structure)
+    if len(leaves) != places:
+        raise ValueError(
+            f"tree.unflatten: leaves must be {places} in number, got {len(leaves)}"
+        )
+    return _fill(structure, iter(leaves))
 
-    def fill(node: Structure) -> Any:
-        if node.kind is object:
-            leaf = next(rest, missing)
-            if leaf is missing:
-                raise ValueError(f"tree.unflatten: {len(leaves)} leaves are too few")
-            return leaf
-        return build(node.kind, [fill(c) for c in node.children], node.keys)
 
-    tree = fill(structure)
-    if next(rest, missing) is not missing:
-        raise ValueError(f"tree.unflatten: {len(leaves)} leaves are too many")
-    return tree
+def _count(structure: Structure) -> int:
+    if structure.kind is object:
+        return 1
+    return sum([_count(child) for child in structure.children])
+
+
+def _fill(structure: Structure, leaves: Iterator[Any]) -> Any:
+    if structure.kind is object:
+        return next(leaves)
+    children = [_fill(child, leaves) for child in structure.children]
+    return build(structure.kind, children, structure.keys)
 
 
 def join(path: tuple[Any, ...]) -> str:
@@ -192,22 +198,23 @@ def map(
                 f"{caller}: structures differ{where}: {describe(a)} and {describe(b)}"
             )
         columns.append(column)
-    results = iter([fn(*leaves) for leaves in zip(*columns, strict=True)])
+    results = [fn(*leaves) for leaves in zip(*columns, strict=True)]
+    return _like(tree, iter(results))
 
-    def fill(node: Any) -> Any:
-        if type(node) is mx.array:
-            return next(results)
-        entries = entries_of(node)
-        if entries is None:
-            return next(results)
-        kind, keys, children = entries
-        built = [fill(child) for child in children]
-        if kind is dict:  # keeps the order of insertion
-            by_key = dict(zip(keys, built, strict=True))
-            return {key: by_key[key] for key in node}
-        return build(kind, built, keys)
 
-    return fill(tree)
+def _like(node: Any, leaves: Iterator[Any]) -> Any:
+    """The tree with other leaves, in the same order of insertion."""
+    if type(node) is mx.array:
+        return next(leaves)
+    entries = entries_of(node)
+    if entries is None:
+        return next(leaves)
+    kind, keys, children = entries
+    built = [_like(child, leaves) for child in children]
+    if kind is dict:
+        by_key = dict(zip(keys, built, strict=True))
+        return {key: by_key[key] for key in node}
+    return build(kind, built, keys)
 
 
 def map_with_path(

@@ -2,6 +2,8 @@
 
 import collections
 import functools
+import gc
+import sys
 import time
 
 import mlx.core as mx
@@ -126,13 +128,40 @@ def test_an_error_of_the_mapped_function_passes_through():
         tree.map(lambda x: 1 / x, {"a": 0})
 
 
-@pytest.mark.parametrize(("count", "words"), [(1, "too few"), (3, "too many")])
-def test_unflatten_wants_one_leaf_a_place(count, words):
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_unflatten_wants_one_leaf_a_place(count):
     _, structure = tree.flatten({"a": 1, "b": 2})
-    with pytest.raises(
-        ValueError, match=rf"tree\.unflatten: {count} leaves are {words}"
-    ):
+    message = rf"tree\.unflatten: leaves must be 2 in number, got {count}"
+    with pytest.raises(ValueError, match=message):
         tree.unflatten(structure, list(range(count)))
+
+
+ON_TREES = {
+    "flatten": tree.flatten,
+    "unflatten": lambda t: tree.unflatten(*reversed(tree.flatten(t))),
+    "map": lambda t: tree.map(lambda a, b: a, t, t),
+    "map_with_path": lambda t: tree.map_with_path(lambda path, a: a, t),
+    "named_leaves": tree.named_leaves,
+    "restore": lambda t: tree.restore(t, tree.named_leaves(t)),
+    "partition": lambda t: tree.partition(lambda path: True, t),
+    "merge": lambda t: tree.merge({"a": t}, {"a": {"new": 1}}),
+    "replace_at": lambda t: tree.replace_at(t, "a.b", 0),
+    "global_norm": tree.global_norm,
+}
+
+
+@pytest.mark.parametrize("name", ON_TREES)
+def test_arrays_are_freed_without_the_garbage_collector(name):
+    leaf = mx.zeros(2)
+    values = {"a": {"b": leaf}}
+    ON_TREES[name](values)
+    before = sys.getrefcount(leaf)
+    gc.disable()
+    try:
+        ON_TREES[name](values)
+        assert sys.getrefcount(leaf) == before
+    finally:
+        gc.enable()
 
 
 def test_a_structure_shows_kinds_and_keys():
