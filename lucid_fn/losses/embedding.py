@@ -47,7 +47,8 @@ def cosine_embedding(
             f"each pair of vectors, got {targets.shape}"
         )
     product = mx.sum(first * second, axis=-1)
-    cosine = product * mx.rsqrt(_squared_length(first) * _squared_length(second))
+    # Two roots: that of the product has derivatives beyond float32 at zero vectors.
+    cosine = product * _inverse_length(first) * _inverse_length(second)
     return mx.where(targets > 0, 1 - cosine, positive_part(cosine - margin))
 
 
@@ -109,8 +110,8 @@ def _check_vectors(caller: str, **vectors: Array) -> None:
         raise ValueError(f"{caller}: {first} must have shape (..., D), got ()")
 
 
-def _squared_length(x: Array) -> Array:
-    return mx.sum(mx.square(x), axis=-1) + _EPS
+def _inverse_length(x: Array) -> Array:
+    return mx.rsqrt(mx.sum(mx.square(x), axis=-1) + _EPS)
 
 
 def _distance(x: Array, y: Array, eps: float) -> Array:

@@ -127,6 +127,7 @@ def multi_margin(
     check_rows("multi_margin", "logits", logits, labels)
     own = at_label(logits, labels)[..., None]
     lacks = positive_part(margin - own + logits)
-    others = mx.arange(logits.shape[-1]) != labels[..., None]
+    # In this order: MLX's vmap of != loses an axis if only its right side is mapped.
+    others = labels[..., None] != mx.arange(logits.shape[-1])
     counted = mx.where(others, lacks if p == 1 else mx.square(lacks), 0.0)
     return mx.sum(counted, axis=-1) / logits.shape[-1]

@@ -17,7 +17,7 @@ def accuracy(logits: Array, labels: Array) -> Array:
 
     Returns:
         float32, shape `()`, in [0, 1]; NaN if there are no labels. For the accuracy of
-        several batches give each the weight of its size: see `mean`.
+        several batches give each the weight of its size: see `streaming_mean`.
 
     Raises:
         TypeError: if `labels` is not of an integer dtype.

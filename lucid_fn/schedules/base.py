@@ -38,10 +38,12 @@ def fraction(steps: Array, length: float) -> Array:
 def half_cosine(start: float, end: float, remaining: Array) -> Array:
     """Half a cosine from `start` at `remaining` 1 to `end` at `remaining` 0.
 
-    `(1 + cos(pi * s)) / 2` is `sin(pi * (1 - s) / 2) ** 2`, which keeps all its digits
-    near the end, where the other form subtracts nearly equal numbers.
+    `(1 + cos(pi * s)) / 2` is `sin(pi * (1 - s) / 2) ** 2`, which keeps its digits near
+    the end, where the other form subtracts nearly equal numbers; so does a sum of two
+    shares, where a difference would not.
     """
-    return end + (start - end) * mx.square(mx.sin(math.pi / 2 * remaining))
+    angle = math.pi / 2 * remaining
+    return start * mx.square(mx.sin(angle)) + end * mx.square(mx.cos(angle))
 
 
 def powers(base: float, exponent: Array) -> Array:

@@ -161,7 +161,8 @@ def polynomial_decay(
 
     def schedule(step: Array) -> Array:
         remaining = mx.maximum(decay_steps - as_step(step), 0)
-        return end + (init_value - end) * fraction(remaining, decay_steps) ** power
+        share = fraction(remaining, decay_steps) ** power
+        return init_value * share + end * (1 - share)
 
     return schedule
 
@@ -204,7 +205,9 @@ def linear(
     start, end = init_value * start_factor, init_value * end_factor
 
     def schedule(step: Array) -> Array:
-        remaining = mx.maximum(total_steps - as_step(step), 0)
-        return end + (start - end) * fraction(remaining, total_steps)
+        passed = mx.minimum(as_step(step), total_steps)
+        return start * fraction(total_steps - passed, total_steps) + end * fraction(
+            passed, total_steps
+        )
 
     return schedule

@@ -1,0 +1,121 @@
+"""How far predictions are from targets, in one number."""
+
+import mlx.core as mx
+
+from lucid_fn import ops
+from lucid_fn.checks import check_float, check_rows, check_same_shape
+from lucid_fn.types import Array
+
+
+def mse(predictions: Array, targets: Array) -> Array:
+    """The mean squared error: the mean of `(prediction - target)^2`.
+
+    Args:
+        predictions: float, any shape.
+        targets: float, of the same shape.
+
+    Returns:
+        float32, shape `()`, at least 0.
+
+    Raises:
+        TypeError: if an argument is not of a float dtype.
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> mse(mx.array([1.0, 5.0]), mx.array([3.0, 5.0]))
+        array(2, dtype=float32)
+    """
+    return mx.mean(mx.square(_differences("mse", predictions, targets)))
+
+
+def mae(predictions: Array, targets: Array) -> Array:
+    """The mean absolute error: the mean of `|prediction - target|`.
+
+    Args:
+        predictions: float, any shape.
+        targets: float, of the same shape.
+
+    Returns:
+        float32, shape `()`, at least 0.
+
+    Raises:
+        TypeError: if an argument is not of a float dtype.
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> mae(mx.array([1.0, 5.0]), mx.array([3.0, 5.0]))
+        array(1, dtype=float32)
+    """
+    return mx.mean(mx.abs(_differences("mae", predictions, targets)))
+
+
+def r2(predictions: Array, targets: Array) -> Array:
+    """The share of the targets' variance that the predictions explain.
+
+    `1 - sum((z - prediction)^2) / sum((z - mean(z))^2)` over the first axis; with more
+    axes, the mean of that over all outputs. For constant targets it is 1 if they are
+    met, else 0.
+
+    Args:
+        predictions: float, shape `(N, ...)`.
+        targets: float `z`, of the same shape.
+
+    Returns:
+        float32, shape `()`, at most 1.
+
+    Raises:
+        TypeError: if an argument is not of a float dtype.
+        ValueError: if the shapes differ or have no axis.
+
+    Source: Wright, 1921, "Correlation and causation".
+
+    Example:
+        >>> r2(mx.array([1.0, 2.0, 4.0]), mx.array([1.0, 2.0, 3.0]))
+        array(0.5, dtype=float32)
+    """
+    unexplained = mx.sum(mx.square(_differences("r2", predictions, targets)), axis=0)
+    targets = targets.astype(mx.float32)
+    deviations = targets - mx.mean(targets, axis=0, keepdims=True)
+    total = mx.sum(mx.square(deviations), axis=0)
+    varied = 1 - unexplained / mx.where(total > 0, total, 1.0)
+    return mx.mean(mx.where(total > 0, varied, unexplained == 0))
+
+
+def perplexity(logits: Array, labels: Array) -> Array:
+    """The exponential of the mean cross-entropy of `softmax(logits)`.
+
+    Where labels are to be ignored: `mx.exp(losses.cross_entropy(logits, labels))`.
+
+    Args:
+        logits: unnormalized log-probabilities, float, shape `(..., num_classes)`.
+        labels: class indices in `[0, num_classes)`, integer, shape `(...)`; one
+            outside gives NaN.
+
+    Returns:
+        float32, shape `()`, at least 1; `num_classes` for equal logits. It is no mean:
+        over several batches, take the exponential of their mean cross-entropy.
+
+    Raises:
+        TypeError: if `logits` is not of a float or `labels` not of an integer dtype.
+        ValueError: if `labels.shape != logits.shape[:-1]`.
+
+    Source: Jelinek et al., 1977, "Perplexity: a measure of the difficulty of speech
+    recognition tasks".
+
+    Example:
+        >>> perplexity(mx.zeros((5, 8)), mx.array([0, 3, 7, 1, 1]))
+        array(8, dtype=float32)
+    """
+    check_float("perplexity", logits=logits)
+    check_rows("perplexity", "logits", logits, labels)
+    inside = (labels >= 0) & (labels < logits.shape[-1])
+    nats = ops.softmax_cross_entropy(
+        logits.astype(mx.float32), mx.where(inside, labels, 0)
+    )
+    return mx.exp(mx.mean(mx.where(inside, nats, mx.nan)))
+
+
+def _differences(caller: str, predictions: Array, targets: Array) -> Array:
+    check_float(caller, predictions=predictions, targets=targets)
+    check_same_shape(caller, predictions=predictions, targets=targets)
+    return predictions.astype(mx.float32) - targets.astype(mx.float32)

@@ -1,0 +1,197 @@
+"""Laws of the losses: of all in the registry, and of some alone."""
+
+import itertools
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from numpy.testing import assert_allclose
+
+from lucid_fn import losses
+from tests.registry.case import over
+from tests.registry.losses import LOSSES, N
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def drawn(case, seed):
+    return case.make(), case.inputs(np.random.default_rng(seed))
+
+
+def is_float(x):
+    return mx.issubdtype(x.dtype, mx.floating)
+
+
+@over(LOSSES)
+@settings(max_examples=3)
+@given(seed=seeds)
+def test_the_losses_of_a_batch_are_those_of_its_examples(case, seed):
+    loss, inputs = drawn(case, seed)
+    for i, expected in enumerate(loss(*inputs)):
+        alone = loss(*[x[i : i + 1] for x in inputs])
+        assert_allclose(alone[0], expected, rtol=1e-5, atol=1e-6)
+
+
+@over(LOSSES, law="nonnegative")
+@settings(max_examples=5)
+@given(seed=seeds)
+def test_a_loss_is_not_negative(case, seed):
+    loss, inputs = drawn(case, seed)
+    assert mx.min(loss(*inputs)).item() >= -1e-6
+
+
+@over(LOSSES, law="difference quotient")
+@pytest.mark.parametrize("seed", range(3))
+def test_the_gradient_is_the_difference_quotient(case, seed):
+    loss, inputs = drawn(case, seed)
+    x, *rest = [z.astype(mx.float64) if is_float(z) else z for z in inputs]
+    direction = mx.random.normal(x.shape, key=mx.random.key(seed)).astype(mx.float64)
+    slope = mx.sum(mx.grad(lambda z: mx.sum(loss(z, *rest)))(x) * direction)
+    # No smaller step: the exponential of MLX has 24 bits for float64, too.
+    up, down = (mx.sum(loss(x + h * direction, *rest)) for h in (2e-3, -2e-3))
+    assert_allclose(slope.item(), (up - down).item() / 4e-3, rtol=1e-3, atol=1e-3)
+
+
+@over(LOSSES)
+def test_first_and_second_derivatives_are_finite_at_zero(case):
+    loss, inputs = drawn(case, 0)
+    x, *rest = [mx.zeros_like(z) if is_float(z) else z for z in inputs]
+    slope = mx.grad(lambda z: mx.sum(loss(z, *rest)))
+    assert mx.all(mx.isfinite(slope(x))).item()
+    assert mx.all(mx.isfinite(mx.grad(lambda z: mx.sum(slope(z)))(x))).item()
+
+
+@over(LOSSES)
+def test_a_compiled_loss_is_the_loss(case):
+    loss, inputs = drawn(case, 0)
+    assert_allclose(mx.compile(loss)(*inputs), loss(*inputs), rtol=1e-5, atol=1e-6)
+
+
+@over(LOSSES)
+def test_half_precision_is_the_same_loss_with_fewer_digits(case):
+    loss, inputs = drawn(case, 0)
+    half = [x.astype(mx.float16) if is_float(x) else x for x in inputs]
+    rounded = [x.astype(mx.float32) if is_float(x) else x for x in half]
+    assert_allclose(
+        loss(*half).astype(mx.float32), loss(*rounded), rtol=0.02, atol=0.02
+    )
+
+
+@over(LOSSES)
+def test_a_loss_can_be_mapped_over_a_new_axis(case):
+    loss, inputs = drawn(case, 0)
+    stacked = [mx.stack([x, x[::-1]]) for x in inputs]
+    mapped = mx.vmap(loss)(*stacked)
+    assert_allclose(mapped[0], loss(*inputs), rtol=1e-5, atol=1e-6)
+    assert_allclose(mapped[1], loss(*inputs)[::-1], rtol=1e-5, atol=1e-6)
+
+
+def logits_and_labels(seed, n=N, c=5):
+    rng = np.random.default_rng(seed)
+    logits = mx.array(3 * rng.normal(size=(n, c)).astype(np.float32))
+    return logits, mx.array(rng.integers(0, c, n)), rng
+
+
+cross_entropies = st.sampled_from(
+    [losses.softmax_cross_entropy, losses.cross_entropy, losses.multi_margin]
+)
+
+
+@given(loss=cross_entropies, shift=st.floats(-50, 50, width=32), seed=seeds)
+def test_a_shift_of_the_logits_changes_nothing(loss, shift, seed):
+    logits, labels, _ = logits_and_labels(seed)
+    shifted = loss(logits + shift, labels)
+    assert_allclose(shifted, loss(logits, labels), rtol=1e-5, atol=3e-5)
+
+
+@given(loss=cross_entropies, seed=seeds)
+def test_permuting_the_classes_changes_nothing(loss, seed):
+    logits, labels, rng = logits_and_labels(seed)
+    order = rng.permutation(5)
+    permuted = loss(logits[:, mx.array(order)], mx.array(np.argsort(order))[labels])
+    assert_allclose(permuted, loss(logits, labels), rtol=1e-5, atol=1e-6)
+
+
+@given(smoothing=st.floats(0, 1), seed=seeds)
+def test_the_gradient_sums_to_zero_over_the_classes(smoothing, seed):
+    logits, labels, rng = logits_and_labels(seed)
+    weight = mx.array(rng.uniform(0.1, 2, 5).astype(np.float32))
+    grads = mx.grad(losses.cross_entropy)
+    slope = grads(logits, labels, weight=weight, label_smoothing=smoothing)
+    assert_allclose(mx.sum(slope, axis=-1), mx.zeros(N), atol=1e-6)
+
+
+@given(seed=seeds, factor=st.floats(0.01, 100))
+def test_only_the_ratios_of_the_class_weights_matter(seed, factor):
+    logits, labels, rng = logits_and_labels(seed)
+    weight = mx.array(rng.uniform(0.1, 2, 5).astype(np.float32))
+    scaled = losses.cross_entropy(logits, labels, weight=factor * weight)
+    plain = losses.cross_entropy(logits, labels, weight=weight)
+    assert_allclose(scaled, plain, rtol=1e-5)
+
+
+@given(seed=seeds, ignored=st.lists(st.booleans(), min_size=N, max_size=N))
+def test_an_ignored_label_is_as_good_as_a_missing_row(seed, ignored):
+    logits, labels, _ = logits_and_labels(seed)
+    kept = [i for i, skip in enumerate(ignored) if not skip]
+    masked = mx.where(mx.array(ignored), -7, labels)
+    loss = losses.cross_entropy(logits, masked, ignore_index=-7)
+    if kept:
+        rows = mx.array(kept)
+        expected = losses.cross_entropy(logits[rows], labels[rows])
+        assert_allclose(loss, expected, rtol=1e-5)
+    else:
+        assert mx.isnan(loss).item()
+
+
+@given(seed=seeds, smoothing=st.floats(0, 1))
+def test_probabilities_of_one_label_are_the_label(seed, smoothing):
+    logits, labels, _ = logits_and_labels(seed)
+    one_hot = (labels[:, None] == mx.arange(5)).astype(mx.float32)
+    soft = losses.cross_entropy(logits, one_hot, label_smoothing=smoothing)
+    hard = losses.cross_entropy(logits, labels, label_smoothing=smoothing)
+    assert_allclose(soft, hard, rtol=1e-5, atol=1e-6)
+
+
+@given(seed=seeds)
+def test_two_classes_are_a_sigmoid(seed):
+    x = mx.random.normal((N,), key=mx.random.key(seed))
+    targets = (mx.random.uniform(shape=(N,), key=mx.random.key(seed)) > 0.5).astype(
+        mx.int32
+    )
+    logits = mx.stack([mx.zeros_like(x), x], axis=-1)
+    softmax = losses.softmax_cross_entropy(logits, targets)
+    sigmoid = losses.sigmoid_binary_cross_entropy(x, targets)
+    assert_allclose(softmax, sigmoid, rtol=1e-5, atol=1e-6)
+    binary = losses.binary_cross_entropy(mx.sigmoid(x), targets)
+    assert_allclose(binary, sigmoid, rtol=1e-4, atol=1e-5)
+    focal = losses.focal(x, targets, alpha=None, gamma=0)
+    assert_allclose(focal, sigmoid, rtol=1e-6)
+
+
+@given(seed=seeds, delta=st.floats(0.01, 10))
+def test_huber_is_smooth_l1_times_delta(seed, delta):
+    k1, k2 = mx.random.split(mx.random.key(seed))
+    x, y = mx.random.normal((9,), key=k1), mx.random.normal((9,), key=k2)
+    huber, smooth = losses.huber(x, y, delta=delta), losses.smooth_l1(x, y, beta=delta)
+    assert_allclose(huber, delta * smooth, rtol=1e-5, atol=1e-7)
+
+
+@settings(max_examples=5)
+@given(seed=seeds, frames=st.integers(1, 3))
+def test_the_probabilities_of_all_labellings_sum_to_one(seed, frames):
+    every = [
+        labels
+        for length in range(frames + 1)
+        for labels in itertools.product((1, 2), repeat=length)
+    ]
+    padded = [[*labels, *[0] * (frames - len(labels))] for labels in every]
+    logits = mx.random.normal((1, frames, 3), key=mx.random.key(seed))
+    loss = losses.ctc(
+        mx.repeat(logits, len(every), axis=0),
+        mx.array(padded),
+        logit_lengths=mx.full((len(every),), frames, mx.int32),
+        label_lengths=mx.array([len(labels) for labels in every]),
+    )
+    assert_allclose(mx.sum(mx.exp(-loss)), 1, rtol=1e-5)

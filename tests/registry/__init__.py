@@ -1,0 +1,1 @@
+"""Registries: one line adds a case, and brings all laws of its kind."""

@@ -1,0 +1,126 @@
+"""Every loss, with arguments for a batch of 4: `make()(*inputs(rng))`."""
+
+from functools import partial
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_fn import losses
+from tests.registry.case import Case
+
+N, C = 4, 3
+
+
+def normal(rng, *shape):
+    return mx.array(rng.normal(size=shape).astype(np.float32))
+
+
+def uniform(rng, *shape):
+    return mx.array(rng.uniform(0.05, 0.95, shape).astype(np.float32))
+
+
+def integers(rng, high, *shape):
+    return mx.array(rng.integers(0, high, shape))
+
+
+def rows(rng):
+    return normal(rng, N, C), integers(rng, C, N)
+
+
+def values(rng):
+    return normal(rng, N, C), normal(rng, N, C)
+
+
+def bits(rng):
+    return normal(rng, N, C), integers(rng, 2, N, C)
+
+
+def signs(rng):
+    return normal(rng, N, C), 2 * integers(rng, 2, N, C) - 1
+
+
+def chances(rng):
+    return uniform(rng, N, C), integers(rng, 2, N, C)
+
+
+def simplex(rng):
+    return normal(rng, N, C), mx.softmax(normal(rng, N, C), axis=-1)
+
+
+def log_simplex(rng):
+    x, targets = simplex(rng)
+    return x - mx.logsumexp(x, axis=-1, keepdims=True), targets
+
+
+def log_rows(rng):
+    x, labels = rows(rng)
+    return x - mx.logsumexp(x, axis=-1, keepdims=True), labels
+
+
+def gaussian(rng):
+    return *values(rng), uniform(rng, N, C)
+
+
+def counts(rng):
+    return normal(rng, N, C), integers(rng, 9, N, C)
+
+
+def two_vectors(rng):
+    return normal(rng, N, C), normal(rng, N, C), 2 * integers(rng, 2, N) - 1
+
+
+def two_scores(rng):
+    return *values(rng), 2 * integers(rng, 2, N, C) - 1
+
+
+def three_vectors(rng):
+    return normal(rng, N, C), normal(rng, N, C), normal(rng, N, C)
+
+
+def speech(rng):
+    """Logits, labels, and the lengths of both: all sequences can be aligned."""
+    labels, lengths = integers(rng, C - 1, N, 3) + 1, integers(rng, 2, N)
+    return normal(rng, N, 8, C), labels, 7 + lengths, 2 + lengths
+
+
+def ctc(logits, labels, logit_lengths, label_lengths):
+    return losses.ctc(
+        logits, labels, logit_lengths=logit_lengths, label_lengths=label_lengths
+    )
+
+
+NEGATIVE = frozenset({"nonnegative"})
+# They compute in float32 what comes as float64: no difference quotient is so precise.
+SINGLE = frozenset({"difference quotient"})
+
+LOSSES = [
+    Case("softmax_cross_entropy", lambda: losses.softmax_cross_entropy, rows, SINGLE),
+    Case(
+        "soft_target_cross_entropy", lambda: losses.soft_target_cross_entropy, simplex
+    ),
+    Case("nll", lambda: losses.nll, log_rows),
+    Case(
+        "sigmoid_binary_cross_entropy",
+        lambda: losses.sigmoid_binary_cross_entropy,
+        bits,
+    ),
+    Case("binary_cross_entropy", lambda: losses.binary_cross_entropy, chances),
+    Case("focal", lambda: losses.focal, bits),
+    Case("focal of gamma 1/2", lambda: partial(losses.focal, gamma=0.5), bits),
+    Case("dice", lambda: losses.dice, chances),
+    Case("mse", lambda: losses.mse, values),
+    Case("l1", lambda: losses.l1, values),
+    Case("smooth_l1", lambda: partial(losses.smooth_l1, beta=0.5), values),
+    Case("huber", lambda: partial(losses.huber, delta=0.5), values),
+    Case("log_cosh", lambda: losses.log_cosh, values),
+    Case("kl_divergence", lambda: losses.kl_divergence, log_simplex),
+    Case("gaussian_nll", lambda: losses.gaussian_nll, gaussian, NEGATIVE),
+    Case("poisson_nll", lambda: losses.poisson_nll, counts, NEGATIVE),
+    Case("hinge", lambda: losses.hinge, signs),
+    Case("hinge_embedding", lambda: losses.hinge_embedding, signs, NEGATIVE),
+    Case("margin_ranking", lambda: losses.margin_ranking, two_scores),
+    Case("multi_margin", lambda: partial(losses.multi_margin, p=2), rows),
+    Case("cosine_embedding", lambda: losses.cosine_embedding, two_vectors),
+    Case("triplet_margin", lambda: losses.triplet_margin, three_vectors),
+    Case("ctc", lambda: ctc, speech),
+]
