@@ -1,1 +1,5 @@
-"""To be filled."""
+"""Weights of other libraries."""
+
+from lucid_fn.interop import torch
+
+__all__ = ["torch"]
