@@ -1,10 +1,24 @@
-"""Checks that several constructors share."""
+"""Checks that several layers share."""
+
+from typing import Any, TypeAlias
+
+from lucid_fn.types import Array, Key
+
+Sizes: TypeAlias = int | tuple[int, ...]
+"""One integer for all spatial axes, or one for each."""
+
+AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
+"""Names of the spatial axes, by their number."""
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def check_positive(caller: str, **sizes: int) -> None:
     """Raises unless every size is an integer of at least 1."""
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int):
+        if not _is_integer(size):
             raise TypeError(f"{caller}: {name} must be an integer, got {size!r}")
         if size < 1:
             raise ValueError(f"{caller}: {name} must be at least 1, got {size}")
@@ -16,14 +30,62 @@ def check_rate(caller: str, rate: float) -> None:
         raise ValueError(f"{caller}: rate must be in [0, 1), got {rate}")
 
 
-def pair(
-    caller: str, name: str, value: int | tuple[int, int], *, least: int
-) -> tuple[int, int]:
-    """One number for both axes, or one for each, checked."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2 or any(not isinstance(v, int) or v < least for v in both):
+def check_eps(caller: str, eps: float) -> None:
+    """Raises unless `eps`, which is added to a divisor, is positive."""
+    if not eps > 0:
+        raise ValueError(f"{caller}: eps must be positive, got {eps}")
+
+
+def check_key(caller: str, key: Key | None) -> Key:
+    """Raises unless there is a key, which random layers need while training."""
+    if key is None:
         raise ValueError(
-            f"{caller}: {name} must be an integer of at least {least}, or two, "
+            f"{caller}: train=True needs a key, got None; call "
+            "apply(params, state, x, train=True, key=key)"
+        )
+    return key
+
+
+def check_last_axis(caller: str, x: Array, size: int, *, least_ndim: int = 1) -> None:
+    """Raises unless the last axis of `x` has this size."""
+    if x.ndim < least_ndim or x.shape[-1] != size:
+        leading = "N, ..." if least_ndim > 1 else "..."
+        raise ValueError(
+            f"{caller}: x must have shape ({leading}, {size}), got {x.shape}"
+        )
+
+
+def to_sizes(
+    caller: str, name: str, value: Sizes, *, dims: int, least: int
+) -> tuple[int, ...]:
+    """One number for all axes, or one for each, checked."""
+    sizes = tuple(value) if isinstance(value, tuple | list) else (value,) * dims
+    if len(sizes) != dims or any(not _is_integer(v) or v < least for v in sizes):
+        several = "" if dims == 1 else f", or {dims} of them"
+        raise ValueError(
+            f"{caller}: {name} must be an integer of at least {least}{several}, "
             f"got {value}"
         )
-    return both[0], both[1]
+    return sizes
+
+
+def check_images(caller: str, x: Array, channels: int, *, dims: int) -> None:
+    """Raises unless `x` is a batch of images, channels last, with `dims` axes each."""
+    if x.ndim == dims + 2 and x.shape[-1] == channels:
+        return
+    raise ValueError(
+        f"{caller}: x must have shape (N, {AXES[dims]}, {channels}), got {x.shape}"
+        + _hint(x.shape, channels, dims)
+    )
+
+
+def _hint(shape: tuple[int, ...], channels: int, dims: int) -> str:
+    """What is probably wrong with an input of this shape."""
+    if len(shape) == dims + 2 and shape[1] == channels:
+        order = ", ".join(map(str, (0, *range(2, dims + 2), 1)))
+        return f"; channels are last here: x.transpose({order})"
+    if len(shape) == dims + 1 and shape[-1] == channels:
+        return "; a single example needs a batch axis: x[None]"
+    if len(shape) == dims + 1 and channels == 1:
+        return "; one channel needs an axis too: x[..., None]"
+    return ""

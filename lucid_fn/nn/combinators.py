@@ -9,6 +9,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.nn.layer import Layer, check_held, lift, to_input
+from lucid_fn.nn.recording import watched
 from lucid_fn.random import fold_in
 from lucid_fn.types import ArrayFn, Key, Params, State
 
@@ -91,7 +92,7 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
                     subkey = (
                         None if key is None else fold_in(key, f"{name}:{calls[name]}")
                     )
-                    y, new_state[name] = layer.apply(
+                    y, new_state[name] = watched(name, layer.apply)(
                         params.get(name, {}),
                         new_state.get(name, {}),
                         x,

@@ -1,13 +1,15 @@
 """Layers that drop values at random while training."""
 
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
 
 from lucid_fn import random
-from lucid_fn.nn.checks import check_rate
+from lucid_fn.checks import check_float
+from lucid_fn.nn.checks import AXES, check_key, check_rate
 from lucid_fn.nn.layer import Layer, to_input
-from lucid_fn.types import Key, Params, State
+from lucid_fn.types import Array, Key, Params, State
 
 
 def dropout(rate: float) -> Layer:
@@ -30,7 +32,94 @@ def dropout(rate: float) -> Layer:
         >>> sorted(set(y.tolist()))
         [0.0, 2.0]
     """
-    check_rate("dropout", rate)
+    return _dropping("dropout", rate, lambda x: x.shape)
+
+
+def dropout1d(rate: float) -> Layer:
+    """`dropout` of whole channels of a sequence `(N, L, C)`.
+
+    Neighbours in a sequence or an image are much alike: dropping single ones takes no
+    information away.
+
+    Args:
+        rate: probability of dropping a channel of an example, in [0, 1).
+
+    Raises:
+        ValueError: as `dropout`; on apply, if `x` has another number of axes.
+
+    Source: Tompson et al., 2015, https://arxiv.org/abs/1411.4280, section 3.2.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.dropout1d(0.5)
+        >>> y, _ = layer.apply(
+        ...     {}, {}, mx.ones((1, 2, 4)), train=True, key=random.key(0)
+        ... )
+        >>> mx.array_equal(y[:, 0], y[:, 1]).item()
+        True
+    """
+    return _dropping_channels(1, rate)
+
+
+def dropout2d(rate: float) -> Layer:
+    """`dropout1d` for images `(N, H, W, C)`."""
+    return _dropping_channels(2, rate)
+
+
+def dropout3d(rate: float) -> Layer:
+    """`dropout1d` for volumes `(N, D, H, W, C)`."""
+    return _dropping_channels(3, rate)
+
+
+def drop_path(rate: float) -> Layer:
+    """`dropout` of whole examples: the end of a residual branch, "stochastic depth".
+
+    Args:
+        rate: probability of dropping an example, in [0, 1).
+
+    Raises:
+        ValueError: as `dropout`; on apply, if `x` has no axis.
+
+    Source: Huang et al., 2016, https://arxiv.org/abs/1603.09382, eq. 2; values that
+    remain are scaled while training, in place of all in eval mode.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> body = nn.serial(nn.linear(4, 4), nn.relu, nn.drop_path(0.2))
+        >>> block = nn.residual(body)
+        >>> params, state = block.init(random.key(0))
+        >>> block.apply(params, state, mx.ones((2, 4)), train=False)[0].shape
+        (2, 4)
+    """
+
+    def examples(x: Array) -> tuple[int, ...]:
+        if x.ndim == 0:
+            raise ValueError("drop_path: x must have shape (N, ...), got ()")
+        return x.shape[0], *[1] * (x.ndim - 1)
+
+    return _dropping("drop_path", rate, examples)
+
+
+def _dropping_channels(dims: int, rate: float) -> Layer:
+    caller = f"dropout{dims}d"
+
+    def channels(x: Array) -> tuple[int, ...]:
+        if x.ndim != dims + 2:
+            raise ValueError(
+                f"{caller}: x must have shape (N, {AXES[dims]}, C), got {x.shape}"
+            )
+        return x.shape[0], *[1] * dims, x.shape[-1]
+
+    return _dropping(caller, rate, channels)
+
+
+def _dropping(
+    caller: str, rate: float, drawn: Callable[[Array], tuple[int, ...]]
+) -> Layer:
+    """Drops with one draw for each place of the shape `drawn(x)`."""
+    check_rate(caller, rate)
 
     def init(key: Key, /) -> tuple[Params, State]:
         return {}, {}
@@ -45,14 +134,11 @@ def dropout(rate: float) -> Layer:
         key: Key | None = None,
     ) -> tuple[Any, State]:
         x = to_input(x)
+        check_float(caller, x=x)
+        shape = drawn(x)
         if not train or rate == 0:
             return x, state
-        if key is None:
-            raise ValueError(
-                "dropout: train=True needs a key, got None; call "
-                "apply(params, state, x, train=True, key=key)"
-            )
-        kept = random.bernoulli(key, 1 - rate, x.shape)
+        kept = random.bernoulli(check_key(caller, key), 1 - rate, shape)
         return mx.where(kept, x * (1 / (1 - rate)), mx.zeros_like(x)), state
 
     return Layer(init, apply)

@@ -1,9 +1,10 @@
 """Layers that mix the last axis."""
 
 from lucid_fn.nn import initializers
-from lucid_fn.nn.checks import check_positive
+from lucid_fn.nn.checks import check_last_axis, check_positive
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.layer import Layer, parametric
+from lucid_fn.nn.recording import count_multiply_adds
 from lucid_fn.types import Array, Key, Params
 
 
@@ -13,6 +14,7 @@ def linear(
     *,
     bias: bool = True,
     weight_init: Initializer = initializers.uniform_by_fan_in,
+    bias_init: Initializer | None = None,
 ) -> Layer:
     """`x @ weight.T + bias`: `(..., in_features)` to `(..., out_features)`.
 
@@ -24,6 +26,7 @@ def linear(
         out_features: size of the last axis of the output.
         bias: whether a bias is added.
         weight_init: draws the weight from a key and a shape.
+        bias_init: draws the bias; by default as above.
 
     Raises:
         ValueError: if a size is not positive; on apply, if
@@ -39,14 +42,12 @@ def linear(
     shape = (out_features, in_features)
 
     def init(key: Key) -> Params:
-        return initializers.weight_and_bias(key, shape, bias, weight_init)
+        return initializers.weight_and_bias(key, shape, bias, weight_init, bias_init)
 
     def forward(params: Params, x: Array) -> Array:
-        if x.ndim == 0 or x.shape[-1] != in_features:
-            raise ValueError(
-                f"linear: x must have shape (..., {in_features}), got {x.shape}"
-            )
+        check_last_axis("linear", x, in_features)
         y: Array = x @ params["weight"].T
+        count_multiply_adds(y.size * in_features)
         return y + params["bias"] if bias else y
 
     return parametric(init, forward)

@@ -1,16 +1,18 @@
-"""Pooling layers for images, channels last."""
+"""Pooling layers, channels last."""
+
+from collections.abc import Callable
+
+import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.nn.checks import pair
+from lucid_fn.nn.checks import Sizes, to_sizes
 from lucid_fn.nn.layer import Layer, lift
 from lucid_fn.ops import global_avg_pool2d as global_avg_pool2d
+from lucid_fn.types import Array
 
 
 def max_pool2d(
-    size: int | tuple[int, int],
-    *,
-    stride: int | tuple[int, int] | None = None,
-    padding: int | tuple[int, int] = 0,
+    size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
 ) -> Layer:
     """The largest value of each window: see `lucid_fn.ops.max_pool2d`.
 
@@ -30,22 +32,56 @@ def max_pool2d(
         >>> pool.apply({}, {}, mx.ones((2, 7, 7, 4)), train=False)[0].shape
         (2, 4, 4, 4)
     """
-    _check("max_pool2d", size, stride, padding)
+    _check("max_pool2d", 2, size, stride, padding)
     return lift(lambda x: ops.max_pool2d(x, size, stride=stride, padding=padding))
 
 
-def avg_pool2d(
-    size: int | tuple[int, int],
-    *,
-    stride: int | tuple[int, int] | None = None,
-    padding: int | tuple[int, int] = 0,
+def max_pool1d(
+    size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
 ) -> Layer:
-    """The mean of each window, padding counted: see `lucid_fn.ops.avg_pool2d`.
+    """`max_pool2d` for sequences `(N, L, C)`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> nn.max_pool1d(2).apply({}, {}, mx.ones((2, 8, 4)), train=False)[0].shape
+        (2, 4, 4)
+    """
+    _check("max_pool1d", 1, size, stride, padding)
+    return lift(lambda x: ops.max_pool1d(x, size, stride=stride, padding=padding))
+
+
+def max_pool3d(
+    size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
+) -> Layer:
+    """`max_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> pool = nn.max_pool3d((1, 2, 2))
+        >>> pool.apply({}, {}, mx.ones((2, 3, 4, 4, 1)), train=False)[0].shape
+        (2, 3, 2, 2, 1)
+    """
+    _check("max_pool3d", 3, size, stride, padding)
+    return lift(lambda x: ops.max_pool3d(x, size, stride=stride, padding=padding))
+
+
+def avg_pool2d(
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    count_include_pad: bool = True,
+) -> Layer:
+    """The mean of each window: see `lucid_fn.ops.avg_pool2d`.
 
     Args:
         size: height and width of the window, in pixels; one number for both.
         stride: pixels between windows; `size` if `None`.
         padding: zeros added on each side, at most half of `size`.
+        count_include_pad: whether the zeros count in the mean, as by default in
+            PyTorch.
 
     Raises:
         ValueError: as `max_pool2d`.
@@ -56,20 +92,153 @@ def avg_pool2d(
         >>> nn.avg_pool2d(2).apply({}, {}, mx.ones((2, 8, 8, 4)), train=False)[0].shape
         (2, 4, 4, 4)
     """
-    _check("avg_pool2d", size, stride, padding)
-    return lift(lambda x: ops.avg_pool2d(x, size, stride=stride, padding=padding))
+    return _avg_pool(2, ops.avg_pool2d, size, stride, padding, count_include_pad)
+
+
+def avg_pool1d(
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    count_include_pad: bool = True,
+) -> Layer:
+    """`avg_pool2d` for sequences `(N, L, C)`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> nn.avg_pool1d(2).apply({}, {}, mx.ones((2, 8, 4)), train=False)[0].shape
+        (2, 4, 4)
+    """
+    return _avg_pool(1, ops.avg_pool1d, size, stride, padding, count_include_pad)
+
+
+def avg_pool3d(
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    count_include_pad: bool = True,
+) -> Layer:
+    """`avg_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> pool = nn.avg_pool3d((1, 2, 2))
+        >>> pool.apply({}, {}, mx.ones((2, 3, 4, 4, 1)), train=False)[0].shape
+        (2, 3, 2, 2, 1)
+    """
+    return _avg_pool(3, ops.avg_pool3d, size, stride, padding, count_include_pad)
+
+
+def adaptive_avg_pool2d(output_size: int | tuple[int, int]) -> Layer:
+    """Means of as many windows as given: see `lucid_fn.ops.adaptive_avg_pool2d`.
+
+    Args:
+        output_size: height and width of the output; one number for both.
+
+    Raises:
+        ValueError: if a size is not positive; on apply, if `x` has not the shape
+            `(N, H, W, C)`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> pool = nn.adaptive_avg_pool2d((1, 3))
+        >>> pool.apply({}, {}, mx.ones((2, 7, 5, 4)), train=False)[0].shape
+        (2, 1, 3, 4)
+    """
+    to_sizes("adaptive_avg_pool2d", "output_size", output_size, dims=2, least=1)
+    return lift(lambda x: ops.adaptive_avg_pool2d(x, output_size))
+
+
+def adaptive_max_pool2d(output_size: int | tuple[int, int]) -> Layer:
+    """Maxima of as many windows as given: see `lucid_fn.ops.adaptive_max_pool2d`.
+
+    Args:
+        output_size: height and width of the output; one number for both.
+
+    Raises:
+        ValueError: as `adaptive_avg_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> pool = nn.adaptive_max_pool2d(2)
+        >>> pool.apply({}, {}, mx.ones((2, 7, 5, 4)), train=False)[0].shape
+        (2, 2, 2, 4)
+    """
+    to_sizes("adaptive_max_pool2d", "output_size", output_size, dims=2, least=1)
+    return lift(lambda x: ops.adaptive_max_pool2d(x, output_size))
+
+
+def adaptive_avg_pool1d(output_size: int) -> Layer:
+    """`adaptive_avg_pool2d` for sequences `(N, L, C)`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> pool = nn.adaptive_avg_pool1d(3)
+        >>> pool.apply({}, {}, mx.ones((2, 7, 4)), train=False)[0].shape
+        (2, 3, 4)
+    """
+    to_sizes("adaptive_avg_pool1d", "output_size", output_size, dims=1, least=1)
+    return lift(lambda x: _as_rows(ops.adaptive_avg_pool2d, x, output_size))
+
+
+def adaptive_max_pool1d(output_size: int) -> Layer:
+    """`adaptive_max_pool2d` for sequences `(N, L, C)`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> pool = nn.adaptive_max_pool1d(3)
+        >>> pool.apply({}, {}, mx.ones((2, 7, 4)), train=False)[0].shape
+        (2, 3, 4)
+    """
+    to_sizes("adaptive_max_pool1d", "output_size", output_size, dims=1, least=1)
+    return lift(lambda x: _as_rows(ops.adaptive_max_pool2d, x, output_size))
+
+
+def _as_rows(
+    pool: Callable[[Array, tuple[int, int]], Array], x: Array, size: int
+) -> Array:
+    """A pool of sequences, as images of one row."""
+    if x.ndim != 3:
+        raise ValueError(
+            f"adaptive pooling: x must have shape (N, L, C), got {x.shape}"
+        )
+    return mx.squeeze(pool(x[:, None], (1, size)), 1)
+
+
+def _avg_pool(
+    dims: int,
+    pool: Callable[..., Array],
+    size: Sizes,
+    stride: Sizes | None,
+    padding: Sizes,
+    count_include_pad: bool,
+) -> Layer:
+    _check(f"avg_pool{dims}d", dims, size, stride, padding)
+    return lift(
+        lambda x: pool(
+            x,
+            size,
+            stride=stride,
+            padding=padding,
+            count_include_pad=count_include_pad,
+        )
+    )
 
 
 def _check(
-    caller: str,
-    size: int | tuple[int, int],
-    stride: int | tuple[int, int] | None,
-    padding: int | tuple[int, int],
+    caller: str, dims: int, size: Sizes, stride: Sizes | None, padding: Sizes
 ) -> None:
-    window = pair(caller, "size", size, least=1)
+    window = to_sizes(caller, "size", size, dims=dims, least=1)
     if stride is not None:
-        pair(caller, "stride", stride, least=1)
-    added = pair(caller, "padding", padding, least=0)
+        to_sizes(caller, "stride", stride, dims=dims, least=1)
+    added = to_sizes(caller, "padding", padding, dims=dims, least=0)
     if any(2 * p > s for p, s in zip(added, window, strict=True)):
         raise ValueError(
             f"{caller}: padding must be at most half of size, got {padding} and {size}"

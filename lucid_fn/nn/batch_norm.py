@@ -1,13 +1,29 @@
-"""Layers that normalize."""
+"""Batch normalization, and functions of its running statistics."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.nn.checks import check_positive
+from lucid_fn.checks import check_float
+from lucid_fn.nn.checks import check_eps, check_last_axis, check_positive
 from lucid_fn.nn.layer import Layer, expects, to_input
 from lucid_fn.types import Array, Key, Params, State
+
+_averaging: ContextVar[bool] = ContextVar("averaging", default=False)
+
+
+@contextmanager
+def averaging() -> Iterator[None]:
+    """Lets batch norms applied inside the block average, as with `momentum=None`."""
+    token = _averaging.set(True)
+    try:
+        yield
+    finally:
+        _averaging.reset(token)
 
 
 def batch_norm(
@@ -61,8 +77,7 @@ def batch_norm(
         raise ValueError(
             f"batch_norm: momentum must be in [0, 1] or None, got {momentum}"
         )
-    if not eps > 0:
-        raise ValueError(f"batch_norm: eps must be positive, got {eps}")
+    check_eps("batch_norm", eps)
 
     def init(key: Key, /) -> tuple[Params, State]:
         zeros, ones = mx.zeros((num_features,)), mx.ones((num_features,))
@@ -78,11 +93,10 @@ def batch_norm(
     def scale_and_shift(params: Params) -> tuple[Array, Array]:
         if not affine:
             return mx.ones((num_features,)), mx.zeros((num_features,))
-        return params["weight"], params["bias"]
+        with expects(params, "params"):
+            return params["weight"], params["bias"]
 
-    def with_batch_statistics(
-        params: Params, x: Array
-    ) -> tuple[Array, Array, Array, int]:
+    def by_batch(params: Params, x: Array) -> tuple[Array, Array, Array]:
         count = x.size // num_features
         if count < 2:
             raise ValueError(
@@ -90,19 +104,32 @@ def batch_norm(
                 f"{count}, x of shape {x.shape}; use a larger batch, drop_last=True "
                 "for the last one, or nn.frozen"
             )
-        weight, bias = scale_and_shift(params)
-        return (*ops.batch_norm(x, weight, bias, eps=eps), count)
+        y, mean, var = ops.batch_norm(x, *scale_and_shift(params), eps=eps)
+        return y, mean, var * (count / (count - 1))
 
-    def moved(state: State, mean: Array, var: Array, count: int) -> State:
-        """The running statistics, with those of a batch of `count` values."""
-        batches = state["num_batches_tracked"] + 1
-        rate = 1 / batches.astype(mx.float32) if momentum is None else momentum
-        batch = {"running_mean": mean, "running_var": var * (count / (count - 1))}
-        running = {
-            name: (1 - rate) * state[name] + rate * mx.stop_gradient(value)
-            for name, value in batch.items()
+    def by_state(params: Params, state: State, x: Array) -> Array:
+        with expects(state, "state"):
+            mean, var = state["running_mean"], state["running_var"]
+        return ops.batch_norm_eval(x, *scale_and_shift(params), mean, var, eps=eps)
+
+    def moved(state: State, mean: Array, var: Array) -> State:
+        """The running statistics, with the mean and unbiased variance of a batch."""
+        with expects(state, "state"):
+            batches = state["num_batches_tracked"] + 1
+            rate: float | Array = 1 / batches.astype(mx.float32)
+            if momentum is not None and not _averaging.get():
+                rate = momentum
+            old_mean, old_var = state["running_mean"], state["running_var"]
+
+        def toward(old: Array, new: Array) -> Array:
+            moved = (1 - rate) * old + rate * mx.stop_gradient(new)
+            return moved.astype(old.dtype)
+
+        return {
+            "running_mean": toward(old_mean, mean),
+            "running_var": toward(old_var, var),
+            "num_batches_tracked": batches,
         }
-        return {**running, "num_batches_tracked": batches}
 
     def apply(
         params: Params,
@@ -114,18 +141,13 @@ def batch_norm(
         key: Key | None = None,
     ) -> tuple[Any, State]:
         x = to_input(x)
-        if x.ndim < 2 or x.shape[-1] != num_features:
-            raise ValueError(
-                f"batch_norm: x must have shape (N, ..., {num_features}), got {x.shape}"
-            )
-        with expects(params, "params"), expects(state, "state"):
-            if not track_running_stats:
-                return with_batch_statistics(params, x)[0], state
-            if train:
-                y, mean, var, count = with_batch_statistics(params, x)
-                return y, moved(state, mean, var, count)
-            weight, bias = scale_and_shift(params)
-            mean, var = state["running_mean"], state["running_var"]
-            return ops.batch_norm_eval(x, weight, bias, mean, var, eps=eps), state
+        check_float("batch_norm", x=x)
+        check_last_axis("batch_norm", x, num_features, least_ndim=2)
+        if not track_running_stats:
+            return by_batch(params, x)[0], state
+        if not train:
+            return by_state(params, state, x), state
+        y, mean, var = by_batch(params, x)
+        return y, moved(state, mean, var)
 
     return Layer(init, apply)

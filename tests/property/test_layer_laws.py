@@ -1,0 +1,174 @@
+"""What every layer promises, over the registry."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import lucid_fn as lf
+from lucid_fn import random, tree
+from tests.registry.case import over
+from tests.registry.layers import EVAL, EXAMPLES, LAYERS, SLOPE
+from tests.strategies import equal
+
+SEEDS = st.integers(0, 2**32 - 1)
+few = settings(max_examples=3)
+
+RTOL = 1e-5  # float32, in another order of additions
+STEP = 2e-3  # of a central difference of float32 numbers, whose error is about:
+SLOPES = {"rel": 1e-2, "abs": 2e-2}
+
+
+def prepared(case, seed):
+    """A layer with params, state, an input and a key, all drawn."""
+    layer = case.make()
+    params, state = layer.init(random.key(seed))
+    (x,) = case.inputs(np.random.default_rng(seed))
+    return layer, params, state, x, random.key(seed + 1)
+
+
+def is_float(leaf):
+    return mx.issubdtype(leaf.dtype, mx.floating)
+
+
+def floats(values):
+    return [leaf for leaf in tree.leaves(values) if is_float(leaf)]
+
+
+def described(values):
+    return tree.map(lambda leaf: (str(leaf.dtype), leaf.shape), values)
+
+
+def copied(values):
+    """The same numbers in memory of their own."""
+    return tree.map(lambda leaf: mx.array(np.array(leaf)), values)
+
+
+def product(a, b):
+    """The inner product, in float64."""
+    return np.vdot(np.array(a, np.float64), np.array(b, np.float64))
+
+
+def close(a, b, tolerance=RTOL):
+    return all(
+        mx.allclose(u, v, rtol=tolerance, atol=tolerance).item()
+        for u, v in zip(tree.leaves(a), tree.leaves(b), strict=True)
+    )
+
+
+@over(LAYERS)
+@few
+@given(seed=SEEDS)
+def test_init_is_a_function_of_the_key(case, seed):
+    key = random.key(seed)
+    assert equal(case.make().init(key), case.make().init(key))
+
+
+@over(LAYERS)
+def test_params_are_float_arrays_and_depend_on_the_key(case):
+    layer = case.make()
+    params, _ = layer.init(random.key(0))
+    assert len(floats(params)) == len(tree.leaves(params))
+    drawn = [leaf for leaf in tree.leaves(params) if len(leaf.shape) > 1]
+    if drawn:
+        assert not equal(params, layer.init(random.key(1))[0])
+
+
+@over(LAYERS)
+@few
+@given(seed=SEEDS, train=st.booleans())
+def test_apply_leaves_its_arguments_and_repeats_its_result(case, seed, train):
+    layer, params, state, x, key = prepared(case, seed)
+    before = copied((params, state, x, key))
+    first = layer.apply(params, state, x, train=train, key=key)
+    assert equal(first, layer.apply(params, state, x, train=train, key=key))
+    assert equal(before, (params, state, x, key))
+
+
+@over(LAYERS)
+@few
+@given(seed=SEEDS)
+def test_the_new_state_has_the_form_of_the_state(case, seed):
+    layer, params, state, x, key = prepared(case, seed)
+    _, new_state = layer.apply(params, state, x, train=True, key=key)
+    assert described(new_state) == described(state)
+    assert list(new_state) == list(state)
+
+
+@over(LAYERS, EVAL)
+@few
+@given(seed=SEEDS)
+def test_eval_needs_no_key_and_keeps_the_state(case, seed):
+    layer, params, state, x, _ = prepared(case, seed)
+    _, new_state = layer.apply(params, state, x, train=False)
+    assert equal(new_state, state)
+
+
+@over(LAYERS)
+def test_compiled_is_eager(case):
+    layer, params, state, x, key = prepared(case, 0)
+
+    def apply(params, state, x, key):
+        return layer.apply(params, state, x, train=True, key=key)
+
+    assert close(lf.jit(apply)(params, state, x, key), apply(params, state, x, key))
+
+
+@over(LAYERS, EXAMPLES)
+@few
+@given(seed=SEEDS)
+def test_a_batch_is_its_examples(case, seed):
+    layer, params, state, x, key = prepared(case, seed)
+    whole, _ = layer.apply(params, state, x, train=True, key=key)
+    size = tree.leaves(x)[0].shape[0]
+    for i in range(size):
+        example = tree.map(lambda leaf, i=i: leaf[i : i + 1], x)
+        y, _ = layer.apply(params, state, example, train=True, key=key)
+        assert close(y, tree.map(lambda leaf, i=i: leaf[i : i + 1], whole))
+
+
+@over(LAYERS)
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+@pytest.mark.parametrize("train", [True, False])
+def test_half_precision_stays(case, dtype, train):
+    layer, params, state, x, key = prepared(case, 0)
+    exact, _ = layer.apply(params, state, x, train=train, key=key)
+    half = (tree.cast(params, dtype), state, tree.cast(x, dtype))
+    y, _ = layer.apply(*half, train=train, key=key)
+    assert all(leaf.dtype == dtype for leaf in floats(y))
+    coarse = 40 * mx.finfo(dtype).eps
+    assert close(tree.cast(y, mx.float32), exact, coarse)
+
+
+@over(LAYERS, SLOPE)
+@few
+@given(seed=SEEDS)
+def test_the_gradient_is_the_slope(case, seed):
+    layer, params, state, x, key = prepared(case, seed)
+    rng = np.random.default_rng([seed, 1])
+    leaves, structure = tree.flatten((params, x))
+    movable = {i: leaf for i, leaf in enumerate(leaves) if is_float(leaf)}
+
+    def direction(leaf):
+        return mx.array(rng.normal(size=leaf.shape).astype(np.float32))
+
+    def outputs(movable):
+        moved = [movable.get(i, leaf) for i, leaf in enumerate(leaves)]
+        params, x = tree.unflatten(structure, moved)
+        return floats(layer.apply(params, state, x, train=True, key=key)[0])
+
+    weights = [direction(y) for y in outputs(movable)]
+    towards = tree.map(direction, movable)
+
+    def loss(movable):
+        pairs = zip(weights, outputs(movable), strict=True)
+        return sum(mx.sum(weight * y) for weight, y in pairs)
+
+    def at(step):
+        moved = tree.map(lambda p, d: p + step * d, movable, towards)
+        return sum(map(product, weights, outputs(moved)))
+
+    grads = lf.grad(loss)(movable)
+    assert described(grads) == described(movable)
+    slope = sum(map(product, grads.values(), towards.values()))
+    assert slope == pytest.approx((at(STEP) - at(-STEP)) / (2 * STEP), **SLOPES)
