@@ -30,7 +30,10 @@ def bilinear(
             done by a longer batch.
     """
 
-    custom = mx.custom_function(run)
+    # A derivative must not be sought inside `run`, which may have none.
+    custom = mx.custom_function(
+        lambda a, b: run(mx.stop_gradient(a), mx.stop_gradient(b))
+    )
 
     def function(a: Array, b: Array) -> Array:
         return cast(Array, custom(a, b))

@@ -5,6 +5,7 @@ from typing import NamedTuple, cast
 
 import mlx.core as mx
 
+from lucid_fn.ops.after import after
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.bilinear import Bilinear, bilinear
 from lucid_fn.ops.conv_formulations import PLAIN, TAPS, ConvFn, Formulation, choose
@@ -112,7 +113,7 @@ def _functions(geometry: Geometry, tuned: bool) -> _Functions:
         if tuned:
             # Not the windows of x that `forward` made, which `mx.compile` would keep in
             # memory until here, but new ones: half the memory, no more time.
-            x = mx.depends(x, g)
+            x = after(x, g)
         return in_float32(chosen.weight_grad, x, g)
 
     def in_float32(function: ConvFn, a: Array, b: Array) -> Array:

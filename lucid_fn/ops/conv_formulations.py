@@ -3,7 +3,14 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from lucid_fn.ops import conv_gemm, conv_plain, conv_taps, conv_toeplitz, winograd
+from lucid_fn.ops import (
+    conv_gemm,
+    conv_plain,
+    conv_sharded,
+    conv_taps,
+    conv_toeplitz,
+    winograd,
+)
 from lucid_fn.ops.conv_geometry import Geometry
 from lucid_fn.types import Array
 
@@ -21,6 +28,9 @@ class Formulation(NamedTuple):
 PLAIN = Formulation(conv_plain.forward, conv_plain.input_grad, conv_plain.weight_grad)
 TAPS = Formulation(conv_taps.forward, conv_taps.input_grad, conv_taps.weight_grad)
 GEMM = Formulation(conv_gemm.forward, conv_gemm.input_grad, conv_gemm.weight_grad)
+# MLX's gradients: in the input, a plain loop if strided; in the weight, not to be
+# vectorized.
+SHARDED = GEMM._replace(forward=conv_sharded.forward)
 TOEPLITZ = Formulation(
     conv_toeplitz.forward, conv_toeplitz.input_grad, conv_toeplitz.weight_grad
 )
@@ -36,6 +46,9 @@ def choose(geometry: Geometry, in_channels: int, out_channels: int) -> Formulati
         return TAPS
     if in_channels < 16 and _banded(geometry, out_channels):
         return TOEPLITZ
+    if in_channels < 16 and geometry.dilation == (1, 1):
+        # Windows of few channels are short rows: MLX's copy beats a gather.
+        return SHARDED
     if not few and _is_3x3(geometry) and _fills_tiles(geometry):
         return WINOGRAD
     return GEMM

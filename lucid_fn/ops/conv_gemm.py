@@ -12,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn.ops.conv_geometry import Geometry, Pair
+from lucid_fn.ops.conv_taps import taps
 from lucid_fn.ops.rows import take_rows
 from lucid_fn.ops.streams import concat_shards, sum_shards
 from lucid_fn.types import Array
@@ -73,36 +74,26 @@ def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
 
 
 def windows(x: Array, geometry: Geometry) -> Array:
-    """The inputs of every output, `(N*OH*OW, KH*KW*C)`."""
+    """The inputs of every output, `(N*OH*OW, KH*KW*C)`; padding may be negative."""
     n, _, _, c = x.shape
-    (kh, kw), (sh, sw), (dh, dw) = geometry.kernel, geometry.stride, geometry.dilation
-    if (
-        geometry.kernel == geometry.stride == (1, 1)
-        and geometry.padded == geometry.size
-    ):
+    unit = geometry.kernel == geometry.stride == (1, 1)
+    if unit and geometry.padding == ((0, 0), (0, 0)):
         return x.reshape(-1, c)
+    kh, kw = geometry.kernel
     if c >= 16:
-        return take_rows(x.reshape(-1, c), _window_index(n, geometry)).reshape(
-            -1, kh * kw * c
+        rows = take_rows(x.reshape(-1, c), _window_index(n, geometry))
+    elif kw * c >= 16:  # pixels are too short to be worth a memcpy each, lines are not
+        across = geometry._replace(
+            kernel=(1, kw),
+            stride=(1, geometry.stride[1]),
+            dilation=(1, geometry.dilation[1]),
         )
-    # Few channels: rows are too short to be worth a memcpy each.
-    padded = mx.contiguous(_pad(x, geometry.padding))
-    (hp, wp), (oh, ow) = geometry.padded, geometry.out
-    view = mx.as_strided(
-        padded,
-        (n, oh, ow, kh, kw, c),
-        (hp * wp * c, sh * wp * c, sw * c, dh * wp * c, dw * c, 1),
-    )
-    return view.reshape(-1, kh * kw * c)
-
-
-def _pad(x: Array, padding: tuple[Pair, Pair]) -> Array:
-    """Zeros around the image; where padding is negative, pixels are cut off."""
-    (top, bottom), (left, right) = padding
-    h, w = x.shape[1] + min(bottom, 0), x.shape[2] + min(right, 0)
-    x = x[:, max(-top, 0) : h, max(-left, 0) : w]
-    sides = [(max(low, 0), max(high, 0)) for low, high in padding]
-    return mx.pad(x, [(0, 0), *sides, (0, 0)])
+        lines = mx.concatenate(taps(x, across), axis=-1)  # (N, HP, OW, KW*C)
+        index = _line_index(n, geometry)
+        rows = mx.take(lines.reshape(-1, kw * c), index, axis=0)
+    else:
+        rows = mx.concatenate(taps(x, geometry), axis=-1)
+    return rows.reshape(-1, kh * kw * c)
 
 
 @lru_cache(maxsize=128)
@@ -114,6 +105,16 @@ def _window_index(n: int, geometry: Geometry) -> Array:
     j = oj * geometry.stride[1] + kj * geometry.dilation[1] - geometry.padding[1][0]
     inside = (i >= 0) & (i < h) & (j >= 0) & (j < w)
     index = np.where(inside, (image * h + i) * w + j, n * h * w)
+    return mx.array(index.reshape(-1).astype(np.uint32))
+
+
+@lru_cache(maxsize=128)
+def _line_index(n: int, geometry: Geometry) -> Array:
+    """Which of the lines `(N, padded H, OW)` each output meets, one a kernel row."""
+    (hp, _), (oh, ow), kh = geometry.padded, geometry.out, geometry.kernel[0]
+    image, i, j, tap = np.indices((n, oh, ow, kh), sparse=True)
+    row = i * geometry.stride[0] + tap * geometry.dilation[0]
+    index = (image * hp + row) * ow + j
     return mx.array(index.reshape(-1).astype(np.uint32))
 
 

@@ -2,6 +2,7 @@
 
 import mlx.core as mx
 
+from lucid_fn.ops import conv_taps
 from lucid_fn.ops.conv_geometry import Geometry
 from lucid_fn.types import Array
 
@@ -28,6 +29,10 @@ def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
 
 def weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
     """The gradient of `forward` in `weight`, `(O, KH, KW, C/groups)`."""
+    if geometry.groups == 1 and geometry.dilation == (1, 1):
+        # MLX's own gradient is the same product, but of a strided view of x that
+        # cannot be vectorized: `vmap(grad)` would fail.
+        return conv_taps.weight_grad(x, g, geometry)
     shape = (g.shape[-1], *geometry.kernel, x.shape[-1] // geometry.groups)
     weight = mx.zeros(shape, x.dtype)
     return mx.vjp(lambda weight: forward(x, weight, geometry), [weight], [g])[1][0]

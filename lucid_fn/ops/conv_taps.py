@@ -7,18 +7,17 @@ which MLX's CPU kernel is a plain loop, and convolutions mapped over their weigh
 
 import mlx.core as mx
 
-from lucid_fn.ops.conv_geometry import Geometry
+from lucid_fn.ops.conv_geometry import Geometry, Pair
 from lucid_fn.types import Array
 
 
 def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
     """`(N, H, W, C)` and `(O, KH, KW, C/groups)` to `(N, OH, OW, O)`."""
-    taps = _taps(x, geometry)
-    n, oh, ow, c = taps[0].shape
+    n, (oh, ow), c = x.shape[0], geometry.out, x.shape[-1]
     groups, o = geometry.groups, weight.shape[0]
     if groups == c:  # depthwise: no sum over channels, so no matrix product
-        return _depthwise(taps, weight)
-    columns = _columns(taps, groups)  # (G, N*OH*OW, KH*KW*C/G)
+        return _depthwise(taps(x, geometry), weight)
+    columns = _columns(taps(x, geometry), groups)  # (G, N*OH*OW, KH*KW*C/G)
     kernel = weight.reshape(groups, o // groups, -1).transpose(0, 2, 1)
     y = columns @ kernel  # (G, N*OH*OW, O/G)
     return y.transpose(1, 0, 2).reshape(n, oh, ow, o)
@@ -38,11 +37,11 @@ def weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
     return mx.vjp(lambda weight: forward(x, weight, geometry), [weight], [g])[1][0]
 
 
-def _taps(x: Array, geometry: Geometry) -> list[Array]:
+def taps(x: Array, geometry: Geometry) -> list[Array]:
     """For each kernel position the inputs it meets, `(N, OH, OW, C)`."""
     (kh, kw), (sh, sw), (dh, dw) = geometry.kernel, geometry.stride, geometry.dilation
     oh, ow = geometry.out
-    padded = mx.pad(x, [(0, 0), *geometry.padding, (0, 0)])
+    padded = _pad(x, geometry.padding)
     rows, columns = sh * (oh - 1) + 1, sw * (ow - 1) + 1
     return [
         padded[:, i * dh : i * dh + rows : sh, j * dw : j * dw + columns : sw]
@@ -51,21 +50,30 @@ def _taps(x: Array, geometry: Geometry) -> list[Array]:
     ]
 
 
-def _columns(taps: list[Array], groups: int) -> Array:
+def _pad(x: Array, padding: tuple[Pair, Pair]) -> Array:
+    """Zeros around the image; where padding is negative, pixels are cut off."""
+    (top, bottom), (left, right) = padding
+    h, w = x.shape[1] + min(bottom, 0), x.shape[2] + min(right, 0)
+    x = x[:, max(-top, 0) : h, max(-left, 0) : w]
+    sides = [(max(low, 0), max(high, 0)) for low, high in padding]
+    return mx.pad(x, [(0, 0), *sides, (0, 0)])
+
+
+def _columns(inputs: list[Array], groups: int) -> Array:
     if groups == 1:
-        rows = mx.concatenate(taps, axis=-1)
+        rows = mx.concatenate(inputs, axis=-1)
         return rows.reshape(1, -1, rows.shape[-1])
     stacked = mx.stack(
-        [tap.reshape(-1, groups, tap.shape[-1] // groups) for tap in taps]
+        [tap.reshape(-1, groups, tap.shape[-1] // groups) for tap in inputs]
     )
     k, m, _, c = stacked.shape
     return stacked.transpose(2, 1, 0, 3).reshape(groups, m, k * c)
 
 
-def _depthwise(taps: list[Array], weight: Array) -> Array:
-    n, oh, ow, c = taps[0].shape
-    kernels = weight.reshape(c, -1, len(taps))  # (C, O/C, KH*KW)
-    total = taps[0][..., None] * kernels[..., 0]  # (N, OH, OW, C, O/C)
-    for position in range(1, len(taps)):
-        total = total + taps[position][..., None] * kernels[..., position]
+def _depthwise(inputs: list[Array], weight: Array) -> Array:
+    n, oh, ow, c = inputs[0].shape
+    kernels = weight.reshape(c, -1, len(inputs))  # (C, O/C, KH*KW)
+    total = inputs[0][..., None] * kernels[..., 0]  # (N, OH, OW, C, O/C)
+    for position in range(1, len(inputs)):
+        total = total + inputs[position][..., None] * kernels[..., position]
     return total.reshape(n, oh, ow, -1)
