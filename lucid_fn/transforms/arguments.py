@@ -43,10 +43,22 @@ def leaf_paths(
     return found + tree.paths(kwargs)
 
 
+def check_function(caller: str, fn: Any) -> None:
+    """Raises unless `fn` can be called."""
+    if not callable(fn):
+        raise TypeError(
+            f"{caller}: fn must be a function, got {type(fn).__name__} {fn!r}"
+        )
+
+
 def as_array(value: Any) -> Array | None:
-    """A number or NumPy array as an MLX array; `None` for any other kind."""
+    """A number or NumPy array as an MLX array; `None` for what has no such array."""
     if isinstance(value, mx.array):
         return value
+    if isinstance(value, np.ndarray | np.number) and value.dtype.kind not in "biufc":
+        return None
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return None
     if isinstance(value, NUMBERS) and not isinstance(value, bool):
         # NumPy's arrays are not in the signature of MLX's stubs.
         return mx.array(cast(Any, value))

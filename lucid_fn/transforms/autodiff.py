@@ -7,7 +7,14 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.transforms.arguments import as_array, describe, name_of, parameter_names
+from lucid_fn.transforms import captures
+from lucid_fn.transforms.arguments import (
+    as_array,
+    check_function,
+    describe,
+    name_of,
+    parameter_names,
+)
 from lucid_fn.types import Array, Tree
 
 
@@ -32,9 +39,11 @@ def value_and_grad(
         if `argnums` is a sequence.
 
     Raises:
-        ValueError: when called, if `loss` is not a scalar.
-        TypeError: when called, if `fn` returns another kind of thing, or if a leaf to
-            differentiate is not of a float dtype.
+        ValueError: when called, if `loss` is not a scalar, or if there is no argument
+            at a position.
+        TypeError: if `fn` is not a function, or `argnums` holds something else than
+            positions; when called, if `fn` returns another kind of thing, or if a leaf
+            to differentiate is not of a float dtype.
 
     Example:
         >>> import mlx.core as mx
@@ -79,7 +88,15 @@ def grad(
 def _value_and_grad(
     fn: Callable[..., Any], argnums: int | Sequence[int], has_aux: bool, caller: str
 ) -> Callable[..., tuple[Any, Tree]]:
-    places = [argnums] if isinstance(argnums, int) else list(argnums)
+    check_function(caller, fn)
+    places = [argnums] if isinstance(argnums, int) else argnums
+    if not isinstance(places, list | tuple | range) or any(
+        not isinstance(place, int) or isinstance(place, bool) for place in places
+    ):
+        raise TypeError(
+            f"{caller}: argnums must be the position of an argument or a sequence of "
+            f"positions, got {argnums!r}"
+        )
     names = parameter_names(fn)
 
     @functools.wraps(fn)
@@ -87,8 +104,9 @@ def _value_and_grad(
         for place in places:
             if not -len(args) <= place < len(args):
                 raise ValueError(
-                    f"{caller}: argnums is {place}, but `{name_of(fn)}` was called "
-                    f"with {len(args)} positional arguments"
+                    f"{caller}: argnums must name a positional argument of "
+                    f"`{name_of(fn)}`, got {place} in a call with {len(args)} of them; "
+                    "what is differentiated is given by position"
                 )
         chosen = [place % len(args) for place in places]
         leaves, structure = _float_leaves({i: args[i] for i in chosen}, names, caller)
@@ -171,11 +189,28 @@ def _arrays(values: Tree, what: str, caller: str) -> tuple[list[Array], tree.Str
     for i, leaf in enumerate(leaves):
         array = as_array(leaf)
         if array is None:
-            raise TypeError(
-                f"{caller}: {what}.{tree.paths(values)[i]} must be an array, got "
-                f"{describe(leaf)}"
-            )
+            where = f"{what}.{tree.paths(values)[i]}".rstrip(".")
+            raise TypeError(f"{caller}: {where} must be an array, got {describe(leaf)}")
         arrays.append(array)
+    return arrays, structure
+
+
+def _primals(
+    primals: Sequence[Tree], what: str, caller: str
+) -> tuple[list[Array], tree.Structure]:
+    """The leaves of the arguments of a function, which are differentiated."""
+    if not isinstance(primals, tuple | list):
+        raise TypeError(
+            f"{caller}: {what} must be a tuple with one tree an argument, got "
+            f"{type(primals).__name__}; write ({what[:-1]},) for a single one"
+        )
+    arrays, structure = _arrays(tuple(primals), what, caller)
+    for array, path in zip(arrays, tree.paths(tuple(primals)), strict=True):
+        if not mx.issubdtype(array.dtype, mx.inexact):
+            raise TypeError(
+                f"{caller}: {what}.{path} must be a float array to be differentiated, "
+                f"got {describe(array)}; what is constant, `fn` may read from outside"
+            )
     return arrays, structure
 
 
@@ -187,7 +222,7 @@ def _flat(
 
     def flat(*leaves: Array) -> list[Array]:
         out = fn(*tree.unflatten(structure, list(leaves)))
-        arrays, out_structure = _arrays(out, "the result", caller)
+        arrays, out_structure = _arrays(out, "result", caller)
         out_structures.append(out_structure)
         return arrays
 
@@ -204,7 +239,7 @@ def _match(values: Tree, like: Tree, what: str, other: str, caller: str) -> list
                 f"{caller}: {what} must have the shapes of {other}, got "
                 f"{describe(x)} for {describe(want)} at {path or 'the top'}"
             )
-        return got
+        return got.astype(expected.dtype)
 
     checked = tree.map_with_path(
         check, values, like, caller=f"{caller} ({what} and {other})"
@@ -226,6 +261,7 @@ def jvp(
         The value and the derivative, two trees of one structure.
 
     Raises:
+        TypeError: if `primals` or `tangents` is no tuple of trees of float arrays.
         ValueError: if tangents and primals differ in structure or shape.
 
     Example:
@@ -233,9 +269,20 @@ def jvp(
         >>> jvp(lambda x: x**2, (mx.array(3.0),), (mx.array(1.0),))
         (array(9, dtype=float32), array(6, dtype=float32))
     """
-    leaves, structure = _arrays(tuple(primals), "primals", "jvp")
-    directions = _match(tuple(tangents), tuple(primals), "tangents", "primals", "jvp")
-    flat, out_structures = _flat(fn, structure, "jvp")
+    return _jvp(fn, primals, tangents, "jvp")
+
+
+def _jvp(
+    fn: Callable[..., Any],
+    primals: Sequence[Tree],
+    tangents: Sequence[Tree],
+    caller: str,
+) -> tuple[Tree, Tree]:
+    check_function(caller, fn)
+    leaves, structure = _primals(primals, "primals", caller)
+    _primals(tangents, "tangents", caller)
+    directions = _match(tuple(tangents), tuple(primals), "tangents", "primals", caller)
+    flat, out_structures = _flat(fn, structure, caller)
     values, derivatives = mx.jvp(flat, leaves, directions)
     out = out_structures[-1]
     return tree.unflatten(out, list(values)), tree.unflatten(out, list(derivatives))
@@ -255,6 +302,7 @@ def vjp(
         shapes and returns a tuple of trees, one for each primal.
 
     Raises:
+        TypeError: if a leaf of `primals` is no float array, or one of the value none.
         ValueError: when the function is called, if the structures or shapes differ.
 
     Example:
@@ -263,9 +311,11 @@ def vjp(
         >>> pull(mx.array(1.0))
         (array(6, dtype=float32),)
     """
-    leaves, structure = _arrays(primals, "primals", "vjp")
+    check_function("vjp", fn)
+    leaves, structure = _primals(primals, "primals", "vjp")
     flat, _ = _flat(fn, structure, "vjp")
     value = fn(*tree.unflatten(structure, leaves))
+    _arrays(value, "result", "vjp")
 
     def pull(cotangents: Tree) -> tuple[Tree, ...]:
         given = _match(cotangents, value, "cotangents", "the value", "vjp")
@@ -290,6 +340,7 @@ def hvp(
         A tuple of trees of the primals' structures.
 
     Raises:
+        TypeError: if `primals` or `tangents` is no tuple of trees of float arrays.
         ValueError: if tangents and primals differ, or if `fn` returns no scalar.
 
     Example:
@@ -297,8 +348,9 @@ def hvp(
         >>> hvp(lambda x: mx.sum(x**3), (mx.array([1.0, 2.0]),), (mx.ones(2),))
         (array([6, 12], dtype=float32),)
     """
+    _primals(primals, "primals", "hvp")
     gradient = _value_and_grad(fn, range(len(primals)), False, "hvp")
-    _, product = jvp(lambda *args: gradient(*args)[1], primals, tangents)
+    _, product = _jvp(lambda *args: gradient(*args)[1], primals, tangents, "hvp")
     result: tuple[Tree, ...] = product
     return result
 
@@ -312,14 +364,22 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
         fn: a function of trees of arrays to a tree of arrays. Arguments that are not
             arrays are constants.
 
+    Raises:
+        TypeError: if `fn` is not a function; when called, if a result is no array.
+        ValueError: when called inside `grad`, if `fn` reads params without being given
+            them as an argument: no gradient would reach them.
+
     Example:
         >>> import mlx.core as mx
         >>> grad(checkpoint(lambda x: mx.sin(mx.sin(x))))(0.0)
         array(1, dtype=float32)
     """
 
+    check_function("checkpoint", fn)
+
     @functools.wraps(fn)
     def saving(*args: Any, **kwargs: Any) -> Any:
+        captures.find(fn, "checkpoint")
         leaves, structure = tree.flatten((args, kwargs))
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, mx.array)]
         out_structures: list[tree.Structure] = []

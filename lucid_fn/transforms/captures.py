@@ -1,21 +1,35 @@
-"""Arrays that a function reads without being given them.
+"""Values that a function reads without being given them.
 
-A compiled function keeps the value such an array had when it was traced. That is
-right for constants, and silently wrong once the name is bound to another array.
+A compiled function keeps the value that such a name had when it was traced. That is
+right for constants, and silently wrong once the name is bound to another value, or
+once the value is a traced one of another transformation.
 """
 
-import dis
 import functools
+import os
+import sysconfig
 from collections.abc import Callable, Iterator
-from types import CellType, CodeType, FunctionType, MethodType
+from pathlib import Path
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import mlx.core as mx
+import numpy as np
 
-from lucid_fn import tree
+from lucid_fn.transforms import bytecode
+from lucid_fn.transforms.arguments import name_of
 
-# Their globals are theirs to keep constant; what their closures hold may be a user's.
-_TRUSTED = ("lucid_fn", "mlx", "numpy")
+# What libraries read is theirs to keep constant; but their closures may hold a user's
+# functions.
+_LIBRARIES = tuple(
+    f"{folder}{os.sep}"
+    for folder in (
+        Path(__file__).parent.parent,
+        *(sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib", "platlib")),
+    )
+)
+
+_MISSING = object()
 
 
 class Capture(NamedTuple):
@@ -24,87 +38,205 @@ class Capture(NamedTuple):
     name: str
     owner: str
     read: Callable[[], Any]
-    seen: list[int]  # the identities of its leaves when the function was compiled
-    kept: list[Any]  # the leaves themselves, so that no identity is used again
+    seen: list[Any]  # what told its value when the function was compiled
+    kept: list[Any]  # the arrays, so that no identity is used again
 
 
-def _global_names(code: CodeType) -> Iterator[str]:
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "LOAD_GLOBAL":
-            yield instruction.argval
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _global_names(constant)
+def _of_library(fn: FunctionType) -> bool:
+    return fn.__code__.co_filename.startswith(_LIBRARIES)
 
 
-def _read_cell(cell: CellType) -> Any:
+def _attribute(value: Any, name: str) -> Any:
+    """An attribute, without running a property or `__getattr__`."""
     try:
-        return cell.cell_contents
-    except ValueError:  # not bound yet
-        return None
+        own = vars(value).get(name, _MISSING)
+    except TypeError:  # has no __dict__
+        return _MISSING
+    if own is not _MISSING or isinstance(value, type | ModuleType):
+        return own.__func__ if isinstance(own, staticmethod) else own
+    for base in type(value).__mro__:
+        if name in vars(base):
+            found = vars(base)[name]
+            if isinstance(found, property):
+                found = found.fget
+            return (
+                MethodType(found, value) if isinstance(found, FunctionType) else found
+            )
+    return _MISSING
 
 
-def _reads(fn: FunctionType) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """The free names of a function and how to read each."""
-    for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
-        yield name, functools.partial(_read_cell, cell)
-    if (fn.__module__ or "").partition(".")[0] not in _TRUSTED:
-        for name in set(_global_names(fn.__code__)) & fn.__globals__.keys():
-            yield name, functools.partial(fn.__globals__.get, name)
+def _read(root: Callable[[], Any], attributes: tuple[str, ...]) -> Any:
+    value = root()
+    for name in attributes:
+        value = _attribute(value, name)
+    return value
 
 
-def _functions(value: Any) -> Iterator[FunctionType]:
-    """The Python functions that calling `value` can reach at once."""
-    if isinstance(value, functools.partial):
-        yield from _functions(value.func)
-    elif isinstance(value, MethodType):
-        yield from _functions(value.__func__)
-    elif isinstance(value, FunctionType):
-        yield value
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _functions(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _functions(item)
-
-
-def _array_leaves(value: Any) -> list[Any]:
-    if isinstance(value, mx.array):
-        return [value]
-    if isinstance(value, dict | list | tuple):
-        return [leaf for leaf in tree.leaves(value) if isinstance(leaf, mx.array)]
-    return []
-
-
-def find(fn: Callable[..., Any]) -> list[Capture]:
-    """The arrays, and trees of arrays, that `fn` and what it calls capture."""
-    found: list[Capture] = []
-    visited: set[int] = set()
-    todo = list(_functions(fn))
-    while todo:
-        function = todo.pop()
-        if id(function) in visited:
-            continue
-        visited.add(id(function))
-        trusted = (function.__module__ or "").partition(".")[0] in _TRUSTED
-        for name, read in _reads(function):
-            value = read()
-            todo += _functions(value)
-            arrays = [] if trusted else _array_leaves(value)
-            if arrays:
-                ids = [id(a) for a in arrays]
-                found.append(Capture(name, function.__name__, read, ids, arrays))
+def _roots(fn: FunctionType, bound: Any) -> dict[str, Callable[[], Any]]:
+    """How to read each name that `fn` holds itself: in its closure, as a default."""
+    code = fn.__code__
+    found: dict[str, Callable[[], Any]] = {}
+    for name, cell in zip(code.co_freevars, fn.__closure__ or (), strict=True):
+        found[name] = functools.partial(bytecode.cell_value, cell, _MISSING)
+    positional = code.co_varnames[: code.co_argcount]
+    defaults = fn.__defaults__ or ()
+    held = dict(
+        zip(positional[len(positional) - len(defaults) :], defaults, strict=True)
+    )
+    held |= fn.__kwdefaults__ or {}
+    if bound is not None and positional:
+        held[positional[0]] = bound
+    for name, value in held.items():
+        found[name] = functools.partial(_identity, value)
     return found
 
 
+def _identity(value: Any) -> Any:
+    return value
+
+
+def _reads(fn: FunctionType, bound: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """The dotted names that `fn` reads, and their beginnings: `a`, `a.b`, `a.b.c`."""
+    roots = _roots(fn, bound)
+    yield from roots.items()
+    if _of_library(fn):
+        return
+    for name, attributes, is_global in bytecode.dotted_reads(fn.__code__):
+        root = roots.get(name)
+        if is_global:
+            root = functools.partial(fn.__globals__.get, name, _MISSING)
+            yield name, root
+        if root is None:  # a variable of its own
+            continue
+        for length in range(1, len(attributes) + 1):
+            if isinstance(_read(root, attributes[: length - 1]), mx.array):
+                break  # what follows is a method of the array
+            read = functools.partial(_read, root, attributes[:length])
+            yield ".".join((name, *attributes[:length])), read
+
+
+def _parts(value: Any) -> tuple[list[Any], list[tuple[FunctionType, Any]]]:
+    """The arrays in a value, and the Python functions that calling it can reach.
+
+    A function comes with the object that it is a method of, or `None`.
+    """
+    arrays: list[Any] = []
+    functions: list[tuple[FunctionType, Any]] = []
+    visited: set[int] = set()
+    todo = [value]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, mx.array):
+            arrays.append(node)
+        elif isinstance(node, FunctionType):
+            functions.append((node, None))
+        elif isinstance(node, MethodType):
+            if isinstance(node.__func__, FunctionType):
+                functions.append((node.__func__, node.__self__))
+        elif isinstance(node, functools.partial):
+            todo += [node.func, *node.args, *node.keywords.values()]
+        elif isinstance(node, dict | list | tuple):
+            if id(node) not in visited:
+                visited.add(id(node))
+                todo += node.values() if isinstance(node, dict) else node
+        elif not isinstance(node, type):
+            call = _attribute(node, "__call__")
+            if isinstance(call, MethodType):
+                todo.append(call)
+    return arrays, functions
+
+
+def _place(array: Any) -> int:
+    """Where the values of an array are: `a += 1` moves them, and keeps the object."""
+    try:
+        view = np.asarray(array)
+    except ValueError:  # NumPy has no bfloat16
+        try:
+            view = np.frombuffer(array, np.uint8)
+        except BufferError:  # nor a view of its bytes when they are strided
+            return 0
+    return view.__array_interface__["data"][0]  # type: ignore[no-any-return]  # an int
+
+
+def _tell(value: Any, arrays: list[Any]) -> list[Any]:
+    """What differs once a name has another value."""
+    if isinstance(value, int | float):
+        return [(type(value), repr(value))]
+    return [(id(array), _place(array)) for array in arrays]
+
+
+def find(fn: Callable[..., Any], caller: str) -> list[Capture]:
+    """The numbers, arrays, and trees of arrays, that `fn` and what it calls capture.
+
+    Raises:
+        ValueError: if one is traced: no gradient would reach it.
+    """
+    found: dict[tuple[int, str], Capture] = {}
+    visited: set[tuple[int, int]] = set()
+    held, todo = _parts(fn)
+    _check_traced(held, "an argument of a partial", name_of(fn), caller)
+    while todo:
+        function, bound = todo.pop()
+        if (id(function), id(bound)) in visited:
+            continue
+        visited.add((id(function), id(bound)))
+        owner = function.__name__
+        for name, read in _reads(function, bound):
+            value = read()
+            arrays, functions = _parts(value)
+            todo += functions
+            _check_traced(arrays, name, owner, caller)
+            number = isinstance(value, int | float) and not _of_library(function)
+            if number and name in bytecode.rebound(function.__code__):
+                number = False  # a counter of its traces, say
+            if number or (arrays and not _of_library(function)):
+                seen = _tell(value, arrays)
+                found[id(function), name] = Capture(name, owner, read, seen, arrays)
+    return list(found.values())
+
+
+def _check_traced(arrays: list[Any], name: str, owner: str, caller: str) -> None:
+    if any(map(is_traced, arrays)):
+        raise ValueError(
+            f"{caller}: `{owner}` reads `{name}`, which is not an argument but depends "
+            "on those of a transformation around it, so that no gradient would reach "
+            f"it; pass `{name}` as an argument"
+        )
+
+
+def is_traced(array: Any) -> bool:
+    """Whether an array stands for values that a transformation will give."""
+    try:
+        mx.async_eval(array)  # type: ignore[no-untyped-call]  # untyped in MLX's stubs
+    except ValueError:
+        return True
+    return False
+
+
 def check(captures: list[Capture], name: str) -> None:
-    """Raises if a captured array is not the one that was compiled in."""
+    """Raises if a captured value is not the one that was compiled in."""
     for capture in captures:
-        if [id(a) for a in _array_leaves(capture.read())] != capture.seen:
+        value = capture.read()
+        arrays = _parts(value)[0]
+        if any(map(is_traced, arrays)) or _tell(value, arrays) != capture.seen:
             raise ValueError(
                 f"jit: `{capture.owner}` reads `{capture.name}`, which is not an "
                 f"argument and has changed since `{name}` was compiled with its old "
                 f"value; pass `{capture.name}` as an argument, and return its new "
                 "value if the function makes one"
             )
+
+
+def given_twice(captures: list[Capture], arrays: list[Any], name: str) -> ValueError:
+    """The error for an array that is both an argument and read without being one."""
+    given = {id(array) for array in arrays}
+    for capture in captures:
+        if any(id(array) in given for array in capture.kept):
+            return ValueError(
+                f"jit: `{capture.owner}` reads `{capture.name}`, which `{name}` is "
+                "also given as an argument; read the argument instead"
+            )
+    return ValueError(
+        f"jit: `{name}` reads an array that it is also given as an argument; read the "
+        "argument instead"
+    )

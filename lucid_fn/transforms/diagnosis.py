@@ -1,6 +1,8 @@
 """Turns what MLX says of a function that cannot be compiled into what to do."""
 
+import contextlib
 import linecache
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +11,13 @@ from typing import Any
 
 import mlx.core as mx
 
-_PACKAGE = str(Path(__file__).parent.parent)
+_PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"
 
 
 def _line(filename: str, number: int) -> str:
     source = linecache.getline(filename, number).strip()
+    if len(source) > 88:
+        source = source[:85] + "..."
     return f"{filename}:{number}" + (f": `{source}`" if source else "")
 
 
@@ -30,17 +34,24 @@ def where(traceback: TracebackType | None) -> str:
 
 def reads_a_value(error: Exception) -> bool:
     """Whether MLX refused to evaluate an array inside a transformation."""
-    return "during function transformations" in str(error)
+    words = str(error)
+    return (
+        "during function transformations" in words
+        or "inside a graph transformation" in words
+    )
 
 
 def value_read(error: Exception, name: str, transform: str) -> TypeError:
     """The error for a branch on an array, `float(array)`, `print(array)` and so on."""
+    fixed = {
+        "jit": "give a fixed argument as a bool or by static_argnames",
+        "vmap": "give a fixed argument the axis None",
+    }[transform]
     return TypeError(
         f"{transform}: {where(error.__traceback__)} needs the value of an array, but "
         f"while {transform} traces `{name}` arrays have shapes and no values; use "
-        "mx.where or mx.maximum instead of a branch, give a fixed argument as a bool "
-        "or by static_argnames, and print or convert what the function returns, "
-        "outside of it"
+        f"mx.where or mx.maximum instead of a branch, {fixed}, and print or convert "
+        "what the function returns, outside of it"
     )
 
 
@@ -74,7 +85,8 @@ def random_line(fn: Callable[[], Any]) -> str:
 
     sys.settrace(follow)
     try:
-        fn()
+        with contextlib.suppress(Exception):  # only the line is wanted
+            fn()
     finally:
         sys.settrace(previous)
     return found[0] if found else "it"

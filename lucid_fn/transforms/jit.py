@@ -2,15 +2,18 @@
 
 import collections
 import functools
+import inspect
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import mlx.core as mx
+import numpy as np
 
 from lucid_fn import tree
 from lucid_fn.transforms import captures, diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
+    check_function,
     describe,
     leaf_paths,
     name_of,
@@ -19,6 +22,19 @@ from lucid_fn.transforms.arguments import (
 from lucid_fn.types import Array
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
+
+# What a result may hold besides arrays; other objects could hide arrays of the trace.
+_CONSTANTS = (
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    np.generic,
+    np.ndarray,
+    mx.Dtype,
+)
 
 # One call may run while Python prepares the next; more would only hold memory.
 _MAX_IN_FLIGHT = 2
@@ -32,6 +48,11 @@ class _Call(NamedTuple):
     structure: tree.Structure
     static: tuple[tuple[str, Hashable], ...]  # name and value of static arguments
 
+    def key(self) -> Hashable:
+        """What calls of one compiled function have in common."""
+        static = tuple((name, _typed(value)) for name, value in self.static)
+        return self.structure, self.constants, static
+
 
 def jit(
     fn: Fn, *, static_argnames: str | Sequence[str] = (), max_traces: int | None = None
@@ -41,15 +62,18 @@ def jit(
     Arguments are trees. Arrays, NumPy arrays, ints and floats may change from call to
     call without a new trace; bools, strings and `None` are constants, of which each
     value has a trace of its own, and so is any hashable argument named in
-    `static_argnames`. The evaluation of the result starts before the call returns, so
-    that no script needs `mx.eval`; at most 2 calls are under way at a time.
+    `static_argnames`. Ints and floats become int32 and float32 arrays, which make
+    float32 of float16: cast them inside, or name them static.
 
-    `fn` must be pure: it runs only while it is traced. Arrays it reads without being
-    given them are compiled in as constants; once such a name is bound to another
-    array, the next call is an error.
+    The evaluation of the result starts before the call returns, so that no script
+    needs `mx.eval`; at most 2 calls are under way at a time.
+
+    `fn` must be pure: it runs only while it is traced. Arrays and numbers that it
+    reads without being given them are compiled in as constants; once such a name has
+    another value, the next call is an error.
 
     Args:
-        fn: a function of trees to a tree.
+        fn: a function of trees to a tree of arrays, numbers and strings.
         static_argnames: names of the parameters to hold constant.
         max_traces: an error is raised at the trace after this many; unlimited if
             `None`.
@@ -58,12 +82,13 @@ def jit(
         A function with the signature of `fn`.
 
     Raises:
-        ValueError: if `static_argnames` names no parameter of `fn`; when called, if a
-            captured array has changed, or if `fn` uses MLX's hidden random state,
-            which compiling would freeze.
-        TypeError: when called, if an argument is of a kind that can be neither an
-            array nor a constant, or if `fn` needs the value of an array, for instance
-            in `if loss > 1:`; the message names the line.
+        ValueError: if `static_argnames` names no parameter of `fn`, or `max_traces` is
+            not positive; when called, if a captured value has changed, or is traced by
+            a transformation around, or if `fn` uses MLX's hidden random state, which
+            compiling would freeze.
+        TypeError: if `fn` is not a function; when called, if an argument or a result
+            can be neither an array nor a constant, or if `fn` needs the value of an
+            array, for instance in `if loss > 1:`; the message names the line.
         RuntimeError: when called, at a trace more than `max_traces`; the message names
             the argument that changed.
 
@@ -75,30 +100,36 @@ def jit(
         >>> step({"w": mx.array(1.0)}, 0.25)
         {'w': array(0.75, dtype=float32)}
     """
+    check_function("jit", fn)
+    if max_traces is not None and max_traces < 1:
+        raise ValueError(f"jit: max_traces must be at least 1, got {max_traces}")
     name = name_of(fn)
     names = parameter_names(fn)
     static = _static_places(fn, static_argnames, names)
-    compiled: dict[Hashable, Callable[[list[Array]], tuple[Any, Array | None]]] = {}
-    traces: list[dict[str, str]] = []
+    compiled: dict[Hashable, Callable[[list[Array]], Any]] = {}
+    traces: dict[Hashable, dict[str, str]] = {}
     in_flight: collections.deque[Array] = collections.deque()
     captured: list[captures.Capture] = []
 
-    def compile_call(
-        call: _Call, numbers: list[str]
-    ) -> Callable[[list[Array]], tuple[Any, Array | None]]:
+    def compile_call(call: _Call, numbers: list[str]) -> Callable[[list[Array]], Any]:
         call = call._replace(arrays=[])  # not to keep the first arguments alive
 
-        def traced(arrays: list[Array]) -> tuple[Any, Array | None]:
+        def traced(arrays: list[Array]) -> Any:
             args, kwargs = _arguments(call._replace(arrays=arrays), static)
-            _count_trace(name, traces, _signature(names, args, kwargs), max_traces)
+            key = (call.key(), tuple((a.shape, a.dtype) for a in arrays))
+            if key not in traces:  # MLX runs `fn` at each call inside a transformation
+                signature = _signature(names, args, kwargs)
+                _check_count(name, list(traces.values()), signature, max_traces)
+                traces[key] = signature
             before = diagnosis.random_state()
             try:
                 out = fn(*args, **kwargs)
             except Exception as error:
                 if numbers and not diagnosis.reads_a_value(error):
                     error.add_note(
-                        f"jit: while `{name}` is traced, {', '.join(numbers)} of it "
-                        "are arrays; name in static_argnames what must stay a number"
+                        f"jit: while `{name}` is traced, its Python numbers are arrays "
+                        f"({', '.join(numbers)}); name in static_argnames what must "
+                        "stay a number, such as a size or an axis"
                     )
                 raise
             if diagnosis.random_state() is not before:
@@ -108,7 +139,8 @@ def jit(
                     f"`{name}` would freeze: every call would draw the same numbers; "
                     "give it a key that comes in as an argument"
                 )
-            return out, _smallest(out)
+            _check_result(out, name)
+            return out
 
         return mx.compile(traced)
 
@@ -116,25 +148,27 @@ def jit(
     def run(*args: Any, **kwargs: Any) -> Any:
         call = _sort(args, kwargs, static, names, name)
         # The device is part of the key, since a trace is bound to its streams.
-        device = mx.default_device().type
-        key = (call.structure, call.constants, call.static, device)
+        key = (call.key(), mx.default_device().type)
         function = compiled.get(key)
         if function is None:
             if not compiled:
-                captured.extend(captures.find(fn))
+                captured.extend(captures.find(fn, "jit"))
             numbers = _numbers(names, args, kwargs, static)
             function = compiled[key] = compile_call(call, numbers)
-        if captured:
-            captures.check(captured, name)
+        captures.check(captured, name)
+        traces_before = len(traces)
         try:
-            out, token = function(call.arrays)
-        except ValueError as error:
+            out = function(call.arrays)
+        except (ValueError, RuntimeError) as error:
             if diagnosis.reads_a_value(error):
                 raise diagnosis.value_read(error, name, "jit") from error
+            if "uncaptured inputs" in str(error):
+                raise captures.given_twice(captured, call.arrays, name) from error
             raise
-        if captured:  # `fn` may have bound a captured name itself
+        if len(traces) > traces_before:  # `fn` may have bound a captured name itself
             captures.check(captured, name)
-        if token is not None and _start(out):
+        token = _start(out)
+        if token is not None:
             in_flight.append(token)
             if len(in_flight) > _MAX_IN_FLIGHT:
                 mx.eval(in_flight.popleft())
@@ -143,20 +177,33 @@ def jit(
     return cast(Fn, run)
 
 
+def _typed(value: Any) -> Hashable:
+    """A static value that differs from another type's: `1 == 1.0 == True` otherwise."""
+    inner = tuple(map(_typed, value)) if isinstance(value, tuple) else value
+    return type(value), inner
+
+
 def _static_places(
     fn: Callable[..., Any], static_argnames: str | Sequence[str], names: list[str]
 ) -> dict[str, int | None]:
     """The position of each static parameter; `None` if it is keyword-only."""
     wanted = [static_argnames] if isinstance(static_argnames, str) else static_argnames
+    if not isinstance(wanted, list | tuple) or any(
+        not isinstance(item, str) for item in wanted
+    ):
+        raise TypeError(
+            "jit: static_argnames must be a name or a sequence of names, got "
+            f"{static_argnames!r}"
+        )
     if not wanted:
         return {}
-    code = getattr(fn, "__code__", None)
-    known = {*names, *(code.co_varnames if code else ())}
+    parameters = inspect.signature(fn).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for item in wanted:
-        if item not in known:
+        if item not in parameters and not takes_any:
             raise ValueError(
                 f"jit: static_argnames must name parameters of "
-                f"`{name_of(fn)}({', '.join(names)})`, got {item!r}"
+                f"`{name_of(fn)}({', '.join(parameters)})`, got {item!r}"
             )
     return {item: names.index(item) if item in names else None for item in wanted}
 
@@ -177,10 +224,10 @@ def _sort(
             values.append((item, args[place]))
             args = (*args[:place], None, *args[place + 1 :])
     for item, value in values:
-        if not isinstance(value, Hashable) or isinstance(value, mx.array):
+        if not _is_constant(value):
             raise TypeError(
-                f"jit: the static argument {item!r} of `{name}` must be hashable, "
-                f"got {type(value).__name__}"
+                f"jit: the static argument {item!r} of `{name}` must be hashable and "
+                f"hold no array, got {type(value).__name__} {value!r}"
             )
     leaves, structure = tree.flatten((args, kwargs))
     arrays: list[Array] = []
@@ -188,8 +235,8 @@ def _sort(
     for i, leaf in enumerate(leaves):
         if type(leaf) is mx.array:
             arrays.append(leaf)
-        elif isinstance(leaf, bool | str):
-            constants.append((i, leaf))
+        elif isinstance(leaf, bool | str | np.bool_):
+            constants.append((i, bool(leaf) if isinstance(leaf, np.bool_) else leaf))
         elif (array := as_array(leaf)) is not None:
             arrays.append(array)
         else:
@@ -200,6 +247,16 @@ def _sort(
                 "static_argnames if it is a constant"
             )
     return _Call(arrays, tuple(constants), structure, tuple(values))
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether a static value can be compared with that of another call."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    items = value if isinstance(value, tuple) else (value,)
+    return not any(isinstance(item, mx.array) for item in items)
 
 
 def _arguments(
@@ -246,46 +303,59 @@ def _signature(
     return {p: describe(leaf) for p, leaf in zip(paths, leaves, strict=True)}
 
 
-def _count_trace(
-    name: str, traces: list[dict[str, str]], new: dict[str, str], max_traces: int | None
+def _check_count(
+    name: str, old: list[dict[str, str]], new: dict[str, str], max_traces: int | None
 ) -> None:
-    """Keeps what a trace depends on; raises if there are too many.
+    """Raises if one more trace is too many.
 
     The message names the leaf that changed since the trace that is most alike.
     """
-    if new in traces:  # inside another transformation MLX runs `fn` at each call
-        return
-    traces.append(new)
-    if max_traces is None or len(traces) <= max_traces:
+    if max_traces is None or len(old) < max_traces:
         return
 
-    def changes(old: dict[str, str]) -> list[str]:
+    def changes(trace: dict[str, str]) -> list[str]:
         return [
-            f"{path} was {old.get(path, 'absent')}, is {new.get(path, 'absent')}"
-            for path in sorted({**old, **new})
-            if old.get(path) != new.get(path)
+            f"{path} was {trace.get(path, 'absent')}, is {new.get(path, 'absent')}"
+            for path in sorted({**trace, **new})
+            if trace.get(path) != new.get(path)
         ]
 
-    fewest = min((changes(old) for old in traces[:-1]), key=len, default=[])
-    shown = "; ".join(fewest[:5]) or "the structure of the arguments changed"
+    shown = "; ".join(min(map(changes, old), key=len)[:5]) or (
+        "the structure of the arguments changed: None, an empty container, or an "
+        "argument by name instead of by position"
+    )
     raise RuntimeError(
-        f"jit: `{name}` would be traced {len(traces)} times, max_traces is "
+        f"jit: `{name}` would be traced {len(old) + 1} times, max_traces is "
         f"{max_traces}: {shown}"
     )
 
 
-def _smallest(out: Any) -> Array | None:
-    """An output to wait for, that holds little memory."""
+def _check_result(out: Any, name: str) -> None:
+    for path, leaf in zip(tree.paths(out), tree.leaves(out), strict=True):
+        if not isinstance(leaf, (mx.array, *_CONSTANTS)):
+            where = f" at {path}" if path else ""
+            raise TypeError(
+                f"jit: `{name}` must return a tree of arrays, numbers and strings, got "
+                f"{type(leaf).__name__}{where}; return a dict or a NamedTuple"
+            )
+
+
+def _start(out: Any) -> Array | None:
+    """Starts the evaluation; returns what to wait for until it is done.
+
+    That is an array of its own, neither an argument passed through nor large. There is
+    none inside a transformation, where nothing can be evaluated.
+    """
     arrays = [leaf for leaf in tree.leaves(out) if isinstance(leaf, mx.array)]
-    return min(arrays, key=lambda a: a.size, default=None)
-
-
-def _start(out: Any) -> bool:
-    """Starts the evaluation; false inside a transformation, where there is none."""
+    if not arrays:
+        return None
+    smallest = min(arrays, key=lambda array: array.size)
+    first = smallest[(slice(0, 1),) * smallest.ndim]
+    token = first == first  # computed, where a sum of one item would be the item itself
     try:
-        mx.async_eval(out)  # type: ignore[no-untyped-call]  # untyped in MLX's stubs
+        mx.async_eval(arrays, token)  # type: ignore[no-untyped-call]  # untyped in stubs
     except ValueError as error:
-        if "inside a graph transformation" in str(error):
-            return False
+        if diagnosis.reads_a_value(error):
+            return None
         raise
-    return True
+    return token

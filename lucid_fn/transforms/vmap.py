@@ -10,6 +10,7 @@ from lucid_fn import tree
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
+    check_function,
     describe,
     leaf_paths,
     name_of,
@@ -34,10 +35,11 @@ def vmap(
         The vectorised function. Keyword arguments are shared by all examples.
 
     Raises:
-        ValueError: when called, if an axis is out of range, the sizes of the batch
-            differ, or no argument has one.
-        TypeError: when called, if a leaf is not an array, or if `fn` needs the value
-            of an array.
+        ValueError: when called, if `in_axes` or `out_axes` does not fit, an axis is
+            out of range, the sizes of the batch differ, no argument has one, or if `fn`
+            uses MLX's hidden random state, of which all examples would get the same.
+        TypeError: if `fn` is not a function; when called, if a leaf is not an array,
+            or if `fn` needs the value of an array.
 
     Example:
         >>> import mlx.core as mx
@@ -45,18 +47,22 @@ def vmap(
         >>> vmap(dot, in_axes=(None, 0))({"w": mx.ones(2)}, mx.ones((3, 2)))
         array([2, 2, 2], dtype=float32)
     """
+    check_function("vmap", fn)
     name = name_of(fn)
     names = parameter_names(fn)
 
     @functools.wraps(fn)
     def vectorised(*args: Any, **kwargs: Any) -> Any:
         leaves, structure = tree.flatten(args)
-        if isinstance(in_axes, tuple) and len(in_axes) != len(args):
+        if isinstance(in_axes, int) or in_axes is None:
+            per_arg = (in_axes,) * len(args)
+        elif type(in_axes) is tuple and len(in_axes) == len(args):
+            per_arg = in_axes
+        else:
             raise ValueError(
-                f"vmap: in_axes must have one entry for each of the {len(args)} "
-                f"arguments of `{name}`, got {in_axes}"
+                f"vmap: in_axes must be an int, None or a tuple with one entry for "
+                f"each of the {len(args)} arguments of `{name}`, got {in_axes!r}"
             )
-        per_arg = in_axes if isinstance(in_axes, tuple) else (in_axes,) * len(args)
         axes = _spread(per_arg, args, "in_axes")
         paths = leaf_paths(names, args, {})
         mapped = _check_axes(leaves, axes, paths, name)
@@ -68,7 +74,16 @@ def vmap(
                 leaf if axis is None else next(rest)
                 for leaf, axis in zip(leaves, axes, strict=True)
             ]
-            out = fn(*tree.unflatten(structure, filled), **kwargs)
+            before = diagnosis.random_state()
+            given = tree.unflatten(structure, filled)
+            out = fn(*given, **kwargs)
+            if diagnosis.random_state() is not before:
+                line = diagnosis.random_line(lambda: fn(*given, **kwargs))
+                raise ValueError(
+                    f"vmap: {line} uses the hidden random state, which would give all "
+                    f"examples of `{name}` the same numbers; give it a key an example, "
+                    "from random.split"
+                )
             out_leaves, out_structure = tree.flatten(out)
             out_structures.append(out_structure)
             for leaf in out_leaves:
@@ -82,13 +97,13 @@ def vmap(
             out = mx.vmap(flat, in_axes=tuple(a for a in axes if a is not None))(
                 *mapped
             )
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
             if diagnosis.reads_a_value(error):
                 raise diagnosis.value_read(error, name, "vmap") from error
             raise
         result = tree.unflatten(out_structures[-1], list(out))
         places = _spread(out_axes, result, "out_axes")
-        moved = [_place(x, axis) for x, axis in zip(out, places, strict=True)]
+        moved = [_place(x, axis, name) for x, axis in zip(out, places, strict=True)]
         return tree.unflatten(out_structures[-1], moved)
 
     return vectorised
@@ -142,6 +157,13 @@ def _check_axes(
     return mapped
 
 
-def _place(x: Array, axis: int | None) -> Array:
+def _place(x: Array, axis: int | None, name: str) -> Array:
     """The batch moved from axis 0 to `axis`, or dropped: all its items are equal."""
-    return x[0] if axis is None else mx.moveaxis(x, 0, axis)
+    if axis is None:
+        return x[0]
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(
+            f"vmap: out_axes must be axes of the results of `{name}` with the batch, "
+            f"got {axis} for a result of shape {x.shape}"
+        )
+    return mx.moveaxis(x, 0, axis)

@@ -1,0 +1,70 @@
+"""The names that a function's code reads, from its bytecode."""
+
+import dis
+import functools
+from collections.abc import Iterator
+from types import CellType, CodeType
+from typing import Any, NamedTuple
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """The code of a function, and of those that it defines."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+class Read(NamedTuple):
+    """A name that code reads from outside of it, and the attributes read of that."""
+
+    name: str
+    attributes: tuple[str, ...]
+    is_global: bool
+
+
+@functools.lru_cache(maxsize=4096)
+def dotted_reads(code: CodeType) -> tuple[Read, ...]:
+    """What the code, and the functions it defines, read from outside.
+
+    The names of closures and parameters are given with `is_global` false, the
+    parameters since the first may be a method's `self`.
+    """
+    reads: dict[Read, None] = {}
+    for part in _codes(code):
+        root: str | None = None
+        is_global = False
+        attributes: list[str] = []
+        for instruction in dis.get_instructions(part):
+            name, op = instruction.argval, instruction.opname
+            if root is not None and op in ("LOAD_ATTR", "LOAD_METHOD"):
+                attributes.append(name)
+                continue
+            if root is not None:
+                reads[Read(root, tuple(attributes), is_global)] = None
+            root, attributes, is_global = None, [], op == "LOAD_GLOBAL"
+            if is_global or op.startswith(("LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF")):
+                root = name
+            elif op.startswith("LOAD_FAST") and part is code:
+                # Newer Pythons load two names at once; the last one is on top.
+                root = name[-1] if isinstance(name, tuple) else name
+    return tuple(reads)
+
+
+@functools.lru_cache(maxsize=4096)
+def rebound(code: CodeType) -> frozenset[str]:
+    """The outer names that the code binds itself, such as a counter of its traces."""
+    return frozenset(
+        instruction.argval
+        for part in _codes(code)
+        for instruction in dis.get_instructions(part)
+        if instruction.opname in ("STORE_GLOBAL", "STORE_DEREF")
+    )
+
+
+def cell_value(cell: CellType, default: Any) -> Any:
+    """What a closure holds; `default` while it is not bound."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return default
