@@ -1,0 +1,1 @@
+"""One module a framework: `make(workload, batch_size, variant)` gives a step."""

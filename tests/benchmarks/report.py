@@ -1,0 +1,129 @@
+"""The page and the picture of what was measured."""
+
+import os
+import platform
+import re
+from pathlib import Path
+
+from tests.benchmarks.workloads import WORKLOADS
+
+TITLES = {
+    "lenet-64": "LeNet-5, batch 64, SGD with momentum",
+    "lenet-128": "LeNet-5, batch 128, SGD with momentum",
+    "mlp-128": "MLP 784-512-512-10, batch 128, Adam",
+    "transformer-16": "Transformer block, 16 x 64 tokens of width 256, Adam",
+    "resnet18-128": "ResNet-18 for CIFAR-10, batch 128, Adam",
+}
+OURS = "lucid_fn"
+
+
+def machine() -> dict[str, str]:
+    """What the numbers depend on."""
+    import importlib.metadata as metadata
+
+    model = "unknown"
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [
+            line.split(":", 1)[1].strip() for line in lines if "model name" in line
+        ]
+        model = names[0] if names else model
+    packages = ("mlx", "torch", "jax", "numpy")
+    versions = {name: metadata.version(name) for name in packages}
+    return {
+        "processor": f"{model}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:,.2f}" if seconds < 0.1 else f"{seconds * 1e3:,.0f}"
+
+
+def table(rows: list[dict]) -> str:
+    """A workload: each peer's step, and its ratio to the fastest PyTorch."""
+    fastest = min(r["median"] for r in rows if r["label"].startswith("PyTorch"))
+    lines = [
+        "| | step, median (ms) | to the fastest PyTorch | first step (s) | peak (MB) |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        mark = "**" if row["label"] == OURS else ""
+        scaled = row["scaled_from"]
+        label = row["label"] + (f" (timed with {scaled}, scaled)" if scaled else "")
+        lines.append(
+            f"| {mark}{label}{mark} | {mark}{milliseconds(row['median'])}{mark} "
+            f"| {mark}{row['median'] / fastest:.2f}{mark} | {row['first']:.1f} "
+            f"| {row['peak'] / 1e6:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def growth_table(rows: list[dict]) -> str:
+    lines = [
+        "| batch | ours (ms) | PyTorch eager (ms) | ratio | peak, ours (MB) | theirs |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        ratio = row["ours"] / row["theirs"]
+        lines.append(
+            f"| {row['batch_size']} | {milliseconds(row['ours'])} "
+            f"| {milliseconds(row['theirs'])} | {ratio:.2f} "
+            f"| {row['our_peak'] / 1e6:,.0f} | {row['their_peak'] / 1e6:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def sections(measured: dict) -> str:
+    """All tables, as they stand between the marks of the page."""
+    info = ", ".join(
+        f"{name} {version}" for name, version in measured["machine"].items()
+    )
+    parts = [f"Measured on: {info}."]
+    for name in WORKLOADS:
+        if name in measured:
+            parts += [f"### {TITLES[name]}", table(measured[name])]
+    for name, rows in measured.get("growth", {}).items():
+        parts += [f"### Growth: {TITLES[name].split(',')[0]}", growth_table(rows)]
+    if "imports" in measured:
+        times = measured["imports"].items()
+        items = ", ".join(f"`{module}` {s * 1e3:.0f} ms" for module, s in times)
+        parts += ["### Import", f"Median of seven fresh processes: {items}."]
+    return "\n\n".join(parts)
+
+
+def write(measured: dict, folder: Path) -> None:
+    page = folder / "benchmarks.md"
+    marks = ("<!-- measured: begin -->", "<!-- measured: end -->")
+    text = (
+        page.read_text()
+        if page.exists()
+        else f"# Benchmarks\n\n{marks[0]}\n{marks[1]}\n"
+    )
+    pattern = re.compile(f"{marks[0]}.*{marks[1]}", re.DOTALL)
+    body = f"{marks[0]}\n\n{sections(measured)}\n\n{marks[1]}"
+    page.write_text(pattern.sub(lambda _: body, text))
+    draw(measured, folder / "benchmarks.png")
+
+
+def draw(measured: dict, path: Path) -> None:
+    """A bar a peer: the time of a step as a ratio to the fastest PyTorch."""
+    from matplotlib.figure import Figure
+
+    names = [name for name in WORKLOADS if name in measured]
+    figure = Figure(figsize=(9, 1.2 + 1.9 * len(names)), layout="constrained")
+    panels = figure.subplots(len(names), 1, squeeze=False)[:, 0]
+    for panel, name in zip(panels, names, strict=True):
+        rows = measured[name][::-1]
+        fastest = min(r["median"] for r in rows if r["label"].startswith("PyTorch"))
+        ratios = [r["median"] / fastest for r in rows]
+        colors = ["tab:blue" if r["label"] == OURS else "lightgray" for r in rows]
+        bars = panel.barh([r["label"] for r in rows], ratios, color=colors)
+        panel.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=3)
+        panel.set_xscale("log")
+        panel.set_xlim(right=max(ratios) * 2)
+        panel.axvline(1, color="black", linewidth=0.8)
+        panel.set_title(TITLES[name], loc="left", fontsize=10)
+    panels[-1].set_xlabel("time of a step, fastest PyTorch = 1 (logarithmic)")
+    figure.savefig(path, dpi=120)

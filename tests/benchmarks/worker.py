@@ -1,0 +1,50 @@
+"""One peer in a process of its own, which takes its turns on request.
+
+Reads a number of steps from each line of standard input, and answers with a line of
+JSON: the seconds of each step. Its first line tells how long the first step took.
+"""
+
+import importlib
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+from tests.benchmarks.workloads import WORKLOADS
+
+# Model code of our own, and of others, prints; the answers go where they go.
+answers = sys.stdout
+sys.stdout = sys.stderr
+
+
+def say(**values: object) -> None:
+    print(json.dumps(values), file=answers, flush=True)
+
+
+def seconds(run) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def held_bytes() -> int:
+    """The memory of the process now: to tell the model's share from the imports'."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def main(module: str, variant: str, workload_name: str, size: str) -> None:
+    peer = importlib.import_module(f"tests.benchmarks.peers.{module}")
+    workload = WORKLOADS[workload_name]
+    run = peer.make(workload, int(size), variant)
+    imported = held_bytes()
+    say(first=seconds(run), imported=imported)
+    for line in sys.stdin:
+        times = [seconds(run) for _ in range(int(line))]
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        say(times=times, peak=peak)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
