@@ -1,5 +1,17 @@
 """Array functions with their own derivatives, fast on every device."""
 
+from lucid_fn.ops.activations import (
+    celu,
+    elu,
+    gelu,
+    gelu_sigmoid,
+    gelu_tanh,
+    glu,
+    mish,
+    selu,
+    silu,
+    tanh_shrink,
+)
 from lucid_fn.ops.adaptive_pool import (
     adaptive_avg_pool2d,
     adaptive_max_pool2d,
@@ -7,7 +19,14 @@ from lucid_fn.ops.adaptive_pool import (
 )
 from lucid_fn.ops.conv import conv2d
 from lucid_fn.ops.cross_entropy import softmax_cross_entropy
-from lucid_fn.ops.elementary import tanh
+from lucid_fn.ops.elementary import (
+    erf,
+    exp,
+    log_sigmoid,
+    sigmoid,
+    softplus,
+    tanh,
+)
 from lucid_fn.ops.formulation import plain
 from lucid_fn.ops.norm import batch_norm, batch_norm_eval
 from lucid_fn.ops.pool import (
@@ -18,6 +37,21 @@ from lucid_fn.ops.pool import (
     max_pool2d,
     max_pool3d,
 )
+from lucid_fn.ops.rectifiers import (
+    hard_shrink,
+    hard_sigmoid,
+    hard_swish,
+    hard_tanh,
+    leaky_relu,
+    prelu,
+    relu,
+    relu6,
+    relu_squared,
+    soft_shrink,
+    softsign,
+    step,
+)
+from lucid_fn.ops.softmax import log_softmax, logsumexp, softmax, softmin
 
 __all__ = [
     "adaptive_avg_pool2d",
@@ -27,12 +61,43 @@ __all__ = [
     "avg_pool3d",
     "batch_norm",
     "batch_norm_eval",
+    "celu",
     "conv2d",
+    "elu",
+    "erf",
+    "exp",
+    "gelu",
+    "gelu_sigmoid",
+    "gelu_tanh",
     "global_avg_pool2d",
+    "glu",
+    "hard_shrink",
+    "hard_sigmoid",
+    "hard_swish",
+    "hard_tanh",
+    "leaky_relu",
+    "log_sigmoid",
+    "log_softmax",
+    "logsumexp",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "mish",
     "plain",
+    "prelu",
+    "relu",
+    "relu6",
+    "relu_squared",
+    "selu",
+    "sigmoid",
+    "silu",
+    "soft_shrink",
+    "softmax",
     "softmax_cross_entropy",
+    "softmin",
+    "softplus",
+    "softsign",
+    "step",
     "tanh",
+    "tanh_shrink",
 ]

@@ -5,6 +5,7 @@ from typing import cast
 import mlx.core as mx
 
 from lucid_fn.ops.formulation import tuned
+from lucid_fn.ops.softmax import log_sum_of_shifted, softmax
 from lucid_fn.types import Array
 
 
@@ -59,15 +60,17 @@ def _plain(logits: Array, labels: Array) -> Array:
 
 @mx.custom_function
 def _fused(logits: Array, labels: Array) -> Array:
-    return _plain(logits, labels)
+    # MLX's jvp would differentiate the forward too, for nothing.
+    logits32 = mx.stop_gradient(logits).astype(mx.float32)
+    shifted = logits32 - mx.max(logits32, axis=-1, keepdims=True)
+    at_label = mx.take_along_axis(shifted, labels[..., None], axis=-1).squeeze(-1)
+    return (log_sum_of_shifted(shifted, -1).squeeze(-1) - at_label).astype(logits.dtype)
 
 
 def _slope(logits: Array, labels: Array) -> Array:
     """Derivative in the logits: probabilities, less one at the label; float32."""
     classes = mx.arange(logits.shape[-1])
-    return mx.softmax(logits.astype(mx.float32), axis=-1) - (
-        labels[..., None] == classes
-    )
+    return softmax(logits.astype(mx.float32)) - (labels[..., None] == classes)
 
 
 @_fused.vjp

@@ -1,0 +1,159 @@
+"""Piecewise linear activations, and quotients of such.
+
+MLX's own operations: they fuse with their neighbours and are as fast as memory. At a
+kink the slope is PyTorch's.
+"""
+
+import mlx.core as mx
+
+from lucid_fn.types import Array
+
+
+def relu(x: Array) -> Array:
+    """`max(x, 0)`; the slope at 0 is 0.
+
+    Example:
+        >>> relu(mx.array([-1.0, 0.0, 2.0]))
+        array([0, 0, 2], dtype=float32)
+    """
+    return mx.maximum(x, 0)
+
+
+def relu6(x: Array) -> Array:
+    """`min(max(x, 0), 6)`.
+
+    Example:
+        >>> relu6(mx.array([-1.0, 2.0, 7.0]))
+        array([0, 2, 6], dtype=float32)
+    """
+    return hard_tanh(x, 0.0, 6.0)
+
+
+def relu_squared(x: Array) -> Array:
+    """`max(x, 0)^2`.
+
+    Source: So et al., 2021, https://arxiv.org/abs/2109.08668.
+
+    Example:
+        >>> relu_squared(mx.array([-1.0, 3.0]))
+        array([0, 9], dtype=float32)
+    """
+    return mx.square(relu(x))
+
+
+def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
+    """`x` where it is positive, else `negative_slope * x`.
+
+    Example:
+        >>> leaky_relu(mx.array([-1.0, 2.0]), 0.1)
+        array([-0.1, 2], dtype=float32)
+    """
+    positive = (x > 0).astype(x.dtype)  # `where` would branch: 4.7 instead of 0.7 ns
+    return x * (positive + negative_slope * (1.0 - positive))
+
+
+def prelu(x: Array, weight: Array) -> Array:
+    """`x` where it is positive, else `weight * x`, one weight a channel or one for all.
+
+    Args:
+        x: float, shape `(..., C)`.
+        weight: float, shape `(C,)`, `(1,)` or `()`.
+
+    Raises:
+        ValueError: if the shape of `weight` does not fit.
+
+    Source: He et al., 2015, https://arxiv.org/abs/1502.01852, equation 1.
+
+    Example:
+        >>> prelu(mx.array([[-1.0, -1.0]]), mx.array([0.1, 0.5]))
+        array([[-0.1, -0.5]], dtype=float32)
+    """
+    if weight.shape not in ((), (1,), x.shape[-1:]):
+        raise ValueError(
+            f"prelu: weight must have shape () or that of the last axis of x, "
+            f"{x.shape[-1:]}, got {weight.shape}"
+        )
+    return mx.where(x > 0, x, weight * x)
+
+
+def hard_tanh(x: Array, low: float = -1.0, high: float = 1.0) -> Array:
+    """`x` within the bounds; the slope at a bound is 0.
+
+    Raises:
+        ValueError: unless `low < high`.
+
+    Example:
+        >>> hard_tanh(mx.array([-2.0, 0.5, 2.0]))
+        array([-1, 0.5, 1], dtype=float32)
+    """
+    if low >= high:
+        raise ValueError(f"hard_tanh: low must be below high, got {low} and {high}")
+    return mx.where(x <= low, low, mx.where(x >= high, high, x)).astype(x.dtype)
+
+
+def hard_sigmoid(x: Array) -> Array:
+    """A line between 0 and 1: `relu6(x + 3) / 6`.
+
+    Example:
+        >>> hard_sigmoid(mx.array([-4.0, 0.0, 1.5]))
+        array([0, 0.5, 0.75], dtype=float32)
+    """
+    return relu6(x + 3.0) / 6.0
+
+
+def hard_swish(x: Array) -> Array:
+    """`x * hard_sigmoid(x)`.
+
+    Source: Howard et al., 2019, https://arxiv.org/abs/1905.02244, section 5.2.
+
+    Example:
+        >>> hard_swish(mx.array([-4.0, 0.0, 3.0]))
+        array([-0, 0, 3], dtype=float32)
+    """
+    return x * relu6(x + 3.0) / 6.0
+
+
+def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
+    """`x` where its size is over `threshold`, else 0.
+
+    Example:
+        >>> hard_shrink(mx.array([-1.0, 0.5, 2.0]))
+        array([-1, 0, 2], dtype=float32)
+    """
+    # `not <=`, so that nan stays nan.
+    return mx.where(mx.abs(x) <= threshold, 0.0, x)
+
+
+def soft_shrink(x: Array, threshold: float = 0.5) -> Array:
+    """`x` moved towards 0 by `threshold`, to 0 at most.
+
+    Raises:
+        ValueError: if `threshold` is negative.
+
+    Example:
+        >>> soft_shrink(mx.array([-1.0, 0.5, 2.0]))
+        array([-0.5, 0, 1.5], dtype=float32)
+    """
+    if threshold < 0:
+        raise ValueError(f"soft_shrink: threshold must be at least 0, got {threshold}")
+    return mx.where(mx.abs(x) <= threshold, 0.0, x - mx.sign(x) * threshold)
+
+
+def softsign(x: Array) -> Array:
+    """`x / (1 + |x|)`.
+
+    Example:
+        >>> softsign(mx.array([-1.0, 3.0]))
+        array([-0.5, 0.75], dtype=float32)
+    """
+    return x / (1.0 + mx.abs(x))
+
+
+def step(x: Array, threshold: float = 0.0) -> Array:
+    """1 where `x` is at least `threshold`, else 0; its gradient is 0.
+
+    Example:
+        >>> step(mx.array([-1.0, 0.0, 2.0]))
+        array([0, 1, 1], dtype=float32)
+    """
+    return (x >= threshold).astype(x.dtype)
