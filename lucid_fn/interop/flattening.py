@@ -3,10 +3,10 @@
 A feature map is flattened as (H, W, C) here and as (C, H, W) in PyTorch, so the columns
 of a `linear` after it are in another order. A layer is a pair of functions, so nothing
 says where a flatten is: not a name, not a shape (256 features may be 4 x 4 x 16 or the
-256 channels of a mean). But derivatives do. With all columns of a weight but column `j`
-set to zero, the gradient of the output reaches earlier layers through feature `j` only,
-and is zero for all of their channels but the one that this feature belongs to. If
-the channel is
+256 channels of a mean). But derivatives do. With all columns of its weight but column
+`j` set to zero, what a `linear` returns depends on feature `j` alone, and its gradient
+is zero for all channels of an earlier layer but the one that this feature belongs to.
+If that channel is
 
 - `j`, or `j` plus a constant: the features are channels, and there is nothing to do;
 - `j % C` in a layer of `C` channels: they are a map of `C` channels, flattened;
@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid_fn import nn, transforms, tree
+from lucid_fn.nn.recording import Record, recording
 from lucid_fn.types import Array
 
 
@@ -107,32 +108,38 @@ def _judge(features: int, supports: SupportsFn) -> tuple[int, list[str]] | None:
     seen: list[dict[Source, int]] = []
     for column in columns:
         seen.append(_single(supports(column)))
-        sizes = {size for (_, _, size) in seen[0]}
-        if (features in sizes) and not any(_divides(n, features) for n in sizes):
+        if any(size == features for _, _, size in seen[0]) and not any(
+            _may_be_channels(source, features) for source in seen[0]
+        ):
             break  # the features themselves are channels: the usual case, soon known
     last, first, in_order = set(), set(), []
     for source in seen[0]:
-        path, axis, size = source
         places = [found[source] for found in seen if source in found]
         if len(places) < len(seen):
             continue
+        size = source[2]
         shown = list(zip(places, columns, strict=False))
-        if _divides(size, features) and all(p == j % size for p, j in shown):
-            last.add(size)
-        elif _divides(size, features) and all(
-            p == j * size // features for p, j in shown
-        ):
-            first.add(size)
-        elif len({p - j for p, j in shown}) == 1:
-            in_order.append((path, axis, size))
+        if _may_be_channels(source, features):
+            if all(place == j % size for place, j in shown):
+                last.add(size)
+                continue
+            if all(place == j * size // features for place, j in shown):
+                first.add(size)
+                continue
+        if len({place - j for place, j in shown}) == 1:
+            in_order.append(source)
     if len(last) == 1 and not first:
         same = [p for p, axis, n in in_order if n == features and axis == 0 and p]
         return last.pop(), same
     return (1, []) if not last and (first or in_order) else None
 
 
-def _divides(size: int, features: int) -> bool:
-    return size < features and features % size == 0
+def _may_be_channels(source: Source, features: int) -> bool:
+    """Whether a map of so many channels can have so many features when flattened."""
+    path, axis, size = source
+    # Axis 0 of the input counts its pixels times its channels.
+    is_position = path == _INPUT and axis == 0
+    return not is_position and size < features and features % size == 0
 
 
 def _single(supports: Supports) -> dict[Source, int]:
@@ -165,8 +172,18 @@ def _experiment(
     values = tree.map_with_path(positive, params)
     x = mx.array(rng.uniform(0.5, 1.5, (1, *input_shape)).astype(np.float32))
 
-    def output(params: Any, state: Any, x: Array) -> Array:
-        y, _ = model.apply(params, state, x, train=False)
+    def seen_by(path: str, params: Any, state: Any, x: Array) -> Array:
+        """One number of what the layer returns that has the weight of this path."""
+        with recording() as recorder:
+            y, _ = model.apply(params, state, x, train=False)
+        calls: dict[str, list[Any]] = {
+            record.path: [] for record in recorder.records if _holds(record, path)
+        }
+        for record in recorder.records:
+            if record.path in calls:
+                calls[record.path].append(record.y)
+        # The model's own output if the layer is no child of a combinator.
+        y = calls[max(calls, key=len)] if calls else y
         parts = [leaf for leaf in tree.leaves(y) if isinstance(leaf, mx.array)]
         # Weights that differ, or a softmax at the end would have a constant sum.
         weights = (mx.arange(1, 1 + part.size) / part.size for part in parts)
@@ -186,7 +203,9 @@ def _experiment(
         live = mx.arange(weight.shape[1]) == column
         only = tree.replace_at(values, path, mx.where(live, weight, 0.0))
         function = transforms.grad(
-            lambda params, floats, x: output(params, tree.merge(floats, counts), x),
+            lambda params, floats, x: seen_by(
+                path, params, tree.merge(floats, counts), x
+            ),
             argnums=(0, 1, 2),
         )
         try:
@@ -200,6 +219,10 @@ def _experiment(
         return dict(_supports(path, leaves_of(grads, state_grads), x_grad))
 
     return supports
+
+
+def _holds(record: Record, path: str) -> bool:
+    return path.startswith(f"{record.path}.")
 
 
 def _supports(
@@ -232,11 +255,14 @@ def _find_input_shape(
 ) -> tuple[int, ...] | None:
     """A shape of one example that the model takes; `None` if it sees no map at all."""
 
+    reasons: list[Exception] = []
+
     def output_of(shape: tuple[int, ...]) -> Any:
         """What the model makes of this shape: lazy, nothing is computed."""
         try:
             return model.apply(params, state, mx.zeros((1, *shape)), train=False)[0]
-        except Exception:
+        except Exception as error:
+            reasons.append(error)
             return None
 
     convolutions = list(_convolutions(params))
@@ -261,7 +287,7 @@ def _find_input_shape(
     raise ValueError(
         f"{caller}: cannot tell what the model takes, to find what follows a flatten "
         "of a feature map; pass input_shape=(H, W, C), without the batch axis"
-    )
+    ) from reasons[0]
 
 
 def _convolutions(params: dict[str, Any]) -> Iterator[Array]:

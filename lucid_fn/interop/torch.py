@@ -89,6 +89,7 @@ def from_state_dict(
         (8, 5, 5, 3)
     """
     caller = "from_state_dict"
+    _check_model(caller, model)
     if not isinstance(state_dict, Mapping):
         raise TypeError(
             f"{caller}: state_dict must be a mapping of names to arrays, got "
@@ -98,7 +99,7 @@ def from_state_dict(
         name: to_mlx(caller, name, value)
         for name, value in renamed(caller, state_dict, rename).items()
     }
-    params, state = _template(caller, model)
+    params, state = model.init(random.key(0))
     leaves = leaves_of(params, state)
     counts = {path for path in leaves if path.rpartition(".")[2] == _COUNT}
     arrays = {path: mx.array(0) for path in counts} | arrays
@@ -158,7 +159,8 @@ def to_state_dict(
         (8, 3, 5, 5)
     """
     caller = "to_state_dict"
-    template = _template(caller, model)
+    _check_model(caller, model)
+    template = model.init(random.key(0))
     leaves = leaves_of(params, state)
     _check_own(caller, leaves_of(*template), leaves)
     found = _layouts(caller, model, *template, input_shape, flattened, axes)
@@ -176,13 +178,12 @@ def _exported(leaf: Array, layout: Layout) -> Array:
     return mx.contiguous(layout.to_torch(leaf) * mx.array(1, leaf.dtype))
 
 
-def _template(caller: str, model: nn.Layer) -> tuple[Params, State]:
+def _check_model(caller: str, model: nn.Layer) -> None:
     if not isinstance(model, nn.Layer):
         raise TypeError(
             f"{caller}: model must be a Layer, got {type(model).__name__}; it comes "
             "before the weights"
         )
-    return model.init(random.key(0))
 
 
 def _layouts(

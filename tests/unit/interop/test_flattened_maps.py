@@ -1,0 +1,180 @@
+"""Linears after a flatten are found whatever the model looks like."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from lucid_fn import models, nn, random
+from lucid_fn.interop.torch import to_state_dict
+
+
+def exported(model, **options):
+    params, state = model.init(random.key(0))
+    return params, to_state_dict(model, params, state, **options)
+
+
+def channels_first(weight, channels):
+    """Columns (P, C) as (C, P), by NumPy alone."""
+    rows = np.array(weight).reshape(len(weight), -1, channels)
+    return rows.transpose(0, 2, 1).reshape(len(weight), -1)
+
+
+def assert_reordered(params, weights, name, channels):
+    ours = np.array(params[name]["weight"])
+    np.testing.assert_array_equal(
+        weights[f"{name}.weight"], channels_first(ours, channels)
+    )
+    assert not np.array_equal(weights[f"{name}.weight"], ours)
+
+
+def assert_kept(params, weights, name):
+    np.testing.assert_array_equal(
+        weights[f"{name}.weight"], np.array(params[name]["weight"])
+    )
+
+
+def test_lenets_first_linear_follows_a_map_of_16_channels():
+    params, weights = exported(models.lenet5())
+    assert_reordered(params, weights, "fc1", 16)
+    assert_kept(params, weights, "fc2")
+    assert_kept(params, weights, "fc3")
+
+
+def test_a_mean_over_the_map_leaves_the_columns_alone():
+    # 16 features that a map of 4 channels and 4 pixels would have too.
+    model = nn.serial(
+        a=nn.conv2d(3, 4, 3), b=nn.conv2d(4, 16, 3), c=nn.global_avg_pool2d,
+        d=nn.linear(16, 5),
+    )  # fmt: skip
+    params, weights = exported(model)
+    assert_kept(params, weights, "d")
+
+
+def test_a_flatten_after_an_adaptive_pool_is_found_at_any_input_size():
+    model = nn.serial(
+        a=nn.conv2d(3, 8, 3), b=lambda x: x[:, :2, :2], c=nn.flatten, d=nn.linear(32, 5)
+    )
+    params, weights = exported(model)
+    assert_reordered(params, weights, "d", 8)
+
+
+def test_a_flatten_in_pytorchs_order_is_left_alone():
+    model = nn.serial(
+        a=nn.conv2d(1, 8, 3),
+        b=lambda x: x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1),
+        c=nn.linear(8 * 9, 5),
+    )
+    params, weights = exported(model, input_shape=(5, 5, 1))
+    assert_kept(params, weights, "c")
+
+
+def test_activations_dropout_and_norms_may_stand_in_between():
+    model = nn.serial(
+        a=nn.conv2d(3, 8, 3, bias=False),
+        b=nn.batch_norm(8),
+        c=nn.relu,
+        d=nn.flatten,
+        e=nn.dropout(0.5),
+        f=nn.batch_norm(8 * 9),
+        g=nn.relu,
+        h=nn.linear(8 * 9, 5),
+    )
+    params, state = model.init(random.key(0))
+    features = mx.arange(72.0)
+    params["f"]["weight"] = features
+    state["f"]["running_mean"] = features
+    weights = to_state_dict(model, params, state)
+    assert_reordered(params, weights, "h", 8)
+    expected = np.arange(72.0).reshape(9, 8).T.reshape(-1)
+    np.testing.assert_array_equal(weights["f.weight"], expected)
+    np.testing.assert_array_equal(weights["f.running_mean"], expected)
+
+
+def test_a_free_form_model_is_understood():
+    def forward(x, conv, left, right, head):
+        y = nn.relu(conv(x))
+        return head(left(nn.flatten(y)) * right(mx.mean(y, axis=(1, 2))))
+
+    model = nn.compose(
+        forward,
+        conv=nn.conv2d(1, 6, 3),
+        left=nn.linear(6 * 4, 7),
+        right=nn.linear(6, 7),
+        head=nn.linear(7, 2),
+    )
+    params, weights = exported(model)
+    assert_reordered(params, weights, "left", 6)
+    assert_kept(params, weights, "right")
+    assert_kept(params, weights, "head")
+
+
+def test_a_conv1d_and_its_flattened_sequence_are_understood():
+    model = nn.serial(
+        a=nn.conv1d(2, 4, 3), b=nn.tanh, c=nn.flatten, d=nn.linear(4 * 6, 3)
+    )
+    params, weights = exported(model)
+    assert weights["a.weight"].shape == (4, 2, 3)
+    assert_reordered(params, weights, "d", 4)
+
+
+def test_a_softmax_at_the_end_hides_nothing():
+    model = nn.serial(
+        a=nn.conv2d(1, 4, 3), b=nn.flatten, c=nn.linear(4 * 4, 3), d=mx.softmax
+    )
+    params, weights = exported(model)
+    assert_reordered(params, weights, "c", 4)
+
+
+def test_the_flatten_of_the_input_itself_must_be_told():
+    model = nn.serial(a=nn.flatten, b=nn.linear(12, 3))
+    with pytest.raises(ValueError, match=r"flattens its input.*input_shape=\(H, W, C"):
+        exported(model)
+    params, weights = exported(model, input_shape=(2, 2, 3))
+    assert_reordered(params, weights, "b", 3)
+    params, weights = exported(model, input_shape=(2, 6, 1))
+    assert_kept(params, weights, "b")
+    params, weights = exported(model, input_shape=(12,))
+    assert_kept(params, weights, "b")
+
+
+def test_vectors_and_tokens_need_no_input_shape():
+    params, weights = exported(nn.serial(a=nn.linear(6, 4), b=nn.linear(4, 2)))
+    assert_kept(params, weights, "a")
+
+
+def test_what_cannot_be_told_is_an_error_and_can_be_said():
+    frozen = nn.frozen(nn.conv2d(1, 4, 3))  # no gradient reaches its channels
+    model = nn.serial(a=frozen, b=nn.flatten, c=nn.linear(4 * 4, 3))
+    with pytest.raises(ValueError, match=r"cannot tell whether c.weight .*flattened="):
+        exported(model)
+    params, weights = exported(model, flattened={"c": (2, 2, 4)})
+    assert_reordered(params, weights, "c", 4)
+    params, weights = exported(model, flattened={})
+    assert_kept(params, weights, "c")
+
+
+def test_an_input_that_no_size_fits_must_be_told():
+    def forward(x, conv, fc):
+        if x.shape[1:] != (5, 9, 1):
+            raise ValueError("another size")
+        return fc(nn.flatten(conv(x)))
+
+    model = nn.compose(forward, conv=nn.conv2d(1, 2, 3), fc=nn.linear(2 * 21, 3))
+    with pytest.raises(ValueError, match=r"cannot tell what the model takes.*H, W, C"):
+        exported(model)
+    with pytest.raises(ValueError, match=r"a float input of the shape \(1, 4, 4, 1\)"):
+        exported(model, input_shape=(4, 4, 1))
+    params, weights = exported(model, input_shape=(5, 9, 1))
+    assert_reordered(params, weights, "fc", 2)
+
+
+@pytest.mark.parametrize(
+    ("flattened", "message"),
+    [
+        ({"fc1": (4, 4, 4)}, r"flattened\['fc1'\] must be the shape .*64 in all"),
+        ({"fc9": (4, 4, 16)}, "no such layer"),
+    ],
+)
+def test_a_wrong_map_is_an_error(flattened, message):
+    with pytest.raises(ValueError, match=message):
+        exported(models.lenet5(), flattened=flattened)
