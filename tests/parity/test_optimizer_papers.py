@@ -1,0 +1,215 @@
+"""Optimizers that PyTorch lacks, against a transcription of the paper in NumPy.
+
+The transcriptions are in float64, one array at a time, and share nothing with the
+library.
+"""
+
+import mlx.core as mx
+import numpy as np
+from hypothesis import given, settings, strategies as st
+
+from lucid_fn import optim, transforms
+
+STEPS = 20
+rates = st.floats(1e-3, 0.1)
+decays = st.floats(0.1, 0.999)
+weight_decays = st.sampled_from([0.0, 1e-2, 0.3])
+seeds = st.integers(0, 2**32 - 1)
+
+
+def thrice(**strategies):
+    """Three settings, each with a seed of its own."""
+
+    def decorate(test):
+        return settings(max_examples=3)(given(seed=seeds, **strategies)(test))
+
+    return decorate
+
+
+def draw(seed, shape=(4, 3)):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=shape), list(rng.normal(size=(STEPS, *shape)))
+
+
+def ours(optimizer, p, grads):
+    params = {"weight": mx.array(p.astype(np.float32))}
+    opt_state = optimizer.init(params)
+    for g in grads:
+        g = {"weight": mx.array(g.astype(np.float32))}
+        updates, opt_state = optimizer.update(g, opt_state, params)
+        params = optim.apply_updates(params, updates)
+    return params, opt_state
+
+
+def check(optimizer, p, grads, expected, bound=1e-5):
+    params, _ = ours(optimizer, p, grads)
+    np.testing.assert_allclose(params["weight"], expected, rtol=bound, atol=bound)
+
+
+@thrice(lr=rates, b1=decays, b2=decays, weight_decay=weight_decays)
+def test_lion(seed, lr, b1, b2, weight_decay):
+    p0, grads = draw(seed)
+    p, m = p0, 0
+    for g in grads:
+        c = b1 * m + (1 - b1) * g
+        p = p - lr * (np.sign(c) + weight_decay * p)
+        m = b2 * m + (1 - b2) * g
+    check(optim.lion(lr, b1=b1, b2=b2, weight_decay=weight_decay), p0, grads, p)
+
+
+@thrice(lr=rates, b1=decays, b2=decays, weight_decay=weight_decays)
+def test_lamb(seed, lr, b1, b2, weight_decay):
+    p0, grads = draw(seed)
+    p, m, v = p0, 0, 0
+    for t, g in enumerate(grads, 1):
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g * g
+        r = (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + 1e-6)
+        u = r + weight_decay * p
+        p = p - lr * np.linalg.norm(p) / np.linalg.norm(u) * u
+    check(optim.lamb(lr, b1=b1, b2=b2, weight_decay=weight_decay), p0, grads, p)
+
+
+@thrice(
+    lr=st.floats(0.1, 10),
+    momentum=st.floats(0, 0.95),
+    weight_decay=weight_decays,
+    trust=st.floats(1e-3, 1e-2),
+)
+def test_lars(seed, lr, momentum, weight_decay, trust):
+    p0, grads = draw(seed)
+    p, v = p0, 0
+    for t, g in enumerate(grads):
+        rate = lr * (1 - t / STEPS) ** 2
+        w_norm, g_norm = np.linalg.norm(p), np.linalg.norm(g)
+        local = trust * w_norm / (g_norm + weight_decay * w_norm)
+        v = momentum * v + rate * local * (g + weight_decay * p)
+        p = p - v
+    optimizer = optim.lars(
+        lambda step: lr * (1 - step / STEPS) ** 2,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        trust_coefficient=trust,
+    )
+    check(optimizer, p0, grads, p, bound=3e-5)
+
+
+@thrice(lr=rates, b1=decays, weight_decay=weight_decays, warmup=st.integers(0, 5))
+def test_schedule_free_sgd(seed, lr, b1, weight_decay, warmup):
+    y0, grads = draw(seed)
+    x, z, weights = y0, y0, 0.0
+    for t, g in enumerate(grads):
+        rate = lr * min(1, t / max(warmup, 1)) if warmup else lr
+        y = (1 - b1) * z + b1 * x
+        z = z - rate * (g + weight_decay * y)
+        weights += rate**2
+        c = rate**2 / weights if weights else 0
+        x = (1 - c) * x + c * z
+
+    def schedule(step):
+        return lr * mx.minimum(1, step / max(warmup, 1)) if warmup else lr + 0 * step
+
+    optimizer = optim.schedule_free_sgd(schedule, b1=b1, weight_decay=weight_decay)
+    params, opt_state = ours(optimizer, y0, grads)
+    y = (1 - b1) * z + b1 * x
+    np.testing.assert_allclose(params["weight"], y, rtol=1e-5, atol=1e-5)
+    averaged = optim.schedule_free_params(opt_state, params)["weight"]
+    np.testing.assert_allclose(averaged, x, rtol=1e-5, atol=1e-5 / b1)
+
+
+@thrice(lr=rates, b1=decays, b2=decays, weight_decay=weight_decays)
+def test_schedule_free_adamw(seed, lr, b1, b2, weight_decay):
+    y0, grads = draw(seed)
+    x, z, v = y0, y0, 0
+    for t, g in enumerate(grads, 1):
+        y = (1 - b1) * z + b1 * x
+        v = b2 * v + (1 - b2) * g * g
+        z = z - lr * (g / (np.sqrt(v / (1 - b2**t)) + 1e-8) + weight_decay * y)
+        x = (1 - 1 / t) * x + z / t
+    optimizer = optim.schedule_free_adamw(lr, b1=b1, b2=b2, weight_decay=weight_decay)
+    check(optimizer, y0, grads, (1 - b1) * z + b1 * x, bound=2e-5)
+
+
+@thrice(
+    lr=rates,
+    momentum=decays,
+    shape=st.sampled_from([(4, 3), (3, 4), (5, 2, 2), (1, 6)]),
+)
+def test_muon(seed, lr, momentum, shape):
+    p0, grads = draw(seed, shape)
+    p, m = p0, 0
+    for g in grads:
+        m = momentum * m + (1 - momentum) * g
+        x = (momentum * m + (1 - momentum) * g).reshape(shape[0], -1)
+        ratio = np.sqrt(max(1, x.shape[0] / x.shape[1]))
+        x = x / np.linalg.norm(x)
+        for _ in range(5):
+            a = x @ x.T
+            x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+        p = p - lr * ratio * x.reshape(shape)
+    optimizer = optim.muon(lr, momentum=momentum, weight_decay=0.0)
+    check(optimizer, p0, grads, p, bound=3e-4)
+
+
+@thrice(lr=rates, alpha=st.floats(0, 1), period=st.integers(1, 6))
+def test_lookahead(seed, lr, alpha, period):
+    p0, grads = draw(seed)
+    slow = fast = p0
+    for t, g in enumerate(grads, 1):
+        fast = fast - lr * g
+        if t % period == 0:
+            slow = slow + alpha * (fast - slow)
+            fast = slow
+    optimizer = optim.lookahead(optim.sgd(lr), period=period, alpha=alpha)
+    check(optimizer, p0, grads, fast)
+
+
+@thrice(clipping=st.floats(1e-3, 2), shape=st.sampled_from([(4, 3), (3, 2, 2), (5,)]))
+def test_adaptive_gradient_clipping(seed, clipping, shape):
+    p, (g, *_) = draw(seed, shape)
+    p[0] = 0  # less than eps
+    expected = g.copy()
+    units = [np.s_[i] for i in range(shape[0])] if len(shape) > 1 else [np.s_[:]]
+    for unit in units:
+        limit = clipping * max(np.linalg.norm(p[unit]), 1e-3)
+        expected[unit] *= min(1, limit / np.linalg.norm(g[unit]))
+    clip = optim.clip_by_param_norm(clipping)
+    grads, params = ({"w": mx.array(x.astype(np.float32))} for x in (g, p))
+    np.testing.assert_allclose(
+        clip.update(grads, (), params)[0]["w"], expected, rtol=1e-5, atol=1e-6
+    )
+
+
+@thrice(rho=st.floats(0.01, 1), adaptive=st.booleans())
+def test_sam(seed, rho, adaptive):
+    p, (a, *_) = draw(seed)
+    g = 4 * a * p**3  # the loss is sum(a * p**4)
+    if adaptive:
+        uphill = p + rho * p * p * g / np.linalg.norm(p * g)
+    else:
+        uphill = p + rho * g / np.linalg.norm(g)
+    weights = mx.array(a.astype(np.float32))
+    value_and_grad = transforms.value_and_grad(
+        lambda params: mx.sum(weights * params["w"] ** 4)
+    )
+    params = {"w": mx.array(p.astype(np.float32))}
+    value, grads = optim.sam(value_and_grad, rho=rho, adaptive=adaptive)(params)
+    np.testing.assert_allclose(value.item(), np.sum(a * p**4), rtol=1e-4)
+    expected = 4 * a * uphill**3
+    np.testing.assert_allclose(grads["w"], expected, rtol=1e-3, atol=1e-4)
+
+
+@thrice(eta=st.floats(0.01, 1), gamma=st.floats(0, 1))
+def test_noise_has_the_variance_of_the_paper(seed, eta, gamma):
+    noise = optim.add_noise(mx.random.key(seed), eta=eta, gamma=gamma)
+    grads = {"a": mx.zeros(20_000), "b": mx.zeros(20_000)}
+    opt_state = noise.init(grads)
+    drawn = []
+    for t in range(3):
+        updates, opt_state = noise.update(grads, opt_state, grads)
+        for x in updates.values():
+            variance = np.var(np.array(x))
+            np.testing.assert_allclose(variance, eta / (1 + t) ** gamma, rtol=0.06)
+            drawn.append(np.array(x))
+    correlations = np.corrcoef(drawn) - np.eye(len(drawn))
+    assert np.abs(correlations).max() < 0.05
