@@ -52,6 +52,12 @@ def transpose_convolve(
             f"conv_transpose{len(sizes)}d: padding must leave an output, got one of "
             f"size {sizes} from x of shape {x.shape}"
         )
+    # Of that size, the convolution may have more outputs than there are in x.
+    more = [
+        (0, p // stride)
+        for p, stride in zip(output_padding, window.stride, strict=True)
+    ]
+    x = mx.pad(x, [(0, 0), *more, (0, 0)])
     channels = weight.shape[-1] * window.groups
     dtype = mx.result_type(x, weight)
     at = mx.zeros((x.shape[0], *sizes, channels), dtype)

@@ -1,0 +1,80 @@
+"""Functions of the statistics that batch norms hold."""
+
+import mlx.core as mx
+import pytest
+
+from lucid_fn import nn, random, tree
+
+
+def drawn_state(key, channels):
+    return {
+        "running_mean": random.normal(key, (channels,)),
+        "running_var": random.uniform(key, (channels,), low=0.5, high=2.0),
+        "num_batches_tracked": mx.array(3),
+    }
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("affine", [True, False])
+def test_folded_convolutions_do_the_same_in_eval(key, bias, affine):
+    conv, bn = nn.conv2d(3, 4, 3, bias=bias), nn.batch_norm(4, affine=affine, eps=1e-3)
+    k1, k2, k3 = random.split(key, 3)
+    params, _ = conv.init(k1)
+    bn_params = tree.map(lambda leaf: leaf + random.normal(k2, (4,)), bn.init(k2)[0])
+    state = drawn_state(k3, 4)
+    x = random.normal(k1, (2, 6, 6, 3))
+    y, _ = conv.apply(params, {}, x, train=False)
+    expected, _ = bn.apply(bn_params, state, y, train=False)
+    folded = nn.fold_batch_norm(params, bn_params, state, eps=1e-3)
+    y, _ = nn.conv2d(3, 4, 3).apply(folded, {}, x, train=False)
+    assert mx.allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_folded_params_are_those_of_the_layer_with_bias(key):
+    folded = nn.fold_batch_norm(
+        nn.linear(2, 4, bias=False).init(key)[0], {}, drawn_state(key, 4)
+    )
+    assert tree.paths(folded) == tree.paths(nn.linear(2, 4).init(key)[0])
+
+
+def test_folding_other_channels_is_an_error(key):
+    params, _ = nn.conv2d(3, 5, 3).init(key)
+    with pytest.raises(ValueError, match="as many output channels as bn, got a weight"):
+        nn.fold_batch_norm(params, {}, drawn_state(key, 4))
+
+
+def test_folding_without_a_state_is_an_error(key):
+    with pytest.raises(ValueError, match="bn_state must hold 'running_mean'"):
+        nn.fold_batch_norm(nn.conv2d(3, 4, 3).init(key)[0], {}, {})
+
+
+def model():
+    return nn.serial(
+        conv=nn.conv2d(2, 3, 3), bn=nn.batch_norm(3), drop=nn.dropout(0.5), act=nn.relu
+    )
+
+
+def test_reestimating_forgets_what_was_there(key):
+    params, state = model().init(key)
+    batches = [random.normal(random.fold_in(key, i), (4, 6, 6, 2)) for i in range(3)]
+    once = nn.bn_reestimate(model(), params, state, batches, key=key)
+    again = nn.bn_reestimate(model(), params, once, batches, key=key)
+    assert mx.array_equal(once["bn"]["running_var"], again["bn"]["running_var"])
+    assert once["bn"]["num_batches_tracked"].item() == 3
+    assert mx.all(state["bn"]["running_mean"] == 0)  # the given state is as it was
+
+
+def test_the_order_of_the_batches_does_not_matter():
+    layer = nn.batch_norm(1, momentum=0.9)
+    params, state = layer.init(random.key(0))
+    batches = [mx.array([[v], [v + 2.0]]) for v in (1.0, 5.0, 9.0)]
+    forth = nn.bn_reestimate(layer, params, state, batches)
+    back = nn.bn_reestimate(layer, params, state, batches[::-1])
+    assert forth["running_mean"].item() == pytest.approx(6.0)
+    assert back["running_mean"].item() == pytest.approx(6.0)
+
+
+def test_no_batches_are_an_error(key):
+    layer = nn.batch_norm(2)
+    with pytest.raises(ValueError, match="must hold at least one batch, got none"):
+        nn.bn_reestimate(layer, *layer.init(key), [])
