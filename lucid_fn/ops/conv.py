@@ -13,6 +13,7 @@ from lucid_fn.ops.conv_geometry import Geometry, Pair
 from lucid_fn.ops.formulation import tuned
 from lucid_fn.types import Array
 
+_LARGE = 1 << 19  # numbers of an input whose windows are not to be kept in memory
 _FLOATS = (mx.float32, mx.float16, mx.bfloat16)
 
 
@@ -110,7 +111,7 @@ def _functions(geometry: Geometry, tuned: bool) -> _Functions:
 
     def run_weight_grad(x: Array, g: Array) -> Array:
         chosen = formulation(g.shape[-1], x.shape[-1] // geometry.groups)
-        if tuned:
+        if tuned and x.size > _LARGE:
             # Not the windows of x that `forward` made, which `mx.compile` would keep in
             # memory until here, but new ones: half the memory, no more time.
             x = after(x, g)

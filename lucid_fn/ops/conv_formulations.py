@@ -58,10 +58,10 @@ def _banded(geometry: Geometry, out_channels: int) -> bool:
     """Whether multiplying by a band's zeros costs less than gathering windows.
 
     A gathered number costs 0.7 ns, a multiplication 1/65 ns: per tap, those by the
-    `W - KW` zeros of a band for each output channel against one gathered number.
+    zeros of a stretch for each output channel against one gathered number.
     """
-    columns, taps = geometry.size[1], geometry.kernel[1]
-    return (columns - taps) * out_channels <= 45 * taps
+    stretch, taps = conv_toeplitz.sizes(geometry)[1], geometry.kernel[1]
+    return (stretch - taps) * out_channels <= 45 * taps
 
 
 def _is_3x3(geometry: Geometry) -> bool:
