@@ -9,6 +9,7 @@ import functools
 import os
 import sysconfig
 from collections.abc import Callable, Iterator
+from operator import is_
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
@@ -57,6 +58,8 @@ def _attribute(value: Any, name: str) -> Any:
     for base in type(value).__mro__:
         if name in vars(base):
             found = vars(base)[name]
+            if isinstance(found, staticmethod):
+                return found.__func__
             if isinstance(found, property):
                 found = found.fget
             return (
@@ -165,6 +168,14 @@ def _tell(value: Any, arrays: list[Any]) -> list[Any]:
     return [(id(array), _place(array)) for array in arrays]
 
 
+def _has_changed(capture: Capture) -> bool:
+    value = capture.read()
+    arrays = _parts(value)[0]
+    # Others are not asked for their place, since they may be traced: without values.
+    same = len(arrays) == len(capture.kept) and all(map(is_, arrays, capture.kept))
+    return not same or _tell(value, arrays) != capture.seen
+
+
 def find(fn: Callable[..., Any], caller: str) -> list[Capture]:
     """The numbers, arrays, and trees of arrays, that `fn` and what it calls capture.
 
@@ -216,9 +227,7 @@ def is_traced(array: Any) -> bool:
 def check(captures: list[Capture], name: str) -> None:
     """Raises if a captured value is not the one that was compiled in."""
     for capture in captures:
-        value = capture.read()
-        arrays = _parts(value)[0]
-        if any(map(is_traced, arrays)) or _tell(value, arrays) != capture.seen:
+        if _has_changed(capture):
             raise ValueError(
                 f"jit: `{capture.owner}` reads `{capture.name}`, which is not an "
                 f"argument and has changed since `{name}` was compiled with its old "
