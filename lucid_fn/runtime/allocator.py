@@ -11,10 +11,8 @@ shapes, but peaks at 2.7 GB for 1 GiB of cache, because it never drops a stale s
 """
 
 import ctypes
-import os
 
 from lucid_fn.runtime.errors import Unavailable
-from lucid_fn.runtime.linker import image_at
 
 # <malloc.h>
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
@@ -29,21 +27,39 @@ SETTINGS = {
 }
 
 
+BLOCK = 1 << 26  # bytes; taken for a moment and not touched
+
+
+class _Counts(ctypes.Structure):
+    """`struct mallinfo2` of <malloc.h>."""
+
+    _fields_ = tuple((f"field{index}", ctypes.c_size_t) for index in range(10))
+
+    def taken(self) -> int:
+        """Bytes in use, in mappings of their own and in the heap."""
+        return int(self.field4 + self.field7)
+
+
 def tune() -> None:
     """Applies `SETTINGS` to the process.
 
     Raises:
         Unavailable: if `malloc` is not glibc's.
     """
-    names = ctypes.CDLL(None)
-    mallopt = getattr(names, "mallopt", None)
-    if mallopt is None:
-        raise Unavailable("the C library is not glibc, so its malloc cannot be tuned")
-    addresses = [ctypes.cast(f, ctypes.c_void_p).value for f in (names.malloc, mallopt)]
-    provider, libc = (image_at(address or 0)[0] for address in addresses)
-    if provider != libc:
-        raise Unavailable(
-            f"malloc is that of {os.path.basename(provider)}, not glibc's"
-        )
-    if not all(mallopt(parameter, value) for parameter, value in SETTINGS.items()):
+    libc = ctypes.CDLL(None)
+    if not (hasattr(libc, "mallopt") and hasattr(libc, "mallinfo2")):
+        raise Unavailable("the C library is not glibc 2.33 or newer")
+    if not any(_is_glibcs_malloc(libc) for _ in range(3)):  # other threads free, too
+        raise Unavailable("malloc is another library's, not glibc's")
+    if not all(libc.mallopt(*setting) for setting in SETTINGS.items()):
         raise Unavailable("glibc refuses a setting of mallopt")
+
+
+def _is_glibcs_malloc(libc: ctypes.CDLL) -> bool:
+    """Whether glibc counts what the process's `malloc` gives."""
+    libc.malloc.restype, libc.mallinfo2.restype = ctypes.c_void_p, _Counts
+    before = libc.mallinfo2().taken()
+    block = ctypes.c_void_p(libc.malloc(ctypes.c_size_t(BLOCK)))
+    after = libc.mallinfo2().taken()
+    libc.free(block)
+    return bool(after - before >= BLOCK)

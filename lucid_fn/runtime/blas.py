@@ -2,9 +2,7 @@
 
 import ctypes
 import os
-import re
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlx.core as mx
@@ -20,7 +18,8 @@ LAPACK = (
     *("dgetrf_", "dgetri_", "dpotrf_", "dtrtri_", "dgeqrf_", "dorgqr_"),
     *("sgesdd_", "dgesdd_", "cgesdd_", "ssyevd_", "dsyevd_", "cheevd_"),
 )
-OPTIMISED = re.compile("openblas|mkl|blis|armpl|nvpl|accelerate", re.IGNORECASE)
+OPTIMISED = ("openblas", "mkl", "blis", "armpl", "nvpl")  # in names of files
+OPENBLAS = "libscipy_openblas-"  # not ...openblas64_-, which has 64-bit sizes
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
 
 
@@ -73,9 +72,10 @@ def own_blas() -> str | None:
     """
     for scope in (ctypes.CDLL(None), ctypes.CDLL(str(mx.__file__))):  # as the linker's
         if function := getattr(scope, GEMM[0], None):
-            path = Path(linker.image_at(_address(function))[0]).resolve()
-            name = "/".join(path.parts[-2:])  # Debian: openblas-pthread/libblas.so.3
-            return str(path) if OPTIMISED.search(name) else None
+            path = os.path.realpath(linker.path_at(_address(function)))
+            folder, name = os.path.split(path)
+            name = f"{os.path.basename(folder)}/{name}"  # openblas-pthread/libblas.so.3
+            return path if any(word in name.lower() for word in OPTIMISED) else None
     return None
 
 
@@ -88,11 +88,11 @@ def scipy_openblas() -> str:
     spec = find_spec("scipy")
     if spec is None or spec.origin is None:
         raise Unavailable("SciPy, whose OpenBLAS would be used, is not installed")
-    site = Path(spec.origin).parent.parent
-    found = sorted((site / "scipy.libs").glob("libscipy_openblas-*.so"))
+    libraries = os.path.dirname(spec.origin) + ".libs"
+    found = [name for name in _listed(libraries) if name.startswith(OPENBLAS)]
     if not found:
         raise Unavailable("the installed SciPy has no OpenBLAS of its own")
-    return str(found[0])
+    return os.path.join(libraries, min(found))
 
 
 def load(path: str) -> Blas:
@@ -143,6 +143,11 @@ def set_threads(blas: Blas, number: int) -> None:
     function = blas.function("openblas_set_num_threads")
     if function is not None and not any(map(os.environ.get, THREAD_VARIABLES)):
         function(ctypes.c_int(number))
+
+
+def _listed(folder: str) -> list[str]:
+    """The names in `folder`, none if there is no such folder."""
+    return os.listdir(folder) if os.path.isdir(folder) else []
 
 
 def _text(function: Any) -> str:

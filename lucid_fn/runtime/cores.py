@@ -3,10 +3,8 @@
 import math
 import os
 import sys
-from pathlib import Path
 
-CPUS = Path("/sys/devices/system/cpu")
-CGROUP = Path("/sys/fs/cgroup")
+CPUS, CGROUP = "/sys/devices/system/cpu", "/sys/fs/cgroup"
 
 
 def physical_cores() -> int:
@@ -25,7 +23,7 @@ def physical_cores() -> int:
 def _siblings(cpu: int) -> str:
     """The hardware threads that share a core with `cpu`, in the kernel's words."""
     try:
-        return (CPUS / f"cpu{cpu}/topology/thread_siblings_list").read_text()
+        return _read(f"{CPUS}/cpu{cpu}/topology/thread_siblings_list")
     except OSError:  # no such file in some sandboxes: each counts as a core
         return str(cpu)
 
@@ -33,11 +31,11 @@ def _siblings(cpu: int) -> str:
 def _quota() -> int:
     """CPUs that the control group lets run at once, rounded up; large if unlimited."""
     try:
-        limit, period = (CGROUP / "cpu.max").read_text().split()  # version 2
+        limit, period = _read(f"{CGROUP}/cpu.max").split()  # version 2
     except (OSError, ValueError):
         try:
-            limit = (CGROUP / "cpu/cpu.cfs_quota_us").read_text()  # version 1
-            period = (CGROUP / "cpu/cpu.cfs_period_us").read_text()
+            limit = _read(f"{CGROUP}/cpu/cpu.cfs_quota_us")  # version 1
+            period = _read(f"{CGROUP}/cpu/cpu.cfs_period_us")
         except OSError:
             return 1 << 16
     try:
@@ -45,3 +43,8 @@ def _quota() -> int:
     except (ValueError, ZeroDivisionError):  # "max"
         return 1 << 16
     return math.ceil(quota) if quota > 0 else 1 << 16
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read()

@@ -1,44 +1,69 @@
 """Calls a CBLAS matrix product at an address, to see whether it multiplies."""
 
 import ctypes
+import functools
+import itertools
+import operator
 from typing import Any
 
-ROW_MAJOR, NO_TRANS, TRANS = 101, 111, 112  # <cblas.h>
+ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112  # <cblas.h>
+# Odd sizes beyond a register tile: OpenBLAS 0.3.30 is wrong in some of these on ARM
+# cores with SME (https://github.com/OpenMathLib/OpenBLAS/issues/5429).
+M, N, K = 45, 35, 33
+Matrix = list[list[int]]
 
 
 def multiplies(name: str, address: int) -> bool:
     """Whether the function at `address` multiplies as `cblas_?gemm` must.
 
-    It computes `(2, 3) @ (4, 3).T` on small integers, whose products and sums floating
-    point represents exactly, into memory full of nan, which it must not read.
+    It multiplies small integers, whose products and sums floating point represents
+    exactly, plain and transposed, into memory full of nan that it must not read.
     """
-    real: Any = ctypes.c_double if name == "cblas_dgemm" else ctypes.c_float
-    is_complex = name == "cblas_cgemm"
-    parts = 2 if is_complex else 1  # real and imaginary part stand side by side
+    modes = itertools.product((PLAIN, TRANSPOSED), repeat=2)
+    return all(_multiplies(name, address, *mode) for mode in modes)
 
-    def array(*values: float) -> Any:
+
+def _multiplies(name: str, address: int, mode_a: int, mode_b: int) -> bool:
+    real: Any = ctypes.c_double if name == "cblas_dgemm" else ctypes.c_float
+    parts = 2 if name == "cblas_cgemm" else 1  # real and imaginary part, side by side
+
+    def array(values: Any) -> Any:
         flat = (real * (parts * len(values)))()
         flat[::parts] = values
         return flat
 
-    def scalar(value: int) -> Any:  # complex scalars are passed by address
-        return ctypes.addressof(one_and_zero[value]) if is_complex else value
+    def stored(matrix: Matrix, mode: int) -> tuple[Any, int]:
+        rows = matrix if mode == PLAIN else list(zip(*matrix, strict=True))
+        return array([x for row in rows for x in row]), len(rows[0])
 
-    one_and_zero = {1: array(1), 0: array(0)}
-    a, b, c = array(*range(1, 7)), array(*range(12)), array(*8 * [float("nan")])
-    integer, pointer = ctypes.c_int, ctypes.c_void_p
-    number = pointer if is_complex else real
+    a, b, expected = _example()
+    (left, lda), (right, ldb) = stored(a, mode_a), stored(b, mode_b)
+    result = array([float("nan")] * (M * N))
+    numbers = {1: array([1]), 0: array([0])}
+    pointer, integer = ctypes.c_void_p, ctypes.c_int
+    scalar = real if parts == 1 else pointer  # complex ones are passed by address
+
+    def number(value: int) -> Any:
+        return value if parts == 1 else ctypes.addressof(numbers[value])
+
     gemm = ctypes.CFUNCTYPE(
         None,
         *6 * [integer],
-        *[number, pointer, integer, pointer, integer],
-        *[number, pointer, integer],
+        *[scalar, pointer, integer, pointer, integer],
+        *[scalar, pointer, integer],
     )(address)
-    a_at, b_at, c_at = (ctypes.addressof(matrix) for matrix in (a, b, c))
     gemm(
-        *[ROW_MAJOR, NO_TRANS, TRANS, 2, 4, 3],
-        *[scalar(1), a_at, 3, b_at, 3],
-        *[scalar(0), c_at, 4],
+        *[ROW_MAJOR, mode_a, mode_b, M, N, K],
+        *[number(1), ctypes.addressof(left), lda, ctypes.addressof(right), ldb],
+        *[number(0), ctypes.addressof(result), N],
     )
-    expected = [8, 26, 44, 62, 17, 62, 107, 152]
-    return list(c) == list(array(*expected))
+    return bytes(result) == bytes(array(expected))
+
+
+@functools.cache
+def _example() -> tuple[Matrix, Matrix, list[int]]:
+    """`a` `(M, K)`, `b` `(K, N)` and the entries of their product `(M, N)`."""
+    a = [[(3 * i + 5 * k) % 7 + 1 for k in range(K)] for i in range(M)]
+    b = [[(2 * k + 7 * j) % 11 + 1 for j in range(N)] for k in range(K)]
+    columns = list(zip(*b, strict=True))
+    return a, b, [sum(map(operator.mul, row, col)) for row in a for col in columns]

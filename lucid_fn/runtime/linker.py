@@ -13,6 +13,7 @@ import ctypes
 import mmap
 import os
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from lucid_fn.runtime.errors import Unavailable
@@ -89,12 +90,21 @@ def loaded_images(library: ctypes.CDLL) -> list[tuple[str, int]]:
     return images
 
 
-def image_at(address: int) -> tuple[str, int]:
-    """Path and first address of the image that holds `address`."""
+def path_at(address: int) -> str:
+    """Path of the image that holds the function at `address`."""
     info = _SymbolInfo()
     if not ctypes.CDLL(None).dladdr(ctypes.c_void_p(address), ctypes.byref(info)):
         raise Unavailable(f"no library holds address {address:#x}")
-    return os.fsdecode(info.path or b""), info.start or 0
+    return os.fsdecode(info.path or b"")
+
+
+def is_mapped(start: int) -> bool:
+    """Whether a mapping of a file or of memory starts at the address `start`."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8") as lines:
+            return any(line.startswith(f"{start:08x}-") for line in lines)
+    except OSError as error:
+        raise Unavailable(f"what is mapped cannot be read: {error}") from None
 
 
 def read_image(path: str, base: int) -> Image:
@@ -134,21 +144,31 @@ def find_slots(image: Image, names: frozenset[str]) -> dict[str, list[int]]:
     for tag, expected in sizes.items():
         if tags.get(tag, expected) != expected:
             raise Unavailable(f"dynamic tag {tag} of {image.path} is {tags[tag]}")
+    places = dict(_relocations(image, tags, kinds))
+    entry_size = SYMBOL.size
+    count = 1 + max(places.values(), default=0)
+    symbols = _read(image, _address(image, tags, DT_SYMTAB), count * entry_size)
     strings = _table(image, tags, DT_STRTAB, DT_STRSZ)
-    symbols = _address(image, tags, DT_SYMTAB)
     slots: dict[str, list[int]] = {name: [] for name in names}
-    for table, size in ((DT_JMPREL, DT_PLTRELSZ), (DT_RELA, DT_RELASZ)):
-        if table not in tags:
-            continue
-        entries = _table(image, tags, table, size)
-        whole = len(entries) // RELOCATION.size * RELOCATION.size
-        for offset, info, _ in RELOCATION.iter_unpack(entries[:whole]):
-            if info & 0xFFFFFFFF in kinds:
-                symbol = symbols + (info >> 32) * SYMBOL.size
-                start = SYMBOL.unpack(_read(image, symbol, SYMBOL.size))[0]
-                name = strings[start : strings.find(b"\0", start)]
-                slots.get(name.decode("latin-1"), []).append(image.base + offset)
+    for place, symbol in places.items():
+        start = SYMBOL.unpack_from(symbols, symbol * entry_size)[0]
+        name = strings[start : strings.find(b"\0", start)].decode("latin-1")
+        if name in slots:
+            slots[name].append(place)
     return slots
+
+
+def _relocations(
+    image: Image, tags: dict[int, int], kinds: tuple[int, ...]
+) -> Iterator[tuple[int, int]]:
+    """Address and number of the symbol of each relocation of one of `kinds`."""
+    for table, size in ((DT_JMPREL, DT_PLTRELSZ), (DT_RELA, DT_RELASZ)):
+        if table in tags:
+            entries = _table(image, tags, table, size)
+            whole = len(entries) // RELOCATION.size * RELOCATION.size
+            for offset, info, _ in RELOCATION.iter_unpack(entries[:whole]):
+                if info & 0xFFFFFFFF in kinds:
+                    yield image.base + offset, info >> 32
 
 
 def is_sealed(image: Image, slot: int) -> bool:

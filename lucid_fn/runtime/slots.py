@@ -3,7 +3,6 @@
 import ctypes
 import mmap
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -32,8 +31,8 @@ def mlx_slots(names: frozenset[str]) -> list[Slot]:
     slots = []
     for path, base in linker.loaded_images(ctypes.CDLL(core)):
         # Wheels bring a libmlx.so; a build from source may have it all in `mlx.core`.
-        if path == core or Path(path).name.startswith("libmlx.so"):
-            if linker.image_at(base)[1] != base:
+        if path == core or os.path.basename(path).startswith("libmlx.so"):
+            if not linker.is_mapped(base):
                 raise Unavailable(f"{path} does not start at its base address")
             image = linker.read_image(path, base)
             for name, addresses in linker.find_slots(image, names).items():

@@ -102,7 +102,7 @@ def _provide_blas(status: Status) -> Status:
         library = blas.load(choice or blas.scipy_openblas())
         slots = blas.redirect(library)
     except Unavailable as error:
-        remedy = f"unset {BLAS_VARIABLE}" if choice else "pip install scipy"
+        remedy = f"unset {BLAS_VARIABLE}" if choice else "pip install --upgrade scipy"
         problem = (
             f"MLX keeps its slow BLAS ({error}), so matrix products and convolutions "
             f"take tens of times as long as they could; {remedy}, or set "

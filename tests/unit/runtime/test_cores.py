@@ -11,8 +11,8 @@ from lucid_fn.runtime import cores, physical_cores
 def machine(tmp_path, monkeypatch):
     """Makes a machine of four cores with two hardware threads each, without a quota."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    monkeypatch.setattr(cores, "CPUS", tmp_path / "cpu")
-    monkeypatch.setattr(cores, "CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(cores, "CPUS", str(tmp_path / "cpu"))
+    monkeypatch.setattr(cores, "CGROUP", str(tmp_path / "cgroup"))
     for cpu in range(8):
         folder = tmp_path / "cpu" / f"cpu{cpu}" / "topology"
         folder.mkdir(parents=True)
@@ -48,5 +48,5 @@ def test_a_quota_of_the_first_kind_of_control_groups_counts(machine, quota, expe
 
 
 def test_each_cpu_is_a_core_where_the_kernel_does_not_tell(machine, monkeypatch):
-    monkeypatch.setattr(cores, "CPUS", machine / "absent")
+    monkeypatch.setattr(cores, "CPUS", str(machine / "absent"))
     assert physical_cores() == 8

@@ -7,7 +7,7 @@ import pytest
 from lucid_fn.runtime import blas
 from lucid_fn.runtime.gemm import multiplies
 
-GEMM = ctypes.CFUNCTYPE(None, *13 * [ctypes.c_void_p])
+NUMBER = {"cblas_sgemm": ctypes.c_float, "cblas_dgemm": ctypes.c_double}
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +24,19 @@ def test_the_product_of_each_type_is_right(library, name):
     assert multiplies(name, address(library.function(name)))
 
 
-def test_a_function_that_does_nothing_is_wrong():
-    assert not multiplies("cblas_sgemm", address(GEMM(lambda *arguments: None)))
+@pytest.mark.parametrize("name", NUMBER)
+@pytest.mark.parametrize("mode_a", [111, 112], ids=["plain", "transposed"])
+@pytest.mark.parametrize("mode_b", [111, 112], ids=["plain", "transposed"])
+def test_a_function_that_does_nothing_in_one_mode_is_wrong(
+    library, name, mode_a, mode_b
+):
+    integer, pointer, number = ctypes.c_int, ctypes.c_void_p, NUMBER[name]
+    right = library.function(name)
+    matrices = [number, pointer, integer, pointer, integer, number, pointer, integer]
+    kind = ctypes.CFUNCTYPE(None, *6 * [integer], *matrices)
 
+    def wrong(*arguments):
+        if arguments[1:3] != (mode_a, mode_b):
+            kind(address(right))(*arguments)
 
-@pytest.mark.parametrize(
-    ("name", "other"),
-    [("cblas_sgemm", "cblas_dgemm"), ("cblas_dgemm", "cblas_sgemm")],
-)
-def test_the_product_of_another_type_is_wrong(library, name, other):
-    assert not multiplies(name, address(library.function(other)))
+    assert not multiplies(name, address(kind(wrong)))

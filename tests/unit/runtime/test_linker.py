@@ -125,15 +125,24 @@ def test_the_linkers_list_has_the_library_it_was_asked_through():
     assert mx.__file__ in [path for path, _ in linker.loaded_images(core)]
 
 
-def test_the_image_at_an_address_is_the_library_of_the_function_there():
+def test_the_path_at_a_function_is_that_of_its_library():
     libm = ctypes.CDLL("libm.so.6")
-    address = ctypes.cast(libm.cos, ctypes.c_void_p).value
-    assert "libm" in linker.image_at(address)[0]
+    assert "libm" in linker.path_at(ctypes.cast(libm.cos, ctypes.c_void_p).value)
 
 
-def test_an_address_in_no_library_is_refused():
+def test_an_address_in_no_library_has_no_path():
     with pytest.raises(Unavailable, match="no library holds address 0x10"):
-        linker.image_at(0x10)
+        linker.path_at(0x10)
+
+
+def test_every_library_in_the_linkers_list_is_mapped_at_its_base():
+    core = ctypes.CDLL(mx.__file__)
+    bases = {path: base for path, base in linker.loaded_images(core) if ".so" in path}
+    assert bases and all(map(linker.is_mapped, bases.values()))
+
+
+def test_nothing_is_mapped_at_the_first_pages():
+    assert not linker.is_mapped(0x1000)
 
 
 @pytest.mark.parametrize("name", ["cblas_sgemm", "cblas_dgemm", "cblas_cgemm"])

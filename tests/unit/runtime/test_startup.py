@@ -126,7 +126,7 @@ def test_without_scipy_one_warning_says_what_it_costs_and_what_to_do(warning):
     hide = "import sys; sys.modules['scipy'] = None"
     text = warning(hide + "; import importlib.util as u; u.find_spec = lambda n: None")
     assert "SciPy, whose OpenBLAS would be used, is not installed" in text
-    assert "tens of times as long" in text and "pip install scipy" in text
+    assert "tens of times as long" in text and "pip install --upgrade scipy" in text
 
 
 def test_a_wrong_path_is_one_warning_that_says_to_unset_it(warning):
