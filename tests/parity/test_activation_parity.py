@@ -10,7 +10,9 @@ from lucid_fn import ops
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
-RTOL, ATOL = 2e-6, 1e-6  # PyTorch's own error included: its gelu cancels near -4
+# For values and cotangents of size 1. The largest error of a slope is 1.5e-6, that of
+# gelu_tanh and mish (PyTorch's gelu_tanh: 1.0e-6).
+RTOL, ATOL = 2e-6, 2e-6
 
 PAIRS = {
     "celu": (lambda x: ops.celu(x, 1.5), lambda x: F.celu(x, 1.5)),
@@ -66,7 +68,7 @@ def test_values_and_gradients_are_pytorchs(name, scale, rows, seed):
     shape = PAIRS[name][0](mx.array(x)).shape
     g = rng.normal(size=shape).astype(np.float32)
     for ours, theirs in zip(*both(name, x, g), strict=True):
-        size = max(np.abs(theirs).max(), 1.0)
+        size = max(np.abs(theirs).max(), np.abs(g).max(), 1.0)
         np.testing.assert_allclose(ours, theirs, rtol=RTOL, atol=ATOL * size)
 
 

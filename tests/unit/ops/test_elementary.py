@@ -9,12 +9,12 @@ import pytest
 from lucid_fn import ops
 from lucid_fn.ops.elementary import expm1_of_negative
 
-# Units in the last place; the largest errors found over every seventh float: 2.48,
-# 1.42, 2.16, 2.33, 2.33, 3.28, 1.80.
+# Units in the last place; the largest errors found over every seventh float: 2.50,
+# 1.49, 2.39, 2.62, 2.62, 3.29, 1.78.
 MOST_ULPS = {
     "tanh": 2.75,
     "exp": 1.75,
-    "sigmoid": 2.4,
+    "sigmoid": 2.5,
     "softplus": 2.75,
     "log_sigmoid": 2.75,
     "erf": 3.75,
