@@ -1,13 +1,8 @@
 """Transformations of pure functions over trees: compile, differentiate, vectorise."""
 
-from lucid_fn.transforms.autodiff import (
-    checkpoint,
-    grad,
-    hvp,
-    jvp,
-    value_and_grad,
-    vjp,
-)
+from lucid_fn.transforms.checkpointing import checkpoint
+from lucid_fn.transforms.directional import hvp, jvp, vjp
+from lucid_fn.transforms.gradients import grad, value_and_grad
 from lucid_fn.transforms.jit import jit
 from lucid_fn.transforms.vmap import vmap
 

@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import tree
-from lucid_fn.types import Array
+from lucid_fn.types import Array, Tree
 
 # bool and complex are left out: the one is no number here, the other no parameter.
 NUMBERS = (int, float, np.number, np.ndarray)
@@ -70,3 +70,18 @@ def describe(value: Any) -> str:
     if isinstance(value, mx.array):
         return f"{value.dtype} {value.shape}".replace("mlx.core.", "")
     return f"{type(value).__name__} {value!r}"
+
+
+def to_arrays(
+    values: Tree, what: str, caller: str
+) -> tuple[list[Array], tree.Structure]:
+    """The leaves of a tree, as arrays."""
+    leaves, structure = tree.flatten(values)
+    arrays = []
+    for i, leaf in enumerate(leaves):
+        array = as_array(leaf)
+        if array is None:
+            where = f"{what}.{tree.paths(values)[i]}".rstrip(".")
+            raise TypeError(f"{caller}: {where} must be an array, got {describe(leaf)}")
+        arrays.append(array)
+    return arrays, structure

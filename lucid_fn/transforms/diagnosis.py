@@ -3,8 +3,9 @@
 import contextlib
 import linecache
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -53,6 +54,17 @@ def value_read(error: Exception, name: str, transform: str) -> TypeError:
         f"mx.where or mx.maximum instead of a branch, {fixed}, and print or convert "
         "what the function returns, outside of it"
     )
+
+
+@contextlib.contextmanager
+def notes_missing_rule(transform: str, fix: str) -> Iterator[None]:
+    """Says what to do where MLX has no rule for an operation, such as jvp of conv."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if re.search("not (yet )?implemented", str(error), re.IGNORECASE):
+            error.add_note(f"{transform}: MLX has no such rule; {fix}")
+        raise
 
 
 def random_state() -> Any:

@@ -2,9 +2,8 @@
 
 import collections
 import functools
-import inspect
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import mlx.core as mx
 import numpy as np
@@ -12,13 +11,13 @@ import numpy as np
 from lucid_fn import tree
 from lucid_fn.transforms import captures, diagnosis
 from lucid_fn.transforms.arguments import (
-    as_array,
     check_function,
     describe,
     leaf_paths,
     name_of,
     parameter_names,
 )
+from lucid_fn.transforms.calls import Call, from_call, static_places, to_call
 from lucid_fn.types import Array
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
@@ -38,20 +37,6 @@ _CONSTANTS = (
 
 # One call may run while Python prepares the next; more would only hold memory.
 _MAX_IN_FLIGHT = 2
-
-
-class _Call(NamedTuple):
-    """The arguments of one call, sorted by what compilation does with them."""
-
-    arrays: list[Array]
-    constants: tuple[tuple[int, Any], ...]  # place among the leaves, bool or str
-    structure: tree.Structure
-    static: tuple[tuple[str, Hashable], ...]  # name and value of static arguments
-
-    def key(self) -> Hashable:
-        """What calls of one compiled function have in common."""
-        static = tuple((name, _typed(value)) for name, value in self.static)
-        return self.structure, self.constants, static
 
 
 def jit(
@@ -105,17 +90,17 @@ def jit(
         raise ValueError(f"jit: max_traces must be at least 1, got {max_traces}")
     name = name_of(fn)
     names = parameter_names(fn)
-    static = _static_places(fn, static_argnames, names)
+    static = static_places(fn, static_argnames, names)
     compiled: dict[Hashable, Callable[[list[Array]], Any]] = {}
     traces: dict[Hashable, dict[str, str]] = {}
     in_flight: collections.deque[Array] = collections.deque()
     captured: list[captures.Capture] = []
 
-    def compile_call(call: _Call, numbers: list[str]) -> Callable[[list[Array]], Any]:
+    def compile_call(call: Call, numbers: list[str]) -> Callable[[list[Array]], Any]:
         call = call._replace(arrays=[])  # not to keep the first arguments alive
 
         def traced(arrays: list[Array]) -> Any:
-            args, kwargs = _arguments(call._replace(arrays=arrays), static)
+            args, kwargs = from_call(call._replace(arrays=arrays), static)
             key = (call.key(), tuple((a.shape, a.dtype) for a in arrays))
             if key not in traces:  # MLX runs `fn` at each call inside a transformation
                 signature = _signature(names, args, kwargs)
@@ -146,7 +131,7 @@ def jit(
 
     @functools.wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
-        call = _sort(args, kwargs, static, names, name)
+        call = to_call(args, kwargs, static, names, name)
         # The device is part of the key, since a trace is bound to its streams.
         key = (call.key(), mx.default_device().type)
         function = compiled.get(key)
@@ -175,105 +160,6 @@ def jit(
         return out
 
     return cast(Fn, run)
-
-
-def _typed(value: Any) -> Hashable:
-    """A static value that differs from another type's: `1 == 1.0 == True` otherwise."""
-    inner = tuple(map(_typed, value)) if isinstance(value, tuple) else value
-    return type(value), inner
-
-
-def _static_places(
-    fn: Callable[..., Any], static_argnames: str | Sequence[str], names: list[str]
-) -> dict[str, int | None]:
-    """The position of each static parameter; `None` if it is keyword-only."""
-    wanted = [static_argnames] if isinstance(static_argnames, str) else static_argnames
-    if not isinstance(wanted, list | tuple) or any(
-        not isinstance(item, str) for item in wanted
-    ):
-        raise TypeError(
-            "jit: static_argnames must be a name or a sequence of names, got "
-            f"{static_argnames!r}"
-        )
-    if not wanted:
-        return {}
-    parameters = inspect.signature(fn).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for item in wanted:
-        if item not in parameters and not takes_any:
-            raise ValueError(
-                f"jit: static_argnames must name parameters of "
-                f"`{name_of(fn)}({', '.join(parameters)})`, got {item!r}"
-            )
-    return {item: names.index(item) if item in names else None for item in wanted}
-
-
-def _sort(
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    static: dict[str, int | None],
-    names: list[str],
-    name: str,
-) -> _Call:
-    values: list[tuple[str, Hashable]] = []
-    for item, place in static.items():
-        if item in kwargs:
-            values.append((item, kwargs[item]))
-            kwargs = {k: v for k, v in kwargs.items() if k != item}
-        elif place is not None and place < len(args):
-            values.append((item, args[place]))
-            args = (*args[:place], None, *args[place + 1 :])
-    for item, value in values:
-        if not _is_constant(value):
-            raise TypeError(
-                f"jit: the static argument {item!r} of `{name}` must be hashable and "
-                f"hold no array, got {type(value).__name__} {value!r}"
-            )
-    leaves, structure = tree.flatten((args, kwargs))
-    arrays: list[Array] = []
-    constants: list[tuple[int, Any]] = []
-    for i, leaf in enumerate(leaves):
-        if type(leaf) is mx.array:
-            arrays.append(leaf)
-        elif isinstance(leaf, bool | str | np.bool_):
-            constants.append((i, bool(leaf) if isinstance(leaf, np.bool_) else leaf))
-        elif (array := as_array(leaf)) is not None:
-            arrays.append(array)
-        else:
-            raise TypeError(
-                f"jit: {leaf_paths(names, args, kwargs)[i]} of `{name}` must be an "
-                "array, a number, a bool, a string, None or a tree of these, got "
-                f"{type(leaf).__name__} {leaf!r}; name the parameter in "
-                "static_argnames if it is a constant"
-            )
-    return _Call(arrays, tuple(constants), structure, tuple(values))
-
-
-def _is_constant(value: Any) -> bool:
-    """Whether a static value can be compared with that of another call."""
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    items = value if isinstance(value, tuple) else (value,)
-    return not any(isinstance(item, mx.array) for item in items)
-
-
-def _arguments(
-    call: _Call, static: dict[str, int | None]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments to call the function with; the inverse of `_sort`."""
-    leaves: list[Any] = list(call.arrays)
-    for index, constant in call.constants:
-        leaves.insert(index, constant)
-    args, kwargs = tree.unflatten(call.structure, leaves)
-    for item, value in call.static:
-        place = static[item]
-        if place is not None and place < len(args) and item not in kwargs:
-            args = (*args[:place], value, *args[place + 1 :])
-        else:
-            kwargs = {**kwargs, item: value}
-    return args, kwargs
 
 
 def _numbers(

@@ -94,9 +94,10 @@ def vmap(
             return list(out_leaves)
 
         try:
-            out = mx.vmap(flat, in_axes=tuple(a for a in axes if a is not None))(
-                *mapped
-            )
+            with diagnosis.notes_missing_rule("vmap", "use other operations or a loop"):
+                out = mx.vmap(flat, in_axes=tuple(a for a in axes if a is not None))(
+                    *mapped
+                )
         except (ValueError, RuntimeError) as error:
             if diagnosis.reads_a_value(error):
                 raise diagnosis.value_read(error, name, "vmap") from error

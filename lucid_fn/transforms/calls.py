@@ -1,0 +1,125 @@
+"""The arguments of a compiled call: which are arrays, constants, static."""
+
+import inspect
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_fn import tree
+from lucid_fn.transforms.arguments import as_array, leaf_paths, name_of
+from lucid_fn.types import Array
+
+
+class Call(NamedTuple):
+    """The arguments of one call, sorted by what compilation does with them."""
+
+    arrays: list[Array]
+    constants: tuple[tuple[int, Any], ...]  # place among the leaves, bool or str
+    structure: tree.Structure
+    static: tuple[tuple[str, Hashable], ...]  # name and value of static arguments
+
+    def key(self) -> Hashable:
+        """What calls of one compiled function have in common."""
+        static = tuple((name, _typed(value)) for name, value in self.static)
+        return self.structure, self.constants, static
+
+
+def _typed(value: Any) -> Hashable:
+    """A static value that differs from another type's: `1 == 1.0 == True` otherwise."""
+    inner = tuple(map(_typed, value)) if isinstance(value, tuple) else value
+    return type(value), inner
+
+
+def static_places(
+    fn: Callable[..., Any], static_argnames: str | Sequence[str], names: list[str]
+) -> dict[str, int | None]:
+    """The position of each static parameter; `None` if it is keyword-only."""
+    wanted = [static_argnames] if isinstance(static_argnames, str) else static_argnames
+    if not isinstance(wanted, list | tuple) or any(
+        not isinstance(item, str) for item in wanted
+    ):
+        raise TypeError(
+            "jit: static_argnames must be a name or a sequence of names, got "
+            f"{static_argnames!r}"
+        )
+    if not wanted:
+        return {}
+    parameters = inspect.signature(fn).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for item in wanted:
+        if item not in parameters and not takes_any:
+            raise ValueError(
+                f"jit: static_argnames must name parameters of "
+                f"`{name_of(fn)}({', '.join(parameters)})`, got {item!r}"
+            )
+    return {item: names.index(item) if item in names else None for item in wanted}
+
+
+def to_call(
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    static: dict[str, int | None],
+    names: list[str],
+    name: str,
+) -> Call:
+    values: list[tuple[str, Hashable]] = []
+    for item, place in static.items():
+        if item in kwargs:
+            values.append((item, kwargs[item]))
+            kwargs = {k: v for k, v in kwargs.items() if k != item}
+        elif place is not None and place < len(args):
+            values.append((item, args[place]))
+            args = (*args[:place], None, *args[place + 1 :])
+    for item, value in values:
+        if not _is_constant(value):
+            raise TypeError(
+                f"jit: the static argument {item!r} of `{name}` must be hashable and "
+                f"hold no array, got {type(value).__name__} {value!r}"
+            )
+    leaves, structure = tree.flatten((args, kwargs))
+    arrays: list[Array] = []
+    constants: list[tuple[int, Any]] = []
+    for i, leaf in enumerate(leaves):
+        if type(leaf) is mx.array:
+            arrays.append(leaf)
+        elif isinstance(leaf, bool | str | np.bool_):
+            constants.append((i, bool(leaf) if isinstance(leaf, np.bool_) else leaf))
+        elif (array := as_array(leaf)) is not None:
+            arrays.append(array)
+        else:
+            raise TypeError(
+                f"jit: {leaf_paths(names, args, kwargs)[i]} of `{name}` must be an "
+                "array, a number, a bool, a string, None or a tree of these, got "
+                f"{type(leaf).__name__} {leaf!r}; name the parameter in "
+                "static_argnames if it is a constant"
+            )
+    return Call(arrays, tuple(constants), structure, tuple(values))
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether a static value can be compared with that of another call."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    items = value if isinstance(value, tuple) else (value,)
+    return not any(isinstance(item, mx.array) for item in items)
+
+
+def from_call(
+    call: Call, static: dict[str, int | None]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments to call the function with; the inverse of `to_call`."""
+    leaves: list[Any] = list(call.arrays)
+    for index, constant in call.constants:
+        leaves.insert(index, constant)
+    args, kwargs = tree.unflatten(call.structure, leaves)
+    for item, value in call.static:
+        place = static[item]
+        if place is not None and place < len(args) and item not in kwargs:
+            args = (*args[:place], value, *args[place + 1 :])
+        else:
+            kwargs = {**kwargs, item: value}
+    return args, kwargs

@@ -1,0 +1,187 @@
+"""Derivatives in a direction: forward, backward and of second order, over trees."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.transforms import diagnosis
+from lucid_fn.transforms.arguments import (
+    as_array,
+    check_function,
+    describe,
+    to_arrays,
+)
+from lucid_fn.transforms.gradients import gradient_of
+from lucid_fn.types import Array, Tree
+
+
+def _primals(
+    primals: Sequence[Tree], what: str, caller: str
+) -> tuple[list[Array], tree.Structure]:
+    """The leaves of the arguments of a function, which are differentiated."""
+    if not isinstance(primals, tuple | list):
+        raise TypeError(
+            f"{caller}: {what} must be a tuple with one tree an argument, got "
+            f"{type(primals).__name__}; write ({what[:-1]},) for a single one"
+        )
+    arrays, structure = to_arrays(tuple(primals), what, caller)
+    for array, path in zip(arrays, tree.paths(tuple(primals)), strict=True):
+        if not mx.issubdtype(array.dtype, mx.inexact):
+            raise TypeError(
+                f"{caller}: {what}.{path} must be a float array to be differentiated, "
+                f"got {describe(array)}; what is constant, `fn` may read from outside"
+            )
+    return arrays, structure
+
+
+def _with_tangents(
+    primals: Sequence[Tree], tangents: Sequence[Tree], caller: str
+) -> tuple[list[Array], tree.Structure, list[Array]]:
+    """The leaves of the primals, their structure, and the leaves of the tangents."""
+    leaves, structure = _primals(primals, "primals", caller)
+    _primals(tangents, "tangents", caller)
+    directions = _match(tuple(tangents), tuple(primals), "tangents", "primals", caller)
+    return leaves, structure, directions
+
+
+def _match(values: Tree, like: Tree, what: str, other: str, caller: str) -> list[Array]:
+    """The leaves of `values`, which must have the structure and shapes of `like`."""
+
+    def check(path: str, x: Any, want: Any) -> Array:
+        got, expected = as_array(x), as_array(want)
+        if got is None or expected is None or got.shape != expected.shape:
+            raise ValueError(
+                f"{caller}: {what} must have the shapes of {other}, got "
+                f"{describe(x)} for {describe(want)} at {path or 'the top'}"
+            )
+        return got.astype(expected.dtype)
+
+    checked = tree.map_with_path(
+        check, values, like, caller=f"{caller} ({what} and {other})"
+    )
+    return tree.leaves(checked)
+
+
+def _flat(
+    fn: Callable[..., Any], structure: tree.Structure, caller: str
+) -> tuple[Callable[..., list[Array]], list[tree.Structure]]:
+    """`fn` from flat arrays to flat arrays, and where it leaves its structure."""
+    out_structures: list[tree.Structure] = []
+
+    def flat(*leaves: Array) -> list[Array]:
+        out = fn(*tree.unflatten(structure, list(leaves)))
+        arrays, out_structure = to_arrays(out, "result", caller)
+        out_structures.append(out_structure)
+        return arrays
+
+    return flat, out_structures
+
+
+def jvp(
+    fn: Callable[..., Any], primals: Sequence[Tree], tangents: Sequence[Tree]
+) -> tuple[Tree, Tree]:
+    """`fn(*primals)` and its derivative in the direction of the tangents.
+
+    Args:
+        fn: a function of trees to a tree of arrays.
+        primals: the arguments.
+        tangents: as many trees, of the same structures and shapes.
+
+    Returns:
+        The value and the derivative, two trees of one structure.
+
+    Raises:
+        TypeError: if `primals` or `tangents` is no tuple of trees of float arrays.
+        ValueError: if tangents and primals differ in structure or shape.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> jvp(lambda x: x**2, (mx.array(3.0),), (mx.array(1.0),))
+        (array(9, dtype=float32), array(6, dtype=float32))
+    """
+    check_function("jvp", fn)
+    leaves, structure, directions = _with_tangents(primals, tangents, "jvp")
+    flat, out_structures = _flat(fn, structure, "jvp")
+    with diagnosis.notes_missing_rule("jvp", "use vjp, grad or hvp"):
+        values, derivatives = mx.jvp(flat, leaves, directions)
+    out = out_structures[-1]
+    return tree.unflatten(out, list(values)), tree.unflatten(out, list(derivatives))
+
+
+def vjp(
+    fn: Callable[..., Any], *primals: Tree
+) -> tuple[Tree, Callable[[Tree], tuple[Tree, ...]]]:
+    """`fn(*primals)`, and the function from its cotangents to those of the primals.
+
+    Args:
+        fn: a function of trees to a tree of arrays.
+        primals: the arguments.
+
+    Returns:
+        The value, and a function that takes a tree of the value's structure and
+        shapes and returns a tuple of trees, one for each primal.
+
+    Raises:
+        TypeError: if a leaf of `primals` is no float array, or one of the value none.
+        ValueError: when the function is called, if the structures or shapes differ.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> y, pull = vjp(lambda x: x**2, mx.array(3.0))
+        >>> pull(mx.array(1.0))
+        (array(6, dtype=float32),)
+    """
+    check_function("vjp", fn)
+    leaves, structure = _primals(primals, "primals", "vjp")
+    flat, _ = _flat(fn, structure, "vjp")
+    value = fn(*tree.unflatten(structure, leaves))
+    to_arrays(value, "result", "vjp")
+
+    def pull(cotangents: Tree) -> tuple[Tree, ...]:
+        given = _match(cotangents, value, "cotangents", "the value", "vjp")
+        _, grads = mx.vjp(flat, leaves, given)
+        pulled: tuple[Tree, ...] = tree.unflatten(structure, list(grads))
+        return pulled
+
+    return value, pull
+
+
+def hvp(
+    fn: Callable[..., Any], primals: Sequence[Tree], tangents: Sequence[Tree]
+) -> tuple[Tree, ...]:
+    """The Hessian of a scalar function times a vector: the gradient of `grad(fn) @ v`.
+
+    Reverse over reverse, since MLX has no forward derivative of convolutions and of
+    indexing, which the gradient of a cross-entropy needs.
+
+    Args:
+        fn: a function of trees of float arrays to an array of shape `()`.
+        primals: the arguments, all of which are differentiated.
+        tangents: as many trees, of the same structures and shapes.
+
+    Returns:
+        A tuple of trees of the primals' structures.
+
+    Raises:
+        TypeError: if `primals` or `tangents` is no tuple of trees of float arrays.
+        ValueError: if tangents and primals differ, or if `fn` returns no scalar.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> hvp(lambda x: mx.sum(x**3), (mx.array([1.0, 2.0]),), (mx.ones(2),))
+        (array([6, 12], dtype=float32),)
+    """
+    check_function("hvp", fn)
+    leaves, structure, directions = _with_tangents(primals, tangents, "hvp")
+    places = range(len(primals))
+
+    def slope(*args: Any) -> Array:
+        grads = gradient_of(fn, places, False, "hvp")(*args)[1]
+        products = zip(tree.leaves(grads), directions, strict=True)
+        return sum([mx.sum(g * v) for g, v in products], mx.array(0.0))
+
+    args = tree.unflatten(structure, leaves)
+    product: tuple[Tree, ...] = gradient_of(slope, places, False, "hvp")(*args)[1]
+    return product

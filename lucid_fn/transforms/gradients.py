@@ -1,0 +1,184 @@
+"""Gradients of functions over trees, with the checks that MLX words badly."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.transforms import diagnosis
+from lucid_fn.transforms.arguments import (
+    as_array,
+    check_function,
+    describe,
+    name_of,
+    parameter_names,
+)
+from lucid_fn.types import Array, Tree
+
+
+def value_and_grad(
+    fn: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    *,
+    has_aux: bool = False,
+) -> Callable[..., tuple[Any, Tree]]:
+    """The function that returns `fn`'s value and its gradient.
+
+    Args:
+        fn: `fn(params, *args) -> loss`, or `-> (loss, aux)` with `has_aux`. `loss` is
+            a float array of shape `()`; `aux` is any tree, for instance the new state.
+        argnums: the position of the argument to differentiate, or several. Its leaves
+            are float arrays, or Python floats, which become arrays.
+        has_aux: whether `fn` returns a pair.
+
+    Returns:
+        `(params, *args) -> (loss, grads)`, or `-> ((loss, aux), grads)`; `grads` has
+        the structure, shapes and dtypes of the argument, and is a tuple of such trees
+        if `argnums` is a sequence.
+
+    Raises:
+        ValueError: when called, if `loss` is not a scalar, or if there is no argument
+            at a position.
+        TypeError: if `fn` is not a function, or `argnums` holds something else than
+            positions; when called, if `fn` returns another kind of thing, or if a leaf
+            to differentiate is not of a float dtype.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> f = value_and_grad(lambda w: mx.sum(w**2))
+        >>> f(mx.array([1.0, 2.0]))
+        (array(5, dtype=float32), array([2, 4], dtype=float32))
+    """
+    return gradient_of(fn, argnums, has_aux, "value_and_grad")
+
+
+def grad(
+    fn: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    *,
+    has_aux: bool = False,
+) -> Callable[..., Any]:
+    """The function that returns the gradient of `fn`: see `value_and_grad`.
+
+    Returns:
+        `(params, *args) -> grads`, or `-> (grads, aux)` with `has_aux`.
+
+    Raises:
+        ValueError: as `value_and_grad`.
+        TypeError: as `value_and_grad`.
+
+    Example:
+        >>> grad(lambda x: x**3)(2.0)
+        array(12, dtype=float32)
+        >>> grad(grad(lambda x: x**3))(2.0)
+        array(12, dtype=float32)
+    """
+    both = gradient_of(fn, argnums, has_aux, "grad")
+
+    @functools.wraps(fn)
+    def gradient(*args: Any, **kwargs: Any) -> Any:
+        value, grads = both(*args, **kwargs)
+        return (grads, value[1]) if has_aux else grads
+
+    return gradient
+
+
+def gradient_of(
+    fn: Callable[..., Any], argnums: int | Sequence[int], has_aux: bool, caller: str
+) -> Callable[..., tuple[Any, Tree]]:
+    check_function(caller, fn)
+    places = [argnums] if isinstance(argnums, int) else argnums
+    if not isinstance(places, list | tuple | range) or any(
+        not isinstance(place, int) or isinstance(place, bool) for place in places
+    ):
+        raise TypeError(
+            f"{caller}: argnums must be the position of an argument or a sequence of "
+            f"positions, got {argnums!r}"
+        )
+    names = parameter_names(fn)
+
+    @functools.wraps(fn)
+    def both(*args: Any, **kwargs: Any) -> tuple[Any, Tree]:
+        for place in places:
+            if not -len(args) <= place < len(args):
+                raise ValueError(
+                    f"{caller}: argnums must name a positional argument of "
+                    f"`{name_of(fn)}`, got {place} in a call with {len(args)} of them; "
+                    "what is differentiated is given by position"
+                )
+        chosen = [place % len(args) for place in places]
+        leaves, structure = _float_leaves({i: args[i] for i in chosen}, names, caller)
+
+        def loss_of(leaves: list[Array]) -> Any:
+            given = tree.unflatten(structure, leaves)
+            out = fn(*[given.get(i, arg) for i, arg in enumerate(args)], **kwargs)
+            return _check_loss(out, has_aux, name_of(fn), caller)
+
+        if leaves:
+            with diagnosis.notes_missing_rule(caller, "use other operations"):
+                value, grads = mx.value_and_grad(loss_of)(leaves)
+        else:
+            value, grads = loss_of(leaves), []
+        by_place = tree.unflatten(structure, grads)
+        if isinstance(argnums, int):
+            return value, by_place[chosen[0]]
+        return value, tuple(by_place[i] for i in chosen)
+
+    return both
+
+
+def _float_leaves(
+    args: dict[int, Any], names: list[str], caller: str
+) -> tuple[list[Array], tree.Structure]:
+    """The leaves to differentiate, as arrays."""
+    leaves, structure = tree.flatten(args)
+    arrays = []
+    for i, leaf in enumerate(leaves):
+        array = as_array(leaf)
+        if array is None or not mx.issubdtype(array.dtype, mx.inexact):
+            place, _, rest = tree.paths(args)[i].partition(".")
+            name = names[int(place)] if int(place) < len(names) else f"args[{place}]"
+            where = f"{name}.{rest}".rstrip(".")
+            raise TypeError(
+                f"{caller}: {where} must be a float array to be differentiated, got "
+                f"{describe(leaf)}; keep counters and flags in the state or in "
+                "another argument"
+            )
+        arrays.append(array)
+    return arrays, structure
+
+
+def _check_loss(out: Any, has_aux: bool, name: str, caller: str) -> Any:
+    loss = out
+    if has_aux:
+        if not (isinstance(out, tuple) and len(out) == 2):
+            raise TypeError(
+                f"{caller}: with has_aux=True `{name}` must return (loss, aux), got "
+                f"{type(out).__name__}"
+            )
+        loss = out[0]
+    elif isinstance(out, tuple | list | dict):
+        raise TypeError(
+            f"{caller}: `{name}` must return the loss, an array of shape (), got "
+            f"{type(out).__name__}; to return more besides, use has_aux=True and "
+            "return (loss, aux)"
+        )
+    if not isinstance(loss, mx.array):
+        raise TypeError(
+            f"{caller}: the loss that `{name}` returns must be an array, got "
+            f"{describe(loss)}; a number has no gradient (was it made with .item() "
+            "or float()?)"
+        )
+    if loss.shape != ():
+        raise ValueError(
+            f"{caller}: the loss that `{name}` returns must have shape (), got "
+            f"{loss.shape}; reduce it with mx.mean or mx.sum"
+        )
+    if not mx.issubdtype(loss.dtype, mx.floating):
+        raise TypeError(
+            f"{caller}: the loss that `{name}` returns must be a float, got "
+            f"{loss.dtype}"
+        )
+    return out

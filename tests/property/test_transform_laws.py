@@ -1,0 +1,116 @@
+"""Laws of the transformations."""
+
+import mlx.core as mx
+from hypothesis import given, settings, strategies as st
+
+from lucid_fn import checkpoint, grad, jit, jvp, random, tree, value_and_grad, vjp, vmap
+from tests.strategies import arrays, equal, keys, params, reordered, trees
+
+few = settings(max_examples=10)
+
+
+def energy(values):
+    """A smooth function of all leaves of a tree."""
+    return sum(
+        (mx.sum(mx.sin(leaf) * leaf) for leaf in tree.leaves(values)), mx.array(0.0)
+    )
+
+
+def like(values, key):
+    """A tree of draws with the structure and shapes of another."""
+    return tree.map_with_path(
+        lambda path, x: random.normal(random.fold_in(key, path), x.shape), values
+    )
+
+
+def inner(a, b):
+    pairs = zip(tree.leaves(a), tree.leaves(b), strict=True)
+    return sum((mx.sum(x * y) for x, y in pairs), mx.array(0.0))
+
+
+def close(a, b, tolerance=1e-4):
+    scale = 1 + mx.maximum(mx.max(mx.abs(a)), mx.max(mx.abs(b)))
+    return mx.max(mx.abs(a - b)).item() <= tolerance * scale.item()
+
+
+@few
+@given(trees(arrays()))
+def test_a_compiled_function_takes_and_returns_every_tree(values):
+    # One operation, so that no kernel is compiled for each drawn structure.
+    assert equal(
+        jit(lambda t: tree.map(mx.negative, t))(values), tree.map(mx.negative, values)
+    )
+
+
+@few
+@given(st.data(), params())
+def test_one_trace_serves_every_order_of_insertion(data, values):
+    compiled = jit(lambda t: t, max_traces=1)
+    assert equal(compiled(values), compiled(reordered(data.draw, values)))
+
+
+@few
+@given(trees())
+def test_numbers_come_back_as_arrays_of_their_value(values):
+    out = jit(lambda t: t)(values)
+    assert tree.map(lambda x: x.item(), out) == values
+
+
+@given(params())
+def test_a_gradient_has_structure_shapes_and_dtypes_of_its_argument(values):
+    _, grads = value_and_grad(energy)(values)
+    assert equal(tree.zeros_like(grads), tree.zeros_like(values))
+
+
+@given(params())
+def test_the_gradient_is_that_of_mlx(values):
+    assert equal(grad(energy)(values), mx.grad(energy)(values))
+
+
+@given(params(), keys())
+def test_jvp_is_the_gradient_in_a_direction(values, key):
+    direction = like(values, key)
+    _, slope = jvp(energy, (values,), (direction,))
+    assert close(slope, inner(grad(energy)(values), direction))
+
+
+@given(params(), keys())
+def test_vjp_of_one_is_the_gradient(values, key):
+    value, pull = vjp(energy, values)
+    assert mx.array_equal(value, energy(values))
+    (pulled,) = pull(mx.array(1.0))
+    assert equal(pulled, grad(energy)(values))
+
+
+@given(params())
+def test_checkpoint_changes_no_gradient(values):
+    for a, b in zip(
+        tree.leaves(grad(checkpoint(energy))(values)),
+        tree.leaves(grad(energy)(values)),
+        strict=True,
+    ):
+        assert close(a, b)
+
+
+@given(keys(), st.integers(1, 5), st.integers(0, 1), st.integers(0, 2))
+def test_vmap_is_a_loop(key, size, in_axis, out_axis):
+    x = random.normal(key, (size, size, 3))
+
+    def fn(row):
+        return mx.outer(mx.sum(row, axis=-1), row[0])
+
+    rows = [fn(mx.take(x, i, axis=in_axis)) for i in range(size)]
+    looped = mx.stack(rows, axis=out_axis)
+    assert close(vmap(fn, in_axes=in_axis, out_axes=out_axis)(x), looped, 1e-5)
+
+
+@given(keys(), st.integers(1, 4))
+def test_the_gradient_of_a_mean_is_the_mean_of_the_gradients(key, size):
+    w, x = random.normal(key, (3,)), random.normal(key, (size, 3))
+
+    def loss(w, x):
+        return mx.sin(mx.sum(w * x))
+
+    whole = grad(lambda w: mx.mean(mx.sin(mx.sum(w * x, axis=-1))))(w)
+    each = vmap(grad(loss), in_axes=(None, 0))(w, x)
+    assert close(mx.mean(each, axis=0), whole)

@@ -1,0 +1,192 @@
+"""vmap: axes of trees, what is shared, and every message."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from lucid_fn import grad, random, vmap
+from tests.strategies import Pair
+
+X = mx.arange(6.0).reshape(2, 3)
+
+
+@pytest.mark.parametrize(("axis", "sums"), [(0, [3.0, 12.0]), (1, [3.0, 5.0, 7.0])])
+def test_the_batch_may_be_on_any_axis(axis, sums):
+    assert vmap(mx.sum, in_axes=axis)(X).tolist() == sums
+    assert vmap(mx.sum, in_axes=axis - 2)(X).tolist() == sums
+
+
+def test_none_shares_an_argument():
+    out = vmap(lambda a, b: a + b, in_axes=(0, None))(X, X[0])
+    assert out.tolist() == (X + X[0]).tolist()
+
+
+def test_what_is_shared_may_be_no_array():
+    def fn(x, power, name):
+        assert name == "text" and isinstance(power, int)
+        return x**power
+
+    out = vmap(fn, in_axes=(0, None, None))(X, 2, "text")
+    assert out.tolist() == (X**2).tolist()
+
+
+def test_keyword_arguments_are_shared():
+    assert vmap(lambda x, *, scale: x * scale)(X, scale=2).tolist() == (2 * X).tolist()
+
+
+def test_axes_may_be_a_tree_that_begins_like_the_argument():
+    params = {"w": mx.array(2.0), "b": [mx.array([1.0, 2.0]), Pair(X.T, None)]}
+
+    def fn(p, x):
+        return p["w"] * x + p["b"][0] + p["b"][1].first
+
+    out = vmap(fn, in_axes=({"w": None, "b": [0, 1]}, 0))(params, X)
+    assert out.tolist() == (2 * X + mx.array([[1.0], [2.0]]) + X).tolist()
+
+
+def test_axes_of_a_named_tuple():
+    pair = Pair(X, mx.array(1.0))
+    out = vmap(lambda p: p.first + p.second, in_axes=(Pair(0, None),))(pair)
+    assert out.tolist() == (X + 1).tolist()
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+def test_the_batch_may_come_out_on_any_axis(axis):
+    assert vmap(mx.negative, out_axes=axis)(X).tolist() == (-X.T).tolist()
+
+
+def test_out_axes_may_be_a_tree():
+    def fn(x):
+        return {"a": x, "b": (x, mx.array(7.0), None)}
+
+    out = vmap(fn, out_axes={"a": 0, "b": (1, None, None)})(X)
+    assert out["a"].tolist() == X.tolist() and out["b"][0].tolist() == X.T.tolist()
+    assert out["b"][1].item() == 7 and out["b"][2] is None
+
+
+def test_results_that_do_not_depend_on_the_example_are_repeated():
+    assert vmap(lambda x: mx.array([1.0, 2.0]))(X).tolist() == [[1.0, 2.0]] * 2
+
+
+def test_numpy_arrays_are_taken():
+    assert vmap(mx.sum)(np.ones((2, 3), np.float32)).tolist() == [3.0, 3.0]
+
+
+def test_vmap_of_vmap_and_of_grad():
+    assert vmap(vmap(mx.negative))(X).tolist() == (-X).tolist()
+    rows = vmap(grad(lambda x: mx.sum(x**2)))(X)
+    assert rows.tolist() == (2 * X).tolist()
+
+
+def test_values_of_an_outer_vmap_may_be_read_from_a_closure():
+    table = vmap(lambda a: vmap(lambda b: a * b)(X[0]))(X[1])
+    assert table.tolist() == (X[1][:, None] * X[0]).tolist()
+
+
+def test_an_example_may_have_its_own_key(key):
+    keys = random.split(key, 3)
+    draws = vmap(lambda k: random.normal(k, (2,)))(keys)
+    assert draws.tolist() == [random.normal(k, (2,)).tolist() for k in keys]
+
+
+def test_an_empty_batch_gives_an_empty_batch():
+    assert vmap(mx.sum)(mx.zeros((0, 3))).shape == (0,)
+
+
+def read(x):
+    return x if x[0] > 0 else -x
+
+
+def noisy(x):
+    return x + mx.random.normal(x.shape)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "words"),
+    [
+        (
+            lambda f: vmap(f, 2)(X, X),
+            ValueError,
+            r"x of `f` must have an axis 2 to map",
+        ),
+        (
+            lambda f: vmap(f)(X, 2.0),
+            ValueError,
+            "y of `f` must have an axis 0 .* None in",
+        ),
+        (lambda f: vmap(f)(X, "a"), ValueError, "y of `f` must have .* got str 'a'"),
+        (lambda f: vmap(f)({"a": [X, 1]}, X), ValueError, r"x\.a\.1 of `f` must have"),
+        (
+            lambda f: vmap(f)(X, X.T),
+            ValueError,
+            "must have one size, got 2 for x and 3 f",
+        ),
+        (lambda f: vmap(f, None)(X, X), ValueError, "`f` has no argument with an axis"),
+        (
+            lambda f: vmap(f)(),
+            ValueError,
+            "`f` has no argument with an axis to map over",
+        ),
+        (lambda f: vmap(f, (0,))(X, X), ValueError, r"for each of the 2 .* got \(0,\)"),
+        (lambda f: vmap(f, [0, 0])(X, X), ValueError, r"or a tuple .* got \[0, 0\]"),
+        (
+            lambda f: vmap(f, "0")(X, X),
+            ValueError,
+            "in_axes must be an int, None or a tu",
+        ),
+        (
+            lambda f: vmap(f, 0.0)(X, X),
+            ValueError,
+            "in_axes must be an int, None or a tu",
+        ),
+        (
+            lambda f: vmap(f, Pair(0, 0))(X, X),
+            ValueError,
+            "in_axes must be an int, None",
+        ),
+        (
+            lambda f: vmap(f, ({"b": 0}, 0))({"a": X}, X),
+            ValueError,
+            "begins like the val",
+        ),
+        (lambda f: vmap(f, ([0], 0))(X, X), ValueError, "begins like the values, got"),
+        (
+            lambda f: vmap(f, out_axes=3)(X, X),
+            ValueError,
+            r"out_axes .* got 3 for a res",
+        ),
+        (
+            lambda f: vmap(f, out_axes=[0])(X, X),
+            ValueError,
+            "out_axes must be an int, No",
+        ),
+        (
+            lambda f: vmap(lambda x: 3.0)(X),
+            TypeError,
+            "must return arrays, got float 3",
+        ),
+        (
+            lambda f: vmap(lambda x: {"a": "b"})(X),
+            TypeError,
+            "must return arrays, got str",
+        ),
+        (
+            lambda f: vmap(read)(X),
+            TypeError,
+            r"test_vmap\.py:\d+: `return x if x\[0\] > 0",
+        ),
+        (lambda f: vmap(np.asarray)(X), TypeError, "needs the value of an array"),
+        (
+            lambda f: vmap(noisy)(X),
+            ValueError,
+            r"`return x \+ mx\.random\.normal\(x.* hid",
+        ),
+        (lambda f: vmap(3), TypeError, "fn must be a function, got int 3"),
+    ],
+)
+def test_errors_say_what_and_where(call, kind, words):
+    def f(x, y):
+        return x
+
+    with pytest.raises(kind, match=f"vmap: .*{words}"):
+        call(f)
