@@ -105,7 +105,7 @@ def exponential_decay(init_value: float, *, gamma: float) -> Schedule:
     """Multiplied by `gamma` at every step: `v * gamma^t`.
 
     Its relative error grows with the number of octaves it has fallen: below
-    `1e-7 * (1 + |log2(gamma^t)|)`, so 1e-6 after three decades.
+    `1e-7 * (2 + |log2(gamma^t)|)`, so about 1e-6 after a fall to a thousandth.
 
     Args:
         init_value: value at step 0.

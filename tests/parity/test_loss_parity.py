@@ -1,0 +1,452 @@
+"""Every loss that PyTorch has: its values and its gradients, for drawn arguments."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from numpy.testing import assert_allclose
+
+from lucid_fn import losses
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+
+seeds = st.integers(0, 2**32 - 1)
+margins = st.floats(0.05, 2)
+EXAMPLES = settings(max_examples=15)
+N, C = 6, 4
+
+
+def generators(seed):
+    return np.random.default_rng(seed)
+
+
+def normal(rng, *shape):
+    return rng.normal(size=shape).astype(np.float32)
+
+
+def signs(rng, *shape):
+    return (2 * rng.integers(0, 2, shape) - 1).astype(np.float32)
+
+
+def double(x):
+    return torch.tensor(x, dtype=torch.float64)
+
+
+def agree(ours, theirs, *inputs, rtol=2e-6, atol=2e-6):
+    """Compares values, and the gradients in all float inputs of a weighted sum.
+
+    PyTorch computes in float64, so that the bounds are on our rounding alone.
+    """
+    mine, places = [mx.array(x) for x in inputs], list(range(len(inputs)))
+    other = [double(x).requires_grad_() for x in inputs]
+    expected = theirs(*other)
+    assert_allclose(ours(*mine), expected.detach(), rtol=rtol, atol=atol)
+
+    # Unequal weights, so that no error cancels in the sum.
+    weights = np.linspace(1, 2, expected.numel(), dtype=np.float32)
+    weights = weights.reshape(expected.shape)
+    grads = mx.grad(lambda *a: mx.sum(ours(*a) * mx.array(weights)), places)(*mine)
+    grads = [grads] if len(places) == 1 else grads
+    (expected * double(weights)).sum().backward()
+    for x, grad in zip(other, grads, strict=True):
+        assert_allclose(grad, x.grad, rtol=10 * rtol, atol=10 * atol)
+
+
+def labels_with(rng, ignored, n=N):
+    labels = rng.integers(0, C, n)
+    return np.where(rng.random(n) < 0.3, ignored, labels)
+
+
+@given(
+    seed=seeds,
+    smoothing=st.sampled_from([0.0, 0.1, 0.7, 1.0]),
+    weighted=st.booleans(),
+    ignored=st.sampled_from([-100, -1, 2]),
+)
+def test_cross_entropy_of_labels(seed, smoothing, weighted, ignored):
+    rng = generators(seed)
+    labels = labels_with(rng, ignored)
+    weight = rng.uniform(0.1, 3, C).astype(np.float32)
+    options = {"label_smoothing": smoothing, "ignore_index": ignored}
+
+    def ours(x):
+        chosen = mx.array(weight) if weighted else None
+        return losses.cross_entropy(x, mx.array(labels), weight=chosen, **options)
+
+    def theirs(x):
+        chosen = double(weight) if weighted else None
+        return F.cross_entropy(x, torch.tensor(labels), weight=chosen, **options)
+
+    agree(ours, theirs, 3 * normal(rng, N, C))
+
+
+@given(seed=seeds, smoothing=st.floats(0, 1), weighted=st.booleans())
+def test_cross_entropy_of_probabilities(seed, smoothing, weighted):
+    rng = generators(seed)
+    targets = rng.dirichlet(np.ones(C), N).astype(np.float32)
+    weight = rng.uniform(0.1, 3, C).astype(np.float32) if weighted else np.ones(C, "f")
+
+    def ours(x, t):
+        chosen = mx.array(weight) if weighted else None
+        return losses.cross_entropy(x, t, weight=chosen, label_smoothing=smoothing)
+
+    def theirs(x, t):
+        chosen = double(weight) if weighted else None
+        return F.cross_entropy(x, t, weight=chosen, label_smoothing=smoothing)
+
+    agree(ours, theirs, 3 * normal(rng, N, C), targets)
+
+
+@EXAMPLES
+@given(seed=seeds, smoothing=st.sampled_from([0.0, 0.2]))
+def test_cross_entropy_over_positions_has_the_classes_last(seed, smoothing):
+    rng = generators(seed)
+    labels = labels_with(rng, -100, (2, 3, 5))
+
+    def theirs(x):
+        return F.cross_entropy(
+            x.permute(0, 3, 1, 2), torch.tensor(labels), label_smoothing=smoothing
+        )
+
+    agree(
+        lambda x: losses.cross_entropy(x, mx.array(labels), label_smoothing=smoothing),
+        theirs,
+        normal(rng, 2, 3, 5, C),
+    )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_without_a_label_is_nan(smoothing):
+    x, labels = np.zeros((2, C), np.float32), np.full(2, -100)
+    theirs = F.cross_entropy(torch.tensor(x), torch.tensor(labels))
+    ours = losses.cross_entropy(
+        mx.array(x), mx.array(labels), label_smoothing=smoothing
+    )
+    assert torch.isnan(theirs) and mx.isnan(ours).item()
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0, 1e4])
+def test_cross_entropy_of_logits_of_any_size(scale):
+    rng = generators(0)
+    labels = rng.integers(0, C, N)
+    agree(
+        lambda x: losses.softmax_cross_entropy(x, mx.array(labels)),
+        lambda x: F.cross_entropy(x, torch.tensor(labels), reduction="none"),
+        scale * normal(rng, N, C),
+    )
+
+
+@EXAMPLES
+@given(seed=seeds)
+def test_nll(seed):
+    rng = generators(seed)
+    labels = rng.integers(0, C, N)
+    agree(
+        lambda x: losses.nll(x, mx.array(labels)),
+        lambda x: F.nll_loss(x, torch.tensor(labels), reduction="none"),
+        normal(rng, N, C),
+    )
+
+
+@EXAMPLES
+@given(seed=seeds)
+def test_soft_target_cross_entropy(seed):
+    rng = generators(seed)
+    agree(
+        losses.soft_target_cross_entropy,
+        lambda x, t: F.cross_entropy(x, t, reduction="none"),
+        normal(rng, N, C),
+        rng.dirichlet(np.ones(C), N).astype(np.float32),
+    )
+
+
+@EXAMPLES
+@given(seed=seeds, weighted=st.booleans(), scale=st.sampled_from([0.0, 1.0, 40.0]))
+def test_sigmoid_binary_cross_entropy(seed, weighted, scale):
+    rng = generators(seed)
+    weight = rng.uniform(0.1, 5, C).astype(np.float32)
+    agree(
+        lambda x, t: losses.sigmoid_binary_cross_entropy(
+            x, t, pos_weight=mx.array(weight) if weighted else None
+        ),
+        lambda x, t: F.binary_cross_entropy_with_logits(
+            x,
+            t,
+            pos_weight=double(weight) if weighted else None,
+            reduction="none",
+        ),
+        scale * normal(rng, N, C),
+        rng.random((N, C), np.float32),
+    )
+
+
+@EXAMPLES
+@given(seed=seeds, corner=st.sampled_from([None, 0.0, 1.0]))
+def test_binary_cross_entropy_corners_included(seed, corner):
+    rng = generators(seed)
+    p = rng.uniform(0.01, 0.99, (N, C)).astype(np.float32)
+    targets = rng.integers(0, 2, (N, C)).astype(np.float32)
+    p = p if corner is None else np.full_like(p, corner)
+    agree(
+        lambda x: losses.binary_cross_entropy(x, mx.array(targets)),
+        lambda x: F.binary_cross_entropy(x, double(targets), reduction="none"),
+        p,
+    )
+
+
+@EXAMPLES
+@given(seed=seeds)
+def test_binary_cross_entropy_has_a_gradient_in_its_targets(seed):
+    rng = generators(seed)
+    agree(
+        losses.binary_cross_entropy,
+        lambda x, t: F.binary_cross_entropy(x, t, reduction="none"),
+        rng.uniform(0.01, 0.99, (N, C)).astype(np.float32),
+        rng.random((N, C), np.float32),
+    )
+
+
+@pytest.mark.parametrize("name", ["mse", "l1"])
+@EXAMPLES
+@given(seed=seeds)
+def test_mse_and_l1(name, seed):
+    rng = generators(seed)
+    x, y = normal(rng, N, C), normal(rng, N, C)
+    y[0] = x[0]  # where the derivative of l1 jumps
+    theirs = getattr(F, f"{name}_loss")
+    ours = getattr(losses, name)
+    agree(ours, lambda a, b: theirs(a, b, reduction="none"), x, y)
+
+
+@EXAMPLES
+@given(seed=seeds, width=st.floats(0.01, 3))
+def test_smooth_l1_and_huber(seed, width):
+    rng = generators(seed)
+    x, y = normal(rng, N, C), normal(rng, N, C)
+    agree(
+        lambda a, b: losses.smooth_l1(a, b, beta=width),
+        lambda a, b: F.smooth_l1_loss(a, b, beta=width, reduction="none"),
+        x,
+        y,
+    )
+    agree(
+        lambda a, b: losses.huber(a, b, delta=width),
+        lambda a, b: F.huber_loss(a, b, delta=width, reduction="none"),
+        x,
+        y,
+    )
+
+
+def test_smooth_l1_of_beta_zero():
+    rng = generators(0)
+    agree(
+        lambda a, b: losses.smooth_l1(a, b, beta=0.0),
+        lambda a, b: F.smooth_l1_loss(a, b, beta=0.0, reduction="none"),
+        normal(rng, N, C),
+        normal(rng, N, C),
+    )
+
+
+@EXAMPLES
+@given(seed=seeds)
+def test_kl_divergence_with_its_batchmean(seed):
+    rng = generators(seed)
+    targets = rng.dirichlet(np.ones(C), N).astype(np.float32)
+    log_predictions = np.log(rng.dirichlet(np.ones(C), N)).astype(np.float32)
+    agree(
+        lambda x, t: mx.mean(losses.kl_divergence(x, t)),
+        lambda x, t: F.kl_div(x, t, reduction="batchmean"),
+        log_predictions,
+        targets,
+    )
+
+
+@EXAMPLES
+@given(
+    seed=seeds,
+    full=st.booleans(),
+    eps=st.sampled_from([1e-6, 0.3]),
+    columns=st.sampled_from([(), (1,), (C,)]),
+)
+def test_gaussian_nll(seed, full, eps, columns):
+    rng = generators(seed)
+    agree(
+        lambda x, y, v: losses.gaussian_nll(x, y, v, full=full, eps=eps),
+        lambda x, y, v: F.gaussian_nll_loss(
+            x, y, v, full=full, eps=eps, reduction="none"
+        ),
+        normal(rng, N, C),
+        normal(rng, N, C),
+        rng.uniform(0.1, 2, (N, *columns)).astype(np.float32),
+    )
+
+
+@EXAMPLES
+@given(seed=seeds, full=st.booleans())
+def test_poisson_nll(seed, full):
+    rng = generators(seed)
+    counts = rng.integers(0, 9, (N, C))
+    agree(
+        lambda x: losses.poisson_nll(x, mx.array(counts), full=full),
+        lambda x: F.poisson_nll_loss(
+            x, torch.tensor(counts), full=full, reduction="none"
+        ),
+        normal(rng, N, C),
+    )
+
+
+@EXAMPLES
+@given(seed=seeds, margin=margins)
+def test_hinge_embedding(seed, margin):
+    rng = generators(seed)
+    y = signs(rng, N)
+    agree(
+        lambda x: losses.hinge_embedding(x, mx.array(y), margin=margin),
+        lambda x: F.hinge_embedding_loss(x, double(y), margin=margin, reduction="none"),
+        normal(rng, N),
+    )
+
+
+@EXAMPLES
+@given(seed=seeds, margin=st.sampled_from([0.0, 0.1, 1.0]))
+def test_margin_ranking_ties_included(seed, margin):
+    rng = generators(seed)
+    y = signs(rng, N)
+    first, second = normal(rng, N), normal(rng, N)
+    second[:3] = first[:3]
+    agree(
+        lambda a, b: losses.margin_ranking(a, b, mx.array(y), margin=margin),
+        lambda a, b: F.margin_ranking_loss(
+            a, b, double(y), margin=margin, reduction="none"
+        ),
+        first,
+        second,
+    )
+
+
+@EXAMPLES
+@given(seed=seeds, margin=margins, p=st.sampled_from([1, 2]))
+def test_multi_margin(seed, margin, p):
+    rng = generators(seed)
+    labels = rng.integers(0, C, N)
+    agree(
+        lambda x: losses.multi_margin(x, mx.array(labels), margin=margin, p=p),
+        lambda x: F.multi_margin_loss(
+            x, torch.tensor(labels), margin=margin, p=p, reduction="none"
+        ),
+        normal(rng, N, C),
+    )
+
+
+@EXAMPLES
+@given(seed=seeds, margin=st.sampled_from([-0.5, 0.0, 0.3]))
+def test_cosine_embedding_zero_vectors_included(seed, margin):
+    rng = generators(seed)
+    y = signs(rng, N)
+    first, second = normal(rng, N, C), normal(rng, N, C)
+    first[0] = 0
+    agree(
+        lambda a, b: losses.cosine_embedding(a, b, mx.array(y), margin=margin),
+        lambda a, b: F.cosine_embedding_loss(
+            a, b, double(y), margin=margin, reduction="none"
+        ),
+        first,
+        second,
+    )
+
+
+@EXAMPLES
+@given(seed=seeds, margin=margins, swap=st.booleans())
+def test_triplet_margin_equal_vectors_included(seed, margin, swap):
+    rng = generators(seed)
+    anchor, positive, negative = (normal(rng, N, C) for _ in range(3))
+    if not swap:  # else two equal distances compete, and rounding decides
+        positive[0] = anchor[0]
+    agree(
+        lambda *a: losses.triplet_margin(*a, margin=margin, swap=swap),
+        lambda *a: F.triplet_margin_loss(
+            *a, margin=margin, swap=swap, reduction="none"
+        ),
+        anchor,
+        positive,
+        negative,
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+@given(
+    seed=seeds,
+    frames=st.integers(1, 12),
+    longest=st.integers(0, 5),
+    blank=st.integers(0, C - 1),
+)
+def test_ctc_and_its_gradient_in_the_logits(seed, frames, longest, blank):
+    rng = generators(seed)
+    classes = [c for c in range(C) if c != blank]
+    labels = rng.choice(classes, (N, longest))
+    lengths = rng.integers(1, frames + 1, N), rng.integers(0, longest + 1, N)
+
+    def ours(x):
+        loss = losses.ctc(
+            x,
+            mx.array(labels),
+            logit_lengths=mx.array(lengths[0]),
+            label_lengths=mx.array(lengths[1]),
+            blank=blank,
+        )
+        return mx.where(mx.isinf(loss), 0, loss)
+
+    def theirs(x):
+        return F.ctc_loss(
+            x.log_softmax(-1).transpose(0, 1),
+            torch.tensor(labels),
+            torch.tensor(lengths[0]),
+            torch.tensor(lengths[1]),
+            blank=blank,
+            reduction="none",
+            zero_infinity=True,
+        )
+
+    agree(ours, theirs, normal(rng, N, frames, C), rtol=3e-6, atol=3e-6)
+
+
+def test_ctc_is_infinite_where_pytorch_is():
+    labels = np.array([[1, 1, 2], [1, 2, 3]])  # repeats need a blank: four frames
+    x = torch.zeros(3, 2, C).log_softmax(-1)
+    lengths = torch.tensor([3, 3])
+    theirs = F.ctc_loss(x, torch.tensor(labels), lengths, lengths, reduction="none")
+    ours = losses.ctc(
+        mx.zeros((2, 3, C)),
+        mx.array(labels),
+        logit_lengths=mx.array([3, 3]),
+        label_lengths=mx.array([3, 3]),
+    )
+    assert_allclose(ours, theirs)
+    assert mx.isinf(ours).tolist() == [True, False]
+
+
+@EXAMPLES
+@given(
+    seed=seeds, alpha=st.none() | st.floats(0, 1), gamma=st.sampled_from([0, 0.5, 2, 5])
+)
+def test_focal_against_its_equation_in_pytorch(seed, alpha, gamma):
+    rng = generators(seed)
+    targets = rng.integers(0, 2, (N, C)).astype(np.float32)
+
+    def theirs(x):
+        t = double(targets)
+        p = torch.sigmoid(x)
+        p_t = p * t + (1 - p) * (1 - t)
+        loss = F.binary_cross_entropy_with_logits(x, t, reduction="none")
+        loss = loss * (1 - p_t) ** gamma
+        return loss if alpha is None else (alpha * t + (1 - alpha) * (1 - t)) * loss
+
+    agree(
+        lambda x: losses.focal(x, mx.array(targets), alpha=alpha, gamma=gamma),
+        theirs,
+        2 * normal(rng, N, C),
+        rtol=1e-5,
+        atol=1e-6,
+    )
