@@ -1,7 +1,8 @@
 """Layers, and the combinators that make layers of layers."""
 
 from lucid_fn.nn import initializers as initializers
-from lucid_fn.nn.activations import relu as relu, tanh as tanh
+from lucid_fn.nn.activations import prelu as prelu
+from lucid_fn.nn.attention import dot_product_attention as dot_product_attention
 from lucid_fn.nn.batch_norm import batch_norm as batch_norm
 from lucid_fn.nn.batch_statistics import (
     bn_reestimate as bn_reestimate,
@@ -21,6 +22,11 @@ from lucid_fn.nn.dropout import (
     dropout2d as dropout2d,
     dropout3d as dropout3d,
 )
+from lucid_fn.nn.embedding import (
+    embedding as embedding,
+    learned_positions as learned_positions,
+    tied_embedding as tied_embedding,
+)
 from lucid_fn.nn.layer import (
     ApplyFn as ApplyFn,
     InitFn as InitFn,
@@ -29,6 +35,17 @@ from lucid_fn.nn.layer import (
     parametric as parametric,
 )
 from lucid_fn.nn.linear import linear as linear
+from lucid_fn.nn.multi_head_attention import (
+    AttentionInputs as AttentionInputs,
+    cached_attention as cached_attention,
+    multi_head_attention as multi_head_attention,
+)
+from lucid_fn.nn.normalization import (
+    group_norm as group_norm,
+    instance_norm as instance_norm,
+    layer_norm as layer_norm,
+    rms_norm as rms_norm,
+)
 from lucid_fn.nn.pooling import (
     adaptive_avg_pool1d as adaptive_avg_pool1d,
     adaptive_avg_pool2d as adaptive_avg_pool2d,
@@ -42,9 +59,73 @@ from lucid_fn.nn.pooling import (
     max_pool2d as max_pool2d,
     max_pool3d as max_pool3d,
 )
+from lucid_fn.nn.positions import (
+    rotary_positions as rotary_positions,
+    sinusoidal_positions as sinusoidal_positions,
+)
+from lucid_fn.nn.recurrent import (
+    Carried as Carried,
+    LSTMCarry as LSTMCarry,
+    gru as gru,
+    lstm as lstm,
+    rnn as rnn,
+)
 from lucid_fn.nn.reshaping import flatten as flatten, identity as identity
+from lucid_fn.nn.summary import (
+    Summary as Summary,
+    SummaryRow as SummaryRow,
+    summary as summary,
+)
+from lucid_fn.nn.transformer import (
+    DecoderInputs as DecoderInputs,
+    EncoderInputs as EncoderInputs,
+    transformer_decoder_layer as transformer_decoder_layer,
+    transformer_encoder_layer as transformer_encoder_layer,
+)
 from lucid_fn.nn.transposed_convolution import (
     conv_transpose1d as conv_transpose1d,
     conv_transpose2d as conv_transpose2d,
     conv_transpose3d as conv_transpose3d,
+)
+from lucid_fn.nn.upsampling import (
+    upsample_linear as upsample_linear,
+    upsample_nearest as upsample_nearest,
+)
+from lucid_fn.nn.wrappers import (
+    Tapped as Tapped,
+    checkpointed as checkpointed,
+    parallel as parallel,
+    repeat as repeat,
+    tap as tap,
+    weight_norm as weight_norm,
+)
+from lucid_fn.ops import (
+    celu as celu,
+    elu as elu,
+    gelu as gelu,
+    gelu_sigmoid as gelu_sigmoid,
+    gelu_tanh as gelu_tanh,
+    glu as glu,
+    hard_shrink as hard_shrink,
+    hard_sigmoid as hard_sigmoid,
+    hard_swish as hard_swish,
+    hard_tanh as hard_tanh,
+    leaky_relu as leaky_relu,
+    log_sigmoid as log_sigmoid,
+    log_softmax as log_softmax,
+    mish as mish,
+    relu as relu,
+    relu6 as relu6,
+    relu_squared as relu_squared,
+    selu as selu,
+    sigmoid as sigmoid,
+    silu as silu,
+    soft_shrink as soft_shrink,
+    softmax as softmax,
+    softmin as softmin,
+    softplus as softplus,
+    softsign as softsign,
+    step as step,
+    tanh as tanh,
+    tanh_shrink as tanh_shrink,
 )

@@ -75,7 +75,8 @@ def _biased(y: Array, bias: Array | None) -> Array:
             f"apply: params must hold a 'bias' of shape {y.shape[-1:]}, got "
             f"{bias.shape}; were they made by this layer's init?"
         )
-    return add_bias(y, bias)
+    pixels = y.reshape(y.shape[0], 1, -1, y.shape[-1])
+    return add_bias(pixels, bias).reshape(y.shape)
 
 
 def _convolve(x: Array, weight: Array, window: Window) -> Array:

@@ -61,8 +61,8 @@ def lift(fn: ArrayFn) -> Layer:
     Combinators do this to their children by themselves.
 
     Raises:
-        TypeError: if `fn` is not callable; on apply, if it returns a layer, as a
-            constructor such as `nn.dropout` does that was not called.
+        TypeError: if `fn` is not callable, or is a constructor of layers that was not
+            called, such as `nn.dropout`; on apply, if it returns a layer.
 
     Example:
         >>> import mlx.core as mx
@@ -71,10 +71,7 @@ def lift(fn: ArrayFn) -> Layer:
         >>> square.apply({}, {}, mx.array(3.0), train=False)
         (array(9, dtype=float32), {})
     """
-    if not callable(fn):
-        raise TypeError(
-            f"lift: fn must be a function on arrays, got {type(fn).__name__} {fn!r}"
-        )
+    check_plain("lift: fn", fn)
 
     def init(key: Key, /) -> tuple[Params, State]:
         return {}, {}
@@ -94,20 +91,32 @@ def lift(fn: ArrayFn) -> Layer:
     return Layer(init, apply)
 
 
-def _call_plain(fn: ArrayFn, x: Any) -> Any:
+def check_plain(what: str, fn: Any) -> None:
+    """Raises unless `fn` is a function on arrays, as far as can be told."""
+    if isinstance(fn, Layer):
+        raise TypeError(f"{what} is a layer already, and needs no lift")
+    if not callable(fn):
+        raise TypeError(
+            f"{what} must be a layer or a function on arrays, got "
+            f"{type(fn).__name__} {fn!r}"
+        )
+    returned = getattr(fn, "__annotations__", {}).get("return")
+    if returned is Layer or str(returned) in ("Layer", "nn.Layer"):
+        raise TypeError(f"{what} {_is_constructor(fn)}")
+
+
+def _is_constructor(fn: Any) -> str:
     name = getattr(fn, "__name__", repr(fn))
-    constructor = (
-        f"{name}: is a constructor of layers, not a function on arrays; call it with "
-        f"its sizes, as in {name}(...), and pass what it returns"
+    return (
+        f"is `{name}`, a constructor of layers and not a function on arrays; call it "
+        f"with its sizes, as in {name}(...), and pass what it returns"
     )
-    try:
-        y = fn(x)
-    except Exception as error:
-        if getattr(fn, "__annotations__", {}).get("return") in (Layer, "Layer"):
-            raise TypeError(constructor) from error
-        raise
+
+
+def _call_plain(fn: ArrayFn, x: Any) -> Any:
+    y = fn(x)
     if isinstance(y, Layer):
-        raise TypeError(constructor)
+        raise TypeError(f"lift: fn {_is_constructor(fn)}")
     return y
 
 
@@ -162,18 +171,22 @@ def check_held(held: Any, kind: str) -> None:
         )
 
 
-@contextmanager
-def expects(held: dict[str, Any], kind: str) -> Iterator[None]:
-    """Words a name that is missing in a layer's params or state as the caller's."""
-    check_held(held, kind)
-    try:
-        yield
-    except KeyError as error:
-        name = error.args[0] if error.args else None
-        if name in held:
-            raise
-        has = ", ".join(map(str, held)) or "nothing"
+class _Held(dict[str, Any]):
+    """A layer's params or state, in which a missing name is the caller's mistake."""
+
+    def __init__(self, held: dict[str, Any], kind: str) -> None:
+        super().__init__(held)
+        self.kind = kind
+
+    def __missing__(self, name: str) -> Any:
+        has = ", ".join(map(str, self)) or "nothing"
         raise ValueError(
-            f"apply: {kind} must hold {name!r}, got {has}; were they made by this "
+            f"apply: {self.kind} must hold {name!r}, got {has}; were they made by this "
             "layer's init?"
-        ) from None
+        )
+
+
+def expecting(held: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The params or the state, which must hold every name that is read of them."""
+    check_held(held, kind)
+    return _Held(held, kind)

@@ -1,0 +1,167 @@
+"""Vectors for integers."""
+
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn import random
+from lucid_fn.checks import check_float, check_integer
+from lucid_fn.nn import initializers
+from lucid_fn.nn.checks import check_positive
+from lucid_fn.nn.combinators import compose
+from lucid_fn.nn.initializers import Initializer
+from lucid_fn.nn.layer import Layer, parametric
+from lucid_fn.nn.recording import count_multiply_adds
+from lucid_fn.types import Array, ArrayFn, Key, Params
+
+_UNIT_NORMAL = initializers.normal()
+_SMALL_NORMAL = initializers.normal(0.02)
+
+
+def embedding(
+    num_embeddings: int,
+    embedding_dim: int,
+    *,
+    weight_init: Initializer = _UNIT_NORMAL,
+) -> Layer:
+    """A row of the weight for each integer: `(...)` to `(..., embedding_dim)`.
+
+    Params: `weight` `(num_embeddings, embedding_dim)`, normal of deviation 1 unless
+    given otherwise, PyTorch's default.
+
+    The integers must be in [0, num_embeddings): they are values, which are not looked
+    at, and a number beyond gives a row that is not there. Check them where the data is
+    read.
+
+    Args:
+        num_embeddings: number of rows.
+        embedding_dim: size of a row.
+        weight_init: draws the weight from a key and a shape.
+
+    Raises:
+        ValueError: if a size is not positive.
+        TypeError: on apply, if `x` is not of an integer dtype.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.embedding(10, 4)
+        >>> params, state = layer.init(random.key(0))
+        >>> layer.apply(params, state, mx.array([[1, 2, 3]]), train=False)[0].shape
+        (1, 3, 4)
+    """
+    check_positive(
+        "embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim
+    )
+
+    def init(key: Key) -> Params:
+        shape = num_embeddings, embedding_dim
+        return {"weight": weight_init(random.fold_in(key, "weight"), shape)}
+
+    def forward(params: Params, x: Array) -> Array:
+        check_integer("embedding", x=x)
+        return mx.take(params["weight"], x, axis=0)
+
+    return parametric(init, forward)
+
+
+def tied_embedding(
+    body: Layer | ArrayFn,
+    num_embeddings: int,
+    embedding_dim: int,
+    *,
+    weight_init: Initializer = _SMALL_NORMAL,
+) -> Layer:
+    """A language model whose embedding is its output layer too.
+
+    `body(weight[x]) @ weight.T`: integers `(..., L)` to logits `(..., L,
+    num_embeddings)`. Params: `embedding` and those of `body`.
+
+    Args:
+        body: from `(..., L, embedding_dim)` to the same.
+        num_embeddings: number of tokens.
+        embedding_dim: size of a row.
+        weight_init: draws the weight; rows of length 1 or less, else the logits of an
+            untrained model are far apart.
+
+    Raises:
+        ValueError: if a size is not positive.
+        TypeError: on apply, if `x` is not of an integer dtype.
+
+    Source: Press & Wolf, 2017, https://arxiv.org/abs/1608.05859, section 2.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> model = nn.tied_embedding(nn.layer_norm(4), 10, 4)
+        >>> params, state = model.init(random.key(0))
+        >>> model.apply(params, state, mx.array([[1, 2, 3]]), train=False)[0].shape
+        (1, 3, 10)
+    """
+    rows = embedding(num_embeddings, embedding_dim, weight_init=weight_init)
+    # Only the embedding has its params: it hands them on beside the rows.
+    with_weight = parametric(
+        lambda key: rows.init(key)[0],
+        lambda params, x: (
+            rows.apply(params, {}, x, train=False)[0],
+            params["weight"],
+        ),
+    )
+
+    def forward(x: Any, embedding: ArrayFn, body: ArrayFn) -> Array:
+        vectors, weight = embedding(x)
+        logits: Array = body(vectors) @ weight.T
+        count_multiply_adds(logits.size * embedding_dim)
+        return logits
+
+    return compose(forward, embedding=with_weight, body=body)
+
+
+def learned_positions(
+    max_length: int,
+    embedding_dim: int,
+    *,
+    weight_init: Initializer = _SMALL_NORMAL,
+) -> Layer:
+    """Adds a learned vector for each place: `(..., L, embedding_dim)` to the same.
+
+    Params: `weight` `(max_length, embedding_dim)`.
+
+    Args:
+        max_length: greatest length of a sequence.
+        embedding_dim: size of the last axis.
+        weight_init: draws the weight from a key and a shape.
+
+    Raises:
+        ValueError: if a size is not positive; on apply, if `x` is longer or of another
+            size.
+
+    Source: Gehring et al., 2017, https://arxiv.org/abs/1705.03122, section 3.1.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.learned_positions(16, 4)
+        >>> params, state = layer.init(random.key(0))
+        >>> layer.apply(params, state, mx.zeros((2, 3, 4)), train=False)[0].shape
+        (2, 3, 4)
+    """
+    check_positive(
+        "learned_positions", max_length=max_length, embedding_dim=embedding_dim
+    )
+
+    def init(key: Key) -> Params:
+        shape = max_length, embedding_dim
+        return {"weight": weight_init(random.fold_in(key, "weight"), shape)}
+
+    def forward(params: Params, x: Array) -> Array:
+        check_float("learned_positions", x=x)
+        if x.ndim < 2 or x.shape[-1] != embedding_dim or x.shape[-2] > max_length:
+            raise ValueError(
+                f"learned_positions: x must have shape (..., L, {embedding_dim}) with "
+                f"L at most {max_length}, got {x.shape}"
+            )
+        y: Array = x + params["weight"][: x.shape[-2]]
+        return y
+
+    return parametric(init, forward)
