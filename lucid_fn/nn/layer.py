@@ -156,8 +156,8 @@ def parametric(
         train: bool,
         key: Key | None = None,
     ) -> tuple[Any, State]:
-        with expects(params, "params"):
-            return fn(params, to_input(x)), state
+        check_held(params, "params")
+        return fn(_Params(params), to_input(x)), state
 
     return Layer(init, apply)
 
@@ -171,22 +171,29 @@ def check_held(held: Any, kind: str) -> None:
         )
 
 
-class _Held(dict[str, Any]):
-    """A layer's params or state, in which a missing name is the caller's mistake."""
+def _not_held(held: dict[str, Any], kind: str, name: Any) -> ValueError:
+    has = ", ".join(map(str, held)) or "nothing"
+    return ValueError(
+        f"apply: {kind} must hold {name!r}, got {has}; were they made by this layer's "
+        "init?"
+    )
 
-    def __init__(self, held: dict[str, Any], kind: str) -> None:
-        super().__init__(held)
-        self.kind = kind
+
+class _Params(dict[str, Any]):
+    """A layer's params, in which a missing name is the caller's mistake."""
 
     def __missing__(self, name: str) -> Any:
-        has = ", ".join(map(str, self)) or "nothing"
-        raise ValueError(
-            f"apply: {self.kind} must hold {name!r}, got {has}; were they made by this "
-            "layer's init?"
-        )
+        raise _not_held(self, "params", name)
 
 
-def expecting(held: dict[str, Any], kind: str) -> dict[str, Any]:
-    """The params or the state, which must hold every name that is read of them."""
+@contextmanager
+def expects(held: dict[str, Any], kind: str) -> Iterator[None]:
+    """Words a name that is missing in a layer's params or state as the caller's."""
     check_held(held, kind)
-    return _Held(held, kind)
+    try:
+        yield
+    except KeyError as error:
+        name = error.args[0] if error.args else None
+        if name in held:
+            raise
+        raise _not_held(held, kind, name) from None
