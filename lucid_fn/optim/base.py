@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import mlx.core as mx
+
 from lucid_fn import tree
 from lucid_fn.types import Array, Params, Tree
 
@@ -123,6 +125,7 @@ def apply_updates(params: Params, updates: Tree) -> Params:
 
     Raises:
         ValueError: if the structures differ, or a shape does.
+        TypeError: if a param or an update is not of a float dtype.
 
     Example:
         >>> import mlx.core as mx
@@ -136,6 +139,12 @@ def apply_updates(params: Params, updates: Tree) -> Params:
                 f"apply_updates: the update of {path} must have the shape of the "
                 f"parameter {p.shape}, got {u.shape}"
             )
+        for x in (p, u):
+            if not mx.issubdtype(x.dtype, mx.floating):
+                raise TypeError(
+                    f"apply_updates: {path} and its update must be float arrays, got "
+                    f"{p.dtype} and {u.dtype}"
+                )
         return (p + u).astype(p.dtype)
 
     new: Params = tree.map_with_path(add, params, updates, caller="apply_updates")

@@ -98,7 +98,7 @@ def rate_of(caller: str, learning_rate: ScalarOrSchedule) -> Rate:
     """The learning rate of an optimizer; checks it."""
     if callable(learning_rate):
         return _scheduled(learning_rate)
-    constant = check_at_least_0(caller, "learning_rate", learning_rate)
+    constant = _check_constant(caller, learning_rate)
 
     def init() -> RateState:
         return LearningRateState(mx.array(constant, mx.float32))
@@ -127,8 +127,13 @@ def as_schedule(
     """The learning rate as a schedule; checks it."""
     if callable(learning_rate):
         return learning_rate
-    constant = check_at_least_0(caller, "learning_rate", learning_rate)
+    constant = _check_constant(caller, learning_rate)
     return lambda step: mx.array(constant, mx.float32)
+
+
+def _check_constant(caller: str, learning_rate: Scalar) -> Scalar:
+    kinds = "a number, an array of shape () or a schedule"
+    return check_at_least_0(caller, "learning_rate", learning_rate, kinds=kinds)
 
 
 def value_at(schedule: Callable[[Array], Array], step: Array) -> Array:
@@ -166,12 +171,13 @@ def set_learning_rate(opt_state: Any, value: Scalar) -> Any:
 
     Args:
         opt_state: the state of an optimizer.
-        value: at least 0.
+        value: at least 0; an array of shape `()`, or of the shape of the learning
+            rate, which is `(k,)` in the state of `k` optimizers under `vmap`.
 
     Raises:
         ValueError: unless the state holds exactly one learning rate; if a schedule
             gives it, which would give it again at the next update; or if `value` is
-            negative.
+            negative or of another shape.
 
     Example:
         >>> import mlx.core as mx
@@ -186,9 +192,10 @@ def set_learning_rate(opt_state: Any, value: Scalar) -> Any:
             "set_learning_rate: the learning rate comes from a schedule, which gives "
             "it again at the next update; make the optimizer with a number"
         )
-    new = mx.array(check_at_least_0("set_learning_rate", "value", value), mx.float32)
-    # Of the old shape, which is (k,) in the state of k optimizers under vmap.
-    new = mx.broadcast_to(new, old.learning_rate.shape)
+    shape = old.learning_rate.shape
+    if not (isinstance(value, mx.array) and value.shape == shape):
+        value = check_at_least_0("set_learning_rate", "value", value)
+    new = mx.broadcast_to(mx.array(value, mx.float32), shape)
     return states.replace(opt_state, old, LearningRateState(new))
 
 

@@ -17,9 +17,14 @@ Scalar: TypeAlias = float | Array
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_KINDS = "a number or an array of shape ()"
 
-def check_at_least_0(caller: str, name: str, value: Scalar) -> Scalar:
-    return _in_range(caller, name, value, "at least 0 and finite", lambda x: x >= 0)
+
+def check_at_least_0(
+    caller: str, name: str, value: Scalar, *, kinds: str = _KINDS
+) -> Scalar:
+    range_ = "at least 0 and finite"
+    return _in_range(caller, name, value, range_, lambda x: x >= 0, kinds)
 
 
 def check_positive(caller: str, name: str, value: Scalar) -> Scalar:
@@ -50,6 +55,7 @@ def _in_range(
     value: Scalar,
     range_: str,
     accepts: Callable[[float], bool],
+    kinds: str = _KINDS,
 ) -> Scalar:
     """The value, if it is in its range; of arrays only the shape is known."""
     if isinstance(value, mx.array):
@@ -59,9 +65,7 @@ def _in_range(
     if isinstance(value, bool) or not isinstance(
         value, int | float | np.integer | np.floating
     ):
-        raise TypeError(
-            f"{caller}: {name} must be a number or an array of shape (), got {value!r}"
-        )
+        raise TypeError(f"{caller}: {name} must be {kinds}, got {value!r}")
     number = float(value)  # a NumPy scalar times an MLX array is a NumPy array
     if not (math.isfinite(number) and accepts(number)):
         raise ValueError(f"{caller}: {name} must be {range_}, got {number:g}")

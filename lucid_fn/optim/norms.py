@@ -12,7 +12,7 @@ from lucid_fn import tree
 from lucid_fn.optim.moments import accumulator_dtype
 from lucid_fn.types import Array, Tree
 
-_BLOCK = 1024
+_BLOCK = 128
 
 
 def total(x: Array) -> Array:

@@ -106,7 +106,7 @@ def scale_by_muon(
         for path, p in tree.named_leaves(params).items():
             if p.ndim < 2:
                 raise ValueError(
-                    f"scale_by_muon: {path} must have two axes or more, got shape "
+                    f"muon: {path} must have two axes or more, got shape "
                     f"{p.shape}; give it to another optimizer, by partition"
                 )
         return ScaleByMuonState(zeros(params))

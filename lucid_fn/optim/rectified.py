@@ -89,23 +89,22 @@ def scale_by_radam(
 def _lengths(b2: Scalar, step: Array) -> tuple[Array, Array]:
     """The length of the average after `step` steps, and its limit.
 
-    With `h = -log(b2) / 2` the limit is `coth(h)`, and the length is
-    `coth(h) - t * coth(t * h) + t`. Written with `L(x) = coth(x) - 1 / x`, no large
-    numbers cancel: as in the paper, float32 would lose three digits.
+    With `h = -log(b2) / 2` and `f(x) = 1 + 1 / x - coth(x)` the length is
+    `1 - f(h) + t * f(t * h)`, a sum of small numbers. The difference in the paper is
+    one of large ones, of which float32 would lose three digits.
     """
     half = -0.5 * log_decay(b2)
-    length = _langevin(half) + step * (1 - _langevin(step * half))
+    length = 1 - _forgotten(half) + step * _forgotten(step * half)
     return length, 1 / mx.tanh(half)
 
 
-def _langevin(x: Array) -> Array:
-    """`coth(x) - 1 / x`, by its series where the difference would lose digits."""
+def _forgotten(x: Array) -> Array:
+    """`1 + 1 / x - coth(x)`, by a series where the difference would lose digits."""
     s = x * x
-    coefficients = (2 / 93555, -1 / 4725, 2 / 945, -1 / 45, 1 / 3)
     series = mx.zeros_like(x)
-    for coefficient in coefficients:
+    for coefficient in (2 / 93555, -1 / 4725, 2 / 945, -1 / 45, 1 / 3):
         series = series * s + coefficient
-    return mx.where(x < 0.5, x * series, 1 / mx.tanh(x) - 1 / x)
+    return mx.where(x < 0.5, 1 - x * series, 1 / x - 2 / mx.expm1(2 * x))
 
 
 @reports_as_itself

@@ -1,0 +1,236 @@
+"""What each function says to a mistake."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from lucid_fn import optim
+
+PARAMS = {"fc": {"weight": mx.ones((2, 3)), "bias": mx.ones(2)}}
+GRADS = {"fc": {"weight": mx.ones((2, 3))}}
+STATE = optim.adam(0.1).init(PARAMS)
+TWO_RATES = (STATE, STATE)
+
+
+def never_finite(params):
+    return mx.sum(params["x"]) / 0
+
+
+VALUES = [
+    (lambda: optim.sgd(-1), "sgd: learning_rate must be at least 0 and finite, got -1"),
+    (lambda: optim.adam(float("nan")), "adam: learning_rate must be .*, got nan"),
+    (lambda: optim.sgd(mx.ones(2)), r"sgd: learning_rate must have shape \(\)"),
+    (lambda: optim.sgd(0.1, momentum=-1), "sgd: momentum must be at least 0 .*got -1"),
+    (lambda: optim.sgd(0.1, weight_decay=-1), "sgd: weight_decay must be at least 0"),
+    (
+        lambda: optim.sgd(0.1, momentum=0.9, dampening=2),
+        r"sgd: dampening must be in \[0, 1\], got 2",
+    ),
+    (
+        lambda: optim.sgd(0.1, nesterov=True),
+        "sgd: nesterov needs momentum above 0 and dampening 0, got 0.0 and 0.0",
+    ),
+    (lambda: optim.trace(-1), "trace: momentum must be at least 0"),
+    (lambda: optim.adam(0.1, b1=1), r"adam: b1 must be in \[0, 1\), got 1"),
+    (lambda: optim.adam(0.1, b2=-0.1), r"adam: b2 must be in \[0, 1\)"),
+    (lambda: optim.adam(0.1, eps=0), "adam: eps must be positive and finite, got 0"),
+    (lambda: optim.adam(0.1, amsgrad=True, b1=2), r"adam: b1 must be in \[0, 1\)"),
+    (lambda: optim.adamw(0.1, weight_decay=-1), "adamw: weight_decay must be"),
+    (lambda: optim.adamax(0.1, eps=-1), "adamax: eps must be positive"),
+    (lambda: optim.nadam(0.1, momentum_decay=-1), "nadam: momentum_decay must be"),
+    (lambda: optim.radam(0.1, b2=1), "radam: b2 must be in"),
+    (lambda: optim.rmsprop(0.1, decay=1), "rmsprop: decay must be in"),
+    (lambda: optim.rmsprop(0.1, decay=1, centered=True), "rmsprop: decay must be in"),
+    (lambda: optim.adagrad(0.1, lr_decay=-1), "adagrad: lr_decay must be at least 0"),
+    (lambda: optim.adagrad(0.1, initial=-1), "adagrad: initial must be at least 0"),
+    (lambda: optim.adadelta(decay=1), "adadelta: decay must be in"),
+    (lambda: optim.lion(0.1, b1=1), "lion: b1 must be in"),
+    (lambda: optim.lamb(0.1, eps=0), "lamb: eps must be positive"),
+    (lambda: optim.lars(0.1, trust_coefficient=0), "lars: trust_coefficient must be"),
+    (lambda: optim.adafactor(-1), "adafactor: learning_rate must be at least 0"),
+    (lambda: optim.adafactor(clipping=0), "adafactor: clipping must be positive"),
+    (lambda: optim.adafactor(min_param_rms=0), "adafactor: min_param_rms must be"),
+    (lambda: optim.muon(0.1, steps=0), "muon: steps must be at least 1, got 0"),
+    (lambda: optim.schedule_free_sgd(0.1, b1=0), r"schedule_free_sgd: b1 must be in"),
+    (lambda: optim.schedule_free_adamw(0.1, b2=1), "schedule_free_adamw: b2 must be"),
+    (lambda: optim.lbfgs(history_size=0), "lbfgs: history_size must be at least 1"),
+    (lambda: optim.clip_by_global_norm(0), "clip_by_global_norm: max_norm must be pos"),
+    (lambda: optim.clip_by_value(-1), "clip_by_value: max_value must be positive"),
+    (lambda: optim.clip_by_param_norm(0), "clip_by_param_norm: clipping must be"),
+    (lambda: optim.ema(1.0), r"ema: decay must be in \[0, 1\), got 1"),
+    (lambda: optim.swa(start=-1), "swa: start must be at least 0, got -1"),
+    (lambda: optim.swa(period=0), "swa: period must be at least 1, got 0"),
+    (
+        lambda: optim.lookahead(optim.sgd(0.1), alpha=2),
+        r"lookahead: alpha must be in \[0, 1\], got 2",
+    ),
+    (
+        lambda: optim.add_noise(mx.random.key(0), eta=-1),
+        "add_noise: eta must be at least 0",
+    ),
+    (lambda: optim.sam(lambda p: p, rho=0), "sam: rho must be positive"),
+    (
+        lambda: optim.inject(optim.adam, 0.1, b1=1.5),
+        r"adam: b1 must be in \[0, 1\), got 1.5",
+    ),
+    (
+        lambda: optim.sgd(lambda step: mx.ones(2)).init(PARAMS),
+        r"a schedule must return a number or an array of shape \(\), got shape \(2,\)",
+    ),
+    (
+        lambda: optim.learning_rate(optim.clip_by_value(1.0).init(PARAMS)),
+        "learning_rate: opt_state must hold one LearningRateState or .*, got 0",
+    ),
+    (
+        lambda: optim.learning_rate(TWO_RATES),
+        "learning_rate: .*, got 2; give the state of one group",
+    ),
+    (
+        lambda: optim.set_learning_rate(STATE, -1),
+        "set_learning_rate: value must be at least 0",
+    ),
+    (
+        lambda: optim.set_learning_rate(STATE, mx.ones(3)),
+        r"set_learning_rate: value must have shape \(\), got \(3,\)",
+    ),
+    (
+        lambda: optim.set_learning_rate(optim.sgd(lambda t: 0.1 + t).init(PARAMS), 1),
+        "set_learning_rate: the learning rate comes from a schedule",
+    ),
+    (
+        lambda: optim.gradient_norm(STATE),
+        "gradient_norm: opt_state must hold one ClipByGlobalNormState, got 0",
+    ),
+    (
+        lambda: optim.averaged_params(STATE),
+        "averaged_params: opt_state must hold one EmaState or SwaState, got 0",
+    ),
+    (
+        lambda: optim.schedule_free_params(STATE, PARAMS),
+        "schedule_free_params: opt_state must hold one ScheduleFreeState, got 0",
+    ),
+    (
+        lambda: optim.hyperparameters(STATE),
+        "hyperparameters: opt_state must hold one InjectState, got 0",
+    ),
+    (
+        lambda: optim.set_hyperparameters(
+            optim.inject(optim.adam, 0.1, b1=0.5).init(PARAMS), b2=0.5
+        ),
+        "set_hyperparameters: b2 must be one of b1; only what was given",
+    ),
+    (
+        lambda: optim.partition(lambda p: "tail", {"head": optim.sgd(1)}).init(PARAMS),
+        r"partition: label\('fc.bias'\) must be one of head, got 'tail'",
+    ),
+    (
+        lambda: optim.muon(0.1).init(PARAMS),
+        r"muon: fc.bias must have two axes or more, got shape \(2,\)",
+    ),
+    (
+        lambda: optim.orthogonalize(mx.ones(3)),
+        r"orthogonalize: matrix must have shape \(M, N\), got \(3,\)",
+    ),
+    (
+        lambda: optim.apply_updates({"w": mx.ones(2)}, {"w": mx.ones(1)}),
+        r"apply_updates: the update of w must have the shape .* \(2,\), got \(1,\)",
+    ),
+    (
+        lambda: optim.apply_updates(PARAMS, GRADS),
+        r"apply_updates: structures differ at fc",
+    ),
+    (
+        lambda: optim.clip_by_value(1.0).update(GRADS, (), PARAMS),
+        r"clip_by_value \(grads and params\): structures differ at fc",
+    ),
+    (
+        lambda: optim.scale_by_adam().update(
+            GRADS, optim.scale_by_adam().init(PARAMS), PARAMS
+        ),
+        r"scale_by_adam \(state and grads\): structures differ at fc",
+    ),
+    (
+        lambda: optim.lbfgs_minimize(never_finite, {"x": mx.ones(1)}),
+        "lbfgs_minimize: loss must be finite at params, got inf",
+    ),
+    (
+        lambda: optim.lbfgs_minimize(never_finite, PARAMS, max_search=0),
+        "lbfgs_minimize: max_search must be at least 1",
+    ),
+]
+
+TYPES = [
+    (
+        lambda: optim.adam("fast"),
+        r"adam: learning_rate must be a number, an array of shape \(\) or a schedule, "
+        "got 'fast'",
+    ),
+    (lambda: optim.adam(0.1, b1=True), "adam: b1 must be a number or an array"),
+    (lambda: optim.muon(0.1, steps=2.0), "muon: steps must be an integer, got 2.0"),
+    (
+        lambda: optim.chain(optim.sgd(0.1), optim.adam),
+        "chain: argument 1 must be a GradientTransformation, got function; call the",
+    ),
+    (
+        lambda: optim.apply_updates({"w": mx.ones(2)}, {"w": mx.array([1, 2])}),
+        "apply_updates: w and its update must be float arrays, got .*float32 and .*int",
+    ),
+    (
+        lambda: optim.adam(0.1).update(PARAMS, {}, PARAMS),
+        "chain: opt_state must be the tuple of 3 states that init returned, got dict",
+    ),
+    (
+        lambda: optim.adam(0.1).update(PARAMS, STATE[:2], PARAMS),
+        "chain: .* got a tuple of 2",
+    ),
+    (
+        lambda: optim.masked(optim.adam(0.1), "bias"),
+        "masked: predicate must be a function of the dotted path, got 'bias'",
+    ),
+    (lambda: optim.masked(0.1, str.isupper), "masked: transformation must be a Grad"),
+    (lambda: optim.partition({}, {}), "partition: label must be a function"),
+    (
+        lambda: optim.partition(str, {"head": 0.1}),
+        r"partition: transformations\['head'\] must be a GradientTransformation",
+    ),
+    (lambda: optim.accumulate(0.1, steps=2), "accumulate: optimizer must be a Grad"),
+    (lambda: optim.apply_if_finite(0.1), "apply_if_finite: optimizer must be a Grad"),
+    (lambda: optim.lookahead(0.1), "lookahead: optimizer must be a Gradient"),
+    (lambda: optim.schedule_free(0.1, 0.1, b1=0.9), "schedule_free: direction must be"),
+    (
+        lambda: optim.inject(optim.adam(0.1)),
+        "inject: optimizer must be a constructor such as optim.adamw, got Gradient",
+    ),
+    (lambda: optim.sam(0.1), "sam: value_and_grad must be a function"),
+    (
+        lambda: optim.add_noise(mx.zeros(3), eta=1).init(PARAMS),
+        "key must be a key",
+    ),
+]
+
+
+@pytest.mark.parametrize(("mistake", "message"), VALUES)
+def test_a_wrong_value_is_a_value_error(mistake, message):
+    with pytest.raises(ValueError, match=message):
+        mistake()
+
+
+@pytest.mark.parametrize(("mistake", "message"), TYPES)
+def test_a_wrong_kind_is_a_type_error(mistake, message):
+    with pytest.raises(TypeError, match=message):
+        mistake()
+
+
+def test_an_unknown_argument_keeps_pythons_message():
+    with pytest.raises(TypeError, match=r"adam\(\) got an unexpected keyword .*beta1"):
+        optim.adam(0.1, beta1=0.9)
+
+
+def test_numpy_numbers_are_numbers():
+    params, grads = {"w": mx.ones(2)}, {"w": mx.array([1.0, -2.0])}
+    exact = optim.adam(0.5, b1=0.5, eps=0.25)
+    numpy = optim.adam(np.float32(0.5), b1=np.float64(0.5), eps=np.float32(0.25))
+    for optimizer in (exact, numpy):
+        updates, _ = optimizer.update(grads, optimizer.init(params), params)
+        assert isinstance(updates["w"], mx.array)
+        assert mx.allclose(updates["w"], mx.array([-0.4, 4 / 9])).item()
