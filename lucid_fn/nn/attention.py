@@ -47,12 +47,16 @@ def dot_product_attention(
         >>> dot_product_attention(x, x, x, causal=True).shape
         (1, 3, 2, 4)
     """
-    _check_heads(query, key, value)
+    _check_heads(query, key, value, causal)
+    if causal and mask is None:
+        whole: Array | str | None = "causal"
+    else:
+        whole = _whole_mask(query, key, mask, causal)
     heads_first = [x.transpose(0, 2, 1, 3) for x in (query, key, value)]
     y = mx.fast.scaled_dot_product_attention(
         *heads_first,
         scale=query.shape[-1] ** -0.5 if scale is None else scale,
-        mask=_whole_mask(query, key, mask, causal),
+        mask=whole,
     )
     count_multiply_adds(
         math.prod(query.shape[:3]) * key.shape[1] * (query.shape[-1] + value.shape[-1])
@@ -71,7 +75,7 @@ def attention_with_dropout(
     dropout_key: Key,
 ) -> Array:
     """`dot_product_attention` of as many heads, with weights dropped at random."""
-    _check_heads(query, key, value)
+    _check_heads(query, key, value, causal)
     whole = _whole_mask(query, key, mask, causal)
     query, key, value = (x.transpose(0, 2, 1, 3) for x in (query, key, value))
     scores = (query * query.shape[-1] ** -0.5) @ key.swapaxes(-1, -2)
@@ -113,7 +117,7 @@ def _whole_mask(
     return mx.where(earlier, mask, mx.array(-math.inf, mask.dtype))
 
 
-def _check_heads(query: Array, key: Array, value: Array) -> None:
+def _check_heads(query: Array, key: Array, value: Array, causal: bool) -> None:
     check_float("dot_product_attention", query=query, key=key, value=value)
     if query.ndim != 4:
         raise ValueError(
@@ -134,4 +138,9 @@ def _check_heads(query: Array, key: Array, value: Array) -> None:
         raise ValueError(
             f"dot_product_attention: value must have shape "
             f"({', '.join(map(str, key.shape[:3]))}, V), got {value.shape}"
+        )
+    if causal and query.shape[1] > key.shape[1]:
+        raise ValueError(
+            "dot_product_attention: causal needs a key for each query, got "
+            f"{query.shape[1]} queries and {key.shape[1]} keys"
         )

@@ -10,7 +10,7 @@ import mlx.core as mx
 from lucid_fn import ops
 from lucid_fn.checks import check_float
 from lucid_fn.nn.checks import check_eps, check_last_axis, check_positive
-from lucid_fn.nn.layer import Layer, expects, to_input
+from lucid_fn.nn.layer import Layer, expecting, to_input
 from lucid_fn.types import Array, Key, Params, State
 
 _averaging: ContextVar[bool] = ContextVar("averaging", default=False)
@@ -93,8 +93,8 @@ def batch_norm(
     def scale_and_shift(params: Params) -> tuple[Array, Array]:
         if not affine:
             return mx.ones((num_features,)), mx.zeros((num_features,))
-        with expects(params, "params"):
-            return params["weight"], params["bias"]
+        held = expecting(params, "params")
+        return held["weight"], held["bias"]
 
     def by_batch(params: Params, x: Array) -> tuple[Array, Array, Array]:
         count = x.size // num_features
@@ -108,26 +108,25 @@ def batch_norm(
         return y, mean, var * (count / (count - 1))
 
     def by_state(params: Params, state: State, x: Array) -> Array:
-        with expects(state, "state"):
-            mean, var = state["running_mean"], state["running_var"]
+        held = expecting(state, "state")
+        mean, var = held["running_mean"], held["running_var"]
         return ops.batch_norm_eval(x, *scale_and_shift(params), mean, var, eps=eps)
 
     def moved(state: State, mean: Array, var: Array) -> State:
         """The running statistics, with the mean and unbiased variance of a batch."""
-        with expects(state, "state"):
-            batches = state["num_batches_tracked"] + 1
-            rate: float | Array = 1 / batches.astype(mx.float32)
-            if momentum is not None and not _averaging.get():
-                rate = momentum
-            old_mean, old_var = state["running_mean"], state["running_var"]
+        held = expecting(state, "state")
+        batches = held["num_batches_tracked"] + 1
+        rate: float | Array = 1 / batches.astype(mx.float32)
+        if momentum is not None and not _averaging.get():
+            rate = momentum
 
         def toward(old: Array, new: Array) -> Array:
             moved = (1 - rate) * old + rate * mx.stop_gradient(new)
             return moved.astype(old.dtype)
 
         return {
-            "running_mean": toward(old_mean, mean),
-            "running_var": toward(old_var, var),
+            "running_mean": toward(held["running_mean"], mean),
+            "running_var": toward(held["running_var"], var),
             "num_batches_tracked": batches,
         }
 

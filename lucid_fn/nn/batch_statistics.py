@@ -8,7 +8,7 @@ import mlx.core as mx
 from lucid_fn import random, transforms, tree
 from lucid_fn.nn.batch_norm import averaging
 from lucid_fn.nn.checks import check_eps
-from lucid_fn.nn.layer import Layer, expects
+from lucid_fn.nn.layer import Layer, expecting
 from lucid_fn.types import Array, Key, Params, State
 
 
@@ -118,10 +118,9 @@ def fold_batch_norm(
         ([[0.5, 0.5]], [0.5])
     """
     check_eps("fold_batch_norm", eps)
-    with expects(bn_state, "bn_state"):
-        mean, var = bn_state["running_mean"], bn_state["running_var"]
-    with expects(conv, "conv"):
-        weight = conv["weight"]
+    statistics = expecting(bn_state, "bn_state")
+    mean, var = statistics["running_mean"], statistics["running_var"]
+    weight = expecting(conv, "conv")["weight"]
     if weight.shape[:1] != mean.shape:
         raise ValueError(
             f"fold_batch_norm: conv must have as many output channels as bn, got a "

@@ -1,7 +1,6 @@
 """The layer contract: a pair of pure functions."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import mlx.core as mx
@@ -156,8 +155,7 @@ def parametric(
         train: bool,
         key: Key | None = None,
     ) -> tuple[Any, State]:
-        check_held(params, "params")
-        return fn(_Params(params), to_input(x)), state
+        return fn(expecting(params, "params"), to_input(x)), state
 
     return Layer(init, apply)
 
@@ -171,29 +169,22 @@ def check_held(held: Any, kind: str) -> None:
         )
 
 
-def _not_held(held: dict[str, Any], kind: str, name: Any) -> ValueError:
-    has = ", ".join(map(str, held)) or "nothing"
-    return ValueError(
-        f"apply: {kind} must hold {name!r}, got {has}; were they made by this layer's "
-        "init?"
-    )
+class _Held(dict[str, Any]):
+    """A layer's params or state, in which a missing name is the caller's mistake."""
 
-
-class _Params(dict[str, Any]):
-    """A layer's params, in which a missing name is the caller's mistake."""
+    def __init__(self, held: dict[str, Any], kind: str) -> None:
+        super().__init__(held)
+        self.kind = kind
 
     def __missing__(self, name: str) -> Any:
-        raise _not_held(self, "params", name)
+        has = ", ".join(map(str, self)) or "nothing"
+        raise ValueError(
+            f"apply: {self.kind} must hold {name!r}, got {has}; were they made by this "
+            "layer's init?"
+        )
 
 
-@contextmanager
-def expects(held: dict[str, Any], kind: str) -> Iterator[None]:
-    """Words a name that is missing in a layer's params or state as the caller's."""
+def expecting(held: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The params or the state, which must hold every name that is read of them."""
     check_held(held, kind)
-    try:
-        yield
-    except KeyError as error:
-        name = error.args[0] if error.args else None
-        if name in held:
-            raise
-        raise _not_held(held, kind, name) from None
+    return _Held(held, kind)

@@ -9,7 +9,7 @@ from lucid_fn.checks import check_float
 from lucid_fn.nn import initializers
 from lucid_fn.nn.attention import attention_with_dropout, dot_product_attention
 from lucid_fn.nn.checks import check_key, check_positive, check_rate
-from lucid_fn.nn.layer import Layer, expects, to_input
+from lucid_fn.nn.layer import Layer, expecting, to_input
 from lucid_fn.nn.positions import rotary_positions
 from lucid_fn.nn.recording import count_multiply_adds
 from lucid_fn.types import Array, Key, Params, State
@@ -95,21 +95,21 @@ def multi_head_attention(
         inputs = x if isinstance(x, AttentionInputs) else _to_itself(to_input(x))
         for name, array in zip(inputs._fields, inputs[:3], strict=False):
             _check_sequence(caller, name, array, embed_dim)
-        with expects(params, "params"):
-            heads = _project(params, inputs, num_heads, bias)
-            if rotary_base is not None:
-                heads = _rotated(*heads, rotary_base, 0)
-            if train and rate > 0:
-                y = attention_with_dropout(
-                    *heads,
-                    mask=inputs.mask,
-                    causal=causal,
-                    rate=rate,
-                    dropout_key=check_key(caller, key),
-                )
-            else:
-                y = dot_product_attention(*heads, mask=inputs.mask, causal=causal)
-            return _merge_heads(params, y, bias), state
+        held = expecting(params, "params")
+        heads = _project(held, inputs, num_heads, bias)
+        if rotary_base is not None:
+            heads = _rotated(*heads, rotary_base, 0)
+        if train and rate > 0:
+            y = attention_with_dropout(
+                *heads,
+                mask=inputs.mask,
+                causal=causal,
+                rate=rate,
+                dropout_key=check_key(caller, key),
+            )
+        else:
+            y = dot_product_attention(*heads, mask=inputs.mask, causal=causal)
+        return _merge_heads(held, y, bias), state
 
     return Layer(init, apply)
 
@@ -187,26 +187,24 @@ def cached_attention(
                 f"{caller}: x must have shape ({batch_size}, L, {embed_dim}) with L at "
                 f"most {max_length}, got {x.shape}"
             )
-        with expects(state, "state"):
-            keys, values, length = state["keys"], state["values"], state["length"]
-        with expects(params, "params"):
-            heads = _project(params, _to_itself(x), num_heads, bias)
-            if rotary_base is not None:
-                heads = _rotated(*heads, rotary_base, length)
-            query, new_keys, new_values = heads
-            keys, values = (
-                _put(keys, new_keys, length),
-                _put(values, new_values, length),
-            )
-            places = length + mx.arange(x.shape[1])[:, None]  # (L, 1)
-            y = dot_product_attention(
-                query,
-                keys.astype(query.dtype),
-                values.astype(query.dtype),
-                mask=mx.arange(max_length) <= places,
-            )
-            moved = {"keys": keys, "values": values, "length": length + x.shape[1]}
-            return _merge_heads(params, y, bias), moved
+        past = expecting(state, "state")
+        length = past["length"]
+        held = expecting(params, "params")
+        heads = _project(held, _to_itself(x), num_heads, bias)
+        if rotary_base is not None:
+            heads = _rotated(*heads, rotary_base, length)
+        query, new_keys, new_values = heads
+        keys = _put(past["keys"], new_keys, length)
+        values = _put(past["values"], new_values, length)
+        places = length + mx.arange(x.shape[1])[:, None]  # (L, 1)
+        y = dot_product_attention(
+            query,
+            keys.astype(query.dtype),
+            values.astype(query.dtype),
+            mask=mx.arange(max_length) <= places,
+        )
+        moved = {"keys": keys, "values": values, "length": length + x.shape[1]}
+        return _merge_heads(held, y, bias), moved
 
     return Layer(init, apply)
 

@@ -8,7 +8,7 @@ import mlx.core as mx
 from lucid_fn import transforms
 from lucid_fn.nn.checks import check_positive
 from lucid_fn.nn.combinators import compose, serial
-from lucid_fn.nn.layer import Layer, expects
+from lucid_fn.nn.layer import Layer, expecting
 from lucid_fn.nn.recording import recording
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
@@ -200,8 +200,8 @@ def weight_norm(layer: Layer, *, name: str = "weight") -> Layer:
         train: bool,
         key: Key | None = None,
     ) -> tuple[Any, State]:
-        with expects(params, "params"):
-            g, v = (params[name] for name in names)
+        held = expecting(params, "params")
+        g, v = (held[name] for name in names)
         others = {other: leaf for other, leaf in params.items() if other not in names}
         weight = (v * (g / _length(v))).astype(v.dtype)
         return layer.apply({**others, name: weight}, state, x, train=train, key=key)

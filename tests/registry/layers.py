@@ -19,10 +19,26 @@ def normal(*shape):
 
 
 def apart(*shape):
-    """No two values closer than 0.1, so that no step of a slope changes the largest."""
+    """No two values closer than 0.1: no step of a slope changes which is largest."""
     size = np.prod(shape)
     return lambda rng: (
         mx.array((0.1 * rng.permutation(size)).reshape(shape).astype(np.float32)),
+    )
+
+
+def integers(high, *shape):
+    return lambda rng: (mx.array(rng.integers(0, high, shape)),)
+
+
+def several(kind, *draws):
+    """An input of several arrays."""
+    return lambda rng: (kind(*[draw(rng)[0] for draw in draws]),)
+
+
+def mask(*shape):
+    """Of attention, with a key for every query."""
+    return lambda rng: (
+        mx.array((rng.random(shape) < 0.5) | np.eye(*shape[-2:], dtype=bool)),
     )
 
 
@@ -33,6 +49,33 @@ def layer(name, make, inputs, *exempt):
 SEQUENCE = normal(3, 7, 4)
 IMAGE = normal(2, 6, 5, 4)
 VOLUME = normal(2, 4, 3, 5, 4)
+
+ACTIVATIONS = [
+    nn.celu,
+    nn.elu,
+    nn.gelu,
+    nn.gelu_sigmoid,
+    nn.gelu_tanh,
+    nn.glu,
+    nn.hard_sigmoid,
+    nn.hard_swish,
+    nn.leaky_relu,
+    nn.log_sigmoid,
+    nn.log_softmax,
+    nn.mish,
+    nn.relu,
+    nn.relu6,
+    nn.relu_squared,
+    nn.selu,
+    nn.sigmoid,
+    nn.silu,
+    nn.soft_shrink,
+    nn.softmax,
+    nn.softplus,
+    nn.softsign,
+    nn.tanh,
+    nn.tanh_shrink,
+]
 
 LAYERS = [
     layer("linear", partial(nn.linear, 4, 3), SEQUENCE),
@@ -86,4 +129,98 @@ LAYERS = [
         EXAMPLES,
     ),
     layer("residual", lambda: nn.residual(nn.linear(4, 4)), SEQUENCE),
+    layer("layer_norm", partial(nn.layer_norm, 4), SEQUENCE),
+    layer("layer_norm-2d", partial(nn.layer_norm, (5, 4), bias=False), IMAGE),
+    layer("rms_norm", partial(nn.rms_norm, 4), SEQUENCE),
+    layer("group_norm", partial(nn.group_norm, 2, 4), IMAGE),
+    layer("instance_norm", partial(nn.instance_norm, 4, affine=True), SEQUENCE),
+    layer("embedding", partial(nn.embedding, 9, 4), integers(9, 3, 5)),
+    layer(
+        "tied_embedding",
+        lambda: nn.tied_embedding(nn.linear(4, 4), 9, 4),
+        integers(9, 3, 5),
+    ),
+    layer("learned_positions", partial(nn.learned_positions, 9, 4), SEQUENCE),
+    layer("upsample_nearest", partial(nn.upsample_nearest, (2, 1.5)), IMAGE),
+    layer("upsample_linear", partial(nn.upsample_linear, 2), IMAGE),
+    layer("prelu", partial(nn.prelu, 4), SEQUENCE),
+    layer("multi_head_attention", partial(nn.multi_head_attention, 4, 2), SEQUENCE),
+    layer(
+        "multi_head_attention-causal-rotary",
+        partial(nn.multi_head_attention, 4, 2, causal=True, rotary_base=100.0),
+        SEQUENCE,
+    ),
+    layer(
+        "multi_head_attention-masked",
+        partial(nn.multi_head_attention, 4, 2, bias=False),
+        several(
+            nn.AttentionInputs,
+            normal(3, 5, 4),
+            normal(3, 7, 4),
+            normal(3, 7, 4),
+            mask(3, 1, 5, 7),
+        ),
+    ),
+    layer(
+        "multi_head_attention-dropout",
+        partial(nn.multi_head_attention, 4, 2, causal=True, rate=0.2),
+        SEQUENCE,
+        EXAMPLES,
+    ),
+    layer(
+        "cached_attention",
+        partial(nn.cached_attention, 4, 2, batch_size=3, max_length=8),
+        SEQUENCE,
+        EXAMPLES,
+        EVAL,
+    ),
+    layer(
+        "transformer_encoder_layer",
+        partial(
+            nn.transformer_encoder_layer,
+            4,
+            2,
+            dim_feedforward=8,
+            rate=0.0,
+            activation=nn.gelu,
+            norm_first=True,
+        ),
+        SEQUENCE,
+    ),
+    layer(
+        "transformer_decoder_layer",
+        partial(
+            nn.transformer_decoder_layer, 4, 2, dim_feedforward=8, activation=nn.silu
+        ),
+        several(nn.DecoderInputs, normal(3, 5, 4), normal(3, 7, 4)),
+        EXAMPLES,
+    ),
+    layer("rnn", partial(nn.rnn, 4, 3), SEQUENCE),
+    layer("gru", partial(nn.gru, 4, 3, num_layers=2, bidirectional=True), SEQUENCE),
+    layer("lstm", partial(nn.lstm, 4, 3, num_layers=2), SEQUENCE),
+    layer(
+        "lstm-carried",
+        partial(nn.lstm, 4, 3, bias=False),
+        several(
+            nn.Carried,
+            normal(3, 4, 4),
+            several(nn.LSTMCarry, normal(3, 1, 3), normal(3, 1, 3)),
+        ),
+    ),
+    layer("repeat", lambda: nn.repeat(nn.linear(4, 4), 3), SEQUENCE),
+    layer("parallel", lambda: nn.parallel(a=nn.linear(4, 2), b=nn.tanh), SEQUENCE),
+    layer(
+        "checkpointed",
+        lambda: nn.checkpointed(nn.serial(nn.linear(4, 4), nn.batch_norm(4), nn.tanh)),
+        SEQUENCE,
+        EXAMPLES,
+    ),
+    layer("weight_norm", lambda: nn.weight_norm(nn.conv2d(4, 3, 2)), IMAGE),
+    layer(
+        "tap", lambda: nn.tap(nn.serial(a=nn.linear(4, 2), b=nn.tanh), "a"), SEQUENCE
+    ),
+    *[
+        layer(function.__name__, partial(nn.lift, function), apart(3, 7, 4))
+        for function in ACTIVATIONS
+    ],
 ]
