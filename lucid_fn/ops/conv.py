@@ -179,7 +179,7 @@ def _check_arrays(x: Array, weight: Array, bias: Array | None, groups: int) -> N
 
 
 def _pair(name: str, value: int | Pair, *, least: int) -> Pair:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = value if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2 or not all(isinstance(size, int) for size in pair):
         raise ValueError(
             f"conv2d: {name} must be an integer or a pair of integers, got {value}"
@@ -190,13 +190,13 @@ def _pair(name: str, value: int | Pair, *, least: int) -> Pair:
 
 
 def _paddings(padding: int | Pair | tuple[Pair, Pair]) -> tuple[Pair, Pair]:
-    if isinstance(padding, int) or all(isinstance(size, int) for size in padding):
-        vertical, horizontal = _pair("padding", cast("int | Pair", padding), least=0)
+    sides = padding if isinstance(padding, tuple | list) else (padding, padding)
+    if not any(isinstance(side, tuple | list) for side in sides):
+        vertical, horizontal = _pair("padding", cast(Pair, sides), least=0)
         return (vertical, vertical), (horizontal, horizontal)
-    if len(padding) != 2:
+    if len(sides) != 2:
         raise ValueError(
             "conv2d: padding must be an integer, a pair, or a pair of pairs "
             f"((top, bottom), (left, right)), got {padding}"
         )
-    top_bottom, left_right = cast("tuple[Pair, Pair]", padding)
-    return _pair("padding", top_bottom, least=0), _pair("padding", left_right, least=0)
+    return _pair("padding", sides[0], least=0), _pair("padding", sides[1], least=0)

@@ -1,0 +1,97 @@
+"""Convolutions that hypothesis draws, and how exact their formulations are."""
+
+from typing import NamedTuple
+
+import mlx.core as mx
+from hypothesis import strategies as st
+
+from lucid_fn.ops import conv_formulations
+from lucid_fn.ops.conv_formulations import Formulation
+from lucid_fn.ops.conv_geometry import Geometry
+
+# Largest error of a number, relative to the largest number of the array, float32.
+SUM_BOUND = 5e-6  # formulations that add products of the numbers themselves
+WINOGRAD_BOUND = 2e-5  # transforms that cancel
+
+
+class Case(NamedTuple):
+    """A convolution with its numbers."""
+
+    geometry: Geometry
+    x: mx.array
+    weight: mx.array
+    g: mx.array  # gradient of the output
+
+    @property
+    def options(self) -> dict[str, object]:
+        """The keyword arguments of `ops.conv2d`."""
+        return {
+            "stride": self.geometry.stride,
+            "padding": self.geometry.padding,
+            "dilation": self.geometry.dilation,
+            "groups": self.geometry.groups,
+        }
+
+
+def case(
+    geometry: Geometry, batch: int, inputs: int, outputs: int, seed: int = 0
+) -> Case:
+    """The convolution of that geometry with numbers from the seed."""
+    keys = mx.random.split(mx.random.key(seed), 3)
+    kernel = (outputs, *geometry.kernel, inputs // geometry.groups)
+    return Case(
+        geometry,
+        mx.random.normal((batch, *geometry.size, inputs), key=keys[0]),
+        mx.random.normal(kernel, key=keys[1]),
+        mx.random.normal((batch, *geometry.out, outputs), key=keys[2]),
+    )
+
+
+def pairs(low: int, high: int) -> st.SearchStrategy[tuple[int, int]]:
+    """Two integers."""
+    return st.tuples(st.integers(low, high), st.integers(low, high))
+
+
+@st.composite
+def cases(draw: st.DrawFn, *, groups: int = 1, winograd: bool = False) -> Case:
+    """Convolutions of any stride, padding, dilation and size, odd ones included."""
+    geometry = Geometry(
+        size=draw(pairs(1, 13)),
+        kernel=(3, 3) if winograd else draw(pairs(1, 5)),
+        stride=(1, 1) if winograd else draw(pairs(1, 3)),
+        padding=(draw(pairs(0, 3)), draw(pairs(0, 3))),
+        dilation=(1, 1) if winograd else draw(pairs(1, 3)),
+        groups=groups,
+    )
+    size = tuple(map(max, geometry.size, geometry.extent))
+    channels = st.sampled_from([1, 2, 3, 16, 17])
+    return case(
+        geometry._replace(size=size),
+        draw(st.integers(1, 3)),
+        groups * draw(channels if groups == 1 else st.integers(1, 2)),
+        groups * draw(channels if groups == 1 else st.integers(1, 3)),
+        draw(st.integers(0, 2**32 - 1)),
+    )
+
+
+def formulations(geometry: Geometry) -> dict[str, tuple[Formulation, float]]:
+    """Those that can compute the convolution, with their bounds."""
+    found = {"plain": (conv_formulations.PLAIN, SUM_BOUND)}
+    found["taps"] = (conv_formulations.TAPS, SUM_BOUND)
+    if geometry.groups > 1:
+        return found
+    found["gemm"] = (conv_formulations.GEMM, SUM_BOUND)
+    found["toeplitz"] = (conv_formulations.TOEPLITZ, SUM_BOUND)
+    unit = geometry.stride == geometry.dilation == (1, 1)
+    if unit and geometry.kernel == (3, 3):
+        found["winograd"] = (conv_formulations.WINOGRAD, WINOGRAD_BOUND)
+    if geometry.dilation == (1, 1):
+        found["sharded"] = (conv_formulations.SHARDED, SUM_BOUND)
+    return found
+
+
+def relative_error(found: mx.array, expected: mx.array) -> float:
+    """Largest difference, relative to the largest number expected."""
+    assert found.shape == expected.shape
+    scale = mx.max(mx.abs(expected)).item() or 1.0
+    return float(mx.max(mx.abs(found - expected)).item() / scale)

@@ -1,0 +1,181 @@
+"""Convolution: hand values, choice of formulation, dtypes, errors."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from lucid_fn import ops
+from lucid_fn.ops import conv_formulations, winograd
+from lucid_fn.ops.conv_geometry import Geometry
+from tests.convolutions import WINOGRAD_BOUND, case, relative_error
+
+X = mx.arange(16, dtype=mx.float32).reshape(1, 4, 4, 1)
+
+
+def geometry(size, kernel, *, stride=1, padding=0, dilation=1, groups=1) -> Geometry:
+    return Geometry(
+        (size, size),
+        (kernel, kernel),
+        (stride, stride),
+        ((padding, padding), (padding, padding)),
+        (dilation, dilation),
+        groups,
+    )
+
+
+def test_windows_are_weighted_and_summed():
+    weight = mx.array([[0.0, 1.0], [2.0, 3.0]]).reshape(1, 2, 2, 1)
+    y = ops.conv2d(X, weight)  # the kernel is not turned round
+    assert y[0, 0, 0].item() == 0 * 0 + 1 * 1 + 2 * 4 + 3 * 5
+    assert y.shape == (1, 3, 3, 1)
+
+
+def test_a_bias_is_added_to_each_channel():
+    y = ops.conv2d(X, mx.zeros((2, 1, 1, 1)), mx.array([1.0, -2.0]))
+    assert y[0, 3, 1].tolist() == [1.0, -2.0]
+
+
+def test_padding_may_differ_on_all_four_sides():
+    y = ops.conv2d(X, mx.ones((1, 1, 1, 1)), padding=((1, 0), (0, 2)))
+    assert y.squeeze()[:, :4].tolist() == [[0] * 4, *X.squeeze().tolist()]
+    assert not y[0, :, 4:].any().item()
+
+
+def test_a_stride_skips_pixels():
+    y = ops.conv2d(X, mx.ones((1, 1, 1, 1)), stride=(1, 3))
+    assert y.squeeze().tolist() == [[0, 3], [4, 7], [8, 11], [12, 15]]
+
+
+def test_a_dilation_spreads_the_taps():
+    y = ops.conv2d(X, mx.ones((1, 2, 1, 1)), dilation=(3, 1))
+    assert y.flatten().tolist() == [12, 14, 16, 18]
+
+
+def test_groups_see_their_own_channels():
+    x = mx.concatenate([X, X + 100], axis=-1)
+    y = ops.conv2d(x, mx.ones((2, 1, 1, 1)), groups=2)
+    assert mx.array_equal(y, x).item()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "inputs", "outputs", "name"),
+    [
+        (geometry(32, 3, padding=1), 64, 64, "WINOGRAD"),  # ResNet-18, CIFAR
+        (geometry(7, 3, padding=1), 512, 512, "WINOGRAD"),  # ResNet-18, ImageNet
+        (geometry(32, 3, stride=2, padding=1), 64, 128, "GEMM"),
+        (geometry(32, 1, stride=2), 64, 128, "GEMM"),
+        (geometry(32, 3, padding=1), 3, 64, "SHARDED"),  # stems
+        (geometry(224, 7, stride=2, padding=3), 3, 64, "SHARDED"),
+        (geometry(28, 5), 1, 6, "TOEPLITZ"),  # LeNet-5
+        (geometry(12, 5), 6, 16, "TOEPLITZ"),
+        (geometry(8, 3, padding=1, groups=32), 1, 32, "TAPS"),
+        (geometry(5, 3, padding=1, dilation=2), 32, 32, "GEMM"),
+        (geometry(3, 3), 64, 64, "GEMM"),  # one pixel of a tile of sixteen
+    ],
+)
+def test_each_shape_gets_the_formulation_measured_best(sizes, inputs, outputs, name):
+    chosen = conv_formulations.choose(sizes, inputs, outputs)
+    assert chosen is getattr(conv_formulations, name)
+
+
+def test_plain_and_tuned_results_agree_but_are_not_the_same_computation():
+    c = case(geometry(8, 3, padding=1), 2, 16, 16)
+    tuned = ops.conv2d(c.x, c.weight, **c.options)
+    with ops.plain():
+        plain = ops.conv2d(c.x, c.weight, **c.options)
+    assert 0 < relative_error(tuned, plain) < WINOGRAD_BOUND
+
+
+def test_compiled_and_eager_gradients_agree():
+    c = case(geometry(8, 3, padding=1), 2, 16, 16)
+    slopes = mx.grad(
+        lambda x, w, b: mx.sum(ops.conv2d(x, w, b, padding=1) ** 2), argnums=(0, 1, 2)
+    )
+    bias = mx.ones((16,))
+    compiled = mx.compile(slopes)(c.x, c.weight, bias)
+    for ours, eager in zip(compiled, slopes(c.x, c.weight, bias), strict=True):
+        assert relative_error(ours, eager) < WINOGRAD_BOUND
+
+
+def test_an_input_need_not_be_contiguous():
+    c = case(geometry(6, 3, padding=1), 2, 16, 16)
+    turned = mx.contiguous(c.x.transpose(2, 1, 0, 3)).transpose(2, 1, 0, 3)
+    found, expected = (ops.conv2d(x, c.weight, padding=1) for x in (turned, c.x))
+    assert mx.array_equal(found, expected).item()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_a_batch_is_its_examples(batch):
+    c = case(geometry(7, 3, padding=1), batch, 16, 16)
+    together = ops.conv2d(c.x, c.weight)
+    alone = mx.concatenate([ops.conv2d(x[None], c.weight) for x in c.x])
+    assert relative_error(together, alone) < WINOGRAD_BOUND
+
+
+@pytest.mark.parametrize(
+    ("dtype", "digits"), [(mx.float16, 2**-10), (mx.bfloat16, 2**-7)]
+)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_half_precision_is_rounded_once_at_the_end(dtype, digits, groups):
+    c = case(geometry(8, 3, padding=1, groups=groups), 2, 16, 16)
+    x, weight, bias = (a.astype(dtype) for a in (c.x, c.weight, mx.ones((16,))))
+
+    def run(x, weight, bias):
+        conv = lambda x, w, b: ops.conv2d(x, w, b, **c.options)  # noqa: E731
+        (y,), grads = mx.vjp(
+            conv, [x, weight, bias], [c.g.astype(dtype).astype(x.dtype)]
+        )
+        return y, *grads
+
+    exact = run(*(a.astype(mx.float32) for a in (x, weight, bias)))
+    for found, expected in zip(run(x, weight, bias), exact, strict=True):
+        assert found.dtype == dtype
+        # rounded, and the sum with the bias once more
+        assert relative_error(found.astype(mx.float32), expected) < 1.5 * digits
+
+
+def test_mixed_precision_gives_the_wider_dtype():
+    y = ops.conv2d(X.astype(mx.bfloat16), mx.ones((1, 1, 1, 1)))
+    assert y.dtype == mx.float32
+
+
+def test_the_transforms_of_winograd_are_exact_in_exact_arithmetic():
+    rng = np.random.default_rng(0)
+    x, w = rng.integers(-9, 9, (6, 6)), rng.integers(-9, 9, (3, 3))
+    at, g, bt = winograd._AT, winograd._G, winograd._BT
+    found = at @ ((g @ w @ g.T) * (bt @ x @ bt.T)) @ at.T
+    direct = [[np.sum(x[i : i + 3, j : j + 3] * w) for j in range(4)] for i in range(4)]
+    np.testing.assert_allclose(found, direct, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"x": X[0]}, ValueError, r"x must have shape \(N, H, W, 1\), got \(4, 4, 1\)"),
+        ({"x": mx.ones((1, 4, 4, 3))}, ValueError, r"x must have shape \(N, H, W, 1\)"),
+        ({"groups": 2}, ValueError, "groups must be positive and divide the 3 output"),
+        ({"groups": 3}, ValueError, r"x must have shape \(N, H, W, 3\)"),
+        ({"groups": 0}, ValueError, "groups must be positive"),
+        ({"weight": mx.ones((3, 2, 1))}, ValueError, "weight must have shape"),
+        ({"weight": mx.ones((3, 0, 2, 1))}, ValueError, "weight must have shape"),
+        ({"bias": mx.ones((2,))}, ValueError, r"bias must have shape \(3,\), got"),
+        (
+            {"x": X.astype(mx.int32)},
+            TypeError,
+            "x must be float32, float16 or bfloat16",
+        ),
+        ({"stride": 0}, ValueError, "stride must be at least 1, got 0"),
+        ({"stride": (1, 2, 3)}, ValueError, "stride must be an integer or a pair"),
+        ({"stride": 1.5}, ValueError, "stride must be an integer or a pair"),
+        ({"padding": ()}, ValueError, "padding must be an integer or a pair"),
+        ({"padding": -1}, ValueError, "padding must be at least 0, got -1"),
+        ({"padding": ((0, -1), (0, 0))}, ValueError, "padding must be at least 0"),
+        ({"padding": ((0, 0),)}, ValueError, "a pair of pairs"),
+        ({"dilation": 0}, ValueError, "dilation must be at least 1, got 0"),
+        ({"dilation": 4}, ValueError, "kernel must fit into the padded input"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, error, message):
+    right = {"x": X, "weight": mx.ones((3, 2, 2, 1))}
+    with pytest.raises(error, match=f"conv2d: .*{message}"):
+        ops.conv2d(**(right | arguments))
