@@ -192,7 +192,7 @@ def _pair(name: str, value: int | Pair, *, least: int) -> Pair:
 def _paddings(padding: int | Pair | tuple[Pair, Pair]) -> tuple[Pair, Pair]:
     sides = padding if isinstance(padding, tuple | list) else (padding, padding)
     if not any(isinstance(side, tuple | list) for side in sides):
-        vertical, horizontal = _pair("padding", cast(Pair, sides), least=0)
+        vertical, horizontal = _pair("padding", cast(int | Pair, padding), least=0)
         return (vertical, vertical), (horizontal, horizontal)
     if len(sides) != 2:
         raise ValueError(
