@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 import lucid_fn as lf
 from lucid_fn import random, tree
 from tests.registry.case import over
-from tests.registry.layers import EVAL, EXAMPLES, LAYERS, SLOPE
+from tests.registry.layers import DRAWN, EVAL, EXAMPLES, LAYERS, SLOPE
 from tests.strategies import equal
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -65,13 +65,17 @@ def test_init_is_a_function_of_the_key(case, seed):
 
 
 @over(LAYERS)
-def test_params_are_float_arrays_and_depend_on_the_key(case):
-    layer = case.make()
-    params, _ = layer.init(random.key(0))
+def test_params_are_float_arrays(case):
+    params, _ = case.make().init(random.key(0))
     assert len(floats(params)) == len(tree.leaves(params))
-    drawn = [leaf for leaf in tree.leaves(params) if len(leaf.shape) > 1]
-    if drawn:
-        assert not equal(params, layer.init(random.key(1))[0])
+
+
+@over(LAYERS, DRAWN)
+def test_matrices_among_the_params_depend_on_the_key(case):
+    layer = case.make()
+    first, second = (layer.init(random.key(seed))[0] for seed in (0, 1))
+    for a, b in zip(tree.leaves(first), tree.leaves(second), strict=True):
+        assert a.ndim < 2 or not equal(a, b)
 
 
 @over(LAYERS)

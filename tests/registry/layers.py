@@ -11,6 +11,7 @@ from tests.registry.case import Case
 # Laws that a layer may be exempt from.
 EXAMPLES = "a batch is its examples"
 EVAL = "eval keeps the state"
+DRAWN = "params depend on the key"
 SLOPE = "the gradient is the slope"
 
 
@@ -19,11 +20,14 @@ def normal(*shape):
 
 
 def apart(*shape):
-    """No two values closer than 0.1: no step of a slope changes which is largest."""
+    """Values at least 0.1 apart, and 0.03 from kinks: no step of a slope meets one."""
     size = np.prod(shape)
-    return lambda rng: (
-        mx.array((0.1 * rng.permutation(size)).reshape(shape).astype(np.float32)),
-    )
+
+    def draw(rng):
+        values = 0.1 * (rng.permutation(size) - size // 2) + 0.03
+        return (mx.array(values.reshape(shape).astype(np.float32)),)
+
+    return draw
 
 
 def integers(high, *shape):
@@ -130,7 +134,7 @@ LAYERS = [
     ),
     layer("residual", lambda: nn.residual(nn.linear(4, 4)), SEQUENCE),
     layer("layer_norm", partial(nn.layer_norm, 4), SEQUENCE),
-    layer("layer_norm-2d", partial(nn.layer_norm, (5, 4), bias=False), IMAGE),
+    layer("layer_norm-2d", partial(nn.layer_norm, (5, 4), bias=False), IMAGE, DRAWN),
     layer("rms_norm", partial(nn.rms_norm, 4), SEQUENCE),
     layer("group_norm", partial(nn.group_norm, 2, 4), IMAGE),
     layer("instance_norm", partial(nn.instance_norm, 4, affine=True), SEQUENCE),
@@ -143,7 +147,7 @@ LAYERS = [
     layer("learned_positions", partial(nn.learned_positions, 9, 4), SEQUENCE),
     layer("upsample_nearest", partial(nn.upsample_nearest, (2, 1.5)), IMAGE),
     layer("upsample_linear", partial(nn.upsample_linear, 2), IMAGE),
-    layer("prelu", partial(nn.prelu, 4), SEQUENCE),
+    layer("prelu", partial(nn.prelu, 4), apart(3, 7, 4)),
     layer("multi_head_attention", partial(nn.multi_head_attention, 4, 2), SEQUENCE),
     layer(
         "multi_head_attention-causal-rotary",
