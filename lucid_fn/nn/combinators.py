@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.nn.layer import Layer, check_held, lift, to_input
+from lucid_fn.nn.layer import Layer, check_held, check_plain, lift, to_input
 from lucid_fn.nn.recording import watched
 from lucid_fn.random import fold_in
 from lucid_fn.types import ArrayFn, Key, Params, State
@@ -45,8 +45,10 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
 
     Raises:
         TypeError: if `forward` does not accept the children, or a child is neither a
-            layer nor a function.
-        ValueError: on apply, if params or state hold a name that is no child's.
+            layer nor a function on arrays; on init and apply, if a child returns
+            something else than a layer does; on apply, if `train` is no bool.
+        ValueError: if a child's name holds a dot; on apply, if params or state hold a
+            name that is no child's.
 
     Example:
         >>> import mlx.core as mx
@@ -68,7 +70,9 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
         params, state = {}, {}
         for name, layer in layers.items():
             with _scope(name):
-                params[name], state[name] = layer.init(fold_in(key, name))
+                made = layer.init(fold_in(key, name))
+                params[name], state[name] = _pair("init", made, "(params, state)")
+                _check_made("init", params=params[name], state=state[name])
         return _drop_empty(params), _drop_empty(state)
 
     def apply(
@@ -80,6 +84,7 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
         train: bool,
         key: Key | None = None,
     ) -> tuple[Any, State]:
+        _check_train(train)
         _check_names(params, layers, "params")
         _check_names(state, layers, "state")
         new_state = dict(state)
@@ -92,13 +97,15 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
                     subkey = (
                         None if key is None else fold_in(key, f"{name}:{calls[name]}")
                     )
-                    y, new_state[name] = watched(name, layer.apply)(
+                    out = watched(name, layer.apply)(
                         params.get(name, {}),
                         new_state.get(name, {}),
                         x,
                         train=train,
                         key=subkey,
                     )
+                    y, new_state[name] = _pair("apply", out, "(y, state)")
+                    _check_made("apply", state=new_state[name])
                 return y
 
             return call
@@ -111,13 +118,19 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
 
 
 def _as_layer(name: str, child: Any) -> Layer:
+    if "." in name:
+        raise ValueError(
+            f"compose: a child's name must not hold a dot, got {name!r}: dots part the "
+            "names of a path"
+        )
     if isinstance(child, Layer):
         return child
-    if not callable(child):
+    if isinstance(child, list | tuple) and any(isinstance(c, Layer) for c in child):
         raise TypeError(
-            f"compose: child {name!r} must be a layer or a function on arrays, got "
-            f"{type(child).__name__} {child!r}"
+            f"compose: child {name!r} must be a layer or a function on arrays, got a "
+            f"{type(child).__name__} of layers; unpack it, as in serial(*layers)"
         )
+    check_plain(f"compose: child {name!r}", child)
     return lift(child)
 
 
@@ -127,7 +140,13 @@ def _check_forward(forward: Callable[..., Any], layers: dict[str, Layer]) -> Non
             "compose: forward must be a function forward(x, **children), got "
             f"{type(forward).__name__}; to chain layers use serial"
         )
-    signature = inspect.signature(forward)
+    try:
+        signature = inspect.signature(forward)
+    except ValueError:
+        raise TypeError(
+            "compose: forward must be a Python function forward(x, **children), got "
+            f"{forward!r}, whose parameters are not known"
+        ) from None
     try:
         signature.bind(None, **layers)
     except TypeError as error:
@@ -135,6 +154,33 @@ def _check_forward(forward: Callable[..., Any], layers: dict[str, Layer]) -> Non
             f"compose: forward{signature} does not accept the "
             f"children {', '.join(layers)}: {error}"
         ) from None
+
+
+def _pair(caller: str, made: Any, words: str) -> tuple[Any, Any]:
+    """What a child returned; an array of two rows would unpack as well."""
+    if not isinstance(made, tuple) or len(made) != 2:
+        raise TypeError(
+            f"{caller}: a layer must return the pair {words}, got {type(made).__name__}"
+        )
+    return made
+
+
+def _check_made(caller: str, **held: Any) -> None:
+    """Raises unless the params and the state that a child returned are dicts."""
+    for kind, value in held.items():
+        if not isinstance(value, dict):
+            raise TypeError(
+                f"{caller}: a layer must return {kind} as a dict, got "
+                f"{type(value).__name__}; a layer without any returns {{}}"
+            )
+
+
+def _check_train(train: Any) -> None:
+    if not isinstance(train, bool):
+        raise TypeError(
+            f"apply: train must be True or False, got {train!r}; inside jit a bool "
+            "stays one"
+        )
 
 
 def _check_names(held: dict[str, Any], layers: dict[str, Layer], kind: str) -> None:
