@@ -50,14 +50,21 @@ def check_same_shape(caller: str, **arrays: Array) -> None:
             )
 
 
+def check_classes(caller: str, **arrays: Array) -> None:
+    """Raises unless every argument has a last axis, and numbers in it."""
+    for name, x in arrays.items():
+        if x.ndim == 0 or x.size == 0:
+            raise ValueError(
+                f"{caller}: {name} must have shape (..., num_classes) and not be "
+                f"empty, got {x.shape}"
+            )
+
+
 def check_rows(caller: str, scores: str, x: Array, labels: Array) -> None:
     """Raises unless `labels` holds one integer for each row of `x`."""
     check_array(caller, **{scores: x})
     check_integer(caller, labels=labels)
-    if x.ndim == 0:
-        raise ValueError(
-            f"{caller}: {scores} must have shape (..., num_classes), got ()"
-        )
+    check_classes(caller, **{scores: x})
     if labels.shape != x.shape[:-1]:
         raise ValueError(
             f"{caller}: labels must have shape {x.shape[:-1]} (that of {scores}, less "

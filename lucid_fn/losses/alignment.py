@@ -4,8 +4,9 @@ from typing import cast
 
 import mlx.core as mx
 
+from lucid_fn import ops
 from lucid_fn.checks import check_float, check_integer
-from lucid_fn.losses.labels import log_softmax, widen
+from lucid_fn.losses.labels import widen
 from lucid_fn.types import Array
 
 # The logarithm of 0, finite: the difference of two infinities would be NaN.
@@ -58,7 +59,7 @@ def ctc(
         array([1.09861], dtype=float32)
     """
     _check(logits, labels, logit_lengths, label_lengths, blank)
-    log_probs = log_softmax(widen(logits))
+    log_probs = ops.log_softmax(widen(logits))
     frames, num_classes = logits.shape[1:]
     last = 2 * label_lengths.astype(mx.int32)[:, None]  # (N, 1), the last state
 

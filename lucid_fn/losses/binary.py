@@ -103,9 +103,13 @@ def _entropy_vjp(
 
 
 @_entropy.jvp
-def _entropy_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> Array:
-    by_p, by_z = _slopes(*primals)
-    return by_p * tangents[0] + by_z * tangents[1]
+def _entropy_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array | None, Array | None]
+) -> Array:
+    """The tangent of a constant is `None`."""
+    moves = zip(_slopes(*primals), tangents, strict=True)
+    parts = [slope * tangent for slope, tangent in moves if tangent is not None]
+    return parts[0] + parts[1] if len(parts) == 2 else parts[0]
 
 
 def _slopes(p: Array, z: Array) -> tuple[Array, Array]:

@@ -3,8 +3,14 @@
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_array, check_float, check_rows, check_same_shape
-from lucid_fn.losses.labels import at_label, log_softmax, widen
+from lucid_fn.checks import (
+    check_array,
+    check_classes,
+    check_float,
+    check_rows,
+    check_same_shape,
+)
+from lucid_fn.losses.labels import at_label, total, widen
 from lucid_fn.types import Array
 
 
@@ -61,7 +67,8 @@ def soft_target_cross_entropy(logits: Array, targets: Array) -> Array:
     """
     check_float("soft_target_cross_entropy", logits=logits, targets=targets)
     check_same_shape("soft_target_cross_entropy", logits=logits, targets=targets)
-    return -mx.sum(targets * log_softmax(logits), axis=-1)
+    check_classes("soft_target_cross_entropy", logits=logits)
+    return -mx.sum(targets * ops.log_softmax(logits), axis=-1)
 
 
 def nll(log_probs: Array, labels: Array) -> Array:
@@ -142,7 +149,9 @@ def cross_entropy(
                 f"probabilities, got {ignore_index}; give ignored rows targets of 0"
             )
         smoothed = labels * (1 - label_smoothing) + label_smoothing / labels.shape[-1]
-        return mx.mean(-mx.sum(smoothed * _weighted(logits, weight), axis=-1))
+        return -total(smoothed * _weighted(logits, weight)) * (
+            labels.shape[-1] / labels.size
+        )
     labels = labels.astype(mx.int32)  # unsigned labels do not compare with -100
     counted = labels != ignore_index
     known = mx.where(counted, labels, 0)
@@ -155,11 +164,11 @@ def cross_entropy(
         log_probs = _weighted(logits, weight)
         by_label, by_all = at_label(log_probs, known), mx.mean(log_probs, axis=-1)
         losses = -(1 - label_smoothing) * by_label - label_smoothing * by_all
-    return mx.sum(mx.where(counted, losses, 0.0)) / mx.sum(factors)
+    return total(mx.where(counted, losses, 0.0)) / total(factors)
 
 
 def _weighted(logits: Array, weight: Array | None) -> Array:
-    log_probs = log_softmax(logits)
+    log_probs = ops.log_softmax(logits)
     return log_probs if weight is None else weight * log_probs
 
 
@@ -168,10 +177,7 @@ def _check_cross_entropy(
 ) -> None:
     check_float("cross_entropy", logits=logits)
     check_array("cross_entropy", labels=labels)
-    if logits.ndim == 0:
-        raise ValueError(
-            "cross_entropy: logits must have shape (..., num_classes), got ()"
-        )
+    check_classes("cross_entropy", logits=logits)
     is_label = mx.issubdtype(labels.dtype, mx.integer)
     is_target = mx.issubdtype(labels.dtype, mx.floating)
     fits = labels.shape == (logits.shape[:-1] if is_label else logits.shape)

@@ -1,7 +1,8 @@
-"""Picking what stands at a label."""
+"""Picking what stands at a label, and summing it up."""
 
 import mlx.core as mx
 
+from lucid_fn.ops.channel_sum import channel_sum
 from lucid_fn.types import Array
 
 
@@ -17,10 +18,9 @@ def at_label(values: Array, labels: Array) -> Array:
     return mx.where(inside, picked, mx.nan)
 
 
-def log_softmax(logits: Array) -> Array:
-    """`logits - logsumexp(logits)`, shifted first so that large logits lose nothing."""
-    shifted = logits - mx.stop_gradient(mx.max(logits, axis=-1, keepdims=True))
-    return shifted - mx.logsumexp(shifted, axis=-1, keepdims=True)
+def total(x: Array) -> Array:
+    """The sum of all elements, in blocks: see `channel_sum`."""
+    return channel_sum(x.reshape(-1, 1))[0]
 
 
 def widen(x: Array) -> Array:

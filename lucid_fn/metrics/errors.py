@@ -4,6 +4,7 @@ import mlx.core as mx
 
 from lucid_fn import ops
 from lucid_fn.checks import check_float, check_rows, check_same_shape
+from lucid_fn.ops.channel_sum import channel_sum
 from lucid_fn.types import Array
 
 
@@ -25,7 +26,7 @@ def mse(predictions: Array, targets: Array) -> Array:
         >>> mse(mx.array([1.0, 5.0]), mx.array([3.0, 5.0]))
         array(2, dtype=float32)
     """
-    return mx.mean(mx.square(_differences("mse", predictions, targets)))
+    return _mean(mx.square(_differences("mse", predictions, targets)))
 
 
 def mae(predictions: Array, targets: Array) -> Array:
@@ -46,7 +47,7 @@ def mae(predictions: Array, targets: Array) -> Array:
         >>> mae(mx.array([1.0, 5.0]), mx.array([3.0, 5.0]))
         array(1, dtype=float32)
     """
-    return mx.mean(mx.abs(_differences("mae", predictions, targets)))
+    return _mean(mx.abs(_differences("mae", predictions, targets)))
 
 
 def r2(predictions: Array, targets: Array) -> Array:
@@ -112,7 +113,12 @@ def perplexity(logits: Array, labels: Array) -> Array:
     nats = ops.softmax_cross_entropy(
         logits.astype(mx.float32), mx.where(inside, labels, 0)
     )
-    return mx.exp(mx.mean(mx.where(inside, nats, mx.nan)))
+    return mx.exp(_mean(mx.where(inside, nats, mx.nan)))
+
+
+def _mean(x: Array) -> Array:
+    """In blocks: see `channel_sum`."""
+    return channel_sum(x.reshape(-1, 1))[0] / x.size
 
 
 def _differences(caller: str, predictions: Array, targets: Array) -> Array:

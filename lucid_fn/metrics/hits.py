@@ -16,12 +16,12 @@ def accuracy(logits: Array, labels: Array) -> Array:
         labels: class indices, integer, shape `(...)`.
 
     Returns:
-        float32, shape `()`, in [0, 1]; NaN if there are no labels. For the accuracy of
+        float32, shape `()`, in [0, 1]. For the accuracy of
         several batches give each the weight of its size: see `streaming_mean`.
 
     Raises:
         TypeError: if `labels` is not of an integer dtype.
-        ValueError: if `labels.shape != logits.shape[:-1]`.
+        ValueError: if `labels.shape != logits.shape[:-1]`, or if they are empty.
 
     Example:
         >>> logits = mx.array([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0], [1.0, 0.0]])
@@ -45,7 +45,7 @@ def top_k_accuracy(logits: Array, labels: Array, *, k: int) -> Array:
         k: number of guesses, in [1, num_classes].
 
     Returns:
-        float32, shape `()`, in [0, 1]; NaN if there are no labels.
+        float32, shape `()`, in [0, 1].
 
     Raises:
         TypeError: if `labels` is not of an integer dtype.

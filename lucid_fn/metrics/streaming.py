@@ -7,6 +7,7 @@ import mlx.core as mx
 
 from lucid_fn.checks import check_array
 from lucid_fn.metrics.counts import confusion_matrix
+from lucid_fn.ops.channel_sum import channel_sum
 from lucid_fn.types import Array
 
 
@@ -83,9 +84,7 @@ def streaming_mean() -> Metric:
             )
         factors = mx.broadcast_to(factors, values.shape)
         counted = mx.where(factors == 0, 0.0, values * factors)
-        return MeanState(
-            _add(state.total, mx.sum(counted)), _add(state.weight, mx.sum(factors))
-        )
+        return MeanState(_add(state.total, counted), _add(state.weight, factors))
 
     def result(state: MeanState) -> Array:
         return _value(state.total) / _value(state.weight)
@@ -93,8 +92,9 @@ def streaming_mean() -> Metric:
     return Metric(init, update, result)
 
 
-def _add(sum_: Sum, value: Array) -> Sum:
-    """The sum with its exact rounding error kept."""
+def _add(sum_: Sum, values: Array) -> Sum:
+    """The sum of all, with the exact rounding error of the last addition kept."""
+    value = channel_sum(values.reshape(-1, 1))[0]
     added = sum_.value + value
     back = added - sum_.value
     error = (sum_.value - (added - back)) + (value - back)

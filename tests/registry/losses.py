@@ -96,7 +96,10 @@ SINGLE = frozenset({"difference quotient"})
 LOSSES = [
     Case("softmax_cross_entropy", lambda: losses.softmax_cross_entropy, rows, SINGLE),
     Case(
-        "soft_target_cross_entropy", lambda: losses.soft_target_cross_entropy, simplex
+        "soft_target_cross_entropy",
+        lambda: losses.soft_target_cross_entropy,
+        simplex,
+        SINGLE,
     ),
     Case("nll", lambda: losses.nll, log_rows),
     Case(
@@ -122,5 +125,5 @@ LOSSES = [
     Case("multi_margin", lambda: partial(losses.multi_margin, p=2), rows),
     Case("cosine_embedding", lambda: losses.cosine_embedding, two_vectors),
     Case("triplet_margin", lambda: losses.triplet_margin, three_vectors),
-    Case("ctc", lambda: ctc, speech),
+    Case("ctc", lambda: ctc, speech, SINGLE),
 ]

@@ -1,0 +1,118 @@
+"""CTC: hand values, padding, impossible alignments, long sequences, messages."""
+
+import itertools
+import math
+
+import mlx.core as mx
+import pytest
+from numpy.testing import assert_allclose
+
+from lucid_fn import losses
+
+
+def ctc(logits, labels, logit_lengths=None, label_lengths=None, **options):
+    n, frames, _ = logits.shape
+    return losses.ctc(
+        logits,
+        mx.array(labels),
+        logit_lengths=mx.array(logit_lengths or [frames] * n),
+        label_lengths=mx.array(label_lengths or [len(row) for row in labels]),
+        **options,
+    )
+
+
+def collapse(path, blank=0):
+    merged = [c for c, _ in itertools.groupby(path)]
+    return [c for c in merged if c != blank]
+
+
+@pytest.mark.parametrize("labels", [[1], [1, 2], [1, 1], [2, 1, 2]])
+def test_it_is_the_sum_over_all_alignments(labels):
+    logits = mx.random.normal((1, 4, 3), key=mx.random.key(0))
+    probs = mx.softmax(logits[0], axis=-1).tolist()
+    total = sum(
+        math.prod(probs[t][c] for t, c in enumerate(path))
+        for path in itertools.product(range(3), repeat=4)
+        if collapse(path) == labels
+    )
+    assert_allclose(ctc(logits, [labels]), [-math.log(total)], rtol=1e-6)
+
+
+def test_what_stands_behind_the_lengths_does_not_count():
+    logits = mx.random.normal((1, 5, 4), key=mx.random.key(0))
+    short = ctc(logits[:, :3], [[1, 2]])
+    padded = mx.concatenate([logits[:, :3], mx.full((1, 2, 4), mx.nan)], axis=1)
+    assert_allclose(ctc(padded, [[1, 2, -100, 77]], [3], [2]), short, rtol=1e-6)
+
+
+def test_the_gradient_of_frames_behind_the_length_is_zero():
+    logits = mx.random.normal((1, 5, 4), key=mx.random.key(0))
+    slope = mx.grad(lambda x: mx.sum(ctc(x, [[1, 2]], [3])))(logits)
+    assert mx.all(slope[:, 3:] == 0).item() and mx.all(slope[:, :3] != 0).item()
+
+
+def test_no_labels_is_all_blank():
+    logits = mx.random.normal((1, 3, 4), key=mx.random.key(0))
+    log_probs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+    expected = -mx.sum(log_probs[0, :, 0])
+    loss = losses.ctc(
+        logits,
+        mx.zeros((1, 0), mx.int32),
+        logit_lengths=mx.array([3]),
+        label_lengths=mx.array([0]),
+    )
+    assert_allclose(loss, [expected.item()], rtol=1e-6)
+
+
+def test_too_few_frames_cost_infinitely_much_and_have_no_slope():
+    value, slope = mx.value_and_grad(lambda x: mx.sum(ctc(x, [[1, 1]])))(
+        mx.zeros((1, 2, 3))
+    )
+    assert value.item() == math.inf
+    assert mx.all(slope == 0).item()
+
+
+def test_a_label_outside_the_classes_is_nan_and_spoils_no_other():
+    found = ctc(mx.zeros((2, 4, 3)), [[1, 3], [1, 2]])
+    assert mx.isnan(found).tolist() == [True, False]
+
+
+def test_an_impossible_class_leaves_the_gradient_finite():
+    logits = mx.zeros((1, 3, 3)).at[:, :, 2].add(-mx.inf)
+    value, slope = mx.value_and_grad(lambda x: mx.sum(ctc(x, [[1]])))(logits)
+    assert mx.isfinite(value).item() and mx.all(mx.isfinite(slope)).item()
+
+
+def test_float32_is_enough_for_a_thousand_frames():
+    logits = mx.zeros((1, 1000, 2))
+    # Runs of the one label: start and end of the run among 1000 frames.
+    expected = 1000 * math.log(2) - math.log(1000 * 1001 / 2)
+    assert_allclose(ctc(logits, [[1]]), [expected], rtol=2e-6)
+
+
+def test_messages():
+    x, labels, n = mx.zeros((2, 4, 3)), mx.array([[1], [2]]), mx.array([1, 1])
+
+    def lengths(a=n, b=n):
+        return {"logit_lengths": a, "label_lengths": b}
+
+    with pytest.raises(ValueError, match=r"shape \(N, T, num_classes\), got \(4, 3\)"):
+        losses.ctc(x[0], labels, **lengths())
+    with pytest.raises(
+        ValueError, match=r"labels must have shape \(2, S\), got \(2,\)"
+    ):
+        losses.ctc(x, n, **lengths())
+    with pytest.raises(ValueError, match=r"logit_lengths must have shape \(2,\)"):
+        losses.ctc(x, labels, **lengths(a=labels))
+    with pytest.raises(ValueError, match=r"label_lengths must have shape \(2,\)"):
+        losses.ctc(x, labels, **lengths(b=labels))
+    with pytest.raises(ValueError, match=r"blank must be a class, in \[0, 3\), got 3"):
+        losses.ctc(x, labels, **lengths(), blank=3)
+    with pytest.raises(TypeError, match=r"labels must be integers, got .*float32"):
+        losses.ctc(x, x[:, 0], **lengths())
+    with pytest.raises(
+        TypeError, match=r"label_lengths must be an MLX array, got list"
+    ):
+        losses.ctc(x, labels, **lengths(b=[1, 1]))
+    with pytest.raises(TypeError, match=r"logits must be of a float dtype"):
+        losses.ctc(x.astype(mx.int32), labels, **lengths())

@@ -1,0 +1,223 @@
+"""Schedules: steps beyond float32, messages."""
+
+import functools
+
+import mlx.core as mx
+import pytest
+from numpy.testing import assert_allclose
+
+from lucid_fn import schedules
+
+
+def test_stairs_are_exact_beyond_2_to_the_24():
+    edge = 2**24 + 1
+    rate = schedules.multi_step_decay(1.0, milestones=[edge], gamma=0.5)
+    assert rate(mx.array([edge - 1, edge])).tolist() == [1.0, 0.5]
+    stairs = schedules.step_decay(1.0, step_size=edge, gamma=0.5)
+    assert stairs(mx.array([edge - 1, edge])).tolist() == [1.0, 0.5]
+
+
+def test_a_cosine_does_not_end_a_step_early_beyond_2_to_the_24():
+    rate = schedules.cosine_decay(1.0, decay_steps=2**24 + 1)
+    assert rate(2**24).item() > 0
+    assert rate(2**24 + 1).item() == 0
+
+
+def test_periods_of_nearly_all_steps_fit_into_int32():
+    for rate in (
+        schedules.cosine_annealing(1.0, decay_steps=2**31 - 1),
+        schedules.cosine_restarts(1.0, first_period=2**31 - 1, growth=3),
+    ):
+        assert_allclose(rate(2**30), 0.5, rtol=1e-6)
+
+
+def test_no_milestones_is_constant():
+    rate = schedules.multi_step_decay(1.0, milestones=[], gamma=0.5)
+    assert rate(mx.arange(3)).tolist() == [1, 1, 1]
+
+
+def test_a_warm_up_of_no_steps_begins_at_the_peak():
+    assert schedules.warmup_cosine(1.0, warmup_steps=0, total_steps=9)(0).item() == 1
+
+
+def test_a_numpy_style_unsigned_step_is_a_step():
+    rate = schedules.cosine_decay(1.0, decay_steps=4)
+    assert rate(mx.array(9, mx.uint32)).item() == 0
+
+
+@pytest.mark.parametrize("step", [0.5, True, mx.array(1.0), "1"])
+def test_a_step_must_be_an_integer(step):
+    with pytest.raises(
+        TypeError, match=r"schedule: step must be (an integer|integers)"
+    ):
+        schedules.constant(1.0)(step)
+
+
+constant = schedules.constant(1.0)
+MESSAGES = [
+    (schedules.constant, ("x",), {}, TypeError, "value must be a number, got str"),
+    (schedules.constant, (True,), {}, TypeError, "value must be a number, got bool"),
+    (schedules.constant, (float("nan"),), {}, ValueError, "value must be finite"),
+    (
+        schedules.step_decay,
+        (1.0,),
+        {"step_size": 0, "gamma": 0.5},
+        ValueError,
+        r"step_size must be in \[1, 2\*\*31\), got 0",
+    ),
+    (
+        schedules.step_decay,
+        (1.0,),
+        {"step_size": 1.5, "gamma": 0.5},
+        TypeError,
+        r"step_size must be an integer, got 1.5",
+    ),
+    (
+        schedules.step_decay,
+        (1.0,),
+        {"step_size": 1, "gamma": 0},
+        ValueError,
+        "gamma must be positive, got 0",
+    ),
+    (
+        schedules.multi_step_decay,
+        (1.0,),
+        {"milestones": [3, -1], "gamma": 0.5},
+        ValueError,
+        r"milestone must be in \[0, 2\*\*31\), got -1",
+    ),
+    (
+        schedules.exponential_decay,
+        (1.0,),
+        {"gamma": -0.1},
+        ValueError,
+        "gamma must be positive, got -0.1",
+    ),
+    (
+        schedules.polynomial_decay,
+        (1.0,),
+        {"decay_steps": 1, "power": 0},
+        ValueError,
+        "power must be positive, got 0",
+    ),
+    (schedules.linear, (1.0,), {"total_steps": 0}, ValueError, "total_steps must be"),
+    (schedules.cosine_decay, (1,), {"decay_steps": -1}, ValueError, "decay_steps must"),
+    (
+        schedules.cosine_restarts,
+        (1.0,),
+        {"first_period": 2**31},
+        ValueError,
+        "first_period must be in",
+    ),
+    (
+        schedules.warmup_cosine,
+        (1.0,),
+        {"warmup_steps": 5, "total_steps": 5},
+        ValueError,
+        "need 0 <= warmup_steps < total_steps, got 5 and 5",
+    ),
+    (
+        schedules.warmup_linear,
+        (1.0,),
+        {"warmup_steps": -1, "total_steps": 5},
+        ValueError,
+        "warmup_steps must be in",
+    ),
+    (schedules.inverse_sqrt, (1.0,), {"warmup_steps": 0}, ValueError, "warmup_steps"),
+    (schedules.noam, (0,), {"warmup_steps": 1}, ValueError, "model_size must be in"),
+    (
+        schedules.one_cycle,
+        (1.0,),
+        {"total_steps": 3},
+        ValueError,
+        "pct_start must be in .* more than one of the total_steps, got 0.3 of 3",
+    ),
+    (
+        schedules.one_cycle_momentum,
+        (),
+        {"total_steps": 9, "pct_start": 1.0},
+        ValueError,
+        "pct_start must be in",
+    ),
+    (
+        schedules.cyclic,
+        (0.0, 1.0),
+        {"up_steps": 0},
+        ValueError,
+        "up_steps must be in",
+    ),
+    (
+        schedules.cyclic_exponential,
+        (0.0, 1.0),
+        {"up_steps": 1, "gamma": 0.0},
+        ValueError,
+        "gamma must be positive",
+    ),
+    (
+        schedules.join,
+        ([constant],),
+        {"boundaries": [1]},
+        ValueError,
+        "boundaries must be one fewer than schedules, got 1 for 1",
+    ),
+    (
+        schedules.join,
+        ([constant] * 3,),
+        {"boundaries": [5, 5]},
+        ValueError,
+        r"boundaries must increase, got \[5, 5\]",
+    ),
+    (
+        schedules.join,
+        ([constant, 1.0],),
+        {"boundaries": [5]},
+        TypeError,
+        r"schedules\[1\] must be a schedule, got 1.0; for a number use",
+    ),
+    (
+        schedules.warmup,
+        (0.1,),
+        {"warmup_steps": 5},
+        TypeError,
+        "schedule must be a schedule, got 0.1; for a number use schedules.constant",
+    ),
+    (
+        schedules.per_epoch,
+        (constant, 0),
+        {},
+        ValueError,
+        r"steps_per_epoch must be in \[1, 2\*\*31\), got 0",
+    ),
+    (schedules.scale, (constant, None), {}, TypeError, "factor must be a number"),
+    (
+        schedules.reduce_on_plateau,
+        (1.0,),
+        {"factor": 1.0},
+        ValueError,
+        r"factor must be in \(0, 1\), got 1.0",
+    ),
+    (
+        schedules.reduce_on_plateau,
+        (1.0,),
+        {"patience": -1},
+        ValueError,
+        "patience must be in",
+    ),
+    (
+        schedules.reduce_on_plateau,
+        (1.0,),
+        {"threshold": -0.1},
+        ValueError,
+        "threshold must be at least 0, got -0.1",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "args", "options", "kind", "message"),
+    MESSAGES,
+    ids=[f"{make.__name__}-{i}" for i, (make, *_) in enumerate(MESSAGES)],
+)
+def test_hyperparameters_are_checked(make, args, options, kind, message):
+    with pytest.raises(kind, match=f"{make.__name__}: {message}"):
+        functools.partial(make, *args, **options)()
