@@ -2,137 +2,179 @@
 
     pip install torch
     python examples/compare_with_pytorch.py lenet --out out/compare_lenet
+    python examples/compare_with_pytorch.py resnet18 --data ~/cifar10 --out out/resnet18
 
-Prints a table of losses, accuracies and times, and the largest difference of any
-parameter and of any batch's loss; `--out` gets both histories and `curves.png`.
+First a few steps are taken side by side, each from the same weights, to find the first
+quantity that differs by more than rounding: the output, the loss, a gradient, a running
+statistic or an update. Then both frameworks train, and a table shows losses,
+accuracies and times. `--out` gets both histories, `curves.png` and `losses.png`.
 """
 
 import argparse
-import time
+import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
 import torch
+import torch_peers
+import torch_training
 
-import lucid_fn as lf
-from lucid_fn import data, losses, metrics, models, optim, plot, random, train, tree
+from lucid_fn import (
+    data,
+    losses,
+    metrics,
+    models,
+    nn,
+    optim,
+    plot,
+    random,
+    schedules,
+    train,
+)
+from lucid_fn.interop import compare
+from lucid_fn.interop.torch import from_state_dict, to_state_dict
 
-MNIST = Path(__file__).parent / "data" / "mnist"
+DATA = Path(__file__).parent / "data"
 
 
 class Config(NamedTuple):
     experiment: str
-    epochs: int = 10
-    batch_size: int = 64
-    learning_rate: float = 0.01
-    momentum: float = 0.9
+    data: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    step_size: int = 10
+    gamma: float = 1.0
+    subset: int | None = None
     seed: int = 42
     steps: int | None = None
+    explain: int = 3
     device: str = "default"
     out: str | None = None
 
 
-def torch_lenet() -> torch.nn.Module:
-    """The layers of `models.lenet5`, under the same names."""
-    parts = {
-        "conv1": torch.nn.Conv2d(1, 6, 5),
-        "act1": torch.nn.Tanh(),
-        "pool1": torch.nn.AvgPool2d(2),
-        "conv2": torch.nn.Conv2d(6, 16, 5),
-        "act2": torch.nn.Tanh(),
-        "pool2": torch.nn.AvgPool2d(2),
-        "flatten": torch.nn.Flatten(),
-        "fc1": torch.nn.Linear(256, 120),
-        "act3": torch.nn.Tanh(),
-        "fc2": torch.nn.Linear(120, 84),
-        "act4": torch.nn.Tanh(),
-        "fc3": torch.nn.Linear(84, 10),
-    }
-    model = torch.nn.Sequential()
-    for name, part in parts.items():
-        model.add_module(name, part)
-    return model
+DEFAULTS = {
+    "lenet": Config("lenet", str(DATA / "mnist"), 10, 64, 0.01, momentum=0.9),
+    "resnet18": Config(
+        "resnet18", str(DATA / "cifar10"), 20, 128, 1e-3, weight_decay=5e-4, gamma=0.1
+    ),
+}
 
 
-def to_torch(params: dict) -> dict[str, torch.Tensor]:
-    """Our params under the same names in PyTorch's layout: channels come first."""
-    arrays = {name: np.array(leaf) for name, leaf in tree.named_leaves(params).items()}
-    for name in ("conv1.weight", "conv2.weight"):
-        arrays[name] = arrays[name].transpose(0, 3, 1, 2)  # OHWI to OIHW
-    # Its columns are a flattened feature map, (H, W, C) here and (C, H, W) there.
-    maps = arrays["fc1.weight"].reshape(120, 4, 4, 16)
-    arrays["fc1.weight"] = maps.transpose(0, 3, 1, 2).reshape(120, 256)
-    return {name: torch.tensor(np.ascontiguousarray(a)) for name, a in arrays.items()}
+class Experiment(NamedTuple):
+    """What the two experiments differ in."""
+
+    title: str
+    model: nn.Layer
+    peer: torch.nn.Module
+    flattened: dict[str, tuple[int, int, int]]  # layers that take a flattened map
+    optimizer: Callable[[schedules.Schedule], optim.GradientTransformation]
+    peer_optimizer: torch.optim.Optimizer
+    load: Callable[[str], data.Dataset]
+    mean: float | tuple[float, ...]
+    std: float | tuple[float, ...]
 
 
-def train_torch(config, model, batches, test_batches) -> train.History:
-    """The loop of `train.fit`, with PyTorch."""
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=config.learning_rate, momentum=config.momentum
+def lenet(config: Config) -> Experiment:
+    peer = torch_peers.lenet5()
+    options = {"momentum": config.momentum, "weight_decay": config.weight_decay}
+    return Experiment(
+        "LeNet-5 on MNIST",
+        models.lenet5(),
+        peer,
+        {"fc1": (4, 4, 16)},
+        lambda rate: optim.sgd(rate, **options),
+        torch.optim.SGD(peer.parameters(), config.learning_rate, **options),
+        data.load_mnist,
+        data.MNIST_MEAN,
+        data.MNIST_STD,
     )
 
-    def tensors(x, labels):
-        x = torch.from_numpy(np.array(x)).permute(0, 3, 1, 2)
-        return x, torch.from_numpy(np.array(labels)).long()
 
-    batch_losses, epochs = [], []
-    for epoch in range(config.epochs):
-        start = time.perf_counter()
-        sums, size = np.zeros(2), 0
-        model.train()
-        for x, labels in (tensors(*batch) for batch in batches(epoch)):
-            if len(batch_losses) == config.steps:
-                break
-            optimizer.zero_grad()
-            logits = model(x)
-            loss = torch.nn.functional.cross_entropy(logits, labels)
-            loss.backward()
-            optimizer.step()
-            correct = (logits.argmax(1) == labels).sum().item()
-            batch_losses.append(loss.item())
-            sums += (loss.item() * len(x), correct)
-            size += len(x)
-        middle = time.perf_counter()
-        record = {"epoch": epoch + 1, "train_seconds": middle - start}
-        record["train_loss"], record["train_accuracy"] = (sums / size).tolist()
-        sums, size = np.zeros(2), 0
-        model.eval()
-        with torch.no_grad():
-            for x, labels in (tensors(*batch) for batch in test_batches):
-                logits = model(x)
-                loss = torch.nn.functional.cross_entropy(logits, labels).item()
-                sums += (loss * len(x), (logits.argmax(1) == labels).sum().item())
-                size += len(x)
-        record["test_seconds"] = time.perf_counter() - middle
-        record["test_loss"], record["test_accuracy"] = (sums / size).tolist()
-        epochs.append(record)
-        print(f"PyTorch   {lf.train.progress.epoch_line(record, config.epochs)}")
-        if len(batch_losses) == config.steps:
-            break
-    environment = {"torch": torch.__version__, "threads": str(torch.get_num_threads())}
-    return train.History(batch_losses, epochs, config._asdict(), environment, False)
+def resnet18(config: Config) -> Experiment:
+    peer = torch_peers.cifar_resnet18()
+    options = {"weight_decay": config.weight_decay}
+    return Experiment(
+        "ResNet-18 on CIFAR-10",
+        models.cifar_resnet18(),
+        peer,
+        {},
+        lambda rate: optim.adam(rate, **options),
+        torch.optim.Adam(peer.parameters(), config.learning_rate, **options),
+        data.load_cifar10,
+        data.CIFAR10_MEAN,
+        data.CIFAR10_STD,
+    )
+
+
+def explain(config, experiment, optimizer, ts, batches) -> None:
+    """Some steps side by side, each from the same weights."""
+    peer = copy.deepcopy(experiment.peer)
+    peer_optimizer = type(experiment.peer_optimizer)(
+        peer.parameters(), **experiment.peer_optimizer.defaults
+    )
+
+    def to_ours(arrays):
+        return from_state_dict(experiment.model, arrays, flattened=experiment.flattened)
+
+    ours, theirs = [], []
+    for _, (x, labels) in zip(range(config.explain), batches(0), strict=False):
+        params, state = to_ours(peer.state_dict())
+        record = torch_training.record_step(peer, peer_optimizer, x, labels, to_ours)
+        theirs.append(record)
+        ts, record = compare.record_step(
+            experiment.model,
+            optimizer,
+            losses.softmax_cross_entropy,
+            ts._replace(params=params, state=state),
+            x,
+            labels,
+            grads=record["gradient"],
+        )
+        ours.append(record)
+    print(f"side by side from the same weights, {len(ours)} steps")
+    print(compare.report(compare.differences(ours, theirs)) + "\n")
 
 
 def main(config: Config) -> dict[str, train.History]:
     if config.device != "default":
         mx.set_default_device(mx.Device(getattr(mx, config.device)))
-    dataset = data.load_mnist(MNIST)
-    x_train = data.normalize(dataset.train_images, data.MNIST_MEAN, data.MNIST_STD)
-    x_test = data.normalize(dataset.test_images, data.MNIST_MEAN, data.MNIST_STD)
-    test_batches = data.batches((x_test, dataset.test_labels), 1000)
+    experiment = {"lenet": lenet, "resnet18": resnet18}[config.experiment](config)
+    arrays = experiment.load(config.data)
+    dataset = data.Dataset(*(array[: config.subset] for array in arrays))
+    x_train, x_test = (
+        data.normalize(images, experiment.mean, experiment.std)
+        for images in (dataset.train_images, dataset.test_images)
+    )
+    training = (x_train, dataset.train_labels)
+    test_size = 1000 if config.experiment == "lenet" else 250
+    test_batches = data.batches((x_test, dataset.test_labels), test_size)
 
     def batches(epoch):
-        arrays = (x_train, dataset.train_labels)
-        return data.batches(arrays, config.batch_size, seed=(config.seed, epoch))
+        return data.batches(training, config.batch_size, seed=(config.seed, epoch))
 
-    model = models.lenet5()
-    optimizer = optim.sgd(config.learning_rate, momentum=config.momentum)
-    loss, accuracy = losses.softmax_cross_entropy, {"accuracy": metrics.accuracy}
+    by_epoch = schedules.step_decay(
+        config.learning_rate, step_size=config.step_size, gamma=config.gamma
+    )
+    optimizer = experiment.optimizer(schedules.per_epoch(by_epoch, len(batches(0))))
+    model, loss = experiment.model, losses.softmax_cross_entropy
+    accuracy = {"accuracy": metrics.accuracy}
     ts = train.init(model, optimizer, random.key(config.seed))
-    peer = torch_lenet()
-    peer.load_state_dict(to_torch(ts.params))
+
+    def exported(ts):
+        arrays = to_state_dict(
+            model, ts.params, ts.state, flattened=experiment.flattened
+        )
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    experiment.peer.load_state_dict(exported(ts))
+    if config.explain:
+        explain(config, experiment, optimizer, ts, batches)
 
     print("lucid_fn")
     ts, ours = train.fit(
@@ -145,13 +187,21 @@ def main(config: Config) -> dict[str, train.History]:
         max_steps=config.steps,
         config=config._asdict(),
     )
-    theirs = train_torch(config, peer, batches, test_batches)
+    print("PyTorch")
+    theirs = torch_training.fit(
+        config,
+        experiment.peer,
+        experiment.peer_optimizer,
+        batches,
+        test_batches,
+    )
 
     runs = {"lucid_fn": ours, "PyTorch": theirs}
     report(runs)
+    peer_arrays = experiment.peer.state_dict()
     differences = [
-        np.abs(tensor.numpy() - peer.state_dict()[name].numpy()).max()
-        for name, tensor in to_torch(ts.params).items()
+        (tensor - peer_arrays[name]).abs().max().item()
+        for name, tensor in exported(ts).items()
     ]
     gaps = np.abs(np.subtract(ours.batch_losses, theirs.batch_losses))
     print(f"largest difference of a batch's loss: {gaps.max():.1e}", end="")
@@ -162,8 +212,9 @@ def main(config: Config) -> dict[str, train.History]:
         out.mkdir(parents=True, exist_ok=True)
         for name, history in runs.items():
             history.to_json(out / f"{name.lower()}.json")
-        plot.compare(runs, out / "curves.png", title="LeNet-5 on MNIST")
-        print(f"wrote {out / 'curves.png'} and two histories")
+        plot.compare(runs, out / "curves.png", title=experiment.title)
+        plot.batch_and_epoch_losses(runs, out / "losses.png", title=experiment.title)
+        print(f"wrote {out / 'curves.png'}, losses.png and two histories")
     return runs
 
 
@@ -186,17 +237,26 @@ def report(runs: dict[str, train.History]) -> None:
 
 def parse(arguments: list[str] | None = None) -> Config:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("experiment", choices=["lenet"])
+    parser.add_argument("experiment", choices=list(DEFAULTS))
+    parser.add_argument("--data", help="folder with the data set")
+    parser.add_argument(
+        "--subset", type=int, help="train and test on so many images only"
+    )
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate", type=float)
-    parser.add_argument("--momentum", type=float)
+    parser.add_argument("--momentum", type=float, help="of lenet's SGD")
+    parser.add_argument("--weight-decay", type=float)
+    parser.add_argument("--step-size", type=int, help="epochs between two rates")
+    parser.add_argument("--gamma", type=float, help="factor from a rate to the next")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--steps", type=int, help="stop after so many in all")
+    parser.add_argument("--explain", type=int, help="steps side by side; 0 for none")
     parser.add_argument("--device", choices=["cpu", "gpu"])
-    parser.add_argument("--out", help="folder for the histories and curves.png")
+    parser.add_argument("--out", help="folder for the histories and the plots")
     given = vars(parser.parse_args(arguments))
-    return Config(**{name: v for name, v in given.items() if v is not None})
+    default = DEFAULTS[given["experiment"]]
+    return default._replace(**{n: v for n, v in given.items() if v is not None})
 
 
 if __name__ == "__main__":

@@ -43,22 +43,71 @@ def compare(runs: Mapping[str, History], path: str | Path, *, title: str = "") -
     figure, axes = _panels(len(metrics), title)
     for axis, metric in zip(axes, metrics, strict=True):
         for (name, history), color in zip(runs.items(), _cycle(runs), strict=True):
-            for phase, style in (("train", "-o"), ("test", "--s")):
-                if f"{phase}_{metric}" in history.epochs[0]:
-                    axis.plot(
-                        history.series("epoch"),
-                        history.series(f"{phase}_{metric}"),
-                        style,
-                        color=color,
-                        markersize=3,
-                        label=f"{name} {phase}".strip(),
-                    )
+            _plot_phases(axis, history, metric, name, color)
         axis.set_ylabel(_label(metric))
         axis.grid(alpha=0.3)
         axis.legend()
     axes[-1].set_xlabel("epoch")
     _whole_ticks(axes[-1])
     figure.savefig(path, dpi=144)
+
+
+def batch_and_epoch_losses(
+    runs: Mapping[str, History], path: str | Path, *, title: str = ""
+) -> None:
+    """Draws the loss of every batch above the losses of every epoch, into a file.
+
+    Above, single batches are pale and their mean over the last twentieth of the run is
+    bold. Below, the train curves are solid, those of the test set dashed.
+
+    Args:
+        runs: the records by the name that goes into the legend.
+        path: the picture, `.png`, `.pdf` or `.svg`.
+        title: goes above the curves.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+        ValueError: if there is no run, or a record has no epoch.
+    """
+    _check(runs, "plot.batch_and_epoch_losses")
+    figure, (batches, epochs) = _panels(2, title, share_x=False)
+    for (name, history), color in zip(runs.items(), _cycle(runs), strict=True):
+        losses = history.batch_losses
+        steps = range(1, len(losses) + 1)
+        batches.plot(steps, losses, color=color, alpha=0.25, linewidth=0.7)
+        batches.plot(steps, _running_mean(losses), color=color, label=name)
+        _plot_phases(epochs, history, "loss", name, color)
+    batches.set_xlabel("batch")
+    epochs.set_xlabel("epoch")
+    _whole_ticks(epochs)
+    for axis in (batches, epochs):
+        axis.set_ylabel(_label("loss"))
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.savefig(path, dpi=144)
+
+
+def _running_mean(values: list[float]) -> list[float]:
+    """The mean of each value and those before it, a twentieth of them all."""
+    window = max(1, len(values) // 20)
+    spans = (values[max(0, i - window + 1) : i + 1] for i in range(len(values)))
+    return [sum(span) / len(span) for span in spans]
+
+
+def _plot_phases(
+    axis: Any, history: History, metric: str, name: str, color: str
+) -> None:
+    """A metric over the epochs: train, and test if it is there."""
+    for phase, style in (("train", "-o"), ("test", "--s")):
+        if f"{phase}_{metric}" in history.epochs[0]:
+            axis.plot(
+                history.series("epoch"),
+                history.series(f"{phase}_{metric}"),
+                style,
+                color=color,
+                markersize=3,
+                label=f"{name} {phase}".strip(),
+            )
 
 
 def _check(runs: Mapping[str, History], caller: str) -> None:
@@ -79,7 +128,9 @@ def _shared_metrics(runs: Mapping[str, History]) -> list[str]:
         }
         for history in runs.values()
     ]
-    return sorted(set.intersection(*sets), key=lambda metric: (metric != "loss", metric))
+    return sorted(
+        set.intersection(*sets), key=lambda metric: (metric != "loss", metric)
+    )
 
 
 def _label(metric: str) -> str:
@@ -90,7 +141,7 @@ def _cycle(runs: Mapping[str, History]) -> list[str]:
     return [_COLORS[i % len(_COLORS)] for i in range(len(runs))]
 
 
-def _panels(count: int, title: str) -> tuple[Any, list[Any]]:
+def _panels(count: int, title: str, *, share_x: bool = True) -> tuple[Any, list[Any]]:
     """A figure of panels above each other, drawn without a screen."""
     try:
         from matplotlib.figure import Figure
@@ -99,7 +150,7 @@ def _panels(count: int, title: str) -> tuple[Any, list[Any]]:
             "lucid_fn.plot needs matplotlib: pip install 'lucid-fn[examples]'"
         ) from error
     figure = Figure(figsize=(7, 3.2 * count), layout="constrained")
-    axes = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+    axes = figure.subplots(count, 1, sharex=share_x, squeeze=False)[:, 0]
     if title:
         axes[0].set_title(title)
     return figure, list(axes)
