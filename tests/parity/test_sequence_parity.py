@@ -1,0 +1,178 @@
+"""Attention, transformer blocks and recurrent layers against PyTorch's own."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+import lucid_fn as lf
+from lucid_fn import nn
+
+torch = pytest.importorskip("torch")
+from tests.parity.layouts import (  # noqa: E402  # needs torch
+    assert_close,
+    grads_of,
+    params_of,
+    to_mlx,
+)
+
+N, L, S, D, H = 3, 6, 8, 12, 4
+
+
+def drawn(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def flat(x):
+    return to_mlx(x, moved=False)
+
+
+def redrawn(module):
+    """The module, with biases and norms that are not zeros and ones."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in module.parameters():
+        parameter.data = 0.3 * torch.randn(parameter.shape, generator=generator)
+    return module
+
+
+def check(layer, module, inputs, call):
+    """Output and gradients; `call` runs the module on its input arrays."""
+    params = params_of(module, moved=False)
+    their_y = call(module)
+    g = drawn(9, *their_y.shape)
+    their_y.backward(torch.tensor(g))
+
+    def loss(params):
+        y, _ = layer.apply(params, {}, inputs, train=False)
+        y = y.sequence if isinstance(y, nn.Carried) else y
+        return mx.sum(y * mx.array(g)), y
+
+    (_, y), grads = lf.value_and_grad(loss, has_aux=True)(params)
+    assert_close(y, flat(their_y))
+    assert_close(grads, grads_of(module, moved=False))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_cross_attention_with_a_mask(bias):
+    query, memory = drawn(0, N, L, D), drawn(1, N, S, D)
+    kept = np.random.default_rng(2).random((N, S)) < 0.7
+    kept[:, 0] = True
+    theirs = redrawn(torch.nn.MultiheadAttention(D, H, bias=bias, batch_first=True))
+    inputs = nn.AttentionInputs(
+        mx.array(query),
+        mx.array(memory),
+        mx.array(memory),
+        mx.array(kept[:, None, None]),
+    )
+    q, m = torch.tensor(query), torch.tensor(memory)
+    check(
+        nn.multi_head_attention(D, H, bias=bias),
+        theirs,
+        inputs,
+        lambda module: module(q, m, m, key_padding_mask=torch.tensor(~kept))[0],
+    )
+
+
+def test_causal_self_attention():
+    x = drawn(0, N, L, D)
+    causal = torch.nn.Transformer.generate_square_subsequent_mask(L)
+    t = torch.tensor(x)
+    check(
+        nn.multi_head_attention(D, H, causal=True),
+        redrawn(torch.nn.MultiheadAttention(D, H, batch_first=True)),
+        mx.array(x),
+        lambda module: module(t, t, t, attn_mask=causal)[0],
+    )
+
+
+def test_a_float_mask_is_added():
+    x, mask = drawn(0, N, L, D), drawn(1, L, L)
+    t = torch.tensor(x)
+    inputs = nn.AttentionInputs(*[mx.array(x)] * 3, mx.array(mask))
+    check(
+        nn.multi_head_attention(D, H),
+        redrawn(torch.nn.MultiheadAttention(D, H, batch_first=True)),
+        inputs,
+        lambda module: module(t, t, t, attn_mask=torch.tensor(mask))[0],
+    )
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_transformer_encoder_layer(norm_first, activation):
+    x, options = drawn(0, N, L, D), {"dim_feedforward": 20, "norm_first": norm_first}
+    theirs = torch.nn.TransformerEncoderLayer(
+        D, H, dropout=0.0, batch_first=True, activation=activation, **options
+    )
+    layer = nn.transformer_encoder_layer(
+        D, H, rate=0.0, activation=getattr(nn, activation), **options
+    )
+    t = torch.tensor(x)
+    check(layer, redrawn(theirs), mx.array(x), lambda module: module(t))
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_transformer_decoder_layer(norm_first):
+    x, memory = drawn(0, N, L, D), drawn(1, N, S, D)
+    options = {"dim_feedforward": 20, "norm_first": norm_first}
+    theirs = torch.nn.TransformerDecoderLayer(
+        D, H, dropout=0.0, batch_first=True, **options
+    )
+    layer = nn.transformer_decoder_layer(D, H, rate=0.0, **options)
+    causal = torch.nn.Transformer.generate_square_subsequent_mask(L)
+    t, m = torch.tensor(x), torch.tensor(memory)
+    check(
+        layer,
+        redrawn(theirs),
+        nn.DecoderInputs(mx.array(x), mx.array(memory)),
+        lambda module: module(t, m, tgt_mask=causal),
+    )
+
+
+RECURRENT = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
+FORMS = [
+    {},
+    {"num_layers": 2, "bidirectional": True},
+    {"num_layers": 2, "bias": False},
+]
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+@pytest.mark.parametrize("form", FORMS, ids=["plain", "both-ways", "no-bias"])
+def test_recurrent_layers(name, form):
+    x = drawn(0, N, L, D)
+    theirs = redrawn(RECURRENT[name](D, 5, batch_first=True, **form))
+    layer = getattr(nn, name)(D, 5, **form)
+    check(layer, theirs, mx.array(x), lambda module: module(torch.tensor(x))[0])
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+@pytest.mark.parametrize("form", FORMS[:2], ids=["plain", "both-ways"])
+def test_recurrent_layers_go_on_from_a_carry(name, form):
+    x = drawn(0, N, L, D)
+    theirs = RECURRENT[name](D, 5, batch_first=True, **form)
+    layer = getattr(nn, name)(D, 5, **form)
+    depth = form.get("num_layers", 1) * (2 if form.get("bidirectional") else 1)
+    starts = [drawn(i, N, depth, 5) for i in (1, 2)]
+    their_starts = tuple(torch.tensor(a.swapaxes(0, 1).copy()) for a in starts)
+    ours = [mx.array(a) for a in starts]
+    is_lstm = name == "lstm"
+    carry = nn.LSTMCarry(*ours) if is_lstm else ours[0]
+    (y, carry), _ = layer.apply(
+        params_of(theirs), {}, nn.Carried(mx.array(x), carry), train=False
+    )
+    their_y, ends = theirs(
+        torch.tensor(x), their_starts if is_lstm else their_starts[0]
+    )
+    assert_close(y, flat(their_y))
+    for ours, end in zip(
+        carry if is_lstm else [carry], ends if is_lstm else [ends], strict=True
+    ):
+        assert_close(ours, flat(end).swapaxes(0, 1))
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_the_activation_of_a_plain_recurrent_layer(activation):
+    x = drawn(0, N, L, D)
+    theirs = redrawn(torch.nn.RNN(D, 5, nonlinearity=activation, batch_first=True))
+    layer = nn.rnn(D, 5, activation=getattr(nn, activation))
+    check(layer, theirs, mx.array(x), lambda module: module(torch.tensor(x))[0])
