@@ -203,8 +203,11 @@ def _group_norm(
 
 
 def _normalize(x: Array, axes: tuple[int, ...], eps: float) -> Array:
-    """To mean 0 and variance 1; two passes keep the digits of values far from 0."""
+    """To mean 0 and variance 1."""
     centred = x - mx.mean(x, axis=axes, keepdims=True)
+    # A sum of values far from 0 has lost digits, and with it the mean: what is left of
+    # it is taken off again. No gradient flows there, as it is 0 but for rounding.
+    centred = centred - mx.stop_gradient(mx.mean(centred, axis=axes, keepdims=True))
     var = mx.mean(mx.square(centred), axis=axes, keepdims=True)
     return centred * mx.rsqrt(var + eps)
 
