@@ -2,7 +2,10 @@
 
 from typing import Any, TypeAlias
 
-from lucid_fn.types import Array, Key
+import numpy as np
+
+from lucid_fn.checks import check_array
+from lucid_fn.types import Array, Key, Params
 
 Sizes: TypeAlias = int | tuple[int, ...]
 """One integer for all spatial axes, or one for each."""
@@ -12,7 +15,7 @@ AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
 
 
 def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def check_positive(caller: str, **sizes: int) -> None:
@@ -26,6 +29,8 @@ def check_positive(caller: str, **sizes: int) -> None:
 
 def check_rate(caller: str, rate: float) -> None:
     """Raises unless `rate`, a probability of dropping, is in [0, 1)."""
+    if not isinstance(rate, int | float) or isinstance(rate, bool):
+        raise TypeError(f"{caller}: rate must be a number in [0, 1), got {rate!r}")
     if not 0 <= rate < 1:
         raise ValueError(f"{caller}: rate must be in [0, 1), got {rate}")
 
@@ -46,8 +51,26 @@ def check_key(caller: str, key: Key | None) -> Key:
     return key
 
 
+def check_params(caller: str, params: Params, **shapes: tuple[int, ...] | None) -> None:
+    """Raises if params have another name, or an array of another shape, than given.
+
+    Others would be of another layer, and often give a result: a wrong one. A shape
+    that is `None` is that of a parameter which this layer does not have.
+    """
+    for name, shape in shapes.items():
+        found = params.get(name)
+        if found is not None and getattr(found, "shape", None) != shape:
+            want = "be absent" if shape is None else f"have shape {shape}"
+            got = getattr(found, "shape", type(found).__name__)
+            raise ValueError(
+                f"{caller}: params[{name!r}] must {want}, got {got}; were they made by "
+                "this layer's init?"
+            )
+
+
 def check_last_axis(caller: str, x: Array, size: int, *, least_ndim: int = 1) -> None:
-    """Raises unless the last axis of `x` has this size."""
+    """Raises unless the last axis of `x`, an array, has this size."""
+    check_array(caller, x=x)
     if x.ndim < least_ndim or x.shape[-1] != size:
         leading = "N, ..." if least_ndim > 1 else "..."
         raise ValueError(
@@ -71,6 +94,7 @@ def to_sizes(
 
 def check_images(caller: str, x: Array, channels: int, *, dims: int) -> None:
     """Raises unless `x` is a batch of images, channels last, with `dims` axes each."""
+    check_array(caller, x=x)
     if x.ndim == dims + 2 and x.shape[-1] == channels:
         return
     raise ValueError(

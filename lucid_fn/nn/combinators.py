@@ -260,12 +260,15 @@ def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = _unchanged) -> L
     return compose(forward, body=body, shortcut=shortcut)
 
 
-def frozen(layer: Layer) -> Layer:
+def frozen(layer: Layer | ArrayFn) -> Layer:
     """`layer` as it is in eval mode, with no gradient into its params.
 
     Its state stays as it is, and the gradients of its params are zeros. Weight decay
     still changes them: leave them out of the optimizer with `tree.partition` or
     `optim.masked` as well.
+
+    Raises:
+        TypeError: if `layer` is neither a layer nor a function on arrays.
 
     Example:
         >>> import mlx.core as mx
@@ -280,6 +283,8 @@ def frozen(layer: Layer) -> Layer:
         array([[0, 0]], dtype=float32)
     """
 
+    init, inner = _as_layer("layer", layer)
+
     def apply(
         params: Params,
         state: State,
@@ -290,7 +295,7 @@ def frozen(layer: Layer) -> Layer:
         key: Key | None = None,
     ) -> tuple[Any, State]:
         fixed = tree.map(mx.stop_gradient, params)
-        y, _ = layer.apply(fixed, state, x, train=False, key=key)
+        y, _ = inner(fixed, state, x, train=False, key=key)
         return y, state
 
-    return Layer(layer.init, apply)
+    return Layer(init, apply)

@@ -1,7 +1,13 @@
 """Convolutions on channels-last arrays."""
 
 from lucid_fn.nn import initializers
-from lucid_fn.nn.checks import Sizes, check_images, check_positive, to_sizes
+from lucid_fn.nn.checks import (
+    Sizes,
+    check_images,
+    check_params,
+    check_positive,
+    to_sizes,
+)
 from lucid_fn.nn.convolve import Window, convolve
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.layer import Layer, parametric
@@ -140,12 +146,14 @@ def _convolution(
     check_channels(caller, in_channels, out_channels, window.groups)
     kernel = to_sizes(caller, "kernel_size", kernel_size, dims=dims, least=1)
     shape = (out_channels, *kernel, in_channels // window.groups)
+    bias_shape = (out_channels,) if bias else None
 
     def init(key: Key) -> Params:
         return initializers.weight_and_bias(key, shape, bias, weight_init, bias_init)
 
     def forward(params: Params, x: Array) -> Array:
         check_images(caller, x, in_channels, dims=dims)
+        check_params(caller, params, weight=shape, bias=bias_shape)
         return convolve(x, params["weight"], params["bias"] if bias else None, window)
 
     return parametric(init, forward)

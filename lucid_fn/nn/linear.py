@@ -1,7 +1,7 @@
 """Layers that mix the last axis."""
 
 from lucid_fn.nn import initializers
-from lucid_fn.nn.checks import check_last_axis, check_positive
+from lucid_fn.nn.checks import check_last_axis, check_params, check_positive
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.layer import Layer, parametric
 from lucid_fn.nn.recording import count_multiply_adds
@@ -29,8 +29,9 @@ def linear(
         bias_init: draws the bias; by default as above.
 
     Raises:
+        TypeError: if a size is not an integer; on apply, if `x` is not an array.
         ValueError: if a size is not positive; on apply, if
-            `x.shape[-1] != in_features`.
+            `x.shape[-1] != in_features`, or if params have other shapes.
 
     Example:
         >>> from lucid_fn import nn, random
@@ -40,12 +41,14 @@ def linear(
     """
     check_positive("linear", in_features=in_features, out_features=out_features)
     shape = (out_features, in_features)
+    bias_shape = (out_features,) if bias else None
 
     def init(key: Key) -> Params:
         return initializers.weight_and_bias(key, shape, bias, weight_init, bias_init)
 
     def forward(params: Params, x: Array) -> Array:
         check_last_axis("linear", x, in_features)
+        check_params("linear", params, weight=shape, bias=bias_shape)
         y: Array = x @ params["weight"].T
         count_multiply_adds(y.size * in_features)
         return y + params["bias"] if bias else y

@@ -1,5 +1,8 @@
 """Functions that change the shape and no value."""
 
+import math
+
+from lucid_fn.checks import check_array
 from lucid_fn.types import Array
 
 
@@ -15,6 +18,7 @@ def flatten(x: Array) -> Array:
     `(H, W, C)`, where PyTorch has `(C, H, W)`.
 
     Raises:
+        TypeError: if `x` is not an array.
         ValueError: if `x` has no axis.
 
     Example:
@@ -22,6 +26,7 @@ def flatten(x: Array) -> Array:
         >>> flatten(mx.zeros((2, 4, 4, 16))).shape
         (2, 256)
     """
+    check_array("flatten", x=x)
     if x.ndim == 0:
         raise ValueError("flatten: x must have shape (N, ...), got ()")
-    return x.reshape(x.shape[0], -1)
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
