@@ -4,6 +4,7 @@ from typing import cast
 
 import mlx.core as mx
 
+from lucid_fn import ops
 from lucid_fn.checks import check_float
 from lucid_fn.losses.pairs import check_pair
 from lucid_fn.types import Array
@@ -46,10 +47,8 @@ def sigmoid_binary_cross_entropy(
                 f"{logits.shape}, got {pos_weight.shape}"
             )
         positives = pos_weight * targets
-    # logaddexp has the right derivative at 0 as well, where |x| and max(x, 0) do not.
-    return (1 - targets) * mx.logaddexp(logits, 0.0) + positives * mx.logaddexp(
-        -logits, 0.0
-    )
+    # Both logarithms: one, of -|x|, would have the wrong derivative at 0.
+    return (1 - targets) * ops.softplus(logits) + positives * ops.softplus(-logits)
 
 
 def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
@@ -158,7 +157,7 @@ def focal(
     losses = sigmoid_binary_cross_entropy(logits, targets)
     if gamma > 0:
         # 1 - p_t without a difference; 0 has no derivative of its power below 1.
-        miss = targets * mx.sigmoid(-logits) + (1 - targets) * mx.sigmoid(logits)
+        miss = targets * ops.sigmoid(-logits) + (1 - targets) * ops.sigmoid(logits)
         losses = mx.maximum(miss, 1e-12) ** gamma * losses
     if alpha is not None:
         losses = (alpha * targets + (1 - alpha) * (1 - targets)) * losses

@@ -4,6 +4,7 @@ import math
 
 import mlx.core as mx
 
+from lucid_fn import ops
 from lucid_fn.losses.pairs import check_pair
 from lucid_fn.types import Array
 
@@ -147,4 +148,4 @@ def log_cosh(predictions: Array, targets: Array) -> Array:
     """
     targets = check_pair("log_cosh", "predictions", predictions, targets)
     d = predictions - targets
-    return mx.logaddexp(d, -d) - math.log(2)
+    return ops.softplus(-2 * d) + d - math.log(2)
