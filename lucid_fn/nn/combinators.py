@@ -177,8 +177,9 @@ def _check_made(caller: str, **held: Any) -> None:
 
 def _check_train(train: Any) -> None:
     if not isinstance(train, bool):
+        got = "an array" if isinstance(train, mx.array) else repr(train)
         raise TypeError(
-            f"apply: train must be True or False, got {train!r}; inside jit a bool "
+            f"apply: train must be True or False, got {got}; a bool that jit is given "
             "stays one"
         )
 

@@ -1,0 +1,487 @@
+"""compose, serial, residual, frozen: threading, purity, and every wrong use."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from lucid_fn import grad, jit, nn, random, tree
+from tests.strategies import counter, equal
+
+X = mx.ones((5, 4))
+
+
+def noise():
+    """A layer that adds a draw from its key: shows which key a child gets."""
+
+    def init(key, /):
+        return {}, {}
+
+    def apply(params, state, x, /, *, train, key=None):
+        return x + random.normal(key, x.shape), state
+
+    return nn.Layer(init, apply)
+
+
+def own(init=lambda key: ({}, {}), apply=lambda p, s, x: (x, s)):
+    """A hand-written layer."""
+
+    def apply_(params, state, x, /, *, train, key=None):
+        return apply(params, state, x)
+
+    return nn.Layer(init, apply_)
+
+
+def run(layer, x=X, train=False, key=None):
+    params, state = layer.init(random.key(0))
+    return layer.apply(params, state, x, train=train, key=key)
+
+
+def test_children_are_bound_under_their_names(key):
+    def forward(x, left, right):
+        return left(x) - right(x)
+
+    layer = nn.compose(forward, left=nn.linear(4, 3), right=nn.linear(4, 3))
+    params, state = layer.init(key)
+    assert set(params) == {"left", "right"} and state == {}
+    y, _ = layer.apply(params, state, X, train=False)
+    left, right = (
+        X @ params[name]["weight"].T + params[name]["bias"]
+        for name in ("left", "right")
+    )
+    assert mx.allclose(y, left - right, atol=1e-6)
+
+
+def test_forward_may_take_its_children_in_any_way(key):
+    def keyword_only(x, *, a):
+        return a(x)
+
+    def any_names(x, **children):
+        return children["a"](x)
+
+    for forward in (keyword_only, any_names, lambda forward, a: a(forward)):
+        assert run(nn.compose(forward, a=mx.negative))[0].tolist() == (-X).tolist()
+
+
+def test_a_child_may_be_called_forward():
+    layer = nn.compose(lambda x, forward: forward(x), forward=mx.negative)
+    assert run(layer)[0].tolist() == (-X).tolist()
+
+
+def test_children_without_params_leave_no_trace(key):
+    layer = nn.serial(act=mx.tanh, drop=nn.dropout(0.5), inner=nn.serial(mx.abs))
+    assert layer.init(key) == ({}, {})
+    assert nn.serial(mx.tanh, nn.linear(4, 4), counter()).init(key)[0].keys() == {"1"}
+
+
+def test_positional_layers_are_numbered_and_named_ones_named(key):
+    assert list(nn.serial(nn.linear(4, 4), nn.linear(4, 4)).init(key)[0]) == ["0", "1"]
+    assert list(nn.serial(a=nn.linear(4, 4)).init(key)[0]) == ["a"]
+
+
+def test_a_shared_child_has_one_set_of_params(key):
+    layer = nn.compose(lambda x, a: a(a(x)), a=nn.linear(4, 4))
+    params, _ = layer.init(key)
+    assert tree.paths(params) == ["a.bias", "a.weight"]
+    once, _ = nn.linear(4, 4).apply(params["a"], {}, X, train=False)
+    twice, _ = nn.linear(4, 4).apply(params["a"], {}, once, train=False)
+    assert mx.array_equal(layer.apply(params, {}, X, train=False)[0], twice)
+
+
+def test_the_state_of_a_shared_child_moves_twice(key):
+    layer = nn.compose(lambda x, a: a(a(x)), a=counter())
+    params, state = layer.init(key)
+    y, state = layer.apply(params, state, X, train=True)
+    assert state["a"]["calls"].item() == 2
+    assert y.tolist() == (X + 0 + 1).tolist()
+
+
+def test_a_shared_child_has_two_keys(key):
+    layer = nn.compose(lambda x, a: a(a(x)), a=noise())
+    two, _ = layer.apply({}, {}, mx.zeros(3), train=True, key=key)
+    once, _ = nn.compose(lambda x, a: a(x), a=noise()).apply(
+        {}, {}, mx.zeros(3), train=True, key=key
+    )
+    assert not mx.allclose(two, 2 * once)
+
+
+def test_siblings_and_levels_have_different_keys(key):
+    inner = nn.serial(a=noise(), b=noise())
+    layer = nn.compose(
+        lambda x, inner, a, b: mx.stack([inner(x), a(x), b(x)]),
+        inner=inner,
+        a=noise(),
+        b=noise(),
+    )
+    y, _ = layer.apply({}, {}, mx.zeros(4), train=True, key=key)
+    assert len({tuple(row) for row in y.tolist()}) == 3
+
+
+def test_another_child_leaves_the_keys_of_the_others_alone(key):
+    def last(layers):
+        layer = nn.compose(lambda x, **c: c["last"](x), **layers, last=noise())
+        return layer.apply({}, {}, mx.zeros(4), train=True, key=key)[0]
+
+    assert mx.array_equal(last({}), last({"first": noise()}))
+
+
+def test_without_a_key_no_child_gets_one():
+    seen = []
+
+    def apply(params, state, x, /, *, train, key=None):
+        seen.append(key)
+        return x, state
+
+    run(nn.serial(nn.serial(nn.Layer(lambda key: ({}, {}), apply))), train=True)
+    assert seen == [None]
+
+
+def test_apply_leaves_its_arguments_as_they_are(key):
+    layer = nn.serial(nn.linear(4, 4), counter(), nn.residual(nn.serial(counter())))
+    params, state = layer.init(key)
+    kept = tree.map(lambda x: x, (params, state))
+    ids = [id(leaf) for leaf in tree.leaves((params, state))]
+    _, new_state = layer.apply(params, state, X, train=True, key=key)
+    assert equal((params, state), kept)
+    assert [id(leaf) for leaf in tree.leaves((params, state))] == ids
+    assert new_state["1"]["calls"].item() == 1 and state["1"]["calls"].item() == 0
+
+
+def test_a_failed_apply_changes_nothing(key):
+    def fails(x):
+        raise ZeroDivisionError
+
+    layer = nn.serial(counter(), fails)
+    params, state = layer.init(key)
+    with pytest.raises(ZeroDivisionError):
+        layer.apply(params, state, X, train=True)
+    assert state["0"]["calls"].item() == 0
+
+
+def test_compiled_and_eager_agree_with_state_and_keys(key):
+    layer = nn.serial(nn.linear(4, 4, bias=False), nn.dropout(0.5), counter())
+    params, state = layer.init(key)
+
+    @jit
+    def compiled(params, state, x, key):
+        return layer.apply(params, state, x, train=True, key=key)
+
+    got, want = (
+        fn(params, state, X, key=key)
+        for fn in (
+            compiled,
+            lambda p, s, x, key: layer.apply(p, s, x, train=True, key=key),
+        )
+    )
+    assert mx.allclose(got[0], want[0], atol=1e-6) and equal(got[1], want[1])
+
+
+def test_inputs_and_outputs_may_be_trees():
+    layer = nn.serial(lambda pair: pair[0] + pair[1], lambda x: {"y": x})
+    y, _ = layer.apply({}, {}, (X, X), train=False)
+    assert mx.array_equal(y["y"], 2 * X)
+
+
+def test_residual_adds_its_input_or_its_shortcut():
+    assert run(nn.residual(mx.negative))[0].tolist() == (X - X).tolist()
+    y, _ = run(nn.residual(mx.negative, lambda x: 3 * x))
+    assert y.tolist() == (2 * X).tolist()
+    numpy, _ = nn.residual(nn.identity).apply({}, {}, np.ones(2), train=True)
+    assert numpy.tolist() == [2.0, 2.0]
+
+
+@pytest.mark.parametrize("shape", [(5, 1), (1, 4), (5,)])
+def test_residual_broadcasts_nothing(shape):
+    with pytest.raises(
+        ValueError, match=r"residual: body\(x\) and shortcut\(x\) must have"
+    ):
+        run(nn.residual(lambda x: mx.ones(shape)))
+
+
+def test_frozen_gives_no_gradient_and_keeps_its_state(key):
+    layer = nn.frozen(nn.serial(nn.linear(4, 4), counter(), nn.dropout(0.5)))
+    params, state = layer.init(key)
+    y, new_state = layer.apply(params, state, X, train=True)
+    again, _ = layer.apply(params, state, X, train=False)
+    assert equal(new_state, state) and mx.array_equal(y, again)
+    grads = grad(lambda p: mx.sum(layer.apply(p, state, X, train=True)[0]))(params)
+    assert all(mx.all(g == 0) for g in tree.leaves(grads))
+    slope = grad(lambda x: mx.sum(layer.apply(params, state, x, train=True)[0]))(X)
+    assert mx.any(slope != 0)
+
+
+def test_frozen_takes_plain_functions():
+    assert run(nn.frozen(mx.negative))[0].tolist() == (-X).tolist()
+    with pytest.raises(TypeError, match="child 'layer' must be a layer or a function"):
+        nn.frozen(3)
+
+
+NESTED = nn.serial(
+    stem=nn.linear(4, 4),
+    body=nn.serial(
+        nn.residual(nn.serial(fc=nn.linear(4, 4), drop=nn.dropout(0.5))),
+        nn.linear(3, 4),
+    ),
+)
+
+
+def without_fc(params):
+    return tree.partition(lambda path: "fc" not in path, params)[0]
+
+
+def called(params, x=X, **options):
+    return NESTED.apply(params, {}, x, **{"train": False, **options})
+
+
+WRONG = {
+    "a size deep inside": (
+        called,
+        ValueError,
+        r"linear: x must have shape \(\.\.\., 3\), got \(5, 4\)",
+        "body.1",
+    ),
+    "the size of the input": (
+        lambda p: called(p, X[:, :2]),
+        ValueError,
+        r"linear: x must have shape \(\.\.\., 4\), got \(5, 2\)",
+        "stem",
+    ),
+    "no key": (
+        lambda p: called(p, train=True),
+        ValueError,
+        "dropout: train=True needs a key, got None; call apply",
+        "body.0.body.drop",
+    ),
+    "a key that is a number": (
+        lambda p: called(p, train=True, key=0),
+        TypeError,
+        r"key must be a key \(uint32, shape \(2,\)\), got 0; make one with random.key",
+        "stem",
+    ),
+    "a key of init that is a number": (
+        lambda p: NESTED.init(0),
+        TypeError,
+        "key must be a key .* got 0",
+        "stem",
+    ),
+    "a missing parameter": (
+        lambda p: called(without_fc(p)),
+        ValueError,
+        "params must hold 'weight', got nothing; were they made",
+        "body.0.body.fc",
+    ),
+    "an input that is a list": (
+        lambda p: called(p, [1.0]),
+        TypeError,
+        "linear: x must be an MLX array, got list",
+        "stem",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_an_error_notes_the_path_of_the_layer(key, what):
+    call, kind, words, path = WRONG[what]
+    params, _ = NESTED.init(key)
+    with pytest.raises(kind, match=words) as error:
+        call(params)
+    assert error.value.__notes__ == [f"in layer {path}"]
+
+
+def test_other_notes_are_kept():
+    def fails(x):
+        error = ValueError("no")
+        error.add_note("a note")
+        raise error
+
+    with pytest.raises(ValueError, match="no") as error:
+        run(nn.serial(a=nn.serial(b=fails)))
+    assert error.value.__notes__ == ["a note", "in layer a.b"]
+
+
+def test_the_path_is_there_under_jit_and_grad(key):
+    params, _ = NESTED.init(key)
+    for wrap in (jit, grad):
+        with pytest.raises(ValueError) as error:
+            wrap(lambda p: mx.sum(NESTED.apply(p, {}, X, train=False)[0]))(params)
+        assert error.value.__notes__ == ["in layer body.1"]
+
+
+@pytest.mark.parametrize(
+    ("params", "state", "kind", "words"),
+    [
+        (
+            "pair",
+            {},
+            TypeError,
+            r"params must be a dict .* got tuple; init returns the",
+        ),
+        (
+            "params",
+            None,
+            TypeError,
+            "state must be a dict as init returns it, got NoneType",
+        ),
+        ("params", "pair", TypeError, "state must be a dict .* got tuple"),
+        ("state", "params", ValueError, "params must hold 'weight', got nothing"),
+        (
+            {"fc": {}},
+            {},
+            ValueError,
+            r"params must hold names of children \(0, 1\), got fc; were they",
+        ),
+        (
+            "params",
+            {"7": {}},
+            ValueError,
+            r"state must hold names of children .* got 7",
+        ),
+        ({"0": {}}, {}, ValueError, "params must hold 'weight', got nothing"),
+        ({"0": mx.ones(2)}, {}, TypeError, "params must be a dict .* got array"),
+        (
+            "other",
+            {},
+            ValueError,
+            r"params\['weight'\] must have shape \(4, 4\), got \(9",
+        ),
+    ],
+)
+def test_wrong_params_and_state_are_told(key, params, state, kind, words):
+    layer = nn.serial(nn.linear(4, 4), counter())
+    made = layer.init(key)
+    named = {
+        "pair": made,
+        "params": made[0],
+        "state": made[1],
+        "other": nn.serial(nn.linear(4, 9)).init(key)[0],
+    }
+    params, state = (
+        named.get(v, v) if isinstance(v, str) else v for v in (params, state)
+    )
+    with pytest.raises(kind, match=f"(apply|linear): {words}"):
+        layer.apply(params, state, X, train=False)
+
+
+@pytest.mark.parametrize("train", [None, 1, "eval", mx.array(True), np.True_])
+def test_train_must_be_a_bool(train):
+    with pytest.raises(TypeError, match="apply: train must be True or False, got"):
+        run(nn.serial(mx.tanh), train=train)
+
+
+def test_train_that_jit_got_as_an_array_is_told():
+    layer = nn.serial(mx.tanh)
+    with pytest.raises(TypeError, match="train must be True or False, got an array"):
+        jit(lambda t: layer.apply({}, {}, X, train=t))(1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (own(apply=lambda p, s, x: x), r"return the pair \(y, state\), got array"),
+        (own(apply=lambda p, s, x: x[:2]), r"return the pair \(y, state\), got array"),
+        (
+            own(apply=lambda p, s, x: (x, s, 1)),
+            r"return the pair \(y, state\), got tuple",
+        ),
+        (
+            own(apply=lambda p, s, x: None),
+            r"return the pair \(y, state\), got NoneType",
+        ),
+        (
+            own(apply=lambda p, s, x: (x, None)),
+            "return state as a dict, got NoneType; a",
+        ),
+        (own(apply=lambda p, s, x: (x, x)), "return state as a dict, got array"),
+        (own(init=lambda k: {"w": X}), r"return the pair \(params, state\), got dict"),
+        (
+            own(init=lambda k: {"w": 1, "b": 2}),
+            r"return the pair \(params, state\), got",
+        ),
+        (own(init=lambda k: (X, {})), "return params as a dict, got array"),
+        (own(init=lambda k: (mx.array(0.0), {})), "return params as a dict, got array"),
+        (
+            own(init=lambda k: ({}, None)),
+            "return state as a dict, got NoneType; a layer w",
+        ),
+    ],
+)
+def test_a_child_that_returns_something_else_is_told(layer, words):
+    with pytest.raises(TypeError, match=f"(init|apply): a layer must {words}") as error:
+        run(nn.serial(a=layer))
+    assert error.value.__notes__ == ["in layer a"]
+
+
+def two(x, conv1, bn1):
+    return bn1(conv1(x))
+
+
+BUILT_WRONG = {
+    "a name that is not forward's": (
+        lambda: nn.compose(two, conv1=mx.abs, bn=mx.abs),
+        r"forward\(x, conv1, bn1\) does not accept the children conv1, bn: .* 'bn1'",
+    ),
+    "a child too few": (
+        lambda: nn.compose(two, conv1=mx.abs),
+        "children conv1: missing a required argument: 'bn1'",
+    ),
+    "a child too many": (
+        lambda: nn.compose(two, conv1=mx.abs, bn1=mx.abs, extra=mx.abs),
+        "children conv1, bn1, extra: .*unexpected keyword argument 'extra'",
+    ),
+    "a child called like the input": (
+        lambda: nn.compose(lambda x, y: x, x=mx.abs, y=mx.abs),
+        "does not accept the children x, y: multiple values for argument 'x'",
+    ),
+    "a layer for forward": (
+        lambda: nn.compose(nn.linear(2, 2), a=mx.abs),
+        r"function forward\(x, \*\*children\), got Layer; to chain layers use serial",
+    ),
+    "nothing for forward": (
+        lambda: nn.compose(None),
+        "forward must be a function .* got NoneType",
+    ),
+    "a builtin for forward": (
+        lambda: nn.compose(mx.add, a=mx.abs),
+        "forward must be a Python function .* whose parameters are not known",
+    ),
+    "a number": (
+        lambda: nn.serial(a=3),
+        "child 'a' must be a layer or a function on arrays, got int 3",
+    ),
+    "None": (
+        lambda: nn.serial(mx.abs, None),
+        "child '1' must be a layer or a function on arrays, got NoneType None",
+    ),
+    "a list of layers": (
+        lambda: nn.serial([nn.linear(2, 2)]),
+        r"child '0' .* got a list of layers; unpack it, as in serial\(\*layers\)",
+    ),
+    "a constructor": (
+        lambda: nn.serial(nn.linear(2, 2), nn.dropout),
+        r"child '1' is `dropout`, a constructor .* sizes, as in dropout\(\.\.\.\)",
+    ),
+    "the body of a residual": (
+        lambda: nn.residual(3),
+        "child 'body' must be a layer or a function on arrays, got int 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BUILT_WRONG)
+def test_wrong_children_are_told_when_the_layer_is_built(what):
+    make, words = BUILT_WRONG[what]
+    with pytest.raises(TypeError, match=f"compose: .*{words}"):
+        make()
+
+
+def test_a_name_with_a_dot_is_a_value_error():
+    with pytest.raises(
+        ValueError, match=r"compose: .* must not hold a dot, got 'a\.b'"
+    ):
+        nn.serial(**{"a.b": mx.abs})
+
+
+def test_serial_is_all_positional_or_all_named():
+    with pytest.raises(
+        TypeError, match="serial: layers must be all positional or all na"
+    ):
+        nn.serial(mx.abs, a=mx.abs)

@@ -1,0 +1,52 @@
+"""`import lucid_fn` loads what it needs, and is fast."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+NOT_LOADED = [
+    *("jax", "chex", "matplotlib", "scipy", "torch", "optax", "tqdm", "pandas"),
+    *("mlx.nn", "mlx.optimizers"),
+]
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    code = "import sys, lucid_fn; print(*sorted(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return set(run.stdout.split())
+
+
+@pytest.mark.parametrize("name", NOT_LOADED)
+def test_a_heavy_package_is_not_loaded(loaded, name):
+    assert name not in loaded
+
+
+def test_the_public_subpackages_are_loaded(loaded):
+    public = "data losses metrics models nn optim plot random schedules train tree"
+    assert {f"lucid_fn.{name}" for name in public.split()} <= loaded
+
+
+def test_the_import_is_fast(tmp_path):
+    code = (
+        "import time; start = time.process_time(); import lucid_fn; "
+        "print(time.process_time() - start)"
+    )
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    seconds = []
+    for _ in range(4):  # the first one compiles to bytecode
+        command = [sys.executable, "-c", code]
+        run = subprocess.run(command, capture_output=True, check=True, env=environment)
+        seconds.append(float(run.stdout))
+    # Less than 0.2 s on a quiet machine, MLX and NumPy included; noise may double it.
+    assert min(seconds) < 0.4
+
+
+def test_nothing_is_printed_and_nothing_warns():
+    command = [sys.executable, "-W", "error", "-c", "import lucid_fn"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
