@@ -1,0 +1,82 @@
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from lucid_fn import models, nn, random, tree
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "arrays", "statistics"),
+    [
+        ("resnet18", 11_689_512, 62, 40),
+        ("resnet34", 21_797_672, 110, 72),
+        ("resnet50", 25_557_032, 161, 106),
+        ("cifar_resnet18", 11_173_962, 62, 40),
+    ],
+)
+def test_parameters_are_as_many_as_torchvisions(name, parameters, arrays, statistics):
+    params, state = getattr(models, name)().init(random.key(0))
+    assert tree.size(params) == parameters
+    assert len(tree.leaves(params)) == arrays
+    running = [path for path in tree.paths(state) if "running" in path]
+    assert len(running) == statistics
+
+
+def test_names_are_torchvisions():
+    paths = tree.paths(models.resnet18().init(random.key(0))[0])
+    assert {"conv1.weight", "layer2.0.downsample.1.bias", "fc.weight"} <= set(paths)
+    assert not any(path.startswith("layer1.0.downsample") for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("resnet18", 64), ("resnet34", 32), ("resnet50", 32)]
+)
+def test_imagenet_models_take_images_of_any_size(name, size):
+    model = getattr(models, name)(num_classes=7)
+    params, state = model.init(random.key(0))
+    x = mx.zeros((2, size, size, 3))
+    logits, _ = model.apply(params, state, x, train=False)
+    assert logits.shape == (2, 7)  # lazy: nothing is computed
+
+
+def test_the_cifar_stem_keeps_the_size_of_the_image():
+    with pytest.raises(ValueError, match=r"x must have shape \(N, H, W, 3\)") as caught:
+        model = models.cifar_resnet18()
+        model.apply(*model.init(random.key(0)), mx.zeros((1, 3, 32, 32)), train=False)
+    assert caught.value.__notes__ == ["in layer conv1"]
+
+
+def test_convolutions_are_normal_by_fan_out_and_norms_one_and_zero():
+    params, state = models.cifar_resnet18().init(random.key(0))
+    weight = np.array(params["layer3"]["0"]["conv1"]["weight"])
+    assert weight.std() == pytest.approx(np.sqrt(2 / (256 * 9)), rel=0.02)
+    assert weight.mean() == pytest.approx(0, abs=1e-3)
+    assert mx.all(params["bn1"]["weight"] == 1).item()
+    assert mx.all(params["bn1"]["bias"] == 0).item()
+    assert mx.all(state["bn1"]["running_var"] == 1).item()
+    fc = np.array(params["fc"]["weight"])
+    assert np.abs(fc).max() <= 1 / np.sqrt(512)
+
+
+def test_surgery_on_the_stem_leaves_the_other_draws_alone():
+    plain, _ = models.resnet18(num_classes=10).init(random.key(0))
+    cifar, _ = models.cifar_resnet18().init(random.key(0))
+    assert cifar["conv1"]["weight"].shape == (64, 3, 3, 3)
+    assert mx.array_equal(plain["fc"]["weight"], cifar["fc"]["weight"])
+    ours, theirs = plain["layer4"]["1"], cifar["layer4"]["1"]
+    assert mx.array_equal(ours["conv2"]["weight"], theirs["conv2"]["weight"])
+
+
+def test_a_frozen_body_keeps_its_statistics():
+    model = nn.frozen(models.cifar_resnet18())
+    params, state = model.init(random.key(0))
+    _, moved = model.apply(params, state, mx.ones((2, 8, 8, 3)), train=True)
+    assert moved is state
+
+
+def test_training_on_one_pixel_of_one_image_is_an_error():
+    model = models.cifar_resnet18()
+    params, state = model.init(random.key(0))
+    with pytest.raises(ValueError, match="at least 2 values a channel") as caught:
+        model.apply(params, state, mx.ones((1, 8, 8, 3)), train=True)
+    assert caught.value.__notes__ == ["in layer layer4.0.bn1"]
