@@ -1,9 +1,11 @@
 """Batch normalization over all axes but the last."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import cast
 
 import mlx.core as mx
+import numpy as np
 
 from lucid_fn.ops.channel_sum import channel_sum
 from lucid_fn.ops.formulation import tuned
@@ -125,7 +127,7 @@ def _plain_batch_norm(
 def _forward(
     x: Array, weight: Array, bias: Array, eps: Array
 ) -> tuple[Array, Array, Array]:
-    count = x.size // x.shape[-1]
+    count = _count(x.size, x.shape[-1])
     mean = mx.contiguous(_sum(lambda x: x, x) / count)
     var = _sum(lambda x: mx.square(x - mean), x) / count
     return _affine(x, mean, mx.rsqrt(var + eps) * weight, bias), mean, var
@@ -140,7 +142,7 @@ def _gradient(
     x, weight, _, eps = primals
     dy, dmean, dvar = cotangents
     _, mean, var = outputs
-    count = x.size // x.shape[-1]
+    count = _count(x.size, x.shape[-1])
     rstd = mx.rsqrt(var + eps)
     dbias = _sum(lambda dy: dy, dy)
     covariance = _sum(lambda dy, x: dy * (x - mean), dy, x)  # times count
@@ -161,6 +163,16 @@ def _tuned_batch_norm(
     x: Array, weight: Array, bias: Array, eps: Array
 ) -> tuple[Array, Array, Array]:
     return cast(tuple[Array, Array, Array], _custom_batch_norm(x, weight, bias, eps))
+
+
+@lru_cache(maxsize=256)
+def _count(size: int, channels: int) -> Array:
+    """Values a channel, `(C,)`.
+
+    A Python number would be a constant in the kernels that `mx.compile` makes, one set
+    of them for each size of layer, half a second of compiler time a kernel.
+    """
+    return mx.array(np.full(channels, size // channels, np.float32))
 
 
 def _sum(terms: Callable[..., Array], *arrays: Array) -> Array:
