@@ -89,6 +89,8 @@ def checkpointed(layer: Layer) -> Layer:
         key: Key | None = None,
     ) -> tuple[Any, State]:
         def pure(params: Params, state: State, x: Any, key: Key | None) -> Any:
+            # Without it the backward pass asks for the gradient of random bits.
+            key = None if key is None else mx.stop_gradient(key)
             return layer.apply(params, state, x, train=train, key=key)
 
         y, new_state = transforms.checkpoint(pure)(params, state, x, key)

@@ -1,0 +1,103 @@
+"""Embeddings, tied embeddings and learned positions."""
+
+import math
+
+import mlx.core as mx
+import pytest
+
+import lucid_fn as lf
+from lucid_fn import nn, random, tree
+
+
+def test_integers_become_rows(key):
+    layer = nn.embedding(5, 3)
+    params, _ = layer.init(key)
+    y, _ = layer.apply(params, {}, mx.array([[4, 0]]), train=False)
+    assert mx.array_equal(y[0, 0], params["weight"][4])
+    assert y.shape == (1, 2, 3)
+
+
+def test_rows_are_drawn_with_deviation_one(key):
+    weight = nn.embedding(200, 50).init(key)[0]["weight"]
+    assert mx.std(weight).item() == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_row_gets_the_sum_of_the_gradients_of_its_places(key):
+    layer = nn.embedding(4, 2)
+
+    def loss(params):
+        y, _ = layer.apply(params, {}, mx.array([1, 1, 3]), train=True)
+        return mx.sum(y)
+
+    grads = lf.grad(loss)(layer.init(key)[0])["weight"]
+    assert grads.tolist() == [[0, 0], [2, 2], [0, 0], [1, 1]]
+
+
+def test_a_tied_embedding_has_one_weight(key):
+    model = nn.tied_embedding(nn.linear(3, 3), 7, 3)
+    params, _ = model.init(key)
+    assert sorted(tree.paths(params)) == [
+        "body.bias",
+        "body.weight",
+        "embedding.weight",
+    ]
+
+
+def test_a_tied_embedding_scores_by_its_rows(key):
+    model = nn.tied_embedding(nn.identity, 7, 3)
+    params, state = model.init(key)
+    y, _ = model.apply(params, state, mx.array([2]), train=False)
+    weight = params["embedding"]["weight"]
+    assert mx.allclose(y, weight[2:3] @ weight.T)
+
+
+def test_an_untrained_tied_embedding_guesses(key):
+    model = nn.tied_embedding(nn.layer_norm(16), 50, 16)
+    params, state = model.init(key)
+    labels = mx.arange(50)
+    logits, _ = model.apply(params, state, labels, train=False)
+    loss = lf.losses.cross_entropy(logits, labels[::-1])
+    assert loss.item() == pytest.approx(math.log(50), abs=0.2)
+
+
+def test_the_state_of_the_body_is_kept_and_moved(key):
+    model = nn.tied_embedding(nn.batch_norm(3), 7, 3)
+    params, state = model.init(key)
+    _, state = model.apply(params, state, mx.array([1, 2]), train=True)
+    assert state["body"]["num_batches_tracked"].item() == 1
+
+
+def test_learned_positions_are_added(key):
+    layer = nn.learned_positions(5, 3)
+    params, _ = layer.init(key)
+    x = random.normal(key, (2, 4, 3))
+    y, _ = layer.apply(params, {}, x, train=False)
+    assert mx.allclose(y - x, params["weight"][:4], atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 3), (2, 4, 2), (3,)])
+def test_a_sequence_that_does_not_fit_is_an_error(shape, key):
+    layer = nn.learned_positions(5, 3)
+    message = r"x must have shape \(..., L, 3\) with L at most 5, got"
+    with pytest.raises(ValueError, match=message):
+        layer.apply(layer.init(key)[0], {}, mx.ones(shape), train=False)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.embedding(5, 3), nn.tied_embedding(nn.tanh, 5, 3)]
+)
+def test_floats_are_an_error(layer, key):
+    with pytest.raises(TypeError, match="embedding: x must be integers, got"):
+        layer.apply(*layer.init(key), mx.ones((2, 3)), train=False)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.embedding(0, 3), "embedding: num_embeddings must be at least 1"),
+        (lambda: nn.learned_positions(5, 0), "embedding_dim must be at least 1, got 0"),
+    ],
+)
+def test_arguments_out_of_range_are_errors(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,72 @@
+"""Positions against plain transcriptions of the papers' equations."""
+
+import math
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from lucid_fn import nn, random
+
+
+def test_sinusoidal_positions_are_the_papers():
+    y = nn.sinusoidal_positions(50, 12)
+    for t in (0, 1, 7, 49):
+        for i in range(6):
+            angle = t / 10000 ** (2 * i / 12)
+            assert y[t, 2 * i].item() == pytest.approx(math.sin(angle), abs=1e-5)
+            assert y[t, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-5)
+
+
+@pytest.mark.parametrize("offset", [0, 5])
+def test_rotary_positions_are_the_papers(key, offset):
+    x = random.normal(key, (2, 3, 6, 8))
+    y = np.array(nn.rotary_positions(x, base=50.0, offset=offset))
+    left, right = np.split(np.array(x, np.float64), 2, axis=-1)
+    point = left + 1j * right
+    angles = (offset + np.arange(6))[:, None] / 50.0 ** (2 * np.arange(4) / 8)
+    turned = point * np.exp(1j * angles)
+    expected = np.concatenate([turned.real, turned.imag], axis=-1)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+def test_products_depend_on_the_distance_alone(key):
+    query, memory = random.normal(key, (2, 1, 1, 8))
+
+    def product(i, j):
+        turned = [
+            nn.rotary_positions(x[None], offset=at)
+            for x, at in ((query, i), (memory, j))
+        ]
+        return mx.sum(turned[0] * turned[1]).item()
+
+    assert product(3, 1) == pytest.approx(product(13, 11), abs=1e-5)
+    assert product(3, 1) != pytest.approx(product(3, 2), abs=1e-3)
+
+
+def test_an_offset_may_be_an_array(key):
+    x = random.normal(key, (2, 3, 4))
+    y = nn.rotary_positions(x, offset=mx.array(3))
+    assert mx.allclose(y, nn.rotary_positions(x, offset=3), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nn.sinusoidal_positions(4, 3), "features must be even, got 3"),
+        (lambda: nn.sinusoidal_positions(0, 4), "length must be at least 1, got 0"),
+        (
+            lambda: nn.sinusoidal_positions(4, 4, base=1.0),
+            "base must be greater than 1",
+        ),
+        (lambda: nn.rotary_positions(mx.ones((2, 3, 5))), "D must be even, got 5"),
+        (lambda: nn.rotary_positions(mx.ones((3, 4))), r"shape \(N, ..., L, D\), got"),
+        (
+            lambda: nn.rotary_positions(mx.ones((1, 3, 4)), base=0.5),
+            "base must be greater",
+        ),
+    ],
+)
+def test_arguments_out_of_range_are_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
