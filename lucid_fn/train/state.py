@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import nn, optim, random, transforms
+from lucid_fn.ops.channel_sum import channel_sum
 from lucid_fn.types import Array, Key, Params, State
 
 LossFn: TypeAlias = Callable[[Any, Any], Array]
@@ -16,6 +17,9 @@ Metrics: TypeAlias = dict[str, Array]
 
 StepFn: TypeAlias = Callable[..., tuple["TrainState", Metrics]]
 EvalFn: TypeAlias = Callable[..., Metrics]
+
+
+_FEW = 4096  # values that one running sum adds up to 1e-5
 
 
 class TrainState(NamedTuple):
@@ -104,7 +108,7 @@ def make_step(
         params: Params, state: State, key: Key, x: Any, targets: Any
     ) -> tuple[Array, tuple[State, Metrics]]:
         y, state = model.apply(params, state, x, train=True, key=key)
-        loss = mx.mean(loss_fn(y, targets))
+        loss = _mean(loss_fn(y, targets))
         return loss, (state, {name: fn(y, targets) for name, fn in extra.items()})
 
     def step(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
@@ -151,7 +155,7 @@ def make_eval_step(
 
     def evaluate(params: Params, state: State, x: Any, targets: Any) -> Metrics:
         y, _ = model.apply(params, state, x, train=False)
-        loss = mx.mean(loss_fn(y, targets))
+        loss = _mean(loss_fn(y, targets))
         return {"loss": loss, **{name: fn(y, targets) for name, fn in extra.items()}}
 
     compiled = transforms.jit(evaluate)
@@ -160,6 +164,16 @@ def make_eval_step(
         return compiled(ts.params, ts.state, x, targets)
 
     return run
+
+
+def _mean(loss: Array) -> Array:
+    """The mean, in blocks where one running float32 sum would lose digits.
+
+    Of a million equal values it loses 6e-3 on a CPU, of 10,000 it loses 1e-4.
+    """
+    if loss.size <= _FEW:
+        return mx.mean(loss)
+    return channel_sum(loss.reshape(-1, 1)).squeeze() / loss.size
 
 
 def _check_kinds(caller: str, model: Any, *optimizer: Any) -> None:

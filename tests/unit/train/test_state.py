@@ -95,3 +95,15 @@ def test_a_hand_written_layer_can_be_trained():
         ts, metrics = step(ts, mx.array([[1.0, 0.0], [0.0, 1.0]]), mx.array([1.0, 2.0]))
     assert ts.state["calls"].item() == 100
     assert metrics["loss"].item() < 1e-3
+
+
+def test_the_mean_of_many_values_keeps_its_digits():
+    model, optimizer = nn.Layer(lambda key: ({"w": mx.array(0.1)}, {}), _times), None
+    evaluate = train.make_eval_step(model, lambda y, targets: y)
+    ts = train.TrainState({"w": mx.array(0.1)}, {}, optimizer, random.key(0), None)
+    loss = evaluate(ts, mx.ones((1_000_000,)), mx.zeros(1))["loss"]
+    assert loss.item() == pytest.approx(0.1, rel=1e-6)
+
+
+def _times(params, state, x, *, train, key=None):
+    return x * params["w"], state
