@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from lucid_fn import runtime
 from lucid_fn.doctor.check import Check, on_cpu, on_linux_cpu, plural
-from lucid_fn.runtime.blas import describe
+from lucid_fn.runtime.blas import THREAD_VARIABLES, describe
 
 SLOWING = {
     "OPENBLAS_CORETYPE": "OpenBLAS finds the kernels for this CPU by itself",
@@ -19,7 +19,6 @@ SLOWING = {
     "MALLOC_PERTURB_": "it makes malloc write all memory",
     "MALLOC_CHECK_": "it makes malloc check itself",
 }
-THREADS = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def device() -> Check:
@@ -93,7 +92,7 @@ def environment() -> Check:
     """Variables that slow the process down."""
     reasons = {name: why for name, why in SLOWING.items() if os.environ.get(name)}
     if runtime.physical_cores() > 1:
-        for name in THREADS:
+        for name in THREAD_VARIABLES:
             if os.environ.get(name) == "1":
                 reasons[name] = "a matrix product outside of a layer uses one core"
             elif os.environ.get(name):

@@ -2,7 +2,6 @@
 
 import math
 import os
-import sys
 
 CPUS, CGROUP = "/sys/devices/system/cpu", "/sys/fs/cgroup"
 
@@ -14,10 +13,10 @@ def physical_cores() -> int:
     the same core only takes from its caches. The scheduler's affinity mask and the
     quota of the control group (containers) are respected on Linux.
     """
-    if sys.platform != "linux":
-        return os.cpu_count() or 1
-    cores = {_siblings(cpu) for cpu in os.sched_getaffinity(0)}
-    return max(1, min(len(cores), _quota()))
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        cores = {_siblings(cpu) for cpu in os.sched_getaffinity(0)}
+        return max(1, min(len(cores), _quota()))
+    return os.cpu_count() or 1
 
 
 def _siblings(cpu: int) -> str:

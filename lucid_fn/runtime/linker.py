@@ -22,7 +22,7 @@ from lucid_fn.runtime.errors import Unavailable
 PT_LOAD, PT_DYNAMIC, PT_GNU_RELRO = 1, 2, 0x6474E552
 PF_W, PF_R = 2, 4
 # Tags of the dynamic section
-DT_NULL, DT_PLTRELSZ, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_RELASZ = 0, 2, 5, 6, 7, 8
+DT_PLTRELSZ, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_RELASZ = 2, 5, 6, 7, 8
 DT_RELAENT, DT_STRSZ, DT_SYMENT, DT_PLTREL, DT_JMPREL = 9, 10, 11, 20, 23
 # Machine: the kinds of relocation that put a function's address into a slot
 SLOT_KINDS = {62: (6, 7), 183: (1025, 1026)}  # x86-64, AArch64: GLOB_DAT, JUMP_SLOT

@@ -31,7 +31,7 @@ def status(monkeypatch):
 @pytest.fixture
 def healthy(monkeypatch):
     """An environment without a variable that slows the process down."""
-    for name in (*machine.SLOWING, *machine.THREADS, "MLX_DISABLE_COMPILE"):
+    for name in (*machine.SLOWING, *machine.THREAD_VARIABLES, "MLX_DISABLE_COMPILE"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
@@ -123,7 +123,7 @@ def test_an_environment_without_such_variables_is_ok(healthy):
 
 
 @linux_only
-@pytest.mark.parametrize("name", [*machine.SLOWING, *machine.THREADS])
+@pytest.mark.parametrize("name", [*machine.SLOWING, *machine.THREAD_VARIABLES])
 def test_a_variable_that_slows_down_is_named_with_its_remedy(healthy, name):
     healthy.setattr(runtime, "physical_cores", lambda: 4)
     healthy.setenv(name, "1")

@@ -54,6 +54,22 @@ def test_a_blas_that_multiplies_wrongly_is_taken_away_again(kept):
     assert targets() == before
 
 
+def test_a_refusal_half_way_puts_back_what_was_changed(kept, monkeypatch):
+    before = targets()
+    places = iter(range(100))
+
+    def write(slot, target, write=blas.slots.write):
+        if next(places) == 5:
+            raise Unavailable("the kernel refuses")
+        write(slot, target)
+
+    monkeypatch.setattr(blas.slots, "write", write)
+    replacement = Fake(*blas.GEMM, *blas.LAPACK)
+    with pytest.raises(Unavailable, match="the kernel refuses"):
+        blas.redirect(blas.Blas("other.so", replacement, ""))
+    assert targets() == before
+
+
 def test_a_blas_without_lapack_leaves_lapack_as_it_is(kept):
     library = blas.load(blas.scipy_openblas())
     names = (f"scipy_{name}" for name in blas.GEMM)

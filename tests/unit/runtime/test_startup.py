@@ -3,9 +3,11 @@
 import ast
 import os
 
+import mlx.core as mx
 import pytest
 
 from lucid_fn import runtime
+from lucid_fn.runtime import startup
 
 STATUS = """
 {before}
@@ -20,6 +22,7 @@ package.__path__ = [{path!r}]
 sys.modules["lucid_fn"] = package
 before = time.process_time()
 from lucid_fn import runtime
+from lucid_fn.runtime import startup
 runtime.start()
 print(time.process_time() - before)
 """
@@ -112,14 +115,16 @@ def test_a_path_names_another_blas(status):
     assert status(LUCID_FN_BLAS=path)["blas"] == path
 
 
-def test_nothing_is_done_where_mlx_computes_on_a_gpu(status):
-    before = "import mlx.core as mx; mx.default_device = lambda: mx.Device(mx.gpu)"
-    assert status(before)["notes"] == ("nothing to do on a GPU",)
+def test_nothing_is_done_where_mlx_computes_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(startup.mx, "default_device", lambda: mx.Device(mx.gpu))
+    nothing = runtime.Status(notes=("nothing to do on a GPU",))
+    assert startup.start.__wrapped__() == nothing
 
 
-def test_nothing_is_done_on_macos(status):
-    before = "import mlx.core, numpy, sys; sys.platform = 'darwin'"
-    assert status(before)["notes"] == ("nothing to do on darwin",)
+def test_nothing_is_done_on_macos(monkeypatch):
+    monkeypatch.setattr(startup.sys, "platform", "darwin")
+    nothing = runtime.Status(notes=("nothing to do on darwin",))
+    assert startup.start.__wrapped__() == nothing
 
 
 def test_without_scipy_one_warning_says_what_it_costs_and_what_to_do(warning):
