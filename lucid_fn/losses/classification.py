@@ -10,7 +10,8 @@ from lucid_fn.checks import (
     check_rows,
     check_same_shape,
 )
-from lucid_fn.losses.labels import at_label, total, widen
+from lucid_fn.losses.labels import at_label, widen
+from lucid_fn.ops.channel_sum import total
 from lucid_fn.types import Array
 
 

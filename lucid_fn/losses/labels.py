@@ -2,7 +2,6 @@
 
 import mlx.core as mx
 
-from lucid_fn.ops.channel_sum import channel_sum
 from lucid_fn.types import Array
 
 
@@ -16,11 +15,6 @@ def at_label(values: Array, labels: Array) -> Array:
     index = mx.where(inside, labels, 0)[..., None]
     picked = mx.take_along_axis(values, index, axis=-1).squeeze(-1)
     return mx.where(inside, picked, mx.nan)
-
-
-def total(x: Array) -> Array:
-    """The sum of all elements, in blocks: see `channel_sum`."""
-    return channel_sum(x.reshape(-1, 1))[0]
 
 
 def widen(x: Array) -> Array:

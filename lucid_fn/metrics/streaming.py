@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from lucid_fn.checks import check_array
 from lucid_fn.metrics.counts import confusion_matrix
-from lucid_fn.ops.channel_sum import channel_sum
+from lucid_fn.ops.channel_sum import total
 from lucid_fn.types import Array
 
 
@@ -94,7 +94,7 @@ def streaming_mean() -> Metric:
 
 def _add(sum_: Sum, values: Array) -> Sum:
     """The sum of all, with the exact rounding error of the last addition kept."""
-    value = channel_sum(values.reshape(-1, 1))[0]
+    value = total(values)
     added = sum_.value + value
     back = added - sum_.value
     error = (sum_.value - (added - back)) + (value - back)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import nn, optim, random, transforms
-from lucid_fn.ops.channel_sum import channel_sum
+from lucid_fn.ops.channel_sum import total
 from lucid_fn.types import Array, Key, Params, State
 
 LossFn: TypeAlias = Callable[[Any, Any], Array]
@@ -173,7 +173,7 @@ def _mean(loss: Array) -> Array:
     """
     if loss.size <= _FEW:
         return mx.mean(loss)
-    return channel_sum(loss.reshape(-1, 1)).squeeze() / loss.size
+    return total(loss) / loss.size
 
 
 def _check_kinds(caller: str, model: Any, *optimizer: Any) -> None:
