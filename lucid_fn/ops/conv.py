@@ -98,19 +98,22 @@ class _Functions(NamedTuple):
 def _functions(geometry: Geometry, tuned: bool) -> _Functions:
     """The convolution and its gradients, each the derivative of the other two."""
 
-    def formulation(out_channels: int, in_channels: int) -> Formulation:
+    def formulation(batch: int, out_channels: int, in_channels: int) -> Formulation:
+        if batch == 0:  # MLX's own kernel divides by the size of the batch
+            return TAPS
         return choose(geometry, in_channels, out_channels) if tuned else PLAIN
 
     def run_forward(x: Array, weight: Array) -> Array:
-        chosen = formulation(weight.shape[0], weight.shape[-1])
+        chosen = formulation(x.shape[0], weight.shape[0], weight.shape[-1])
         return in_float32(chosen.forward, x, weight)
 
     def run_input_grad(g: Array, weight: Array) -> Array:
-        chosen = formulation(weight.shape[0], weight.shape[-1])
+        chosen = formulation(g.shape[0], weight.shape[0], weight.shape[-1])
         return in_float32(chosen.input_grad, g, weight)
 
     def run_weight_grad(x: Array, g: Array) -> Array:
-        chosen = formulation(g.shape[-1], x.shape[-1] // geometry.groups)
+        channels = x.shape[-1] // geometry.groups
+        chosen = formulation(x.shape[0], g.shape[-1], channels)
         if tuned and x.size > _LARGE:
             # Not the windows of x that `forward` made, which `mx.compile` would keep in
             # memory until here, but new ones: half the memory, no more time.

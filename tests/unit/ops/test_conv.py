@@ -113,6 +113,17 @@ def test_a_batch_is_its_examples(batch):
 
 
 @pytest.mark.parametrize(
+    "sizes", [geometry(8, 3), geometry(8, 3, stride=2), geometry(8, 3, groups=2)]
+)
+def test_an_empty_batch_has_an_empty_output_and_no_gradient(sizes):
+    c = case(sizes, 0, 16, 16)
+    run = lambda x, w: ops.conv2d(x, w, **c.options)  # noqa: E731
+    (y,), (dx, dw) = mx.vjp(run, [c.x, c.weight], [c.g])
+    assert (y.shape, dx.shape) == (c.g.shape, c.x.shape)
+    assert not dw.any().item()
+
+
+@pytest.mark.parametrize(
     ("dtype", "digits"), [(mx.float16, 2**-10), (mx.bfloat16, 2**-7)]
 )
 @pytest.mark.parametrize("groups", [1, 2])
