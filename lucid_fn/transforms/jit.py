@@ -235,8 +235,11 @@ def _start(out: Any) -> Array | None:
     arrays = [leaf for leaf in tree.leaves(out) if isinstance(leaf, mx.array)]
     if not arrays:
         return None
-    smallest = min(arrays, key=lambda array: array.size)
-    first = smallest[(slice(0, 1),) * smallest.ndim]
+    scalars = (array for array in arrays if array.ndim == 0)
+    first = next(scalars, None)  # nearly always there, and found at once
+    if first is None:
+        smallest = min(arrays, key=lambda array: array.size)
+        first = smallest[(slice(0, 1),) * smallest.ndim]
     token = first == first  # computed, where a sum of one item would be the item itself
     try:
         mx.async_eval(arrays, token)  # type: ignore[no-untyped-call]  # untyped in stubs

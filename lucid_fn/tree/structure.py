@@ -29,6 +29,7 @@ class Structure(NamedTuple):
         return f"{self.kind.__name__}({inner})"
 
 
+_structure = tuple.__new__  # a named tuple's own constructor takes twice as long
 _LEAF = Structure(object, (), ())
 _NONE = Structure(type(None), (), ())
 
@@ -94,7 +95,8 @@ def _take_apart(node: Any, out: list[Any]) -> Structure:
         return _LEAF
     if kind is dict:
         keys = tuple(_sorted_keys(node))
-        return Structure(dict, keys, tuple([_take_apart(node[k], out) for k in keys]))
+        parts = tuple([_take_apart(node[k], out) for k in keys])
+        return _structure(Structure, (dict, keys, parts))
     entries = entries_of(node)
     if entries is None:
         out.append(node)
@@ -102,7 +104,25 @@ def _take_apart(node: Any, out: list[Any]) -> Structure:
     if node is None:
         return _NONE
     kind, names, children = entries
-    return Structure(kind, tuple(names), tuple([_take_apart(c, out) for c in children]))
+    parts = tuple([_take_apart(child, out) for child in children])
+    return _structure(Structure, (kind, tuple(names), parts))
+
+
+def _collect(node: Any, out: list[Any]) -> None:
+    """The leaves alone, in half the time."""
+    kind = type(node)
+    if kind is mx.array:
+        out.append(node)
+    elif kind is dict:
+        for key in _sorted_keys(node):
+            _collect(node[key], out)
+    else:
+        entries = entries_of(node)
+        if entries is None:
+            out.append(node)
+        else:
+            for child in entries[2]:
+                _collect(child, out)
 
 
 def unflatten(structure: Structure, leaves: list[Any], /) -> Tree:
@@ -256,7 +276,9 @@ def leaves(tree: Tree, /) -> list[Any]:
         >>> leaves({"b": (2, None), "a": 1})
         [1, 2]
     """
-    return flatten(tree)[0]
+    out: list[Any] = []
+    _collect(tree, out)
+    return out
 
 
 def paths(tree: Tree, /) -> list[str]:
