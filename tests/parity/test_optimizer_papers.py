@@ -94,12 +94,12 @@ def test_lars(seed, lr, momentum, weight_decay, trust):
     check(optimizer, p0, grads, p, bound=3e-5)
 
 
-@thrice(lr=rates, b1=decays, weight_decay=weight_decays, warmup=st.integers(0, 5))
+@thrice(lr=rates, b1=decays, weight_decay=weight_decays, warmup=st.integers(2, 5))
 def test_schedule_free_sgd(seed, lr, b1, weight_decay, warmup):
     y0, grads = draw(seed)
     x, z, weights = y0, y0, 0.0
     for t, g in enumerate(grads):
-        rate = lr * min(1, t / max(warmup, 1)) if warmup else lr
+        rate = lr * min(1, t / warmup)
         y = (1 - b1) * z + b1 * x
         z = z - rate * (g + weight_decay * y)
         weights += rate**2
@@ -107,7 +107,7 @@ def test_schedule_free_sgd(seed, lr, b1, weight_decay, warmup):
         x = (1 - c) * x + c * z
 
     def schedule(step):
-        return lr * mx.minimum(1, step / max(warmup, 1)) if warmup else lr + 0 * step
+        return lr * mx.minimum(1, step / warmup)
 
     optimizer = optim.schedule_free_sgd(schedule, b1=b1, weight_decay=weight_decay)
     params, opt_state = ours(optimizer, y0, grads)

@@ -200,15 +200,7 @@ def test_adadelta(seed, lr, decay, **kwargs):
     )
 
 
-@thrice(
-    lr=rates,
-    decay_power=st.floats(0.1, 1),
-    eps=st.floats(1e-7, 1e-3),
-    least=st.floats(1e-4, 1e-1),
-    clipping=st.floats(1, 3),
-    weight_decay=weight_decays,
-)
-def test_adafactor(seed, lr, decay_power, eps, least, clipping, weight_decay):
+def check_adafactor(seed, lr, decay_power, eps, least, clipping, weight_decay=0.0):
     optimizer = optim.adafactor(
         lr,
         decay_power=decay_power,
@@ -226,6 +218,24 @@ def test_adafactor(seed, lr, decay_power, eps, least, clipping, weight_decay):
         weight_decay=weight_decay,
     )
     check(optimizer, make, seed)
+
+
+factored = {
+    "decay_power": st.floats(0.1, 1),
+    "eps": st.floats(1e-7, 1e-3),
+    "least": st.floats(1e-4, 1e-1),
+    "clipping": st.floats(1, 3),
+}
+
+
+@thrice(lr=rates, weight_decay=weight_decays, **factored)
+def test_adafactor(seed, **kwargs):
+    check_adafactor(seed, **kwargs)
+
+
+@thrice(lr=st.floats(0.3, 1), **factored)
+def test_adafactor_whose_rate_falls_as_the_root_of_the_step(seed, **kwargs):
+    check_adafactor(seed, **kwargs)
 
 
 @thrice(
