@@ -5,13 +5,16 @@ are a few units in the last place of params near 1, added up over the steps.
 """
 
 import functools
+import importlib
+import math
 
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from lucid_fn import optim, transforms
+from lucid_fn.optim.line_search import Point, strong_wolfe
 
 torch = pytest.importorskip("torch")
 
@@ -322,6 +325,44 @@ def test_lbfgs_with_line_search(iterations):
     other.step(closure)
     assert (found.iterations, found.evaluations) == (iterations, evaluations)
     np.testing.assert_allclose(found.params["x"], x.detach(), rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=50)
+@given(
+    minimum=st.floats(0.01, 100),
+    width=st.floats(0.1, 10),
+    first=st.floats(0.01, 100),
+    wave=st.floats(0, 3),
+)
+def test_the_line_search_makes_the_trials_of_pytorch(minimum, width, first, wave):
+    def point(t):
+        u = (t - minimum) / width
+        value = u * u + wave * math.sin(3 * u)
+        return Point(t, value, (2 * u + 3 * wave * math.cos(3 * u)) / width, None)
+
+    start = point(0.0)
+    assume(start.slope < -1e-6)
+    mine, other = [], []
+
+    def evaluate(t):
+        mine.append(t)
+        return point(t)
+
+    def objective(x, t, d):
+        other.append(float(t))
+        value, slope = point(float(t))[1:3]
+        return value, torch.tensor([slope], dtype=torch.float64)
+
+    strong_wolfe(evaluate, start, first, least_bracket=1e-9)
+    slope = torch.tensor([start.slope], dtype=torch.float64)
+    line = (
+        torch.zeros(1, dtype=torch.float64),
+        first,
+        torch.ones(1, dtype=torch.float64),
+    )
+    search = importlib.import_module("torch.optim.lbfgs")._strong_wolfe
+    search(objective, *line, start.value, slope, slope[0], max_ls=24)
+    np.testing.assert_allclose(mine, other, rtol=1e-6)
 
 
 @settings(max_examples=5)

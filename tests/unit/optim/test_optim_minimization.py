@@ -143,19 +143,3 @@ def test_the_minimum_of_a_cubic_is_found_by_one_interpolation():
     found, used = strong_wolfe(evaluate, start, 3.0)
     assert found.length == pytest.approx(1)
     assert used == 2
-
-
-def test_a_trial_at_the_border_of_the_bracket_is_moved_inside():
-    tried = []
-
-    def steep_then_flat(t):  # the cubic through the ends is lowest next to 0
-        tried.append(t)
-        return -t if t < 0.5 else -0.5 + 1e4 * (t - 0.5) ** 2
-
-    def slope(t):
-        return -1.0 if t < 0.5 else 2e4 * (t - 0.5)
-
-    evaluate, start = line(steep_then_flat, slope)
-    found, used = strong_wolfe(evaluate, start, 1.0)
-    assert found.value < -0.4
-    assert used < 15
