@@ -1,5 +1,5 @@
-"""Weights of other libraries."""
+"""Weights of other libraries, and comparisons with their training."""
 
-from lucid_fn.interop import torch
+from lucid_fn.interop import compare, torch
 
-__all__ = ["torch"]
+__all__ = ["compare", "torch"]

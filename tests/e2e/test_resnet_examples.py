@@ -39,8 +39,10 @@ def test_resnet_takes_the_common_options():
         assert option in printed
 
 
-def test_resnet_agrees_with_pytorch(tmp_path):
+def test_resnet_agrees_with_pytorch(tmp_path, monkeypatch):
     pytest.importorskip("torch")
+    # On a busy machine the threads of PyTorch mostly wait for each other.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     printed = run(
         "compare_with_pytorch.py", "resnet18", *SMALL, "--explain", "1",
         "--out", str(tmp_path),
@@ -54,3 +56,10 @@ def test_resnet_agrees_with_pytorch(tmp_path):
     assert ours[0] == pytest.approx(theirs[0], abs=1e-5)
     assert ours == pytest.approx(theirs, rel=0.05)
     assert_png(tmp_path / "losses.png")
+
+
+def test_wrong_semantics_are_found_by_their_first_gap():
+    printed = run("wrong_semantics.py", "--steps", "4", "--only", "first_momentum")
+    assert "first gap: step 0, update" in printed
+    right, wrong = (line for line in printed.splitlines() if "first batch" in line)
+    assert right.split()[3] == wrong.split()[3]  # before the first update
