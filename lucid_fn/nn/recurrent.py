@@ -277,17 +277,18 @@ def _scan(
     """The outputs and last carry of one layer in one direction."""
     weight_ih, weight_hh = params[f"weight_ih{suffix}"], params[f"weight_hh{suffix}"]
     bias_ih, bias_hh = params.get(f"bias_ih{suffix}"), params.get(f"bias_hh{suffix}")
-    gates_x = x @ weight_ih.T  # all steps at once: (N, L, gates * hidden_size)
+    # All steps at once, and time first, so that what a step reads lies together.
+    gates_x = x.swapaxes(0, 1) @ weight_ih.T  # (L, N, gates * hidden_size)
     if bias_ih is not None:
         gates_x = gates_x + bias_ih
-    steps = mx.unstack(gates_x, axis=1)
+    steps = mx.split(gates_x, len(gates_x))  # `unstack` has a slower gradient
     backwards = suffix.endswith("_reverse")
     outputs = []
     for gates in reversed(steps) if backwards else steps:
         gates_h = carry[0] @ weight_hh.T
         if bias_hh is not None:
             gates_h = gates_h + bias_hh
-        carry = step(gates, gates_h, carry)
+        carry = step(mx.squeeze(gates, 0), gates_h, carry)
         outputs.append(carry[0])
     count_multiply_adds(gates_x.size * (weight_ih.shape[1] + weight_hh.shape[1]))
     y = mx.stack(outputs[::-1] if backwards else outputs, axis=1)

@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn import nn, random
+from lucid_fn import nn, ops, random
 
 
 def heads(key, length, count=2, size=4):
@@ -26,6 +26,18 @@ def test_causal_lets_the_last_query_see_all_keys(key, length, size):
     y = nn.dot_product_attention(query, memory, memory, causal=True)
     kept = np.tril(np.ones((length, size)), size - length)
     np.testing.assert_allclose(y, by_hand(query, memory, memory, kept), atol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_fused_kernel_does_the_same(key, causal, masked):
+    query, memory = heads(key, 5, 4), heads(key, 7, 2)
+    mask = random.bernoulli(key, 0.7, (3, 4, 5, 7)) | (mx.arange(7) < 1)
+    options = {"mask": mask if masked else None, "causal": causal, "scale": 0.3}
+    y = nn.dot_product_attention(query, memory, memory, **options)
+    with ops.plain():
+        fused = nn.dot_product_attention(query, memory, memory, **options)
+    assert mx.allclose(y, fused, atol=1e-6)
 
 
 def test_causal_and_a_mask_hold_together(key):
