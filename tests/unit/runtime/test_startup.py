@@ -186,3 +186,11 @@ def test_less_than_one_thread_is_refused():
         ValueError, match="set_blas_threads: number must be at least 1, got 0"
     ):
         runtime.set_blas_threads(0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [({}, "1"), ({"MLX_BFS_MAX_WIDTH": "7"}, "7")]
+)
+def test_mlx_evaluates_depth_first_unless_the_user_wants_otherwise(run, before, after):
+    code = "import os, lucid_fn; print(os.environ['MLX_BFS_MAX_WIDTH'])"
+    assert run(code, **before) == after
