@@ -14,21 +14,26 @@ If that channel is
 
 If no earlier layer shows one of the three, nothing is assumed, and it is an error.
 Parameters are positive in this experiment, so that no activation is dead and nothing
-cancels. What is left aside: a `linear` whose *output* becomes a map.
+cancels.
+
+The other way round, a `linear` whose output becomes a map looks like one whose output
+is cut in parts, so that is an error as well, and must be said.
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-import mlx.core as mx
 import numpy as np
-from numpy.typing import NDArray
 
-from lucid_fn import nn, transforms, tree
-from lucid_fn.nn.recording import Record, recording
-from lucid_fn.types import Array
+from lucid_fn import nn, tree
+from lucid_fn.interop.probing import (
+    INPUT,
+    Source,
+    Supports,
+    experiment,
+    find_input_shape,
+)
 
 
 class Flattened(NamedTuple):
@@ -36,25 +41,6 @@ class Flattened(NamedTuple):
 
     rows: dict[str, int]  # axis 0, by path
     columns: dict[str, int]  # the last axis
-
-
-# Common sizes first: the answer does not depend on which of those that fit is taken.
-_SIZES = (32, 28, 64, 224, 16, 96, 128, 227, 299, 8, 48, 256, *range(1, 225))
-_INPUT = ""
-"""The path of the input among the sources of features."""
-
-Source: TypeAlias = tuple[str, int, int]
-"""What may count features: a path, an axis, and how long that is."""
-
-Supports: TypeAlias = dict[Source, NDArray[np.bool_]]
-"""Which entries of each source are seen through one feature."""
-
-SupportsFn: TypeAlias = Callable[[int], Supports]
-
-
-def leaves_of(params: dict[str, Any], state: dict[str, Any]) -> dict[str, Array]:
-    """All arrays by path, params and state together, as PyTorch has them."""
-    return {**tree.named_leaves(params), **tree.named_leaves(state)}
 
 
 def find_flattened(
@@ -69,22 +55,25 @@ def find_flattened(
     Raises:
         ValueError: if that cannot be told.
     """
-    linears = [
-        (path, leaf.shape[1])
-        for path, leaf in tree.named_leaves(params).items()
-        if leaf.ndim == 2 and path.rpartition(".")[2] == "weight" and leaf.shape[1] > 1
-    ]
+    leaves = tree.named_leaves(params)
+    weights = {
+        p: leaf for p, leaf in leaves.items() if p.rpartition(".")[2] == "weight"
+    }
+    linears = {p: leaf.shape for p, leaf in weights.items() if leaf.ndim == 2}
+    kernels = {p: leaf.shape for p, leaf in weights.items() if 3 <= leaf.ndim <= 5}
     if not linears:
         return Flattened({}, {})
     if input_shape is None:
-        input_shape = _find_input_shape(caller, model, params, state, linears)
-    if input_shape is None or len(input_shape) < 2:
+        input_shape = find_input_shape(caller, model, params, state)
+    if not kernels and (input_shape is None or len(input_shape) < 2):
         return Flattened({}, {})
     rows: dict[str, int] = {}
     columns: dict[str, int] = {}
-    supports = _experiment(caller, model, params, state, input_shape)
-    for path, features in linears:
-        found = _judge(features, partial(supports, path))
+    supports = experiment(caller, model, params, state, input_shape or ())
+    for path, (_, features) in linears.items():
+        if features == 1:
+            continue
+        found = _judge(features, partial(supports, path, -1))
         if found is None:
             raise ValueError(
                 f"{caller}: cannot tell whether {path} follows a flatten of a feature "
@@ -95,10 +84,15 @@ def find_flattened(
         if channels > 1:
             columns[path] = channels
             rows |= dict.fromkeys(same_order, channels)
+    for kernel, shape in kernels.items():
+        for axis in (-1, 0):
+            _check_no_map(caller, linears, supports, kernel, axis, shape[axis])
     return Flattened(rows, columns)
 
 
-def _judge(features: int, supports: SupportsFn) -> tuple[int, list[str]] | None:
+def _judge(
+    features: int, supports: Callable[[int], Supports]
+) -> tuple[int, list[str]] | None:
     """The channels of the flattened map, 1 if none, and what counts its features.
 
     `supports(j)` says for each source, a path and an axis, which of its entries are
@@ -138,7 +132,7 @@ def _may_be_channels(source: Source, features: int) -> bool:
     """Whether a map of so many channels can have so many features when flattened."""
     path, axis, size = source
     # Axis 0 of the input counts its pixels times its channels.
-    is_position = path == _INPUT and axis == 0
+    is_position = path == INPUT and axis == 0
     return not is_position and size < features and features % size == 0
 
 
@@ -152,148 +146,29 @@ def _single(supports: Supports) -> dict[Source, int]:
     }
 
 
-def _experiment(
+def _check_no_map(
     caller: str,
-    model: nn.Layer,
-    params: dict[str, Any],
-    state: dict[str, Any],
-    input_shape: tuple[int, ...],
-) -> Callable[[str, int], Supports]:
-    """The function from a weight's path and a column to the supports of all sources."""
-    rng = np.random.default_rng(0)
+    linears: dict[str, tuple[int, ...]],
+    supports: Callable[[str, int, int], Supports],
+    kernel: str,
+    axis: int,
+    channels: int,
+) -> None:
+    """Raises if the output of a linear may become a map that a convolution takes.
 
-    def positive(path: str, leaf: Array) -> Array:
-        if not mx.issubdtype(leaf.dtype, mx.floating):
-            return leaf
-        scale = 0.1 if leaf.ndim < 2 and path.endswith("bias") else 1.0
-        scale /= math.prod(leaf.shape[1:]) if leaf.ndim > 1 else 1
-        return mx.array((scale * rng.uniform(0.5, 1.5, leaf.shape)).astype(np.float32))
-
-    values = tree.map_with_path(positive, params)
-    x = mx.array(rng.uniform(0.5, 1.5, (1, *input_shape)).astype(np.float32))
-
-    def seen_by(path: str, params: Any, state: Any, x: Array) -> Array:
-        """One number of what the layer returns that has the weight of this path."""
-        with recording() as recorder:
-            y, _ = model.apply(params, state, x, train=False)
-        calls: dict[str, list[Any]] = {
-            record.path: [] for record in recorder.records if _holds(record, path)
-        }
-        for record in recorder.records:
-            if record.path in calls:
-                calls[record.path].append(record.y)
-        # The model's own output if the layer is no child of a combinator.
-        y = calls[max(calls, key=len)] if calls else y
-        parts = [leaf for leaf in tree.leaves(y) if isinstance(leaf, mx.array)]
-        # Weights that differ, or a softmax at the end would have a constant sum.
-        weights = (mx.arange(1, 1 + part.size) / part.size for part in parts)
-        sums = (
-            mx.sum(part.astype(mx.float32).reshape(-1) * weight)
-            for part, weight in zip(parts, weights, strict=True)
-        )
-        return sum(sums, mx.array(0.0))
-
-    dtypes = {path: leaf.dtype for path, leaf in tree.named_leaves(state).items()}
-    floats, counts = tree.partition(
-        lambda path: mx.issubdtype(dtypes[path], mx.floating), state
-    )
-
-    def supports(path: str, column: int) -> Supports:
-        weight = tree.at(values, path)
-        live = mx.arange(weight.shape[1]) == column
-        only = tree.replace_at(values, path, mx.where(live, weight, 0.0))
-        function = transforms.grad(
-            lambda params, floats, x: seen_by(
-                path, params, tree.merge(floats, counts), x
-            ),
-            argnums=(0, 1, 2),
-        )
-        try:
-            grads, state_grads, x_grad = function(only, floats, x)
-        except Exception as error:
+    Through channel 1 of the convolution every `channels`-th row is seen then. But that
+    is so as well if the output is cut into vectors, as many as the map had pixels.
+    """
+    wide = [p for p, (o, _) in linears.items() if o > channels and not o % channels]
+    if channels == 1 or not wide:
+        return
+    seen = supports(kernel, axis, 1)
+    for path in wide:
+        support = seen[path, 0, linears[path][0]]
+        if np.array_equal(support, np.arange(len(support)) % channels == 1):
             raise ValueError(
-                f"{caller}: the model must take a float input of the shape "
-                f"(1, {', '.join(map(str, input_shape))}) to find what follows a "
-                "flatten; pass another input_shape, or flattened={...} to say it"
-            ) from error
-        return dict(_supports(path, leaves_of(grads, state_grads), x_grad))
-
-    return supports
-
-
-def _holds(record: Record, path: str) -> bool:
-    return path.startswith(f"{record.path}.")
-
-
-def _supports(
-    path: str, grads: Mapping[str, Array], x_grad: Array
-) -> Iterator[tuple[Source, NDArray[np.bool_]]]:
-    """For each axis that may count features: which entries have a gradient."""
-    for source, grad in grads.items():
-        if source == path or grad.ndim == 0:
-            continue
-        size = np.abs(np.array(grad.astype(mx.float32)))
-        for axis in {0, grad.ndim - 1}:
-            yield (source, axis, grad.shape[axis]), _support(np.moveaxis(size, axis, 0))
-    size = np.abs(np.array(x_grad))[0]
-    yield (_INPUT, -1, size.shape[-1]), _support(np.moveaxis(size, -1, 0))
-    yield (_INPUT, 0, size.size), _support(size.reshape(-1))
-
-
-def _support(size: NDArray[Any]) -> NDArray[np.bool_]:
-    largest = size.reshape(len(size), -1).max(axis=1)
-    support: NDArray[np.bool_] = ~(largest <= 1e-6 * largest.max())
-    return support
-
-
-def _find_input_shape(
-    caller: str,
-    model: nn.Layer,
-    params: dict[str, Any],
-    state: dict[str, Any],
-    linears: list[tuple[str, int]],
-) -> tuple[int, ...] | None:
-    """A shape of one example that the model takes; `None` if it sees no map at all."""
-
-    reasons: list[Exception] = []
-
-    def output_of(shape: tuple[int, ...]) -> Any:
-        """What the model makes of this shape: lazy, nothing is computed."""
-        try:
-            return model.apply(params, state, mx.zeros((1, *shape)), train=False)[0]
-        except Exception as error:
-            reasons.append(error)
-            return None
-
-    convolutions = list(_convolutions(params))
-    if not convolutions:
-        for features in {features for _, features in linears}:
-            for shape in ((1, features), (1, 1, features)):
-                y = output_of(shape)
-                if isinstance(y, mx.array) and y.ndim < 1 + len(shape):
-                    raise ValueError(
-                        f"{caller}: the model flattens its input, whose channels no "
-                        "layer tells; pass input_shape=(H, W, C), or (features,) if "
-                        "it is flat already"
-                    )
-        return None
-    weight = convolutions[0]
-    channels = dict.fromkeys((weight.shape[-1], weight.shape[0], 1, 3))
-    for size in dict.fromkeys(_SIZES):
-        for count in channels:
-            shape = (*[size] * (weight.ndim - 2), count)
-            if output_of(shape) is not None:
-                return shape
-    raise ValueError(
-        f"{caller}: cannot tell what the model takes, to find what follows a flatten "
-        "of a feature map; pass input_shape=(H, W, C), without the batch axis"
-    ) from reasons[0]
-
-
-def _convolutions(params: dict[str, Any]) -> Iterator[Array]:
-    """Weights of convolutions, in the order in which the layers were named."""
-    for name, child in params.items():
-        if isinstance(child, dict):
-            yield from _convolutions(child)
-        elif name == "weight" and 3 <= child.ndim <= 5:
-            yield child
+                f"{caller}: cannot tell whether the output of {path} becomes a feature "
+                f"map; pass flattened={{{path.rpartition('.')[0]!r}: (H, W, C)}} if it "
+                "does, with all other layers that take or make a flattened map, and "
+                "flattened={} if none does"
+            )

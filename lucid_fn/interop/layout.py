@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import nn
-from lucid_fn.interop.flattening import Flattened, find_flattened, leaves_of
+from lucid_fn.interop.flattening import Flattened, find_flattened
+from lucid_fn.interop.probing import leaves_of
 from lucid_fn.types import Array
 
 _CONVOLUTIONS = (3, 4, 5)
@@ -119,16 +120,16 @@ def _given(
             size *= length
         own = {p: leaf for p, leaf in leaves.items() if p.rpartition(".")[0] == path}
         weight = own.get(f"{path}.weight")
-        if weight is not None and weight.ndim == 2:
-            if weight.shape[1] == size:
-                columns[f"{path}.weight"] = shape[-1]
-        else:
-            rows |= {p: shape[-1] for p, leaf in own.items() if leaf.shape == (size,)}
-        if f"{path}.weight" not in columns and not rows.keys() & own.keys():
+        if weight is not None and weight.ndim == 2 and weight.shape[1] == size:
+            columns[f"{path}.weight"] = shape[-1]
+            continue
+        counting = [p for p, leaf in own.items() if leaf.shape[:1] == (size,)]
+        if not counting:
             has = ", ".join(f"{p} {leaf.shape}" for p, leaf in own.items())
             raise ValueError(
                 f"{caller}: flattened[{path!r}] must be the shape (H, W, C) of a map "
-                f"that a layer of that path takes flattened, got {shape}, {size} in "
+                f"that a layer of that path takes or makes, got {shape}, {size} in "
                 f"all, for {has or 'no such layer'}"
             )
+        rows |= dict.fromkeys(counting, shape[-1])
     return Flattened(rows, columns)

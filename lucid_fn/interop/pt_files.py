@@ -31,6 +31,8 @@ _DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
+# Tensors may share a storage, so a small file could ask for any amount of memory.
+_MOST_SHARED = 16
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
@@ -106,9 +108,29 @@ class _Reader:
         big = order in archive.namelist() and self.member(order) == b"big"
         self.order: Literal["<", ">"] = ">" if big else "<"
         self.storages: dict[str, NDArray[Any]] = {}
+        files = sum(info.file_size for info in archive.infolist())
+        self.left = _MOST_SHARED * files + 2**20
 
     def load(self) -> Any:
-        return _Unpickler(self.member(self.pickle), self.storage).load()
+        names = {
+            **_GLOBALS,
+            ("torch._utils", "_rebuild_tensor_v2"): self.tensor,
+        }
+        return _Unpickler(self.member(self.pickle), names, self.storage).load()
+
+    def tensor(
+        self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
+    ) -> Array:
+        view = _view(storage, offset, shape, strides)
+        self.left -= view.nbytes
+        if self.left < 0:
+            raise pickle.UnpicklingError(
+                f"tensors that are over {_MOST_SHARED} times as large as the file; "
+                "they share storages, save them as copies"
+            )
+        # No other storage has 16 unsigned bits.
+        array = mx.array(np.ascontiguousarray(view).reshape(view.shape))
+        return array.view(mx.bfloat16) if view.dtype == np.uint16 else array
 
     def member(self, name: str) -> bytes:
         """A file of the archive, which torch.save does not compress.
@@ -141,10 +163,8 @@ class _Reader:
         return self.storages[key]
 
 
-def _rebuild_tensor(
-    storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
-) -> Array:
-    """A tensor: a view of its storage, by strides in elements."""
+def _view(storage: Any, offset: Any, shape: Any, strides: Any) -> NDArray[Any]:
+    """A tensor as a view of its storage, by strides in elements."""
     if not isinstance(storage, np.ndarray) or not (
         _are_counts((offset,)) and _are_counts(shape) and _are_counts(strides)
     ):
@@ -164,16 +184,13 @@ def _rebuild_tensor(
             "after .contiguous()"
         )
     strides = tuple(s * storage.itemsize for s in strides) if size else None
-    view: NDArray[Any] = np.ndarray(
+    return np.ndarray(
         tuple(shape),
         storage.dtype,
         storage,
         offset * storage.itemsize if size else 0,
         strides,
     )
-    # No other storage has 16 unsigned bits.
-    array = mx.array(np.ascontiguousarray(view).reshape(shape))
-    return array.view(mx.bfloat16) if storage.dtype == np.uint16 else array
 
 
 def _are_counts(values: Any) -> bool:
@@ -188,7 +205,6 @@ def _rebuild_parameter(data: Any, *_: Any) -> Any:
 
 
 _GLOBALS: dict[tuple[str, str], Callable[..., Any] | _StorageType] = {
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     ("torch", "Size"): tuple,
     ("collections", "OrderedDict"): _Dict,
@@ -205,13 +221,19 @@ class _Unpickler(pickle._Unpickler):
         if code != pickle.BYTEARRAY8[0]
     }
 
-    def __init__(self, content: bytes, storage: Callable[[Any], Any]) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        names: dict[tuple[str, str], Any],
+        storage: Callable[[Any], Any],
+    ) -> None:
         super().__init__(io.BytesIO(content))
+        self._names = names
         self._storage = storage
 
     def find_class(self, module: str, name: str, /) -> Any:
         try:
-            return _GLOBALS[module, name]
+            return self._names[module, name]
         except KeyError:
             raise pickle.UnpicklingError(
                 f"the forbidden global {module}.{name}, which would run code; save "

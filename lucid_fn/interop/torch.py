@@ -13,7 +13,7 @@ here, and each array is changed by what its layer is:
 Which linears follow a flatten is found by differentiating the model, not by names or
 sizes: see `lucid_fn.interop.flattening`. It needs an input that the model takes, and
 tries square images of usual sizes; `input_shape` gives another, and `flattened` says it
-without any experiment. Where neither tells, it is an error.
+without any experiment. What cannot be told is an error.
 
 A weight that has been transposed twice is caught by its shape, but where the shape
 cannot tell: a kernel as large as its channels are many, such as `(8, 3, 3, 3)`.
@@ -22,10 +22,9 @@ Nothing here imports PyTorch.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import mlx.core as mx
-from numpy.typing import NDArray
 
 from lucid_fn import nn, random, tree
 from lucid_fn.interop.arrays import to_mlx, to_numpy
@@ -33,13 +32,11 @@ from lucid_fn.interop.files import (
     load_safetensors as load_safetensors,
     save_safetensors as save_safetensors,
 )
-from lucid_fn.interop.flattening import leaves_of
 from lucid_fn.interop.layout import Layout, layouts
 from lucid_fn.interop.naming import Rename, renamed
+from lucid_fn.interop.probing import leaves_of
 from lucid_fn.interop.pt_files import load_pt as load_pt
 from lucid_fn.types import Array, Params, State
-
-T = TypeVar("T")
 
 _COUNT = "num_batches_tracked"
 _SHOWN = 30
@@ -65,8 +62,9 @@ def from_state_dict(
             an array out. Names that a mapping has not are kept.
         input_shape: shape of one example, without the batch axis, `(H, W, C)`; by
             default one is found that the model takes.
-        flattened: by the path of each layer that takes a flattened feature map, the
-            map's shape `(H, W, C)`; by default this is found out.
+        flattened: by the path of each layer that takes a flattened feature map, or
+            whose output becomes one, the map's shape `(H, W, C)`; by default this is
+            found out.
         axes: by the path of an array that is neither a convolution's nor the same in
             PyTorch, our axes in PyTorch's order: `{"up.weight": (3, 0, 1, 2)}`.
 
@@ -126,8 +124,8 @@ def to_state_dict(
     input_shape: tuple[int, ...] | None = None,
     flattened: Mapping[str, tuple[int, ...]] | None = None,
     axes: Mapping[str, tuple[int, ...]] | None = None,
-    convert: Callable[[Array], T] | None = None,
-) -> dict[str, T] | dict[str, NDArray[Any]]:
+    convert: Callable[[Array], Any] | None = None,
+) -> dict[str, Any]:
     """A model's params and state as PyTorch keeps them; undoes `from_state_dict`.
 
     For `load_state_dict` make tensors of them: `{name: torch.from_numpy(array) for
@@ -164,7 +162,7 @@ def to_state_dict(
     leaves = leaves_of(params, state)
     _check_own(caller, leaves_of(*template), leaves)
     found = _layouts(caller, model, *template, input_shape, flattened, axes)
-    make: Callable[[Array], Any] = convert or to_numpy
+    make = convert or to_numpy
     return {
         name: make(_exported(leaves[path], found[path]))
         for name, path in renamed(caller, {p: p for p in leaves}, rename).items()

@@ -1,6 +1,8 @@
 """Weights go to PyTorch's layout and back without a change."""
 
+import io
 import math
+import zipfile
 
 import mlx.core as mx
 import numpy as np
@@ -8,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from lucid_fn import nn, random
 from lucid_fn.interop.layout import Layout
-from lucid_fn.interop.torch import from_state_dict, to_state_dict
+from lucid_fn.interop.torch import from_state_dict, load_pt, to_state_dict
 from tests.strategies import equal, seeds
 
 
@@ -85,6 +87,46 @@ def test_a_layout_and_its_inverse_are_the_identity(shape, seed, data):
     assert there.shape == layout.shape_in_torch(tuple(shape))
     assert math.prod(there.shape) == array.size
     assert mx.array_equal(layout.from_torch(there), array)
+
+
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 899), st.integers(0, 255)), max_size=5)
+)
+def test_a_damaged_pt_file_is_read_or_refused_and_nothing_else(
+    tmp_path_factory, changes
+):
+    content = bytearray(_PT_FILE)
+    for place, value in changes:
+        content[place % len(content)] = value
+    path = tmp_path_factory.getbasetemp() / "damaged.pt"
+    path.write_bytes(content)
+    try:
+        load_pt(path)
+    except ValueError as error:
+        assert str(error).startswith("load_pt: ")
+
+
+def _pt_file():
+    """A file as `torch.save` writes it, of one tensor."""
+    stream = io.BytesIO()
+    tensor = (
+        b"\x80\x02}X\x06\x00\x00\x00weightctorch._utils\n_rebuild_tensor_v2\n"
+        b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000"
+        b"X\x03\x00\x00\x00cpuK\x06tQK\x00K\x02K\x03\x86K\x03K\x01\x86\x89}tRs."
+    )
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a/data.pkl", tensor)
+        archive.writestr("a/data/0", np.arange(6, dtype=np.float32).tobytes())
+    return stream.getvalue()
+
+
+_PT_FILE = _pt_file()
+
+
+def test_the_pt_file_of_these_laws_is_a_good_one(tmp_path):
+    path = tmp_path / "good.pt"
+    path.write_bytes(_PT_FILE)
+    assert load_pt(path)["weight"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 def _divisors(number):

@@ -168,6 +168,52 @@ def test_an_input_that_no_size_fits_must_be_told():
     assert_reordered(params, weights, "fc", 2)
 
 
+def generator(reshape):
+    def forward(x, fc, conv):
+        return conv(reshape(nn.relu(fc(x))))
+
+    return nn.compose(
+        forward, fc=nn.linear(5, 12), conv=nn.conv_transpose2d(3, 2, 2, stride=2)
+    )
+
+
+def test_the_map_that_a_linear_makes_must_be_told():
+    model = generator(lambda y: y.reshape(-1, 2, 2, 3))
+    with pytest.raises(ValueError, match=r"output of fc\.weight becomes a feature map"):
+        exported(model)
+    params, weights = exported(model, flattened={"fc": (2, 2, 3)})
+    for name in ("weight", "bias"):
+        ours = np.array(params["fc"][name])
+        rows = ours.reshape(4, 3, -1).swapaxes(0, 1).reshape(ours.shape)
+        np.testing.assert_array_equal(weights[f"fc.{name}"], rows)
+
+
+def test_the_map_that_a_linear_makes_in_pytorchs_order_is_left_alone():
+    model = generator(lambda y: y.reshape(-1, 3, 2, 2).transpose(0, 2, 3, 1))
+    params, weights = exported(model)
+    assert_kept(params, weights, "fc")
+
+
+def test_scales_and_shifts_of_channels_are_not_taken_for_a_map():
+    def forward(x, fc, conv, out):
+        y = conv(x)
+        scale, shift = mx.split(fc(mx.mean(y, axis=(1, 2))), 2, axis=1)
+        return out(y * scale[:, None, None] + shift[:, None, None])
+
+    model = nn.compose(
+        forward,
+        fc=nn.linear(3, 6),
+        conv=nn.conv2d(1, 3, 1),
+        out=nn.conv2d(3, 2, 1),
+    )
+    with pytest.raises(
+        ValueError, match=r"output of fc\.weight .*flattened={} if none"
+    ):
+        exported(model)
+    params, weights = exported(model, flattened={})
+    assert_kept(params, weights, "fc")
+
+
 @pytest.mark.parametrize(
     ("flattened", "message"),
     [

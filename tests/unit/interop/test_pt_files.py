@@ -195,6 +195,21 @@ def test_tensors_beyond_their_storage_are_refused(path, tensor, message):
         load_pt(path)
 
 
+def test_many_tensors_of_one_storage_are_refused(path):
+    storage = floats(100_000)
+    content = [Tensor(storage, 0, (100_000,), (1,)) for _ in range(30)]
+    write(path, content, [storage])
+    with pytest.raises(ValueError, match="over 16 times as large as the file; they sh"):
+        load_pt(path)
+
+
+def test_tied_weights_are_read(path):
+    storage = floats()
+    tied = Tensor(storage, 0, (12,), (1,))
+    loaded = load_pt(write(path, {"embedding": tied, "head": tied}, [storage]))
+    assert mx.array_equal(loaded["embedding"], loaded["head"])
+
+
 def test_a_storage_of_another_size_than_it_says_is_refused(path):
     storage = floats()
     write(path, Tensor(storage, 0, (2,), (1,)), [floats(11)])
@@ -217,9 +232,6 @@ def test_compressed_members_are_refused(path):
 
 
 def test_an_unknown_reference_is_refused(path):
-    class Reference(Storage):
-        pass
-
     write(path, {"a": Storage("Quantized", "0", [1])})
     with pytest.raises(ValueError, match=r"forbidden global torch\.QuantizedStorage"):
         load_pt(path)

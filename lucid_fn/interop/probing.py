@@ -1,0 +1,185 @@
+"""Which entries of a model's arrays an entry of a weight sees, by derivatives."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lucid_fn import nn, transforms, tree
+from lucid_fn.nn.recording import Record, recording
+from lucid_fn.types import Array
+
+INPUT = ""
+"""The path of the input among the sources of features."""
+
+Source: TypeAlias = tuple[str, int, int]
+"""What may count features: a path, an axis, and how long that is."""
+
+Supports: TypeAlias = dict[Source, NDArray[np.bool_]]
+"""Which entries of each source are seen through one feature."""
+
+# Common sizes first: what is found does not depend on which of those that fit is taken.
+_SIZES = (32, 28, 64, 224, 16, 96, 128, 227, 299, 8, 48, 256, *range(1, 225))
+
+
+def leaves_of(params: dict[str, Any], state: dict[str, Any]) -> dict[str, Array]:
+    """All arrays by path, params and state together, as PyTorch has them."""
+    return {**tree.named_leaves(params), **tree.named_leaves(state)}
+
+
+def experiment(
+    caller: str,
+    model: nn.Layer,
+    params: dict[str, Any],
+    state: dict[str, Any],
+    input_shape: tuple[int, ...],
+) -> Callable[[str, int, int], Supports]:
+    """The function from a weight's path, an axis and an entry to what is seen.
+
+    All of the weight but that entry of the axis is zero then.
+    """
+    rng = np.random.default_rng(0)
+
+    def positive(path: str, leaf: Array) -> Array:
+        if not mx.issubdtype(leaf.dtype, mx.floating):
+            return leaf
+        scale = 0.1 if leaf.ndim < 2 and path.endswith("bias") else 1.0
+        scale /= math.prod(leaf.shape[1:]) if leaf.ndim > 1 else 1
+        return mx.array((scale * rng.uniform(0.5, 1.5, leaf.shape)).astype(np.float32))
+
+    values = tree.map_with_path(positive, params)
+    x = mx.array(rng.uniform(0.5, 1.5, (1, *input_shape)).astype(np.float32))
+
+    def seen_by(path: str, params: Any, state: Any, x: Array) -> Array:
+        """One number of what the layer returns that has the weight of this path."""
+        with recording() as recorder:
+            y, _ = model.apply(params, state, x, train=False)
+        calls: dict[str, list[Any]] = {
+            record.path: [] for record in recorder.records if _holds(record, path)
+        }
+        for record in recorder.records:
+            if record.path in calls:
+                calls[record.path].append(record.y)
+        # The model's own output if the layer is no child of a combinator.
+        y = calls[max(calls, key=len)] if calls else y
+        parts = [leaf for leaf in tree.leaves(y) if isinstance(leaf, mx.array)]
+        # Weights that differ, or a softmax at the end would have a constant sum.
+        weights = (mx.arange(1, 1 + part.size) / part.size for part in parts)
+        sums = (
+            mx.sum(part.astype(mx.float32).reshape(-1) * weight)
+            for part, weight in zip(parts, weights, strict=True)
+        )
+        return sum(sums, mx.array(0.0))
+
+    dtypes = {path: leaf.dtype for path, leaf in tree.named_leaves(state).items()}
+    floats, counts = tree.partition(
+        lambda path: mx.issubdtype(dtypes[path], mx.floating), state
+    )
+
+    def supports(path: str, axis: int, entry: int) -> Supports:
+        weight = tree.at(values, path)
+        live = mx.arange(weight.shape[axis]) == entry
+        if axis == 0:
+            live = live.reshape(-1, *[1] * (weight.ndim - 1))
+        only = tree.replace_at(values, path, mx.where(live, weight, 0.0))
+        function = transforms.grad(
+            lambda params, floats, x: seen_by(
+                path, params, tree.merge(floats, counts), x
+            ),
+            argnums=(0, 1, 2),
+        )
+        try:
+            grads, state_grads, x_grad = function(only, floats, x)
+        except Exception as error:
+            raise ValueError(
+                f"{caller}: the model must take a float input of the shape "
+                f"(1, {', '.join(map(str, input_shape))}) to find what follows a "
+                "flatten; pass another input_shape, or flattened={...} to say it"
+            ) from error
+        return dict(_supports(path, leaves_of(grads, state_grads), x_grad))
+
+    return supports
+
+
+def _holds(record: Record, path: str) -> bool:
+    return path.startswith(f"{record.path}.")
+
+
+def _supports(
+    path: str, grads: Mapping[str, Array], x_grad: Array
+) -> Iterator[tuple[Source, NDArray[np.bool_]]]:
+    """For each axis that may count features: which entries have a gradient."""
+    for source, grad in grads.items():
+        if source == path or grad.ndim == 0:
+            continue
+        size = np.abs(np.array(grad.astype(mx.float32)))
+        for axis in {0, grad.ndim - 1}:
+            yield (source, axis, grad.shape[axis]), _support(np.moveaxis(size, axis, 0))
+    size = np.abs(np.array(x_grad))[0]
+    yield (INPUT, -1, size.shape[-1]), _support(np.moveaxis(size, -1, 0))
+    yield (INPUT, 0, size.size), _support(size.reshape(-1))
+
+
+def _support(size: NDArray[Any]) -> NDArray[np.bool_]:
+    largest = size.reshape(len(size), -1).max(axis=1)
+    support: NDArray[np.bool_] = ~(largest <= 1e-6 * largest.max())
+    return support
+
+
+def find_input_shape(
+    caller: str,
+    model: nn.Layer,
+    params: dict[str, Any],
+    state: dict[str, Any],
+) -> tuple[int, ...] | None:
+    """A shape of one example that the model takes; `None` if it sees no map at all."""
+    reasons: list[Exception] = []
+
+    def output_of(shape: tuple[int, ...]) -> Any:
+        """What the model makes of this shape: lazy, nothing is computed."""
+        try:
+            return model.apply(params, state, mx.zeros((1, *shape)), train=False)[0]
+        except Exception as error:
+            reasons.append(error)
+            return None
+
+    weights = list(_weights(params))
+    widths = [weight.shape[1] for weight in weights if weight.ndim == 2]
+    convolutions = [weight for weight in weights if 3 <= weight.ndim <= 5]
+    if not convolutions:
+        for features in dict.fromkeys(widths):
+            for shape in ((1, features), (1, 1, features)):
+                y = output_of(shape)
+                if isinstance(y, mx.array) and y.ndim < 1 + len(shape):
+                    raise ValueError(
+                        f"{caller}: the model flattens its input, whose channels no "
+                        "layer tells; pass input_shape=(H, W, C), or (features,) if "
+                        "it is flat already"
+                    )
+        return None
+    weight = convolutions[0]
+    channels = dict.fromkeys((weight.shape[-1], weight.shape[0], 1, 3))
+    for size in dict.fromkeys(_SIZES):
+        for count in channels:
+            shape = (*[size] * (weight.ndim - 2), count)
+            if output_of(shape) is not None:
+                return shape
+    for features in dict.fromkeys(widths):
+        if output_of((features,)) is not None:
+            return (features,)
+    raise ValueError(
+        f"{caller}: cannot tell what the model takes, to find what follows a flatten "
+        "of a feature map; pass input_shape=(H, W, C), without the batch axis"
+    ) from reasons[0]
+
+
+def _weights(params: dict[str, Any]) -> Iterator[Array]:
+    """Weights of layers, in the order in which the layers were named."""
+    for name, child in params.items():
+        if isinstance(child, dict):
+            yield from _weights(child)
+        elif name == "weight":
+            yield child
