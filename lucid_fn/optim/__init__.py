@@ -116,7 +116,7 @@ from lucid_fn.optim.regularization import (
     add_noise as add_noise,
     centralize as centralize,
 )
-from lucid_fn.optim.schedule_free import (
+from lucid_fn.optim.scheduleless import (
     ScheduleFreeState as ScheduleFreeState,
     schedule_free as schedule_free,
     schedule_free_adamw as schedule_free_adamw,

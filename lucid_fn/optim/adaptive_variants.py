@@ -7,14 +7,14 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.optim.base import GradientTransformation, chain
-from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
-from lucid_fn.optim.hyperparameters import (
+from lucid_fn.optim.checks import (
     Scalar,
     check_at_least_0,
     check_decay,
     check_positive,
     reports_as_itself,
 )
+from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.moments import (
     average,
     bias_correction,

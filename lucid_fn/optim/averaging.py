@@ -7,7 +7,7 @@ import mlx.core as mx
 from lucid_fn import tree
 from lucid_fn.optim import states
 from lucid_fn.optim.base import GradientTransformation
-from lucid_fn.optim.hyperparameters import Scalar, check_count, check_decay
+from lucid_fn.optim.checks import Scalar, check_count, check_decay
 from lucid_fn.optim.moments import accumulator_dtype, average, once
 from lucid_fn.types import Array, Params, Tree
 

@@ -8,7 +8,7 @@ import mlx.core as mx
 from lucid_fn import tree
 from lucid_fn.optim import states
 from lucid_fn.optim.base import GradientTransformation
-from lucid_fn.optim.hyperparameters import Scalar, check_at_least_0, is_zero
+from lucid_fn.optim.checks import Scalar, check_at_least_0, is_zero
 from lucid_fn.optim.moments import once
 from lucid_fn.types import Array, Params, Tree
 

@@ -6,16 +6,16 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.optim.base import GradientTransformation, chain, stateless
-from lucid_fn.optim.descent import (
-    ScalarOrSchedule,
-    as_schedule,
-    scale_by_learning_rate,
-)
-from lucid_fn.optim.hyperparameters import (
+from lucid_fn.optim.checks import (
     Scalar,
     check_at_least_0,
     check_positive,
     reports_as_itself,
+)
+from lucid_fn.optim.descent import (
+    ScalarOrSchedule,
+    as_schedule,
+    scale_by_learning_rate,
 )
 from lucid_fn.optim.moments import accumulator_dtype, average, once
 from lucid_fn.optim.norms import root_mean_square

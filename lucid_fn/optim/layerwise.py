@@ -8,14 +8,14 @@ import mlx.core as mx
 
 from lucid_fn.optim.adaptive import scale_by_adam
 from lucid_fn.optim.base import GradientTransformation, chain, stateless
-from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
-from lucid_fn.optim.hyperparameters import (
+from lucid_fn.optim.checks import (
     Scalar,
     check_at_least_0,
     check_positive,
     is_zero,
     reports_as_itself,
 )
+from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.moments import once
 from lucid_fn.optim.momentum import trace
 from lucid_fn.optim.norms import norm

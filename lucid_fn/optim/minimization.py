@@ -8,10 +8,10 @@ import mlx.core as mx
 
 from lucid_fn import transforms, tree
 from lucid_fn.optim.base import apply_updates
-from lucid_fn.optim.hyperparameters import check_at_least_0, check_count
+from lucid_fn.optim.checks import check_at_least_0, check_count
 from lucid_fn.optim.line_search import Point, strong_wolfe
 from lucid_fn.optim.norms import total
-from lucid_fn.optim.quasi_newton import ScaleByLbfgsState, scale_by_lbfgs
+from lucid_fn.optim.quasi_newton import scale_by_lbfgs
 from lucid_fn.types import Array, Params, Tree
 
 
@@ -40,8 +40,8 @@ def lbfgs_minimize(
 
     For losses that are not stochastic, such as those of the whole data set. It reads
     the loss after each evaluation, since the next step depends on it: this is a loop
-    to call from a script, not from inside a compiled function. Loss, gradient and
-    direction are compiled.
+    to call from a script, not from inside a compiled function. The loss and its
+    gradient are compiled.
 
     Args:
         loss: `(params, *args)` to a float array of shape `()`.
@@ -85,20 +85,6 @@ def lbfgs_minimize(
     value_and_grad = transforms.value_and_grad(loss)
 
     @transforms.jit
-    def begin(params: Params, *args: Any) -> tuple[_Place, Array]:
-        value, grads = value_and_grad(params, *args)
-        return _Place(params, value, grads), mx.stack([value, _largest(grads)])
-
-    @transforms.jit
-    def downhill(
-        place: _Place, opt_state: ScaleByLbfgsState
-    ) -> tuple[Tree, ScaleByLbfgsState, Array]:
-        uphill, opt_state = optimizer.update(place.grads, opt_state, place.params)
-        direction = tree.map(mx.negative, uphill)
-        numbers = mx.stack([_dot(place.grads, direction), _largest(direction)])
-        return direction, opt_state, numbers
-
-    @transforms.jit
     def along(
         params: Params, direction: Tree, length: Array, *args: Any
     ) -> tuple[_Place, Array]:
@@ -107,15 +93,19 @@ def lbfgs_minimize(
         numbers = mx.stack([value, _dot(grads, direction), _largest(grads)])
         return _Place(moved, value, grads), numbers
 
-    place, numbers = begin(params, *args)
-    value, steepest = _read(numbers)
+    nowhere = tree.zeros_like(params)
+    place, numbers = along(params, nowhere, mx.array(0.0), *args)
+    value, _, steepest = _read(numbers)
     if not math.isfinite(value):
         raise ValueError(f"lbfgs_minimize: loss must be finite at params, got {value}")
     opt_state, iterations, evaluations = optimizer.init(params), 0, 1
     converged = steepest <= tolerance_grad
     while not converged and iterations < max_iterations:
-        direction, opt_state, numbers = downhill(place, opt_state)
-        slope, longest = _read(numbers)
+        uphill, opt_state = optimizer.update(place.grads, opt_state, place.params)
+        direction = tree.map(mx.negative, uphill)
+        slope, longest = _read(
+            mx.stack([_dot(place.grads, direction), _largest(direction)])
+        )
         if not slope < -tolerance_change:  # flat, as far as float32 can tell
             converged = True
             break

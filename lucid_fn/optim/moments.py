@@ -5,7 +5,7 @@ import math
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.optim.hyperparameters import Scalar
+from lucid_fn.optim.checks import Scalar
 from lucid_fn.types import Array, Params, Tree
 
 

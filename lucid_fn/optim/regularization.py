@@ -6,7 +6,7 @@ import mlx.core as mx
 
 from lucid_fn import random, tree
 from lucid_fn.optim.base import GradientTransformation, chain, stateless
-from lucid_fn.optim.hyperparameters import Scalar, check_at_least_0, is_zero
+from lucid_fn.optim.checks import Scalar, check_at_least_0, is_zero
 from lucid_fn.optim.moments import accumulator_dtype, once
 from lucid_fn.types import Array, Key, Params, Tree
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lucid_fn import tree
-from lucid_fn.optim.hyperparameters import Scalar, check_positive
+from lucid_fn.optim.checks import Scalar, check_positive
 from lucid_fn.optim.moments import accumulator_dtype, once
 from lucid_fn.optim.norms import global_norm
 from lucid_fn.types import Array, Tree

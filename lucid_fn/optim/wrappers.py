@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.optim.base import GradientTransformation, check_transformation
-from lucid_fn.optim.hyperparameters import Scalar, check_count, check_fraction
+from lucid_fn.optim.checks import Scalar, check_count, check_fraction
 from lucid_fn.optim.moments import once, zeros
 from lucid_fn.types import Array, Params, Tree
 

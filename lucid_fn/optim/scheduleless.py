@@ -12,12 +12,12 @@ import mlx.core as mx
 from lucid_fn import tree
 from lucid_fn.optim import states
 from lucid_fn.optim.base import GradientTransformation, chain, check_transformation
-from lucid_fn.optim.descent import RateState, ScalarOrSchedule, rate_of
-from lucid_fn.optim.hyperparameters import (
+from lucid_fn.optim.checks import (
     Scalar,
     check_decay,
     reports_as_itself,
 )
+from lucid_fn.optim.descent import RateState, ScalarOrSchedule, rate_of
 from lucid_fn.optim.mean_squares import scale_by_rms
 from lucid_fn.optim.moments import accumulator_dtype, once
 from lucid_fn.optim.regularization import add_decayed_weights
