@@ -37,42 +37,41 @@ def batch_norm(
 ) -> Layer:
     """Normalizes each channel, the last axis: `(..., num_features)` to the same.
 
-        `y = (x - mean) / sqrt(var + eps) * weight + bias`. In train mode `mean` and `var`
-        (biased) are those of the batch, over all axes but the last, and the state moves to
-        them: `running = (1 - momentum) * running + momentum * batch`, where the batch's
-        variance is unbiased. In eval mode they are those of the state. No gradient flows
-        into the state.
+    `y = (x - mean) / sqrt(var + eps) * weight + bias`. In train mode `mean` and `var`
+    (biased) are those of the batch, over all axes but the last, and the state moves to
+    them: `running = (1 - momentum) * running + momentum * batch`, where the batch's
+    variance is unbiased. In eval mode they are those of the state. No gradient flows
+    into the state.
 
-        Params: `weight` `(num_features,)`, ones, and `bias` `(num_features,)`, zeros.
-        State: `running_mean`, zeros, `running_var`, ones, and `num_batches_tracked`, int32.
+    Params: `weight` `(num_features,)`, ones, and `bias` `(num_features,)`, zeros.
+    State: `running_mean`, zeros, `running_var`, ones, and `num_batches_tracked`, int32.
 
-        Args:
-            num_features: channels of the input.
-            momentum: weight of the new value, in [0, 1]; `None` for the mean of all batches
-                so far.
-            eps: added to the variance; positive.
-            affine: whether there are a weight and a bias.
-            track_running_stats: whether there is a state; without one, the batch's own
-                statistics serve in eval mode too.
+    Args:
+        num_features: channels of the input.
+        momentum: weight of the new value, in [0, 1]; `None` for the mean of all batches
+            so far.
+        eps: added to the variance; positive.
+        affine: whether there are a weight and a bias.
+        track_running_stats: whether there is a state; without one, the batch's own
+            statistics serve in eval mode too.
 
-        Raises:
-            ValueError: if an argument is out of range; on apply, if `x` has another number
-                of channels, if the state is missing, or if there is one value a channel to
-                normalize, whose variance is 0.
+    Raises:
+        ValueError: if an argument is out of range; on apply, if `x` has another number
+            of channels, if the state is missing, or if there is one value a channel to
+            normalize, whose variance is 0.
 
-        Source: Ioffe & Szegedy, 2015, https://arxiv.org/abs/1502.03167, algorithms 1
-        and 2; the running statistics are those of `torch.nn.BatchNorm2d`.
+    Source: Ioffe & Szegedy, 2015, https://arxiv.org/abs/1502.03167, algorithms 1
+    and 2; the running statistics are those of `torch.nn.BatchNorm2d`.
 
-        Example:
-            >>> import mlx.core as mx
-    import numpy as np
-            >>> from lucid_fn import nn, random
-            >>> layer = nn.batch_norm(1)
-            >>> params, state = layer.init(random.key(0))
-            >>> x = mx.array([[0.0], [2.0]])
-            >>> y, state = layer.apply(params, state, x, train=True)
-            >>> state["running_mean"], state["running_var"]
-            (array([0.1], dtype=float32), array([1.1], dtype=float32))
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.batch_norm(1)
+        >>> params, state = layer.init(random.key(0))
+        >>> x = mx.array([[0.0], [2.0]])
+        >>> y, state = layer.apply(params, state, x, train=True)
+        >>> state["running_mean"], state["running_var"]
+        (array([0.1], dtype=float32), array([1.1], dtype=float32))
     """
     check_positive("batch_norm", num_features=num_features)
     if momentum is not None and not 0 <= momentum <= 1:
