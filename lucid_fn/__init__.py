@@ -2,6 +2,7 @@
 
 from lucid_fn import (
     data,
+    interop,
     losses,
     metrics,
     models,
@@ -33,6 +34,7 @@ __all__ = [
     "data",
     "grad",
     "hvp",
+    "interop",
     "jit",
     "jvp",
     "losses",

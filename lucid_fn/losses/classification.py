@@ -11,7 +11,7 @@ from lucid_fn.checks import (
     check_same_shape,
 )
 from lucid_fn.losses.labels import at_label, widen
-from lucid_fn.ops.channel_sum import total
+from lucid_fn.sums import total
 from lucid_fn.types import Array
 
 

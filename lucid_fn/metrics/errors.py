@@ -4,7 +4,7 @@ import mlx.core as mx
 
 from lucid_fn import ops
 from lucid_fn.checks import check_float, check_rows, check_same_shape
-from lucid_fn.ops.channel_sum import total
+from lucid_fn.sums import total
 from lucid_fn.types import Array
 
 

@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from lucid_fn.checks import check_array
 from lucid_fn.metrics.counts import confusion_matrix
-from lucid_fn.ops.channel_sum import total
+from lucid_fn.sums import total
 from lucid_fn.types import Array
 
 

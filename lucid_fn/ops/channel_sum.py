@@ -1,4 +1,4 @@
-"""Sums over all axes, or all but the last, exact enough for millions of values."""
+"""The sum over all axes but the last, exact enough for millions of values."""
 
 import math
 
@@ -16,8 +16,3 @@ def channel_sum(x: Array) -> Array:
     whole = rows.shape[0] // max(block, 1) * block
     total = rows[:whole].reshape(-1, block, rows.shape[1]).sum(axis=1).sum(axis=0)
     return total if whole == rows.shape[0] else total + rows[whole:].sum(axis=0)
-
-
-def total(x: Array) -> Array:
-    """The sum of all values, in the same blocks: a million equal ones lose 2e-6."""
-    return channel_sum(x.reshape(-1, 1))[0]

@@ -9,7 +9,6 @@ from lucid_fn.optim import states
 from lucid_fn.optim.base import GradientTransformation, stateless
 from lucid_fn.optim.checks import Scalar, check_positive
 from lucid_fn.optim.moments import accumulator_dtype, once
-from lucid_fn.optim.norms import global_norm
 from lucid_fn.types import Array, Params, Tree
 
 
@@ -52,7 +51,7 @@ def clip_by_global_norm(max_norm: Scalar) -> GradientTransformation:
     def update(
         grads: Tree, opt_state: ClipByGlobalNormState, params: Params, /
     ) -> tuple[Tree, ClipByGlobalNormState]:
-        norm = global_norm(grads)
+        norm = tree.global_norm(grads)
         factor = once(mx.minimum(1.0, max_norm / (norm + 1e-6)))
         clipped = tree.map(lambda g: (g * factor).astype(g.dtype), grads)
         return clipped, ClipByGlobalNormState(norm)

@@ -175,6 +175,8 @@ def _steps(
     if total is not None and left is not None:
         total = min(total, left)
     shown = progress.silent() if label is None else progress.bar(total, label)
+    # Read as late as the metrics, to wait for nothing.
+    rates: collections.deque[Array | None] = collections.deque(maxlen=_READ_BEHIND + 1)
     count = 0
     try:
         for x, targets in itertools.islice(batches, left):
@@ -182,8 +184,11 @@ def _steps(
             count += 1
             yield ts
             means.add(_rows(x), metrics)
+            rates.append(None if label is None else _learning_rate(ts))
             if means.size:
-                shown.advance(**means.means())
+                rate = rates[0]
+                lr = {} if rate is None else {"lr": _number(rate)}
+                shown.advance(**means.means(), **lr)
     finally:
         shown.close()
     if count == 0:

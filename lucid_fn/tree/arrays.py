@@ -2,6 +2,7 @@
 
 import mlx.core as mx
 
+from lucid_fn.sums import total
 from lucid_fn.tree.structure import flatten, map, paths
 from lucid_fn.types import Array, Tree
 
@@ -95,8 +96,8 @@ def nbytes(tree: Tree, /) -> int:
 def global_norm(tree: Tree, /) -> Array:
     """The Euclidean norm of all leaves taken as one vector: float, shape `()`.
 
-    Squares are added in float32 at least, array by array. The gradient at 0 is not
-    a number, as that of any norm.
+    Squares are added in float32 at least, in blocks, array by array. The gradient at
+    0 is not a number, as that of any norm.
 
     Raises:
         TypeError: if a leaf is not an array.
@@ -109,7 +110,7 @@ def global_norm(tree: Tree, /) -> Array:
         mx.abs(leaf) if leaf.dtype == mx.complex64 else leaf.astype(mx.float32)
         for leaf in _arrays(tree, "global_norm")
     ]
-    squares = [mx.sum(mx.square(part)) for part in parts]
+    squares = [total(mx.square(part)) for part in parts]
     return mx.sqrt(sum(squares, mx.array(0.0)))
 
 
