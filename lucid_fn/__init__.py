@@ -1,21 +1,9 @@
 """Functional deep learning for MLX: pure functions over parameter trees."""
 
-from lucid_fn import (
-    data,
-    interop,
-    losses,
-    metrics,
-    models,
-    nn,
-    ops,
-    optim,
-    plot,
-    random,
-    runtime,
-    schedules,
-    train,
-    tree,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lucid_fn import random, runtime, tree
 from lucid_fn.transforms import (
     checkpoint,
     grad,
@@ -26,6 +14,21 @@ from lucid_fn.transforms import (
     vjp,
     vmap,
 )
+
+if TYPE_CHECKING:
+    from lucid_fn import (
+        data,
+        interop,
+        losses,
+        metrics,
+        models,
+        nn,
+        ops,
+        optim,
+        plot,
+        schedules,
+        train,
+    )
 
 __version__ = "0.1.0"
 
@@ -53,5 +56,17 @@ __all__ = [
     "vjp",
     "vmap",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a subpackage at its first use: all of them take twice as long as MLX."""
+    if name in __all__:
+        return importlib.import_module(f"lucid_fn.{name}")
+    raise AttributeError(f"module 'lucid_fn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 runtime.start()

@@ -11,10 +11,11 @@ from tests.benchmarks.workloads import Workload
 
 def transformer() -> nn.Layer:
     """One pre-norm encoder block, the mean over the positions, and a classifier."""
-    block = nn.transformer_encoder_block(
+    block = nn.transformer_encoder_layer(
         256,
-        num_heads=workloads.HEADS,
-        feed_forward=workloads.FEED_FORWARD,
+        workloads.HEADS,
+        dim_feedforward=workloads.FEED_FORWARD,
+        rate=0.0,
         norm_first=True,
     )
     return nn.serial(
