@@ -49,13 +49,15 @@ def test_the_import_is_fast(tmp_path):
     )
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    seconds = []
-    for _ in range(4):  # the first one compiles to bytecode
-        command = [sys.executable, "-c", code]
+    command = [sys.executable, "-c", code]
+
+    def seconds() -> float:
         run = subprocess.run(command, capture_output=True, check=True, env=environment)
-        seconds.append(float(run.stdout))
-    # MLX and NumPy included, each a third of it.
-    assert min(seconds) < 0.2
+        return float(run.stdout)
+
+    # MLX and NumPy included, a third of it each. What it costs is the least of several
+    # runs, the first of which compiles to bytecode; a busy machine needs more of them.
+    assert any(seconds() < 0.2 for _ in range(20))
 
 
 def test_nothing_is_printed_and_nothing_warns():
