@@ -2,9 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lucid_fn.train import History
+
+
+class _Pen(NamedTuple):
+    color: str
+    width: float
+
 
 _COLORS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
 
@@ -42,8 +48,8 @@ def compare(runs: Mapping[str, History], path: str | Path, *, title: str = "") -
     metrics = _shared_metrics(runs)
     figure, axes = _panels(len(metrics), title)
     for axis, metric in zip(axes, metrics, strict=True):
-        for (name, history), color in zip(runs.items(), _cycle(runs), strict=True):
-            _plot_phases(axis, history, metric, name, color)
+        for (name, history), pen in zip(runs.items(), _pens(runs), strict=True):
+            _plot_phases(axis, history, metric, name, pen)
         axis.set_ylabel(_label(metric))
         axis.grid(alpha=0.3)
         axis.legend()
@@ -71,12 +77,13 @@ def batch_and_epoch_losses(
     """
     _check(runs, "plot.batch_and_epoch_losses")
     figure, (batches, epochs) = _panels(2, title, share_x=False)
-    for (name, history), color in zip(runs.items(), _cycle(runs), strict=True):
+    for (name, history), pen in zip(runs.items(), _pens(runs), strict=True):
         losses = history.batch_losses
         steps = range(1, len(losses) + 1)
-        batches.plot(steps, losses, color=color, alpha=0.25, linewidth=0.7)
-        batches.plot(steps, _running_mean(losses), color=color, label=name)
-        _plot_phases(epochs, history, "loss", name, color)
+        batches.plot(steps, losses, color=pen.color, alpha=0.25, linewidth=0.7)
+        mean = _running_mean(losses)
+        batches.plot(steps, mean, color=pen.color, linewidth=pen.width, label=name)
+        _plot_phases(epochs, history, "loss", name, pen)
     batches.set_xlabel("batch")
     epochs.set_xlabel("epoch")
     _whole_ticks(epochs)
@@ -95,7 +102,7 @@ def _running_mean(values: list[float]) -> list[float]:
 
 
 def _plot_phases(
-    axis: Any, history: History, metric: str, name: str, color: str
+    axis: Any, history: History, metric: str, name: str, pen: _Pen
 ) -> None:
     """A metric over the epochs: train, and test if it is there."""
     for phase, style in (("train", "-o"), ("test", "--s")):
@@ -104,8 +111,9 @@ def _plot_phases(
                 history.series("epoch"),
                 history.series(f"{phase}_{metric}"),
                 style,
-                color=color,
-                markersize=3,
+                color=pen.color,
+                linewidth=pen.width,
+                markersize=pen.width + 2,
                 label=f"{name} {phase}".strip(),
             )
 
@@ -137,8 +145,10 @@ def _label(metric: str) -> str:
     return "loss (nats)" if metric == "loss" else metric.replace("_", " ")
 
 
-def _cycle(runs: Mapping[str, History]) -> list[str]:
-    return [_COLORS[i % len(_COLORS)] for i in range(len(runs))]
+def _pens(runs: Mapping[str, History]) -> list[_Pen]:
+    """A color each; each line thinner than the last, so that equal runs show both."""
+    widths = [1.5 + 3 * i for i in reversed(range(len(runs)))]
+    return [_Pen(_COLORS[i % len(_COLORS)], width) for i, width in enumerate(widths)]
 
 
 def _panels(count: int, title: str, *, share_x: bool = True) -> tuple[Any, list[Any]]:
