@@ -29,6 +29,8 @@ WEIGHT_DECAY = 5e-4
 class Config(NamedTuple):
     only: str | None = None
     steps: int = 200
+    epochs: int = 1000  # steps end it sooner
+    out: str | None = None
     batch_size: int = 32
     seed: int = 42
     device: str = "default"
@@ -155,7 +157,7 @@ def run(semantics, config, training, testing):
         lambda epoch: data.batches(
             training, config.batch_size, seed=(config.seed, epoch), drop_last=True
         ),
-        epochs=-(-config.steps // (len(training[0]) // config.batch_size)),
+        epochs=config.epochs,
         evaluate=train.make_eval_step(model, semantics.loss, metrics=extra),
         test_batches=data.batches(testing, 250),
         max_steps=config.steps,
@@ -220,6 +222,9 @@ def main(config: Config) -> dict[str, tuple]:
                 f"{sum(batch[-10:]) / 10:7.4f}   test {last['test_loss']:7.4f}   "
                 f"accuracy {last['test_accuracy']:.3f}"
             )
+            if config.out is not None:
+                Path(config.out).mkdir(parents=True, exist_ok=True)
+                history.to_json(Path(config.out) / f"{name}_{label}.json")
     return results
 
 
@@ -232,9 +237,11 @@ def parse(arguments: list[str] | None = None) -> Config:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=list(CASES))
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--epochs", type=int)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--device", choices=["cpu", "gpu"])
+    parser.add_argument("--out", help="folder for the histories")
     given = vars(parser.parse_args(arguments))
     return Config(**{name: v for name, v in given.items() if v is not None})
 
