@@ -2,10 +2,10 @@
 
     python examples/lenet_mnist.py --out out/lenet
 
-Ten epochs of SGD with momentum on the 60,000 images take about a minute on two CPU cores and
-reach a test accuracy of 0.991. `--out` gets `history.json` and
-`curves.png`. See `lenet_from_scratch.py` for the same without layers, optimizers and
-loops from the library.
+Ten epochs of SGD with momentum on the 60,000 images take about a minute on two CPU
+cores and reach a test accuracy of 0.991. `--out` gets `history.json` and `curves.png`.
+See `lenet_from_scratch.py` for the same without layers, optimizers and loops from the
+library.
 """
 
 import argparse
