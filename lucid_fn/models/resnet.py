@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lucid_fn import nn
+from lucid_fn.ops.shards import accepts_shards
 from lucid_fn.types import Array, ArrayFn
 
 Block = Callable[..., nn.Layer]
@@ -40,6 +41,7 @@ def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Layer | ArrayF
 def basic_block(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
     """Figure 5, left: `(N, H, W, in_channels)` to `(N, H/stride, W/stride, width)`."""
 
+    @accepts_shards
     def forward(
         x: Array,
         conv1: ArrayFn,
@@ -68,6 +70,7 @@ def bottleneck(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
     The stride is that of the 3x3 convolution, as in torchvision ("ResNet v1.5").
     """
 
+    @accepts_shards
     def forward(
         x: Array,
         conv1: ArrayFn,

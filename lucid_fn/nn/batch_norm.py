@@ -12,6 +12,7 @@ from lucid_fn import ops
 from lucid_fn.checks import check_float
 from lucid_fn.nn.checks import check_eps, check_last_axis, check_positive
 from lucid_fn.nn.layer import Layer, expecting, to_input
+from lucid_fn.ops.shards import accepts_shards, join
 from lucid_fn.types import Array, Key, Params, State
 
 _averaging: ContextVar[bool] = ContextVar("averaging", default=False)
@@ -144,8 +145,8 @@ def batch_norm(
         key: Key | None = None,
     ) -> tuple[Any, State]:
         x = to_input(x)
-        check_float("batch_norm", x=x)
-        check_last_axis("batch_norm", x, num_features, least_ndim=2)
+        check_float("batch_norm", x=join(x))
+        check_last_axis("batch_norm", join(x), num_features, least_ndim=2)
         if not track_running_stats:
             return by_batch(params, x)[0], state
         if not train:
@@ -153,4 +154,4 @@ def batch_norm(
         y, mean, var = by_batch(params, x)
         return y, moved(state, mean, var)
 
-    return Layer(init, apply)
+    return Layer(init, accepts_shards(apply))

@@ -10,6 +10,14 @@ import mlx.core as mx
 from lucid_fn import tree
 from lucid_fn.nn.layer import Layer, check_held, check_plain, lift, to_input
 from lucid_fn.nn.recording import watched
+from lucid_fn.ops.shards import (
+    Shards,
+    accepts_shards,
+    divide,
+    join,
+    marked,
+    takes_shards,
+)
 from lucid_fn.random import fold_in
 from lucid_fn.types import ArrayFn, Key, Params, State
 
@@ -100,7 +108,7 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
                     out = watched(name, layer.apply)(
                         params.get(name, {}),
                         new_state.get(name, {}),
-                        x,
+                        x if takes_shards(layer.apply) else join(x),
                         train=train,
                         key=subkey,
                     )
@@ -111,10 +119,14 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
             return call
 
         bound = {name: bind(name, layer) for name, layer in layers.items()}
-        y = forward(to_input(x), **bound)
+        x = to_input(x)
+        if not takes_shards(forward) or isinstance(x, Shards):
+            y = forward(x, **bound)
+        else:
+            y = join(forward(divide(x), **bound))
         return y, _drop_empty(new_state)
 
-    return Layer(init, apply)
+    return Layer(init, marked(apply, like=forward))
 
 
 def _as_layer(name: str, child: Any) -> Layer:
@@ -220,6 +232,7 @@ def serial(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
             f"{len(layers)} positional and {', '.join(named)}"
         )
 
+    @accepts_shards
     def forward(x: Any, /, **children: Callable[[Any], Any]) -> Any:
         for child in children.values():
             x = child(x)
@@ -246,6 +259,7 @@ def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = _unchanged) -> L
         (array([2, 4], dtype=float32), {})
     """
 
+    @accepts_shards
     def forward(
         x: Any, body: Callable[[Any], Any], shortcut: Callable[[Any], Any]
     ) -> Any:

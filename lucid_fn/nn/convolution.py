@@ -156,7 +156,7 @@ def _convolution(
         check_params(caller, params, weight=shape, bias=bias_shape)
         return convolve(x, params["weight"], params["bias"] if bias else None, window)
 
-    return parametric(init, forward)
+    return parametric(init, forward, examplewise=True)
 
 
 def to_window(

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, Protocol
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.ops import shards
+from lucid_fn.ops.shards import marked
 from lucid_fn.types import ArrayFn, Key, Params, State
 
 
@@ -87,7 +89,7 @@ def lift(fn: ArrayFn) -> Layer:
         y = _call_plain(fn, to_input(x))
         return y, state
 
-    return Layer(init, apply)
+    return Layer(init, marked(apply, like=fn))
 
 
 def check_plain(what: str, fn: Any) -> None:
@@ -120,13 +122,18 @@ def _call_plain(fn: ArrayFn, x: Any) -> Any:
 
 
 def parametric(
-    init_params: Callable[[Key], Params], fn: Callable[[Params, Any], Any]
+    init_params: Callable[[Key], Params],
+    fn: Callable[[Params, Any], Any],
+    *,
+    examplewise: bool = False,
 ) -> Layer:
     """A layer with parameters, no state, and one behaviour in train and eval.
 
     Args:
         init_params: from a key to a dict of float arrays.
         fn: from these and the input to the output.
+        examplewise: whether `fn` treats the entries of axis 0 of the input
+            independently. A large batch may then be computed in parts, one a core.
 
     Raises:
         ValueError: on apply, if `fn` reads a parameter that is not there.
@@ -143,6 +150,12 @@ def parametric(
         (array([1, 2, 3], dtype=float32), {})
     """
 
+    def run(x: Any, params: Params) -> Any:
+        return fn(params, x)
+
+    if examplewise:
+        run = shards.examplewise(run)
+
     def init(key: Key, /) -> tuple[Params, State]:
         return init_params(key), {}
 
@@ -155,9 +168,9 @@ def parametric(
         train: bool,
         key: Key | None = None,
     ) -> tuple[Any, State]:
-        return fn(expecting(params, "params"), to_input(x)), state
+        return run(to_input(x), expecting(params, "params")), state
 
-    return Layer(init, apply)
+    return Layer(init, marked(apply, like=run))
 
 
 def check_held(held: Any, kind: str) -> None:

@@ -1,5 +1,6 @@
 """Layers that mix the last axis."""
 
+from lucid_fn import ops
 from lucid_fn.nn import initializers
 from lucid_fn.nn.checks import check_last_axis, check_params, check_positive
 from lucid_fn.nn.initializers import Initializer
@@ -49,8 +50,8 @@ def linear(
     def forward(params: Params, x: Array) -> Array:
         check_last_axis("linear", x, in_features)
         check_params("linear", params, weight=shape, bias=bias_shape)
-        y: Array = x @ params["weight"].T
+        y = ops.linear(x, params["weight"], params["bias"] if bias else None)
         count_multiply_adds(y.size * in_features)
-        return y + params["bias"] if bias else y
+        return y
 
-    return parametric(init, forward)
+    return parametric(init, forward, examplewise=True)

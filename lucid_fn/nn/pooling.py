@@ -8,6 +8,7 @@ from lucid_fn import ops
 from lucid_fn.nn.checks import Sizes, to_sizes
 from lucid_fn.nn.layer import Layer, lift
 from lucid_fn.ops import global_avg_pool2d as global_avg_pool2d
+from lucid_fn.ops.shards import accepts_shards
 from lucid_fn.types import Array
 
 
@@ -33,7 +34,11 @@ def max_pool2d(
         (2, 4, 4, 4)
     """
     _check("max_pool2d", 2, size, stride, padding)
-    return lift(lambda x: ops.max_pool2d(x, size, stride=stride, padding=padding))
+    return lift(
+        accepts_shards(
+            lambda x: ops.max_pool2d(x, size, stride=stride, padding=padding)
+        )
+    )
 
 
 def max_pool1d(
@@ -48,7 +53,11 @@ def max_pool1d(
         (2, 4, 4)
     """
     _check("max_pool1d", 1, size, stride, padding)
-    return lift(lambda x: ops.max_pool1d(x, size, stride=stride, padding=padding))
+    return lift(
+        accepts_shards(
+            lambda x: ops.max_pool1d(x, size, stride=stride, padding=padding)
+        )
+    )
 
 
 def max_pool3d(
@@ -64,7 +73,11 @@ def max_pool3d(
         (2, 3, 2, 2, 1)
     """
     _check("max_pool3d", 3, size, stride, padding)
-    return lift(lambda x: ops.max_pool3d(x, size, stride=stride, padding=padding))
+    return lift(
+        accepts_shards(
+            lambda x: ops.max_pool3d(x, size, stride=stride, padding=padding)
+        )
+    )
 
 
 def avg_pool2d(
@@ -150,7 +163,7 @@ def adaptive_avg_pool2d(output_size: int | tuple[int, int]) -> Layer:
         (2, 1, 3, 4)
     """
     to_sizes("adaptive_avg_pool2d", "output_size", output_size, dims=2, least=1)
-    return lift(lambda x: ops.adaptive_avg_pool2d(x, output_size))
+    return lift(accepts_shards(lambda x: ops.adaptive_avg_pool2d(x, output_size)))
 
 
 def adaptive_max_pool2d(output_size: int | tuple[int, int]) -> Layer:
@@ -170,7 +183,7 @@ def adaptive_max_pool2d(output_size: int | tuple[int, int]) -> Layer:
         (2, 2, 2, 4)
     """
     to_sizes("adaptive_max_pool2d", "output_size", output_size, dims=2, least=1)
-    return lift(lambda x: ops.adaptive_max_pool2d(x, output_size))
+    return lift(accepts_shards(lambda x: ops.adaptive_max_pool2d(x, output_size)))
 
 
 def adaptive_avg_pool1d(output_size: int) -> Layer:
@@ -222,12 +235,14 @@ def _avg_pool(
 ) -> Layer:
     _check(f"avg_pool{dims}d", dims, size, stride, padding)
     return lift(
-        lambda x: pool(
-            x,
-            size,
-            stride=stride,
-            padding=padding,
-            count_include_pad=count_include_pad,
+        accepts_shards(
+            lambda x: pool(
+                x,
+                size,
+                stride=stride,
+                padding=padding,
+                count_include_pad=count_include_pad,
+            )
         )
     )
 

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from lucid_fn.nn.layer import ApplyFn
+from lucid_fn.ops.shards import join
 from lucid_fn.types import Key, Params, State
 
 
@@ -71,7 +72,7 @@ def watched(name: str, apply: ApplyFn) -> ApplyFn:
             _recorder.reset(token)
         products = sum(inner.multiply_adds[before:])
         path = ".".join(inner.path)
-        inner.records.append(Record(path, params, state, y, products))
+        inner.records.append(Record(path, params, state, join(y), products))
         return y, new_state
 
     return recorded

@@ -3,14 +3,17 @@
 import math
 
 from lucid_fn.checks import check_array
+from lucid_fn.ops.shards import accepts_shards, examplewise
 from lucid_fn.types import Array
 
 
+@accepts_shards
 def identity(x: Array) -> Array:
     """`x` itself: a place for a layer that a variant of a model leaves out."""
     return x
 
 
+@examplewise
 def flatten(x: Array) -> Array:
     """All axes but the first as one: `(N, ...)` to `(N, size of an example)`.
 

@@ -28,6 +28,7 @@ from lucid_fn.ops.elementary import (
     tanh,
 )
 from lucid_fn.ops.formulation import plain
+from lucid_fn.ops.linear import linear
 from lucid_fn.ops.norm import batch_norm, batch_norm_eval
 from lucid_fn.ops.pool import (
     avg_pool1d,
@@ -76,6 +77,7 @@ __all__ = [
     "hard_swish",
     "hard_tanh",
     "leaky_relu",
+    "linear",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",

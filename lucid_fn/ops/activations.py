@@ -22,6 +22,7 @@ from lucid_fn.ops.elementary import (
 )
 from lucid_fn.ops.elementwise import elementwise
 from lucid_fn.ops.rectifiers import relu
+from lucid_fn.ops.shards import examplewise
 from lucid_fn.types import Array
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -100,6 +101,7 @@ def gelu_tanh(x: Array) -> Array:
     return 0.5 * x * (1.0 + mx.tanh(inner))
 
 
+@examplewise
 def gelu_sigmoid(x: Array) -> Array:
     """`gelu` by a logistic function, `x * sigmoid(1.702 * x)`: at most 0.02 off.
 
@@ -140,6 +142,7 @@ def mish(x: Array) -> Array:
     return x * mx.tanh(mx.logaddexp(x, 0.0))
 
 
+@examplewise
 def elu(x: Array, alpha: float = 1.0) -> Array:
     """`x` where it is positive, else `alpha * (exp(x) - 1)`.
 
@@ -152,6 +155,7 @@ def elu(x: Array, alpha: float = 1.0) -> Array:
     return relu(x) + alpha * expm1_of_negative(x)
 
 
+@examplewise
 def celu(x: Array, alpha: float = 1.0) -> Array:
     """`x` where it is positive, else `alpha * (exp(x / alpha) - 1)`.
 
@@ -169,6 +173,7 @@ def celu(x: Array, alpha: float = 1.0) -> Array:
     return relu(x) + alpha * expm1_of_negative(x / alpha)
 
 
+@examplewise
 def selu(x: Array) -> Array:
     """`elu` scaled such that unit variance and zero mean are kept from layer to layer.
 
@@ -204,6 +209,7 @@ def glu(x: Array, axis: int = -1) -> Array:
     return a * sigmoid(b)
 
 
+@examplewise
 def tanh_shrink(x: Array) -> Array:
     """`x - tanh(x)`.
 

@@ -7,11 +7,13 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn.ops.pool import avg_pool2d, max_pool2d
+from lucid_fn.ops.shards import examplewise
 from lucid_fn.types import Array
 
 _FLOATS = (mx.float32, mx.float16, mx.bfloat16)
 
 
+@examplewise
 def global_avg_pool2d(x: Array) -> Array:
     """The mean of each channel over the whole image: `(N, H, W, C)` to `(N, C)`.
 
@@ -29,6 +31,7 @@ def global_avg_pool2d(x: Array) -> Array:
     return mx.mean(x.astype(mx.float32), axis=(1, 2)).astype(x.dtype)
 
 
+@examplewise
 def adaptive_avg_pool2d(x: Array, output_size: int | tuple[int, int]) -> Array:
     """The mean of each of `output_size` windows that cover the image evenly.
 
@@ -60,6 +63,7 @@ def adaptive_avg_pool2d(x: Array, output_size: int | tuple[int, int]) -> Array:
     return (avg_pool2d(even, window) * (math.prod(window) / counts)).astype(x.dtype)
 
 
+@examplewise
 def adaptive_max_pool2d(x: Array, output_size: int | tuple[int, int]) -> Array:
     """The largest number of each of `output_size` windows that cover the image evenly.
 

@@ -5,6 +5,7 @@ from typing import cast
 import mlx.core as mx
 
 from lucid_fn.ops.channel_sum import channel_sum
+from lucid_fn.ops.custom import custom_function
 from lucid_fn.types import Array
 
 
@@ -21,7 +22,7 @@ def _add(y: Array, bias: Array) -> Array:
     return (y.reshape(n, h, w * c) + mx.tile(bias, w)).reshape(n, h, w, c)
 
 
-_add_half = mx.custom_function(_add)
+_add_half = custom_function(_add)
 
 
 @_add_half.vjp

@@ -5,6 +5,8 @@ from typing import cast
 
 import mlx.core as mx
 
+from lucid_fn.ops.custom import custom_function
+from lucid_fn.ops.ordering import after
 from lucid_fn.types import Array
 
 Bilinear = Callable[[Array, Array], Array]
@@ -17,6 +19,7 @@ def bilinear(
     right_grad: Bilinear,
     mappable: Bilinear,
     folds: bool,
+    right_first: bool = False,
 ) -> Bilinear:
     """`run`, with derivatives that hold under any composition of transformations.
 
@@ -28,12 +31,12 @@ def bilinear(
             and vectorize.
         folds: whether axis 0 of `a` is a batch, so that mapping over `a` alone can be
             done by a longer batch.
+        right_first: whether the gradient of `a` waits for that of `b`; only where the
+            latter is wanted for certain.
     """
 
     # A derivative must not be sought inside `run`, which may have none.
-    custom = mx.custom_function(
-        lambda a, b: run(mx.stop_gradient(a), mx.stop_gradient(b))
-    )
+    custom = custom_function(lambda a, b: run(mx.stop_gradient(a), mx.stop_gradient(b)))
 
     def function(a: Array, b: Array) -> Array:
         return cast(Array, custom(a, b))
@@ -41,7 +44,8 @@ def bilinear(
     @custom.vjp
     def vjp(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
         a, b = primals
-        return left_grad(g, b), right_grad(a, g)
+        db = right_grad(a, g)
+        return left_grad(after(g, db) if right_first else g, b), db
 
     @custom.jvp
     def jvp(

@@ -5,12 +5,12 @@ from typing import NamedTuple, cast
 
 import mlx.core as mx
 
-from lucid_fn.ops.after import after
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.bilinear import Bilinear, bilinear
 from lucid_fn.ops.conv_formulations import PLAIN, TAPS, ConvFn, Formulation, choose
 from lucid_fn.ops.conv_geometry import Geometry, Pair
 from lucid_fn.ops.formulation import tuned
+from lucid_fn.ops.ordering import after, is_differentiated
 from lucid_fn.types import Array
 
 _LARGE = 1 << 19  # numbers of an input whose windows are not to be kept in memory
@@ -84,12 +84,15 @@ def conv2d(
             "raise padding, or lower dilation or the kernel's size"
         )
     dtype = mx.result_type(x, weight)
-    y = _functions(geometry, tuned()).forward(x.astype(dtype), weight.astype(dtype))
+    functions = _functions(geometry, tuned())
+    run = functions.ordered if is_differentiated(weight) else functions.forward
+    y = run(x.astype(dtype), weight.astype(dtype))
     return y if bias is None else add_bias(y, bias)
 
 
 class _Functions(NamedTuple):
     forward: Bilinear  # (x, weight) -> y
+    ordered: Bilinear  # the same, whose gradient of x waits for that of weight
     input_grad: Bilinear  # (gradient of y, weight) -> gradient of x
     weight_grad: Bilinear  # (x, gradient of y) -> gradient of weight
 
@@ -126,14 +129,20 @@ def _functions(geometry: Geometry, tuned: bool) -> _Functions:
         y = function(a.astype(mx.float32), b.astype(mx.float32), geometry)
         return y.astype(a.dtype)
 
-    functions = _Functions(
-        forward=bilinear(
+    forward, ordered = (
+        bilinear(
             run_forward,
             left_grad=lambda dy, weight: functions.input_grad(dy, weight),
             right_grad=lambda x, dy: functions.weight_grad(x, dy),
             mappable=lambda x, weight: in_float32(TAPS.forward, x, weight),
             folds=True,
-        ),
+            right_first=right_first,
+        )
+        for right_first in (False, tuned)
+    )
+    functions = _Functions(
+        forward=forward,
+        ordered=ordered,
         input_grad=bilinear(
             run_input_grad,
             left_grad=lambda dx, weight: functions.forward(dx, weight),

@@ -4,6 +4,7 @@ from typing import cast
 
 import mlx.core as mx
 
+from lucid_fn.ops.custom import custom_function
 from lucid_fn.ops.formulation import tuned
 from lucid_fn.ops.softmax import log_sum_of_shifted, softmax
 from lucid_fn.types import Array
@@ -58,7 +59,7 @@ def _plain(logits: Array, labels: Array) -> Array:
     return (mx.logsumexp(shifted, axis=-1) - at_label).astype(logits.dtype)
 
 
-@mx.custom_function
+@custom_function
 def _fused(logits: Array, labels: Array) -> Array:
     # MLX's jvp would differentiate the forward too, for nothing.
     logits32 = mx.stop_gradient(logits).astype(mx.float32)

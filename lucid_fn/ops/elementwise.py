@@ -6,7 +6,9 @@ from typing import cast
 
 import mlx.core as mx
 
+from lucid_fn.ops.custom import custom_function
 from lucid_fn.ops.formulation import tuned
+from lucid_fn.ops.shards import examplewise
 from lucid_fn.types import Array
 
 _TUNED = (mx.float32, mx.float16, mx.bfloat16)
@@ -34,7 +36,7 @@ def elementwise(
         x = mx.stop_gradient(x)
         return fast(x.astype(mx.float32)).astype(x.dtype)
 
-    custom = mx.custom_function(forward)
+    custom = custom_function(forward)
 
     def scaled(x: Array, y: Array, g: Array) -> Array:
         x32, y32 = x.astype(mx.float32), y.astype(mx.float32)
@@ -55,6 +57,6 @@ def elementwise(
                 return cast(Array, custom(x))
             return plain(x)
 
-        return function
+        return examplewise(function)
 
     return decorate

@@ -1,14 +1,15 @@
 """Batch normalization over all axes but the last."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import cast
 
 import mlx.core as mx
 import numpy as np
 
 from lucid_fn.ops.channel_sum import channel_sum
+from lucid_fn.ops.custom import custom_function
 from lucid_fn.ops.formulation import tuned
+from lucid_fn.ops.shards import Shards, examplewise, join, map_parts
 from lucid_fn.ops.streams import sum_shards
 from lucid_fn.types import Array
 
@@ -58,11 +59,17 @@ def batch_norm(
     if x.size == 0:
         raise ValueError(f"batch_norm: x must have values, got shape {x.shape}")
     dtype, (x, weight, bias) = x.dtype, _in_float32(x, weight, bias)
-    normalize = _tuned_batch_norm if tuned() else _plain_batch_norm
-    y, mean, var = normalize(x, weight, bias, mx.array(eps, mx.float32))
+    deviation = mx.array(eps, mx.float32)
+    if not tuned():
+        y, mean, var = _plain_batch_norm(join(x), weight, bias, deviation)
+        return y.astype(dtype), mean, var
+    parts = x.parts if isinstance(x, Shards) else [x]
+    mean, var, *ys = _tuned_batch_norm(weight, bias, deviation, *parts)
+    y = Shards(ys) if isinstance(x, Shards) else ys[0]
     return y.astype(dtype), mean, var
 
 
+@examplewise
 def batch_norm_eval(
     x: Array, weight: Array, bias: Array, mean: Array, var: Array, *, eps: float
 ) -> Array:
@@ -93,7 +100,8 @@ def batch_norm_eval(
     _check("batch_norm_eval", x, weight=weight, bias=bias, mean=mean, var=var)
     dtype = x.dtype
     x, weight, bias, mean, var = _in_float32(x, weight, bias, mean, var)
-    return _affine(x, mean, mx.rsqrt(var + eps) * weight, bias).astype(dtype)
+    y = _affine(mean, mx.rsqrt(var + eps) * weight, bias)(x)
+    return y.astype(dtype)
 
 
 def _check(name: str, x: Array, **channels: Array) -> None:
@@ -125,44 +133,40 @@ def _plain_batch_norm(
 
 
 def _forward(
-    x: Array, weight: Array, bias: Array, eps: Array
-) -> tuple[Array, Array, Array]:
-    count = _count(x.size, x.shape[-1])
-    mean = mx.contiguous(_sum(lambda x: x, x) / count)
-    var = _sum(lambda x: mx.square(x - mean), x) / count
-    return _affine(x, mean, mx.rsqrt(var + eps) * weight, bias), mean, var
+    weight: Array, bias: Array, eps: Array, *parts: Array
+) -> tuple[Array, ...]:
+    """The mean, the variance, and the normalized parts of the batch."""
+    count = _count(sum(part.size for part in parts), weight.size)
+    mean = mx.contiguous(_sum(lambda x: x, parts) / count)
+    var = _sum(lambda x: mx.square(x - mean), parts) / count
+    affine = _affine(mean, mx.rsqrt(var + eps) * weight, bias)
+    return mean, var, *map_parts(affine, parts)
 
 
 def _gradient(
-    primals: tuple[Array, Array, Array, Array],
-    cotangents: tuple[Array, Array, Array],
-    outputs: tuple[Array, Array, Array],
-) -> tuple[Array, Array, Array, Array]:
+    primals: tuple[Array, ...],
+    cotangents: tuple[Array, ...],
+    outputs: tuple[Array, ...],
+) -> tuple[Array, ...]:
     """`dx = a * dy + b * (x - mean) + c`, with `a`, `b`, `c` of the channel."""
-    x, weight, _, eps = primals
-    dy, dmean, dvar = cotangents
-    _, mean, var = outputs
-    count = _count(x.size, x.shape[-1])
+    weight, _, eps, *parts = primals
+    dmean, dvar, *grads = cotangents
+    mean, var, *_ = outputs
+    count = _count(sum(part.size for part in parts), weight.size)
     rstd = mx.rsqrt(var + eps)
-    dbias = _sum(lambda dy: dy, dy)
-    covariance = _sum(lambda dy, x: dy * (x - mean), dy, x)  # times count
+    dbias = _sum(lambda dy: dy, grads)
+    covariance = _sum(lambda dy, x: dy * (x - mean), grads, parts)  # times count
     a = weight * rstd
     b = (2 * dvar - a * mx.square(rstd) * covariance) / count
     c = (dmean - a * dbias) / count
     a, b, c = (mx.contiguous(coefficient) for coefficient in (a, b, c))
-    dx = a * dy + b * (x - mean) + c
+    dxs = map_parts(lambda dy, x: a * dy + b * (x - mean) + c, grads, parts)
     deps = mx.sum(-0.5 * a * mx.square(rstd) * covariance)
-    return dx, covariance * rstd, dbias, deps
+    return covariance * rstd, dbias, deps, *dxs
 
 
-_custom_batch_norm = mx.custom_function(_forward)
-_custom_batch_norm.vjp(_gradient)
-
-
-def _tuned_batch_norm(
-    x: Array, weight: Array, bias: Array, eps: Array
-) -> tuple[Array, Array, Array]:
-    return cast(tuple[Array, Array, Array], _custom_batch_norm(x, weight, bias, eps))
+_tuned_batch_norm = custom_function(_forward)
+_tuned_batch_norm.vjp(_gradient)
 
 
 @lru_cache(maxsize=256)
@@ -175,14 +179,19 @@ def _count(size: int, channels: int) -> Array:
     return mx.array(np.full(channels, size // channels, np.float32))
 
 
-def _sum(terms: Callable[..., Array], *arrays: Array) -> Array:
-    """The sum of `terms(*arrays)` over all axes but the last, on all cores."""
+def _sum(terms: Callable[..., Array], *batches: Sequence[Array]) -> Array:
+    """The sum of `terms` of the batches over all axes but the last, on all cores."""
+    if len(batches[0]) > 1:
+        total, *others = map_parts(lambda *parts: channel_sum(terms(*parts)), *batches)
+        return sum(others, total)
+    arrays = [batch[0] for batch in batches]
     if arrays[0].size < _SPLITS:
         return channel_sum(terms(*arrays))
     return sum_shards(lambda *parts: channel_sum(terms(*parts)), *arrays)
 
 
-def _affine(x: Array, mean: Array, scale: Array, bias: Array) -> Array:
+def _affine(mean: Array, scale: Array, bias: Array) -> Callable[[Array], Array]:
     # `contiguous` ends a fused kernel: without it `mx.compile` moves the maths of the
     # channels into the loop over all values, where it is repeated for each of them.
-    return (x - mean) * mx.contiguous(scale) + bias
+    scale = mx.contiguous(scale)
+    return lambda x: (x - mean) * scale + bias

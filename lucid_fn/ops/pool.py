@@ -7,7 +7,9 @@ from typing import cast
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.ops.custom import custom_function
 from lucid_fn.ops.formulation import tuned
+from lucid_fn.ops.shards import examplewise
 from lucid_fn.ops.windows import Windows, gather, scatter, slot_dtype
 from lucid_fn.types import Array, ArrayFn
 
@@ -16,6 +18,7 @@ Sizes = int | tuple[int, ...]
 _FLOATS = (mx.float32, mx.float16, mx.bfloat16)
 
 
+@examplewise
 def max_pool2d(
     x: Array, size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
 ) -> Array:
@@ -48,6 +51,7 @@ def max_pool2d(
     return _max_pool("max_pool2d", x, size, stride, padding, dims=2)
 
 
+@examplewise
 def max_pool1d(
     x: Array, size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
 ) -> Array:
@@ -55,6 +59,7 @@ def max_pool1d(
     return _max_pool("max_pool1d", x, size, stride, padding, dims=1)
 
 
+@examplewise
 def max_pool3d(
     x: Array, size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
 ) -> Array:
@@ -62,6 +67,7 @@ def max_pool3d(
     return _max_pool("max_pool3d", x, size, stride, padding, dims=3)
 
 
+@examplewise
 def avg_pool2d(
     x: Array,
     size: Sizes,
@@ -98,6 +104,7 @@ def avg_pool2d(
     return _avg_pool("avg_pool2d", x, size, stride, padding, count_include_pad, dims=2)
 
 
+@examplewise
 def avg_pool1d(
     x: Array,
     size: Sizes,
@@ -110,6 +117,7 @@ def avg_pool1d(
     return _avg_pool("avg_pool1d", x, size, stride, padding, count_include_pad, dims=1)
 
 
+@examplewise
 def avg_pool3d(
     x: Array,
     size: Sizes,
@@ -157,7 +165,7 @@ def _plain_max(windows: Windows) -> ArrayFn:
 def _tuned_max(windows: Windows) -> ArrayFn:
     """Max pooling whose gradient is two elementwise kernels."""
 
-    @mx.custom_function
+    @custom_function
     def run(x: Array) -> Array:
         x = mx.stop_gradient(x)  # or MLX's jvp would differentiate this too
         return reduce(mx.maximum, gather(x, windows, -math.inf))
@@ -210,7 +218,7 @@ def _plain_avg(windows: Windows, count_include_pad: bool) -> ArrayFn:
 @lru_cache(maxsize=512)
 def _tuned_avg(windows: Windows, count_include_pad: bool) -> ArrayFn:
     """Average pooling whose gradient is one copy or elementwise kernel."""
-    run = mx.custom_function(_plain_avg(windows, count_include_pad))
+    run = custom_function(_plain_avg(windows, count_include_pad))
     # Then every phase of the stride is in as many windows, and a copy does.
     covered = not any(
         k % s for k, s in zip(windows.kernel, windows.stride, strict=True)

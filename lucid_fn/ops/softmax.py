@@ -6,6 +6,7 @@ from typing import cast
 
 import mlx.core as mx
 
+from lucid_fn.ops.custom import custom_function
 from lucid_fn.ops.elementary import fast_exp
 from lucid_fn.ops.formulation import tuned
 from lucid_fn.types import Array, ArrayFn
@@ -148,7 +149,7 @@ def _along(
     def in_float32(fn: Callable[..., Array], *arrays: Array) -> Array:
         return fn(*(a.astype(mx.float32) for a in arrays), axis).astype(arrays[0].dtype)
 
-    @mx.custom_function
+    @custom_function
     def run(x: Array) -> Array:
         return in_float32(forward, mx.stop_gradient(x))  # for jvp: see elementwise
 

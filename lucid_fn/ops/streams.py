@@ -9,8 +9,11 @@ fills the memory bus.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import mlx.core as mx
@@ -60,6 +63,26 @@ def _other_stream(index: int) -> Any:
     return mx.new_thread_local_stream(mx.cpu)
 
 
+# Set inside the block of `on_shard` only, and seen by its own thread only.
+_shard: ContextVar[int | None] = ContextVar("shard", default=None)
+
+
+def current_shard() -> int | None:
+    """The number of the shard that is being computed; `None` outside of shards."""
+    return _shard.get()
+
+
+@contextmanager
+def on_shard(shard: int) -> Iterator[None]:
+    """What is built inside the block runs on the stream of this shard, undivided."""
+    token = _shard.set(shard)
+    try:
+        with mx.stream(_other_stream(shard)) if shard else nullcontext():
+            yield
+    finally:
+        _shard.reset(token)
+
+
 def map_shards(fn: Callable[..., Array], *arrays: Array) -> list[Array]:
     """`fn` of the shards of the arrays along axis 0, one stream a shard.
 
@@ -71,20 +94,23 @@ def map_shards(fn: Callable[..., Array], *arrays: Array) -> list[Array]:
 
     Returns:
         What `fn` returned for each shard, in order; a list of one where one stream is
-        all there is to use.
+        all there is to use, or inside a shard.
     """
-    length = arrays[0].shape[0]
+    if current_shard() is not None or arrays[0].shape[0] < 2 or count() < 2:
+        return [fn(*arrays)]
+    results = []
+    for shard, parts in enumerate(zip(*map(split, arrays), strict=True)):
+        with on_shard(shard):
+            results.append(fn(*parts))
+    return results
+
+
+def split(x: Array) -> list[Array]:
+    """Parts of `x` along axis 0, one a stream: views, if `x` is contiguous."""
+    length = x.shape[0]
     shards = max(min(count(), length), 1)
     bounds = [length * shard // shards for shard in range(shards + 1)]
-    results = []
-    for shard in range(shards):
-        parts = [a[bounds[shard] : bounds[shard + 1]] for a in arrays]
-        if shard == 0:
-            results.append(fn(*parts))
-        else:
-            with mx.stream(_other_stream(shard)):
-                results.append(fn(*parts))
-    return results
+    return [x[start:end] for start, end in pairwise(bounds)]
 
 
 def concat_shards(fn: Callable[..., Array], *arrays: Array) -> Array:

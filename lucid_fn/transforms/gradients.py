@@ -7,6 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.ops.ordering import differentiating
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
@@ -113,7 +114,8 @@ def gradient_of(
 
         def loss_of(leaves: list[Array]) -> Any:
             given = tree.unflatten(structure, leaves)
-            out = fn(*[given.get(i, arg) for i, arg in enumerate(args)], **kwargs)
+            with differentiating(leaves):
+                out = fn(*[given.get(i, arg) for i, arg in enumerate(args)], **kwargs)
             return _check_loss(out, has_aux, name_of(fn), caller)
 
         if leaves:

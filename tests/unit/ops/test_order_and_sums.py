@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn.ops.after import after
+from lucid_fn.ops.ordering import after
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.channel_sum import channel_sum
 

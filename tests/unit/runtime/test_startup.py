@@ -190,8 +190,8 @@ def test_less_than_one_thread_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [({}, "1"), ({"MLX_BFS_MAX_WIDTH": "7"}, "7")]
+    ("before", "after"), [({}, "100"), ({"MLX_BFS_MAX_WIDTH": "7"}, "7")]
 )
-def test_mlx_evaluates_depth_first_unless_the_user_wants_otherwise(run, before, after):
+def test_mlx_evaluates_breadth_first_unless_the_user_wants_otherwise(run, before, after):
     code = "import os, lucid_fn; print(os.environ['MLX_BFS_MAX_WIDTH'])"
     assert run(code, **before) == after

@@ -1,0 +1,91 @@
+"""The product with a matrix of weights."""
+
+import mlx.core as mx
+
+from lucid_fn.ops.bilinear import bilinear
+from lucid_fn.ops.formulation import tuned
+from lucid_fn.ops.ordering import is_differentiated
+from lucid_fn.types import Array
+
+
+def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """`x @ weight.T + bias`.
+
+    Args:
+        x: float, shape `(..., I)`.
+        weight: float, shape `(O, I)`.
+        bias: float, shape `(O,)`; none by default.
+
+    Returns:
+        Float array of shape `(..., O)`; dtype that of `x` and `weight`.
+
+    Raises:
+        ValueError: if a shape does not fit.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> linear(mx.array([[1.0, 2.0]]), mx.array([[3.0, 4.0], [5.0, 6.0]]))
+        array([[11, 17]], dtype=float32)
+    """
+    if x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[-1]:
+        raise ValueError(
+            "linear: x must have shape (..., I) and weight (O, I), got "
+            f"{x.shape} and {weight.shape}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(
+            f"linear: bias must have shape {weight.shape[:1]}, got {bias.shape}"
+        )
+    y = _tuned(x, weight) if tuned() and x.size else x @ weight.T
+    return y if bias is None else y + bias
+
+
+def _tuned(x: Array, weight: Array) -> Array:
+    """By rows, so that the gradient of the weight is one product, laid out like it.
+
+    MLX's own is that of the transposed weight: every kernel of the optimizer would then
+    walk through memory in strides.
+    """
+    dtype = mx.result_type(x, weight)
+    run = _ordered if is_differentiated(weight) else _forward
+    rows = x.reshape(-1, x.shape[-1]).astype(dtype)
+    return run(rows, weight.astype(dtype)).reshape(*x.shape[:-1], weight.shape[0])
+
+
+def _run(x: Array, weight: Array) -> Array:
+    return x @ weight.T
+
+
+def _run_input_grad(g: Array, weight: Array) -> Array:
+    return g @ weight
+
+
+def _run_weight_grad(x: Array, g: Array) -> Array:
+    return g.T @ x
+
+
+_input_grad = bilinear(
+    _run_input_grad,
+    left_grad=lambda dx, weight: _forward(dx, weight),
+    right_grad=lambda g, dx: _weight_grad(dx, g),
+    mappable=_run_input_grad,
+    folds=True,
+)
+_weight_grad = bilinear(
+    _run_weight_grad,
+    left_grad=lambda dweight, g: _input_grad(g, dweight),
+    right_grad=lambda x, dweight: _forward(x, dweight),
+    mappable=_run_weight_grad,
+    folds=False,
+)
+_forward = bilinear(
+    _run, left_grad=_input_grad, right_grad=_weight_grad, mappable=_run, folds=True
+)
+_ordered = bilinear(
+    _run,
+    left_grad=_input_grad,
+    right_grad=_weight_grad,
+    mappable=_run,
+    folds=True,
+    right_first=True,
+)

