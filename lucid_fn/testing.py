@@ -50,7 +50,8 @@ def assert_close(
 
     Example:
         >>> import mlx.core as mx
-        >>> assert_close({"w": mx.array([1.0])}, {"w": mx.array([1.0 + 1e-7])})
+        >>> from lucid_fn import testing
+        >>> testing.assert_close({"w": mx.array([1.0])}, {"w": mx.array([1.0 + 1e-7])})
     """
     chex.assert_trees_all_close(_numpy(actual), _numpy(expected), rtol=rtol, atol=atol)
 
@@ -63,7 +64,8 @@ def assert_same_structure(a: Tree, b: Tree) -> None:
 
     Example:
         >>> import mlx.core as mx
-        >>> assert_same_structure([mx.zeros(2)], [mx.ones(2)])
+        >>> from lucid_fn import testing
+        >>> testing.assert_same_structure([mx.zeros(2)], [mx.ones(2)])
     """
 
     def check(path: str, x: Any, y: Any) -> None:
@@ -109,7 +111,8 @@ def check_pure(fn: Callable[..., Tree], *args: Tree, rtol: float = 1e-5) -> None
 
     Example:
         >>> import mlx.core as mx
-        >>> check_pure(lambda x: {"y": x * 2}, mx.array([1.0, 2.0]))
+        >>> from lucid_fn import testing
+        >>> testing.check_pure(lambda x: {"y": x * 2}, mx.array([1.0, 2.0]))
     """
     before = _numpy(args)
     first, second = _numpy(fn(*args)), _numpy(fn(*args))
@@ -143,7 +146,9 @@ def check_grads(
 
     Example:
         >>> import mlx.core as mx
-        >>> check_grads(lambda p: mx.sum(p["w"] ** 2), {"w": mx.array([1.0, 2.0])})
+        >>> from lucid_fn import testing
+        >>> params = {"w": mx.array([1.0, 2.0])}
+        >>> testing.check_grads(lambda p: mx.sum(p["w"] ** 2), params)
     """
     grads = transforms.grad(fn)(params)
     direction = _direction(grads, seed)

@@ -72,7 +72,8 @@ def load_cifar10(
     https://www.cs.toronto.edu/~kriz/cifar.html.
 
     Example:
-        >>> dataset = load_cifar10("examples/data/cifar10")  # a sample
+        >>> from lucid_fn import data
+        >>> dataset = data.load_cifar10("examples/data/cifar10")  # a sample
         >>> dataset.train_images.shape, dataset.train_labels[:5].tolist()
         ((2000, 32, 32, 3), [6, 9, 9, 4, 1])
     """

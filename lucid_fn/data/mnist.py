@@ -71,7 +71,8 @@ def load_mnist(
     document recognition", 1998; http://yann.lecun.com/exdb/mnist/.
 
     Example:
-        >>> dataset = load_mnist("examples/data/mnist")
+        >>> from lucid_fn import data
+        >>> dataset = data.load_mnist("examples/data/mnist")
         >>> dataset.train_images.shape, dataset.train_labels[:5].tolist()
         ((60000, 28, 28, 1), [5, 0, 4, 1, 9])
     """

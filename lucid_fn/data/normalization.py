@@ -39,8 +39,10 @@ def normalize(
             or if `std` is not positive.
 
     Example:
+        >>> import numpy as np
+        >>> from lucid_fn import data
         >>> pixels = np.array([[[[0, 128, 255]]]], np.uint8)
-        >>> normalize(pixels, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.25))
+        >>> data.normalize(pixels, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.25))
         array([[[[-1. , 0.00392163, 2. ]]]], dtype=float32)
     """
     if not isinstance(images, np.ndarray | mx.array):

@@ -53,10 +53,12 @@ def save_safetensors(path: str | Path, state_dict: Mapping[str, Any]) -> None:
         FileNotFoundError: if the folder does not exist.
 
     Example:
+        >>> import mlx.core as mx
         >>> import tempfile
+        >>> from lucid_fn import interop
         >>> path = tempfile.mkdtemp() + "/model.safetensors"
-        >>> save_safetensors(path, {"fc.weight": mx.ones((2, 3))})
-        >>> load_safetensors(path)["fc.weight"].shape
+        >>> interop.torch.save_safetensors(path, {"fc.weight": mx.ones((2, 3))})
+        >>> interop.torch.load_safetensors(path)["fc.weight"].shape
         (2, 3)
     """
     path = Path(path)

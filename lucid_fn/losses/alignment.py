@@ -53,9 +53,11 @@ def ctc(
     `torch.nn.functional.ctc_loss`.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
         >>> logits = mx.zeros((1, 2, 3))  # labels [1] in 2 frames: 11, 1-, -1 of 9
         >>> one, two = mx.array([1]), mx.array([2])
-        >>> ctc(logits, mx.array([[1]]), logit_lengths=two, label_lengths=one)
+        >>> losses.ctc(logits, mx.array([[1]]), logit_lengths=two, label_lengths=one)
         array([1.09861], dtype=float32)
     """
     _check(logits, labels, logit_lengths, label_lengths, blank)

@@ -33,8 +33,10 @@ def cosine_embedding(
     Source: `torch.nn.functional.cosine_embedding_loss`.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
         >>> first, second = mx.array([[1.0, 0.0]]), mx.array([[3.0, 4.0]])
-        >>> cosine_embedding(first, second, mx.array([1]))
+        >>> losses.cosine_embedding(first, second, mx.array([1]))
         array([0.4], dtype=float32)
     """
     if not -1 <= margin <= 1:
@@ -86,8 +88,10 @@ def triplet_margin(
     with triplet losses"; `torch.nn.functional.triplet_margin_loss`.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
         >>> anchor, near, far = mx.zeros((1, 2)), mx.ones((1, 2)), mx.full((1, 2), 1.5)
-        >>> triplet_margin(anchor, near, far)
+        >>> losses.triplet_margin(anchor, near, far)
         array([0.292893], dtype=float32)
     """
     for name, value in (("margin", margin), ("eps", eps)):

@@ -24,8 +24,10 @@ def accuracy(logits: Array, labels: Array) -> Array:
         ValueError: if `labels.shape != logits.shape[:-1]`, or if they are empty.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import metrics
         >>> logits = mx.array([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0], [1.0, 0.0]])
-        >>> accuracy(logits, mx.array([0, 1, 1, 0]))
+        >>> metrics.accuracy(logits, mx.array([0, 1, 1, 0]))
         array(0.75, dtype=float32)
     """
     check_rows("accuracy", "logits", logits, labels)
@@ -52,8 +54,10 @@ def top_k_accuracy(logits: Array, labels: Array, *, k: int) -> Array:
         ValueError: if `labels.shape != logits.shape[:-1]`, or if `k` is out of range.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import metrics
         >>> logits = mx.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
-        >>> top_k_accuracy(logits, mx.array([1, 2]), k=2)
+        >>> metrics.top_k_accuracy(logits, mx.array([1, 2]), k=2)
         array(0.5, dtype=float32)
     """
     check_rows("top_k_accuracy", "logits", logits, labels)

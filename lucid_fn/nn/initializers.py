@@ -35,7 +35,8 @@ def leaky_relu_gain(negative_slope: float = 0.01) -> float:
     Source: He et al., 2015, https://arxiv.org/abs/1502.01852, eq. 15.
 
     Example:
-        >>> leaky_relu_gain(1.0)
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.leaky_relu_gain(1.0)
         1.0
     """
     return math.sqrt(2 / (1 + negative_slope**2))
@@ -48,7 +49,8 @@ def fans(shape: Shape) -> tuple[int, int]:
         ValueError: if `shape` has less than two axes.
 
     Example:
-        >>> fans((16, 5, 5, 6))
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.fans((16, 5, 5, 6))
         (150, 400)
     """
     if len(shape) < 2:
@@ -86,7 +88,8 @@ def constant(value: float) -> Initializer:
 
     Example:
         >>> from lucid_fn import random
-        >>> constant(0.5)(random.key(0), (2,))
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.constant(0.5)(random.key(0), (2,))
         array([0.5, 0.5], dtype=float32)
     """
     return lambda key, shape: mx.full(shape, value, mx.float32)
@@ -99,8 +102,10 @@ def uniform(low: float, high: float) -> Initializer:
         ValueError: if `low > high`.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import random
-        >>> mx.max(uniform(-0.1, 0.1)(random.key(0), (99,))).item() < 0.1
+        >>> from lucid_fn.nn import initializers
+        >>> mx.max(initializers.uniform(-0.1, 0.1)(random.key(0), (99,))).item() < 0.1
         True
     """
     if not low <= high:
@@ -116,7 +121,8 @@ def normal(std: float = 1.0, *, mean: float = 0.0) -> Initializer:
 
     Example:
         >>> from lucid_fn import random
-        >>> normal(0.02)(random.key(0), (2, 3)).shape
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.normal(0.02)(random.key(0), (2, 3)).shape
         (2, 3)
     """
     _check_not_negative("normal", std=std)
@@ -132,8 +138,10 @@ def truncated_normal(std: float = 1.0, *, mean: float = 0.0) -> Initializer:
         ValueError: if `std` is negative.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import random
-        >>> draws = truncated_normal(0.5)(random.key(0), (99,))
+        >>> from lucid_fn.nn import initializers
+        >>> draws = initializers.truncated_normal(0.5)(random.key(0), (99,))
         >>> mx.max(mx.abs(draws)).item() <= 1
         True
     """
@@ -149,7 +157,8 @@ def uniform_by_fan_in(key: Key, shape: Shape) -> Array:
 
     Example:
         >>> from lucid_fn import random
-        >>> uniform_by_fan_in(random.key(0), (2, 4)).shape
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.uniform_by_fan_in(random.key(0), (2, 4)).shape
         (2, 4)
     """
     return _symmetric(key, shape, 1 / math.sqrt(fan_in(shape)))
@@ -162,7 +171,8 @@ def normal_fan_out(key: Key, shape: Shape) -> Array:
 
     Example:
         >>> from lucid_fn import random
-        >>> normal_fan_out(random.key(0), (8, 3, 3, 4)).shape
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.normal_fan_out(random.key(0), (8, 3, 3, 4)).shape
         (8, 3, 3, 4)
     """
     return random.normal(key, shape) * math.sqrt(2 / fan_out(shape))
@@ -175,8 +185,11 @@ def scaled_uniform(gain: float, fan: Fan) -> Initializer:
         ValueError: if `gain` is negative.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import random
-        >>> draws = scaled_uniform(1.0, fan_in)(random.key(0), (3, 12))
+        >>> from lucid_fn.nn import initializers
+        >>> init = initializers.scaled_uniform(1.0, initializers.fan_in)
+        >>> draws = init(random.key(0), (3, 12))
         >>> mx.max(mx.abs(draws)).item() <= 0.5
         True
     """
@@ -192,7 +205,9 @@ def scaled_normal(gain: float, fan: Fan) -> Initializer:
 
     Example:
         >>> from lucid_fn import random
-        >>> scaled_normal(1.0, fan_in)(random.key(0), (3, 12)).shape
+        >>> from lucid_fn.nn import initializers
+        >>> init = initializers.scaled_normal(1.0, initializers.fan_in)
+        >>> init(random.key(0), (3, 12)).shape
         (3, 12)
     """
     _check_not_negative("scaled_normal", gain=gain)
@@ -207,7 +222,9 @@ def xavier_uniform(gain: float = LINEAR_GAIN) -> Initializer:
 
     Example:
         >>> from lucid_fn import random
-        >>> xavier_uniform(TANH_GAIN)(random.key(0), (2, 4)).shape
+        >>> from lucid_fn.nn import initializers
+        >>> init = initializers.xavier_uniform(initializers.TANH_GAIN)
+        >>> init(random.key(0), (2, 4)).shape
         (2, 4)
     """
     return scaled_uniform(gain, fan_mean)
@@ -220,7 +237,8 @@ def xavier_normal(gain: float = LINEAR_GAIN) -> Initializer:
 
     Example:
         >>> from lucid_fn import random
-        >>> xavier_normal()(random.key(0), (2, 4)).shape
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.xavier_normal()(random.key(0), (2, 4)).shape
         (2, 4)
     """
     return scaled_normal(gain, fan_mean)
@@ -233,7 +251,9 @@ def kaiming_uniform(gain: float = RELU_GAIN, *, fan: Fan = fan_in) -> Initialize
 
     Example:
         >>> from lucid_fn import random
-        >>> kaiming_uniform(leaky_relu_gain(0.2))(random.key(0), (2, 4)).shape
+        >>> from lucid_fn.nn import initializers
+        >>> init = initializers.kaiming_uniform(initializers.leaky_relu_gain(0.2))
+        >>> init(random.key(0), (2, 4)).shape
         (2, 4)
     """
     return scaled_uniform(gain, fan)
@@ -246,7 +266,9 @@ def kaiming_normal(gain: float = RELU_GAIN, *, fan: Fan = fan_in) -> Initializer
 
     Example:
         >>> from lucid_fn import random
-        >>> kaiming_normal(fan=fan_out)(random.key(0), (2, 3, 3, 4)).shape
+        >>> from lucid_fn.nn import initializers
+        >>> init = initializers.kaiming_normal(fan=initializers.fan_out)
+        >>> init(random.key(0), (2, 3, 3, 4)).shape
         (2, 3, 3, 4)
     """
     return scaled_normal(gain, fan)
@@ -274,8 +296,10 @@ def orthogonal(gain: float = 1.0) -> Initializer:
     Source: Saxe et al., 2014, https://arxiv.org/abs/1312.6120.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import random
-        >>> weight = orthogonal()(random.key(0), (2, 3))
+        >>> from lucid_fn.nn import initializers
+        >>> weight = initializers.orthogonal()(random.key(0), (2, 3))
         >>> mx.allclose(weight @ weight.T, mx.eye(2), atol=1e-6).item()
         True
     """
@@ -299,7 +323,8 @@ def identity(key: Key, shape: Shape) -> Array:
 
     Example:
         >>> from lucid_fn import random
-        >>> identity(random.key(0), (2, 3))
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.identity(random.key(0), (2, 3))
         array([[1, 0, 0],
                [0, 1, 0]], dtype=float32)
     """

@@ -28,7 +28,8 @@ def sinusoidal_positions(length: int, features: int, *, base: float = 10000.0) -
     Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, section 3.5.
 
     Example:
-        >>> sinusoidal_positions(2, 2)
+        >>> from lucid_fn import nn
+        >>> nn.sinusoidal_positions(2, 2)
         array([[0, 1],
                [0.841471, 0.540302]], dtype=float32)
     """
@@ -65,7 +66,8 @@ def rotary_positions(
 
     Example:
         >>> import mlx.core as mx
-        >>> rotary_positions(mx.array([[[1.0, 0.0], [1.0, 0.0]]]))
+        >>> from lucid_fn import nn
+        >>> nn.rotary_positions(mx.array([[[1.0, 0.0], [1.0, 0.0]]]))
         array([[[1, 0],
                 [0.540302, 0.841471]]], dtype=float32)
     """

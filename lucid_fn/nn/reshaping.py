@@ -23,7 +23,8 @@ def flatten(x: Array) -> Array:
 
     Example:
         >>> import mlx.core as mx
-        >>> flatten(mx.zeros((2, 4, 4, 16))).shape
+        >>> from lucid_fn import nn
+        >>> nn.flatten(mx.zeros((2, 4, 4, 16))).shape
         (2, 256)
     """
     check_array("flatten", x=x)

@@ -104,7 +104,8 @@ def stateless(
 
     Example:
         >>> import mlx.core as mx
-        >>> halve = stateless(lambda grad, param: grad / 2)
+        >>> from lucid_fn import optim
+        >>> halve = optim.stateless(lambda grad, param: grad / 2)
         >>> halve.update({"w": mx.array(3.0)}, (), {"w": mx.array(0.0)})
         ({'w': array(1.5, dtype=float32)}, ())
     """
@@ -129,7 +130,8 @@ def apply_updates(params: Params, updates: Tree) -> Params:
 
     Example:
         >>> import mlx.core as mx
-        >>> apply_updates({"w": mx.array(1.0)}, {"w": mx.array(-0.25)})
+        >>> from lucid_fn import optim
+        >>> optim.apply_updates({"w": mx.array(1.0)}, {"w": mx.array(-0.25)})
         {'w': array(0.75, dtype=float32)}
     """
 

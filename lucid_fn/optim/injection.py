@@ -40,11 +40,13 @@ def inject(
         ValueError: as `optimizer` does.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
-        >>> optimizer = inject(optim.sgd, 0.1, momentum=lambda step: 0.5 + 0.1 * step)
+        >>> momentum = lambda step: 0.5 + 0.1 * step
+        >>> optimizer = optim.inject(optim.sgd, 0.1, momentum=momentum)
         >>> params = {"w": mx.array(1.0)}
         >>> opt_state = optimizer.init(params)
-        >>> hyperparameters(opt_state)
+        >>> optim.hyperparameters(opt_state)
         {'momentum': array(0.5, dtype=float32)}
     """
     if not callable(optimizer) or isinstance(optimizer, GradientTransformation):
@@ -98,9 +100,10 @@ def hyperparameters(opt_state: Any) -> dict[str, Array]:
         ValueError: unless the state holds exactly one injected optimizer.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
-        >>> opt_state = inject(optim.adam, 1e-3, b1=0.75).init({"w": mx.zeros(2)})
-        >>> hyperparameters(opt_state)
+        >>> opt_state = optim.inject(optim.adam, 1e-3, b1=0.75).init({"w": mx.zeros(2)})
+        >>> optim.hyperparameters(opt_state)
         {'b1': array(0.75, dtype=float32)}
     """
     return dict(_find(opt_state, "hyperparameters").hyperparameters)
@@ -117,9 +120,10 @@ def set_hyperparameters(opt_state: Any, **values: float | Array) -> Any:
             no hyper-parameter of a name.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
-        >>> opt_state = inject(optim.adam, 1e-3, b1=0.75).init({"w": mx.zeros(2)})
-        >>> hyperparameters(set_hyperparameters(opt_state, b1=0.5))
+        >>> opt_state = optim.inject(optim.adam, 1e-3, b1=0.75).init({"w": mx.zeros(2)})
+        >>> optim.hyperparameters(optim.set_hyperparameters(opt_state, b1=0.5))
         {'b1': array(0.5, dtype=float32)}
     """
     old = _find(opt_state, "set_hyperparameters")

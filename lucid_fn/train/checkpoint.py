@@ -39,9 +39,10 @@ def save(
     Example:
         >>> import tempfile
         >>> import mlx.core as mx
+        >>> from lucid_fn import train
         >>> path = tempfile.mkdtemp() + "/run.safetensors"
-        >>> save(path, {"w": mx.array([1.0, 2.0])})
-        >>> load(path, like={"w": mx.zeros(2)})
+        >>> train.save(path, {"w": mx.array([1.0, 2.0])})
+        >>> train.load(path, like={"w": mx.zeros(2)})
         {'w': array([1, 2], dtype=float32)}
     """
     path = Path(path)

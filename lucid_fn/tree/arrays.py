@@ -26,7 +26,9 @@ def zeros_like(tree: Tree, /) -> Tree:
         TypeError: if a leaf is not an array.
 
     Example:
-        >>> zeros_like({"w": mx.array([1.0, 2.0])})
+        >>> import mlx.core as mx
+        >>> from lucid_fn import tree
+        >>> tree.zeros_like({"w": mx.array([1.0, 2.0])})
         {'w': array([0, 0], dtype=float32)}
     """
     _arrays(tree, "zeros_like")
@@ -40,7 +42,9 @@ def ones_like(tree: Tree, /) -> Tree:
         TypeError: if a leaf is not an array.
 
     Example:
-        >>> ones_like({"w": mx.array([3.0, 2.0])})
+        >>> import mlx.core as mx
+        >>> from lucid_fn import tree
+        >>> tree.ones_like({"w": mx.array([3.0, 2.0])})
         {'w': array([1, 1], dtype=float32)}
     """
     _arrays(tree, "ones_like")
@@ -54,7 +58,9 @@ def cast(tree: Tree, dtype: mx.Dtype, /) -> Tree:
         TypeError: if a leaf is not an array, or `dtype` not a dtype.
 
     Example:
-        >>> cast({"w": mx.array(1.5), "step": mx.array(3)}, mx.float16)
+        >>> import mlx.core as mx
+        >>> from lucid_fn import tree
+        >>> tree.cast({"w": mx.array(1.5), "step": mx.array(3)}, mx.float16)
         {'w': array(1.5, dtype=float16), 'step': array(3, dtype=int32)}
     """
     _arrays(tree, "cast")
@@ -74,7 +80,9 @@ def size(tree: Tree, /) -> int:
         TypeError: if a leaf is not an array.
 
     Example:
-        >>> size({"weight": mx.zeros((10, 84)), "bias": mx.zeros((10,))})
+        >>> import mlx.core as mx
+        >>> from lucid_fn import tree
+        >>> tree.size({"weight": mx.zeros((10, 84)), "bias": mx.zeros((10,))})
         850
     """
     return sum(leaf.size for leaf in _arrays(tree, "size"))
@@ -87,7 +95,9 @@ def nbytes(tree: Tree, /) -> int:
         TypeError: if a leaf is not an array.
 
     Example:
-        >>> nbytes({"weight": mx.zeros((10, 84))})
+        >>> import mlx.core as mx
+        >>> from lucid_fn import tree
+        >>> tree.nbytes({"weight": mx.zeros((10, 84))})
         3360
     """
     return sum(leaf.nbytes for leaf in _arrays(tree, "nbytes"))
@@ -103,7 +113,9 @@ def global_norm(tree: Tree, /) -> Array:
         TypeError: if a leaf is not an array.
 
     Example:
-        >>> global_norm({"a": mx.array([3.0]), "b": mx.array([[4.0]])})
+        >>> import mlx.core as mx
+        >>> from lucid_fn import tree
+        >>> tree.global_norm({"a": mx.array([3.0]), "b": mx.array([[4.0]])})
         array(5, dtype=float32)
     """
     parts = [
@@ -121,7 +133,9 @@ def all_finite(tree: Tree, /) -> Array:
         TypeError: if a leaf is not an array.
 
     Example:
-        >>> all_finite({"a": mx.array([1.0, float("inf")])})
+        >>> import mlx.core as mx
+        >>> from lucid_fn import tree
+        >>> tree.all_finite({"a": mx.array([1.0, float("inf")])})
         array(False, dtype=bool)
     """
     finite = [mx.all(mx.isfinite(leaf)) for leaf in _arrays(tree, "all_finite")]

@@ -24,7 +24,8 @@ def named_leaves(tree: Tree, /) -> dict[str, Any]:
             `{"a.b": x, "a": {"b": y}}`.
 
     Example:
-        >>> named_leaves({"fc": {"weight": 1, "bias": 2}})
+        >>> from lucid_fn import tree
+        >>> tree.named_leaves({"fc": {"weight": 1, "bias": 2}})
         {'fc.bias': 2, 'fc.weight': 1}
     """
     flat: dict[str, Any] = {}
@@ -59,8 +60,9 @@ def restore(
 
     Example:
         >>> import mlx.core as mx
+        >>> from lucid_fn import tree
         >>> template = {"fc": {"weight": mx.zeros((2,))}}
-        >>> restore(template, {"fc.weight": mx.array([1.0, 2.0])})
+        >>> tree.restore(template, {"fc.weight": mx.array([1.0, 2.0])})
         {'fc': {'weight': array([1, 2], dtype=float32)}}
     """
     if not isinstance(flat, Mapping):
@@ -102,8 +104,9 @@ def partition(
             renumber, or `None`.
 
     Example:
+        >>> from lucid_fn import tree
         >>> params = {"body": {"weight": 1, "bias": 2}, "head": {"weight": 3}}
-        >>> partition(lambda path: path.startswith("head"), params)
+        >>> tree.partition(lambda path: path.startswith("head"), params)
         ({'head': {'weight': 3}}, {'body': {'weight': 1, 'bias': 2}})
     """
 
@@ -144,7 +147,8 @@ def merge(a: dict[str, Any], b: dict[str, Any], /) -> dict[str, Any]:
         ValueError: if a leaf is in both.
 
     Example:
-        >>> merge({"fc": {"weight": 1}}, {"fc": {"bias": 2}})
+        >>> from lucid_fn import tree
+        >>> tree.merge({"fc": {"weight": 1}}, {"fc": {"bias": 2}})
         {'fc': {'weight': 1, 'bias': 2}}
     """
 
@@ -186,7 +190,8 @@ def at(tree: Tree, path: str, /) -> Any:
         KeyError: if there is nothing; the message says where the path stops.
 
     Example:
-        >>> at({"layer1": [{"weight": 5}]}, "layer1.0.weight")
+        >>> from lucid_fn import tree
+        >>> tree.at({"layer1": [{"weight": 5}]}, "layer1.0.weight")
         5
     """
     node = tree
@@ -202,7 +207,8 @@ def replace_at(tree: Tree, path: str, value: Any, /) -> Tree:
         KeyError: if there is nothing at the path.
 
     Example:
-        >>> replace_at({"fc": {"weight": 1, "bias": 2}}, "fc.bias", 0)
+        >>> from lucid_fn import tree
+        >>> tree.replace_at({"fc": {"weight": 1, "bias": 2}}, "fc.bias", 0)
         {'fc': {'weight': 1, 'bias': 0}}
     """
 

@@ -74,10 +74,11 @@ def flatten(tree: Tree, /) -> tuple[list[Any], Structure]:
         The list of leaves, and a hashable structure that `unflatten` takes.
 
     Example:
-        >>> leaves, structure = flatten({"b": [1, 2], "a": 3})
+        >>> from lucid_fn import tree
+        >>> leaves, structure = tree.flatten({"b": [1, 2], "a": 3})
         >>> leaves
         [3, 1, 2]
-        >>> unflatten(structure, [x * 10 for x in leaves])
+        >>> tree.unflatten(structure, [x * 10 for x in leaves])
         {'a': 30, 'b': [10, 20]}
     """
     out: list[Any] = []
@@ -132,8 +133,9 @@ def unflatten(structure: Structure, leaves: list[Any], /) -> Tree:
         ValueError: if there are more or fewer leaves than the structure has places.
 
     Example:
-        >>> _, structure = flatten({"b": (1, 2), "a": None})
-        >>> unflatten(structure, [10, 20])
+        >>> from lucid_fn import tree
+        >>> _, structure = tree.flatten({"b": (1, 2), "a": None})
+        >>> tree.unflatten(structure, [10, 20])
         {'a': None, 'b': (10, 20)}
     """
     places = _count(structure)
@@ -252,7 +254,8 @@ def map_with_path(
         ValueError: if the structures differ; the message names the first path where.
 
     Example:
-        >>> map_with_path(lambda path, x: f"{path}={x}", {"a": 1, "b": [2]})
+        >>> from lucid_fn import tree
+        >>> tree.map_with_path(lambda path, x: f"{path}={x}", {"a": 1, "b": [2]})
         {'a': 'a=1', 'b': ['b.0=2']}
     """
     names = iter(paths(tree))
@@ -273,7 +276,8 @@ def leaves(tree: Tree, /) -> list[Any]:
     """The leaves, in the order of the sorted paths.
 
     Example:
-        >>> leaves({"b": (2, None), "a": 1})
+        >>> from lucid_fn import tree
+        >>> tree.leaves({"b": (2, None), "a": 1})
         [1, 2]
     """
     out: list[Any] = []
@@ -285,7 +289,8 @@ def paths(tree: Tree, /) -> list[str]:
     """The dotted path of each leaf, in the order of `leaves`.
 
     Example:
-        >>> paths({"fc": {"weight": 0, "bias": 0}, "steps": [1]})
+        >>> from lucid_fn import tree
+        >>> tree.paths({"fc": {"weight": 0, "bias": 0}, "steps": [1]})
         ['fc.bias', 'fc.weight', 'steps.0']
     """
     return [path for path, _ in walk(tree)]
