@@ -59,6 +59,10 @@ def assert_close(
 def assert_same_structure(a: Tree, b: Tree) -> None:
     """Fails unless two trees have one structure, and their leaves shapes and dtypes.
 
+    Args:
+        a: a tree of arrays.
+        b: the tree it should be like.
+
     Raises:
         AssertionError: if they differ; the message names the first leaf.
 
@@ -83,8 +87,16 @@ def assert_same_structure(a: Tree, b: Tree) -> None:
 def assert_finite(arrays: Tree) -> None:
     """Fails if a leaf holds an infinity or a NaN.
 
+    Args:
+        arrays: a tree of arrays.
+
     Raises:
         AssertionError: the message names the leaves.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import testing
+        >>> testing.assert_finite({"w": mx.array([1.0, 2.0])})
     """
     bad = [
         path

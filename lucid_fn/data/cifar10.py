@@ -22,6 +22,7 @@ from lucid_fn.data.download import Download, fetch
 from lucid_fn.data.files import data_folder
 
 CIFAR10_MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
+"""Where `load_cifar10` downloads from, in this order."""
 
 _ARCHIVE = Download(
     ARCHIVES[0],

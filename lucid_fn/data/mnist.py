@@ -15,6 +15,7 @@ MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
+"""Where `load_mnist` downloads from, in this order."""
 
 # In the order of the fields of `Dataset`.
 _FILES = (

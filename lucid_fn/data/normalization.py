@@ -10,9 +10,16 @@ from numpy.typing import NDArray
 Images = TypeVar("Images", NDArray[Any], mx.array)
 
 MNIST_MEAN = 0.1307
+"""The mean of MNIST's training pixels, scaled to [0, 1]."""
+
 MNIST_STD = 0.3081
+"""The standard deviation of MNIST's training pixels, scaled to [0, 1]."""
+
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+"""The mean of CIFAR-10's training pixels, scaled to [0, 1]: red, green, blue."""
+
 CIFAR10_STD = (0.2023, 0.1994, 0.2010)
+"""The deviation within an image of CIFAR-10, on average: red, green, blue."""
 
 
 def normalize(

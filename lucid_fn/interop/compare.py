@@ -77,8 +77,8 @@ def record_step(
 
     Example:
         >>> import mlx.core as mx
-        >>> from lucid_fn.interop import compare
         >>> from lucid_fn import losses, nn, optim, random, train
+        >>> from lucid_fn.interop import compare
         >>> model, optimizer = nn.linear(3, 2), optim.sgd(0.1)
         >>> ts, record = compare.record_step(
         ...     model,
@@ -132,6 +132,13 @@ def differences(
     Raises:
         ValueError: if the records differ in their quantities, names or shapes, or a
             quantity has no bound.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn.interop import compare
+        >>> ours, theirs = [{"loss": mx.array(1.0)}], [{"loss": mx.array(0.5)}]
+        >>> [found.relative for found in compare.differences(ours, theirs)]
+        [1.0]
     """
     for step, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         if list(a) != list(b) or not set(a) <= set(bounds):

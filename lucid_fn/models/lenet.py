@@ -11,6 +11,8 @@ def lenet5(num_classes: int = 10) -> nn.Layer:
     Args:
         num_classes: size of the output.
 
+    Source: LeCun et al., 1998, https://doi.org/10.1109/5.726791, figure 2.
+
     Example:
         >>> from lucid_fn import models, random, tree
         >>> params, state = models.lenet5().init(random.key(0))

@@ -203,6 +203,10 @@ def _drop_empty(tree: dict[str, Any]) -> dict[str, Any]:
 def serial(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
     """Layers applied in order; positional ones are named `"0"`, `"1"`, ...
 
+    Args:
+        *layers: layers and functions on arrays, in order.
+        **named: the same with names, which are those of their params; not both.
+
     Raises:
         TypeError: if some layers are positional and some named.
 
@@ -235,8 +239,14 @@ def _unchanged(x: Any) -> Any:
 def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = _unchanged) -> Layer:
     """`x -> body(x) + shortcut(x)`.
 
+    Args:
+        body: a layer, or a function on arrays.
+        shortcut: likewise; the identity by default.
+
     Raises:
         ValueError: on apply, if the two differ in shape: nothing is broadcast.
+
+    Source: He et al., 2015, https://arxiv.org/abs/1512.03385, eq. 1 and 2.
 
     Example:
         >>> import mlx.core as mx
@@ -267,6 +277,9 @@ def frozen(layer: Layer | ArrayFn) -> Layer:
     Its state stays as it is, and the gradients of its params are zeros. Weight decay
     still changes them: leave them out of the optimizer with `tree.partition` or
     `optim.masked` as well.
+
+    Args:
+        layer: a layer, or a function on arrays.
 
     Raises:
         TypeError: if `layer` is neither a layer nor a function on arrays.

@@ -63,12 +63,44 @@ def dropout1d(rate: float) -> Layer:
 
 
 def dropout2d(rate: float) -> Layer:
-    """`dropout1d` for images `(N, H, W, C)`."""
+    """`dropout1d` for images `(N, H, W, C)`.
+
+    Args:
+        rate: probability of dropping a channel of an example, in [0, 1).
+
+    Raises:
+        ValueError: as `dropout1d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.dropout2d(0.5)
+        >>> x = mx.ones((1, 4, 4, 8))
+        >>> y, _ = layer.apply({}, {}, x, train=True, key=random.key(0))
+        >>> len(set(y[..., 0].reshape(-1).tolist()))  # all of a channel, or nothing
+        1
+    """
     return _dropping_channels(2, rate)
 
 
 def dropout3d(rate: float) -> Layer:
-    """`dropout1d` for volumes `(N, D, H, W, C)`."""
+    """`dropout1d` for volumes `(N, D, H, W, C)`.
+
+    Args:
+        rate: probability of dropping a channel of an example, in [0, 1).
+
+    Raises:
+        ValueError: as `dropout1d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.dropout3d(0.5)
+        >>> x = mx.ones((1, 2, 4, 4, 8))
+        >>> y, _ = layer.apply({}, {}, x, train=True, key=random.key(0))
+        >>> len(set(y[..., 0].reshape(-1).tolist()))  # all of a channel, or nothing
+        1
+    """
     return _dropping_channels(3, rate)
 
 

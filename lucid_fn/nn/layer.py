@@ -59,6 +59,10 @@ def lift(fn: ArrayFn) -> Layer:
 
     Combinators do this to their children by themselves.
 
+    Args:
+        fn: from an array, or a tuple of arrays, to the same; it may be called while a
+            compiled function is traced, so it is pure.
+
     Raises:
         TypeError: if `fn` is not callable, or is a constructor of layers that was not
             called, such as `nn.dropout`; on apply, if it returns a layer.

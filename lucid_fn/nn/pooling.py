@@ -41,6 +41,14 @@ def max_pool1d(
 ) -> Layer:
     """`max_pool2d` for sequences `(N, L, C)`.
 
+    Args:
+        size: length of the window, in places.
+        stride: places between windows; `size` if `None`.
+        padding: minus infinities added on each side, at most half of `size`.
+
+    Raises:
+        ValueError: as `max_pool2d`.
+
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn
@@ -55,6 +63,14 @@ def max_pool3d(
     size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
 ) -> Layer:
     """`max_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
+
+    Args:
+        size: depth, height and width of the window, in voxels; one number for all.
+        stride: voxels between windows; `size` if `None`.
+        padding: minus infinities added on each side, at most half of `size`.
+
+    Raises:
+        ValueError: as `max_pool2d`.
 
     Example:
         >>> import mlx.core as mx
@@ -104,6 +120,15 @@ def avg_pool1d(
 ) -> Layer:
     """`avg_pool2d` for sequences `(N, L, C)`.
 
+    Args:
+        size: length of the window, in places.
+        stride: places between windows; `size` if `None`.
+        padding: zeros added on each side, at most half of `size`.
+        count_include_pad: whether the zeros count in the mean.
+
+    Raises:
+        ValueError: as `max_pool2d`.
+
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn
@@ -121,6 +146,15 @@ def avg_pool3d(
     count_include_pad: bool = True,
 ) -> Layer:
     """`avg_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
+
+    Args:
+        size: depth, height and width of the window, in voxels; one number for all.
+        stride: voxels between windows; `size` if `None`.
+        padding: zeros added on each side, at most half of `size`.
+        count_include_pad: whether the zeros count in the mean.
+
+    Raises:
+        ValueError: as `max_pool2d`.
 
     Example:
         >>> import mlx.core as mx
@@ -176,6 +210,12 @@ def adaptive_max_pool2d(output_size: int | tuple[int, int]) -> Layer:
 def adaptive_avg_pool1d(output_size: int) -> Layer:
     """`adaptive_avg_pool2d` for sequences `(N, L, C)`.
 
+    Args:
+        output_size: length of the output.
+
+    Raises:
+        ValueError: as `adaptive_avg_pool2d`.
+
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn
@@ -189,6 +229,12 @@ def adaptive_avg_pool1d(output_size: int) -> Layer:
 
 def adaptive_max_pool1d(output_size: int) -> Layer:
     """`adaptive_max_pool2d` for sequences `(N, L, C)`.
+
+    Args:
+        output_size: length of the output.
+
+    Raises:
+        ValueError: as `adaptive_avg_pool2d`.
 
     Example:
         >>> import mlx.core as mx

@@ -7,7 +7,20 @@ from lucid_fn.types import Array
 
 
 def identity(x: Array) -> Array:
-    """`x` itself: a place for a layer that a variant of a model leaves out."""
+    """`x` itself: a place for a layer that a variant of a model leaves out.
+
+    Args:
+        x: anything.
+
+    Returns:
+        `x`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> nn.identity(mx.array([1.0, 2.0]))
+        array([1, 2], dtype=float32)
+    """
     return x
 
 
@@ -16,6 +29,12 @@ def flatten(x: Array) -> Array:
 
     Channels are last: a `linear` after it expects the features in the order
     `(H, W, C)`, where PyTorch has `(C, H, W)`.
+
+    Args:
+        x: any dtype, shape `(N, ...)`.
+
+    Returns:
+        Array of the same dtype, shape `(N, size of an example)`.
 
     Raises:
         TypeError: if `x` is not an array.

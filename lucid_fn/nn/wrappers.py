@@ -38,6 +38,10 @@ def parallel(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
 
     Positional layers are named `"0"`, `"1"`, ... as in `serial`.
 
+    Args:
+        *layers: layers and functions on arrays.
+        **named: the same with names, which are those of their params; not both.
+
     Raises:
         TypeError: if some layers are positional and some named.
 
@@ -67,6 +71,9 @@ def checkpointed(layer: Layer) -> Layer:
 
     Values, gradients and state are the same; memory falls by what is inside the layer,
     for the time of one more forward pass.
+
+    Args:
+        layer: a layer.
 
     Source: Chen et al., 2016, https://arxiv.org/abs/1604.06174.
 

@@ -51,6 +51,10 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
 
     `chain()` leaves the gradients as they are.
 
+    Args:
+        transformations: in the order in which they change the gradients; each gets the
+            updates of the one before.
+
     Raises:
         TypeError: if an argument is not a transformation; on update, if the state is
             not one of this chain.
@@ -123,6 +127,10 @@ def stateless(
 
 def apply_updates(params: Params, updates: Tree) -> Params:
     """`params + updates`, in the dtypes of the params.
+
+    Args:
+        params: a tree of float arrays.
+        updates: what an optimizer returned: a tree of the same structure and shapes.
 
     Raises:
         ValueError: if the structures differ, or a shape does.

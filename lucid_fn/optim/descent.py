@@ -151,6 +151,9 @@ def value_at(schedule: Callable[[Array], Array], step: Array) -> Array:
 def learning_rate(opt_state: Any) -> Array:
     """The learning rate of the latest update; of the first one, before any.
 
+    Args:
+        opt_state: the state of an optimizer.
+
     Returns:
         float32, shape `()`.
 

@@ -96,6 +96,9 @@ def _sort(
 def hyperparameters(opt_state: Any) -> dict[str, Array]:
     """The injected hyper-parameters of the latest update, or of the first, by name.
 
+    Args:
+        opt_state: the state of an optimizer that `inject` made.
+
     Raises:
         ValueError: unless the state holds exactly one injected optimizer.
 
@@ -114,6 +117,10 @@ def set_hyperparameters(opt_state: Any, **values: float | Array) -> Any:
 
     What a schedule gives is given again at the next update. Values are not checked
     against their ranges.
+
+    Args:
+        opt_state: the state of an optimizer that `inject` made.
+        values: numbers or arrays of shape `()` by the name of the hyper-parameter.
 
     Raises:
         ValueError: unless the state holds exactly one injected optimizer, or if it has

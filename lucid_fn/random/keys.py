@@ -39,6 +39,10 @@ def key(seed: int) -> Key:
 def split(key: Key, num: int = 2) -> Array:
     """`num` new keys, independent of each other.
 
+    Args:
+        key: a key.
+        num: how many, at least 1.
+
     Returns:
         A uint32 array of shape `(num, 2)`, whose rows are keys.
 

@@ -22,6 +22,9 @@ def _arrays(tree: Tree, caller: str) -> list[Array]:
 def zeros_like(tree: Tree, /) -> Tree:
     """Zeros of the shapes and dtypes of a tree of arrays.
 
+    Args:
+        tree: a tree of arrays.
+
     Raises:
         TypeError: if a leaf is not an array.
 
@@ -38,6 +41,9 @@ def zeros_like(tree: Tree, /) -> Tree:
 def ones_like(tree: Tree, /) -> Tree:
     """Ones of the shapes and dtypes of a tree of arrays.
 
+    Args:
+        tree: a tree of arrays.
+
     Raises:
         TypeError: if a leaf is not an array.
 
@@ -53,6 +59,10 @@ def ones_like(tree: Tree, /) -> Tree:
 
 def cast(tree: Tree, dtype: mx.Dtype, /) -> Tree:
     """The tree with its float leaves in `dtype`; other leaves are kept.
+
+    Args:
+        tree: a tree of arrays.
+        dtype: a float dtype, such as `mx.float16`.
 
     Raises:
         TypeError: if a leaf is not an array, or `dtype` not a dtype.
@@ -76,6 +86,9 @@ def cast(tree: Tree, dtype: mx.Dtype, /) -> Tree:
 def size(tree: Tree, /) -> int:
     """How many numbers the arrays of a tree hold: the parameter count of params.
 
+    Args:
+        tree: a tree of arrays.
+
     Raises:
         TypeError: if a leaf is not an array.
 
@@ -90,6 +103,9 @@ def size(tree: Tree, /) -> int:
 
 def nbytes(tree: Tree, /) -> int:
     """How many bytes the arrays of a tree take.
+
+    Args:
+        tree: a tree of arrays.
 
     Raises:
         TypeError: if a leaf is not an array.
@@ -108,6 +124,9 @@ def global_norm(tree: Tree, /) -> Array:
 
     Squares are added in float32 at least, in blocks, array by array. The gradient at
     0 is not a number, as that of any norm.
+
+    Args:
+        tree: a tree of float or complex arrays.
 
     Raises:
         TypeError: if a leaf is not an array.
@@ -128,6 +147,9 @@ def global_norm(tree: Tree, /) -> Array:
 
 def all_finite(tree: Tree, /) -> Array:
     """Whether no leaf holds an infinity or a NaN: bool, shape `()`.
+
+    Args:
+        tree: a tree of arrays.
 
     Raises:
         TypeError: if a leaf is not an array.

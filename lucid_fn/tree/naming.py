@@ -19,6 +19,9 @@ from lucid_fn.types import Array, Tree
 def named_leaves(tree: Tree, /) -> dict[str, Any]:
     """The leaves by their dotted paths: a flat dict, such as a checkpoint holds.
 
+    Args:
+        tree: any tree.
+
     Raises:
         ValueError: if two leaves have the same dotted path, as in
             `{"a.b": x, "a": {"b": y}}`.
@@ -142,6 +145,10 @@ def _split(
 def merge(a: dict[str, Any], b: dict[str, Any], /) -> dict[str, Any]:
     """The nested dict with the leaves of both; the inverse of `partition`.
 
+    Args:
+        a: nested dicts.
+        b: nested dicts with other leaves.
+
     Raises:
         TypeError: if a tree is not a dict.
         ValueError: if a leaf is in both.
@@ -186,6 +193,10 @@ def _child(node: Any, part: str, path: str, caller: str) -> tuple[int, Any]:
 def at(tree: Tree, path: str, /) -> Any:
     """What a tree holds at a dotted path: a leaf or a subtree.
 
+    Args:
+        tree: any tree.
+        path: keys, indices and field names joined by dots.
+
     Raises:
         KeyError: if there is nothing; the message says where the path stops.
 
@@ -202,6 +213,11 @@ def at(tree: Tree, path: str, /) -> Any:
 
 def replace_at(tree: Tree, path: str, value: Any, /) -> Tree:
     """The tree with `value` at a dotted path; the given one is not changed.
+
+    Args:
+        tree: any tree.
+        path: keys, indices and field names joined by dots.
+        value: the new leaf or subtree.
 
     Raises:
         KeyError: if there is nothing at the path.

@@ -70,6 +70,9 @@ def build(kind: type, children: list[Any], keys: tuple[Any, ...] | list[Any]) ->
 def flatten(tree: Tree, /) -> tuple[list[Any], Structure]:
     """The leaves of a tree, and what is needed to build it again from others.
 
+    Args:
+        tree: any tree.
+
     Returns:
         The list of leaves, and a hashable structure that `unflatten` takes.
 
@@ -128,6 +131,10 @@ def _collect(node: Any, out: list[Any]) -> None:
 
 def unflatten(structure: Structure, leaves: list[Any], /) -> Tree:
     """The tree of `structure` with these leaves; the inverse of `flatten`.
+
+    Args:
+        structure: what `flatten` returned beside the leaves.
+        leaves: as many as the structure has places, in the order of `flatten`.
 
     Raises:
         ValueError: if there are more or fewer leaves than the structure has places.
@@ -205,7 +212,9 @@ def map(
         ValueError: if the structures differ; the message names the first path where.
 
     Example:
-        >>> map(lambda a, b: a + b, {"w": 1, "b": [2, 3]}, {"w": 10, "b": [20, 30]})
+        >>> from lucid_fn import tree
+        >>> a, b = {"w": 1, "b": [2, 3]}, {"w": 10, "b": [20, 30]}
+        >>> tree.map(lambda x, y: x + y, a, b)
         {'w': 11, 'b': [22, 33]}
     """
     first, structure = flatten(tree)
@@ -275,6 +284,9 @@ def walk(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[str, Any]]:
 def leaves(tree: Tree, /) -> list[Any]:
     """The leaves, in the order of the sorted paths.
 
+    Args:
+        tree: any tree.
+
     Example:
         >>> from lucid_fn import tree
         >>> tree.leaves({"b": (2, None), "a": 1})
@@ -287,6 +299,9 @@ def leaves(tree: Tree, /) -> list[Any]:
 
 def paths(tree: Tree, /) -> list[str]:
     """The dotted path of each leaf, in the order of `leaves`.
+
+    Args:
+        tree: any tree.
 
     Example:
         >>> from lucid_fn import tree
