@@ -6,12 +6,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
 
-from lucid_fn import random
+from lucid_fn import ops, random
 from lucid_fn.checks import check_float
 from lucid_fn.nn.checks import check_positive
 from lucid_fn.nn.layer import Layer, parametric
 from lucid_fn.nn.recording import count_multiply_adds
-from lucid_fn.ops import sigmoid, tanh
+from lucid_fn.ops import RecurrentWeights, tanh
 from lucid_fn.types import Array, ArrayFn, Key, Params
 
 
@@ -34,7 +34,7 @@ class LSTMCarry(NamedTuple):
 
 
 Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, hidden_size); the first is put out
-Step: TypeAlias = Callable[[Array, Array, Carry], Carry]
+Recurrence: TypeAlias = Callable[[Array, RecurrentWeights, Carry], tuple[Array, Carry]]
 
 
 def rnn(
@@ -87,11 +87,11 @@ def rnn(
         >>> (y, carry), _ = layer.apply(params, state, more, train=False)
     """
 
-    def step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
-        return (activation(gates_x + gates_h),)
+    def run(x: Array, weights: RecurrentWeights, carry: Carry) -> tuple[Array, Carry]:
+        return ops.rnn(x, weights, carry, activation)
 
     sizes = _Sizes("rnn", input_size, hidden_size, 1, num_layers, bidirectional, bias)
-    return _recurrent(sizes, step, lambda carry: (carry,), lambda arrays: arrays[0])
+    return _recurrent(sizes, run, lambda carry: (carry,), lambda arrays: arrays[0])
 
 
 def gru(
@@ -123,16 +123,8 @@ def gru(
         ((2, 5, 16), (2, 2, 8))
     """
 
-    def step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
-        (hidden,) = carry
-        reset_x, update_x, new_x = mx.split(gates_x, 3, axis=-1)
-        reset_h, update_h, new_h = mx.split(gates_h, 3, axis=-1)
-        reset, update = sigmoid(reset_x + reset_h), sigmoid(update_x + update_h)
-        new = tanh(new_x + reset * new_h)
-        return (new + update * (hidden - new),)
-
     sizes = _Sizes("gru", input_size, hidden_size, 3, num_layers, bidirectional, bias)
-    return _recurrent(sizes, step, lambda carry: (carry,), lambda arrays: arrays[0])
+    return _recurrent(sizes, ops.gru, lambda carry: (carry,), lambda arrays: arrays[0])
 
 
 def lstm(
@@ -164,13 +156,8 @@ def lstm(
         ((2, 5, 8), (2, 2, 8), (2, 2, 8))
     """
 
-    def step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
-        write, forget, new, read = mx.split(gates_x + gates_h, 4, axis=-1)
-        cell = sigmoid(forget) * carry[1] + sigmoid(write) * tanh(new)
-        return sigmoid(read) * tanh(cell), cell
-
     sizes = _Sizes("lstm", input_size, hidden_size, 4, num_layers, bidirectional, bias)
-    return _recurrent(sizes, step, _open_lstm, lambda arrays: LSTMCarry(*arrays))
+    return _recurrent(sizes, ops.lstm, _open_lstm, lambda arrays: LSTMCarry(*arrays))
 
 
 def _open_lstm(carry: Any) -> Carry:
@@ -202,11 +189,11 @@ class _Sizes(NamedTuple):
 
 def _recurrent(
     sizes: _Sizes,
-    step: Step,
+    run: Recurrence,
     opened: Callable[[Any], Carry],
     closed: Callable[[Carry], Any],
 ) -> Layer:
-    """The layer of a step; `opened` and `closed` are to and from the user's carry."""
+    """The layer; `opened` and `closed` are to and from the user's carry."""
     caller, hidden_size = sizes.caller, sizes.hidden_size
     check_positive(
         caller,
@@ -259,7 +246,7 @@ def _recurrent(
             outputs = []
             for suffix in suffixes:
                 start = tuple(array[:, len(after)] for array in before)
-                y, end = _scan(params, suffix, step, x, start)
+                y, end = _pass(run, params, suffix, x, start)
                 outputs.append(y)
                 after.append(end)
             x = mx.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
@@ -271,25 +258,18 @@ def _recurrent(
     return parametric(init, forward)
 
 
-def _scan(
-    params: Params, suffix: str, step: Step, x: Array, carry: Carry
+def _pass(
+    run: Recurrence, params: Params, suffix: str, x: Array, carry: Carry
 ) -> tuple[Array, Carry]:
     """The outputs and last carry of one layer in one direction."""
-    weight_ih, weight_hh = params[f"weight_ih{suffix}"], params[f"weight_hh{suffix}"]
-    bias_ih, bias_hh = params.get(f"bias_ih{suffix}"), params.get(f"bias_hh{suffix}")
-    # All steps at once, and time first, so that what a step reads lies together.
-    gates_x = x.swapaxes(0, 1) @ weight_ih.T  # (L, N, gates * hidden_size)
-    if bias_ih is not None:
-        gates_x = gates_x + bias_ih
-    steps = mx.split(gates_x, len(gates_x))  # `unstack` has a slower gradient
+    weights = RecurrentWeights(
+        params[f"weight_ih{suffix}"],
+        params[f"weight_hh{suffix}"],
+        params.get(f"bias_ih{suffix}"),
+        params.get(f"bias_hh{suffix}"),
+    )
     backwards = suffix.endswith("_reverse")
-    outputs = []
-    for gates in reversed(steps) if backwards else steps:
-        gates_h = carry[0] @ weight_hh.T
-        if bias_hh is not None:
-            gates_h = gates_h + bias_hh
-        carry = step(mx.squeeze(gates, 0), gates_h, carry)
-        outputs.append(carry[0])
-    count_multiply_adds(gates_x.size * (weight_ih.shape[1] + weight_hh.shape[1]))
-    y = mx.stack(outputs[::-1] if backwards else outputs, axis=1)
-    return y, carry
+    y, carry = run(x[:, ::-1] if backwards else x, weights, carry)
+    products = weights.weight_ih.size + weights.weight_hh.size
+    count_multiply_adds(x.shape[0] * x.shape[1] * products)
+    return y[:, ::-1] if backwards else y, carry
