@@ -37,7 +37,7 @@ check: $(VENV)/made  ## lint, check formatting, types and import layers
 	$(BIN)/lint-imports
 
 docs: $(VENV)/made  ## write docs/api from the docstrings
-	$(BIN)/python docs/generate_api.py
+	$(BIN)/python -m docs.generate_api
 
 bench: $(VENV)/made  ## compare with PyTorch, jax and mlx.nn (minutes; not in CI)
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -m tests.benchmarks

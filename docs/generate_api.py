@@ -1,28 +1,33 @@
 """Writes the API reference, `docs/api/*.md`, from the docstrings: `make docs`.
 
-The source is read and not imported, so that signatures are shown as they were written,
-defaults and type names included, and the pages are the same on every machine.
-
 Tools for this exist. Those that write HTML (pdoc, Sphinx, mkdocstrings) need a site;
 those that write Markdown know Google's sections only, not `Source`, and print the types
-of a signature in full. What is left to do by hand is what is below.
+of a signature in full. What is left to do by hand is here and in `api_source.py`.
 """
 
 import ast
 import doctest
 import functools
-import inspect
-import itertools
 import re
 import subprocess
 import sys
-import textwrap
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-ROOT = Path(__file__).parents[1]
+from docs.api_source import (
+    ROOT,
+    Entry,
+    Section,
+    about,
+    entries,
+    first_sentence,
+    items,
+    read,
+    sections,
+)
+
 API = ROOT / "docs" / "api"
+NOTE = "<!-- Made from the docstrings by docs/generate_api.py: run `make docs`. -->"
+WIDTH = 88
 
 MODULES = (
     "lucid_fn",
@@ -47,136 +52,6 @@ MODULES = (
     "lucid_fn.types",
 )
 """One page each, in the order of the index."""
-
-NOTE = "<!-- Made from the docstrings by docs/generate_api.py: run `make docs`. -->"
-SECTION = re.compile(r"^(Args|Returns|Raises|Source|Example):[ \n]", re.MULTILINE)
-WIDTH = 88
-
-
-class Entry(NamedTuple):
-    """A public name, and the statement that defines it."""
-
-    name: str
-    module: str  # where users find it: `lucid_fn.nn`
-    home: str  # where it is written: `lucid_fn.nn.linear`
-    node: ast.stmt
-    doc: str
-
-    @property
-    def title(self) -> str:
-        """The name as users write it: `nn.linear`, `lf.jit`."""
-        shown = self.module.removeprefix("lucid_fn").removeprefix(".") or "lf"
-        return f"{shown}.{self.name}"
-
-    @property
-    def sentence(self) -> str:
-        first = self.doc.split("\n\n")[0]
-        return " ".join(re.split(r"(?<=\.)\n", first)[0].split())
-
-
-class Section(NamedTuple):
-    """A part of a docstring; the first has no title."""
-
-    title: str
-    text: str
-
-
-# Reading
-
-
-def path_of(module: str) -> Path:
-    path = ROOT.joinpath(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-@functools.cache
-def read(module: str) -> tuple[str, ast.Module]:
-    source = path_of(module).read_text()
-    return source, ast.parse(source)
-
-
-def imports(module: str) -> Iterator[tuple[str, ast.alias]]:
-    """What a module takes from others of the library."""
-    for node in read(module)[1].body:
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("lucid_fn"):
-            for alias in node.names:
-                yield str(node.module), alias
-
-
-def definitions(module: str) -> dict[str, tuple[ast.stmt, str]]:
-    """The statements of a module that define a name, each with its docstring."""
-    found: dict[str, tuple[ast.stmt, str]] = {}
-    body = read(module)[1].body
-    for node, following in itertools.pairwise([*body, None]):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found[node.name] = node, ast.get_docstring(node) or ""
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            if isinstance(target, ast.Name):
-                found[target.id] = node, string(following)
-    return found
-
-
-def string(node: ast.stmt | None) -> str:
-    """The string below a constant, which documents it."""
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-        return inspect.cleandoc(str(node.value.value))
-    return ""
-
-
-def locate(module: str, name: str) -> tuple[str, ast.stmt, str] | None:
-    """The module, the statement and the docstring of a name; None for a module."""
-    if name in definitions(module):
-        return module, *definitions(module)[name]
-    for source, alias in imports(module):
-        if (alias.asname or alias.name) == name and path_of(source) != path_of(module):
-            return locate(source, alias.name)
-    return None
-
-
-def public_names(module: str) -> list[str]:
-    """What a module exports, in the order of its imports and definitions."""
-    exported = [alias.asname for _, alias in imports(module) if alias.asname]
-    own = [name for name in definitions(module) if not name.startswith("_")]
-    if "__all__" not in definitions(module):
-        return exported + own
-    statement = definitions(module)["__all__"][0]
-    assert isinstance(statement, ast.Assign)
-    listed = ast.literal_eval(statement.value)
-    return [
-        name
-        for name in dict.fromkeys([*(a.name for _, a in imports(module)), *own])
-        if name in listed
-    ]
-
-
-@functools.cache
-def entries(module: str) -> tuple[Entry, ...]:
-    """The public names of a module, but its submodules."""
-    found = ((name, locate(module, name)) for name in public_names(module))
-    return tuple(Entry(name, module, *place) for name, place in found if place)
-
-
-def sections(doc: str) -> list[Section]:
-    """A docstring cut at its titles; a `Source` is a paragraph, not indented."""
-    starts = [match.start() for match in SECTION.finditer(doc)] + [len(doc)]
-    parts = [Section("", doc[: starts[0]].strip())]
-    for start, end in itertools.pairwise(starts):
-        title, text = doc[start:end].split(":", 1)
-        parts.append(Section(title, textwrap.dedent(text.strip("\n")).strip()))
-    return parts
-
-
-def items(text: str) -> dict[str, str]:
-    """`name: meaning` items, as in `Args` and `Raises`, whose later lines hang."""
-    found: dict[str, str] = {}
-    for item in re.split(r"\n(?=\S)", text):
-        name, _, meaning = item.partition(":")
-        found[name] = " ".join(meaning.split())
-    return found
-
-
-# Writing
 
 
 def anchors(module: str) -> dict[str, str]:
@@ -260,16 +135,44 @@ def fenced(code: str) -> str:
     return f"```python\n{code}\n```"
 
 
-def bullets(text: str) -> str:
-    return "\n".join(f"- `{name}`: {said}" for name, said in items(text).items())
+@functools.cache
+def titles() -> dict[str, Entry]:
+    """All entries, as they are called in text."""
+    return {entry.title: entry for module in MODULES for entry in entries(module)}
 
 
-def rendered(section: Section) -> str:
+def linked(text: str, module: str, own: frozenset[str] = frozenset()) -> str:
+    """The text with links where it names others: with its module, or of the same one.
+
+    Those in `own` are the entry itself and its arguments.
+    """
+    here = {entry.name: entry for entry in entries(module)}
+
+    def replaced(match: re.Match[str]) -> str:
+        name = match[1]
+        entry = titles().get(name.removeprefix("lucid_fn."))
+        if entry is None and name not in own:
+            entry = here.get(name)
+        if entry is None or entry.name in own:
+            return match[0]
+        return link(entry, module, name)
+
+    return re.sub(r"`([\w.]+)`", replaced, text)
+
+
+def rendered(section: Section, entry: Entry) -> str:
+    """A part of a docstring as Markdown."""
     title, text = section
-    if title in ("Args", "Raises"):
-        return f"**{title}**\n\n{bullets(text)}"
     if title == "Example":
         return f"**{title}**\n\n{example(text)}"
+    own = frozenset({entry.name, *entry.parameters})
+    if title in ("Args", "Raises"):
+        lines = [
+            f"- `{name}`: {linked(said, entry.module, own)}"
+            for name, said in items(text).items()
+        ]
+        return f"**{title}**\n\n" + "\n".join(lines)
+    text = linked(text, entry.module, own)
     if title:
         return f"**{title}:** {text}"
     return re.sub(r"(^|\. )(Params|State): ", r"\1**\2:** ", text, flags=re.MULTILINE)
@@ -278,14 +181,15 @@ def rendered(section: Section) -> str:
 def described(entry: Entry) -> str:
     """A heading, the signature, the docstring, and the same of public methods."""
     parts = [f"### `{entry.title}`", fenced(signature(entry))]
-    parts += [rendered(section) for section in sections(entry.doc)]
+    parts += [rendered(section, entry) for section in sections(entry.doc)]
     if isinstance(entry.node, ast.ClassDef):
         for method in entry.node.body:
             if isinstance(method, ast.FunctionDef) and method.name[0] != "_":
                 doc = ast.get_docstring(method) or ""
                 parts += [f"#### `{entry.title}.{method.name}`"]
                 head = unparsed(method).removesuffix(": ...")
-                parts += [fenced(head), *map(rendered, sections(doc))]
+                parts += [fenced(head)]
+                parts += [rendered(section, entry) for section in sections(doc)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -300,21 +204,12 @@ def topics(module: str) -> dict[str, list[Entry]]:
     }
 
 
-def about(module: str) -> str:
-    return ast.get_docstring(read(module)[1]) or ""
-
-
-def headline(module: str) -> str:
-    """What is written in a file, in the words of its docstring."""
-    return " ".join(about(module).split("\n\n")[0].split())
-
-
 def page(module: str) -> str:
     """The page of a module: its topics with links, then all entries."""
     shown = module.removeprefix("lucid_fn.")
     contents, body = ["| topic | names |", "| --- | --- |"], []
     for home, group in topics(module).items():
-        title = headline(home).rstrip(".")
+        title = first_sentence(about(home)).rstrip(".")
         links = " ".join(link(entry, module, entry.name) for entry in group)
         contents.append(f"| {title} | {links} |")
         own = [entry for entry in group if owner(entry) == module]
@@ -322,7 +217,12 @@ def page(module: str) -> str:
             body += [f"## {title}", *map(described, own)]
     if len(topics(module)) == 1:
         contents, body = [links], body[1:]
-    top = [NOTE, f"# {shown}", "[All modules](README.md)", about(module)]
+    top = [
+        NOTE,
+        f"# {shown}",
+        "[All modules](README.md)",
+        linked(about(module), module),
+    ]
     return "\n\n".join([*top, "\n".join(contents), *body]) + "\n"
 
 
@@ -347,7 +247,7 @@ def index() -> str:
         ]
         parts += [
             f"## [{shown}]({file_name(module)})",
-            headline(module),
+            first_sentence(about(module)),
             "\n".join(lines),
         ]
     return "\n\n".join(parts) + "\n"

@@ -1,6 +1,9 @@
-"""LeNet-5 (LeCun et al., 1998, "Gradient-based learning applied to document
-recognition", https://doi.org/10.1109/5.726791, figure 2), in today's variant: no
-padding, full connections between the convolutions, a softmax at the end."""
+"""LeNet-5.
+
+LeCun et al., 1998, "Gradient-based learning applied to document recognition",
+https://doi.org/10.1109/5.726791, figure 2, in today's variant: no padding, full
+connections between the convolutions, a softmax at the end.
+"""
 
 from lucid_fn import nn
 

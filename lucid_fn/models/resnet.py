@@ -1,5 +1,8 @@
-"""ResNet (He et al., 2015, "Deep residual learning for image recognition",
-https://arxiv.org/abs/1512.03385, table 1). Names and initial draws: torchvision's."""
+"""ResNet, with the names and the initial draws of torchvision.
+
+He et al., 2015, "Deep residual learning for image recognition",
+https://arxiv.org/abs/1512.03385, table 1.
+"""
 
 from collections.abc import Callable
 from typing import Any
