@@ -8,6 +8,7 @@ of a signature in full. What is left to do by hand is here and in `api_source.py
 import ast
 import doctest
 import functools
+import itertools
 import re
 import subprocess
 import sys
@@ -58,15 +59,25 @@ def anchors(module: str) -> dict[str, str]:
     """The anchor that GitHub gives to the heading of each name."""
     used: dict[str, int] = {}
     found = {}
-    for entry in entries(module):
+    for entry in itertools.chain(*topics(module).values()):
+        if owner(entry) != module:
+            continue
         slug = re.sub(r"[^\w-]", "", entry.title.lower())
         number = used[slug] = used.get(slug, -1) + 1
         found[entry.name] = f"{slug}-{number}" if number else slug
     return found
 
 
+def short(module: str) -> str:
+    return module.removeprefix("lucid_fn.")
+
+
 def file_name(module: str) -> str:
-    return f"{module.removeprefix('lucid_fn.')}.md"
+    return f"{short(module)}.md"
+
+
+def module_link(module: str) -> str:
+    return f"[{short(module)}]({file_name(module)})"
 
 
 def owner(entry: Entry) -> str:
@@ -206,7 +217,6 @@ def topics(module: str) -> dict[str, list[Entry]]:
 
 def page(module: str) -> str:
     """The page of a module: its topics with links, then all entries."""
-    shown = module.removeprefix("lucid_fn.")
     contents, body = ["| topic | names |", "| --- | --- |"], []
     for home, group in topics(module).items():
         title = first_sentence(about(home)).rstrip(".")
@@ -217,12 +227,9 @@ def page(module: str) -> str:
             body += [f"## {title}", *map(described, own)]
     if len(topics(module)) == 1:
         contents, body = [links], body[1:]
-    top = [
-        NOTE,
-        f"# {shown}",
-        "[All modules](README.md)",
-        linked(about(module), module),
-    ]
+    inner = [m for m in MODULES if m.startswith(f"{module}.") and "." in module]
+    ways = ", ".join(["[All modules](README.md)", *map(module_link, inner)])
+    top = [NOTE, f"# {short(module)}", ways, linked(about(module), module)]
     return "\n\n".join([*top, "\n".join(contents), *body]) + "\n"
 
 
@@ -237,19 +244,16 @@ optax, flax and jax, and what they are called here, are in [names](../names.md).
 
 
 def index() -> str:
+    """The page with the first sentence of every name."""
     parts = [NOTE, INDEX]
     for module in MODULES:
-        shown = module.removeprefix("lucid_fn.")
         lines = [
             f"- {link(entry, '', entry.title)}: {entry.sentence}"
             for group in topics(module).values()
             for entry in group
         ]
-        parts += [
-            f"## [{shown}]({file_name(module)})",
-            first_sentence(about(module)),
-            "\n".join(lines),
-        ]
+        head = f"## {module_link(module)}"
+        parts += [head, first_sentence(about(module)), "\n".join(lines)]
     return "\n\n".join(parts) + "\n"
 
 
