@@ -11,6 +11,7 @@ from lucid_fn.transforms.arguments import (
     as_array,
     check_function,
     describe,
+    fenced,
     to_arrays,
 )
 from lucid_fn.transforms.gradients import gradient_of
@@ -141,7 +142,7 @@ def vjp(
 
     def pull(cotangents: Tree) -> tuple[Tree, ...]:
         given = _match(cotangents, value, "cotangents", "the value", "vjp")
-        _, grads = mx.vjp(flat, leaves, given)
+        _, grads = mx.vjp(fenced(flat), leaves, given)
         pulled: tuple[Tree, ...] = tree.unflatten(structure, list(grads))
         return pulled
 

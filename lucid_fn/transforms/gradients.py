@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.transforms import diagnosis
+from lucid_fn.transforms import captures, diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
     check_function,
@@ -42,8 +42,11 @@ def value_and_grad(
         ValueError: when called, if `loss` is not a scalar, or if there is no argument
             at a position.
         TypeError: if `fn` is not a function, or `argnums` holds something else than
-            positions; when called, if `fn` returns another kind of thing, or if a leaf
-            to differentiate is not of a float dtype.
+            positions; when called, if `fn` returns another kind of thing, if a leaf
+            to differentiate is not of a float dtype, or if the loss does not depend on
+            any since `fn` takes their values out, as in `np.array(x)` and `x.item()`.
+            Where it depends on others, nothing is found: no gradient flows through
+            such values. Compiling the function tells.
 
     Example:
         >>> import mlx.core as mx
@@ -110,17 +113,32 @@ def gradient_of(
                 )
         chosen = [place % len(args) for place in places]
         leaves, structure = _float_leaves({i: args[i] for i in chosen}, names, caller)
+        depends = True
+
+        def call(leaves: list[Array]) -> Any:
+            given = tree.unflatten(structure, leaves)
+            return fn(*[given.get(i, arg) for i, arg in enumerate(args)], **kwargs)
 
         def loss_of(leaves: list[Array]) -> Any:
-            given = tree.unflatten(structure, leaves)
-            out = fn(*[given.get(i, arg) for i, arg in enumerate(args)], **kwargs)
-            return _check_loss(out, has_aux, name_of(fn), caller)
+            nonlocal depends
+            out = _check_loss(call(leaves), has_aux, name_of(fn), caller)
+            # Of a new array, since one whose value was read counts as not traced.
+            depends = captures.is_traced((out[0] if has_aux else out) + 0)
+            return out
 
         if leaves:
             with diagnosis.notes_missing_rule(caller, "use other operations"):
                 value, grads = mx.value_and_grad(loss_of)(leaves)
         else:
             value, grads = loss_of(leaves), []
+        if leaves and not depends and (line := diagnosis.conversion(call, leaves)):
+            raise TypeError(
+                f"{caller}: {line} takes the values out of an array, through which no "
+                f"gradient flows, and the loss that `{name_of(fn)}` returns depends on "
+                "its arguments in no other way; compute it with mlx.core instead of "
+                "NumPy and numbers, and return what you want to look at with "
+                "has_aux=True"
+            )
         by_place = tree.unflatten(structure, grads)
         if isinstance(argnums, int):
             return value, by_place[chosen[0]]

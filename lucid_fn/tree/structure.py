@@ -129,6 +129,33 @@ def _collect(node: Any, out: list[Any]) -> None:
                 _collect(child, out)
 
 
+def collect_as(structure: Structure, node: Any, out: list[Any]) -> bool:
+    """Adds the leaves of a tree to `out`; `False` if its structure is another one.
+
+    Takes less than half the time of `flatten` and a comparison. What stands at the
+    place of a leaf is not looked at: whether it is one is the caller's to check.
+    """
+    kind: Any
+    kind, keys, children = structure
+    if type(node) is not kind:
+        return False
+    if kind is type(None):
+        return True
+    if len(node) != len(keys):
+        return False
+    if kind is dict:
+        try:
+            node = [node[key] for key in keys]
+        except KeyError:
+            return False
+    for child, value in zip(children, node):  # noqa: B905  # strict takes time
+        if child is _LEAF:
+            out.append(value)
+        elif not collect_as(child, value, out):
+            return False
+    return True
+
+
 def unflatten(structure: Structure, leaves: list[Any], /) -> Tree:
     """The tree of `structure` with these leaves; the inverse of `flatten`.
 
