@@ -1,5 +1,7 @@
 """Writes the API reference, `docs/api/*.md`, from the docstrings: `make docs`.
 
+The tables in `docs/names.md` get links into it.
+
 Tools for this exist. Those that write HTML (pdoc, Sphinx, mkdocstrings) need a site;
 those that write Markdown know Google's sections only, not `Source`, and print the types
 of a signature in full. What is left to do by hand is here and in `api_source.py`.
@@ -27,6 +29,7 @@ from docs.api_source import (
 )
 
 API = ROOT / "docs" / "api"
+NAMES = ROOT / "docs" / "names.md"
 NOTE = "<!-- Made from the docstrings by docs/generate_api.py: run `make docs`. -->"
 WIDTH = 88
 
@@ -89,12 +92,16 @@ def owner(entry: Entry) -> str:
     return entry.module
 
 
+def place(entry: Entry) -> str:
+    """Where an entry is described: `nn.md#nnlinear`."""
+    home = owner(entry)
+    name = next(e.name for e in entries(home) if e.node is entry.node)
+    return f"{file_name(home)}#{anchors(home)[name]}"
+
+
 def link(entry: Entry, page: str, text: str) -> str:
     """A link to the description of an entry, from the page of a module."""
-    home = owner(entry)
-    place = "" if home == page else file_name(home)
-    name = next(e.name for e in entries(home) if e.node is entry.node)
-    return f"[`{text}`]({place}#{anchors(home)[name]})"
+    return f"[`{text}`]({place(entry).removeprefix(file_name(page))})"
 
 
 def signature(entry: Entry) -> str:
@@ -248,7 +255,7 @@ def index() -> str:
     parts = [NOTE, INDEX]
     for module in MODULES:
         lines = [
-            f"- {link(entry, '', entry.title)}: {entry.sentence}"
+            f"- {link(entry, 'index', entry.title)}: {entry.sentence}"
             for group in topics(module).values()
             for entry in group
         ]
@@ -260,6 +267,21 @@ def index() -> str:
 def pages() -> dict[str, str]:
     """All pages by the name of their file."""
     return {"README.md": index()} | {file_name(m): page(m) for m in MODULES}
+
+
+def names(text: str) -> str:
+    """The tables of names from elsewhere, with links where ours stand in them."""
+    text = re.sub(r"\[(`[^`]+`)\]\(api/[^)]*\)", r"\1", text)
+
+    def replaced(match: re.Match[str]) -> str:
+        entry = titles().get(match[1])
+        return f"[{match[0]}](api/{place(entry)})" if entry else match[0]
+
+    rows = [line.split(" | ") for line in text.split("\n")]
+    return "\n".join(
+        " | ".join([row[0], *(re.sub(r"`([\w.]+)`", replaced, c) for c in row[1:])])
+        for row in rows
+    )
 
 
 def write(folder: Path) -> None:
@@ -278,3 +300,4 @@ def write(folder: Path) -> None:
 
 if __name__ == "__main__":
     write(API)
+    NAMES.write_text(names(NAMES.read_text()))
