@@ -131,6 +131,22 @@ def parameters(function: ast.FunctionDef) -> set[str]:
     return {arg.arg for arg in every if arg and arg.arg != "self"}
 
 
+def names_in(node: ast.AST) -> list[str]:
+    return [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
+
+
+def annotated(function: ast.FunctionDef) -> list[str]:
+    """The names in the annotations of a function."""
+    notes = [
+        part.annotation
+        for part in ast.walk(function.args)
+        if hasattr(part, "annotation")
+    ]
+    return [
+        name for note in [*notes, function.returns] if note for name in names_in(note)
+    ]
+
+
 def about(module: str) -> str:
     """The docstring of a module."""
     return ast.get_docstring(read(module)[1]) or ""

@@ -21,9 +21,12 @@ from docs.api_source import (
     Entry,
     Section,
     about,
+    annotated,
     entries,
     first_sentence,
     items,
+    locate,
+    names_in,
     read,
     sections,
 )
@@ -136,6 +139,23 @@ def unparsed(function: ast.FunctionDef) -> str:
     return f"def {function.name}({ast.unparse(function.args)}){returns}: ..."
 
 
+def aliases(entry: Entry) -> str:
+    """What the names of types in a signature stand for, where they have no page."""
+    if not isinstance(entry.node, ast.FunctionDef):
+        return ""
+    described = {id(e.node) for module in MODULES for e in entries(module)}
+    queue = [(entry.home, name) for name in annotated(entry.node)]
+    found: dict[str, str] = {}
+    for home, name in queue:
+        source, node, _ = locate(home, name) or (home, None, "")
+        value = getattr(node, "value", None)
+        known = name in found or id(node) in described
+        if isinstance(value, ast.BinOp | ast.Subscript) and not known:
+            found[name] = f"`{name}` is `{ast.unparse(value)}`".replace("'", "")
+            queue += [(source, inner) for inner in names_in(value)]
+    return "; ".join(found.values()) + "." if found else ""
+
+
 def example(text: str) -> str:
     """A doctest as a program to copy, its output in comments."""
     lines: list[str] = []
@@ -198,7 +218,7 @@ def rendered(section: Section, entry: Entry) -> str:
 
 def described(entry: Entry) -> str:
     """A heading, the signature, the docstring, and the same of public methods."""
-    parts = [f"### `{entry.title}`", fenced(signature(entry))]
+    parts = [f"### `{entry.title}`", fenced(signature(entry)), aliases(entry)]
     parts += [rendered(section, entry) for section in sections(entry.doc)]
     if isinstance(entry.node, ast.ClassDef):
         for method in entry.node.body:
