@@ -8,6 +8,7 @@ from lucid_fn.nn.batch_statistics import (
     bn_reestimate as bn_reestimate,
     fold_batch_norm as fold_batch_norm,
 )
+from lucid_fn.nn.carry import Carried as Carried, LSTMCarry as LSTMCarry
 from lucid_fn.nn.combinators import (
     compose as compose,
     frozen as frozen,
@@ -63,14 +64,14 @@ from lucid_fn.nn.positions import (
     rotary_positions as rotary_positions,
     sinusoidal_positions as sinusoidal_positions,
 )
-from lucid_fn.nn.recurrent import (
-    Carried as Carried,
-    LSTMCarry as LSTMCarry,
-    gru as gru,
-    lstm as lstm,
-    rnn as rnn,
+from lucid_fn.nn.recurrent import gru as gru, lstm as lstm, rnn as rnn
+from lucid_fn.nn.recurrent_cells import (
+    gru_cell as gru_cell,
+    lstm_cell as lstm_cell,
+    rnn_cell as rnn_cell,
 )
 from lucid_fn.nn.reshaping import flatten as flatten, identity as identity
+from lucid_fn.nn.scan import scan as scan
 from lucid_fn.nn.summary import (
     Summary as Summary,
     SummaryRow as SummaryRow,

@@ -8,7 +8,15 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.nn.layer import Layer, check_held, check_plain, lift, to_input
+from lucid_fn.nn.layer import (
+    NOT_GIVEN,
+    Layer,
+    check_held,
+    check_plain,
+    check_train,
+    lift,
+    to_input,
+)
 from lucid_fn.nn.recording import watched
 from lucid_fn.random import fold_in
 from lucid_fn.types import ArrayFn, Key, Params, State
@@ -81,10 +89,10 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
         x: Any,
         /,
         *,
-        train: bool,
+        train: bool = NOT_GIVEN,
         key: Key | None = None,
     ) -> tuple[Any, State]:
-        _check_train(train)
+        check_train(train)
         _check_names(params, layers, "params")
         _check_names(state, layers, "state")
         new_state = dict(state)
@@ -173,15 +181,6 @@ def _check_made(caller: str, **held: Any) -> None:
                 f"{caller}: a layer must return {kind} as a dict, got "
                 f"{type(value).__name__}; a layer without any returns {{}}"
             )
-
-
-def _check_train(train: Any) -> None:
-    if not isinstance(train, bool):
-        got = "an array" if isinstance(train, mx.array) else repr(train)
-        raise TypeError(
-            f"apply: train must be True or False, got {got}; a bool that jit is given "
-            "stays one"
-        )
 
 
 def _check_names(held: dict[str, Any], layers: dict[str, Layer], kind: str) -> None:
@@ -305,9 +304,10 @@ def frozen(layer: Layer | ArrayFn) -> Layer:
         x: Any,
         /,
         *,
-        train: bool,
+        train: bool = NOT_GIVEN,
         key: Key | None = None,
     ) -> tuple[Any, State]:
+        check_train(train)
         fixed = tree.map(mx.stop_gradient, params)
         y, _ = inner(fixed, state, x, train=False, key=key)
         return y, state

@@ -8,7 +8,7 @@ import mlx.core as mx
 from lucid_fn import random
 from lucid_fn.checks import check_float
 from lucid_fn.nn.checks import AXES, check_key, check_rate
-from lucid_fn.nn.layer import Layer, to_input
+from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, to_input
 from lucid_fn.types import Array, Key, Params, State
 
 
@@ -162,9 +162,10 @@ def _dropping(
         x: Any,
         /,
         *,
-        train: bool,
+        train: bool = NOT_GIVEN,
         key: Key | None = None,
     ) -> tuple[Any, State]:
+        check_train(train)
         x = to_input(x)
         check_float(caller, x=x)
         shape = drawn(x)

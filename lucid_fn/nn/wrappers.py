@@ -8,7 +8,7 @@ import mlx.core as mx
 from lucid_fn import transforms
 from lucid_fn.nn.checks import check_positive
 from lucid_fn.nn.combinators import compose, serial
-from lucid_fn.nn.layer import Layer, expecting
+from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, expecting
 from lucid_fn.nn.recording import recording
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
@@ -92,9 +92,11 @@ def checkpointed(layer: Layer) -> Layer:
         x: Any,
         /,
         *,
-        train: bool,
+        train: bool = NOT_GIVEN,
         key: Key | None = None,
     ) -> tuple[Any, State]:
+        check_train(train)
+
         def pure(params: Params, state: State, x: Any, key: Key | None) -> Any:
             # Without it the backward pass asks for the gradient of random bits.
             key = None if key is None else mx.stop_gradient(key)
@@ -147,9 +149,10 @@ def tap(layer: Layer, *paths: str) -> Layer:
         x: Any,
         /,
         *,
-        train: bool,
+        train: bool = NOT_GIVEN,
         key: Key | None = None,
     ) -> tuple[Any, State]:
+        check_train(train)
         with recording() as recorder:
             y, new_state = layer.apply(params, state, x, train=train, key=key)
         called = {record.path: record.y for record in recorder.records}
@@ -206,9 +209,10 @@ def weight_norm(layer: Layer, *, name: str = "weight") -> Layer:
         x: Any,
         /,
         *,
-        train: bool,
+        train: bool = NOT_GIVEN,
         key: Key | None = None,
     ) -> tuple[Any, State]:
+        check_train(train)
         held = expecting(params, "params")
         g, v = (held[name] for name in names)
         others = {other: leaf for other, leaf in params.items() if other not in names}

@@ -215,6 +215,24 @@ LAYERS = [
             several(nn.LSTMCarry, normal(3, 1, 3), normal(3, 1, 3)),
         ),
     ),
+    layer(
+        "lstm-dropout",
+        partial(nn.lstm, 4, 3, num_layers=2, bidirectional=True, rate=0.3),
+        SEQUENCE,
+        EXAMPLES,
+    ),
+    layer("rnn_cell", partial(nn.rnn_cell, 4, 3), normal(3, 4)),
+    layer("gru_cell", partial(nn.gru_cell, 4, 3, bias=False), normal(3, 4)),
+    layer(
+        "lstm_cell",
+        partial(nn.lstm_cell, 4, 3),
+        several(
+            nn.Carried,
+            normal(3, 4),
+            several(nn.LSTMCarry, normal(3, 3), normal(3, 3)),
+        ),
+    ),
+    layer("scan", lambda: nn.scan(nn.gru_cell(4, 3), reverse=True), SEQUENCE),
     layer("repeat", lambda: nn.repeat(nn.linear(4, 4), 3), SEQUENCE),
     layer("parallel", lambda: nn.parallel(a=nn.linear(4, 2), b=nn.tanh), SEQUENCE),
     layer(
