@@ -110,13 +110,6 @@ def fast_exp(x: Array) -> Array:
     return ((1.0 + t) * e) * e
 
 
-def fast_exp_minus_abs(x: Array) -> Array:
-    """`exp(-|x|)` in [0, 1], ready for use in another kernel."""
-    z = -mx.abs(x)
-    t, e = _expm1_parts(mx.contiguous(mx.where(z < _EXP_LOW, _EXP_LOW, z)))
-    return mx.contiguous(((1.0 + t) * e) * e)
-
-
 @elementwise(fast_exp, slope=lambda _, y: y)
 def exp(x: Array) -> Array:
     """The exponential function.
@@ -154,11 +147,49 @@ def expm1_of_negative(x: Array) -> Array:
     return mx.where(x > 0, 0.0, mx.expm1(mx.where(x > 0, 0.0, x)))
 
 
+# ---- exp of negative numbers ----
+
+_LOG2_E = 1.4426950408889634
+_LN2 = (0.693359375, -2.1219444e-4)  # in two parts, the first of 10 bits
+_EXP_NEAR_0 = (
+    0.4999999403953552,
+    0.1666652113199234,
+    0.04166838899254799,
+    0.00836874544620514,
+    0.0013814539415761828,
+)
+
+
+def fast_exp_of_negative(x: Array) -> Array:
+    """`exp(x)` for `x` that are not positive: 1.0 ulp, 1.0 ns."""
+    # Without large numbers a power of two times 2^64 is one float, no square as in
+    # `_expm1_parts`: half the range for the polynomial and its rounding errors.
+    x = mx.contiguous(mx.where(x < _EXP_LOW, _EXP_LOW, x))
+    biased = (x * _LOG2_E + (_ROUND + 192.0)) - (_ROUND + 1.0)  # k + 127 + 64
+    e = mx.view(mx.left_shift(biased.astype(mx.int32), 23), mx.float32)
+    k = (x * _LOG2_E + _ROUND) - _ROUND
+    r = mx.contiguous((x - k * _LN2[0]) - k * _LN2[1])  # |r| <= log(2) / 2
+    s = r * r
+    p = (_EXP_NEAR_0[0] + _EXP_NEAR_0[1] * r) + s * (
+        (_EXP_NEAR_0[2] + _EXP_NEAR_0[3] * r) + s * _EXP_NEAR_0[4]
+    )
+    return ((1.0 + (r + s * p)) * e) * 2.0**-64
+
+
+exp_of_negative = elementwise(fast_exp_of_negative, slope=lambda _, y: y)(mx.exp)
+"""`exp` of numbers that are not positive, with its derivatives."""
+
+
+def fast_exp_minus_abs(x: Array) -> Array:
+    """`exp(-|x|)` in [0, 1], ready for use in another kernel."""
+    return mx.contiguous(fast_exp_of_negative(-mx.abs(x)))
+
+
 # ---- sigmoid ----
 
 
 def fast_sigmoid(x: Array) -> Array:
-    """2.4 ulp, 1.7 ns (mx.sigmoid: 15 ulp, 16 ns)."""
+    """1.9 ulp, 1.5 ns (mx.sigmoid: 15 ulp, 16 ns)."""
     # E / (1 + E) or 1 / (1 + E) with E = exp(-|x|), as "1 or E, less a correction":
     # all of the relative precision in both tails.
     e = fast_exp_minus_abs(x)
