@@ -32,7 +32,7 @@ def dropout(rate: float) -> Layer:
         >>> sorted(set(y.tolist()))
         [0.0, 2.0]
     """
-    return _dropping("dropout", rate, lambda x: x.shape)
+    return dropping("dropout", rate, lambda x: x.shape)
 
 
 def dropout1d(rate: float) -> Layer:
@@ -131,7 +131,7 @@ def drop_path(rate: float) -> Layer:
             raise ValueError("drop_path: x must have shape (N, ...), got ()")
         return x.shape[0], *[1] * (x.ndim - 1)
 
-    return _dropping("drop_path", rate, examples)
+    return dropping("drop_path", rate, examples)
 
 
 def _dropping_channels(dims: int, rate: float) -> Layer:
@@ -144,14 +144,24 @@ def _dropping_channels(dims: int, rate: float) -> Layer:
             )
         return x.shape[0], *[1] * dims, x.shape[-1]
 
-    return _dropping(caller, rate, channels)
+    return dropping(caller, rate, channels)
 
 
-def _dropping(
-    caller: str, rate: float, drawn: Callable[[Array], tuple[int, ...]]
+def dropping(
+    caller: str,
+    rate: float,
+    drawn: Callable[[Array], tuple[int, ...]],
+    filled: Callable[[Array, Array], Array] | None = None,
 ) -> Layer:
-    """Drops with one draw for each place of the shape `drawn(x)`."""
+    """Drops with one draw for each place of the shape `drawn(x)`.
+
+    `filled` is from what is kept, a bool, and `x` to the output; by default zeros, and
+    the rest divided by the probability of keeping it.
+    """
     check_rate(caller, rate)
+
+    def zeroed(kept: Array, x: Array) -> Array:
+        return mx.where(kept, x * (1 / (1 - rate)), mx.zeros_like(x))
 
     def init(key: Key, /) -> tuple[Params, State]:
         return {}, {}
@@ -172,6 +182,6 @@ def _dropping(
         if not train or rate == 0:
             return x, state
         kept = random.bernoulli(check_key(caller, key), 1 - rate, shape)
-        return mx.where(kept, x * (1 / (1 - rate)), mx.zeros_like(x)), state
+        return (filled or zeroed)(kept, x), state
 
     return Layer(init, apply)

@@ -87,6 +87,17 @@ def gru(
     Inputs, outputs and arguments are those of `rnn`; the rows of weights and biases are
     those of `r`, `z` and `n` one after the other.
 
+    Args:
+        input_size: features of the input.
+        hidden_size: features of the carry.
+        num_layers: as in `rnn`.
+        bidirectional: as in `rnn`.
+        bias: whether there are biases.
+        rate: as in `rnn`.
+
+    Raises:
+        ValueError: as `rnn`.
+
     Source: Cho et al., 2014, https://arxiv.org/abs/1406.1078, with the reset gate after
     the product with `W_hn`, as in `torch.nn.GRU`.
 
@@ -127,6 +138,17 @@ def lstm(
     Inputs, outputs and arguments are those of `rnn`, but the carry is
     `nn.LSTMCarry(hidden, cell)`; the rows of weights and biases are those of `i`, `f`,
     `g` and `o` one after the other.
+
+    Args:
+        input_size: features of the input.
+        hidden_size: features of the carry.
+        num_layers: as in `rnn`.
+        bidirectional: as in `rnn`.
+        bias: whether there are biases.
+        rate: as in `rnn`.
+
+    Raises:
+        ValueError: as `rnn`.
 
     Source: Hochreiter & Schmidhuber, 1997, "Long short-term memory", with the forget
     gate of Gers et al., 2000; names and numbers are those of `torch.nn.LSTM`.
