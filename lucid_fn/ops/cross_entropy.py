@@ -34,7 +34,9 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> Array:
         ValueError: if `labels.shape != logits.shape[:-1]`.
 
     Example:
-        >>> softmax_cross_entropy(mx.array([[0.0, 0.0]]), mx.array([1]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.softmax_cross_entropy(mx.array([[0.0, 0.0]]), mx.array([1]))
         array([0.693147], dtype=float32)
     """
     if not mx.issubdtype(logits.dtype, mx.floating):

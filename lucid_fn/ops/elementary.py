@@ -63,7 +63,9 @@ def tanh(x: Array) -> Array:
         Array of the shape and dtype of `x`, in [-1, 1].
 
     Example:
-        >>> tanh(mx.array([-1.0, 0.0, 100.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.tanh(mx.array([-1.0, 0.0, 100.0]))
         array([-0.761594, 0, 1], dtype=float32)
     """
     return mx.tanh(x)
@@ -123,7 +125,9 @@ def exp(x: Array) -> Array:
         Array of the shape and dtype of `x`, at least 0.
 
     Example:
-        >>> exp(mx.array([-200.0, 0.0, 1.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.exp(mx.array([-200.0, 0.0, 1.0]))
         array([0, 1, 2.71828], dtype=float32)
     """
     return mx.exp(x)
@@ -209,7 +213,9 @@ def sigmoid(x: Array) -> Array:
         last place far into the negative tail.
 
     Example:
-        >>> sigmoid(mx.array([-80.0, 0.0, 80.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.sigmoid(mx.array([-80.0, 0.0, 80.0]))
         array([1.80485e-35, 0.5, 1], dtype=float32)
     """
     return mx.sigmoid(x)
@@ -248,7 +254,9 @@ def softplus(x: Array) -> Array:
     20) makes no difference in float32.
 
     Example:
-        >>> softplus(mx.array([-100.0, 0.0, 100.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.softplus(mx.array([-100.0, 0.0, 100.0]))
         array([3.78351e-44, 0.693147, 100], dtype=float32)
     """
     return mx.logaddexp(x, 0.0)
@@ -268,7 +276,9 @@ def log_sigmoid(x: Array) -> Array:
         Array of the shape and dtype of `x`, at most 0.
 
     Example:
-        >>> log_sigmoid(mx.array([-100.0, 0.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.log_sigmoid(mx.array([-100.0, 0.0]))
         array([-100, -0.693147], dtype=float32)
     """
     return -mx.logaddexp(-x, 0.0)
@@ -308,7 +318,9 @@ def erf(x: Array) -> Array:
         Array of the shape and dtype of `x`, in [-1, 1].
 
     Example:
-        >>> erf(mx.array([-1.0, 0.0, 4.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.erf(mx.array([-1.0, 0.0, 4.0]))
         array([-0.842701, 0, 1], dtype=float32)
     """
     return mx.erf(x)

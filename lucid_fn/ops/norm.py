@@ -46,8 +46,9 @@ def batch_norm(
 
     Example:
         >>> import mlx.core as mx
+        >>> from lucid_fn import ops
         >>> x = mx.array([[1.0], [3.0]])
-        >>> y, mean, var = batch_norm(x, mx.ones((1,)), mx.zeros((1,)), eps=1e-5)
+        >>> y, mean, var = ops.batch_norm(x, mx.ones((1,)), mx.zeros((1,)), eps=1e-5)
         >>> y
         array([[-0.999995],
                [0.999995]], dtype=float32)
@@ -86,8 +87,10 @@ def batch_norm_eval(
 
     Example:
         >>> import mlx.core as mx
+        >>> from lucid_fn import ops
         >>> one, zero = mx.ones((1,)), mx.zeros((1,))
-        >>> batch_norm_eval(mx.array([[5.0]]), one, zero, one, one * 4, eps=0.0).item()
+        >>> x = mx.array([[5.0]])
+        >>> ops.batch_norm_eval(x, one, zero, one, one * 4, eps=0.0).item()
         2.0
     """
     _check("batch_norm_eval", x, weight=weight, bias=bias, mean=mean, var=var)

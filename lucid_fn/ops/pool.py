@@ -40,8 +40,10 @@ def max_pool2d(
             range or does not fit.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
         >>> x = mx.arange(16, dtype=mx.float32).reshape(1, 4, 4, 1)
-        >>> max_pool2d(x, 2).squeeze()
+        >>> ops.max_pool2d(x, 2).squeeze()
         array([[5, 7],
                [13, 15]], dtype=float32)
     """
@@ -51,14 +53,46 @@ def max_pool2d(
 def max_pool1d(
     x: Array, size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
 ) -> Array:
-    """`max_pool2d` for sequences `(N, L, C)`."""
+    """`max_pool2d` for sequences `(N, L, C)`.
+
+    Args:
+        x: float, shape `(N, L, C)`.
+        size: length of the window, in places.
+        stride: places between windows; `size` if `None`.
+        padding: minus infinities added on each side, at most half of `size`.
+
+    Raises:
+        ValueError: as `max_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.max_pool1d(mx.ones((2, 8, 4)), 2).shape
+        (2, 4, 4)
+    """
     return _max_pool("max_pool1d", x, size, stride, padding, dims=1)
 
 
 def max_pool3d(
     x: Array, size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
 ) -> Array:
-    """`max_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W)."""
+    """`max_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
+
+    Args:
+        x: float, shape `(N, D, H, W, C)`.
+        size: depth, height and width of the window, in voxels; one number for all.
+        stride: voxels between windows; `size` if `None`.
+        padding: minus infinities added on each side, at most half of `size`.
+
+    Raises:
+        ValueError: as `max_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.max_pool3d(mx.ones((1, 2, 4, 4, 3)), (1, 2, 2)).shape
+        (1, 2, 2, 2, 3)
+    """
     return _max_pool("max_pool3d", x, size, stride, padding, dims=3)
 
 
@@ -90,8 +124,10 @@ def avg_pool2d(
             range or does not fit.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
         >>> x = mx.arange(16, dtype=mx.float32).reshape(1, 4, 4, 1)
-        >>> avg_pool2d(x, 2).squeeze()
+        >>> ops.avg_pool2d(x, 2).squeeze()
         array([[2.5, 4.5],
                [10.5, 12.5]], dtype=float32)
     """
@@ -106,7 +142,24 @@ def avg_pool1d(
     padding: Sizes = 0,
     count_include_pad: bool = True,
 ) -> Array:
-    """`avg_pool2d` for sequences `(N, L, C)`."""
+    """`avg_pool2d` for sequences `(N, L, C)`.
+
+    Args:
+        x: float, shape `(N, L, C)`.
+        size: length of the window, in places.
+        stride: places between windows; `size` if `None`.
+        padding: zeros added on each side, at most half of `size`.
+        count_include_pad: whether the zeros count in the mean.
+
+    Raises:
+        ValueError: as `avg_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.avg_pool1d(mx.ones((2, 8, 4)), 2).shape
+        (2, 4, 4)
+    """
     return _avg_pool("avg_pool1d", x, size, stride, padding, count_include_pad, dims=1)
 
 
@@ -118,7 +171,24 @@ def avg_pool3d(
     padding: Sizes = 0,
     count_include_pad: bool = True,
 ) -> Array:
-    """`avg_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W)."""
+    """`avg_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
+
+    Args:
+        x: float, shape `(N, D, H, W, C)`.
+        size: depth, height and width of the window, in voxels; one number for all.
+        stride: voxels between windows; `size` if `None`.
+        padding: zeros added on each side, at most half of `size`.
+        count_include_pad: whether the zeros count in the mean.
+
+    Raises:
+        ValueError: as `avg_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.avg_pool3d(mx.ones((1, 2, 4, 4, 3)), (1, 2, 2)).shape
+        (1, 2, 2, 2, 3)
+    """
     return _avg_pool("avg_pool3d", x, size, stride, padding, count_include_pad, dims=3)
 
 

@@ -54,9 +54,10 @@ def rnn(
 
     Example:
         >>> import mlx.core as mx
-        >>> weights = RecurrentWeights(mx.ones((1, 1)), mx.ones((1, 1)))
+        >>> from lucid_fn import ops
+        >>> weights = ops.RecurrentWeights(mx.ones((1, 1)), mx.ones((1, 1)))
         >>> x, start = mx.array([[[0.5], [0.0]]]), (mx.zeros((1, 1)),)
-        >>> rnn(x, weights, start)[0]
+        >>> ops.rnn(x, weights, start)[0]
         array([[[0.462117],
                 [0.431808]]], dtype=float32)
     """
@@ -77,8 +78,9 @@ def gru(x: Array, weights: RecurrentWeights, carry: Carry) -> tuple[Array, Carry
 
     Example:
         >>> import mlx.core as mx
-        >>> weights = RecurrentWeights(mx.ones((3, 1)), mx.ones((3, 1)))
-        >>> gru(mx.array([[[0.5]]]), weights, (mx.zeros((1, 1)),))[0]
+        >>> from lucid_fn import ops
+        >>> weights = ops.RecurrentWeights(mx.ones((3, 1)), mx.ones((3, 1)))
+        >>> ops.gru(mx.array([[[0.5]]]), weights, (mx.zeros((1, 1)),))[0]
         array([[[0.174468]]], dtype=float32)
     """
     if tuned():
@@ -103,8 +105,9 @@ def lstm(x: Array, weights: RecurrentWeights, carry: Carry) -> tuple[Array, Carr
 
     Example:
         >>> import mlx.core as mx
-        >>> weights = RecurrentWeights(mx.ones((4, 1)), mx.ones((4, 1)))
-        >>> lstm(mx.array([[[0.5]]]), weights, (mx.zeros((1, 1)),) * 2)[0]
+        >>> from lucid_fn import ops
+        >>> weights = ops.RecurrentWeights(mx.ones((4, 1)), mx.ones((4, 1)))
+        >>> ops.lstm(mx.array([[[0.5]]]), weights, (mx.zeros((1, 1)),) * 2)[0]
         array([[[0.17427]]], dtype=float32)
     """
     if tuned():

@@ -34,14 +34,27 @@ def softmax(x: Array, axis: int = -1) -> Array:
         ValueError: if `x` has no such axis.
 
     Example:
-        >>> softmax(mx.array([0.0, 0.0, -mx.inf]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.softmax(mx.array([0.0, 0.0, -mx.inf]))
         array([0.5, 0.5, 0], dtype=float32)
     """
     return _apply("softmax", _softmax, x, axis)
 
 
 def softmin(x: Array, axis: int = -1) -> Array:
-    """`softmax(-x)`, see `softmax`."""
+    """`softmax(-x)`, see `softmax`.
+
+    Args:
+        x: as in `softmax`.
+        axis: that of the sum.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.softmin(mx.array([1.0, 1.0]))
+        array([0.5, 0.5], dtype=float32)
+    """
     return _apply("softmin", _softmax, -x, axis)
 
 
@@ -61,7 +74,9 @@ def log_softmax(x: Array, axis: int = -1) -> Array:
         ValueError: if `x` has no such axis.
 
     Example:
-        >>> log_softmax(mx.array([0.0, 0.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.log_softmax(mx.array([0.0, 0.0]))
         array([-0.693147, -0.693147], dtype=float32)
     """
     return _apply("log_softmax", _log_softmax, x, axis)
@@ -83,7 +98,9 @@ def logsumexp(x: Array, axis: int = -1, *, keepdims: bool = False) -> Array:
         ValueError: if `x` has no such axis.
 
     Example:
-        >>> logsumexp(mx.array([0.0, 0.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.logsumexp(mx.array([0.0, 0.0]))
         array(0.693147, dtype=float32)
     """
     y = _apply("logsumexp", _logsumexp, x, axis)

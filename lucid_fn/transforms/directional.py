@@ -99,7 +99,8 @@ def jvp(
 
     Example:
         >>> import mlx.core as mx
-        >>> jvp(lambda x: x**2, (mx.array(3.0),), (mx.array(1.0),))
+        >>> import lucid_fn as lf
+        >>> lf.jvp(lambda x: x**2, (mx.array(3.0),), (mx.array(1.0),))
         (array(9, dtype=float32), array(6, dtype=float32))
     """
     check_function("jvp", fn)
@@ -130,7 +131,8 @@ def vjp(
 
     Example:
         >>> import mlx.core as mx
-        >>> y, pull = vjp(lambda x: x**2, mx.array(3.0))
+        >>> import lucid_fn as lf
+        >>> y, pull = lf.vjp(lambda x: x**2, mx.array(3.0))
         >>> pull(mx.array(1.0))
         (array(6, dtype=float32),)
     """
@@ -171,7 +173,8 @@ def hvp(
 
     Example:
         >>> import mlx.core as mx
-        >>> hvp(lambda x: mx.sum(x**3), (mx.array([1.0, 2.0]),), (mx.ones(2),))
+        >>> import lucid_fn as lf
+        >>> lf.hvp(lambda x: mx.sum(x**3), (mx.array([1.0, 2.0]),), (mx.ones(2),))
         (array([6, 12], dtype=float32),)
     """
     check_function("hvp", fn)

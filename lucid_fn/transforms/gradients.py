@@ -50,7 +50,8 @@ def value_and_grad(
 
     Example:
         >>> import mlx.core as mx
-        >>> f = value_and_grad(lambda w: mx.sum(w**2))
+        >>> import lucid_fn as lf
+        >>> f = lf.value_and_grad(lambda w: mx.sum(w**2))
         >>> f(mx.array([1.0, 2.0]))
         (array(5, dtype=float32), array([2, 4], dtype=float32))
     """
@@ -65,6 +66,11 @@ def grad(
 ) -> Callable[..., Any]:
     """The function that returns the gradient of `fn`: see `value_and_grad`.
 
+    Args:
+        fn: as in `value_and_grad`.
+        argnums: the position of the argument to differentiate, or several.
+        has_aux: whether `fn` returns a pair, `(loss, aux)`.
+
     Returns:
         `(params, *args) -> grads`, or `-> (grads, aux)` with `has_aux`.
 
@@ -73,9 +79,10 @@ def grad(
         TypeError: as `value_and_grad`.
 
     Example:
-        >>> grad(lambda x: x**3)(2.0)
+        >>> import lucid_fn as lf
+        >>> lf.grad(lambda x: x**3)(2.0)
         array(12, dtype=float32)
-        >>> grad(grad(lambda x: x**3))(2.0)
+        >>> lf.grad(lf.grad(lambda x: x**3))(2.0)
         array(12, dtype=float32)
     """
     both = gradient_of(fn, argnums, has_aux, "grad")

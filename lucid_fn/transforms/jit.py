@@ -86,7 +86,8 @@ def jit(
 
     Example:
         >>> import mlx.core as mx
-        >>> @jit
+        >>> import lucid_fn as lf
+        >>> @lf.jit
         ... def step(params, lr):
         ...     return {"w": params["w"] - lr}
         >>> step({"w": mx.array(1.0)}, 0.25)
