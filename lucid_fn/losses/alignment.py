@@ -66,7 +66,9 @@ def ctc(
     last = 2 * label_lengths.astype(mx.int32)[:, None]  # (N, 1), the last state
 
     # The states of an alignment: blank, label, blank, ..., label, blank.
-    classes = _interleave(labels.astype(mx.int32), blank)  # (N, L), L = 2 S + 1
+    known = (labels >= 0) & (labels < num_classes)
+    labels = mx.where(known, labels.astype(mx.int32), -1)
+    classes = _interleave(labels, blank)  # (N, L), L = 2 S + 1
     states = mx.arange(classes.shape[1])
     classes = mx.where(states <= last, classes, blank)
     two_before = mx.pad(classes, [(0, 0), (2, 0)], constant_values=blank)[:, :-2]

@@ -132,7 +132,8 @@ def cross_entropy(
         ignore_index: the label that counts neither in the sum nor in the mean.
 
     Returns:
-        Float array of shape `()`, computed in float32 at least. NaN if no label counts.
+        Float array of shape `()`, computed in float32 at least. NaN, with a gradient of
+        0, if no label counts.
 
     Raises:
         TypeError: if `labels` is neither of the two, or another dtype is wrong.
@@ -161,7 +162,7 @@ def cross_entropy(
         return -total(smoothed * _weighted(logits, weight)) * (
             labels.shape[-1] / labels.size
         )
-    labels = labels.astype(mx.int32)  # unsigned labels do not compare with -100
+    labels = labels.astype(mx.int64)  # unsigned labels do not compare with -100
     counted = labels != ignore_index
     known = mx.where(counted, labels, 0)
     factors = counted.astype(logits.dtype)
@@ -173,7 +174,9 @@ def cross_entropy(
         log_probs = _weighted(logits, weight)
         by_label, by_all = at_label(log_probs, known), mx.mean(log_probs, axis=-1)
         losses = -(1 - label_smoothing) * by_label - label_smoothing * by_all
-    return total(mx.where(counted, losses, 0.0)) / total(factors)
+    share = total(factors)
+    mean = total(mx.where(counted, losses, 0.0)) / mx.where(share == 0, 1.0, share)
+    return mx.where(share == 0, mx.nan, mean)  # with a gradient of 0, as in PyTorch
 
 
 def _weighted(logits: Array, weight: Array | None) -> Array:

@@ -3,7 +3,7 @@
 import mlx.core as mx
 
 from lucid_fn.checks import check_array, check_float, check_same_shape
-from lucid_fn.losses.pairs import positive_part
+from lucid_fn.losses.pairs import by_sign, positive_part
 from lucid_fn.types import Array
 
 # PyTorch's; added to the squared lengths, so that a vector of zeros has a gradient.
@@ -51,7 +51,7 @@ def cosine_embedding(
     product = mx.sum(first * second, axis=-1)
     # Two roots: that of the product has derivatives beyond float32 at zero vectors.
     cosine = product * _inverse_length(first) * _inverse_length(second)
-    return mx.where(targets > 0, 1 - cosine, positive_part(cosine - margin))
+    return by_sign(targets, 1 - cosine, positive_part(cosine - margin))
 
 
 def triplet_margin(
@@ -120,5 +120,6 @@ def _inverse_length(x: Array) -> Array:
 
 def _distance(x: Array, y: Array, eps: float) -> Array:
     squared = mx.sum(mx.square(x - y + eps), axis=-1)
-    apart = squared > 0  # else the root has no derivative; PyTorch's is 0 as well
+    # At 0 the root has no derivative; it is 0, as PyTorch's. NaN is not 0.
+    apart = squared != 0
     return mx.where(apart, mx.sqrt(mx.where(apart, squared, 1.0)), 0.0)

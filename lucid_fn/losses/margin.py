@@ -4,7 +4,7 @@ import mlx.core as mx
 
 from lucid_fn.checks import check_float, check_rows, check_same_shape
 from lucid_fn.losses.labels import at_label
-from lucid_fn.losses.pairs import check_pair, positive_part
+from lucid_fn.losses.pairs import by_sign, check_pair, positive_part
 from lucid_fn.types import Array
 
 
@@ -60,7 +60,7 @@ def hinge_embedding(distances: Array, targets: Array, *, margin: float = 1.0) ->
         array([0.25, 0.75], dtype=float32)
     """
     targets = check_pair("hinge_embedding", "distances", distances, targets)
-    return mx.where(targets > 0, distances, positive_part(margin - distances))
+    return by_sign(targets, distances, positive_part(margin - distances))
 
 
 def margin_ranking(

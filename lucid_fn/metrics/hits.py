@@ -9,7 +9,8 @@ from lucid_fn.types import Array
 def accuracy(logits: Array, labels: Array) -> Array:
     """The share of labels that have the largest logit.
 
-    Of equal logits the first counts. A label outside the classes is never hit.
+    Of equal logits the first counts. A label outside the classes is never hit, and no
+    label is where the largest logit is NaN.
 
     Args:
         logits: scores, shape `(..., num_classes)`.
@@ -31,7 +32,9 @@ def accuracy(logits: Array, labels: Array) -> Array:
         array(0.75, dtype=float32)
     """
     check_rows("accuracy", "logits", logits, labels)
-    hits = mx.argmax(logits, axis=-1) == labels
+    guess = mx.argmax(logits, axis=-1)
+    largest = mx.take_along_axis(logits, guess[..., None], axis=-1).squeeze(-1)
+    hits = (guess == labels) & (largest == largest)  # NaN differs from itself
     return mx.mean(hits.astype(mx.float32))
 
 
@@ -68,9 +71,9 @@ def top_k_accuracy(logits: Array, labels: Array, *, k: int) -> Array:
             f"got {k}"
         )
     classes = mx.arange(num_classes)
-    labels = labels[..., None].astype(mx.int32)  # (..., 1)
-    inside = (labels >= 0) & (labels < num_classes)
-    own = mx.take_along_axis(logits, mx.where(inside, labels, 0), axis=-1)
+    inside = ((labels >= 0) & (labels < num_classes))[..., None]
+    labels = mx.where(inside, labels[..., None], 0).astype(mx.int32)  # (..., 1)
+    own = mx.take_along_axis(logits, labels, axis=-1)
     # "not at most" instead of "greater": a NaN ranks behind everything.
     ahead = ~(logits <= own) | ((logits == own) & (classes < labels))
     hits = inside & (mx.sum(ahead, axis=-1, keepdims=True) < k)
