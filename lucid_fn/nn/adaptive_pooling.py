@@ -95,6 +95,12 @@ def adaptive_max_pool1d(output_size: int) -> Layer:
 def adaptive_avg_pool3d(output_size: int | tuple[int, int, int]) -> Layer:
     """`adaptive_avg_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
 
+    Args:
+        output_size: depth, height and width of the output; one number for all.
+
+    Raises:
+        ValueError: as `adaptive_avg_pool2d`.
+
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn
@@ -115,6 +121,12 @@ def adaptive_avg_pool3d(output_size: int | tuple[int, int, int]) -> Layer:
 
 def adaptive_max_pool3d(output_size: int | tuple[int, int, int]) -> Layer:
     """`adaptive_max_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
+
+    Args:
+        output_size: depth, height and width of the output; one number for all.
+
+    Raises:
+        ValueError: as `adaptive_avg_pool2d`.
 
     Example:
         >>> import mlx.core as mx

@@ -13,9 +13,17 @@ from lucid_fn.types import Array
 def global_avg_pool1d(x: Array) -> Array:
     """The mean of each channel over the whole sequence: `(N, L, C)` to `(N, C)`.
 
+    Args:
+        x: float, shape `(N, L, C)`.
+
+    Raises:
+        TypeError: as `global_max_pool1d`.
+        ValueError: as `global_max_pool1d`.
+
     Example:
         >>> import mlx.core as mx
-        >>> global_avg_pool1d(mx.arange(6.0).reshape(1, 3, 2))
+        >>> from lucid_fn import nn
+        >>> nn.global_avg_pool1d(mx.arange(6.0).reshape(1, 3, 2))
         array([[2, 3]], dtype=float32)
     """
     return _mean("global_avg_pool1d", x, dims=1)
@@ -24,9 +32,17 @@ def global_avg_pool1d(x: Array) -> Array:
 def global_avg_pool3d(x: Array) -> Array:
     """The mean of each channel over the whole volume: `(N, D, H, W, C)` to `(N, C)`.
 
+    Args:
+        x: float, shape `(N, D, H, W, C)`.
+
+    Raises:
+        TypeError: as `global_max_pool1d`.
+        ValueError: as `global_max_pool1d`.
+
     Example:
         >>> import mlx.core as mx
-        >>> global_avg_pool3d(mx.ones((2, 3, 4, 5, 6))).shape
+        >>> from lucid_fn import nn
+        >>> nn.global_avg_pool3d(mx.ones((2, 3, 4, 5, 6))).shape
         (2, 6)
     """
     return _mean("global_avg_pool3d", x, dims=3)
@@ -37,13 +53,17 @@ def global_max_pool1d(x: Array) -> Array:
 
     The gradient goes to the first maximum; a nan wins.
 
+    Args:
+        x: float, shape `(N, L, C)`.
+
     Raises:
         TypeError: if `x` is not of a float dtype.
         ValueError: if `x` has another number of axes, or no places.
 
     Example:
         >>> import mlx.core as mx
-        >>> global_max_pool1d(mx.arange(6.0).reshape(1, 3, 2))
+        >>> from lucid_fn import nn
+        >>> nn.global_max_pool1d(mx.arange(6.0).reshape(1, 3, 2))
         array([[4, 5]], dtype=float32)
     """
     return _max("global_max_pool1d", x, dims=1)
@@ -52,9 +72,17 @@ def global_max_pool1d(x: Array) -> Array:
 def global_max_pool2d(x: Array) -> Array:
     """`global_max_pool1d` of images: `(N, H, W, C)` to `(N, C)`.
 
+    Args:
+        x: float, shape `(N, H, W, C)`.
+
+    Raises:
+        TypeError: as `global_max_pool1d`.
+        ValueError: as `global_max_pool1d`.
+
     Example:
         >>> import mlx.core as mx
-        >>> global_max_pool2d(mx.arange(8.0).reshape(1, 2, 2, 2))
+        >>> from lucid_fn import nn
+        >>> nn.global_max_pool2d(mx.arange(8.0).reshape(1, 2, 2, 2))
         array([[6, 7]], dtype=float32)
     """
     return _max("global_max_pool2d", x, dims=2)
@@ -63,9 +91,17 @@ def global_max_pool2d(x: Array) -> Array:
 def global_max_pool3d(x: Array) -> Array:
     """`global_max_pool1d` of volumes: `(N, D, H, W, C)` to `(N, C)`.
 
+    Args:
+        x: float, shape `(N, D, H, W, C)`.
+
+    Raises:
+        TypeError: as `global_max_pool1d`.
+        ValueError: as `global_max_pool1d`.
+
     Example:
         >>> import mlx.core as mx
-        >>> global_max_pool3d(mx.ones((2, 3, 4, 5, 6))).shape
+        >>> from lucid_fn import nn
+        >>> nn.global_max_pool3d(mx.ones((2, 3, 4, 5, 6))).shape
         (2, 6)
     """
     return _max("global_max_pool3d", x, dims=3)

@@ -106,7 +106,8 @@ def alibi_bias(num_heads: int, length: int, *, keys: int | None = None) -> Array
     numbers of heads as in its code.
 
     Example:
-        >>> alibi_bias(2, 3)[0]
+        >>> from lucid_fn import nn
+        >>> nn.alibi_bias(2, 3)[0]
         array([[-0, -0.0625, -0.125],
                [-0.0625, -0, -0.0625],
                [-0.125, -0.0625, -0]], dtype=float32)

@@ -76,6 +76,14 @@ def gru(x: Array, weights: RecurrentWeights, carry: Carry) -> tuple[Array, Carry
     `r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)`, `z` alike, and
     `n = tanh(W_in x + b_in + r * (W_hn h + b_hn))`. See `rnn`.
 
+    Args:
+        x: float, shape `(N, L, D)`.
+        weights: of three gates, one after the other.
+        carry: `(h,)` before the first step, float, shape `(N, H)`.
+
+    Returns:
+        As `rnn`.
+
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import ops
@@ -102,6 +110,14 @@ def lstm(x: Array, weights: RecurrentWeights, carry: Carry) -> tuple[Array, Carr
 
     `i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)`, `f` and `o` alike, and `g` with tanh.
     See `rnn`; the carry is `(h, c)`.
+
+    Args:
+        x: float, shape `(N, L, D)`.
+        weights: of four gates, one after the other.
+        carry: `(h, c)` before the first step, float, both of shape `(N, H)`.
+
+    Returns:
+        As `rnn`.
 
     Example:
         >>> import mlx.core as mx
