@@ -248,7 +248,7 @@ def page(module: str) -> str:
     for home, group in topics(module).items():
         title = first_sentence(about(home)).rstrip(".")
         links = " ".join(link(entry, module, entry.name) for entry in group)
-        contents.append(f"| {title} | {links} |")
+        contents.append("| {} | {} |".format(title.replace("|", r"\|"), links))
         own = [entry for entry in group if owner(entry) == module]
         if own:
             body += [f"## {title}", *map(described, own)]
