@@ -156,7 +156,7 @@ def jit(
             numbers = _numbers(names, args, kwargs, static)
             function = compiled[key] = compile_call(call, numbers)
         latest.clear()
-        if not call.constants and not call.static:
+        if not (call.constants or call.static or call.numbers):
             latest[device] = call.structure, function
         return function, call.arrays
 
