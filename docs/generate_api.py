@@ -30,35 +30,12 @@ from docs.api_source import (
     read,
     sections,
 )
+from docs.api_topics import MODULES
 
 API = ROOT / "docs" / "api"
 NAMES = ROOT / "docs" / "names.md"
 NOTE = "<!-- Made from the docstrings by docs/generate_api.py: run `make docs`. -->"
 WIDTH = 88
-
-MODULES = (
-    "lucid_fn",
-    "lucid_fn.nn",
-    "lucid_fn.nn.initializers",
-    "lucid_fn.ops",
-    "lucid_fn.losses",
-    "lucid_fn.metrics",
-    "lucid_fn.optim",
-    "lucid_fn.schedules",
-    "lucid_fn.random",
-    "lucid_fn.tree",
-    "lucid_fn.data",
-    "lucid_fn.train",
-    "lucid_fn.models",
-    "lucid_fn.interop.torch",
-    "lucid_fn.interop.compare",
-    "lucid_fn.plot",
-    "lucid_fn.testing",
-    "lucid_fn.runtime",
-    "lucid_fn.doctor",
-    "lucid_fn.types",
-)
-"""One page each, in the order of the index."""
 
 
 def anchors(module: str) -> dict[str, str]:
@@ -88,7 +65,7 @@ def module_link(module: str) -> str:
 
 def owner(entry: Entry) -> str:
     """The module on whose page an entry is described: that where it is written."""
-    for module in MODULES[1:]:
+    for module in list(MODULES)[1:]:
         inside = entry.home == module or entry.home.startswith(f"{module}.")
         if inside and any(e.node is entry.node for e in entries(module)):
             return module
@@ -236,9 +213,15 @@ def topics(module: str) -> dict[str, list[Entry]]:
     found: dict[str, list[Entry]] = {}
     for entry in entries(module):
         found.setdefault(entry.home, []).append(entry)
+    named = MODULES[module].split()
+
+    def rank(home: str) -> int:
+        file = home.split(".")[-1]
+        return named.index(file) if file in named else len(named)
+
     return {
-        home: sorted(group, key=lambda entry: entry.name.endswith("State"))
-        for home, group in found.items()
+        home: sorted(found[home], key=lambda entry: entry.name.endswith("State"))
+        for home in sorted(found, key=rank)
     }
 
 

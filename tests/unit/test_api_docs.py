@@ -4,12 +4,14 @@ import ast
 import builtins
 import doctest
 
+import pytest
+
 import lucid_fn
-from docs import api_source, generate_api
+from docs import api_source, api_topics, generate_api
 
 ENTRIES = [
     entry
-    for module in generate_api.MODULES
+    for module in api_topics.MODULES
     for entry in api_source.entries(module)
     if generate_api.owner(entry) == module
 ]
@@ -46,13 +48,19 @@ def test_the_committed_pages_are_what_the_docstrings_make(tmp_path):
     assert not stale, "run `make docs`"
 
 
+@pytest.mark.parametrize("module", api_topics.MODULES)
+def test_the_order_of_a_page_names_files_that_are_on_it(module):
+    files = {home.split(".")[-1] for home in generate_api.topics(module)}
+    assert files >= set(api_topics.MODULES[module].split())
+
+
 def test_our_names_in_the_tables_of_names_are_links():
     table = generate_api.NAMES.read_text()
     assert table == generate_api.names(table), "run `make docs`"
 
 
 def test_every_public_name_of_the_package_has_a_page():
-    shown = {module.split(".")[1] for module in generate_api.MODULES[1:]}
+    shown = {module.split(".")[1] for module in list(api_topics.MODULES)[1:]}
     shown |= {entry.name for entry in api_source.entries("lucid_fn")}
     assert shown >= set(lucid_fn.__all__)
 
