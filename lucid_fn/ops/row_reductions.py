@@ -28,7 +28,7 @@ def _reduce(
     rows, columns = x.shape
     run = 32 if columns < 1024 else 64
     count = columns // run
-    if count < 2:
+    if count < 4:
         return reduce(x, axis=1, keepdims=True)
     runs = x[:, : count * run].reshape(rows, count, run)  # a view
     y = reduce(reduce(runs, axis=1), axis=1, keepdims=True)

@@ -22,6 +22,11 @@ def multiply(x: Array, y: Array) -> Array:
     return mx.contiguous(x * _spread(y, x))
 
 
+def divide(x: Array, y: Array) -> Array:
+    """`x / y`, with `y` broadcast to the shape of `x`."""
+    return mx.contiguous(x / _spread(y, x))
+
+
 def _spread(y: Array, x: Array) -> Array:
     # `mx.compile` would fuse the broadcast with the arithmetic into a kernel that g++
     # does not vectorize: 0.7 ns a number for x - y with a number a row, where MLX's
