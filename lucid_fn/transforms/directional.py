@@ -117,6 +117,10 @@ def vjp(
 ) -> tuple[Tree, Callable[[Tree], tuple[Tree, ...]]]:
     """`fn(*primals)`, and the function from its cotangents to those of the primals.
 
+    MLX wants the cotangents before it traces, so each call of that function runs `fn`
+    again, and a `vmap` of it runs it once for all cotangents. `jit` around both merges
+    the runs into one. For a scalar, `value_and_grad` runs `fn` once.
+
     Args:
         fn: a function of trees to a tree of arrays.
         primals: the arguments.

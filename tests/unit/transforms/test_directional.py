@@ -59,6 +59,23 @@ def test_a_result_without_a_gradient_does_not_give_its_cotangent_to_another():
     assert pull((10 * mx.ones(2), mx.ones(2)))[0].tolist() == [2.0, 4.0]
 
 
+def test_compiling_runs_the_forward_pass_of_vjp_once(tmp_path):
+    def fn(w):
+        return mx.sin(mx.sin(w @ w) @ w)
+
+    def products(outer, transform):
+        mx.export_to_dot(str(tmp_path / "graph.dot"), outer(transform)(mx.eye(2)))
+        return (tmp_path / "graph.dot").read_text().count("Matmul")
+
+    def pulled(w):
+        value, pull = vjp(fn, w)
+        return value, pull(value)
+
+    # Two forward, and four back: each has two factors.
+    assert products(mx.compile, pulled) == 6
+    assert products(lambda f: f, pulled) == 8
+
+
 def test_tangents_take_the_dtype_of_the_primals():
     value, derivative = jvp(square, (V.astype(mx.float16),), (V,))
     assert value.dtype == derivative.dtype == mx.float16
