@@ -60,8 +60,6 @@ ACTIVATIONS = [
     nn.gelu,
     nn.gelu_sigmoid,
     nn.gelu_tanh,
-    nn.global_avg_pool1d,
-    nn.global_max_pool1d,
     nn.glu,
     nn.hard_shrink,
     nn.hard_sigmoid,
@@ -137,6 +135,12 @@ LAYERS = [
         "adaptive_max_pool3d",
         partial(nn.adaptive_max_pool3d, (3, 2, 4)),
         apart(2, 4, 3, 5, 4),
+    ),
+    layer("global_avg_pool1d", lambda: nn.lift(nn.global_avg_pool1d), SEQUENCE),
+    layer("global_avg_pool3d", lambda: nn.lift(nn.global_avg_pool3d), VOLUME),
+    layer("global_max_pool1d", lambda: nn.lift(nn.global_max_pool1d), apart(3, 7, 4)),
+    layer(
+        "global_max_pool2d", lambda: nn.lift(nn.global_max_pool2d), apart(2, 6, 5, 4)
     ),
     layer("alpha_dropout", partial(nn.alpha_dropout, 0.3), IMAGE, EXAMPLES),
     layer(
