@@ -20,14 +20,15 @@ def bilinear(
     weight_init: Initializer | None = None,
     bias_init: Initializer | None = None,
 ) -> Layer:
-    """`y[k] = a @ weight[k] @ b + bias[k]`, of a pair `(a, b)`.
+    """`y[k] = b @ weight[k] @ a + bias[k]`, of a pair `(a, b)`.
 
     The input is a tuple of arrays `(..., in1_features)` and `(..., in2_features)`, as
     `parallel` puts it out; the output is `(..., out_features)`.
 
-    Params: `weight` `(out_features, in1_features, in2_features)`, `bias`
+    Params: `weight` `(out_features, in2_features, in1_features)`, `bias`
     `(out_features,)`, both uniform in +-1/sqrt(in1_features) unless given otherwise,
-    PyTorch's default.
+    PyTorch's default. PyTorch's weight has the axes of the inputs the other way round:
+    `interop.torch` swaps them, as it does those of a `conv1d`.
 
     Args:
         in1_features: size of the last axis of the first input.
@@ -54,7 +55,7 @@ def bilinear(
     """
     sizes = {"in1_features": in1_features, "in2_features": in2_features}
     check_positive("bilinear", **sizes, out_features=out_features)
-    shape = (out_features, in1_features, in2_features)
+    shape = (out_features, in2_features, in1_features)
     bias_shape = (out_features,) if bias else None
 
     bound = 1 / math.sqrt(in1_features)
@@ -79,11 +80,11 @@ def bilinear(
                 f"{a.shape} and {b.shape}"
             )
         check_params("bilinear", params, weight=shape, bias=bias_shape)
-        # All of `weight[k] @ b` in one product: (..., out, in1)
-        rows = params["weight"].reshape(-1, in2_features)
-        right = (b @ rows.T).reshape(*b.shape[:-1], out_features, in1_features)
-        y: Array = (right @ a[..., None])[..., 0]
-        count_multiply_adds(y.size * in1_features * (in2_features + 1))
+        # All of `weight[k] @ a` in one product: (..., out, in2)
+        rows = params["weight"].reshape(-1, in1_features)
+        left = (a @ rows.T).reshape(*a.shape[:-1], out_features, in2_features)
+        y: Array = (left @ b[..., None])[..., 0]
+        count_multiply_adds(y.size * in2_features * (in1_features + 1))
         return y + params["bias"] if bias else y
 
     return parametric(init, forward)
