@@ -26,6 +26,13 @@ def curves(history: History, path: str | Path, *, title: str = "") -> None:
     Raises:
         ImportError: if matplotlib is not installed.
         ValueError: if the record has no epoch.
+
+    Example:
+        >>> import tempfile
+        >>> from lucid_fn import plot, train
+        >>> epochs = [{"epoch": 1, "train_loss": 0.9, "test_loss": 0.8}]
+        >>> run = train.History([1.1, 0.7], epochs, {}, {}, interrupted=False)
+        >>> plot.curves(run, tempfile.mkdtemp() + "/curves.png", title="LeNet-5")
     """
     compare({"": history}, path, title=title)
 
@@ -43,6 +50,13 @@ def compare(runs: Mapping[str, History], path: str | Path, *, title: str = "") -
     Raises:
         ImportError: if matplotlib is not installed.
         ValueError: if there is no run, or a record has no epoch.
+
+    Example:
+        >>> import tempfile
+        >>> from lucid_fn import plot, train
+        >>> epochs = [{"epoch": 1, "train_loss": 0.9, "test_loss": 0.8}]
+        >>> run = train.History([1.1, 0.7], epochs, {}, {}, interrupted=False)
+        >>> plot.compare({"sgd": run, "adam": run}, tempfile.mkdtemp() + "/compare.png")
     """
     _check(runs, "plot.compare")
     metrics = _shared_metrics(runs)
@@ -74,6 +88,14 @@ def batch_and_epoch_losses(
     Raises:
         ImportError: if matplotlib is not installed.
         ValueError: if there is no run, or a record has no epoch.
+
+    Example:
+        >>> import tempfile
+        >>> from lucid_fn import plot, train
+        >>> epochs = [{"epoch": 1, "train_loss": 0.9, "test_loss": 0.8}]
+        >>> run = train.History([1.1, 0.7], epochs, {}, {}, interrupted=False)
+        >>> path = tempfile.mkdtemp() + "/losses.png"
+        >>> plot.batch_and_epoch_losses({"sgd": run}, path)
     """
     _check(runs, "plot.batch_and_epoch_losses")
     figure, (batches, epochs) = _panels(2, title, share_x=False)

@@ -50,7 +50,8 @@ def assert_close(
 
     Example:
         >>> import mlx.core as mx
-        >>> assert_close({"w": mx.array([1.0])}, {"w": mx.array([1.0 + 1e-7])})
+        >>> from lucid_fn import testing
+        >>> testing.assert_close({"w": mx.array([1.0])}, {"w": mx.array([1.0 + 1e-7])})
     """
     chex.assert_trees_all_close(_numpy(actual), _numpy(expected), rtol=rtol, atol=atol)
 
@@ -58,12 +59,17 @@ def assert_close(
 def assert_same_structure(a: Tree, b: Tree) -> None:
     """Fails unless two trees have one structure, and their leaves shapes and dtypes.
 
+    Args:
+        a: a tree of arrays.
+        b: the tree it should be like.
+
     Raises:
         AssertionError: if they differ; the message names the first leaf.
 
     Example:
         >>> import mlx.core as mx
-        >>> assert_same_structure([mx.zeros(2)], [mx.ones(2)])
+        >>> from lucid_fn import testing
+        >>> testing.assert_same_structure([mx.zeros(2)], [mx.ones(2)])
     """
 
     def check(path: str, x: Any, y: Any) -> None:
@@ -81,8 +87,16 @@ def assert_same_structure(a: Tree, b: Tree) -> None:
 def assert_finite(arrays: Tree) -> None:
     """Fails if a leaf holds an infinity or a NaN.
 
+    Args:
+        arrays: a tree of arrays.
+
     Raises:
         AssertionError: the message names the leaves.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import testing
+        >>> testing.assert_finite({"w": mx.array([1.0, 2.0])})
     """
     bad = [
         path
@@ -109,7 +123,8 @@ def check_pure(fn: Callable[..., Tree], *args: Tree, rtol: float = 1e-5) -> None
 
     Example:
         >>> import mlx.core as mx
-        >>> check_pure(lambda x: {"y": x * 2}, mx.array([1.0, 2.0]))
+        >>> from lucid_fn import testing
+        >>> testing.check_pure(lambda x: {"y": x * 2}, mx.array([1.0, 2.0]))
     """
     before = _numpy(args)
     first, second = _numpy(fn(*args)), _numpy(fn(*args))
@@ -143,7 +158,9 @@ def check_grads(
 
     Example:
         >>> import mlx.core as mx
-        >>> check_grads(lambda p: mx.sum(p["w"] ** 2), {"w": mx.array([1.0, 2.0])})
+        >>> from lucid_fn import testing
+        >>> params = {"w": mx.array([1.0, 2.0])}
+        >>> testing.check_grads(lambda p: mx.sum(p["w"] ** 2), params)
     """
     grads = transforms.grad(fn)(params)
     direction = _direction(grads, seed)

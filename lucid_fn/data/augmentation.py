@@ -33,7 +33,9 @@ def random_crop(key: Key, images: Array, *, padding: int = 4) -> Array:
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, section 4.2.
 
     Example:
-        >>> random_crop(random.key(0), mx.ones((8, 32, 32, 3))).shape
+        >>> import mlx.core as mx
+        >>> from lucid_fn import data, random
+        >>> data.random_crop(random.key(0), mx.ones((8, 32, 32, 3))).shape
         (8, 32, 32, 3)
     """
     n, height, width, _ = _checked_shape("random_crop", key, images)
@@ -63,8 +65,10 @@ def random_flip(key: Key, images: Array) -> Array:
         ValueError: if `images` has not four axes.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import data, random
         >>> images = mx.arange(6).reshape(3, 1, 2, 1)
-        >>> random_flip(random.key(0), images).reshape(3, 2).tolist()
+        >>> data.random_flip(random.key(0), images).reshape(3, 2).tolist()
         [[0, 1], [3, 2], [4, 5]]
     """
     n = _checked_shape("random_flip", key, images)[0]
@@ -94,7 +98,9 @@ def cutout(key: Key, images: Array, size: int) -> Array:
     a square of odd size is one pixel smaller.
 
     Example:
-        >>> cutout(random.key(3), mx.ones((1, 3, 5, 1)), 2).reshape(3, 5)
+        >>> import mlx.core as mx
+        >>> from lucid_fn import data, random
+        >>> data.cutout(random.key(3), mx.ones((1, 3, 5, 1)), 2).reshape(3, 5)
         array([[1, 1, 1, 1, 1],
                [1, 0, 0, 1, 1],
                [1, 0, 0, 1, 1]], dtype=float32)

@@ -78,10 +78,13 @@ def batches(
             is below 1, if `seed` is negative, or if no batch would be left.
 
     Example:
+        >>> import numpy as np
+        >>> from lucid_fn import data
         >>> x, labels = np.zeros((5, 28, 28, 1), np.float32), np.arange(5)
-        >>> [y.tolist() for _, y in batches((x, labels), 2)]
+        >>> [y.tolist() for _, y in data.batches((x, labels), 2)]
         [[0, 1], [2, 3], [4]]
-        >>> [y.tolist() for _, y in batches((x, labels), 2, seed=1, drop_last=True)]
+        >>> shuffled = data.batches((x, labels), 2, seed=1, drop_last=True)
+        >>> [y.tolist() for _, y in shuffled]
         [[4, 0], [1, 2]]
     """
     size = _common_length(arrays)

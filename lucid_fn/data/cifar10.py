@@ -22,6 +22,7 @@ from lucid_fn.data.download import Download, fetch
 from lucid_fn.data.files import data_folder
 
 CIFAR10_MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
+"""Where `load_cifar10` downloads from, in this order."""
 
 _ARCHIVE = Download(
     ARCHIVES[0],
@@ -72,7 +73,8 @@ def load_cifar10(
     https://www.cs.toronto.edu/~kriz/cifar.html.
 
     Example:
-        >>> dataset = load_cifar10("examples/data/cifar10")  # a sample
+        >>> from lucid_fn import data
+        >>> dataset = data.load_cifar10("examples/data/cifar10")  # a sample
         >>> dataset.train_images.shape, dataset.train_labels[:5].tolist()
         ((2000, 32, 32, 3), [6, 9, 9, 4, 1])
     """

@@ -15,6 +15,7 @@ MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
+"""Where `load_mnist` downloads from, in this order."""
 
 # In the order of the fields of `Dataset`.
 _FILES = (
@@ -71,7 +72,8 @@ def load_mnist(
     document recognition", 1998; http://yann.lecun.com/exdb/mnist/.
 
     Example:
-        >>> dataset = load_mnist("examples/data/mnist")
+        >>> from lucid_fn import data
+        >>> dataset = data.load_mnist("examples/data/mnist")
         >>> dataset.train_images.shape, dataset.train_labels[:5].tolist()
         ((60000, 28, 28, 1), [5, 0, 4, 1, 9])
     """

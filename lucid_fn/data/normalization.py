@@ -10,9 +10,16 @@ from numpy.typing import NDArray
 Images = TypeVar("Images", NDArray[Any], mx.array)
 
 MNIST_MEAN = 0.1307
+"""The mean of MNIST's training pixels, scaled to [0, 1]."""
+
 MNIST_STD = 0.3081
+"""The standard deviation of MNIST's training pixels, scaled to [0, 1]."""
+
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+"""The mean of CIFAR-10's training pixels, scaled to [0, 1]: red, green, blue."""
+
 CIFAR10_STD = (0.2023, 0.1994, 0.2010)
+"""The deviation within an image of CIFAR-10, on average: red, green, blue."""
 
 
 def normalize(
@@ -39,8 +46,10 @@ def normalize(
             or if `std` is not positive.
 
     Example:
+        >>> import numpy as np
+        >>> from lucid_fn import data
         >>> pixels = np.array([[[[0, 128, 255]]]], np.uint8)
-        >>> normalize(pixels, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.25))
+        >>> data.normalize(pixels, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.25))
         array([[[[-1. , 0.00392163, 2. ]]]], dtype=float32)
     """
     if not isinstance(images, np.ndarray | mx.array):

@@ -73,7 +73,8 @@ def prefetch(iterable: Iterable[T], size: int = 2) -> Prefetched[T]:
         ValueError: if `size` is below 1.
 
     Example:
-        >>> list(prefetch(x * x for x in range(4)))
+        >>> from lucid_fn import data
+        >>> list(data.prefetch(x * x for x in range(4)))
         [0, 1, 4, 9]
     """
     if not hasattr(iterable, "__iter__"):

@@ -19,12 +19,34 @@ WIDTH, INDENT = 88, 21
 
 
 def examine() -> list[Check]:
-    """Looks at everything that decides the speed here; takes a few seconds."""
+    """Looks at everything that decides the speed here; takes a few seconds.
+
+    Returns:
+        A check for each thing that was looked at.
+
+    Example:
+        >>> from lucid_fn import doctor
+        >>> checks = doctor.examine()  # doctest: +SKIP
+    """
     return [_guarded(look) for look in LOOKS]
 
 
 def as_text(checks: list[Check]) -> str:
-    """The report for people."""
+    """The report for people.
+
+    Args:
+        checks: what `examine` returns.
+
+    Example:
+        >>> from lucid_fn import doctor
+        >>> check = doctor.Check("device", "ok", "MLX computes on the CPU")
+        >>> print(doctor.as_text([check]))
+        lucid_fn ...
+        <BLANKLINE>
+        ok      device       MLX computes on the CPU
+        <BLANKLINE>
+        All is well.
+    """
     lines = [
         ", ".join(f"{name} {version}" for name, version in _versions().items()),
         "",
@@ -37,7 +59,18 @@ def as_text(checks: list[Check]) -> str:
 
 
 def as_json(checks: list[Check]) -> str:
-    """The report for programs: `versions`, and `checks` with the fields of `Check`."""
+    """The report for programs: `versions`, and `checks` with the fields of `Check`.
+
+    Args:
+        checks: what `examine` returns.
+
+    Example:
+        >>> import json
+        >>> from lucid_fn import doctor
+        >>> check = doctor.Check("device", "ok", "MLX computes on the CPU")
+        >>> json.loads(doctor.as_json([check]))["checks"][0]["verdict"]
+        'ok'
+    """
     fields = [check._asdict() for check in checks]
     return json.dumps({"versions": _versions(), "checks": fields}, indent=2)
 

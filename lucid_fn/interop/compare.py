@@ -76,9 +76,11 @@ def record_step(
         The state after the step, and the record.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import losses, nn, optim, random, train
+        >>> from lucid_fn.interop import compare
         >>> model, optimizer = nn.linear(3, 2), optim.sgd(0.1)
-        >>> ts, record = record_step(
+        >>> ts, record = compare.record_step(
         ...     model,
         ...     optimizer,
         ...     losses.softmax_cross_entropy,
@@ -130,6 +132,13 @@ def differences(
     Raises:
         ValueError: if the records differ in their quantities, names or shapes, or a
             quantity has no bound.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn.interop import compare
+        >>> ours, theirs = [{"loss": mx.array(1.0)}], [{"loss": mx.array(0.5)}]
+        >>> [found.relative for found in compare.differences(ours, theirs)]
+        [1.0]
     """
     for step, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         if list(a) != list(b) or not set(a) <= set(bounds):
@@ -163,9 +172,11 @@ def first_gap(
         ValueError: as `differences`.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn.interop import compare
         >>> ours = [{"loss": mx.array(1.0)}, {"loss": mx.array(0.75)}]
         >>> theirs = [{"loss": mx.array(1.0)}, {"loss": mx.array(0.5)}]
-        >>> print(first_gap(ours, theirs))
+        >>> print(compare.first_gap(ours, theirs))
         step 1, loss: relative difference 5.0e-01 (bound 1e-05), largest 2.5e-01
     """
     found = differences(ours, theirs, bounds=bounds)
@@ -179,8 +190,10 @@ def report(found: Iterable[Difference]) -> str:
         found: what `differences` yields.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn.interop import compare
         >>> ours, theirs = [{"loss": mx.array(1.0)}], [{"loss": mx.array(1.5)}]
-        >>> print(report(differences(ours, theirs)))
+        >>> print(compare.report(compare.differences(ours, theirs)))
         loss       3.3e-01  (bound 1e-05, step 0)
         first gap: step 0, loss: relative difference 3.3e-01 (bound 1e-05), largest ...
     """

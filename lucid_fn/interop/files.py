@@ -16,10 +16,25 @@ def load_safetensors(path: str | Path) -> dict[str, Array]:
 
     Give them to `from_state_dict`: the file of a PyTorch model has PyTorch's layout.
 
+    Args:
+        path: the file.
+
+    Returns:
+        MLX arrays by name.
+
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is damaged, cut short or of another kind, or has a
             dtype that MLX has not, such as float64.
+
+    Example:
+        >>> import tempfile
+        >>> import mlx.core as mx
+        >>> from lucid_fn import interop
+        >>> path = tempfile.mkdtemp() + "/model.safetensors"
+        >>> interop.torch.save_safetensors(path, {"fc.bias": mx.zeros(2)})
+        >>> interop.torch.load_safetensors(path)
+        {'fc.bias': array([0, 0], dtype=float32)}
     """
     path = Path(path)
     if not path.is_file():
@@ -54,9 +69,11 @@ def save_safetensors(path: str | Path, state_dict: Mapping[str, Any]) -> None:
 
     Example:
         >>> import tempfile
+        >>> import mlx.core as mx
+        >>> from lucid_fn import interop
         >>> path = tempfile.mkdtemp() + "/model.safetensors"
-        >>> save_safetensors(path, {"fc.weight": mx.ones((2, 3))})
-        >>> load_safetensors(path)["fc.weight"].shape
+        >>> interop.torch.save_safetensors(path, {"fc.weight": mx.ones((2, 3))})
+        >>> interop.torch.load_safetensors(path)["fc.weight"].shape
         (2, 3)
     """
     path = Path(path)

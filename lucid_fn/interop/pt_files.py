@@ -60,11 +60,21 @@ def load_pt(path: str | Path) -> Any:
         path: the file. A checkpoint is often a dict with the `state_dict` in it: the
             keys say where.
 
+    Returns:
+        What is in the file: for a model a `state_dict`, arrays by name.
+
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is damaged, written by `torch.save` before version 1.6,
             a program made by `torch.jit`, or asks for a global that is not needed for
             tensors, such as the class of a whole model.
+
+    Example:
+        >>> from lucid_fn import interop, models
+        >>> state_dict = interop.torch.load_pt("lenet.pt")  # doctest: +SKIP
+        >>> params, state = interop.torch.from_state_dict(
+        ...     models.lenet5(), state_dict
+        ... )  # doctest: +SKIP
     """
     path = Path(path)
     if not path.is_file():

@@ -79,10 +79,10 @@ def from_state_dict(
 
     Example:
         >>> import numpy as np
-        >>> from lucid_fn import nn
+        >>> from lucid_fn import interop, nn
         >>> model = nn.serial(conv=nn.conv2d(3, 8, 5))
         >>> weights = {"conv.weight": np.ones((8, 3, 5, 5)), "conv.bias": np.ones(8)}
-        >>> params, state = from_state_dict(model, weights)
+        >>> params, state = interop.torch.from_state_dict(model, weights)
         >>> params["conv"]["weight"].shape
         (8, 5, 5, 3)
     """
@@ -150,9 +150,9 @@ def to_state_dict(
             follows a flatten.
 
     Example:
-        >>> from lucid_fn import nn, random
+        >>> from lucid_fn import interop, nn, random
         >>> model = nn.serial(conv=nn.conv2d(3, 8, 5))
-        >>> weights = to_state_dict(model, *model.init(random.key(0)))
+        >>> weights = interop.torch.to_state_dict(model, *model.init(random.key(0)))
         >>> weights["conv.weight"].shape
         (8, 3, 5, 5)
     """

@@ -53,9 +53,11 @@ def ctc(
     `torch.nn.functional.ctc_loss`.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
         >>> logits = mx.zeros((1, 2, 3))  # labels [1] in 2 frames: 11, 1-, -1 of 9
         >>> one, two = mx.array([1]), mx.array([2])
-        >>> ctc(logits, mx.array([[1]]), logit_lengths=two, label_lengths=one)
+        >>> losses.ctc(logits, mx.array([[1]]), logit_lengths=two, label_lengths=one)
         array([1.09861], dtype=float32)
     """
     _check(logits, labels, logit_lengths, label_lengths, blank)
@@ -64,7 +66,9 @@ def ctc(
     last = 2 * label_lengths.astype(mx.int32)[:, None]  # (N, 1), the last state
 
     # The states of an alignment: blank, label, blank, ..., label, blank.
-    classes = _interleave(labels.astype(mx.int32), blank)  # (N, L), L = 2 S + 1
+    known = (labels >= 0) & (labels < num_classes)
+    labels = mx.where(known, labels.astype(mx.int32), -1)
+    classes = _interleave(labels, blank)  # (N, L), L = 2 S + 1
     states = mx.arange(classes.shape[1])
     classes = mx.where(states <= last, classes, blank)
     two_before = mx.pad(classes, [(0, 0), (2, 0)], constant_values=blank)[:, :-2]

@@ -32,8 +32,10 @@ def sigmoid_binary_cross_entropy(
         ValueError: if the shapes do not fit.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
         >>> logits, targets = mx.array([0.0, 100.0]), mx.array([1, 0])
-        >>> sigmoid_binary_cross_entropy(logits, targets)
+        >>> losses.sigmoid_binary_cross_entropy(logits, targets)
         array([0.693147, 100], dtype=float32)
     """
     caller = "sigmoid_binary_cross_entropy"
@@ -78,7 +80,9 @@ def binary_cross_entropy(predictions: Array, targets: Array) -> Array:
     Source: `torch.nn.functional.binary_cross_entropy`.
 
     Example:
-        >>> binary_cross_entropy(mx.array([0.5, 0.0]), mx.array([1, 1]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
+        >>> losses.binary_cross_entropy(mx.array([0.5, 0.0]), mx.array([1, 1]))
         array([0.693147, 100], dtype=float32)
     """
     targets = check_pair("binary_cross_entropy", "predictions", predictions, targets)
@@ -146,7 +150,9 @@ def focal(
     Source: Lin et al., 2017, https://arxiv.org/abs/1708.02002, eq. 5.
 
     Example:
-        >>> focal(mx.array([0.0, 0.0]), mx.array([1, 0]), gamma=1.0)
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
+        >>> losses.focal(mx.array([0.0, 0.0]), mx.array([1, 0]), gamma=1.0)
         array([0.0866434, 0.25993], dtype=float32)
     """
     if alpha is not None and not 0 <= alpha <= 1:
@@ -187,8 +193,10 @@ def dice(predictions: Array, targets: Array, *, smooth: float = 1.0) -> Array:
     the plain denominator of Sorensen and Dice instead of squares.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
         >>> mask = mx.array([[1.0, 1.0, 0.0, 0.0]])[..., None]  # (1, 4, 1)
-        >>> dice(mask, mask[:, ::-1], smooth=1e-3)
+        >>> losses.dice(mask, mask[:, ::-1], smooth=1e-3)
         array([[0.99975]], dtype=float32)
     """
     if not smooth > 0:

@@ -33,7 +33,9 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> Array:
         ValueError: if `labels.shape != logits.shape[:-1]`.
 
     Example:
-        >>> softmax_cross_entropy(mx.array([[0.0, 0.0]]), mx.array([1]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
+        >>> losses.softmax_cross_entropy(mx.array([[0.0, 0.0]]), mx.array([1]))
         array([0.693147], dtype=float32)
     """
     check_float("softmax_cross_entropy", logits=logits)
@@ -62,8 +64,10 @@ def soft_target_cross_entropy(logits: Array, targets: Array) -> Array:
         ValueError: if the shapes differ.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
         >>> logits, targets = mx.array([[0.0, 0.0]]), mx.array([[0.25, 0.75]])
-        >>> soft_target_cross_entropy(logits, targets)
+        >>> losses.soft_target_cross_entropy(logits, targets)
         array([0.693147], dtype=float32)
     """
     check_float("soft_target_cross_entropy", logits=logits, targets=targets)
@@ -91,7 +95,9 @@ def nll(log_probs: Array, labels: Array) -> Array:
         ValueError: if `labels.shape != log_probs.shape[:-1]`.
 
     Example:
-        >>> nll(mx.log(mx.array([[0.25, 0.75]])), mx.array([0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
+        >>> losses.nll(mx.log(mx.array([[0.25, 0.75]])), mx.array([0]))
         array([1.38629], dtype=float32)
     """
     check_float("nll", log_probs=log_probs)
@@ -126,7 +132,8 @@ def cross_entropy(
         ignore_index: the label that counts neither in the sum nor in the mean.
 
     Returns:
-        Float array of shape `()`, computed in float32 at least. NaN if no label counts.
+        Float array of shape `()`, computed in float32 at least. NaN, with a gradient of
+        0, if no label counts.
 
     Raises:
         TypeError: if `labels` is neither of the two, or another dtype is wrong.
@@ -137,8 +144,10 @@ def cross_entropy(
     https://arxiv.org/abs/1512.00567, section 7.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
         >>> logits = mx.array([[2.0, 0.0], [0.0, 0.0], [5.0, 1.0]])
-        >>> cross_entropy(logits, mx.array([0, 1, -100]))
+        >>> losses.cross_entropy(logits, mx.array([0, 1, -100]))
         array(0.410038, dtype=float32)
     """
     _check_cross_entropy(logits, labels, weight, label_smoothing)
@@ -153,7 +162,7 @@ def cross_entropy(
         return -total(smoothed * _weighted(logits, weight)) * (
             labels.shape[-1] / labels.size
         )
-    labels = labels.astype(mx.int32)  # unsigned labels do not compare with -100
+    labels = labels.astype(mx.int64)  # unsigned labels do not compare with -100
     counted = labels != ignore_index
     known = mx.where(counted, labels, 0)
     factors = counted.astype(logits.dtype)
@@ -165,7 +174,9 @@ def cross_entropy(
         log_probs = _weighted(logits, weight)
         by_label, by_all = at_label(log_probs, known), mx.mean(log_probs, axis=-1)
         losses = -(1 - label_smoothing) * by_label - label_smoothing * by_all
-    return total(mx.where(counted, losses, 0.0)) / total(factors)
+    share = total(factors)
+    mean = total(mx.where(counted, losses, 0.0)) / mx.where(share == 0, 1.0, share)
+    return mx.where(share == 0, mx.nan, mean)  # with a gradient of 0, as in PyTorch
 
 
 def _weighted(logits: Array, weight: Array | None) -> Array:

@@ -3,7 +3,7 @@
 import mlx.core as mx
 
 from lucid_fn.checks import check_array, check_float, check_same_shape
-from lucid_fn.losses.pairs import positive_part
+from lucid_fn.losses.pairs import by_sign, positive_part
 from lucid_fn.types import Array
 
 # PyTorch's; added to the squared lengths, so that a vector of zeros has a gradient.
@@ -33,8 +33,10 @@ def cosine_embedding(
     Source: `torch.nn.functional.cosine_embedding_loss`.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
         >>> first, second = mx.array([[1.0, 0.0]]), mx.array([[3.0, 4.0]])
-        >>> cosine_embedding(first, second, mx.array([1]))
+        >>> losses.cosine_embedding(first, second, mx.array([1]))
         array([0.4], dtype=float32)
     """
     if not -1 <= margin <= 1:
@@ -49,7 +51,7 @@ def cosine_embedding(
     product = mx.sum(first * second, axis=-1)
     # Two roots: that of the product has derivatives beyond float32 at zero vectors.
     cosine = product * _inverse_length(first) * _inverse_length(second)
-    return mx.where(targets > 0, 1 - cosine, positive_part(cosine - margin))
+    return by_sign(targets, 1 - cosine, positive_part(cosine - margin))
 
 
 def triplet_margin(
@@ -86,8 +88,10 @@ def triplet_margin(
     with triplet losses"; `torch.nn.functional.triplet_margin_loss`.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
         >>> anchor, near, far = mx.zeros((1, 2)), mx.ones((1, 2)), mx.full((1, 2), 1.5)
-        >>> triplet_margin(anchor, near, far)
+        >>> losses.triplet_margin(anchor, near, far)
         array([0.292893], dtype=float32)
     """
     for name, value in (("margin", margin), ("eps", eps)):
@@ -116,5 +120,6 @@ def _inverse_length(x: Array) -> Array:
 
 def _distance(x: Array, y: Array, eps: float) -> Array:
     squared = mx.sum(mx.square(x - y + eps), axis=-1)
-    apart = squared > 0  # else the root has no derivative; PyTorch's is 0 as well
+    # At 0 the root has no derivative; it is 0, as PyTorch's. NaN is not 0.
+    apart = squared != 0
     return mx.where(apart, mx.sqrt(mx.where(apart, squared, 1.0)), 0.0)

@@ -29,8 +29,10 @@ def kl_divergence(log_predictions: Array, targets: Array) -> Array:
     Source: Kullback & Leibler, 1951, "On information and sufficiency".
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
         >>> log_predictions = mx.log(mx.array([[0.5, 0.5]]))
-        >>> kl_divergence(log_predictions, mx.array([[1.0, 0.0]]))
+        >>> losses.kl_divergence(log_predictions, mx.array([[1.0, 0.0]]))
         array([0.693147], dtype=float32)
     """
     check_float("kl_divergence", log_predictions=log_predictions, targets=targets)
@@ -75,7 +77,9 @@ def gaussian_nll(
     probability distribution"; `torch.nn.functional.gaussian_nll_loss`.
 
     Example:
-        >>> gaussian_nll(mx.array([1.0]), mx.array([3.0]), mx.array([4.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
+        >>> losses.gaussian_nll(mx.array([1.0]), mx.array([3.0]), mx.array([4.0]))
         array([1.19315], dtype=float32)
     """
     if not eps > 0:
@@ -116,7 +120,9 @@ def poisson_nll(log_rates: Array, targets: Array, *, full: bool = False) -> Arra
     Source: `torch.nn.functional.poisson_nll_loss` with `log_input=True`.
 
     Example:
-        >>> poisson_nll(mx.array([0.0, 1.0]), mx.array([2, 1]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
+        >>> losses.poisson_nll(mx.array([0.0, 1.0]), mx.array([2, 1]))
         array([1, 1.71828], dtype=float32)
     """
     targets = check_pair("poisson_nll", "log_rates", log_rates, targets)

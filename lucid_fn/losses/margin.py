@@ -4,7 +4,7 @@ import mlx.core as mx
 
 from lucid_fn.checks import check_float, check_rows, check_same_shape
 from lucid_fn.losses.labels import at_label
-from lucid_fn.losses.pairs import check_pair, positive_part
+from lucid_fn.losses.pairs import by_sign, check_pair, positive_part
 from lucid_fn.types import Array
 
 
@@ -25,7 +25,9 @@ def hinge(predictions: Array, targets: Array) -> Array:
     Source: Cortes & Vapnik, 1995, "Support-vector networks".
 
     Example:
-        >>> hinge(mx.array([2.0, 0.5, 0.5]), mx.array([1, 1, -1]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
+        >>> losses.hinge(mx.array([2.0, 0.5, 0.5]), mx.array([1, 1, -1]))
         array([0, 0.5, 1.5], dtype=float32)
     """
     targets = check_pair("hinge", "predictions", predictions, targets)
@@ -52,11 +54,13 @@ def hinge_embedding(distances: Array, targets: Array, *, margin: float = 1.0) ->
     Source: `torch.nn.functional.hinge_embedding_loss`.
 
     Example:
-        >>> hinge_embedding(mx.array([0.25, 0.25]), mx.array([1, -1]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
+        >>> losses.hinge_embedding(mx.array([0.25, 0.25]), mx.array([1, -1]))
         array([0.25, 0.75], dtype=float32)
     """
     targets = check_pair("hinge_embedding", "distances", distances, targets)
-    return mx.where(targets > 0, distances, positive_part(margin - distances))
+    return by_sign(targets, distances, positive_part(margin - distances))
 
 
 def margin_ranking(
@@ -83,8 +87,10 @@ def margin_ranking(
     Source: `torch.nn.functional.margin_ranking_loss`.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
         >>> first, second = mx.array([3.0, 3.0]), mx.array([1.0, 1.0])
-        >>> margin_ranking(first, second, mx.array([1, -1]))
+        >>> losses.margin_ranking(first, second, mx.array([1, -1]))
         array([0, 2], dtype=float32)
     """
     check_float("margin_ranking", first=first, second=second)
@@ -118,7 +124,9 @@ def multi_margin(
     recognition"; `torch.nn.functional.multi_margin_loss`.
 
     Example:
-        >>> multi_margin(mx.array([[1.0, 0.5, -2.0]]), mx.array([0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
+        >>> losses.multi_margin(mx.array([[1.0, 0.5, -2.0]]), mx.array([0]))
         array([0.166667], dtype=float32)
     """
     if p not in (1, 2):

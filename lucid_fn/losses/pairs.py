@@ -20,3 +20,9 @@ def check_pair(caller: str, first: str, x: Array, targets: Array) -> Array:
 def positive_part(x: Array) -> Array:
     """`max(x, 0)`, whose derivative at 0 is 1, as that of PyTorch's `clamp`."""
     return mx.where(x < 0, 0.0, x)
+
+
+def by_sign(targets: Array, positive: Array, negative: Array) -> Array:
+    """The one where the target is above 0 and the other elsewhere; NaN where it is."""
+    chosen = mx.where(targets > 0, positive, negative)
+    return mx.where(targets == targets, chosen, mx.nan)  # NaN differs from itself

@@ -26,7 +26,9 @@ def mse(predictions: Array, targets: Array) -> Array:
         ValueError: if the shapes differ.
 
     Example:
-        >>> mse(mx.array([1.0, 5.0]), mx.array([3.0, 5.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
+        >>> losses.mse(mx.array([1.0, 5.0]), mx.array([3.0, 5.0]))
         array([4, 0], dtype=float32)
     """
     targets = check_pair("mse", "predictions", predictions, targets)
@@ -50,7 +52,9 @@ def l1(predictions: Array, targets: Array) -> Array:
         ValueError: if the shapes differ.
 
     Example:
-        >>> l1(mx.array([1.0, 5.0]), mx.array([3.0, 5.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
+        >>> losses.l1(mx.array([1.0, 5.0]), mx.array([3.0, 5.0]))
         array([2, 0], dtype=float32)
     """
     targets = check_pair("l1", "predictions", predictions, targets)
@@ -79,7 +83,9 @@ def smooth_l1(predictions: Array, targets: Array, *, beta: float = 1.0) -> Array
     `torch.nn.functional.smooth_l1_loss`.
 
     Example:
-        >>> smooth_l1(mx.array([1.0, 5.0]), mx.array([3.0, 4.5]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
+        >>> losses.smooth_l1(mx.array([1.0, 5.0]), mx.array([3.0, 4.5]))
         array([1.5, 0.125], dtype=float32)
     """
     if not 0 <= beta < math.inf:
@@ -113,7 +119,9 @@ def huber(predictions: Array, targets: Array, *, delta: float = 1.0) -> Array:
     `torch.nn.functional.huber_loss`.
 
     Example:
-        >>> huber(mx.array([1.0, 5.0]), mx.array([4.0, 4.5]), delta=2.0)
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
+        >>> losses.huber(mx.array([1.0, 5.0]), mx.array([4.0, 4.5]), delta=2.0)
         array([4, 0.125], dtype=float32)
     """
     if not 0 < delta < math.inf:
@@ -143,7 +151,9 @@ def log_cosh(predictions: Array, targets: Array) -> Array:
     Source: Chen et al., 2019, https://openreview.net/forum?id=rkglvsC9Ym.
 
     Example:
-        >>> log_cosh(mx.array([1.0, 5.0]), mx.array([1.0, 4.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
+        >>> losses.log_cosh(mx.array([1.0, 5.0]), mx.array([1.0, 4.0]))
         array([0, 0.433781], dtype=float32)
     """
     targets = check_pair("log_cosh", "predictions", predictions, targets)

@@ -38,8 +38,10 @@ def confusion_matrix(predictions: Array, labels: Array, *, num_classes: int) -> 
         ValueError: if the shapes differ or `num_classes` is below 1.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import metrics
         >>> predictions, labels = mx.array([0, 1, 1, 1]), mx.array([0, 1, 0, -100])
-        >>> confusion_matrix(predictions, labels, num_classes=2)
+        >>> metrics.confusion_matrix(predictions, labels, num_classes=2)
         array([[1, 1],
                [0, 1]], dtype=int32)
     """
@@ -73,7 +75,9 @@ def class_counts(confusion: Array) -> Counts:
         ValueError: if it is not square.
 
     Example:
-        >>> class_counts(mx.array([[3, 1], [0, 2]])).false_positives
+        >>> import mlx.core as mx
+        >>> from lucid_fn import metrics
+        >>> metrics.class_counts(mx.array([[3, 1], [0, 2]])).false_positives
         array([0, 1], dtype=int32)
     """
     check_integer("class_counts", confusion=confusion)
@@ -105,8 +109,10 @@ def binary_counts(predictions: Array, labels: Array) -> Counts:
         ValueError: if the shapes differ or have no axis.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import metrics
         >>> predictions = mx.array([[True], [True], [False]])
-        >>> binary_counts(predictions, mx.array([[True], [False], [False]]))
+        >>> metrics.binary_counts(predictions, mx.array([[True], [False], [False]]))
         Counts(true_positives=array([1], dtype=int32),
                false_positives=array([1], dtype=int32),
                false_negatives=array([0], dtype=int32))
@@ -146,8 +152,11 @@ def micro(counts: Counts) -> Counts:
         `Counts` of shape `()`.
 
     Example:
-        >>> counts = class_counts(mx.array([[3, 1], [0, 2]]))
-        >>> precision(micro(counts)), recall(micro(counts))  # both the accuracy
+        >>> import mlx.core as mx
+        >>> from lucid_fn import metrics
+        >>> counts = metrics.class_counts(mx.array([[3, 1], [0, 2]]))
+        >>> pooled = metrics.micro(counts)
+        >>> metrics.precision(pooled), metrics.recall(pooled)  # both the accuracy
         (array(0.833333, dtype=float32), array(0.833333, dtype=float32))
     """
     return Counts(*[mx.sum(x) for x in counts])
@@ -163,7 +172,9 @@ def precision(counts: Counts) -> Array:
         float32, of the shape of the counts, in [0, 1]; 0 where nothing was positive.
 
     Example:
-        >>> precision(class_counts(mx.array([[3, 1], [0, 2]])))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import metrics
+        >>> metrics.precision(metrics.class_counts(mx.array([[3, 1], [0, 2]])))
         array([1, 0.666667], dtype=float32)
     """
     hits = counts.true_positives
@@ -180,7 +191,9 @@ def recall(counts: Counts) -> Array:
         float32, of the shape of the counts, in [0, 1]; 0 where there was none.
 
     Example:
-        >>> recall(class_counts(mx.array([[3, 1], [0, 2]])))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import metrics
+        >>> metrics.recall(metrics.class_counts(mx.array([[3, 1], [0, 2]])))
         array([0.75, 1], dtype=float32)
     """
     hits = counts.true_positives
@@ -199,7 +212,9 @@ def f1(counts: Counts) -> Array:
     Source: van Rijsbergen, 1979, "Information retrieval", chapter 7.
 
     Example:
-        >>> f1(class_counts(mx.array([[3, 1], [0, 2]])))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import metrics
+        >>> metrics.f1(metrics.class_counts(mx.array([[3, 1], [0, 2]])))
         array([0.857143, 0.8], dtype=float32)
     """
     hits = counts.true_positives.astype(mx.float32)

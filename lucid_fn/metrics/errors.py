@@ -23,7 +23,9 @@ def mse(predictions: Array, targets: Array) -> Array:
         ValueError: if the shapes differ.
 
     Example:
-        >>> mse(mx.array([1.0, 5.0]), mx.array([3.0, 5.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import metrics
+        >>> metrics.mse(mx.array([1.0, 5.0]), mx.array([3.0, 5.0]))
         array(2, dtype=float32)
     """
     return _mean(mx.square(_differences("mse", predictions, targets)))
@@ -44,7 +46,9 @@ def mae(predictions: Array, targets: Array) -> Array:
         ValueError: if the shapes differ.
 
     Example:
-        >>> mae(mx.array([1.0, 5.0]), mx.array([3.0, 5.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import metrics
+        >>> metrics.mae(mx.array([1.0, 5.0]), mx.array([3.0, 5.0]))
         array(1, dtype=float32)
     """
     return _mean(mx.abs(_differences("mae", predictions, targets)))
@@ -66,20 +70,27 @@ def r2(predictions: Array, targets: Array) -> Array:
 
     Raises:
         TypeError: if an argument is not of a float dtype.
-        ValueError: if the shapes differ or have no axis.
+        ValueError: if the shapes differ, have no axis, or are empty.
 
     Source: Wright, 1921, "Correlation and causation".
 
     Example:
-        >>> r2(mx.array([1.0, 2.0, 4.0]), mx.array([1.0, 2.0, 3.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import metrics
+        >>> metrics.r2(mx.array([1.0, 2.0, 4.0]), mx.array([1.0, 2.0, 3.0]))
         array(0.5, dtype=float32)
     """
-    unexplained = mx.sum(mx.square(_differences("r2", predictions, targets)), axis=0)
+    squares = mx.square(_differences("r2", predictions, targets))
+    if targets.size == 0:
+        raise ValueError(f"r2: targets must not be empty, got {targets.shape}")
+    unexplained = mx.sum(squares, axis=0)
     targets = targets.astype(mx.float32)
     deviations = targets - mx.mean(targets, axis=0, keepdims=True)
     total = mx.sum(mx.square(deviations), axis=0)
-    varied = 1 - unexplained / mx.where(total > 0, total, 1.0)
-    return mx.mean(mx.where(total > 0, varied, unexplained == 0))
+    constant = total == 0  # not so for NaN, which goes through
+    varied = 1 - unexplained / mx.where(constant, 1.0, total)
+    met = mx.where(unexplained > 0, 0.0, 1 + unexplained)
+    return mx.mean(mx.where(constant, met, varied))
 
 
 def perplexity(logits: Array, labels: Array) -> Array:
@@ -104,7 +115,9 @@ def perplexity(logits: Array, labels: Array) -> Array:
     recognition tasks".
 
     Example:
-        >>> perplexity(mx.zeros((5, 8)), mx.array([0, 3, 7, 1, 1]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import metrics
+        >>> metrics.perplexity(mx.zeros((5, 8)), mx.array([0, 3, 7, 1, 1]))
         array(8, dtype=float32)
     """
     check_float("perplexity", logits=logits)

@@ -9,7 +9,8 @@ from lucid_fn.types import Array
 def accuracy(logits: Array, labels: Array) -> Array:
     """The share of labels that have the largest logit.
 
-    Of equal logits the first counts. A label outside the classes is never hit.
+    Of equal logits the first counts. A label outside the classes is never hit, and no
+    label is where the largest logit is NaN.
 
     Args:
         logits: scores, shape `(..., num_classes)`.
@@ -24,12 +25,16 @@ def accuracy(logits: Array, labels: Array) -> Array:
         ValueError: if `labels.shape != logits.shape[:-1]`, or if they are empty.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import metrics
         >>> logits = mx.array([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0], [1.0, 0.0]])
-        >>> accuracy(logits, mx.array([0, 1, 1, 0]))
+        >>> metrics.accuracy(logits, mx.array([0, 1, 1, 0]))
         array(0.75, dtype=float32)
     """
     check_rows("accuracy", "logits", logits, labels)
-    hits = mx.argmax(logits, axis=-1) == labels
+    guess = mx.argmax(logits, axis=-1)
+    largest = mx.take_along_axis(logits, guess[..., None], axis=-1).squeeze(-1)
+    hits = (guess == labels) & (largest == largest)  # NaN differs from itself
     return mx.mean(hits.astype(mx.float32))
 
 
@@ -52,8 +57,10 @@ def top_k_accuracy(logits: Array, labels: Array, *, k: int) -> Array:
         ValueError: if `labels.shape != logits.shape[:-1]`, or if `k` is out of range.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import metrics
         >>> logits = mx.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
-        >>> top_k_accuracy(logits, mx.array([1, 2]), k=2)
+        >>> metrics.top_k_accuracy(logits, mx.array([1, 2]), k=2)
         array(0.5, dtype=float32)
     """
     check_rows("top_k_accuracy", "logits", logits, labels)
@@ -64,9 +71,9 @@ def top_k_accuracy(logits: Array, labels: Array, *, k: int) -> Array:
             f"got {k}"
         )
     classes = mx.arange(num_classes)
-    labels = labels[..., None].astype(mx.int32)  # (..., 1)
-    inside = (labels >= 0) & (labels < num_classes)
-    own = mx.take_along_axis(logits, mx.where(inside, labels, 0), axis=-1)
+    inside = ((labels >= 0) & (labels < num_classes))[..., None]
+    labels = mx.where(inside, labels[..., None], 0).astype(mx.int32)  # (..., 1)
+    own = mx.take_along_axis(logits, labels, axis=-1)
     # "not at most" instead of "greater": a NaN ranks behind everything.
     ahead = ~(logits <= own) | ((logits == own) & (classes < labels))
     hits = inside & (mx.sum(ahead, axis=-1, keepdims=True) < k)

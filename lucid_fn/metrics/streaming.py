@@ -60,7 +60,9 @@ def streaming_mean() -> Metric:
     theorem B: the exact error of a sum.
 
     Example:
-        >>> mean = streaming_mean()
+        >>> import mlx.core as mx
+        >>> from lucid_fn import metrics
+        >>> mean = metrics.streaming_mean()
         >>> state = mean.init()
         >>> state = mean.update(state, mx.array([1.0, 2.0, 3.0]))
         >>> state = mean.update(state, mx.array(8.0), 2)  # a mean over 2 examples
@@ -118,6 +120,7 @@ def streaming_confusion(num_classes: int) -> Metric:
         ValueError: if `num_classes` is below 1.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import metrics
         >>> matrix = metrics.streaming_confusion(2)
         >>> state = matrix.update(matrix.init(), mx.array([0, 1]), mx.array([0, 1]))

@@ -1,6 +1,9 @@
-"""LeNet-5 (LeCun et al., 1998, "Gradient-based learning applied to document
-recognition", https://doi.org/10.1109/5.726791, figure 2), in today's variant: no
-padding, full connections between the convolutions, a softmax at the end."""
+"""LeNet-5.
+
+LeCun et al., 1998, "Gradient-based learning applied to document recognition",
+https://doi.org/10.1109/5.726791, figure 2, in today's variant: no padding, full
+connections between the convolutions, a softmax at the end.
+"""
 
 from lucid_fn import nn
 
@@ -10,6 +13,8 @@ def lenet5(num_classes: int = 10) -> nn.Layer:
 
     Args:
         num_classes: size of the output.
+
+    Source: LeCun et al., 1998, https://doi.org/10.1109/5.726791, figure 2.
 
     Example:
         >>> from lucid_fn import models, random, tree

@@ -1,5 +1,8 @@
-"""ResNet (He et al., 2015, "Deep residual learning for image recognition",
-https://arxiv.org/abs/1512.03385, table 1). Names and initial draws: torchvision's."""
+"""ResNet, with the names and the initial draws of torchvision.
+
+He et al., 2015, "Deep residual learning for image recognition",
+https://arxiv.org/abs/1512.03385, table 1.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -136,17 +139,53 @@ def _imagenet_stem() -> dict[str, nn.Layer | ArrayFn]:
 
 
 def resnet18(num_classes: int = 1000) -> nn.Layer:
-    """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 11,689,512 parameters."""
+    """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 11,689,512 parameters.
+
+    Args:
+        num_classes: size of the output.
+
+    Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.
+
+    Example:
+        >>> from lucid_fn import models, random, tree
+        >>> params, state = models.resnet18().init(random.key(0))
+        >>> tree.size(params)
+        11689512
+    """
     return _resnet(basic_block, (2, 2, 2, 2), num_classes, **_imagenet_stem())
 
 
 def resnet34(num_classes: int = 1000) -> nn.Layer:
-    """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 21,797,672 parameters."""
+    """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 21,797,672 parameters.
+
+    Args:
+        num_classes: size of the output.
+
+    Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.
+
+    Example:
+        >>> from lucid_fn import models, random, tree
+        >>> params, state = models.resnet34().init(random.key(0))
+        >>> tree.size(params)
+        21797672
+    """
     return _resnet(basic_block, (3, 4, 6, 3), num_classes, **_imagenet_stem())
 
 
 def resnet50(num_classes: int = 1000) -> nn.Layer:
-    """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 25,557,032 parameters."""
+    """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 25,557,032 parameters.
+
+    Args:
+        num_classes: size of the output.
+
+    Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.
+
+    Example:
+        >>> from lucid_fn import models, random, tree
+        >>> params, state = models.resnet50().init(random.key(0))
+        >>> tree.size(params)
+        25557032
+    """
     return _resnet(bottleneck, (3, 4, 6, 3), num_classes, **_imagenet_stem())
 
 
@@ -155,6 +194,17 @@ def cifar_resnet18(num_classes: int = 10) -> nn.Layer:
 
     `resnet18` after surgery for small images: the stem is a 3x3 convolution of stride
     1, and there is no max pool.
+
+    Args:
+        num_classes: size of the output.
+
+    Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.
+
+    Example:
+        >>> from lucid_fn import models, random, tree
+        >>> params, state = models.cifar_resnet18().init(random.key(0))
+        >>> tree.size(params)
+        11173962
     """
     stem = {**_imagenet_stem(), "conv1": _conv(3, 64, 3), "maxpool": nn.identity}
     return _resnet(basic_block, (2, 2, 2, 2), num_classes, **stem)

@@ -44,8 +44,9 @@ def dot_product_attention(
 
     Example:
         >>> import mlx.core as mx
+        >>> from lucid_fn import nn
         >>> x = mx.ones((1, 3, 2, 4))
-        >>> dot_product_attention(x, x, x, causal=True).shape
+        >>> nn.dot_product_attention(x, x, x, causal=True).shape
         (1, 3, 2, 4)
     """
     if scale is None:

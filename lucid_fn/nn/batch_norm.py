@@ -11,7 +11,7 @@ import numpy as np
 from lucid_fn import ops
 from lucid_fn.checks import check_float
 from lucid_fn.nn.checks import check_eps, check_last_axis, check_positive
-from lucid_fn.nn.layer import Layer, expecting, to_input
+from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, expecting, to_input
 from lucid_fn.ops.shards import accepts_shards, join
 from lucid_fn.types import Array, Key, Params, State
 
@@ -141,9 +141,10 @@ def batch_norm(
         x: Any,
         /,
         *,
-        train: bool,
+        train: bool = NOT_GIVEN,
         key: Key | None = None,
     ) -> tuple[Any, State]:
+        check_train(train)
         x = to_input(x)
         check_float("batch_norm", x=join(x))
         check_last_axis("batch_norm", join(x), num_features, least_ndim=2)

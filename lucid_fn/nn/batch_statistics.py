@@ -107,8 +107,9 @@ def fold_batch_norm(
 
     Example:
         >>> import mlx.core as mx
+        >>> from lucid_fn import nn
         >>> one = mx.ones((1,))
-        >>> folded = fold_batch_norm(
+        >>> folded = nn.fold_batch_norm(
         ...     {"weight": mx.ones((1, 2))},
         ...     {"weight": one, "bias": one},
         ...     {"running_mean": one, "running_var": 4 * one},

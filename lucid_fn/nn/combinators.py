@@ -8,7 +8,15 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.nn.layer import Layer, check_held, check_plain, lift, to_input
+from lucid_fn.nn.layer import (
+    NOT_GIVEN,
+    Layer,
+    check_held,
+    check_plain,
+    check_train,
+    lift,
+    to_input,
+)
 from lucid_fn.nn.recording import watched
 from lucid_fn.ops.shards import (
     Shards,
@@ -89,10 +97,10 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
         x: Any,
         /,
         *,
-        train: bool,
+        train: bool = NOT_GIVEN,
         key: Key | None = None,
     ) -> tuple[Any, State]:
-        _check_train(train)
+        check_train(train)
         _check_names(params, layers, "params")
         _check_names(state, layers, "state")
         new_state = dict(state)
@@ -187,15 +195,6 @@ def _check_made(caller: str, **held: Any) -> None:
             )
 
 
-def _check_train(train: Any) -> None:
-    if not isinstance(train, bool):
-        got = "an array" if isinstance(train, mx.array) else repr(train)
-        raise TypeError(
-            f"apply: train must be True or False, got {got}; a bool that jit is given "
-            "stays one"
-        )
-
-
 def _check_names(held: dict[str, Any], layers: dict[str, Layer], kind: str) -> None:
     check_held(held, kind)
     unknown = held.keys() - layers.keys()
@@ -214,6 +213,10 @@ def _drop_empty(tree: dict[str, Any]) -> dict[str, Any]:
 
 def serial(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
     """Layers applied in order; positional ones are named `"0"`, `"1"`, ...
+
+    Args:
+        *layers: layers and functions on arrays, in order.
+        **named: the same with names, which are those of their params; not both.
 
     Raises:
         TypeError: if some layers are positional and some named.
@@ -248,8 +251,14 @@ def _unchanged(x: Any) -> Any:
 def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = _unchanged) -> Layer:
     """`x -> body(x) + shortcut(x)`.
 
+    Args:
+        body: a layer, or a function on arrays.
+        shortcut: likewise; the identity by default.
+
     Raises:
         ValueError: on apply, if the two differ in shape: nothing is broadcast.
+
+    Source: He et al., 2015, https://arxiv.org/abs/1512.03385, eq. 1 and 2.
 
     Example:
         >>> import mlx.core as mx
@@ -282,6 +291,9 @@ def frozen(layer: Layer | ArrayFn) -> Layer:
     still changes them: leave them out of the optimizer with `tree.partition` or
     `optim.masked` as well.
 
+    Args:
+        layer: a layer, or a function on arrays.
+
     Raises:
         TypeError: if `layer` is neither a layer nor a function on arrays.
 
@@ -306,9 +318,10 @@ def frozen(layer: Layer | ArrayFn) -> Layer:
         x: Any,
         /,
         *,
-        train: bool,
+        train: bool = NOT_GIVEN,
         key: Key | None = None,
     ) -> tuple[Any, State]:
+        check_train(train)
         fixed = tree.map(mx.stop_gradient, params)
         y, _ = inner(fixed, state, x, train=False, key=key)
         return y, state

@@ -86,6 +86,21 @@ def conv1d(
 
     Params: `weight` `(out_channels, kernel_size, in_channels/groups)`, `bias`.
 
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: length of the window, in places.
+        stride: places between windows.
+        padding: zeros added on each side.
+        dilation: places between the taps of a window.
+        groups: parts the channels are divided into; each output sees one of them.
+        bias: whether a bias is added.
+        weight_init: draws the weight from a key and a shape.
+        bias_init: draws the bias; by default as in `conv2d`.
+
+    Raises:
+        ValueError: as `conv2d`.
+
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn, random
@@ -117,6 +132,21 @@ def conv3d(
 
     Params: `weight` `(out_channels, kernel depth, height, width, in_channels/groups)`,
     `bias` `(out_channels,)`. Triples are (depth, height, width).
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: depth, height and width of the window; one number for all.
+        stride: voxels between windows.
+        padding: zeros added on each side.
+        dilation: voxels between the taps of a window.
+        groups: parts the channels are divided into; each output sees one of them.
+        bias: whether a bias is added.
+        weight_init: draws the weight from a key and a shape.
+        bias_init: draws the bias; by default as in `conv2d`.
+
+    Raises:
+        ValueError: as `conv2d`.
 
     Example:
         >>> import mlx.core as mx

@@ -8,7 +8,7 @@ import mlx.core as mx
 from lucid_fn import random
 from lucid_fn.checks import check_float
 from lucid_fn.nn.checks import AXES, check_key, check_rate
-from lucid_fn.nn.layer import Layer, to_input
+from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, to_input
 from lucid_fn.types import Array, Key, Params, State
 
 
@@ -32,7 +32,7 @@ def dropout(rate: float) -> Layer:
         >>> sorted(set(y.tolist()))
         [0.0, 2.0]
     """
-    return _dropping("dropout", rate, lambda x: x.shape)
+    return dropping("dropout", rate, lambda x: x.shape)
 
 
 def dropout1d(rate: float) -> Layer:
@@ -63,12 +63,44 @@ def dropout1d(rate: float) -> Layer:
 
 
 def dropout2d(rate: float) -> Layer:
-    """`dropout1d` for images `(N, H, W, C)`."""
+    """`dropout1d` for images `(N, H, W, C)`.
+
+    Args:
+        rate: probability of dropping a channel of an example, in [0, 1).
+
+    Raises:
+        ValueError: as `dropout1d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.dropout2d(0.5)
+        >>> x = mx.ones((1, 4, 4, 8))
+        >>> y, _ = layer.apply({}, {}, x, train=True, key=random.key(0))
+        >>> len(set(y[..., 0].reshape(-1).tolist()))  # all of a channel, or nothing
+        1
+    """
     return _dropping_channels(2, rate)
 
 
 def dropout3d(rate: float) -> Layer:
-    """`dropout1d` for volumes `(N, D, H, W, C)`."""
+    """`dropout1d` for volumes `(N, D, H, W, C)`.
+
+    Args:
+        rate: probability of dropping a channel of an example, in [0, 1).
+
+    Raises:
+        ValueError: as `dropout1d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.dropout3d(0.5)
+        >>> x = mx.ones((1, 2, 4, 4, 8))
+        >>> y, _ = layer.apply({}, {}, x, train=True, key=random.key(0))
+        >>> len(set(y[..., 0].reshape(-1).tolist()))  # all of a channel, or nothing
+        1
+    """
     return _dropping_channels(3, rate)
 
 
@@ -99,7 +131,7 @@ def drop_path(rate: float) -> Layer:
             raise ValueError("drop_path: x must have shape (N, ...), got ()")
         return x.shape[0], *[1] * (x.ndim - 1)
 
-    return _dropping("drop_path", rate, examples)
+    return dropping("drop_path", rate, examples)
 
 
 def _dropping_channels(dims: int, rate: float) -> Layer:
@@ -112,14 +144,24 @@ def _dropping_channels(dims: int, rate: float) -> Layer:
             )
         return x.shape[0], *[1] * dims, x.shape[-1]
 
-    return _dropping(caller, rate, channels)
+    return dropping(caller, rate, channels)
 
 
-def _dropping(
-    caller: str, rate: float, drawn: Callable[[Array], tuple[int, ...]]
+def dropping(
+    caller: str,
+    rate: float,
+    drawn: Callable[[Array], tuple[int, ...]],
+    filled: Callable[[Array, Array], Array] | None = None,
 ) -> Layer:
-    """Drops with one draw for each place of the shape `drawn(x)`."""
+    """Drops with one draw for each place of the shape `drawn(x)`.
+
+    `filled` is from what is kept, a bool, and `x` to the output; by default zeros, and
+    the rest divided by the probability of keeping it.
+    """
     check_rate(caller, rate)
+
+    def zeroed(kept: Array, x: Array) -> Array:
+        return mx.where(kept, x * (1 / (1 - rate)), mx.zeros_like(x))
 
     def init(key: Key, /) -> tuple[Params, State]:
         return {}, {}
@@ -130,15 +172,16 @@ def _dropping(
         x: Any,
         /,
         *,
-        train: bool,
+        train: bool = NOT_GIVEN,
         key: Key | None = None,
     ) -> tuple[Any, State]:
+        check_train(train)
         x = to_input(x)
         check_float(caller, x=x)
         shape = drawn(x)
         if not train or rate == 0:
             return x, state
         kept = random.bernoulli(check_key(caller, key), 1 - rate, shape)
-        return mx.where(kept, x * (1 / (1 - rate)), mx.zeros_like(x)), state
+        return (filled or zeroed)(kept, x), state
 
     return Layer(init, apply)

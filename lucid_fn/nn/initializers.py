@@ -6,87 +6,70 @@ without are plain functions, such as `zeros`. Layers take them as `weight_init` 
 """
 
 import math
-from collections.abc import Callable
-from typing import TypeAlias
 
 import mlx.core as mx
 
 from lucid_fn import random
+from lucid_fn.nn.fans import (
+    LINEAR_GAIN as LINEAR_GAIN,
+    RELU_GAIN as RELU_GAIN,
+    SELU_GAIN as SELU_GAIN,
+    TANH_GAIN as TANH_GAIN,
+    Fan as Fan,
+    Initializer as Initializer,
+    Shape as Shape,
+    fan_in as fan_in,
+    fan_mean as fan_mean,
+    fan_out as fan_out,
+    fans as fans,
+    leaky_relu_gain as leaky_relu_gain,
+)
+from lucid_fn.nn.matrices import identity as identity, orthogonal as orthogonal
 from lucid_fn.types import Array, Key, Params
-
-Shape: TypeAlias = tuple[int, ...]
-
-Initializer: TypeAlias = Callable[[Key, Shape], Array]
-"""`init(key, shape)`: a float32 array. Layers take one as `weight_init`."""
-
-Fan: TypeAlias = Callable[[Shape], float]
-"""How many values of a layer a weight of this shape connects with one: `fan_in`, ..."""
-
-LINEAR_GAIN = 1.0
-TANH_GAIN = 5 / 3
-RELU_GAIN = math.sqrt(2)
-SELU_GAIN = 3 / 4
-"""By what a weight is scaled for the activation after it: PyTorch's numbers."""
-
-
-def leaky_relu_gain(negative_slope: float = 0.01) -> float:
-    """`sqrt(2 / (1 + negative_slope^2))`, the gain for a leaky ReLU.
-
-    Source: He et al., 2015, https://arxiv.org/abs/1502.01852, eq. 15.
-
-    Example:
-        >>> leaky_relu_gain(1.0)
-        1.0
-    """
-    return math.sqrt(2 / (1 + negative_slope**2))
-
-
-def fans(shape: Shape) -> tuple[int, int]:
-    """Inputs of one output, and outputs of one input, of a weight `(out, ..., in)`.
-
-    Raises:
-        ValueError: if `shape` has less than two axes.
-
-    Example:
-        >>> fans((16, 5, 5, 6))
-        (150, 400)
-    """
-    if len(shape) < 2:
-        raise ValueError(f"fans: shape must have at least two axes, got {shape}")
-    return math.prod(shape[1:]), math.prod(shape[:-1])
-
-
-def fan_in(shape: Shape) -> float:
-    """Inputs of one output: keeps the size of activations from layer to layer."""
-    return fans(shape)[0]
-
-
-def fan_out(shape: Shape) -> float:
-    """Outputs of one input: keeps the size of gradients from layer to layer."""
-    return fans(shape)[1]
-
-
-def fan_mean(shape: Shape) -> float:
-    """The mean of `fan_in` and `fan_out`."""
-    return sum(fans(shape)) / 2
 
 
 def zeros(key: Key, shape: Shape) -> Array:
-    """All zeros."""
+    """All zeros.
+
+    Args:
+        key: a random key. It is not used.
+        shape: shape of the weight.
+
+    Example:
+        >>> from lucid_fn import random
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.zeros(random.key(0), (2,))
+        array([0, 0], dtype=float32)
+    """
     return mx.zeros(shape)
 
 
 def ones(key: Key, shape: Shape) -> Array:
-    """All ones."""
+    """All ones.
+
+    Args:
+        key: a random key. It is not used.
+        shape: shape of the weight.
+
+    Example:
+        >>> from lucid_fn import random
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.ones(random.key(0), (2,))
+        array([1, 1], dtype=float32)
+    """
     return mx.ones(shape)
 
 
 def constant(value: float) -> Initializer:
     """The same value everywhere.
 
+    Args:
+        value: the value.
+
     Example:
         >>> from lucid_fn import random
-        >>> constant(0.5)(random.key(0), (2,))
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.constant(0.5)(random.key(0), (2,))
         array([0.5, 0.5], dtype=float32)
     """
     return lambda key, shape: mx.full(shape, value, mx.float32)
@@ -95,12 +78,18 @@ def constant(value: float) -> Initializer:
 def uniform(low: float, high: float) -> Initializer:
     """Uniform in `[low, high)`.
 
+    Args:
+        low: least value.
+        high: values are below it.
+
     Raises:
         ValueError: if `low > high`.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import random
-        >>> mx.max(uniform(-0.1, 0.1)(random.key(0), (99,))).item() < 0.1
+        >>> from lucid_fn.nn import initializers
+        >>> mx.max(initializers.uniform(-0.1, 0.1)(random.key(0), (99,))).item() < 0.1
         True
     """
     if not low <= high:
@@ -111,12 +100,17 @@ def uniform(low: float, high: float) -> Initializer:
 def normal(std: float = 1.0, *, mean: float = 0.0) -> Initializer:
     """Normal of this deviation, at least 0.
 
+    Args:
+        std: deviation, at least 0.
+        mean: mean.
+
     Raises:
         ValueError: if `std` is negative.
 
     Example:
         >>> from lucid_fn import random
-        >>> normal(0.02)(random.key(0), (2, 3)).shape
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.normal(0.02)(random.key(0), (2, 3)).shape
         (2, 3)
     """
     _check_not_negative("normal", std=std)
@@ -128,12 +122,18 @@ def truncated_normal(std: float = 1.0, *, mean: float = 0.0) -> Initializer:
 
     The deviation of what remains is `0.88 * std`.
 
+    Args:
+        std: deviation before the truncation, at least 0.
+        mean: mean.
+
     Raises:
         ValueError: if `std` is negative.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import random
-        >>> draws = truncated_normal(0.5)(random.key(0), (99,))
+        >>> from lucid_fn.nn import initializers
+        >>> draws = initializers.truncated_normal(0.5)(random.key(0), (99,))
         >>> mx.max(mx.abs(draws)).item() <= 1
         True
     """
@@ -144,12 +144,17 @@ def truncated_normal(std: float = 1.0, *, mean: float = 0.0) -> Initializer:
 def uniform_by_fan_in(key: Key, shape: Shape) -> Array:
     """Uniform in `[-1/sqrt(fan_in), 1/sqrt(fan_in))`, PyTorch's default.
 
+    Args:
+        key: a random key.
+        shape: shape of the weight.
+
     Source: LeCun et al., 1998, "Efficient BackProp"; PyTorch's
     `torch.nn.Linear.reset_parameters`.
 
     Example:
         >>> from lucid_fn import random
-        >>> uniform_by_fan_in(random.key(0), (2, 4)).shape
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.uniform_by_fan_in(random.key(0), (2, 4)).shape
         (2, 4)
     """
     return _symmetric(key, shape, 1 / math.sqrt(fan_in(shape)))
@@ -158,11 +163,16 @@ def uniform_by_fan_in(key: Key, shape: Shape) -> Array:
 def normal_fan_out(key: Key, shape: Shape) -> Array:
     """Normal of deviation `sqrt(2 / fan_out)`, for layers before a ReLU.
 
+    Args:
+        key: a random key.
+        shape: shape of the weight.
+
     Source: He et al., 2015, https://arxiv.org/abs/1502.01852, eq. 14.
 
     Example:
         >>> from lucid_fn import random
-        >>> normal_fan_out(random.key(0), (8, 3, 3, 4)).shape
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.normal_fan_out(random.key(0), (8, 3, 3, 4)).shape
         (8, 3, 3, 4)
     """
     return random.normal(key, shape) * math.sqrt(2 / fan_out(shape))
@@ -171,12 +181,19 @@ def normal_fan_out(key: Key, shape: Shape) -> Array:
 def scaled_uniform(gain: float, fan: Fan) -> Initializer:
     """Uniform, of mean 0 and deviation `gain / sqrt(fan)`.
 
+    Args:
+        gain: factor, at least 0.
+        fan: `fan_in`, `fan_out` or `fan_mean`.
+
     Raises:
         ValueError: if `gain` is negative.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import random
-        >>> draws = scaled_uniform(1.0, fan_in)(random.key(0), (3, 12))
+        >>> from lucid_fn.nn import initializers
+        >>> init = initializers.scaled_uniform(1.0, initializers.fan_in)
+        >>> draws = init(random.key(0), (3, 12))
         >>> mx.max(mx.abs(draws)).item() <= 0.5
         True
     """
@@ -187,12 +204,18 @@ def scaled_uniform(gain: float, fan: Fan) -> Initializer:
 def scaled_normal(gain: float, fan: Fan) -> Initializer:
     """Normal, of mean 0 and deviation `gain / sqrt(fan)`.
 
+    Args:
+        gain: factor, at least 0.
+        fan: `fan_in`, `fan_out` or `fan_mean`.
+
     Raises:
         ValueError: if `gain` is negative.
 
     Example:
         >>> from lucid_fn import random
-        >>> scaled_normal(1.0, fan_in)(random.key(0), (3, 12)).shape
+        >>> from lucid_fn.nn import initializers
+        >>> init = initializers.scaled_normal(1.0, initializers.fan_in)
+        >>> init(random.key(0), (3, 12)).shape
         (3, 12)
     """
     _check_not_negative("scaled_normal", gain=gain)
@@ -202,12 +225,17 @@ def scaled_normal(gain: float, fan: Fan) -> Initializer:
 def xavier_uniform(gain: float = LINEAR_GAIN) -> Initializer:
     """Uniform of deviation `gain * sqrt(2 / (fan_in + fan_out))`; also "Glorot".
 
+    Args:
+        gain: by the activation after it, at least 0.
+
     Source: Glorot & Bengio, 2010, https://proceedings.mlr.press/v9/glorot10a.html,
     eq. 16.
 
     Example:
         >>> from lucid_fn import random
-        >>> xavier_uniform(TANH_GAIN)(random.key(0), (2, 4)).shape
+        >>> from lucid_fn.nn import initializers
+        >>> init = initializers.xavier_uniform(initializers.TANH_GAIN)
+        >>> init(random.key(0), (2, 4)).shape
         (2, 4)
     """
     return scaled_uniform(gain, fan_mean)
@@ -216,11 +244,15 @@ def xavier_uniform(gain: float = LINEAR_GAIN) -> Initializer:
 def xavier_normal(gain: float = LINEAR_GAIN) -> Initializer:
     """Normal of deviation `gain * sqrt(2 / (fan_in + fan_out))`; also "Glorot".
 
+    Args:
+        gain: by the activation after it, at least 0.
+
     Source: as `xavier_uniform`.
 
     Example:
         >>> from lucid_fn import random
-        >>> xavier_normal()(random.key(0), (2, 4)).shape
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.xavier_normal()(random.key(0), (2, 4)).shape
         (2, 4)
     """
     return scaled_normal(gain, fan_mean)
@@ -229,11 +261,17 @@ def xavier_normal(gain: float = LINEAR_GAIN) -> Initializer:
 def kaiming_uniform(gain: float = RELU_GAIN, *, fan: Fan = fan_in) -> Initializer:
     """Uniform of deviation `gain / sqrt(fan)`; also "He".
 
+    Args:
+        gain: by the activation after it, at least 0.
+        fan: `fan_in`, or `fan_out` to keep the size of gradients.
+
     Source: He et al., 2015, https://arxiv.org/abs/1502.01852, eq. 10 and 14.
 
     Example:
         >>> from lucid_fn import random
-        >>> kaiming_uniform(leaky_relu_gain(0.2))(random.key(0), (2, 4)).shape
+        >>> from lucid_fn.nn import initializers
+        >>> init = initializers.kaiming_uniform(initializers.leaky_relu_gain(0.2))
+        >>> init(random.key(0), (2, 4)).shape
         (2, 4)
     """
     return scaled_uniform(gain, fan)
@@ -242,11 +280,17 @@ def kaiming_uniform(gain: float = RELU_GAIN, *, fan: Fan = fan_in) -> Initialize
 def kaiming_normal(gain: float = RELU_GAIN, *, fan: Fan = fan_in) -> Initializer:
     """Normal of deviation `gain / sqrt(fan)`; also "He".
 
+    Args:
+        gain: by the activation after it, at least 0.
+        fan: `fan_in`, or `fan_out` to keep the size of gradients.
+
     Source: as `kaiming_uniform`.
 
     Example:
         >>> from lucid_fn import random
-        >>> kaiming_normal(fan=fan_out)(random.key(0), (2, 3, 3, 4)).shape
+        >>> from lucid_fn.nn import initializers
+        >>> init = initializers.kaiming_normal(fan=initializers.fan_out)
+        >>> init(random.key(0), (2, 3, 3, 4)).shape
         (2, 3, 3, 4)
     """
     return scaled_normal(gain, fan)
@@ -255,7 +299,17 @@ def kaiming_normal(gain: float = RELU_GAIN, *, fan: Fan = fan_in) -> Initializer
 def lecun_uniform(key: Key, shape: Shape) -> Array:
     """Uniform of deviation `1 / sqrt(fan_in)`.
 
+    Args:
+        key: a random key.
+        shape: shape of the weight.
+
     Source: LeCun et al., 1998, "Efficient BackProp", eq. 16.
+
+    Example:
+        >>> from lucid_fn import random
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.lecun_uniform(random.key(0), (2, 4)).shape
+        (2, 4)
     """
     return scaled_uniform(LINEAR_GAIN, fan_in)(key, shape)
 
@@ -263,54 +317,19 @@ def lecun_uniform(key: Key, shape: Shape) -> Array:
 def lecun_normal(key: Key, shape: Shape) -> Array:
     """Normal of deviation `1 / sqrt(fan_in)`, what SELU needs.
 
+    Args:
+        key: a random key.
+        shape: shape of the weight.
+
     Source: LeCun et al., 1998, "Efficient BackProp", eq. 16.
+
+    Example:
+        >>> from lucid_fn import random
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.lecun_normal(random.key(0), (2, 4)).shape
+        (2, 4)
     """
     return scaled_normal(LINEAR_GAIN, fan_in)(key, shape)
-
-
-def orthogonal(gain: float = 1.0) -> Initializer:
-    """Rows `(out, the rest)` orthogonal and of length `gain`, or columns if fewer.
-
-    Source: Saxe et al., 2014, https://arxiv.org/abs/1312.6120.
-
-    Example:
-        >>> from lucid_fn import random
-        >>> weight = orthogonal()(random.key(0), (2, 3))
-        >>> mx.allclose(weight @ weight.T, mx.eye(2), atol=1e-6).item()
-        True
-    """
-    _check_not_negative("orthogonal", gain=gain)
-
-    def init(key: Key, shape: Shape) -> Array:
-        rows, columns = shape[0], fans(shape)[0]
-        drawn = random.normal(key, (max(rows, columns), min(rows, columns)))
-        q, r = mx.linalg.qr(drawn, stream=mx.cpu)
-        # The factorisation is unique, and so q uniform, for a positive diagonal of r.
-        q = q * mx.where(mx.diag(r) < 0, -gain, gain)
-        return (q if rows >= columns else q.T).reshape(shape)
-
-    return init
-
-
-def identity(key: Key, shape: Shape) -> Array:
-    """The weight that returns its input: a one where the middle tap meets its channel.
-
-    Channels without a partner give and get zeros.
-
-    Example:
-        >>> from lucid_fn import random
-        >>> identity(random.key(0), (2, 3))
-        array([[1, 0, 0],
-               [0, 1, 0]], dtype=float32)
-    """
-    fans(shape)
-    taps = math.prod(shape[1:-1])
-    middle = 0
-    for size in shape[1:-1]:
-        middle = middle * size + size // 2
-    eye = mx.eye(shape[0], shape[-1])[:, None]  # (out, 1, in)
-    before, after = middle, taps - middle - 1
-    return mx.pad(eye, [(0, 0), (before, after), (0, 0)]).reshape(shape)
 
 
 def weight_and_bias(
@@ -324,6 +343,21 @@ def weight_and_bias(
 
     The bias is uniform in +-1/sqrt(fan_in), PyTorch's default, unless given otherwise.
     Each has its own key, folded from its name.
+
+    Args:
+        key: a random key.
+        shape: shape of the weight.
+        bias: whether there is a bias `(out,)`.
+        weight_init: draws the weight.
+        bias_init: draws the bias; by default as above.
+
+    Example:
+        >>> from lucid_fn import random
+        >>> from lucid_fn.nn import initializers
+        >>> init = initializers.kaiming_normal()
+        >>> params = initializers.weight_and_bias(random.key(0), (2, 4), True, init)
+        >>> params["bias"].shape
+        (2,)
     """
     params = {"weight": weight_init(random.fold_in(key, "weight"), shape)}
     if bias:
@@ -336,7 +370,19 @@ def weight_and_bias(
 
 
 def bias_by_fan_in(key: Key, weight_shape: Shape, size: int) -> Array:
-    """Uniform in +-1/sqrt(fan_in) of the weight beside it, PyTorch's default."""
+    """Uniform in +-1/sqrt(fan_in) of the weight beside it, PyTorch's default.
+
+    Args:
+        key: a random key, that of the whole layer.
+        weight_shape: shape of the weight.
+        size: length of the bias.
+
+    Example:
+        >>> from lucid_fn import random
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.bias_by_fan_in(random.key(0), (2, 4), 2).shape
+        (2,)
+    """
     bound = 1 / math.sqrt(fan_in(weight_shape))
     return _symmetric(random.fold_in(key, "bias"), (size,), bound)
 

@@ -56,10 +56,35 @@ def to_input(x: Any) -> Any:
     return mx.array(x) if isinstance(x, np.ndarray) else x
 
 
+NOT_GIVEN: Any = object()
+"""In place of `train`, which has no default, so that its absence can be explained."""
+
+
+def check_train(train: Any) -> None:
+    """Raises unless `train` was given, as a bool."""
+    if isinstance(train, bool):
+        return
+    if train is NOT_GIVEN:
+        raise TypeError(
+            "apply: train must be given, as some layers differ between training and "
+            "evaluation; call apply(params, state, x, train=True, key=key) or "
+            "apply(params, state, x, train=False)"
+        )
+    got = "an array" if isinstance(train, mx.array) else repr(train)
+    raise TypeError(
+        f"apply: train must be True or False, got {got}; a bool that jit is given "
+        "stays one"
+    )
+
+
 def lift(fn: ArrayFn) -> Layer:
     """A layer with neither parameters nor state, from a plain function.
 
     Combinators do this to their children by themselves.
+
+    Args:
+        fn: from an array, or a tuple of arrays, to the same; it may be called while a
+            compiled function is traced, so it is pure.
 
     Raises:
         TypeError: if `fn` is not callable, or is a constructor of layers that was not
@@ -83,9 +108,10 @@ def lift(fn: ArrayFn) -> Layer:
         x: Any,
         /,
         *,
-        train: bool,
+        train: bool = NOT_GIVEN,
         key: Key | None = None,
     ) -> tuple[Any, State]:
+        check_train(train)
         y = _call_plain(fn, to_input(x))
         return y, state
 
@@ -165,9 +191,10 @@ def parametric(
         x: Any,
         /,
         *,
-        train: bool,
+        train: bool = NOT_GIVEN,
         key: Key | None = None,
     ) -> tuple[Any, State]:
+        check_train(train)
         return run(to_input(x), expecting(params, "params")), state
 
     return Layer(init, marked(apply, like=run))

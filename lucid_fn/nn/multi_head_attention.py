@@ -9,7 +9,7 @@ from lucid_fn.checks import check_float
 from lucid_fn.nn import initializers
 from lucid_fn.nn.attention import attention_with_dropout, dot_product_attention
 from lucid_fn.nn.checks import check_key, check_positive, check_rate
-from lucid_fn.nn.layer import Layer, expecting, to_input
+from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, expecting, to_input
 from lucid_fn.nn.positions import rotary_positions
 from lucid_fn.nn.recording import count_multiply_adds
 from lucid_fn.types import Array, Key, Params, State
@@ -89,9 +89,10 @@ def multi_head_attention(
         x: Any,
         /,
         *,
-        train: bool,
+        train: bool = NOT_GIVEN,
         key: Key | None = None,
     ) -> tuple[Any, State]:
+        check_train(train)
         inputs = x if isinstance(x, AttentionInputs) else _to_itself(to_input(x))
         for name, array in zip(inputs._fields, inputs[:3], strict=False):
             _check_sequence(caller, name, array, embed_dim)
@@ -177,9 +178,10 @@ def cached_attention(
         x: Any,
         /,
         *,
-        train: bool,
+        train: bool = NOT_GIVEN,
         key: Key | None = None,
     ) -> tuple[Any, State]:
+        check_train(train)
         x = to_input(x)
         _check_sequence(caller, "x", x, embed_dim)
         if x.shape[0] != batch_size or x.shape[1] > max_length:

@@ -4,6 +4,7 @@ import math
 
 import mlx.core as mx
 
+from lucid_fn import ops
 from lucid_fn.checks import check_float
 from lucid_fn.nn.checks import check_eps, check_last_axis, check_positive, to_sizes
 from lucid_fn.nn.layer import Layer, parametric
@@ -46,15 +47,16 @@ def layer_norm(
     """
     shape = _to_shape("layer_norm", normalized_shape)
     check_eps("layer_norm", eps)
-    axes = tuple(range(-len(shape), 0))
 
     def init(key: Key) -> Params:
         return _weight_and_bias(shape, affine, affine and bias)
 
     def forward(params: Params, x: Array) -> Array:
         _check_last_axes("layer_norm", x, shape)
-        y = _normalize(x.astype(mx.float32), axes, eps)
-        return _affine(y, params, affine, affine and bias).astype(x.dtype)
+        weight, offset = _weight_and_bias_of(params, math.prod(shape))
+        return ops.layer_norm(_in_rows(x, shape), weight, offset, eps=eps).reshape(
+            x.shape
+        )
 
     return parametric(init, forward)
 
@@ -89,18 +91,14 @@ def rms_norm(
     """
     shape = _to_shape("rms_norm", normalized_shape)
     check_eps("rms_norm", eps)
-    axes = tuple(range(-len(shape), 0))
 
     def init(key: Key) -> Params:
         return _weight_and_bias(shape, affine, False)
 
     def forward(params: Params, x: Array) -> Array:
         _check_last_axes("rms_norm", x, shape)
-        x32 = x.astype(mx.float32)
-        square = mx.mean(mx.square(x32), axis=axes, keepdims=True)
-        return _affine(x32 * mx.rsqrt(square + eps), params, affine, False).astype(
-            x.dtype
-        )
+        weight, _ = _weight_and_bias_of(params, math.prod(shape))
+        return ops.rms_norm(_in_rows(x, shape), weight, eps=eps).reshape(x.shape)
 
     return parametric(init, forward)
 
@@ -193,35 +191,24 @@ def _group_norm(
                 f"{caller}: x must have at least 2 values to normalize, got 1, x of "
                 f"shape {x.shape}"
             )
-        grouped = x.astype(mx.float32).reshape(
-            x.shape[0], places, groups, channels // groups
-        )
-        y = _normalize(grouped, (1, 3), eps).reshape(x.shape)
-        return _affine(y, params, affine, affine).astype(x.dtype)
+        weight, bias = _weight_and_bias_of(params, channels)
+        return ops.group_norm(x, weight, bias, groups=groups, eps=eps)
 
     return parametric(init, forward)
 
 
-def _normalize(x: Array, axes: tuple[int, ...], eps: float) -> Array:
-    """To mean 0 and variance 1."""
-    centred = x - _mean(x, axes)
-    # A sum of values far from 0 has lost digits, and with it the mean: what is left of
-    # it is taken off again. No gradient flows there, as it is 0 but for rounding.
-    centred = centred - mx.stop_gradient(_mean(centred, axes))
-    return centred * mx.rsqrt(_mean(mx.square(centred), axes) + eps)
+def _weight_and_bias_of(params: Params, size: int) -> tuple[Array, Array]:
+    """As rows; ones and zeros where the params have none."""
+    weight, bias = params.get("weight"), params.get("bias")
+    return (
+        mx.ones((size,)) if weight is None else weight.reshape(size),
+        mx.zeros((size,)) if bias is None else bias.reshape(size),
+    )
 
 
-def _mean(x: Array, axes: tuple[int, ...]) -> Array:
-    """Axis by axis: a CPU is slow at axes that are not neighbours."""
-    for axis in axes:
-        x = mx.mean(x, axis=axis, keepdims=True)
-    return x
-
-
-def _affine(y: Array, params: Params, weight: bool, bias: bool) -> Array:
-    if weight:
-        y = y * params["weight"]
-    return y + params["bias"] if bias else y
+def _in_rows(x: Array, shape: tuple[int, ...]) -> Array:
+    """The last axes as one."""
+    return x.reshape(*x.shape[: x.ndim - len(shape)], math.prod(shape))
 
 
 def _weight_and_bias(shape: tuple[int, ...], weight: bool, bias: bool) -> Params:

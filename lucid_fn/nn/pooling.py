@@ -1,13 +1,10 @@
-"""Pooling layers, channels last."""
+"""Pooling layers with windows of a given size, channels last."""
 
 from collections.abc import Callable
-
-import mlx.core as mx
 
 from lucid_fn import ops
 from lucid_fn.nn.checks import Sizes, to_sizes
 from lucid_fn.nn.layer import Layer, lift
-from lucid_fn.ops import global_avg_pool2d as global_avg_pool2d
 from lucid_fn.ops.shards import accepts_shards
 from lucid_fn.types import Array
 
@@ -46,6 +43,14 @@ def max_pool1d(
 ) -> Layer:
     """`max_pool2d` for sequences `(N, L, C)`.
 
+    Args:
+        size: length of the window, in places.
+        stride: places between windows; `size` if `None`.
+        padding: minus infinities added on each side, at most half of `size`.
+
+    Raises:
+        ValueError: as `max_pool2d`.
+
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn
@@ -64,6 +69,14 @@ def max_pool3d(
     size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
 ) -> Layer:
     """`max_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
+
+    Args:
+        size: depth, height and width of the window, in voxels; one number for all.
+        stride: voxels between windows; `size` if `None`.
+        padding: minus infinities added on each side, at most half of `size`.
+
+    Raises:
+        ValueError: as `max_pool2d`.
 
     Example:
         >>> import mlx.core as mx
@@ -117,6 +130,15 @@ def avg_pool1d(
 ) -> Layer:
     """`avg_pool2d` for sequences `(N, L, C)`.
 
+    Args:
+        size: length of the window, in places.
+        stride: places between windows; `size` if `None`.
+        padding: zeros added on each side, at most half of `size`.
+        count_include_pad: whether the zeros count in the mean.
+
+    Raises:
+        ValueError: as `max_pool2d`.
+
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn
@@ -135,6 +157,15 @@ def avg_pool3d(
 ) -> Layer:
     """`avg_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
 
+    Args:
+        size: depth, height and width of the window, in voxels; one number for all.
+        stride: voxels between windows; `size` if `None`.
+        padding: zeros added on each side, at most half of `size`.
+        count_include_pad: whether the zeros count in the mean.
+
+    Raises:
+        ValueError: as `max_pool2d`.
+
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn
@@ -143,86 +174,6 @@ def avg_pool3d(
         (2, 3, 2, 2, 1)
     """
     return _avg_pool(3, ops.avg_pool3d, size, stride, padding, count_include_pad)
-
-
-def adaptive_avg_pool2d(output_size: int | tuple[int, int]) -> Layer:
-    """Means of as many windows as given: see `lucid_fn.ops.adaptive_avg_pool2d`.
-
-    Args:
-        output_size: height and width of the output; one number for both.
-
-    Raises:
-        ValueError: if a size is not positive; on apply, if `x` has not the shape
-            `(N, H, W, C)`.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import nn
-        >>> pool = nn.adaptive_avg_pool2d((1, 3))
-        >>> pool.apply({}, {}, mx.ones((2, 7, 5, 4)), train=False)[0].shape
-        (2, 1, 3, 4)
-    """
-    to_sizes("adaptive_avg_pool2d", "output_size", output_size, dims=2, least=1)
-    return lift(accepts_shards(lambda x: ops.adaptive_avg_pool2d(x, output_size)))
-
-
-def adaptive_max_pool2d(output_size: int | tuple[int, int]) -> Layer:
-    """Maxima of as many windows as given: see `lucid_fn.ops.adaptive_max_pool2d`.
-
-    Args:
-        output_size: height and width of the output; one number for both.
-
-    Raises:
-        ValueError: as `adaptive_avg_pool2d`.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import nn
-        >>> pool = nn.adaptive_max_pool2d(2)
-        >>> pool.apply({}, {}, mx.ones((2, 7, 5, 4)), train=False)[0].shape
-        (2, 2, 2, 4)
-    """
-    to_sizes("adaptive_max_pool2d", "output_size", output_size, dims=2, least=1)
-    return lift(accepts_shards(lambda x: ops.adaptive_max_pool2d(x, output_size)))
-
-
-def adaptive_avg_pool1d(output_size: int) -> Layer:
-    """`adaptive_avg_pool2d` for sequences `(N, L, C)`.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import nn
-        >>> pool = nn.adaptive_avg_pool1d(3)
-        >>> pool.apply({}, {}, mx.ones((2, 7, 4)), train=False)[0].shape
-        (2, 3, 4)
-    """
-    to_sizes("adaptive_avg_pool1d", "output_size", output_size, dims=1, least=1)
-    return lift(lambda x: _as_rows(ops.adaptive_avg_pool2d, x, output_size))
-
-
-def adaptive_max_pool1d(output_size: int) -> Layer:
-    """`adaptive_max_pool2d` for sequences `(N, L, C)`.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import nn
-        >>> pool = nn.adaptive_max_pool1d(3)
-        >>> pool.apply({}, {}, mx.ones((2, 7, 4)), train=False)[0].shape
-        (2, 3, 4)
-    """
-    to_sizes("adaptive_max_pool1d", "output_size", output_size, dims=1, least=1)
-    return lift(lambda x: _as_rows(ops.adaptive_max_pool2d, x, output_size))
-
-
-def _as_rows(
-    pool: Callable[[Array, tuple[int, int]], Array], x: Array, size: int
-) -> Array:
-    """A pool of sequences, as images of one row."""
-    if x.ndim != 3:
-        raise ValueError(
-            f"adaptive pooling: x must have shape (N, L, C), got {x.shape}"
-        )
-    return mx.squeeze(pool(x[:, None], (1, size)), 1)
 
 
 def _avg_pool(

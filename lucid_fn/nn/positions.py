@@ -28,7 +28,8 @@ def sinusoidal_positions(length: int, features: int, *, base: float = 10000.0) -
     Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, section 3.5.
 
     Example:
-        >>> sinusoidal_positions(2, 2)
+        >>> from lucid_fn import nn
+        >>> nn.sinusoidal_positions(2, 2)
         array([[0, 1],
                [0.841471, 0.540302]], dtype=float32)
     """
@@ -65,7 +66,8 @@ def rotary_positions(
 
     Example:
         >>> import mlx.core as mx
-        >>> rotary_positions(mx.array([[[1.0, 0.0], [1.0, 0.0]]]))
+        >>> from lucid_fn import nn
+        >>> nn.rotary_positions(mx.array([[[1.0, 0.0], [1.0, 0.0]]]))
         array([[[1, 0],
                 [0.540302, 0.841471]]], dtype=float32)
     """
@@ -79,6 +81,50 @@ def rotary_positions(
     return mx.fast.rope(
         x, x.shape[-1], traditional=False, base=base, scale=1.0, offset=offset
     )
+
+
+def alibi_bias(num_heads: int, length: int, *, keys: int | None = None) -> Array:
+    """What attention is told of distances: each head forgets at a rate of its own.
+
+    `bias[h, i, j] = -m_h * |S - L + i - j|`, to be added to the logarithm of the
+    weights, as the float mask of `dot_product_attention` and `AttentionInputs`. The
+    slopes `m_h` are `2^(-8 h / num_heads)` for `h = 1, 2, ...`; where `num_heads` is no
+    power of 2, those of the power below it, then every other one of the power above.
+
+    Args:
+        num_heads: heads of the attention.
+        length: `L`, number of queries, the last of which stands at the last key.
+        keys: `S`, number of keys; `length` if `None`.
+
+    Returns:
+        float32 array of shape `(num_heads, length, keys)`, at most 0.
+
+    Raises:
+        ValueError: if a number is not positive, or there are fewer keys than queries.
+
+    Source: Press et al., 2021, https://arxiv.org/abs/2108.12409, section 3; other
+    numbers of heads as in its code.
+
+    Example:
+        >>> from lucid_fn import nn
+        >>> nn.alibi_bias(2, 3)[0]
+        array([[-0, -0.0625, -0.125],
+               [-0.0625, -0, -0.0625],
+               [-0.125, -0.0625, -0]], dtype=float32)
+    """
+    keys = length if keys is None else keys
+    check_positive("alibi_bias", num_heads=num_heads, length=length, keys=keys)
+    if keys < length:
+        raise ValueError(
+            f"alibi_bias: keys must be at least length, got {keys} and {length}"
+        )
+    power = 1 << (num_heads.bit_length() - 1)
+    exponents = [8 * h / power for h in range(1, power + 1)]
+    exponents += [4 * h / power for h in range(1, 2 * (num_heads - power), 2)]
+    slopes = mx.array([2.0**-exponent for exponent in exponents])
+    queries = mx.arange(keys - length, keys)
+    distances = mx.abs(queries[:, None] - mx.arange(keys)).astype(mx.float32)
+    return -slopes[:, None, None] * distances
 
 
 def _check_even(caller: str, name: str, size: int) -> None:

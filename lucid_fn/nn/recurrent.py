@@ -1,40 +1,9 @@
 """Recurrent layers: a carry goes through a sequence, step by step."""
 
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
-
-import mlx.core as mx
-
-from lucid_fn import random
-from lucid_fn.checks import check_float
-from lucid_fn.nn.checks import check_positive
-from lucid_fn.nn.layer import Layer, parametric
-from lucid_fn.nn.recording import count_multiply_adds
-from lucid_fn.ops import sigmoid, tanh
-from lucid_fn.types import Array, ArrayFn, Key, Params
-
-
-class Carried(NamedTuple):
-    """A sequence with the carry before it, if it goes in, or after it, if it comes out.
-
-    The carry has the shape `(N, num_layers * directions, hidden_size)`; that of `lstm`
-    is an `LSTMCarry` of two such arrays.
-    """
-
-    sequence: Array
-    carry: Any
-
-
-class LSTMCarry(NamedTuple):
-    """What an LSTM hands from step to step."""
-
-    hidden: Array
-    cell: Array
-
-
-Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, hidden_size); the first is put out
-Step: TypeAlias = Callable[[Array, Array, Carry], Carry]
+from lucid_fn.nn.layer import Layer
+from lucid_fn.nn.recurrence import GRU, LSTM, recurrent, rnn_kind
+from lucid_fn.ops import tanh
+from lucid_fn.types import ArrayFn
 
 
 def rnn(
@@ -44,6 +13,7 @@ def rnn(
     num_layers: int = 1,
     bidirectional: bool = False,
     bias: bool = True,
+    rate: float = 0.0,
     activation: ArrayFn = tanh,
 ) -> Layer:
     """`h = activation(W_ih x + b_ih + W_hh h + b_hh)`, from step to step.
@@ -66,11 +36,13 @@ def rnn(
             stand side by side, `(N, L, 2 * hidden_size)`. In the carry a layer's two
             directions are neighbours.
         bias: whether biases are added.
+        rate: probability of dropping a value between two layers, while training; in
+            [0, 1).
         activation: function of the sum.
 
     Raises:
-        ValueError: if a size is not positive; on apply, if `x` or the carry has another
-            shape.
+        ValueError: if a size is not positive or `rate` out of range; on apply, if `x`
+            or the carry has another shape, or if dropout has no key.
 
     Source: Elman, 1990, "Finding structure in time"; names and numbers are those of
     `torch.nn.RNN` with `batch_first`, but for the carry, whose batch axis is first.
@@ -86,12 +58,16 @@ def rnn(
         >>> more = nn.Carried(mx.ones((2, 3, 4)), carry)
         >>> (y, carry), _ = layer.apply(params, state, more, train=False)
     """
-
-    def step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
-        return (activation(gates_x + gates_h),)
-
-    sizes = _Sizes("rnn", input_size, hidden_size, 1, num_layers, bidirectional, bias)
-    return _recurrent(sizes, step, lambda carry: (carry,), lambda arrays: arrays[0])
+    return recurrent(
+        "rnn",
+        rnn_kind(activation),
+        input_size,
+        hidden_size,
+        num_layers=num_layers,
+        bidirectional=bidirectional,
+        bias=bias,
+        rate=rate,
+    )
 
 
 def gru(
@@ -101,6 +77,7 @@ def gru(
     num_layers: int = 1,
     bidirectional: bool = False,
     bias: bool = True,
+    rate: float = 0.0,
 ) -> Layer:
     """A carry that gates let through: `h = (1 - z) * n + z * h`.
 
@@ -109,6 +86,17 @@ def gru(
 
     Inputs, outputs and arguments are those of `rnn`; the rows of weights and biases are
     those of `r`, `z` and `n` one after the other.
+
+    Args:
+        input_size: features of the input.
+        hidden_size: features of the carry.
+        num_layers: as in `rnn`.
+        bidirectional: as in `rnn`.
+        bias: whether there are biases.
+        rate: as in `rnn`.
+
+    Raises:
+        ValueError: as `rnn`.
 
     Source: Cho et al., 2014, https://arxiv.org/abs/1406.1078, with the reset gate after
     the product with `W_hn`, as in `torch.nn.GRU`.
@@ -122,17 +110,16 @@ def gru(
         >>> y.shape, carry.shape
         ((2, 5, 16), (2, 2, 8))
     """
-
-    def step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
-        (hidden,) = carry
-        reset_x, update_x, new_x = mx.split(gates_x, 3, axis=-1)
-        reset_h, update_h, new_h = mx.split(gates_h, 3, axis=-1)
-        reset, update = sigmoid(reset_x + reset_h), sigmoid(update_x + update_h)
-        new = tanh(new_x + reset * new_h)
-        return (new + update * (hidden - new),)
-
-    sizes = _Sizes("gru", input_size, hidden_size, 3, num_layers, bidirectional, bias)
-    return _recurrent(sizes, step, lambda carry: (carry,), lambda arrays: arrays[0])
+    return recurrent(
+        "gru",
+        GRU,
+        input_size,
+        hidden_size,
+        num_layers=num_layers,
+        bidirectional=bidirectional,
+        bias=bias,
+        rate=rate,
+    )
 
 
 def lstm(
@@ -142,6 +129,7 @@ def lstm(
     num_layers: int = 1,
     bidirectional: bool = False,
     bias: bool = True,
+    rate: float = 0.0,
 ) -> Layer:
     """A cell that gates write to and read from: `c = f * c + i * g`, `h = o * tanh(c)`.
 
@@ -150,6 +138,17 @@ def lstm(
     Inputs, outputs and arguments are those of `rnn`, but the carry is
     `nn.LSTMCarry(hidden, cell)`; the rows of weights and biases are those of `i`, `f`,
     `g` and `o` one after the other.
+
+    Args:
+        input_size: features of the input.
+        hidden_size: features of the carry.
+        num_layers: as in `rnn`.
+        bidirectional: as in `rnn`.
+        bias: whether there are biases.
+        rate: as in `rnn`.
+
+    Raises:
+        ValueError: as `rnn`.
 
     Source: Hochreiter & Schmidhuber, 1997, "Long short-term memory", with the forget
     gate of Gers et al., 2000; names and numbers are those of `torch.nn.LSTM`.
@@ -163,133 +162,13 @@ def lstm(
         >>> y.shape, carry.hidden.shape, carry.cell.shape
         ((2, 5, 8), (2, 2, 8), (2, 2, 8))
     """
-
-    def step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
-        write, forget, new, read = mx.split(gates_x + gates_h, 4, axis=-1)
-        cell = sigmoid(forget) * carry[1] + sigmoid(write) * tanh(new)
-        return sigmoid(read) * tanh(cell), cell
-
-    sizes = _Sizes("lstm", input_size, hidden_size, 4, num_layers, bidirectional, bias)
-    return _recurrent(sizes, step, _open_lstm, lambda arrays: LSTMCarry(*arrays))
-
-
-def _open_lstm(carry: Any) -> Carry:
-    if not isinstance(carry, LSTMCarry):
-        raise TypeError(
-            "lstm: carry must be nn.LSTMCarry(hidden, cell), got "
-            f"{type(carry).__name__}"
-        )
-    return tuple(carry)
-
-
-class _Sizes(NamedTuple):
-    """Sizes of a recurrent layer."""
-
-    caller: str
-    input_size: int
-    hidden_size: int
-    gates: int
-    num_layers: int
-    bidirectional: bool
-    bias: bool
-
-    @property
-    def suffixes(self) -> list[list[str]]:
-        """Ends of the names of the params, by layer and direction."""
-        ends = ("", "_reverse") if self.bidirectional else ("",)
-        return [[f"_l{i}{end}" for end in ends] for i in range(self.num_layers)]
-
-
-def _recurrent(
-    sizes: _Sizes,
-    step: Step,
-    opened: Callable[[Any], Carry],
-    closed: Callable[[Carry], Any],
-) -> Layer:
-    """The layer of a step; `opened` and `closed` are to and from the user's carry."""
-    caller, hidden_size = sizes.caller, sizes.hidden_size
-    check_positive(
-        caller,
-        input_size=sizes.input_size,
-        hidden_size=hidden_size,
-        num_layers=sizes.num_layers,
+    return recurrent(
+        "lstm",
+        LSTM,
+        input_size,
+        hidden_size,
+        num_layers=num_layers,
+        bidirectional=bidirectional,
+        bias=bias,
+        rate=rate,
     )
-    rows = sizes.gates * hidden_size
-    directions = 2 if sizes.bidirectional else 1
-    carries = 2 if caller == "lstm" else 1
-
-    def init(key: Key) -> Params:
-        bound = 1 / math.sqrt(hidden_size)
-        shapes: dict[str, tuple[int, ...]] = {}
-        for layer, suffixes in enumerate(sizes.suffixes):
-            columns = directions * hidden_size if layer else sizes.input_size
-            for suffix in suffixes:
-                shapes[f"weight_ih{suffix}"] = (rows, columns)
-                shapes[f"weight_hh{suffix}"] = (rows, hidden_size)
-                if sizes.bias:
-                    shapes[f"bias_ih{suffix}"] = (rows,)
-                    shapes[f"bias_hh{suffix}"] = (rows,)
-        return {
-            name: random.uniform(
-                random.fold_in(key, name), shape, low=-bound, high=bound
-            )
-            for name, shape in shapes.items()
-        }
-
-    def forward(params: Params, inputs: Any) -> Carried:
-        x = inputs.sequence if isinstance(inputs, Carried) else inputs
-        check_float(caller, x=x)
-        if x.ndim != 3 or x.shape[-1] != sizes.input_size or x.shape[1] == 0:
-            raise ValueError(
-                f"{caller}: x must have shape (N, L, {sizes.input_size}) with at least "
-                f"one step, got {x.shape}"
-            )
-        shape = (x.shape[0], sizes.num_layers * directions, hidden_size)
-        if isinstance(inputs, Carried):
-            before = opened(inputs.carry)
-            for array in before:
-                if array.shape != shape:
-                    raise ValueError(
-                        f"{caller}: carry must have shape {shape}, got {array.shape}"
-                    )
-        else:
-            before = (mx.zeros(shape, x.dtype),) * carries
-        after: list[Carry] = []
-        for suffixes in sizes.suffixes:
-            outputs = []
-            for suffix in suffixes:
-                start = tuple(array[:, len(after)] for array in before)
-                y, end = _scan(params, suffix, step, x, start)
-                outputs.append(y)
-                after.append(end)
-            x = mx.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
-        ends = tuple(
-            mx.stack(list(arrays), axis=1) for arrays in zip(*after, strict=True)
-        )
-        return Carried(x, closed(ends))
-
-    return parametric(init, forward)
-
-
-def _scan(
-    params: Params, suffix: str, step: Step, x: Array, carry: Carry
-) -> tuple[Array, Carry]:
-    """The outputs and last carry of one layer in one direction."""
-    weight_ih, weight_hh = params[f"weight_ih{suffix}"], params[f"weight_hh{suffix}"]
-    bias_ih, bias_hh = params.get(f"bias_ih{suffix}"), params.get(f"bias_hh{suffix}")
-    # All steps at once, and time first, so that what a step reads lies together.
-    gates_x = x.swapaxes(0, 1) @ weight_ih.T  # (L, N, gates * hidden_size)
-    if bias_ih is not None:
-        gates_x = gates_x + bias_ih
-    steps = mx.split(gates_x, len(gates_x))  # `unstack` has a slower gradient
-    backwards = suffix.endswith("_reverse")
-    outputs = []
-    for gates in reversed(steps) if backwards else steps:
-        gates_h = carry[0] @ weight_hh.T
-        if bias_hh is not None:
-            gates_h = gates_h + bias_hh
-        carry = step(mx.squeeze(gates, 0), gates_h, carry)
-        outputs.append(carry[0])
-    count_multiply_adds(gates_x.size * (weight_ih.shape[1] + weight_hh.shape[1]))
-    y = mx.stack(outputs[::-1] if backwards else outputs, axis=1)
-    return y, carry

@@ -126,7 +126,7 @@ def transformer_decoder_layer(
     eps: float = 1e-5,
     norm_first: bool = False,
 ) -> Layer:
-    """Causal self-attention, attention to an encoded sequence, and a network of two.
+    """Self-attention, attention to an encoded sequence, and two linear layers.
 
     Three residual branches, as in `transformer_encoder_layer`. The input is
     `nn.DecoderInputs(x, memory, mask, memory_mask)`; the output is `(N, L, d_model)`.

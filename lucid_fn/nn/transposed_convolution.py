@@ -90,6 +90,22 @@ def conv_transpose1d(
 ) -> Layer:
     """`conv_transpose2d` for sequences: `(N, L, in_channels)` to a longer one.
 
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: length of the window, in places.
+        stride: places between windows, in the output.
+        padding: places that are cut from each side of the output.
+        output_padding: places by which the output is longer at its end, less than
+            `stride` or `dilation`.
+        dilation: places between the taps of a window.
+        groups: parts the channels are divided into.
+        bias: whether a bias is added.
+        weight_init: draws the weight from a key and a shape.
+
+    Raises:
+        ValueError: as `conv_transpose2d`.
+
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn, random
@@ -125,6 +141,22 @@ def conv_transpose3d(
     weight_init: Initializer = initializers.uniform_by_fan_in,
 ) -> Layer:
     """`conv_transpose2d` for volumes: `(N, D, H, W, in_channels)` to a larger one.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: depth, height and width of the window; one number for all.
+        stride: voxels between windows, in the output.
+        padding: voxels that are cut from each side of the output.
+        output_padding: voxels by which the output is longer at its end, less than
+            `stride` or `dilation`.
+        dilation: voxels between the taps of a window.
+        groups: parts the channels are divided into.
+        bias: whether a bias is added.
+        weight_init: draws the weight from a key and a shape.
+
+    Raises:
+        ValueError: as `conv_transpose2d`.
 
     Example:
         >>> import mlx.core as mx

@@ -9,6 +9,7 @@ import numpy as np
 from lucid_fn.checks import check_float
 from lucid_fn.nn.checks import AXES
 from lucid_fn.nn.layer import Layer, lift
+from lucid_fn.ops.interpolation import interpolate
 from lucid_fn.types import Array
 
 Scale: TypeAlias = float | tuple[float, ...]
@@ -92,19 +93,14 @@ def upsample_linear(
 
 
 def _interpolate(x: Array, axis: int, factor: float, align_corners: bool) -> Array:
-    """Linear interpolation along one axis: a weighted sum of two neighbours."""
+    """Linear interpolation along one axis."""
     last = x.shape[axis] - 1
     outputs = _outputs(x, axis, factor)
     if align_corners:
         at = outputs * (last / max(len(outputs) - 1, 1))
     else:
-        at = np.maximum((outputs + 0.5) / factor - 0.5, 0)
-    below = np.minimum(at.astype(int), last)
-    above = np.minimum(below + 1, last)
-    share = mx.array((at - below).astype(np.float32)).astype(x.dtype)
-    share = share.reshape(-1, *[1] * (x.ndim - axis - 1))
-    left, right = (mx.take(x, mx.array(i), axis=axis) for i in (below, above))
-    return left + (right - left) * share
+        at = (outputs + 0.5) / factor - 0.5
+    return interpolate(x, axis, np.clip(at, 0, last))
 
 
 def _outputs(x: Array, axis: int, factor: float) -> np.ndarray:

@@ -8,7 +8,7 @@ import mlx.core as mx
 from lucid_fn import transforms
 from lucid_fn.nn.checks import check_positive
 from lucid_fn.nn.combinators import compose, serial
-from lucid_fn.nn.layer import Layer, expecting
+from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, expecting
 from lucid_fn.nn.recording import recording
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
@@ -37,6 +37,10 @@ def parallel(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
     """`x -> (a(x), b(x), ...)`: all layers on the same input, outputs as a tuple.
 
     Positional layers are named `"0"`, `"1"`, ... as in `serial`.
+
+    Args:
+        *layers: layers and functions on arrays.
+        **named: the same with names, which are those of their params; not both.
 
     Raises:
         TypeError: if some layers are positional and some named.
@@ -68,6 +72,9 @@ def checkpointed(layer: Layer) -> Layer:
     Values, gradients and state are the same; memory falls by what is inside the layer,
     for the time of one more forward pass.
 
+    Args:
+        layer: a layer.
+
     Source: Chen et al., 2016, https://arxiv.org/abs/1604.06174.
 
     Example:
@@ -85,9 +92,11 @@ def checkpointed(layer: Layer) -> Layer:
         x: Any,
         /,
         *,
-        train: bool,
+        train: bool = NOT_GIVEN,
         key: Key | None = None,
     ) -> tuple[Any, State]:
+        check_train(train)
+
         def pure(params: Params, state: State, x: Any, key: Key | None) -> Any:
             # Without it the backward pass asks for the gradient of random bits.
             key = None if key is None else mx.stop_gradient(key)
@@ -140,9 +149,10 @@ def tap(layer: Layer, *paths: str) -> Layer:
         x: Any,
         /,
         *,
-        train: bool,
+        train: bool = NOT_GIVEN,
         key: Key | None = None,
     ) -> tuple[Any, State]:
+        check_train(train)
         with recording() as recorder:
             y, new_state = layer.apply(params, state, x, train=train, key=key)
         called = {record.path: record.y for record in recorder.records}
@@ -199,9 +209,10 @@ def weight_norm(layer: Layer, *, name: str = "weight") -> Layer:
         x: Any,
         /,
         *,
-        train: bool,
+        train: bool = NOT_GIVEN,
         key: Key | None = None,
     ) -> tuple[Any, State]:
+        check_train(train)
         held = expecting(params, "params")
         g, v = (held[name] for name in names)
         others = {other: leaf for other, leaf in params.items() if other not in names}

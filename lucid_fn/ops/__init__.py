@@ -28,6 +28,7 @@ from lucid_fn.ops.elementary import (
     tanh,
 )
 from lucid_fn.ops.formulation import plain
+from lucid_fn.ops.grouped_norm import group_norm
 from lucid_fn.ops.linear import linear
 from lucid_fn.ops.norm import batch_norm, batch_norm_eval
 from lucid_fn.ops.pool import (
@@ -52,9 +53,12 @@ from lucid_fn.ops.rectifiers import (
     softsign,
     step,
 )
+from lucid_fn.ops.recurrence import RecurrentWeights, gru, lstm, rnn
+from lucid_fn.ops.row_norm import layer_norm, rms_norm
 from lucid_fn.ops.softmax import log_softmax, logsumexp, softmax, softmin
 
 __all__ = [
+    "RecurrentWeights",
     "adaptive_avg_pool2d",
     "adaptive_max_pool2d",
     "avg_pool1d",
@@ -72,15 +76,19 @@ __all__ = [
     "gelu_tanh",
     "global_avg_pool2d",
     "glu",
+    "group_norm",
+    "gru",
     "hard_shrink",
     "hard_sigmoid",
     "hard_swish",
     "hard_tanh",
+    "layer_norm",
     "leaky_relu",
     "linear",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
+    "lstm",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
@@ -90,6 +98,8 @@ __all__ = [
     "relu",
     "relu6",
     "relu_squared",
+    "rms_norm",
+    "rnn",
     "selu",
     "sigmoid",
     "silu",

@@ -37,10 +37,18 @@ def _silu_slope(x: Array, y: Array) -> Array:
 def silu(x: Array) -> Array:
     """`x * sigmoid(x)`, also called swish.
 
+    Args:
+        x: float, any shape.
+
+    Returns:
+        Float array of the shape and dtype of `x`.
+
     Source: Elfwing et al., 2017, https://arxiv.org/abs/1702.03118.
 
     Example:
-        >>> silu(mx.array([-1.0, 0.0, 2.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.silu(mx.array([-1.0, 0.0, 2.0]))
         array([-0.268941, 0, 1.76159], dtype=float32)
     """
     return x * mx.sigmoid(x)
@@ -60,10 +68,18 @@ def gelu(x: Array) -> Array:
 
     `x / 2 * (1 + erf(x / sqrt(2)))`, exact: see `gelu_tanh` for the approximation.
 
+    Args:
+        x: float, any shape.
+
+    Returns:
+        Float array of the shape and dtype of `x`.
+
     Source: Hendrycks & Gimpel, 2016, https://arxiv.org/abs/1606.08415, section 2.
 
     Example:
-        >>> gelu(mx.array([-1.0, 0.0, 2.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.gelu(mx.array([-1.0, 0.0, 2.0]))
         array([-0.158655, 0, 1.9545], dtype=float32)
     """
     return 0.5 * x * (1.0 + mx.erf(x / math.sqrt(2)))
@@ -91,10 +107,18 @@ def gelu_tanh(x: Array) -> Array:
 
     `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))`, as in GPT-2.
 
+    Args:
+        x: float, any shape.
+
+    Returns:
+        Float array of the shape and dtype of `x`.
+
     Source: Hendrycks & Gimpel, 2016, https://arxiv.org/abs/1606.08415, section 2.
 
     Example:
-        >>> gelu_tanh(mx.array([-1.0, 0.0, 2.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.gelu_tanh(mx.array([-1.0, 0.0, 2.0]))
         array([-0.158808, 0, 1.9546], dtype=float32)
     """
     inner = _GELU_LINEAR * (x * (1.0 + _GELU_CUBIC * (x * x)))
@@ -105,10 +129,18 @@ def gelu_tanh(x: Array) -> Array:
 def gelu_sigmoid(x: Array) -> Array:
     """`gelu` by a logistic function, `x * sigmoid(1.702 * x)`: at most 0.02 off.
 
+    Args:
+        x: float, any shape.
+
+    Returns:
+        Float array of the shape and dtype of `x`.
+
     Source: Hendrycks & Gimpel, 2016, https://arxiv.org/abs/1606.08415, section 2.
 
     Example:
-        >>> gelu_sigmoid(mx.array([-1.0, 0.0, 2.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.gelu_sigmoid(mx.array([-1.0, 0.0, 2.0]))
         array([-0.154204, 0, 1.93566], dtype=float32)
     """
     return x * sigmoid(1.702 * x)
@@ -133,10 +165,18 @@ def _mish_slope(x: Array, _: Array) -> Array:
 def mish(x: Array) -> Array:
     """`x * tanh(softplus(x))`.
 
+    Args:
+        x: float, any shape.
+
+    Returns:
+        Float array of the shape and dtype of `x`.
+
     Source: Misra, 2019, https://arxiv.org/abs/1908.08681, equation 1.
 
     Example:
-        >>> mish(mx.array([-1.0, 0.0, 2.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.mish(mx.array([-1.0, 0.0, 2.0]))
         array([-0.303401, 0, 1.94396], dtype=float32)
     """
     return x * mx.tanh(mx.logaddexp(x, 0.0))
@@ -146,10 +186,19 @@ def mish(x: Array) -> Array:
 def elu(x: Array, alpha: float = 1.0) -> Array:
     """`x` where it is positive, else `alpha * (exp(x) - 1)`.
 
+    Args:
+        x: float, any shape.
+        alpha: minus the limit at minus infinity.
+
+    Returns:
+        Float array of the shape and dtype of `x`.
+
     Source: Clevert et al., 2015, https://arxiv.org/abs/1511.07289, equation 15.
 
     Example:
-        >>> elu(mx.array([-1.0, 0.0, 2.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.elu(mx.array([-1.0, 0.0, 2.0]))
         array([-0.632121, 0, 2], dtype=float32)
     """
     return relu(x) + alpha * expm1_of_negative(x)
@@ -159,13 +208,22 @@ def elu(x: Array, alpha: float = 1.0) -> Array:
 def celu(x: Array, alpha: float = 1.0) -> Array:
     """`x` where it is positive, else `alpha * (exp(x / alpha) - 1)`.
 
+    Args:
+        x: float, any shape.
+        alpha: minus the limit at minus infinity; positive.
+
+    Returns:
+        Float array of the shape and dtype of `x`.
+
     Raises:
         ValueError: if `alpha` is not positive.
 
     Source: Barron, 2017, https://arxiv.org/abs/1704.07483, equation 2.
 
     Example:
-        >>> celu(mx.array([-1.0, 0.0, 2.0]), 2.0)
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.celu(mx.array([-1.0, 0.0, 2.0]), 2.0)
         array([-0.786939, 0, 2], dtype=float32)
     """
     if alpha <= 0:
@@ -179,10 +237,18 @@ def selu(x: Array) -> Array:
 
     `1.0507 * elu(x, 1.67326)`, both constants to full precision.
 
+    Args:
+        x: float, any shape.
+
+    Returns:
+        Float array of the shape and dtype of `x`.
+
     Source: Klambauer et al., 2017, https://arxiv.org/abs/1706.02515, equation 2.
 
     Example:
-        >>> selu(mx.array([-1.0, 0.0, 2.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.selu(mx.array([-1.0, 0.0, 2.0]))
         array([-1.11133, 0, 2.1014], dtype=float32)
     """
     return _SELU_SCALE * elu(x, _SELU_ALPHA)
@@ -191,13 +257,22 @@ def selu(x: Array) -> Array:
 def glu(x: Array, axis: int = -1) -> Array:
     """The first half of an axis times the sigmoid of the second half.
 
+    Args:
+        x: float, any shape but `()`.
+        axis: the axis that is halved; its length is even.
+
+    Returns:
+        Float array with half of that axis.
+
     Raises:
         ValueError: if `x` has no such axis or its length is odd.
 
     Source: Dauphin et al., 2016, https://arxiv.org/abs/1612.08083, equation 1.
 
     Example:
-        >>> glu(mx.array([2.0, 3.0, 0.0, 100.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.glu(mx.array([2.0, 3.0, 0.0, 100.0]))
         array([1, 3], dtype=float32)
     """
     if not -x.ndim <= axis < x.ndim or x.shape[axis] % 2:
@@ -213,8 +288,16 @@ def glu(x: Array, axis: int = -1) -> Array:
 def tanh_shrink(x: Array) -> Array:
     """`x - tanh(x)`.
 
+    Args:
+        x: float, any shape.
+
+    Returns:
+        Float array of the shape and dtype of `x`.
+
     Example:
-        >>> tanh_shrink(mx.array([0.0, 1.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.tanh_shrink(mx.array([0.0, 1.0]))
         array([0, 0.238406], dtype=float32)
     """
     return x - tanh(x)

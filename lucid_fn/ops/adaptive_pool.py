@@ -19,12 +19,20 @@ def global_avg_pool2d(x: Array) -> Array:
 
     Half-precision sums are accumulated in float32; the dtype is that of `x`.
 
+    Args:
+        x: float, shape `(N, H, W, C)`.
+
+    Returns:
+        Float array of shape `(N, C)`, in the dtype of `x`.
+
     Raises:
         TypeError: if `x` is not float32, float16 or bfloat16.
         ValueError: if `x` has not 4 axes, or no pixels.
 
     Example:
-        >>> global_avg_pool2d(mx.arange(8.0).reshape(1, 2, 2, 2))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.global_avg_pool2d(mx.arange(8.0).reshape(1, 2, 2, 2))
         array([[3, 4]], dtype=float32)
     """
     _check("global_avg_pool2d", x)
@@ -54,8 +62,10 @@ def adaptive_avg_pool2d(x: Array, output_size: int | tuple[int, int]) -> Array:
     Source: PyTorch's `AdaptiveAvgPool2d`.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
         >>> x = mx.arange(5, dtype=mx.float32).reshape(1, 1, 5, 1)
-        >>> adaptive_avg_pool2d(x, (1, 2)).squeeze()
+        >>> ops.adaptive_avg_pool2d(x, (1, 2)).squeeze()
         array([1, 3], dtype=float32)
     """
     size = _output_size("adaptive_avg_pool2d", x, output_size)
@@ -86,8 +96,10 @@ def adaptive_max_pool2d(x: Array, output_size: int | tuple[int, int]) -> Array:
     Source: PyTorch's `AdaptiveMaxPool2d`.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
         >>> x = mx.arange(5, dtype=mx.float32).reshape(1, 1, 5, 1)
-        >>> adaptive_max_pool2d(x, (1, 2)).squeeze()
+        >>> ops.adaptive_max_pool2d(x, (1, 2)).squeeze()
         array([2, 4], dtype=float32)
     """
     size = _output_size("adaptive_max_pool2d", x, output_size)

@@ -62,8 +62,9 @@ def conv2d(
 
     Example:
         >>> import mlx.core as mx
+        >>> from lucid_fn import ops
         >>> x, weight = mx.ones((1, 5, 5, 2)), mx.ones((4, 3, 3, 2))
-        >>> conv2d(x, weight, stride=2, padding=1)[0, :, :, 0]
+        >>> ops.conv2d(x, weight, stride=2, padding=1)[0, :, :, 0]
         array([[8, 12, 8],
                [12, 18, 12],
                [8, 12, 8]], dtype=float32)

@@ -1,12 +1,15 @@
 """Cross-entropy of logits, with its gradient in closed form."""
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import mlx.core as mx
 
 from lucid_fn.ops.custom import custom_function
+from lucid_fn.ops.elementary import exp_of_negative
 from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.softmax import log_sum_of_shifted, softmax
+from lucid_fn.ops.row_reductions import row_max, row_sum
+from lucid_fn.ops.softmax import softmax
+from lucid_fn.ops.spread import multiply, subtract
 from lucid_fn.types import Array
 
 
@@ -32,7 +35,9 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> Array:
         ValueError: if `labels.shape != logits.shape[:-1]`.
 
     Example:
-        >>> softmax_cross_entropy(mx.array([[0.0, 0.0]]), mx.array([1]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.softmax_cross_entropy(mx.array([[0.0, 0.0]]), mx.array([1]))
         array([0.693147], dtype=float32)
     """
     if not mx.issubdtype(logits.dtype, mx.floating):
@@ -49,7 +54,7 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> Array:
             f"{logits.shape[:-1]} (that of logits, less the classes), "
             f"got {labels.shape}"
         )
-    return cast(Array, (_fused if tuned() else _plain)(logits, labels))
+    return cast(Array, (_tuned if tuned() else _plain)(logits, labels))
 
 
 def _plain(logits: Array, labels: Array) -> Array:
@@ -59,30 +64,53 @@ def _plain(logits: Array, labels: Array) -> Array:
     return (mx.logsumexp(shifted, axis=-1) - at_label).astype(logits.dtype)
 
 
+class _Exponentials(NamedTuple):
+    """Of rows of logits, less the largest of a row; the gradient needs them again."""
+
+    largest: Array  # (R, 1)
+    e: Array  # (R, C)
+    total: Array  # (R, 1)
+
+
+def _exponentials(logits: Array) -> _Exponentials:
+    # No gradient: it is the same whatever is subtracted.
+    largest = mx.stop_gradient(row_max(logits))
+    e = exp_of_negative(subtract(logits, largest))
+    return _Exponentials(largest, e, row_sum(e))
+
+
 @custom_function
-def _fused(logits: Array, labels: Array) -> Array:
+def _tuned(logits: Array, labels: Array) -> Array:
     # MLX's jvp would differentiate the forward too, for nothing.
-    logits32 = mx.stop_gradient(logits).astype(mx.float32)
-    shifted = logits32 - mx.max(logits32, axis=-1, keepdims=True)
-    at_label = mx.take_along_axis(shifted, labels[..., None], axis=-1).squeeze(-1)
-    return (log_sum_of_shifted(shifted, -1).squeeze(-1) - at_label).astype(logits.dtype)
+    rows, column = _rows(mx.stop_gradient(logits)), labels.reshape(-1, 1)
+    largest, _, total = _exponentials(rows)
+    at_label = mx.take_along_axis(rows, column, axis=1)
+    loss = mx.log(total) - (at_label - largest)
+    return loss.reshape(labels.shape).astype(logits.dtype)
 
 
-def _slope(logits: Array, labels: Array) -> Array:
-    """Derivative in the logits: probabilities, less one at the label; float32."""
-    classes = mx.arange(logits.shape[-1])
-    return softmax(logits.astype(mx.float32)) - (labels[..., None] == classes)
-
-
-@_fused.vjp
-def _fused_vjp(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
+@_tuned.vjp
+def _tuned_vjp(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
     logits, labels = primals
-    dlogits = g.astype(mx.float32)[..., None] * _slope(logits, labels)
-    return dlogits.astype(logits.dtype), mx.zeros_like(labels)
+    column = labels.reshape(-1, 1)
+    _, e, total = _exponentials(_rows(logits))
+    # The label's one, times the total, is taken off before the division: one number a
+    # row changes, and the row is not compared with all labels.
+    at_label = mx.take_along_axis(e, column, axis=1) - total
+    e = mx.put_along_axis(e, column, at_label, axis=1)
+    dlogits = multiply(e, g.astype(mx.float32).reshape(-1, 1) / total)
+    return dlogits.reshape(logits.shape).astype(logits.dtype), mx.zeros_like(labels)
 
 
-@_fused.jvp
-def _fused_jvp(primals: tuple[Array, Array], tangents: tuple[Array, None]) -> Array:
+@_tuned.jvp
+def _tuned_jvp(primals: tuple[Array, Array], tangents: tuple[Array, None]) -> Array:
     logits, labels = primals
-    y = mx.sum(tangents[0].astype(mx.float32) * _slope(logits, labels), axis=-1)
-    return y.astype(logits.dtype)
+    dlogits = tangents[0].astype(mx.float32)
+    mean = mx.sum(softmax(logits.astype(mx.float32)) * dlogits, axis=-1)
+    at_label = mx.take_along_axis(dlogits, labels[..., None], axis=-1).squeeze(-1)
+    return (mean - at_label).astype(logits.dtype)
+
+
+def _rows(logits: Array) -> Array:
+    """`(..., C)` to float32 `(R, C)`."""
+    return logits.astype(mx.float32).reshape(-1, logits.shape[-1])

@@ -63,7 +63,9 @@ def tanh(x: Array) -> Array:
         Array of the shape and dtype of `x`, in [-1, 1].
 
     Example:
-        >>> tanh(mx.array([-1.0, 0.0, 100.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.tanh(mx.array([-1.0, 0.0, 100.0]))
         array([-0.761594, 0, 1], dtype=float32)
     """
     return mx.tanh(x)
@@ -110,13 +112,6 @@ def fast_exp(x: Array) -> Array:
     return ((1.0 + t) * e) * e
 
 
-def fast_exp_minus_abs(x: Array) -> Array:
-    """`exp(-|x|)` in [0, 1], ready for use in another kernel."""
-    z = -mx.abs(x)
-    t, e = _expm1_parts(mx.contiguous(mx.where(z < _EXP_LOW, _EXP_LOW, z)))
-    return mx.contiguous(((1.0 + t) * e) * e)
-
-
 @elementwise(fast_exp, slope=lambda _, y: y)
 def exp(x: Array) -> Array:
     """The exponential function.
@@ -130,7 +125,9 @@ def exp(x: Array) -> Array:
         Array of the shape and dtype of `x`, at least 0.
 
     Example:
-        >>> exp(mx.array([-200.0, 0.0, 1.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.exp(mx.array([-200.0, 0.0, 1.0]))
         array([0, 1, 2.71828], dtype=float32)
     """
     return mx.exp(x)
@@ -154,11 +151,49 @@ def expm1_of_negative(x: Array) -> Array:
     return mx.where(x > 0, 0.0, mx.expm1(mx.where(x > 0, 0.0, x)))
 
 
+# ---- exp of negative numbers ----
+
+_LOG2_E = 1.4426950408889634
+_LN2 = (0.693359375, -2.1219444e-4)  # in two parts, the first of 10 bits
+_EXP_NEAR_0 = (
+    0.4999999403953552,
+    0.1666652113199234,
+    0.04166838899254799,
+    0.00836874544620514,
+    0.0013814539415761828,
+)
+
+
+def fast_exp_of_negative(x: Array) -> Array:
+    """`exp(x)` for `x` that are not positive: 1.0 ulp, 1.0 ns."""
+    # Without large numbers a power of two times 2^64 is one float, no square as in
+    # `_expm1_parts`: half the range for the polynomial and its rounding errors.
+    x = mx.contiguous(mx.where(x < _EXP_LOW, _EXP_LOW, x))
+    biased = (x * _LOG2_E + (_ROUND + 192.0)) - (_ROUND + 1.0)  # k + 127 + 64
+    e = mx.view(mx.left_shift(biased.astype(mx.int32), 23), mx.float32)
+    k = (x * _LOG2_E + _ROUND) - _ROUND
+    r = mx.contiguous((x - k * _LN2[0]) - k * _LN2[1])  # |r| <= log(2) / 2
+    s = r * r
+    p = (_EXP_NEAR_0[0] + _EXP_NEAR_0[1] * r) + s * (
+        (_EXP_NEAR_0[2] + _EXP_NEAR_0[3] * r) + s * _EXP_NEAR_0[4]
+    )
+    return ((1.0 + (r + s * p)) * e) * 2.0**-64
+
+
+exp_of_negative = elementwise(fast_exp_of_negative, slope=lambda _, y: y)(mx.exp)
+"""`exp` of numbers that are not positive, with its derivatives."""
+
+
+def fast_exp_minus_abs(x: Array) -> Array:
+    """`exp(-|x|)` in [0, 1], ready for use in another kernel."""
+    return mx.contiguous(fast_exp_of_negative(-mx.abs(x)))
+
+
 # ---- sigmoid ----
 
 
 def fast_sigmoid(x: Array) -> Array:
-    """2.4 ulp, 1.7 ns (mx.sigmoid: 15 ulp, 16 ns)."""
+    """1.9 ulp, 1.5 ns (mx.sigmoid: 15 ulp, 16 ns)."""
     # E / (1 + E) or 1 / (1 + E) with E = exp(-|x|), as "1 or E, less a correction":
     # all of the relative precision in both tails.
     e = fast_exp_minus_abs(x)
@@ -178,7 +213,9 @@ def sigmoid(x: Array) -> Array:
         last place far into the negative tail.
 
     Example:
-        >>> sigmoid(mx.array([-80.0, 0.0, 80.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.sigmoid(mx.array([-80.0, 0.0, 80.0]))
         array([1.80485e-35, 0.5, 1], dtype=float32)
     """
     return mx.sigmoid(x)
@@ -191,7 +228,7 @@ _LOG1P_Q = (1.5681321620941162, 0.6899746656417847, 7.570209354162216e-2)
 
 
 def _fast_softplus(x: Array) -> Array:
-    """2.7 ulp, 1.7 ns (mx.logaddexp: 46 ns)."""
+    """2.5 ulp, 1.6 ns (mx.logaddexp: 46 ns)."""
     return mx.where(x < 0, 0.0, x) + _log1p_exp_minus_abs(x)
 
 
@@ -217,7 +254,9 @@ def softplus(x: Array) -> Array:
     20) makes no difference in float32.
 
     Example:
-        >>> softplus(mx.array([-100.0, 0.0, 100.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.softplus(mx.array([-100.0, 0.0, 100.0]))
         array([3.78351e-44, 0.693147, 100], dtype=float32)
     """
     return mx.logaddexp(x, 0.0)
@@ -237,7 +276,9 @@ def log_sigmoid(x: Array) -> Array:
         Array of the shape and dtype of `x`, at most 0.
 
     Example:
-        >>> log_sigmoid(mx.array([-100.0, 0.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.log_sigmoid(mx.array([-100.0, 0.0]))
         array([-100, -0.693147], dtype=float32)
     """
     return -mx.logaddexp(-x, 0.0)
@@ -277,7 +318,9 @@ def erf(x: Array) -> Array:
         Array of the shape and dtype of `x`, in [-1, 1].
 
     Example:
-        >>> erf(mx.array([-1.0, 0.0, 4.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.erf(mx.array([-1.0, 0.0, 4.0]))
         array([-0.842701, 0, 1], dtype=float32)
     """
     return mx.erf(x)

@@ -2,7 +2,7 @@
 
 import mlx.core as mx
 
-from lucid_fn.ops.bilinear import bilinear
+from lucid_fn.ops.bilinear import Bilinear, bilinear
 from lucid_fn.ops.formulation import tuned
 from lucid_fn.ops.ordering import is_differentiated
 from lucid_fn.types import Array
@@ -64,21 +64,21 @@ def _run_weight_grad(x: Array, g: Array) -> Array:
     return g.T @ x
 
 
-_input_grad = bilinear(
+_input_grad: Bilinear = bilinear(
     _run_input_grad,
     left_grad=lambda dx, weight: _forward(dx, weight),
     right_grad=lambda g, dx: _weight_grad(dx, g),
     mappable=_run_input_grad,
     folds=True,
 )
-_weight_grad = bilinear(
+_weight_grad: Bilinear = bilinear(
     _run_weight_grad,
     left_grad=lambda dweight, g: _input_grad(g, dweight),
     right_grad=lambda x, dweight: _forward(x, dweight),
     mappable=_run_weight_grad,
     folds=False,
 )
-_forward = bilinear(
+_forward: Bilinear = bilinear(
     _run, left_grad=_input_grad, right_grad=_weight_grad, mappable=_run, folds=True
 )
 _ordered = bilinear(

@@ -9,7 +9,7 @@ import numpy as np
 from lucid_fn.ops.channel_sum import channel_sum
 from lucid_fn.ops.custom import custom_function
 from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.shards import Shards, examplewise, join, map_parts
+from lucid_fn.ops.shards import examplewise, from_parts, join, map_parts, parts_of
 from lucid_fn.ops.streams import sum_shards
 from lucid_fn.types import Array
 
@@ -47,8 +47,9 @@ def batch_norm(
 
     Example:
         >>> import mlx.core as mx
+        >>> from lucid_fn import ops
         >>> x = mx.array([[1.0], [3.0]])
-        >>> y, mean, var = batch_norm(x, mx.ones((1,)), mx.zeros((1,)), eps=1e-5)
+        >>> y, mean, var = ops.batch_norm(x, mx.ones((1,)), mx.zeros((1,)), eps=1e-5)
         >>> y
         array([[-0.999995],
                [0.999995]], dtype=float32)
@@ -63,10 +64,8 @@ def batch_norm(
     if not tuned():
         y, mean, var = _plain_batch_norm(join(x), weight, bias, deviation)
         return y.astype(dtype), mean, var
-    parts = x.parts if isinstance(x, Shards) else [x]
-    mean, var, *ys = _tuned_batch_norm(weight, bias, deviation, *parts)
-    y = Shards(ys) if isinstance(x, Shards) else ys[0]
-    return y.astype(dtype), mean, var
+    mean, var, *ys = _tuned_batch_norm(weight, bias, deviation, *parts_of(x))
+    return from_parts(ys).astype(dtype), mean, var
 
 
 @examplewise
@@ -93,8 +92,10 @@ def batch_norm_eval(
 
     Example:
         >>> import mlx.core as mx
+        >>> from lucid_fn import ops
         >>> one, zero = mx.ones((1,)), mx.zeros((1,))
-        >>> batch_norm_eval(mx.array([[5.0]]), one, zero, one, one * 4, eps=0.0).item()
+        >>> x = mx.array([[5.0]])
+        >>> ops.batch_norm_eval(x, one, zero, one, one * 4, eps=0.0).item()
         2.0
     """
     _check("batch_norm_eval", x, weight=weight, bias=bias, mean=mean, var=var)

@@ -1,7 +1,7 @@
 """Maximum and average of windows, over one, two or three spatial axes."""
 
 import math
-from functools import lru_cache, reduce
+from functools import lru_cache, partial, reduce
 from typing import cast
 
 import mlx.core as mx
@@ -10,11 +10,13 @@ import numpy as np
 from lucid_fn.ops.custom import custom_function
 from lucid_fn.ops.formulation import tuned
 from lucid_fn.ops.shards import examplewise
+from lucid_fn.ops.streams import concat_shards
 from lucid_fn.ops.windows import Windows, gather, scatter, slot_dtype
 from lucid_fn.types import Array, ArrayFn
 
 Sizes = int | tuple[int, ...]
 
+_SPLITS = 1 << 18  # numbers from which on two streams are faster than one
 _FLOATS = (mx.float32, mx.float16, mx.bfloat16)
 
 
@@ -43,8 +45,10 @@ def max_pool2d(
             range or does not fit.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
         >>> x = mx.arange(16, dtype=mx.float32).reshape(1, 4, 4, 1)
-        >>> max_pool2d(x, 2).squeeze()
+        >>> ops.max_pool2d(x, 2).squeeze()
         array([[5, 7],
                [13, 15]], dtype=float32)
     """
@@ -55,7 +59,23 @@ def max_pool2d(
 def max_pool1d(
     x: Array, size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
 ) -> Array:
-    """`max_pool2d` for sequences `(N, L, C)`."""
+    """`max_pool2d` for sequences `(N, L, C)`.
+
+    Args:
+        x: float, shape `(N, L, C)`.
+        size: length of the window, in places.
+        stride: places between windows; `size` if `None`.
+        padding: minus infinities added on each side, at most half of `size`.
+
+    Raises:
+        ValueError: as `max_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.max_pool1d(mx.ones((2, 8, 4)), 2).shape
+        (2, 4, 4)
+    """
     return _max_pool("max_pool1d", x, size, stride, padding, dims=1)
 
 
@@ -63,7 +83,23 @@ def max_pool1d(
 def max_pool3d(
     x: Array, size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
 ) -> Array:
-    """`max_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W)."""
+    """`max_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
+
+    Args:
+        x: float, shape `(N, D, H, W, C)`.
+        size: depth, height and width of the window, in voxels; one number for all.
+        stride: voxels between windows; `size` if `None`.
+        padding: minus infinities added on each side, at most half of `size`.
+
+    Raises:
+        ValueError: as `max_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.max_pool3d(mx.ones((1, 2, 4, 4, 3)), (1, 2, 2)).shape
+        (1, 2, 2, 2, 3)
+    """
     return _max_pool("max_pool3d", x, size, stride, padding, dims=3)
 
 
@@ -96,8 +132,10 @@ def avg_pool2d(
             range or does not fit.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
         >>> x = mx.arange(16, dtype=mx.float32).reshape(1, 4, 4, 1)
-        >>> avg_pool2d(x, 2).squeeze()
+        >>> ops.avg_pool2d(x, 2).squeeze()
         array([[2.5, 4.5],
                [10.5, 12.5]], dtype=float32)
     """
@@ -113,7 +151,24 @@ def avg_pool1d(
     padding: Sizes = 0,
     count_include_pad: bool = True,
 ) -> Array:
-    """`avg_pool2d` for sequences `(N, L, C)`."""
+    """`avg_pool2d` for sequences `(N, L, C)`.
+
+    Args:
+        x: float, shape `(N, L, C)`.
+        size: length of the window, in places.
+        stride: places between windows; `size` if `None`.
+        padding: zeros added on each side, at most half of `size`.
+        count_include_pad: whether the zeros count in the mean.
+
+    Raises:
+        ValueError: as `avg_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.avg_pool1d(mx.ones((2, 8, 4)), 2).shape
+        (2, 4, 4)
+    """
     return _avg_pool("avg_pool1d", x, size, stride, padding, count_include_pad, dims=1)
 
 
@@ -126,7 +181,24 @@ def avg_pool3d(
     padding: Sizes = 0,
     count_include_pad: bool = True,
 ) -> Array:
-    """`avg_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W)."""
+    """`avg_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
+
+    Args:
+        x: float, shape `(N, D, H, W, C)`.
+        size: depth, height and width of the window, in voxels; one number for all.
+        stride: voxels between windows; `size` if `None`.
+        padding: zeros added on each side, at most half of `size`.
+        count_include_pad: whether the zeros count in the mean.
+
+    Raises:
+        ValueError: as `avg_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.avg_pool3d(mx.ones((1, 2, 4, 4, 3)), (1, 2, 2)).shape
+        (1, 2, 2, 2, 3)
+    """
     return _avg_pool("avg_pool3d", x, size, stride, padding, count_include_pad, dims=3)
 
 
@@ -176,8 +248,12 @@ def _tuned_max(windows: Windows) -> ArrayFn:
             # Not `where`, which costs four times as much.
             return g * (winner == slot)
 
-        arrays = g.astype(mx.float32), _winner(x, y, windows)
-        return scatter(arrays, windows, share).astype(x.dtype)
+        def shard(x: Array, y: Array, g: Array) -> Array:
+            return scatter((g, _winner(x, y, windows)), windows, share)
+
+        # Bound by arithmetic, not by the memory: two streams take half as long.
+        whole = shard if x.size < _SPLITS else partial(concat_shards, shard)
+        return whole(x, y, g.astype(mx.float32)).astype(x.dtype)
 
     @run.jvp
     def jvp(x: Array, dx: Array) -> Array:

@@ -14,8 +14,13 @@ from lucid_fn.types import Array
 def relu(x: Array) -> Array:
     """`max(x, 0)`; the slope at 0 is 0.
 
+    Args:
+        x: float, any shape.
+
     Example:
-        >>> relu(mx.array([-1.0, 0.0, 2.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.relu(mx.array([-1.0, 0.0, 2.0]))
         array([0, 0, 2], dtype=float32)
     """
     return mx.maximum(x, 0)
@@ -25,8 +30,13 @@ def relu(x: Array) -> Array:
 def relu6(x: Array) -> Array:
     """`min(max(x, 0), 6)`.
 
+    Args:
+        x: float, any shape.
+
     Example:
-        >>> relu6(mx.array([-1.0, 2.0, 7.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.relu6(mx.array([-1.0, 2.0, 7.0]))
         array([0, 2, 6], dtype=float32)
     """
     return hard_tanh(x, 0.0, 6.0)
@@ -36,10 +46,15 @@ def relu6(x: Array) -> Array:
 def relu_squared(x: Array) -> Array:
     """`max(x, 0)^2`.
 
+    Args:
+        x: float, any shape.
+
     Source: So et al., 2021, https://arxiv.org/abs/2109.08668.
 
     Example:
-        >>> relu_squared(mx.array([-1.0, 3.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.relu_squared(mx.array([-1.0, 3.0]))
         array([0, 9], dtype=float32)
     """
     return mx.square(relu(x))
@@ -49,8 +64,14 @@ def relu_squared(x: Array) -> Array:
 def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
     """`x` where it is positive, else `negative_slope * x`.
 
+    Args:
+        x: float, any shape.
+        negative_slope: slope below 0.
+
     Example:
-        >>> leaky_relu(mx.array([-1.0, 2.0]), 0.1)
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.leaky_relu(mx.array([-1.0, 2.0]), 0.1)
         array([-0.1, 2], dtype=float32)
     """
     positive = (x > 0).astype(x.dtype)  # `where` would branch: 4.7 instead of 0.7 ns
@@ -71,7 +92,9 @@ def prelu(x: Array, weight: Array) -> Array:
     Source: He et al., 2015, https://arxiv.org/abs/1502.01852, equation 1.
 
     Example:
-        >>> prelu(mx.array([[-1.0, -1.0]]), mx.array([0.1, 0.5]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.prelu(mx.array([[-1.0, -1.0]]), mx.array([0.1, 0.5]))
         array([[-0.1, -0.5]], dtype=float32)
     """
     if weight.shape not in ((), (1,), x.shape[-1:]):
@@ -86,11 +109,18 @@ def prelu(x: Array, weight: Array) -> Array:
 def hard_tanh(x: Array, low: float = -1.0, high: float = 1.0) -> Array:
     """`x` within the bounds; the slope at a bound is 0.
 
+    Args:
+        x: float, any shape.
+        low: lower bound.
+        high: upper bound, greater than `low`.
+
     Raises:
         ValueError: unless `low < high`.
 
     Example:
-        >>> hard_tanh(mx.array([-2.0, 0.5, 2.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.hard_tanh(mx.array([-2.0, 0.5, 2.0]))
         array([-1, 0.5, 1], dtype=float32)
     """
     if low >= high:
@@ -102,8 +132,13 @@ def hard_tanh(x: Array, low: float = -1.0, high: float = 1.0) -> Array:
 def hard_sigmoid(x: Array) -> Array:
     """A line between 0 and 1: `relu6(x + 3) / 6`.
 
+    Args:
+        x: float, any shape.
+
     Example:
-        >>> hard_sigmoid(mx.array([-4.0, 0.0, 1.5]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.hard_sigmoid(mx.array([-4.0, 0.0, 1.5]))
         array([0, 0.5, 0.75], dtype=float32)
     """
     return relu6(x + 3.0) / 6.0
@@ -113,10 +148,15 @@ def hard_sigmoid(x: Array) -> Array:
 def hard_swish(x: Array) -> Array:
     """`x * hard_sigmoid(x)`.
 
+    Args:
+        x: float, any shape.
+
     Source: Howard et al., 2019, https://arxiv.org/abs/1905.02244, section 5.2.
 
     Example:
-        >>> hard_swish(mx.array([-4.0, 0.0, 3.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.hard_swish(mx.array([-4.0, 0.0, 3.0]))
         array([-0, 0, 3], dtype=float32)
     """
     return x * relu6(x + 3.0) / 6.0
@@ -126,8 +166,14 @@ def hard_swish(x: Array) -> Array:
 def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
     """`x` where its size is over `threshold`, else 0.
 
+    Args:
+        x: float, any shape.
+        threshold: values within `[-threshold, threshold]` become 0.
+
     Example:
-        >>> hard_shrink(mx.array([-1.0, 0.5, 2.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.hard_shrink(mx.array([-1.0, 0.5, 2.0]))
         array([-1, 0, 2], dtype=float32)
     """
     # `not <=`, so that nan stays nan.
@@ -138,11 +184,17 @@ def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
 def soft_shrink(x: Array, threshold: float = 0.5) -> Array:
     """`x` moved towards 0 by `threshold`, to 0 at most.
 
+    Args:
+        x: float, any shape.
+        threshold: by how much, at least 0.
+
     Raises:
         ValueError: if `threshold` is negative.
 
     Example:
-        >>> soft_shrink(mx.array([-1.0, 0.5, 2.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.soft_shrink(mx.array([-1.0, 0.5, 2.0]))
         array([-0.5, 0, 1.5], dtype=float32)
     """
     if threshold < 0:
@@ -154,8 +206,13 @@ def soft_shrink(x: Array, threshold: float = 0.5) -> Array:
 def softsign(x: Array) -> Array:
     """`x / (1 + |x|)`.
 
+    Args:
+        x: float, any shape.
+
     Example:
-        >>> softsign(mx.array([-1.0, 3.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.softsign(mx.array([-1.0, 3.0]))
         array([-0.5, 0.75], dtype=float32)
     """
     return x / (1.0 + mx.abs(x))
@@ -165,8 +222,14 @@ def softsign(x: Array) -> Array:
 def step(x: Array, threshold: float = 0.0) -> Array:
     """1 where `x` is at least `threshold`, else 0; its gradient is 0.
 
+    Args:
+        x: float, any shape.
+        threshold: where the step is.
+
     Example:
-        >>> step(mx.array([-1.0, 0.0, 2.0]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.step(mx.array([-1.0, 0.0, 2.0]))
         array([0, 1, 1], dtype=float32)
     """
     return (x >= threshold).astype(x.dtype)

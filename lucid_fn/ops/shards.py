@@ -117,6 +117,16 @@ def examplewise(fn: Fn) -> Fn:
     return divided  # type: ignore[return-value]
 
 
+def parts_of(x: Any) -> list[Array]:
+    """The parts of `Shards`; an array is its only part."""
+    return x.parts if isinstance(x, Shards) else [x]
+
+
+def from_parts(parts: list[Array]) -> Any:
+    """`Shards` of these parts, or the array that is the only one."""
+    return parts[0] if len(parts) == 1 else Shards(parts)
+
+
 def accepts_shards(fn: Fn) -> Fn:
     """Marks `fn(x, ...)`, which does with `Shards` what it does with an array."""
     fn.takes_shards = True  # type: ignore[attr-defined]

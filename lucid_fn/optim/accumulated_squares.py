@@ -57,7 +57,9 @@ def scale_by_adagrad(
     Source: Duchi et al., 2011, https://jmlr.org/papers/v12/duchi11a.html, figure 1.
 
     Example:
-        >>> opt = scale_by_adagrad()
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_adagrad()
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
     initial = check_at_least_0("scale_by_adagrad", "initial", initial)
@@ -101,7 +103,9 @@ def scale_by_adadelta(
     Source: Zeiler, 2012, https://arxiv.org/abs/1212.5701, algorithm 1.
 
     Example:
-        >>> opt = scale_by_adadelta()
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_adadelta()
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
     decay = check_decay("scale_by_adadelta", "decay", decay)
@@ -162,6 +166,7 @@ def adagrad(
     Source: Duchi et al., 2011, https://jmlr.org/papers/v12/duchi11a.html, figure 1.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.adagrad(1e-2)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
@@ -203,6 +208,7 @@ def adadelta(
     Source: Zeiler, 2012, https://arxiv.org/abs/1212.5701, algorithm 1.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.adadelta()
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})

@@ -63,7 +63,9 @@ def scale_by_adam(
     Source: Kingma & Ba, 2015, https://arxiv.org/abs/1412.6980, algorithm 1.
 
     Example:
-        >>> opt = scale_by_adam()
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_adam()
         >>> params, grads = {"w": mx.zeros(2)}, {"w": mx.array([0.001, -100.0])}
         >>> updates, _ = opt.update(grads, opt.init(params), params)
         >>> [round(u, 4) for u in updates["w"].tolist()]
@@ -110,7 +112,9 @@ def scale_by_amsgrad(
     Source: Reddi et al., 2018, https://arxiv.org/abs/1904.09237, algorithm 2.
 
     Example:
-        >>> opt = scale_by_amsgrad()
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_amsgrad()
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
     b1, b2 = (
@@ -180,6 +184,7 @@ def adam(
     Source: Kingma & Ba, 2015, https://arxiv.org/abs/1412.6980, algorithm 1.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.adam(1e-3, weight_decay=5e-4)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
@@ -222,6 +227,7 @@ def adamw(
     Source: Loshchilov & Hutter, 2019, https://arxiv.org/abs/1711.05101, algorithm 2.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.adamw(1e-3, weight_decay=0.1)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})

@@ -63,7 +63,9 @@ def scale_by_adamax(
     PyTorch's.
 
     Example:
-        >>> opt = scale_by_adamax()
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_adamax()
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
     caller = "scale_by_adamax"
@@ -123,7 +125,9 @@ def scale_by_nadam(
     warm-up is PyTorch's.
 
     Example:
-        >>> opt = scale_by_nadam()
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_nadam()
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
     caller = "scale_by_nadam"
@@ -187,6 +191,7 @@ def adamax(
     Source: Kingma & Ba, 2015, https://arxiv.org/abs/1412.6980, algorithm 2.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.adamax(2e-3)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
@@ -224,6 +229,7 @@ def nadam(
     Source: Dozat, 2016, "Incorporating Nesterov momentum into Adam", algorithm 2.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.nadam(2e-3)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})

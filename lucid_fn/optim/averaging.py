@@ -44,15 +44,16 @@ def ema(decay: Scalar) -> GradientTransformation:
     `torch.optim.swa_utils.AveragedModel`.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
-        >>> optimizer = optim.chain(optim.sgd(1.0), ema(0.5))
+        >>> optimizer = optim.chain(optim.sgd(1.0), optim.ema(0.5))
         >>> params = {"w": mx.array(0.0)}
         >>> opt_state = optimizer.init(params)
         >>> for _ in range(2):
         ...     grads = {"w": mx.array(1.0)}
         ...     updates, opt_state = optimizer.update(grads, opt_state, params)
         ...     params = optim.apply_updates(params, updates)
-        >>> averaged_params(opt_state)
+        >>> optim.averaged_params(opt_state)
         {'w': array(-1.5, dtype=float32)}
     """
     decay = check_decay("ema", "decay", decay)
@@ -96,8 +97,9 @@ def swa(*, start: int = 0, period: int = 1) -> GradientTransformation:
     Source: Izmailov et al., 2018, https://arxiv.org/abs/1803.05407, algorithm 1.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
-        >>> optimizer = optim.chain(optim.sgd(0.1), swa(start=1000, period=100))
+        >>> optimizer = optim.chain(optim.sgd(0.1), optim.swa(start=1000, period=100))
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
     start = check_count("swa", "start", start, least=0)
@@ -140,9 +142,10 @@ def averaged_params(opt_state: Any) -> Params:
         ValueError: unless the state holds exactly one average.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
-        >>> optimizer = optim.chain(optim.adam(1e-3), ema(0.999))
-        >>> averaged_params(optimizer.init({"w": mx.array(2.0)}))
+        >>> optimizer = optim.chain(optim.adam(1e-3), optim.ema(0.999))
+        >>> optim.averaged_params(optimizer.init({"w": mx.array(2.0)}))
         {'w': array(2, dtype=float32)}
     """
     found: Params = states.find_one(

@@ -51,6 +51,10 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
 
     `chain()` leaves the gradients as they are.
 
+    Args:
+        transformations: in the order in which they change the gradients; each gets the
+            updates of the one before.
+
     Raises:
         TypeError: if an argument is not a transformation; on update, if the state is
             not one of this chain.
@@ -104,7 +108,8 @@ def stateless(
 
     Example:
         >>> import mlx.core as mx
-        >>> halve = stateless(lambda grad, param: grad / 2)
+        >>> from lucid_fn import optim
+        >>> halve = optim.stateless(lambda grad, param: grad / 2)
         >>> halve.update({"w": mx.array(3.0)}, (), {"w": mx.array(0.0)})
         ({'w': array(1.5, dtype=float32)}, ())
     """
@@ -123,13 +128,18 @@ def stateless(
 def apply_updates(params: Params, updates: Tree) -> Params:
     """`params + updates`, in the dtypes of the params.
 
+    Args:
+        params: a tree of float arrays.
+        updates: what an optimizer returned: a tree of the same structure and shapes.
+
     Raises:
         ValueError: if the structures differ, or a shape does.
         TypeError: if a param or an update is not of a float dtype.
 
     Example:
         >>> import mlx.core as mx
-        >>> apply_updates({"w": mx.array(1.0)}, {"w": mx.array(-0.25)})
+        >>> from lucid_fn import optim
+        >>> optim.apply_updates({"w": mx.array(1.0)}, {"w": mx.array(-0.25)})
         {'w': array(0.75, dtype=float32)}
     """
 

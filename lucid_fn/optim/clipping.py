@@ -34,13 +34,15 @@ def clip_by_global_norm(max_norm: Scalar) -> GradientTransformation:
     1e-6 is that of `torch.nn.utils.clip_grad_norm_`.
 
     Example:
-        >>> opt = clip_by_global_norm(1.0)
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.clip_by_global_norm(1.0)
         >>> params = {"w": mx.zeros(2)}
         >>> grads = {"w": mx.array([30.0, 40.0])}
         >>> clipped, opt_state = opt.update(grads, opt.init(params), params)
         >>> [round(g, 4) for g in clipped["w"].tolist()]
         [0.6, 0.8]
-        >>> gradient_norm(opt_state)
+        >>> optim.gradient_norm(opt_state)
         array(50, dtype=float32)
     """
     max_norm = check_positive("clip_by_global_norm", "max_norm", max_norm)
@@ -72,6 +74,7 @@ def gradient_norm(opt_state: Any) -> Array:
         ValueError: unless the state holds exactly one such norm.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.chain(optim.clip_by_global_norm(1.0), optim.sgd(0.1))
         >>> params, grads = {"w": mx.array(0.0)}, {"w": mx.array(3.0)}
@@ -97,7 +100,9 @@ def clip_by_value(max_value: Scalar) -> GradientTransformation:
     Source: `torch.nn.utils.clip_grad_value_`.
 
     Example:
-        >>> opt = clip_by_value(1.0)
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.clip_by_value(1.0)
         >>> opt.update({"w": mx.array([0.5, -3.0])}, (), {"w": mx.zeros(2)})[0]
         {'w': array([0.5, -1], dtype=float32)}
     """
@@ -127,7 +132,9 @@ def clip_by_param_norm(
     leaves out the last linear layer: see `masked`.
 
     Example:
-        >>> opt = clip_by_param_norm(0.1)
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.clip_by_param_norm(0.1)
         >>> params, grads = {"w": mx.array([3.0, 4.0])}, {"w": mx.array([30.0, 40.0])}
         >>> [round(g, 4) for g in opt.update(grads, (), params)[0]["w"].tolist()]
         [0.3, 0.4]

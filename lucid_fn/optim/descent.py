@@ -56,7 +56,8 @@ def scale_by_learning_rate(
 
     Example:
         >>> import mlx.core as mx
-        >>> opt = scale_by_learning_rate(0.5)
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_learning_rate(0.5)
         >>> params = {"w": mx.array(0.0)}
         >>> opt.update({"w": mx.array(3.0)}, opt.init(params), params)[0]
         {'w': array(-1.5, dtype=float32)}
@@ -149,6 +150,9 @@ def value_at(schedule: Callable[[Array], Array], step: Array) -> Array:
 
 def learning_rate(opt_state: Any) -> Array:
     """The learning rate of the latest update; of the first one, before any.
+
+    Args:
+        opt_state: the state of an optimizer.
 
     Returns:
         float32, shape `()`.

@@ -51,7 +51,9 @@ def scale_by_factored_rms(
     order of operations is that of `torch.optim.Adafactor`.
 
     Example:
-        >>> opt = scale_by_factored_rms()
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_factored_rms()
         >>> opt_state = opt.init({"w": mx.zeros((3, 4))})
         >>> opt_state.rows["w"].shape, opt_state.columns["w"].shape
         ((3, 1), (1, 4))
@@ -121,7 +123,9 @@ def clip_by_block_rms(max_rms: Scalar = 1.0) -> GradientTransformation:
     Source: Shazeer & Stern, 2018, https://arxiv.org/abs/1804.04235, section 6.
 
     Example:
-        >>> opt = clip_by_block_rms(1.0)
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.clip_by_block_rms(1.0)
         >>> opt.update({"w": mx.array([3.0, 3.0])}, (), {"w": mx.zeros(2)})[0]
         {'w': array([1, 1], dtype=float32)}
     """
@@ -147,7 +151,9 @@ def scale_by_param_rms(eps: Scalar = 1e-3) -> GradientTransformation:
     Source: Shazeer & Stern, 2018, https://arxiv.org/abs/1804.04235, section 8.
 
     Example:
-        >>> opt = scale_by_param_rms()
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_param_rms()
         >>> opt.update({"w": mx.array([1.0, 2.0])}, (), {"w": mx.array([3.0, 3.0])})[0]
         {'w': array([3, 6], dtype=float32)}
     """
@@ -194,6 +200,7 @@ def adafactor(
     `1 / sqrt(t)`, and takes `eps` from the dtype of the params.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.adafactor()
         >>> opt_state = optimizer.init({"w": mx.zeros((3, 4))})

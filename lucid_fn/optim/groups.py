@@ -42,9 +42,10 @@ def masked(
             the params hold lists or tuples.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> decay = optim.add_decayed_weights(0.5)
-        >>> opt = masked(decay, lambda path: path.endswith("weight"))
+        >>> opt = optim.masked(decay, lambda path: path.endswith("weight"))
         >>> params = {"weight": mx.array(2.0), "bias": mx.array(2.0)}
         >>> grads = {"weight": mx.array(0.0), "bias": mx.array(0.0)}
         >>> opt.update(grads, opt.init(params), params)[0]
@@ -83,8 +84,9 @@ def partition(
         ValueError: on init, if `label` returns a name that is not among them.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
-        >>> optimizer = partition(
+        >>> optimizer = optim.partition(
         ...     lambda path: "head" if path.startswith("fc") else "body",
         ...     {"head": optim.sgd(0.5), "body": optim.freeze()},
         ... )
@@ -138,7 +140,9 @@ def freeze() -> GradientTransformation:
     `masked`.
 
     Example:
-        >>> freeze().update({"w": mx.array(3.0)}, (), {"w": mx.array(1.0)})
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> optim.freeze().update({"w": mx.array(3.0)}, (), {"w": mx.array(1.0)})
         ({'w': array(0, dtype=float32)}, ())
     """
     return stateless(lambda g, _: mx.zeros_like(g), caller="freeze")

@@ -40,11 +40,13 @@ def inject(
         ValueError: as `optimizer` does.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
-        >>> optimizer = inject(optim.sgd, 0.1, momentum=lambda step: 0.5 + 0.1 * step)
+        >>> momentum = lambda step: 0.5 + 0.1 * step
+        >>> optimizer = optim.inject(optim.sgd, 0.1, momentum=momentum)
         >>> params = {"w": mx.array(1.0)}
         >>> opt_state = optimizer.init(params)
-        >>> hyperparameters(opt_state)
+        >>> optim.hyperparameters(opt_state)
         {'momentum': array(0.5, dtype=float32)}
     """
     if not callable(optimizer) or isinstance(optimizer, GradientTransformation):
@@ -94,13 +96,17 @@ def _sort(
 def hyperparameters(opt_state: Any) -> dict[str, Array]:
     """The injected hyper-parameters of the latest update, or of the first, by name.
 
+    Args:
+        opt_state: the state of an optimizer that `inject` made.
+
     Raises:
         ValueError: unless the state holds exactly one injected optimizer.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
-        >>> opt_state = inject(optim.adam, 1e-3, b1=0.75).init({"w": mx.zeros(2)})
-        >>> hyperparameters(opt_state)
+        >>> opt_state = optim.inject(optim.adam, 1e-3, b1=0.75).init({"w": mx.zeros(2)})
+        >>> optim.hyperparameters(opt_state)
         {'b1': array(0.75, dtype=float32)}
     """
     return dict(_find(opt_state, "hyperparameters").hyperparameters)
@@ -112,14 +118,19 @@ def set_hyperparameters(opt_state: Any, **values: float | Array) -> Any:
     What a schedule gives is given again at the next update. Values are not checked
     against their ranges.
 
+    Args:
+        opt_state: the state of an optimizer that `inject` made.
+        values: numbers or arrays of shape `()` by the name of the hyper-parameter.
+
     Raises:
         ValueError: unless the state holds exactly one injected optimizer, or if it has
             no hyper-parameter of a name.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
-        >>> opt_state = inject(optim.adam, 1e-3, b1=0.75).init({"w": mx.zeros(2)})
-        >>> hyperparameters(set_hyperparameters(opt_state, b1=0.5))
+        >>> opt_state = optim.inject(optim.adam, 1e-3, b1=0.75).init({"w": mx.zeros(2)})
+        >>> optim.hyperparameters(optim.set_hyperparameters(opt_state, b1=0.5))
         {'b1': array(0.5, dtype=float32)}
     """
     old = _find(opt_state, "set_hyperparameters")

@@ -31,7 +31,9 @@ def scale_by_trust_ratio() -> GradientTransformation:
     Source: You et al., 2020, https://arxiv.org/abs/1904.00962, algorithm 2.
 
     Example:
-        >>> opt = scale_by_trust_ratio()
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_trust_ratio()
         >>> opt.update({"w": mx.array([0.0, 4.0])}, (), {"w": mx.array([2.0, 0.0])})[0]
         {'w': array([0, 2], dtype=float32)}
     """
@@ -63,7 +65,9 @@ def scale_by_lars(
     Source: You et al., 2017, https://arxiv.org/abs/1708.03888, equation 6.
 
     Example:
-        >>> opt = scale_by_lars(0.5)
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_lars(0.5)
         >>> opt.update({"w": mx.array([0.0, 4.0])}, (), {"w": mx.array([2.0, 0.0])})[0]
         {'w': array([0, 1], dtype=float32)}
     """
@@ -115,6 +119,7 @@ def lamb(
     `phi(z) = z`.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.lamb(1e-3, weight_decay=0.01)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
@@ -155,6 +160,7 @@ def lars(
     Source: You et al., 2017, https://arxiv.org/abs/1708.03888, algorithm 1.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.lars(1.0, weight_decay=1e-4)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})

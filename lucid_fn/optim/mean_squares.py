@@ -61,7 +61,9 @@ def scale_by_rms(
     Source: Tieleman & Hinton, 2012, COURSERA lecture 6.5.
 
     Example:
-        >>> opt = scale_by_rms(0.75)
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_rms(0.75)
         >>> params, grads = {"w": mx.array(0.0)}, {"w": mx.array(3.0)}
         >>> updates, _ = opt.update(grads, opt.init(params), params)
         >>> round(updates["w"].item(), 4)
@@ -111,7 +113,9 @@ def scale_by_stddev(
     PyTorch the root is NaN.
 
     Example:
-        >>> opt = scale_by_stddev()
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_stddev()
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
     decay = check_decay("scale_by_stddev", "decay", decay)
@@ -165,6 +169,7 @@ def rmsprop(
     https://arxiv.org/abs/1308.0850.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.rmsprop(1e-2, momentum=0.9)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})

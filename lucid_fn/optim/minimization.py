@@ -67,9 +67,11 @@ def lbfgs_minimize(
     tolerances are those of `torch.optim.LBFGS`.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
         >>> def rosenbrock(p):
         ...     return (1 - p["x"]) ** 2 + 100 * (p["y"] - p["x"] ** 2) ** 2
-        >>> found = lbfgs_minimize(
+        >>> found = optim.lbfgs_minimize(
         ...     rosenbrock, {"x": mx.array(-1.2), "y": mx.array(1.0)}
         ... )
         >>> round(found.params["x"].item(), 3), found.converged

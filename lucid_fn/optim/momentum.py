@@ -48,7 +48,8 @@ def trace(
 
     Example:
         >>> import mlx.core as mx
-        >>> opt = trace(0.5)
+        >>> from lucid_fn import optim
+        >>> opt = optim.trace(0.5)
         >>> params, grads = {"w": mx.array(0.0)}, {"w": mx.array(1.0)}
         >>> _, opt_state = opt.update(grads, opt.init(params), params)
         >>> opt.update(grads, opt_state, params)[0]

@@ -50,7 +50,9 @@ def orthogonalize(matrix: Array, *, steps: int = 5, eps: Scalar = 1e-7) -> Array
     dtype of the matrix, where PyTorch takes bfloat16.
 
     Example:
-        >>> y = orthogonalize(mx.array([[3.0, 0.0], [0.0, 0.5]]))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> y = optim.orthogonalize(mx.array([[3.0, 0.0], [0.0, 0.5]]))
         >>> [0.6 < abs(x) < 1.3 for x in mx.diag(y).tolist()]
         [True, True]
     """
@@ -95,7 +97,9 @@ def scale_by_muon(
     Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon.
 
     Example:
-        >>> opt = scale_by_muon()
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_muon()
         >>> opt_state = opt.init({"w": mx.zeros((3, 4))})
     """
     momentum = check_decay("scale_by_muon", "momentum", momentum)
@@ -167,6 +171,7 @@ def muon(
     defaults are those of `torch.optim.Muon`.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.partition(
         ...     lambda path: "matrices" if path.endswith("weight") else "rest",

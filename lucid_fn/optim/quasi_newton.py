@@ -50,7 +50,9 @@ def scale_by_lbfgs(*, history_size: int = 10) -> GradientTransformation:
     besides are those of `torch.optim.LBFGS`.
 
     Example:
-        >>> opt = scale_by_lbfgs(history_size=5)
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_lbfgs(history_size=5)
         >>> opt_state = opt.init({"w": mx.zeros((2, 3))})
         >>> opt_state.steps.shape
         (5, 6)
@@ -162,6 +164,7 @@ def lbfgs(
     Source: Nocedal & Wright, 2006, "Numerical optimization", algorithm 7.5.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.lbfgs(0.5)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})

@@ -53,7 +53,9 @@ def scale_by_radam(
     Source: Liu et al., 2020, https://arxiv.org/abs/1908.03265, algorithm 2.
 
     Example:
-        >>> opt = scale_by_radam()
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_radam()
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
     caller = "scale_by_radam"
@@ -131,6 +133,7 @@ def radam(
     Source: Liu et al., 2020, https://arxiv.org/abs/1908.03265, algorithm 2.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.radam(1e-3)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})

@@ -33,7 +33,9 @@ def add_decayed_weights(weight_decay: Scalar) -> GradientTransformation:
     Source: Loshchilov & Hutter, 2019, https://arxiv.org/abs/1711.05101, section 2.
 
     Example:
-        >>> opt = add_decayed_weights(0.5)
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.add_decayed_weights(0.5)
         >>> opt.update({"w": mx.array(1.0)}, (), {"w": mx.array(4.0)})[0]
         {'w': array(3, dtype=float32)}
     """
@@ -56,8 +58,10 @@ def centralize() -> GradientTransformation:
     Source: Yong et al., 2020, https://arxiv.org/abs/2004.01461, equation 1.
 
     Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
         >>> grads = {"weight": mx.array([[1.0, 3.0]]), "bias": mx.array([5.0])}
-        >>> updates, _ = centralize().update(grads, (), grads)
+        >>> updates, _ = optim.centralize().update(grads, (), grads)
         >>> updates["weight"], updates["bias"]
         (array([[-1, 1]], dtype=float32), array([5], dtype=float32))
     """
@@ -90,7 +94,9 @@ def add_noise(key: Key, *, eta: Scalar, gamma: Scalar = 0.55) -> GradientTransfo
     Source: Neelakantan et al., 2015, https://arxiv.org/abs/1511.06807, equation 1.
 
     Example:
-        >>> opt = add_noise(random.key(0), eta=0.01)
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim, random
+        >>> opt = optim.add_noise(random.key(0), eta=0.01)
         >>> params, grads = {"w": mx.zeros(2)}, {"w": mx.zeros(2)}
         >>> opt.update(grads, opt.init(params), params)[0]["w"].shape
         (2,)

@@ -57,8 +57,9 @@ def schedule_free(
     weights are those of the authors' code.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
-        >>> optimizer = schedule_free(optim.scale_by_lion(), 1e-3, b1=0.9)
+        >>> optimizer = optim.schedule_free(optim.scale_by_lion(), 1e-3, b1=0.9)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
     check_transformation("schedule_free", "direction", direction)
@@ -120,13 +121,14 @@ def schedule_free_params(opt_state: Any, params: Params) -> Params:
             the structures differ.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.schedule_free_sgd(0.5)
         >>> params = {"w": mx.array(1.0)}
         >>> opt_state = optimizer.init(params)
         >>> updates, opt_state = optimizer.update(params, opt_state, params)
         >>> params = optim.apply_updates(params, updates)
-        >>> schedule_free_params(opt_state, params)
+        >>> optim.schedule_free_params(opt_state, params)
         {'w': array(0.5, dtype=float32)}
     """
     found: ScheduleFreeState = states.find_one(
@@ -162,6 +164,7 @@ def schedule_free_sgd(
     Source: Defazio et al., 2024, https://arxiv.org/abs/2405.15682, algorithm 1.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.schedule_free_sgd(1.0)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
@@ -197,6 +200,7 @@ def schedule_free_adamw(
     the authors' code.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.schedule_free_adamw(2.5e-3)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})

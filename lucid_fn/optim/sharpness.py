@@ -42,9 +42,9 @@ def sam(
 
     Example:
         >>> import mlx.core as mx
-        >>> from lucid_fn import transforms
+        >>> from lucid_fn import optim, transforms
         >>> loss = transforms.value_and_grad(lambda p: mx.sum(p["w"] ** 2))
-        >>> sam(loss, rho=0.5)({"w": mx.array([1.0])})
+        >>> optim.sam(loss, rho=0.5)({"w": mx.array([1.0])})
         (array(1, dtype=float32), {'w': array([3], dtype=float32)})
     """
     if not callable(value_and_grad):

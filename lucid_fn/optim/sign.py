@@ -33,7 +33,9 @@ def scale_by_lion(b1: Scalar = 0.9, b2: Scalar = 0.99) -> GradientTransformation
     Source: Chen et al., 2023, https://arxiv.org/abs/2302.06675, algorithm 2.
 
     Example:
-        >>> opt = scale_by_lion()
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_lion()
         >>> params, grads = {"w": mx.zeros(2)}, {"w": mx.array([0.001, -100.0])}
         >>> opt.update(grads, opt.init(params), params)[0]
         {'w': array([1, -1], dtype=float32)}
@@ -85,6 +87,7 @@ def lion(
     Source: Chen et al., 2023, https://arxiv.org/abs/2302.06675, algorithm 2.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.lion(1e-4, weight_decay=0.1)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})

@@ -56,8 +56,9 @@ def accumulate(
         TypeError: if an argument is of another kind.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
-        >>> optimizer = accumulate(optim.sgd(1.0), steps=2)
+        >>> optimizer = optim.accumulate(optim.sgd(1.0), steps=2)
         >>> params = {"w": mx.array(0.0)}
         >>> opt_state = optimizer.init(params)
         >>> for grad in (1.0, 3.0):
@@ -108,8 +109,9 @@ def apply_if_finite(optimizer: GradientTransformation) -> GradientTransformation
         TypeError: if `optimizer` is no transformation.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
-        >>> optimizer = apply_if_finite(optim.sgd(1.0))
+        >>> optimizer = optim.apply_if_finite(optim.sgd(1.0))
         >>> params, grads = {"w": mx.array(1.0)}, {"w": mx.array(float("nan"))}
         >>> updates, opt_state = optimizer.update(
         ...     grads, optimizer.init(params), params
@@ -158,8 +160,9 @@ def lookahead(
     Source: Zhang et al., 2019, https://arxiv.org/abs/1907.08610, algorithm 1.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import optim
-        >>> optimizer = lookahead(optim.sgd(1.0), period=2)
+        >>> optimizer = optim.lookahead(optim.sgd(1.0), period=2)
         >>> params = {"w": mx.array(0.0)}
         >>> opt_state = optimizer.init(params)
         >>> for _ in range(2):

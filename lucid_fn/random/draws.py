@@ -29,7 +29,7 @@ def normal(key: Key, shape: Sequence[int] = (), dtype: mx.Dtype = mx.float32) ->
 
     Example:
         >>> from lucid_fn import random
-        >>> normal(random.key(0), (2, 3)).shape
+        >>> random.normal(random.key(0), (2, 3)).shape
         (2, 3)
     """
     check_key("normal", key)
@@ -61,7 +61,7 @@ def uniform(
 
     Example:
         >>> from lucid_fn import random
-        >>> uniform(random.key(0), (3,), low=-1.0).shape
+        >>> random.uniform(random.key(0), (3,), low=-1.0).shape
         (3,)
     """
     check_key("uniform", key)
@@ -97,8 +97,9 @@ def truncated_normal(
         ValueError: unless `low < high`, or if one does not broadcast to `shape`.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import random
-        >>> x = truncated_normal(random.key(0), (100,), low=0.0)
+        >>> x = random.truncated_normal(random.key(0), (100,), low=0.0)
         >>> mx.all((x >= 0) & (x <= 2)).item()
         True
     """
@@ -129,7 +130,7 @@ def bernoulli(
 
     Example:
         >>> from lucid_fn import random
-        >>> bernoulli(random.key(0), 1.0, (2,))
+        >>> random.bernoulli(random.key(0), 1.0, (2,))
         array([True, True], dtype=bool)
     """
     check_key("bernoulli", key)
@@ -165,7 +166,7 @@ def randint(
 
     Example:
         >>> from lucid_fn import random
-        >>> randint(random.key(0), (4,), high=1)
+        >>> random.randint(random.key(0), (4,), high=1)
         array([0, 0, 0, 0], dtype=int32)
     """
     check_key("randint", key)
@@ -202,8 +203,9 @@ def categorical(key: Key, logits: Array, *, axis: int = -1) -> Array:
         ValueError: if `logits` has no such axis.
 
     Example:
+        >>> import mlx.core as mx
         >>> from lucid_fn import random
-        >>> categorical(random.key(0), mx.array([[0.0, -1e9], [-1e9, 0.0]]))
+        >>> random.categorical(random.key(0), mx.array([[0.0, -1e9], [-1e9, 0.0]]))
         array([0, 1], dtype=uint32)
     """
     check_key("categorical", key)
@@ -228,7 +230,7 @@ def gumbel(key: Key, shape: Sequence[int] = (), dtype: mx.Dtype = mx.float32) ->
 
     Example:
         >>> from lucid_fn import random
-        >>> gumbel(random.key(0), (2, 3)).shape
+        >>> random.gumbel(random.key(0), (2, 3)).shape
         (2, 3)
     """
     check_key("gumbel", key)
@@ -251,7 +253,7 @@ def permutation(key: Key, x: int | Array, *, axis: int = 0) -> Array:
 
     Example:
         >>> from lucid_fn import random
-        >>> sorted(permutation(random.key(0), 5).tolist())
+        >>> sorted(random.permutation(random.key(0), 5).tolist())
         [0, 1, 2, 3, 4]
     """
     check_key("permutation", key)

@@ -26,7 +26,8 @@ def key(seed: int) -> Key:
         ValueError: if it is out of range.
 
     Example:
-        >>> key(7)
+        >>> from lucid_fn import random
+        >>> random.key(7)
         array([0, 7], dtype=uint32)
     """
     number = to_integer("key", "seed", seed)
@@ -38,6 +39,10 @@ def key(seed: int) -> Key:
 def split(key: Key, num: int = 2) -> Array:
     """`num` new keys, independent of each other.
 
+    Args:
+        key: a key.
+        num: how many, at least 1.
+
     Returns:
         A uint32 array of shape `(num, 2)`, whose rows are keys.
 
@@ -46,7 +51,8 @@ def split(key: Key, num: int = 2) -> Array:
         ValueError: if `num` is not positive.
 
     Example:
-        >>> data_key, model_key = split(key(0))
+        >>> from lucid_fn import random
+        >>> data_key, model_key = random.split(random.key(0))
         >>> data_key.shape
         (2,)
     """
@@ -98,10 +104,13 @@ def fold_in(key: Key, label: str | int | Array) -> Key:
         ValueError: if an integer label is out of range.
 
     Example:
-        >>> k = key(0)
-        >>> mx.array_equal(fold_in(k, "conv1"), fold_in(k, "conv1")).item()
+        >>> import mlx.core as mx
+        >>> from lucid_fn import random
+        >>> k = random.key(0)
+        >>> a, b = random.fold_in(k, "conv1"), random.fold_in(k, "conv1")
+        >>> mx.array_equal(a, b).item()
         True
-        >>> mx.array_equal(fold_in(k, 3), fold_in(k, mx.array(3))).item()
+        >>> mx.array_equal(random.fold_in(k, 3), random.fold_in(k, mx.array(3))).item()
         True
     """
     check_key("fold_in", key)

@@ -12,6 +12,11 @@ def physical_cores() -> int:
     BLAS keeps the arithmetic units of a core busy from one thread, so a second one on
     the same core only takes from its caches. The scheduler's affinity mask and the
     quota of the control group (containers) are respected on Linux.
+
+    Example:
+        >>> from lucid_fn import runtime
+        >>> runtime.physical_cores() >= 1
+        True
     """
     if hasattr(os, "sched_getaffinity"):  # Linux
         cores = {_siblings(cpu) for cpu in os.sched_getaffinity(0)}

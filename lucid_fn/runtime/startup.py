@@ -39,6 +39,11 @@ def start() -> Status:
 
     Returns:
         What was done, the same at each call.
+
+    Example:
+        >>> from lucid_fn import runtime
+        >>> runtime.start() is runtime.start()
+        True
     """
     system = sys.platform  # a name, so that type checkers for others see all branches
     if system != "linux":
@@ -54,7 +59,13 @@ def start() -> Status:
 
 
 def blas_threads() -> int:
-    """The threads of one matrix product; 0 if it is not known of the BLAS."""
+    """The threads of one matrix product; 0 if it is not known of the BLAS.
+
+    Example:
+        >>> from lucid_fn import runtime
+        >>> runtime.blas_threads() >= 0
+        True
+    """
     library = _library()
     return 0 if library is None else blas.threads(library)
 
@@ -76,6 +87,12 @@ def set_blas_threads(number: int) -> int:
 
     Raises:
         ValueError: if `number` is less than 1.
+
+    Example:
+        >>> from lucid_fn import runtime
+        >>> number = runtime.set_blas_threads(runtime.blas_threads() or 1)
+        >>> number == runtime.blas_threads()
+        True
     """
     if number < 1:
         raise ValueError(f"set_blas_threads: number must be at least 1, got {number}")

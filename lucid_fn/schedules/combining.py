@@ -32,7 +32,7 @@ def join(schedules: Sequence[Schedule], *, boundaries: Sequence[int]) -> Schedul
     Example:
         >>> from lucid_fn import schedules
         >>> cosine = schedules.cosine_decay(0.5, decay_steps=10)
-        >>> rate = join([schedules.constant(1.0), cosine], boundaries=[100])
+        >>> rate = schedules.join([schedules.constant(1.0), cosine], boundaries=[100])
         >>> [round(rate(t).item(), 4) for t in (0, 99, 100, 105, 110)]
         [1.0, 1.0, 0.5, 0.25, 0.0]
     """
@@ -79,7 +79,7 @@ def warmup(schedule: Schedule, *, warmup_steps: int, start: float = 0.0) -> Sche
     Example:
         >>> from lucid_fn import schedules
         >>> stairs = schedules.step_decay(1.0, step_size=30, gamma=0.5)
-        >>> rate = warmup(stairs, warmup_steps=5)
+        >>> rate = schedules.warmup(stairs, warmup_steps=5)
         >>> [round(rate(t).item(), 4) for t in (0, 1, 5, 34, 35)]
         [0.0, 0.2, 1.0, 1.0, 0.5]
     """
@@ -112,7 +112,7 @@ def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
     Example:
         >>> from lucid_fn import schedules
         >>> by_epoch = schedules.step_decay(1.0, step_size=1, gamma=0.5)
-        >>> rate = per_epoch(by_epoch, 391)
+        >>> rate = schedules.per_epoch(by_epoch, 391)
         >>> [rate(t).item() for t in (0, 390, 391)]
         [1.0, 1.0, 0.5]
     """
@@ -138,7 +138,7 @@ def scale(schedule: Schedule, factor: float) -> Schedule:
 
     Example:
         >>> from lucid_fn import schedules
-        >>> rate = scale(schedules.polynomial_decay(1.0, decay_steps=10), 0.5)
+        >>> rate = schedules.scale(schedules.polynomial_decay(1.0, decay_steps=10), 0.5)
         >>> [rate(t).item() for t in (0, 5, 10)]
         [0.5, 0.25, 0.0]
     """

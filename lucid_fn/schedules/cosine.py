@@ -32,7 +32,8 @@ def cosine_decay(init_value: float, *, decay_steps: int, end: float = 0.0) -> Sc
     restarts.
 
     Example:
-        >>> rate = cosine_decay(1.0, decay_steps=100)
+        >>> from lucid_fn import schedules
+        >>> rate = schedules.cosine_decay(1.0, decay_steps=100)
         >>> [round(rate(t).item(), 4) for t in (0, 50, 100, 150)]
         [1.0, 0.5, 0.0, 0.0]
     """
@@ -65,7 +66,8 @@ def cosine_annealing(
     Source: `torch.optim.lr_scheduler.CosineAnnealingLR`.
 
     Example:
-        >>> rate = cosine_annealing(1.0, decay_steps=100)
+        >>> from lucid_fn import schedules
+        >>> rate = schedules.cosine_annealing(1.0, decay_steps=100)
         >>> [round(rate(t).item(), 4) for t in (0, 50, 100, 150, 200)]
         [1.0, 0.5, 0.0, 0.5, 1.0]
     """
@@ -103,7 +105,8 @@ def cosine_restarts(
     and `T_mult`); `torch.optim.lr_scheduler.CosineAnnealingWarmRestarts`.
 
     Example:
-        >>> rate = cosine_restarts(1.0, first_period=10, growth=2)
+        >>> from lucid_fn import schedules
+        >>> rate = schedules.cosine_restarts(1.0, first_period=10, growth=2)
         >>> [round(rate(t).item(), 4) for t in (0, 5, 10, 20, 30)]
         [1.0, 0.5, 1.0, 0.5, 1.0]
     """

@@ -45,7 +45,8 @@ def one_cycle(
     `torch.optim.lr_scheduler.OneCycleLR`, of two phases.
 
     Example:
-        >>> rate = one_cycle(1.0, total_steps=100)
+        >>> from lucid_fn import schedules
+        >>> rate = schedules.one_cycle(1.0, total_steps=100)
         >>> [round(rate(t).item(), 4) for t in (0, 29, 64, 99)]
         [0.04, 1.0, 0.5, 0.0]
     """
@@ -84,7 +85,8 @@ def one_cycle_momentum(
     Source: as `one_cycle`.
 
     Example:
-        >>> momentum = one_cycle_momentum(total_steps=100)
+        >>> from lucid_fn import schedules
+        >>> momentum = schedules.one_cycle_momentum(total_steps=100)
         >>> [round(momentum(t).item(), 4) for t in (0, 29, 64, 99)]
         [0.95, 0.85, 0.9, 0.95]
     """
@@ -140,7 +142,8 @@ def cyclic(
     `torch.optim.lr_scheduler.CyclicLR`, mode "triangular".
 
     Example:
-        >>> rate = cyclic(0.0, 1.0, up_steps=2, down_steps=4)
+        >>> from lucid_fn import schedules
+        >>> rate = schedules.cyclic(0.0, 1.0, up_steps=2, down_steps=4)
         >>> [rate(t).item() for t in range(7)]
         [0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0]
     """
@@ -168,7 +171,8 @@ def cyclic_halving(
     `torch.optim.lr_scheduler.CyclicLR`, mode "triangular2".
 
     Example:
-        >>> rate = cyclic_halving(0.0, 1.0, up_steps=2)
+        >>> from lucid_fn import schedules
+        >>> rate = schedules.cyclic_halving(0.0, 1.0, up_steps=2)
         >>> [rate(t).item() for t in (0, 2, 4, 6, 8, 10)]
         [0.0, 1.0, 0.0, 0.5, 0.0, 0.25]
     """
@@ -202,7 +206,8 @@ def cyclic_exponential(
     `torch.optim.lr_scheduler.CyclicLR`, mode "exp_range".
 
     Example:
-        >>> rate = cyclic_exponential(0.0, 1.0, up_steps=1, gamma=0.5)
+        >>> from lucid_fn import schedules
+        >>> rate = schedules.cyclic_exponential(0.0, 1.0, up_steps=1, gamma=0.5)
         >>> [rate(t).item() for t in range(4)]
         [0.0, 0.5, 0.0, 0.125]
     """

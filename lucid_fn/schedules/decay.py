@@ -27,7 +27,9 @@ def constant(value: float) -> Schedule:
         ValueError: if it is not finite.
 
     Example:
-        >>> constant(0.5)(mx.array(7))
+        >>> import mlx.core as mx
+        >>> from lucid_fn import schedules
+        >>> schedules.constant(0.5)(mx.array(7))
         array(0.5, dtype=float32)
     """
     check_number("constant", value=value)
@@ -53,7 +55,8 @@ def step_decay(init_value: float, *, step_size: int, gamma: float) -> Schedule:
     Source: `torch.optim.lr_scheduler.StepLR`.
 
     Example:
-        >>> rate = step_decay(1.0, step_size=10, gamma=0.5)
+        >>> from lucid_fn import schedules
+        >>> rate = schedules.step_decay(1.0, step_size=10, gamma=0.5)
         >>> [rate(t).item() for t in (0, 9, 10, 20)]
         [1.0, 1.0, 0.5, 0.25]
     """
@@ -84,7 +87,8 @@ def multi_step_decay(
     Source: `torch.optim.lr_scheduler.MultiStepLR`.
 
     Example:
-        >>> rate = multi_step_decay(1.0, milestones=(30, 80), gamma=0.5)
+        >>> from lucid_fn import schedules
+        >>> rate = schedules.multi_step_decay(1.0, milestones=(30, 80), gamma=0.5)
         >>> [rate(t).item() for t in (0, 30, 79, 80)]
         [1.0, 0.5, 0.5, 0.25]
     """
@@ -118,7 +122,8 @@ def exponential_decay(init_value: float, *, gamma: float) -> Schedule:
     Source: `torch.optim.lr_scheduler.ExponentialLR`.
 
     Example:
-        >>> rate = exponential_decay(1.0, gamma=0.5)
+        >>> from lucid_fn import schedules
+        >>> rate = schedules.exponential_decay(1.0, gamma=0.5)
         >>> [rate(t).item() for t in (0, 1, 3)]
         [1.0, 0.5, 0.125]
     """
@@ -151,7 +156,8 @@ def polynomial_decay(
     Source: `torch.optim.lr_scheduler.PolynomialLR`, which has `end` 0.
 
     Example:
-        >>> rate = polynomial_decay(1.0, decay_steps=4, power=2)
+        >>> from lucid_fn import schedules
+        >>> rate = schedules.polynomial_decay(1.0, decay_steps=4, power=2)
         >>> [rate(t).item() for t in (0, 2, 4, 9)]
         [1.0, 0.25, 0.0, 0.0]
     """
@@ -191,7 +197,8 @@ def linear(
     Source: `torch.optim.lr_scheduler.LinearLR`, with its defaults.
 
     Example:
-        >>> rate = linear(1.0, start_factor=0.5, total_steps=4)
+        >>> from lucid_fn import schedules
+        >>> rate = schedules.linear(1.0, start_factor=0.5, total_steps=4)
         >>> [rate(t).item() for t in (0, 2, 4, 9)]
         [0.5, 0.75, 1.0, 1.0]
     """

@@ -64,7 +64,8 @@ def reduce_on_plateau(
     Source: `torch.optim.lr_scheduler.ReduceLROnPlateau`, relative threshold.
 
     Example:
-        >>> plateau = reduce_on_plateau(1.0, factor=0.5, patience=1)
+        >>> from lucid_fn import schedules
+        >>> plateau = schedules.reduce_on_plateau(1.0, factor=0.5, patience=1)
         >>> state = plateau.init()
         >>> for loss in (3.0, 2.0, 2.0, 2.0):
         ...     state = plateau.update(state, loss)

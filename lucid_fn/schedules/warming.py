@@ -39,7 +39,9 @@ def warmup_cosine(
     section 2.2.
 
     Example:
-        >>> rate = warmup_cosine(1.0, warmup_steps=10, total_steps=110)
+        >>> import mlx.core as mx
+        >>> from lucid_fn import schedules
+        >>> rate = schedules.warmup_cosine(1.0, warmup_steps=10, total_steps=110)
         >>> [round(rate(mx.array(t)).item(), 4) for t in (0, 5, 10, 60, 110)]
         [0.0, 0.5, 1.0, 0.5, 0.0]
     """
@@ -81,7 +83,8 @@ def warmup_linear(
     Source: Devlin et al., 2019, https://arxiv.org/abs/1810.04805, appendix A.2.
 
     Example:
-        >>> rate = warmup_linear(1.0, warmup_steps=10, total_steps=110)
+        >>> from lucid_fn import schedules
+        >>> rate = schedules.warmup_linear(1.0, warmup_steps=10, total_steps=110)
         >>> [round(rate(t).item(), 4) for t in (0, 5, 10, 60, 110)]
         [0.0, 0.5, 1.0, 0.5, 0.0]
     """
@@ -118,7 +121,8 @@ def inverse_sqrt(peak: float, *, warmup_steps: int) -> Schedule:
     the peak; see `noam` for its own terms.
 
     Example:
-        >>> rate = inverse_sqrt(1.0, warmup_steps=4)
+        >>> from lucid_fn import schedules
+        >>> rate = schedules.inverse_sqrt(1.0, warmup_steps=4)
         >>> [rate(t).item() for t in (0, 2, 4, 16, 64)]
         [0.0, 0.5, 1.0, 0.5, 0.25]
     """
@@ -151,7 +155,8 @@ def noam(model_size: int, *, warmup_steps: int, factor: float = 1.0) -> Schedule
     Noam Shazeer's, from tensor2tensor.
 
     Example:
-        >>> rate = noam(512, warmup_steps=4000)
+        >>> from lucid_fn import schedules
+        >>> rate = schedules.noam(512, warmup_steps=4000)
         >>> [round(rate(t).item(), 7) for t in (0, 3999, 15999)]
         [2e-07, 0.0006988, 0.0003494]
     """

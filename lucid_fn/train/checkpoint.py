@@ -39,9 +39,10 @@ def save(
     Example:
         >>> import tempfile
         >>> import mlx.core as mx
+        >>> from lucid_fn import train
         >>> path = tempfile.mkdtemp() + "/run.safetensors"
-        >>> save(path, {"w": mx.array([1.0, 2.0])})
-        >>> load(path, like={"w": mx.zeros(2)})
+        >>> train.save(path, {"w": mx.array([1.0, 2.0])})
+        >>> train.load(path, like={"w": mx.zeros(2)})
         {'w': array([1, 2], dtype=float32)}
     """
     path = Path(path)
@@ -76,6 +77,15 @@ def load(path: str | Path, like: T) -> T:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is damaged, cut short or of another kind; if names are
             missing or unexpected, or shapes or dtypes differ. All are listed.
+
+    Example:
+        >>> import tempfile
+        >>> from lucid_fn import nn, optim, random, train
+        >>> path = tempfile.mkdtemp() + "/run.safetensors"
+        >>> ts = train.init(nn.linear(3, 2), optim.sgd(0.1), random.key(0))
+        >>> train.save(path, ts)
+        >>> train.load(path, like=ts).params["weight"].shape
+        (2, 3)
     """
     arrays, _ = _read(Path(path))
     restored: T = tree.restore(like, arrays, caller=f"train.load: {path}")
@@ -85,9 +95,24 @@ def load(path: str | Path, like: T) -> T:
 def load_metadata(path: str | Path) -> dict[str, str]:
     """The strings that `save` was given as metadata.
 
+    Args:
+        path: a file that `save` wrote.
+
+    Returns:
+        The strings by name.
+
     Raises:
         FileNotFoundError: as `load`.
         ValueError: as `load`.
+
+    Example:
+        >>> import tempfile
+        >>> import mlx.core as mx
+        >>> from lucid_fn import train
+        >>> path = tempfile.mkdtemp() + "/run.safetensors"
+        >>> train.save(path, {"w": mx.zeros(2)}, metadata={"dataset": "mnist"})
+        >>> train.load_metadata(path)
+        {'dataset': 'mnist'}
     """
     _, metadata = _read(Path(path))
     return {name: value for name, value in metadata.items() if name not in _OWN}

@@ -27,6 +27,9 @@ class History(NamedTuple):
     def to_json(self, path: str | Path) -> None:
         """Writes the record; the file is the old one or the new one, never half.
 
+        Args:
+            path: the file; its folder exists.
+
         Raises:
             FileNotFoundError: if the folder does not exist.
             TypeError: if the configuration holds what JSON has no form for.
@@ -40,6 +43,9 @@ class History(NamedTuple):
 
     def series(self, name: str) -> list[float]:
         """The values of one metric, an epoch each.
+
+        Args:
+            name: a key of the records in `epochs`, such as `"test_loss"`.
 
         Raises:
             KeyError: if the epochs have no such metric; the message lists them.
@@ -60,9 +66,21 @@ class History(NamedTuple):
 def load_history(path: str | Path) -> History:
     """Reads what `History.to_json` wrote.
 
+    Args:
+        path: a file that `History.to_json` wrote.
+
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not such a record.
+
+    Example:
+        >>> import tempfile
+        >>> from lucid_fn import train
+        >>> path = tempfile.mkdtemp() + "/history.json"
+        >>> record = train.History([0.7, 0.5], [], {}, {}, interrupted=False)
+        >>> record.to_json(path)
+        >>> train.load_history(path).batch_losses
+        [0.7, 0.5]
     """
     return parse_history(Path(path).read_text(), source=str(path))
 

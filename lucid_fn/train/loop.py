@@ -80,7 +80,8 @@ def fit(
         max_steps: ends the run after so many steps in all, even within an epoch, which
             then counts as one.
         checkpoint: a `.safetensors` file, written after each epoch. If it exists, the
-            run goes on from there; `ts` gives the structure it must have.
+            run goes on from there; `ts` gives the structure it must have. Whatever
+            ended the run, the result is that of one that went straight through.
         history_path: a `.json` file, written after each epoch and at the end.
         config: settings to keep in the record.
         show: whether to print a line an epoch, and a progress bar on a terminal if
@@ -94,7 +95,7 @@ def fit(
             over only once.
         ValueError: if `epochs` or `max_steps` is below 1, one of `evaluate` and
             `test_batches` is missing, an epoch has no batches, or the checkpoint does
-            not fit.
+            not fit, or ends within an epoch and the run is to go on from it.
 
     Example:
         >>> import mlx.core as mx
@@ -112,7 +113,7 @@ def fit(
         (6, 3)
     """
     _check(batches, epochs, evaluate, test_batches, max_steps)
-    ts, history = _resume(ts, checkpoint, show)
+    ts, history = _resume(ts, checkpoint, max_steps, show)
     history = history._replace(config=config or history.config, interrupted=False)
 
     def keep(history: History) -> None:
@@ -130,9 +131,12 @@ def fit(
             left = None if max_steps is None else max_steps - len(history.batch_losses)
             start = time.perf_counter()
             means = _Means()
+            given = batches(epoch)
+            rest = iter(given)
+            total = len(given) if isinstance(given, Sized) else None
             try:
                 # One state at a time, so that Ctrl-C leaves the latest in `ts`.
-                for latest in _steps(ts, step, batches(epoch), left, means, label):
+                for latest in _steps(ts, step, rest, total, left, means, label):
                     ts = latest
             finally:
                 means.read()
@@ -152,7 +156,9 @@ def fit(
             if show:
                 print(progress.epoch_line(record, epochs), flush=True)
             if checkpoint is not None:
-                checkpoints.save(checkpoint, ts, metadata={"history": history.dumps()})
+                cut = out_of_steps() and next(rest, None) is not None
+                metadata = {"history": history.dumps(), "cut": str(cut)}
+                checkpoints.save(checkpoint, ts, metadata=metadata)
             keep(history)
     except KeyboardInterrupt:
         history = history._replace(interrupted=True)
@@ -165,13 +171,13 @@ def fit(
 def _steps(
     ts: TrainState,
     step: StepFn,
-    batches: Iterable[tuple[Any, Any]],
+    batches: Iterator[tuple[Any, Any]],
+    total: int | None,
     left: int | None,
     means: _Means,
     label: str | None,
 ) -> Iterator[TrainState]:
     """The states after each batch, or after each of the first `left`."""
-    total = len(batches) if isinstance(batches, Sized) else None
     if total is not None and left is not None:
         total = min(total, left)
     shown = progress.silent() if label is None else progress.bar(total, label)
@@ -229,7 +235,7 @@ def _learning_rate(ts: TrainState) -> Array | None:
 
 
 def _resume(
-    ts: TrainState, checkpoint: str | Path | None, show: bool
+    ts: TrainState, checkpoint: str | Path | None, max_steps: int | None, show: bool
 ) -> tuple[TrainState, History]:
     if checkpoint is None or not Path(checkpoint).exists():
         return ts, History([], [], {}, environment(), False)
@@ -241,6 +247,14 @@ def _resume(
         )
     ts = checkpoints.load(checkpoint, like=ts)
     history = parse_history(metadata["history"], source=str(checkpoint))
+    steps = len(history.batch_losses)
+    if metadata.get("cut") == "True" and (max_steps is None or steps < max_steps):
+        raise ValueError(
+            f"fit: checkpoint {checkpoint} must end with an epoch to go on from, got "
+            f"one that max_steps ended at step {steps}, within epoch "
+            f"{len(history.epochs)}, whose other batches would be left out; delete it, "
+            "or give another path"
+        )
     if show:
         print(f"resumed from {checkpoint} after epoch {len(history.epochs)}")
     return ts, history._replace(environment=environment())

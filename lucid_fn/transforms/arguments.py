@@ -85,3 +85,12 @@ def to_arrays(
             raise TypeError(f"{caller}: {where} must be an array, got {describe(leaf)}")
         arrays.append(array)
     return arrays, structure
+
+
+def fenced(flat: Callable[..., list[Array]]) -> Callable[..., list[Array]]:
+    """`flat` for `mx.vjp`, which has no cotangent for a result under `stop_gradient`.
+
+    It gives that to the next result instead. Behind another operation, which is not
+    computed, since nothing but the gradient is used, it does not see the one before.
+    """
+    return lambda *arrays: [mx.contiguous(y) for y in flat(*arrays)]

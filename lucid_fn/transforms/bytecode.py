@@ -62,6 +62,11 @@ def rebound(code: CodeType) -> frozenset[str]:
     )
 
 
+def operation(code: CodeType, offset: int) -> str:
+    """The name of the instruction at an offset, such as that of a traceback."""
+    return next(i.opname for i in dis.get_instructions(code) if i.offset == offset)
+
+
 def cell_value(cell: CellType, default: Any) -> Any:
     """What a closure holds; `default` while it is not bound."""
     try:

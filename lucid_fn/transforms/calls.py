@@ -9,21 +9,25 @@ import numpy as np
 
 from lucid_fn import tree
 from lucid_fn.transforms.arguments import as_array, leaf_paths, name_of
+from lucid_fn.transforms.widening import Numbers, that_widen
+from lucid_fn.tree.structure import collect_as
 from lucid_fn.types import Array
 
 
 class Call(NamedTuple):
     """The arguments of one call, sorted by what compilation does with them."""
 
-    arrays: list[Array]
+    arrays: list[Any]  # and numbers, where `widening` puts them back
     constants: tuple[tuple[int, Any], ...]  # place among the leaves, bool or str
     structure: tree.Structure
     static: tuple[tuple[str, Hashable], ...]  # name and value of static arguments
+    numbers: Numbers  # those that become arrays and could change a dtype
 
     def key(self) -> Hashable:
         """What calls of one compiled function have in common."""
         static = tuple((name, _typed(value)) for name, value in self.static)
-        return self.structure, self.constants, static
+        numbers = tuple(place for place, _ in self.numbers)
+        return self.structure, self.constants, static, numbers
 
 
 def _typed(value: Any) -> Hashable:
@@ -81,12 +85,15 @@ def to_call(
     leaves, structure = tree.flatten((args, kwargs))
     arrays: list[Array] = []
     constants: list[tuple[int, Any]] = []
+    numbers: list[tuple[int, int | float]] = []
     for i, leaf in enumerate(leaves):
         if type(leaf) is mx.array:
             arrays.append(leaf)
         elif isinstance(leaf, bool | str | np.bool_):
             constants.append((i, bool(leaf) if isinstance(leaf, np.bool_) else leaf))
         elif (array := as_array(leaf)) is not None:
+            if isinstance(leaf, int | float):
+                numbers.append((len(arrays), leaf))
             arrays.append(array)
         else:
             raise TypeError(
@@ -95,7 +102,26 @@ def to_call(
                 f"{type(leaf).__name__} {leaf!r}; name the parameter in "
                 "static_argnames if it is a constant"
             )
-    return Call(arrays, tuple(constants), structure, tuple(values))
+    weak = that_widen(tuple(numbers), arrays)
+    return Call(arrays, tuple(constants), structure, tuple(values), weak)
+
+
+_ARRAYS = {mx.array}
+
+
+def arrays_like(
+    structure: tree.Structure, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[Array] | None:
+    """The arrays of a call that has this structure and arrays only; else `None`.
+
+    Most calls are like the one before, and this takes a third of what `to_call` does.
+    """
+    leaves: list[Any] = []
+    if collect_as(structure, (args, kwargs), leaves) and set(map(type, leaves)) == (
+        _ARRAYS
+    ):
+        return leaves
+    return None
 
 
 def _is_constant(value: Any) -> bool:

@@ -8,7 +8,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.transforms import captures
-from lucid_fn.transforms.arguments import check_function, to_arrays
+from lucid_fn.transforms.arguments import check_function, fenced, name_of, to_arrays
 from lucid_fn.types import Array
 
 
@@ -19,12 +19,14 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     Args:
         fn: a function of trees of arrays to a tree of arrays. Arguments that are not
-            arrays are constants.
+            arrays are constants; integer arrays, such as random keys and labels, get
+            no gradient.
 
     Raises:
         TypeError: if `fn` is not a function; when called, if a result is no array.
-        ValueError: when called inside `grad`, if `fn` reads params without being given
-            them as an argument: no gradient would reach them.
+        ValueError: when called, if `fn` returns no array at all, or inside `grad`, if
+            `fn` reads params without being given them as an argument: no gradient
+            would reach them.
 
     Example:
         >>> import mlx.core as mx
@@ -42,16 +44,77 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, mx.array)]
         out_structures: list[tree.Structure] = []
 
-        def flat(*arrays: Array) -> list[Array]:
+        def flat(arrays: list[Array]) -> list[Array]:
             filled = list(leaves)
             for place, array in zip(places, arrays, strict=True):
-                filled[place] = array
+                filled[place] = _differentiable(array)
             args, kwargs = tree.unflatten(structure, filled)
             out, out_structure = to_arrays(fn(*args, **kwargs), "result", "checkpoint")
+            if not out:
+                raise ValueError(
+                    f"checkpoint: `{name_of(fn)}` must return at least one array, got "
+                    "none"
+                )
             out_structures.append(out_structure)
             return out
 
-        out = mx.checkpoint(flat)(*[leaves[i] for i in places])
-        return tree.unflatten(out_structures[-1], list(out))
+        out = _recomputed(flat)([_differentiable(leaves[i]) for i in places])
+        return tree.unflatten(out_structures[-1], out)
 
     return saving
+
+
+def _differentiable(array: Array) -> Array:
+    """The array, without a gradient if it has none, such as a random key."""
+    return array if mx.issubdtype(array.dtype, mx.inexact) else mx.stop_gradient(array)
+
+
+def _recomputed(
+    flat: Callable[[list[Array]], list[Array]],
+) -> Callable[[list[Array]], list[Array]]:
+    """`flat`, whose derivative keeps its arguments and nothing else.
+
+    `mx.checkpoint` would do if its barrier had a rule for vmap, and if it were fenced.
+    """
+    saved: Any = mx.custom_function(flat)
+
+    @saved.vjp  # type: ignore[untyped-decorator]  # untyped in MLX's stubs
+    def pull(
+        arrays: list[Array], cotangents: list[Array], out: list[Array]
+    ) -> list[Array]:
+        again = fenced(lambda *arrays: flat(list(arrays)))
+        return mx.vjp(again, _after(arrays, [*cotangents, *out]), cotangents)[1]
+
+    return saved  # type: ignore[no-any-return]  # a function in truth
+
+
+def _wait(arrays: list[Array], others: list[Array]) -> list[Array]:
+    """The arrays, which are not there before the others are.
+
+    Else the results could be computed again while those of the forward pass live, and
+    compiling would find both to be the same.
+    """
+    firsts = [x[(slice(0, 1),) * x.ndim] for x in others if x.size]
+    if not firsts:
+        return arrays
+    # Any condition would do that needs all of the others.
+    conditions = [mx.any(first == first) for first in firsts]
+    either = functools.reduce(mx.logical_or, conditions)
+    return [mx.where(either, x, x) for x in arrays]
+
+
+_after: Any = mx.custom_function(_wait)
+
+
+@_after.vmap  # type: ignore[untyped-decorator]  # untyped in MLX's stubs
+def _(
+    inputs: tuple[list[Array], list[Array]], axes: tuple[list[Any], list[Any]]
+) -> tuple[list[Array], list[int]]:
+    every = zip([*inputs[0], *inputs[1]], [*axes[0], *axes[1]], strict=True)
+    size = next(x.shape[axis] for x, axis in every if axis is not None)
+    # MLX takes each result of such a rule for a batch, also what all examples share.
+    waited = [
+        mx.broadcast_to(x, (size, *x.shape)) if axis is None else x
+        for x, axis in zip(_wait(*inputs), axes[0], strict=True)
+    ]
+    return waited, [axis or 0 for axis in axes[0]]

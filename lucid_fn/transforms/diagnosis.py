@@ -12,6 +12,9 @@ from typing import Any
 
 import mlx.core as mx
 
+from lucid_fn.transforms import bytecode
+from lucid_fn.types import Array
+
 _PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"
 
 
@@ -22,15 +25,22 @@ def _line(filename: str, number: int) -> str:
     return f"{filename}:{number}" + (f": `{source}`" if source else "")
 
 
-def where(traceback: TracebackType | None) -> str:
-    """The last line of a traceback that is not this library's own."""
-    found = "an unknown line"
+def _last(traceback: TracebackType | None) -> TracebackType | None:
+    """The last entry of a traceback that is not this library's own."""
+    found = None
     while traceback is not None:
-        filename = traceback.tb_frame.f_code.co_filename
-        if not filename.startswith(_PACKAGE):
-            found = _line(filename, traceback.tb_lineno)
+        if not traceback.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+            found = traceback
         traceback = traceback.tb_next
     return found
+
+
+def where(traceback: TracebackType | None) -> str:
+    """The last line of a traceback that is not this library's own."""
+    last = _last(traceback)
+    if last is None:
+        return "an unknown line"
+    return _line(last.tb_frame.f_code.co_filename, last.tb_lineno)
 
 
 def reads_a_value(error: Exception) -> bool:
@@ -54,6 +64,27 @@ def value_read(error: Exception, name: str, transform: str) -> TypeError:
         f"mx.where or mx.maximum instead of a branch, {fixed}, and print or convert "
         "what the function returns, outside of it"
     )
+
+
+def conversion(fn: Callable[[list[Array]], Any], arrays: list[Array]) -> str | None:
+    """The line at which `fn` calls for the values of its arguments, if it does.
+
+    A branch on an array does not count: its gradient is zero indeed. Runs `fn` once
+    more, where arrays have no values.
+    """
+
+    def traced(arrays: list[Array]) -> None:
+        fn(arrays)
+
+    try:
+        mx.compile(traced)(arrays)
+    except Exception as error:  # only the line is wanted
+        last = _last(error.__traceback__)
+        if reads_a_value(error) and last is not None:
+            code = last.tb_frame.f_code
+            if "CALL" in bytecode.operation(code, last.tb_lasti):
+                return where(error.__traceback__)
+    return None
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from lucid_fn.transforms.arguments import (
     as_array,
     check_function,
     describe,
+    fenced,
     to_arrays,
 )
 from lucid_fn.transforms.gradients import gradient_of
@@ -98,7 +99,8 @@ def jvp(
 
     Example:
         >>> import mlx.core as mx
-        >>> jvp(lambda x: x**2, (mx.array(3.0),), (mx.array(1.0),))
+        >>> import lucid_fn as lf
+        >>> lf.jvp(lambda x: x**2, (mx.array(3.0),), (mx.array(1.0),))
         (array(9, dtype=float32), array(6, dtype=float32))
     """
     check_function("jvp", fn)
@@ -115,6 +117,10 @@ def vjp(
 ) -> tuple[Tree, Callable[[Tree], tuple[Tree, ...]]]:
     """`fn(*primals)`, and the function from its cotangents to those of the primals.
 
+    MLX wants the cotangents before it traces, so each call of that function runs `fn`
+    again, and a `vmap` of it runs it once for all cotangents. `jit` around both merges
+    the runs into one. For a scalar, `value_and_grad` runs `fn` once.
+
     Args:
         fn: a function of trees to a tree of arrays.
         primals: the arguments.
@@ -129,7 +135,8 @@ def vjp(
 
     Example:
         >>> import mlx.core as mx
-        >>> y, pull = vjp(lambda x: x**2, mx.array(3.0))
+        >>> import lucid_fn as lf
+        >>> y, pull = lf.vjp(lambda x: x**2, mx.array(3.0))
         >>> pull(mx.array(1.0))
         (array(6, dtype=float32),)
     """
@@ -141,7 +148,7 @@ def vjp(
 
     def pull(cotangents: Tree) -> tuple[Tree, ...]:
         given = _match(cotangents, value, "cotangents", "the value", "vjp")
-        _, grads = mx.vjp(flat, leaves, given)
+        _, grads = mx.vjp(fenced(flat), leaves, given)
         pulled: tuple[Tree, ...] = tree.unflatten(structure, list(grads))
         return pulled
 
@@ -170,7 +177,8 @@ def hvp(
 
     Example:
         >>> import mlx.core as mx
-        >>> hvp(lambda x: mx.sum(x**3), (mx.array([1.0, 2.0]),), (mx.ones(2),))
+        >>> import lucid_fn as lf
+        >>> lf.hvp(lambda x: mx.sum(x**3), (mx.array([1.0, 2.0]),), (mx.ones(2),))
         (array([6, 12], dtype=float32),)
     """
     check_function("hvp", fn)

@@ -8,7 +8,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.ops.ordering import differentiating
-from lucid_fn.transforms import diagnosis
+from lucid_fn.transforms import captures, diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
     check_function,
@@ -43,12 +43,16 @@ def value_and_grad(
         ValueError: when called, if `loss` is not a scalar, or if there is no argument
             at a position.
         TypeError: if `fn` is not a function, or `argnums` holds something else than
-            positions; when called, if `fn` returns another kind of thing, or if a leaf
-            to differentiate is not of a float dtype.
+            positions; when called, if `fn` returns another kind of thing, if a leaf
+            to differentiate is not of a float dtype, or if the loss does not depend on
+            any since `fn` takes their values out, as in `np.array(x)` and `x.item()`.
+            Where it depends on others, nothing is found: no gradient flows through
+            such values. Compiling the function tells.
 
     Example:
         >>> import mlx.core as mx
-        >>> f = value_and_grad(lambda w: mx.sum(w**2))
+        >>> import lucid_fn as lf
+        >>> f = lf.value_and_grad(lambda w: mx.sum(w**2))
         >>> f(mx.array([1.0, 2.0]))
         (array(5, dtype=float32), array([2, 4], dtype=float32))
     """
@@ -63,6 +67,11 @@ def grad(
 ) -> Callable[..., Any]:
     """The function that returns the gradient of `fn`: see `value_and_grad`.
 
+    Args:
+        fn: as in `value_and_grad`.
+        argnums: the position of the argument to differentiate, or several.
+        has_aux: whether `fn` returns a pair, `(loss, aux)`.
+
     Returns:
         `(params, *args) -> grads`, or `-> (grads, aux)` with `has_aux`.
 
@@ -71,9 +80,10 @@ def grad(
         TypeError: as `value_and_grad`.
 
     Example:
-        >>> grad(lambda x: x**3)(2.0)
+        >>> import lucid_fn as lf
+        >>> lf.grad(lambda x: x**3)(2.0)
         array(12, dtype=float32)
-        >>> grad(grad(lambda x: x**3))(2.0)
+        >>> lf.grad(lf.grad(lambda x: x**3))(2.0)
         array(12, dtype=float32)
     """
     both = gradient_of(fn, argnums, has_aux, "grad")
@@ -111,18 +121,33 @@ def gradient_of(
                 )
         chosen = [place % len(args) for place in places]
         leaves, structure = _float_leaves({i: args[i] for i in chosen}, names, caller)
+        depends = True
+
+        def call(leaves: list[Array]) -> Any:
+            given = tree.unflatten(structure, leaves)
+            return fn(*[given.get(i, arg) for i, arg in enumerate(args)], **kwargs)
 
         def loss_of(leaves: list[Array]) -> Any:
-            given = tree.unflatten(structure, leaves)
+            nonlocal depends
             with differentiating(leaves):
-                out = fn(*[given.get(i, arg) for i, arg in enumerate(args)], **kwargs)
-            return _check_loss(out, has_aux, name_of(fn), caller)
+                out = _check_loss(call(leaves), has_aux, name_of(fn), caller)
+            # Of a new array, since one whose value was read counts as not traced.
+            depends = captures.is_traced((out[0] if has_aux else out) + 0)
+            return out
 
         if leaves:
             with diagnosis.notes_missing_rule(caller, "use other operations"):
                 value, grads = mx.value_and_grad(loss_of)(leaves)
         else:
             value, grads = loss_of(leaves), []
+        if leaves and not depends and (line := diagnosis.conversion(call, leaves)):
+            raise TypeError(
+                f"{caller}: {line} takes the values out of an array, through which no "
+                f"gradient flows, and the loss that `{name_of(fn)}` returns depends on "
+                "its arguments in no other way; compute it with mlx.core instead of "
+                "NumPy and numbers, and return what you want to look at with "
+                "has_aux=True"
+            )
         by_place = tree.unflatten(structure, grads)
         if isinstance(argnums, int):
             return value, by_place[chosen[0]]

@@ -3,13 +3,13 @@
 import collections
 import functools
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import mlx.core as mx
 import numpy as np
 
 from lucid_fn import tree
-from lucid_fn.transforms import captures, diagnosis
+from lucid_fn.transforms import captures, diagnosis, widening
 from lucid_fn.transforms.arguments import (
     check_function,
     describe,
@@ -17,10 +17,17 @@ from lucid_fn.transforms.arguments import (
     name_of,
     parameter_names,
 )
-from lucid_fn.transforms.calls import Call, from_call, static_places, to_call
+from lucid_fn.transforms.calls import (
+    Call,
+    arrays_like,
+    from_call,
+    static_places,
+    to_call,
+)
 from lucid_fn.types import Array
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
+Compiled: TypeAlias = Callable[[list[Array]], Any]  # to the result and a token of it
 
 # What a result may hold besides arrays; other objects could hide arrays of the trace.
 _CONSTANTS = (
@@ -47,8 +54,8 @@ def jit(
     Arguments are trees. Arrays, NumPy arrays, ints and floats may change from call to
     call without a new trace; bools, strings and `None` are constants, of which each
     value has a trace of its own, and so is any hashable argument named in
-    `static_argnames`. Ints and floats become int32 and float32 arrays, which make
-    float32 of float16: cast them inside, or name them static.
+    `static_argnames`. Ints and floats become int32 and float32 arrays; results have the
+    dtypes that they have with numbers, so that `0.5 * x` is float16 if `x` is.
 
     The evaluation of the result starts before the call returns, so that no script
     needs `mx.eval`; at most 2 calls are under way at a time.
@@ -79,7 +86,8 @@ def jit(
 
     Example:
         >>> import mlx.core as mx
-        >>> @jit
+        >>> import lucid_fn as lf
+        >>> @lf.jit
         ... def step(params, lr):
         ...     return {"w": params["w"] - lr}
         >>> step({"w": mx.array(1.0)}, 0.25)
@@ -91,12 +99,13 @@ def jit(
     name = name_of(fn)
     names = parameter_names(fn)
     static = static_places(fn, static_argnames, names)
-    compiled: dict[Hashable, Callable[[list[Array]], Any]] = {}
+    compiled: dict[Hashable, Compiled] = {}
+    latest: dict[Any, tuple[tree.Structure, Compiled]] = {}  # by device, at most one
     traces: dict[Hashable, dict[str, str]] = {}
     in_flight: collections.deque[Array] = collections.deque()
     captured: list[captures.Capture] = []
 
-    def compile_call(call: Call, numbers: list[str]) -> Callable[[list[Array]], Any]:
+    def compile_call(call: Call, numbers: list[str]) -> Compiled:
         call = call._replace(arrays=[])  # not to keep the first arguments alive
 
         def traced(arrays: list[Array]) -> Any:
@@ -125,35 +134,54 @@ def jit(
                     "give it a key that comes in as an argument"
                 )
             _check_result(out, name)
-            return out
+            if call.numbers:
+                given = widening.with_numbers(arrays, call.numbers)
+                args, kwargs = from_call(call._replace(arrays=given), static)
+                out = widening.narrowed(out, lambda: fn(*args, **kwargs))
+            return out, _token(out)
 
         return mx.compile(traced)
 
-    @functools.wraps(fn)
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def find(
+        device: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Compiled, list[Array]]:
+        """The compiled function for these arguments, and its arguments."""
         call = to_call(args, kwargs, static, names, name)
         # The device is part of the key, since a trace is bound to its streams.
-        key = (call.key(), mx.default_device().type)
+        key = (call.key(), device)
         function = compiled.get(key)
         if function is None:
             if not compiled:
                 captured.extend(captures.find(fn, "jit"))
             numbers = _numbers(names, args, kwargs, static)
             function = compiled[key] = compile_call(call, numbers)
+        latest.clear()
+        if not (call.constants or call.static or call.numbers):
+            latest[device] = call.structure, function
+        return function, call.arrays
+
+    @functools.wraps(fn)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        device = mx.default_device().type
+        arrays = None
+        if device in latest:
+            structure, function = latest[device]
+            arrays = arrays_like(structure, args, kwargs)
+        if arrays is None:
+            function, arrays = find(device, args, kwargs)
         captures.check(captured, name)
         traces_before = len(traces)
         try:
-            out = function(call.arrays)
+            out, token = function(arrays)
         except (ValueError, RuntimeError) as error:
             if diagnosis.reads_a_value(error):
                 raise diagnosis.value_read(error, name, "jit") from error
             if "uncaptured inputs" in str(error):
-                raise captures.given_twice(captured, call.arrays, name) from error
+                raise captures.given_twice(captured, arrays, name) from error
             raise
         if len(traces) > traces_before:  # `fn` may have bound a captured name itself
             captures.check(captured, name)
-        token = _start(out)
-        if token is not None:
+        if token is not None and _start(out, token):
             in_flight.append(token)
             if len(in_flight) > _MAX_IN_FLIGHT:
                 mx.eval(in_flight.popleft())
@@ -226,25 +254,27 @@ def _check_result(out: Any, name: str) -> None:
             )
 
 
-def _start(out: Any) -> Array | None:
-    """Starts the evaluation; returns what to wait for until it is done.
+def _token(out: Any) -> Array | None:
+    """What to wait for until the arrays of a result are there.
 
-    That is an array of its own, neither an argument passed through nor large. There is
-    none inside a transformation, where nothing can be evaluated.
+    It is computed, so that it is neither an argument passed through nor keeps a large
+    array alive, and by an indexing, with which nothing is fused.
     """
     arrays = [leaf for leaf in tree.leaves(out) if isinstance(leaf, mx.array)]
     if not arrays:
         return None
-    scalars = (array for array in arrays if array.ndim == 0)
-    first = next(scalars, None)  # nearly always there, and found at once
-    if first is None:
-        smallest = min(arrays, key=lambda array: array.size)
-        first = smallest[(slice(0, 1),) * smallest.ndim]
-    token = first == first  # computed, where a sum of one item would be the item itself
+    smallest = min(arrays, key=lambda array: array.size)
+    if smallest.size == 0:
+        return mx.sum(smallest)
+    return mx.take(smallest[(slice(0, 1),) * smallest.ndim], mx.array([0]))
+
+
+def _start(out: Any, token: Array) -> bool:
+    """Starts the evaluation, but inside a transformation, where there is none."""
     try:
-        mx.async_eval(arrays, token)  # type: ignore[no-untyped-call]  # untyped in stubs
+        mx.async_eval(out, token)  # type: ignore[no-untyped-call]  # untyped in stubs
     except ValueError as error:
         if diagnosis.reads_a_value(error):
-            return None
+            return False
         raise
-    return token
+    return True

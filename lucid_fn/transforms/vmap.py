@@ -43,8 +43,9 @@ def vmap(
 
     Example:
         >>> import mlx.core as mx
+        >>> import lucid_fn as lf
         >>> dot = lambda params, x: params["w"] @ x
-        >>> vmap(dot, in_axes=(None, 0))({"w": mx.ones(2)}, mx.ones((3, 2)))
+        >>> lf.vmap(dot, in_axes=(None, 0))({"w": mx.ones(2)}, mx.ones((3, 2)))
         array([2, 2, 2], dtype=float32)
     """
     check_function("vmap", fn)

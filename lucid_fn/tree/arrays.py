@@ -22,11 +22,16 @@ def _arrays(tree: Tree, caller: str) -> list[Array]:
 def zeros_like(tree: Tree, /) -> Tree:
     """Zeros of the shapes and dtypes of a tree of arrays.
 
+    Args:
+        tree: a tree of arrays.
+
     Raises:
         TypeError: if a leaf is not an array.
 
     Example:
-        >>> zeros_like({"w": mx.array([1.0, 2.0])})
+        >>> import mlx.core as mx
+        >>> from lucid_fn import tree
+        >>> tree.zeros_like({"w": mx.array([1.0, 2.0])})
         {'w': array([0, 0], dtype=float32)}
     """
     _arrays(tree, "zeros_like")
@@ -36,11 +41,16 @@ def zeros_like(tree: Tree, /) -> Tree:
 def ones_like(tree: Tree, /) -> Tree:
     """Ones of the shapes and dtypes of a tree of arrays.
 
+    Args:
+        tree: a tree of arrays.
+
     Raises:
         TypeError: if a leaf is not an array.
 
     Example:
-        >>> ones_like({"w": mx.array([3.0, 2.0])})
+        >>> import mlx.core as mx
+        >>> from lucid_fn import tree
+        >>> tree.ones_like({"w": mx.array([3.0, 2.0])})
         {'w': array([1, 1], dtype=float32)}
     """
     _arrays(tree, "ones_like")
@@ -50,11 +60,17 @@ def ones_like(tree: Tree, /) -> Tree:
 def cast(tree: Tree, dtype: mx.Dtype, /) -> Tree:
     """The tree with its float leaves in `dtype`; other leaves are kept.
 
+    Args:
+        tree: a tree of arrays.
+        dtype: a float dtype, such as `mx.float16`.
+
     Raises:
         TypeError: if a leaf is not an array, or `dtype` not a dtype.
 
     Example:
-        >>> cast({"w": mx.array(1.5), "step": mx.array(3)}, mx.float16)
+        >>> import mlx.core as mx
+        >>> from lucid_fn import tree
+        >>> tree.cast({"w": mx.array(1.5), "step": mx.array(3)}, mx.float16)
         {'w': array(1.5, dtype=float16), 'step': array(3, dtype=int32)}
     """
     _arrays(tree, "cast")
@@ -70,11 +86,16 @@ def cast(tree: Tree, dtype: mx.Dtype, /) -> Tree:
 def size(tree: Tree, /) -> int:
     """How many numbers the arrays of a tree hold: the parameter count of params.
 
+    Args:
+        tree: a tree of arrays.
+
     Raises:
         TypeError: if a leaf is not an array.
 
     Example:
-        >>> size({"weight": mx.zeros((10, 84)), "bias": mx.zeros((10,))})
+        >>> import mlx.core as mx
+        >>> from lucid_fn import tree
+        >>> tree.size({"weight": mx.zeros((10, 84)), "bias": mx.zeros((10,))})
         850
     """
     return sum(leaf.size for leaf in _arrays(tree, "size"))
@@ -83,11 +104,16 @@ def size(tree: Tree, /) -> int:
 def nbytes(tree: Tree, /) -> int:
     """How many bytes the arrays of a tree take.
 
+    Args:
+        tree: a tree of arrays.
+
     Raises:
         TypeError: if a leaf is not an array.
 
     Example:
-        >>> nbytes({"weight": mx.zeros((10, 84))})
+        >>> import mlx.core as mx
+        >>> from lucid_fn import tree
+        >>> tree.nbytes({"weight": mx.zeros((10, 84))})
         3360
     """
     return sum(leaf.nbytes for leaf in _arrays(tree, "nbytes"))
@@ -99,11 +125,16 @@ def global_norm(tree: Tree, /) -> Array:
     Squares are added in float32 at least, in blocks, array by array. The gradient at
     0 is not a number, as that of any norm.
 
+    Args:
+        tree: a tree of float or complex arrays.
+
     Raises:
         TypeError: if a leaf is not an array.
 
     Example:
-        >>> global_norm({"a": mx.array([3.0]), "b": mx.array([[4.0]])})
+        >>> import mlx.core as mx
+        >>> from lucid_fn import tree
+        >>> tree.global_norm({"a": mx.array([3.0]), "b": mx.array([[4.0]])})
         array(5, dtype=float32)
     """
     parts = [
@@ -117,11 +148,16 @@ def global_norm(tree: Tree, /) -> Array:
 def all_finite(tree: Tree, /) -> Array:
     """Whether no leaf holds an infinity or a NaN: bool, shape `()`.
 
+    Args:
+        tree: a tree of arrays.
+
     Raises:
         TypeError: if a leaf is not an array.
 
     Example:
-        >>> all_finite({"a": mx.array([1.0, float("inf")])})
+        >>> import mlx.core as mx
+        >>> from lucid_fn import tree
+        >>> tree.all_finite({"a": mx.array([1.0, float("inf")])})
         array(False, dtype=bool)
     """
     finite = [mx.all(mx.isfinite(leaf)) for leaf in _arrays(tree, "all_finite")]

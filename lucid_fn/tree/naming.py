@@ -19,12 +19,16 @@ from lucid_fn.types import Array, Tree
 def named_leaves(tree: Tree, /) -> dict[str, Any]:
     """The leaves by their dotted paths: a flat dict, such as a checkpoint holds.
 
+    Args:
+        tree: any tree.
+
     Raises:
         ValueError: if two leaves have the same dotted path, as in
             `{"a.b": x, "a": {"b": y}}`.
 
     Example:
-        >>> named_leaves({"fc": {"weight": 1, "bias": 2}})
+        >>> from lucid_fn import tree
+        >>> tree.named_leaves({"fc": {"weight": 1, "bias": 2}})
         {'fc.bias': 2, 'fc.weight': 1}
     """
     flat: dict[str, Any] = {}
@@ -59,8 +63,9 @@ def restore(
 
     Example:
         >>> import mlx.core as mx
+        >>> from lucid_fn import tree
         >>> template = {"fc": {"weight": mx.zeros((2,))}}
-        >>> restore(template, {"fc.weight": mx.array([1.0, 2.0])})
+        >>> tree.restore(template, {"fc.weight": mx.array([1.0, 2.0])})
         {'fc': {'weight': array([1, 2], dtype=float32)}}
     """
     if not isinstance(flat, Mapping):
@@ -102,8 +107,9 @@ def partition(
             renumber, or `None`.
 
     Example:
+        >>> from lucid_fn import tree
         >>> params = {"body": {"weight": 1, "bias": 2}, "head": {"weight": 3}}
-        >>> partition(lambda path: path.startswith("head"), params)
+        >>> tree.partition(lambda path: path.startswith("head"), params)
         ({'head': {'weight': 3}}, {'body': {'weight': 1, 'bias': 2}})
     """
 
@@ -139,12 +145,17 @@ def _split(
 def merge(a: dict[str, Any], b: dict[str, Any], /) -> dict[str, Any]:
     """The nested dict with the leaves of both; the inverse of `partition`.
 
+    Args:
+        a: nested dicts.
+        b: nested dicts with other leaves.
+
     Raises:
         TypeError: if a tree is not a dict.
         ValueError: if a leaf is in both.
 
     Example:
-        >>> merge({"fc": {"weight": 1}}, {"fc": {"bias": 2}})
+        >>> from lucid_fn import tree
+        >>> tree.merge({"fc": {"weight": 1}}, {"fc": {"bias": 2}})
         {'fc': {'weight': 1, 'bias': 2}}
     """
 
@@ -182,11 +193,16 @@ def _child(node: Any, part: str, path: str, caller: str) -> tuple[int, Any]:
 def at(tree: Tree, path: str, /) -> Any:
     """What a tree holds at a dotted path: a leaf or a subtree.
 
+    Args:
+        tree: any tree.
+        path: keys, indices and field names joined by dots.
+
     Raises:
         KeyError: if there is nothing; the message says where the path stops.
 
     Example:
-        >>> at({"layer1": [{"weight": 5}]}, "layer1.0.weight")
+        >>> from lucid_fn import tree
+        >>> tree.at({"layer1": [{"weight": 5}]}, "layer1.0.weight")
         5
     """
     node = tree
@@ -198,11 +214,17 @@ def at(tree: Tree, path: str, /) -> Any:
 def replace_at(tree: Tree, path: str, value: Any, /) -> Tree:
     """The tree with `value` at a dotted path; the given one is not changed.
 
+    Args:
+        tree: any tree.
+        path: keys, indices and field names joined by dots.
+        value: the new leaf or subtree.
+
     Raises:
         KeyError: if there is nothing at the path.
 
     Example:
-        >>> replace_at({"fc": {"weight": 1, "bias": 2}}, "fc.bias", 0)
+        >>> from lucid_fn import tree
+        >>> tree.replace_at({"fc": {"weight": 1, "bias": 2}}, "fc.bias", 0)
         {'fc': {'weight': 1, 'bias': 0}}
     """
 

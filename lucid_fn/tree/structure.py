@@ -70,14 +70,18 @@ def build(kind: type, children: list[Any], keys: tuple[Any, ...] | list[Any]) ->
 def flatten(tree: Tree, /) -> tuple[list[Any], Structure]:
     """The leaves of a tree, and what is needed to build it again from others.
 
+    Args:
+        tree: any tree.
+
     Returns:
         The list of leaves, and a hashable structure that `unflatten` takes.
 
     Example:
-        >>> leaves, structure = flatten({"b": [1, 2], "a": 3})
+        >>> from lucid_fn import tree
+        >>> leaves, structure = tree.flatten({"b": [1, 2], "a": 3})
         >>> leaves
         [3, 1, 2]
-        >>> unflatten(structure, [x * 10 for x in leaves])
+        >>> tree.unflatten(structure, [x * 10 for x in leaves])
         {'a': 30, 'b': [10, 20]}
     """
     out: list[Any] = []
@@ -125,15 +129,47 @@ def _collect(node: Any, out: list[Any]) -> None:
                 _collect(child, out)
 
 
+def collect_as(structure: Structure, node: Any, out: list[Any]) -> bool:
+    """Adds the leaves of a tree to `out`; `False` if its structure is another one.
+
+    Takes less than half the time of `flatten` and a comparison. What stands at the
+    place of a leaf is not looked at: whether it is one is the caller's to check.
+    """
+    kind: Any
+    kind, keys, children = structure
+    if type(node) is not kind:
+        return False
+    if kind is type(None):
+        return True
+    if len(node) != len(keys):
+        return False
+    if kind is dict:
+        try:
+            node = [node[key] for key in keys]
+        except KeyError:
+            return False
+    for child, value in zip(children, node):  # noqa: B905  # strict takes time
+        if child is _LEAF:
+            out.append(value)
+        elif not collect_as(child, value, out):
+            return False
+    return True
+
+
 def unflatten(structure: Structure, leaves: list[Any], /) -> Tree:
     """The tree of `structure` with these leaves; the inverse of `flatten`.
+
+    Args:
+        structure: what `flatten` returned beside the leaves.
+        leaves: as many as the structure has places, in the order of `flatten`.
 
     Raises:
         ValueError: if there are more or fewer leaves than the structure has places.
 
     Example:
-        >>> _, structure = flatten({"b": (1, 2), "a": None})
-        >>> unflatten(structure, [10, 20])
+        >>> from lucid_fn import tree
+        >>> _, structure = tree.flatten({"b": (1, 2), "a": None})
+        >>> tree.unflatten(structure, [10, 20])
         {'a': None, 'b': (10, 20)}
     """
     places = _count(structure)
@@ -203,7 +239,9 @@ def map(
         ValueError: if the structures differ; the message names the first path where.
 
     Example:
-        >>> map(lambda a, b: a + b, {"w": 1, "b": [2, 3]}, {"w": 10, "b": [20, 30]})
+        >>> from lucid_fn import tree
+        >>> a, b = {"w": 1, "b": [2, 3]}, {"w": 10, "b": [20, 30]}
+        >>> tree.map(lambda x, y: x + y, a, b)
         {'w': 11, 'b': [22, 33]}
     """
     first, structure = flatten(tree)
@@ -252,7 +290,8 @@ def map_with_path(
         ValueError: if the structures differ; the message names the first path where.
 
     Example:
-        >>> map_with_path(lambda path, x: f"{path}={x}", {"a": 1, "b": [2]})
+        >>> from lucid_fn import tree
+        >>> tree.map_with_path(lambda path, x: f"{path}={x}", {"a": 1, "b": [2]})
         {'a': 'a=1', 'b': ['b.0=2']}
     """
     names = iter(paths(tree))
@@ -272,8 +311,12 @@ def walk(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[str, Any]]:
 def leaves(tree: Tree, /) -> list[Any]:
     """The leaves, in the order of the sorted paths.
 
+    Args:
+        tree: any tree.
+
     Example:
-        >>> leaves({"b": (2, None), "a": 1})
+        >>> from lucid_fn import tree
+        >>> tree.leaves({"b": (2, None), "a": 1})
         [1, 2]
     """
     out: list[Any] = []
@@ -284,8 +327,12 @@ def leaves(tree: Tree, /) -> list[Any]:
 def paths(tree: Tree, /) -> list[str]:
     """The dotted path of each leaf, in the order of `leaves`.
 
+    Args:
+        tree: any tree.
+
     Example:
-        >>> paths({"fc": {"weight": 0, "bias": 0}, "steps": [1]})
+        >>> from lucid_fn import tree
+        >>> tree.paths({"fc": {"weight": 0, "bias": 0}, "steps": [1]})
         ['fc.bias', 'fc.weight', 'steps.0']
     """
     return [path for path, _ in walk(tree)]

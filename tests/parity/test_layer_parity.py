@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import lucid_fn as lf
-from lucid_fn import nn, tree
+from lucid_fn import interop, nn, tree
 
 torch = pytest.importorskip("torch")
 from tests.parity.layouts import (  # noqa: E402  # needs torch
@@ -87,6 +87,57 @@ CASES = {
         partial(T.AdaptiveMaxPool1d, 4),
         SEQUENCE,
     ),
+    "adaptive_avg_pool3d": (
+        partial(nn.adaptive_avg_pool3d, (3, 2, 5)),
+        partial(T.AdaptiveAvgPool3d, (3, 2, 5)),
+        VOLUME,
+    ),
+    "adaptive_max_pool3d": (
+        partial(nn.adaptive_max_pool3d, (3, 2, 5)),
+        partial(T.AdaptiveMaxPool3d, (3, 2, 5)),
+        VOLUME,
+    ),
+    **{
+        f"{name}-{dims}d": (
+            partial(getattr(nn, name), pairs),
+            partial(getattr(T, f"{theirs}Pad{dims}d"), sum(reversed(pairs), ())),
+            shape,
+        )
+        for name, theirs in (
+            ("constant_pad", "Zero"),
+            ("reflect_pad", "Reflection"),
+            ("replicate_pad", "Replication"),
+            ("circular_pad", "Circular"),
+        )
+        for dims, pairs, shape in (
+            (1, ((3, 1),), SEQUENCE),
+            (2, ((0, 2), (3, 1)), IMAGE),
+            (3, ((1, 0), (2, 2), (0, 1)), VOLUME),
+        )
+    },
+    "pixel_shuffle": (
+        partial(nn.pixel_shuffle, 2),
+        partial(T.PixelShuffle, 2),
+        (2, 3, 5, 8),
+    ),
+    "pixel_unshuffle": (
+        partial(nn.pixel_unshuffle, 2),
+        partial(T.PixelUnshuffle, 2),
+        (2, 6, 4, 3),
+    ),
+    "channel_shuffle": (
+        partial(nn.channel_shuffle, 2),
+        partial(T.ChannelShuffle, 2),
+        IMAGE,
+    ),
+    **{
+        f"local_response_norm-{size}": (
+            partial(nn.local_response_norm, size, alpha=0.5, beta=0.6, k=2.0),
+            partial(T.LocalResponseNorm, size, alpha=0.5, beta=0.6, k=2.0),
+            IMAGE,
+        )
+        for size in (1, 2, 3, 5)
+    },
     "adaptive_avg_pool2d": (
         partial(nn.adaptive_avg_pool2d, (3, 5)),
         partial(T.AdaptiveAvgPool2d, (3, 5)),
@@ -182,6 +233,63 @@ def test_embedding_is_pytorchs():
         return mx.sum(y * mx.array(g))
 
     assert_close(lf.grad(loss)(params), grads_of(theirs))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_bilinear_is_pytorchs(bias):
+    theirs = torch.nn.Bilinear(3, 5, 4, bias=bias)
+    layer = nn.bilinear(3, 5, 4, bias=bias)
+    params, _ = interop.torch.from_state_dict(layer, theirs.state_dict())
+    assert shapes(params) == shapes(layer.init(mx.random.key(0))[0])
+    pair = drawn((2, 6, 3)), drawn((2, 6, 5), 1)
+    g = drawn((2, 6, 4), 2)
+
+    def loss(args):
+        y, _ = layer.apply(args[0], {}, args[1], train=True)
+        return mx.sum(y * mx.array(g)), y
+
+    at = params, tuple(map(mx.array, pair))
+    (_, y), (grads, inputs) = lf.value_and_grad(loss, has_aux=True)(at)
+    their_pair = [torch.tensor(x, requires_grad=True) for x in pair]
+    their_y = theirs(*their_pair)
+    their_y.backward(torch.tensor(g))
+    assert_close(y, mx.array(their_y.detach().numpy()))
+    for ours, x in zip(inputs, their_pair, strict=True):
+        assert_close(ours, mx.array(x.grad.numpy()))
+    assert_close(grads["weight"].swapaxes(1, 2), mx.array(theirs.weight.grad.numpy()))
+    if bias:
+        assert_close(grads["bias"], mx.array(theirs.bias.grad.numpy()))
+
+
+def test_spectral_norm_is_pytorchs():
+    theirs = torch.nn.utils.parametrizations.spectral_norm(torch.nn.Conv2d(4, 3, 2))
+    held = theirs.parametrizations.weight[0]
+    params = {
+        "bias": to_mlx(theirs.bias),
+        "weight": to_mlx(theirs.parametrizations.weight.original),
+    }
+    # Of PyTorch's columns (in, height, width), here (height, width, in).
+    v = held._v.reshape(4, 2, 2).permute(1, 2, 0).flatten()
+    state = {"weight_u": mx.array(held._u.numpy()), "weight_v": mx.array(v.numpy())}
+    layer = nn.spectral_norm(nn.conv2d(4, 3, 2))
+    x, g = drawn(IMAGE), drawn((2, 6, 7, 3), 1)
+    for _ in range(3):
+
+        def loss(params, state):
+            y, state = layer.apply(params, state, mx.array(x), train=True)
+            return mx.sum(y * mx.array(g)), (y, state)
+
+        (_, (y, state)), grads = lf.value_and_grad(loss, has_aux=True)(params, state)
+        theirs.zero_grad()
+        their_y = theirs(to_torch(x))
+        their_y.backward(to_torch(g))
+        assert_close(y, to_mlx(their_y))
+        original = theirs.parametrizations.weight.original
+        assert_close(grads["weight"], to_mlx(original.grad))
+    y, kept = layer.apply(params, state, mx.array(x), train=False)
+    theirs.eval()
+    assert_close(y, to_mlx(theirs(to_torch(x))))
+    assert all(mx.array_equal(kept[name], state[name]) for name in state)
 
 
 def test_weight_norm_is_pytorchs():

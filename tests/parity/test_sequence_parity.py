@@ -128,6 +128,78 @@ def test_transformer_decoder_layer(norm_first):
     )
 
 
+@pytest.mark.parametrize("norm", [False, True])
+def test_stacks_of_transformer_layers(norm):
+    x, memory = drawn(0, N, L, D), drawn(1, N, S, D)
+    t, m = torch.tensor(x), torch.tensor(memory)
+    options = {"dim_feedforward": 20}
+    torch_options = {"dropout": 0.0, "batch_first": True, **options}
+    kept = np.random.default_rng(2).random((N, L)) < 0.7
+    kept[:, 0] = True
+    theirs = torch.nn.TransformerEncoder(
+        torch.nn.TransformerEncoderLayer(D, H, **torch_options),
+        3,
+        norm=torch.nn.LayerNorm(D) if norm else None,
+        enable_nested_tensor=False,
+    )
+    layer = nn.transformer_encoder(
+        nn.transformer_encoder_layer(D, H, rate=0.0, **options),
+        3,
+        norm=nn.layer_norm(D) if norm else nn.identity,
+    )
+    inputs = nn.EncoderInputs(mx.array(x), mx.array(kept[:, None, None]))
+    padding = torch.tensor(~kept)
+    check(
+        layer,
+        redrawn(theirs),
+        inputs,
+        lambda module: module(t, src_key_padding_mask=padding),
+    )
+    decoder = torch.nn.TransformerDecoder(
+        torch.nn.TransformerDecoderLayer(D, H, **torch_options),
+        2,
+        norm=torch.nn.LayerNorm(D) if norm else None,
+    )
+    layer = nn.transformer_decoder(
+        nn.transformer_decoder_layer(D, H, rate=0.0, **options),
+        2,
+        norm=nn.layer_norm(D) if norm else nn.identity,
+    )
+    causal = torch.nn.Transformer.generate_square_subsequent_mask(L)
+    check(
+        layer,
+        redrawn(decoder),
+        nn.DecoderInputs(mx.array(x), mx.array(memory)),
+        lambda module: module(t, m, tgt_mask=causal),
+    )
+
+
+CELLS = {
+    "rnn_cell": torch.nn.RNNCell,
+    "gru_cell": torch.nn.GRUCell,
+    "lstm_cell": torch.nn.LSTMCell,
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_recurrent_cells(name):
+    x, h, c = drawn(0, N, D), drawn(1, N, 5), drawn(2, N, 5)
+    is_lstm = name == "lstm_cell"
+    carry = nn.LSTMCarry(mx.array(h), mx.array(c)) if is_lstm else mx.array(h)
+    theirs = (torch.tensor(h), torch.tensor(c)) if is_lstm else torch.tensor(h)
+
+    def call(module):
+        after = module(torch.tensor(x), theirs)
+        return after[0] if is_lstm else after
+
+    check(
+        getattr(nn, name)(D, 5),
+        redrawn(CELLS[name](D, 5)),
+        nn.Carried(mx.array(x), carry),
+        call,
+    )
+
+
 RECURRENT = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
 FORMS = [
     {},

@@ -4,6 +4,7 @@ import mlx.core as mx
 from hypothesis import given, settings, strategies as st
 
 from lucid_fn import checkpoint, grad, jit, jvp, random, tree, value_and_grad, vjp, vmap
+from lucid_fn.transforms.calls import arrays_like
 from tests.strategies import arrays, equal, keys, params, reordered, trees
 
 few = settings(max_examples=10)
@@ -47,6 +48,25 @@ def test_a_compiled_function_takes_and_returns_every_tree(values):
 def test_one_trace_serves_every_order_of_insertion(data, values):
     compiled = jit(lambda t: t, max_traces=1)
     assert equal(compiled(values), compiled(reordered(data.draw, values)))
+
+
+@given(trees(arrays()), trees(arrays()))
+def test_a_call_like_the_one_before_is_told_from_another(a, b):
+    arguments = ((a,), {"b": b})
+    structure = tree.flatten(arguments)[1]
+    leaves = tree.leaves(arguments)
+    assert equal(arrays_like(structure, *arguments) or [], leaves)
+    same = tree.flatten(a)[1] == tree.flatten(b)[1]
+    other = arrays_like(tree.flatten(((a,), {}))[1], (b,), {})
+    assert equal(other or [], tree.leaves(b) if same else [])
+
+
+@few
+@given(trees(arrays()), trees(arrays()))
+def test_calls_of_two_structures_may_alternate(a, b):
+    compiled = jit(lambda t: tree.map(mx.negative, t))
+    for values in (a, b, a, b):
+        assert equal(compiled(values), tree.map(mx.negative, values))
 
 
 @few

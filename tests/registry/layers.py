@@ -130,6 +130,39 @@ LAYERS = [
     layer("adaptive_avg_pool2d", partial(nn.adaptive_avg_pool2d, (4, 2)), IMAGE),
     layer("adaptive_max_pool1d", partial(nn.adaptive_max_pool1d, 3), apart(3, 7, 4)),
     layer("adaptive_max_pool2d", partial(nn.adaptive_max_pool2d, 2), apart(2, 6, 5, 4)),
+    layer("adaptive_avg_pool3d", partial(nn.adaptive_avg_pool3d, (2, 3, 2)), VOLUME),
+    layer(
+        "adaptive_max_pool3d",
+        partial(nn.adaptive_max_pool3d, (3, 2, 4)),
+        apart(2, 4, 3, 5, 4),
+    ),
+    layer("global_avg_pool1d", lambda: nn.lift(nn.global_avg_pool1d), SEQUENCE),
+    layer("global_avg_pool3d", lambda: nn.lift(nn.global_avg_pool3d), VOLUME),
+    layer("global_max_pool1d", lambda: nn.lift(nn.global_max_pool1d), apart(3, 7, 4)),
+    layer(
+        "global_max_pool2d", lambda: nn.lift(nn.global_max_pool2d), apart(2, 6, 5, 4)
+    ),
+    layer("alpha_dropout", partial(nn.alpha_dropout, 0.3), IMAGE, EXAMPLES),
+    layer(
+        "feature_alpha_dropout",
+        partial(nn.feature_alpha_dropout, 0.3),
+        SEQUENCE,
+        EXAMPLES,
+    ),
+    layer("constant_pad", partial(nn.constant_pad, (1, (0, 2)), value=0.5), IMAGE),
+    layer("reflect_pad", partial(nn.reflect_pad, 2), VOLUME),
+    layer("replicate_pad", partial(nn.replicate_pad, (2, 0)), IMAGE),
+    layer("circular_pad", partial(nn.circular_pad, 3), SEQUENCE),
+    layer("pixel_shuffle", partial(nn.pixel_shuffle, 2), IMAGE),
+    layer("pixel_unshuffle", partial(nn.pixel_unshuffle, 2), normal(2, 4, 6, 3)),
+    layer("channel_shuffle", partial(nn.channel_shuffle, 2), IMAGE),
+    layer("unflatten", partial(nn.unflatten, 2, 2), SEQUENCE),
+    layer("local_response_norm", partial(nn.local_response_norm, 3), IMAGE),
+    layer(
+        "bilinear",
+        partial(nn.bilinear, 4, 5, 3),
+        lambda rng: ((normal(3, 4)(rng)[0], normal(3, 5)(rng)[0]),),
+    ),
     layer(
         "serial",
         lambda: nn.serial(nn.linear(4, 5), nn.batch_norm(5), nn.tanh, nn.dropout(0.1)),
@@ -203,6 +236,26 @@ LAYERS = [
         several(nn.DecoderInputs, normal(3, 5, 4), normal(3, 7, 4)),
         EXAMPLES,
     ),
+    layer(
+        "transformer_encoder",
+        lambda: nn.transformer_encoder(
+            nn.transformer_encoder_layer(4, 2, dim_feedforward=8, activation=nn.gelu),
+            2,
+            norm=nn.layer_norm(4),
+        ),
+        several(nn.EncoderInputs, normal(3, 7, 4), mask(3, 1, 7, 7)),
+        EXAMPLES,
+    ),
+    layer(
+        "transformer_decoder",
+        lambda: nn.transformer_decoder(
+            nn.transformer_decoder_layer(
+                4, 2, dim_feedforward=8, rate=0.0, activation=nn.silu
+            ),
+            2,
+        ),
+        several(nn.DecoderInputs, normal(3, 5, 4), normal(3, 7, 4)),
+    ),
     layer("rnn", partial(nn.rnn, 4, 3), SEQUENCE),
     layer("gru", partial(nn.gru, 4, 3, num_layers=2, bidirectional=True), SEQUENCE),
     layer("lstm", partial(nn.lstm, 4, 3, num_layers=2), SEQUENCE),
@@ -215,6 +268,24 @@ LAYERS = [
             several(nn.LSTMCarry, normal(3, 1, 3), normal(3, 1, 3)),
         ),
     ),
+    layer(
+        "lstm-dropout",
+        partial(nn.lstm, 4, 3, num_layers=2, bidirectional=True, rate=0.3),
+        SEQUENCE,
+        EXAMPLES,
+    ),
+    layer("rnn_cell", partial(nn.rnn_cell, 4, 3), normal(3, 4)),
+    layer("gru_cell", partial(nn.gru_cell, 4, 3, bias=False), normal(3, 4)),
+    layer(
+        "lstm_cell",
+        partial(nn.lstm_cell, 4, 3),
+        several(
+            nn.Carried,
+            normal(3, 4),
+            several(nn.LSTMCarry, normal(3, 3), normal(3, 3)),
+        ),
+    ),
+    layer("scan", lambda: nn.scan(nn.gru_cell(4, 3), reverse=True), SEQUENCE),
     layer("repeat", lambda: nn.repeat(nn.linear(4, 4), 3), SEQUENCE),
     layer("parallel", lambda: nn.parallel(a=nn.linear(4, 2), b=nn.tanh), SEQUENCE),
     layer(
@@ -223,6 +294,7 @@ LAYERS = [
         SEQUENCE,
         EXAMPLES,
     ),
+    layer("spectral_norm", lambda: nn.spectral_norm(nn.conv2d(4, 3, 2)), IMAGE, SLOPE),
     layer("weight_norm", lambda: nn.weight_norm(nn.conv2d(4, 3, 2)), IMAGE),
     layer(
         "tap", lambda: nn.tap(nn.serial(a=nn.linear(4, 2), b=nn.tanh), "a"), SEQUENCE

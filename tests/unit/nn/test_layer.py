@@ -45,9 +45,31 @@ def test_numpy_arrays_become_arrays_where_they_enter():
     assert y.tolist() == [1.0, 2.0]
 
 
-def test_train_is_keyword_only_and_required():
-    with pytest.raises(TypeError, match="required keyword-only argument: 'train'"):
-        nn.lift(mx.abs).apply({}, {}, X)
+LAYERS = {
+    "lift": nn.lift(mx.abs),
+    "parametric": nn.linear(2, 2),
+    "compose": nn.serial(nn.linear(2, 2), nn.dropout(0.5)),
+    "dropout": nn.dropout(0.5),
+    "batch_norm": nn.batch_norm(2),
+    "attention": nn.multi_head_attention(2, 1),
+    "frozen": nn.frozen(nn.linear(2, 2)),
+    "checkpointed": nn.checkpointed(nn.linear(2, 2)),
+    "lstm": nn.lstm(2, 2),
+    "scan": nn.scan(nn.rnn_cell(2, 2)),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_a_missing_train_is_explained(layer, key):
+    params, state = layer.init(key)
+    with pytest.raises(
+        TypeError,
+        match=r"apply: train must be given, .*; call apply\(params, state, x, train=",
+    ):
+        layer.apply(params, state, mx.ones((3, 2)))
+
+
+def test_train_is_keyword_only():
     with pytest.raises(TypeError, match="takes 3 positional arguments but 4"):
         nn.lift(mx.abs).apply({}, {}, X, True)
 

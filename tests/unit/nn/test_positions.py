@@ -70,3 +70,41 @@ def test_an_offset_may_be_an_array(key):
 def test_arguments_out_of_range_are_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("heads", "slopes"),
+    [
+        (1, [2**-8]),
+        (4, [2**-2, 2**-4, 2**-6, 2**-8]),
+        # Those of 4 heads, then the first and the third of 8, as in the paper's code.
+        (6, [2**-2, 2**-4, 2**-6, 2**-8, 2**-1, 2**-3]),
+    ],
+)
+def test_alibi_slopes_are_the_papers(heads, slopes):
+    bias = nn.alibi_bias(heads, 5)
+    for head, slope in enumerate(slopes):
+        for i in range(5):
+            for j in range(5):
+                assert bias[head, i, j].item() == pytest.approx(-slope * abs(i - j))
+
+
+def test_the_last_alibi_query_stands_at_the_last_key():
+    assert mx.array_equal(nn.alibi_bias(2, 2, keys=5), nn.alibi_bias(2, 5)[:, 3:])
+
+
+def test_alibi_is_a_mask_of_attention(key):
+    x = random.normal(key, (2, 5, 4, 3))
+    y = nn.dot_product_attention(x, x, x, mask=nn.alibi_bias(4, 5), causal=True)
+    scores = mx.einsum("nlhd,nshd->nhls", x, x) / 3**0.5 + nn.alibi_bias(4, 5)
+    earlier = mx.tril(mx.ones((5, 5)))
+    weights = mx.softmax(mx.where(earlier, scores, -math.inf), axis=-1)
+    expected = mx.einsum("nhls,nshd->nlhd", weights, x)
+    assert mx.allclose(y, expected, atol=1e-5)
+
+
+def test_alibi_sizes_out_of_range_are_errors():
+    with pytest.raises(ValueError, match="alibi_bias: num_heads must be at least 1"):
+        nn.alibi_bias(0, 3)
+    with pytest.raises(ValueError, match="alibi_bias: keys must be at least length"):
+        nn.alibi_bias(2, 3, keys=2)

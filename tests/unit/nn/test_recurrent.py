@@ -97,3 +97,42 @@ def test_sizes_out_of_range_are_errors(make):
         ValueError, match=f"{make.__name__}: hidden_size must be at least"
     ):
         make(3, 0)
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_dropout_lies_between_the_layers(make, key):
+    layer = make(3, 4, num_layers=2, rate=0.5)
+    params, _ = layer.init(key)
+    x = random.normal(key, (2, 6, 3))
+    (first, carry), _ = make(3, 4).apply(
+        {name: leaf for name, leaf in params.items() if "_l0" in name},
+        {},
+        x,
+        train=False,
+    )
+    (y, both), _ = layer.apply(params, {}, x, train=True, key=key)
+    (again, _), _ = layer.apply(params, {}, x, train=True, key=random.split(key)[0])
+    (whole, _), _ = layer.apply(params, {}, x, train=False)
+    assert first.shape == y.shape
+    for a, b in zip(tree.leaves(carry), tree.leaves(both), strict=True):
+        assert mx.allclose(a[:, 0], b[:, 0], atol=1e-6)  # nothing before the first
+    assert not mx.allclose(y, again)
+    assert not mx.allclose(y, whole)
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_dropout_of_one_layer_has_no_place(make, key):
+    layer = make(3, 4, rate=0.5)
+    layer.apply(*layer.init(key), mx.ones((2, 5, 3)), train=True)  # needs no key
+
+
+def test_dropout_between_layers_needs_a_key(key):
+    layer = nn.serial(encoder=nn.gru(3, 4, num_layers=2, rate=0.5))
+    with pytest.raises(ValueError, match="gru: train=True needs a key") as caught:
+        layer.apply(*layer.init(key), mx.ones((2, 5, 3)), train=True)
+    assert caught.value.__notes__ == ["in layer encoder"]
+
+
+def test_a_rate_out_of_range_is_an_error():
+    with pytest.raises(ValueError, match=r"lstm: rate must be in \[0, 1\)"):
+        nn.lstm(3, 4, rate=1.0)

@@ -36,3 +36,21 @@ def test_flatten_wants_an_array():
 def test_identity_is_its_argument():
     x = mx.zeros(2)
     assert nn.identity(x) is x
+
+
+def test_unflatten_undoes_flatten():
+    x = mx.arange(24.0).reshape(2, 3, 4)
+    y, _ = nn.unflatten(3, 4).apply({}, {}, nn.flatten(x), train=False)
+    assert mx.array_equal(y, x)
+
+
+def test_unflatten_wants_the_product():
+    with pytest.raises(
+        ValueError,
+        match=r"must have size 12, the product of \(3, 4\), got .*11\)",
+    ):
+        nn.unflatten(3, 4).apply({}, {}, mx.ones((2, 11)), train=False)
+    with pytest.raises(ValueError, match="unflatten: shape must be at least 1, got 0"):
+        nn.unflatten(3, 0)
+    with pytest.raises(ValueError, match="unflatten: shape must have at least one"):
+        nn.unflatten()

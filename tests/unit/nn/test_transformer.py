@@ -56,3 +56,28 @@ def test_a_stack_of_blocks_is_a_repeat(key):
     assert not mx.array_equal(
         params["0"]["linear1"]["weight"], params["1"]["linear1"]["weight"]
     )
+
+
+def test_stacks_have_params_of_their_own(key):
+    block = nn.transformer_encoder_layer(4, 2, dim_feedforward=8)
+    params, _ = nn.transformer_encoder(block, 2, norm=nn.layer_norm(4)).init(key)
+    assert list(params) == ["layers", "norm"]
+    first, second = (params["layers"][i]["linear1"]["weight"] for i in "01")
+    assert not mx.array_equal(first, second)
+
+
+def test_a_stack_without_layers_is_an_error():
+    block = nn.transformer_encoder_layer(4, 2, dim_feedforward=8)
+    for make in nn.transformer_encoder, nn.transformer_decoder:
+        with pytest.raises(
+            ValueError, match=f"{make.__name__}: num_layers must be at least 1"
+        ):
+            make(block, 0)
+
+
+def test_a_decoder_without_memory_is_an_error(key):
+    model = nn.transformer_decoder(nn.transformer_decoder_layer(4, 2), 1)
+    with pytest.raises(
+        TypeError, match=r"transformer_decoder: x must be nn.DecoderInputs\(x, memory\)"
+    ):
+        model.apply(*model.init(key), mx.ones((1, 2, 4)), train=False)

@@ -4,9 +4,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn.ops.ordering import after
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.channel_sum import channel_sum
+from lucid_fn.ops.ordering import after
 
 
 def test_after_is_the_identity_with_no_gradient_in_what_it_waits_for():

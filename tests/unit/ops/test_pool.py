@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lucid_fn import ops
+from lucid_fn.ops import pool
 
 POOLS = [ops.max_pool2d, ops.avg_pool2d]
 
@@ -118,6 +119,21 @@ def test_gradients_of_single_examples_are_those_of_the_batch(pool):
 
     single = mx.vmap(mx.grad(lambda x: loss(x[None])))(x)
     assert mx.allclose(single, mx.grad(loss)(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_large_batches_have_the_same_gradient(stride, monkeypatch):
+    x = mx.random.randint(0, 3, (5, 7, 7, 2), key=mx.random.key(5)).astype(mx.float32)
+
+    def grad(x):
+        def loss(x):
+            return (ops.max_pool2d(x, 3, stride=stride, padding=1) ** 2).sum()
+
+        return mx.grad(loss)(x)
+
+    expected = grad(x)
+    monkeypatch.setattr(pool, "_SPLITS", 0)
+    assert mx.array_equal(grad(x), expected)
 
 
 @pytest.mark.parametrize("pool", POOLS)

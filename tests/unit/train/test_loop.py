@@ -131,6 +131,27 @@ def test_resuming_a_finished_run_changes_nothing(task, tmp_path):
     assert len(history.epochs) == 2
 
 
+def test_a_run_that_max_steps_ended_within_an_epoch_cannot_go_on(task, tmp_path):
+    path = tmp_path / "run.safetensors"
+    done, _ = fit(task, max_steps=4, checkpoint=path)
+    again, _ = fit(task, max_steps=4, checkpoint=path)
+    assert equal(again, done)
+    for limit in (5, None):
+        with pytest.raises(
+            ValueError, match=r"fit: checkpoint .* at step 4, within epoch 2, .* delete"
+        ):
+            fit(task, max_steps=limit, checkpoint=path)
+
+
+def test_a_run_that_max_steps_ended_with_an_epoch_goes_on(task, tmp_path):
+    path = tmp_path / "run.safetensors"
+    straight, _ = fit(task, epochs=4)
+    fit(task, epochs=4, max_steps=6, checkpoint=path)
+    resumed, history = fit(task, epochs=4, checkpoint=path)
+    assert equal(resumed, straight)
+    assert history.series("epoch") == [1, 2, 3, 4]
+
+
 def test_a_checkpoint_without_a_record_is_an_error(task, tmp_path):
     train.save(tmp_path / "run.safetensors", task.start())
     with pytest.raises(ValueError, match="must be one that fit wrote"):

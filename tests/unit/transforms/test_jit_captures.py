@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn import checkpoint, grad, jit, nn, random, value_and_grad
+from lucid_fn import grad, jit, nn, value_and_grad
 from tests.strategies import Pair
 
 ONE = mx.array(1.0)
@@ -387,84 +387,3 @@ def test_other_attributes_of_an_object_may_change():
     first = compiled(ONE)
     model.rate, model.tree = 7.0, {}
     assert mx.array_equal(compiled(ONE), first)
-
-
-def test_a_model_trains_beside_a_compiled_function_that_gets_its_params():
-    layer = nn.serial(nn.linear(2, 2, bias=False), nn.dropout(0.5))
-    params, _ = layer.init(random.key(0))
-    compiled = jit(lambda params, x: layer.apply(params, {}, x, train=False)[0])
-    for _ in range(3):
-        y = compiled(params, mx.ones((1, 2)))
-        params = {"0": {"weight": params["0"]["weight"] + 1}}
-    assert y.shape == (1, 2)
-
-
-def test_a_closure_may_be_bound_after_jit_is_made():
-    def make():
-        compiled = jit(lambda x: inner(x) * scale)
-
-        def inner(x):
-            return mx.stack([x, x])
-
-        scale = mx.array(3.0)
-        return compiled
-
-    assert make()(ONE).tolist() == [3.0, 3.0]
-
-
-def test_a_name_that_is_never_bound_is_pythons_own_error():
-    def make():
-        def fn(x):
-            return x + unbound
-
-        if not ONE.size:
-            unbound = 1
-        return fn
-
-    with pytest.raises(NameError, match="unbound"):
-        jit(make())(ONE)
-
-
-def test_an_array_that_is_an_argument_as_well_is_named():
-    def step(x):
-        return x * weight
-
-    compiled = jit(step)
-    with pytest.raises(
-        ValueError, match="jit: `step` reads `weight`, which `step` is al"
-    ):
-        compiled(weight)
-    assert compiled(ONE).item() == 2
-
-
-@pytest.mark.parametrize("transform", [jit, checkpoint])
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda w: lambda x: x * w,
-        lambda w: lambda x: x * {"a": [w]}["a"][0],
-        lambda w: lambda x, w=w: x * w,
-        lambda w: functools.partial(mx.multiply, w),
-        lambda w: (lambda f: lambda x: f(x))(lambda x: x * w),
-        lambda w: types.SimpleNamespace(f=lambda x: x * w).f,
-        lambda w: lambda x, c=types.SimpleNamespace(w=w * 2): x * c.w,  # noqa: B008
-    ],
-)
-def test_a_captured_value_of_a_transformation_is_an_error_and_no_zero_gradient(
-    transform, make
-):
-    outer = grad(lambda w: mx.sum(transform(make(w))(mx.ones(2))))
-    message = (
-        rf"{transform.__name__}: `.*` reads `?.*, which is not an argument but dep"
-    )
-    with pytest.raises(ValueError, match=message):
-        outer(mx.array(3.0))
-
-
-@pytest.mark.parametrize("transform", [jit, checkpoint])
-def test_a_captured_constant_inside_a_transformation_is_fine(transform):
-    mask = mx.array([1.0, 0.0])
-    fn = transform(lambda x: x * mask * weight)
-    assert grad(lambda x: mx.sum(fn(x)))(mx.ones(2)).tolist() == [2.0, 0.0]
-    made_inside = grad(lambda x: mx.sum(transform(lambda y: y * mask)(x)))
-    assert made_inside(mx.ones(2)).tolist() == [1.0, 0.0]

@@ -1,0 +1,177 @@
+"""What recurrent layers and cells have in common."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import mlx.core as mx
+
+from lucid_fn import ops, random
+from lucid_fn.checks import check_float
+from lucid_fn.nn.carry import Carried, LSTMCarry
+from lucid_fn.nn.checks import check_key, check_positive, check_rate
+from lucid_fn.nn.dropout import dropout
+from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, expecting, to_input
+from lucid_fn.nn.recording import count_multiply_adds
+from lucid_fn.ops import RecurrentWeights
+from lucid_fn.types import Array, ArrayFn, Key, Params, State
+
+Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, hidden_size); the first is put out
+Recurrence: TypeAlias = Callable[[Array, RecurrentWeights, Carry], tuple[Array, Carry]]
+
+
+class Kind(NamedTuple):
+    """A recurrence: how many gates it has, and arrays in its carry."""
+
+    gates: int
+    arrays: int
+    run: Recurrence
+
+
+def rnn_kind(activation: ArrayFn) -> Kind:
+    """That of a plain recurrent network."""
+
+    def run(x: Array, weights: RecurrentWeights, carry: Carry) -> tuple[Array, Carry]:
+        return ops.rnn(x, weights, carry, activation)
+
+    return Kind(1, 1, run)
+
+
+GRU = Kind(3, 1, ops.gru)
+LSTM = Kind(4, 2, ops.lstm)
+
+
+def recurrent(
+    caller: str,
+    kind: Kind,
+    input_size: int,
+    hidden_size: int,
+    *,
+    num_layers: int,
+    bidirectional: bool,
+    bias: bool,
+    rate: float,
+) -> Layer:
+    """The layer of a recurrence over whole sequences."""
+    check_positive(
+        caller, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers
+    )
+    check_rate(caller, rate)
+    ends = ("", "_reverse") if bidirectional else ("",)
+    suffixes = [[f"_l{i}{end}" for end in ends] for i in range(num_layers)]
+    drop = dropout(rate).apply
+
+    def init(key: Key, /) -> tuple[Params, State]:
+        shapes: dict[str, tuple[int, ...]] = {}
+        for i, of_layer in enumerate(suffixes):
+            columns = len(ends) * hidden_size if i else input_size
+            for suffix in of_layer:
+                shapes |= weight_shapes(kind, columns, hidden_size, bias, suffix)
+        return draw(key, hidden_size, shapes), {}
+
+    def apply(
+        params: Params,
+        state: State,
+        x: Any,
+        /,
+        *,
+        train: bool = NOT_GIVEN,
+        key: Key | None = None,
+    ) -> tuple[Any, State]:
+        check_train(train)
+        params = expecting(params, "params")
+        carry = x.carry if isinstance(x, Carried) else None
+        x = to_input(x.sequence if isinstance(x, Carried) else x)
+        check_float(caller, x=x)
+        if x.ndim != 3 or x.shape[-1] != input_size or x.shape[1] == 0:
+            raise ValueError(
+                f"{caller}: x must have shape (N, L, {input_size}) with at least one "
+                f"step, got {x.shape}"
+            )
+        drops = train and rate > 0 and num_layers > 1
+        key = check_key(caller, key) if drops else None
+        shape = (x.shape[0], num_layers * len(ends), hidden_size)
+        before = opened(caller, kind, carry, shape, x.dtype)
+        after: list[Carry] = []
+        for i, of_layer in enumerate(suffixes):
+            if i > 0 and key is not None:
+                subkey = random.fold_in(key, f"dropout{i}")
+                x, _ = drop({}, {}, x, train=True, key=subkey)
+            outputs = []
+            for suffix in of_layer:
+                start = tuple(array[:, len(after)] for array in before)
+                backwards = suffix.endswith("_reverse")
+                y, end = run(
+                    kind, params, suffix, x[:, ::-1] if backwards else x, start
+                )
+                outputs.append(y[:, ::-1] if backwards else y)
+                after.append(end)
+            x = mx.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
+        last = [mx.stack(list(arrays), axis=1) for arrays in zip(*after, strict=True)]
+        return Carried(x, closed(last)), state
+
+    return Layer(init, apply)
+
+
+def weight_shapes(
+    kind: Kind, columns: int, hidden_size: int, bias: bool, suffix: str
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the params of one direction of one layer, by PyTorch's names."""
+    rows = kind.gates * hidden_size
+    shapes: dict[str, tuple[int, ...]] = {
+        f"weight_ih{suffix}": (rows, columns),
+        f"weight_hh{suffix}": (rows, hidden_size),
+    }
+    if bias:
+        shapes |= {f"bias_ih{suffix}": (rows,), f"bias_hh{suffix}": (rows,)}
+    return shapes
+
+
+def draw(key: Key, hidden_size: int, shapes: dict[str, tuple[int, ...]]) -> Params:
+    """Uniform params in +-1/sqrt(hidden_size), PyTorch's default."""
+    bound = 1 / math.sqrt(hidden_size)
+    return {
+        name: random.uniform(random.fold_in(key, name), shape, low=-bound, high=bound)
+        for name, shape in shapes.items()
+    }
+
+
+def run(
+    kind: Kind, params: Params, suffix: str, x: Array, carry: Carry
+) -> tuple[Array, Carry]:
+    """The outputs and last carry of one layer in one direction."""
+    weights = RecurrentWeights(
+        params[f"weight_ih{suffix}"],
+        params[f"weight_hh{suffix}"],
+        params.get(f"bias_ih{suffix}"),
+        params.get(f"bias_hh{suffix}"),
+    )
+    products = weights.weight_ih.size + weights.weight_hh.size
+    count_multiply_adds(x.shape[0] * x.shape[1] * products)
+    return kind.run(x, weights, carry)
+
+
+def opened(
+    caller: str, kind: Kind, carry: Any, shape: tuple[int, ...], dtype: mx.Dtype
+) -> Carry:
+    """The arrays of the user's carry, checked; zeros if there is none."""
+    if carry is None:
+        return (mx.zeros(shape, dtype),) * kind.arrays
+    if kind.arrays == 2 and not isinstance(carry, LSTMCarry):
+        raise TypeError(
+            f"{caller}: carry must be nn.LSTMCarry(hidden, cell), got "
+            f"{type(carry).__name__}"
+        )
+    arrays = tuple(carry) if kind.arrays == 2 else (carry,)
+    for array in arrays:
+        check_float(caller, carry=array)
+        if array.shape != shape:
+            raise ValueError(
+                f"{caller}: carry must have shape {shape}, got {array.shape}"
+            )
+    return arrays
+
+
+def closed(arrays: Any) -> Any:
+    """The user's carry of these arrays."""
+    return LSTMCarry(*arrays) if len(arrays) == 2 else arrays[0]

@@ -1,0 +1,57 @@
+"""One number a channel: nan, equal numbers, shapes."""
+
+import math
+
+import mlx.core as mx
+import pytest
+
+import lucid_fn as lf
+from lucid_fn import nn, random
+
+POOLS = [
+    (1, nn.global_avg_pool1d, nn.global_max_pool1d),
+    (2, nn.global_avg_pool2d, nn.global_max_pool2d),
+    (3, nn.global_avg_pool3d, nn.global_max_pool3d),
+]
+
+
+@pytest.mark.parametrize(("dims", "mean", "most"), POOLS)
+def test_they_are_mean_and_maximum(dims, mean, most, key):
+    x = random.normal(key, (2, *range(3, 3 + dims), 4))
+    axes = tuple(range(1, dims + 1))
+    assert mx.allclose(mean(x), mx.mean(x, axis=axes), atol=1e-6)
+    assert mx.array_equal(most(x), mx.max(x, axis=axes))
+
+
+@pytest.mark.parametrize(("dims", "mean", "most"), POOLS)
+def test_other_shapes_are_errors(dims, mean, most):
+    for pool in mean, most:
+        for shape in [(2, 3), (2, *[0] * dims, 4)]:
+            with pytest.raises(ValueError, match=f"{pool.__name__}: x must have"):
+                pool(mx.ones(shape))
+
+
+def test_the_gradient_goes_to_the_first_maximum():
+    x = mx.array([[[1.0], [3.0], [3.0]]])
+    grad = lf.grad(lambda x: mx.sum(nn.global_max_pool1d(x)))(x)
+    assert grad.flatten().tolist() == [0.0, 1.0, 0.0]
+
+
+def test_a_nan_wins():
+    x = mx.array([[[1.0], [math.nan], [3.0]]])
+    assert math.isnan(nn.global_max_pool1d(x).item())
+
+
+def test_integers_have_no_mean():
+    with pytest.raises(TypeError, match="global_avg_pool1d: x must be of a float"):
+        nn.global_avg_pool1d(mx.ones((1, 2, 3), mx.int32))
+
+
+@pytest.mark.parametrize("make", [nn.adaptive_avg_pool3d, nn.adaptive_max_pool3d])
+def test_adaptive_pools_want_volumes(make):
+    with pytest.raises(
+        ValueError, match=rf"{make.__name__}: x must have shape \(N, D, H, W, C\)"
+    ):
+        make(2).apply({}, {}, mx.ones((2, 3, 4, 5)), train=False)
+    with pytest.raises(ValueError, match=f"{make.__name__}: output_size must be"):
+        make(0)

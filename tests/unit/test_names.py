@@ -1,0 +1,94 @@
+"""The tables of names in docs/names.md name what there is, here and elsewhere."""
+
+import functools
+import importlib
+import re
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+
+import lucid_fn
+from lucid_fn import testing, types
+
+PAGE = (Path(__file__).parents[2] / "docs" / "names.md").read_text()
+OURS = {"lf": lucid_fn, "mx": mx, "testing": testing, "types": types}
+CODE = re.compile(r"`([^`]+)`")
+
+
+def tables() -> dict[str, list[list[str]]]:
+    """The cells of each row by the heading above."""
+    found = {}
+    for part in PAGE.split("\n## ")[1:]:
+        heading, body = part.split("\n", 1)
+        rows = [line for line in body.splitlines() if line.startswith("| ")]
+        found[heading] = [
+            [cell.strip() for cell in row.strip("|").split(" | ")] for row in rows[2:]
+        ]
+    return found
+
+
+TABLES = tables()
+
+
+def names(library: str, column: int) -> list[str]:
+    return [name for row in TABLES[library] for name in CODE.findall(row[column])]
+
+
+def resolve(root: object, path: str) -> object:
+    return functools.reduce(getattr, path.split("."), root)
+
+
+def import_each(library: str) -> object:
+    """The innermost module or class of a dotted name."""
+    root, _, rest = library.partition(".")
+    module = pytest.importorskip(root)
+    for part in filter(None, rest.split(".")):
+        if not hasattr(module, part):
+            module = importlib.import_module(f"{module.__name__}.{part}")
+        else:
+            module = getattr(module, part)
+    return module
+
+
+@pytest.mark.parametrize("library", TABLES)
+def test_each_row_says_what_it_is_here_or_what_to_use_instead(library):
+    for row in TABLES[library]:
+        assert len(row) == 3, row
+        theirs, ours, differs = row
+        assert CODE.search(theirs), row
+        assert CODE.search(ours) or (ours == "not here" and differs), row
+
+
+@pytest.mark.parametrize("library", TABLES)
+def test_our_names_exist(library):
+    for name in names(library, 1):
+        first, _, rest = name.partition(".")
+        root = OURS[first] if first in OURS else getattr(lucid_fn, first)
+        resolve(root, rest)
+
+
+@pytest.mark.parametrize("library", TABLES)
+def test_our_names_in_remarks_exist(library):
+    modules = "|".join([*OURS, *(m for m in lucid_fn.__all__ if m.islower())])
+    for code in names(library, 2):
+        for name in re.findall(rf"(?<![\w.])(?:{modules})\.[\w.]*\w", code):
+            first, _, rest = name.partition(".")
+            root = OURS[first] if first in OURS else getattr(lucid_fn, first)
+            resolve(root, rest)
+
+
+@pytest.mark.parametrize(
+    "library",
+    [name for name in TABLES if re.match(r"(torch|mlx|jax)(\.|$)", name)],
+)
+def test_their_names_exist(library):
+    module = import_each(library)
+    for name in names(library, 0):
+        resolve(module, name)
+
+
+@pytest.mark.parametrize("library", TABLES)
+def test_no_name_has_two_rows(library):
+    theirs = names(library, 0)
+    assert len(theirs) == len(set(theirs))
