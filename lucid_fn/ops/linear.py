@@ -24,7 +24,8 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
 
     Example:
         >>> import mlx.core as mx
-        >>> linear(mx.array([[1.0, 2.0]]), mx.array([[3.0, 4.0], [5.0, 6.0]]))
+        >>> from lucid_fn import ops
+        >>> ops.linear(mx.array([[1.0, 2.0]]), mx.array([[3.0, 4.0], [5.0, 6.0]]))
         array([[11, 17]], dtype=float32)
     """
     if x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[-1]:

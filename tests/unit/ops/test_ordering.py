@@ -1,0 +1,92 @@
+"""Gradients of weights are computed before the backward pass goes on."""
+
+import mlx.core as mx
+import pytest
+
+import lucid_fn as lf
+from lucid_fn import nn, random
+from lucid_fn.ops import ordering
+
+
+def test_what_is_differentiated_is_known_inside_the_function_only():
+    w = mx.ones((2,))
+    seen = []
+
+    def loss(params, other):
+        seen.append(ordering.is_differentiated(params["w"]))
+        seen.append(ordering.is_differentiated(mx.stop_gradient(params["w"])))
+        seen.append(ordering.is_differentiated(other))
+        return mx.sum(params["w"] * other)
+
+    lf.grad(loss)({"w": w}, w)
+    assert seen == [True, False, False]
+    assert not ordering.is_differentiated(w)
+
+
+def test_an_outer_gradient_stays_wanted_inside_an_inner_one():
+    seen = []
+
+    def outer(w):
+        def inner(x):
+            seen.append(ordering.is_differentiated(w))
+            return mx.sum(w * x**2)
+
+        return mx.sum(lf.grad(inner)(mx.ones(2)))
+
+    lf.grad(outer)(mx.ones(2))
+    assert seen == [True]
+
+
+def peak_of_a_step(model: nn.Layer, x: mx.array) -> int:
+    params, state = model.init(random.key(0))
+
+    @lf.jit
+    def grads(params, x):
+        return lf.grad(lambda p: mx.sum(model.apply(p, state, x, train=True)[0]))(
+            params
+        )
+
+    mx.eval(params, x, grads(params, x))
+    mx.reset_peak_memory()
+    mx.eval(grads(params, x))
+    return mx.get_peak_memory()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (lambda: nn.conv2d(16, 16, 3, padding=1), (16, 32, 32, 16)),
+        (lambda: nn.linear(64, 64), (4096, 64)),
+    ],
+)
+def test_the_order_saves_memory(monkeypatch, layer, shape):
+    def deep():
+        return nn.serial(*[child for _ in range(12) for child in (layer(), nn.tanh)])
+
+    x = mx.random.normal(shape, key=mx.random.key(0))
+    ordered = peak_of_a_step(deep(), x)
+    for module in ("conv", "linear"):
+        monkeypatch.setattr(f"lucid_fn.ops.{module}.is_differentiated", lambda _: False)
+    assert ordered < 0.85 * peak_of_a_step(deep(), x)
+
+
+def test_a_gradient_in_the_input_alone_computes_none_of_the_weight(monkeypatch):
+    # That of the weight would be inf * 0, if it were waited for and computed.
+    layer = nn.linear(2, 2)
+    params, state = layer.init(random.key(0))
+
+    def loss(x):
+        return mx.sum(layer.apply(params, state, x, train=True)[0])
+
+    x = mx.ones((4, 2))
+    mx.eval(params, x)
+    graph = _operations(lf.grad(loss)(x))
+    assert graph.count("Matmul") == 1  # of the gradient and the weight
+
+
+def _operations(y: mx.array) -> str:
+    import io
+
+    text = io.StringIO()
+    mx.export_to_dot(text, y)
+    return text.getvalue()

@@ -1,0 +1,166 @@
+"""A batch in parts goes through layers as the whole batch would."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+import lucid_fn as lf
+from lucid_fn import nn, ops, random
+from lucid_fn.ops import shards, streams
+
+
+@pytest.fixture
+def three_streams(monkeypatch):
+    """Three streams, whatever the machine has, and batches of any size in parts."""
+    for module in (streams, shards):
+        monkeypatch.setattr(module, "count", lambda: 3)
+    monkeypatch.setattr(shards, "_LEAST", 0)
+
+
+def divided(x: mx.array) -> shards.Shards:
+    parts = shards.divide(x)
+    assert isinstance(parts, shards.Shards)
+    return parts
+
+
+def images(batch: int) -> mx.array:
+    return mx.random.normal((batch, 8, 8, 4), key=mx.random.key(batch))
+
+
+def network() -> nn.Layer:
+    """Every kind of layer that takes shards, and dropout, which does not."""
+    block = nn.serial(nn.conv2d(16, 16, 3, padding=1, bias=False), nn.batch_norm(16))
+    return nn.serial(
+        nn.conv2d(4, 16, 3, padding=1),
+        nn.batch_norm(16),
+        nn.relu,
+        nn.residual(block),
+        nn.max_pool2d(2),
+        nn.dropout(0.5),
+        nn.avg_pool2d(2),
+        nn.flatten,
+        nn.linear(64, 5),
+        nn.tanh,
+    )
+
+
+def outcome(model, x, *, jit=False):
+    """The output, the new state and the gradients of one training step."""
+    params, state = model.init(random.key(0))
+
+    def loss(params, x):
+        y, new = model.apply(params, state, x, train=True, key=random.key(1))
+        return mx.sum(y**2), (y, new)
+
+    run = lf.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+    (_, aux), grads = (lf.jit(run) if jit else run)(params, x)
+    return lf.tree.named_leaves({"aux": aux, "grads": grads})
+
+
+@pytest.mark.parametrize("batch", [3, 7, 8])
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_batch_in_parts_gives_what_the_whole_batch_gives(
+    monkeypatch, request, batch, jit
+):
+    whole = outcome(network(), images(batch))
+    request.getfixturevalue("three_streams")
+    parts = outcome(network(), images(batch), jit=jit)
+    assert list(parts) == list(whole)
+    for name, expected in whole.items():
+        np.testing.assert_allclose(parts[name], expected, 1e-3, 1e-4, err_msg=name)
+
+
+def test_vmap_of_the_gradient_sees_single_examples(three_streams):
+    model = nn.serial(nn.conv2d(4, 3, 3), nn.relu, nn.flatten, nn.linear(108, 2))
+    params, state = model.init(random.key(0))
+    x = images(6)
+
+    def loss(params, x):
+        return mx.sum(model.apply(params, state, x, train=True)[0] ** 2)
+
+    each = lf.vmap(lf.grad(loss), in_axes=(None, 0))(params, x[:, None])
+    whole = lf.grad(loss)(params, x)
+    total = lf.tree.map(lambda g: mx.sum(g, axis=0), each)
+    for got, expected in zip(lf.tree.leaves(total), lf.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(got, expected, 1e-4, 1e-4)
+
+
+def test_the_gradient_of_a_gradient_goes_through_parts(three_streams):
+    model = nn.serial(nn.conv2d(4, 3, 3), nn.tanh, nn.flatten, nn.linear(108, 1))
+    params, state = model.init(random.key(0))
+
+    def penalty(params, x):
+        def score(x):
+            return mx.sum(model.apply(params, state, x, train=True)[0])
+
+        return mx.sum(lf.grad(score)(x) ** 2)
+
+    got = lf.grad(penalty)(params, images(6))
+    with ops.plain():
+        expected = lf.grad(penalty)(params, images(6))
+    for a, b in zip(lf.tree.leaves(got), lf.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, 1e-3, 1e-4)
+
+
+def test_functions_that_mix_the_batch_get_the_whole_batch(three_streams):
+    seen = []
+
+    def center(x):
+        seen.append(x.shape)
+        return x - mx.mean(x, axis=0)
+
+    model = nn.serial(nn.linear(2, 2), center, nn.relu)
+    params, state = model.init(random.key(0))
+    y, _ = model.apply(params, state, mx.ones((6, 2)), train=True)
+    assert (seen, y.tolist()) == ([(6, 2)], [[0.0, 0.0]] * 6)
+
+
+def test_forward_functions_of_users_get_arrays(three_streams):
+    def forward(x, layer):
+        assert isinstance(x, mx.array)
+        y = layer(x)
+        assert isinstance(y, mx.array)
+        return mx.sum(y, axis=0)
+
+    model = nn.compose(forward, layer=nn.serial(nn.linear(2, 3), nn.relu))
+    params, state = model.init(random.key(0))
+    assert model.apply(params, state, mx.ones((6, 2)), train=True)[0].shape == (3,)
+
+
+def test_taps_are_arrays(three_streams):
+    model = nn.tap(nn.serial(body=nn.serial(nn.linear(2, 3), nn.relu), head=nn.tanh))
+    params, state = model.init(random.key(0))
+    out, _ = model.apply(params, state, mx.ones((6, 2)), train=True)
+    assert all(isinstance(y, mx.array) for y in lf.tree.leaves(out))
+
+
+def test_errors_name_the_shape_of_the_whole_batch(three_streams):
+    model = nn.serial(nn.relu, nn.conv2d(3, 4, 3))
+    params, state = model.init(random.key(0))
+    with pytest.raises(ValueError, match=r"shape \(N, H, W, 3\), got \(6, 8, 8, 4\)"):
+        model.apply(params, state, images(6), train=True)
+
+
+def test_parts_of_unlike_shape_are_added_as_arrays(three_streams):
+    x = divided(mx.ones((6, 2)))
+    assert (x + mx.ones((2,))).tolist() == (mx.ones((2,)) + x).tolist()
+    assert isinstance(x + x, shards.Shards)
+
+
+def test_parts_know_the_shape_of_the_batch(three_streams):
+    x = divided(mx.zeros((7, 2, 2)))
+    assert (x.shape, x.ndim, x.size, x.dtype) == ((7, 2, 2), 3, 28, mx.float32)
+    assert x.join().shape == x.map(mx.exp).join().shape == (7, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "x", [mx.zeros((2, 9)), mx.zeros((9,)), mx.zeros((9, 2), mx.int32), [1.0]]
+)
+def test_what_gains_nothing_stays_whole(three_streams, x):
+    assert shards.divide(x) is x
+
+
+def test_nothing_is_divided_in_the_plain_formulation(three_streams):
+    x = mx.zeros((9, 9))
+    with ops.plain():
+        assert shards.divide(x) is x
