@@ -7,6 +7,7 @@ import mlx.core as mx
 from lucid_fn import ops
 from lucid_fn.checks import check_float, check_integer
 from lucid_fn.losses.labels import widen
+from lucid_fn.ops.custom import custom_function
 from lucid_fn.types import Array
 
 # The logarithm of 0, finite: the difference of two infinities would be NaN.
@@ -104,7 +105,7 @@ def _forward(
     return mx.logsumexp(paths, axis=-1) + log_scale, forward
 
 
-_likelihood = mx.custom_function(_forward)
+_likelihood = custom_function(_forward)
 
 
 @_likelihood.vjp

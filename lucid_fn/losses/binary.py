@@ -7,6 +7,7 @@ import mlx.core as mx
 from lucid_fn import ops
 from lucid_fn.checks import check_float
 from lucid_fn.losses.pairs import check_pair
+from lucid_fn.ops.custom import custom_function
 from lucid_fn.types import Array
 
 
@@ -94,7 +95,7 @@ def _clamped_entropy(p: Array, z: Array) -> Array:
     return -(z * log_p + (1 - z) * log_1mp)
 
 
-_entropy = mx.custom_function(_clamped_entropy)
+_entropy = custom_function(_clamped_entropy)
 
 
 @_entropy.vjp

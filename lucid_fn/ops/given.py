@@ -40,22 +40,4 @@ def given_derivative(
         moved = [mx.zeros_like(x) if dx is None else dx for x, dx in pairs]
         return jvp(flat[:a], moved)
 
-    # Without a rule of its own, vmap would drop the other two.
-    @custom.vmap
-    def _(flat: Arrays, axes: Sequence[int | None]) -> tuple[Arrays, tuple[int, ...]]:
-        size = next(
-            x.shape[axis]
-            for x, axis in zip(flat, axes, strict=True)
-            if axis is not None
-        )
-        rows = [
-            mx.broadcast_to(x, (size, *x.shape))
-            if axis is None
-            else mx.moveaxis(x, axis, 0)
-            for x, axis in zip(flat, axes, strict=True)
-        ]
-        parts = rows[:a], rows[a:v], rows[v:]
-        out = given_derivative(*parts, vjp=mx.vmap(vjp), jvp=mx.vmap(jvp))
-        return out, (0,) * len(out)
-
     return cast(tuple[Array, ...], custom(*args, *values, *saved))

@@ -26,7 +26,7 @@ def vmap(
 
     Args:
         fn: a function of trees of arrays to a tree of arrays.
-        in_axes: the axis of the batch in all arguments; or a tuple with one entry an
+        in_axes: the axis of the batch in all arguments; or a sequence with one entry an
             argument. An entry is an int, `None` for an argument that all examples
             share, or a tree of these that begins like the argument.
         out_axes: the axis of the batch in the results, likewise.
@@ -57,11 +57,11 @@ def vmap(
         leaves, structure = tree.flatten(args)
         if isinstance(in_axes, int) or in_axes is None:
             per_arg = (in_axes,) * len(args)
-        elif type(in_axes) is tuple and len(in_axes) == len(args):
-            per_arg = in_axes
+        elif type(in_axes) in (tuple, list) and len(in_axes) == len(args):
+            per_arg = tuple(in_axes)
         else:
             raise ValueError(
-                f"vmap: in_axes must be an int, None or a tuple with one entry for "
+                f"vmap: in_axes must be an int, None or a sequence with one entry for "
                 f"each of the {len(args)} arguments of `{name}`, got {in_axes!r}"
             )
         axes = _spread(per_arg, args, "in_axes")

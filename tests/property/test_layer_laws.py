@@ -178,3 +178,36 @@ def test_the_gradient_is_the_slope(case, seed):
     # Two central differences, so that the third derivative cancels.
     near, far = ((at(h) - at(-h)) / (2 * h) for h in (STEP, 2 * STEP))
     assert slope == pytest.approx((4 * near - far) / 3, **SLOPES)
+
+
+@over(LAYERS)
+def test_vectorized_gradients_are_those_of_the_single_inputs(case):
+    layer, params, state, x, key = prepared(case, 0)
+    (other,) = case.inputs(np.random.default_rng(1))
+    both = tree.map(lambda a, b: mx.stack([a, b]), x, other)
+    moving = {"params": params, "x": both}
+    leaves, structure = tree.flatten(moving)
+    movable = {i: leaf for i, leaf in enumerate(leaves) if is_float(leaf)}
+
+    def score(params, x):
+        y, _ = layer.apply(params, state, x, train=True, key=key)
+        return sum(mx.sum(mx.sin(leaf)) for leaf in floats(y))
+
+    def total(movable, run):
+        filled = [movable.get(i, leaf) for i, leaf in enumerate(leaves)]
+        given = tree.unflatten(structure, filled)
+        return mx.sum(run(given["params"], given["x"]))
+
+    def one_by_one(params, xs):
+        pair = (tree.map(lambda leaf, i=i: leaf[i], xs) for i in range(2))
+        return mx.stack([score(params, x) for x in pair])
+
+    vectorized = lf.vmap(score, in_axes=(None, 0))
+    got, expected = (lf.grad(total)(movable, run) for run in (vectorized, one_by_one))
+    assert close(got, expected, 1e-4)
+    if not tree.leaves(params):
+        return
+    each = lf.vmap(lf.grad(score), in_axes=(None, 0))(params, both)
+    for i in range(2):
+        one = lf.grad(score)(params, tree.map(lambda leaf, i=i: leaf[i], both))
+        assert close(tree.map(lambda leaf, i=i: leaf[i], each), one, 1e-4)

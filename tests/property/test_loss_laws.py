@@ -87,6 +87,22 @@ def test_a_loss_can_be_mapped_over_a_new_axis(case):
     assert_allclose(mapped[1], loss(*inputs)[::-1], rtol=1e-5, atol=1e-6)
 
 
+@over(LOSSES)
+def test_the_gradient_of_a_mapped_loss_is_that_of_the_losses(case):
+    loss, inputs = drawn(case, 0)
+    stacked = [mx.stack([x, x[::-1]]) for x in inputs]
+    others = stacked[1:]
+    weights = mx.array(np.random.default_rng(0).normal(size=loss(*inputs).shape))
+
+    def one_by_one(x, *others):
+        rows = [loss(*(a[i] for a in (x, *others))) for i in range(2)]
+        return mx.sum(weights * mx.stack(rows))
+
+    got = mx.grad(lambda x: mx.sum(weights * mx.vmap(loss)(x, *others)))(stacked[0])
+    expected = mx.grad(lambda x: one_by_one(x, *others))(stacked[0])
+    assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
 def logits_and_labels(seed, n=N, c=5):
     rng = np.random.default_rng(seed)
     logits = mx.array(3 * rng.normal(size=(n, c)).astype(np.float32))

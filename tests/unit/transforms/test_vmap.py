@@ -128,16 +128,20 @@ def noisy(x):
             "`f` has no argument with an axis to map over",
         ),
         (lambda f: vmap(f, (0,))(X, X), ValueError, r"for each of the 2 .* got \(0,\)"),
-        (lambda f: vmap(f, [0, 0])(X, X), ValueError, r"or a tuple .* got \[0, 0\]"),
+        (
+            lambda f: vmap(f, [0, 0, 0])(X, X),
+            ValueError,
+            r"or a sequence .* got \[0, 0, 0\]",
+        ),
         (
             lambda f: vmap(f, "0")(X, X),
             ValueError,
-            "in_axes must be an int, None or a tu",
+            "in_axes must be an int, None or a se",
         ),
         (
             lambda f: vmap(f, 0.0)(X, X),
             ValueError,
-            "in_axes must be an int, None or a tu",
+            "in_axes must be an int, None or a se",
         ),
         (
             lambda f: vmap(f, Pair(0, 0))(X, X),
@@ -190,3 +194,8 @@ def test_errors_say_what_and_where(call, kind, words):
 
     with pytest.raises(kind, match=f"vmap: .*{words}"):
         call(f)
+
+
+def test_the_axes_of_the_arguments_may_be_a_list():
+    product = vmap(lambda x, y: x * y, in_axes=[0, None])
+    assert product(mx.array([1.0, 2.0]), mx.array(3.0)).tolist() == [3.0, 6.0]
