@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lucid_fn import nn
-from lucid_fn.ops.shards import accepts_shards
+from lucid_fn.ops.shards import accepts_shards, add
 from lucid_fn.types import Array, ArrayFn
 
 Block = Callable[..., nn.Layer]
@@ -55,7 +55,7 @@ def basic_block(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
     ) -> Any:
         y = nn.relu(bn1(conv1(x)))
         y = bn2(conv2(y))
-        return nn.relu(y + downsample(x))
+        return nn.relu(add(y, downsample(x)))
 
     return nn.compose(
         forward,
@@ -87,7 +87,7 @@ def bottleneck(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
         y = nn.relu(bn1(conv1(x)))
         y = nn.relu(bn2(conv2(y)))
         y = bn3(conv3(y))
-        return nn.relu(y + downsample(x))
+        return nn.relu(add(y, downsample(x)))
 
     return nn.compose(
         forward,

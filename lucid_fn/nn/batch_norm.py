@@ -82,13 +82,13 @@ def batch_norm(
     check_eps("batch_norm", eps)
 
     def init(key: Key, /) -> tuple[Params, State]:
-        zeros, ones = mx.zeros((num_features,)), mx.ones((num_features,))
-        params = {"weight": ones, "bias": zeros} if affine else {}
+        shape = (num_features,)
+        params = {"weight": mx.ones(shape), "bias": mx.zeros(shape)} if affine else {}
         if not track_running_stats:
             return params, {}
         return params, {
-            "running_mean": zeros,
-            "running_var": ones,
+            "running_mean": mx.zeros(shape),
+            "running_var": mx.ones(shape),
             "num_batches_tracked": mx.array(0, mx.int32),
         }
 

@@ -21,6 +21,7 @@ from lucid_fn.nn.recording import watched
 from lucid_fn.ops.shards import (
     Shards,
     accepts_shards,
+    add,
     divide,
     join,
     marked,
@@ -279,7 +280,7 @@ def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = _unchanged) -> L
                 f"{y.shape} and {kept.shape}; give a shortcut that changes the shape "
                 "alike, such as a 1x1 convolution"
             )
-        return y + kept
+        return add(y, kept)
 
     return compose(forward, body=body, shortcut=shortcut)
 

@@ -69,14 +69,6 @@ class Shards:
         """Each part in another dtype."""
         return self.map(lambda part: part.astype(dtype))
 
-    def __add__(self, other: Any) -> Any:
-        if isinstance(other, Shards) and other.shape == self.shape:
-            return self.map(lambda a, b: a + b, other)
-        return self.join() + join(other)
-
-    def __radd__(self, other: Any) -> Any:
-        return other + self.join()
-
 
 def divide(x: Any) -> Any:
     """`x` as `Shards` where that is worth it: many numbers, on a CPU of several cores.
@@ -95,6 +87,13 @@ def divide(x: Any) -> Any:
 def join(x: Any) -> Any:
     """The array that `Shards` are; anything else as it is."""
     return x.join() if isinstance(x, Shards) else x
+
+
+def add(a: Any, b: Any) -> Any:
+    """`a + b`, where either may be `Shards`."""
+    if isinstance(a, Shards) and isinstance(b, Shards) and a.shape == b.shape:
+        return a.map(lambda a, b: a + b, b)
+    return join(a) + join(b)
 
 
 def examplewise(fn: Fn) -> Fn:

@@ -236,6 +236,19 @@ def check(captures: list[Capture], name: str) -> None:
             )
 
 
+def merged(captures: list[Capture], name: str) -> ValueError:
+    """The error for captured scalars that MLX merged, and then looks for in vain.
+
+    Of two captured numbers that are equal, `mx.compile` keeps one; results that only
+    depend on the other are lost to it if they went through a gradient's auxiliaries.
+    """
+    found = [f"`{capture.name}`" for capture in captures] or ["them"]
+    return ValueError(
+        f"jit: `{name}` reads arrays from outside ({', '.join(found)}) in a way that "
+        "MLX cannot compile; give them to it as arguments"
+    )
+
+
 def given_twice(captures: list[Capture], arrays: list[Any], name: str) -> ValueError:
     """The error for an array that is both an argument and read without being one."""
     given = {id(array) for array in arrays}

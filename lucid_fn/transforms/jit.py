@@ -173,9 +173,11 @@ def jit(
         traces_before = len(traces)
         try:
             out, token = function(arrays)
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, IndexError) as error:
             if diagnosis.reads_a_value(error):
                 raise diagnosis.value_read(error, name, "jit") from error
+            if "_Map_base::at" in str(error):
+                raise captures.merged(captured, name) from error
             if "uncaptured inputs" in str(error):
                 raise captures.given_twice(captured, arrays, name) from error
             raise

@@ -65,6 +65,13 @@ def test_init_is_a_function_of_the_key(case, seed):
 
 
 @over(LAYERS)
+def test_no_two_leaves_are_one_array(case):
+    # A compiled function may not take as an argument what it also captures.
+    leaves = tree.leaves(case.make().init(random.key(0)))
+    assert len({id(leaf) for leaf in leaves}) == len(leaves)
+
+
+@over(LAYERS)
 def test_params_are_float_arrays(case):
     params, _ = case.make().init(random.key(0))
     assert len(floats(params)) == len(tree.leaves(params))

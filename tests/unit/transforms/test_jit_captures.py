@@ -387,3 +387,13 @@ def test_other_attributes_of_an_object_may_change():
     first = compiled(ONE)
     model.rate, model.tree = 7.0, {}
     assert mx.array_equal(compiled(ONE), first)
+
+
+def test_captured_counters_that_mlx_cannot_tell_apart_are_named():
+    first, second = mx.array(0), mx.array(0)
+
+    def loss(x):
+        return mx.sum(x), (first + 1, second + 1)
+
+    with pytest.raises(ValueError, match="reads arrays from outside .*`first`.*argum"):
+        jit(value_and_grad(loss, has_aux=True))(mx.ones(2))
