@@ -6,20 +6,21 @@ import mlx.core as mx
 
 from lucid_fn.ops.channel_sum import channel_sum
 from lucid_fn.ops.custom import custom_function
+from lucid_fn.ops.spread import add
 from lucid_fn.types import Array
 
 
 def add_bias(y: Array, bias: Array) -> Array:
     """`y + bias` along the last axis; the gradient of `bias` is summed in float32."""
-    add = _add if y.dtype == mx.float32 else _add_half
-    return cast(Array, add(y, bias.astype(y.dtype)))
+    add_to = _add if y.dtype == mx.float32 else _add_half
+    return cast(Array, add_to(y, bias.astype(y.dtype)))
 
 
 def _add(y: Array, bias: Array) -> Array:
     # By image rows: loops over a few channels are slow, and the gradient's sum over
     # rows, then over columns, keeps its digits.
     n, h, w, c = y.shape
-    return (y.reshape(n, h, w * c) + mx.tile(bias, w)).reshape(n, h, w, c)
+    return add(y.reshape(n, h, w * c), mx.tile(bias, w)).reshape(n, h, w, c)
 
 
 _add_half = custom_function(_add)

@@ -89,12 +89,15 @@ def _stretches(x: Array, geometry: Geometry) -> Array:
     block, stretch = sizes(geometry)
     blocks = geometry.out[1] // block
     (left, right), step = geometry.padding[1], geometry.stride[1] * block
-    if blocks > 1 or left or right:
+    if left or right:
         x = mx.pad(x, [(0, 0), (0, 0), (left, right), (0, 0)])
     x = x.reshape(n, h, 1, -1)
     parts = [x[..., i * step * c : (i * step + stretch) * c] for i in range(blocks)]
     lines = parts[0] if blocks == 1 else mx.concatenate(parts, axis=2)
-    rows = take_rows(lines.reshape(-1, stretch * c), _row_index(n, geometry))
+    lines = lines.reshape(-1, stretch * c)
+    index = _row_index(n, geometry)
+    inner = not any(geometry.padding[0])  # then none is the row of zeros
+    rows = mx.take(lines, index, axis=0) if inner else take_rows(lines, index)
     return rows.reshape(-1, geometry.kernel[0] * stretch * c)
 
 

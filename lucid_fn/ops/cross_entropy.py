@@ -8,7 +8,7 @@ from lucid_fn.ops.custom import custom_function
 from lucid_fn.ops.elementary import exp_of_negative
 from lucid_fn.ops.formulation import tuned
 from lucid_fn.ops.row_reductions import row_max, row_sum
-from lucid_fn.ops.softmax import softmax
+from lucid_fn.ops.softmax import SMALL as _SMALL, softmax
 from lucid_fn.ops.spread import multiply, subtract
 from lucid_fn.types import Array
 
@@ -81,6 +81,8 @@ def _exponentials(logits: Array) -> _Exponentials:
 
 @custom_function
 def _tuned(logits: Array, labels: Array) -> Array:
+    if logits.size <= _SMALL:
+        return _plain(logits, labels)
     rows, column = _rows(logits), labels.reshape(-1, 1)
     largest, _, total = _exponentials(rows)
     at_label = mx.take_along_axis(rows, column, axis=1)
@@ -91,6 +93,11 @@ def _tuned(logits: Array, labels: Array) -> Array:
 @_tuned.vjp
 def _tuned_vjp(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
     logits, labels = primals
+    if logits.size <= _SMALL:
+        p = mx.softmax(logits.astype(mx.float32), axis=-1)
+        at_label = labels[..., None] == mx.arange(logits.shape[-1])
+        dlogits = (p - at_label) * g.astype(mx.float32)[..., None]
+        return dlogits.astype(logits.dtype), mx.zeros_like(labels)
     column = labels.reshape(-1, 1)
     _, e, total = _exponentials(_rows(logits))
     # The label's one, times the total, is taken off before the division: one number a

@@ -395,5 +395,5 @@ def test_captured_counters_that_mlx_cannot_tell_apart_are_named():
     def loss(x):
         return mx.sum(x), (first + 1, second + 1)
 
-    with pytest.raises(ValueError, match="reads arrays from outside .*`first`.*argum"):
+    with pytest.raises(ValueError, match=r"reads arrays from outside .*`first`.*argum"):
         jit(value_and_grad(loss, has_aux=True))(mx.ones(2))
