@@ -71,13 +71,14 @@ class Shards:
 
 
 def divide(x: Any) -> Any:
-    """`x` as `Shards` where that is worth it: many numbers, on a CPU of several cores.
+    """`x` as `Shards` where that is worth it: many images, on a CPU of several cores.
 
-    Anything else is returned as it is.
+    Anything else is returned as it is. Models without convolutions are better off with
+    all threads of the BLAS in each product.
     """
     if not isinstance(x, mx.array) or not mx.issubdtype(x.dtype, mx.floating):
         return x
-    if x.ndim < 2 or x.size < _LEAST or current_shard() is not None or not tuned():
+    if x.ndim != 4 or x.size < _LEAST or current_shard() is not None or not tuned():
         return x
     if not 2 <= count() <= x.shape[0]:
         return x
