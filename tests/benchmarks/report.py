@@ -60,15 +60,18 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def growth_table(rows: list[dict]) -> str:
+def growth_table(rows: list[dict], side: int) -> str:
+    """A row a size; `side` is that of the workload's images."""
     lines = [
-        "| batch | ours (ms) | PyTorch eager (ms) | ratio | peak, ours (MB) | theirs |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| batch | image | ours (ms) | PyTorch eager (ms) | ratio | peak, ours (MB) "
+        "| theirs |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
         ratio = row["ours"] / row["theirs"]
         lines.append(
-            f"| {row['batch_size']} | {milliseconds(row['ours'])} "
+            f"| {row['batch_size']} | {row['side'] or side} "
+            f"| {milliseconds(row['ours'])} "
             f"| {milliseconds(row['theirs'])} | {ratio:.2f} "
             f"| {row['our_peak'] / 1e6:,.0f} | {row['their_peak'] / 1e6:,.0f} |"
         )
@@ -85,7 +88,8 @@ def sections(measured: dict) -> str:
         if name in measured:
             parts += [f"### {TITLES[name]}", table(measured[name])]
     for name, rows in measured.get("growth", {}).items():
-        parts += [f"### Growth: {TITLES[name].split(',')[0]}", growth_table(rows)]
+        title = TITLES[name].split(",")[0]
+        parts += [f"### Growth: {title}", growth_table(rows, WORKLOADS[name].shape[0])]
     if "imports" in measured:
         times = measured["imports"].items()
         items = ", ".join(f"`{module}` {s * 1e3:.0f} ms" for module, s in times)

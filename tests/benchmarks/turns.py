@@ -62,7 +62,7 @@ class Result(NamedTuple):
 
 @contextmanager
 def _process(
-    peer: Peer, name: str, size: int, caches: str
+    peer: Peer, name: str, size: int, side: int | None, caches: str
 ) -> Iterator[subprocess.Popen]:
     environment = {
         **os.environ,
@@ -71,7 +71,7 @@ def _process(
     }
     command = [sys.executable, "-m", "tests.benchmarks.worker"]
     process = subprocess.Popen(
-        [*command, peer.module, peer.variant, name, str(size)],
+        [*command, peer.module, peer.variant, name, str(size), str(side or 0)],
         cwd=ROOT,
         env=environment,
         stdin=subprocess.PIPE,
@@ -99,9 +99,17 @@ def peers_of(workload: Workload) -> list[Peer]:
 
 
 def race(
-    name: str, rounds: int, *, size: int | None = None, peers: list[Peer] | None = None
+    name: str,
+    rounds: int,
+    *,
+    size: int | None = None,
+    side: int | None = None,
+    peers: list[Peer] | None = None,
 ) -> list[Result]:
-    """All peers of a workload in turns; the first turn warms up and does not count."""
+    """All peers of a workload in turns; the first turn warms up and does not count.
+
+    `size` is that of the batch and `side` that of the images, if not the workload's.
+    """
     workload = WORKLOADS[name]
     size = size or workload.batch_size
     with ExitStack() as stack:
@@ -109,7 +117,7 @@ def race(
         for peer in peers or peers_of(workload):
             caches = stack.enter_context(tempfile.TemporaryDirectory())
             own = SLOW.get((workload.model, peer.variant), size)
-            process = stack.enter_context(_process(peer, name, own, caches))
+            process = stack.enter_context(_process(peer, name, own, side, caches))
             first = _answer(process)["first"]
             print(f"  {peer.label}: first step {first:.2f} s", flush=True)
             runners.append((peer, process, own, first))

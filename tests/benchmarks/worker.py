@@ -34,9 +34,11 @@ def held_bytes() -> int:
     return pages * resource.getpagesize()
 
 
-def main(module: str, variant: str, workload_name: str, size: str) -> None:
+def main(module: str, variant: str, name: str, size: str, side: str) -> None:
     peer = importlib.import_module(f"tests.benchmarks.peers.{module}")
-    workload = WORKLOADS[workload_name]
+    workload = WORKLOADS[name]
+    if pixels := int(side):
+        workload = workload._replace(shape=(pixels, pixels, workload.shape[-1]))
     run = peer.make(workload, int(size), variant)
     imported = held_bytes()
     say(first=seconds(run), imported=imported)
