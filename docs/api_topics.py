@@ -1,7 +1,7 @@
 """The pages of the API reference, and the order of the topics on each."""
 
 MODULES = {
-    "lucid_fn": "jit gradients vmap directional checkpointing",
+    "lucid_fn": "jit gradients vmap directional jacobians checkpointing",
     "lucid_fn.nn": """
         layer combinators wrappers summary
         linear bilinear convolution transposed_convolution
