@@ -8,9 +8,10 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.ops.ordering import differentiating
-from lucid_fn.transforms import captures, diagnosis
+from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.argnums import chooser
 from lucid_fn.transforms.arguments import check_function, describe, name_of
+from lucid_fn.transforms.tracing import any_traced, transforming
 from lucid_fn.types import Array, Tree
 
 
@@ -126,12 +127,12 @@ def gradient_of(
             nonlocal depends
             with differentiating(leaves):
                 out = _check_loss(call(leaves), has_aux, name_of(fn), caller)
-            # Of a new array, since one whose value was read counts as not traced.
-            depends = captures.is_traced((out[0] if has_aux else out) + 0)
+            depends = any_traced([out[0] if has_aux else out])
             return out
 
         if leaves:
-            with diagnosis.notes_missing_rule(caller, "use other operations"):
+            fix = "use other operations"
+            with transforming(), diagnosis.notes_missing_rule(caller, fix):
                 value, grads = mx.value_and_grad(loss_of)(leaves)
         else:
             value, grads = loss_of(leaves), []

@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.transforms import captures, diagnosis
+from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.argnums import chooser
 from lucid_fn.transforms.arguments import (
     check_function,
@@ -17,6 +17,7 @@ from lucid_fn.transforms.arguments import (
     name_of,
     to_arrays,
 )
+from lucid_fn.transforms.tracing import any_traced, transforming
 from lucid_fn.types import Array, Tree
 
 Flat = Callable[..., list[Array]]
@@ -33,7 +34,8 @@ def jacrev(
 
     `J[i, j] = d fn(x)[i] / d x[j]`. One backward pass for each entry of the result, all
     of them at once, so memory grows with their number. The choice for fewer entries of
-    results than of arguments.
+    results than of arguments. `fn` is called twice, first for `aux` and the shapes of
+    `y`, which computes nothing else.
 
     Args:
         fn: `fn(x, *args) -> y`, or `-> (y, aux)` with `has_aux`. `y` is a tree of float
@@ -158,13 +160,12 @@ def _jacobian_of(
             nonlocal depends
             value, _ = _parts(call(list(leaves)), has_aux, name_of(fn), caller)
             arrays, _ = to_arrays(value, "result", caller)
-            # Of new arrays, since one whose value was read counts as not traced.
-            depends = any(captures.is_traced(y + 0) for y in arrays)
+            depends = any_traced(arrays)
             return arrays
 
         if any(x.size for x in leaves) and any(y.size for y in results):
             fix = "use jacrev" if caller == "jacfwd" else "use other operations"
-            with diagnosis.notes_missing_rule(caller, fix):
+            with transforming(), diagnosis.notes_missing_rule(caller, fix):
                 found = blocks(flat, leaves, results)
         else:
             found = [
