@@ -1,7 +1,7 @@
 """The pages of the API reference, and the order of the topics on each."""
 
 MODULES = {
-    "lucid_fn": "jit gradients vmap directional checkpointing",
+    "lucid_fn": "jit gradients vmap directional jacobians checkpointing",
     "lucid_fn.nn": """
         layer combinators wrappers summary
         linear bilinear convolution transposed_convolution
@@ -24,8 +24,10 @@ MODULES = {
     """,
     "lucid_fn.metrics": "hits errors counts streaming",
     "lucid_fn.optim": """
-        base momentum adaptive adaptive_variants rectified mean_squares
-        accumulated_squares sign layerwise factored orthogonal
+        base momentum adaptive adaptive_variants rectified second_moments
+        differences slow_means parameter_free mean_squares
+        accumulated_squares sign resilient layerwise layerwise_moments
+        factored orthogonal
         quasi_newton minimization scheduleless sharpness
         descent clipping regularization groups injection wrappers averaging
     """,

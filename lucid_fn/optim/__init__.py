@@ -27,6 +27,7 @@ from lucid_fn.optim.adaptive_variants import (
 from lucid_fn.optim.averaging import (
     EmaState as EmaState,
     SwaState as SwaState,
+    asgd as asgd,
     averaged_params as averaged_params,
     ema as ema,
     swa as swa,
@@ -43,6 +44,7 @@ from lucid_fn.optim.clipping import (
     clip_by_param_norm as clip_by_param_norm,
     clip_by_value as clip_by_value,
     gradient_norm as gradient_norm,
+    zero_nans as zero_nans,
 )
 from lucid_fn.optim.descent import (
     LearningRateState as LearningRateState,
@@ -51,6 +53,11 @@ from lucid_fn.optim.descent import (
     learning_rate as learning_rate,
     scale_by_learning_rate as scale_by_learning_rate,
     set_learning_rate as set_learning_rate,
+)
+from lucid_fn.optim.differences import (
+    ScaleByAdanState as ScaleByAdanState,
+    adan as adan,
+    scale_by_adan as scale_by_adan,
 )
 from lucid_fn.optim.factored import (
     ScaleByFactoredRmsState as ScaleByFactoredRmsState,
@@ -78,6 +85,11 @@ from lucid_fn.optim.layerwise import (
     scale_by_lars as scale_by_lars,
     scale_by_trust_ratio as scale_by_trust_ratio,
 )
+from lucid_fn.optim.layerwise_moments import (
+    ScaleByNovogradState as ScaleByNovogradState,
+    novograd as novograd,
+    scale_by_novograd as scale_by_novograd,
+)
 from lucid_fn.optim.mean_squares import (
     ScaleByRmsState as ScaleByRmsState,
     ScaleByStddevState as ScaleByStddevState,
@@ -100,6 +112,10 @@ from lucid_fn.optim.orthogonal import (
     orthogonalize as orthogonalize,
     scale_by_muon as scale_by_muon,
 )
+from lucid_fn.optim.parameter_free import (
+    ProdigyState as ProdigyState,
+    prodigy as prodigy,
+)
 from lucid_fn.optim.quasi_newton import (
     ScaleByLbfgsState as ScaleByLbfgsState,
     lbfgs as lbfgs,
@@ -116,12 +132,25 @@ from lucid_fn.optim.regularization import (
     add_noise as add_noise,
     centralize as centralize,
 )
+from lucid_fn.optim.resilient import (
+    ScaleByRpropState as ScaleByRpropState,
+    rprop as rprop,
+    scale_by_rprop as scale_by_rprop,
+)
 from lucid_fn.optim.scheduleless import (
     ScheduleFreeState as ScheduleFreeState,
     schedule_free as schedule_free,
     schedule_free_adamw as schedule_free_adamw,
     schedule_free_params as schedule_free_params,
     schedule_free_sgd as schedule_free_sgd,
+)
+from lucid_fn.optim.second_moments import (
+    ScaleByBeliefState as ScaleByBeliefState,
+    ScaleByYogiState as ScaleByYogiState,
+    adabelief as adabelief,
+    scale_by_belief as scale_by_belief,
+    scale_by_yogi as scale_by_yogi,
+    yogi as yogi,
 )
 from lucid_fn.optim.sharpness import (
     sam as sam,
@@ -130,6 +159,11 @@ from lucid_fn.optim.sign import (
     ScaleByLionState as ScaleByLionState,
     lion as lion,
     scale_by_lion as scale_by_lion,
+)
+from lucid_fn.optim.slow_means import (
+    ScaleByAdemamixState as ScaleByAdemamixState,
+    ademamix as ademamix,
+    scale_by_ademamix as scale_by_ademamix,
 )
 from lucid_fn.optim.wrappers import (
     AccumulateState as AccumulateState,

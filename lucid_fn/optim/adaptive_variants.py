@@ -212,6 +212,7 @@ def nadam(
     eps: Scalar = 1e-8,
     weight_decay: Scalar = 0.0,
     momentum_decay: Scalar = 4e-3,
+    decoupled_weight_decay: bool = False,
 ) -> GradientTransformation:
     """Adam with Nesterov's momentum, as `torch.optim.NAdam`; see `scale_by_nadam`.
 
@@ -222,6 +223,8 @@ def nadam(
         eps: added to the root, outside it; positive.
         weight_decay: factor of the L2 penalty, at least 0.
         momentum_decay: how fast the momentum warms up, at least 0.
+        decoupled_weight_decay: whether `p *= 1 - learning_rate * weight_decay` takes
+            the place of the penalty, as in `adamw`.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -235,7 +238,9 @@ def nadam(
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
     return chain(
-        add_decayed_weights(weight_decay),
+        add_decayed_weights(0.0 if decoupled_weight_decay else weight_decay),
         scale_by_nadam(b1, b2, eps=eps, momentum_decay=momentum_decay),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(
+            learning_rate, weight_decay=weight_decay if decoupled_weight_decay else 0.0
+        ),
     )

@@ -6,9 +6,22 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.optim import states
-from lucid_fn.optim.base import GradientTransformation
-from lucid_fn.optim.checks import Scalar, check_count, check_decay
-from lucid_fn.optim.moments import accumulator_dtype, average, once
+from lucid_fn.optim.base import GradientTransformation, chain
+from lucid_fn.optim.checks import (
+    Scalar,
+    check_at_least_0,
+    check_count,
+    check_decay,
+    is_zero,
+    reports_as_itself,
+)
+from lucid_fn.optim.descent import (
+    ScalarOrSchedule,
+    as_schedule,
+    scale_by_learning_rate,
+)
+from lucid_fn.optim.moments import average, copies, once
+from lucid_fn.optim.regularization import add_decayed_weights
 from lucid_fn.types import Array, Params, Tree
 
 
@@ -59,7 +72,7 @@ def ema(decay: Scalar) -> GradientTransformation:
     decay = check_decay("ema", "decay", decay)
 
     def init(params: Params, /) -> EmaState:
-        return EmaState(mx.array(0, mx.int32), _accumulator(params))
+        return EmaState(mx.array(0, mx.int32), copies(params))
 
     def update(
         grads: Tree, opt_state: EmaState, params: Params, /
@@ -106,8 +119,7 @@ def swa(*, start: int = 0, period: int = 1) -> GradientTransformation:
     period = check_count("swa", "period", period)
 
     def init(params: Params, /) -> SwaState:
-        none = mx.array(0, mx.int32)
-        return SwaState(none, none, _accumulator(params))
+        return SwaState(mx.array(0, mx.int32), mx.array(0, mx.int32), copies(params))
 
     def update(
         grads: Tree, opt_state: SwaState, params: Params, /
@@ -154,5 +166,58 @@ def averaged_params(opt_state: Any) -> Params:
     return found
 
 
-def _accumulator(params: Params) -> Tree:
-    return tree.map(lambda p: p.astype(accumulator_dtype(p)), params)
+@reports_as_itself
+def asgd(
+    learning_rate: ScalarOrSchedule,
+    *,
+    lambd: Scalar = 1e-4,
+    alpha: Scalar = 0.75,
+    t0: int = 1_000_000,
+    weight_decay: Scalar = 0.0,
+) -> GradientTransformation:
+    """Averaged stochastic gradient descent, as `torch.optim.ASGD`.
+
+    `p = p * (1 - lambd * eta) - eta * g` with
+    `eta = learning_rate / (1 + lambd * learning_rate * t)**alpha`, `t` from 0. What to
+    evaluate is `averaged_params(opt_state)`, PyTorch's `ax`: the mean of the params
+    after step `t0 + 1` and all later ones; before, the params themselves.
+
+    Args:
+        learning_rate: at least 0, or a schedule of the step.
+        lambd: part of the parameter taken off in a step, in units of `eta`, and how
+            fast that falls; at least 0. Above 0 it makes a schedule, so that the
+            learning rate cannot be set.
+        alpha: power of the fall, at least 0.
+        t0: the steps before those in the mean, at least 0.
+        weight_decay: factor of the L2 penalty, at least 0.
+
+    Raises:
+        ValueError: if a number is out of its range.
+        TypeError: if `t0` is no integer.
+
+    Source: Polyak & Juditsky, 1992, "Acceleration of stochastic approximation by
+    averaging"; the schedule is that of Bottou, 2010, "Large-scale machine learning
+    with stochastic gradient descent", section 5.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> optimizer = optim.asgd(1e-2, t0=0)
+        >>> opt_state = optimizer.init({"w": mx.zeros(3)})
+    """
+    lambd = check_at_least_0("asgd", "lambd", lambd)
+    alpha = check_at_least_0("asgd", "alpha", alpha)
+    t0 = check_count("asgd", "t0", t0, least=0)
+    rate = as_schedule("asgd", learning_rate)
+
+    def falling(step: Array) -> Array:
+        value = rate(step)
+        return value / mx.power(1 + lambd * value * step, alpha)
+
+    return chain(
+        add_decayed_weights(weight_decay),
+        scale_by_learning_rate(
+            learning_rate if is_zero(lambd) else falling, weight_decay=lambd
+        ),
+        swa(start=t0 + 1),
+    )

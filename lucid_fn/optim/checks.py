@@ -27,6 +27,10 @@ def check_at_least_0(
     return _in_range(caller, name, value, range_, lambda x: x >= 0, kinds)
 
 
+def check_at_least_1(caller: str, name: str, value: Scalar) -> Scalar:
+    return _in_range(caller, name, value, "at least 1 and finite", lambda x: x >= 1)
+
+
 def check_positive(caller: str, name: str, value: Scalar) -> Scalar:
     return _in_range(caller, name, value, "positive and finite", lambda x: x > 0)
 

@@ -112,6 +112,26 @@ def clip_by_value(max_value: Scalar) -> GradientTransformation:
     )
 
 
+def zero_nans() -> GradientTransformation:
+    """Puts 0 where a gradient is NaN, and leaves all other numbers as they are.
+
+    Infinities are left, too: see `clip_by_value`. To leave out the whole update, and
+    its traces in the moments, see `apply_if_finite`.
+
+    Source: the transformation of this name in optax.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> grads = {"w": mx.array([0.5, float("nan")])}
+        >>> optim.zero_nans().update(grads, (), {"w": mx.zeros(2)})[0]
+        {'w': array([0.5, 0], dtype=float32)}
+    """
+    return stateless(
+        lambda g, _: mx.where(mx.isnan(g), mx.zeros_like(g), g), caller="zero_nans"
+    )
+
+
 def clip_by_param_norm(
     clipping: Scalar = 0.01, *, eps: Scalar = 1e-3
 ) -> GradientTransformation:

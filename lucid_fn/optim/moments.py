@@ -18,6 +18,15 @@ def zeros(params: Params) -> Tree:
     return tree.map(lambda p: mx.zeros(p.shape, accumulator_dtype(p)), params)
 
 
+def copies(params: Params) -> Tree:
+    """The params in float32 at least, each leaf an array of its own.
+
+    A state is captured by some compiled functions that are given the params, and an
+    array may not be both.
+    """
+    return tree.map(lambda p: mx.contiguous(p.astype(accumulator_dtype(p))), params)
+
+
 def accumulator_dtype(x: Array) -> mx.Dtype:
     return mx.float32 if x.dtype in (mx.float16, mx.bfloat16) else x.dtype
 
@@ -41,6 +50,22 @@ def update_moments(
     mu = tree.map(lambda m, g: average(b1, m, g), mu, grads, caller=caller)
     nu = tree.map(lambda v, g: average_square(b2, v, g), nu, grads, caller=caller)
     return mu, nu
+
+
+def unbiased_ratio(
+    b1: Scalar, b2: Scalar, eps: Scalar, step: Array, mu: Tree, nu: Tree, grads: Tree
+) -> Tree:
+    """`m / (1 - b1**t) / (sqrt(v) / sqrt(1 - b2**t) + eps)`, in the dtypes of `grads`.
+
+    Multiplied, since a division costs the step of ResNet-18 a sixth more.
+    """
+    scale = once(1 / bias_correction(b1, step))
+    root_scale = once(mx.rsqrt(bias_correction(b2, step)))
+
+    def ratio(m: Array, v: Array, g: Array) -> Array:
+        return (scale * m / (mx.sqrt(v) * root_scale + eps)).astype(g.dtype)
+
+    return tree.map(ratio, mu, nu, grads)
 
 
 def log_decay(decay: Scalar) -> Array:

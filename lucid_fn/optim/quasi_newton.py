@@ -61,13 +61,12 @@ def scale_by_lbfgs(*, history_size: int = 10) -> GradientTransformation:
 
     def init(params: Params, /) -> ScaleByLbfgsState:
         flat = _flat(params)
-        pairs = mx.zeros((size, flat.size), flat.dtype)
         return ScaleByLbfgsState(
             step=mx.array(0, mx.int32),
             params=mx.zeros_like(flat),
             grads=mx.zeros_like(flat),
-            steps=pairs,
-            changes=pairs,
+            steps=mx.zeros((size, flat.size), flat.dtype),
+            changes=mx.zeros((size, flat.size), flat.dtype),
             inverses=mx.zeros(size, flat.dtype),
             scale=mx.array(1.0, flat.dtype),
         )

@@ -117,6 +117,7 @@ def radam(
     b2: Scalar = 0.999,
     eps: Scalar = 1e-8,
     weight_decay: Scalar = 0.0,
+    decoupled_weight_decay: bool = False,
 ) -> GradientTransformation:
     """Rectified Adam, as `torch.optim.RAdam`; see `scale_by_radam`.
 
@@ -126,6 +127,8 @@ def radam(
         b2: decay of the second moment, in [0, 1).
         eps: added to the root of the raw second moment; positive.
         weight_decay: factor of the L2 penalty, at least 0.
+        decoupled_weight_decay: whether `p *= 1 - learning_rate * weight_decay` takes
+            the place of the penalty, as in `adamw`.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -139,7 +142,9 @@ def radam(
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
     return chain(
-        add_decayed_weights(weight_decay),
+        add_decayed_weights(0.0 if decoupled_weight_decay else weight_decay),
         scale_by_radam(b1, b2, eps=eps),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(
+            learning_rate, weight_decay=weight_decay if decoupled_weight_decay else 0.0
+        ),
     )

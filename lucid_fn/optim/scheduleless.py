@@ -19,7 +19,7 @@ from lucid_fn.optim.checks import (
 )
 from lucid_fn.optim.descent import RateState, ScalarOrSchedule, rate_of
 from lucid_fn.optim.mean_squares import scale_by_rms
-from lucid_fn.optim.moments import accumulator_dtype, once
+from lucid_fn.optim.moments import copies, once
 from lucid_fn.optim.regularization import add_decayed_weights
 from lucid_fn.types import Array, Params, Tree
 
@@ -77,7 +77,7 @@ def schedule_free(
             largest_rate=mx.array(0.0),
             weight_sum=mx.array(0.0),
             b1=mx.array(b1, mx.float32),
-            z=tree.map(lambda p: p.astype(accumulator_dtype(p)), params),
+            z=copies(params),
             inner=direction.init(params),
         )
 

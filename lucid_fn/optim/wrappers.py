@@ -122,8 +122,9 @@ def apply_if_finite(optimizer: GradientTransformation) -> GradientTransformation
     check_transformation("apply_if_finite", "optimizer", optimizer)
 
     def init(params: Params, /) -> ApplyIfFiniteState:
-        none = mx.array(0, mx.int32)
-        return ApplyIfFiniteState(none, none, optimizer.init(params))
+        return ApplyIfFiniteState(
+            mx.array(0, mx.int32), mx.array(0, mx.int32), optimizer.init(params)
+        )
 
     def update(
         grads: Tree, opt_state: ApplyIfFiniteState, params: Params, /
@@ -178,7 +179,8 @@ def lookahead(
     alpha = check_fraction("lookahead", "alpha", alpha)
 
     def init(params: Params, /) -> LookaheadState:
-        return LookaheadState(mx.array(0, mx.int32), params, optimizer.init(params))
+        slow = tree.map(mx.contiguous, params)  # arrays of its own
+        return LookaheadState(mx.array(0, mx.int32), slow, optimizer.init(params))
 
     def update(
         grads: Tree, opt_state: LookaheadState, params: Params, /

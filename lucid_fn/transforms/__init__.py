@@ -2,8 +2,22 @@
 
 from lucid_fn.transforms.checkpointing import checkpoint
 from lucid_fn.transforms.directional import hvp, jvp, vjp
-from lucid_fn.transforms.gradients import grad, value_and_grad
+from lucid_fn.transforms.gradients import grad, stop_gradient, value_and_grad
+from lucid_fn.transforms.jacobians import hessian, jacfwd, jacrev
 from lucid_fn.transforms.jit import jit
 from lucid_fn.transforms.vmap import vmap
 
-__all__ = ["checkpoint", "grad", "hvp", "jit", "jvp", "value_and_grad", "vjp", "vmap"]
+__all__ = [
+    "checkpoint",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacfwd",
+    "jacrev",
+    "jit",
+    "jvp",
+    "stop_gradient",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+]

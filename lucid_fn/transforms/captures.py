@@ -19,6 +19,7 @@ import numpy as np
 
 from lucid_fn.transforms import bytecode
 from lucid_fn.transforms.arguments import name_of
+from lucid_fn.transforms.tracing import any_traced
 
 # What libraries read is theirs to keep constant; but their closures may hold a user's
 # functions.
@@ -207,21 +208,12 @@ def find(fn: Callable[..., Any], caller: str) -> list[Capture]:
 
 
 def _check_traced(arrays: list[Any], name: str, owner: str, caller: str) -> None:
-    if any(map(is_traced, arrays)):
+    if any_traced(arrays):
         raise ValueError(
             f"{caller}: `{owner}` reads `{name}`, which is not an argument but depends "
             "on those of a transformation around it, so that no gradient would reach "
             f"it; pass `{name}` as an argument"
         )
-
-
-def is_traced(array: Any) -> bool:
-    """Whether an array stands for values that a transformation will give."""
-    try:
-        mx.async_eval(array)  # type: ignore[no-untyped-call]  # untyped in MLX's stubs
-    except ValueError:
-        return True
-    return False
 
 
 def check(captures: list[Capture], name: str) -> None:

@@ -87,6 +87,19 @@ def conversion(fn: Callable[[list[Array]], Any], arrays: list[Array]) -> str | N
     return None
 
 
+def check_conversions(
+    fn: Callable[[list[Array]], Any], arrays: list[Array], result: str, caller: str
+) -> None:
+    """Raises if a result does not depend on `arrays` since `fn` takes values out."""
+    if line := conversion(fn, arrays):
+        raise TypeError(
+            f"{caller}: {line} takes the values out of an array, through which no "
+            f"gradient flows, and {result} depends on its arguments in no other way; "
+            "compute it with mlx.core instead of NumPy and numbers, and return what "
+            "you want to look at with has_aux=True"
+        )
+
+
 @contextlib.contextmanager
 def notes_missing_rule(transform: str, fix: str) -> Iterator[None]:
     """Says what to do where MLX has no rule for an operation, such as jvp of conv."""

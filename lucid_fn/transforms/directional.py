@@ -15,6 +15,7 @@ from lucid_fn.transforms.arguments import (
     to_arrays,
 )
 from lucid_fn.transforms.gradients import gradient_of
+from lucid_fn.transforms.tracing import transforming
 from lucid_fn.types import Array, Tree
 
 
@@ -106,7 +107,8 @@ def jvp(
     check_function("jvp", fn)
     leaves, structure, directions = _with_tangents(primals, tangents, "jvp")
     flat, out_structures = _flat(fn, structure, "jvp")
-    with diagnosis.notes_missing_rule("jvp", "use vjp, grad or hvp"):
+    fix = "use vjp, grad or hvp"
+    with transforming(), diagnosis.notes_missing_rule("jvp", fix):
         values, derivatives = mx.jvp(flat, leaves, directions)
     out = out_structures[-1]
     return tree.unflatten(out, list(values)), tree.unflatten(out, list(derivatives))
@@ -148,7 +150,8 @@ def vjp(
 
     def pull(cotangents: Tree) -> tuple[Tree, ...]:
         given = _match(cotangents, value, "cotangents", "the value", "vjp")
-        _, grads = mx.vjp(fenced(flat), leaves, given)
+        with transforming():
+            _, grads = mx.vjp(fenced(flat), leaves, given)
         pulled: tuple[Tree, ...] = tree.unflatten(structure, list(grads))
         return pulled
 

@@ -8,14 +8,10 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.ops.ordering import differentiating
-from lucid_fn.transforms import captures, diagnosis
-from lucid_fn.transforms.arguments import (
-    as_array,
-    check_function,
-    describe,
-    name_of,
-    parameter_names,
-)
+from lucid_fn.transforms import diagnosis
+from lucid_fn.transforms.argnums import chooser
+from lucid_fn.transforms.arguments import check_function, describe, name_of
+from lucid_fn.transforms.tracing import any_traced, transforming
 from lucid_fn.types import Array, Tree
 
 
@@ -96,85 +92,56 @@ def grad(
     return gradient
 
 
+def stop_gradient(values: Tree, /) -> Tree:
+    """The tree as it is, but constant to every derivative.
+
+    For targets that follow the params, and for parts of params that are not trained.
+
+    Args:
+        values: a tree; what is not an MLX array is constant anyway, and is kept.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> import lucid_fn as lf
+        >>> frozen = lambda p: mx.sum(p["w"] * lf.stop_gradient(p)["w"])
+        >>> lf.grad(frozen)({"w": mx.array([2.0, 3.0])})
+        {'w': array([2, 3], dtype=float32)}
+    """
+    return tree.map(
+        lambda x: mx.stop_gradient(x) if isinstance(x, mx.array) else x, values
+    )
+
+
 def gradient_of(
     fn: Callable[..., Any], argnums: int | Sequence[int], has_aux: bool, caller: str
 ) -> Callable[..., tuple[Any, Tree]]:
     check_function(caller, fn)
-    places = [argnums] if isinstance(argnums, int) else argnums
-    if not isinstance(places, list | tuple | range) or any(
-        not isinstance(place, int) or isinstance(place, bool) for place in places
-    ):
-        raise TypeError(
-            f"{caller}: argnums must be the position of an argument or a sequence of "
-            f"positions, got {argnums!r}"
-        )
-    names = parameter_names(fn)
+    choose = chooser(fn, argnums, caller)
 
     @functools.wraps(fn)
     def both(*args: Any, **kwargs: Any) -> tuple[Any, Tree]:
-        for place in places:
-            if not -len(args) <= place < len(args):
-                raise ValueError(
-                    f"{caller}: argnums must name a positional argument of "
-                    f"`{name_of(fn)}`, got {place} in a call with {len(args)} of them; "
-                    "what is differentiated is given by position"
-                )
-        chosen = [place % len(args) for place in places]
-        leaves, structure = _float_leaves({i: args[i] for i in chosen}, names, caller)
+        leaves, call, collect = choose(args, kwargs)
         depends = True
-
-        def call(leaves: list[Array]) -> Any:
-            given = tree.unflatten(structure, leaves)
-            return fn(*[given.get(i, arg) for i, arg in enumerate(args)], **kwargs)
 
         def loss_of(leaves: list[Array]) -> Any:
             nonlocal depends
             with differentiating(leaves):
                 out = _check_loss(call(leaves), has_aux, name_of(fn), caller)
-            # Of a new array, since one whose value was read counts as not traced.
-            depends = captures.is_traced((out[0] if has_aux else out) + 0)
+            depends = any_traced([out[0] if has_aux else out])
             return out
 
         if leaves:
-            with diagnosis.notes_missing_rule(caller, "use other operations"):
+            fix = "use other operations"
+            with transforming(), diagnosis.notes_missing_rule(caller, fix):
                 value, grads = mx.value_and_grad(loss_of)(leaves)
         else:
             value, grads = loss_of(leaves), []
-        if leaves and not depends and (line := diagnosis.conversion(call, leaves)):
-            raise TypeError(
-                f"{caller}: {line} takes the values out of an array, through which no "
-                f"gradient flows, and the loss that `{name_of(fn)}` returns depends on "
-                "its arguments in no other way; compute it with mlx.core instead of "
-                "NumPy and numbers, and return what you want to look at with "
-                "has_aux=True"
-            )
-        by_place = tree.unflatten(structure, grads)
-        if isinstance(argnums, int):
-            return value, by_place[chosen[0]]
-        return value, tuple(by_place[i] for i in chosen)
+        if leaves and not depends:
+            loss = f"the loss that `{name_of(fn)}` returns"
+            diagnosis.check_conversions(call, leaves, loss, caller)
+        return value, collect(grads)
 
     return both
-
-
-def _float_leaves(
-    args: dict[int, Any], names: list[str], caller: str
-) -> tuple[list[Array], tree.Structure]:
-    """The leaves to differentiate, as arrays."""
-    leaves, structure = tree.flatten(args)
-    arrays = []
-    for i, leaf in enumerate(leaves):
-        array = as_array(leaf)
-        if array is None or not mx.issubdtype(array.dtype, mx.inexact):
-            place, _, rest = tree.paths(args)[i].partition(".")
-            name = names[int(place)] if int(place) < len(names) else f"args[{place}]"
-            where = f"{name}.{rest}".rstrip(".")
-            raise TypeError(
-                f"{caller}: {where} must be a float array to be differentiated, got "
-                f"{describe(leaf)}; keep counters and flags in the state or in "
-                "another argument"
-            )
-        arrays.append(array)
-    return arrays, structure
 
 
 def _check_loss(out: Any, has_aux: bool, name: str, caller: str) -> Any:

@@ -3,7 +3,7 @@
 import collections
 import functools
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import mlx.core as mx
 import numpy as np
@@ -24,10 +24,11 @@ from lucid_fn.transforms.calls import (
     static_places,
     to_call,
 )
+from lucid_fn.transforms.tracing import is_transforming
 from lucid_fn.types import Array
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
-Compiled: TypeAlias = Callable[[list[Array]], Any]  # to the result and a token of it
+Flat: TypeAlias = Callable[[list[Array]], Any]  # to the result and a token of it
 
 # What a result may hold besides arrays; other objects could hide arrays of the trace.
 _CONSTANTS = (
@@ -41,6 +42,14 @@ _CONSTANTS = (
     np.ndarray,
     mx.Dtype,
 )
+
+
+class Compiled(NamedTuple):
+    """A function as it is and compiled."""
+
+    plain: Flat
+    fast: Flat
+
 
 # One call may run while Python prepares the next; more would only hold memory.
 _MAX_IN_FLIGHT = 2
@@ -140,7 +149,7 @@ def jit(
                 out = widening.narrowed(out, lambda: fn(*args, **kwargs))
             return out, _token(out)
 
-        return mx.compile(traced)
+        return Compiled(traced, mx.compile(traced))
 
     def find(
         device: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -172,7 +181,10 @@ def jit(
         captures.check(captured, name)
         traces_before = len(traces)
         try:
-            out, token = function(arrays)
+            # MLX does so, too, unless a derivative took the marks off the arguments.
+            out, token = (function.plain if is_transforming() else function.fast)(
+                arrays
+            )
         except (ValueError, RuntimeError, IndexError) as error:
             if diagnosis.reads_a_value(error):
                 raise diagnosis.value_read(error, name, "jit") from error
@@ -273,6 +285,8 @@ def _token(out: Any) -> Array | None:
 
 def _start(out: Any, token: Array) -> bool:
     """Starts the evaluation, but inside a transformation, where there is none."""
+    if is_transforming():
+        return False
     try:
         mx.async_eval(out, token)  # type: ignore[no-untyped-call]  # untyped in stubs
     except ValueError as error:

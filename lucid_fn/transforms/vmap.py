@@ -16,6 +16,7 @@ from lucid_fn.transforms.arguments import (
     name_of,
     parameter_names,
 )
+from lucid_fn.transforms.tracing import transforming
 from lucid_fn.types import Array
 
 
@@ -95,7 +96,8 @@ def vmap(
             return list(out_leaves)
 
         try:
-            with diagnosis.notes_missing_rule("vmap", "use other operations or a loop"):
+            fix = "use other operations or a loop"
+            with transforming(), diagnosis.notes_missing_rule("vmap", fix):
                 out = mx.vmap(flat, in_axes=tuple(a for a in axes if a is not None))(
                     *mapped
                 )

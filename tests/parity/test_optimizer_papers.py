@@ -13,6 +13,7 @@ from lucid_fn import optim, transforms
 STEPS = 20
 rates = st.floats(1e-3, 0.1)
 decays = st.floats(0.1, 0.999)
+tiny = st.floats(1e-16, 1e-3)
 weight_decays = st.sampled_from([0.0, 1e-2, 0.3])
 seeds = st.integers(0, 2**32 - 1)
 
@@ -55,6 +56,130 @@ def test_lion(seed, lr, b1, b2, weight_decay):
         p = p - lr * (np.sign(c) + weight_decay * p)
         m = b2 * m + (1 - b2) * g
     check(optim.lion(lr, b1=b1, b2=b2, weight_decay=weight_decay), p0, grads, p)
+
+
+@thrice(lr=rates, b1=decays, b2=decays, eps=tiny, weight_decay=weight_decays)
+def test_adabelief(seed, lr, b1, b2, eps, weight_decay):
+    p0, grads = draw(seed)
+    p, m, s = p0, 0, 0
+    for t, g in enumerate(grads, 1):
+        m = b1 * m + (1 - b1) * g
+        s = b2 * s + (1 - b2) * (g - m) ** 2 + eps
+        m_hat, s_hat = m / (1 - b1**t), s / (1 - b2**t)
+        p = (1 - lr * weight_decay) * p - lr * m_hat / (np.sqrt(s_hat) + eps)
+    optimizer = optim.adabelief(lr, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
+    check(optimizer, p0, grads, p, bound=3e-5)
+
+
+@thrice(lr=rates, b1=decays, b2=decays, eps=tiny, initial=st.floats(1e-6, 1))
+def test_yogi(seed, lr, b1, b2, eps, initial):
+    p0, grads = draw(seed)
+    p, m, v = p0, 0, initial
+    for t, g in enumerate(grads, 1):
+        m = b1 * m + (1 - b1) * g
+        v = v - (1 - b2) * np.sign(v - g * g) * g * g
+        p = p - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+    check(optim.yogi(lr, b1=b1, b2=b2, eps=eps, initial=initial), p0, grads, p)
+
+
+@thrice(lr=rates, b1=decays, b2=decays, b3=decays, weight_decay=weight_decays)
+def test_adan(seed, lr, b1, b2, b3, weight_decay):
+    p0, grads = draw(seed)
+    p, m, v, n, before = p0, 0, 0, 0, grads[0]
+    for k, g in enumerate(grads, 1):
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * (g - before)
+        n = b3 * n + (1 - b3) * (g + b2 * (g - before)) ** 2
+        before = g
+        eta = lr / (np.sqrt(n / (1 - b3**k)) + 1e-8)
+        u = m / (1 - b1**k) + b2 * v / (1 - b2**k)
+        p = (1 - lr * weight_decay) * p - eta * u
+    optimizer = optim.adan(lr, b1=b1, b2=b2, b3=b3, weight_decay=weight_decay)
+    check(optimizer, p0, grads, p, bound=3e-5)
+
+
+@thrice(
+    lr=rates,
+    b1=st.floats(0.5, 0.9),
+    b2=decays,
+    b3=st.floats(0.9, 0.9999),
+    alpha=st.floats(0, 10),
+    warmup=st.sampled_from([0, 1, 7, 20, 100]),
+    weight_decay=weight_decays,
+)
+def test_ademamix(seed, lr, b1, b2, b3, alpha, warmup, weight_decay):
+    p0, grads = draw(seed)
+    p, m1, m2, v = p0, 0, 0, 0
+    for t, g in enumerate(grads, 1):
+        part = t / warmup if warmup else 1
+        alpha_t = min(part * alpha, alpha)
+        fast, slow = np.log(b1), np.log(b3)
+        b3_t = min(np.exp(fast * slow / ((1 - part) * slow + part * fast)), b3)
+        if part > 1:  # the formula has a pole there
+            b3_t = b3
+        m1 = b1 * m1 + (1 - b1) * g
+        m2 = b3_t * m2 + (1 - b3_t) * g
+        v = b2 * v + (1 - b2) * g * g
+        u = (m1 / (1 - b1**t) + alpha_t * m2) / (np.sqrt(v / (1 - b2**t)) + 1e-8)
+        p = p - lr * (u + weight_decay * p)
+    optimizer = optim.ademamix(
+        lr,
+        b1=b1,
+        b2=b2,
+        b3=b3,
+        alpha=alpha,
+        warmup_steps=warmup,
+        weight_decay=weight_decay,
+    )
+    check(optimizer, p0, grads, p, bound=3e-5)
+
+
+@thrice(
+    lr=st.floats(0.5, 1),
+    b1=st.floats(0.1, 0.9),
+    b2=st.floats(0.9, 0.999),
+    d0=st.floats(1e-3, 1e-2),
+    weight_decay=weight_decays,
+)
+def test_prodigy(seed, lr, b1, b2, d0, weight_decay):
+    x0, noise = draw(seed)
+    grads = []
+    x, d, r, s, m, v = x0, d0, 0, 0, 0, 0
+    for k in range(STEPS):
+        gamma = lr * (1 - k / STEPS)
+        g = x + 0.1 * noise[k]  # the loss is x**2 / 2, so the distance is that to 0
+        grads.append(g)
+        m = b1 * m + (1 - b1) * d * g
+        v = b2 * v + (1 - b2) * d**2 * g**2
+        r = np.sqrt(b2) * r + (1 - np.sqrt(b2)) * gamma * d**2 * np.sum(g * (x0 - x))
+        s = np.sqrt(b2) * s + (1 - np.sqrt(b2)) * gamma * d**2 * g
+        u = m / (np.sqrt(v) + d * 1e-8) + weight_decay * x
+        x = x - gamma * d * u
+        d = max(d, r / np.sum(np.abs(s)))
+    assert d > d0
+    optimizer = optim.prodigy(
+        lambda step: lr * (1 - step / STEPS),
+        b1=b1,
+        b2=b2,
+        weight_decay=weight_decay,
+        initial_distance=d0,
+    )
+    params, opt_state = ours(optimizer, x0, grads)
+    # The first steps are as small as d0; what they are rounded by is in d for good.
+    np.testing.assert_allclose(opt_state.distance.item(), d, rtol=1e-4)
+    np.testing.assert_allclose(params["weight"], x, rtol=1e-4, atol=1e-4)
+
+
+@thrice(lr=rates, b1=decays, b2=decays, weight_decay=weight_decays)
+def test_novograd(seed, lr, b1, b2, weight_decay):
+    w0, grads = draw(seed)
+    w, m, v = w0, 0, np.sum(grads[0] ** 2)
+    for g in grads:
+        v = b2 * v + (1 - b2) * np.sum(g**2)
+        m = b1 * m + (g / (np.sqrt(v) + 1e-8) + weight_decay * w)
+        w = w - lr * m
+    optimizer = optim.novograd(lr, b1=b1, b2=b2, weight_decay=weight_decay)
+    check(optimizer, w0, grads, w)
 
 
 @thrice(lr=rates, b1=decays, b2=decays, weight_decay=weight_decays)

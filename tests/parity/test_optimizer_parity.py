@@ -141,6 +141,66 @@ def test_nadam(seed, lr, b1, b2, **kwargs):
     )
 
 
+@pytest.mark.parametrize("name", ["NAdam", "RAdam"])
+@thrice(lr=rates, b1=decays, b2=long_decays, weight_decay=st.floats(1e-2, 1))
+def test_decoupled_weight_decay(name, seed, lr, b1, b2, weight_decay):
+    kwargs = {"weight_decay": weight_decay, "decoupled_weight_decay": True}
+    make = getattr(torch.optim, name)
+    check(
+        getattr(optim, name.lower())(lr, b1=b1, b2=b2, **kwargs),
+        functools.partial(make, lr=lr, betas=(b1, b2), **kwargs),
+        seed,
+        bound=1e-5,
+    )
+
+
+@thrice(
+    lr=rates,
+    eta_minus=st.floats(0.1, 0.9),
+    eta_plus=st.floats(1.01, 3),
+    least=st.floats(1e-6, 1e-2),
+    most=st.floats(1e-2, 1),
+)
+def test_rprop(seed, lr, eta_minus, eta_plus, least, most):
+    optimizer = optim.rprop(
+        lr,
+        eta_minus=eta_minus,
+        eta_plus=eta_plus,
+        min_step_size=least,
+        max_step_size=most,
+    )
+    make = functools.partial(
+        torch.optim.Rprop, lr=lr, etas=(eta_minus, eta_plus), step_sizes=(least, most)
+    )
+    check(optimizer, make, seed)
+
+
+@thrice(
+    lr=rates,
+    lambd=st.just(0.0) | st.floats(1e-4, 1),
+    alpha=st.floats(0, 2),
+    t0=st.integers(0, 2 * STEPS),
+    weight_decay=weight_decays,
+)
+def test_asgd_and_its_average(seed, lr, **kwargs):
+    params, grads = draw(seed)
+    got, opt_state = ours(optim.asgd(lr, **kwargs), params, grads)
+    averages = optim.averaged_params(opt_state)
+    kept = []
+
+    def make(tensors):
+        optimizer = torch.optim.ASGD(tensors, lr=lr, **kwargs)
+        optimizer.register_step_post_hook(
+            lambda *_: kept.append([optimizer.state[p]["ax"] for p in tensors])
+        )
+        return optimizer
+
+    expected = theirs(make, params, grads)
+    for name, ax in zip(expected, kept[-1], strict=True):
+        np.testing.assert_allclose(got[name], expected[name], rtol=4e-6, atol=4e-6)
+        np.testing.assert_allclose(averages[name], ax.numpy(), rtol=4e-6, atol=4e-6)
+
+
 @thrice(
     lr=rates,
     decay=long_decays,

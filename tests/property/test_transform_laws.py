@@ -3,9 +3,23 @@
 import mlx.core as mx
 from hypothesis import given, settings, strategies as st
 
-from lucid_fn import checkpoint, grad, jit, jvp, random, tree, value_and_grad, vjp, vmap
+from lucid_fn import (
+    checkpoint,
+    grad,
+    hessian,
+    hvp,
+    jacfwd,
+    jacrev,
+    jit,
+    jvp,
+    random,
+    tree,
+    value_and_grad,
+    vjp,
+    vmap,
+)
 from lucid_fn.transforms.calls import arrays_like
-from tests.strategies import arrays, equal, keys, params, reordered, trees
+from tests.strategies import arrays, equal, keys, params, reordered, shapes, trees
 
 few = settings(max_examples=10)
 
@@ -134,3 +148,80 @@ def test_the_gradient_of_a_mean_is_the_mean_of_the_gradients(key, size):
     whole = grad(lambda w: mx.mean(mx.sin(mx.sum(w * x, axis=-1))))(w)
     each = vmap(grad(loss), in_axes=(None, 0))(w, x)
     assert close(mx.mean(each, axis=0), whole)
+
+
+def waves(values):
+    """A tree of arrays of other shapes, of which each depends on several leaves."""
+    total = energy(values)
+    return {
+        "total": total,
+        "rows": tree.map(lambda x: mx.cos(x[..., :1]) * total, values),
+    }
+
+
+def times(blocks, values, like):
+    """A Jacobian of results `like`, times a tree of arguments."""
+    parts, found = iter(tree.leaves(blocks)), []
+    for y in tree.leaves(like):
+        products = [
+            next(parts).reshape(y.size, x.size) @ x.flatten()
+            for x in tree.leaves(values)
+        ]
+        found.append(sum(products, mx.zeros(y.size)).reshape(y.shape))
+    return found
+
+
+@few
+@given(trees(arrays(shapes(min_dims=1))))
+def test_jacobians_backward_and_forward_are_equal(values):
+    backward, forward = jacrev(waves)(values), jacfwd(waves)(values)
+    assert tree.flatten(backward)[1] == tree.flatten(forward)[1]
+    for a, b in zip(tree.leaves(backward), tree.leaves(forward), strict=True):
+        assert a.shape == b.shape
+        assert a.size == 0 or close(a, b)
+
+
+@few
+@given(params(), keys())
+def test_a_jacobian_times_a_direction_is_jvp(values, key):
+    def fn(values):
+        return {"energy": energy(values), "sines": tree.map(mx.sin, values)}
+
+    direction = like(values, key)
+    value, slope = jvp(fn, (values,), (direction,))
+    products = times(jacrev(fn)(values), direction, value)
+    for a, b in zip(products, tree.leaves(slope), strict=True):
+        assert close(a, b)
+
+
+@few
+@given(keys(), st.integers(1, 5))
+def test_the_jacobian_is_the_finite_difference(key, size):
+    x, w = random.normal(key, (size,)), random.normal(key, (3, size))
+
+    def fn(x):
+        return mx.sin(w @ x)
+
+    columns = [(fn(x + h) - fn(x - h)) / 2e-2 for h in 1e-2 * mx.eye(size)]
+    assert close(jacrev(fn)(x), mx.stack(columns, axis=1), 2e-3 * size)
+    assert close(jacrev(fn)(x), mx.cos(w @ x)[:, None] * w, 1e-5)
+
+
+@few
+@given(params(), keys())
+def test_the_hessian_is_symmetric_and_its_products_are_hvp(values, key):
+    def fn(values):
+        return mx.sin(energy(values))
+
+    dense, direction = hessian(fn)(values), like(values, key)
+    (product,) = hvp(fn, (values,), (direction,))
+    found = times(dense, direction, values)
+    for a, b in zip(found, tree.leaves(product), strict=True):
+        assert close(a, b, 1e-3)
+    n = len(found)
+    blocks = tree.leaves(dense)
+    for i in range(n):
+        for j in range(n):
+            x, y = found[i].size, found[j].size
+            block, mirrored = blocks[i * n + j], blocks[j * n + i]
+            assert close(block.reshape(x, y), mirrored.reshape(y, x).T)

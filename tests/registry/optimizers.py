@@ -45,6 +45,15 @@ OPTIMIZERS = [
     Case("adamax", lambda rate=0.5: optim.adamax(rate)),
     Case("nadam", lambda rate=0.5: optim.nadam(rate)),
     Case("radam", lambda rate=0.5: optim.radam(rate)),
+    Case("adabelief", lambda rate=0.3: optim.adabelief(rate)),
+    Case("yogi", lambda rate=0.5: optim.yogi(rate)),
+    Case("adan", lambda rate=0.3: optim.adan(rate)),
+    Case("ademamix", lambda rate=0.3: optim.ademamix(rate)),
+    Case(
+        "ademamix with warm-up",
+        lambda rate=0.3: optim.ademamix(rate, b3=0.99, warmup_steps=100),
+    ),
+    Case("prodigy", lambda rate=1.0: optim.prodigy(rate, initial_distance=0.01)),
     Case("rmsprop", lambda rate=0.1: optim.rmsprop(rate)),
     Case(
         "centered rmsprop",
@@ -53,9 +62,17 @@ OPTIMIZERS = [
     Case("adagrad", lambda rate=0.5: optim.adagrad(rate)),
     Case("adagrad with decay", lambda rate=1.0: optim.adagrad(rate, lr_decay=1e-3)),
     Case("adadelta", lambda rate=30.0: optim.adadelta(rate)),
+    Case("asgd", lambda rate=0.5: optim.asgd(rate), None, DECAYS),
+    Case(
+        "scale_by_rprop",  # which rprop follows by no learning rate at all
+        lambda rate=1.0: optim.chain(
+            optim.scale_by_rprop(0.1), optim.scale_by_learning_rate(rate)
+        ),
+    ),
     Case("lion", lambda rate=0.3: optim.lion(rate)),
     Case("lamb", lambda rate=0.3: optim.lamb(rate)),
     Case("lars", lambda rate=0.3: optim.lars(rate, trust_coefficient=0.1)),
+    Case("novograd", lambda rate=0.1: optim.novograd(rate)),
     Case("adafactor", lambda rate=1.0: optim.adafactor(rate)),
     Case("muon", muon),
     Case("schedule_free_sgd", lambda rate=1.0: optim.schedule_free_sgd(rate)),
@@ -84,6 +101,7 @@ OPTIMIZERS = [
 PARTS = [
     Case("chain", lambda: optim.chain()),
     Case("trace", lambda: optim.trace(0.9, dampening=0.5)),
+    Case("rprop", lambda: optim.rprop(0.1)),
     Case("scale_by_learning_rate", lambda: optim.scale_by_learning_rate(0.1)),
     Case(
         "scale_by_learning_rate with decay",
@@ -96,6 +114,7 @@ PARTS = [
     Case("centralize", lambda: optim.centralize()),
     Case("clip_by_global_norm", lambda: optim.clip_by_global_norm(0.5)),
     Case("clip_by_value", lambda: optim.clip_by_value(0.5)),
+    Case("zero_nans", lambda: optim.zero_nans()),
     Case("clip_by_param_norm", lambda: optim.clip_by_param_norm(0.1)),
     Case("clip_by_block_rms", lambda: optim.clip_by_block_rms(0.5)),
     Case("scale_by_param_rms", lambda: optim.scale_by_param_rms()),

@@ -1,6 +1,7 @@
 """Hyper-parameters in the state."""
 
 import functools
+import inspect
 
 import mlx.core as mx
 import pytest
@@ -60,3 +61,28 @@ def test_the_values_have_names_in_checkpoints():
 def test_an_array_given_at_construction_is_injected():
     opt_state = optim.inject(optim.adam, 0.1, b1=mx.array(0.5)).init(PARAMS)
     assert optim.hyperparameters(opt_state)["b1"].item() == 0.5
+
+
+def has_a_rate(value):
+    found = inspect.isfunction(value) and [*inspect.signature(value).parameters]
+    return bool(found) and found[0] == "learning_rate"
+
+
+@pytest.mark.parametrize("name", [n for n, x in vars(optim).items() if has_a_rate(x)])
+def test_every_number_of_an_optimizer_can_be_injected(name):
+    make = getattr(optim, name)
+    numbers = {
+        name: p.default
+        for name, p in inspect.signature(make).parameters.items()
+        if isinstance(p.default, float) and name != "learning_rate"
+    }
+    injected, plain = optim.inject(make, 0.1, **numbers), make(0.1)
+    params = grads = {"w": mx.array([[1.0, -0.5], [2.0, 0.25]])}
+    states = [injected.init(params), plain.init(params)]
+    for _ in range(3):
+        (got, states[0]), (expected, states[1]) = (
+            optimizer.update(grads, opt_state, params)
+            for optimizer, opt_state in zip((injected, plain), states, strict=True)
+        )
+    assert optim.hyperparameters(states[0]).keys() == numbers.keys()
+    assert mx.allclose(got["w"], expected["w"], rtol=1e-4, atol=1e-6).item()

@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn import checkpoint, grad, random, tree, value_and_grad
+from lucid_fn import checkpoint, grad, random, stop_gradient, tree, value_and_grad
 from tests.strategies import Pair, equal
 
 V = mx.array([1.0, 2.0])
@@ -215,3 +215,18 @@ def test_what_is_no_function_is_a_type_error(transform):
         TypeError, match=rf"{transform.__name__}: fn must be a function"
     ):
         transform({"not": "a function"})
+
+
+def test_no_gradient_flows_through_a_stopped_tree():
+    params = Pair({"w": V}, [V + 1, None])
+
+    def loss(p):
+        fixed = stop_gradient(p)
+        return mx.sum(p.first["w"] * fixed.first["w"] * fixed.second[0])
+
+    assert equal(grad(loss)(params), Pair({"w": V * (V + 1)}, [mx.zeros(2), None]))
+
+
+def test_stopping_keeps_values_and_what_is_no_array():
+    values = {"a": V, "b": (3, "text", None), "c": mx.array([1, 2])}
+    assert equal(stop_gradient(values), values)

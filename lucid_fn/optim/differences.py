@@ -1,0 +1,155 @@
+"""Adan: Adam that adds where gradients are going to where they are."""
+
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.optim.base import GradientTransformation, chain
+from lucid_fn.optim.checks import (
+    Scalar,
+    check_decay,
+    check_positive,
+    reports_as_itself,
+)
+from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.moments import (
+    average,
+    average_square,
+    bias_correction,
+    once,
+    zeros,
+)
+from lucid_fn.types import Array, Params, Tree
+
+
+class ScaleByAdanState(NamedTuple):
+    """Means of the gradients, of their differences, and of squares of the two."""
+
+    step: Array  # int32, shape (): updates made so far
+    mu: Tree  # float32 at least
+    delta: Tree  # float32 at least
+    nu: Tree  # float32 at least
+    grads: Tree  # float32 at least: the latest
+
+
+def scale_by_adan(
+    b1: Scalar = 0.98, b2: Scalar = 0.92, b3: Scalar = 0.99, *, eps: Scalar = 1e-8
+) -> GradientTransformation:
+    """Adam with Nesterov's momentum, made of the differences of gradients.
+
+    With the difference `d` to the gradient before, 0 at the first step,
+    `m = b1 * m + (1 - b1) * g`, `a = b2 * a + (1 - b2) * d` and
+    `n = b3 * n + (1 - b3) * (g + b2 * d)**2`; at step `t`, counted from 1, the update
+    is `m / (1 - b1**t) + b2 * a / (1 - b2**t)` divided by
+    `sqrt(n) / sqrt(1 - b3**t) + eps`.
+
+    Args:
+        b1: decay of the mean, in [0, 1); 1 minus the paper's.
+        b2: decay of the mean difference, in [0, 1); 1 minus the paper's.
+        b3: decay of the squares, in [0, 1); 1 minus the paper's.
+        eps: added to the root, outside it; positive.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Source: Xie et al., 2022, https://arxiv.org/abs/2208.06677, algorithm 1; the bias
+    corrections are those of the authors' code.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_adan()
+        >>> opt_state = opt.init({"w": mx.zeros(2)})
+    """
+    caller = "scale_by_adan"
+    b1, b2, b3 = (
+        check_decay(caller, name, value)
+        for name, value in (("b1", b1), ("b2", b2), ("b3", b3))
+    )
+    eps = check_positive(caller, "eps", eps)
+
+    def init(params: Params, /) -> ScaleByAdanState:
+        return ScaleByAdanState(
+            mx.array(0, mx.int32),
+            zeros(params),
+            zeros(params),
+            zeros(params),
+            zeros(params),
+        )
+
+    def update(
+        grads: Tree, opt_state: ScaleByAdanState, params: Params, /
+    ) -> tuple[Tree, ScaleByAdanState]:
+        step = opt_state.step + 1
+        known = once(mx.where(opt_state.step == 0, 0.0, 1.0))  # no difference at first
+        latest = tree.map(
+            lambda old, g: g.astype(old.dtype),
+            opt_state.grads,
+            grads,
+            caller=f"{caller} (state and grads)",
+        )
+        changes = tree.map(lambda old, g: known * (g - old), opt_state.grads, latest)
+        mu = tree.map(lambda m, g: average(b1, m, g), opt_state.mu, latest)
+        delta = tree.map(lambda a, d: average(b2, a, d), opt_state.delta, changes)
+        nu = tree.map(
+            lambda n, g, d: average_square(b3, n, g + b2 * d),
+            opt_state.nu,
+            latest,
+            changes,
+        )
+        of_mean = once(1 / bias_correction(b1, step))
+        of_change = once(b2 / bias_correction(b2, step))
+        root_scale = once(mx.rsqrt(bias_correction(b3, step)))
+
+        def ratio(m: Array, a: Array, n: Array, g: Array) -> Array:
+            ahead = of_mean * m + of_change * a
+            return (ahead / (mx.sqrt(n) * root_scale + eps)).astype(g.dtype)
+
+        updates = tree.map(ratio, mu, delta, nu, grads)
+        return updates, ScaleByAdanState(step, mu, delta, nu, latest)
+
+    return GradientTransformation(init, update)
+
+
+@reports_as_itself
+def adan(
+    learning_rate: ScalarOrSchedule,
+    *,
+    b1: Scalar = 0.98,
+    b2: Scalar = 0.92,
+    b3: Scalar = 0.99,
+    eps: Scalar = 1e-8,
+    weight_decay: Scalar = 0.0,
+) -> GradientTransformation:
+    """Adam with Nesterov's momentum, made of differences; decoupled weight decay.
+
+    `p *= 1 - learning_rate * weight_decay`, then `p -= learning_rate * u` with the
+    update `u` of `scale_by_adan`.
+
+    Args:
+        learning_rate: at least 0, or a schedule of the step; 5 to 10 times Adam's.
+        b1: decay of the mean, in [0, 1).
+        b2: decay of the mean difference, in [0, 1).
+        b3: decay of the squares, in [0, 1).
+        eps: added to the root, outside it; positive.
+        weight_decay: part of the parameter taken off in a step, in units of the
+            learning rate; at least 0.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Source: Xie et al., 2022, https://arxiv.org/abs/2208.06677, algorithm 1. There the
+    new parameter is divided by `1 + learning_rate * weight_decay`; here it decays as
+    in `adamw`, which is the option `no_prox` of the authors' code.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> optimizer = optim.adan(1e-2, weight_decay=0.02)
+        >>> opt_state = optimizer.init({"w": mx.zeros(3)})
+    """
+    return chain(
+        scale_by_adan(b1, b2, b3, eps=eps),
+        scale_by_learning_rate(learning_rate, weight_decay=weight_decay),
+    )

@@ -1,0 +1,121 @@
+"""NovoGrad: one second moment for each array, which is a layer here."""
+
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.optim.base import GradientTransformation, chain
+from lucid_fn.optim.checks import (
+    Scalar,
+    check_decay,
+    check_positive,
+    reports_as_itself,
+)
+from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.moments import accumulator_dtype, average_square, once
+from lucid_fn.optim.momentum import trace
+from lucid_fn.optim.norms import norm
+from lucid_fn.optim.regularization import add_decayed_weights
+from lucid_fn.types import Array, Params, Tree
+
+
+class ScaleByNovogradState(NamedTuple):
+    """The mean square of the norm of each gradient."""
+
+    step: Array  # int32, shape (): updates made so far
+    nu: Tree  # float32 at least; each leaf of shape ()
+
+
+def scale_by_novograd(
+    b2: Scalar = 0.98, *, eps: Scalar = 1e-8
+) -> GradientTransformation:
+    """Divides each gradient by the root mean square of its norm so far.
+
+    `v = b2 * v + (1 - b2) * norm(g)**2`, whose first value is `norm(g)**2`; the update
+    is `g / (sqrt(v) + eps)`.
+
+    Args:
+        b2: decay of the mean square, in [0, 1).
+        eps: added to the root, outside it; positive.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Source: Ginsburg et al., 2019, https://arxiv.org/abs/1905.11286, algorithm 1.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_novograd()
+        >>> params, grads = {"w": mx.zeros(2)}, {"w": mx.array([30.0, 40.0])}
+        >>> updates, opt_state = opt.update(grads, opt.init(params), params)
+        >>> [round(u, 4) for u in updates["w"].tolist()]
+        [0.6, 0.8]
+    """
+    caller = "scale_by_novograd"
+    b2 = check_decay(caller, "b2", b2)
+    eps = check_positive(caller, "eps", eps)
+
+    def init(params: Params, /) -> ScaleByNovogradState:
+        nu = tree.map(lambda p: mx.zeros((), accumulator_dtype(p)), params)
+        return ScaleByNovogradState(mx.array(0, mx.int32), nu)
+
+    def update(
+        grads: Tree, opt_state: ScaleByNovogradState, params: Params, /
+    ) -> tuple[Tree, ScaleByNovogradState]:
+        decay = once(mx.where(opt_state.step == 0, 0.0, b2))
+        nu = tree.map(
+            lambda v, g: average_square(decay, v, norm(g)),
+            opt_state.nu,
+            grads,
+            caller=f"{caller} (state and grads)",
+        )
+        updates = tree.map(
+            lambda v, g: (g / once(mx.sqrt(v) + eps)).astype(g.dtype), nu, grads
+        )
+        return updates, ScaleByNovogradState(opt_state.step + 1, nu)
+
+    return GradientTransformation(init, update)
+
+
+@reports_as_itself
+def novograd(
+    learning_rate: ScalarOrSchedule,
+    *,
+    b1: Scalar = 0.95,
+    b2: Scalar = 0.98,
+    eps: Scalar = 1e-8,
+    weight_decay: Scalar = 0.0,
+) -> GradientTransformation:
+    """Momentum of gradients that are divided by their norms, in half of Adam's memory.
+
+    `m = b1 * m + g / (sqrt(v) + eps) + weight_decay * p`, then
+    `p -= learning_rate * m`, where `v` is the mean square of the norm of the array.
+
+    Args:
+        learning_rate: at least 0, or a schedule of the step. A step is about
+            `learning_rate / (1 - b1)` long in each array.
+        b1: weight of the running sum, in [0, 1).
+        b2: decay of the mean square, in [0, 1).
+        eps: added to the root, outside it; positive.
+        weight_decay: weight of the param in the sum, at least 0.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Source: Ginsburg et al., 2019, https://arxiv.org/abs/1905.11286, algorithm 1.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> optimizer = optim.novograd(1e-2, weight_decay=1e-3)
+        >>> opt_state = optimizer.init({"w": mx.zeros(3)})
+    """
+    b1 = check_decay("novograd", "b1", b1)  # the part calls it momentum
+    return chain(
+        scale_by_novograd(b2, eps=eps),
+        add_decayed_weights(weight_decay),
+        trace(b1),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -1,0 +1,152 @@
+"""Rprop: each number has a step size of its own, and only signs of gradients count."""
+
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.optim.base import GradientTransformation, chain, stateless
+from lucid_fn.optim.checks import (
+    Scalar,
+    check_at_least_1,
+    check_decay,
+    check_positive,
+    reports_as_itself,
+)
+from lucid_fn.optim.moments import zeros
+from lucid_fn.types import Array, Params, Tree
+
+
+class ScaleByRpropState(NamedTuple):
+    """The step sizes, and the signs of the latest gradients that made a step."""
+
+    sizes: Tree  # float32 at least
+    signs: Tree  # float32 at least: -1, 0 or 1
+
+
+def scale_by_rprop(
+    learning_rate: Scalar = 1e-2,
+    *,
+    eta_minus: Scalar = 0.5,
+    eta_plus: Scalar = 1.2,
+    min_step_size: Scalar = 1e-6,
+    max_step_size: Scalar = 50.0,
+) -> GradientTransformation:
+    """The sign of the gradient times a step size, which adapts to changes of sign.
+
+    A size is multiplied by `eta_plus` where the sign is that of the gradient before,
+    and by `eta_minus` where it is the opposite one. There no step is made, and the
+    sign counts as 0 for the next; after a 0 the size stays as it is.
+
+    Args:
+        learning_rate: the first step size, positive.
+        eta_minus: factor of the size after a change of sign, in [0, 1).
+        eta_plus: factor of the size without, at least 1.
+        min_step_size: least size, positive.
+        max_step_size: largest size, at least `min_step_size`.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Source: Riedmiller & Braun, 1993, "A direct adaptive method for faster
+    backpropagation learning: the RPROP algorithm"; no step is taken back, as in
+    `torch.optim.Rprop`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_rprop(0.5, eta_plus=2.0)
+        >>> params, grads = {"w": mx.zeros(2)}, {"w": mx.array([0.001, -100.0])}
+        >>> updates, opt_state = opt.update(grads, opt.init(params), params)
+        >>> updates, opt.update(grads, opt_state, params)[0]
+        ({'w': array([0.5, -0.5], dtype=float32)}, {'w': array([1, -1], dtype=float32)})
+    """
+    caller = "scale_by_rprop"
+    first = check_positive(caller, "learning_rate", learning_rate)
+    eta_minus = check_decay(caller, "eta_minus", eta_minus)
+    eta_plus = check_at_least_1(caller, "eta_plus", eta_plus)
+    least = check_positive(caller, "min_step_size", min_step_size)
+    most = check_positive(caller, "max_step_size", max_step_size)
+    known = not isinstance(least, mx.array) and not isinstance(most, mx.array)
+    if known and least > most:
+        raise ValueError(
+            f"{caller}: max_step_size must be at least min_step_size {least:g}, got "
+            f"{most:g}"
+        )
+
+    def init(params: Params, /) -> ScaleByRpropState:
+        sizes = tree.map(lambda z: z + first, zeros(params))
+        return ScaleByRpropState(sizes, zeros(params))
+
+    def update(
+        grads: Tree, opt_state: ScaleByRpropState, params: Params, /
+    ) -> tuple[Tree, ScaleByRpropState]:
+        def resize(size: Array, before: Array, g: Array) -> Array:
+            agreement = before * mx.sign(g)
+            shrunk = mx.where(agreement < 0, eta_minus, 1.0)
+            factor = mx.where(agreement > 0, eta_plus, shrunk)
+            return mx.clip(size * factor, least, most).astype(size.dtype)
+
+        def turn(before: Array, g: Array) -> Array:
+            sign = mx.sign(g).astype(before.dtype)
+            return mx.where(before * sign < 0, mx.zeros_like(sign), sign)
+
+        sizes = tree.map(
+            resize,
+            opt_state.sizes,
+            opt_state.signs,
+            grads,
+            caller=f"{caller} (state and grads)",
+        )
+        signs = tree.map(turn, opt_state.signs, grads)
+        updates = tree.map(lambda x, s, g: (x * s).astype(g.dtype), sizes, signs, grads)
+        return updates, ScaleByRpropState(sizes, signs)
+
+    return GradientTransformation(init, update)
+
+
+@reports_as_itself
+def rprop(
+    learning_rate: Scalar,
+    *,
+    eta_minus: Scalar = 0.5,
+    eta_plus: Scalar = 1.2,
+    min_step_size: Scalar = 1e-6,
+    max_step_size: Scalar = 50.0,
+) -> GradientTransformation:
+    """Resilient propagation, as `torch.optim.Rprop`; for gradients of the whole data.
+
+    `p -= sign(g) * size`; see `scale_by_rprop` for the size. It adapts itself, so the
+    learning rate is no more than its beginning: it is not in the state, and cannot be
+    read, set or given by a schedule.
+
+    Args:
+        learning_rate: the first step size, positive; not a schedule.
+        eta_minus: factor of the size after a change of sign, in [0, 1).
+        eta_plus: factor of the size without, at least 1.
+        min_step_size: least size, positive.
+        max_step_size: largest size, at least `min_step_size`.
+
+    Raises:
+        ValueError: if a number is out of its range.
+        TypeError: if `learning_rate` is a schedule.
+
+    Source: Riedmiller & Braun, 1993, "A direct adaptive method for faster
+    backpropagation learning: the RPROP algorithm".
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> optimizer = optim.rprop(1e-2)
+        >>> opt_state = optimizer.init({"w": mx.zeros(3)})
+    """
+    return chain(
+        scale_by_rprop(
+            learning_rate,
+            eta_minus=eta_minus,
+            eta_plus=eta_plus,
+            min_step_size=min_step_size,
+            max_step_size=max_step_size,
+        ),
+        stateless(lambda u, _: -u, caller="rprop"),
+    )

@@ -1,0 +1,162 @@
+"""AdEMAMix: Adam with a second mean of the gradients, a much slower one."""
+
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.optim.base import GradientTransformation, chain
+from lucid_fn.optim.checks import (
+    Scalar,
+    check_at_least_0,
+    check_count,
+    check_decay,
+    check_positive,
+    reports_as_itself,
+)
+from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.moments import (
+    bias_correction,
+    log_decay,
+    once,
+    update_moments,
+    zeros,
+)
+from lucid_fn.types import Array, Params, Tree
+
+
+class ScaleByAdemamixState(NamedTuple):
+    """Moments of the gradient, and its slow mean."""
+
+    step: Array  # int32, shape (): updates made so far
+    mu: Tree  # float32 at least
+    slow: Tree  # float32 at least
+    nu: Tree  # float32 at least
+
+
+def scale_by_ademamix(
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    b3: Scalar = 0.9999,
+    *,
+    alpha: Scalar = 5.0,
+    warmup_steps: int = 0,
+    eps: Scalar = 1e-8,
+) -> GradientTransformation:
+    """Adam whose mean of the gradients gets `alpha` times a slow one added.
+
+    `m = b1 * m + (1 - b1) * g`, `s = b(t) * s + (1 - b(t)) * g` and
+    `v = b2 * v + (1 - b2) * g**2`; at step `t`, counted from 1, the update is
+    `m / (1 - b1**t) + a(t) * s` divided by `sqrt(v) / sqrt(1 - b2**t) + eps`. In the
+    warm-up, with `x = min(t / warmup_steps, 1)`, the weight is `a(t) = alpha * x`, and
+    the decay grows from `b1` to `b3` by `1 / log(b(t)) = (1 - x) / log(b1) + x /
+    log(b3)`, evenly in the number of steps it remembers.
+
+    Args:
+        b1: decay of the fast mean, in [0, 1).
+        b2: decay of the second moment, in [0, 1).
+        b3: decay of the slow mean, in [0, 1).
+        alpha: weight of the slow mean, at least 0; 4 to 10 in the paper.
+        warmup_steps: length of the warm-up, at least 0; all steps of the training in
+            the paper.
+        eps: added to the root, outside it; positive.
+
+    Raises:
+        ValueError: if a number is out of its range.
+        TypeError: if `warmup_steps` is no integer.
+
+    Source: Pagliardini et al., 2024, https://arxiv.org/abs/2409.03137, algorithm 1.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_ademamix(warmup_steps=10_000)
+        >>> opt_state = opt.init({"w": mx.zeros(2)})
+    """
+    caller = "scale_by_ademamix"
+    b1, b2, b3 = (
+        check_decay(caller, name, value)
+        for name, value in (("b1", b1), ("b2", b2), ("b3", b3))
+    )
+    alpha = check_at_least_0(caller, "alpha", alpha)
+    warmup_steps = check_count(caller, "warmup_steps", warmup_steps, least=0)
+    eps = check_positive(caller, "eps", eps)
+
+    def init(params: Params, /) -> ScaleByAdemamixState:
+        return ScaleByAdemamixState(
+            mx.array(0, mx.int32), zeros(params), zeros(params), zeros(params)
+        )
+
+    def update(
+        grads: Tree, opt_state: ScaleByAdemamixState, params: Params, /
+    ) -> tuple[Tree, ScaleByAdemamixState]:
+        step = opt_state.step + 1
+        mu, nu = update_moments(caller, b1, b2, opt_state.mu, opt_state.nu, grads)
+        x = mx.minimum(step / max(warmup_steps, 1), 1.0)
+        log_slow = 1 / ((1 - x) / log_decay(b1) + x / log_decay(b3))
+        kept, new = once(mx.exp(log_slow)), once(-mx.expm1(log_slow))
+        slow = tree.map(
+            lambda s, g: kept * s + new * g.astype(s.dtype), opt_state.slow, grads
+        )
+        of_mean = once(1 / bias_correction(b1, step))
+        of_slow = once(alpha * x)
+        root_scale = once(mx.rsqrt(bias_correction(b2, step)))
+
+        def ratio(m: Array, s: Array, v: Array, g: Array) -> Array:
+            mixed = of_mean * m + of_slow * s
+            return (mixed / (mx.sqrt(v) * root_scale + eps)).astype(g.dtype)
+
+        updates = tree.map(ratio, mu, slow, nu, grads)
+        return updates, ScaleByAdemamixState(step, mu, slow, nu)
+
+    return GradientTransformation(init, update)
+
+
+@reports_as_itself
+def ademamix(
+    learning_rate: ScalarOrSchedule,
+    *,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    b3: Scalar = 0.9999,
+    alpha: Scalar = 5.0,
+    warmup_steps: int = 0,
+    eps: Scalar = 1e-8,
+    weight_decay: Scalar = 0.0,
+) -> GradientTransformation:
+    """AdamW with two means of the gradients, for long trainings.
+
+    `p *= 1 - learning_rate * weight_decay`, then
+    `p -= learning_rate * (m / (1 - b1**t) + a(t) * s) / (sqrt(v) / sqrt(1 - b2**t) +
+    eps)`; see `scale_by_ademamix`.
+
+    Args:
+        learning_rate: at least 0, or a schedule of the step.
+        b1: decay of the fast mean, in [0, 1).
+        b2: decay of the second moment, in [0, 1).
+        b3: decay of the slow mean, in [0, 1).
+        alpha: weight of the slow mean, at least 0; 4 to 10 in the paper.
+        warmup_steps: length of the warm-up of `alpha` and `b3`, at least 0; all steps
+            of the training in the paper.
+        eps: added to the root, outside it; positive.
+        weight_decay: part of the parameter taken off in a step, in units of the
+            learning rate; at least 0.
+
+    Raises:
+        ValueError: if a number is out of its range.
+        TypeError: if `warmup_steps` is no integer.
+
+    Source: Pagliardini et al., 2024, https://arxiv.org/abs/2409.03137, algorithm 1.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> optimizer = optim.ademamix(1e-3, warmup_steps=10_000, weight_decay=0.1)
+        >>> opt_state = optimizer.init({"w": mx.zeros(3)})
+    """
+    mixed = scale_by_ademamix(
+        b1, b2, b3, alpha=alpha, warmup_steps=warmup_steps, eps=eps
+    )
+    return chain(
+        mixed, scale_by_learning_rate(learning_rate, weight_decay=weight_decay)
+    )

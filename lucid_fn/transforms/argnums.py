@@ -1,0 +1,79 @@
+"""The arguments that are differentiated: those whose positions `argnums` gives."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.transforms.arguments import as_array, describe, name_of, parameter_names
+from lucid_fn.types import Array, Tree
+
+
+class Chosen(NamedTuple):
+    """The leaves that a call differentiates, and what is done with others like them."""
+
+    leaves: list[Array]
+    call: Callable[[list[Any]], Any]  # the function of these leaves
+    collect: Callable[[list[Any]], Tree]  # the argument, or the tuple, made of them
+
+
+def chooser(
+    fn: Callable[..., Any], argnums: int | Sequence[int], caller: str
+) -> Callable[[tuple[Any, ...], dict[str, Any]], Chosen]:
+    """The function that takes the arguments of a call of `fn` apart."""
+    places = [argnums] if isinstance(argnums, int) else argnums
+    if not isinstance(places, list | tuple | range) or any(
+        not isinstance(place, int) or isinstance(place, bool) for place in places
+    ):
+        raise TypeError(
+            f"{caller}: argnums must be the position of an argument or a sequence of "
+            f"positions, got {argnums!r}"
+        )
+    names = parameter_names(fn)
+
+    def choose(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Chosen:
+        for place in places:
+            if not -len(args) <= place < len(args):
+                raise ValueError(
+                    f"{caller}: argnums must name a positional argument of "
+                    f"`{name_of(fn)}`, got {place} in a call with {len(args)} of them; "
+                    "what is differentiated is given by position"
+                )
+        chosen = [place % len(args) for place in places]
+        leaves, structure = _float_leaves({i: args[i] for i in chosen}, names, caller)
+
+        def call(leaves: list[Any]) -> Any:
+            given = tree.unflatten(structure, leaves)
+            return fn(*[given.get(i, arg) for i, arg in enumerate(args)], **kwargs)
+
+        def collect(values: list[Any]) -> Tree:
+            by_place = tree.unflatten(structure, values)
+            if isinstance(argnums, int):
+                return by_place[chosen[0]]
+            return tuple(by_place[i] for i in chosen)
+
+        return Chosen(leaves, call, collect)
+
+    return choose
+
+
+def _float_leaves(
+    args: dict[int, Any], names: list[str], caller: str
+) -> tuple[list[Array], tree.Structure]:
+    """The leaves to differentiate, as arrays."""
+    leaves, structure = tree.flatten(args)
+    arrays = []
+    for i, leaf in enumerate(leaves):
+        array = as_array(leaf)
+        if array is None or not mx.issubdtype(array.dtype, mx.inexact):
+            place, _, rest = tree.paths(args)[i].partition(".")
+            name = names[int(place)] if int(place) < len(names) else f"args[{place}]"
+            where = f"{name}.{rest}".rstrip(".")
+            raise TypeError(
+                f"{caller}: {where} must be a float array to be differentiated, got "
+                f"{describe(leaf)}; keep counters and flags in the state or in "
+                "another argument"
+            )
+        arrays.append(array)
+    return arrays, structure

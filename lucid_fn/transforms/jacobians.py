@@ -1,0 +1,274 @@
+"""All derivatives of functions that return more than a scalar, over trees."""
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.transforms import diagnosis
+from lucid_fn.transforms.argnums import chooser
+from lucid_fn.transforms.arguments import (
+    check_function,
+    describe,
+    fenced,
+    name_of,
+    to_arrays,
+)
+from lucid_fn.transforms.tracing import any_traced, transforming
+from lucid_fn.types import Array, Tree
+
+Flat = Callable[..., list[Array]]
+Blocks = Callable[[Flat, list[Array], list[Array]], list[list[Array]]]
+
+
+def jacrev(
+    fn: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    *,
+    has_aux: bool = False,
+) -> Callable[..., Any]:
+    """The function that returns the Jacobian of `fn`, row by row: backward.
+
+    `J[i, j] = d fn(x)[i] / d x[j]`. One backward pass for each entry of the result, all
+    of them at once, so memory grows with their number. The choice for fewer entries of
+    results than of arguments. `fn` is called twice, first for `aux` and the shapes of
+    `y`, which computes nothing else.
+
+    Args:
+        fn: `fn(x, *args) -> y`, or `-> (y, aux)` with `has_aux`. `y` is a tree of float
+            arrays; `aux` is any tree.
+        argnums: the position of the argument to differentiate, or several. Its leaves
+            are float arrays, or Python floats, which become arrays.
+        has_aux: whether `fn` returns a pair.
+
+    Returns:
+        `(x, *args) -> jacobian`, or `-> (jacobian, aux)`. The Jacobian has the
+        structure of `y`, with a tree like `x` for each leaf, or a tuple of such trees
+        if `argnums` is a sequence. Its arrays have the shapes `(*y.shape, *x.shape)`
+        and the dtypes of `x`, and are 0 where `y` does not depend on `x`.
+
+    Raises:
+        ValueError: when called, if there is no argument at a position.
+        TypeError: if `fn` is not a function, or `argnums` holds something else than
+            positions; when called, if a leaf to differentiate or of `y` is not real of
+            a float dtype, if `fn` returns no pair where `has_aux` says so, or if `y`
+            does not depend on any leaf since `fn` takes their values out.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> import lucid_fn as lf
+        >>> lf.jacrev(lambda x: {"y": x[0] * x[1]})(mx.array([2.0, 3.0]))
+        {'y': array([3, 2], dtype=float32)}
+        >>> lf.jacrev(lambda a, x: a @ x, argnums=1)(2 * mx.eye(2), mx.ones(2))
+        array([[2, 0],
+               [0, 2]], dtype=float32)
+    """
+    return _jacobian_of(fn, argnums, has_aux, "jacrev", _rows)
+
+
+def jacfwd(
+    fn: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    *,
+    has_aux: bool = False,
+) -> Callable[..., Any]:
+    """The function that returns the Jacobian of `fn`, column by column: forward.
+
+    One forward derivative for each entry of the arguments, all of them at once. The
+    choice for fewer entries of arguments than of results; see `jacrev`. Some operations
+    of MLX have no forward derivative, such as `mx.cumprod`.
+
+    Args:
+        fn: as in `jacrev`.
+        argnums: the position of the argument to differentiate, or several.
+        has_aux: whether `fn` returns a pair, `(y, aux)`.
+
+    Returns:
+        As `jacrev`, in the dtypes of `y`.
+
+    Raises:
+        ValueError: as `jacrev`.
+        TypeError: as `jacrev`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> import lucid_fn as lf
+        >>> lf.jacfwd(lambda t: mx.stack([t, t**2, t**3]))(2.0)
+        array([1, 4, 12], dtype=float32)
+    """
+    return _jacobian_of(fn, argnums, has_aux, "jacfwd", _columns)
+
+
+def hessian(
+    fn: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    *,
+    has_aux: bool = False,
+) -> Callable[..., Any]:
+    """The function that returns all second derivatives of `fn`.
+
+    `H[j, k] = d^2 fn(x) / (d x[j] d x[k])`. Backward over backward, as `hvp`, which
+    gives the Hessian times a vector without the rest.
+
+    Args:
+        fn: as in `jacrev`; most often `y` is an array of shape `()`.
+        argnums: the position of the argument to differentiate, or several.
+        has_aux: whether `fn` returns a pair, `(y, aux)`.
+
+    Returns:
+        `(x, *args) -> hessian`, or `-> (hessian, aux)`: the Jacobian of the Jacobian.
+        `hessian["w"]["b"]` of params, or `hessian[0]["w"][0]["b"]` if `argnums` is a
+        sequence, has the shape `(*y.shape, *w.shape, *b.shape)`.
+
+    Raises:
+        ValueError: as `jacrev`.
+        TypeError: as `jacrev`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> import lucid_fn as lf
+        >>> lf.hessian(lambda x: x[0] ** 2 * x[1])(mx.array([2.0, 3.0]))
+        array([[6, 4],
+               [4, 0]], dtype=float32)
+    """
+    gradient = _jacobian_of(fn, argnums, has_aux, "hessian", _rows)
+    return _jacobian_of(gradient, argnums, has_aux, "hessian", _rows)
+
+
+def _jacobian_of(
+    fn: Callable[..., Any],
+    argnums: int | Sequence[int],
+    has_aux: bool,
+    caller: str,
+    blocks: Blocks,
+) -> Callable[..., Any]:
+    check_function(caller, fn)
+    choose = chooser(fn, argnums, caller)
+
+    @functools.wraps(fn)
+    def jacobian(*args: Any, **kwargs: Any) -> Any:
+        leaves, call, collect = choose(args, kwargs)
+        _check_real(leaves, caller)
+        value, aux = _parts(call(leaves), has_aux, name_of(fn), caller)
+        results, structure = _results(value, name_of(fn), caller)
+        depends = True
+
+        def flat(*leaves: Array) -> list[Array]:
+            nonlocal depends
+            value, _ = _parts(call(list(leaves)), has_aux, name_of(fn), caller)
+            arrays, _ = to_arrays(value, "result", caller)
+            depends = any_traced(arrays)
+            return arrays
+
+        if any(x.size for x in leaves) and any(y.size for y in results):
+            fix = "use jacrev" if caller == "jacfwd" else "use other operations"
+            with transforming(), diagnosis.notes_missing_rule(caller, fix):
+                found = blocks(flat, leaves, results)
+        else:
+            found = [
+                [mx.zeros(y.shape + x.shape, x.dtype) for x in leaves] for y in results
+            ]
+        if not depends:
+            what = f"what `{name_of(fn)}` returns"
+            diagnosis.check_conversions(call, leaves, what, caller)
+        by_result = tree.unflatten(structure, [collect(row) for row in found])
+        return (by_result, aux) if has_aux else by_result
+
+    return jacobian
+
+
+def _rows(flat: Flat, leaves: list[Array], results: list[Array]) -> list[list[Array]]:
+    """The derivatives of each result in each leaf, by a cotangent for each entry."""
+
+    def pull(*cotangents: Array) -> list[Array]:
+        return list(mx.vjp(fenced(flat), leaves, list(cotangents))[1])
+
+    rows = _mapped(pull, _units(results))  # (entries of results, *x.shape), by leaf
+    return [
+        [
+            row[span].reshape(y.shape + x.shape)
+            for x, row in zip(leaves, rows, strict=True)
+        ]
+        for y, span in zip(results, _spans(results), strict=True)
+    ]
+
+
+def _columns(
+    flat: Flat, leaves: list[Array], results: list[Array]
+) -> list[list[Array]]:
+    """The derivatives of each result in each leaf, by a tangent for each entry."""
+
+    def push(*tangents: Array) -> list[Array]:
+        return list(mx.jvp(flat, leaves, list(tangents))[1])
+
+    columns = _mapped(push, _units(leaves))  # (entries of leaves, *y.shape), by result
+    return [
+        [
+            mx.moveaxis(column[span], 0, -1).reshape(y.shape + x.shape)
+            for x, span in zip(leaves, _spans(leaves), strict=True)
+        ]
+        for y, column in zip(results, columns, strict=True)
+    ]
+
+
+def _mapped(product: Flat, units: list[Array]) -> list[Array]:
+    """The products with all unit vectors, stacked."""
+    if len(units[0]) == 1:
+        # So that a Hessian of a scalar is not vectorised twice: convolutions are slow.
+        return [y[None] for y in product(*[unit[0] for unit in units])]
+    return list(mx.vmap(product)(*units))
+
+
+def _units(arrays: list[Array]) -> list[Array]:
+    """The unit vectors of the space of all entries, as arrays `(entries, *x.shape)`."""
+    total = sum(x.size for x in arrays)
+    return [
+        mx.eye(total, x.size, -span.start, x.dtype).reshape(total, *x.shape)
+        for x, span in zip(arrays, _spans(arrays), strict=True)
+    ]
+
+
+def _spans(arrays: list[Array]) -> list[slice]:
+    """Where the entries of each array are among those of all."""
+    ends = itertools.accumulate(x.size for x in arrays)
+    return [slice(end - x.size, end) for x, end in zip(arrays, ends, strict=True)]
+
+
+def _parts(out: Any, has_aux: bool, name: str, caller: str) -> tuple[Tree, Any]:
+    """The value to differentiate, and what is returned besides."""
+    if not has_aux:
+        return out, None
+    if not (isinstance(out, tuple) and len(out) == 2):
+        raise TypeError(
+            f"{caller}: with has_aux=True `{name}` must return (result, aux), got "
+            f"{type(out).__name__}"
+        )
+    return out
+
+
+def _results(value: Tree, name: str, caller: str) -> tuple[list[Array], tree.Structure]:
+    """The leaves of the value, which must have derivatives."""
+    arrays, structure = to_arrays(value, "result", caller)
+    for array, path in zip(arrays, tree.paths(value), strict=True):
+        if not mx.issubdtype(array.dtype, mx.floating):
+            where = f"result.{path}".rstrip(".")
+            fix = "return what has no derivative as aux, with has_aux=True"
+            if array.dtype == mx.complex64:
+                fix = "return its mx.real and mx.imag"
+            raise TypeError(
+                f"{caller}: {where} of `{name}` must be a float array to be "
+                f"differentiated, got {describe(array)}; {fix}"
+            )
+    return arrays, structure
+
+
+def _check_real(leaves: list[Array], caller: str) -> None:
+    for leaf in leaves:
+        if not mx.issubdtype(leaf.dtype, mx.floating):
+            raise TypeError(
+                f"{caller}: the arguments to differentiate must be real, got "
+                f"{describe(leaf)}; give `fn` the real and the imaginary part"
+            )
