@@ -157,6 +157,8 @@ def _gradient(
     rstd = mx.rsqrt(var + eps)
     dbias = _sum(lambda dy: dy, grads)
     covariance = _sum(lambda dy, x: dy * (x - mean), grads, parts)  # times count
+    # The mean was rounded: what is left of it, times the sum of `dy`, is not small.
+    covariance = covariance - dbias * (_sum(lambda x: x - mean, parts) / count)
     a = weight * rstd
     b = (2 * dvar - a * mx.square(rstd) * covariance) / count
     c = (dmean - a * dbias) / count

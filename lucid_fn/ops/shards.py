@@ -3,8 +3,8 @@
 An operation that divides its batch among streams (`lucid_fn.ops.streams`) has to join
 the parts at its end, a copy of everything, and what is between such operations runs on
 one core. `Shards` goes through a chain of operations as it is, each part on its own
-stream from the first operation to the last and all the way back: a train step of
-ResNet-18 takes 0.85 of the time.
+stream from the first operation to the last and all the way back: on two cores a train
+step of ResNet-18 takes 5 to 15 % less time.
 """
 
 from collections.abc import Callable, Sequence

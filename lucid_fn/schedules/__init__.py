@@ -3,7 +3,7 @@
 A compiled function that calls one is traced once: the step is data, never a branch.
 Steps count from 0, and may be an array of any shape, as for a plot. Values are computed
 in float32 from exact integer steps: within 1e-6 of the exact value, relatively, for all
-steps below 2**31. Only powers of `gamma` lose more, 1e-7 for each octave of their fall.
+steps below 2**31. Only powers of `gamma` with exponents above 2**24 lose more.
 """
 
 from lucid_fn.schedules.base import Schedule
