@@ -2,6 +2,7 @@
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_array
 from lucid_fn.ops.bilinear import Bilinear, bilinear
 from lucid_fn.ops.formulation import tuned
 from lucid_fn.ops.ordering import is_differentiated
@@ -20,6 +21,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
         Float array of shape `(..., O)`; dtype that of `x` and `weight`.
 
     Raises:
+        TypeError: if an argument is not an MLX array.
         ValueError: if a shape does not fit.
 
     Example:
@@ -28,6 +30,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
         >>> ops.linear(mx.array([[1.0, 2.0]]), mx.array([[3.0, 4.0], [5.0, 6.0]]))
         array([[11, 17]], dtype=float32)
     """
+    check_array("linear", x=x, weight=weight, **{} if bias is None else {"bias": bias})
     if x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(
             "linear: x must have shape (..., I) and weight (O, I), got "
