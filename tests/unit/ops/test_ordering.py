@@ -87,3 +87,18 @@ def _operations(y: mx.array) -> str:
     text = io.StringIO()
     mx.export_to_dot(text, y)
     return text.getvalue()
+
+
+def test_a_transposed_convolution_waits_for_no_gradient_of_its_weight():
+    layer = nn.conv_transpose2d(16, 16, 1, bias=False)
+    params, state = layer.init(random.key(0))
+    x, seen = mx.ones((2, 4, 4, 16)), []
+
+    def loss(params):
+        y, _ = layer.apply(params, state, x, train=True)
+        seen.append(_operations(mx.sum(y)).count("Matmul"))
+        return mx.sum(y)
+
+    lf.grad(loss)(params)
+    loss(params)
+    assert seen[0] == seen[1] > 0
