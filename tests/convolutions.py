@@ -85,8 +85,6 @@ def formulations(geometry: Geometry) -> dict[str, tuple[Formulation, float]]:
     unit = geometry.stride == geometry.dilation == (1, 1)
     if unit and geometry.kernel == (3, 3):
         found["winograd"] = (conv_formulations.WINOGRAD, WINOGRAD_BOUND)
-    if geometry.dilation == (1, 1):
-        found["sharded"] = (conv_formulations.SHARDED, SUM_BOUND)
     return found
 
 

@@ -26,6 +26,7 @@ from lucid_fn.ops.shards import (
     join,
     marked,
     takes_shards,
+    worth_keeping,
 )
 from lucid_fn.random import fold_in
 from lucid_fn.types import ArrayFn, Key, Params, State
@@ -114,10 +115,11 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
                     subkey = (
                         None if key is None else fold_in(key, f"{name}:{calls[name]}")
                     )
+                    stays = takes_shards(layer.apply) and worth_keeping(x)
                     out = watched(name, layer.apply)(
                         params.get(name, {}),
                         new_state.get(name, {}),
-                        x if takes_shards(layer.apply) else join(x),
+                        x if stays else join(x),
                         train=train,
                         key=subkey,
                     )

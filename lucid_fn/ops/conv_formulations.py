@@ -6,7 +6,6 @@ from typing import NamedTuple
 from lucid_fn.ops import (
     conv_gemm,
     conv_plain,
-    conv_sharded,
     conv_taps,
     conv_toeplitz,
     winograd,
@@ -28,9 +27,6 @@ class Formulation(NamedTuple):
 PLAIN = Formulation(conv_plain.forward, conv_plain.input_grad, conv_plain.weight_grad)
 TAPS = Formulation(conv_taps.forward, conv_taps.input_grad, conv_taps.weight_grad)
 GEMM = Formulation(conv_gemm.forward, conv_gemm.input_grad, conv_gemm.weight_grad)
-# MLX's gradients: in the input, a plain loop if strided; in the weight, not to be
-# vectorized.
-SHARDED = GEMM._replace(forward=conv_sharded.forward)
 TOEPLITZ = Formulation(
     conv_toeplitz.forward, conv_toeplitz.input_grad, conv_toeplitz.weight_grad
 )
@@ -44,24 +40,11 @@ def choose(geometry: Geometry, in_channels: int, out_channels: int) -> Formulati
         # Matrix products batched over groups, or multiply-adds if depthwise: MLX has a
         # plain loop for these.
         return TAPS
-    if in_channels < 16 and _banded(geometry, out_channels):
+    if in_channels < 16 and geometry.dilation[1] == 1:
         return TOEPLITZ
-    if in_channels < 16 and geometry.dilation == (1, 1):
-        # Windows of few channels are short rows: MLX's copy beats a gather.
-        return SHARDED
     if not few and _is_3x3(geometry) and _fills_tiles(geometry):
         return WINOGRAD
     return GEMM
-
-
-def _banded(geometry: Geometry, out_channels: int) -> bool:
-    """Whether multiplying by a band's zeros costs less than gathering windows.
-
-    A gathered number costs 0.7 ns, a multiplication 1/65 ns: per tap, those by the
-    zeros of a stretch for each output channel against one gathered number.
-    """
-    stretch, taps = conv_toeplitz.sizes(geometry)[1], geometry.kernel[1]
-    return (stretch - taps) * out_channels <= 45 * taps
 
 
 def _is_3x3(geometry: Geometry) -> bool:

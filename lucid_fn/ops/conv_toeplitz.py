@@ -23,25 +23,28 @@ def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
     band = _band(weight, geometry)  # (KH*S*C, B*O)
 
     def shard(x: Array) -> Array:
-        return (_stretches(x, geometry) @ band).reshape(-1, oh, ow, o)
+        return (_stretches(x, geometry, o) @ band).reshape(-1, oh, ow, o)
 
     return concat_shards(shard, x)
 
 
 def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
-    """The gradient of `forward` in `x`, `(N, H, W, C)`."""
+    """The gradient of `forward` in `x`, `(N, H, W, C)`.
+
+    Each row of the input meets `KH` rows of outputs: they are gathered, and the product
+    sums over them.
+    """
     c, h, kh = weight.shape[-1], geometry.size[0], geometry.kernel[0]
-    block, stretch = sizes(geometry)
+    block, stretch = sizes(geometry, weight.shape[0])
     blocks = geometry.out[1] // block
-    band = _band(weight, geometry)
+    band = _products(weight, geometry).transpose(2, 1, 4, 0, 3)
+    band = band.reshape(-1, stretch * c)  # (KH*B*O, S*C)
 
     def shard(g: Array) -> Array:
-        n, oh, _, o = g.shape
-        shares = g.reshape(n * oh * blocks, block * o) @ band.T
-        shares = shares.reshape(n * oh * blocks * kh, stretch * c)
-        shares = take_rows(shares, _reach_index(n, geometry))
-        shares = shares.reshape(n * h * blocks, kh, stretch * c).sum(axis=1)
-        return _join(shares.reshape(n, h, blocks, stretch, c), geometry)
+        n, o = g.shape[0], g.shape[-1]
+        rows = take_rows(g.reshape(-1, block * o), _reach_index(n, geometry, block))
+        shares = rows.reshape(-1, kh * block * o) @ band  # (N*H*blocks, S*C)
+        return _join(shares.reshape(n, h, blocks, stretch * c), geometry, block, c)
 
     return concat_shards(shard, g)
 
@@ -49,105 +52,111 @@ def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
 def weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
     """The gradient of `forward` in `weight`, `(O, KH, KW, C)`."""
     c, o, (kh, kw) = x.shape[-1], g.shape[-1], geometry.kernel
-    block, stretch = sizes(geometry)
+    block, stretch = sizes(geometry, o)
 
     def shard(x: Array, g: Array) -> Array:
-        return g.reshape(-1, block * o).T @ _stretches(x, geometry)
+        return g.reshape(-1, block * o).T @ _stretches(x, geometry, o)
 
     band = sum_shards(shard, x, g).reshape(block, o, kh, stretch, c)
     meets = band.transpose(3, 0, 1, 2, 4).reshape(stretch * block, o * kh * c)
-    grad = _selection(geometry).T @ meets  # (KW, O*KH*C)
+    grad = _selection(geometry, block).T @ meets  # (KW, O*KH*C)
     return grad.reshape(kw, o, kh, c).transpose(1, 2, 0, 3)
 
 
-def sizes(geometry: Geometry) -> Pair:
+@lru_cache(maxsize=512)
+def sizes(geometry: Geometry, out_channels: int) -> Pair:
     """Output pixels of a block, and the input pixels of a stretch that it sees.
 
-    Longer blocks multiply by more zeros, shorter ones copy more and shorter stretches:
-    the longest is taken that divides the row and sees four kernels at most.
+    Longer blocks multiply by more zeros, shorter ones copy more. To copy a number takes
+    as long as about 48 multiplications; twice as long where two cannot be
+    copied at a time.
     """
     ow, stride, extent = geometry.out[1], geometry.stride[1], geometry.extent[1]
-    longest = min(ow, 3 * extent // stride + 1)
-    divisors = (size for size in range(longest, 1, -1) if ow % size == 0)
-    block = next(divisors, ow)
-    return block, stride * (block - 1) + extent
+
+    def stretch(block: int) -> int:
+        return stride * (block - 1) + extent
+
+    def cost(block: int) -> int:
+        copy = 96 if stretch(block) % 2 else 48
+        return ow // block * stretch(block) * (copy + block * out_channels)
+
+    block = min((size for size in range(1, ow + 1) if ow % size == 0), key=cost)
+    return block, stretch(block)
 
 
 def _band(weight: Array, geometry: Geometry) -> Array:
     """The matrix that takes `KH` stretches of the input to one block of the output."""
+    o = weight.shape[0]
+    block, _ = sizes(geometry, o)
+    band = _products(weight, geometry).transpose(2, 0, 3, 1, 4)
+    return band.reshape(-1, block * o)  # (KH*S*C, B*O)
+
+
+def _products(weight: Array, geometry: Geometry) -> Array:
+    """The weight between each pixel of a stretch and of a block, `(S, B, KH, C, O)`."""
     o, kh, kw, c = weight.shape
-    block, stretch = sizes(geometry)
+    block, stretch = sizes(geometry, o)
     taps = weight.transpose(2, 1, 3, 0).reshape(kw, kh * c * o)
-    band = _selection(geometry) @ taps  # (S*B, KH*C*O)
-    band = band.reshape(stretch, block, kh, c, o).transpose(2, 0, 3, 1, 4)
-    return band.reshape(kh * stretch * c, block * o)
+    return (_selection(geometry, block) @ taps).reshape(stretch, block, kh, c, o)
 
 
-def _stretches(x: Array, geometry: Geometry) -> Array:
+def _stretches(x: Array, geometry: Geometry, out_channels: int) -> Array:
     """What every block of outputs sees, `(N*OH*blocks, KH*S*C)`."""
-    n, h, _, c = x.shape
-    block, stretch = sizes(geometry)
-    blocks = geometry.out[1] // block
-    (left, right), step = geometry.padding[1], geometry.stride[1] * block
-    if left or right:
-        x = mx.pad(x, [(0, 0), (0, 0), (left, right), (0, 0)])
-    x = x.reshape(n, h, 1, -1)
-    parts = [x[..., i * step * c : (i * step + stretch) * c] for i in range(blocks)]
-    lines = parts[0] if blocks == 1 else mx.concatenate(parts, axis=2)
-    lines = lines.reshape(-1, stretch * c)
-    index = _row_index(n, geometry)
-    inner = not any(geometry.padding[0])  # then none is the row of zeros
-    rows = mx.take(lines, index, axis=0) if inner else take_rows(lines, index)
-    return rows.reshape(-1, geometry.kernel[0] * stretch * c)
+    (oh, ow), (kh, _) = geometry.out, geometry.kernel
+    (down, across), apart = geometry.stride, geometry.dilation[0]
+    block, stretch = sizes(geometry, out_channels)
+    if any(map(any, geometry.padding)):
+        x = mx.pad(x, [(0, 0), *geometry.padding, (0, 0)])
+    n, h, w, c = x.shape
+    length, step = stretch * c, across * block * c
+    # A strided copy takes as long for a number of 64 bits as for one of 32.
+    paired = not any(size % 2 for size in (w * c, length, step))
+    lines = x.reshape(n, h, 1, w * c)
+    if paired:
+        lines, length, step = mx.view(lines, mx.int64), length // 2, step // 2
+    starts = range(0, ow // block * step, step)
+    lines = mx.concatenate([lines[..., i : i + length] for i in starts], axis=2)
+    rows = range(0, kh * apart, apart)  # each from there to its last output
+    span = down * (oh - 1) + 1
+    seen = mx.concatenate([lines[:, i : i + span : down] for i in rows], axis=3)
+    if paired:
+        seen = mx.view(seen, mx.float32)
+    return seen.reshape(-1, kh * stretch * c)  # from (N, OH, blocks, KH*S*C)
 
 
-def _join(shares: Array, geometry: Geometry) -> Array:
-    """Stretches `(N, H, blocks, S, C)` added where they overlap: `(N, H, W, C)`."""
-    n, h, blocks, stretch, c = shares.shape
-    step = geometry.stride[1] * sizes(geometry)[0]
-    width = max(geometry.padded[1], stretch + step * (blocks - 1))
-    total = mx.zeros((n, h, width * c), shares.dtype)
+def _join(shares: Array, geometry: Geometry, block: int, c: int) -> Array:
+    """Stretches `(N, H, blocks, S*C)` added where they overlap: `(N, H, W, C)`."""
+    n, h, blocks, length = shares.shape
+    step = geometry.stride[1] * block * c
+    width = max(geometry.padded[1] * c, length + step * (blocks - 1))
+    total = None
     for i in range(blocks):
-        sides = (i * step * c, (width - stretch - i * step) * c)
-        part = shares[:, :, i].reshape(n, h, stretch * c)
-        total = total + mx.pad(part, [(0, 0), (0, 0), sides])
+        sides = (i * step, width - length - i * step)
+        part = shares[:, :, i]  # (N, H, S*C)
+        part = mx.pad(part, [(0, 0), (0, 0), sides]) if any(sides) else part
+        total = part if total is None else total + part
+    assert total is not None  # there is a block at least
     left = geometry.padding[1][0]
-    return total.reshape(n, h, width, c)[:, :, left : left + geometry.size[1]]
+    return total.reshape(n, h, width // c, c)[:, :, left : left + geometry.size[1]]
 
 
 @lru_cache(maxsize=128)
-def _selection(geometry: Geometry) -> Array:
+def _selection(geometry: Geometry, block: int) -> Array:
     """1 where an input pixel, an output pixel and a tap meet: `(S*B, KW)`."""
-    block, stretch = sizes(geometry)
+    stretch = geometry.stride[1] * (block - 1) + geometry.extent[1]
     pixel, out, tap = np.indices((stretch, block, geometry.kernel[1]))
     met = out * geometry.stride[1] + tap * geometry.dilation[1]
     return mx.array((pixel == met).astype(np.float32).reshape(-1, geometry.kernel[1]))
 
 
 @lru_cache(maxsize=128)
-def _row_index(n: int, geometry: Geometry) -> Array:
-    """Row among `(N, H, blocks)` for each output row, block and kernel row."""
-    h, (oh, ow) = geometry.size[0], geometry.out
-    blocks = ow // sizes(geometry)[0]
-    image, out, block, tap = np.indices(
-        (n, oh, blocks, geometry.kernel[0]), sparse=True
-    )
-    row = out * geometry.stride[0] + tap * geometry.dilation[0] - geometry.padding[0][0]
-    index = np.where(
-        (row >= 0) & (row < h), (image * h + row) * blocks + block, n * h * blocks
-    )
-    return mx.array(index.reshape(-1).astype(np.uint32))
-
-
-@lru_cache(maxsize=128)
-def _reach_index(n: int, geometry: Geometry) -> Array:
-    """For each input row, block and kernel row, the `(N, OH, blocks, KH)` they met."""
+def _reach_index(n: int, geometry: Geometry, block: int) -> Array:
+    """Row among `(N, OH, blocks)` that each input row, block and kernel row met."""
     (oh, ow), kh = geometry.out, geometry.kernel[0]
-    blocks = ow // sizes(geometry)[0]
+    blocks = ow // block
     image, row, block, tap = np.indices((n, geometry.size[0], blocks, kh), sparse=True)
     start = row + geometry.padding[0][0] - tap * geometry.dilation[0]
     out, rest = np.divmod(start, geometry.stride[0])
     met = (rest == 0) & (out >= 0) & (out < oh)
-    index = ((image * oh + out) * blocks + block) * kh + tap
-    index = np.where(met, index, n * oh * blocks * kh)
+    index = np.where(met, (image * oh + out) * blocks + block, n * oh * blocks)
     return mx.array(index.reshape(-1).astype(np.uint32))

@@ -8,7 +8,7 @@ import mlx.core as mx
 
 from lucid_fn.ops.custom import custom_function
 from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.shards import examplewise
+from lucid_fn.ops.shards import pointwise
 from lucid_fn.types import Array
 
 _TUNED = (mx.float32, mx.float16, mx.bfloat16)
@@ -57,6 +57,6 @@ def elementwise(
                 return cast(Array, custom(x))
             return plain(x)
 
-        return examplewise(function)
+        return pointwise(function)
 
     return decorate

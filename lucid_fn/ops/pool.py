@@ -285,7 +285,7 @@ def _winner(x: Array, y: Array, windows: Windows) -> Array:
 
 def _plain_avg(windows: Windows, count_include_pad: bool) -> ArrayFn:
     def run(x: Array) -> Array:
-        total = sum(gather(x.astype(mx.float32), windows, 0.0), mx.array(0.0))
+        total = reduce(mx.add, gather(x.astype(mx.float32), windows, 0.0))
         return (total / _counts(windows, count_include_pad)).astype(x.dtype)
 
     return run

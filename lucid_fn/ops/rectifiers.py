@@ -6,11 +6,11 @@ kink the slope is PyTorch's.
 
 import mlx.core as mx
 
-from lucid_fn.ops.shards import examplewise
+from lucid_fn.ops.shards import pointwise
 from lucid_fn.types import Array
 
 
-@examplewise
+@pointwise
 def relu(x: Array) -> Array:
     """`max(x, 0)`; the slope at 0 is 0.
 
@@ -26,7 +26,7 @@ def relu(x: Array) -> Array:
     return mx.maximum(x, 0)
 
 
-@examplewise
+@pointwise
 def relu6(x: Array) -> Array:
     """`min(max(x, 0), 6)`.
 
@@ -42,7 +42,7 @@ def relu6(x: Array) -> Array:
     return hard_tanh(x, 0.0, 6.0)
 
 
-@examplewise
+@pointwise
 def relu_squared(x: Array) -> Array:
     """`max(x, 0)^2`.
 
@@ -60,7 +60,7 @@ def relu_squared(x: Array) -> Array:
     return mx.square(relu(x))
 
 
-@examplewise
+@pointwise
 def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
     """`x` where it is positive, else `negative_slope * x`.
 
@@ -78,7 +78,7 @@ def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
     return x * (positive + negative_slope * (1.0 - positive))
 
 
-@examplewise
+@pointwise
 def prelu(x: Array, weight: Array) -> Array:
     """`x` where it is positive, else `weight * x`, one weight a channel or one for all.
 
@@ -105,7 +105,7 @@ def prelu(x: Array, weight: Array) -> Array:
     return mx.where(x > 0, x, weight * x)
 
 
-@examplewise
+@pointwise
 def hard_tanh(x: Array, low: float = -1.0, high: float = 1.0) -> Array:
     """`x` within the bounds; the slope at a bound is 0.
 
@@ -128,7 +128,7 @@ def hard_tanh(x: Array, low: float = -1.0, high: float = 1.0) -> Array:
     return mx.where(x <= low, low, mx.where(x >= high, high, x)).astype(x.dtype)
 
 
-@examplewise
+@pointwise
 def hard_sigmoid(x: Array) -> Array:
     """A line between 0 and 1: `relu6(x + 3) / 6`.
 
@@ -144,7 +144,7 @@ def hard_sigmoid(x: Array) -> Array:
     return relu6(x + 3.0) / 6.0
 
 
-@examplewise
+@pointwise
 def hard_swish(x: Array) -> Array:
     """`x * hard_sigmoid(x)`.
 
@@ -162,7 +162,7 @@ def hard_swish(x: Array) -> Array:
     return x * relu6(x + 3.0) / 6.0
 
 
-@examplewise
+@pointwise
 def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
     """`x` where its size is over `threshold`, else 0.
 
@@ -180,7 +180,7 @@ def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
     return mx.where(mx.abs(x) <= threshold, 0.0, x)
 
 
-@examplewise
+@pointwise
 def soft_shrink(x: Array, threshold: float = 0.5) -> Array:
     """`x` moved towards 0 by `threshold`, to 0 at most.
 
@@ -202,7 +202,7 @@ def soft_shrink(x: Array, threshold: float = 0.5) -> Array:
     return mx.where(mx.abs(x) <= threshold, 0.0, x - mx.sign(x) * threshold)
 
 
-@examplewise
+@pointwise
 def softsign(x: Array) -> Array:
     """`x / (1 + |x|)`.
 
@@ -218,7 +218,7 @@ def softsign(x: Array) -> Array:
     return x / (1.0 + mx.abs(x))
 
 
-@examplewise
+@pointwise
 def step(x: Array, threshold: float = 0.0) -> Array:
     """1 where `x` is at least `threshold`, else 0; its gradient is 0.
 

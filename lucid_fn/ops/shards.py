@@ -87,6 +87,11 @@ def divide(x: Any) -> Any:
     return Shards(split(x), whole=x)
 
 
+def worth_keeping(x: Any) -> bool:
+    """Whether what is left of a batch, if it is in shards, should stay so."""
+    return not isinstance(x, Shards) or x.size >= _LEAST
+
+
 def join(x: Any) -> Any:
     """The array that `Shards` are; anything else as it is."""
     return x.join() if isinstance(x, Shards) else x
@@ -116,6 +121,27 @@ def examplewise(fn: Fn) -> Fn:
             return fn(x.join(), *args, **options)
 
     return accepts_shards(cast(Fn, divided))
+
+
+def pointwise(fn: Fn) -> Fn:
+    """Marks `fn(x, ...)`, which treats the numbers of `x` independently.
+
+    As `examplewise`, and each shard has a shape of its own while `fn` computes it, of
+    leading axes of length 1. Else `mx.compile` takes a constant that is spread to equal
+    shapes on two streams for one array: only the first stream's kernel would have it
+    inlined, all others wait for it and read it from memory, number by number, 5 times
+    as slow.
+    """
+
+    @wraps(fn)
+    def apart(x: Any, *args: Any, **options: Any) -> Any:
+        shard = current_shard()
+        if not shard or not isinstance(x, mx.array):
+            return fn(x, *args, **options)
+        y = fn(x.reshape(*[1] * shard, *x.shape), *args, **options)
+        return y.reshape(x.shape)
+
+    return examplewise(cast(Fn, apart))
 
 
 def parts_of(x: Any) -> list[Array]:

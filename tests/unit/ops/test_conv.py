@@ -64,10 +64,11 @@ def test_groups_see_their_own_channels():
         (geometry(7, 3, padding=1), 512, 512, "WINOGRAD"),  # ResNet-18, ImageNet
         (geometry(32, 3, stride=2, padding=1), 64, 128, "GEMM"),
         (geometry(32, 1, stride=2), 64, 128, "GEMM"),
-        (geometry(32, 3, padding=1), 3, 64, "SHARDED"),  # stems
-        (geometry(224, 7, stride=2, padding=3), 3, 64, "SHARDED"),
+        (geometry(32, 3, padding=1), 3, 64, "TOEPLITZ"),  # stems
+        (geometry(224, 7, stride=2, padding=3), 3, 64, "TOEPLITZ"),
         (geometry(28, 5), 1, 6, "TOEPLITZ"),  # LeNet-5
         (geometry(12, 5), 6, 16, "TOEPLITZ"),
+        (geometry(9, 3, dilation=2), 1, 6, "GEMM"),  # wide bands of zeros
         (geometry(8, 3, padding=1, groups=32), 1, 32, "TAPS"),
         (geometry(5, 3, padding=1, dilation=2), 32, 32, "GEMM"),
         (geometry(3, 3), 64, 64, "GEMM"),  # one pixel of a tile of sixteen
