@@ -41,7 +41,7 @@ def taps(x: Array, geometry: Geometry) -> list[Array]:
     """For each kernel position the inputs it meets, `(N, OH, OW, C)`."""
     (kh, kw), (sh, sw), (dh, dw) = geometry.kernel, geometry.stride, geometry.dilation
     oh, ow = geometry.out
-    padded = _pad(x, geometry.padding)
+    padded = pad(x, geometry.padding)
     rows, columns = sh * (oh - 1) + 1, sw * (ow - 1) + 1
     return [
         padded[:, i * dh : i * dh + rows : sh, j * dw : j * dw + columns : sw]
@@ -50,13 +50,13 @@ def taps(x: Array, geometry: Geometry) -> list[Array]:
     ]
 
 
-def _pad(x: Array, padding: tuple[Pair, Pair]) -> Array:
+def pad(x: Array, padding: tuple[Pair, Pair]) -> Array:
     """Zeros around the image; where padding is negative, pixels are cut off."""
     (top, bottom), (left, right) = padding
     h, w = x.shape[1] + min(bottom, 0), x.shape[2] + min(right, 0)
     x = x[:, max(-top, 0) : h, max(-left, 0) : w]
     sides = [(max(low, 0), max(high, 0)) for low, high in padding]
-    return mx.pad(x, [(0, 0), *sides, (0, 0)])
+    return mx.pad(x, [(0, 0), *sides, (0, 0)]) if any(map(any, sides)) else x
 
 
 def _columns(inputs: list[Array], groups: int) -> Array:

@@ -12,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn.ops.conv_geometry import Geometry, Pair
+from lucid_fn.ops.conv_taps import pad
 from lucid_fn.ops.rows import take_rows
 from lucid_fn.ops.streams import concat_shards, sum_shards
 from lucid_fn.types import Array
@@ -101,27 +102,35 @@ def _products(weight: Array, geometry: Geometry) -> Array:
 
 
 def _stretches(x: Array, geometry: Geometry, out_channels: int) -> Array:
-    """What every block of outputs sees, `(N*OH*blocks, KH*S*C)`."""
+    """What every block of outputs sees, `(N*OH*blocks, KH*S*C)`.
+
+    The row is cut into pieces as long as the step from a block to the next, of which a
+    stretch is the first few.
+    """
     (oh, ow), (kh, _) = geometry.out, geometry.kernel
     (down, across), apart = geometry.stride, geometry.dilation[0]
     block, stretch = sizes(geometry, out_channels)
-    if any(map(any, geometry.padding)):
-        x = mx.pad(x, [(0, 0), *geometry.padding, (0, 0)])
-    n, h, w, c = x.shape
-    length, step = stretch * c, across * block * c
+    blocks = ow // block
+    step = across * block if blocks > 1 else stretch
+    width = step * (blocks - 1) + -(-stretch // step) * step
+    left, right = geometry.padding[1]
+    right += width - geometry.padded[1]  # negative where no output sees the last pixels
+    x = pad(x, (geometry.padding[0], (left, right)))
+    n, h, _, c = x.shape
     # A strided copy takes as long for a number of 64 bits as for one of 32.
-    paired = not any(size % 2 for size in (w * c, length, step))
-    lines = x.reshape(n, h, 1, w * c)
-    if paired:
-        lines, length, step = mx.view(lines, mx.int64), length // 2, step // 2
-    starts = range(0, ow // block * step, step)
-    lines = mx.concatenate([lines[..., i : i + length] for i in starts], axis=2)
-    rows = range(0, kh * apart, apart)  # each from there to its last output
+    size = 2 if step * c % 2 == 0 == stretch * c % 2 else 1
+    pieces = x.reshape(n, h, -1, step * c)
+    pieces = mx.view(pieces, mx.int64) if size == 2 else pieces
+    lines = [
+        pieces[:, :, i : i + blocks, : (stretch - i * step) * c // size]
+        for i in range(-(-stretch // step))
+    ]
+    line = mx.concatenate(lines, axis=3)  # (N, H, blocks, S*C)
+    starts = range(0, kh * apart, apart)
     span = down * (oh - 1) + 1
-    seen = mx.concatenate([lines[:, i : i + span : down] for i in rows], axis=3)
-    if paired:
-        seen = mx.view(seen, mx.float32)
-    return seen.reshape(-1, kh * stretch * c)  # from (N, OH, blocks, KH*S*C)
+    rows = mx.concatenate([line[:, i : i + span : down] for i in starts], axis=3)
+    rows = mx.view(rows, mx.float32) if size == 2 else rows
+    return rows.reshape(-1, kh * stretch * c)  # from (N, OH, blocks, KH*S*C)
 
 
 def _join(shares: Array, geometry: Geometry, block: int, c: int) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from lucid_fn.ops.channel_sum import channel_sum
 from lucid_fn.ops.custom import custom_function
 from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.shards import examplewise, from_parts, join, map_parts, parts_of
+from lucid_fn.ops.shards import apart, examplewise, from_parts, join, map_parts, parts_of
 from lucid_fn.ops.streams import sum_shards
 from lucid_fn.types import Array
 
@@ -141,7 +141,7 @@ def _forward(
     mean = mx.contiguous(_sum(lambda x: x, parts) / count)
     var = _sum(lambda x: mx.square(x - mean), parts) / count
     affine = _affine(mean, mx.rsqrt(var + eps) * weight, bias)
-    return mean, var, *map_parts(affine, parts)
+    return mean, var, *map_parts(apart(affine), parts)
 
 
 def _gradient(
@@ -163,7 +163,9 @@ def _gradient(
     b = (2 * dvar - a * mx.square(rstd) * covariance) / count
     c = (dmean - a * dbias) / count
     a, b, c = (mx.contiguous(coefficient) for coefficient in (a, b, c))
-    dxs = map_parts(lambda dy, x: a * dy + b * (x - mean) + c, grads, parts)
+    dxs = map_parts(
+        apart(lambda dy, x: a * dy + b * (x - mean) + c), grads, parts
+    )
     deps = mx.sum(-0.5 * a * mx.square(rstd) * covariance)
     return covariance * rstd, dbias, deps, *dxs
 
@@ -184,6 +186,7 @@ def _count(size: int, channels: int) -> Array:
 
 def _sum(terms: Callable[..., Array], *batches: Sequence[Array]) -> Array:
     """The sum of `terms` of the batches over all axes but the last, on all cores."""
+    terms = apart(terms)
     if len(batches[0]) > 1:
         total, *others = map_parts(lambda *parts: channel_sum(terms(*parts)), *batches)
         return sum(others, total)

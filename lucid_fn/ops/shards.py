@@ -123,25 +123,39 @@ def examplewise(fn: Fn) -> Fn:
     return accepts_shards(cast(Fn, divided))
 
 
+def apart(fn: Callable[..., Array]) -> Callable[..., Array]:
+    """`fn`, elementwise on parts of one shape, as computations of their own.
+
+    `mx.compile` takes what is spread to equal shapes on two streams, a constant or a
+    number a channel, for one array: only the first stream's kernel would spread it by
+    itself, all others wait for it and walk through memory number by number, 5 times as
+    slow. Here each shard has a shape of its own, with leading axes of length 1.
+    """
+
+    def run(*parts: Array) -> Array:
+        shard = current_shard()
+        if not shard:
+            return fn(*parts)
+        shape = parts[0].shape
+        ones = [1] * shard
+        return fn(*(part.reshape(*ones, *shape) for part in parts)).reshape(shape)
+
+    return run
+
+
 def pointwise(fn: Fn) -> Fn:
     """Marks `fn(x, ...)`, which treats the numbers of `x` independently.
 
-    As `examplewise`, and each shard has a shape of its own while `fn` computes it, of
-    leading axes of length 1. Else `mx.compile` takes a constant that is spread to equal
-    shapes on two streams for one array: only the first stream's kernel would have it
-    inlined, all others wait for it and read it from memory, number by number, 5 times
-    as slow.
+    It then takes `Shards` too, and computes each part on its stream.
     """
 
     @wraps(fn)
-    def apart(x: Any, *args: Any, **options: Any) -> Any:
-        shard = current_shard()
-        if not shard or not isinstance(x, mx.array):
+    def each(x: Any, *args: Any, **options: Any) -> Any:
+        if not isinstance(x, mx.array):  # the error is that of fn
             return fn(x, *args, **options)
-        y = fn(x.reshape(*[1] * shard, *x.shape), *args, **options)
-        return y.reshape(x.shape)
+        return apart(lambda x: fn(x, *args, **options))(x)
 
-    return examplewise(cast(Fn, apart))
+    return examplewise(cast(Fn, each))
 
 
 def parts_of(x: Any) -> list[Array]:
