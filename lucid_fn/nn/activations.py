@@ -46,4 +46,4 @@ def prelu(num_parameters: int = 1, *, init_value: float = 0.25) -> Layer:
             check_last_axis("prelu", x, num_parameters)
         return ops.prelu(x, params["weight"])
 
-    return parametric(init, forward)
+    return parametric(init, forward, examplewise=True)

@@ -26,7 +26,6 @@ from lucid_fn.ops.shards import (
     join,
     marked,
     takes_shards,
-    worth_keeping,
 )
 from lucid_fn.random import fold_in
 from lucid_fn.types import ArrayFn, Key, Params, State
@@ -106,6 +105,7 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
         _check_names(params, layers, "params")
         _check_names(state, layers, "state")
         new_state = dict(state)
+        in_parts = divide if takes_shards(forward) else join
         calls = dict.fromkeys(layers, 0)
 
         def bind(name: str, layer: Layer) -> Callable[[Any], Any]:
@@ -115,11 +115,10 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
                     subkey = (
                         None if key is None else fold_in(key, f"{name}:{calls[name]}")
                     )
-                    stays = takes_shards(layer.apply) and worth_keeping(x)
                     out = watched(name, layer.apply)(
                         params.get(name, {}),
                         new_state.get(name, {}),
-                        x if stays else join(x),
+                        in_parts(x) if takes_shards(layer.apply) else join(x),
                         train=train,
                         key=subkey,
                     )
@@ -131,11 +130,8 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
 
         bound = {name: bind(name, layer) for name, layer in layers.items()}
         x = to_input(x)
-        if not takes_shards(forward) or isinstance(x, Shards):
-            y = forward(x, **bound)
-        else:
-            y = join(forward(divide(x), **bound))
-        return y, _drop_empty(new_state)
+        y = forward(x, **bound)
+        return y if isinstance(x, Shards) else join(y), _drop_empty(new_state)
 
     return Layer(init, marked(apply, like=forward))
 
@@ -247,6 +243,7 @@ def serial(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
     return compose(forward, **(named or {str(i): c for i, c in enumerate(layers)}))
 
 
+@accepts_shards
 def _unchanged(x: Any) -> Any:
     return x
 

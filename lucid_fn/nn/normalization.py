@@ -58,7 +58,7 @@ def layer_norm(
             x.shape
         )
 
-    return parametric(init, forward)
+    return parametric(init, forward, examplewise=True)
 
 
 def rms_norm(
@@ -100,7 +100,7 @@ def rms_norm(
         weight, _ = _weight_and_bias_of(params, math.prod(shape))
         return ops.rms_norm(_in_rows(x, shape), weight, eps=eps).reshape(x.shape)
 
-    return parametric(init, forward)
+    return parametric(init, forward, examplewise=True)
 
 
 def group_norm(
@@ -194,7 +194,7 @@ def _group_norm(
         weight, bias = _weight_and_bias_of(params, channels)
         return ops.group_norm(x, weight, bias, groups=groups, eps=eps)
 
-    return parametric(init, forward)
+    return parametric(init, forward, examplewise=True)
 
 
 def _weight_and_bias_of(params: Params, size: int) -> tuple[Array, Array]:

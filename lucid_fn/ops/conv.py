@@ -10,7 +10,7 @@ from lucid_fn.ops.bilinear import Bilinear, bilinear
 from lucid_fn.ops.conv_formulations import PLAIN, TAPS, ConvFn, Formulation, choose
 from lucid_fn.ops.conv_geometry import Geometry, Pair
 from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.ordering import after, is_differentiated
+from lucid_fn.ops.ordering import after, comes_first
 from lucid_fn.types import Array
 
 _LARGE = 1 << 19  # numbers of an input whose windows are not to be kept in memory
@@ -86,7 +86,7 @@ def conv2d(
         )
     dtype = mx.result_type(x, weight)
     functions = _functions(geometry, tuned())
-    run = functions.ordered if is_differentiated(weight) else functions.forward
+    run = functions.ordered if comes_first(weight, x) else functions.forward
     y = run(x.astype(dtype), weight.astype(dtype))
     return y if bias is None else add_bias(y, bias)
 

@@ -163,9 +163,9 @@ def _reach_index(n: int, geometry: Geometry, block: int) -> Array:
     """Row among `(N, OH, blocks)` that each input row, block and kernel row met."""
     (oh, ow), kh = geometry.out, geometry.kernel[0]
     blocks = ow // block
-    image, row, block, tap = np.indices((n, geometry.size[0], blocks, kh), sparse=True)
+    image, row, place, tap = np.indices((n, geometry.size[0], blocks, kh), sparse=True)
     start = row + geometry.padding[0][0] - tap * geometry.dilation[0]
     out, rest = np.divmod(start, geometry.stride[0])
     met = (rest == 0) & (out >= 0) & (out < oh)
-    index = np.where(met, (image * oh + out) * blocks + block, n * oh * blocks)
+    index = np.where(met, (image * oh + out) * blocks + place, n * oh * blocks)
     return mx.array(index.reshape(-1).astype(np.uint32))

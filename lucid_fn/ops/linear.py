@@ -5,7 +5,7 @@ import mlx.core as mx
 from lucid_fn.checks import check_array
 from lucid_fn.ops.bilinear import Bilinear, bilinear
 from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.ordering import is_differentiated
+from lucid_fn.ops.ordering import comes_first
 from lucid_fn.types import Array
 
 
@@ -51,7 +51,7 @@ def _tuned(x: Array, weight: Array) -> Array:
     walk through memory in strides.
     """
     dtype = mx.result_type(x, weight)
-    run = _ordered if is_differentiated(weight) else _forward
+    run = _ordered if comes_first(weight, x) else _forward
     rows = x.reshape(-1, x.shape[-1]).astype(dtype)
     return run(rows, weight.astype(dtype)).reshape(*x.shape[:-1], weight.shape[0])
 

@@ -9,7 +9,14 @@ import numpy as np
 from lucid_fn.ops.channel_sum import channel_sum
 from lucid_fn.ops.custom import custom_function
 from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.shards import apart, examplewise, from_parts, join, map_parts, parts_of
+from lucid_fn.ops.shards import (
+    apart,
+    examplewise,
+    from_parts,
+    join,
+    map_parts,
+    parts_of,
+)
 from lucid_fn.ops.streams import sum_shards
 from lucid_fn.types import Array
 
@@ -163,9 +170,7 @@ def _gradient(
     b = (2 * dvar - a * mx.square(rstd) * covariance) / count
     c = (dmean - a * dbias) / count
     a, b, c = (mx.contiguous(coefficient) for coefficient in (a, b, c))
-    dxs = map_parts(
-        apart(lambda dy, x: a * dy + b * (x - mean) + c), grads, parts
-    )
+    dxs = map_parts(apart(lambda dy, x: a * dy + b * (x - mean) + c), grads, parts)
     deps = mx.sum(-0.5 * a * mx.square(rstd) * covariance)
     return covariance * rstd, dbias, deps, *dxs
 

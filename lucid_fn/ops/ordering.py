@@ -17,6 +17,8 @@ import mlx.core as mx
 from lucid_fn.ops.custom import custom_function
 from lucid_fn.types import Array
 
+_LEAST = 1 << 18  # numbers of an array that are worth an order
+
 # Set inside the block of `differentiating` only, and seen by its own thread only.
 _differentiated: ContextVar[frozenset[int]] = ContextVar(
     "differentiated", default=frozenset()
@@ -37,6 +39,15 @@ def differentiating(arrays: Iterable[Array]) -> Iterator[None]:
 def is_differentiated(x: Array) -> bool:
     """Whether the gradient in `x` is wanted for certain."""
     return id(x) in _differentiated.get()
+
+
+def comes_first(weight: Array, x: Array) -> bool:
+    """Whether the gradient in `weight` of a function of `x` comes before that in `x`.
+
+    Where it is wanted for certain, and `x` large: it is memory that this saves, and
+    time that it costs (20 us in a step of LeNet-5).
+    """
+    return x.size >= _LEAST and is_differentiated(weight)
 
 
 def after(x: Array, other: Array) -> Array:

@@ -20,6 +20,7 @@ from lucid_fn.types import Array
 # Numbers of a batch below which handing over to streams takes longer than computing.
 # LeNet-5 with 64 images, 50,176 numbers, is about as fast in parts as it is whole.
 _LEAST = 40_000
+_FEWEST_ROWS = 64  # of a shard of a batch of vectors
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
@@ -73,23 +74,23 @@ class Shards:
 
 
 def divide(x: Any) -> Any:
-    """`x` as `Shards` where that is worth it: many images, on a CPU of several cores.
+    """`x` as `Shards` where that is worth it: many numbers, on a CPU of several cores.
 
-    Anything else is returned as it is. Models without convolutions are better off with
-    all threads of the BLAS in each product.
+    Images `(N, H, W, C)`, and rows `(N, F)` if there are enough: a product of few rows
+    takes as long as reading its matrix does, which every shard reads. Anything else is
+    returned as it is: models of sequences are better off with all threads of the BLAS
+    in each product. `Shards` of few numbers are joined.
     """
+    if isinstance(x, Shards):
+        return x if x.size >= _LEAST else x.join()
     if not isinstance(x, mx.array) or not mx.issubdtype(x.dtype, mx.floating):
         return x
-    if x.ndim != 4 or x.size < _LEAST or current_shard() is not None or not tuned():
+    fewest = {2: _FEWEST_ROWS, 4: 1}.get(x.ndim)  # examples of a shard
+    if fewest is None or x.size < _LEAST or current_shard() is not None or not tuned():
         return x
-    if not 2 <= count() <= x.shape[0]:
+    if not 2 <= count() <= x.shape[0] // fewest:
         return x
     return Shards(split(x), whole=x)
-
-
-def worth_keeping(x: Any) -> bool:
-    """Whether what is left of a batch, if it is in shards, should stay so."""
-    return not isinstance(x, Shards) or x.size >= _LEAST
 
 
 def join(x: Any) -> Any:

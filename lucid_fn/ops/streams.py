@@ -26,17 +26,24 @@ _MOST = 8  # shards of a batch of 128 get too small beyond
 
 
 @cache
-def count() -> int:
-    """The number of CPU streams that `map_shards` uses.
+def available() -> int:
+    """The number of CPU streams worth having.
 
     The number of cores this process may keep busy, at most 8, on Linux; 1 elsewhere
     (Apple's BLAS spreads its work by itself). `LUCID_FN_STREAMS` sets another number.
+    """
+    return _setting() or (_cores() if sys.platform == "linux" else 1)
+
+
+@cache
+def count() -> int:
+    """The number of CPU streams that `map_shards` uses: `available`, or fewer.
 
     More than one stream leaves one thread to each call of the BLAS: two streams that
     both call an OpenBLAS of two threads wait for each other, ten times as long as they
     compute. Where the user chose more BLAS threads, there are fewer streams.
     """
-    streams = _setting() or (_cores() if sys.platform == "linux" else 1)
+    streams = available()
     if streams > 1:
         threads = runtime.set_blas_threads(1)
         streams = max(streams // max(threads, 1), 1)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain
 from lucid_fn.optim.checks import (
     Scalar,
@@ -66,18 +66,18 @@ def scale_by_adagrad(
     eps = check_positive("scale_by_adagrad", "eps", eps)
 
     def init(params: Params, /) -> ScaleByAdagradState:
-        return ScaleByAdagradState(tree.map(lambda z: z + initial, zeros(params)))
+        return ScaleByAdagradState(leaves.map(lambda z: z + initial, zeros(params)))
 
     def update(
         grads: Tree, opt_state: ScaleByAdagradState, params: Params, /
     ) -> tuple[Tree, ScaleByAdagradState]:
-        nu = tree.map(
+        nu = leaves.map(
             lambda v, g: v + mx.square(g.astype(v.dtype)),
             opt_state.nu,
             grads,
             caller="scale_by_adagrad (state and grads)",
         )
-        updates = tree.map(
+        updates = leaves.map(
             lambda v, g: (g / (mx.sqrt(v) + eps)).astype(g.dtype), nu, grads
         )
         return updates, ScaleByAdagradState(nu)
@@ -117,22 +117,22 @@ def scale_by_adadelta(
     def update(
         grads: Tree, opt_state: ScaleByAdadeltaState, params: Params, /
     ) -> tuple[Tree, ScaleByAdadeltaState]:
-        nu = tree.map(
+        nu = leaves.map(
             lambda v, g: average_square(decay, v, g),
             opt_state.nu,
             grads,
             caller="scale_by_adadelta (state and grads)",
         )
-        deltas = tree.map(
+        deltas = leaves.map(
             lambda v, d, g: mx.sqrt(d + eps) / mx.sqrt(v + eps) * g.astype(v.dtype),
             nu,
             opt_state.delta,
             grads,
         )
-        squares = tree.map(
+        squares = leaves.map(
             lambda d, x: average_square(decay, d, x), opt_state.delta, deltas
         )
-        updates = tree.map(lambda x, g: x.astype(g.dtype), deltas, grads)
+        updates = leaves.map(lambda x, g: x.astype(g.dtype), deltas, grads)
         return updates, ScaleByAdadeltaState(nu, squares)
 
     return GradientTransformation(init, update)

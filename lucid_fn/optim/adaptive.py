@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain
 from lucid_fn.optim.checks import (
     Scalar,
@@ -129,7 +129,7 @@ def scale_by_amsgrad(
         mu, nu = update_moments(
             "scale_by_amsgrad", b1, b2, opt_state.mu, opt_state.nu, grads
         )
-        nu_max = tree.map(mx.maximum, opt_state.nu_max, nu)
+        nu_max = leaves.map(mx.maximum, opt_state.nu_max, nu)
         updates = unbiased_ratio(b1, b2, eps, step, mu, nu_max, grads)
         return updates, ScaleByAmsgradState(step, mu, nu, nu_max)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain
 from lucid_fn.optim.checks import (
     Scalar,
@@ -79,19 +79,19 @@ def scale_by_adamax(
         grads: Tree, opt_state: ScaleByAdamaxState, params: Params, /
     ) -> tuple[Tree, ScaleByAdamaxState]:
         step = opt_state.step + 1
-        mu = tree.map(
+        mu = leaves.map(
             lambda m, g: average(b1, m, g),
             opt_state.mu,
             grads,
             caller="scale_by_adamax (state and grads)",
         )
-        nu = tree.map(
+        nu = leaves.map(
             lambda u, g: mx.maximum(b2 * u, mx.abs(g.astype(u.dtype)) + eps),
             opt_state.nu,
             grads,
         )
         scale = once(1 / bias_correction(b1, step))
-        updates = tree.map(
+        updates = leaves.map(
             lambda m, u, g: (scale * m / u).astype(g.dtype), mu, nu, grads
         )
         return updates, ScaleByAdamaxState(step, mu, nu)
@@ -158,7 +158,7 @@ def scale_by_nadam(
             ahead = of_grad * g.astype(m.dtype) + of_mean * m
             return (ahead / (mx.sqrt(v) * root_scale + eps)).astype(g.dtype)
 
-        updates = tree.map(ratio, mu, nu, grads)
+        updates = leaves.map(ratio, mu, nu, grads)
         return updates, ScaleByNadamState(step, product, mu, nu)
 
     return GradientTransformation(init, update)

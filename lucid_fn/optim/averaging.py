@@ -4,8 +4,7 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import tree
-from lucid_fn.optim import states
+from lucid_fn.optim import leaves, states
 from lucid_fn.optim.base import GradientTransformation, chain
 from lucid_fn.optim.checks import (
     Scalar,
@@ -78,7 +77,7 @@ def ema(decay: Scalar) -> GradientTransformation:
         grads: Tree, opt_state: EmaState, params: Params, /
     ) -> tuple[Tree, EmaState]:
         kept = once(mx.where(opt_state.step == 0, 0.0, decay))
-        new = tree.map(
+        new = leaves.map(
             lambda a, p, u: average(kept, a, (p + u).astype(p.dtype)),
             opt_state.average,
             params,
@@ -129,7 +128,7 @@ def swa(*, start: int = 0, period: int = 1) -> GradientTransformation:
         averaged = opt_state.averaged + chosen.astype(mx.int32)
         weight = mx.where(chosen | (averaged == 0), 1 / mx.maximum(averaged, 1), 0.0)
         weight, kept = once(weight), once(1 - weight)
-        new = tree.map(
+        new = leaves.map(
             lambda a, p, u: kept * a + weight * (p + u).astype(a.dtype),
             opt_state.average,
             params,

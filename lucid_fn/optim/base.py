@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import mlx.core as mx
 
-from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.types import Array, Params, Tree
 
 
@@ -120,7 +120,7 @@ def stateless(
     def update(
         grads: Tree, opt_state: tuple[()], params: Params, /
     ) -> tuple[Tree, tuple[()]]:
-        return tree.map(fn, grads, params, caller=f"{caller} (grads and params)"), ()
+        return leaves.map(fn, grads, params, caller=f"{caller} (grads and params)"), ()
 
     return GradientTransformation(init, update)
 
@@ -157,5 +157,5 @@ def apply_updates(params: Params, updates: Tree) -> Params:
                 )
         return (p + u).astype(p.dtype)
 
-    new: Params = tree.map_with_path(add, params, updates, caller="apply_updates")
+    new: Params = leaves.map_with_path(add, params, updates, caller="apply_updates")
     return new

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.optim import states
+from lucid_fn.optim import leaves, states
 from lucid_fn.optim.base import GradientTransformation, stateless
 from lucid_fn.optim.checks import Scalar, check_positive
 from lucid_fn.optim.moments import accumulator_dtype, once
@@ -55,7 +55,7 @@ def clip_by_global_norm(max_norm: Scalar) -> GradientTransformation:
     ) -> tuple[Tree, ClipByGlobalNormState]:
         norm = tree.global_norm(grads)
         factor = once(mx.minimum(1.0, max_norm / (norm + 1e-6)))
-        clipped = tree.map(lambda g: (g * factor).astype(g.dtype), grads)
+        clipped = leaves.map(lambda g: (g * factor).astype(g.dtype), grads)
         return clipped, ClipByGlobalNormState(norm)
 
     return GradientTransformation(init, update)

@@ -5,8 +5,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
 
-from lucid_fn import tree
-from lucid_fn.optim import states
+from lucid_fn.optim import leaves, states
 from lucid_fn.optim.base import GradientTransformation
 from lucid_fn.optim.checks import Scalar, check_at_least_0, is_zero
 from lucid_fn.optim.moments import once
@@ -75,9 +74,9 @@ def scale_by_learning_rate(
     ) -> tuple[Tree, RateState]:
         value, opt_state = rate.next(opt_state)
         if is_zero(weight_decay):
-            return tree.map(lambda g: (-value * g).astype(g.dtype), grads), opt_state
+            return leaves.map(lambda g: (-value * g).astype(g.dtype), grads), opt_state
         kept = once(1 - value * weight_decay)
-        updates = tree.map(
+        updates = leaves.map(
             lambda g, p: ((p * kept - value * g) - p).astype(g.dtype),
             grads,
             params,

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain
 from lucid_fn.optim.checks import (
     Scalar,
@@ -83,16 +83,16 @@ def scale_by_adan(
     ) -> tuple[Tree, ScaleByAdanState]:
         step = opt_state.step + 1
         known = once(mx.where(opt_state.step == 0, 0.0, 1.0))  # no difference at first
-        latest = tree.map(
+        latest = leaves.map(
             lambda old, g: g.astype(old.dtype),
             opt_state.grads,
             grads,
             caller=f"{caller} (state and grads)",
         )
-        changes = tree.map(lambda old, g: known * (g - old), opt_state.grads, latest)
-        mu = tree.map(lambda m, g: average(b1, m, g), opt_state.mu, latest)
-        delta = tree.map(lambda a, d: average(b2, a, d), opt_state.delta, changes)
-        nu = tree.map(
+        changes = leaves.map(lambda old, g: known * (g - old), opt_state.grads, latest)
+        mu = leaves.map(lambda m, g: average(b1, m, g), opt_state.mu, latest)
+        delta = leaves.map(lambda a, d: average(b2, a, d), opt_state.delta, changes)
+        nu = leaves.map(
             lambda n, g, d: average_square(b3, n, g + b2 * d),
             opt_state.nu,
             latest,
@@ -106,7 +106,7 @@ def scale_by_adan(
             ahead = of_mean * m + of_change * a
             return (ahead / (mx.sqrt(n) * root_scale + eps)).astype(g.dtype)
 
-        updates = tree.map(ratio, mu, delta, nu, grads)
+        updates = leaves.map(ratio, mu, delta, nu, grads)
         return updates, ScaleByAdanState(step, mu, delta, nu, latest)
 
     return GradientTransformation(init, update)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain
 from lucid_fn.optim.checks import (
     Scalar,
@@ -58,20 +58,20 @@ def scale_by_novograd(
     eps = check_positive(caller, "eps", eps)
 
     def init(params: Params, /) -> ScaleByNovogradState:
-        nu = tree.map(lambda p: mx.zeros((), accumulator_dtype(p)), params)
+        nu = leaves.map(lambda p: mx.zeros((), accumulator_dtype(p)), params)
         return ScaleByNovogradState(mx.array(0, mx.int32), nu)
 
     def update(
         grads: Tree, opt_state: ScaleByNovogradState, params: Params, /
     ) -> tuple[Tree, ScaleByNovogradState]:
         decay = once(mx.where(opt_state.step == 0, 0.0, b2))
-        nu = tree.map(
+        nu = leaves.map(
             lambda v, g: average_square(decay, v, norm(g)),
             opt_state.nu,
             grads,
             caller=f"{caller} (state and grads)",
         )
-        updates = tree.map(
+        updates = leaves.map(
             lambda v, g: (g / once(mx.sqrt(v) + eps)).astype(g.dtype), nu, grads
         )
         return updates, ScaleByNovogradState(opt_state.step + 1, nu)

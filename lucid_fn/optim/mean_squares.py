@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain
 from lucid_fn.optim.checks import (
     Scalar,
@@ -79,14 +79,14 @@ def scale_by_rms(
         grads: Tree, opt_state: ScaleByRmsState, params: Params, /
     ) -> tuple[Tree, ScaleByRmsState]:
         step = opt_state.step + 1
-        nu = tree.map(
+        nu = leaves.map(
             lambda v, g: average_square(decay, v, g),
             opt_state.nu,
             grads,
             caller="scale_by_rms (state and grads)",
         )
         scale = once(mx.rsqrt(bias_correction(decay, step))) if unbiased else 1.0
-        updates = tree.map(
+        updates = leaves.map(
             lambda v, g: (g / (mx.sqrt(v) * scale + eps)).astype(g.dtype), nu, grads
         )
         return updates, ScaleByRmsState(step, nu)
@@ -134,7 +134,7 @@ def scale_by_stddev(
         def ratio(m: Array, v: Array, g: Array) -> Array:
             return (g / (mx.sqrt(mx.maximum(v - m * m, 0)) + eps)).astype(g.dtype)
 
-        return tree.map(ratio, mu, nu, grads), ScaleByStddevState(mu, nu)
+        return leaves.map(ratio, mu, nu, grads), ScaleByStddevState(mu, nu)
 
     return GradientTransformation(init, update)
 

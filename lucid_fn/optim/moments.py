@@ -4,7 +4,7 @@ import math
 
 import mlx.core as mx
 
-from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.checks import Scalar
 from lucid_fn.types import Array, Params, Tree
 
@@ -15,7 +15,7 @@ def zeros(params: Params) -> Tree:
     In 16 bits an average of decay 0.999 would not move: the thousandth part that is
     new at each step is less than the rounding.
     """
-    return tree.map(lambda p: mx.zeros(p.shape, accumulator_dtype(p)), params)
+    return leaves.map(lambda p: mx.zeros(p.shape, accumulator_dtype(p)), params)
 
 
 def copies(params: Params) -> Tree:
@@ -24,7 +24,7 @@ def copies(params: Params) -> Tree:
     A state is captured by some compiled functions that are given the params, and an
     array may not be both.
     """
-    return tree.map(lambda p: mx.contiguous(p.astype(accumulator_dtype(p))), params)
+    return leaves.map(lambda p: mx.contiguous(p.astype(accumulator_dtype(p))), params)
 
 
 def accumulator_dtype(x: Array) -> mx.Dtype:
@@ -47,8 +47,8 @@ def update_moments(
 ) -> tuple[Tree, Tree]:
     """The averages `mu` of the gradients and `nu` of their squares, one step on."""
     caller = f"{caller} (state and grads)"
-    mu = tree.map(lambda m, g: average(b1, m, g), mu, grads, caller=caller)
-    nu = tree.map(lambda v, g: average_square(b2, v, g), nu, grads, caller=caller)
+    mu = leaves.map(lambda m, g: average(b1, m, g), mu, grads, caller=caller)
+    nu = leaves.map(lambda v, g: average_square(b2, v, g), nu, grads, caller=caller)
     return mu, nu
 
 
@@ -65,7 +65,7 @@ def unbiased_ratio(
     def ratio(m: Array, v: Array, g: Array) -> Array:
         return (scale * m / (mx.sqrt(v) * root_scale + eps)).astype(g.dtype)
 
-    return tree.map(ratio, mu, nu, grads)
+    return leaves.map(ratio, mu, nu, grads)
 
 
 def log_decay(decay: Scalar) -> Array:

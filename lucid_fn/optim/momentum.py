@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain
 from lucid_fn.optim.checks import (
     Scalar,
@@ -79,8 +79,10 @@ def trace(
         def ahead(b: Array, g: Array) -> Array:
             return ((g + momentum * b) if nesterov else b).astype(g.dtype)
 
-        summed = tree.map(add, opt_state.trace, grads, caller="trace (state and grads)")
-        updates = tree.map(ahead, summed, grads)
+        summed = leaves.map(
+            add, opt_state.trace, grads, caller="trace (state and grads)"
+        )
+        updates = leaves.map(ahead, summed, grads)
         return updates, TraceState(opt_state.step + 1, summed)
 
     return GradientTransformation(init, update)

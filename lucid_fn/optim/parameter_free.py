@@ -5,6 +5,7 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation
 from lucid_fn.optim.checks import (
     Scalar,
@@ -104,7 +105,7 @@ def prodigy(
     ) -> tuple[Tree, ProdigyState]:
         value, rate_state = rate.next(opt_state.rate)
         d = opt_state.distance
-        along = tree.map(
+        along = leaves.map(
             lambda g, x, p: total(g.astype(x.dtype) * (x - p)),
             grads,
             opt_state.start,
@@ -114,14 +115,14 @@ def prodigy(
         kept = mx.sqrt(mx.array(b2, mx.float32))
         weight = once((1 - kept) * value * d * d)
         progress = kept * opt_state.progress + weight * _sum(along)
-        summed = tree.map(
+        summed = leaves.map(
             lambda s, g: kept * s + weight * g.astype(s.dtype), opt_state.summed, grads
         )
-        size = _sum(tree.map(lambda s: total(mx.abs(s)), summed))
+        size = _sum(leaves.map(lambda s: total(mx.abs(s)), summed))
         known = size > 0  # not before there was a gradient
         estimate = mx.where(known, progress / mx.where(known, size, 1.0), 0.0)
 
-        scaled = tree.map(lambda m, g: d * g.astype(m.dtype), opt_state.mu, grads)
+        scaled = leaves.map(lambda m, g: d * g.astype(m.dtype), opt_state.mu, grads)
         mu, nu = update_moments(caller, b1, b2, opt_state.mu, opt_state.nu, scaled)
         step_size, least = once(-value * d), once(d * eps)
 
@@ -131,7 +132,7 @@ def prodigy(
                 direction = direction + weight_decay * p
             return (step_size * direction).astype(g.dtype)
 
-        updates = tree.map(move, mu, nu, params, grads)
+        updates = leaves.map(move, mu, nu, params, grads)
         return updates, ProdigyState(
             rate_state,
             mx.maximum(d, estimate),

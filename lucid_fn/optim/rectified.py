@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain
 from lucid_fn.optim.checks import (
     Scalar,
@@ -82,7 +82,7 @@ def scale_by_radam(
             divisor = mx.where(relied_on, root_scale / (mx.sqrt(v) + eps), 1.0)
             return (scale * m * divisor).astype(g.dtype)
 
-        updates = tree.map(rectified, mu, nu, grads)
+        updates = leaves.map(rectified, mu, nu, grads)
         return updates, ScaleByRadamState(step, mu, nu)
 
     return GradientTransformation(init, update)

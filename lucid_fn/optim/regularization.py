@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import random, tree
+from lucid_fn import random
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateless
 from lucid_fn.optim.checks import Scalar, check_at_least_0, is_zero
 from lucid_fn.optim.moments import accumulator_dtype, once
@@ -119,7 +120,7 @@ def add_noise(key: Key, *, eta: Scalar, gamma: Scalar = 0.55) -> GradientTransfo
             noise = random.normal(random.fold_in(subkey, path), g.shape)
             return (g + deviation * noise).astype(g.dtype)
 
-        updates = tree.map_with_path(add, grads)
+        updates = leaves.map_with_path(add, grads)
         return updates, AddNoiseState(step + 1, key)
 
     return GradientTransformation(init, update)

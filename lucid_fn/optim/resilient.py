@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateless
 from lucid_fn.optim.checks import (
     Scalar,
@@ -75,7 +75,7 @@ def scale_by_rprop(
         )
 
     def init(params: Params, /) -> ScaleByRpropState:
-        sizes = tree.map(lambda z: z + first, zeros(params))
+        sizes = leaves.map(lambda z: z + first, zeros(params))
         return ScaleByRpropState(sizes, zeros(params))
 
     def update(
@@ -91,15 +91,17 @@ def scale_by_rprop(
             sign = mx.sign(g).astype(before.dtype)
             return mx.where(before * sign < 0, mx.zeros_like(sign), sign)
 
-        sizes = tree.map(
+        sizes = leaves.map(
             resize,
             opt_state.sizes,
             opt_state.signs,
             grads,
             caller=f"{caller} (state and grads)",
         )
-        signs = tree.map(turn, opt_state.signs, grads)
-        updates = tree.map(lambda x, s, g: (x * s).astype(g.dtype), sizes, signs, grads)
+        signs = leaves.map(turn, opt_state.signs, grads)
+        updates = leaves.map(
+            lambda x, s, g: (x * s).astype(g.dtype), sizes, signs, grads
+        )
         return updates, ScaleByRpropState(sizes, signs)
 
     return GradientTransformation(init, update)

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import tree
-from lucid_fn.optim import states
+from lucid_fn.optim import leaves, states
 from lucid_fn.optim.base import GradientTransformation, chain, check_transformation
 from lucid_fn.optim.checks import (
     Scalar,
@@ -97,8 +96,8 @@ def schedule_free(
             return (c * (z - y) + along * d).astype(d.dtype)
 
         caller = "schedule_free (grads, state and params)"
-        updates = tree.map(move, directions, opt_state.z, params, caller=caller)
-        z = tree.map(lambda z, d: z - value * d, opt_state.z, directions)
+        updates = leaves.map(move, directions, opt_state.z, params, caller=caller)
+        z = leaves.map(lambda z, d: z - value * d, opt_state.z, directions)
         return updates, ScheduleFreeState(
             rate_state, largest, weight_sum, opt_state.b1, z, inner
         )
@@ -135,7 +134,7 @@ def schedule_free_params(opt_state: Any, params: Params) -> Params:
         opt_state, (ScheduleFreeState,), "schedule_free_params"
     )
     weight = once(1 - 1 / found.b1)
-    averaged: Params = tree.map(
+    averaged: Params = leaves.map(
         lambda y, z: (y + weight * (z - y)).astype(y.dtype),
         params,
         found.z,

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain
 from lucid_fn.optim.checks import (
     Scalar,
@@ -70,13 +70,13 @@ def scale_by_belief(
         grads: Tree, opt_state: ScaleByBeliefState, params: Params, /
     ) -> tuple[Tree, ScaleByBeliefState]:
         step = opt_state.step + 1
-        mu = tree.map(
+        mu = leaves.map(
             lambda m, g: average(b1, m, g),
             opt_state.mu,
             grads,
             caller=f"{caller} (state and grads)",
         )
-        nu = tree.map(
+        nu = leaves.map(
             lambda s, m, g: average_square(b2, s, g.astype(m.dtype) - m) + eps,
             opt_state.nu,
             mu,
@@ -125,7 +125,7 @@ def scale_by_yogi(
     initial = check_at_least_0(caller, "initial", initial)
 
     def init(params: Params, /) -> ScaleByYogiState:
-        nu = tree.map(lambda z: z + initial, zeros(params))
+        nu = leaves.map(lambda z: z + initial, zeros(params))
         return ScaleByYogiState(mx.array(0, mx.int32), zeros(params), nu)
 
     def update(
@@ -136,13 +136,13 @@ def scale_by_yogi(
             return v - (1 - b2) * mx.sign(v - square) * square
 
         step = opt_state.step + 1
-        mu = tree.map(
+        mu = leaves.map(
             lambda m, g: average(b1, m, g),
             opt_state.mu,
             grads,
             caller=f"{caller} (state and grads)",
         )
-        nu = tree.map(follow, opt_state.nu, grads)
+        nu = leaves.map(follow, opt_state.nu, grads)
         updates = unbiased_ratio(b1, b2, eps, step, mu, nu, grads)
         return updates, ScaleByYogiState(step, mu, nu)
 

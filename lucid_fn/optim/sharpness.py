@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.checks import Scalar, check_positive
 from lucid_fn.optim.moments import accumulator_dtype, once
 from lucid_fn.types import Array, Tree
@@ -61,10 +62,10 @@ def sam(
     @functools.wraps(value_and_grad)
     def sharpest(params: Tree, /, *args: Any, **kwargs: Any) -> tuple[Any, Tree]:
         value, grads = value_and_grad(params, *args, **kwargs)
-        lengths = tree.map(lambda p, g: p * g, params, grads) if adaptive else grads
+        lengths = leaves.map(lambda p, g: p * g, params, grads) if adaptive else grads
         # The constant keeps a gradient of 0 from 0 / 0; it is that of the authors.
         scale = once(rho / (tree.global_norm(lengths) + 1e-12))
-        moved = tree.map(lambda p, g: uphill(p, g, scale), params, grads)
+        moved = leaves.map(lambda p, g: uphill(p, g, scale), params, grads)
         return value, value_and_grad(moved, *args, **kwargs)[1]
 
     return sharpest

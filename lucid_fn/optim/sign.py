@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain
 from lucid_fn.optim.checks import Scalar, check_decay, reports_as_itself
 from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
@@ -53,8 +53,8 @@ def scale_by_lion(b1: Scalar = 0.9, b2: Scalar = 0.99) -> GradientTransformation
             return mx.sign(average(b1, m, g)).astype(g.dtype)
 
         caller = "scale_by_lion (state and grads)"
-        updates = tree.map(sign, opt_state.mu, grads, caller=caller)
-        mu = tree.map(lambda m, g: average(b2, m, g), opt_state.mu, grads)
+        updates = leaves.map(sign, opt_state.mu, grads, caller=caller)
+        mu = leaves.map(lambda m, g: average(b2, m, g), opt_state.mu, grads)
         return updates, ScaleByLionState(mu)
 
     return GradientTransformation(init, update)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain
 from lucid_fn.optim.checks import (
     Scalar,
@@ -95,7 +95,7 @@ def scale_by_ademamix(
         x = mx.minimum(step / max(warmup_steps, 1), 1.0)
         log_slow = 1 / ((1 - x) / log_decay(b1) + x / log_decay(b3))
         kept, new = once(mx.exp(log_slow)), once(-mx.expm1(log_slow))
-        slow = tree.map(
+        slow = leaves.map(
             lambda s, g: kept * s + new * g.astype(s.dtype), opt_state.slow, grads
         )
         of_mean = once(1 / bias_correction(b1, step))
@@ -106,7 +106,7 @@ def scale_by_ademamix(
             mixed = of_mean * m + of_slow * s
             return (mixed / (mx.sqrt(v) * root_scale + eps)).astype(g.dtype)
 
-        updates = tree.map(ratio, mu, slow, nu, grads)
+        updates = leaves.map(ratio, mu, slow, nu, grads)
         return updates, ScaleByAdemamixState(step, mu, slow, nu)
 
     return GradientTransformation(init, update)

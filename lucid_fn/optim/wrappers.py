@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, check_transformation
 from lucid_fn.optim.checks import Scalar, check_count, check_fraction
 from lucid_fn.optim.moments import once, zeros
@@ -78,13 +79,13 @@ def accumulate(
     def update(
         grads: Tree, opt_state: AccumulateState, params: Params, /
     ) -> tuple[Tree, AccumulateState]:
-        total = tree.map(
+        total = leaves.map(
             lambda t, g: t + g.astype(t.dtype),
             opt_state.total,
             grads,
             caller="accumulate (state and grads)",
         )
-        mean = tree.map(lambda t, g: (t / steps).astype(g.dtype), total, grads)
+        mean = leaves.map(lambda t, g: (t / steps).astype(g.dtype), total, grads)
         updates, inner = optimizer.update(mean, opt_state.inner, params)
         full = opt_state.micro_step == steps - 1
         return _or_zero(full, updates), AccumulateState(
@@ -179,7 +180,7 @@ def lookahead(
     alpha = check_fraction("lookahead", "alpha", alpha)
 
     def init(params: Params, /) -> LookaheadState:
-        slow = tree.map(mx.contiguous, params)  # arrays of its own
+        slow = leaves.map(mx.contiguous, params)  # arrays of its own
         return LookaheadState(mx.array(0, mx.int32), slow, optimizer.init(params))
 
     def update(
@@ -193,8 +194,8 @@ def lookahead(
             return mx.where(due, slow + alpha * (p + u - slow), slow).astype(slow.dtype)
 
         caller = "lookahead (state, params and updates)"
-        slow = tree.map(pull, opt_state.slow, params, updates, caller=caller)
-        updates = tree.map(
+        slow = leaves.map(pull, opt_state.slow, params, updates, caller=caller)
+        updates = leaves.map(
             lambda u, s, p: mx.where(due, s - p, u).astype(u.dtype),
             updates,
             slow,
@@ -206,7 +207,7 @@ def lookahead(
 
 
 def _select(condition: Array, new: Tree, old: Tree) -> Tree:
-    return tree.map(lambda a, b: mx.where(condition, a, b), new, old)
+    return leaves.map(lambda a, b: mx.where(condition, a, b), new, old)
 
 
 def _or_zero(condition: Array, updates: Tree) -> Tree:
