@@ -13,7 +13,7 @@ import numpy as np
 
 from lucid_fn.ops.conv_geometry import Geometry, Pair
 from lucid_fn.ops.conv_taps import taps
-from lucid_fn.ops.rows import take_rows
+from lucid_fn.ops.rows import Rows, rows_at, take_rows
 from lucid_fn.ops.streams import concat_shards, sum_shards
 from lucid_fn.types import Array
 
@@ -97,15 +97,14 @@ def windows(x: Array, geometry: Geometry) -> Array:
 
 
 @lru_cache(maxsize=128)
-def _window_index(n: int, geometry: Geometry) -> Array:
+def _window_index(n: int, geometry: Geometry) -> Rows:
     """Row of `x.reshape(-1, C)` for each place in `windows`; one past it is zero."""
     (h, w), (kh, kw), (oh, ow) = geometry.size, geometry.kernel, geometry.out
     image, oi, oj, ki, kj = np.indices((n, oh, ow, kh, kw), sparse=True)
     i = oi * geometry.stride[0] + ki * geometry.dilation[0] - geometry.padding[0][0]
     j = oj * geometry.stride[1] + kj * geometry.dilation[1] - geometry.padding[1][0]
     inside = (i >= 0) & (i < h) & (j >= 0) & (j < w)
-    index = np.where(inside, (image * h + i) * w + j, n * h * w)
-    return mx.array(index.reshape(-1).astype(np.uint32))
+    return rows_at(np.where(inside, (image * h + i) * w + j, n * h * w), n * h * w)
 
 
 @lru_cache(maxsize=128)

@@ -13,7 +13,7 @@ import numpy as np
 
 from lucid_fn.ops.conv_geometry import Geometry, Pair
 from lucid_fn.ops.conv_taps import pad
-from lucid_fn.ops.rows import take_rows
+from lucid_fn.ops.rows import Rows, rows_at, take_rows
 from lucid_fn.ops.streams import concat_shards, sum_shards
 from lucid_fn.types import Array
 
@@ -159,7 +159,7 @@ def _selection(geometry: Geometry, block: int) -> Array:
 
 
 @lru_cache(maxsize=128)
-def _reach_index(n: int, geometry: Geometry, block: int) -> Array:
+def _reach_index(n: int, geometry: Geometry, block: int) -> Rows:
     """Row among `(N, OH, blocks)` that each input row, block and kernel row met."""
     (oh, ow), kh = geometry.out, geometry.kernel[0]
     blocks = ow // block
@@ -167,5 +167,5 @@ def _reach_index(n: int, geometry: Geometry, block: int) -> Array:
     start = row + geometry.padding[0][0] - tap * geometry.dilation[0]
     out, rest = np.divmod(start, geometry.stride[0])
     met = (rest == 0) & (out >= 0) & (out < oh)
-    index = np.where(met, (image * oh + out) * blocks + place, n * oh * blocks)
-    return mx.array(index.reshape(-1).astype(np.uint32))
+    count = n * oh * blocks
+    return rows_at(np.where(met, (image * oh + out) * blocks + place, count), count)

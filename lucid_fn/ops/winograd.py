@@ -17,7 +17,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn.ops.conv_geometry import Geometry, Pair
-from lucid_fn.ops.rows import swap_rows, take_rows
+from lucid_fn.ops.rows import Rows, rows_at, swap_rows, take_rows
 from lucid_fn.ops.streams import concat_shards, sum_shards
 from lucid_fn.types import Array
 
@@ -138,7 +138,7 @@ def _grid(size: Pair) -> Pair:
 @lru_cache(maxsize=128)
 def _tile_index(
     shape: tuple[int, int, int], origin: Pair, side: int, grid: Pair, chunk: int
-) -> Array:
+) -> Rows:
     n, h, w = shape
     tiles = n * grid[0] * grid[1]
     tile = np.arange(-(-tiles // chunk) * chunk)  # the last chunk is filled with zeros
@@ -149,7 +149,7 @@ def _tile_index(
     inside = (i >= 0) & (i < h) & (j >= 0) & (j < w) & (tile < tiles)[:, None, None]
     index = np.where(inside, (image[:, None, None] * h + i) * w + j, n * h * w)
     index = index.reshape(-1, chunk, side * side).transpose(0, 2, 1)
-    return mx.array(index.reshape(-1).astype(np.uint32))
+    return rows_at(index, n * h * w)
 
 
 @lru_cache(maxsize=128)

@@ -1,5 +1,8 @@
 """A batch in parts goes through layers as the whole batch would."""
 
+import io
+import re
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -172,4 +175,62 @@ def test_what_gains_nothing_stays_whole(three_streams, x):
 def test_nothing_is_divided_in_the_plain_formulation(three_streams):
     x = mx.zeros((9, 9, 9, 1))
     with ops.plain():
+        assert shards.divide(x) is x
+
+
+def _operations(y: mx.array | list[mx.array]) -> list[str]:
+    """The operations behind `y`, compiled ones by the names of their parts."""
+    text = io.StringIO()
+    mx.export_to_dot(text, *(y if isinstance(y, list) else [y]))
+    return re.findall(r'label ?="([^"]+)", shape=rectangle', text.getvalue())
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu", "gelu", "leaky_relu", "hard_swish"])
+def test_each_shard_has_the_constants_in_its_own_kernels(three_streams, name):
+    def run(x):
+        parts = divided(x)
+        y = getattr(ops, name)(parts)
+        return mx.concatenate(y.parts)
+
+    x = images(6)
+    mx.eval(x)
+    found = _operations(mx.compile(run)(x))
+    assert any(operation.startswith("Compiled") for operation in found)
+    assert "Broadcast" not in found  # one that is an array is read from memory
+
+
+def test_what_is_left_of_a_small_batch_is_joined(three_streams, monkeypatch):
+    seen = []
+
+    @shards.accepts_shards
+    def look(x):
+        seen.append(type(x).__name__)
+        return x
+
+    monkeypatch.setattr(shards, "_LEAST", 6 * 8 * 8 * 4)
+    model = nn.serial(look, nn.avg_pool2d(2), look, nn.flatten)
+    model.apply({}, {}, images(6), train=True)
+    assert seen == ["Shards", "array"]
+
+
+def test_a_batch_is_divided_again_after_what_wants_all_of_it(three_streams):
+    seen = []
+
+    @shards.accepts_shards
+    def look(x):
+        seen.append(type(x).__name__)
+        return x
+
+    model = nn.serial(look, lambda x: x - mx.mean(x, axis=0), look)
+    model.apply({}, {}, images(6), train=True)
+    assert seen == ["Shards", "Shards"]
+
+
+@pytest.mark.parametrize(("rows", "parts"), [(192, 3), (191, 1)])
+def test_rows_are_divided_if_there_are_enough(three_streams, rows, parts):
+    assert len(shards.parts_of(shards.divide(mx.zeros((rows, 2))))) == parts
+
+
+def test_sequences_and_labels_are_not_divided(three_streams):
+    for x in (mx.zeros((300, 4, 4)), mx.zeros((300, 300), mx.int32), mx.zeros(300)):
         assert shards.divide(x) is x

@@ -1,0 +1,73 @@
+"""Large leaves of a tree are computed on streams of their own."""
+
+import mlx.core as mx
+import pytest
+from hypothesis import given, strategies as st
+
+import lucid_fn as lf
+from lucid_fn import ops, optim
+from lucid_fn.ops.streams import current_shard
+from lucid_fn.optim import leaves
+
+LARGE = leaves._LEAST
+
+
+@given(st.lists(st.integers(0, 4 * LARGE), max_size=12), st.integers(1, 4))
+def test_small_leaves_stay_and_no_stream_has_more_than_its_share(sizes, streams):
+    places = leaves.assign(sizes, streams)
+    assert len(places) == len(sizes)
+    busy = [0] * streams
+    for size, place in zip(sizes, places, strict=True):
+        if size < LARGE:
+            assert place == 0
+        else:
+            busy[place] += size
+    # The largest-first rule: at most one leaf above the least busy.
+    assert max(busy) - min(busy) <= max(sizes, default=0)
+
+
+@pytest.fixture
+def three_streams(monkeypatch):
+    monkeypatch.setattr(leaves, "available", lambda: 3)
+
+
+def tree_of(value: float) -> dict[str, mx.array]:
+    return {
+        "small": mx.full((3,), value),
+        "a": mx.full((LARGE + 1,), value),
+        "b": mx.full((2, LARGE), value),
+        "c": mx.full((LARGE,), value),
+    }
+
+
+def test_each_large_leaf_has_a_stream_of_its_own(three_streams):
+    seen = {}
+
+    def note(path, x):
+        seen[path] = current_shard()
+        return x
+
+    leaves.map_with_path(note, tree_of(1.0))
+    assert seen == {"small": None, "b": None, "a": 1, "c": 2}
+
+
+def test_plain_formulations_stay_on_one_stream(three_streams):
+    with ops.plain():
+        leaves.map(lambda x: pytest.fail() if current_shard() else x, tree_of(1.0))
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_an_update_is_the_same_on_any_number_of_streams(monkeypatch, jit):
+    optimizer = optim.adam(1e-2, weight_decay=0.1)
+
+    def run(params, grads):
+        updates, state = optimizer.update(grads, optimizer.init(params), params)
+        return optim.apply_updates(params, updates), state
+
+    results = []
+    for streams in (1, 3):
+        monkeypatch.setattr(leaves, "available", lambda streams=streams: streams)
+        run_now = lf.jit(run) if jit else run
+        results.append(lf.tree.leaves(run_now(tree_of(1.0), tree_of(0.5))))
+    for one, three in zip(*results, strict=True):
+        assert mx.array_equal(one, three).item()
