@@ -12,6 +12,7 @@ import numpy as np
 from lucid_fn import optim, tree
 from lucid_fn.train import checkpoint as checkpoints, progress
 from lucid_fn.train.history import History, environment, parse_history
+from lucid_fn.train.interruption import deferred
 from lucid_fn.train.state import EvalFn, Metrics, StepFn, TrainState
 from lucid_fn.types import Array
 
@@ -65,7 +66,8 @@ def fit(
     """Trains for some epochs, and records what happened.
 
     Metrics of an epoch are means weighted by batch size. Ctrl-C ends the run after
-    the current step and returns what is done so far, `interrupted` set in the record.
+    the current step and returns what is done so far, `interrupted` set in the record;
+    a second one does so at once.
 
     Args:
         ts: the state to start from, as `train.init` returns it.
@@ -124,42 +126,49 @@ def fit(
         return max_steps is not None and len(history.batch_losses) >= max_steps
 
     try:
-        for epoch in range(len(history.epochs), epochs):
-            if out_of_steps():
-                break
-            label = f"epoch {epoch + 1}/{epochs}" if show else None
-            left = None if max_steps is None else max_steps - len(history.batch_losses)
-            start = time.perf_counter()
-            means = _Means()
-            given = batches(epoch)
-            rest = iter(given)
-            total = len(given) if isinstance(given, Sized) else None
-            try:
-                # One state at a time, so that Ctrl-C leaves the latest in `ts`.
-                for latest in _steps(ts, step, rest, total, left, means, label):
-                    ts = latest
-            finally:
-                means.read()
-                history.batch_losses.extend(means.losses)
-            middle = time.perf_counter()
-            record: dict[str, float] = {"epoch": epoch + 1}
-            record |= {f"train_{name}": value for name, value in means.means().items()}
-            record["train_seconds"] = middle - start
-            if evaluate is not None and test_batches is not None:
-                tested = _evaluate(ts, evaluate, test_batches)
-                record |= {f"test_{name}": value for name, value in tested.items()}
-                record["test_seconds"] = time.perf_counter() - middle
-            if (rate := _learning_rate(ts)) is not None:
-                # As few digits as a float32 has: 0.01, not 0.009999999776.
-                record["learning_rate"] = float(str(np.float32(_number(rate))))
-            history.epochs.append(record)
-            if show:
-                print(progress.epoch_line(record, epochs), flush=True)
-            if checkpoint is not None:
-                cut = out_of_steps() and next(rest, None) is not None
-                metadata = {"history": history.dumps(), "cut": str(cut)}
-                checkpoints.save(checkpoint, ts, metadata=metadata)
-            keep(history)
+        with deferred() as stop_here:
+            for epoch in range(len(history.epochs), epochs):
+                if out_of_steps():
+                    break
+                label = f"epoch {epoch + 1}/{epochs}" if show else None
+                left = (
+                    None if max_steps is None else max_steps - len(history.batch_losses)
+                )
+                start = time.perf_counter()
+                means = _Means()
+                given = batches(epoch)
+                rest = iter(given)
+                total = len(given) if isinstance(given, Sized) else None
+                try:
+                    # One state at a time, so that Ctrl-C leaves the latest in `ts`.
+                    for latest in _steps(ts, step, rest, total, left, means, label):
+                        ts = latest
+                        stop_here()
+                finally:
+                    means.read()
+                    history.batch_losses.extend(means.losses)
+                middle = time.perf_counter()
+                record: dict[str, float] = {"epoch": epoch + 1}
+                record |= {
+                    f"train_{name}": value for name, value in means.means().items()
+                }
+                record["train_seconds"] = middle - start
+                if evaluate is not None and test_batches is not None:
+                    tested = _evaluate(ts, evaluate, test_batches, stop_here)
+                    record |= {f"test_{name}": value for name, value in tested.items()}
+                    record["test_seconds"] = time.perf_counter() - middle
+                if (rate := _learning_rate(ts)) is not None:
+                    # As few digits as a float32 has: 0.01, not 0.009999999776.
+                    record["learning_rate"] = float(str(np.float32(_number(rate))))
+                history.epochs.append(record)
+                if show:
+                    print(progress.epoch_line(record, epochs), flush=True)
+                if checkpoint is not None:
+                    cut = out_of_steps() and next(rest, None) is not None
+                    metadata = {"history": history.dumps(), "cut": str(cut)}
+                    checkpoints.save(checkpoint, ts, metadata=metadata)
+                keep(history)
+                stop_here()
     except KeyboardInterrupt:
         history = history._replace(interrupted=True)
         if show:
@@ -188,13 +197,13 @@ def _steps(
         for x, targets in itertools.islice(batches, left):
             ts, metrics = step(ts, x, targets)
             count += 1
-            yield ts
             means.add(_rows(x), metrics)
             rates.append(None if label is None else _learning_rate(ts))
             if means.size:
                 rate = rates[0]
                 lr = {} if rate is None else {"lr": _number(rate)}
                 shown.advance(**means.means(), **lr)
+            yield ts
     finally:
         shown.close()
     if count == 0:
@@ -204,11 +213,15 @@ def _steps(
 
 
 def _evaluate(
-    ts: TrainState, evaluate: EvalFn, batches: Iterable[tuple[Any, Any]]
+    ts: TrainState,
+    evaluate: EvalFn,
+    batches: Iterable[tuple[Any, Any]],
+    stop_here: Callable[[], None],
 ) -> dict[str, float]:
     means = _Means()
     for x, targets in batches:
         means.add(_rows(x), evaluate(ts, x, targets))
+        stop_here()
     means.read()
     if not means.size:
         raise ValueError("fit: test_batches must yield at least one batch, got none")

@@ -1,3 +1,4 @@
+import collections
 import importlib.metadata
 import json
 import os
@@ -180,6 +181,73 @@ def test_ctrl_c_keeps_what_is_done(task, tmp_path):
     assert len(history.epochs) == 1
     assert history.interrupted
     assert train.load_history(tmp_path / "history.json") == history
+
+
+@pytest.mark.parametrize("place", ["batches", "step", "evaluate"])
+def test_ctrl_c_anywhere_leaves_a_state_and_a_record_of_as_many_steps(task, place):
+    calls = collections.Counter()
+
+    def interrupt(here):
+        calls[here] += 1
+        if here == place and calls[here] == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    def batches(epoch):
+        for batch in batches_of(task)(epoch):
+            interrupt("batches")
+            yield batch
+
+    def step(ts, x, labels):
+        interrupt("step")
+        return task.step(ts, x, labels)
+
+    def evaluate(ts, x, labels):
+        interrupt("evaluate")
+        return task.evaluate(ts, x, labels)
+
+    handler = signal.getsignal(signal.SIGINT)
+    test_batches = list(batches_of(task)(0))
+    ts, history = train.fit(
+        task.start(),
+        step,
+        batches,
+        epochs=3,
+        evaluate=evaluate,
+        test_batches=test_batches,
+        show=False,
+    )
+    assert history.interrupted
+    assert ts.step.item() == len(history.batch_losses) == calls["step"]
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_second_ctrl_c_does_not_wait(task):
+    def step(ts, x, labels):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the step went on")
+
+    ts, history = train.fit(task.start(), step, batches_of(task), epochs=1, show=False)
+    assert history.interrupted
+    assert ts.step.item() == len(history.batch_losses) == 0
+
+
+def test_a_programs_own_handler_of_ctrl_c_stays(task):
+    seen = []
+    before = signal.signal(signal.SIGINT, lambda *_: seen.append(1))
+    try:
+
+        def step(ts, x, labels):
+            signal.raise_signal(signal.SIGINT)
+            return task.step(ts, x, labels)
+
+        _, history = train.fit(
+            task.start(), step, batches_of(task), epochs=1, show=False
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(seen) == len(history.batch_losses) > 0
+    assert not history.interrupted
 
 
 def test_a_real_ctrl_c_ends_a_script_in_order(tmp_path):
