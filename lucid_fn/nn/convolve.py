@@ -75,8 +75,7 @@ def _biased(y: Array, bias: Array | None) -> Array:
             f"apply: params must hold a 'bias' of shape {y.shape[-1:]}, got "
             f"{bias.shape}; were they made by this layer's init?"
         )
-    pixels = y.reshape(y.shape[0], 1, -1, y.shape[-1])
-    return add_bias(pixels, bias).reshape(y.shape)
+    return add_bias(y, bias)
 
 
 def _convolve(x: Array, weight: Array, window: Window) -> Array:

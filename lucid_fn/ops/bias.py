@@ -1,5 +1,6 @@
-"""Adding one number per channel to an image."""
+"""Adding one number per channel to images."""
 
+import math
 from typing import cast
 
 import mlx.core as mx
@@ -11,7 +12,7 @@ from lucid_fn.types import Array
 
 
 def add_bias(y: Array, bias: Array) -> Array:
-    """`y + bias` along the last axis; the gradient of `bias` is summed in float32."""
+    """`y + bias` of `(..., W, C)` and `(C,)`; its gradient is summed in float32."""
     add_to = _add if y.dtype == mx.float32 else _add_half
     return cast(Array, add_to(y, bias.astype(y.dtype)))
 
@@ -19,8 +20,9 @@ def add_bias(y: Array, bias: Array) -> Array:
 def _add(y: Array, bias: Array) -> Array:
     # By image rows: loops over a few channels are slow, and the gradient's sum over
     # rows, then over columns, keeps its digits.
-    n, h, w, c = y.shape
-    return add(y.reshape(n, h, w * c), mx.tile(bias, w)).reshape(n, h, w, c)
+    *rows, columns, channels = y.shape
+    lines = y.reshape(math.prod(rows), columns * channels)
+    return add(lines, mx.tile(bias, columns)).reshape(y.shape)
 
 
 _add_half = custom_function(_add)

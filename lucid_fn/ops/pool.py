@@ -319,9 +319,10 @@ def _tuned_avg(windows: Windows, count_include_pad: bool) -> ArrayFn:
 
 
 def _counts(windows: Windows, count_include_pad: bool) -> Array:
-    """What the sum of each window is divided by: a scalar or `(*out, 1)`."""
+    """What the sum of each window is divided by: `(1,)` or `(*out, 1)`."""
     if count_include_pad or not any(windows.padding):
-        return mx.array(float(windows.slots))
+        # Not a scalar: `mx.compile` would merge those of all shards, as `apart` has it.
+        return mx.array([float(windows.slots)])
     counts: np.ndarray = np.ones((), np.float32)
     for size, k, s, p in zip(*windows, strict=True):
         start = np.arange((size + 2 * p - k) // s + 1) * s - p
