@@ -105,7 +105,7 @@ def _functions(geometry: Geometry, tuned: bool) -> _Functions:
     def formulation(batch: int, out_channels: int, in_channels: int) -> Formulation:
         if batch == 0:  # MLX's own kernel divides by the size of the batch
             return TAPS
-        return choose(geometry, in_channels, out_channels) if tuned else PLAIN
+        return choose(geometry, batch, in_channels, out_channels) if tuned else PLAIN
 
     def run_forward(x: Array, weight: Array) -> Array:
         chosen = formulation(x.shape[0], weight.shape[0], weight.shape[-1])

@@ -33,7 +33,9 @@ TOEPLITZ = Formulation(
 WINOGRAD = Formulation(winograd.forward, winograd.input_grad, winograd.weight_grad)
 
 
-def choose(geometry: Geometry, in_channels: int, out_channels: int) -> Formulation:
+def choose(
+    geometry: Geometry, batch: int, in_channels: int, out_channels: int
+) -> Formulation:
     """The fastest formulation on a CPU. Reasons: two cores, AVX-512."""
     few = min(in_channels, out_channels) < 16
     if geometry.groups > 1:
@@ -42,7 +44,7 @@ def choose(geometry: Geometry, in_channels: int, out_channels: int) -> Formulati
         return TAPS
     if in_channels < 16 and geometry.dilation[1] == 1:
         return TOEPLITZ
-    if not few and _is_3x3(geometry) and _fills_tiles(geometry):
+    if not few and _is_3x3(geometry) and _fills_tiles(geometry, batch):
         return WINOGRAD
     return GEMM
 
@@ -52,12 +54,14 @@ def _is_3x3(geometry: Geometry) -> bool:
     return geometry.kernel == (3, 3) and geometry.stride == geometry.dilation == unit
 
 
-def _fills_tiles(geometry: Geometry) -> bool:
-    """Whether 4x4 tiles cover the output without wasting most of themselves.
+def _fills_tiles(geometry: Geometry, batch: int) -> bool:
+    """Whether there are enough 4x4 tiles of outputs, with little wasted in each.
 
     Winograd's products are 2.25 multiplications for each of the 9 of a direct sum, for
     every pixel of its tiles; with the transforms it breaks even at half-filled tiles.
+    The transformed kernels are four times as large as the kernels: from about 40 tiles
+    on that is less than what the products save, for any number of channels.
     """
     oh, ow = geometry.out
-    covered = 16 * -(-oh // 4) * -(-ow // 4)
-    return 2 * oh * ow > covered
+    tiles = -(-oh // 4) * -(-ow // 4)
+    return 2 * oh * ow > 16 * tiles and batch * tiles >= 40

@@ -6,7 +6,7 @@ too, but needs no im2col of single pixels, and the product is wide enough for th
 to run at full speed.
 """
 
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import mlx.core as mx
 import numpy as np
@@ -45,7 +45,7 @@ def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
         n, o = g.shape[0], g.shape[-1]
         rows = take_rows(g.reshape(-1, block * o), _reach_index(n, geometry, block))
         shares = rows.reshape(-1, kh * block * o) @ band  # (N*H*blocks, S*C)
-        return _join(shares.reshape(n, h, blocks, stretch * c), geometry, block, c)
+        return _join(shares.reshape(n, h, blocks, stretch, c), geometry, block)
 
     return concat_shards(shard, g)
 
@@ -69,8 +69,7 @@ def sizes(geometry: Geometry, out_channels: int) -> Pair:
     """Output pixels of a block, and the input pixels of a stretch that it sees.
 
     Longer blocks multiply by more zeros, shorter ones copy more. To copy a number takes
-    as long as about 48 multiplications; twice as long where two cannot be
-    copied at a time.
+    as long as about 48 multiplications; twice as long where two at a time cannot be.
     """
     ow, stride, extent = geometry.out[1], geometry.stride[1], geometry.extent[1]
 
@@ -108,13 +107,13 @@ def _stretches(x: Array, geometry: Geometry, out_channels: int) -> Array:
     stretch is the first few.
     """
     (oh, ow), (kh, _) = geometry.out, geometry.kernel
-    (down, across), apart = geometry.stride, geometry.dilation[0]
+    down, apart = geometry.stride[0], geometry.dilation[0]
     block, stretch = sizes(geometry, out_channels)
+    step, count = _pieces(geometry, block, stretch)
     blocks = ow // block
-    step = across * block if blocks > 1 else stretch
-    width = step * (blocks - 1) + -(-stretch // step) * step
     left, right = geometry.padding[1]
-    right += width - geometry.padded[1]  # negative where no output sees the last pixels
+    # Negative where no output sees the last pixels.
+    right += (blocks - 1 + count) * step - geometry.padded[1]
     x = pad(x, (geometry.padding[0], (left, right)))
     n, h, _, c = x.shape
     # A strided copy takes as long for a number of 64 bits as for one of 32.
@@ -123,7 +122,7 @@ def _stretches(x: Array, geometry: Geometry, out_channels: int) -> Array:
     pieces = mx.view(pieces, mx.int64) if size == 2 else pieces
     lines = [
         pieces[:, :, i : i + blocks, : (stretch - i * step) * c // size]
-        for i in range(-(-stretch // step))
+        for i in range(count)
     ]
     line = mx.concatenate(lines, axis=3)  # (N, H, blocks, S*C)
     starts = range(0, kh * apart, apart)
@@ -133,20 +132,35 @@ def _stretches(x: Array, geometry: Geometry, out_channels: int) -> Array:
     return rows.reshape(-1, kh * stretch * c)  # from (N, OH, blocks, KH*S*C)
 
 
-def _join(shares: Array, geometry: Geometry, block: int, c: int) -> Array:
-    """Stretches `(N, H, blocks, S*C)` added where they overlap: `(N, H, W, C)`."""
-    n, h, blocks, length = shares.shape
-    step = geometry.stride[1] * block * c
-    width = max(geometry.padded[1] * c, length + step * (blocks - 1))
-    total = None
-    for i in range(blocks):
-        sides = (i * step, width - length - i * step)
-        part = shares[:, :, i]  # (N, H, S*C)
-        part = mx.pad(part, [(0, 0), (0, 0), sides]) if any(sides) else part
-        total = part if total is None else total + part
-    assert total is not None  # there is a block at least
-    left = geometry.padding[1][0]
-    return total.reshape(n, h, width // c, c)[:, :, left : left + geometry.size[1]]
+def _join(shares: Array, geometry: Geometry, block: int) -> Array:
+    """Stretches `(N, H, blocks, S, C)` added where they overlap: `(N, H, W, C)`.
+
+    The transpose of cutting a row into pieces: what the stretches hold for the first
+    piece of theirs, the second, and so on, is added, each a piece further on.
+    """
+    n, h, blocks, stretch, c = shares.shape
+    step, pieces = _pieces(geometry, block, stretch)
+    shares = mx.pad(shares, [(0, 0)] * 3 + [(0, pieces * step - stretch), (0, 0)])
+    total = reduce(
+        mx.add,
+        (
+            mx.pad(
+                shares[:, :, :, i * step : (i + 1) * step],
+                [(0, 0), (0, 0), (i, pieces - 1 - i), (0, 0), (0, 0)],
+            )
+            for i in range(pieces)
+        ),
+    )
+    left, width = geometry.padding[1][0], (blocks + pieces - 1) * step
+    row = total.reshape(n, h, width, c)
+    return pad(row, ((0, 0), (-left, geometry.size[1] + left - width)))
+
+
+def _pieces(geometry: Geometry, block: int, stretch: int) -> Pair:
+    """Pixels from a block to the next, and how many such pieces are in a stretch."""
+    single = geometry.out[1] == block
+    step = stretch if single else geometry.stride[1] * block
+    return step, -(-stretch // step)
 
 
 @lru_cache(maxsize=128)

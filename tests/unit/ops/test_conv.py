@@ -58,29 +58,34 @@ def test_groups_see_their_own_channels():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "inputs", "outputs", "name"),
+    ("sizes", "batch", "inputs", "outputs", "name"),
     [
-        (geometry(32, 3, padding=1), 64, 64, "WINOGRAD"),  # ResNet-18, CIFAR
-        (geometry(7, 3, padding=1), 512, 512, "WINOGRAD"),  # ResNet-18, ImageNet
-        (geometry(32, 3, stride=2, padding=1), 64, 128, "GEMM"),
-        (geometry(32, 1, stride=2), 64, 128, "GEMM"),
-        (geometry(32, 3, padding=1), 3, 64, "TOEPLITZ"),  # stems
-        (geometry(224, 7, stride=2, padding=3), 3, 64, "TOEPLITZ"),
-        (geometry(28, 5), 1, 6, "TOEPLITZ"),  # LeNet-5
-        (geometry(12, 5), 6, 16, "TOEPLITZ"),
-        (geometry(9, 3, dilation=2), 1, 6, "GEMM"),  # wide bands of zeros
-        (geometry(8, 3, padding=1, groups=32), 1, 32, "TAPS"),
-        (geometry(5, 3, padding=1, dilation=2), 32, 32, "GEMM"),
-        (geometry(3, 3), 64, 64, "GEMM"),  # one pixel of a tile of sixteen
+        (geometry(32, 3, padding=1), 64, 64, 64, "WINOGRAD"),  # ResNet-18, CIFAR
+        (geometry(7, 3, padding=1), 64, 512, 512, "WINOGRAD"),  # ResNet-18, ImageNet
+        (geometry(32, 3, stride=2, padding=1), 64, 64, 128, "GEMM"),
+        (geometry(32, 1, stride=2), 64, 64, 128, "GEMM"),
+        (geometry(32, 3, padding=1), 64, 3, 64, "TOEPLITZ"),  # stems
+        (geometry(224, 7, stride=2, padding=3), 64, 3, 64, "TOEPLITZ"),
+        (geometry(28, 5), 64, 1, 6, "TOEPLITZ"),  # LeNet-5
+        (geometry(12, 5), 64, 6, 16, "TOEPLITZ"),
+        (geometry(9, 3, dilation=2), 64, 1, 6, "GEMM"),  # wide bands of zeros
+        (geometry(8, 3, padding=1, groups=32), 64, 1, 32, "TAPS"),
+        (geometry(5, 3, padding=1, dilation=2), 64, 32, 32, "GEMM"),
+        (geometry(3, 3), 64, 64, 64, "GEMM"),  # one pixel of a tile of sixteen
+        (geometry(4, 3, padding=1), 64, 512, 512, "WINOGRAD"),
+        (geometry(4, 3, padding=1), 32, 512, 512, "GEMM"),  # as large as its kernels
+        (geometry(32, 3, padding=1), 1, 64, 64, "WINOGRAD"),
     ],
 )
-def test_each_shape_gets_the_formulation_measured_best(sizes, inputs, outputs, name):
-    chosen = conv_formulations.choose(sizes, inputs, outputs)
+def test_each_shape_gets_the_formulation_measured_best(
+    sizes, batch, inputs, outputs, name
+):
+    chosen = conv_formulations.choose(sizes, batch, inputs, outputs)
     assert chosen is getattr(conv_formulations, name)
 
 
 def test_plain_and_tuned_results_agree_but_are_not_the_same_computation():
-    c = case(geometry(8, 3, padding=1), 2, 16, 16)
+    c = case(geometry(8, 3, padding=1), 10, 16, 16)
     tuned = ops.conv2d(c.x, c.weight, **c.options)
     with ops.plain():
         plain = ops.conv2d(c.x, c.weight, **c.options)
@@ -88,7 +93,7 @@ def test_plain_and_tuned_results_agree_but_are_not_the_same_computation():
 
 
 def test_compiled_and_eager_gradients_agree():
-    c = case(geometry(8, 3, padding=1), 2, 16, 16)
+    c = case(geometry(8, 3, padding=1), 10, 16, 16)
     slopes = mx.grad(
         lambda x, w, b: mx.sum(ops.conv2d(x, w, b, padding=1) ** 2), argnums=(0, 1, 2)
     )
