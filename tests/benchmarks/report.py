@@ -124,10 +124,16 @@ def draw(measured: dict, path: Path) -> None:
         ratios = [r["median"] / fastest for r in rows]
         colors = ["tab:blue" if r["label"] == OURS else "lightgray" for r in rows]
         bars = panel.barh([r["label"] for r in rows], ratios, color=colors)
-        panel.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=3)
-        panel.set_xscale("log")
-        panel.set_xlim(right=max(ratios) * 2)
         panel.axvline(1, color="black", linewidth=0.8)
+        panel.bar_label(
+            bars,
+            [f"{ratio:.2f}" for ratio in ratios],
+            padding=3,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )
+        panel.set_xscale("log")
+        panel.set_xlim(left=0.25, right=max(ratios) * 2)
+        panel.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")
         panel.set_title(TITLES[name], loc="left", fontsize=10)
     panels[-1].set_xlabel("time of a step, fastest PyTorch = 1 (logarithmic)")
     figure.savefig(path, dpi=120)
