@@ -21,7 +21,7 @@ _LEAST = 1 << 15  # numbers of a leaf that is worth handing over to another core
 def map(  # as in `tree`
     fn: Callable[..., Array], values: Tree, /, *rest: Tree, caller: str = "leaves.map"
 ) -> Tree:
-    """`tree.map`, each large leaf on the stream of its own that its place gives it.
+    """`tree.map`, the large leaves on streams that their sizes decide.
 
     All maps over trees of the same shapes put a leaf on the same stream, so that those
     of one update still become one kernel a leaf.
