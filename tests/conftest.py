@@ -1,10 +1,22 @@
 """Shared set-up: the CPU, hypothesis profiles, and one key."""
 
+import importlib.util
 import os
 
 import hypothesis
 import mlx.core as mx
 import pytest
+
+if importlib.util.find_spec("torch") is None:
+    # Those that cannot even be imported; the other comparisons skip themselves.
+    collect_ignore = [
+        "benchmarks/peers/pytorch.py",
+        "parity/layouts.py",
+        "parity/losses_side_by_side.py",
+        "parity/test_class_loss_parity.py",
+        "parity/test_loss_parity.py",
+    ]
+
 
 mx.set_default_device(mx.cpu)
 
