@@ -14,6 +14,7 @@ import numpy as np
 from lucid_fn.ops.conv_geometry import Geometry, Pair
 from lucid_fn.ops.conv_taps import pad
 from lucid_fn.ops.rows import Rows, rows_at, take_rows
+from lucid_fn.ops.small_products import by_rows, over_rows
 from lucid_fn.ops.streams import concat_shards, sum_shards
 from lucid_fn.types import Array
 
@@ -24,7 +25,7 @@ def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
     band = _band(weight, geometry)  # (KH*S*C, B*O)
 
     def shard(x: Array) -> Array:
-        return (_stretches(x, geometry, o) @ band).reshape(-1, oh, ow, o)
+        return by_rows(_stretches(x, geometry, o), band).reshape(-1, oh, ow, o)
 
     return concat_shards(shard, x)
 
@@ -44,7 +45,7 @@ def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
     def shard(g: Array) -> Array:
         n, o = g.shape[0], g.shape[-1]
         rows = take_rows(g.reshape(-1, block * o), _reach_index(n, geometry, block))
-        shares = rows.reshape(-1, kh * block * o) @ band  # (N*H*blocks, S*C)
+        shares = by_rows(rows.reshape(-1, kh * block * o), band)  # (N*H*blocks, S*C)
         return _join(shares.reshape(n, h, blocks, stretch, c), geometry, block)
 
     return concat_shards(shard, g)
@@ -56,7 +57,7 @@ def weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
     block, stretch = sizes(geometry, o)
 
     def shard(x: Array, g: Array) -> Array:
-        return g.reshape(-1, block * o).T @ _stretches(x, geometry, o)
+        return over_rows(g.reshape(-1, block * o), _stretches(x, geometry, o))
 
     band = sum_shards(shard, x, g).reshape(block, o, kh, stretch, c)
     meets = band.transpose(3, 0, 1, 2, 4).reshape(stretch * block, o * kh * c)

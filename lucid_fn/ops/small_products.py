@@ -1,0 +1,44 @@
+"""Products of tall, narrow matrices, in pieces that the BLAS does not pack.
+
+Before it multiplies, a BLAS copies its operands into an order of its own. For matrices
+with few columns that takes as long as the product. OpenBLAS leaves it out for small
+products on processors with AVX-512: in pieces, the products of LeNet-5's convolutions
+take half the time. On others nothing is gained or lost.
+"""
+
+from functools import lru_cache
+
+from lucid_fn.types import Array
+
+_MOST = 1_000_000  # multiplications of a product that OpenBLAS computes as it is
+_FEWEST_ROWS = 32  # of a piece; with fewer, the other operand is read too often
+
+
+def by_rows(a: Array, b: Array) -> Array:
+    """`a @ b` of `(R, K)` and `(K, N)`."""
+    r, k = a.shape
+    n = b.shape[1]
+    piece = _piece(r, k * n)
+    if piece == r:
+        return a @ b
+    # With two axes of b MLX would make one product of all pieces again.
+    return (a.reshape(-1, piece, k) @ b[None]).reshape(r, n)
+
+
+def over_rows(a: Array, b: Array) -> Array:
+    """`a.T @ b` of `(R, N)` and `(R, K)`: a sum over the rows."""
+    (r, n), k = a.shape, b.shape[1]
+    piece = _piece(r, k * n)
+    if piece == r:
+        return a.T @ b
+    products = a.reshape(-1, piece, n).swapaxes(1, 2) @ b.reshape(-1, piece, k)
+    return products.sum(axis=0)
+
+
+@lru_cache(maxsize=512)
+def _piece(rows: int, each: int) -> int:
+    """Rows of a piece: all of them where no equal pieces fit."""
+    most = _MOST // max(each, 1)
+    if rows <= most:
+        return rows
+    return next((n for n in range(most, _FEWEST_ROWS - 1, -1) if rows % n == 0), rows)
