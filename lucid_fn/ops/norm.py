@@ -17,6 +17,7 @@ from lucid_fn.ops.shards import (
     map_parts,
     parts_of,
 )
+from lucid_fn.ops.spread import subtract
 from lucid_fn.ops.streams import sum_shards
 from lucid_fn.types import Array
 
@@ -146,7 +147,7 @@ def _forward(
     """The mean, the variance, and the normalized parts of the batch."""
     count = _count(sum(part.size for part in parts), weight.size)
     mean = mx.contiguous(_sum(lambda x: x, parts) / count)
-    var = _sum(lambda x: mx.square(x - mean), parts) / count
+    var = _sum(lambda x: mx.square(subtract(x, mean)), parts) / count
     affine = _affine(mean, mx.rsqrt(var + eps) * weight, bias)
     return mean, var, *map_parts(apart(affine), parts)
 
@@ -163,14 +164,16 @@ def _gradient(
     count = _count(sum(part.size for part in parts), weight.size)
     rstd = mx.rsqrt(var + eps)
     dbias = _sum(lambda dy: dy, grads)
-    covariance = _sum(lambda dy, x: dy * (x - mean), grads, parts)  # times count
+    covariance = _sum(lambda dy, x: dy * subtract(x, mean), grads, parts)  # times count
     # The mean was rounded: what is left of it, times the sum of `dy`, is not small.
-    covariance = covariance - dbias * (_sum(lambda x: x - mean, parts) / count)
+    covariance = covariance - dbias * (_sum(lambda x: subtract(x, mean), parts) / count)
     a = weight * rstd
     b = (2 * dvar - a * mx.square(rstd) * covariance) / count
     c = (dmean - a * dbias) / count
     a, b, c = (mx.contiguous(coefficient) for coefficient in (a, b, c))
-    dxs = map_parts(apart(lambda dy, x: a * dy + b * (x - mean) + c), grads, parts)
+    dxs = map_parts(
+        apart(lambda dy, x: a * dy + b * subtract(x, mean) + c), grads, parts
+    )
     deps = mx.sum(-0.5 * a * mx.square(rstd) * covariance)
     return covariance * rstd, dbias, deps, *dxs
 
@@ -205,4 +208,4 @@ def _affine(mean: Array, scale: Array, bias: Array) -> Callable[[Array], Array]:
     # `contiguous` ends a fused kernel: without it `mx.compile` moves the maths of the
     # channels into the loop over all values, where it is repeated for each of them.
     scale = mx.contiguous(scale)
-    return lambda x: (x - mean) * scale + bias
+    return lambda x: subtract(x, mean) * scale + bias
