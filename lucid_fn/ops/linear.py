@@ -1,5 +1,7 @@
 """The product with a matrix of weights."""
 
+import math
+
 import mlx.core as mx
 
 from lucid_fn.checks import check_array
@@ -52,7 +54,8 @@ def _tuned(x: Array, weight: Array) -> Array:
     """
     dtype = mx.result_type(x, weight)
     run = _ordered if comes_first(weight, x) else _forward
-    rows = x.reshape(-1, x.shape[-1]).astype(dtype)
+    # All sizes in numbers: MLX drops a reshape to the same shape, but not one with -1.
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).astype(dtype)
     return run(rows, weight.astype(dtype)).reshape(*x.shape[:-1], weight.shape[0])
 
 

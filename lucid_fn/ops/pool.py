@@ -293,29 +293,37 @@ def _plain_avg(windows: Windows, count_include_pad: bool) -> ArrayFn:
 
 @lru_cache(maxsize=512)
 def _tuned_avg(windows: Windows, count_include_pad: bool) -> ArrayFn:
-    """Average pooling whose gradient is one copy or elementwise kernel."""
-    run = custom_function(_plain_avg(windows, count_include_pad))
+    """Average pooling whose gradient is one copy or elementwise kernel.
+
+    It and its transpose are linear: each is the derivative of the other.
+    """
+    average = custom_function(_plain_avg(windows, count_include_pad))
+    spread = custom_function(
+        lambda g: _spread(mx.stop_gradient(g), windows, count_include_pad)
+    )
+    for function, transpose in ((average, spread), (spread, average)):
+        function.vjp(lambda _, g, __, transpose=transpose: transpose(g))
+        function.jvp(lambda _, dx, function=function: function(dx))
+    return cast(ArrayFn, average)
+
+
+def _spread(g: Array, windows: Windows, count_include_pad: bool) -> Array:
+    """The transpose of average pooling: each number shared out to its window."""
+    share = g.astype(mx.float32) / _counts(windows, count_include_pad)
+    if windows.kernel == windows.stride and g.shape[-1] % 2 == 0:
+        # A strided copy takes as long for a number of 64 bits as for one of 32.
+        whole = scatter((mx.view(share, mx.int64),), windows, _to_all)
+        return mx.view(whole, mx.float32).astype(g.dtype)
     # Then every phase of the stride is in as many windows, and a copy does.
     covered = not any(
         k % s for k, s in zip(windows.kernel, windows.stride, strict=True)
     )
+    weigh = _to_all if covered else lambda share, slot: share * (slot < windows.slots)
+    return scatter((share,), windows, weigh).astype(g.dtype)
 
-    @run.vjp
-    def vjp(x: Array, g: Array, _: Array) -> Array:
-        g = g.astype(mx.float32) / _counts(windows, count_include_pad)
 
-        def share(g: Array, slot: Array) -> Array:
-            if covered:
-                return mx.broadcast_to(g, mx.broadcast_shapes(g.shape, slot.shape))
-            return g * (slot < windows.slots)
-
-        return scatter((g,), windows, share).astype(x.dtype)
-
-    @run.jvp
-    def jvp(x: Array, dx: Array) -> Array:
-        return cast(Array, run(dx))
-
-    return cast(ArrayFn, run)
+def _to_all(share: Array, slot: Array) -> Array:
+    return mx.broadcast_to(share, mx.broadcast_shapes(share.shape, slot.shape))
 
 
 def _counts(windows: Windows, count_include_pad: bool) -> Array:
