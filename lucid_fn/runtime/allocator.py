@@ -8,9 +8,16 @@ step of ResNet-18 a tenth longer. Its peak memory grows by 5 %: from 1.96 to 2.0
 
 A larger cache in MLX itself (`mx.set_cache_limit`) helps as much in a loop of equal
 shapes, but peaks at 2.7 GB for 1 GiB of cache, because it never drops a stale size.
+
+The memory is asked for in huge pages, 2 MiB instead of 4 KiB, as NumPy asks for its
+large arrays: 3 % of a step of ResNet-18, most of it in the packing of matrices. Its
+peak memory stays the same.
 """
 
 import ctypes
+import mmap
+import os
+from pathlib import Path
 
 from lucid_fn.runtime.errors import Unavailable
 
@@ -28,6 +35,9 @@ SETTINGS = {
 
 
 BLOCK = 1 << 26  # bytes; taken for a moment and not touched
+
+_OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
+_STRICT = "2"  # all memory that is asked for counts, touched or not
 
 
 class _Counts(ctypes.Structure):
@@ -53,6 +63,28 @@ def tune() -> None:
         raise Unavailable("malloc is another library's, not glibc's")
     if not all(libc.mallopt(*setting) for setting in SETTINGS.items()):
         raise Unavailable("glibc refuses a setting of mallopt")
+    _use_huge_pages(libc)
+
+
+def _use_huge_pages(libc: ctypes.CDLL) -> None:
+    """Grows the heap by half of the machine's memory, and advises huge pages for it.
+
+    None of it is touched, so none is taken, and since the heap never shrinks it keeps
+    the advice. Where the kernel has no huge pages, or so much may not be asked for, the
+    pages stay as they are.
+    """
+    if not _OVERCOMMIT.exists() or _OVERCOMMIT.read_text().strip() == _STRICT:
+        return
+    page = mmap.PAGESIZE
+    size = os.sysconf("SC_PHYS_PAGES") // 2 * page
+    block = libc.malloc(ctypes.c_size_t(size))
+    if block is not None:
+        start = -(-block // page) * page
+        length = block + size - start
+        libc.madvise(
+            ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_HUGEPAGE
+        )
+        libc.free(ctypes.c_void_p(block))
 
 
 def _is_glibcs_malloc(libc: ctypes.CDLL) -> bool:

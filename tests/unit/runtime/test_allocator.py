@@ -1,7 +1,9 @@
 """Tuning glibc's malloc, and leaving any other one alone."""
 
+import ctypes
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +25,20 @@ def work():
         mx.eval(x + 1)
     print(faults() - before)
 {call}
+"""
+
+
+HUGE_PAGES = """
+import re
+from pathlib import Path
+import mlx.core as mx
+import lucid_fn
+kept = mx.ones((12 << 20,))  # 48 MiB
+mx.eval(kept)
+mappings = re.split(r"\\n(?=[0-9a-f]+-)", Path("/proc/self/smaps").read_text())
+advised = [m for m in mappings if "hg" in re.search("VmFlags:(.*)", m)[1].split()]
+resident = sum(int(re.search(r"Rss: +(\\d+)", m)[1]) for m in advised)
+print(resident > 40_000)
 """
 
 
@@ -70,6 +86,32 @@ def test_large_arrays_are_mapped_anew_where_the_allocator_is_left_alone(run):
     pages = 48 * 2**20 // 4096
     output = run(PAGE_FAULTS.format(call="work()"), LUCID_FN_MALLOC="none")
     assert int(output) >= 4 * pages
+
+
+needs_huge_pages = pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists()
+    or Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "2",
+    reason="needs a kernel with huge pages, and memory that may be asked for",
+)
+
+
+@needs_huge_pages
+@pytest.mark.parametrize("choice", ["", "none"])
+def test_large_arrays_are_asked_for_in_huge_pages(choice, run):
+    assert run(HUGE_PAGES, LUCID_FN_MALLOC=choice) == str(choice == "")
+
+
+def test_no_memory_is_reserved_where_all_that_is_asked_for_counts(
+    monkeypatch, tmp_path
+):
+    strict = tmp_path / "overcommit_memory"
+    strict.write_text("2\n")
+    monkeypatch.setattr(allocator, "_OVERCOMMIT", strict)
+    monkeypatch.setattr(allocator, "SETTINGS", {})
+    libc = ctypes.CDLL(None)
+    before = libc.sbrk(0)
+    allocator.tune()
+    assert libc.sbrk(0) == before
 
 
 def test_a_c_library_that_is_not_glibc_is_left_alone(monkeypatch):
