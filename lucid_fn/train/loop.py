@@ -190,19 +190,21 @@ def _steps(
     if total is not None and left is not None:
         total = min(total, left)
     shown = progress.silent() if label is None else progress.bar(total, label)
-    # Read as late as the metrics, to wait for nothing.
-    rates: collections.deque[Array | None] = collections.deque(maxlen=_READ_BEHIND + 1)
+    rate: Array | None = None  # of an earlier step: to read it waits for nothing
+
+    def values() -> dict[str, float]:
+        nonlocal rate
+        lr = {} if rate is None else {"lr": _number(rate)}
+        rate = _learning_rate(ts)
+        return means.means() | lr
+
     count = 0
     try:
         for x, targets in itertools.islice(batches, left):
             ts, metrics = step(ts, x, targets)
             count += 1
             means.add(_rows(x), metrics)
-            rates.append(None if label is None else _learning_rate(ts))
-            if means.size:
-                rate = rates[0]
-                lr = {} if rate is None else {"lr": _number(rate)}
-                shown.advance(**means.means(), **lr)
+            shown.advance(values)
             yield ts
     finally:
         shown.close()
