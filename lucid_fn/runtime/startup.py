@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.runtime import allocator, blas
+from lucid_fn.runtime import allocator, blas, scheduling
 from lucid_fn.runtime.cores import physical_cores
 from lucid_fn.runtime.errors import Unavailable
 
 BLAS_VARIABLE, MALLOC_VARIABLE = "LUCID_FN_BLAS", "LUCID_FN_MALLOC"
+SCHEDULING_VARIABLE = "LUCID_FN_SCHEDULING"
 ORDER_VARIABLE = "MLX_BFS_MAX_WIDTH"
 
 
@@ -22,6 +23,7 @@ class Status(NamedTuple):
     blas: str | None = None  # file of the optimised BLAS that MLX calls, if it has one
     slots: int = 0  # places in MLX's library that were made to lead there
     allocator: bool = False  # whether glibc's allocator was tuned
+    scheduling: bool = False  # whether computing threads keep their cores
     notes: tuple[str, ...] = ()  # what was left as it was, for a reason
     problems: tuple[str, ...] = ()  # what could not be done, and what that costs
 
@@ -30,12 +32,14 @@ class Status(NamedTuple):
 def start() -> Status:
     """Gives MLX an optimised BLAS and keeps the memory it frees; once a process.
 
-    MLX also evaluates depth first from then on, which needs less memory.
+    MLX also evaluates breadth first from then on, so that all cores advance together,
+    and the thread that imports lucid_fn does not take a core from those that compute.
 
     Acts on Linux where MLX computes on the CPU, and does nothing elsewhere. Results
-    change by rounding only. `LUCID_FN_BLAS=none` and `LUCID_FN_MALLOC=none` switch the
-    halves off; `LUCID_FN_BLAS=/path/to/lib.so` names another BLAS. Where a half cannot
-    be done, one `RuntimeWarning` says what that costs and what to do.
+    change by rounding only. `LUCID_FN_BLAS=none`, `LUCID_FN_MALLOC=none` and
+    `LUCID_FN_SCHEDULING=none` switch parts off; `LUCID_FN_BLAS=/path/to/lib.so` names
+    another BLAS. Where MLX cannot get a BLAS or the memory it frees, one
+    `RuntimeWarning` says what that costs and what to do.
 
     Returns:
         What was done, the same at each call.
@@ -51,7 +55,7 @@ def start() -> Status:
     if mx.default_device() != mx.cpu:
         return Status(notes=("nothing to do on a GPU",))
     _evaluate_breadth_first()
-    status = _tune_allocator(_provide_blas(Status()))
+    status = _schedule(_tune_allocator(_provide_blas(Status())))
     if status.problems:
         # The level of the statement that imports lucid_fn, whose __init__ calls this.
         warnings.warn(_message(status.problems), RuntimeWarning, stacklevel=3)
@@ -160,6 +164,17 @@ def _tune_allocator(status: Status) -> Status:
         )
         return status._replace(problems=(*status.problems, problem))
     return status._replace(allocator=True)
+
+
+def _schedule(status: Status) -> Status:
+    """Makes the threads that compute keep their cores."""
+    if os.environ.get(SCHEDULING_VARIABLE) == "none":
+        return status._replace(notes=(*status.notes, f"{SCHEDULING_VARIABLE}=none"))
+    try:
+        scheduling.use_batch_policy()
+    except Unavailable as error:  # costs too little for a warning
+        return status._replace(notes=(*status.notes, str(error)))
+    return status._replace(scheduling=True)
 
 
 def _message(problems: tuple[str, ...]) -> str:

@@ -104,11 +104,12 @@ def test_the_status_is_the_same_at_each_call():
     assert runtime.start() is runtime.start()
 
 
-def test_both_halves_can_be_switched_off(status):
-    found = status(LUCID_FN_BLAS="none", LUCID_FN_MALLOC="none")
+def test_each_part_can_be_switched_off(status):
+    parts = ("LUCID_FN_BLAS", "LUCID_FN_MALLOC", "LUCID_FN_SCHEDULING")
+    found = status(**dict.fromkeys(parts, "none"))
     assert found["blas"] is None
-    assert found["slots"] == 0 and not found["allocator"]
-    assert found["notes"] == ("LUCID_FN_BLAS=none", "LUCID_FN_MALLOC=none")
+    assert found["slots"] == 0 and not found["allocator"] and not found["scheduling"]
+    assert found["notes"] == tuple(f"{part}=none" for part in parts)
 
 
 def test_a_path_names_another_blas(status):
