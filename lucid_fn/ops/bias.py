@@ -1,6 +1,5 @@
 """Adding one number per channel to images."""
 
-import math
 from typing import cast
 
 import mlx.core as mx
@@ -20,9 +19,8 @@ def add_bias(y: Array, bias: Array) -> Array:
 def _add(y: Array, bias: Array) -> Array:
     # By image rows: loops over a few channels are slow, and the gradient's sum over
     # rows, then over columns, keeps its digits.
-    *rows, columns, channels = y.shape
-    lines = y.reshape(math.prod(rows), columns * channels)
-    return add(lines, mx.tile(bias, columns)).reshape(y.shape)
+    columns, channels = y.shape[-2:]
+    return add(y, mx.tile(bias, columns).reshape(columns, channels))
 
 
 _add_half = custom_function(_add)
