@@ -4,6 +4,7 @@ import collections
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ class _Means:
 
     def means(self) -> dict[str, float]:
         return {name: total / self.size for name, total in self.sums.items()}
+
+    def record(self, phase: str, start: float) -> dict[str, float]:
+        """The means, and the seconds since `start`, by the name of the phase."""
+        record = {f"{phase}_{name}": value for name, value in self.means().items()}
+        record[f"{phase}_seconds"] = time.perf_counter() - start
+        return record
 
 
 def fit(
@@ -117,64 +124,100 @@ def fit(
     _check(batches, epochs, evaluate, test_batches, max_steps)
     ts, history = _resume(ts, checkpoint, max_steps, show)
     history = history._replace(config=config or history.config, interrupted=False)
+    run = _Run(ts, history, step, max_steps, show)
 
-    def keep(history: History) -> None:
+    def keep() -> None:
         if history_path is not None:
-            history.to_json(history_path)
-
-    def out_of_steps() -> bool:
-        return max_steps is not None and len(history.batch_losses) >= max_steps
+            run.history.to_json(history_path)
 
     try:
         with deferred() as stop_here:
             for epoch in range(len(history.epochs), epochs):
-                if out_of_steps():
+                if run.out_of_steps():
                     break
-                label = f"epoch {epoch + 1}/{epochs}" if show else None
-                left = (
-                    None if max_steps is None else max_steps - len(history.batch_losses)
-                )
-                start = time.perf_counter()
-                means = _Means()
-                given = batches(epoch)
-                rest = iter(given)
-                total = len(given) if isinstance(given, Sized) else None
-                try:
-                    # One state at a time, so that Ctrl-C leaves the latest in `ts`.
-                    for latest in _steps(ts, step, rest, total, left, means, label):
-                        ts = latest
-                        stop_here()
-                finally:
-                    means.read()
-                    history.batch_losses.extend(means.losses)
-                middle = time.perf_counter()
                 record: dict[str, float] = {"epoch": epoch + 1}
-                record |= {
-                    f"train_{name}": value for name, value in means.means().items()
-                }
-                record["train_seconds"] = middle - start
+                record |= run.train(batches, epoch, epochs, stop_here)
                 if evaluate is not None and test_batches is not None:
-                    tested = _evaluate(ts, evaluate, test_batches, stop_here)
-                    record |= {f"test_{name}": value for name, value in tested.items()}
-                    record["test_seconds"] = time.perf_counter() - middle
-                if (rate := _learning_rate(ts)) is not None:
-                    # As few digits as a float32 has: 0.01, not 0.009999999776.
-                    record["learning_rate"] = float(str(np.float32(_number(rate))))
-                history.epochs.append(record)
+                    record |= run.test(evaluate, test_batches, stop_here)
+                record |= _learning_rate_of(run.ts)
+                run.history.epochs.append(record)
                 if show:
                     print(progress.epoch_line(record, epochs), flush=True)
                 if checkpoint is not None:
-                    cut = out_of_steps() and next(rest, None) is not None
-                    metadata = {"history": history.dumps(), "cut": str(cut)}
-                    checkpoints.save(checkpoint, ts, metadata=metadata)
-                keep(history)
+                    cut = run.out_of_steps() and next(run.rest, None) is not None
+                    metadata = {"history": run.history.dumps(), "cut": str(cut)}
+                    checkpoints.save(checkpoint, run.ts, metadata=metadata)
+                keep()
                 stop_here()
     except KeyboardInterrupt:
-        history = history._replace(interrupted=True)
+        run.history = run.history._replace(interrupted=True)
         if show:
             print("interrupted: what is done so far is kept", flush=True)
-    keep(history)
-    return ts, history
+    keep()
+    return run.ts, run.history
+
+
+@dataclass
+class _Run:
+    """A run under way: `ts` and `history` are what is done, whenever it is ended."""
+
+    ts: TrainState
+    history: History
+    step: StepFn
+    max_steps: int | None
+    show: bool
+    rest: Iterator[Any] = field(default_factory=lambda: iter(()))  # of the epoch
+
+    def out_of_steps(self) -> bool:
+        return self._left() == 0
+
+    def _left(self) -> int | None:
+        if self.max_steps is None:
+            return None
+        return max(self.max_steps - len(self.history.batch_losses), 0)
+
+    def train(
+        self,
+        batches: Callable[[int], Iterable[tuple[Any, Any]]],
+        epoch: int,
+        epochs: int,
+        stop_here: Callable[[], None],
+    ) -> dict[str, float]:
+        """One epoch, or what is left of the steps; its part of the record."""
+        start, means = time.perf_counter(), _Means()
+        given = batches(epoch)
+        self.rest = iter(given)
+        total = len(given) if isinstance(given, Sized) else None
+        label = f"epoch {epoch + 1}/{epochs}" if self.show else None
+        try:
+            # One state at a time, so that Ctrl-C leaves the latest.
+            for latest in _steps(
+                self.ts, self.step, self.rest, total, self._left(), means, label
+            ):
+                self.ts = latest
+                stop_here()
+        finally:
+            means.read()
+            self.history.batch_losses.extend(means.losses)
+        return means.record("train", start)
+
+    def test(
+        self,
+        evaluate: EvalFn,
+        batches: Iterable[tuple[Any, Any]],
+        stop_here: Callable[[], None],
+    ) -> dict[str, float]:
+        """All test batches; their part of the record."""
+        start, means = time.perf_counter(), _Means()
+        for x, targets in batches:
+            means.add(_rows(x), evaluate(self.ts, x, targets))
+            stop_here()
+        means.read()
+        if not means.size:
+            raise ValueError(
+                "fit: test_batches must yield at least one batch, got none"
+            )
+        return means.record("test", start)
 
 
 def _steps(
@@ -214,22 +257,6 @@ def _steps(
         )
 
 
-def _evaluate(
-    ts: TrainState,
-    evaluate: EvalFn,
-    batches: Iterable[tuple[Any, Any]],
-    stop_here: Callable[[], None],
-) -> dict[str, float]:
-    means = _Means()
-    for x, targets in batches:
-        means.add(_rows(x), evaluate(ts, x, targets))
-        stop_here()
-    means.read()
-    if not means.size:
-        raise ValueError("fit: test_batches must yield at least one batch, got none")
-    return means.means()
-
-
 def _number(value: Array) -> float:
     number: Any = value.item()  # a float here, any number in MLX's stubs
     return float(number)
@@ -247,6 +274,15 @@ def _learning_rate(ts: TrainState) -> Array | None:
         return optim.learning_rate(ts.opt_state)
     except ValueError:
         return None
+
+
+def _learning_rate_of(ts: TrainState) -> dict[str, float]:
+    """The learning rate's part of the record."""
+    rate = _learning_rate(ts)
+    # As few digits as a float32 has: 0.01, not 0.009999999776.
+    return (
+        {} if rate is None else {"learning_rate": float(str(np.float32(_number(rate))))}
+    )
 
 
 def _resume(
