@@ -9,6 +9,7 @@ from tests.benchmarks.workloads import WORKLOADS
 
 TITLES = {
     "lenet-64": "LeNet-5, batch 64, SGD with momentum",
+    "lenet-loop": "LeNet-5, the whole loop: an epoch of 60,000 images and evaluation",
     "lenet-128": "LeNet-5, batch 128, SGD with momentum",
     "mlp-128": "MLP 784-512-512-10, batch 128, Adam",
     "transformer-16": "Transformer block, 16 x 64 tokens of width 256, Adam",
@@ -41,11 +42,12 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:,.2f}" if seconds < 0.1 else f"{seconds * 1e3:,.0f}"
 
 
-def table(rows: list[dict]) -> str:
-    """A workload: each peer's step, and its ratio to the fastest PyTorch."""
+def table(rows: list[dict], unit: str) -> str:
+    """A workload: each peer's step or epoch, and its ratio to the fastest PyTorch."""
     fastest = min(r["median"] for r in rows if r["label"].startswith("PyTorch"))
     lines = [
-        "| | step, median (ms) | to the fastest PyTorch | first step (s) | peak (MB) |",
+        f"| | {unit}, median (ms) | to the fastest PyTorch | first {unit} (s) "
+        "| peak (MB) |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
@@ -86,7 +88,8 @@ def sections(measured: dict) -> str:
     parts = [f"Measured on: {info}."]
     for name in WORKLOADS:
         if name in measured:
-            parts += [f"### {TITLES[name]}", table(measured[name])]
+            unit = "epoch" if WORKLOADS[name].loop else "step"
+            parts += [f"### {TITLES[name]}", table(measured[name], unit)]
     for name, rows in measured.get("growth", {}).items():
         title = TITLES[name].split(",")[0]
         parts += [f"### Growth: {title}", growth_table(rows, WORKLOADS[name].shape[0])]
@@ -135,5 +138,7 @@ def draw(measured: dict, path: Path) -> None:
         panel.set_xlim(left=0.25, right=max(ratios) * 2)
         panel.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")
         panel.set_title(TITLES[name], loc="left", fontsize=10)
-    panels[-1].set_xlabel("time of a step, fastest PyTorch = 1 (logarithmic)")
+    panels[-1].set_xlabel(
+        "time of a step, or an epoch; fastest PyTorch = 1 (logarithmic)"
+    )
     figure.savefig(path, dpi=120)

@@ -95,7 +95,12 @@ def _answer(process: subprocess.Popen) -> dict:
 
 
 def peers_of(workload: Workload) -> list[Peer]:
-    return [p for p in PEERS if len(workload.shape) == 3 or not p.images_only]
+    return [
+        peer
+        for peer in PEERS
+        if (len(workload.shape) == 3 or not peer.images_only)
+        and (not workload.loop or peer.module in ("lucid", "pytorch"))
+    ]
 
 
 def race(

@@ -13,10 +13,12 @@ class Workload(NamedTuple):
     batch_size: int
     steps: int  # steps in one turn of a peer
     optimizer: str  # of all peers: SGD 0.01 with momentum 0.9, or Adam 1e-3
+    loop: bool = False  # whether a step is an epoch of the whole loop, with evaluation
 
 
 WORKLOADS = {
     "lenet-64": Workload("lenet", (28, 28, 1), 64, 150, "sgd"),
+    "lenet-loop": Workload("lenet", (28, 28, 1), 64, 1, "sgd", loop=True),
     "lenet-128": Workload("lenet", (28, 28, 1), 128, 100, "sgd"),
     "mlp-128": Workload("mlp", (784,), 128, 150, "adam"),
     "transformer-16": Workload("transformer", (64, 256), 16, 20, "adam"),
@@ -26,6 +28,7 @@ WORKLOADS = {
 WEIGHT_DECAY = 5e-4  # of Adam, coupled
 MLP_WIDTH = 512
 HEADS, FEED_FORWARD = 8, 1024
+TRAINING, TESTING, TEST_BATCH = 60_000, 10_000, 1_000  # images of an epoch, as in MNIST
 
 
 def batch(workload: Workload, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import mlx.core as mx
 
-from lucid_fn import losses, models, nn, optim, random, train
+from lucid_fn import data, losses, metrics, models, nn, optim, random, train
 from tests.benchmarks import workloads
 from tests.benchmarks.workloads import Workload
 
@@ -49,6 +49,8 @@ def make(workload: Workload, size: int, variant: str) -> Callable[[], None]:
         if workload.optimizer == "sgd"
         else optim.adam(1e-3, weight_decay=workloads.WEIGHT_DECAY)
     )
+    if workload.loop:
+        return make_loop(workload, size, model, optimizer)
     step = train.make_step(model, optimizer, losses.softmax_cross_entropy)
     x, labels = map(mx.array, workloads.batch(workload, size))
     ts = train.init(model, optimizer, random.key(0))
@@ -57,5 +59,32 @@ def make(workload: Workload, size: int, variant: str) -> Callable[[], None]:
         nonlocal ts
         ts, metrics = step(ts, x, labels)
         metrics["loss"].item()
+
+    return run
+
+
+def make_loop(
+    workload: Workload,
+    size: int,
+    model: nn.Layer,
+    optimizer: optim.GradientTransformation,
+) -> Callable[[], None]:
+    loss, accuracy = losses.softmax_cross_entropy, {"accuracy": metrics.accuracy}
+    step = train.make_step(model, optimizer, loss, metrics=accuracy)
+    evaluate = train.make_eval_step(model, loss, metrics=accuracy)
+    training = workloads.batch(workload, workloads.TRAINING)
+    testing = workloads.batch(workload, workloads.TESTING)
+    ts = train.init(model, optimizer, random.key(0))
+
+    def run() -> None:
+        nonlocal ts
+        ts, _ = train.fit(
+            ts,
+            step,
+            lambda epoch: data.batches(training, size, seed=(0, epoch)),
+            epochs=1,
+            evaluate=evaluate,
+            test_batches=data.batches(testing, workloads.TEST_BATCH),
+        )
 
     return run

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -94,13 +95,8 @@ MODELS = {
 def make(workload: Workload, size: int, variant: str) -> Callable[[], None]:
     layout, _, compiled = variant.partition("+")
     model = MODELS[workload.model]()
-    x_array, labels_array = workloads.batch(workload, size)
-    x, labels = torch.from_numpy(x_array), torch.from_numpy(labels_array).long()
-    if x.ndim == 4:
-        x = x.permute(0, 3, 1, 2).contiguous()
     if layout == "channels_last":
         model = model.to(memory_format=torch.channels_last)
-        x = x.to(memory_format=torch.channels_last)
     if compiled:
         model = torch.compile(model)
     optimizer = (
@@ -112,11 +108,61 @@ def make(workload: Workload, size: int, variant: str) -> Callable[[], None]:
     )
     model.train()
 
-    def run() -> None:
+    def step(x: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, float]:
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), labels)
+        logits = model(x)
+        loss = F.cross_entropy(logits, labels)
         loss.backward()
         optimizer.step()
-        loss.item()
+        return logits, loss.item()
+
+    if workload.loop:
+        return make_loop(workload, size, layout, model, step)
+    x, labels = tensors(workload, size, layout)
+    return lambda: step(x, labels)
+
+
+def tensors(
+    workload: Workload, size: int, layout: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch in a layout."""
+    x_array, labels_array = workloads.batch(workload, size)
+    x, labels = torch.from_numpy(x_array), torch.from_numpy(labels_array).long()
+    if x.ndim == 4:
+        x = x.permute(0, 3, 1, 2).contiguous()
+    if layout == "channels_last":
+        x = x.to(memory_format=torch.channels_last)
+    return x, labels
+
+
+def make_loop(
+    workload: Workload, size: int, layout: str, model: nn.Module, step
+) -> Callable[[], None]:
+    """What `train.fit` does, with the same records, on tensors in memory."""
+    images, classes = tensors(workload, workloads.TRAINING, layout)
+    test_images, test_classes = tensors(workload, workloads.TESTING, layout)
+
+    def counted(logits, loss: float, labels) -> np.ndarray:
+        correct = (logits.argmax(1) == labels).sum().item()
+        return np.array([loss * len(labels), correct, len(labels)])
+
+    def run() -> None:
+        model.train()
+        sums, losses = np.zeros(3), []
+        for rows in torch.randperm(len(images)).split(size):
+            x, labels = images[rows], classes[rows]
+            logits, loss = step(x, labels)
+            losses.append(loss)
+            sums += counted(logits, loss, labels)
+        model.eval()
+        tested = np.zeros(3)
+        with torch.no_grad():
+            pairs = (t.split(workloads.TEST_BATCH) for t in (test_images, test_classes))
+            for x, labels in zip(*pairs, strict=True):
+                logits = model(x)
+                tested += counted(
+                    logits, F.cross_entropy(logits, labels).item(), labels
+                )
+        print(sums[:2] / sums[2], tested[:2] / tested[2])
 
     return run
