@@ -137,6 +137,7 @@ def draw(measured: dict, path: Path) -> None:
         panel.set_xscale("log")
         panel.set_xlim(left=0.25, right=max(ratios) * 2)
         panel.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")
+        panel.xaxis.set_minor_formatter(lambda *_: "")
         panel.set_title(TITLES[name], loc="left", fontsize=10)
     panels[-1].set_xlabel(
         "time of a step, or an epoch; fastest PyTorch = 1 (logarithmic)"
