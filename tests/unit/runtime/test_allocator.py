@@ -114,6 +114,18 @@ def test_no_memory_is_reserved_where_all_that_is_asked_for_counts(
     assert libc.sbrk(0) == before
 
 
+def test_a_limit_on_memory_leaves_the_pages_as_they_are(run):
+    code = """
+import resource
+_, hard = resource.getrlimit(resource.RLIMIT_DATA)
+resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, hard))
+import lucid_fn
+import mlx.core as mx
+print(lucid_fn.runtime.start().allocator, mx.sum(mx.ones((1 << 20,))).item())
+"""
+    assert run(code) == "True 1048576.0"
+
+
 def test_a_c_library_that_is_not_glibc_is_left_alone(monkeypatch):
     monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: object())
     with pytest.raises(Unavailable, match="the C library is not glibc"):
