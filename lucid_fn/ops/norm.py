@@ -109,7 +109,7 @@ def batch_norm_eval(
     _check("batch_norm_eval", x, weight=weight, bias=bias, mean=mean, var=var)
     dtype = x.dtype
     x, weight, bias, mean, var = _in_float32(x, weight, bias, mean, var)
-    y = _affine(mean, mx.rsqrt(var + eps) * weight, bias)(x)
+    y = (x - mean) * _scale(weight, var, eps) + bias
     return y.astype(dtype)
 
 
@@ -144,12 +144,17 @@ def _plain_batch_norm(
 def _forward(
     weight: Array, bias: Array, eps: Array, *parts: Array
 ) -> tuple[Array, ...]:
-    """The mean, the variance, and the normalized parts of the batch."""
+    """The mean, the variance, and the normalized parts of the batch.
+
+    The deviations from the mean are an array of their own, by `subtract`: the gradient
+    needs them again, so that MLX keeps them in any case.
+    """
     count = _count(sum(part.size for part in parts), weight.size)
     mean = mx.contiguous(_sum(lambda x: x, parts) / count)
     var = _sum(lambda x: mx.square(subtract(x, mean)), parts) / count
-    affine = _affine(mean, mx.rsqrt(var + eps) * weight, bias)
-    return mean, var, *map_parts(apart(affine), parts)
+    scale = _scale(weight, var, eps)
+    affine = apart(lambda x: subtract(x, mean) * scale + bias)
+    return mean, var, *map_parts(affine, parts)
 
 
 def _gradient(
@@ -204,8 +209,7 @@ def _sum(terms: Callable[..., Array], *batches: Sequence[Array]) -> Array:
     return sum_shards(lambda *parts: channel_sum(terms(*parts)), *arrays)
 
 
-def _affine(mean: Array, scale: Array, bias: Array) -> Callable[[Array], Array]:
+def _scale(weight: Array, var: Array, eps: Array | float) -> Array:
     # `contiguous` ends a fused kernel: without it `mx.compile` moves the maths of the
     # channels into the loop over all values, where it is repeated for each of them.
-    scale = mx.contiguous(scale)
-    return lambda x: subtract(x, mean) * scale + bias
+    return mx.contiguous(mx.rsqrt(var + eps) * weight)
