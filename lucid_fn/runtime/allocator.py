@@ -10,8 +10,7 @@ A larger cache in MLX itself (`mx.set_cache_limit`) helps as much in a loop of e
 shapes, but peaks at 2.7 GB for 1 GiB of cache, because it never drops a stale size.
 
 The memory is asked for in huge pages, 2 MiB instead of 4 KiB, as NumPy asks for its
-large arrays: 3 % of a step of ResNet-18, most of it in the packing of matrices. Its
-peak memory stays the same.
+large arrays: 3 % of a step of ResNet-18. Its peak memory stays the same.
 """
 
 import ctypes

@@ -1,9 +1,9 @@
 """Tuning glibc's malloc, and leaving any other one alone."""
 
-import ctypes
 import shutil
 import subprocess
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -101,17 +101,18 @@ def test_large_arrays_are_asked_for_in_huge_pages(choice, run):
     assert run(HUGE_PAGES, LUCID_FN_MALLOC=choice) == str(choice == "")
 
 
-def test_no_memory_is_reserved_where_all_that_is_asked_for_counts(
-    monkeypatch, tmp_path
+@pytest.mark.parametrize(("mode", "asks"), [("0", True), ("1", True), ("2", False)])
+def test_no_memory_is_asked_for_where_all_that_is_counts(
+    monkeypatch, tmp_path, mode, asks
 ):
-    strict = tmp_path / "overcommit_memory"
-    strict.write_text("2\n")
-    monkeypatch.setattr(allocator, "_OVERCOMMIT", strict)
-    monkeypatch.setattr(allocator, "SETTINGS", {})
-    libc = ctypes.CDLL(None)
-    before = libc.sbrk(0)
-    allocator.tune()
-    assert libc.sbrk(0) == before
+    overcommit = tmp_path / "overcommit_memory"
+    overcommit.write_text(f"{mode}\n")
+    monkeypatch.setattr(allocator, "_OVERCOMMIT", overcommit)
+    libc = mock.Mock()
+    libc.malloc.return_value = None  # refused
+    allocator._use_huge_pages(libc)
+    assert libc.malloc.called == asks
+    assert not libc.madvise.called and not libc.free.called
 
 
 def test_a_limit_on_memory_leaves_the_pages_as_they_are(run):
