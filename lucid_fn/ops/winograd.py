@@ -16,6 +16,7 @@ from functools import lru_cache
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn import runtime
 from lucid_fn.ops.conv_geometry import Geometry, Pair
 from lucid_fn.ops.rows import Rows, rows_at, swap_rows, take_rows
 from lucid_fn.ops.streams import concat_shards, sum_shards
@@ -52,14 +53,18 @@ _AT = np.array(
 
 def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
     """`(N, H, W, C)` and `(O, 3, 3, C)` to `(N, OH, OW, O)`."""
-    kernels = _kernels(weight, _G).transpose(0, 2, 1)  # (36, C, O)
+    o, _, _, c = weight.shape
+    if _in_small_products(c, o):  # which are slow with a transposed operand
+        kernels = _kernels(weight.reshape(o, 9, c).transpose(1, 2, 0), _G)
+    else:
+        kernels = _kernels(_taps(weight), _G).transpose(0, 2, 1)  # (36, C, O)
     top, left = geometry.padding[0][0], geometry.padding[1][0]
     return _convolve(x, kernels, (top, left), geometry.out)
 
 
 def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
     """The gradient of `forward` in `x`: a convolution with the kernel turned round."""
-    kernels = _kernels(weight, _G[:, ::-1])  # (36, O, C)
+    kernels = _kernels(_taps(weight), _G[:, ::-1])  # (36, O, C)
     top, left = geometry.padding[0][0], geometry.padding[1][0]
     return _convolve(g, kernels, (2 - top, 2 - left), geometry.size)
 
@@ -85,11 +90,16 @@ def weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
     return swap_rows(grad.reshape(9, o, c)).reshape(o, 3, 3, c)
 
 
-def _kernels(weight: Array, transform: np.ndarray) -> Array:
-    """The transformed kernels, `(36, O, C)`."""
+def _taps(weight: Array) -> Array:
+    """`(O, 3, 3, C)` to `(9, O, C)`."""
     o, _, _, c = weight.shape
-    taps = swap_rows(weight.reshape(o, 9, c))  # (9, O, C)
-    return (_square(transform) @ taps.reshape(9, o * c)).reshape(36, o, c)
+    return swap_rows(weight.reshape(o, 9, c))
+
+
+def _kernels(taps: Array, transform: np.ndarray) -> Array:
+    """The transformed kernels: `(9, A, B)` to `(36, A, B)`."""
+    _, a, b = taps.shape
+    return (_square(transform) @ taps.reshape(9, a * b)).reshape(36, a, b)
 
 
 def _convolve(x: Array, kernels: Array, origin: Pair, size: Pair) -> Array:
@@ -110,15 +120,21 @@ def _convolve(x: Array, kernels: Array, origin: Pair, size: Pair) -> Array:
 
 
 def _chunk(tiles: int, c: int, o: int) -> int:
-    """How many tiles share a row of the matrix that holds them.
+    """How many tiles share a row of the matrix that holds them."""
+    if not _in_small_products(c, o):
+        return tiles
+    return min(max(768 // max(c, o), 12), tiles)
 
-    OpenBLAS multiplies without packing up to a million multiplications, as in
-    `small_products`: transforms of rows of 768 numbers run at 122 GFLOP/s a core, those
-    of 4096 at 88, and longer ones at 61. With up to 64 channels that makes a
-    convolution 6 % faster; with more, so few tiles slow the products down as much.
+
+def _in_small_products(c: int, o: int) -> bool:
+    """Whether a convolution multiplies few tiles at a time.
+
+    Where the BLAS does not pack small products, rows of 768 numbers make it up to a
+    quarter faster than one row for all tiles; where it does, half as fast again to
+    twice as slow. From 160 channels on, a dozen tiles are too few for each reading of
+    the kernels.
     """
-    widest = max(c, o)
-    return min(768 // widest, tiles) if widest <= 64 else tiles
+    return max(c, o) <= 128 and not runtime.packs_small_products()
 
 
 def _tiles(x: Array, origin: Pair, side: int, grid: Pair, chunk: int) -> Array:

@@ -1,6 +1,19 @@
 """What makes MLX fast on Linux CPUs: an optimised BLAS and a tuned allocator."""
 
 from lucid_fn.runtime.cores import physical_cores
-from lucid_fn.runtime.startup import Status, blas_threads, set_blas_threads, start
+from lucid_fn.runtime.startup import (
+    Status,
+    blas_threads,
+    packs_small_products,
+    set_blas_threads,
+    start,
+)
 
-__all__ = ["Status", "blas_threads", "physical_cores", "set_blas_threads", "start"]
+__all__ = [
+    "Status",
+    "blas_threads",
+    "packs_small_products",
+    "physical_cores",
+    "set_blas_threads",
+    "start",
+]

@@ -20,6 +20,8 @@ LAPACK = (
 )
 OPTIMISED = ("openblas", "mkl", "blis", "armpl", "nvpl")  # in names of files
 OPENBLAS = "libscipy_openblas-"  # not ...openblas64_-, which has 64-bit sizes
+# OpenBLAS's names of the processors that its kernels for small matrices are for.
+UNPACKING = ("SkylakeX", "Cooperlake", "SapphireRapids")
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
 
 
@@ -128,8 +130,13 @@ def describe(path: str) -> str:
     except Unavailable:
         return "an optimised BLAS"
     version = " ".join(configuration(blas).split()[:2]) or "a BLAS"
-    kernels = _text(blas.function("openblas_get_corename"))
-    return f"{version} with kernels for {kernels}" if kernels else version
+    name = kernels(blas)
+    return f"{version} with kernels for {name}" if name else version
+
+
+def kernels(blas: Blas) -> str:
+    """The processor that an OpenBLAS has chosen its kernels for; empty for others."""
+    return _text(blas.function("openblas_get_corename"))
 
 
 def threads(blas: Blas) -> int:

@@ -107,6 +107,22 @@ def set_blas_threads(number: int) -> int:
     return blas.threads(library)
 
 
+@functools.cache
+def packs_small_products() -> bool:
+    """Whether the BLAS copies its operands for products of small matrices too.
+
+    OpenBLAS with kernels for AVX-512 multiplies them as they are, up to a million
+    multiplications; then a few small products can take less time than one large one.
+
+    Example:
+        >>> from lucid_fn import runtime
+        >>> runtime.packs_small_products() in (True, False)
+        True
+    """
+    library = _library()
+    return library is None or blas.kernels(library) not in blas.UNPACKING
+
+
 def _library() -> blas.Blas | None:
     """The optimised BLAS that MLX calls."""
     path = start().blas

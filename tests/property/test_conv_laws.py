@@ -6,7 +6,7 @@ import mlx.core as mx
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from lucid_fn import ops
+from lucid_fn import ops, runtime
 from lucid_fn.ops.conv_geometry import Geometry
 from tests.convolutions import (
     WINOGRAD_BOUND,
@@ -31,7 +31,14 @@ def _three(case: Case, formulation) -> list[mx.array]:
 
 @given(st.one_of(cases(), cases(winograd=True), cases(groups=2), cases(groups=3)))
 @settings(max_examples=40)
-def test_all_formulations_agree_with_the_plain_one(case):
+@pytest.mark.parametrize("packs", [False, True])
+def test_all_formulations_agree_with_the_plain_one(packs, case):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "packs_small_products", lambda: packs)
+        _assert_formulations_agree(case)
+
+
+def _assert_formulations_agree(case: Case) -> None:
     found = formulations(case.geometry)
     plain = _three(case, found["plain"][0])
     for name, (formulation, bound) in found.items():

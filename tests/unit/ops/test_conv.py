@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn import ops
+from lucid_fn import ops, runtime
 from lucid_fn.ops import conv_formulations, winograd
 from lucid_fn.ops.conv_geometry import Geometry
 from tests.convolutions import WINOGRAD_BOUND, case, relative_error
@@ -163,6 +163,25 @@ def test_the_transforms_of_winograd_are_exact_in_exact_arithmetic():
     found = at @ ((g @ w @ g.T) * (bt @ x @ bt.T)) @ at.T
     direct = [[np.sum(x[i : i + 3, j : j + 3] * w) for j in range(4)] for i in range(4)]
     np.testing.assert_allclose(found, direct, atol=1e-10)
+
+
+@pytest.mark.parametrize("channels", [(65, 70), (40, 3), (129, 2)])
+@pytest.mark.parametrize("packs", [False, True])
+def test_winograd_in_small_products_or_large_ones_is_the_convolution(
+    channels, packs, monkeypatch
+):
+    monkeypatch.setattr(runtime, "packs_small_products", lambda: packs)
+    one = case(geometry(19, 3, padding=1), 3, *channels)  # 75 tiles, of a dozen each
+    exact = conv_formulations.PLAIN
+    tiles = conv_formulations.WINOGRAD
+    for name, arrays in [
+        ("forward", (one.x, one.weight)),
+        ("input_grad", (one.g, one.weight)),
+        ("weight_grad", (one.x, one.g)),
+    ]:
+        found = getattr(tiles, name)(*arrays, one.geometry)
+        expected = getattr(exact, name)(*arrays, one.geometry)
+        assert relative_error(found, expected) < WINOGRAD_BOUND, name
 
 
 @pytest.mark.parametrize(

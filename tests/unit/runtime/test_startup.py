@@ -183,6 +183,22 @@ def test_threads_are_unknown_where_mlx_has_its_own_blas(run):
     assert run(code, LUCID_FN_BLAS="none") == "0 0"
 
 
+PACKS = "from lucid_fn import runtime; print(runtime.packs_small_products())"
+
+
+@pytest.mark.parametrize(
+    "variables", [{"OPENBLAS_CORETYPE": "Haswell"}, {"LUCID_FN_BLAS": "none"}]
+)
+def test_small_products_are_packed_but_by_kernels_for_avx_512(run, variables):
+    assert run(PACKS, **variables) == "True"
+
+
+@pytest.mark.parametrize("kernels", ["SkylakeX", "Cooperlake", "SapphireRapids"])
+def test_kernels_for_avx_512_leave_small_products_unpacked(kernels, monkeypatch):
+    monkeypatch.setattr(startup.blas, "kernels", lambda library: kernels)
+    assert not startup.packs_small_products.__wrapped__()
+
+
 def test_less_than_one_thread_is_refused():
     with pytest.raises(
         ValueError, match="set_blas_threads: number must be at least 1, got 0"
