@@ -7,9 +7,11 @@ import mlx.core as mx
 from lucid_fn.checks import check_float
 from lucid_fn.nn.checks import AXES
 from lucid_fn.ops import global_avg_pool2d as global_avg_pool2d
+from lucid_fn.ops.called import takes_array
 from lucid_fn.types import Array
 
 
+@takes_array
 def global_avg_pool1d(x: Array) -> Array:
     """The mean of each channel over the whole sequence: `(N, L, C)` to `(N, C)`.
 
@@ -29,6 +31,7 @@ def global_avg_pool1d(x: Array) -> Array:
     return _mean("global_avg_pool1d", x, dims=1)
 
 
+@takes_array
 def global_avg_pool3d(x: Array) -> Array:
     """The mean of each channel over the whole volume: `(N, D, H, W, C)` to `(N, C)`.
 
@@ -48,6 +51,7 @@ def global_avg_pool3d(x: Array) -> Array:
     return _mean("global_avg_pool3d", x, dims=3)
 
 
+@takes_array
 def global_max_pool1d(x: Array) -> Array:
     """The largest number of each channel of a sequence: `(N, L, C)` to `(N, C)`.
 
@@ -69,6 +73,7 @@ def global_max_pool1d(x: Array) -> Array:
     return _max("global_max_pool1d", x, dims=1)
 
 
+@takes_array
 def global_max_pool2d(x: Array) -> Array:
     """`global_max_pool1d` of images: `(N, H, W, C)` to `(N, C)`.
 
@@ -88,6 +93,7 @@ def global_max_pool2d(x: Array) -> Array:
     return _max("global_max_pool2d", x, dims=2)
 
 
+@takes_array
 def global_max_pool3d(x: Array) -> Array:
     """`global_max_pool1d` of volumes: `(N, D, H, W, C)` to `(N, C)`.
 

@@ -6,6 +6,7 @@ import mlx.core as mx
 
 from lucid_fn.checks import check_float
 from lucid_fn.nn.checks import check_positive
+from lucid_fn.ops.called import takes_array
 from lucid_fn.types import Array
 
 
@@ -41,6 +42,7 @@ def sinusoidal_positions(length: int, features: int, *, base: float = 10000.0) -
     return mx.stack([mx.sin(angles), mx.cos(angles)], axis=-1).flatten(1)
 
 
+@takes_array
 def rotary_positions(
     x: Array, *, base: float = 10000.0, offset: int | Array = 0
 ) -> Array:

@@ -5,11 +5,13 @@ import math
 from lucid_fn.checks import check_array
 from lucid_fn.nn.checks import check_positive
 from lucid_fn.nn.layer import Layer, lift
+from lucid_fn.ops.called import takes_anything, takes_array
 from lucid_fn.ops.shards import accepts_shards, examplewise
 from lucid_fn.types import Array
 
 
 @accepts_shards
+@takes_anything
 def identity(x: Array) -> Array:
     """`x` itself: a place for a layer that a variant of a model leaves out.
 
@@ -28,6 +30,7 @@ def identity(x: Array) -> Array:
     return x
 
 
+@takes_array
 @examplewise
 def flatten(x: Array) -> Array:
     """All axes but the first as one: `(N, ...)` to `(N, size of an example)`.
@@ -51,7 +54,6 @@ def flatten(x: Array) -> Array:
         >>> nn.flatten(mx.zeros((2, 4, 4, 16))).shape
         (2, 256)
     """
-    check_array("flatten", x=x)
     if x.ndim == 0:
         raise ValueError("flatten: x must have shape (N, ...), got ()")
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))

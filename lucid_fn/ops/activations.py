@@ -8,6 +8,7 @@ import math
 
 import mlx.core as mx
 
+from lucid_fn.ops.called import takes_array
 from lucid_fn.ops.elementary import (
     erf,
     exp,
@@ -125,6 +126,7 @@ def gelu_tanh(x: Array) -> Array:
     return 0.5 * x * (1.0 + mx.tanh(inner))
 
 
+@takes_array
 @examplewise
 def gelu_sigmoid(x: Array) -> Array:
     """`gelu` by a logistic function, `x * sigmoid(1.702 * x)`: at most 0.02 off.
@@ -182,6 +184,7 @@ def mish(x: Array) -> Array:
     return x * mx.tanh(mx.logaddexp(x, 0.0))
 
 
+@takes_array
 @examplewise
 def elu(x: Array, alpha: float = 1.0) -> Array:
     """`x` where it is positive, else `alpha * (exp(x) - 1)`.
@@ -204,6 +207,7 @@ def elu(x: Array, alpha: float = 1.0) -> Array:
     return relu(x) + alpha * expm1_of_negative(x)
 
 
+@takes_array
 @examplewise
 def celu(x: Array, alpha: float = 1.0) -> Array:
     """`x` where it is positive, else `alpha * (exp(x / alpha) - 1)`.
@@ -231,6 +235,7 @@ def celu(x: Array, alpha: float = 1.0) -> Array:
     return relu(x) + alpha * expm1_of_negative(x / alpha)
 
 
+@takes_array
 @examplewise
 def selu(x: Array) -> Array:
     """`elu` scaled such that unit variance and zero mean are kept from layer to layer.
@@ -254,6 +259,7 @@ def selu(x: Array) -> Array:
     return _SELU_SCALE * elu(x, _SELU_ALPHA)
 
 
+@takes_array
 def glu(x: Array, axis: int = -1) -> Array:
     """The first half of an axis times the sigmoid of the second half.
 
@@ -284,6 +290,7 @@ def glu(x: Array, axis: int = -1) -> Array:
     return a * sigmoid(b)
 
 
+@takes_array
 @examplewise
 def tanh_shrink(x: Array) -> Array:
     """`x - tanh(x)`.

@@ -2,19 +2,34 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import mlx.core as mx
 
+from lucid_fn.ops.called import takes_array
 from lucid_fn.ops.custom import custom_function
 from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.shards import pointwise
+from lucid_fn.ops.shards import apart, examplewise
 from lucid_fn.types import Array
 
 _TUNED = (mx.float32, mx.float16, mx.bfloat16)
 
 Function = Callable[[Array], Array]
 Slope = Callable[[Array, Array], Array]
+Fn = TypeVar("Fn", bound=Callable[..., Any])
+
+
+def pointwise(fn: Fn) -> Fn:
+    """Marks `fn(x, ...)`, which treats the numbers of `x` independently.
+
+    It then takes `Shards` too, and computes each part on its stream.
+    """
+
+    @wraps(fn)
+    def each(x: Array, *args: Any, **options: Any) -> Array:
+        return apart(lambda x: fn(x, *args, **options))(x)
+
+    return cast(Fn, takes_array(examplewise(each)))
 
 
 def elementwise(

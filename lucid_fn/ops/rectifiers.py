@@ -6,8 +6,7 @@ kink the slope is PyTorch's.
 
 import mlx.core as mx
 
-from lucid_fn.ops.elementwise import elementwise
-from lucid_fn.ops.shards import pointwise
+from lucid_fn.ops.elementwise import elementwise, pointwise
 from lucid_fn.types import Array
 
 

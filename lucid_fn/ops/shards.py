@@ -144,21 +144,6 @@ def apart(fn: Callable[..., Array]) -> Callable[..., Array]:
     return run
 
 
-def pointwise(fn: Fn) -> Fn:
-    """Marks `fn(x, ...)`, which treats the numbers of `x` independently.
-
-    It then takes `Shards` too, and computes each part on its stream.
-    """
-
-    @wraps(fn)
-    def each(x: Any, *args: Any, **options: Any) -> Any:
-        if not isinstance(x, mx.array):  # the error is that of fn
-            return fn(x, *args, **options)
-        return apart(lambda x: fn(x, *args, **options))(x)
-
-    return examplewise(cast(Fn, each))
-
-
 def parts_of(x: Any) -> list[Array]:
     """The parts of `Shards`; an array is its only part."""
     return x.parts if isinstance(x, Shards) else [x]

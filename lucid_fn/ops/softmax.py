@@ -6,6 +6,7 @@ from typing import cast
 
 import mlx.core as mx
 
+from lucid_fn.ops.called import takes_array
 from lucid_fn.ops.custom import custom_function
 from lucid_fn.ops.elementary import fast_exp, fast_exp_of_negative
 from lucid_fn.ops.formulation import tuned
@@ -19,6 +20,7 @@ SMALL = 1 << 11
 Along = Callable[[Array, int], Array]
 
 
+@takes_array
 def softmax(x: Array, axis: int = -1) -> Array:
     """Positive numbers that sum to 1 along an axis: `exp(x) / sum(exp(x))`.
 
@@ -45,6 +47,7 @@ def softmax(x: Array, axis: int = -1) -> Array:
     return _apply("softmax", _softmax, x, axis)
 
 
+@takes_array
 def softmin(x: Array, axis: int = -1) -> Array:
     """`softmax(-x)`, see `softmax`.
 
@@ -61,6 +64,7 @@ def softmin(x: Array, axis: int = -1) -> Array:
     return _apply("softmin", _softmax, -x, axis)
 
 
+@takes_array
 def log_softmax(x: Array, axis: int = -1) -> Array:
     """The logarithm of `softmax`: `x - logsumexp(x)`.
 

@@ -1,0 +1,59 @@
+"""What functions that serve as layers say if they are called like PyTorch's modules."""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import mlx.core as mx
+
+from lucid_fn.ops.shards import Shards
+
+Fn = TypeVar("Fn", bound=Callable[..., Any])
+
+
+def takes_array(fn: Fn) -> Fn:
+    """`fn(x, ...)` with an error that says what to do if `x` is missing or no array."""
+
+    @wraps(fn)
+    def checked(*args: Any, **options: Any) -> Any:
+        x = args[0] if args else options.get("x")
+        if not isinstance(x, mx.array | Shards):
+            raise TypeError(f"{fn.__name__}: {_what_is_wrong(fn, args, options)}")
+        return fn(*args, **options)
+
+    return cast(Fn, checked)
+
+
+def takes_anything(fn: Fn) -> Fn:
+    """`fn(x)` with an error that says what to do if `x` is missing."""
+
+    @wraps(fn)
+    def checked(*args: Any, **options: Any) -> Any:
+        if not (args or options):
+            raise TypeError(f"{fn.__name__}: {_what_is_wrong(fn, args, options)}")
+        return fn(*args, **options)
+
+    return cast(Fn, checked)
+
+
+def _what_is_wrong(
+    fn: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]
+) -> str:
+    if not args and "x" not in options:  # nn.ReLU() in PyTorch
+        return f"x is missing; {_as_layer(fn, options)}"
+    x = args[0] if args else options["x"]
+    if isinstance(x, int | float):  # nn.LeakyReLU(0.2)
+        _, *names = inspect.signature(fn).parameters
+        given = dict(zip(names, args, strict=False))
+        return f"x must be an MLX array, got {x}; {_as_layer(fn, given | options)}"
+    kind = type(x).__name__
+    return f"x must be an MLX array, got {kind}; convert it with mx.array(x)"
+
+
+def _as_layer(fn: Callable[..., Any], options: dict[str, Any]) -> str:
+    name = fn.__name__
+    if not options:
+        return f"as a layer of a model, give the function itself: {name}, not {name}()"
+    settings = ", ".join(f"{option}={value!r}" for option, value in options.items())
+    return f"as a layer of a model, give functools.partial({name}, {settings})"

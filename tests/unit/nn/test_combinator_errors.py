@@ -1,0 +1,296 @@
+"""compose, serial, residual, frozen: every wrong use, and where in a model it is."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from lucid_fn import grad, jit, nn, random, tree
+from tests.strategies import counter
+
+X = mx.ones((5, 4))
+
+
+def own(init=lambda key: ({}, {}), apply=lambda p, s, x: (x, s)):
+    """A hand-written layer."""
+
+    def apply_(params, state, x, /, *, train, key=None):
+        return apply(params, state, x)
+
+    return nn.Layer(init, apply_)
+
+
+def run(layer, x=X, train=False, key=None):
+    params, state = layer.init(random.key(0))
+    return layer.apply(params, state, x, train=train, key=key)
+
+
+NESTED = nn.serial(
+    stem=nn.linear(4, 4),
+    body=nn.serial(
+        nn.residual(nn.serial(fc=nn.linear(4, 4), drop=nn.dropout(0.5))),
+        nn.linear(3, 4),
+    ),
+)
+
+
+def without_fc(params):
+    return tree.partition(lambda path: "fc" not in path, params)[0]
+
+
+def called(params, x=X, **options):
+    return NESTED.apply(params, {}, x, **{"train": False, **options})
+
+
+WRONG = {
+    "a size deep inside": (
+        called,
+        ValueError,
+        r"linear: x must have shape \(\.\.\., 3\), got \(5, 4\)",
+        "body.1",
+    ),
+    "the size of the input": (
+        lambda p: called(p, X[:, :2]),
+        ValueError,
+        r"linear: x must have shape \(\.\.\., 4\), got \(5, 2\)",
+        "stem",
+    ),
+    "no key": (
+        lambda p: called(p, train=True),
+        ValueError,
+        "dropout: train=True needs a key, got None; call apply",
+        "body.0.body.drop",
+    ),
+    "a key that is a number": (
+        lambda p: called(p, train=True, key=0),
+        TypeError,
+        r"key must be a key \(uint32, shape \(2,\)\), got 0; make one with random.key",
+        "stem",
+    ),
+    "a key of init that is a number": (
+        lambda p: NESTED.init(0),
+        TypeError,
+        "key must be a key .* got 0",
+        "stem",
+    ),
+    "a missing parameter": (
+        lambda p: called(without_fc(p)),
+        ValueError,
+        "params must hold 'weight', got nothing; were they made",
+        "body.0.body.fc",
+    ),
+    "an input that is a list": (
+        lambda p: called(p, [1.0]),
+        TypeError,
+        "linear: x must be an MLX array, got list",
+        "stem",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_an_error_notes_the_path_of_the_layer(key, what):
+    call, kind, words, path = WRONG[what]
+    params, _ = NESTED.init(key)
+    with pytest.raises(kind, match=words) as error:
+        call(params)
+    assert error.value.__notes__ == [f"in layer {path}"]
+
+
+def test_other_notes_are_kept():
+    def fails(x):
+        error = ValueError("no")
+        error.add_note("a note")
+        raise error
+
+    with pytest.raises(ValueError, match="no") as error:
+        run(nn.serial(a=nn.serial(b=fails)))
+    assert error.value.__notes__ == ["a note", "in layer a.b"]
+
+
+def test_the_path_is_there_under_jit_and_grad(key):
+    params, _ = NESTED.init(key)
+    for wrap in (jit, grad):
+        with pytest.raises(ValueError) as error:
+            wrap(lambda p: mx.sum(NESTED.apply(p, {}, X, train=False)[0]))(params)
+        assert error.value.__notes__ == ["in layer body.1"]
+
+
+@pytest.mark.parametrize(
+    ("params", "state", "kind", "words"),
+    [
+        (
+            "pair",
+            {},
+            TypeError,
+            r"params must be a dict .* got tuple; init returns the",
+        ),
+        (
+            "params",
+            None,
+            TypeError,
+            "state must be a dict as init returns it, got NoneType",
+        ),
+        ("params", "pair", TypeError, "state must be a dict .* got tuple"),
+        ("state", "params", ValueError, "params must hold 'weight', got nothing"),
+        (
+            {"fc": {}},
+            {},
+            ValueError,
+            r"params must hold names of children \(0, 1\), got fc; were they",
+        ),
+        (
+            "params",
+            {"7": {}},
+            ValueError,
+            r"state must hold names of children .* got 7",
+        ),
+        ({"0": {}}, {}, ValueError, "params must hold 'weight', got nothing"),
+        ({"0": mx.ones(2)}, {}, TypeError, "params must be a dict .* got array"),
+        (
+            "other",
+            {},
+            ValueError,
+            r"params\['weight'\] must have shape \(4, 4\), got \(9",
+        ),
+    ],
+)
+def test_wrong_params_and_state_are_told(key, params, state, kind, words):
+    layer = nn.serial(nn.linear(4, 4), counter())
+    made = layer.init(key)
+    named = {
+        "pair": made,
+        "params": made[0],
+        "state": made[1],
+        "other": nn.serial(nn.linear(4, 9)).init(key)[0],
+    }
+    params, state = (
+        named.get(v, v) if isinstance(v, str) else v for v in (params, state)
+    )
+    with pytest.raises(kind, match=f"(apply|linear): {words}"):
+        layer.apply(params, state, X, train=False)
+
+
+@pytest.mark.parametrize("train", [None, 1, "eval", mx.array(True), np.True_])
+def test_train_must_be_a_bool(train):
+    with pytest.raises(TypeError, match="apply: train must be True or False, got"):
+        run(nn.serial(mx.tanh), train=train)
+
+
+def test_train_that_jit_got_as_an_array_is_told():
+    layer = nn.serial(mx.tanh)
+    with pytest.raises(TypeError, match="train must be True or False, got an array"):
+        jit(lambda t: layer.apply({}, {}, X, train=t))(1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (own(apply=lambda p, s, x: x), r"return the pair \(y, state\), got array"),
+        (own(apply=lambda p, s, x: x[:2]), r"return the pair \(y, state\), got array"),
+        (
+            own(apply=lambda p, s, x: (x, s, 1)),
+            r"return the pair \(y, state\), got tuple",
+        ),
+        (
+            own(apply=lambda p, s, x: None),
+            r"return the pair \(y, state\), got NoneType",
+        ),
+        (
+            own(apply=lambda p, s, x: (x, None)),
+            "return state as a dict, got NoneType; a",
+        ),
+        (own(apply=lambda p, s, x: (x, x)), "return state as a dict, got array"),
+        (own(init=lambda k: {"w": X}), r"return the pair \(params, state\), got dict"),
+        (
+            own(init=lambda k: {"w": 1, "b": 2}),
+            r"return the pair \(params, state\), got",
+        ),
+        (own(init=lambda k: (X, {})), "return params as a dict, got array"),
+        (own(init=lambda k: (mx.array(0.0), {})), "return params as a dict, got array"),
+        (
+            own(init=lambda k: ({}, None)),
+            "return state as a dict, got NoneType; a layer w",
+        ),
+    ],
+)
+def test_a_child_that_returns_something_else_is_told(layer, words):
+    with pytest.raises(TypeError, match=f"(init|apply): a layer must {words}") as error:
+        run(nn.serial(a=layer))
+    assert error.value.__notes__ == ["in layer a"]
+
+
+def two(x, conv1, bn1):
+    return bn1(conv1(x))
+
+
+BUILT_WRONG = {
+    "a name that is not forward's": (
+        lambda: nn.compose(two, conv1=mx.abs, bn=mx.abs),
+        r"forward\(x, conv1, bn1\) does not accept the children conv1, bn: .* 'bn1'",
+    ),
+    "a child too few": (
+        lambda: nn.compose(two, conv1=mx.abs),
+        "children conv1: missing a required argument: 'bn1'",
+    ),
+    "a child too many": (
+        lambda: nn.compose(two, conv1=mx.abs, bn1=mx.abs, extra=mx.abs),
+        "children conv1, bn1, extra: .*unexpected keyword argument 'extra'",
+    ),
+    "a child called like the input": (
+        lambda: nn.compose(lambda x, y: x, x=mx.abs, y=mx.abs),
+        "does not accept the children x, y: multiple values for argument 'x'",
+    ),
+    "a layer for forward": (
+        lambda: nn.compose(nn.linear(2, 2), a=mx.abs),
+        r"function forward\(x, \*\*children\), got Layer; to chain layers use serial",
+    ),
+    "nothing for forward": (
+        lambda: nn.compose(None),
+        "forward must be a function .* got NoneType",
+    ),
+    "a builtin for forward": (
+        lambda: nn.compose(mx.add, a=mx.abs),
+        "forward must be a Python function .* whose parameters are not known",
+    ),
+    "a number": (
+        lambda: nn.serial(a=3),
+        "child 'a' must be a layer or a function on arrays, got int 3",
+    ),
+    "None": (
+        lambda: nn.serial(mx.abs, None),
+        "child '1' must be a layer or a function on arrays, got NoneType None",
+    ),
+    "a list of layers": (
+        lambda: nn.serial([nn.linear(2, 2)]),
+        r"child '0' .* got a list of layers; unpack it, as in serial\(\*layers\)",
+    ),
+    "a constructor": (
+        lambda: nn.serial(nn.linear(2, 2), nn.dropout),
+        r"child '1' is `dropout`, a constructor .* sizes, as in dropout\(\.\.\.\)",
+    ),
+    "the body of a residual": (
+        lambda: nn.residual(3),
+        "child 'body' must be a layer or a function on arrays, got int 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BUILT_WRONG)
+def test_wrong_children_are_told_when_the_layer_is_built(what):
+    make, words = BUILT_WRONG[what]
+    with pytest.raises(TypeError, match=f"compose: .*{words}"):
+        make()
+
+
+def test_a_name_with_a_dot_is_a_value_error():
+    with pytest.raises(
+        ValueError, match=r"compose: .* must not hold a dot, got 'a\.b'"
+    ):
+        nn.serial(**{"a.b": mx.abs})
+
+
+def test_serial_is_all_positional_or_all_named():
+    with pytest.raises(
+        TypeError, match="serial: layers must be all positional or all na"
+    ):
+        nn.serial(mx.abs, a=mx.abs)
