@@ -7,7 +7,7 @@ child; for other hyper-parameters than the default, `functools.partial` binds th
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.nn.checks import check_last_axis, check_positive
+from lucid_fn.nn.checks import check_last_axis, check_params, check_positive
 from lucid_fn.nn.layer import Layer, parametric
 from lucid_fn.types import Array, Key, Params
 
@@ -42,6 +42,7 @@ def prelu(num_parameters: int = 1, *, init_value: float = 0.25) -> Layer:
         return {"weight": mx.full((num_parameters,), init_value)}
 
     def forward(params: Params, x: Array) -> Array:
+        check_params("prelu", params, weight=(num_parameters,))
         if num_parameters > 1:
             check_last_axis("prelu", x, num_parameters)
         return ops.prelu(x, params["weight"])

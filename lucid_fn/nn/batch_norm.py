@@ -10,8 +10,14 @@ import numpy as np
 
 from lucid_fn import ops
 from lucid_fn.checks import check_float
-from lucid_fn.nn.checks import check_eps, check_last_axis, check_positive
-from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, expecting, to_input
+from lucid_fn.nn.checks import (
+    check_eps,
+    check_last_axis,
+    check_params,
+    check_positive,
+    check_state,
+)
+from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, to_input
 from lucid_fn.ops.shards import accepts_shards, join
 from lucid_fn.types import Array, Key, Params, State
 
@@ -93,10 +99,21 @@ def batch_norm(
         }
 
     def scale_and_shift(params: Params) -> tuple[Array, Array]:
-        if not affine:
-            return mx.ones((num_features,)), mx.zeros((num_features,))
-        held = expecting(params, "params")
-        return held["weight"], held["bias"]
+        shape = (num_features,) if affine else None
+        check_params("batch_norm", params, weight=shape, bias=shape)
+        if affine:
+            return params["weight"], params["bias"]
+        return mx.ones((num_features,)), mx.zeros((num_features,))
+
+    def check_statistics(state: State) -> None:
+        shape = (num_features,)
+        check_state(
+            "batch_norm",
+            state,
+            running_mean=shape,
+            running_var=shape,
+            num_batches_tracked=(),
+        )
 
     def by_batch(params: Params, x: Array) -> tuple[Array, Array, Array]:
         count = x.size // num_features
@@ -113,14 +130,12 @@ def batch_norm(
         return y, mean, var * mx.array(unbiased)
 
     def by_state(params: Params, state: State, x: Array) -> Array:
-        held = expecting(state, "state")
-        mean, var = held["running_mean"], held["running_var"]
+        mean, var = state["running_mean"], state["running_var"]
         return ops.batch_norm_eval(x, *scale_and_shift(params), mean, var, eps=eps)
 
     def moved(state: State, mean: Array, var: Array) -> State:
         """The running statistics, with the mean and unbiased variance of a batch."""
-        held = expecting(state, "state")
-        batches = held["num_batches_tracked"] + 1
+        batches = state["num_batches_tracked"] + 1
         rate: float | Array = 1 / batches.astype(mx.float32)
         if momentum is not None and not _averaging.get():
             rate = momentum
@@ -130,8 +145,8 @@ def batch_norm(
             return moved.astype(old.dtype)
 
         return {
-            "running_mean": toward(held["running_mean"], mean),
-            "running_var": toward(held["running_var"], var),
+            "running_mean": toward(state["running_mean"], mean),
+            "running_var": toward(state["running_var"], var),
             "num_batches_tracked": batches,
         }
 
@@ -150,6 +165,7 @@ def batch_norm(
         check_last_axis("batch_norm", join(x), num_features, least_ndim=2)
         if not track_running_stats:
             return by_batch(params, x)[0], state
+        check_statistics(state)
         if not train:
             return by_state(params, state, x), state
         y, mean, var = by_batch(params, x)

@@ -5,7 +5,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lucid_fn.checks import check_array
-from lucid_fn.types import Array, Key, Params
+from lucid_fn.nn.layer import check_held
+from lucid_fn.types import Array, Key, Params, State
 
 Sizes: TypeAlias = int | tuple[int, ...]
 """One integer for all spatial axes, or one for each."""
@@ -51,20 +52,40 @@ def check_key(caller: str, key: Key | None) -> Key:
     return key
 
 
-def check_params(caller: str, params: Params, **shapes: tuple[int, ...] | None) -> None:
-    """Raises if params have another name, or an array of another shape, than given.
+Shape: TypeAlias = tuple[int, ...] | None
+"""That of an array, or `None` where a layer has no such array."""
 
-    Others would be of another layer, and often give a result: a wrong one. A shape
-    that is `None` is that of a parameter which this layer does not have.
+
+def check_params(caller: str, params: Params, **shapes: Shape) -> None:
+    """Raises unless the params have these names, and arrays of these shapes.
+
+    Others would be of another layer, and often give a result: a wrong one.
     """
+    _check_held(caller, "params", params, shapes)
+
+
+def check_state(caller: str, state: State, **shapes: Shape) -> None:
+    """`check_params` for the state."""
+    _check_held(caller, "state", state, shapes)
+
+
+def _check_held(
+    caller: str, kind: str, held: dict[str, Any], shapes: dict[str, Shape]
+) -> None:
+    check_held(held, kind)
+    origin = "were they made by this layer's init?"
     for name, shape in shapes.items():
-        found = params.get(name)
+        found = held.get(name)
+        if found is None and shape is not None:
+            has = ", ".join(map(str, held)) or "nothing"
+            raise ValueError(
+                f"{caller}: {kind} must hold {name!r}, got {has}; {origin}"
+            )
         if found is not None and getattr(found, "shape", None) != shape:
             want = "be absent" if shape is None else f"have shape {shape}"
             got = getattr(found, "shape", type(found).__name__)
             raise ValueError(
-                f"{caller}: params[{name!r}] must {want}, got {got}; were they made by "
-                "this layer's init?"
+                f"{caller}: {kind}[{name!r}] must {want}, got {got}; {origin}"
             )
 
 

@@ -25,7 +25,7 @@ def convolve(x: Array, weight: Array, bias: Array | None, window: Window) -> Arr
     """`(N, ..., C)` with a weight `(O, ..., C / groups)`: `(N, ..., O)`."""
     y = _convolve(x, weight, window)
     count_multiply_adds(y.size * (weight.size // weight.shape[0]))
-    return _biased(y, bias)
+    return y if bias is None else add_bias(y, bias)
 
 
 def transpose_convolve(
@@ -64,18 +64,7 @@ def transpose_convolve(
     weight = weight.astype(dtype)
     _, (y,) = mx.vjp(lambda z: _convolve(z, weight, window), [at], [x.astype(dtype)])
     count_multiply_adds(x.size * (weight.size // weight.shape[0]))
-    return _biased(y, bias)
-
-
-def _biased(y: Array, bias: Array | None) -> Array:
-    if bias is None:
-        return y
-    if bias.shape != y.shape[-1:]:
-        raise ValueError(
-            f"apply: params must hold a 'bias' of shape {y.shape[-1:]}, got "
-            f"{bias.shape}; were they made by this layer's init?"
-        )
-    return add_bias(y, bias)
+    return y if bias is None else add_bias(y, bias)
 
 
 def _convolve(x: Array, weight: Array, window: Window) -> Array:

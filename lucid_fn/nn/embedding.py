@@ -7,7 +7,7 @@ import mlx.core as mx
 from lucid_fn import random
 from lucid_fn.checks import check_float, check_integer
 from lucid_fn.nn import initializers
-from lucid_fn.nn.checks import check_positive
+from lucid_fn.nn.checks import check_params, check_positive
 from lucid_fn.nn.combinators import compose
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.layer import Layer, parametric
@@ -60,6 +60,7 @@ def embedding(
 
     def forward(params: Params, x: Array) -> Array:
         check_integer("embedding", x=x)
+        check_params("embedding", params, weight=(num_embeddings, embedding_dim))
         return mx.take(params["weight"], x, axis=0)
 
     return parametric(init, forward)
@@ -161,6 +162,7 @@ def learned_positions(
                 f"learned_positions: x must have shape (..., L, {embedding_dim}) with "
                 f"L at most {max_length}, got {x.shape}"
             )
+        check_params("learned_positions", params, weight=(max_length, embedding_dim))
         y: Array = x + params["weight"][: x.shape[-2]]
         return y
 

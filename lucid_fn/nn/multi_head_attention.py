@@ -8,7 +8,13 @@ from lucid_fn import random
 from lucid_fn.checks import check_float
 from lucid_fn.nn import initializers
 from lucid_fn.nn.attention import attention_with_dropout, dot_product_attention
-from lucid_fn.nn.checks import check_key, check_positive, check_rate
+from lucid_fn.nn.checks import (
+    check_key,
+    check_params,
+    check_positive,
+    check_rate,
+    check_state,
+)
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, expecting, to_input
 from lucid_fn.nn.positions import rotary_positions
 from lucid_fn.nn.recording import count_multiply_adds
@@ -96,8 +102,8 @@ def multi_head_attention(
         inputs = x if isinstance(x, AttentionInputs) else _to_itself(to_input(x))
         for name, array in zip(inputs._fields, inputs[:3], strict=False):
             _check_sequence(caller, name, array, embed_dim)
-        held = expecting(params, "params")
-        heads = _project(held, inputs, num_heads, bias)
+        _check_projections(caller, params, embed_dim, bias)
+        heads = _project(params, inputs, num_heads, bias)
         if rotary_base is not None:
             heads = _rotated(*heads, rotary_base, 0)
         if train and rate > 0:
@@ -110,7 +116,7 @@ def multi_head_attention(
             )
         else:
             y = dot_product_attention(*heads, mask=inputs.mask, causal=causal)
-        return _merge_heads(held, y, bias), state
+        return _merge_heads(params, y, bias), state
 
     return Layer(init, apply)
 
@@ -189,15 +195,15 @@ def cached_attention(
                 f"{caller}: x must have shape ({batch_size}, L, {embed_dim}) with L at "
                 f"most {max_length}, got {x.shape}"
             )
-        past = expecting(state, "state")
-        length = past["length"]
-        held = expecting(params, "params")
-        heads = _project(held, _to_itself(x), num_heads, bias)
+        check_state(caller, state, keys=shape, values=shape, length=())
+        length = state["length"]
+        _check_projections(caller, params, embed_dim, bias)
+        heads = _project(params, _to_itself(x), num_heads, bias)
         if rotary_base is not None:
             heads = _rotated(*heads, rotary_base, length)
         query, new_keys, new_values = heads
-        keys = _put(past["keys"], new_keys, length)
-        values = _put(past["values"], new_values, length)
+        keys = _put(state["keys"], new_keys, length)
+        values = _put(state["values"], new_values, length)
         places = length + mx.arange(x.shape[1])[:, None]  # (L, 1)
         y = dot_product_attention(
             query,
@@ -206,7 +212,7 @@ def cached_attention(
             mask=mx.arange(max_length) <= places,
         )
         moved = {"keys": keys, "values": values, "length": length + x.shape[1]}
-        return _merge_heads(held, y, bias), moved
+        return _merge_heads(params, y, bias), moved
 
     return Layer(init, apply)
 
@@ -275,6 +281,21 @@ def _check_sequence(caller: str, name: str, x: Array, embed_dim: int) -> None:
         raise ValueError(
             f"{caller}: {name} must have shape (N, L, {embed_dim}), got {x.shape}"
         )
+
+
+def _check_projections(caller: str, params: Params, embed_dim: int, bias: bool) -> None:
+    check_params(
+        caller,
+        params,
+        in_proj_weight=(3 * embed_dim, embed_dim),
+        in_proj_bias=(3 * embed_dim,) if bias else None,
+    )
+    check_params(
+        f"{caller}: out_proj",
+        expecting(params, "params")["out_proj"],
+        weight=(embed_dim, embed_dim),
+        bias=(embed_dim,) if bias else None,
+    )
 
 
 def _check_sizes(caller: str, embed_dim: int, num_heads: int) -> None:

@@ -6,7 +6,13 @@ import mlx.core as mx
 
 from lucid_fn import ops
 from lucid_fn.checks import check_float
-from lucid_fn.nn.checks import check_eps, check_last_axis, check_positive, to_sizes
+from lucid_fn.nn.checks import (
+    check_eps,
+    check_last_axis,
+    check_params,
+    check_positive,
+    to_sizes,
+)
 from lucid_fn.nn.layer import Layer, parametric
 from lucid_fn.types import Array, Key, Params
 
@@ -53,6 +59,10 @@ def layer_norm(
 
     def forward(params: Params, x: Array) -> Array:
         _check_last_axes("layer_norm", x, shape)
+        offset_shape = shape if affine and bias else None
+        check_params(
+            "layer_norm", params, weight=shape if affine else None, bias=offset_shape
+        )
         weight, offset = _weight_and_bias_of(params, math.prod(shape))
         return ops.layer_norm(_in_rows(x, shape), weight, offset, eps=eps).reshape(
             x.shape
@@ -97,6 +107,7 @@ def rms_norm(
 
     def forward(params: Params, x: Array) -> Array:
         _check_last_axes("rms_norm", x, shape)
+        check_params("rms_norm", params, weight=shape if affine else None)
         weight, _ = _weight_and_bias_of(params, math.prod(shape))
         return ops.rms_norm(_in_rows(x, shape), weight, eps=eps).reshape(x.shape)
 
@@ -191,6 +202,8 @@ def _group_norm(
                 f"{caller}: x must have at least 2 values to normalize, got 1, x of "
                 f"shape {x.shape}"
             )
+        shape = (channels,) if affine else None
+        check_params(caller, params, weight=shape, bias=shape)
         weight, bias = _weight_and_bias_of(params, channels)
         return ops.group_norm(x, weight, bias, groups=groups, eps=eps)
 

@@ -9,9 +9,15 @@ import mlx.core as mx
 from lucid_fn import ops, random
 from lucid_fn.checks import check_float
 from lucid_fn.nn.carry import Carried, LSTMCarry
-from lucid_fn.nn.checks import check_key, check_positive, check_rate
+from lucid_fn.nn.checks import (
+    Shape,
+    check_key,
+    check_params,
+    check_positive,
+    check_rate,
+)
 from lucid_fn.nn.dropout import dropout
-from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, expecting, to_input
+from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, to_input
 from lucid_fn.nn.recording import count_multiply_adds
 from lucid_fn.ops import RecurrentWeights
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
@@ -61,12 +67,13 @@ def recurrent(
     suffixes = [[f"_l{i}{end}" for end in ends] for i in range(num_layers)]
     drop = dropout(rate).apply
 
+    shapes: dict[str, Shape] = {}
+    for i, of_layer in enumerate(suffixes):
+        columns = len(ends) * hidden_size if i else input_size
+        for suffix in of_layer:
+            shapes |= weight_shapes(kind, columns, hidden_size, bias, suffix)
+
     def init(key: Key, /) -> tuple[Params, State]:
-        shapes: dict[str, tuple[int, ...]] = {}
-        for i, of_layer in enumerate(suffixes):
-            columns = len(ends) * hidden_size if i else input_size
-            for suffix in of_layer:
-                shapes |= weight_shapes(kind, columns, hidden_size, bias, suffix)
         return draw(key, hidden_size, shapes), {}
 
     def apply(
@@ -79,7 +86,7 @@ def recurrent(
         key: Key | None = None,
     ) -> tuple[Any, State]:
         check_train(train)
-        params = expecting(params, "params")
+        check_params(caller, params, **shapes)
         carry = x.carry if isinstance(x, Carried) else None
         x = to_input(x.sequence if isinstance(x, Carried) else x)
         check_float(caller, x=x)
@@ -115,24 +122,24 @@ def recurrent(
 
 def weight_shapes(
     kind: Kind, columns: int, hidden_size: int, bias: bool, suffix: str
-) -> dict[str, tuple[int, ...]]:
+) -> dict[str, Shape]:
     """Shapes of the params of one direction of one layer, by PyTorch's names."""
     rows = kind.gates * hidden_size
-    shapes: dict[str, tuple[int, ...]] = {
+    return {
         f"weight_ih{suffix}": (rows, columns),
         f"weight_hh{suffix}": (rows, hidden_size),
+        f"bias_ih{suffix}": (rows,) if bias else None,
+        f"bias_hh{suffix}": (rows,) if bias else None,
     }
-    if bias:
-        shapes |= {f"bias_ih{suffix}": (rows,), f"bias_hh{suffix}": (rows,)}
-    return shapes
 
 
-def draw(key: Key, hidden_size: int, shapes: dict[str, tuple[int, ...]]) -> Params:
+def draw(key: Key, hidden_size: int, shapes: dict[str, Shape]) -> Params:
     """Uniform params in +-1/sqrt(hidden_size), PyTorch's default."""
     bound = 1 / math.sqrt(hidden_size)
     return {
         name: random.uniform(random.fold_in(key, name), shape, low=-bound, high=bound)
         for name, shape in shapes.items()
+        if shape is not None
     }
 
 

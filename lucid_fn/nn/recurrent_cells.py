@@ -4,7 +4,7 @@ from typing import Any
 
 from lucid_fn.checks import check_float
 from lucid_fn.nn.carry import Carried
-from lucid_fn.nn.checks import check_positive
+from lucid_fn.nn.checks import check_params, check_positive
 from lucid_fn.nn.layer import Layer, parametric, to_input
 from lucid_fn.nn.recurrence import (
     GRU,
@@ -120,8 +120,9 @@ def _cell(
 ) -> Layer:
     check_positive(caller, input_size=input_size, hidden_size=hidden_size)
 
+    shapes = weight_shapes(kind, input_size, hidden_size, bias, "")
+
     def init(key: Key) -> Params:
-        shapes = weight_shapes(kind, input_size, hidden_size, bias, "")
         return draw(key, hidden_size, shapes)
 
     def forward(params: Params, inputs: Any) -> Carried:
@@ -132,6 +133,7 @@ def _cell(
             raise ValueError(
                 f"{caller}: x must have shape (N, {input_size}), got {x.shape}"
             )
+        check_params(caller, params, **shapes)
         before = opened(caller, kind, carry, (len(x), hidden_size), x.dtype)
         y, after = run(kind, params, "", x[:, None], before)
         return Carried(y[:, 0], closed(after))

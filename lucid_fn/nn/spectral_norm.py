@@ -5,7 +5,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import random
-from lucid_fn.nn.checks import check_eps, check_positive
+from lucid_fn.nn.checks import check_eps, check_positive, check_state
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, expecting
 from lucid_fn.types import Array, Key, Params, State
 
@@ -75,9 +75,10 @@ def spectral_norm(
     ) -> tuple[Any, State]:
         check_train(train)
         weight = expecting(params, "params")[name]
-        held = expecting(state, "state")
-        u, v = (held[vector] for vector in names)
         matrix = _matrix(weight)
+        rows, columns = matrix.shape
+        check_state("spectral_norm", state, **{names[0]: (rows,), names[1]: (columns,)})
+        u, v = (state[vector] for vector in names)
         if train:
             u, v = _follow(mx.stop_gradient(matrix), v, iterations, eps)
         sigma = mx.sum(u * (matrix @ v))

@@ -1,7 +1,7 @@
 """Transposed convolutions, which enlarge images, on channels-last arrays."""
 
 from lucid_fn.nn import initializers
-from lucid_fn.nn.checks import Sizes, check_images, to_sizes
+from lucid_fn.nn.checks import Sizes, check_images, check_params, to_sizes
 from lucid_fn.nn.convolution import check_channels, to_window
 from lucid_fn.nn.convolve import Window, transpose_convolve
 from lucid_fn.nn.initializers import Initializer
@@ -200,6 +200,7 @@ def _transposed(
             f"{output_padding}, {window.stride} and {window.dilation}"
         )
     shape = (in_channels, *kernel, out_channels // window.groups)
+    bias_shape = (out_channels,) if bias else None
 
     def init(key: Key) -> Params:
         params = initializers.weight_and_bias(key, shape, False, weight_init)
@@ -209,6 +210,7 @@ def _transposed(
 
     def forward(params: Params, x: Array) -> Array:
         check_images(caller, x, in_channels, dims=dims)
+        check_params(caller, params, weight=shape, bias=bias_shape)
         return transpose_convolve(
             x, params["weight"], params["bias"] if bias else None, window, extra
         )

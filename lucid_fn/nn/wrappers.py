@@ -215,6 +215,11 @@ def weight_norm(layer: Layer, *, name: str = "weight") -> Layer:
         check_train(train)
         held = expecting(params, "params")
         g, v = (held[name] for name in names)
+        if g.shape != _length(v).shape:
+            raise ValueError(
+                f"weight_norm: {names[0]} must have shape {_length(v).shape} for "
+                f"{names[1]} of shape {v.shape}, got {g.shape}"
+            )
         others = {other: leaf for other, leaf in params.items() if other not in names}
         weight = (v * (g / _length(v))).astype(v.dtype)
         return layer.apply({**others, name: weight}, state, x, train=train, key=key)

@@ -218,3 +218,30 @@ def test_vectorized_gradients_are_those_of_the_single_inputs(case):
     for i in range(2):
         one = lf.grad(score)(params, tree.map(lambda leaf, i=i: leaf[i], both))
         assert close(tree.map(lambda leaf, i=i: leaf[i], each), one, 1e-4)
+
+
+def without(values, path):
+    return tree.partition(lambda other: other != path, values)[0]
+
+
+def with_a_row_more(values, path):
+    def longer(other, leaf):
+        return mx.concatenate([leaf, leaf[:1]]) if other == path else leaf
+
+    return tree.map_with_path(longer, values)
+
+
+@over(LAYERS)
+@pytest.mark.parametrize("damage", [without, with_a_row_more])
+def test_a_leaf_of_params_or_state_that_is_not_its_own_is_told(case, damage):
+    layer, params, state, x, key = prepared(case, 0)
+    both = {"params": params, "state": state}
+    for path, leaf in zip(tree.paths(both), tree.leaves(both), strict=True):
+        if leaf.ndim == 0 and damage is with_a_row_more:
+            continue
+        kind, _, inner = path.partition(".")
+        held = {"params": params, "state": state}
+        held[kind] = damage(held[kind], inner)
+        for train in (True, False):
+            with pytest.raises(ValueError, match=inner.rpartition(".")[2]):
+                layer.apply(held["params"], held["state"], x, train=train, key=key)

@@ -47,5 +47,5 @@ def test_errors(key):
         nn.spectral_norm(nn.linear(2, 2), eps=0.0)
     layer = nn.spectral_norm(nn.linear(2, 2))
     params, _ = layer.init(key)
-    with pytest.raises(ValueError, match="apply: state must hold 'weight_u'"):
+    with pytest.raises(ValueError, match="spectral_norm: state must hold 'weight_u'"):
         layer.apply(params, {}, mx.ones((1, 2)), train=True)
