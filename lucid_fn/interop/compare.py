@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid_fn import nn, optim, random, transforms, tree
-from lucid_fn.train.state import LossFn, TrainState
+from lucid_fn.train.state import LossFn, TrainState, mean_loss
 from lucid_fn.types import Params
 
 StepRecord: TypeAlias = Mapping[str, Any]
@@ -95,7 +95,7 @@ def record_step(
 
     def objective(params: Params) -> tuple[Any, Any]:
         output, moved = model.apply(params, ts.state, x, train=True, key=key)
-        return mx.mean(loss_fn(output, targets)), (output, moved)
+        return mean_loss(loss_fn(output, targets)), (output, moved)
 
     value_and_grad = transforms.value_and_grad(objective, has_aux=True)
     (loss, (output, moved)), own = value_and_grad(ts.params)

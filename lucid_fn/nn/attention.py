@@ -5,7 +5,7 @@ import math
 import mlx.core as mx
 
 from lucid_fn import ops, random
-from lucid_fn.checks import check_float
+from lucid_fn.checks import check_array, check_float
 from lucid_fn.nn.recording import count_multiply_adds
 from lucid_fn.ops.formulation import tuned
 from lucid_fn.types import Array, ArrayFn, Key
@@ -28,7 +28,8 @@ def dot_product_attention(
             which serves neighbouring heads of the query.
         value: float, shape `(N, S, H, V)`, with the heads of `key`.
         mask: bool, true where a query attends to a key, or float, added to the
-            logarithm of the weights; it broadcasts to `(N, H, L, S)`.
+            logarithm of the weights; it broadcasts to `(N, H, L, S)`. A bool one of
+            three axes is refused: it would be one a head, and is mostly one an example.
         causal: whether query `i` attends to the first `S - L + i + 1` keys alone: the
             last query to all. Together with `mask`, both hold.
         scale: `1 / sqrt(D)` if `None`.
@@ -37,6 +38,7 @@ def dot_product_attention(
         Float array of shape `(N, L, H, V)`. A query without a key gives nan.
 
     Raises:
+        TypeError: if an argument is no float array, or the mask one of integers.
         ValueError: if the shapes do not fit.
 
     Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, eq. 1. On a GPU
@@ -124,16 +126,16 @@ def _whole_mask(
 ) -> Array | None:
     """The mask and the causal one together, for weights `(N, H, L, S)`."""
     if mask is not None:
+        _check_mask(mask)
         if mask.dtype != mx.bool_:
-            check_float("attention", mask=mask)
             mask = mask.astype(dtype)
         padded = (1,) * (4 - mask.ndim) + mask.shape
         if len(padded) > 4 or any(
             m not in (1, n) for m, n in zip(padded, shape, strict=True)
         ):
             raise ValueError(
-                f"attention: mask must broadcast to (N, H, L, S) = {shape}, got "
-                f"{mask.shape}"
+                f"dot_product_attention: mask must broadcast to (N, H, L, S) = {shape},"
+                f" got {mask.shape}; a mask of the keys (N, S) is mask[:, None, None]"
             )
     if not causal:
         return mask
@@ -144,6 +146,21 @@ def _whole_mask(
     if mask.dtype == mx.bool_:
         return mask & earlier
     return mx.where(earlier, mask, mx.array(-math.inf, mask.dtype))
+
+
+def _check_mask(mask: Array) -> None:
+    """Raises for masks that would mean something else than they seem to."""
+    check_array("dot_product_attention", mask=mask)
+    if mx.issubdtype(mask.dtype, mx.integer):
+        raise TypeError(
+            f"dot_product_attention: mask must be of dtype bool or float, got "
+            f"{mask.dtype}; true is attended to: mask.astype(mx.bool_)"
+        )
+    if mask.ndim == 3 and mask.dtype == mx.bool_:
+        raise ValueError(
+            "dot_product_attention: mask must have its axis of heads, got "
+            f"{mask.shape}; write mask[:, None] for (N, L, S), mask[None] for (H, L, S)"
+        )
 
 
 def _check_heads(query: Array, key: Array, value: Array, causal: bool) -> None:

@@ -141,7 +141,10 @@ def batch_norm(
             rate = momentum
 
         def toward(old: Array, new: Array) -> Array:
-            moved = (1 - rate) * old + rate * mx.stop_gradient(new)
+            new = mx.stop_gradient(new)
+            moved = (1 - rate) * old + rate * new
+            if isinstance(rate, mx.array):  # the first batch's mean has no past
+                moved = mx.where(batches == 1, new, moved)
             return moved.astype(old.dtype)
 
         return {

@@ -25,7 +25,8 @@ def bn_reestimate(
     `running = sum of the batches' statistics / number of batches`, whatever the
     momentum of the layer's batch norms, all with the given params. To be used where the
     running statistics do not belong to the params: after averaging params, or after a
-    short training. Other leaves of the state stay as they are.
+    short training. Batch norms that do not move, such as those in `nn.frozen`, and
+    other leaves of the state stay as they are.
 
     Args:
         layer: any layer with batch norms in it.
@@ -57,7 +58,7 @@ def bn_reestimate(
             return layer.apply(params, state, x, train=True, key=key)[1]
 
     def reset(path: str, leaf: Array) -> Array:
-        return mx.zeros_like(leaf) if _is_statistic(path) else leaf
+        return mx.zeros_like(leaf) if _name(path) == _COUNT else leaf
 
     step, moved = 0, tree.map_with_path(reset, state)
     for step, x in enumerate(batches, start=1):
@@ -69,17 +70,20 @@ def bn_reestimate(
         )
 
     def chosen(path: str, new: Array, old: Array) -> Array:
-        return new if _is_statistic(path) else old
+        if _name(path) == _COUNT:
+            return mx.where(new == 0, old, new)
+        return new if _name(path) in _STATISTICS else old
 
     reestimated: State = tree.map_with_path(chosen, moved, state)
     return reestimated
 
 
-_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+_STATISTICS = ("running_mean", "running_var")
+_COUNT = "num_batches_tracked"
 
 
-def _is_statistic(path: str) -> bool:
-    return path.rpartition(".")[2] in _STATISTICS
+def _name(path: str) -> str:
+    return path.rpartition(".")[2]
 
 
 def fold_batch_norm(

@@ -12,6 +12,7 @@ from lucid_fn.nn.combinators import compose
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.layer import Layer, parametric
 from lucid_fn.nn.recording import count_multiply_adds
+from lucid_fn.ops.spread import multiply
 from lucid_fn.types import Array, ArrayFn, Key, Params
 
 _UNIT_NORMAL = initializers.normal()
@@ -29,9 +30,8 @@ def embedding(
     Params: `weight` `(num_embeddings, embedding_dim)`, normal of deviation 1 unless
     given otherwise, PyTorch's default.
 
-    The integers must be in [0, num_embeddings): they are values, which are not looked
-    at, and a number beyond gives a row that is not there. Check them where the data is
-    read.
+    The integers must be in [0, num_embeddings). They are values, which are not looked
+    at: any other gives a row of nan, and so does its gradient.
 
     Args:
         num_embeddings: number of rows.
@@ -61,9 +61,17 @@ def embedding(
     def forward(params: Params, x: Array) -> Array:
         check_integer("embedding", x=x)
         check_params("embedding", params, weight=(num_embeddings, embedding_dim))
-        return mx.take(params["weight"], x, axis=0)
+        return _rows(params["weight"], x)
 
     return parametric(init, forward)
+
+
+def _rows(weight: Array, x: Array) -> Array:
+    """The rows at `x`, of nan where there is none: MLX would read and write beyond."""
+    there = (x >= 0) & (x < len(weight))
+    rows = mx.take(weight, mx.where(there, x, 0), axis=0)
+    known = mx.where(there, 1.0, mx.nan).astype(weight.dtype)
+    return multiply(rows, known[..., None])
 
 
 def tied_embedding(

@@ -13,11 +13,16 @@ _FIRST_ITERATIONS = 15  # those of PyTorch when it begins
 
 
 def spectral_norm(
-    layer: Layer, *, name: str = "weight", iterations: int = 1, eps: float = 1e-12
+    layer: Layer,
+    *,
+    name: str = "weight",
+    axis: int = 0,
+    iterations: int = 1,
+    eps: float = 1e-12,
 ) -> Layer:
     """`layer` with `weight / sigma`, where `sigma` is the weight's largest stretch.
 
-    The weight counts as a matrix of one row an output, axis 0. Its singular vectors `u`
+    The weight counts as a matrix of one row an output. Its singular vectors `u`
     and `v` are followed by power iterations while training, and `sigma = u @ weight @
     v`; no gradient flows into them.
 
@@ -28,13 +33,14 @@ def spectral_norm(
     Args:
         layer: one with a parameter of this name, such as `nn.conv2d`.
         name: the parameter.
+        axis: that of the outputs: 0, but -1 for transposed convolutions.
         iterations: power iterations in a step of training.
         eps: least length that a vector is divided by; positive.
 
     Raises:
         ValueError: if an argument is out of range; on init, if there is no such
-            parameter, or it has one axis only; on apply, if params or state lack a
-            name.
+            parameter, or it has one axis only, or no such axis; on apply, if params or
+            state are of another layer.
 
     Source: Miyato et al., 2018, https://arxiv.org/abs/1802.05957, algorithm 1; as
     `torch.nn.utils.parametrizations.spectral_norm`.
@@ -59,7 +65,12 @@ def spectral_norm(
                 f"spectral_norm: layer must have a parameter {name!r} of at least two "
                 f"axes, got {', '.join(params) or 'none'}"
             )
-        matrix = _matrix(weight)
+        if not -weight.ndim <= axis < weight.ndim:
+            raise ValueError(
+                f"spectral_norm: axis must be one of the {weight.ndim} of {name!r}, "
+                f"got {axis}"
+            )
+        matrix = _matrix(weight, axis)
         v = random.normal(random.fold_in(key, names[1]), matrix.shape[1:])
         u, v = _follow(matrix, _unit(v, eps), _FIRST_ITERATIONS, eps)
         return params, {**state, names[0]: u, names[1]: v}
@@ -75,7 +86,7 @@ def spectral_norm(
     ) -> tuple[Any, State]:
         check_train(train)
         weight = expecting(params, "params")[name]
-        matrix = _matrix(weight)
+        matrix = _matrix(weight, axis)
         rows, columns = matrix.shape
         check_state("spectral_norm", state, **{names[0]: (rows,), names[1]: (columns,)})
         u, v = (state[vector] for vector in names)
@@ -92,8 +103,9 @@ def spectral_norm(
     return Layer(init, apply)
 
 
-def _matrix(weight: Array) -> Array:
-    return weight.reshape(len(weight), -1).astype(mx.float32)
+def _matrix(weight: Array, axis: int) -> Array:
+    rows = mx.moveaxis(weight, axis, 0)
+    return rows.reshape(len(rows), -1).astype(mx.float32)
 
 
 def _unit(vector: Array, eps: float) -> Array:

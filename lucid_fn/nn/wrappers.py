@@ -170,7 +170,8 @@ def tap(layer: Layer, *paths: str) -> Layer:
 def weight_norm(layer: Layer, *, name: str = "weight") -> Layer:
     """`layer` with a weight of given length and direction: `weight = g * v / |v|`.
 
-    The length is that of the weights of one output, axis 0. Params: `weight_g` `(out,
+    The length is that of a slice of axis 0: the weights of one output, of one input in
+    a transposed convolution, as in PyTorch. Params: `weight_g` `(out,
     1, ...)` and `weight_v` `(out, ...)` in place of `weight`, PyTorch's names; they
     start as the weight that `layer` draws.
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import nn, optim, random, transforms
+from lucid_fn.checks import check_float
 from lucid_fn.sums import total
 from lucid_fn.types import Array, Key, Params, State
 
@@ -48,7 +49,8 @@ def init(
         >>> ts.step
         array(0, dtype=int32)
     """
-    _check_kinds("train.init", model, optimizer)
+    _check_model("train.init", model)
+    _check_optimizer("train.init", optimizer)
     params, state = model.init(random.fold_in(key, "init"))
     return TrainState(
         params,
@@ -98,14 +100,16 @@ def make_step(
         >>> list(metrics), ts.step.item()
         (['loss'], 1)
     """
-    _check_kinds("train.make_step", model, optimizer)
+    _check_model("train.make_step", model)
+    _check_optimizer("train.make_step", optimizer)
+    _check_loss_fn("train.make_step", loss_fn)
     extra = _check_metrics("train.make_step", metrics)
 
     def objective(
         params: Params, state: State, key: Key, x: Any, targets: Any
     ) -> tuple[Array, tuple[State, Metrics]]:
         y, state = model.apply(params, state, x, train=True, key=key)
-        loss = _mean(loss_fn(y, targets))
+        loss = mean_loss(loss_fn(y, targets))
         return loss, (state, {name: fn(y, targets) for name, fn in extra.items()})
 
     def step(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
@@ -147,12 +151,13 @@ def make_eval_step(
         >>> list(evaluate(ts, mx.ones((4, 3)), mx.array([0, 1, 1, 0])))
         ['loss']
     """
-    _check_kinds("train.make_eval_step", model)
+    _check_model("train.make_eval_step", model)
+    _check_loss_fn("train.make_eval_step", loss_fn)
     extra = _check_metrics("train.make_eval_step", metrics)
 
     def evaluate(params: Params, state: State, x: Any, targets: Any) -> Metrics:
         y, _ = model.apply(params, state, x, train=False)
-        loss = _mean(loss_fn(y, targets))
+        loss = mean_loss(loss_fn(y, targets))
         return {"loss": loss, **{name: fn(y, targets) for name, fn in extra.items()}}
 
     compiled = transforms.jit(evaluate)
@@ -163,31 +168,52 @@ def make_eval_step(
     return run
 
 
-def _mean(loss: Array) -> Array:
-    """The mean; the sum in blocks, since a plain one of a million is 1e-2 off."""
-    return total(loss) / loss.size
+def mean_loss(loss: Any) -> Array:
+    """The mean; the sum in blocks, since a plain one of a million is 1e-2 off.
+
+    Raises:
+        TypeError: if what `loss_fn` returned is no float array.
+    """
+    check_float("what loss_fn returns", loss=loss)
+    mean: Array = total(loss) / loss.size
+    return mean
 
 
-def _check_kinds(caller: str, model: Any, *optimizer: Any) -> None:
+def _check_model(caller: str, model: Any) -> None:
     if not isinstance(model, nn.Layer):
         raise TypeError(
             f"{caller}: model must be a Layer, got {type(model).__name__}; wrap a pair "
             "of functions in nn.Layer(init, apply)"
         )
-    for given in optimizer:
-        if not isinstance(given, optim.GradientTransformation):
-            raise TypeError(
-                f"{caller}: optimizer must be a GradientTransformation such as "
-                f"optim.sgd(0.1), got {type(given).__name__}"
-            )
+
+
+def _check_optimizer(caller: str, optimizer: Any) -> None:
+    if not isinstance(optimizer, optim.GradientTransformation):
+        raise TypeError(
+            f"{caller}: optimizer must be a GradientTransformation such as "
+            f"optim.sgd(0.1), got {type(optimizer).__name__}"
+        )
+
+
+def _check_loss_fn(caller: str, loss_fn: Any) -> None:
+    if not callable(loss_fn):
+        raise TypeError(
+            f"{caller}: loss_fn must be a function (predictions, targets) -> loss such "
+            f"as losses.mse, got {type(loss_fn).__name__}"
+        )
 
 
 def _check_metrics(
     caller: str, metrics: Mapping[str, Callable[[Any, Any], Array]] | None
 ) -> dict[str, Callable[[Any, Any], Array]]:
-    extra = dict(metrics or {})
+    extra = metrics or {}
+    if not isinstance(extra, Mapping) or not all(map(callable, extra.values())):
+        raise TypeError(
+            f"{caller}: metrics must be a dict of functions by name, such as "
+            f"{{'accuracy': metrics.accuracy}}, got {type(metrics).__name__}"
+        )
     if "loss" in extra:
         raise ValueError(
             f"{caller}: metrics must not hold 'loss', which is that of loss_fn"
         )
-    return extra
+    return dict(extra)

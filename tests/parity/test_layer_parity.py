@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import lucid_fn as lf
-from lucid_fn import interop, nn, tree
+from lucid_fn import interop, nn, random, tree
 
 torch = pytest.importorskip("torch")
 from tests.parity.layouts import (  # noqa: E402  # needs torch
@@ -290,6 +290,20 @@ def test_spectral_norm_is_pytorchs():
     theirs.eval()
     assert_close(y, to_mlx(theirs(to_torch(x))))
     assert all(mx.array_equal(kept[name], state[name]) for name in state)
+
+
+def test_spectral_norm_of_a_transposed_convolution_is_pytorchs():
+    peer = torch.nn.ConvTranspose2d(4, 3, 2, bias=False)
+    theirs = torch.nn.utils.parametrizations.spectral_norm(peer, n_power_iterations=50)
+    original = theirs.parametrizations.weight.original.detach().numpy()
+    weight = mx.array(original).transpose(0, 2, 3, 1)  # (in, height, width, out)
+    layer = nn.spectral_norm(
+        nn.conv_transpose2d(4, 3, 2, bias=False), axis=-1, iterations=50
+    )
+    _, state = layer.init(random.key(0))
+    x = drawn(IMAGE)
+    y, _ = layer.apply({"weight": weight}, state, mx.array(x), train=True)
+    assert_close(y, to_mlx(theirs(to_torch(x))))
 
 
 def test_weight_norm_is_pytorchs():

@@ -96,5 +96,19 @@ def test_a_mask_of_another_shape_is_an_error(key):
 
 def test_a_mask_of_integers_is_an_error(key):
     x = heads(key, 5)
-    with pytest.raises(TypeError, match="mask must be of a float dtype"):
+    with pytest.raises(
+        TypeError, match=r"mask must be of dtype bool .* mask.astype\(mx.bool_\)"
+    ):
         nn.dot_product_attention(x, x, x, mask=mx.ones((5, 5), mx.int32))
+
+
+def test_a_bool_mask_of_three_axes_is_refused(key):
+    x = heads(key, 5)  # as many heads as examples: both readings would fit
+    with pytest.raises(ValueError, match=r"write mask\[:, None\] for \(N, L, S\)"):
+        nn.dot_product_attention(x, x, x, mask=mx.ones((2, 5, 5), mx.bool_))
+
+
+def test_a_mask_that_does_not_fit_says_how_one_of_the_keys_does(key):
+    x = heads(key, 5)
+    with pytest.raises(ValueError, match=r"\(N, S\) is mask\[:, None, None\]"):
+        nn.dot_product_attention(x, x, x, mask=mx.ones((2, 5), mx.bool_))

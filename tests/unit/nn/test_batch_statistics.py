@@ -78,3 +78,23 @@ def test_no_batches_are_an_error(key):
     layer = nn.batch_norm(2)
     with pytest.raises(ValueError, match="must hold at least one batch, got none"):
         nn.bn_reestimate(layer, *layer.init(key), [])
+
+
+def test_reestimating_leaves_frozen_norms_as_they_are(key):
+    layer = nn.serial(held=nn.frozen(nn.batch_norm(4)), free=nn.batch_norm(4))
+    params, state = layer.init(key)
+    state["held"] = drawn_state(key, 4)
+    x = random.normal(key, (64, 4))
+    found = nn.bn_reestimate(layer, params, state, [x, x])
+    assert all(tree.leaves(tree.map(mx.array_equal, found["held"], state["held"])))
+    y, _ = nn.batch_norm(4).apply(params["held"], state["held"], x, train=False)
+    assert mx.allclose(found["free"]["running_mean"], y.mean(axis=0), atol=1e-5)
+    assert found["free"]["num_batches_tracked"].item() == 2
+
+
+def test_reestimating_forgets_statistics_that_are_not_numbers(key):
+    layer = nn.batch_norm(2)
+    params, state = layer.init(key)
+    spoiled = {**state, "running_mean": mx.array([mx.nan, mx.inf])}
+    found = nn.bn_reestimate(layer, params, spoiled, [mx.ones((3, 2))])
+    assert found["running_mean"].tolist() == [1.0, 1.0]

@@ -101,3 +101,20 @@ def test_floats_are_an_error(layer, key):
 def test_arguments_out_of_range_are_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("beyond", [-1, 10, 10**8])
+def test_an_integer_without_a_row_gives_nan_and_no_row_is_written(key, beyond):
+    layer = nn.embedding(10, 4)
+    params, _ = layer.init(key)
+    x = mx.array([3, beyond])
+
+    def loss(params):
+        return mx.sum(layer.apply(params, {}, x, train=True)[0])
+
+    y, _ = layer.apply(params, {}, x, train=True)
+    assert mx.array_equal(y[0], params["weight"][3]).item()
+    assert mx.all(mx.isnan(y[1])).item()
+    grads = lf.grad(loss)(params)["weight"]
+    assert mx.isnan(grads[0]).all().item()  # loud, in the row that stands in
+    assert grads[1:].sum().item() == 4.0

@@ -43,6 +43,8 @@ def test_errors(key):
         nn.spectral_norm(nn.layer_norm(3)).init(key)
     with pytest.raises(ValueError, match="spectral_norm: iterations must be at least"):
         nn.spectral_norm(nn.linear(2, 2), iterations=0)
+    with pytest.raises(ValueError, match="axis must be one of the 2 of 'weight', got"):
+        nn.spectral_norm(nn.linear(2, 2), axis=2).init(key)
     with pytest.raises(ValueError, match="spectral_norm: eps must be positive"):
         nn.spectral_norm(nn.linear(2, 2), eps=0.0)
     layer = nn.spectral_norm(nn.linear(2, 2))

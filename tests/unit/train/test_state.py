@@ -1,7 +1,7 @@
 import mlx.core as mx
 import pytest
 
-from lucid_fn import losses, nn, optim, random, train, tree
+from lucid_fn import losses, metrics as measures, nn, optim, random, train, tree
 
 
 def test_init_depends_on_the_key_alone(task):
@@ -107,3 +107,30 @@ def test_the_mean_of_many_values_keeps_its_digits():
 
 def _times(params, state, x, *, train, key=None):
     return x * params["w"], state
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"loss_fn": "mse"}, r"loss_fn must be a function \(predictions, targets\)"),
+        ({"metrics": [measures.accuracy]}, "metrics must be a dict of functions by"),
+        ({"metrics": {"accuracy": 1}}, "metrics must be a dict of functions by name"),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_told_when_the_step_is_made(arguments, message):
+    given = {"loss_fn": losses.mse, **arguments}
+    with pytest.raises(TypeError, match=f"train.make_step: {message}"):
+        train.make_step(nn.linear(3, 2), optim.sgd(0.1), **given)
+    with pytest.raises(TypeError, match=f"train.make_eval_step: {message}"):
+        train.make_eval_step(nn.linear(3, 2), **given)
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "got"), [(lambda y, _: (y, y), "tuple"), (lambda *_: 1.0, "float")]
+)
+def test_a_loss_that_is_no_array_is_told(loss_fn, got):
+    model, optimizer = nn.linear(3, 2), optim.sgd(0.1)
+    ts = train.init(model, optimizer, random.key(0))
+    step = train.make_step(model, optimizer, loss_fn)
+    with pytest.raises(TypeError, match=f"what loss_fn returns: .* got {got}"):
+        step(ts, mx.ones((4, 3)), mx.ones((4, 2)))
