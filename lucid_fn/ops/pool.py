@@ -268,8 +268,10 @@ def _winner(x: Array, y: Array, windows: Windows) -> Array:
     """Slot of the first number of each window that equals its maximum `y`.
 
     That is the number of slots before it, all of which differ; the last slot if the
-    maximum is nan. Padding is nan here, which equals nothing.
+    maximum is nan. Padding is nan here, which equals nothing. It has no derivative: MLX
+    would look for that of its integers, and not find it.
     """
+    x, y = mx.stop_gradient(x), mx.stop_gradient(y)
     dtype = slot_dtype(windows)
     slots = gather(x, windows, math.nan)
     if len(slots) == 1:

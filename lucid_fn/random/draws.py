@@ -1,8 +1,10 @@
 """Draws from distributions."""
 
+import math
 from collections.abc import Sequence
 
 import mlx.core as mx
+import numpy as np
 
 from lucid_fn.random.checks import (
     check_axis,
@@ -151,7 +153,10 @@ def randint(
     high: int | Array,
     dtype: mx.Dtype = mx.int32,
 ) -> Array:
-    """Draws integers from `[low, high)`.
+    """Draws integers from `[low, high)`, all with one probability.
+
+    To a part in `2^64 / (high - low)`: each is what 64 random bits leave, divided by
+    the number of integers.
 
     Args:
         key: a key.
@@ -162,7 +167,8 @@ def randint(
 
     Raises:
         TypeError: if an argument is of another kind.
-        ValueError: unless `low < high`, or if one does not broadcast to `shape`.
+        ValueError: unless `low < high`, if one does not broadcast to `shape`, or if
+            `dtype` does not hold all integers between them.
 
     Example:
         >>> from lucid_fn import random
@@ -172,9 +178,16 @@ def randint(
     check_key("randint", key)
     size = to_shape("randint", shape)
     check_dtype("randint", dtype, mx.integer, "an integer dtype")
+    limits = mx.iinfo(dtype)
+    beyond = int(dtype.size < 8)  # in 64 bits the whole range has too many integers
     for name, value in (("low", low), ("high", high)):
         if not isinstance(value, mx.array):
-            to_integer("randint", name, value)
+            number = to_integer("randint", name, value)
+            if not limits.min <= number <= limits.max + beyond * (name == "high"):
+                raise ValueError(
+                    f"random.randint: {name} must be within {dtype}, got {number}; "
+                    "give another dtype, such as mx.int64"
+                )
         elif not mx.issubdtype(value.dtype, mx.integer):
             raise TypeError(
                 f"random.randint: {name} must be of an integer dtype, got {value.dtype}"
@@ -184,7 +197,17 @@ def randint(
         raise ValueError(
             f"random.randint: low must be less than high, got {low} and {high}"
         )
-    return mx.random.randint(low, high, size, dtype, key=key)
+    start, end = _as_uint64(low), _as_uint64(high)
+    words = mx.random.split(key, math.prod(size)).astype(mx.uint64)
+    bits = ((words[:, 0] << 32) | words[:, 1]).reshape(size)
+    # Unsigned arithmetic is modulo 2^64: right for negative bounds too.
+    return (start + bits % mx.maximum(end - start, 1)).astype(dtype)
+
+
+def _as_uint64(value: int | Array) -> Array:
+    if not isinstance(value, mx.array):
+        return mx.array(np.array(value % 2**64, np.uint64))  # more than MLX takes
+    return value.astype(mx.uint64)
 
 
 def categorical(key: Key, logits: Array, *, axis: int = -1) -> Array:

@@ -6,7 +6,13 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.transforms.arguments import as_array, describe, name_of, parameter_names
+from lucid_fn.transforms.arguments import (
+    as_array,
+    describe,
+    name_of,
+    owned,
+    parameter_names,
+)
 from lucid_fn.types import Array, Tree
 
 
@@ -44,8 +50,10 @@ def chooser(
         leaves, structure = _float_leaves({i: args[i] for i in chosen}, names, caller)
 
         def call(leaves: list[Any]) -> Any:
-            given = tree.unflatten(structure, leaves)
-            return fn(*[given.get(i, arg) for i, arg in enumerate(args)], **kwargs)
+            given = tree.unflatten(structure, list(map(owned, leaves)))
+            others = tree.map(owned, args), tree.map(owned, kwargs)
+            positional = [given.get(i, arg) for i, arg in enumerate(others[0])]
+            return fn(*positional, **others[1])
 
         def collect(values: list[Any]) -> Tree:
             by_place = tree.unflatten(structure, values)

@@ -65,6 +65,14 @@ def as_array(value: Any) -> Array | None:
     return None
 
 
+def owned(value: Any) -> Any:
+    """The same array as another Python object, and anything else as it is.
+
+    What a function does to it in place, as `x += 1` does, the caller's does not see.
+    """
+    return value.astype(value.dtype) if isinstance(value, mx.array) else value
+
+
 def describe(value: Any) -> str:
     """A leaf in a few words: dtype and shape, or the value."""
     if isinstance(value, mx.array):

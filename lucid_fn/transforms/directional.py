@@ -12,6 +12,7 @@ from lucid_fn.transforms.arguments import (
     check_function,
     describe,
     fenced,
+    owned,
     to_arrays,
 )
 from lucid_fn.transforms.gradients import gradient_of
@@ -145,7 +146,7 @@ def vjp(
     check_function("vjp", fn)
     leaves, structure = _primals(primals, "primals", "vjp")
     flat, _ = _flat(fn, structure, "vjp")
-    value = fn(*tree.unflatten(structure, leaves))
+    value = fn(*tree.unflatten(structure, list(map(owned, leaves))))
     to_arrays(value, "result", "vjp")
 
     def pull(cotangents: Tree) -> tuple[Tree, ...]:

@@ -14,6 +14,7 @@ from lucid_fn.transforms.arguments import (
     describe,
     leaf_paths,
     name_of,
+    owned,
     parameter_names,
 )
 from lucid_fn.transforms.tracing import transforming
@@ -73,12 +74,12 @@ def vmap(
         def flat(*arrays: Array) -> list[Array]:
             rest = iter(arrays)
             filled = [
-                leaf if axis is None else next(rest)
+                owned(leaf) if axis is None else next(rest)
                 for leaf, axis in zip(leaves, axes, strict=True)
             ]
             before = diagnosis.random_state()
             given = tree.unflatten(structure, filled)
-            out = fn(*given, **kwargs)
+            out = fn(*given, **tree.map(owned, kwargs))
             if diagnosis.random_state() is not before:
                 line = diagnosis.random_line(lambda: fn(*given, **kwargs))
                 raise ValueError(

@@ -5,6 +5,7 @@ import itertools
 import mlx.core as mx
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 
 from lucid_fn import random
 from lucid_fn.transforms import jit, vmap
@@ -288,3 +289,37 @@ def test_categorical_draws_with_the_softmax_of_the_logits(key):
     draws = random.categorical(key, mx.broadcast_to(mx.log(p), (20_000, 3)))
     counts = mx.array([mx.mean(draws == i).item() for i in range(3)])
     assert mx.max(mx.abs(counts - p)).item() < 0.02
+
+
+INTEGERS = [mx.int8, mx.uint8, mx.int16, mx.uint16]
+INTEGERS += [mx.int32, mx.uint32, mx.int64, mx.uint64]
+
+
+@given(st.sampled_from(INTEGERS), st.data())
+def test_integers_are_within_their_bounds_whatever_these_are(dtype, data):
+    limits = mx.iinfo(dtype)
+    low = data.draw(st.integers(limits.min, limits.max - 1))
+    high = data.draw(st.integers(low + 1, limits.max))
+    x = random.randint(random.key(0), (50,), low=low, high=high, dtype=dtype)
+    assert x.dtype == dtype
+    assert all(low <= value < high for value in x.tolist())
+
+
+@pytest.mark.parametrize(("low", "dtype"), [(10**9, mx.int32), (10**12, mx.int64)])
+def test_large_integers_are_all_drawn(low, dtype):
+    x = random.randint(random.key(0), (1000,), low=low, high=low + 10, dtype=dtype)
+    assert set(x.tolist()) == set(range(low, low + 10))
+
+
+def test_integers_of_a_large_range_are_odd_as_often_as_even():
+    x = random.randint(random.key(0), (100_000,), high=2**30)
+    assert (x % 2).mean().item() == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "dtype"),
+    [({"high": 2**40}, mx.int32), ({"low": -1, "high": 3}, mx.uint8)],
+)
+def test_a_bound_beyond_the_dtype_is_an_error(bounds, dtype):
+    with pytest.raises(ValueError, match="random.randint: .* must be within"):
+        random.randint(random.key(0), **bounds, dtype=dtype)
