@@ -178,7 +178,7 @@ def check_grads(
 
 
 def _direction(grads: Tree, seed: int) -> Tree:
-    """Half the gradient's direction, half a random one, of length 1.
+    """Half the gradient's direction, half a random one on its side, of length 1.
 
     A gradient that is too long shows along itself, one that points elsewhere across.
     """
@@ -190,5 +190,10 @@ def _direction(grads: Tree, seed: int) -> Tree:
     def draw(path: str, g: Array) -> Array:
         return random.normal(random.fold_in(random.key(seed), path), g.shape)
 
-    drawn = tree.map_with_path(draw, grads)
-    return unit(tree.map(lambda a, b: a + b, unit(grads), unit(drawn)))
+    drawn = unit(tree.map_with_path(draw, grads))
+    along = unit(grads)
+    products = tree.map(lambda a, b: mx.sum(a * b), along, drawn)
+    same_side = sum(leaf.item() for leaf in tree.leaves(products)) >= 0
+    # On the other side the two would cancel, for a single number entirely.
+    sign = 1.0 if same_side else -1.0
+    return unit(tree.map(lambda a, b: a + sign * b, along, drawn))

@@ -265,7 +265,7 @@ def _run(cell: Cell, tanh: ArrayFn, args: Arrays) -> tuple[Arrays, Arrays]:
     outputs, saved = [], []
     for gates in by_step:
         before = carry
-        gates_h = mx.addmm(bias, weight, carry[0])
+        gates_h = weight @ carry[0] + bias  # `addmm` cannot be mapped over bias alone
         carry, kept = cell.step(tanh, gates, gates_h, carry)
         outputs.append(carry[0])
         saved += [*before, *kept]

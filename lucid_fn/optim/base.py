@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import mlx.core as mx
 
+from lucid_fn import tree
 from lucid_fn.optim import leaves
 from lucid_fn.types import Array, Params, Tree
 
@@ -143,7 +144,7 @@ def apply_updates(params: Params, updates: Tree) -> Params:
         {'w': array(0.75, dtype=float32)}
     """
 
-    def add(path: str, p: Array, u: Array) -> Array:
+    def check(path: str, p: Array, u: Array) -> None:
         if p.shape != u.shape:
             raise ValueError(
                 f"apply_updates: the update of {path} must have the shape of the "
@@ -155,7 +156,10 @@ def apply_updates(params: Params, updates: Tree) -> Params:
                     f"apply_updates: {path} and its update must be float arrays, got "
                     f"{p.dtype} and {u.dtype}"
                 )
+
+    def add(p: Array, u: Array) -> Array:
         return (p + u).astype(p.dtype)
 
-    new: Params = leaves.map_with_path(add, params, updates, caller="apply_updates")
+    tree.map_with_path(check, params, updates, caller="apply_updates")
+    new: Params = leaves.map(add, params, updates, caller="apply_updates")
     return new

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateless
 from lucid_fn.optim.checks import (
     Scalar,
@@ -79,6 +80,7 @@ def scale_by_factored_rms(
     def update(
         grads: Tree, opt_state: ScaleByFactoredRmsState, params: Params, /
     ) -> tuple[Tree, ScaleByFactoredRmsState]:
+        leaves.check_shapes(grads, params, caller="scale_by_factored_rms")
         step = opt_state.step + 1
         new = mx.power(step.astype(mx.float32), -decay_power)
         decay = once(1 - new)

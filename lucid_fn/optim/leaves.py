@@ -53,14 +53,36 @@ def _shared(fn: Callable[..., Array], values: Tree) -> Callable[..., Array]:
         leaf.size if isinstance(leaf, mx.array) else 0 for leaf in tree.leaves(values)
     ]
     streams = available() if tuned() and current_shard() is None else 1
+    paths = iter(tree.paths(values))
     places = iter(assign(sizes, streams))
 
     def run(*leaves: Any) -> Array:
         stream = next(places)
+        _check_one_shape(next(paths), leaves)
         with on_shard(stream) if stream else nullcontext():
             return fn(*leaves)
 
     return run
+
+
+def check_shapes(grads: Tree, params: Tree, *, caller: str) -> None:
+    """Raises unless the trees have one structure, and their leaves one shape each."""
+
+    def check(path: str, *leaves: Any) -> None:
+        _check_one_shape(path, leaves)
+
+    tree.map_with_path(check, grads, params, caller=caller)
+
+
+def _check_one_shape(path: str, leaves: tuple[Any, ...]) -> None:
+    """Raises where arrays of one parameter would broadcast: they are of two models."""
+    arrays = [leaf for leaf in leaves if isinstance(leaf, mx.array)]
+    shapes = {array.shape: None for array in arrays if array.ndim}  # in their order
+    if len(shapes) > 1:
+        raise ValueError(
+            "update: grads, params and opt_state must be of one model, got arrays of "
+            f"shapes {' and '.join(str(s) for s in shapes)} for {path}"
+        )
 
 
 def assign(sizes: list[int], streams: int) -> list[int]:

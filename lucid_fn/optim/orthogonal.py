@@ -6,6 +6,7 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain
 from lucid_fn.optim.checks import (
     Scalar,
@@ -118,6 +119,7 @@ def scale_by_muon(
     def update(
         grads: Tree, opt_state: ScaleByMuonState, params: Params, /
     ) -> tuple[Tree, ScaleByMuonState]:
+        leaves.check_shapes(grads, params, caller="scale_by_muon (grads and params)")
         mu = tree.map(
             lambda m, g: average(momentum, m, g),
             opt_state.mu,

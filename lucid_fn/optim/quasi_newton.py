@@ -5,6 +5,7 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain
 from lucid_fn.optim.checks import check_count, reports_as_itself
 from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
@@ -74,7 +75,7 @@ def scale_by_lbfgs(*, history_size: int = 10) -> GradientTransformation:
     def update(
         grads: Tree, opt_state: ScaleByLbfgsState, params: Params, /
     ) -> tuple[Tree, ScaleByLbfgsState]:
-        tree.map(lambda g, p: None, grads, params, caller="scale_by_lbfgs")
+        leaves.check_shapes(grads, params, caller="scale_by_lbfgs")
         new = _remember(opt_state, _flat(params), _flat(grads))
         direction = _two_loops(new)
         first = 1 / mx.maximum(total(mx.abs(new.grads)), 1.0)

@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field
@@ -100,11 +101,12 @@ def fit(
         The last state and the record.
 
     Raises:
-        TypeError: if `batches` is not a function, or `test_batches` can be iterated
-            over only once.
+        TypeError: if `batches` is not a function, `test_batches` can be iterated over
+            only once, or JSON has no form for `config`.
         ValueError: if `epochs` or `max_steps` is below 1, one of `evaluate` and
             `test_batches` is missing, an epoch has no batches, or the checkpoint does
             not fit, or ends within an epoch and the run is to go on from it.
+        OSError: if the folder of `checkpoint` or `history_path` does not exist.
 
     Example:
         >>> import mlx.core as mx
@@ -122,6 +124,7 @@ def fit(
         (6, 3)
     """
     _check(batches, epochs, evaluate, test_batches, max_steps)
+    _check_kept(checkpoint, history_path, config)
     ts, history = _resume(ts, checkpoint, max_steps, show)
     history = history._replace(config=config or history.config, interrupted=False)
     run = _Run(ts, history, step, max_steps, show)
@@ -141,13 +144,13 @@ def fit(
                     record |= run.test(evaluate, test_batches, stop_here)
                 record |= _learning_rate_of(run.ts)
                 run.history.epochs.append(record)
-                if show:
-                    print(progress.epoch_line(record, epochs), flush=True)
                 if checkpoint is not None:
                     cut = run.out_of_steps() and next(run.rest, None) is not None
                     metadata = {"history": run.history.dumps(), "cut": str(cut)}
                     checkpoints.save(checkpoint, run.ts, metadata=metadata)
                 keep()
+                if show:  # at last: what is printed to may be closed
+                    print(progress.epoch_line(record, epochs), flush=True)
                 stop_here()
     except KeyboardInterrupt:
         run.history = run.history._replace(interrupted=True)
@@ -210,7 +213,7 @@ class _Run:
         """All test batches; their part of the record."""
         start, means = time.perf_counter(), _Means()
         for x, targets in batches:
-            means.add(_rows(x), evaluate(self.ts, x, targets))
+            means.add(_rows(x, targets), evaluate(self.ts, x, targets))
             stop_here()
         means.read()
         if not means.size:
@@ -246,7 +249,7 @@ def _steps(
         for x, targets in itertools.islice(batches, left):
             ts, metrics = step(ts, x, targets)
             count += 1
-            means.add(_rows(x), metrics)
+            means.add(_rows(x, targets), metrics)
             shown.advance(values)
             yield ts
     finally:
@@ -262,10 +265,13 @@ def _number(value: Array) -> float:
     return float(number)
 
 
-def _rows(x: Any) -> int:
-    """The batch size: the length of the first array."""
-    rows: int = tree.leaves(x)[0].shape[0]
-    return rows
+def _rows(x: Any, targets: Any) -> int:
+    """The batch size: the length of the first array, of the targets if they have one.
+
+    An input may hold arrays that all examples share, such as a mask.
+    """
+    leaves = [*tree.leaves(targets), *tree.leaves(x)]
+    return next((len(leaf) for leaf in leaves if leaf.ndim), 1)
 
 
 def _learning_rate(ts: TrainState) -> Array | None:
@@ -333,3 +339,34 @@ def _check(
             "fit: test_batches must allow another pass after each epoch, got "
             f"{type(test_batches).__name__}; give data.batches(...) or a list"
         )
+    if test_batches is not None and not isinstance(test_batches, Iterable):
+        raise TypeError(
+            "fit: test_batches must be batches, the same after each epoch, got "
+            f"{type(test_batches).__name__}; give data.batches(...) or a list"
+        )
+
+
+def _check_kept(
+    checkpoint: str | Path | None,
+    history_path: str | Path | None,
+    config: dict[str, Any] | None,
+) -> None:
+    """Raises for what could not be written, before there is anything to lose."""
+    if checkpoint is not None and Path(checkpoint).suffix != ".safetensors":
+        raise ValueError(f"fit: checkpoint must end in .safetensors, got {checkpoint}")
+    for name, path in (("checkpoint", checkpoint), ("history_path", history_path)):
+        if path is not None and not Path(path).parent.is_dir():
+            raise FileNotFoundError(
+                f"fit: {name} must be in a folder that is there, got {path}"
+            )
+        if path is not None and Path(path).is_dir():
+            raise IsADirectoryError(
+                f"fit: {name} must be a file, got the folder {path}"
+            )
+    try:
+        json.dumps(config)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "fit: config must hold what JSON does, strings, numbers, lists and dicts: "
+            f"{error}"
+        ) from error

@@ -169,13 +169,13 @@ def make_eval_step(
 
 
 def mean_loss(loss: Any) -> Array:
-    """The mean; the sum in blocks, since a plain one of a million is 1e-2 off.
+    """The mean, float32; the sum in blocks: a plain one of a million is 1e-2 off.
 
     Raises:
         TypeError: if what `loss_fn` returned is no float array.
     """
     check_float("what loss_fn returns", loss=loss)
-    mean: Array = total(loss) / loss.size
+    mean: Array = total(loss.astype(mx.float32)) / loss.size
     return mean
 
 
@@ -212,8 +212,9 @@ def _check_metrics(
             f"{caller}: metrics must be a dict of functions by name, such as "
             f"{{'accuracy': metrics.accuracy}}, got {type(metrics).__name__}"
         )
-    if "loss" in extra:
-        raise ValueError(
-            f"{caller}: metrics must not hold 'loss', which is that of loss_fn"
-        )
+    for name, what in (("loss", "that of loss_fn"), ("seconds", "measured by fit")):
+        if name in extra:
+            raise ValueError(
+                f"{caller}: metrics must not hold {name!r}, which is {what}"
+            )
     return dict(extra)

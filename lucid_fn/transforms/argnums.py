@@ -50,7 +50,7 @@ def chooser(
         leaves, structure = _float_leaves({i: args[i] for i in chosen}, names, caller)
 
         def call(leaves: list[Any]) -> Any:
-            given = tree.unflatten(structure, list(map(owned, leaves)))
+            given = tree.unflatten(structure, leaves)
             others = tree.map(owned, args), tree.map(owned, kwargs)
             positional = [given.get(i, arg) for i, arg in enumerate(others[0])]
             return fn(*positional, **others[1])

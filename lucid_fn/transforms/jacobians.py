@@ -15,6 +15,7 @@ from lucid_fn.transforms.arguments import (
     describe,
     fenced,
     name_of,
+    owned,
     to_arrays,
 )
 from lucid_fn.transforms.tracing import any_traced, transforming
@@ -152,7 +153,9 @@ def _jacobian_of(
     def jacobian(*args: Any, **kwargs: Any) -> Any:
         leaves, call, collect = choose(args, kwargs)
         _check_real(leaves, caller)
-        value, aux = _parts(call(leaves), has_aux, name_of(fn), caller)
+        value, aux = _parts(
+            call(list(map(owned, leaves))), has_aux, name_of(fn), caller
+        )
         results, structure = _results(value, name_of(fn), caller)
         depends = True
 

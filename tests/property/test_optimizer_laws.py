@@ -359,3 +359,12 @@ def test_a_learning_rate_that_was_set_is_used(seed, rate):
     opt_state = optim.set_learning_rate(optimizer.init(params), rate)
     changed, _ = steps(optimizer, params, [grads], opt_state)
     assert equal(changed, steps(optim.adam(rate), params, [grads])[0])
+
+
+@over(ALL)
+def test_gradients_of_another_model_are_told_even_where_they_would_broadcast(case):
+    params = draw(0)
+    grads = tree.map(lambda p: p[:1] if p.ndim else p, draw(1))
+    optimizer = case.make()
+    with pytest.raises(ValueError, match=r"must be of one model|must have the shape"):
+        steps(optimizer, params, [grads])

@@ -321,5 +321,5 @@ def test_integers_of_a_large_range_are_odd_as_often_as_even():
     [({"high": 2**40}, mx.int32), ({"low": -1, "high": 3}, mx.uint8)],
 )
 def test_a_bound_beyond_the_dtype_is_an_error(bounds, dtype):
-    with pytest.raises(ValueError, match="random.randint: .* must be within"):
+    with pytest.raises(ValueError, match=r"random.randint: .* must be within"):
         random.randint(random.key(0), **bounds, dtype=dtype)

@@ -315,3 +315,56 @@ def test_counts_below_one_are_errors(task, name):
 def test_an_epoch_without_batches_is_an_error(task):
     with pytest.raises(ValueError, match="at least one batch an epoch, got none"):
         train.fit(task.start(), task.step, lambda epoch: [], epochs=1, show=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "message"),
+    [
+        ({"checkpoint": "run.npz"}, ValueError, "checkpoint must end in .safetensors"),
+        (
+            {"checkpoint": "no/r.safetensors"},
+            FileNotFoundError,
+            "checkpoint must be",
+        ),
+        ({"history_path": "no/r.json"}, FileNotFoundError, "history_path must be"),
+        ({"history_path": "."}, IsADirectoryError, "history_path must be a file"),
+        ({"config": {"lr": np.float32(0.1)}}, TypeError, "config must hold what JSON"),
+        ({"test_batches": lambda: []}, TypeError, "test_batches must be batches, the"),
+    ],
+)
+def test_what_could_not_be_kept_is_told_before_the_first_step(
+    task, settings, kind, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    steps = []
+    counted = task._replace(step=lambda *args: steps.append(0) or task.step(*args))
+    with pytest.raises(kind, match=f"fit: {message}"):
+        fit(counted, **{"evaluate": task.evaluate, "test_batches": [], **settings})
+    assert not steps
+
+
+def test_means_are_weighted_by_examples_and_not_by_what_they_share(task):
+    def step(ts, batch, targets):
+        return ts, {"loss": targets.astype(mx.float32).mean()}
+
+    mask = mx.ones((5, 5))
+    targets = [mx.zeros((30,)), mx.ones((10,))]
+    _, history = train.fit(
+        task.start(),
+        step,
+        lambda epoch: [({"mask": mask, "x": t[:, None]}, t) for t in targets],
+        epochs=1,
+        show=False,
+    )
+    assert history.epochs[0]["train_loss"] == pytest.approx(0.25)
+
+
+def test_an_epoch_is_kept_before_it_is_printed(task, tmp_path, monkeypatch):
+    def closed(*_, **__):
+        raise BrokenPipeError("closed")
+
+    monkeypatch.setattr("builtins.print", closed)
+    path = tmp_path / "run.safetensors"
+    with pytest.raises(BrokenPipeError):
+        fit(task, checkpoint=path, show=True)
+    assert path.exists()

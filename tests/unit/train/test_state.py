@@ -2,6 +2,7 @@ import mlx.core as mx
 import pytest
 
 from lucid_fn import losses, metrics as measures, nn, optim, random, train, tree
+from lucid_fn.train import state
 
 
 def test_init_depends_on_the_key_alone(task):
@@ -134,3 +135,16 @@ def test_a_loss_that_is_no_array_is_told(loss_fn, got):
     step = train.make_step(model, optimizer, loss_fn)
     with pytest.raises(TypeError, match=f"what loss_fn returns: .* got {got}"):
         step(ts, mx.ones((4, 3)), mx.ones((4, 2)))
+
+
+def test_the_mean_of_half_precision_losses_is_that_of_their_numbers():
+    losses_ = mx.full((70_000,), 6.15, mx.float16)
+    mean = state.mean_loss(losses_)
+    assert mean.dtype == mx.float32
+    assert mean.item() == pytest.approx(losses_[0].item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["loss", "seconds"])
+def test_names_that_the_record_has_are_no_metrics(name):
+    with pytest.raises(ValueError, match=f"metrics must not hold '{name}'"):
+        train.make_eval_step(nn.linear(3, 2), losses.mse, metrics={name: losses.mse})
