@@ -6,6 +6,7 @@ import mlx.core as mx
 
 from lucid_fn import ops
 from lucid_fn.checks import check_float, check_integer
+from lucid_fn.class_labels import among
 from lucid_fn.losses.labels import widen
 from lucid_fn.ops.custom import custom_function
 from lucid_fn.types import Array
@@ -67,7 +68,7 @@ def ctc(
     last = 2 * label_lengths.astype(mx.int32)[:, None]  # (N, 1), the last state
 
     # The states of an alignment: blank, label, blank, ..., label, blank.
-    known = (labels >= 0) & (labels < num_classes)
+    known = among(labels, num_classes)
     labels = mx.where(known, labels.astype(mx.int32), -1)
     classes = _interleave(labels, blank)  # (N, L), L = 2 S + 1
     states = mx.arange(classes.shape[1])
@@ -75,7 +76,7 @@ def ctc(
     two_before = mx.pad(classes, [(0, 0), (2, 0)], constant_values=blank)[:, :-2]
     skips = _log((classes != blank) & (classes != two_before))
 
-    inside = (classes >= 0) & (classes < num_classes)
+    inside = among(classes, num_classes)
     index = mx.broadcast_to(
         mx.where(inside, classes, 0)[:, None], (classes.shape[0], frames, states.size)
     )

@@ -10,6 +10,7 @@ from lucid_fn.checks import (
     check_rows,
     check_same_shape,
 )
+from lucid_fn.class_labels import among
 from lucid_fn.losses.labels import at_label, widen
 from lucid_fn.sums import total
 from lucid_fn.types import Array
@@ -40,7 +41,7 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> Array:
     """
     check_float("softmax_cross_entropy", logits=logits)
     check_rows("softmax_cross_entropy", "logits", logits, labels)
-    inside = (labels >= 0) & (labels < logits.shape[-1])
+    inside = among(labels, logits.shape[-1])
     losses = ops.softmax_cross_entropy(logits, mx.where(inside, labels, 0))
     return mx.where(inside, losses, mx.nan)
 

@@ -2,6 +2,7 @@
 
 import mlx.core as mx
 
+from lucid_fn.class_labels import among
 from lucid_fn.types import Array
 
 
@@ -11,7 +12,7 @@ def at_label(values: Array, labels: Array) -> Array:
     MLX itself would count a negative label from the end, and read whatever lies past
     the row for one too large: a loss that looks right and is not.
     """
-    inside = (labels >= 0) & (labels < values.shape[-1])
+    inside = among(labels, values.shape[-1])
     index = mx.where(inside, labels, 0)[..., None]
     picked = mx.take_along_axis(values, index, axis=-1).squeeze(-1)
     return mx.where(inside, picked, mx.nan)

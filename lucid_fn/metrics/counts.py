@@ -5,6 +5,7 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from lucid_fn.checks import check_array, check_integer, check_same_shape
+from lucid_fn.class_labels import among
 from lucid_fn.types import Array
 
 
@@ -52,8 +53,7 @@ def confusion_matrix(predictions: Array, labels: Array, *, num_classes: int) -> 
     check_integer("confusion_matrix", predictions=predictions, labels=labels)
     check_same_shape("confusion_matrix", predictions=predictions, labels=labels)
     predictions, labels = predictions.reshape(-1), labels.reshape(-1)
-    inside = (predictions >= 0) & (predictions < num_classes)
-    inside &= (labels >= 0) & (labels < num_classes)
+    inside = among(predictions, num_classes) & among(labels, num_classes)
     cells = num_classes * num_classes
     cell = labels.astype(mx.int32) * num_classes + predictions.astype(mx.int32)
     cell = mx.where(inside, cell, cells)  # one more, for those that do not count

@@ -4,6 +4,8 @@ import mlx.core as mx
 
 from lucid_fn import ops
 from lucid_fn.checks import check_float, check_rows, check_same_shape
+from lucid_fn.class_labels import among
+from lucid_fn.ops.channel_sum import channel_sum
 from lucid_fn.sums import total
 from lucid_fn.types import Array
 
@@ -83,12 +85,13 @@ def r2(predictions: Array, targets: Array) -> Array:
     squares = mx.square(_differences("r2", predictions, targets))
     if targets.size == 0:
         raise ValueError(f"r2: targets must not be empty, got {targets.shape}")
-    unexplained = mx.sum(squares, axis=0)
-    targets = targets.astype(mx.float32)
-    deviations = targets - mx.mean(targets, axis=0, keepdims=True)
-    total = mx.sum(mx.square(deviations), axis=0)
-    constant = total == 0  # not so for NaN, which goes through
-    varied = 1 - unexplained / mx.where(constant, 1.0, total)
+    columns = (len(targets), -1)
+    targets = targets.astype(mx.float32).reshape(columns)
+    unexplained = channel_sum(squares.reshape(columns))
+    deviations = targets - channel_sum(targets) / len(targets)
+    variation = channel_sum(mx.square(deviations))
+    constant = variation == 0  # not so for NaN, which goes through
+    varied = 1 - unexplained / mx.where(constant, 1.0, variation)
     met = mx.where(unexplained > 0, 0.0, 1 + unexplained)
     return mx.mean(mx.where(constant, met, varied))
 
@@ -122,7 +125,7 @@ def perplexity(logits: Array, labels: Array) -> Array:
     """
     check_float("perplexity", logits=logits)
     check_rows("perplexity", "logits", logits, labels)
-    inside = (labels >= 0) & (labels < logits.shape[-1])
+    inside = among(labels, logits.shape[-1])
     nats = ops.softmax_cross_entropy(
         logits.astype(mx.float32), mx.where(inside, labels, 0)
     )

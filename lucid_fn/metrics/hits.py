@@ -3,6 +3,8 @@
 import mlx.core as mx
 
 from lucid_fn.checks import check_rows
+from lucid_fn.class_labels import among
+from lucid_fn.sums import total
 from lucid_fn.types import Array
 
 
@@ -22,7 +24,8 @@ def accuracy(logits: Array, labels: Array) -> Array:
 
     Raises:
         TypeError: if `labels` is not of an integer dtype.
-        ValueError: if `labels.shape != logits.shape[:-1]`, or if they are empty.
+        ValueError: if `labels.shape != logits.shape[:-1]`, if they are empty, or if
+            there is one class only.
 
     Example:
         >>> import mlx.core as mx
@@ -32,10 +35,15 @@ def accuracy(logits: Array, labels: Array) -> Array:
         array(0.75, dtype=float32)
     """
     check_rows("accuracy", "logits", logits, labels)
+    if logits.shape[-1] == 1:
+        raise ValueError(
+            "accuracy: logits must have a score for each of several classes, got "
+            f"{logits.shape}; for one score of a yes use metrics.binary_counts"
+        )
     guess = mx.argmax(logits, axis=-1)
     largest = mx.take_along_axis(logits, guess[..., None], axis=-1).squeeze(-1)
     hits = (guess == labels) & (largest == largest)  # NaN differs from itself
-    return mx.mean(hits.astype(mx.float32))
+    return _share(hits)
 
 
 def top_k_accuracy(logits: Array, labels: Array, *, k: int) -> Array:
@@ -71,10 +79,15 @@ def top_k_accuracy(logits: Array, labels: Array, *, k: int) -> Array:
             f"got {k}"
         )
     classes = mx.arange(num_classes)
-    inside = ((labels >= 0) & (labels < num_classes))[..., None]
+    inside = among(labels, num_classes)[..., None]
     labels = mx.where(inside, labels[..., None], 0).astype(mx.int32)  # (..., 1)
     own = mx.take_along_axis(logits, labels, axis=-1)
     # "not at most" instead of "greater": a NaN ranks behind everything.
     ahead = ~(logits <= own) | ((logits == own) & (classes < labels))
     hits = inside & (mx.sum(ahead, axis=-1, keepdims=True) < k)
-    return mx.mean(hits.astype(mx.float32))
+    return _share(hits)
+
+
+def _share(hits: Array) -> Array:
+    """The mean of truths, float32."""
+    return total(hits.astype(mx.float32)) / hits.size

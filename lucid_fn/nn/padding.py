@@ -12,6 +12,7 @@ import mlx.core as mx
 from lucid_fn.checks import check_array
 from lucid_fn.nn.checks import to_sizes
 from lucid_fn.nn.layer import Layer, lift
+from lucid_fn.ops.rows import take_places
 from lucid_fn.types import Array
 
 Border: TypeAlias = int | Sequence[int | tuple[int, int]]
@@ -161,7 +162,7 @@ def _by_place(
     def widened(x: Array, pairs: Pairs) -> Array:
         for axis, pair in enumerate(pairs, start=1):
             if any(pair):
-                x = mx.take(x, mx.array(places(x.shape[axis], *pair)), axis=axis)
+                x = take_places(x, places(x.shape[axis], *pair), axis)
         return x
 
     return widened

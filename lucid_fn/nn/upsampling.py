@@ -10,6 +10,7 @@ from lucid_fn.checks import check_float
 from lucid_fn.nn.checks import AXES
 from lucid_fn.nn.layer import Layer, lift
 from lucid_fn.ops.interpolation import interpolate
+from lucid_fn.ops.rows import take_places
 from lucid_fn.types import Array
 
 Scale: TypeAlias = float | tuple[float, ...]
@@ -48,7 +49,7 @@ def upsample_nearest(scale: Scale, *, dims: int = 2) -> Layer:
             else:
                 at = _outputs(x, axis, factor) * np.float32(1 / factor)
                 last = x.shape[axis] - 1
-                x = mx.take(x, mx.array(np.minimum(at.astype(int), last)), axis=axis)
+                x = take_places(x, np.minimum(at.astype(int), last), axis)
         return x
 
     return lift(forward)

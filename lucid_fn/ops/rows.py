@@ -4,6 +4,7 @@ MLX's strided copy moves one number at a time (0.5 to 0.8 ns each); `mx.take` al
 first axis moves a row with one memcpy, twice as fast at 64 channels and faster beyond.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -40,3 +41,12 @@ def swap_rows(x: Array) -> Array:
     a, b, c = x.shape
     index = mx.arange(a * b, dtype=mx.uint32).reshape(a, b).T.reshape(-1)
     return mx.take(x.reshape(a * b, c), index, axis=0).reshape(b, a, c)
+
+
+def take_places(x: Array, places: Sequence[int] | np.ndarray, axis: int) -> Array:
+    """`mx.take`, whose gradient ends the process where `x` is empty."""
+    if x.size == 0:
+        shape = list(x.shape)
+        shape[axis] = len(places)
+        return mx.zeros(shape, x.dtype)
+    return mx.take(x, mx.array([int(place) for place in places]), axis=axis)

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from lucid_fn import metrics
 
 seeds = st.integers(0, 2**32 - 1)
-classes = st.integers(1, 6)
+classes = st.integers(2, 6)
 
 
 def logits_and_labels(seed, num_classes, n=20, ties=False):

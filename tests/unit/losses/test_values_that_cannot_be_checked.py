@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn import jit, losses, metrics, value_and_grad
+from lucid_fn import jit, losses, metrics, random, value_and_grad
 from tests.registry.case import over
 from tests.registry.losses import LOSSES
 
@@ -115,3 +115,14 @@ def test_r2_of_nothing_is_an_error():
         ValueError, match=r"r2: targets must not be empty, got \(0, 3\)"
     ):
         metrics.r2(mx.zeros((0, 3)), mx.zeros((0, 3)))
+
+
+@pytest.mark.parametrize("dtype", [mx.int8, mx.uint8, mx.int16])
+def test_labels_of_a_small_dtype_may_have_more_classes_than_it_counts(dtype):
+    logits = random.normal(random.key(0), (3, 40_000))
+    labels = mx.array([1, 5, 100], dtype)
+    wide = labels.astype(mx.int32)
+    for loss in losses.softmax_cross_entropy, losses.nll, losses.multi_margin:
+        assert mx.array_equal(loss(logits, labels), loss(logits, wide)).item()
+    for metric in metrics.accuracy, metrics.perplexity:
+        assert mx.array_equal(metric(logits, labels), metric(logits, wide)).item()

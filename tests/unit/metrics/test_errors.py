@@ -3,7 +3,7 @@
 import mlx.core as mx
 import pytest
 
-from lucid_fn import metrics
+from lucid_fn import metrics, random
 
 
 def test_r2_of_constant_targets_is_one_if_met_else_zero():
@@ -45,3 +45,10 @@ def test_messages_of_perplexity():
         metrics.perplexity(mx.zeros((2, 3), mx.int32), mx.array([0, 1]))
     with pytest.raises(ValueError, match=r"perplexity: labels must have shape \(2,\)"):
         metrics.perplexity(mx.zeros((2, 3)), mx.array([0]))
+
+
+def test_r2_of_millions_of_targets_far_from_zero_keeps_its_digits():
+    noise = random.normal(random.key(0), (2, 1_000_000))
+    targets = 100 + noise[0]
+    found = metrics.r2(targets + 0.5 * noise[1], targets).item()
+    assert found == pytest.approx(0.75, abs=2e-3)

@@ -76,3 +76,8 @@ class TestMessages:
 def test_the_number_of_guesses_is_checked(k):
     with pytest.raises(ValueError, match=rf"k must be in \[1, 3\].*got {k}"):
         metrics.top_k_accuracy(LOGITS, mx.array([0, 1]), k=k)
+
+
+def test_one_class_is_an_error_that_names_what_is_meant():
+    with pytest.raises(ValueError, match=r"several classes, got \(3, 1\); for one sco"):
+        metrics.accuracy(mx.zeros((3, 1)), mx.array([1, 0, 1]))

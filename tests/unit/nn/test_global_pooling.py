@@ -55,3 +55,10 @@ def test_adaptive_pools_want_volumes(make):
         make(2).apply({}, {}, mx.ones((2, 3, 4, 5)), train=False)
     with pytest.raises(ValueError, match=f"{make.__name__}: output_size must be"):
         make(0)
+
+
+@pytest.mark.parametrize(("dims", "mean", "_"), POOLS)
+def test_the_mean_of_a_million_places_keeps_its_digits(dims, mean, _):
+    side = {1: 1 << 20, 2: 1 << 10, 3: 100}[dims]
+    y = mean(mx.full((1, *[side] * dims, 2), 0.1))
+    assert y.tolist() == [pytest.approx([0.1, 0.1], rel=5e-5)]
