@@ -16,8 +16,17 @@ def check_array(caller: str, **arrays: Any) -> None:
         if not isinstance(x, mx.array):
             raise TypeError(
                 f"{caller}: {name} must be an MLX array, got {type(x).__name__}; "
-                f"convert it with mx.array({name})"
+                f"{_remedy(name, x)}"
             )
+
+
+def _remedy(name: str, x: Any) -> str:
+    """How to get the array that was meant."""
+    if hasattr(x, "sequence"):  # what a recurrent layer returns
+        return f"take {name}.sequence"
+    if isinstance(x, tuple):
+        return "apply returns the pair (y, state): give y alone"
+    return f"convert it with mx.array({name})"
 
 
 def check_float(caller: str, **arrays: Any) -> None:

@@ -100,7 +100,7 @@ def cutout(key: Key, images: Array, size: int) -> Array:
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import data, random
-        >>> data.cutout(random.key(3), mx.ones((1, 3, 5, 1)), 2).reshape(3, 5)
+        >>> data.cutout(random.key(4), mx.ones((1, 3, 5, 1)), 2).reshape(3, 5)
         array([[1, 1, 1, 1, 1],
                [1, 0, 0, 1, 1],
                [1, 0, 0, 1, 1]], dtype=float32)

@@ -1,5 +1,6 @@
 """The layer contract: a pair of pure functions."""
 
+import reprlib
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -125,7 +126,7 @@ def check_plain(what: str, fn: Any) -> None:
     if not callable(fn):
         raise TypeError(
             f"{what} must be a layer or a function on arrays, got "
-            f"{type(fn).__name__} {fn!r}"
+            f"{type(fn).__name__} {reprlib.repr(fn)}"
         )
     returned = getattr(fn, "__annotations__", {}).get("return")
     if returned is Layer or str(returned) in ("Layer", "nn.Layer"):

@@ -1,6 +1,7 @@
 """What the transformations do to arguments alike: names, conversion to arrays."""
 
 import inspect
+import reprlib
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -47,7 +48,8 @@ def check_function(caller: str, fn: Any) -> None:
     """Raises unless `fn` can be called."""
     if not callable(fn):
         raise TypeError(
-            f"{caller}: fn must be a function, got {type(fn).__name__} {fn!r}"
+            f"{caller}: fn must be a function, got {type(fn).__name__} "
+            f"{reprlib.repr(fn)}"
         )
 
 
@@ -77,7 +79,7 @@ def describe(value: Any) -> str:
     """A leaf in a few words: dtype and shape, or the value."""
     if isinstance(value, mx.array):
         return f"{value.dtype} {value.shape}".replace("mlx.core.", "")
-    return f"{type(value).__name__} {value!r}"
+    return f"{type(value).__name__} {reprlib.repr(value)}"
 
 
 def to_arrays(
