@@ -144,6 +144,9 @@ def explain(config, experiment, optimizer, ts, batches) -> None:
 def main(config: Config) -> dict[str, train.History]:
     if config.device != "default":
         mx.set_default_device(mx.Device(getattr(mx, config.device)))
+    out = None if config.out is None else Path(config.out)
+    if out is not None:  # before there is anything to lose
+        out.mkdir(parents=True, exist_ok=True)
     experiment = {"lenet": lenet, "resnet18": resnet18}[config.experiment](config)
     arrays = experiment.load(config.data)
     dataset = data.Dataset(*(array[: config.subset] for array in arrays))
@@ -207,9 +210,7 @@ def main(config: Config) -> dict[str, train.History]:
     print(f"largest difference of a batch's loss: {gaps.max():.1e}", end="")
     print(f" (first 100 steps: {gaps[:100].max():.1e})")
     print(f"largest difference of a parameter at the end: {max(differences):.1e}")
-    if config.out is not None:
-        out = Path(config.out)
-        out.mkdir(parents=True, exist_ok=True)
+    if out is not None:
         for name, history in runs.items():
             history.to_json(out / f"{name.lower()}.json")
         plot.compare(runs, out / "curves.png", title=experiment.title)

@@ -68,10 +68,18 @@ def loss_and_accuracy(params, x, labels):
 def step(params, velocity, x, labels, learning_rate, momentum):
     value_and_grad = lf.value_and_grad(loss_and_accuracy, has_aux=True)
     (loss, accuracy), grads = value_and_grad(params, x, labels)
-    for layer, arrays in grads.items():
-        for name, grad in arrays.items():
-            velocity[layer][name] = momentum * velocity[layer][name] + grad
-            params[layer][name] -= learning_rate * velocity[layer][name]
+    velocity = {
+        layer: {
+            name: momentum * velocity[layer][name] + grad for name, grad in of.items()
+        }
+        for layer, of in grads.items()
+    }
+    params = {
+        layer: {
+            name: p - learning_rate * velocity[layer][name] for name, p in of.items()
+        }
+        for layer, of in params.items()
+    }
     return params, velocity, loss, accuracy
 
 
@@ -87,6 +95,8 @@ def main(config):
     start = time.perf_counter()
     if config.device is not None:
         mx.set_default_device(mx.Device(getattr(mx, config.device)))
+    if config.out is not None:  # before there is anything to lose
+        Path(config.out).mkdir(parents=True, exist_ok=True)
     dataset = data.load_mnist(MNIST)
     x_train = data.normalize(dataset.train_images, data.MNIST_MEAN, data.MNIST_STD)
     x_test = data.normalize(dataset.test_images, data.MNIST_MEAN, data.MNIST_STD)
@@ -149,10 +159,9 @@ test      {record["test_loss"]:.4f}     {record["test_accuracy"]:.4f}
 
 parameters {parameters:,}, {time.perf_counter() - start:.1f} s in all""")
     if config.out is not None:
-        out = Path(config.out)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "history.json").write_text(json.dumps(history, indent=1))
-        print(f"wrote {out / 'history.json'}")
+        path = Path(config.out) / "history.json"
+        path.write_text(json.dumps(history, indent=1))
+        print(f"wrote {path}")
     return history
 
 

@@ -36,6 +36,9 @@ def main(config: Config) -> train.History:
     start = time.perf_counter()
     if config.device != "default":
         mx.set_default_device(mx.Device(getattr(mx, config.device)))
+    out = None if config.out is None else Path(config.out)
+    if out is not None:  # before there is anything to lose
+        out.mkdir(parents=True, exist_ok=True)
 
     dataset = data.load_mnist(config.data)
     x_train = data.normalize(dataset.train_images, data.MNIST_MEAN, data.MNIST_STD)
@@ -60,6 +63,10 @@ def main(config: Config) -> train.History:
         config=config._asdict(),
     )
 
+    if out is not None:
+        history.to_json(out / "history.json")
+    if not history.epochs:  # Ctrl-C in the first one
+        return history
     last = history.epochs[-1]
     print(f"""
             loss    accuracy
@@ -67,10 +74,7 @@ train     {last["train_loss"]:.4f}     {last["train_accuracy"]:.4f}
 test      {last["test_loss"]:.4f}     {last["test_accuracy"]:.4f}
 
 parameters {tree.size(ts.params):,}, {time.perf_counter() - start:.1f} s in all""")
-    if config.out is not None:
-        out = Path(config.out)
-        out.mkdir(parents=True, exist_ok=True)
-        history.to_json(out / "history.json")
+    if out is not None:
         plot.curves(history, out / "curves.png", title="LeNet-5 on MNIST")
         print(f"wrote {out / 'history.json'} and {out / 'curves.png'}")
     return history

@@ -80,7 +80,10 @@ def run(config: Config, dataset: data.Dataset, step_size: int, gamma: float):
     optimizer = optim.adam(rate, weight_decay=config.weight_decay)
     model = models.cifar_resnet18()
     loss, accuracy = losses.softmax_cross_entropy, {"accuracy": metrics.accuracy}
-    checkpoint = config.checkpoint and named(config.checkpoint, step_size, gamma)
+    name, checkpoint = f"step{step_size}_gamma{gamma}", None
+    if config.checkpoint is not None:
+        path = Path(config.checkpoint)
+        checkpoint = path.with_name(f"{path.stem}_{name}{path.suffix}")
     return train.fit(
         train.init(model, optimizer, key),
         train.make_step(model, optimizer, loss, metrics=accuracy),
@@ -90,17 +93,9 @@ def run(config: Config, dataset: data.Dataset, step_size: int, gamma: float):
         test_batches=data.batches((x_test, dataset.test_labels), 250),
         max_steps=config.steps,
         checkpoint=checkpoint,
-        history_path=config.out and named(f"{config.out}/.json", step_size, gamma),
+        history_path=config.out and Path(config.out) / f"{name}.json",
         config={**config._asdict(), "step_size": step_size, "gamma": gamma},
     )
-
-
-def named(path: str, step_size: int, gamma: float) -> Path:
-    """A path with the schedule in the file's name: `out/step5_gamma0.5.json`."""
-    folder, _, name = path.rpartition("/")
-    stem, _, suffix = name.rpartition(".")
-    parts = [part for part in (stem, f"step{step_size}", f"gamma{gamma}") if part]
-    return Path(folder) / ("_".join(parts) + f".{suffix}")
 
 
 def load(config: Config) -> data.Dataset:
@@ -125,7 +120,11 @@ def main(config: Config) -> dict[str, train.History]:
     for step_size, gamma in config.schedule:
         name = f"x {gamma:g} every {step_size} epochs"
         print(f"\nlearning rate {config.learning_rate:g} {name}", flush=True)
-        ts, runs[name] = run(config, dataset, step_size, gamma)
+        ts, history = run(config, dataset, step_size, gamma)
+        if history.epochs:
+            runs[name] = history
+        if history.interrupted:
+            break
 
     print(f"\n{'':24}train loss  accuracy   test loss  accuracy   s/epoch")
     for name, history in runs.items():
@@ -137,7 +136,7 @@ def main(config: Config) -> dict[str, train.History]:
             f"{sum(seconds) / len(seconds):10.1f}"
         )
     print(f"\nparameters {tree.size(ts.params):,}")
-    if config.out is not None:
+    if config.out is not None and runs:
         picture = Path(config.out) / "curves.png"
         plot.batch_and_epoch_losses(runs, picture, title="ResNet-18 on CIFAR-10")
         print(f"wrote {picture} and {len(runs)} histories")

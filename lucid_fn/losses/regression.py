@@ -142,7 +142,7 @@ def log_cosh(predictions: Array, targets: Array) -> Array:
         targets: of the same shape.
 
     Returns:
-        Float array of the shape of `targets`, at least 0 but for rounding.
+        Float array of the shape of `targets`, at least 0.
 
     Raises:
         TypeError: if `predictions` is not of a float dtype.
@@ -158,4 +158,8 @@ def log_cosh(predictions: Array, targets: Array) -> Array:
     """
     targets = check_pair("log_cosh", "predictions", predictions, targets)
     d = predictions - targets
-    return ops.softplus(-2 * d) + d - math.log(2)
+    size = mx.abs(d)
+    near = size < 1  # where the sum below would lose all digits of d^2 / 2
+    sinh = mx.sinh(mx.where(near, d, 0.0))
+    far = ops.softplus(-2 * size) + size - math.log(2)
+    return mx.where(near, 0.5 * mx.log1p(mx.square(sinh)), far)

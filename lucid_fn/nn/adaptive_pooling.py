@@ -8,6 +8,7 @@ from lucid_fn import ops
 from lucid_fn.checks import check_array, check_float
 from lucid_fn.nn.checks import to_sizes
 from lucid_fn.nn.layer import Layer, lift
+from lucid_fn.ops.shards import accepts_shards
 from lucid_fn.types import Array
 
 
@@ -28,8 +29,7 @@ def adaptive_avg_pool2d(output_size: int | tuple[int, int]) -> Layer:
         >>> pool.apply({}, {}, mx.ones((2, 7, 5, 4)), train=False)[0].shape
         (2, 1, 3, 4)
     """
-    to_sizes("adaptive_avg_pool2d", "output_size", output_size, dims=2, least=1)
-    return lift(lambda x: ops.adaptive_avg_pool2d(x, output_size))
+    return _pool2d(ops.adaptive_avg_pool2d, output_size)
 
 
 def adaptive_max_pool2d(output_size: int | tuple[int, int]) -> Layer:
@@ -48,8 +48,7 @@ def adaptive_max_pool2d(output_size: int | tuple[int, int]) -> Layer:
         >>> pool.apply({}, {}, mx.ones((2, 7, 5, 4)), train=False)[0].shape
         (2, 2, 2, 4)
     """
-    to_sizes("adaptive_max_pool2d", "output_size", output_size, dims=2, least=1)
-    return lift(lambda x: ops.adaptive_max_pool2d(x, output_size))
+    return _pool2d(ops.adaptive_max_pool2d, output_size)
 
 
 def adaptive_avg_pool1d(output_size: int) -> Layer:
@@ -68,8 +67,7 @@ def adaptive_avg_pool1d(output_size: int) -> Layer:
         >>> pool.apply({}, {}, mx.ones((2, 7, 4)), train=False)[0].shape
         (2, 3, 4)
     """
-    to_sizes("adaptive_avg_pool1d", "output_size", output_size, dims=1, least=1)
-    return lift(lambda x: _as_rows(ops.adaptive_avg_pool2d, x, output_size))
+    return _pool1d("adaptive_avg_pool1d", ops.adaptive_avg_pool2d, output_size)
 
 
 def adaptive_max_pool1d(output_size: int) -> Layer:
@@ -88,8 +86,7 @@ def adaptive_max_pool1d(output_size: int) -> Layer:
         >>> pool.apply({}, {}, mx.ones((2, 7, 4)), train=False)[0].shape
         (2, 3, 4)
     """
-    to_sizes("adaptive_max_pool1d", "output_size", output_size, dims=1, least=1)
-    return lift(lambda x: _as_rows(ops.adaptive_max_pool2d, x, output_size))
+    return _pool1d("adaptive_max_pool1d", ops.adaptive_max_pool2d, output_size)
 
 
 def adaptive_avg_pool3d(output_size: int | tuple[int, int, int]) -> Layer:
@@ -140,15 +137,32 @@ def adaptive_max_pool3d(output_size: int | tuple[int, int, int]) -> Layer:
     return lift(lambda x: _by_slices(name, ops.adaptive_max_pool2d, x, size))
 
 
-def _as_rows(
-    pool: Callable[[Array, tuple[int, int]], Array], x: Array, size: int
-) -> Array:
+def _pool2d(
+    pool: Callable[[Array, tuple[int, int]], Array],
+    output_size: int | tuple[int, int],
+) -> Layer:
+    rows, columns = to_sizes(pool.__name__, "output_size", output_size, dims=2, least=1)
+
+    @accepts_shards
+    def forward(x: Array) -> Array:
+        return pool(x, (rows, columns))
+
+    return lift(forward)
+
+
+def _pool1d(
+    caller: str, pool: Callable[[Array, tuple[int, int]], Array], output_size: int
+) -> Layer:
     """A pool of sequences, as images of one row."""
-    if x.ndim != 3:
-        raise ValueError(
-            f"adaptive pooling: x must have shape (N, L, C), got {x.shape}"
-        )
-    return mx.squeeze(pool(x[:, None], (1, size)), 1)
+    (length,) = to_sizes(caller, "output_size", output_size, dims=1, least=1)
+
+    def forward(x: Array) -> Array:
+        check_float(caller, x=x)
+        if x.ndim != 3:
+            raise ValueError(f"{caller}: x must have shape (N, L, C), got {x.shape}")
+        return mx.squeeze(pool(x[:, None], (1, length)), 1)
+
+    return lift(forward)
 
 
 def _by_slices(

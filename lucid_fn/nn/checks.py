@@ -102,7 +102,7 @@ def check_last_axis(caller: str, x: Array, size: int, *, least_ndim: int = 1) ->
 def to_sizes(
     caller: str, name: str, value: Sizes, *, dims: int, least: int
 ) -> tuple[int, ...]:
-    """One number for all axes, or one for each, checked."""
+    """One number for all axes, or one for each, checked: a tuple of Python's ints."""
     sizes = tuple(value) if isinstance(value, tuple | list) else (value,) * dims
     if len(sizes) != dims or any(not _is_integer(v) or v < least for v in sizes):
         several = "" if dims == 1 else f", or {dims} of them"
@@ -110,7 +110,7 @@ def to_sizes(
             f"{caller}: {name} must be an integer of at least {least}{several}, "
             f"got {value}"
         )
-    return sizes
+    return tuple(map(int, sizes))
 
 
 def check_images(caller: str, x: Array, channels: int, *, dims: int) -> None:

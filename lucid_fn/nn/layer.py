@@ -78,6 +78,15 @@ def check_train(train: Any) -> None:
     )
 
 
+def check_layer(caller: str, layer: Any) -> None:
+    """Raises unless `layer` is one."""
+    if not isinstance(layer, Layer):
+        raise TypeError(
+            f"{caller}: layer must be a layer, got {type(layer).__name__} "
+            f"{reprlib.repr(layer)}; make one of a function on arrays with nn.lift"
+        )
+
+
 def lift(fn: ArrayFn) -> Layer:
     """A layer with neither parameters nor state, from a plain function.
 

@@ -1,6 +1,7 @@
 """Pooling layers with windows of a given size, channels last."""
 
 from collections.abc import Callable
+from functools import partial
 
 from lucid_fn import ops
 from lucid_fn.nn.checks import Sizes, to_sizes
@@ -30,12 +31,7 @@ def max_pool2d(
         >>> pool.apply({}, {}, mx.ones((2, 7, 7, 4)), train=False)[0].shape
         (2, 4, 4, 4)
     """
-    _check("max_pool2d", 2, size, stride, padding)
-    return lift(
-        accepts_shards(
-            lambda x: ops.max_pool2d(x, size, stride=stride, padding=padding)
-        )
-    )
+    return _pool(2, ops.max_pool2d, size, stride, padding)
 
 
 def max_pool1d(
@@ -57,12 +53,7 @@ def max_pool1d(
         >>> nn.max_pool1d(2).apply({}, {}, mx.ones((2, 8, 4)), train=False)[0].shape
         (2, 4, 4)
     """
-    _check("max_pool1d", 1, size, stride, padding)
-    return lift(
-        accepts_shards(
-            lambda x: ops.max_pool1d(x, size, stride=stride, padding=padding)
-        )
-    )
+    return _pool(1, ops.max_pool1d, size, stride, padding)
 
 
 def max_pool3d(
@@ -85,12 +76,7 @@ def max_pool3d(
         >>> pool.apply({}, {}, mx.ones((2, 3, 4, 4, 1)), train=False)[0].shape
         (2, 3, 2, 2, 1)
     """
-    _check("max_pool3d", 3, size, stride, padding)
-    return lift(
-        accepts_shards(
-            lambda x: ops.max_pool3d(x, size, stride=stride, padding=padding)
-        )
-    )
+    return _pool(3, ops.max_pool3d, size, stride, padding)
 
 
 def avg_pool2d(
@@ -118,7 +104,8 @@ def avg_pool2d(
         >>> nn.avg_pool2d(2).apply({}, {}, mx.ones((2, 8, 8, 4)), train=False)[0].shape
         (2, 4, 4, 4)
     """
-    return _avg_pool(2, ops.avg_pool2d, size, stride, padding, count_include_pad)
+    pool = partial(ops.avg_pool2d, count_include_pad=count_include_pad)
+    return _pool(2, pool, size, stride, padding)
 
 
 def avg_pool1d(
@@ -145,7 +132,8 @@ def avg_pool1d(
         >>> nn.avg_pool1d(2).apply({}, {}, mx.ones((2, 8, 4)), train=False)[0].shape
         (2, 4, 4)
     """
-    return _avg_pool(1, ops.avg_pool1d, size, stride, padding, count_include_pad)
+    pool = partial(ops.avg_pool1d, count_include_pad=count_include_pad)
+    return _pool(1, pool, size, stride, padding)
 
 
 def avg_pool3d(
@@ -173,39 +161,31 @@ def avg_pool3d(
         >>> pool.apply({}, {}, mx.ones((2, 3, 4, 4, 1)), train=False)[0].shape
         (2, 3, 2, 2, 1)
     """
-    return _avg_pool(3, ops.avg_pool3d, size, stride, padding, count_include_pad)
+    pool = partial(ops.avg_pool3d, count_include_pad=count_include_pad)
+    return _pool(3, pool, size, stride, padding)
 
 
-def _avg_pool(
+def _pool(
     dims: int,
     pool: Callable[..., Array],
     size: Sizes,
     stride: Sizes | None,
     padding: Sizes,
-    count_include_pad: bool,
 ) -> Layer:
-    _check(f"avg_pool{dims}d", dims, size, stride, padding)
-    return lift(
-        accepts_shards(
-            lambda x: pool(
-                x,
-                size,
-                stride=stride,
-                padding=padding,
-                count_include_pad=count_include_pad,
-            )
-        )
-    )
-
-
-def _check(
-    caller: str, dims: int, size: Sizes, stride: Sizes | None, padding: Sizes
-) -> None:
+    """The layer of a pooling function, with its arguments checked."""
+    caller = getattr(pool, "func", pool).__name__
     window = to_sizes(caller, "size", size, dims=dims, least=1)
-    if stride is not None:
-        to_sizes(caller, "stride", stride, dims=dims, least=1)
+    strides = to_sizes(
+        caller, "stride", size if stride is None else stride, dims=dims, least=1
+    )
     added = to_sizes(caller, "padding", padding, dims=dims, least=0)
     if any(2 * p > s for p, s in zip(added, window, strict=True)):
         raise ValueError(
             f"{caller}: padding must be at most half of size, got {padding} and {size}"
         )
+
+    @accepts_shards
+    def forward(x: Array) -> Array:
+        return pool(x, window, stride=strides, padding=added)
+
+    return lift(forward)

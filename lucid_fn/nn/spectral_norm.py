@@ -6,7 +6,7 @@ import mlx.core as mx
 
 from lucid_fn import random
 from lucid_fn.nn.checks import check_eps, check_positive, check_state
-from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, expecting
+from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_layer, check_train, expecting
 from lucid_fn.types import Array, Key, Params, State
 
 _FIRST_ITERATIONS = 15  # those of PyTorch when it begins
@@ -38,6 +38,7 @@ def spectral_norm(
         eps: least length that a vector is divided by; positive.
 
     Raises:
+        TypeError: if `layer` is no layer.
         ValueError: if an argument is out of range; on init, if there is no such
             parameter, or it has one axis only, or no such axis; on apply, if params or
             state are of another layer.
@@ -53,6 +54,7 @@ def spectral_norm(
         >>> {name: leaf.shape for name, leaf in state.items()}
         {'weight_u': (2,), 'weight_v': (4,)}
     """
+    check_layer("spectral_norm", layer)
     check_positive("spectral_norm", iterations=iterations)
     check_eps("spectral_norm", eps)
     names = f"{name}_u", f"{name}_v"

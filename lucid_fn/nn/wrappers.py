@@ -8,7 +8,7 @@ import mlx.core as mx
 from lucid_fn import transforms
 from lucid_fn.nn.checks import check_positive
 from lucid_fn.nn.combinators import compose, serial
-from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, expecting
+from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_layer, check_train, expecting
 from lucid_fn.nn.recording import recording
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
@@ -75,6 +75,9 @@ def checkpointed(layer: Layer) -> Layer:
     Args:
         layer: a layer.
 
+    Raises:
+        TypeError: if `layer` is none.
+
     Source: Chen et al., 2016, https://arxiv.org/abs/1604.06174.
 
     Example:
@@ -85,6 +88,7 @@ def checkpointed(layer: Layer) -> Layer:
         >>> block.apply(params, state, mx.ones((1, 4)), train=True)[0].shape
         (1, 64)
     """
+    check_layer("checkpointed", layer)
 
     def apply(
         params: Params,
@@ -140,6 +144,7 @@ def tap(layer: Layer, *paths: str) -> Layer:
         >>> y.shape, taps["act"].shape
         ((1, 2), (1, 8))
     """
+    check_layer("tap", layer)
     if not paths:
         raise ValueError("tap: paths must name at least one layer, got none")
 
@@ -180,6 +185,7 @@ def weight_norm(layer: Layer, *, name: str = "weight") -> Layer:
         name: the parameter.
 
     Raises:
+        TypeError: if `layer` is no layer.
         ValueError: on init, if there is no such parameter; on apply, if params lack
             one.
 
@@ -191,6 +197,7 @@ def weight_norm(layer: Layer, *, name: str = "weight") -> Layer:
         >>> {name: leaf.shape for name, leaf in params.items()}
         {'bias': (2,), 'weight_g': (2, 1), 'weight_v': (2, 4)}
     """
+    check_layer("weight_norm", layer)
     names = f"{name}_g", f"{name}_v"
 
     def init(key: Key, /) -> tuple[Params, State]:

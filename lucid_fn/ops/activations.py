@@ -24,7 +24,7 @@ from lucid_fn.ops.elementary import (
 from lucid_fn.ops.elementwise import elementwise
 from lucid_fn.ops.rectifiers import relu
 from lucid_fn.ops.shards import examplewise
-from lucid_fn.types import Array
+from lucid_fn.types import Array, ArrayFn
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
@@ -184,6 +184,13 @@ def mish(x: Array) -> Array:
     return x * mx.tanh(mx.logaddexp(x, 0.0))
 
 
+def _widened(formula: ArrayFn, x: Array) -> Array:
+    """The formula in float32: slopes found from rounded values lose small numbers."""
+    half = x.dtype in (mx.float16, mx.bfloat16)
+    y: Array = formula(x.astype(mx.float32) if half else x)
+    return y.astype(x.dtype) if half else y
+
+
 @takes_array
 @examplewise
 def elu(x: Array, alpha: float = 1.0) -> Array:
@@ -204,7 +211,7 @@ def elu(x: Array, alpha: float = 1.0) -> Array:
         >>> ops.elu(mx.array([-1.0, 0.0, 2.0]))
         array([-0.632121, 0, 2], dtype=float32)
     """
-    return relu(x) + alpha * expm1_of_negative(x)
+    return _widened(lambda x: relu(x) + alpha * expm1_of_negative(x), x)
 
 
 @takes_array
@@ -232,7 +239,7 @@ def celu(x: Array, alpha: float = 1.0) -> Array:
     """
     if alpha <= 0:
         raise ValueError(f"celu: alpha must be positive, got {alpha}")
-    return relu(x) + alpha * expm1_of_negative(x / alpha)
+    return _widened(lambda x: relu(x) + alpha * expm1_of_negative(x / alpha), x)
 
 
 @takes_array
@@ -256,7 +263,7 @@ def selu(x: Array) -> Array:
         >>> ops.selu(mx.array([-1.0, 0.0, 2.0]))
         array([-1.11133, 0, 2.1014], dtype=float32)
     """
-    return _SELU_SCALE * elu(x, _SELU_ALPHA)
+    return _widened(lambda x: _SELU_SCALE * elu(x, _SELU_ALPHA), x)
 
 
 @takes_array

@@ -169,7 +169,7 @@ def hard_swish(x: Array) -> Array:
         >>> ops.hard_swish(mx.array([-4.0, 0.0, 3.0]))
         array([-0, 0, 3], dtype=float32)
     """
-    return x * relu6(x + 3.0) / 6.0
+    return x * (relu6(x + 3.0) / 6.0)  # x * 6 may be too large for float16
 
 
 @pointwise

@@ -32,6 +32,7 @@ _LIBRARIES = tuple(
 )
 
 _MISSING = object()
+NUMBERS = (int, float, np.number)
 
 
 class Capture(NamedTuple):
@@ -130,7 +131,7 @@ def _parts(value: Any) -> tuple[list[Any], list[tuple[FunctionType, Any]]]:
     todo = [value]
     while todo:
         node = todo.pop()
-        if isinstance(node, mx.array):
+        if isinstance(node, mx.array | np.ndarray):
             arrays.append(node)
         elif isinstance(node, FunctionType):
             functions.append((node, None))
@@ -164,7 +165,7 @@ def _place(array: Any) -> int:
 
 def _tell(value: Any, arrays: list[Any]) -> list[Any]:
     """What differs once a name has another value."""
-    if isinstance(value, int | float):
+    if isinstance(value, NUMBERS):
         return [(type(value), repr(value))]
     return [(id(array), _place(array)) for array in arrays]
 
@@ -198,7 +199,7 @@ def find(fn: Callable[..., Any], caller: str) -> list[Capture]:
             arrays, functions = _parts(value)
             todo += functions
             _check_traced(arrays, name, owner, caller)
-            number = isinstance(value, int | float) and not _of_library(function)
+            number = isinstance(value, NUMBERS) and not _of_library(function)
             if number and name in bytecode.rebound(function.__code__):
                 number = False  # a counter of its traces, say
             if number or (arrays and not _of_library(function)):
@@ -208,7 +209,7 @@ def find(fn: Callable[..., Any], caller: str) -> list[Capture]:
 
 
 def _check_traced(arrays: list[Any], name: str, owner: str, caller: str) -> None:
-    if any_traced(arrays):
+    if any_traced([array for array in arrays if isinstance(array, mx.array)]):
         raise ValueError(
             f"{caller}: `{owner}` reads `{name}`, which is not an argument but depends "
             "on those of a transformation around it, so that no gradient would reach "

@@ -1,10 +1,12 @@
 """Losses of single elements and of regions: corners and messages."""
 
 import mlx.core as mx
+import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from lucid_fn import losses
+import lucid_fn as lf
+from lucid_fn import losses, random
 
 PAIRS = [
     losses.mse,
@@ -125,3 +127,27 @@ def test_hyperparameters_are_checked(loss, option, value, message):
 def test_dice_needs_a_batch_and_classes():
     with pytest.raises(ValueError, match=r"shape \(N, ..., num_classes\), got \(3,\)"):
         losses.dice(mx.zeros(3), mx.zeros(3))
+
+
+@pytest.mark.parametrize("d", [1e-4, 1e-3, 0.1, 0.999, 1.001, 30.0, 1e30])
+def test_log_cosh_keeps_its_digits_at_any_size(d):
+    far = d + np.log1p(np.exp(-2 * d)) - np.log(2)
+    exact = np.log1p(np.sinh(d) ** 2) / 2 if d < 1 else far
+    for sign in 1, -1:
+        x = mx.array([sign * d])
+        found, slope = lf.value_and_grad(lambda x: losses.log_cosh(x, 0 * x).sum())(x)
+        assert found.item() == pytest.approx(exact, rel=1e-5)
+        assert slope.item() == pytest.approx(sign * np.tanh(d), rel=1e-5)
+
+
+def test_log_cosh_of_infinities_is_infinite():
+    x = mx.array([mx.inf, -mx.inf])
+    assert losses.log_cosh(x, mx.zeros((2,))).tolist() == [mx.inf, mx.inf]
+
+
+def test_dice_of_half_precision_masks_is_that_of_float32():
+    mask = random.bernoulli(random.key(0), 0.6, (1, 300, 300, 1)).astype(mx.float32)
+    p = random.uniform(random.key(1), mask.shape)
+    half = losses.dice(p.astype(mx.float16), mask.astype(mx.float16))
+    assert half.dtype == mx.float16
+    assert half.item() == pytest.approx(losses.dice(p, mask).item(), rel=2e-3)

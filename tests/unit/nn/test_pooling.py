@@ -1,6 +1,7 @@
 """Pooling layers: arguments and shapes; the numbers are those of `lucid_fn.ops`."""
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 from lucid_fn import nn
@@ -71,3 +72,13 @@ def test_arguments_out_of_range_are_errors(make, message):
 def test_another_number_of_axes_is_an_error():
     with pytest.raises(ValueError, match=r"x must have shape \(N, H, W, C\), got"):
         apply(nn.max_pool2d(2), 4, 4, 1)
+
+
+@pytest.mark.parametrize("size", [[2, 2], np.int64(2), (np.int32(2), 2)])
+def test_sizes_may_be_lists_and_numpys_integers(size):
+    x = mx.ones((1, 4, 4, 3))
+    for pool in nn.max_pool2d, nn.avg_pool2d:
+        y, _ = pool(size, stride=size).apply({}, {}, x, train=False)
+        assert y.shape == (1, 2, 2, 3)
+    for pool in nn.adaptive_avg_pool2d, nn.adaptive_max_pool2d:
+        assert pool(size).apply({}, {}, x, train=False)[0].shape == (1, 2, 2, 3)

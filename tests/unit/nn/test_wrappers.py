@@ -120,3 +120,12 @@ def test_weight_norm_needs_that_parameter(key):
         ValueError, match="params must hold 'weight_g', got weight, bias"
     ):
         layer.apply(nn.linear(2, 2).init(key)[0], {}, mx.ones((1, 2)), train=True)
+
+
+@pytest.mark.parametrize(
+    "wrapper", [nn.checkpointed, nn.tap, nn.weight_norm, nn.spectral_norm]
+)
+def test_a_function_in_place_of_a_layer_is_told(wrapper):
+    text = f"{wrapper.__name__}: layer must be a layer, got function .* with nn.lift"
+    with pytest.raises(TypeError, match=text):
+        wrapper(nn.relu)

@@ -136,3 +136,18 @@ def test_glu_gates_the_first_half_with_the_second():
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         call(mx.ones((2, 3)))
+
+
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+@pytest.mark.parametrize("name", ["elu", "celu", "selu"])
+def test_slopes_of_half_precision_are_those_of_float32_rounded(name, dtype):
+    activation = getattr(ops, name)
+    x = mx.array([-9.0, -6.0, -5.0, -1.0, 2.0], dtype)
+    found = mx.grad(lambda x: activation(x).sum())(x)
+    exact = mx.grad(lambda x: activation(x).sum())(x.astype(mx.float32))
+    assert found.dtype == dtype
+    assert mx.allclose(found.astype(mx.float32), exact, rtol=1e-2, atol=0)
+
+
+def test_hard_swish_of_large_float16_numbers_is_finite():
+    assert ops.hard_swish(mx.array([20_000.0], mx.float16)).item() == 20_000
