@@ -1,12 +1,9 @@
 """What a loader returns."""
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-NumpyArray: TypeAlias = NDArray[Any]
-"""A NumPy array of any dtype; data sets live in NumPy until they are batched."""
 
 
 class Dataset(NamedTuple):

@@ -1,4 +1,4 @@
-"""Picking what stands at a label, and summing it up."""
+"""Picking what stands at a label."""
 
 import mlx.core as mx
 

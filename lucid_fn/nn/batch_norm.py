@@ -1,4 +1,4 @@
-"""Batch normalization, and functions of its running statistics."""
+"""Batch normalization, whose running statistics are a state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

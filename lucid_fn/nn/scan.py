@@ -70,20 +70,20 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
             )
         length = sequence.shape[1]
         steps = [mx.squeeze(part, 1) for part in mx.split(sequence, length, axis=1)]
-        carried: Any = x if isinstance(x, Carried) else None
+        carry = x.carry if isinstance(x, Carried) else None
         outputs = []
         for t in reversed(range(length)) if reverse else range(length):
-            inputs = steps[t] if carried is None else Carried(steps[t], carried.carry)
+            inputs = steps[t] if carry is None else Carried(steps[t], carry)
             subkey = None if key is None else fold_in(key, t)
-            carried, state = cell.apply(params, state, inputs, train=train, key=subkey)
-            if not isinstance(carried, Carried):
+            out, state = cell.apply(params, state, inputs, train=train, key=subkey)
+            if not isinstance(out, Carried):
                 raise TypeError(
                     "scan: cell must return nn.Carried(y, carry), got "
-                    f"{type(carried).__name__}"
+                    f"{type(out).__name__}"
                 )
-            outputs.append(carried.sequence)
-        assert carried is not None
+            carry = out.carry
+            outputs.append(out.sequence)
         ys = mx.stack(outputs[::-1] if reverse else outputs, axis=1)
-        return Carried(ys, carried.carry), state
+        return Carried(ys, carry), state
 
     return Layer(cell.init, apply)

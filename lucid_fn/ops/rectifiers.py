@@ -1,7 +1,7 @@
 """Piecewise linear activations, and quotients of such.
 
-MLX's own operations: they fuse with their neighbours and are as fast as memory. At a
-kink the slope is PyTorch's.
+MLX's own operations, but for `relu`: they fuse with their neighbours and are as fast as
+memory. At a kink the slope is PyTorch's.
 """
 
 import mlx.core as mx

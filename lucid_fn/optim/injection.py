@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import mlx.core as mx
+import numpy as np
 
 from lucid_fn.optim import states
 from lucid_fn.optim.base import GradientTransformation
@@ -87,7 +88,9 @@ def _sort(
     """What is passed on, what is a number, and what a schedule gives."""
     chosen = {name: x for name, x in kwargs.items() if name != "learning_rate"}
     schedules = {name: x for name, x in chosen.items() if callable(x)}
-    numbers = {n: x for n, x in chosen.items() if isinstance(x, float | mx.array)}
+    numbers = {
+        n: x for n, x in chosen.items() if isinstance(x, float | np.floating | mx.array)
+    }
     taken = numbers.keys() | schedules.keys()
     constants = {name: x for name, x in kwargs.items() if name not in taken}
     return constants, numbers, schedules

@@ -1,4 +1,4 @@
-"""Norms of single arrays, and of trees."""
+"""Norms of single arrays."""
 
 import math
 

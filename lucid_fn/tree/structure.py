@@ -309,7 +309,7 @@ def walk(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[str, Any]]:
 
 
 def leaves(tree: Tree, /) -> list[Any]:
-    """The leaves, in the order of the sorted paths.
+    """The leaves, in order: of each dict by its sorted keys, of a sequence by place.
 
     Args:
         tree: any tree.

@@ -145,8 +145,11 @@ def test_an_error_of_the_consumer_ends_the_thread():
 
 
 def test_never_iterating_starts_no_thread():
-    data.prefetch(itertools.count())
-    iter(data.prefetch(itertools.count()))
+    before = threading.active_count()
+    kept = data.prefetch(itertools.count())
+    iterators = [iter(kept), iter(data.prefetch(itertools.count()))]
+    assert len(iterators) == 2
+    assert threading.active_count() == before
 
 
 def test_two_iterations_at_once_do_not_disturb_each_other():
