@@ -34,33 +34,41 @@ def read_cache(folder: Path, sources: Fingerprints) -> Dataset | None:
     """The data set cached in `folder`, or `None` if it has to be made again.
 
     That is so if a file is missing or damaged, or if it was made from other sources
-    or in another format.
+    or in another format, also by another process at this moment.
     """
     paths = _array_paths(folder)
     try:
         metadata = json.loads((folder / METADATA).read_bytes())
-        files = fingerprints(paths)
+        checked = _inodes(paths)
+        expected = {
+            "format": FORMAT,
+            "sources": sources,
+            "files": fingerprints(paths),
+        }
+        if not isinstance(metadata, dict):
+            return None
+        if any(metadata.get(name) != value for name, value in expected.items()):
+            return None
+        dataset = Dataset(*(_map(path) for path in paths))
+        return dataset if _inodes(paths) == checked else None
     except (OSError, ValueError):
         return None
-    expected = {"format": FORMAT, "sources": sources, "files": files}
-    if not isinstance(metadata, dict):
-        return None
-    if any(metadata.get(name) != value for name, value in expected.items()):
-        return None
-    return Dataset(*(_map(path) for path in paths))
 
 
 def write_cache(folder: Path, dataset: Dataset, sources: Fingerprints) -> None:
     """Writes a data set, and the description by which `read_cache` trusts it, last."""
     arrays: dict[str, NDArray[Any]] = dataset._asdict()
-    paths = _array_paths(folder)
-    for path, array in zip(paths, arrays.values(), strict=True):
+    files = {}
+    for path, array in zip(_array_paths(folder), arrays.values(), strict=True):
         with atomic_write(path) as file:
             np.save(file, array, allow_pickle=False)
+            file.flush()
+            # Of this process's file: another's may be in its place right after.
+            (files[path.name],) = fingerprints([Path(file.name)]).values()
     metadata = {
         "format": FORMAT,
         "sources": sources,
-        "files": fingerprints(paths),
+        "files": files,
         "arrays": {
             name: {"shape": array.shape, "dtype": str(array.dtype)}
             for name, array in arrays.items()
@@ -72,6 +80,11 @@ def write_cache(folder: Path, dataset: Dataset, sources: Fingerprints) -> None:
 
 def _array_paths(folder: Path) -> list[Path]:
     return [folder / f"{name}.npy" for name in Dataset._fields]
+
+
+def _inodes(paths: list[Path]) -> list[int]:
+    """What tells a file from one that has been put in its place."""
+    return [path.stat().st_ino for path in paths]
 
 
 def _map(path: Path) -> Any:

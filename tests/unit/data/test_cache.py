@@ -1,5 +1,6 @@
 """The cache of `load_cifar10`: used when it is intact, else made again."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -148,3 +149,44 @@ def test_an_interrupted_write_leaves_no_cache(source, cache, reads, monkeypatch)
 def test_a_file_as_cache_is_an_error(source):
     with pytest.raises(FileExistsError, match=r"test_batch\.bin"):
         data.load_cifar10(source, cache=source / "test_batch.bin")
+
+
+def _filled(value):
+    images = np.full((2, 4, 4, 3), value, np.uint8)
+    labels = np.full((2,), value, np.int32)
+    return data.Dataset(images, labels, images, labels)
+
+
+def test_arrays_of_another_process_are_not_taken_for_its_own(tmp_path, monkeypatch):
+    ours, theirs = {"a": {"size": 1, "crc32": 1}}, {"b": {"size": 2, "crc32": 2}}
+    write = cache_module.atomic_write
+
+    @contextlib.contextmanager
+    def overtaken(path):
+        with write(path) as file:
+            yield file
+        if path.stem == "test_labels":  # the last array
+            monkeypatch.setattr(cache_module, "atomic_write", write)
+            cache_module.write_cache(tmp_path, _filled(2), theirs)
+
+    monkeypatch.setattr(cache_module, "atomic_write", overtaken)
+    cache_module.write_cache(tmp_path, _filled(1), ours)
+    assert cache_module.read_cache(tmp_path, ours) is None
+    assert cache_module.read_cache(tmp_path, theirs) is None
+
+
+def test_files_that_are_replaced_while_they_are_read_are_not_returned(
+    tmp_path, monkeypatch
+):
+    sources = {"a": {"size": 1, "crc32": 1}}
+    cache_module.write_cache(tmp_path, _filled(1), sources)
+    read = cache_module.fingerprints
+
+    def replaced(paths):
+        monkeypatch.setattr(cache_module, "fingerprints", read)
+        cache_module.write_cache(tmp_path, _filled(1), sources)
+        return read(paths)
+
+    monkeypatch.setattr(cache_module, "fingerprints", replaced)
+    assert cache_module.read_cache(tmp_path, sources) is None
+    assert cache_module.read_cache(tmp_path, sources) is not None
