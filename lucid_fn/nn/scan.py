@@ -70,10 +70,11 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
             )
         length = sequence.shape[1]
         steps = [mx.squeeze(part, 1) for part in mx.split(sequence, length, axis=1)]
+        begun = isinstance(x, Carried)
         carry = x.carry if isinstance(x, Carried) else None
         outputs = []
         for t in reversed(range(length)) if reverse else range(length):
-            inputs = steps[t] if carry is None else Carried(steps[t], carry)
+            inputs = Carried(steps[t], carry) if begun else steps[t]
             subkey = None if key is None else fold_in(key, t)
             out, state = cell.apply(params, state, inputs, train=train, key=subkey)
             if not isinstance(out, Carried):
@@ -81,7 +82,7 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
                     "scan: cell must return nn.Carried(y, carry), got "
                     f"{type(out).__name__}"
                 )
-            carry = out.carry
+            begun, carry = True, out.carry
             outputs.append(out.sequence)
         ys = mx.stack(outputs[::-1] if reverse else outputs, axis=1)
         return Carried(ys, carry), state
