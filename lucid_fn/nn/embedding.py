@@ -6,6 +6,7 @@ import mlx.core as mx
 
 from lucid_fn import random
 from lucid_fn.checks import check_float, check_integer
+from lucid_fn.class_labels import among
 from lucid_fn.nn import initializers
 from lucid_fn.nn.checks import check_params, check_positive
 from lucid_fn.nn.combinators import compose
@@ -31,7 +32,7 @@ def embedding(
     given otherwise, PyTorch's default.
 
     The integers must be in [0, num_embeddings). They are values, which are not looked
-    at: any other gives a row of nan, and so does its gradient.
+    at: any other gives a row of nan, and nan in the gradient.
 
     Args:
         num_embeddings: number of rows.
@@ -68,7 +69,7 @@ def embedding(
 
 def _rows(weight: Array, x: Array) -> Array:
     """The rows at `x`, of nan where there is none: MLX would read and write beyond."""
-    there = (x >= 0) & (x < len(weight))
+    there = among(x, len(weight))
     rows = mx.take(weight, mx.where(there, x, 0), axis=0)
     known = mx.where(there, 1.0, mx.nan).astype(weight.dtype)
     return multiply(rows, known[..., None])

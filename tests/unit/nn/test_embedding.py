@@ -118,3 +118,10 @@ def test_an_integer_without_a_row_gives_nan_and_no_row_is_written(key, beyond):
     grads = lf.grad(loss)(params)["weight"]
     assert mx.isnan(grads[0]).all().item()  # loud, in the row that stands in
     assert grads[1:].sum().item() == 4.0
+
+
+def test_bytes_find_all_256_rows(key):
+    layer = nn.embedding(256, 4)
+    params, _ = layer.init(key)
+    y, _ = layer.apply(params, {}, mx.array([0, 255], mx.uint8), train=False)
+    assert mx.array_equal(y, params["weight"][mx.array([0, 255])]).item()
