@@ -5,8 +5,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-import mlx.core as mx
-
+from lucid_fn.checks import check_array
 from lucid_fn.ops.shards import Shards
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
@@ -18,8 +17,9 @@ def takes_array(fn: Fn) -> Fn:
     @wraps(fn)
     def checked(*args: Any, **options: Any) -> Any:
         x = args[0] if args else options.get("x")
-        if not isinstance(x, mx.array | Shards):
-            raise TypeError(f"{fn.__name__}: {_what_is_wrong(fn, args, options)}")
+        if not isinstance(x, Shards):
+            _check_is_no_module(fn, args, options)
+            check_array(fn.__name__, x=x)
         return fn(*args, **options)
 
     return cast(Fn, checked)
@@ -31,24 +31,24 @@ def takes_anything(fn: Fn) -> Fn:
     @wraps(fn)
     def checked(*args: Any, **options: Any) -> Any:
         if not (args or options):
-            raise TypeError(f"{fn.__name__}: {_what_is_wrong(fn, args, options)}")
+            _check_is_no_module(fn, args, options)
         return fn(*args, **options)
 
     return cast(Fn, checked)
 
 
-def _what_is_wrong(
+def _check_is_no_module(
     fn: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]
-) -> str:
-    if not args and "x" not in options:  # nn.ReLU() in PyTorch
-        return f"x is missing; {_as_layer(fn, options)}"
+) -> None:
+    """Raises if `fn` is called with nothing, or with what are options in PyTorch."""
+    name = fn.__name__
+    if not args and "x" not in options:  # nn.ReLU()
+        raise TypeError(f"{name}: x is missing; {_as_layer(fn, options)}")
     x = args[0] if args else options["x"]
     if isinstance(x, int | float):  # nn.LeakyReLU(0.2)
         _, *names = inspect.signature(fn).parameters
-        given = dict(zip(names, args, strict=False))
-        return f"x must be an MLX array, got {x}; {_as_layer(fn, given | options)}"
-    kind = type(x).__name__
-    return f"x must be an MLX array, got {kind}; convert it with mx.array(x)"
+        layer = _as_layer(fn, dict(zip(names, args, strict=False)) | options)
+        raise TypeError(f"{name}: x must be an MLX array, got {x}; {layer}")
 
 
 def _as_layer(fn: Callable[..., Any], options: dict[str, Any]) -> str:

@@ -22,15 +22,6 @@ def noise():
     return nn.Layer(init, apply)
 
 
-def own(init=lambda key: ({}, {}), apply=lambda p, s, x: (x, s)):
-    """A hand-written layer."""
-
-    def apply_(params, state, x, /, *, train, key=None):
-        return apply(params, state, x)
-
-    return nn.Layer(init, apply_)
-
-
 def run(layer, x=X, train=False, key=None):
     params, state = layer.init(random.key(0))
     return layer.apply(params, state, x, train=train, key=key)
