@@ -1,6 +1,6 @@
 """Batch normalization over all axes but the last."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import mlx.core as mx
@@ -17,8 +17,7 @@ from lucid_fn.ops.shards import (
     map_parts,
     parts_of,
 )
-from lucid_fn.ops.spread import subtract
-from lucid_fn.ops.streams import sum_shards
+from lucid_fn.ops.streams import current_shard, split
 from lucid_fn.types import Array
 
 _SPLITS = 1 << 18  # values from which on two streams add faster than one
@@ -146,14 +145,20 @@ def _forward(
 ) -> tuple[Array, ...]:
     """The mean, the variance, and the normalized parts of the batch.
 
-    The deviations from the mean are an array of their own, by `subtract`: the gradient
-    needs them again, so that MLX keeps them in any case.
+    Pieces of the batch add their deviations from a mean of their own, and meet once
+    (Chan, Golub & LeVeque, 1983, "Algorithms for computing the sample variance", eq.
+    2.1): waiting for the mean of them all takes longer.
     """
-    count = _count(sum(part.size for part in parts), weight.size)
-    mean = mx.contiguous(_sum(lambda x: x, parts) / count)
-    var = _sum(lambda x: mx.square(subtract(x, mean)), parts) / count
+    pieces = _pieces(parts)
+    counts = [_count(piece, weight) for piece in pieces]
+    means = map_parts(_mean, pieces, counts)
+    squares = map_parts(_sum_of_squares, pieces, means)
+    count = _total(counts)
+    mean = mx.contiguous(_total(_products(counts, means)) / count)
+    between = [mx.square(own - mean) for own in means]
+    var = (_total(squares) + _total(_products(counts, between))) / count
     scale = _scale(weight, var, eps)
-    affine = apart(lambda x: subtract(x, mean) * scale + bias)
+    affine = apart(lambda x: (x - mean) * scale + bias)
     return mean, var, *map_parts(affine, parts)
 
 
@@ -166,19 +171,25 @@ def _gradient(
     weight, _, eps, *parts = primals
     dmean, dvar, *grads = cotangents
     mean, var, *_ = outputs
-    count = _count(sum(part.size for part in parts), weight.size)
+    pieces, dys = _pieces(parts), _pieces(grads)
+    counts = [_count(piece, weight) for piece in pieces]
+    count = _total(counts)
     rstd = mx.rsqrt(var + eps)
-    dbias = _sum(lambda dy: dy, grads)
-    covariance = _sum(lambda dy, x: dy * subtract(x, mean), grads, parts)  # times count
-    # The mean was rounded: what is left of it, times the sum of `dy`, is not small.
-    covariance = covariance - dbias * (_sum(lambda x: subtract(x, mean), parts) / count)
+    means = map_parts(_mean, pieces, counts)  # `mx.compile` has them from `_forward`
+    dy_means = map_parts(_mean, dys, counts)
+    within = map_parts(_sum_of_products, dys, dy_means, pieces, means)
+    dbias = _total(_products(counts, dy_means))
+    between = [
+        (dy_mean - dbias / count) * (own - mean)
+        for dy_mean, own in zip(dy_means, means, strict=True)
+    ]
+    covariance = _total(within) + _total(_products(counts, between))  # times count
     a = weight * rstd
     b = (2 * dvar - a * mx.square(rstd) * covariance) / count
     c = (dmean - a * dbias) / count
     a, b, c = (mx.contiguous(coefficient) for coefficient in (a, b, c))
-    dxs = map_parts(
-        apart(lambda dy, x: a * dy + b * subtract(x, mean) + c), grads, parts
-    )
+    affine = apart(lambda dy, x: a * dy + b * _centred_again(x, mean) + c)
+    dxs = map_parts(affine, grads, parts)
     deps = mx.sum(-0.5 * a * mx.square(rstd) * covariance)
     return covariance * rstd, dbias, deps, *dxs
 
@@ -187,26 +198,53 @@ _tuned_batch_norm = custom_function(_forward)
 _tuned_batch_norm.vjp(_gradient)
 
 
-@lru_cache(maxsize=256)
-def _count(size: int, channels: int) -> Array:
-    """Values a channel, `(C,)`.
+def _pieces(parts: Sequence[Array]) -> Sequence[Array]:
+    """What is added up by itself: the parts, or of a large one a piece a core."""
+    alone = len(parts) > 1 or current_shard() is not None
+    return parts if alone or parts[0].size < _SPLITS else split(parts[0])
 
-    A Python number would be a constant in the kernels that `mx.compile` makes, one set
-    of them for each size of layer, half a second of compiler time a kernel.
+
+def _mean(x: Array, count: Array) -> Array:
+    return mx.contiguous(channel_sum(x) / count)
+
+
+def _sum_of_squares(x: Array, mean: Array) -> Array:
+    return channel_sum(mx.square(x - mean))
+
+
+def _sum_of_products(dy: Array, dy_mean: Array, x: Array, mean: Array) -> Array:
+    # Without the mean of `dy`, what rounding left of that of `x` would not be small.
+    return channel_sum((dy - dy_mean) * _centred_again(x, mean))
+
+
+def _centred_again(x: Array, mean: Array) -> Array:
+    """`x - mean`, in other words than in the forward pass.
+
+    In the same words `mx.compile` takes both for one array and keeps it until then,
+    which takes longer than to subtract twice, as part of what else is computed.
     """
-    return mx.array(np.full(channels, size // channels, np.float32))
+    return x + mx.contiguous(-mean)
 
 
-def _sum(terms: Callable[..., Array], *batches: Sequence[Array]) -> Array:
-    """The sum of `terms` of the batches over all axes but the last, on all cores."""
-    terms = apart(terms)
-    if len(batches[0]) > 1:
-        total, *others = map_parts(lambda *parts: channel_sum(terms(*parts)), *batches)
-        return sum(others, total)
-    arrays = [batch[0] for batch in batches]
-    if arrays[0].size < _SPLITS:
-        return channel_sum(terms(*arrays))
-    return sum_shards(lambda *parts: channel_sum(terms(*parts)), *arrays)
+def _products(a: Sequence[Array], b: Sequence[Array]) -> list[Array]:
+    return [x * y for x, y in zip(a, b, strict=True)]
+
+
+def _total(terms: Sequence[Array]) -> Array:
+    first, *others = terms
+    return sum(others, first)
+
+
+def _count(x: Array, channels: Array) -> Array:
+    """Values a channel, `(C,)`."""
+    return _filled(x.size // channels.size, channels.size)
+
+
+@lru_cache(maxsize=256)
+def _filled(value: int, channels: int) -> Array:
+    # A Python number would be a constant in the kernels that `mx.compile` makes, one
+    # set of them for each size of layer, half a second of compiler time a kernel.
+    return mx.array(np.full(channels, value, np.float32))
 
 
 def _scale(weight: Array, var: Array, eps: Array | float) -> Array:

@@ -4,6 +4,7 @@ MLX's strided copy moves one number at a time (0.5 to 0.8 ns each); `mx.take` al
 first axis moves a row with one memcpy, twice as fast at 64 channels and faster beyond.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -46,11 +47,12 @@ def _with_zeros(x: Array) -> Array:
     return mx.view(mx.concatenate([pairs, zeros]), mx.float32)
 
 
-def swap_rows(x: Array) -> Array:
-    """`(A, B, C)` to a contiguous `(B, A, C)`."""
-    a, b, c = x.shape
-    index = mx.arange(a * b, dtype=mx.uint32).reshape(a, b).T.reshape(-1)
-    return mx.take(x.reshape(a * b, c), index, axis=0).reshape(b, a, c)
+def transpose_rows(x: Array, axes: Sequence[int]) -> Array:
+    """`x.transpose(*axes, -1)`, contiguous: all axes but the last, which stays last."""
+    *shape, c = x.shape
+    index = mx.arange(math.prod(shape), dtype=mx.uint32).reshape(shape)
+    rows = mx.take(x.reshape(-1, c), index.transpose(axes).reshape(-1), axis=0)
+    return rows.reshape(*[shape[axis] for axis in axes], c)
 
 
 def take_places(x: Array, places: Sequence[int] | np.ndarray, axis: int) -> Array:

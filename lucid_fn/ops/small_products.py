@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from lucid_fn.types import Array
 
-_MOST = 1_000_000  # multiplications of a product that OpenBLAS computes as it is
+MOST = 1_000_000  # multiplications of a product that OpenBLAS computes as it is
 _FEWEST_ROWS = 32  # of a piece; with fewer, the other operand is read too often
 
 
@@ -38,7 +38,7 @@ def over_rows(a: Array, b: Array) -> Array:
 @lru_cache(maxsize=512)
 def _piece(rows: int, each: int) -> int:
     """Rows of a piece: all of them where no equal pieces fit."""
-    most = _MOST // max(each, 1)
+    most = MOST // max(each, 1)
     if rows <= most:
         return rows
     return next((n for n in range(most, _FEWEST_ROWS - 1, -1) if rows % n == 0), rows)

@@ -11,15 +11,17 @@ an output relative to the largest output, float32: 3e-6 to 5e-6, against 8e-6 to
 with theirs and 5e-7 of a direct sum.
 """
 
-from functools import lru_cache
+import math
 
 import mlx.core as mx
 import numpy as np
 
 from lucid_fn import runtime
 from lucid_fn.ops.conv_geometry import Geometry, Pair
-from lucid_fn.ops.rows import Rows, rows_at, swap_rows, take_rows
+from lucid_fn.ops.rows import transpose_rows
+from lucid_fn.ops.small_products import MOST
 from lucid_fn.ops.streams import concat_shards, sum_shards
+from lucid_fn.ops.winograd_tiles import Layout, from_pixels, grid, to_pixels
 from lucid_fn.types import Array
 
 _BT = np.array(
@@ -50,25 +52,34 @@ _AT = np.array(
     np.float64,
 )
 
-# Numbers in a row of tiles: 54 tiles of 64 channels, 27 of 128. Multiples of 1024 would
-# put the rows into few sets of the cache: a tenth slower.
-_ROW = 3456
+# Numbers in a row of a matrix of tiles: 52 tiles of 64 channels, 28 of 128. The BLAS
+# takes four tiles at a time.
+_ROW = 3328
+# Channels that a product gives. Kernels of 64 stay in the first cache; of 128, half as
+# many lines of it are within reach, and a product takes half as long again.
+_PANEL = 64
+_FEW = 128  # channels up to which the panels of a row follow each other
+_MANY = 256  # channels beyond which a row holds all tiles
 
 
 def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
     """`(N, H, W, C)` and `(O, 3, 3, C)` to `(N, OH, OW, O)`."""
     o, _, _, c = weight.shape
-    if _in_small_products(c, o):  # which are slow with a transposed operand
-        kernels = _kernels(weight.reshape(o, 9, c).transpose(1, 2, 0), _G)
-    else:
-        kernels = _kernels(_taps(weight), _G).transpose(0, 2, 1)  # (36, C, O)
+    if runtime.packs_small_products():
+        taps = transpose_rows(weight.reshape(1, o, 9, 1, c), (0, 2, 3, 1))
+        kernels = _kernels(_G, taps).swapaxes(3, 4)
+    else:  # small products are slow with a transposed operand: it is turned before
+        taps = weight.reshape(*_panels(o), 9, c).transpose(0, 3, 1, 4, 2)
+        kernels = _kernels(_G, taps)
     top, left = geometry.padding[0][0], geometry.padding[1][0]
     return _convolve(x, kernels, (top, left), geometry.out)
 
 
 def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
     """The gradient of `forward` in `x`: a convolution with the kernel turned round."""
-    kernels = _kernels(_taps(weight), _G[:, ::-1])  # (36, O, C)
+    o, _, _, c = weight.shape
+    taps = transpose_rows(weight.reshape(o, 9, *_panels(c)), (2, 1, 3, 0))
+    kernels = _kernels(_G[:, ::-1], taps)
     top, left = geometry.padding[0][0], geometry.padding[1][0]
     return _convolve(g, kernels, (2 - top, 2 - left), geometry.size)
 
@@ -76,123 +87,100 @@ def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
 def weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
     """The gradient of `forward` in `weight`: the same transforms, transposed."""
     c, o = x.shape[-1], g.shape[-1]
-    top, left = geometry.padding[0][0], geometry.padding[1][0]
-    grid = _grid(geometry.out)
+    origin = geometry.padding[0][0], geometry.padding[1][0]
 
     def shard(x: Array, g: Array) -> Array:
-        tiles = x.shape[0] * grid[0] * grid[1]
-        chunk = min(128, tiles) if c * o <= 64 * 64 else tiles
-        inputs = _square(_BT) @ _tiles(x, (top, left), 6, grid, chunk)
-        outputs = _square(_AT.T) @ _tiles(g, (0, 0), 4, grid, chunk)
-        inputs = inputs.reshape(-1, 36, chunk, c)
-        outputs = outputs.reshape(-1, 36, chunk, o)
+        layout = _layout_of_sums(x.shape[0], geometry.out, c, o)
+        # Of tiles too many, one factor has to be zero.
+        inputs = from_pixels(x, layout, origin=origin, side=6, zeros=True)
+        outputs = from_pixels(g, layout, origin=(0, 0), side=4)
+        inputs = _transform(_BT, inputs).reshape(-1, 36, layout.chunk, c)
+        outputs = _transform(_AT.T, outputs).reshape(-1, 36, layout.chunk, o)
         products = outputs.transpose(0, 1, 3, 2) @ inputs  # (chunks, 36, O, C)
-        return products.squeeze(0) if chunk == tiles else products.sum(axis=0)
+        return products.squeeze(0) if layout.chunks == 1 else products.sum(axis=0)
 
     products = sum_shards(shard, x, g)
     grad = _square(_G.T) @ products.reshape(36, o * c)
-    return swap_rows(grad.reshape(9, o, c)).reshape(o, 3, 3, c)
-
-
-def _taps(weight: Array) -> Array:
-    """`(O, 3, 3, C)` to `(9, O, C)`."""
-    o, _, _, c = weight.shape
-    return swap_rows(weight.reshape(o, 9, c))
-
-
-def _kernels(taps: Array, transform: np.ndarray) -> Array:
-    """The transformed kernels: `(9, A, B)` to `(36, A, B)`."""
-    _, a, b = taps.shape
-    return (_square(transform) @ taps.reshape(9, a * b)).reshape(36, a, b)
+    return transpose_rows(grad.reshape(9, o, c), (1, 0)).reshape(o, 3, 3, c)
 
 
 def _convolve(x: Array, kernels: Array, origin: Pair, size: Pair) -> Array:
-    """The sum over the 3x3 windows of `x` that start at `-origin`, `size` of them."""
-    c, o = kernels.shape[1:]
-    grid = _grid(size)
+    """The sum over the 3x3 windows of `x` that start at `-origin`, `size` of them.
+
+    `kernels` are `(A, 36, B, C, width)`, those of `A * B * width` outputs.
+    """
+    outer, _, inner, c, width = kernels.shape
 
     def shard(x: Array) -> Array:
-        n = x.shape[0]
-        chunk = _chunk(n * grid[0] * grid[1], c, o)
-        inputs = _transform(_BT, _tiles(x, origin, 6, grid, chunk))
-        products = inputs.reshape(-1, 36, chunk, c) @ kernels
-        outputs = _transform(_AT, products.reshape(-1, 36, chunk * o))
-        rows = mx.take(outputs.reshape(-1, o), _pixel_index(n, size, chunk), axis=0)
-        return rows.reshape(n, *size, o)
+        layout = _layout(x.shape[0], size, c, outer * inner * width)
+        inputs = _transform(_BT, from_pixels(x, layout, origin=origin, side=6))
+        inputs = inputs.reshape(-1, 1, 36, 1, layout.pieces, layout.piece, c)
+        products = inputs @ kernels[:, :, :, None]
+        # (chunks, outer, 36, inner, pieces, piece, width)
+        products = products.reshape(-1, 36, inner * layout.chunk * width)
+        return to_pixels(_transform(_AT, products), layout, size, (outer, inner))
 
     return concat_shards(shard, x)
 
 
-def _chunk(tiles: int, c: int, o: int) -> int:
-    """How many tiles share a row of the matrix that holds them."""
-    if not _in_small_products(c, o):
-        return tiles
-    return min(_ROW // max(c, o), tiles)
+def _kernels(matrix: np.ndarray, taps: Array) -> Array:
+    """The transformed kernels: `(A, 9, B, C, width)` to `(A, 36, B, C, width)`."""
+    outer, _, *shape = taps.shape
+    return _transform(matrix, taps.reshape(outer, 9, -1)).reshape(outer, 36, *shape)
 
 
-def _in_small_products(c: int, o: int) -> bool:
-    """Whether a convolution multiplies few tiles at a time.
+def _panels(channels: int) -> tuple[int, int, int]:
+    """How channels that products give are divided: `(outer, inner, width)`.
 
-    Where the BLAS does not pack small products, short rows save 8 to 28 % of the time
-    with one row for all tiles; where it does, rows of a dozen tiles take half as long
-    again. With 256 channels, such rows have too few tiles for each reading of the
-    kernels.
+    The products of `inner` panels follow each other, so that few tiles stay in the
+    first cache. With more channels all tiles of a row meet one outer panel, whose
+    kernels stay in the second cache, before the next.
     """
-    return max(c, o) <= 128 and not runtime.packs_small_products()
+    if channels % _PANEL or runtime.packs_small_products():
+        return 1, 1, channels
+    panels = channels // _PANEL
+    return (1, panels, _PANEL) if channels <= _FEW else (panels, 1, _PANEL)
+
+
+def _layout(images: int, size: Pair, c: int, o: int) -> Layout:
+    """How many tiles are multiplied at a time.
+
+    Where the BLAS does not pack small products, these save 8 to 28 % of the time of one
+    product with all tiles; where it does, they take half as long again.
+    """
+    every = Layout(images, grid(size), images * math.prod(grid(size)))
+    if runtime.packs_small_products():
+        return every
+    if max(c, o) <= _MANY:
+        return every._replace(piece=min(-(-_ROW // (4 * max(c, o))) * 4, every.tiles))
+    # Kernels of many channels are read once for all tiles, not once a row of a few.
+    pieces = -(-every.tiles // max(MOST // (c * _panels(o)[-1]), 1))
+    return every._replace(piece=-(-every.tiles // pieces), pieces=pieces)
+
+
+def _layout_of_sums(images: int, size: Pair, c: int, o: int) -> Layout:
+    """How many tiles a product of `weight_grad` adds; the products are added then."""
+    every = Layout(images, grid(size), images * math.prod(grid(size)))
+    if runtime.packs_small_products():
+        most = 128 if c * o <= 64 * 64 else every.tiles
+    else:
+        most = 2 * _ROW // max(c, o) if max(c, o) <= _FEW else every.tiles
+    return every._replace(piece=min(most, every.tiles))
 
 
 def _transform(matrix: np.ndarray, rows: Array) -> Array:
-    """`(chunks, K, L)`, tiles of `K` numbers, to their transforms by the square.
+    """`(N, K, L)` to `(N, M, L)`: the product with the square of the matrix.
 
-    Short rows meet four rows of the matrix at a time, which keeps the products small.
+    Short rows meet four rows of the square at a time, which keeps the products small.
     """
     square = _square(matrix)
-    chunks, k, length = rows.shape
-    if length > _ROW or runtime.packs_small_products():
+    n, k, length = rows.shape
+    fits = [r for r in (4, 3, 2) if len(square) % r == 0 and r * k * length <= MOST]
+    if not fits or runtime.packs_small_products():
         return square @ rows
-    return (square.reshape(-1, 4, k) @ rows[:, None]).reshape(chunks, -1, length)
+    products = square.reshape(-1, fits[0], k) @ rows[:, None]
+    return products.reshape(n, -1, length)
 
 
-def _tiles(x: Array, origin: Pair, side: int, grid: Pair, chunk: int) -> Array:
-    """Squares of `x` at every fourth pixel: `(chunks, side * side, chunk * C)`.
-
-    The first starts at `-origin`; outside of `x` there are zeros.
-    """
-    n, h, w, c = x.shape
-    index = _tile_index((n, h, w), origin, side, grid, chunk)
-    return take_rows(x.reshape(-1, c), index).reshape(-1, side * side, chunk * c)
-
-
-def _grid(size: Pair) -> Pair:
-    return -(-size[0] // 4), -(-size[1] // 4)
-
-
-@lru_cache(maxsize=128)
-def _tile_index(
-    shape: tuple[int, int, int], origin: Pair, side: int, grid: Pair, chunk: int
-) -> Rows:
-    n, h, w = shape
-    tiles = n * grid[0] * grid[1]
-    tile = np.arange(-(-tiles // chunk) * chunk)  # the last chunk is filled with zeros
-    image, row, column = np.unravel_index(tile % tiles, (n, *grid))
-    step = np.arange(side)
-    i = (4 * row[:, None] - origin[0] + step)[:, :, None]  # (T, side, 1)
-    j = (4 * column[:, None] - origin[1] + step)[:, None, :]  # (T, 1, side)
-    inside = (i >= 0) & (i < h) & (j >= 0) & (j < w) & (tile < tiles)[:, None, None]
-    index = np.where(inside, (image[:, None, None] * h + i) * w + j, n * h * w)
-    index = index.reshape(-1, chunk, side * side).transpose(0, 2, 1)
-    return rows_at(index, n * h * w)
-
-
-@lru_cache(maxsize=128)
-def _pixel_index(n: int, size: Pair, chunk: int) -> Array:
-    """Where each output pixel is among the rows `(chunks, 16, chunk)`."""
-    grid = _grid(size)
-    image, i, j = np.indices((n, *size), sparse=True)
-    tile = (image * grid[0] + i // 4) * grid[1] + j // 4
-    index = (tile // chunk * 16 + i % 4 * 4 + j % 4) * chunk + tile % chunk
-    return mx.array(index.reshape(-1).astype(np.uint32))
-
-
-def _square(transform: np.ndarray) -> Array:
-    return mx.array(np.kron(transform, transform).astype(np.float32))
+def _square(matrix: np.ndarray) -> Array:
+    return mx.array(np.kron(matrix, matrix).astype(np.float32))

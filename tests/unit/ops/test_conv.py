@@ -7,7 +7,7 @@ import pytest
 from lucid_fn import ops, runtime
 from lucid_fn.ops import conv_formulations, winograd
 from lucid_fn.ops.conv_geometry import Geometry
-from tests.convolutions import WINOGRAD_BOUND, case, relative_error
+from tests.convolutions import WINOGRAD_BOUND, case, formulations, relative_error
 
 X = mx.arange(16, dtype=mx.float32).reshape(1, 4, 4, 1)
 
@@ -165,7 +165,19 @@ def test_the_transforms_of_winograd_are_exact_in_exact_arithmetic():
     np.testing.assert_allclose(found, direct, atol=1e-10)
 
 
-@pytest.mark.parametrize("channels", [(65, 70), (40, 3), (129, 2)])
+def test_pixels_beyond_the_last_window_have_no_gradient():
+    # Two columns of padding, a window in the first of them, and none in the image.
+    beyond = geometry(1, 1)._replace(stride=(1, 3), padding=((0, 0), (2, 0)))
+    one = mx.ones((1, 1, 1, 1))
+    for name, (formulation, _) in formulations(beyond).items():
+        dx = formulation.input_grad(one, one, beyond)
+        assert dx.shape == one.shape, name
+        assert dx.item() == 0, name
+
+
+@pytest.mark.parametrize(
+    "channels", [(65, 70), (40, 3), (128, 64), (2, 256), (320, 64)]
+)
 @pytest.mark.parametrize("packs", [False, True])
 def test_winograd_in_small_products_or_large_ones_is_the_convolution(
     channels, packs, monkeypatch
