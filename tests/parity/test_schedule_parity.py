@@ -33,7 +33,9 @@ def curve(optimizer, make, steps=STEPS, name="lr"):
 
 def agree(schedule, init, make, steps=STEPS, rtol=1e-6):
     expected = curve(sgd(init), make, steps)
-    assert_allclose(schedule(mx.arange(steps)), expected, rtol=rtol, atol=1e-15)
+    # PyTorch multiplies step by step in float64: where the end is 0, it misses it.
+    atol = 1e-15 * max(init, 1)
+    assert_allclose(schedule(mx.arange(steps)), expected, rtol=rtol, atol=atol)
 
 
 @EXAMPLES
