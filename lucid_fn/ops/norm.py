@@ -145,18 +145,16 @@ def _forward(
 ) -> tuple[Array, ...]:
     """The mean, the variance, and the normalized parts of the batch.
 
-    Pieces of the batch add their deviations from a mean of their own, and meet once
-    (Chan, Golub & LeVeque, 1983, "Algorithms for computing the sample variance", eq.
-    2.1): waiting for the mean of them all takes longer.
+    Pieces of the batch have means and variances of their own, which are merged (Chan,
+    Golub & LeVeque, 1983, "Algorithms for computing the sample variance", eq. 2.1): to
+    wait for the mean of all of them first takes longer.
     """
     pieces = _pieces(parts)
-    counts = [_count(piece, weight) for piece in pieces]
-    means = map_parts(_mean, pieces, counts)
-    squares = map_parts(_sum_of_squares, pieces, means)
-    count = _total(counts)
-    mean = mx.contiguous(_total(_products(counts, means)) / count)
+    means = map_parts(_mean, pieces)
+    squares = map_parts(lambda x, mean: _mean(mx.square(x - mean)), pieces, means)
+    mean = _merged(means, pieces)
     between = [mx.square(own - mean) for own in means]
-    var = (_total(squares) + _total(_products(counts, between))) / count
+    var = _merged(_sums(squares, between), pieces)
     scale = _scale(weight, var, eps)
     affine = apart(lambda x: (x - mean) * scale + bias)
     return mean, var, *map_parts(affine, parts)
@@ -172,26 +170,26 @@ def _gradient(
     dmean, dvar, *grads = cotangents
     mean, var, *_ = outputs
     pieces, dys = _pieces(parts), _pieces(grads)
-    counts = [_count(piece, weight) for piece in pieces]
-    count = _total(counts)
-    rstd = mx.rsqrt(var + eps)
-    means = map_parts(_mean, pieces, counts)  # `mx.compile` has them from `_forward`
-    dy_means = map_parts(_mean, dys, counts)
-    within = map_parts(_sum_of_products, dys, dy_means, pieces, means)
-    dbias = _total(_products(counts, dy_means))
+    means = map_parts(_mean, pieces)  # `mx.compile` has them from `_forward`
+    dy_means = map_parts(_mean, dys)
+    products = map_parts(_mean_product, dys, dy_means, pieces, means)
+    dy_mean = _merged(dy_means, pieces)
     between = [
-        (dy_mean - dbias / count) * (own - mean)
-        for dy_mean, own in zip(dy_means, means, strict=True)
+        _product(dy_own, dy_mean, own - mean)
+        for dy_own, own in zip(dy_means, means, strict=True)
     ]
-    covariance = _total(within) + _total(_products(counts, between))  # times count
+    covariance = _merged(_sums(products, between), pieces)
+    count = _count(sum(part.size for part in parts), weight.size)
+    rstd = mx.rsqrt(var + eps)
     a = weight * rstd
-    b = (2 * dvar - a * mx.square(rstd) * covariance) / count
-    c = (dmean - a * dbias) / count
+    b = (dvar + dvar - count * a * mx.square(rstd) * covariance) / count
+    c = dmean / count - a * dy_mean
     a, b, c = (mx.contiguous(coefficient) for coefficient in (a, b, c))
     affine = apart(lambda dy, x: a * dy + b * _centred_again(x, mean) + c)
     dxs = map_parts(affine, grads, parts)
-    deps = mx.sum(-0.5 * a * mx.square(rstd) * covariance)
-    return covariance * rstd, dbias, deps, *dxs
+    dweight = count * covariance * rstd
+    deps = mx.sum(-0.5 * mx.square(rstd) * weight * dweight)
+    return dweight, count * dy_mean, deps, *dxs
 
 
 _tuned_batch_norm = custom_function(_forward)
@@ -204,17 +202,22 @@ def _pieces(parts: Sequence[Array]) -> Sequence[Array]:
     return parts if alone or parts[0].size < _SPLITS else split(parts[0])
 
 
-def _mean(x: Array, count: Array) -> Array:
-    return mx.contiguous(channel_sum(x) / count)
+def _mean(x: Array) -> Array:
+    return mx.contiguous(channel_sum(x) / _count(x.size, x.shape[-1]))
 
 
-def _sum_of_squares(x: Array, mean: Array) -> Array:
-    return channel_sum(mx.square(x - mean))
+def _mean_product(dy: Array, dy_mean: Array, x: Array, mean: Array) -> Array:
+    return _mean(_product(dy, dy_mean, _centred_again(x, mean)))
 
 
-def _sum_of_products(dy: Array, dy_mean: Array, x: Array, mean: Array) -> Array:
-    # Without the mean of `dy`, what rounding left of that of `x` would not be small.
-    return channel_sum((dy - dy_mean) * _centred_again(x, mean))
+def _product(dy: Array, dy_mean: Array, x: Array) -> Array:
+    """`(dy - dy_mean) * x`, for an `x` with a mean of zero.
+
+    Without the mean of `dy`, what rounding left of that of `x` would not be small. It
+    is multiplied out because two batch norms may share their `dy`, in a residual block:
+    `mx.compile` would keep the difference from the one to the other.
+    """
+    return dy * x - dy_mean * x
 
 
 def _centred_again(x: Array, mean: Array) -> Array:
@@ -226,22 +229,27 @@ def _centred_again(x: Array, mean: Array) -> Array:
     return x + mx.contiguous(-mean)
 
 
-def _products(a: Sequence[Array], b: Sequence[Array]) -> list[Array]:
-    return [x * y for x, y in zip(a, b, strict=True)]
+def _merged(means: Sequence[Array], pieces: Sequence[Array]) -> Array:
+    """The mean of all values from those of the pieces."""
+    total, channels = sum(piece.size for piece in pieces), means[0].size
+    first, *others = [
+        mean * _filled(piece.size / total, channels)
+        for mean, piece in zip(means, pieces, strict=True)
+    ]
+    return mx.contiguous(sum(others, first))
 
 
-def _total(terms: Sequence[Array]) -> Array:
-    first, *others = terms
-    return sum(others, first)
+def _sums(a: Sequence[Array], b: Sequence[Array]) -> list[Array]:
+    return [x + y for x, y in zip(a, b, strict=True)]
 
 
-def _count(x: Array, channels: Array) -> Array:
+def _count(size: int, channels: int) -> Array:
     """Values a channel, `(C,)`."""
-    return _filled(x.size // channels.size, channels.size)
+    return _filled(size / channels, channels)
 
 
-@lru_cache(maxsize=256)
-def _filled(value: int, channels: int) -> Array:
+@lru_cache(maxsize=512)
+def _filled(value: float, channels: int) -> Array:
     # A Python number would be a constant in the kernels that `mx.compile` makes, one
     # set of them for each size of layer, half a second of compiler time a kernel.
     return mx.array(np.full(channels, value, np.float32))
