@@ -74,7 +74,9 @@ def uniform(
         raise ValueError(
             f"random.uniform: low must be at most high, got {low} and {high}"
         )
-    return mx.random.uniform(low, high, size, dtype, key=key)
+    y = mx.random.uniform(low, high, size, dtype, key=key)
+    # Where the range is small beside its bounds, the largest draws are rounded up.
+    return mx.where(y < high, y, low).astype(dtype)
 
 
 def truncated_normal(

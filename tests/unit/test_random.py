@@ -209,6 +209,14 @@ def test_a_negative_size_is_a_value_error(key, name):
         SHAPED[name](key, (2, -1))
 
 
+@pytest.mark.parametrize("low", [1.0, mx.ones((1000,), mx.bfloat16)])
+def test_the_upper_bound_is_never_drawn(key, low):
+    # One bfloat16 number lies in the range; draws near its end are rounded to the end.
+    x = random.uniform(key, (1000,), mx.bfloat16, low=low, high=1.0078125)
+    assert x.dtype == mx.bfloat16
+    assert mx.all(x == 1.0).item()
+
+
 def test_bounds_may_be_arrays_that_broadcast_to_the_shape(key):
     low = mx.array([0.0, 10.0])
     x = random.uniform(key, (500, 2), low=low, high=low + 1)
