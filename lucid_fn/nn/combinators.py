@@ -80,7 +80,7 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
         >>> y.shape
         (2, 4)
     """
-    layers = {name: _as_layer(name, child) for name, child in children.items()}
+    layers = as_layers("compose", children)
     _check_forward(forward, layers)
 
     def init(key: Key, /) -> tuple[Params, State]:
@@ -136,20 +136,29 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
     return Layer(init, marked(apply, like=forward))
 
 
-def _as_layer(name: str, child: Any) -> Layer:
-    if "." in name:
-        raise ValueError(
-            f"compose: a child's name must not hold a dot, got {name!r}: dots part the "
-            "names of a path"
-        )
+def as_layers(caller: str, children: dict[str, Any]) -> dict[str, Layer]:
+    """The children as layers; errors are those of `caller`, and name the child."""
+    for name in children:
+        if "." in name:
+            raise ValueError(
+                f"{caller}: a child's name must not hold a dot, got {name!r}: dots "
+                "part the names of a path"
+            )
+    return {
+        name: _as_layer(f"{caller}: child {name!r}", child)
+        for name, child in children.items()
+    }
+
+
+def _as_layer(what: str, child: Any) -> Layer:
     if isinstance(child, Layer):
         return child
     if isinstance(child, list | tuple) and any(isinstance(c, Layer) for c in child):
         raise TypeError(
-            f"compose: child {name!r} must be a layer or a function on arrays, got a "
+            f"{what} must be a layer or a function on arrays, got a "
             f"{type(child).__name__} of layers; unpack it, as in serial(*layers)"
         )
-    check_plain(f"compose: child {name!r}", child)
+    check_plain(what, child)
     return lift(child)
 
 
@@ -240,7 +249,8 @@ def serial(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
             x = child(x)
         return x
 
-    return compose(forward, **(named or {str(i): c for i, c in enumerate(layers)}))
+    children = named or {str(i): layer for i, layer in enumerate(layers)}
+    return compose(forward, **as_layers("serial", children))
 
 
 @accepts_shards
@@ -281,7 +291,8 @@ def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = _unchanged) -> L
             )
         return add(y, kept)
 
-    return compose(forward, body=body, shortcut=shortcut)
+    children = {"body": body, "shortcut": shortcut}
+    return compose(forward, **as_layers("residual", children))
 
 
 def frozen(layer: Layer | ArrayFn) -> Layer:
@@ -310,7 +321,7 @@ def frozen(layer: Layer | ArrayFn) -> Layer:
         array([[0, 0]], dtype=float32)
     """
 
-    init, inner = _as_layer("layer", layer)
+    init, inner = _as_layer("frozen: layer", layer)
 
     def apply(
         params: Params,

@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from lucid_fn import transforms
 from lucid_fn.nn.checks import check_positive
-from lucid_fn.nn.combinators import compose, serial
+from lucid_fn.nn.combinators import as_layers, compose, serial
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_layer, check_train, expecting
 from lucid_fn.nn.recording import recording
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
@@ -63,7 +63,8 @@ def parallel(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
     def forward(x: Any, /, **children: Callable[[Any], Any]) -> Any:
         return tuple(child(x) for child in children.values())
 
-    return compose(forward, **(named or {str(i): c for i, c in enumerate(layers)}))
+    children = named or {str(i): layer for i, layer in enumerate(layers)}
+    return compose(forward, **as_layers("parallel", children))
 
 
 def checkpointed(layer: Layer) -> Layer:

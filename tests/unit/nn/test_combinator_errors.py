@@ -226,51 +226,51 @@ def two(x, conv1, bn1):
 BUILT_WRONG = {
     "a name that is not forward's": (
         lambda: nn.compose(two, conv1=mx.abs, bn=mx.abs),
-        r"forward\(x, conv1, bn1\) does not accept the children conv1, bn: .* 'bn1'",
+        r"compose: .*\(x, conv1, bn1\) does not accept the children conv1, bn: .*bn1",
     ),
     "a child too few": (
         lambda: nn.compose(two, conv1=mx.abs),
-        "children conv1: missing a required argument: 'bn1'",
+        "compose: .*children conv1: missing a required argument: 'bn1'",
     ),
     "a child too many": (
         lambda: nn.compose(two, conv1=mx.abs, bn1=mx.abs, extra=mx.abs),
-        "children conv1, bn1, extra: .*unexpected keyword argument 'extra'",
+        "compose: .*children conv1, bn1, extra: .*unexpected keyword argument 'extra'",
     ),
     "a child called like the input": (
         lambda: nn.compose(lambda x, y: x, x=mx.abs, y=mx.abs),
-        "does not accept the children x, y: multiple values for argument 'x'",
+        "compose: .* accept the children x, y: multiple values for argument 'x'",
     ),
     "a layer for forward": (
         lambda: nn.compose(nn.linear(2, 2), a=mx.abs),
-        r"function forward\(x, \*\*children\), got Layer; to chain layers use serial",
+        r"compose: .*\(x, \*\*children\), got Layer; to chain layers use serial",
     ),
     "nothing for forward": (
         lambda: nn.compose(None),
-        "forward must be a function .* got NoneType",
+        "compose: forward must be a function .* got NoneType",
     ),
     "a builtin for forward": (
         lambda: nn.compose(mx.add, a=mx.abs),
-        "forward must be a Python function .* whose parameters are not known",
+        "compose: forward must be a Python function .* whose parameters are not known",
     ),
     "a number": (
         lambda: nn.serial(a=3),
-        "child 'a' must be a layer or a function on arrays, got int 3",
+        "serial: child 'a' must be a layer or a function on arrays, got int 3",
     ),
     "None": (
         lambda: nn.serial(mx.abs, None),
-        "child '1' must be a layer or a function on arrays, got NoneType None",
+        "serial: child '1' must be a layer or a function on arrays, got NoneType None",
     ),
     "a list of layers": (
         lambda: nn.serial([nn.linear(2, 2)]),
-        r"child '0' .* got a list of layers; unpack it, as in serial\(\*layers\)",
+        r"serial: child '0' .* a list of layers; unpack it, as in serial\(\*layers",
     ),
     "a constructor": (
         lambda: nn.serial(nn.linear(2, 2), nn.dropout),
-        r"child '1' is `dropout`, a constructor .* sizes, as in dropout\(\.\.\.\)",
+        r"serial: child '1' is `dropout`, a constructor .* sizes, as in dropout\(",
     ),
     "the body of a residual": (
         lambda: nn.residual(3),
-        "child 'body' must be a layer or a function on arrays, got int 3",
+        "residual: child 'body' must be a layer or a function on arrays, got int 3",
     ),
 }
 
@@ -278,14 +278,12 @@ BUILT_WRONG = {
 @pytest.mark.parametrize("what", BUILT_WRONG)
 def test_wrong_children_are_told_when_the_layer_is_built(what):
     make, words = BUILT_WRONG[what]
-    with pytest.raises(TypeError, match=f"compose: .*{words}"):
+    with pytest.raises(TypeError, match=words):
         make()
 
 
 def test_a_name_with_a_dot_is_a_value_error():
-    with pytest.raises(
-        ValueError, match=r"compose: .* must not hold a dot, got 'a\.b'"
-    ):
+    with pytest.raises(ValueError, match=r"serial: .* must not hold a dot, got 'a\.b'"):
         nn.serial(**{"a.b": mx.abs})
 
 

@@ -202,5 +202,5 @@ def test_frozen_gives_no_gradient_and_keeps_its_state(key):
 
 def test_frozen_takes_plain_functions():
     assert run(nn.frozen(mx.negative))[0].tolist() == (-X).tolist()
-    with pytest.raises(TypeError, match="child 'layer' must be a layer or a function"):
+    with pytest.raises(TypeError, match="frozen: layer must be a layer or a function"):
         nn.frozen(3)
