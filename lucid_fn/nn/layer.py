@@ -2,7 +2,7 @@
 
 import reprlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import mlx.core as mx
 import numpy as np
@@ -51,14 +51,13 @@ class Layer(NamedTuple):
     init: InitFn
     apply: ApplyFn
 
-    if not TYPE_CHECKING:  # type checkers know that a pair cannot be called
-
-        def __call__(self, *args: Any, **options: Any) -> NoReturn:
-            raise TypeError(
-                "Layer: a layer is a pair of functions and is not called itself; write "
-                "params, state = layer.init(key), then "
-                "y, state = layer.apply(params, state, x, train=False)"
-            )
+    def __call__(self, *args: Any, **options: Any) -> NoReturn:
+        """Raises: in other libraries one would write `layer(x)`."""
+        raise TypeError(
+            "Layer: a layer is a pair of functions and is not called itself; write "
+            "params, state = layer.init(key), then "
+            "y, state = layer.apply(params, state, x, train=False)"
+        )
 
 
 def to_input(x: Any) -> Any:

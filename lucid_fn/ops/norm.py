@@ -67,11 +67,11 @@ def batch_norm(
     if x.size == 0:
         raise ValueError(f"batch_norm: x must have values, got shape {x.shape}")
     dtype, (x, weight, bias) = x.dtype, _in_float32(x, weight, bias)
-    deviation = mx.array(eps, mx.float32)
+    least = _filled(eps, weight.size)
     if not tuned():
-        y, mean, var = _plain_batch_norm(join(x), weight, bias, deviation)
+        y, mean, var = _plain_batch_norm(join(x), weight, bias, least)
         return y.astype(dtype), mean, var
-    mean, var, *ys = _tuned_batch_norm(weight, bias, deviation, *parts_of(x))
+    mean, var, *ys = _tuned_batch_norm(weight, bias, least, *parts_of(x))
     return from_parts(ys).astype(dtype), mean, var
 
 
@@ -108,7 +108,8 @@ def batch_norm_eval(
     _check("batch_norm_eval", x, weight=weight, bias=bias, mean=mean, var=var)
     dtype = x.dtype
     x, weight, bias, mean, var = _in_float32(x, weight, bias, mean, var)
-    y = (x - mean) * _scale(weight, var, eps) + bias
+    scale = mx.contiguous(weight * _rstd(var, _filled(eps, weight.size)))
+    y = (x - mean) * scale + bias
     return y.astype(dtype)
 
 
@@ -155,7 +156,7 @@ def _forward(
     mean = _merged(means, pieces)
     between = [mx.square(own - mean) for own in means]
     var = _merged(_sums(squares, between), pieces)
-    scale = _scale(weight, var, eps)
+    scale = mx.contiguous(weight * _rstd(var, eps))
     affine = apart(lambda x: (x - mean) * scale + bias)
     return mean, var, *map_parts(affine, parts)
 
@@ -180,15 +181,15 @@ def _gradient(
     ]
     covariance = _merged(_sums(products, between), pieces)
     count = _count(sum(part.size for part in parts), weight.size)
-    rstd = mx.rsqrt(var + eps)
-    a = weight * rstd
+    rstd = _rstd(var, eps)
+    a = mx.contiguous(weight * rstd)
     b = (dvar + dvar - count * a * mx.square(rstd) * covariance) / count
-    c = dmean / count - a * dy_mean
-    a, b, c = (mx.contiguous(coefficient) for coefficient in (a, b, c))
+    c = mx.contiguous(dmean / count) - mx.contiguous(a * dy_mean)
+    b, c = mx.contiguous(b), mx.contiguous(c)
     affine = apart(lambda dy, x: a * dy + b * _centred_again(x, mean) + c)
     dxs = map_parts(affine, grads, parts)
     dweight = count * covariance * rstd
-    deps = mx.sum(-0.5 * mx.square(rstd) * weight * dweight)
+    deps = -0.5 * mx.square(rstd) * weight * dweight
     return dweight, count * dy_mean, deps, *dxs
 
 
@@ -255,7 +256,8 @@ def _filled(value: float, channels: int) -> Array:
     return mx.array(np.full(channels, value, np.float32))
 
 
-def _scale(weight: Array, var: Array, eps: Array | float) -> Array:
-    # `contiguous` ends a fused kernel: without it `mx.compile` moves the maths of the
-    # channels into the loop over all values, where it is repeated for each of them.
-    return mx.contiguous(mx.rsqrt(var + eps) * weight)
+def _rstd(var: Array, eps: Array) -> Array:
+    # `contiguous` ends a fused kernel. Without it `mx.compile` moves the maths of the
+    # channels into the loop over all values, where it is repeated for each of them; and
+    # what is fused has to be compiled, which single operations of MLX are.
+    return mx.contiguous(mx.rsqrt(mx.contiguous(var + eps)))

@@ -26,7 +26,7 @@ def test_a_layer_unpacks_into_init_and_apply(key):
 
 def test_a_layer_that_is_called_says_how_to_use_it():
     with pytest.raises(TypeError, match=r"y, state = layer.apply\(params, state, x, "):
-        scale()(X)  # type: ignore[operator]  # what one would write in PyTorch
+        scale()(X)  # what one would write in PyTorch
 
 
 def test_a_lifted_function_has_neither_params_nor_state(key):
