@@ -51,12 +51,16 @@ def taps(x: Array, geometry: Geometry) -> list[Array]:
 
 
 def pad(x: Array, padding: tuple[Pair, Pair]) -> Array:
-    """Zeros around the image; where padding is negative, pixels are cut off."""
+    """Zeros around the image; where padding is negative, pixels are cut off.
+
+    Zeros come first: more may be cut off one side than there are pixels.
+    """
     (top, bottom), (left, right) = padding
-    h, w = x.shape[1] + min(bottom, 0), x.shape[2] + min(right, 0)
-    x = x[:, max(-top, 0) : h, max(-left, 0) : w]
     sides = [(max(low, 0), max(high, 0)) for low, high in padding]
-    return mx.pad(x, [(0, 0), *sides, (0, 0)]) if any(map(any, sides)) else x
+    if any(map(any, sides)):
+        x = mx.pad(x, [(0, 0), *sides, (0, 0)])
+    h, w = x.shape[1] + min(bottom, 0), x.shape[2] + min(right, 0)
+    return x[:, max(-top, 0) : h, max(-left, 0) : w]
 
 
 def _columns(inputs: list[Array], groups: int) -> Array:

@@ -154,10 +154,7 @@ def _join(shares: Array, geometry: Geometry, block: int) -> Array:
     )
     left, width = geometry.padding[1][0], (blocks + pieces - 1) * step
     row = total.reshape(n, h, width, c)
-    beyond = left + geometry.size[1] - width  # pixels that no output sees
-    if beyond > 0:
-        row = pad(row, ((0, 0), (0, beyond)))
-    return pad(row, ((0, 0), (-left, min(beyond, 0))))
+    return pad(row, ((0, 0), (-left, geometry.size[1] + left - width)))
 
 
 def _pieces(geometry: Geometry, block: int, stretch: int) -> Pair:

@@ -67,11 +67,11 @@ def batch_norm(
     if x.size == 0:
         raise ValueError(f"batch_norm: x must have values, got shape {x.shape}")
     dtype, (x, weight, bias) = x.dtype, _in_float32(x, weight, bias)
-    least = _filled(eps, weight.size)
+    epsilon = _filled(eps, weight.size)
     if not tuned():
-        y, mean, var = _plain_batch_norm(join(x), weight, bias, least)
+        y, mean, var = _plain_batch_norm(join(x), weight, bias, epsilon)
         return y.astype(dtype), mean, var
-    mean, var, *ys = _tuned_batch_norm(weight, bias, least, *parts_of(x))
+    mean, var, *ys = _tuned_batch_norm(weight, bias, epsilon, *parts_of(x))
     return from_parts(ys).astype(dtype), mean, var
 
 
@@ -183,6 +183,8 @@ def _gradient(
     count = _count(sum(part.size for part in parts), weight.size)
     rstd = _rstd(var, eps)
     a = mx.contiguous(weight * rstd)
+    # Most batch norms share a `dvar` and a `dmean` of zeros: what is computed of these
+    # alone is one operation each, which need not be compiled.
     b = (dvar + dvar - count * a * mx.square(rstd) * covariance) / count
     c = mx.contiguous(dmean / count) - mx.contiguous(a * dy_mean)
     b, c = mx.contiguous(b), mx.contiguous(c)
@@ -258,6 +260,6 @@ def _filled(value: float, channels: int) -> Array:
 
 def _rstd(var: Array, eps: Array) -> Array:
     # `contiguous` ends a fused kernel. Without it `mx.compile` moves the maths of the
-    # channels into the loop over all values, where it is repeated for each of them; and
-    # what is fused has to be compiled, which single operations of MLX are.
+    # channels into the loop over all values, where it is repeated for each of them. And
+    # what is fused has to be compiled, half a second each; a single operation has been.
     return mx.contiguous(mx.rsqrt(mx.contiguous(var + eps)))

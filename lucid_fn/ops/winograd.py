@@ -66,8 +66,7 @@ def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
     """`(N, H, W, C)` and `(O, 3, 3, C)` to `(N, OH, OW, O)`."""
     o, _, _, c = weight.shape
     if runtime.packs_small_products():
-        taps = transpose_rows(weight.reshape(1, o, 9, 1, c), (0, 2, 3, 1))
-        kernels = _kernels(_G, taps).swapaxes(3, 4)
+        kernels = _kernels(_G, _taps(weight)).swapaxes(3, 4)
     else:  # small products are slow with a transposed operand: it is turned before
         taps = weight.reshape(*_panels(o), 9, c).transpose(0, 3, 1, 4, 2)
         kernels = _kernels(_G, taps)
@@ -77,9 +76,7 @@ def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
 
 def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
     """The gradient of `forward` in `x`: a convolution with the kernel turned round."""
-    o, _, _, c = weight.shape
-    taps = transpose_rows(weight.reshape(o, 9, *_panels(c)), (2, 1, 3, 0))
-    kernels = _kernels(_G[:, ::-1], taps)
+    kernels = _kernels(_G[:, ::-1], _taps(weight))
     top, left = geometry.padding[0][0], geometry.padding[1][0]
     return _convolve(g, kernels, (2 - top, 2 - left), geometry.size)
 
@@ -121,6 +118,12 @@ def _convolve(x: Array, kernels: Array, origin: Pair, size: Pair) -> Array:
         return to_pixels(_transform(_AT, products), layout, size, (outer, inner))
 
     return concat_shards(shard, x)
+
+
+def _taps(weight: Array) -> Array:
+    """`(O, 3, 3, C)` to `(A, 9, B, O, width)`, the input channels in panels."""
+    o, _, _, c = weight.shape
+    return transpose_rows(weight.reshape(o, 9, *_panels(c)), (2, 1, 3, 0))
 
 
 def _kernels(matrix: np.ndarray, taps: Array) -> Array:

@@ -76,7 +76,7 @@ def uniform(
         )
     y = mx.random.uniform(low, high, size, dtype, key=key)
     # Where the range is small beside its bounds, the largest draws are rounded up.
-    return mx.where(y < high, y, low).astype(dtype)
+    return mx.where(y >= high, low, y).astype(dtype)
 
 
 def truncated_normal(

@@ -217,6 +217,10 @@ def test_the_upper_bound_is_never_drawn(key, low):
     assert mx.all(x == 1.0).item()
 
 
+def test_a_bound_that_is_nan_gives_nan(key):
+    assert mx.isnan(random.uniform(key, (9,), low=mx.array(float("nan")))).all().item()
+
+
 def test_bounds_may_be_arrays_that_broadcast_to_the_shape(key):
     low = mx.array([0.0, 10.0])
     x = random.uniform(key, (500, 2), low=low, high=low + 1)
