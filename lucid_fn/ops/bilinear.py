@@ -9,7 +9,7 @@ from lucid_fn.ops.custom import custom_function
 from lucid_fn.ops.ordering import after
 from lucid_fn.types import Array
 
-Bilinear = Callable[[Array, Array], Array]
+Bilinear = Callable[..., Array]
 
 
 def bilinear(
@@ -20,6 +20,7 @@ def bilinear(
     mappable: Bilinear,
     folds: bool,
     right_first: bool = False,
+    prepare: Callable[[Array, Array, Array], list[Array]] | None = None,
 ) -> Bilinear:
     """`run`, with derivatives that hold under any composition of transformations.
 
@@ -33,36 +34,42 @@ def bilinear(
             done by a longer batch.
         right_first: whether the gradient of `a` waits for that of `b`; only where the
             latter is wanted for certain.
+        prepare: `(a, b, gradient of y) -> arrays` which both gradients start from;
+            they are given to `left_grad` and `right_grad` as further arguments. The
+            function returned takes such arguments, and passes them to `run`; they tell
+            it nothing that is not in the other two, so it has no derivative in them.
     """
 
     # A derivative must not be sought inside `run`, which may have none.
-    custom = custom_function(lambda a, b: run(mx.stop_gradient(a), mx.stop_gradient(b)))
+    custom = custom_function(lambda *arrays: run(*map(mx.stop_gradient, arrays)))
 
-    def function(a: Array, b: Array) -> Array:
-        return cast(Array, custom(a, b))
+    def function(a: Array, b: Array, *prepared: Array) -> Array:
+        return cast(Array, custom(a, b, *prepared))
 
     @custom.vjp
-    def vjp(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
-        a, b = primals
-        db = right_grad(a, g)
-        return left_grad(after(g, db) if right_first else g, b), db
+    def vjp(primals: tuple[Array, ...], g: Array, _: Array) -> tuple[Array, ...]:
+        a, b, *given = primals
+        prepared = [] if prepare is None else prepare(a, b, mx.stop_gradient(g))
+        db = right_grad(a, g, *prepared)
+        if right_first:
+            g, *prepared = (after(x, db) for x in (g, *prepared))
+        da = left_grad(g, b, *prepared)
+        return da, db, *map(mx.zeros_like, given)
 
     @custom.jvp
-    def jvp(
-        primals: tuple[Array, Array], tangents: tuple[Array | None, Array | None]
-    ) -> Array:
-        (a, b), (da, db) = primals, tangents
+    def jvp(primals: tuple[Array, ...], tangents: tuple[Array | None, ...]) -> Array:
+        (a, b, *_), (da, db, *_) = primals, tangents
         terms = [] if da is None else [function(da, b)]
         terms += [] if db is None else [function(a, db)]
         return terms[0] if len(terms) == 1 else terms[0] + terms[1]
 
     @custom.vmap
     def vmap(
-        arrays: tuple[Array, Array], axes: tuple[int | None, int | None]
+        arrays: tuple[Array, ...], axes: tuple[int | None, ...]
     ) -> tuple[Array, int]:
-        a, b = arrays
+        a, b, *_ = arrays
         if not folds or axes[0] is None or axes[1] is not None:
-            return mx.vmap(mappable, in_axes=axes)(a, b), 0
+            return mx.vmap(mappable, in_axes=axes[:2])(a, b), 0
         a = mx.moveaxis(a, axes[0], 0)
         y = function(a.reshape(-1, *a.shape[2:]), b)
         return y.reshape(*a.shape[:2], *y.shape[1:]), 0

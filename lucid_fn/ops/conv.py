@@ -111,33 +111,41 @@ def _functions(geometry: Geometry, tuned: bool) -> _Functions:
         chosen = formulation(x.shape[0], weight.shape[0], weight.shape[-1])
         return in_float32(chosen.forward, x, weight)
 
-    def run_input_grad(g: Array, weight: Array) -> Array:
+    def prepare(x: Array, weight: Array, g: Array) -> list[Array]:
         chosen = formulation(g.shape[0], weight.shape[0], weight.shape[-1])
-        return in_float32(chosen.input_grad, g, weight)
+        if chosen.prepare is None:
+            return []
+        return chosen.prepare(g.astype(mx.float32), weight.shape[-1], geometry)
 
-    def run_weight_grad(x: Array, g: Array) -> Array:
+    def run_input_grad(g: Array, weight: Array, *prepared: Array) -> Array:
+        chosen = formulation(g.shape[0], weight.shape[0], weight.shape[-1])
+        return in_float32(chosen.input_grad, g, weight, *prepared)
+
+    def run_weight_grad(x: Array, g: Array, *prepared: Array) -> Array:
         channels = x.shape[-1] // geometry.groups
         chosen = formulation(x.shape[0], g.shape[-1], channels)
         if tuned and x.size > _LARGE:
             # Not the windows of x that `forward` made, which `mx.compile` would keep in
             # memory until here, but new ones: half the memory, no more time.
             x = after(x, g)
-        return in_float32(chosen.weight_grad, x, g)
+        return in_float32(chosen.weight_grad, x, g, *prepared)
 
-    def in_float32(function: ConvFn, a: Array, b: Array) -> Array:
+    def in_float32(function: ConvFn, a: Array, b: Array, *prepared: Array) -> Array:
         if not tuned or a.dtype == mx.float32:  # GPU kernels do it by themselves
-            return function(a, b, geometry)
-        y = function(a.astype(mx.float32), b.astype(mx.float32), geometry)
+            return function(a, b, geometry, *prepared)
+        a32, b32 = a.astype(mx.float32), b.astype(mx.float32)
+        y = function(a32, b32, geometry, *prepared)
         return y.astype(a.dtype)
 
     forward, ordered = (
         bilinear(
             run_forward,
-            left_grad=lambda dy, weight: functions.input_grad(dy, weight),
-            right_grad=lambda x, dy: functions.weight_grad(x, dy),
+            left_grad=lambda *arrays: functions.input_grad(*arrays),
+            right_grad=lambda *arrays: functions.weight_grad(*arrays),
             mappable=lambda x, weight: in_float32(TAPS.forward, x, weight),
             folds=True,
             right_first=right_first,
+            prepare=prepare,
         )
         for right_first in (False, tuned)
     )

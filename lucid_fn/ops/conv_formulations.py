@@ -13,7 +13,7 @@ from lucid_fn.ops import (
 from lucid_fn.ops.conv_geometry import Geometry
 from lucid_fn.types import Array
 
-ConvFn = Callable[[Array, Array, Geometry], Array]
+ConvFn = Callable[..., Array]
 
 
 class Formulation(NamedTuple):
@@ -22,6 +22,9 @@ class Formulation(NamedTuple):
     forward: ConvFn  # (x, weight, geometry) -> y
     input_grad: ConvFn  # (gradient of y, weight, geometry) -> gradient of x
     weight_grad: ConvFn  # (x, gradient of y, geometry) -> gradient of weight
+    # (gradient of y, in_channels, geometry) -> arrays that both gradients start from,
+    # which spares them their first half if they are given as further arguments
+    prepare: Callable[[Array, int, Geometry], list[Array]] | None = None
 
 
 PLAIN = Formulation(conv_plain.forward, conv_plain.input_grad, conv_plain.weight_grad)
@@ -30,7 +33,9 @@ GEMM = Formulation(conv_gemm.forward, conv_gemm.input_grad, conv_gemm.weight_gra
 TOEPLITZ = Formulation(
     conv_toeplitz.forward, conv_toeplitz.input_grad, conv_toeplitz.weight_grad
 )
-WINOGRAD = Formulation(winograd.forward, winograd.input_grad, winograd.weight_grad)
+WINOGRAD = Formulation(
+    winograd.forward, winograd.input_grad, winograd.weight_grad, winograd.prepare
+)
 
 
 def choose(

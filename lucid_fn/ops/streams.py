@@ -90,23 +90,26 @@ def on_shard(shard: int) -> Iterator[None]:
         _shard.reset(token)
 
 
-def map_shards(fn: Callable[..., Array], *arrays: Array) -> list[Array]:
+def map_shards(
+    fn: Callable[..., Array], x: Array, *others: Array | list[Array]
+) -> list[Array]:
     """`fn` of the shards of the arrays along axis 0, one stream a shard.
 
     Args:
         fn: called once a shard with that shard of each array. The operations that it
             builds run on the shard's stream; arrays it closes over are shared.
-        arrays: arrays with the same length of axis 0. Shards of contiguous arrays are
-            views.
+        x: its shards are views, if it is contiguous.
+        others: arrays as long as `x`, or shards of such that were returned before.
 
     Returns:
         What `fn` returned for each shard, in order; a list of one where one stream is
         all there is to use, or inside a shard.
     """
-    if current_shard() is not None or arrays[0].shape[0] < 2 or count() < 2:
-        return [fn(*arrays)]
+    if current_shard() is not None or x.shape[0] < 2 or count() < 2:
+        return [fn(x, *(y[0] if isinstance(y, list) else y for y in others))]
+    batches = [y if isinstance(y, list) else split(y) for y in (x, *others)]
     results = []
-    for shard, parts in enumerate(zip(*map(split, arrays), strict=True)):
+    for shard, parts in enumerate(zip(*batches, strict=True)):
         with on_shard(shard):
             results.append(fn(*parts))
     return results
@@ -120,15 +123,19 @@ def split(x: Array) -> list[Array]:
     return [x[start:end] for start, end in pairwise(bounds)]
 
 
-def concat_shards(fn: Callable[..., Array], *arrays: Array) -> Array:
-    """`fn(*arrays)`, for an `fn` that treats the entries of axis 0 independently."""
-    parts = map_shards(fn, *arrays)
+def concat_shards(
+    fn: Callable[..., Array], x: Array, *others: Array | list[Array]
+) -> Array:
+    """`fn(x, *others)`, for an `fn` that treats the entries of axis 0 independently."""
+    parts = map_shards(fn, x, *others)
     return parts[0] if len(parts) == 1 else mx.concatenate(parts)
 
 
-def sum_shards(fn: Callable[..., Array], *arrays: Array) -> Array:
-    """`fn(*arrays)`, for an `fn` that sums over axis 0."""
-    total, *others = map_shards(fn, *arrays)
-    for part in others:
+def sum_shards(
+    fn: Callable[..., Array], x: Array, *others: Array | list[Array]
+) -> Array:
+    """`fn(x, *others)`, for an `fn` that sums over axis 0."""
+    total, *parts = map_shards(fn, x, *others)
+    for part in parts:
         total = total + part
     return total

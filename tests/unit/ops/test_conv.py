@@ -188,12 +188,15 @@ def test_winograd_in_small_products_or_large_ones_is_the_convolution(
     )  # 125 tiles: more than a row, or two pieces
     exact = conv_formulations.PLAIN
     tiles = conv_formulations.WINOGRAD
-    for name, arrays in [
-        ("forward", (one.x, one.weight)),
-        ("input_grad", (one.g, one.weight)),
-        ("weight_grad", (one.x, one.g)),
+    prepared = tiles.prepare(one.g, channels[0], one.geometry)
+    for name, arrays, given in [
+        ("forward", (one.x, one.weight), []),
+        ("input_grad", (one.g, one.weight), []),
+        ("input_grad", (one.g, one.weight), prepared),
+        ("weight_grad", (one.x, one.g), []),
+        ("weight_grad", (one.x, one.g), prepared),
     ]:
-        found = getattr(tiles, name)(*arrays, one.geometry)
+        found = getattr(tiles, name)(*arrays, one.geometry, *given)
         expected = getattr(exact, name)(*arrays, one.geometry)
         assert relative_error(found, expected) < WINOGRAD_BOUND, name
 
