@@ -46,6 +46,8 @@ def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
     `h + padding = stride * i + dilation * k`: rows `i = h // stride + e` of `g`, where
     `dilation * k = q + padding - stride * e`. Columns likewise.
     """
+    if _skips_pixels(geometry):
+        return _scattered(g, weight, geometry)
     (h, w), (sh, sw), c = geometry.size, geometry.stride, weight.shape[-1]
     kernel = weight.transpose(1, 2, 0, 3)  # (KH, KW, O, C)
     columns = _offsets(geometry, 1, range(sw))
@@ -69,6 +71,29 @@ def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
         ]
         dx = grads[0] if sh == 1 else mx.concatenate(grads, axis=2)
         return dx.reshape(-1, height * sh, width * sw, c)[:, :h, :w]
+
+    return concat_shards(shard, g)
+
+
+def _skips_pixels(geometry: Geometry) -> bool:
+    """Whether no two windows overlap, and there are pixels between them."""
+    pairs = list(zip(geometry.extent, geometry.stride, strict=True))
+    return all(e <= s for e, s in pairs) and any(e < s for e, s in pairs)
+
+
+def _scattered(g: Array, weight: Array, geometry: Geometry) -> Array:
+    """`input_grad` where each pixel has met one tap at most.
+
+    For the 1x1 shortcuts of a ResNet a half to two thirds of the time of phases, most
+    of whose pixels are zeros.
+    """
+    o, c = weight.shape[0], weight.shape[-1]
+    kernel = weight.reshape(o, -1)  # (O, KH*KW*C)
+
+    def shard(g: Array) -> Array:
+        rows = (g.reshape(-1, o) @ kernel).reshape(-1, c)  # a row an output and tap
+        dx = take_rows(rows, _tap_index(g.shape[0], geometry))
+        return dx.reshape(-1, *geometry.size, c)
 
     return concat_shards(shard, g)
 
@@ -105,6 +130,28 @@ def _window_index(n: int, geometry: Geometry) -> Rows:
     j = oj * geometry.stride[1] + kj * geometry.dilation[1] - geometry.padding[1][0]
     inside = (i >= 0) & (i < h) & (j >= 0) & (j < w)
     return rows_at(np.where(inside, (image * h + i) * w + j, n * h * w), n * h * w)
+
+
+@lru_cache(maxsize=128)
+def _tap_index(n: int, geometry: Geometry) -> Rows:
+    """The row `(N, OH, OW, KH, KW)` of each pixel; one past the last where none is."""
+    (oh, ow), (kh, kw) = geometry.out, geometry.kernel
+    image, *pixel = np.indices((n, *geometry.size), sparse=True)
+    i, ki, met_i = _met(pixel[0], geometry, 0)
+    j, kj, met_j = _met(pixel[1], geometry, 1)
+    row = (((image * oh + i) * ow + j) * kh + ki) * kw + kj
+    none = n * oh * ow * kh * kw
+    return rows_at(np.where(met_i & met_j, row, none), none)
+
+
+def _met(
+    pixel: np.ndarray, geometry: Geometry, axis: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The output and the tap that meet there, and whether there are such."""
+    output, rest = np.divmod(pixel + geometry.padding[axis][0], geometry.stride[axis])
+    tap, between = np.divmod(rest, geometry.dilation[axis])
+    met = (between == 0) & (tap < geometry.kernel[axis]) & (output < geometry.out[axis])
+    return output, tap, met
 
 
 @lru_cache(maxsize=128)
