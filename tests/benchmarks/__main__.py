@@ -16,7 +16,7 @@ from tests.benchmarks.workloads import WORKLOADS
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=[*WORKLOADS, "imports", "growth"])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.json")
     args = parser.parse_args()
     chosen = args.only or [*WORKLOADS, "imports", "growth"]

@@ -17,11 +17,11 @@ class Workload(NamedTuple):
 
 
 WORKLOADS = {
-    "lenet-64": Workload("lenet", (28, 28, 1), 64, 150, "sgd"),
+    "lenet-64": Workload("lenet", (28, 28, 1), 64, 50, "sgd"),
     "lenet-loop": Workload("lenet", (28, 28, 1), 64, 1, "sgd", loop=True),
-    "lenet-128": Workload("lenet", (28, 28, 1), 128, 100, "sgd"),
-    "mlp-128": Workload("mlp", (784,), 128, 150, "adam"),
-    "transformer-16": Workload("transformer", (64, 256), 16, 20, "adam"),
+    "lenet-128": Workload("lenet", (28, 28, 1), 128, 30, "sgd"),
+    "mlp-128": Workload("mlp", (784,), 128, 50, "adam"),
+    "transformer-16": Workload("transformer", (64, 256), 16, 7, "adam"),
     "resnet18-128": Workload("resnet18", (32, 32, 3), 128, 2, "adam"),
 }
 
