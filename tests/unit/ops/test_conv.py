@@ -183,9 +183,8 @@ def test_winograd_in_small_products_or_large_ones_is_the_convolution(
     channels, packs, monkeypatch
 ):
     monkeypatch.setattr(runtime, "packs_small_products", lambda: packs)
-    one = case(
-        geometry(19, 3, padding=1), 5, *channels
-    )  # 125 tiles: more than a row, or two pieces
+    # 125 tiles: more than a row, or two pieces
+    one = case(geometry(19, 3, padding=1), 5, *channels)
     exact = conv_formulations.PLAIN
     tiles = conv_formulations.WINOGRAD
     prepared = tiles.prepare(one.g, channels[0], one.geometry)
