@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import tempfile
 from pathlib import Path
 
 import mlx.core as mx
 
 from lucid_fn import runtime
 from lucid_fn.doctor.check import Check, on_cpu, on_linux_cpu, plural
+from lucid_fn.runtime import kernel_header
 from lucid_fn.runtime.blas import THREAD_VARIABLES, describe
 
 SLOWING = {
@@ -79,13 +79,13 @@ def compiler() -> Check:
     include = Path(str(mx.__file__)).parent / "include"
     flags = ("-std=c++17", "-fsyntax-only", "-I", str(include), "-x", "c++", "-")
     try:
-        _gxx(*flags, stdin='#include "mlx/backend/cpu/compiled_preamble.h"\n')
+        _gxx(*flags, stdin=f'#include "{kernel_header.PREAMBLE}"\n')
     except subprocess.CalledProcessError as error:
         message = error.stderr.strip().partition("\n")[0]
         found = f"g++ cannot compile MLX's kernels: {message}"
         return Check("compiler", "broken", found, "reinstall g++ (apt install g++)")
-    folder = tempfile.gettempdir()
-    return Check("compiler", "ok", f"{version}; kernels are kept in {folder}/mlx")
+    folder = kernel_header.kernels().parents[1]
+    return Check("compiler", "ok", f"{version}; kernels are kept in {folder}")
 
 
 def environment() -> Check:
