@@ -71,7 +71,7 @@ def feature_alpha_dropout(rate: float) -> Layer:
 
 
 def _moments_kept(rate: float) -> Callable[[Array, Array], Array]:
-    def filled(kept: Array, x: Array) -> Array:
+    def filled(x: Array, kept: Array) -> Array:
         scale = 1 / math.sqrt((1 - rate) * (1 + rate * _LEAST**2))
         dropped = mx.array(_LEAST, x.dtype)
         return mx.where(kept, x, dropped) * scale - scale * rate * _LEAST

@@ -4,11 +4,11 @@ import math
 
 import mlx.core as mx
 
-from lucid_fn import ops, random
+from lucid_fn import ops
 from lucid_fn.checks import check_array, check_float
 from lucid_fn.nn.recording import count_multiply_adds
 from lucid_fn.ops.formulation import tuned
-from lucid_fn.types import Array, ArrayFn, Key
+from lucid_fn.types import Array, ArrayFn
 
 
 def dot_product_attention(
@@ -63,13 +63,12 @@ def attention_with_dropout(
     *,
     mask: Array | None,
     causal: bool,
+    kept: Array,
     rate: float,
-    dropout_key: Key,
 ) -> Array:
-    """`dot_product_attention` with weights that are dropped at random."""
+    """`dot_product_attention` with the weights that are kept, a bool `(N, H, L, S)`."""
 
     def drop(weights: Array) -> Array:
-        kept = random.bernoulli(dropout_key, 1 - rate, weights.shape)
         return weights * kept * (1 / (1 - rate))
 
     return _attend(query, key, value, mask, causal, query.shape[-1] ** -0.5, drop)

@@ -19,10 +19,10 @@ from lucid_fn.nn.layer import (
 )
 from lucid_fn.nn.recording import watched
 from lucid_fn.ops.shards import (
-    Shards,
     accepts_shards,
     add,
     divide,
+    holds_shards,
     join,
     marked,
     takes_shards,
@@ -131,7 +131,7 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
         bound = {name: bind(name, layer) for name, layer in layers.items()}
         x = to_input(x)
         y = forward(x, **bound)
-        return y if isinstance(x, Shards) else join(y), _drop_empty(new_state)
+        return y if holds_shards(x) else join(y), _drop_empty(new_state)
 
     return Layer(init, marked(apply, like=forward))
 

@@ -9,6 +9,7 @@ from lucid_fn import random
 from lucid_fn.checks import check_float
 from lucid_fn.nn.checks import AXES, check_key, check_rate
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, to_input
+from lucid_fn.ops.shards import accepts_shards, join, map_examples
 from lucid_fn.types import Array, Key, Params, State
 
 
@@ -155,13 +156,13 @@ def dropping(
 ) -> Layer:
     """Drops with one draw for each place of the shape `drawn(x)`.
 
-    `filled` is from what is kept, a bool, and `x` to the output; by default zeros, and
-    the rest divided by the probability of keeping it.
+    `filled` is from `x` and what is kept of it, a bool, to the output; by default
+    zeros, and the rest divided by the probability of keeping it.
     """
     check_rate(caller, rate)
 
-    def zeroed(kept: Array, x: Array) -> Array:
-        return mx.where(kept, x * (1 / (1 - rate)), mx.zeros_like(x))
+    def zeroed(x: Array, kept: Array) -> Array:
+        return drop(x, kept, rate)
 
     def init(key: Key, /) -> tuple[Params, State]:
         return {}, {}
@@ -177,11 +178,17 @@ def dropping(
     ) -> tuple[Any, State]:
         check_train(train)
         x = to_input(x)
-        check_float(caller, x=x)
-        shape = drawn(x)
+        check_float(caller, x=join(x))
+        shape = drawn(join(x))
         if not train or rate == 0:
             return x, state
+        # Of the whole batch: what is dropped does not depend on the number of cores.
         kept = random.bernoulli(check_key(caller, key), 1 - rate, shape)
-        return (filled or zeroed)(kept, x), state
+        return map_examples(filled or zeroed, x, kept), state
 
-    return Layer(init, apply)
+    return Layer(init, accepts_shards(apply))
+
+
+def drop(x: Array, kept: Array, rate: float) -> Array:
+    """`x / (1 - rate)` where `kept` is true, else zero."""
+    return mx.where(kept, x * (1 / (1 - rate)), mx.zeros_like(x))

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import random
+from lucid_fn import ops, random
 from lucid_fn.checks import check_float
 from lucid_fn.nn import initializers
 from lucid_fn.nn.attention import attention_with_dropout, dot_product_attention
@@ -18,6 +18,13 @@ from lucid_fn.nn.checks import (
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, expecting, to_input
 from lucid_fn.nn.positions import rotary_positions
 from lucid_fn.nn.recording import count_multiply_adds
+from lucid_fn.ops.shards import (
+    accepts_shards,
+    divide,
+    holds_shards,
+    join,
+    map_examples,
+)
 from lucid_fn.types import Array, Key, Params, State
 
 
@@ -100,25 +107,50 @@ def multi_head_attention(
     ) -> tuple[Any, State]:
         check_train(train)
         inputs = x if isinstance(x, AttentionInputs) else _to_itself(to_input(x))
-        for name, array in zip(inputs._fields, inputs[:3], strict=False):
-            _check_sequence(caller, name, array, embed_dim)
+        for name, sequence in zip(inputs._fields, inputs[:3], strict=False):
+            _check_sequence(caller, name, join(sequence), embed_dim)
         _check_projections(caller, params, embed_dim, bias)
-        heads = _project(params, inputs, num_heads, bias)
-        if rotary_base is not None:
-            heads = _rotated(*heads, rotary_base, 0)
-        if train and rate > 0:
-            y = attention_with_dropout(
-                *heads,
-                mask=inputs.mask,
-                causal=causal,
-                rate=rate,
-                dropout_key=check_key(caller, key),
-            )
-        else:
-            y = dot_product_attention(*heads, mask=inputs.mask, causal=causal)
-        return _merge_heads(params, y, bias), state
+        kept = None
+        if train and rate > 0:  # of the whole batch, however many cores there are
+            n, length, _ = inputs.query.shape
+            shape = n, num_heads, length, inputs.key.shape[1]
+            kept = random.bernoulli(check_key(caller, key), 1 - rate, shape)
 
-    return Layer(init, apply)
+        each, shared = _mask_of_examples(inputs)
+
+        def attend(
+            q: Array, k: Array, v: Array, mask: Array | None, kept: Array | None
+        ) -> Array:
+            heads = _project(params, (q, k, v), num_heads, bias)
+            if rotary_base is not None:
+                heads = _rotated(*heads, rotary_base, 0)
+            mask = shared if mask is None else mask
+            if kept is None:
+                y = dot_product_attention(*heads, mask=mask, causal=causal)
+            else:
+                y = attention_with_dropout(
+                    *heads, mask=mask, causal=causal, kept=kept, rate=rate
+                )
+            return _merge_heads(params, y, bias)
+
+        y = map_examples(attend, *_divided(inputs), each, kept)
+        return y if holds_shards(inputs) else join(y), state
+
+    return Layer(init, accepts_shards(apply))
+
+
+def _divided(inputs: AttentionInputs) -> list[Any]:
+    """Query, key and value, in parts where it pays; one array given twice stays one."""
+    query = divide(inputs.query)
+    return [query if x is inputs.query else x for x in inputs[:3]]
+
+
+def _mask_of_examples(inputs: AttentionInputs) -> tuple[Array | None, Array | None]:
+    """The mask: as one that each example has a part of, or as one that all share."""
+    mask, n = inputs.mask, inputs.query.shape[0]
+    if isinstance(mask, mx.array) and mask.ndim == 4 and mask.shape[0] == n:
+        return mask, None
+    return None, mask
 
 
 def cached_attention(
@@ -198,7 +230,7 @@ def cached_attention(
         check_state(caller, state, keys=shape, values=shape, length=())
         length = state["length"]
         _check_projections(caller, params, embed_dim, bias)
-        heads = _project(params, _to_itself(x), num_heads, bias)
+        heads = _project(params, (x, x, x), num_heads, bias)
         if rotary_base is not None:
             heads = _rotated(*heads, rotary_base, length)
         query, new_keys, new_values = heads
@@ -237,18 +269,15 @@ def _init_projections(key: Key, embed_dim: int, bias: bool) -> Params:
 
 
 def _project(
-    params: Params, inputs: AttentionInputs, num_heads: int, bias: bool
+    params: Params, sequences: tuple[Array, Array, Array], num_heads: int, bias: bool
 ) -> tuple[Array, Array, Array]:
     """Query, key and value by heads: `(N, L, H, D)`."""
-    sequences, weight = list(inputs[:3]), params["in_proj_weight"]
+    weight, offset = params["in_proj_weight"], params["in_proj_bias"] if bias else None
     if all(x is sequences[0] for x in sequences):  # one product in place of three
-        parts = list(mx.split(sequences[0] @ weight.T, 3, axis=-1))
+        parts = list(mx.split(ops.linear(sequences[0], weight, offset), 3, axis=-1))
     else:
-        weights = mx.split(weight, 3)
-        parts = [x @ w.T for x, w in zip(sequences, weights, strict=True)]
-    if bias:
-        biases = mx.split(params["in_proj_bias"], 3)
-        parts = [y + b for y, b in zip(parts, biases, strict=True)]
+        offsets = [None] * 3 if offset is None else mx.split(offset, 3)
+        parts = list(map(ops.linear, sequences, mx.split(weight, 3), offsets))
     count_multiply_adds(sum(part.size for part in parts) * weight.shape[-1])
     q, k, v = (mx.unflatten(part, -1, (num_heads, -1)) for part in parts)
     return q, k, v
@@ -266,9 +295,10 @@ def _rotated(
 
 def _merge_heads(params: Params, y: Array, bias: bool) -> Array:
     out_proj = params["out_proj"]
-    y = mx.flatten(y, 2) @ out_proj["weight"].T
-    count_multiply_adds(y.size * out_proj["weight"].shape[-1])
-    return y + out_proj["bias"] if bias else y
+    weight, offset = out_proj["weight"], out_proj["bias"] if bias else None
+    y = ops.linear(mx.flatten(y, 2), weight, offset)
+    count_multiply_adds(y.size * weight.shape[-1])
+    return y
 
 
 def _to_itself(x: Array) -> AttentionInputs:

@@ -16,14 +16,19 @@ from lucid_fn.nn.checks import (
     check_positive,
     check_rate,
 )
-from lucid_fn.nn.dropout import dropout
+from lucid_fn.nn.dropout import drop
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, to_input
 from lucid_fn.nn.recording import count_multiply_adds
 from lucid_fn.ops import RecurrentWeights
+from lucid_fn.ops.shards import accepts_shards, divide, join, map_examples
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
 Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, hidden_size); the first is put out
 Recurrence: TypeAlias = Callable[[Array, RecurrentWeights, Carry], tuple[Array, Carry]]
+
+# Multiplications of a step from which on a batch is divided among the cores. With a
+# quarter as many, its kernels are so small that a step in parts takes twice as long.
+_LEAST = 1 << 23
 
 
 class Kind(NamedTuple):
@@ -65,7 +70,6 @@ def recurrent(
     check_rate(caller, rate)
     ends = ("", "_reverse") if bidirectional else ("",)
     suffixes = [[f"_l{i}{end}" for end in ends] for i in range(num_layers)]
-    drop = dropout(rate).apply
 
     shapes: dict[str, Shape] = {}
     for i, of_layer in enumerate(suffixes):
@@ -89,35 +93,49 @@ def recurrent(
         check_params(caller, params, **shapes)
         carry = x.carry if isinstance(x, Carried) else None
         x = to_input(x.sequence if isinstance(x, Carried) else x)
-        check_float(caller, x=x)
-        if x.ndim != 3 or x.shape[-1] != input_size or x.shape[1] == 0:
+        whole = join(x)
+        check_float(caller, x=whole)
+        if whole.ndim != 3 or whole.shape[-1] != input_size or whole.shape[1] == 0:
             raise ValueError(
                 f"{caller}: x must have shape (N, L, {input_size}) with at least one "
-                f"step, got {x.shape}"
+                f"step, got {whole.shape}"
             )
+        n, length, _ = whole.shape
         drops = train and rate > 0 and num_layers > 1
         key = check_key(caller, key) if drops else None
-        shape = (x.shape[0], num_layers * len(ends), hidden_size)
-        before = opened(caller, kind, carry, shape, x.dtype)
-        after: list[Carry] = []
-        for i, of_layer in enumerate(suffixes):
-            if i > 0 and key is not None:
-                subkey = random.fold_in(key, f"dropout{i}")
-                x, _ = drop({}, {}, x, train=True, key=subkey)
-            outputs = []
-            for suffix in of_layer:
-                start = tuple(array[:, len(after)] for array in before)
-                backwards = suffix.endswith("_reverse")
-                y, end = run(
-                    kind, params, suffix, x[:, ::-1] if backwards else x, start
-                )
-                outputs.append(y[:, ::-1] if backwards else y)
-                after.append(end)
-            x = mx.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
-        last = [mx.stack(list(arrays), axis=1) for arrays in zip(*after, strict=True)]
-        return Carried(x, closed(last)), state
+        shape = (n, num_layers * len(ends), hidden_size)
+        before = opened(caller, kind, carry, shape, whole.dtype)
+        kept: list[Array] = []
+        if key is not None:  # of the whole batch, however many cores there are
+            places = n, length, len(ends) * hidden_size
+            subkeys = (random.fold_in(key, f"dropout{i}") for i in range(1, num_layers))
+            kept = [random.bernoulli(subkey, 1 - rate, places) for subkey in subkeys]
 
-    return Layer(init, apply)
+        def through(x: Array, *arrays: Array) -> tuple[Array, ...]:
+            before, kept = arrays[: kind.arrays], arrays[kind.arrays :]
+            after: list[Carry] = []
+            for i, of_layer in enumerate(suffixes):
+                if i > 0 and kept:
+                    x = drop(x, kept[i - 1], rate)
+                outputs = []
+                for suffix in of_layer:
+                    start = tuple(array[:, len(after)] for array in before)
+                    backwards = suffix.endswith("_reverse")
+                    y, end = run(
+                        kind, params, suffix, x[:, ::-1] if backwards else x, start
+                    )
+                    outputs.append(y[:, ::-1] if backwards else y)
+                    after.append(end)
+                x = mx.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
+            last = [mx.stack(list(each), axis=1) for each in zip(*after, strict=True)]
+            return x, *last
+
+        large = n * kind.gates * hidden_size**2 >= _LEAST
+        inputs = divide(x) if large else whole
+        y, *last = map(join, map_examples(through, inputs, *before, *kept))
+        return Carried(y, closed(last)), state
+
+    return Layer(init, accepts_shards(apply))
 
 
 def weight_shapes(

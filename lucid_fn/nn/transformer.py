@@ -9,6 +9,7 @@ from lucid_fn.nn.linear import linear
 from lucid_fn.nn.multi_head_attention import AttentionInputs, multi_head_attention
 from lucid_fn.nn.normalization import layer_norm
 from lucid_fn.ops import relu
+from lucid_fn.ops.shards import accepts_shards, add, divide, on_parts
 from lucid_fn.types import Array, ArrayFn
 
 
@@ -78,7 +79,9 @@ def transformer_encoder_layer(
         >>> block.apply(params, state, mx.ones((1, 3, 8)), train=False)[0].shape
         (1, 3, 8)
     """
+    activate = on_parts(activation)
 
+    @accepts_shards
     def forward(
         inputs: Any,
         self_attn: ArrayFn,
@@ -91,12 +94,13 @@ def transformer_encoder_layer(
         norm2: ArrayFn,
     ) -> Any:
         x, mask = inputs if isinstance(inputs, EncoderInputs) else (inputs, None)
+        x = divide(x)
 
         def attend(x: Array) -> Any:
             return dropout1(self_attn(AttentionInputs(x, x, x, mask)))
 
         def feed_forward(x: Array) -> Any:
-            return dropout2(linear2(dropout(activation(linear1(x)))))
+            return dropout2(linear2(dropout(activate(linear1(x)))))
 
         x = _branch(x, attend, norm1, norm_first)
         return _branch(x, feed_forward, norm2, norm_first)
@@ -158,7 +162,9 @@ def transformer_decoder_layer(
         >>> block.apply(params, state, inputs, train=False)[0].shape
         (1, 3, 8)
     """
+    activate = on_parts(activation)
 
+    @accepts_shards
     def forward(
         inputs: DecoderInputs,
         self_attn: ArrayFn,
@@ -179,6 +185,7 @@ def transformer_decoder_layer(
                 f"{type(inputs).__name__}"
             )
         x, memory, mask, memory_mask = inputs
+        x, memory = divide(x), divide(memory)
 
         def attend(x: Array) -> Any:
             return dropout1(self_attn(AttentionInputs(x, x, x, mask)))
@@ -188,7 +195,7 @@ def transformer_decoder_layer(
             return dropout2(multihead_attn(crossed))
 
         def feed_forward(x: Array) -> Any:
-            return dropout3(linear2(dropout(activation(linear1(x)))))
+            return dropout3(linear2(dropout(activate(linear1(x)))))
 
         x = _branch(x, attend, norm1, norm_first)
         x = _branch(x, attend_to_memory, norm2, norm_first)
@@ -212,4 +219,4 @@ def transformer_decoder_layer(
 
 def _branch(x: Array, body: ArrayFn, norm: ArrayFn, norm_first: bool) -> Any:
     """`x` plus a branch, with a norm before or after."""
-    return x + body(norm(x)) if norm_first else norm(x + body(x))
+    return add(x, body(norm(x))) if norm_first else norm(add(x, body(x)))

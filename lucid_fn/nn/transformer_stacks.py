@@ -7,6 +7,7 @@ from lucid_fn.nn.combinators import compose
 from lucid_fn.nn.layer import Layer
 from lucid_fn.nn.reshaping import identity
 from lucid_fn.nn.transformer import DecoderInputs, EncoderInputs
+from lucid_fn.ops.shards import accepts_shards, divide
 from lucid_fn.types import ArrayFn
 
 
@@ -44,9 +45,10 @@ def transformer_encoder(
     """
     check_positive("transformer_encoder", num_layers=num_layers)
 
+    @accepts_shards
     def forward(inputs: Any, layers: ArrayFn, norm: ArrayFn) -> Any:
         masked = isinstance(inputs, EncoderInputs)
-        return norm(layers(inputs if masked else EncoderInputs(inputs)))
+        return norm(layers(_in_parts(inputs if masked else EncoderInputs(inputs))))
 
     return compose(forward, layers=_stack(layer, num_layers), norm=norm)
 
@@ -84,13 +86,14 @@ def transformer_decoder(
     """
     check_positive("transformer_decoder", num_layers=num_layers)
 
+    @accepts_shards
     def forward(inputs: Any, layers: ArrayFn, norm: ArrayFn) -> Any:
         if not isinstance(inputs, DecoderInputs):
             raise TypeError(
                 "transformer_decoder: x must be nn.DecoderInputs(x, memory), got "
                 f"{type(inputs).__name__}"
             )
-        return norm(layers(inputs))
+        return norm(layers(_in_parts(inputs)))
 
     return compose(forward, layers=_stack(layer, num_layers), norm=norm)
 
@@ -98,9 +101,15 @@ def transformer_decoder(
 def _stack(layer: Layer, num_layers: int) -> Layer:
     """Copies of `layer`, each of which gets the others' masks and memory as well."""
 
+    @accepts_shards
     def forward(inputs: Any, /, **children: ArrayFn) -> Any:
         for child in children.values():
             inputs = inputs._replace(x=child(inputs))
         return inputs.x
 
     return compose(forward, **{str(i): layer for i in range(num_layers)})
+
+
+def _in_parts(inputs: Any) -> Any:
+    """Inputs whose sequences stay divided from layer to layer, where that pays."""
+    return inputs._replace(x=divide(inputs.x))

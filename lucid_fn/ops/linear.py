@@ -1,14 +1,21 @@
 """The product with a matrix of weights."""
 
 import math
+from collections.abc import Callable
 
 import mlx.core as mx
 
 from lucid_fn.checks import check_array
+from lucid_fn.ops import spread
 from lucid_fn.ops.bilinear import Bilinear, bilinear
 from lucid_fn.ops.formulation import tuned
 from lucid_fn.ops.ordering import comes_first
+from lucid_fn.ops.streams import concat_shards, sum_shards
 from lucid_fn.types import Array
+
+# Of a product that is divided among the cores by itself.
+_LEAST = 1 << 26  # multiplications
+_FEWEST_ROWS = _FEWEST_SUMMED = 128
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -43,7 +50,9 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
             f"linear: bias must have shape {weight.shape[:1]}, got {bias.shape}"
         )
     y = _tuned(x, weight) if tuned() and x.size else x @ weight.T
-    return y if bias is None else y + bias
+    if bias is None:
+        return y
+    return spread.add(y, bias) if tuned() else y + bias
 
 
 def _tuned(x: Array, weight: Array) -> Array:
@@ -59,40 +68,72 @@ def _tuned(x: Array, weight: Array) -> Array:
     return run(rows, weight.astype(dtype)).reshape(*x.shape[:-1], weight.shape[0])
 
 
-def _run(x: Array, weight: Array) -> Array:
+def _plain(x: Array, weight: Array) -> Array:
     return x @ weight.T
 
 
-def _run_input_grad(g: Array, weight: Array) -> Array:
+def _plain_input_grad(g: Array, weight: Array) -> Array:
     return g @ weight
 
 
-def _run_weight_grad(x: Array, g: Array) -> Array:
+def _plain_weight_grad(x: Array, g: Array) -> Array:
     return g.T @ x
+
+
+def _run(x: Array, weight: Array) -> Array:
+    return _by_rows(lambda x: _plain(x, weight), x, weight)
+
+
+def _run_input_grad(g: Array, weight: Array) -> Array:
+    return _by_rows(lambda g: _plain_input_grad(g, weight), g, weight)
+
+
+def _run_weight_grad(x: Array, g: Array) -> Array:
+    if not _is_large(len(x), x.size * g.shape[1]):
+        return _plain_weight_grad(x, g)
+    return sum_shards(_plain_weight_grad, x, g)
+
+
+def _by_rows(fn: Callable[[Array], Array], rows: Array, weight: Array) -> Array:
+    n, summed = rows.shape
+    # Sums of few numbers take as long to join as to compute.
+    if summed < _FEWEST_SUMMED or not _is_large(n, n * weight.size):
+        return fn(rows)
+    return concat_shards(fn, rows)
+
+
+def _is_large(rows: int, multiplications: int) -> bool:
+    """Whether a product that is in no shard is divided itself.
+
+    The BLAS has one thread a product once streams keep the cores busy. One of 1024 x
+    256 and 256 x 1024 takes 2.4 ms like that, 1.5 ms on the streams of two cores, and
+    1.2 ms with two threads in a process that has nothing in shards.
+    """
+    return rows >= _FEWEST_ROWS and multiplications >= _LEAST
 
 
 _input_grad: Bilinear = bilinear(
     _run_input_grad,
     left_grad=lambda dx, weight: _forward(dx, weight),
     right_grad=lambda g, dx: _weight_grad(dx, g),
-    mappable=_run_input_grad,
+    mappable=_plain_input_grad,
     folds=True,
 )
 _weight_grad: Bilinear = bilinear(
     _run_weight_grad,
     left_grad=lambda dweight, g: _input_grad(g, dweight),
     right_grad=lambda x, dweight: _forward(x, dweight),
-    mappable=_run_weight_grad,
+    mappable=_plain_weight_grad,
     folds=False,
 )
 _forward: Bilinear = bilinear(
-    _run, left_grad=_input_grad, right_grad=_weight_grad, mappable=_run, folds=True
+    _run, left_grad=_input_grad, right_grad=_weight_grad, mappable=_plain, folds=True
 )
 _ordered = bilinear(
     _run,
     left_grad=_input_grad,
     right_grad=_weight_grad,
-    mappable=_run,
+    mappable=_plain,
     folds=True,
     right_first=True,
 )

@@ -9,6 +9,7 @@ step of ResNet-18 takes 5 to 15 % less time.
 
 from collections.abc import Callable, Sequence
 from functools import wraps
+from itertools import accumulate
 from typing import Any, TypeVar, cast
 
 import mlx.core as mx
@@ -20,12 +21,13 @@ from lucid_fn.types import Array
 # Numbers of a batch below which handing over to streams takes longer than computing.
 # A step of LeNet-5 with 64 images, 50,176 numbers, takes 1.9 ms in parts, 2.3 ms whole.
 _LEAST = 40_000
-_FEWEST_ROWS = 64  # of a shard of a batch of vectors
+_FEWEST_ROWS = 64  # of a shard of vectors: each shard reads the matrix they meet
+_FEWEST_EXAMPLES = {2: 1, 3: 2, 4: 1}  # of a shard, by axes; odd numbers divide badly
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
 
-def map_parts(fn: Callable[..., Array], *batches: Sequence[Array]) -> list[Array]:
+def map_parts(fn: Callable[..., Any], *batches: Sequence[Any]) -> list[Any]:
     """`fn` of the parts of each batch, on the part's stream; a single part stays."""
     if len(batches[0]) == 1:
         return [fn(*(batch[0] for batch in batches))]
@@ -76,17 +78,18 @@ class Shards:
 def divide(x: Any) -> Any:
     """`x` as `Shards` where that is worth it: many numbers, on a CPU of several cores.
 
-    Images `(N, H, W, C)`, and rows `(N, F)` if there are enough: a product of few rows
-    takes as long as reading its matrix does, which every shard reads. Anything else is
-    returned as it is: models of sequences are better off with all threads of the BLAS
-    in each product. `Shards` of few numbers are joined.
+    Images `(N, H, W, C)`; sequences `(N, L, F)` and vectors `(N, F)` if there are many:
+    a product of few rows takes as long as reading its matrix does, which every shard
+    reads. Anything else is returned as it is. `Shards` of few numbers are joined.
     """
     if isinstance(x, Shards):
         return x if x.size >= _LEAST else x.join()
     if not isinstance(x, mx.array) or not mx.issubdtype(x.dtype, mx.floating):
         return x
-    fewest = {2: _FEWEST_ROWS, 4: 1}.get(x.ndim)  # examples of a shard
+    fewest = _FEWEST_EXAMPLES.get(x.ndim)
     if fewest is None or x.size < _LEAST or current_shard() is not None or not tuned():
+        return x
+    if x.ndim < 4 and x.size // x.shape[-1] < _FEWEST_ROWS * count():
         return x
     if not 2 <= count() <= x.shape[0] // fewest:
         return x
@@ -94,8 +97,15 @@ def divide(x: Any) -> Any:
 
 
 def join(x: Any) -> Any:
-    """The array that `Shards` are; anything else as it is."""
-    return x.join() if isinstance(x, Shards) else x
+    """The array that `Shards` are, also in a named tuple; anything else as it is."""
+    if isinstance(x, Shards):
+        return x.join()
+    return x._make(map(join, x)) if holds_shards(x) else x
+
+
+def holds_shards(x: Any) -> bool:
+    """Whether `x` is `Shards`, or a named tuple with some."""
+    return any(isinstance(y, Shards) for y in (x if hasattr(x, "_make") else (x,)))
 
 
 def add(a: Any, b: Any) -> Any:
@@ -122,6 +132,39 @@ def examplewise(fn: Fn) -> Fn:
             return fn(x.join(), *args, **options)
 
     return accepts_shards(cast(Fn, divided))
+
+
+def map_examples(fn: Callable[..., Any], x: Any, *others: Any) -> Any:
+    """`fn(x, *others)`, on the parts of all where `x` is `Shards`.
+
+    Each of the others is an array or `Shards` with as many examples, or `None`. The
+    result is an array or a tuple of arrays, and then of `Shards`. Errors are those of
+    the whole batch, as in `examplewise`.
+    """
+    if isinstance(x, Shards):
+        try:
+            parts = [x.parts if y is x else _parts_like(y, x) for y in others]
+            results = map_parts(fn, x.parts, *parts)
+        except (TypeError, ValueError):
+            pass
+        else:
+            if isinstance(results[0], tuple):
+                return tuple(map(Shards, map(list, zip(*results, strict=True))))
+            return Shards(results)
+    whole = join(x)  # what was one argument, given twice, still is one
+    return fn(whole, *(whole if y is x else join(y) for y in others))
+
+
+def _parts_like(x: Any, like: Shards) -> list[Any]:
+    """`x` in parts of as many examples as those of `like`."""
+    if x is None:
+        return [None] * len(like.parts)
+    if isinstance(x, Shards):
+        return x.parts
+    lengths = [part.shape[0] for part in like.parts]
+    if sum(lengths) != x.shape[0]:
+        raise ValueError("another number of examples")
+    return list(mx.split(x, list(accumulate(lengths))[:-1]))
 
 
 def apart(fn: Callable[..., Array]) -> Callable[..., Array]:
@@ -158,6 +201,11 @@ def accepts_shards(fn: Fn) -> Fn:
     """Marks `fn(x, ...)`, which does with `Shards` what it does with an array."""
     fn.takes_shards = True  # type: ignore[attr-defined]  # ours, read just below
     return fn
+
+
+def on_parts(fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`fn`, which may be called with `Shards`: they are joined unless it takes them."""
+    return fn if takes_shards(fn) else lambda x: fn(join(x))
 
 
 def marked(fn: Fn, *, like: Any) -> Fn:

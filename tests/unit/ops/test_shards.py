@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 
 import mlx.core as mx
 import numpy as np
@@ -9,7 +10,12 @@ import pytest
 
 import lucid_fn as lf
 from lucid_fn import nn, ops, random
+from lucid_fn.nn import recurrence
 from lucid_fn.ops import shards, streams
+from tests.registry.case import over
+from tests.registry.layers import LAYERS
+
+linear = sys.modules["lucid_fn.ops.linear"]  # hidden by the function of that name
 
 
 @pytest.fixture
@@ -18,6 +24,19 @@ def three_streams(monkeypatch):
     for module in (streams, shards):
         monkeypatch.setattr(module, "count", lambda: 3)
     monkeypatch.setattr(shards, "_LEAST", 0)
+
+
+@pytest.fixture
+def two_streams(monkeypatch):
+    """Two streams, and everything in parts that can be, however small."""
+    for module in (streams, shards):
+        monkeypatch.setattr(module, "count", lambda: 2)
+    for module in (shards, linear, recurrence):
+        monkeypatch.setattr(module, "_LEAST", 0)
+    monkeypatch.setattr(shards, "_FEWEST_ROWS", 1)
+    monkeypatch.setattr(shards, "_FEWEST_EXAMPLES", {2: 1, 3: 1, 4: 1})
+    monkeypatch.setattr(linear, "_FEWEST_ROWS", 1)
+    monkeypatch.setattr(linear, "_FEWEST_SUMMED", 1)
 
 
 def divided(x: mx.array) -> shards.Shards:
@@ -31,7 +50,7 @@ def images(batch: int) -> mx.array:
 
 
 def network() -> nn.Layer:
-    """Every kind of layer that takes shards, and dropout, which does not."""
+    """A network for images with layers that take shards."""
     block = nn.serial(nn.conv2d(16, 16, 3, padding=1, bias=False), nn.batch_norm(16))
     return nn.serial(
         nn.conv2d(4, 16, 3, padding=1),
@@ -231,6 +250,109 @@ def test_rows_are_divided_if_there_are_enough(three_streams, rows, parts):
     assert len(shards.parts_of(shards.divide(mx.zeros((rows, 2))))) == parts
 
 
-def test_sequences_and_labels_are_not_divided(three_streams):
-    for x in (mx.zeros((300, 4, 4)), mx.zeros((300, 300), mx.int32), mx.zeros(300)):
+@pytest.mark.parametrize(
+    ("shape", "parts"), [((6, 32, 2), 3), ((6, 31, 2), 1), ((5, 99, 2), 1)]
+)
+def test_sequences_are_divided_if_there_are_enough(three_streams, shape, parts):
+    assert len(shards.parts_of(shards.divide(mx.zeros(shape)))) == parts
+
+
+def test_labels_are_not_divided(three_streams):
+    for x in (mx.zeros((300, 300), mx.int32), mx.zeros(300)):
         assert shards.divide(x) is x
+
+
+@over(LAYERS)
+def test_every_layer_gives_for_parts_what_it_gives_for_the_whole(case, request):
+    """Between layers that take parts; the output, the state and all gradients."""
+    model = nn.serial(before=_unchanged, layer=case.make(), after=_unchanged)
+    (x,) = case.inputs(np.random.default_rng(0))
+    params, state = model.init(random.key(0))
+    leaves, structure = lf.tree.flatten({"params": params, "x": x})
+
+    def loss(floats):
+        filled = [floats.get(i, leaf) for i, leaf in enumerate(leaves)]
+        given = lf.tree.unflatten(structure, filled)
+        y, new = model.apply(
+            given["params"], state, given["x"], train=True, key=random.key(1)
+        )
+        return sum(mx.sum(mx.sin(leaf)) for leaf in lf.tree.leaves(y)), (y, new)
+
+    def run():
+        floats = {i: x for i, x in enumerate(leaves) if _is_float(x)}
+        return lf.value_and_grad(loss, has_aux=True)(floats)
+
+    whole = run()
+    request.getfixturevalue("two_streams")
+    parts = run()
+    for got, expected in zip(lf.tree.leaves(parts), lf.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(got, expected, 1e-4, 1e-4)
+
+
+def _is_float(leaf):
+    return mx.issubdtype(leaf.dtype, mx.floating)
+
+
+@shards.accepts_shards
+def _unchanged(x):
+    return x
+
+
+def test_sequences_stay_in_parts_through_a_transformer(two_streams):
+    seen = []
+
+    @shards.accepts_shards
+    def look(x):
+        seen.append(type(x).__name__)
+        return x
+
+    block = nn.transformer_encoder_layer(8, 2, dim_feedforward=8, rate=0.5)
+    model = nn.serial(
+        nn.transformer_encoder(block, 2),
+        look,
+        nn.dropout(0.5),
+        nn.multi_head_attention(8, 2, rate=0.5),
+        look,
+    )
+    params, state = model.init(random.key(0))
+    x = mx.ones((4, 3, 8))
+    y, _ = model.apply(params, state, x, train=True, key=random.key(1))
+    assert seen == ["Shards", "Shards"] and isinstance(y, mx.array)
+
+
+def test_layers_of_users_get_arrays_among_named_inputs(two_streams):
+    def forward(inputs, inner):
+        assert isinstance(inputs.x, mx.array)
+        return inner(inputs.x)
+
+    model = nn.transformer_encoder(nn.compose(forward, inner=nn.linear(4, 4)), 2)
+    params, state = model.init(random.key(0))
+    y, _ = model.apply(params, state, mx.ones((4, 3, 4)), train=False)
+    assert y.shape == (4, 3, 4)
+
+
+@pytest.mark.parametrize("shape", [(5, 1, 3, 3), (4, 1, 3, 2)])
+def test_errors_of_a_mask_name_the_shape_of_the_whole_batch(two_streams, shape):
+    layer = nn.multi_head_attention(4, 2)
+    params, state = layer.init(random.key(0))
+    x = mx.ones((4, 3, 4))
+    inputs = nn.AttentionInputs(x, x, x, mx.ones(shape, mx.bool_))
+    message = re.escape(f"(N, H, L, S) = (4, 2, 3, 3), got {shape}")
+    with pytest.raises(ValueError, match=message):
+        layer.apply(params, state, inputs, train=False)
+
+
+def test_the_product_of_a_matrix_is_divided_by_itself(two_streams):
+    """Outside of shards, where a BLAS of one thread would leave the other core idle."""
+    x, w = images(4).reshape(8, 128), mx.random.normal((5, 128), key=mx.random.key(1))
+
+    def loss(x, w):
+        return mx.sum(mx.sin(ops.linear(x, w)))
+
+    found = _operations(ops.linear(x, w))
+    assert found.count("Matmul") == 2 and "Concatenate" in found
+    got = lf.grad(loss, argnums=(0, 1))(x, w)
+    with ops.plain():
+        expected = lf.grad(loss, argnums=(0, 1))(x, w)
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, 1e-4, 1e-4)
