@@ -12,15 +12,17 @@ that was made by another compiler, or with other options, is passed over.
 import contextlib
 import functools
 import os
-import shutil
-import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
 from lucid_fn.runtime.errors import Unavailable
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 PREAMBLE = "mlx/backend/cpu/compiled_preamble.h"
 VARIABLE = "LUCID_FN_PRECOMPILE"
@@ -57,13 +59,17 @@ def precompile() -> None:
         threading.Thread(target=process.wait, daemon=True).start()
 
 
-def start_compiler() -> subprocess.Popen[bytes]:
+def start_compiler() -> "Popen[bytes]":
     """Starts the compilation of the header.
 
     Raises:
         Unavailable: if MLX does not compile for a Linux CPU here, if there is no need,
             or after `LUCID_FN_PRECOMPILE=none`.
     """
+    # Not above: 5 ms of the import of every program, needed once a machine.
+    import shutil
+    import subprocess
+
     if os.environ.get(VARIABLE) == "none":
         raise Unavailable(f"{VARIABLE}=none")
     if "MLX_DISABLE_COMPILE" in os.environ:
