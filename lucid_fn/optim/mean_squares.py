@@ -18,6 +18,7 @@ from lucid_fn.optim.descent import (
     scale_by_learning_rate,
 )
 from lucid_fn.optim.moments import (
+    apart,
     average_square,
     bias_correction,
     once,
@@ -132,7 +133,8 @@ def scale_by_stddev(
         )
 
         def ratio(m: Array, v: Array, g: Array) -> Array:
-            return (g / (mx.sqrt(mx.maximum(v - m * m, 0)) + eps)).astype(g.dtype)
+            variance = apart(mx.maximum(v - m * m, 0))
+            return (g / (mx.sqrt(variance) + eps)).astype(g.dtype)
 
         return leaves.map(ratio, mu, nu, grads), ScaleByStddevState(mu, nu)
 

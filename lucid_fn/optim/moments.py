@@ -57,13 +57,14 @@ def unbiased_ratio(
 ) -> Tree:
     """`m / (1 - b1**t) / (sqrt(v) / sqrt(1 - b2**t) + eps)`, in the dtypes of `grads`.
 
-    Multiplied, since a division costs the step of ResNet-18 a sixth more.
+    Both sides of the fraction are multiplied by `sqrt(1 - b2**t)`: a division less, and
+    an operation less from the param to its gradient (see `apart`).
     """
-    scale = once(1 / bias_correction(b1, step))
-    root_scale = once(mx.rsqrt(bias_correction(b2, step)))
+    root = mx.sqrt(bias_correction(b2, step))
+    scale, eps = once(root / bias_correction(b1, step)), once(eps * root)
 
     def ratio(m: Array, v: Array, g: Array) -> Array:
-        return (scale * m / (mx.sqrt(v) * root_scale + eps)).astype(g.dtype)
+        return (scale * m / (mx.sqrt(v) + eps)).astype(g.dtype)
 
     return leaves.map(ratio, mu, nu, grads)
 
@@ -92,3 +93,13 @@ def once(scalar: Array) -> Array:
     11 ms with it and 71 ms without.
     """
     return mx.contiguous(scalar)
+
+
+def apart(x: Array) -> Array:
+    """`x`, of a kernel of its own.
+
+    `mx.compile` fuses a chain of eleven operations at most. Where the one left out is
+    the spreading of a scalar, the kernel reads all of its arrays by strides: Adam with
+    weight decay takes a tenth longer.
+    """
+    return mx.contiguous(x)
