@@ -253,9 +253,11 @@ def test_a_programs_own_handler_of_ctrl_c_stays(task):
 def test_a_real_ctrl_c_ends_a_script_in_order(tmp_path):
     program = textwrap.dedent(
         """
-        import sys
+        import signal, sys
         import mlx.core as mx
         from lucid_fn import losses, nn, optim, random, train
+        # Programs in the background of a shell begin with it ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         model, optimizer = nn.linear(4, 2), optim.sgd(0.1)
         step = train.make_step(model, optimizer, losses.softmax_cross_entropy)
         batch = (mx.ones((8, 4)), mx.zeros((8,), mx.int32))
