@@ -124,12 +124,7 @@ def examplewise(fn: Fn) -> Fn:
 
     @wraps(fn)
     def divided(x: Any, *args: Any, **options: Any) -> Any:
-        if not isinstance(x, Shards):
-            return fn(x, *args, **options)
-        try:
-            return x.map(lambda part: fn(part, *args, **options))
-        except (TypeError, ValueError):
-            return fn(x.join(), *args, **options)
+        return map_examples(lambda x: fn(x, *args, **options), x)
 
     return accepts_shards(cast(Fn, divided))
 

@@ -8,7 +8,7 @@ from lucid_fn import tree
 from lucid_fn.optim import leaves, states
 from lucid_fn.optim.base import GradientTransformation, stateless
 from lucid_fn.optim.checks import Scalar, check_positive
-from lucid_fn.optim.moments import accumulator_dtype, apart, once
+from lucid_fn.optim.moments import accumulator_dtype, materialized, once
 from lucid_fn.types import Array, Params, Tree
 
 
@@ -55,7 +55,9 @@ def clip_by_global_norm(max_norm: Scalar) -> GradientTransformation:
     ) -> tuple[Tree, ClipByGlobalNormState]:
         norm = tree.global_norm(grads)
         factor = once(mx.minimum(1.0, max_norm / (norm + 1e-6)))
-        clipped = leaves.map(lambda g: apart((g * factor).astype(g.dtype)), grads)
+        clipped = leaves.map(
+            lambda g: materialized((g * factor).astype(g.dtype)), grads
+        )
         return clipped, ClipByGlobalNormState(norm)
 
     return GradientTransformation(init, update)
@@ -108,7 +110,7 @@ def clip_by_value(max_value: Scalar) -> GradientTransformation:
     """
     limit = check_positive("clip_by_value", "max_value", max_value)
     return stateless(
-        lambda g, _: apart(mx.clip(g, -limit, limit).astype(g.dtype)),
+        lambda g, _: materialized(mx.clip(g, -limit, limit).astype(g.dtype)),
         caller="clip_by_value",
     )
 

@@ -14,10 +14,10 @@ from lucid_fn.optim.checks import (
 )
 from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.moments import (
-    apart,
     average,
     average_square,
     bias_correction,
+    materialized,
     once,
     zeros,
 )
@@ -94,7 +94,7 @@ def scale_by_adan(
         mu = leaves.map(lambda m, g: average(b1, m, g), opt_state.mu, latest)
         delta = leaves.map(lambda a, d: average(b2, a, d), opt_state.delta, changes)
         nu = leaves.map(
-            lambda n, g, d: average_square(b3, n, apart(g + b2 * d)),
+            lambda n, g, d: average_square(b3, n, materialized(g + b2 * d)),
             opt_state.nu,
             latest,
             changes,

@@ -18,9 +18,9 @@ from lucid_fn.optim.descent import (
     scale_by_learning_rate,
 )
 from lucid_fn.optim.moments import (
-    apart,
     average_square,
     bias_correction,
+    materialized,
     once,
     update_moments,
     zeros,
@@ -133,7 +133,7 @@ def scale_by_stddev(
         )
 
         def ratio(m: Array, v: Array, g: Array) -> Array:
-            variance = apart(mx.maximum(v - m * m, 0))
+            variance = materialized(mx.maximum(v - m * m, 0))
             return (g / (mx.sqrt(variance) + eps)).astype(g.dtype)
 
         return leaves.map(ratio, mu, nu, grads), ScaleByStddevState(mu, nu)

@@ -58,13 +58,13 @@ def unbiased_ratio(
     """`m / (1 - b1**t) / (sqrt(v) / sqrt(1 - b2**t) + eps)`, in the dtypes of `grads`.
 
     Both sides of the fraction are multiplied by `sqrt(1 - b2**t)`: a division less, and
-    an operation less from the param to its gradient (see `apart`).
+    an operation less from the param to its gradient (see `materialized`).
     """
     root = mx.sqrt(bias_correction(b2, step))
-    scale, eps = once(root / bias_correction(b1, step)), once(eps * root)
+    scale, least = once(root / bias_correction(b1, step)), once(eps * root)
 
     def ratio(m: Array, v: Array, g: Array) -> Array:
-        return (scale * m / (mx.sqrt(v) + eps)).astype(g.dtype)
+        return (scale * m / (mx.sqrt(v) + least)).astype(g.dtype)
 
     return leaves.map(ratio, mu, nu, grads)
 
@@ -95,7 +95,7 @@ def once(scalar: Array) -> Array:
     return mx.contiguous(scalar)
 
 
-def apart(x: Array) -> Array:
+def materialized(x: Array) -> Array:
     """`x`, of a kernel of its own.
 
     `mx.compile` fuses a chain of eleven operations at most. Where the one left out is

@@ -11,7 +11,7 @@ from lucid_fn import tree
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, check_transformation
 from lucid_fn.optim.checks import Scalar, check_count, check_fraction
-from lucid_fn.optim.moments import apart, once, zeros
+from lucid_fn.optim.moments import materialized, once, zeros
 from lucid_fn.types import Array, Params, Tree
 
 
@@ -187,7 +187,7 @@ def lookahead(
         grads: Tree, opt_state: LookaheadState, params: Params, /
     ) -> tuple[Tree, LookaheadState]:
         updates, inner = optimizer.update(grads, opt_state.inner, params)
-        updates = leaves.map(apart, updates)
+        updates = leaves.map(materialized, updates)
         step = opt_state.step + 1
         due = once(step % period == 0)
 

@@ -39,6 +39,18 @@ def two_streams(monkeypatch):
     monkeypatch.setattr(linear, "_FEWEST_SUMMED", 1)
 
 
+def watched():
+    """A list, and a layer that appends to it what kind of input it gets."""
+    seen = []
+
+    @shards.accepts_shards
+    def look(x):
+        seen.append(type(x).__name__)
+        return x
+
+    return seen, look
+
+
 def divided(x: mx.array) -> shards.Shards:
     parts = shards.divide(x)
     assert isinstance(parts, shards.Shards)
@@ -219,13 +231,7 @@ def test_each_shard_has_the_constants_in_its_own_kernels(three_streams, name):
 
 
 def test_what_is_left_of_a_small_batch_is_joined(three_streams, monkeypatch):
-    seen = []
-
-    @shards.accepts_shards
-    def look(x):
-        seen.append(type(x).__name__)
-        return x
-
+    seen, look = watched()
     monkeypatch.setattr(shards, "_LEAST", 6 * 8 * 8 * 4)
     model = nn.serial(look, nn.avg_pool2d(2), look, nn.flatten)
     model.apply({}, {}, images(6), train=True)
@@ -233,13 +239,7 @@ def test_what_is_left_of_a_small_batch_is_joined(three_streams, monkeypatch):
 
 
 def test_a_batch_is_divided_again_after_what_wants_all_of_it(three_streams):
-    seen = []
-
-    @shards.accepts_shards
-    def look(x):
-        seen.append(type(x).__name__)
-        return x
-
+    seen, look = watched()
     model = nn.serial(look, lambda x: x - mx.mean(x, axis=0), look)
     model.apply({}, {}, images(6), train=True)
     assert seen == ["Shards", "Shards"]
@@ -265,7 +265,7 @@ def test_labels_are_not_divided(three_streams):
 @over(LAYERS)
 def test_every_layer_gives_for_parts_what_it_gives_for_the_whole(case, request):
     """Between layers that take parts; the output, the state and all gradients."""
-    model = nn.serial(before=_unchanged, layer=case.make(), after=_unchanged)
+    model = nn.serial(before=nn.identity, layer=case.make(), after=nn.identity)
     (x,) = case.inputs(np.random.default_rng(0))
     params, state = model.init(random.key(0))
     leaves, structure = lf.tree.flatten({"params": params, "x": x})
@@ -293,19 +293,8 @@ def _is_float(leaf):
     return mx.issubdtype(leaf.dtype, mx.floating)
 
 
-@shards.accepts_shards
-def _unchanged(x):
-    return x
-
-
 def test_sequences_stay_in_parts_through_a_transformer(two_streams):
-    seen = []
-
-    @shards.accepts_shards
-    def look(x):
-        seen.append(type(x).__name__)
-        return x
-
+    seen, look = watched()
     block = nn.transformer_encoder_layer(8, 2, dim_feedforward=8, rate=0.5)
     model = nn.serial(
         nn.transformer_encoder(block, 2),

@@ -52,12 +52,8 @@ def finish() -> list[str]:
 def test_the_second_kernel_is_compiled_with_the_precompiled_header(run, gxx, tmp_path):
     """With `-H` g++ prints each header it reads: `!` marks a precompiled one."""
     gxx(f'{GXX} -H "$@" 2>> {tmp_path}/headers')
-    assert run(TWO, TMPDIR=str(tmp_path), PATH=os.environ["PATH"]).split() == [
-        "array(12,",
-        "dtype=float32)",
-        "array(6,",
-        "dtype=float32)",
-    ]
+    output = run(TWO, TMPDIR=str(tmp_path), PATH=os.environ["PATH"])
+    assert output == "array(12, dtype=float32)\narray(6, dtype=float32)"
     lines = (tmp_path / "headers").read_text().splitlines()
     assert f"! {kernel_header.target()}" in lines
 
@@ -110,7 +106,7 @@ def test_nothing_is_compiled_where_mlx_has_no_headers_or_a_gpu(monkeypatch, gxx)
 
 @needs_gxx
 def test_a_process_does_not_wait_for_it(run, gxx, tmp_path):
-    """Neither the call nor the end of the process; and nobody is left a zombie."""
+    """Neither the call nor the end of the process."""
     gxx(f'case "$*" in *c++-header*) sleep 30;; *) {GXX} "$@";; esac')
     before = time.monotonic()
     run(JIT, TMPDIR=str(tmp_path), PATH=os.environ["PATH"])
