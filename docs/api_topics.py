@@ -43,7 +43,7 @@ MODULES = {
     "lucid_fn.interop.compare": "",
     "lucid_fn.plot": "",
     "lucid_fn.testing": "",
-    "lucid_fn.runtime": "startup cores",
+    "lucid_fn.cpu.runtime": "startup cores",
     "lucid_fn.doctor": "report check",
     "lucid_fn.types": "",
 }

@@ -3,7 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from lucid_fn import random, runtime, tree
+from lucid_fn import random, tree
+from lucid_fn.cpu import runtime
 from lucid_fn.transforms import (
     checkpoint,
     grad,

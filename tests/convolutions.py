@@ -5,9 +5,9 @@ from typing import NamedTuple
 import mlx.core as mx
 from hypothesis import strategies as st
 
-from lucid_fn.ops import conv_formulations
-from lucid_fn.ops.conv_formulations import Formulation
-from lucid_fn.ops.conv_geometry import Geometry
+from lucid_fn.cpu.conv import choose
+from lucid_fn.ops import conv_plain
+from lucid_fn.ops.conv_plain import Formulation, Geometry
 
 # Largest error of a number, relative to the largest number of the array, float32.
 SUM_BOUND = 5e-6  # formulations that add products of the numbers themselves
@@ -76,15 +76,15 @@ def cases(draw: st.DrawFn, *, groups: int = 1, winograd: bool = False) -> Case:
 
 def formulations(geometry: Geometry) -> dict[str, tuple[Formulation, float]]:
     """Those that can compute the convolution, with their bounds."""
-    found = {"plain": (conv_formulations.PLAIN, SUM_BOUND)}
-    found["taps"] = (conv_formulations.TAPS, SUM_BOUND)
+    found = {"plain": (conv_plain.PLAIN, SUM_BOUND)}
+    found["taps"] = (conv_plain.TAPS, SUM_BOUND)
     if geometry.groups > 1:
         return found
-    found["gemm"] = (conv_formulations.GEMM, SUM_BOUND)
-    found["toeplitz"] = (conv_formulations.TOEPLITZ, SUM_BOUND)
+    found["gemm"] = (choose.IM2COL, SUM_BOUND)
+    found["toeplitz"] = (choose.TOEPLITZ, SUM_BOUND)
     unit = geometry.stride == geometry.dilation == (1, 1)
     if unit and geometry.kernel == (3, 3):
-        found["winograd"] = (conv_formulations.WINOGRAD, WINOGRAD_BOUND)
+        found["winograd"] = (choose.WINOGRAD, WINOGRAD_BOUND)
     return found
 
 

@@ -22,7 +22,7 @@ def on_cpu() -> bool:
 
 
 def on_linux_cpu() -> bool:
-    """Whether this is the platform that `lucid_fn.runtime` is for."""
+    """Whether this is the platform that `lucid_fn.cpu.runtime` is for."""
     return sys.platform == "linux" and on_cpu()
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from lucid_fn import runtime
+from lucid_fn.cpu import runtime
+from lucid_fn.cpu.runtime import kernel_header
+from lucid_fn.cpu.runtime.blas import THREAD_VARIABLES, describe
 from lucid_fn.doctor.check import Check, on_cpu, on_linux_cpu, plural
-from lucid_fn.runtime import kernel_header
-from lucid_fn.runtime.blas import THREAD_VARIABLES, describe
 
 SLOWING = {
     "OPENBLAS_CORETYPE": "OpenBLAS finds the kernels for this CPU by itself",

@@ -8,7 +8,7 @@ from lucid_fn import ops
 from lucid_fn.checks import check_float, check_integer
 from lucid_fn.class_labels import among
 from lucid_fn.losses.labels import widen
-from lucid_fn.ops.custom import custom_function
+from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.types import Array
 
 # The logarithm of 0, finite: the difference of two infinities would be NaN.

@@ -9,7 +9,7 @@ from lucid_fn import ops
 from lucid_fn.checks import check_float
 from lucid_fn.losses.pairs import check_pair
 from lucid_fn.ops.channel_sum import place_sum
-from lucid_fn.ops.custom import custom_function
+from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.types import Array
 
 

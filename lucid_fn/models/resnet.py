@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from lucid_fn import nn
-from lucid_fn.ops.shards import accepts_shards, add
 from lucid_fn.types import Array, ArrayFn
 
 Block = Callable[..., nn.Layer]
@@ -44,7 +43,6 @@ def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Layer | ArrayF
 def basic_block(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
     """Figure 5, left: `(N, H, W, in_channels)` to `(N, H/stride, W/stride, width)`."""
 
-    @accepts_shards
     def forward(
         x: Array,
         conv1: ArrayFn,
@@ -55,10 +53,11 @@ def basic_block(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
     ) -> Any:
         y = nn.relu(bn1(conv1(x)))
         y = bn2(conv2(y))
-        return nn.relu(add(y, downsample(x)))
+        return nn.relu(y + downsample(x))
 
     return nn.compose(
         forward,
+        examplewise=True,
         conv1=_conv(in_channels, width, 3, stride=stride),
         bn1=nn.batch_norm(width),
         conv2=_conv(width, width, 3),
@@ -73,7 +72,6 @@ def bottleneck(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
     The stride is that of the 3x3 convolution, as in torchvision ("ResNet v1.5").
     """
 
-    @accepts_shards
     def forward(
         x: Array,
         conv1: ArrayFn,
@@ -87,10 +85,11 @@ def bottleneck(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
         y = nn.relu(bn1(conv1(x)))
         y = nn.relu(bn2(conv2(y)))
         y = bn3(conv3(y))
-        return nn.relu(add(y, downsample(x)))
+        return nn.relu(y + downsample(x))
 
     return nn.compose(
         forward,
+        examplewise=True,
         conv1=_conv(in_channels, width, 1),
         bn1=nn.batch_norm(width),
         conv2=_conv(width, width, 3, stride=stride),

@@ -8,7 +8,7 @@ from lucid_fn import ops
 from lucid_fn.checks import check_array, check_float
 from lucid_fn.nn.checks import to_sizes
 from lucid_fn.nn.layer import Layer, lift
-from lucid_fn.ops.shards import accepts_shards
+from lucid_fn.ops.seam import accepts_divided
 from lucid_fn.types import Array
 
 
@@ -143,7 +143,7 @@ def _pool2d(
 ) -> Layer:
     rows, columns = to_sizes(pool.__name__, "output_size", output_size, dims=2, least=1)
 
-    @accepts_shards
+    @accepts_divided
     def forward(x: Array) -> Array:
         return pool(x, (rows, columns))
 

@@ -7,7 +7,7 @@ import mlx.core as mx
 from lucid_fn import ops
 from lucid_fn.checks import check_array, check_float
 from lucid_fn.nn.recording import count_multiply_adds
-from lucid_fn.ops.formulation import tuned
+from lucid_fn.ops.seam import tuned
 from lucid_fn.types import Array, ArrayFn
 
 

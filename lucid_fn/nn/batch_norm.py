@@ -18,7 +18,7 @@ from lucid_fn.nn.checks import (
     check_state,
 )
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, to_input
-from lucid_fn.ops.shards import accepts_shards, join
+from lucid_fn.ops.seam import accepts_divided, join
 from lucid_fn.types import Array, Key, Params, State
 
 _averaging: ContextVar[bool] = ContextVar("averaging", default=False)
@@ -174,4 +174,4 @@ def batch_norm(
         y, mean, var = by_batch(params, x)
         return y, moved(state, mean, var)
 
-    return Layer(init, accepts_shards(apply))
+    return Layer(init, accepts_divided(apply))

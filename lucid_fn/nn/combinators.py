@@ -18,14 +18,12 @@ from lucid_fn.nn.layer import (
     to_input,
 )
 from lucid_fn.nn.recording import watched
-from lucid_fn.ops.shards import (
-    accepts_shards,
-    add,
+from lucid_fn.ops.seam import (
+    accepts_divided,
     divide,
-    holds_shards,
+    is_divided,
     join,
-    marked,
-    takes_shards,
+    takes_divided,
 )
 from lucid_fn.random import fold_in
 from lucid_fn.types import ArrayFn, Key, Params, State
@@ -45,7 +43,13 @@ def _scope(name: str) -> Iterator[None]:
         raise
 
 
-def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Layer:
+def compose(
+    forward: Callable[..., Any],
+    /,
+    *,
+    examplewise: bool = False,
+    **children: Layer | ArrayFn,
+) -> Layer:
     """A layer whose named children are called by `forward(x, **children)`.
 
     `forward` is plain Python. It gets each child as a bound function of arrays, whose
@@ -58,6 +62,11 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
 
     Args:
         forward: takes `x` and the children by name, and returns the output.
+        examplewise: whether `forward` itself, apart from its children, treats the
+            entries of axis 0 of `x` independently. On a CPU of several cores a large
+            batch then stays divided among the cores from child to child, as it does in
+            `serial`. Inside of `forward` such a batch has arithmetic, `shape` and
+            `dtype`; a `forward` that does more with it is called with the whole batch.
         children: layers, or plain functions on arrays.
 
     Raises:
@@ -82,6 +91,31 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
     """
     layers = as_layers("compose", children)
     _check_forward(forward, layers)
+    return compose_layers(
+        forward, layers, in_parts=_stays_divided if examplewise else None
+    )
+
+
+def _stays_divided(x: Any) -> Any:
+    """`x` as a divided batch if it is one, or if that pays.
+
+    Of what `forward` adds up, either all is divided or nothing: MLX's arrays refuse to
+    be added to anything else.
+    """
+    return x if is_divided(x) else divide(x)
+
+
+def compose_layers(
+    forward: Callable[..., Any],
+    layers: dict[str, Layer],
+    *,
+    in_parts: Callable[[Any], Any] | None,
+) -> Layer:
+    """The layer of a `forward` that accepts the children `layers`.
+
+    Where `forward` treats examples independently, `in_parts` divides what it and its
+    children get; `None` where it does not.
+    """
 
     def init(key: Key, /) -> tuple[Params, State]:
         params, state = {}, {}
@@ -104,36 +138,47 @@ def compose(forward: Callable[..., Any], /, **children: Layer | ArrayFn) -> Laye
         check_train(train)
         _check_names(params, layers, "params")
         _check_names(state, layers, "state")
-        new_state = dict(state)
-        in_parts = divide if takes_shards(forward) else join
-        calls = dict.fromkeys(layers, 0)
 
-        def bind(name: str, layer: Layer) -> Callable[[Any], Any]:
-            def call(x: Any) -> Any:
-                calls[name] += 1
-                with _scope(name):
-                    subkey = (
-                        None if key is None else fold_in(key, f"{name}:{calls[name]}")
-                    )
-                    out = watched(name, layer.apply)(
-                        params.get(name, {}),
-                        new_state.get(name, {}),
-                        in_parts(x) if takes_shards(layer.apply) else join(x),
-                        train=train,
-                        key=subkey,
-                    )
-                    y, new_state[name] = _pair("apply", out, "(y, state)")
-                    _check_made("apply", state=new_state[name])
-                return y
+        def run(x: Any, for_child: Callable[[Any], Any]) -> tuple[Any, State]:
+            """The output and the new state; children get what `for_child` returns."""
+            new_state = dict(state)
+            calls = dict.fromkeys(layers, 0)
 
-            return call
+            def bind(name: str, layer: Layer) -> Callable[[Any], Any]:
+                def call(x: Any) -> Any:
+                    calls[name] += 1
+                    label = f"{name}:{calls[name]}"
+                    with _scope(name):
+                        out = watched(name, layer.apply)(
+                            params.get(name, {}),
+                            new_state.get(name, {}),
+                            for_child(x) if takes_divided(layer.apply) else join(x),
+                            train=train,
+                            key=None if key is None else fold_in(key, label),
+                        )
+                        y, new_state[name] = _pair("apply", out, "(y, state)")
+                        _check_made("apply", state=new_state[name])
+                    return y
 
-        bound = {name: bind(name, layer) for name, layer in layers.items()}
+                return call
+
+            bound = {name: bind(name, layer) for name, layer in layers.items()}
+            return forward(x, **bound), _drop_empty(new_state)
+
         x = to_input(x)
-        y = forward(x, **bound)
-        return y if holds_shards(x) else join(y), _drop_empty(new_state)
+        if in_parts is None:
+            y, new_state = run(join(x), join)
+            return join(y), new_state
+        try:
+            y, new_state = run(in_parts(x), in_parts)
+        except (AttributeError, TypeError, ValueError) as error:
+            if hasattr(error, "layer_path"):  # raised by a child
+                raise
+            # `forward` may have met a divided batch with what arrays alone can do.
+            y, new_state = run(join(x), join)
+        return y if is_divided(x) else join(y), new_state
 
-    return Layer(init, marked(apply, like=forward))
+    return Layer(init, apply if in_parts is None else accepts_divided(apply))
 
 
 def as_layers(caller: str, children: dict[str, Any]) -> dict[str, Layer]:
@@ -243,17 +288,16 @@ def serial(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
             f"{len(layers)} positional and {', '.join(named)}"
         )
 
-    @accepts_shards
     def forward(x: Any, /, **children: Callable[[Any], Any]) -> Any:
         for child in children.values():
             x = child(x)
         return x
 
     children = named or {str(i): layer for i, layer in enumerate(layers)}
-    return compose(forward, **as_layers("serial", children))
+    return compose_layers(forward, as_layers("serial", children), in_parts=divide)
 
 
-@accepts_shards
+@accepts_divided
 def _unchanged(x: Any) -> Any:
     return x
 
@@ -278,7 +322,6 @@ def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = _unchanged) -> L
         (array([2, 4], dtype=float32), {})
     """
 
-    @accepts_shards
     def forward(
         x: Any, body: Callable[[Any], Any], shortcut: Callable[[Any], Any]
     ) -> Any:
@@ -289,10 +332,10 @@ def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = _unchanged) -> L
                 f"{y.shape} and {kept.shape}; give a shortcut that changes the shape "
                 "alike, such as a 1x1 convolution"
             )
-        return add(y, kept)
+        return y + kept if is_divided(y) else kept + y  # arrays add arrays only
 
     children = {"body": body, "shortcut": shortcut}
-    return compose(forward, **as_layers("residual", children))
+    return compose_layers(forward, as_layers("residual", children), in_parts=divide)
 
 
 def frozen(layer: Layer | ArrayFn) -> Layer:

@@ -9,7 +9,7 @@ from lucid_fn import random
 from lucid_fn.checks import check_float
 from lucid_fn.nn.checks import AXES, check_key, check_rate
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, to_input
-from lucid_fn.ops.shards import accepts_shards, join, map_examples
+from lucid_fn.ops.seam import accepts_divided, join, map_examples
 from lucid_fn.types import Array, Key, Params, State
 
 
@@ -186,7 +186,7 @@ def dropping(
         kept = random.bernoulli(check_key(caller, key), 1 - rate, shape)
         return map_examples(filled or zeroed, x, kept), state
 
-    return Layer(init, accepts_shards(apply))
+    return Layer(init, accepts_divided(apply))
 
 
 def drop(x: Array, kept: Array, rate: float) -> Array:

@@ -7,13 +7,13 @@ import mlx.core as mx
 from lucid_fn import random
 from lucid_fn.checks import check_float, check_integer
 from lucid_fn.class_labels import among
+from lucid_fn.cpu.memory.broadcast import multiply
 from lucid_fn.nn import initializers
 from lucid_fn.nn.checks import check_params, check_positive
 from lucid_fn.nn.combinators import compose
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.layer import Layer, parametric
 from lucid_fn.nn.recording import count_multiply_adds
-from lucid_fn.ops.spread import multiply
 from lucid_fn.types import Array, ArrayFn, Key, Params
 
 _UNIT_NORMAL = initializers.normal()

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.ops import shards
-from lucid_fn.ops.shards import marked
+from lucid_fn.ops import seam
 from lucid_fn.types import ArrayFn, Key, Params, State
 
 
@@ -95,7 +94,7 @@ def check_layer(caller: str, layer: Any) -> None:
         )
 
 
-def lift(fn: ArrayFn) -> Layer:
+def lift(fn: ArrayFn, *, examplewise: bool = False) -> Layer:
     """A layer with neither parameters nor state, from a plain function.
 
     Combinators do this to their children by themselves.
@@ -103,6 +102,9 @@ def lift(fn: ArrayFn) -> Layer:
     Args:
         fn: from an array, or a tuple of arrays, to the same; it may be called while a
             compiled function is traced, so it is pure.
+        examplewise: whether `fn` treats the entries of axis 0 of an array
+            independently. A large batch may then be computed in parts, one per core.
+            The functions of `lucid_fn` say so by themselves.
 
     Raises:
         TypeError: if `fn` is not callable, or is a constructor of layers that was not
@@ -116,6 +118,8 @@ def lift(fn: ArrayFn) -> Layer:
         (array(9, dtype=float32), {})
     """
     check_plain("lift: fn", fn)
+    if examplewise:
+        fn = seam.examplewise(fn)
 
     def init(key: Key, /) -> tuple[Params, State]:
         return {}, {}
@@ -133,7 +137,7 @@ def lift(fn: ArrayFn) -> Layer:
         y = _call_plain(fn, to_input(x))
         return y, state
 
-    return Layer(init, marked(apply, like=fn))
+    return Layer(init, seam.marked_like(apply, fn))
 
 
 def check_plain(what: str, fn: Any) -> None:
@@ -177,7 +181,7 @@ def parametric(
         init_params: from a key to a dict of float arrays.
         fn: from these and the input to the output.
         examplewise: whether `fn` treats the entries of axis 0 of the input
-            independently. A large batch may then be computed in parts, one a core.
+            independently. A large batch may then be computed in parts, one per core.
 
     Raises:
         ValueError: on apply, if `fn` reads a parameter that is not there.
@@ -198,7 +202,7 @@ def parametric(
         return fn(params, x)
 
     if examplewise:
-        run = shards.examplewise(run)
+        run = seam.examplewise(run)
 
     def init(key: Key, /) -> tuple[Params, State]:
         return init_params(key), {}
@@ -215,7 +219,7 @@ def parametric(
         check_train(train)
         return run(to_input(x), expecting(params, "params")), state
 
-    return Layer(init, marked(apply, like=run))
+    return Layer(init, seam.marked_like(apply, run))
 
 
 def check_held(held: Any, kind: str) -> None:

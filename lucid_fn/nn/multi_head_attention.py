@@ -18,13 +18,7 @@ from lucid_fn.nn.checks import (
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, expecting, to_input
 from lucid_fn.nn.positions import rotary_positions
 from lucid_fn.nn.recording import count_multiply_adds
-from lucid_fn.ops.shards import (
-    accepts_shards,
-    divide,
-    holds_shards,
-    join,
-    map_examples,
-)
+from lucid_fn.ops.seam import accepts_divided, divide, is_divided, join, map_examples
 from lucid_fn.types import Array, Key, Params, State
 
 
@@ -134,9 +128,9 @@ def multi_head_attention(
             return _merge_heads(params, y, bias)
 
         y = map_examples(attend, *_divided(inputs), each, kept)
-        return y if holds_shards(inputs) else join(y), state
+        return y if is_divided(inputs) else join(y), state
 
-    return Layer(init, accepts_shards(apply))
+    return Layer(init, accepts_divided(apply))
 
 
 def _divided(inputs: AttentionInputs) -> list[Any]:

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from lucid_fn.nn.layer import ApplyFn
-from lucid_fn.ops.shards import join
+from lucid_fn.ops.seam import join
 from lucid_fn.types import Key, Params, State
 
 

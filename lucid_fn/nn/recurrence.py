@@ -20,7 +20,7 @@ from lucid_fn.nn.dropout import drop
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, to_input
 from lucid_fn.nn.recording import count_multiply_adds
 from lucid_fn.ops import RecurrentWeights
-from lucid_fn.ops.shards import accepts_shards, divide, join, map_examples
+from lucid_fn.ops.seam import accepts_divided, divide, join, map_examples
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
 Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, hidden_size); the first is put out
@@ -135,7 +135,7 @@ def recurrent(
         y, *last = map(join, map_examples(through, inputs, *before, *kept))
         return Carried(y, closed(last)), state
 
-    return Layer(init, accepts_shards(apply))
+    return Layer(init, accepts_divided(apply))
 
 
 def weight_shapes(

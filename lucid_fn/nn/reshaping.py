@@ -6,11 +6,11 @@ from lucid_fn.checks import check_array
 from lucid_fn.nn.checks import check_positive
 from lucid_fn.nn.layer import Layer, lift
 from lucid_fn.ops.called import takes_anything, takes_array
-from lucid_fn.ops.shards import accepts_shards, examplewise
+from lucid_fn.ops.seam import accepts_divided, examplewise
 from lucid_fn.types import Array
 
 
-@accepts_shards
+@accepts_divided
 @takes_anything
 def identity(x: Array) -> Array:
     """`x` itself: a place for a layer that a variant of a model leaves out.
@@ -30,8 +30,8 @@ def identity(x: Array) -> Array:
     return x
 
 
-@takes_array
 @examplewise
+@takes_array
 def flatten(x: Array) -> Array:
     """All axes but the first as one: `(N, ...)` to `(N, size of an example)`.
 

@@ -9,7 +9,6 @@ from lucid_fn.nn.linear import linear
 from lucid_fn.nn.multi_head_attention import AttentionInputs, multi_head_attention
 from lucid_fn.nn.normalization import layer_norm
 from lucid_fn.ops import relu
-from lucid_fn.ops.shards import accepts_shards, add, divide, on_parts
 from lucid_fn.types import Array, ArrayFn
 
 
@@ -79,40 +78,40 @@ def transformer_encoder_layer(
         >>> block.apply(params, state, mx.ones((1, 3, 8)), train=False)[0].shape
         (1, 3, 8)
     """
-    activate = on_parts(activation)
 
-    @accepts_shards
     def forward(
         inputs: Any,
         self_attn: ArrayFn,
         dropout1: ArrayFn,
         norm1: ArrayFn,
         linear1: ArrayFn,
+        activation: ArrayFn,
         dropout: ArrayFn,
         linear2: ArrayFn,
         dropout2: ArrayFn,
         norm2: ArrayFn,
     ) -> Any:
         x, mask = inputs if isinstance(inputs, EncoderInputs) else (inputs, None)
-        x = divide(x)
 
         def attend(x: Array) -> Any:
             return dropout1(self_attn(AttentionInputs(x, x, x, mask)))
 
         def feed_forward(x: Array) -> Any:
-            return dropout2(linear2(dropout(activate(linear1(x)))))
+            return dropout2(linear2(dropout(activation(linear1(x)))))
 
         x = _branch(x, attend, norm1, norm_first)
         return _branch(x, feed_forward, norm2, norm_first)
 
     return compose(
         forward,
+        examplewise=True,
         self_attn=multi_head_attention(
             d_model, num_heads, causal=causal, rate=rate, rotary_base=rotary_base
         ),
         dropout1=dropout(rate),
         norm1=layer_norm(d_model, eps=eps),
         linear1=linear(d_model, dim_feedforward),
+        activation=activation,
         dropout=dropout(rate),
         linear2=linear(dim_feedforward, d_model),
         dropout2=dropout(rate),
@@ -162,9 +161,7 @@ def transformer_decoder_layer(
         >>> block.apply(params, state, inputs, train=False)[0].shape
         (1, 3, 8)
     """
-    activate = on_parts(activation)
 
-    @accepts_shards
     def forward(
         inputs: DecoderInputs,
         self_attn: ArrayFn,
@@ -174,6 +171,7 @@ def transformer_decoder_layer(
         dropout2: ArrayFn,
         norm2: ArrayFn,
         linear1: ArrayFn,
+        activation: ArrayFn,
         dropout: ArrayFn,
         linear2: ArrayFn,
         dropout3: ArrayFn,
@@ -185,7 +183,6 @@ def transformer_decoder_layer(
                 f"{type(inputs).__name__}"
             )
         x, memory, mask, memory_mask = inputs
-        x, memory = divide(x), divide(memory)
 
         def attend(x: Array) -> Any:
             return dropout1(self_attn(AttentionInputs(x, x, x, mask)))
@@ -195,7 +192,7 @@ def transformer_decoder_layer(
             return dropout2(multihead_attn(crossed))
 
         def feed_forward(x: Array) -> Any:
-            return dropout3(linear2(dropout(activate(linear1(x)))))
+            return dropout3(linear2(dropout(activation(linear1(x)))))
 
         x = _branch(x, attend, norm1, norm_first)
         x = _branch(x, attend_to_memory, norm2, norm_first)
@@ -203,6 +200,7 @@ def transformer_decoder_layer(
 
     return compose(
         forward,
+        examplewise=True,
         self_attn=multi_head_attention(d_model, num_heads, causal=True, rate=rate),
         dropout1=dropout(rate),
         norm1=layer_norm(d_model, eps=eps),
@@ -210,6 +208,7 @@ def transformer_decoder_layer(
         dropout2=dropout(rate),
         norm2=layer_norm(d_model, eps=eps),
         linear1=linear(d_model, dim_feedforward),
+        activation=activation,
         dropout=dropout(rate),
         linear2=linear(dim_feedforward, d_model),
         dropout3=dropout(rate),
@@ -219,4 +218,4 @@ def transformer_decoder_layer(
 
 def _branch(x: Array, body: ArrayFn, norm: ArrayFn, norm_first: bool) -> Any:
     """`x` plus a branch, with a norm before or after."""
-    return add(x, body(norm(x))) if norm_first else norm(add(x, body(x)))
+    return x + body(norm(x)) if norm_first else norm(x + body(x))

@@ -3,11 +3,11 @@
 from typing import Any
 
 from lucid_fn.nn.checks import check_positive
-from lucid_fn.nn.combinators import compose
+from lucid_fn.nn.combinators import compose, compose_layers
 from lucid_fn.nn.layer import Layer
 from lucid_fn.nn.reshaping import identity
 from lucid_fn.nn.transformer import DecoderInputs, EncoderInputs
-from lucid_fn.ops.shards import accepts_shards, divide
+from lucid_fn.ops.seam import divide
 from lucid_fn.types import ArrayFn
 
 
@@ -45,12 +45,13 @@ def transformer_encoder(
     """
     check_positive("transformer_encoder", num_layers=num_layers)
 
-    @accepts_shards
     def forward(inputs: Any, layers: ArrayFn, norm: ArrayFn) -> Any:
         masked = isinstance(inputs, EncoderInputs)
-        return norm(layers(_in_parts(inputs if masked else EncoderInputs(inputs))))
+        return norm(layers(inputs if masked else EncoderInputs(inputs)))
 
-    return compose(forward, layers=_stack(layer, num_layers), norm=norm)
+    return compose(
+        forward, examplewise=True, layers=_stack(layer, num_layers), norm=norm
+    )
 
 
 def transformer_decoder(
@@ -86,30 +87,26 @@ def transformer_decoder(
     """
     check_positive("transformer_decoder", num_layers=num_layers)
 
-    @accepts_shards
     def forward(inputs: Any, layers: ArrayFn, norm: ArrayFn) -> Any:
         if not isinstance(inputs, DecoderInputs):
             raise TypeError(
                 "transformer_decoder: x must be nn.DecoderInputs(x, memory), got "
                 f"{type(inputs).__name__}"
             )
-        return norm(layers(_in_parts(inputs)))
+        return norm(layers(inputs))
 
-    return compose(forward, layers=_stack(layer, num_layers), norm=norm)
+    return compose(
+        forward, examplewise=True, layers=_stack(layer, num_layers), norm=norm
+    )
 
 
 def _stack(layer: Layer, num_layers: int) -> Layer:
     """Copies of `layer`, each of which gets the others' masks and memory as well."""
 
-    @accepts_shards
     def forward(inputs: Any, /, **children: ArrayFn) -> Any:
         for child in children.values():
             inputs = inputs._replace(x=child(inputs))
         return inputs.x
 
-    return compose(forward, **{str(i): layer for i in range(num_layers)})
-
-
-def _in_parts(inputs: Any) -> Any:
-    """Inputs whose sequences stay divided from layer to layer, where that pays."""
-    return inputs._replace(x=divide(inputs.x))
+    layers = {str(i): layer for i in range(num_layers)}
+    return compose_layers(forward, layers, in_parts=divide)

@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from lucid_fn import transforms
 from lucid_fn.nn.checks import check_positive
-from lucid_fn.nn.combinators import as_layers, compose, serial
+from lucid_fn.nn.combinators import as_layers, compose_layers, serial
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_layer, check_train, expecting
 from lucid_fn.nn.recording import recording
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
@@ -64,7 +64,8 @@ def parallel(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
         return tuple(child(x) for child in children.values())
 
     children = named or {str(i): layer for i, layer in enumerate(layers)}
-    return compose(forward, **as_layers("parallel", children))
+    layers_by_name = as_layers("parallel", children)
+    return compose_layers(forward, layers_by_name, in_parts=None)
 
 
 def checkpointed(layer: Layer) -> Layer:

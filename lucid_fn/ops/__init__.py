@@ -27,7 +27,6 @@ from lucid_fn.ops.elementary import (
     softplus,
     tanh,
 )
-from lucid_fn.ops.formulation import plain
 from lucid_fn.ops.grouped_norm import group_norm
 from lucid_fn.ops.linear import linear
 from lucid_fn.ops.norm import batch_norm, batch_norm_eval
@@ -55,6 +54,7 @@ from lucid_fn.ops.rectifiers import (
 )
 from lucid_fn.ops.recurrence import RecurrentWeights, gru, lstm, rnn
 from lucid_fn.ops.row_norm import layer_norm, rms_norm
+from lucid_fn.ops.seam import plain
 from lucid_fn.ops.softmax import log_softmax, logsumexp, softmax, softmin
 
 __all__ = [

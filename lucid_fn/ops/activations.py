@@ -23,7 +23,7 @@ from lucid_fn.ops.elementary import (
 )
 from lucid_fn.ops.elementwise import elementwise
 from lucid_fn.ops.rectifiers import relu
-from lucid_fn.ops.shards import examplewise
+from lucid_fn.ops.seam import examplewise
 from lucid_fn.types import Array, ArrayFn
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -126,8 +126,8 @@ def gelu_tanh(x: Array) -> Array:
     return 0.5 * x * (1.0 + mx.tanh(inner))
 
 
-@takes_array
 @examplewise
+@takes_array
 def gelu_sigmoid(x: Array) -> Array:
     """`gelu` by a logistic function, `x * sigmoid(1.702 * x)`: at most 0.02 off.
 
@@ -191,8 +191,8 @@ def _widened(formula: ArrayFn, x: Array) -> Array:
     return y.astype(x.dtype) if half else y
 
 
-@takes_array
 @examplewise
+@takes_array
 def elu(x: Array, alpha: float = 1.0) -> Array:
     """`x` where it is positive, else `alpha * (exp(x) - 1)`.
 
@@ -214,8 +214,8 @@ def elu(x: Array, alpha: float = 1.0) -> Array:
     return _widened(lambda x: relu(x) + alpha * expm1_of_negative(x), x)
 
 
-@takes_array
 @examplewise
+@takes_array
 def celu(x: Array, alpha: float = 1.0) -> Array:
     """`x` where it is positive, else `alpha * (exp(x / alpha) - 1)`.
 
@@ -242,8 +242,8 @@ def celu(x: Array, alpha: float = 1.0) -> Array:
     return _widened(lambda x: relu(x) + alpha * expm1_of_negative(x / alpha), x)
 
 
-@takes_array
 @examplewise
+@takes_array
 def selu(x: Array) -> Array:
     """`elu` scaled such that unit variance and zero mean are kept from layer to layer.
 
@@ -297,8 +297,8 @@ def glu(x: Array, axis: int = -1) -> Array:
     return a * sigmoid(b)
 
 
-@takes_array
 @examplewise
+@takes_array
 def tanh_shrink(x: Array) -> Array:
     """`x - tanh(x)`.
 

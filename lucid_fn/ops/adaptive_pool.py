@@ -6,18 +6,18 @@ from itertools import pairwise
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.cpu.memory.rows import take_places
 from lucid_fn.ops.called import takes_array
 from lucid_fn.ops.channel_sum import place_sum
 from lucid_fn.ops.pool import avg_pool2d, max_pool2d
-from lucid_fn.ops.rows import take_places
-from lucid_fn.ops.shards import examplewise
+from lucid_fn.ops.seam import examplewise
 from lucid_fn.types import Array
 
 _FLOATS = (mx.float32, mx.float16, mx.bfloat16)
 
 
-@takes_array
 @examplewise
+@takes_array
 def global_avg_pool2d(x: Array) -> Array:
     """The mean of each channel over the whole image: `(N, H, W, C)` to `(N, C)`.
 

@@ -4,9 +4,9 @@ from typing import cast
 
 import mlx.core as mx
 
+from lucid_fn.cpu.memory.broadcast import add
 from lucid_fn.ops.channel_sum import channel_sum
-from lucid_fn.ops.custom import custom_function
-from lucid_fn.ops.spread import add
+from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.types import Array
 
 

@@ -6,7 +6,6 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 from lucid_fn.checks import check_array
-from lucid_fn.ops.shards import Shards
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
@@ -17,9 +16,8 @@ def takes_array(fn: Fn) -> Fn:
     @wraps(fn)
     def checked(*args: Any, **options: Any) -> Any:
         x = args[0] if args else options.get("x")
-        if not isinstance(x, Shards):
-            _check_is_no_module(fn, args, options)
-            check_array(fn.__name__, x=x)
+        _check_is_no_module(fn, args, options)
+        check_array(fn.__name__, x=x)
         return fn(*args, **options)
 
     return cast(Fn, checked)

@@ -1,19 +1,17 @@
 """Two-dimensional convolution."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple, cast
 
 import mlx.core as mx
 
 from lucid_fn.ops.bias import add_bias
-from lucid_fn.ops.bilinear import Bilinear, bilinear
-from lucid_fn.ops.conv_formulations import PLAIN, TAPS, ConvFn, Formulation, choose
-from lucid_fn.ops.conv_geometry import Geometry, Pair
-from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.ordering import after, comes_first
+from lucid_fn.ops.conv_plain import PLAIN, TAPS, Formulation, Geometry, Pair
+from lucid_fn.ops.custom_derivative import Bilinear, bilinear
+from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array
 
-_LARGE = 1 << 19  # numbers of an input whose windows are not to be kept in memory
 _FLOATS = (mx.float32, mx.float16, mx.bfloat16)
 
 
@@ -58,7 +56,7 @@ def conv2d(
         ValueError: if a shape does not fit, or stride, padding, dilation or groups is
             out of range.
 
-    Source: for the formulations see `lucid_fn.ops.winograd` and its neighbours.
+    Source: for the formulations see `lucid_fn.cpu.conv.winograd` and its neighbours.
 
     Example:
         >>> import mlx.core as mx
@@ -84,86 +82,95 @@ def conv2d(
             f"{geometry.extent} pixels and an input of {geometry.padded}; "
             "raise padding, or lower dilation or the kernel's size"
         )
-    dtype = mx.result_type(x, weight)
-    functions = _functions(geometry, tuned())
-    run = functions.ordered if comes_first(weight, x) else functions.forward
-    y = run(x.astype(dtype), weight.astype(dtype))
+    if x.dtype != weight.dtype:
+        dtype = mx.result_type(x, weight)
+        x, weight = x.astype(dtype), weight.astype(dtype)
+    y = convolve(x, weight, geometry)
     return y if bias is None else add_bias(y, bias)
 
 
-class _Functions(NamedTuple):
+@replaceable
+def convolve(x: Array, weight: Array, geometry: Geometry) -> Array:
+    """`(N, H, W, C)` and `(O, KH, KW, C/groups)` to `(N, OH, OW, O)`, of one dtype."""
+    return _plain(geometry).forward(x, weight)
+
+
+@lru_cache(maxsize=512)
+def _plain(geometry: Geometry) -> "Convolution":
+    return convolution(geometry, lambda *_: PLAIN, TAPS)
+
+
+class Convolution(NamedTuple):
+    """A convolution and its gradients, each the derivative of the other two."""
+
     forward: Bilinear  # (x, weight) -> y
     ordered: Bilinear  # the same, whose gradient of x waits for that of weight
     input_grad: Bilinear  # (gradient of y, weight) -> gradient of x
     weight_grad: Bilinear  # (x, gradient of y) -> gradient of weight
 
 
-@lru_cache(maxsize=512)
-def _functions(geometry: Geometry, tuned: bool) -> _Functions:
-    """The convolution and its gradients, each the derivative of the other two."""
+def convolution(
+    geometry: Geometry,
+    choose: Callable[[int, int, int], Formulation],
+    taps: Formulation,
+) -> Convolution:
+    """The functions of a convolution, with derivatives of any order.
 
-    def formulation(batch: int, out_channels: int, in_channels: int) -> Formulation:
-        if batch == 0:  # MLX's own kernel divides by the size of the batch
-            return TAPS
-        return choose(geometry, batch, in_channels, out_channels) if tuned else PLAIN
+    Args:
+        geometry: what the convolution is besides its arrays.
+        choose: from the batch's size, the output's and the input's channels to the
+            formulation that computes it.
+        taps: the formulation that MLX can vectorize; it computes empty batches too, at
+            which MLX's own kernel divides by zero.
+    """
 
-    def run_forward(x: Array, weight: Array) -> Array:
-        chosen = formulation(x.shape[0], weight.shape[0], weight.shape[-1])
-        return in_float32(chosen.forward, x, weight)
+    def chosen(batch: int, out_channels: int, in_channels: int) -> Formulation:
+        return choose(batch, out_channels, in_channels) if batch else taps
+
+    def forward(x: Array, weight: Array) -> Array:
+        run = chosen(x.shape[0], weight.shape[0], weight.shape[-1]).forward
+        return run(x, weight, geometry)
 
     def prepare(x: Array, weight: Array, g: Array) -> list[Array]:
-        chosen = formulation(g.shape[0], weight.shape[0], weight.shape[-1])
-        if chosen.prepare is None:
-            return []
-        return chosen.prepare(g.astype(mx.float32), weight.shape[-1], geometry)
+        run = chosen(g.shape[0], weight.shape[0], weight.shape[-1]).prepare
+        return [] if run is None else run(g, weight.shape[-1], geometry)
 
-    def run_input_grad(g: Array, weight: Array, *prepared: Array) -> Array:
-        chosen = formulation(g.shape[0], weight.shape[0], weight.shape[-1])
-        return in_float32(chosen.input_grad, g, weight, *prepared)
+    def input_grad(g: Array, weight: Array, *prepared: Array) -> Array:
+        run = chosen(g.shape[0], weight.shape[0], weight.shape[-1]).input_grad
+        return run(g, weight, geometry, *prepared)
 
-    def run_weight_grad(x: Array, g: Array, *prepared: Array) -> Array:
+    def weight_grad(x: Array, g: Array, *prepared: Array) -> Array:
         channels = x.shape[-1] // geometry.groups
-        chosen = formulation(x.shape[0], g.shape[-1], channels)
-        if tuned and x.size > _LARGE:
-            # Not the windows of x that `forward` made, which `mx.compile` would keep in
-            # memory until here, but new ones: half the memory, no more time.
-            x = after(x, g)
-        return in_float32(chosen.weight_grad, x, g, *prepared)
+        run = chosen(x.shape[0], g.shape[-1], channels).weight_grad
+        return run(x, g, geometry, *prepared)
 
-    def in_float32(function: ConvFn, a: Array, b: Array, *prepared: Array) -> Array:
-        if not tuned or a.dtype == mx.float32:  # GPU kernels do it by themselves
-            return function(a, b, geometry, *prepared)
-        a32, b32 = a.astype(mx.float32), b.astype(mx.float32)
-        y = function(a32, b32, geometry, *prepared)
-        return y.astype(a.dtype)
-
-    forward, ordered = (
+    plain, ordered = (
         bilinear(
-            run_forward,
+            forward,
             left_grad=lambda *arrays: functions.input_grad(*arrays),
             right_grad=lambda *arrays: functions.weight_grad(*arrays),
-            mappable=lambda x, weight: in_float32(TAPS.forward, x, weight),
+            mappable=lambda x, weight: taps.forward(x, weight, geometry),
             folds=True,
             right_first=right_first,
             prepare=prepare,
         )
-        for right_first in (False, tuned)
+        for right_first in (False, True)
     )
-    functions = _Functions(
-        forward=forward,
+    functions = Convolution(
+        forward=plain,
         ordered=ordered,
         input_grad=bilinear(
-            run_input_grad,
+            input_grad,
             left_grad=lambda dx, weight: functions.forward(dx, weight),
             right_grad=lambda g, dx: functions.weight_grad(dx, g),
-            mappable=lambda g, weight: in_float32(TAPS.input_grad, g, weight),
+            mappable=lambda g, weight: taps.input_grad(g, weight, geometry),
             folds=True,
         ),
         weight_grad=bilinear(
-            run_weight_grad,
+            weight_grad,
             left_grad=lambda dweight, g: functions.input_grad(g, dweight),
             right_grad=lambda x, dweight: functions.forward(x, dweight),
-            mappable=lambda x, g: in_float32(TAPS.weight_grad, x, g),
+            mappable=lambda x, g: taps.weight_grad(x, g, geometry),
             folds=False,
         ),
     )

@@ -4,12 +4,12 @@ from typing import NamedTuple, cast
 
 import mlx.core as mx
 
-from lucid_fn.ops.custom import custom_function
+from lucid_fn.cpu.memory.broadcast import multiply, subtract
+from lucid_fn.cpu.memory.row_reductions import row_max, row_sum
+from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.elementary import exp_of_negative
-from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.row_reductions import row_max, row_sum
+from lucid_fn.ops.seam import tuned
 from lucid_fn.ops.softmax import SMALL as _SMALL, softmax
-from lucid_fn.ops.spread import multiply, subtract
 from lucid_fn.types import Array
 
 

@@ -7,9 +7,8 @@ from typing import Any, TypeVar, cast
 import mlx.core as mx
 
 from lucid_fn.ops.called import takes_array
-from lucid_fn.ops.custom import custom_function
-from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.shards import apart, examplewise
+from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.seam import pointwise, tuned
 from lucid_fn.types import Array
 
 _TUNED = (mx.float32, mx.float16, mx.bfloat16)
@@ -17,19 +16,6 @@ _TUNED = (mx.float32, mx.float16, mx.bfloat16)
 Function = Callable[[Array], Array]
 Slope = Callable[[Array, Array], Array]
 Fn = TypeVar("Fn", bound=Callable[..., Any])
-
-
-def pointwise(fn: Fn) -> Fn:
-    """Marks `fn(x, ...)`, which treats the numbers of `x` independently.
-
-    It then takes `Shards` too, and computes each part on its stream.
-    """
-
-    @wraps(fn)
-    def each(x: Array, *args: Any, **options: Any) -> Array:
-        return apart(lambda x: fn(x, *args, **options))(x)
-
-    return cast(Fn, takes_array(examplewise(each)))
 
 
 def elementwise(
@@ -72,6 +58,6 @@ def elementwise(
                 return cast(Array, custom(x))
             return plain(x)
 
-        return pointwise(function)
+        return pointwise(takes_array(function))
 
     return decorate

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple, cast
 
 import mlx.core as mx
 
-from lucid_fn.ops.custom import custom_function
-from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.spread import add, multiply, subtract
-from lucid_fn.ops.streams import map_shards
+from lucid_fn.cpu.memory.broadcast import add, multiply, subtract
+from lucid_fn.cpu.parallel.streams import map_split
+from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.seam import tuned
 from lucid_fn.types import Array, ArrayFn
 
 _SPLITS = 1 << 18  # values from which on two streams are faster than one
@@ -189,4 +189,4 @@ def _sum(x: Array) -> Array:
 
 
 def _shards(fn: ArrayFn, *arrays: Array) -> list[Any]:
-    return map_shards(fn, *arrays) if arrays[0].size >= _SPLITS else [fn(*arrays)]
+    return map_split(fn, *arrays) if arrays[0].size >= _SPLITS else [fn(*arrays)]

@@ -6,9 +6,9 @@ from typing import cast
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.ops.custom import custom_function
-from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.spread import multiply
+from lucid_fn.cpu.memory.broadcast import multiply
+from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.seam import tuned
 from lucid_fn.types import Array
 
 # Of the input: zeros of the matrix are multiplied too. At 256 the gradient still takes

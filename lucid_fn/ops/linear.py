@@ -6,11 +6,11 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from lucid_fn.checks import check_array
-from lucid_fn.ops import spread
-from lucid_fn.ops.bilinear import Bilinear, bilinear
-from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.ordering import comes_first
-from lucid_fn.ops.streams import concat_shards, sum_shards
+from lucid_fn.cpu.memory import broadcast
+from lucid_fn.cpu.parallel.gradient_order import comes_first
+from lucid_fn.cpu.parallel.streams import concat_split, sum_split
+from lucid_fn.ops.custom_derivative import Bilinear, bilinear
+from lucid_fn.ops.seam import tuned
 from lucid_fn.types import Array
 
 # Of a product that is divided among the cores by itself.
@@ -52,7 +52,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     y = _tuned(x, weight) if tuned() and x.size else x @ weight.T
     if bias is None:
         return y
-    return spread.add(y, bias) if tuned() else y + bias
+    return broadcast.add(y, bias) if tuned() else y + bias
 
 
 def _tuned(x: Array, weight: Array) -> Array:
@@ -91,7 +91,7 @@ def _run_input_grad(g: Array, weight: Array) -> Array:
 def _run_weight_grad(x: Array, g: Array) -> Array:
     if not _is_large(len(x), x.size * g.shape[1]):
         return _plain_weight_grad(x, g)
-    return sum_shards(_plain_weight_grad, x, g)
+    return sum_split(_plain_weight_grad, x, g)
 
 
 def _by_rows(fn: Callable[[Array], Array], rows: Array, weight: Array) -> Array:
@@ -99,7 +99,7 @@ def _by_rows(fn: Callable[[Array], Array], rows: Array, weight: Array) -> Array:
     # Sums of few numbers take as long to join as to compute.
     if summed < _FEWEST_SUMMED or not _is_large(n, n * weight.size):
         return fn(rows)
-    return concat_shards(fn, rows)
+    return concat_split(fn, rows)
 
 
 def _is_large(rows: int, multiplications: int) -> bool:

@@ -6,18 +6,15 @@ from functools import lru_cache
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.ops.channel_sum import channel_sum
-from lucid_fn.ops.custom import custom_function
-from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.shards import (
-    apart,
-    examplewise,
+from lucid_fn.cpu.parallel.split_batch import (
+    distinct_shape_per_part,
     from_parts,
-    join,
-    map_parts,
     parts_of,
 )
-from lucid_fn.ops.streams import current_shard, split
+from lucid_fn.cpu.parallel.streams import map_parts, split
+from lucid_fn.ops.channel_sum import channel_sum
+from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.seam import current_part, examplewise, join, tuned
 from lucid_fn.types import Array
 
 _SPLITS = 1 << 18  # values from which on two streams add faster than one
@@ -157,7 +154,7 @@ def _forward(
     between = [mx.square(own - mean) for own in means]
     var = _merged(_sums(squares, between), pieces)
     scale = mx.contiguous(weight * _rstd(var, eps))
-    affine = apart(lambda x: (x - mean) * scale + bias)
+    affine = distinct_shape_per_part(lambda x: (x - mean) * scale + bias)
     return mean, var, *map_parts(affine, parts)
 
 
@@ -188,7 +185,9 @@ def _gradient(
     b = (dvar + dvar - count * a * mx.square(rstd) * covariance) / count
     c = mx.contiguous(dmean / count) - mx.contiguous(a * dy_mean)
     b, c = mx.contiguous(b), mx.contiguous(c)
-    affine = apart(lambda dy, x: a * dy + b * _centred_again(x, mean) + c)
+    affine = distinct_shape_per_part(
+        lambda dy, x: a * dy + b * _centred_again(x, mean) + c
+    )
     dxs = map_parts(affine, grads, parts)
     dweight = count * covariance * rstd
     deps = -0.5 * mx.square(rstd) * weight * dweight
@@ -201,7 +200,7 @@ _tuned_batch_norm.vjp(_gradient)
 
 def _pieces(parts: Sequence[Array]) -> Sequence[Array]:
     """What is added up by itself: the parts, or of a large one a piece a core."""
-    alone = len(parts) > 1 or current_shard() is not None
+    alone = len(parts) > 1 or current_part() is not None
     return parts if alone or parts[0].size < _SPLITS else split(parts[0])
 
 

@@ -7,10 +7,9 @@ from typing import cast
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.ops.custom import custom_function
-from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.shards import examplewise
-from lucid_fn.ops.streams import concat_shards
+from lucid_fn.cpu.parallel.streams import concat_split
+from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.seam import examplewise, tuned
 from lucid_fn.ops.windows import Windows, gather, scatter, slot_dtype
 from lucid_fn.types import Array, ArrayFn
 
@@ -252,7 +251,7 @@ def _tuned_max(windows: Windows) -> ArrayFn:
             return scatter((g, _winner(x, y, windows)), windows, share)
 
         # Bound by arithmetic, not by the memory: two streams take half as long.
-        whole = shard if x.size < _SPLITS else partial(concat_shards, shard)
+        whole = shard if x.size < _SPLITS else partial(concat_split, shard)
         return whole(x, y, g.astype(mx.float32)).astype(x.dtype)
 
     @run.jvp
@@ -331,7 +330,7 @@ def _to_all(share: Array, slot: Array) -> Array:
 def _counts(windows: Windows, count_include_pad: bool) -> Array:
     """What the sum of each window is divided by: `(1,)` or `(*out, 1)`."""
     if count_include_pad or not any(windows.padding):
-        # Not a scalar: `mx.compile` would merge those of all shards, as `apart` has it.
+        # Not a scalar: `mx.compile` would merge those of all shards, as `distinct_shape_per_part` has it.
         return mx.array([float(windows.slots)])
     counts: np.ndarray = np.ones((), np.float32)
     for size, k, s, p in zip(*windows, strict=True):

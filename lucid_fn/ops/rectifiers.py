@@ -6,7 +6,9 @@ memory. At a kink the slope is PyTorch's.
 
 import mlx.core as mx
 
-from lucid_fn.ops.elementwise import elementwise, pointwise
+from lucid_fn.ops.called import takes_array
+from lucid_fn.ops.elementwise import elementwise
+from lucid_fn.ops.seam import pointwise
 from lucid_fn.types import Array
 
 
@@ -37,6 +39,7 @@ def relu(x: Array) -> Array:
 
 
 @pointwise
+@takes_array
 def relu6(x: Array) -> Array:
     """`min(max(x, 0), 6)`.
 
@@ -53,6 +56,7 @@ def relu6(x: Array) -> Array:
 
 
 @pointwise
+@takes_array
 def relu_squared(x: Array) -> Array:
     """`max(x, 0)^2`.
 
@@ -71,6 +75,7 @@ def relu_squared(x: Array) -> Array:
 
 
 @pointwise
+@takes_array
 def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
     """`x` where it is positive, else `negative_slope * x`.
 
@@ -89,6 +94,7 @@ def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
 
 
 @pointwise
+@takes_array
 def prelu(x: Array, weight: Array) -> Array:
     """`x` where it is positive, else `weight * x`, one weight a channel or one for all.
 
@@ -116,6 +122,7 @@ def prelu(x: Array, weight: Array) -> Array:
 
 
 @pointwise
+@takes_array
 def hard_tanh(x: Array, low: float = -1.0, high: float = 1.0) -> Array:
     """`x` within the bounds; the slope at a bound is 0.
 
@@ -139,6 +146,7 @@ def hard_tanh(x: Array, low: float = -1.0, high: float = 1.0) -> Array:
 
 
 @pointwise
+@takes_array
 def hard_sigmoid(x: Array) -> Array:
     """A line between 0 and 1: `relu6(x + 3) / 6`.
 
@@ -155,6 +163,7 @@ def hard_sigmoid(x: Array) -> Array:
 
 
 @pointwise
+@takes_array
 def hard_swish(x: Array) -> Array:
     """`x * hard_sigmoid(x)`.
 
@@ -173,6 +182,7 @@ def hard_swish(x: Array) -> Array:
 
 
 @pointwise
+@takes_array
 def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
     """`x` where its size is over `threshold`, else 0.
 
@@ -191,6 +201,7 @@ def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
 
 
 @pointwise
+@takes_array
 def soft_shrink(x: Array, threshold: float = 0.5) -> Array:
     """`x` moved towards 0 by `threshold`, to 0 at most.
 
@@ -213,6 +224,7 @@ def soft_shrink(x: Array, threshold: float = 0.5) -> Array:
 
 
 @pointwise
+@takes_array
 def softsign(x: Array) -> Array:
     """`x / (1 + |x|)`.
 
@@ -229,6 +241,7 @@ def softsign(x: Array) -> Array:
 
 
 @pointwise
+@takes_array
 def step(x: Array, threshold: float = 0.0) -> Array:
     """1 where `x` is at least `threshold`, else 0; its gradient is 0.
 

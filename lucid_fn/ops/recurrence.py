@@ -17,10 +17,10 @@ from typing import NamedTuple, TypeAlias
 
 import mlx.core as mx
 
+from lucid_fn.ops.custom_derivative import given_derivative
 from lucid_fn.ops.elementary import sigmoid, tanh
-from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.given import given_derivative
 from lucid_fn.ops.recurrent_cells import GRU, LSTM, RNN, Cell
+from lucid_fn.ops.seam import tuned
 from lucid_fn.types import Array, ArrayFn
 
 Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, H); the first is put out

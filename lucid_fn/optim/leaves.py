@@ -11,8 +11,8 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.ops.formulation import tuned
-from lucid_fn.ops.streams import available, current_shard, on_shard
+from lucid_fn.cpu.parallel.streams import available
+from lucid_fn.ops.seam import current_part, on_part, tuned
 from lucid_fn.types import Array, Tree
 
 _LEAST = 1 << 15  # numbers of a leaf that is worth handing over to another core
@@ -52,14 +52,14 @@ def _shared(fn: Callable[..., Array], values: Tree) -> Callable[..., Array]:
     sizes = [
         leaf.size if isinstance(leaf, mx.array) else 0 for leaf in tree.leaves(values)
     ]
-    streams = available() if tuned() and current_shard() is None else 1
+    streams = available() if tuned() and current_part() is None else 1
     paths = iter(tree.paths(values))
     places = iter(assign(sizes, streams))
 
     def run(*leaves: Any) -> Array:
         stream = next(places)
         _check_one_shape(next(paths), leaves)
-        with on_shard(stream) if stream else nullcontext():
+        with on_part(stream) if stream else nullcontext():
             return fn(*leaves)
 
     return run

@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.ops.ordering import differentiating
+from lucid_fn.ops.seam import differentiating
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.argnums import chooser
 from lucid_fn.transforms.arguments import check_function, describe, name_of

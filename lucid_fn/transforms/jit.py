@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import tree
-from lucid_fn.runtime import kernel_header
+from lucid_fn.cpu.runtime import kernel_header
 from lucid_fn.transforms import captures, diagnosis, widening
 from lucid_fn.transforms.arguments import (
     check_function,

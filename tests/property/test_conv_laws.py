@@ -6,8 +6,9 @@ import mlx.core as mx
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from lucid_fn import ops, runtime
-from lucid_fn.ops.conv_geometry import Geometry
+from lucid_fn import ops
+from lucid_fn.cpu import runtime
+from lucid_fn.ops.conv_plain import Geometry
 from tests.convolutions import (
     WINOGRAD_BOUND,
     Case,

@@ -9,8 +9,9 @@ import sys
 import mlx.core as mx
 import pytest
 
-from lucid_fn import doctor, runtime
+from lucid_fn import doctor
 from lucid_fn.__main__ import main
+from lucid_fn.cpu import runtime
 from lucid_fn.doctor import machine, report, timings
 from lucid_fn.doctor.check import Check
 

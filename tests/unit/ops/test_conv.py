@@ -4,9 +4,11 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn import ops, runtime
-from lucid_fn.ops import conv_formulations, winograd
-from lucid_fn.ops.conv_geometry import Geometry
+from lucid_fn import ops
+from lucid_fn.cpu import runtime
+from lucid_fn.cpu.conv import choose, winograd
+from lucid_fn.ops import conv_plain
+from lucid_fn.ops.conv_plain import Geometry
 from tests.convolutions import WINOGRAD_BOUND, case, formulations, relative_error
 
 X = mx.arange(16, dtype=mx.float32).reshape(1, 4, 4, 1)
@@ -62,26 +64,26 @@ def test_groups_see_their_own_channels():
     [
         (geometry(32, 3, padding=1), 64, 64, 64, "WINOGRAD"),  # ResNet-18, CIFAR
         (geometry(7, 3, padding=1), 64, 512, 512, "WINOGRAD"),  # ResNet-18, ImageNet
-        (geometry(32, 3, stride=2, padding=1), 64, 64, 128, "GEMM"),
-        (geometry(32, 1, stride=2), 64, 64, 128, "GEMM"),
+        (geometry(32, 3, stride=2, padding=1), 64, 64, 128, "IM2COL"),
+        (geometry(32, 1, stride=2), 64, 64, 128, "IM2COL"),
         (geometry(32, 3, padding=1), 64, 3, 64, "TOEPLITZ"),  # stems
         (geometry(224, 7, stride=2, padding=3), 64, 3, 64, "TOEPLITZ"),
         (geometry(28, 5), 64, 1, 6, "TOEPLITZ"),  # LeNet-5
         (geometry(12, 5), 64, 6, 16, "TOEPLITZ"),
-        (geometry(9, 3, dilation=2), 64, 1, 6, "GEMM"),  # wide bands of zeros
+        (geometry(9, 3, dilation=2), 64, 1, 6, "IM2COL"),  # wide bands of zeros
         (geometry(8, 3, padding=1, groups=32), 64, 1, 32, "TAPS"),
-        (geometry(5, 3, padding=1, dilation=2), 64, 32, 32, "GEMM"),
-        (geometry(3, 3), 64, 64, 64, "GEMM"),  # one pixel of a tile of sixteen
+        (geometry(5, 3, padding=1, dilation=2), 64, 32, 32, "IM2COL"),
+        (geometry(3, 3), 64, 64, 64, "IM2COL"),  # one pixel of a tile of sixteen
         (geometry(4, 3, padding=1), 64, 512, 512, "WINOGRAD"),
-        (geometry(4, 3, padding=1), 32, 512, 512, "GEMM"),  # as large as its kernels
+        (geometry(4, 3, padding=1), 32, 512, 512, "IM2COL"),  # as large as its kernels
         (geometry(32, 3, padding=1), 1, 64, 64, "WINOGRAD"),
     ],
 )
 def test_each_shape_gets_the_formulation_measured_best(
     sizes, batch, inputs, outputs, name
 ):
-    chosen = conv_formulations.choose(sizes, batch, inputs, outputs)
-    assert chosen is getattr(conv_formulations, name)
+    chosen = choose.choose(sizes, batch, inputs, outputs)
+    assert chosen is getattr(choose, name)
 
 
 def test_plain_and_tuned_results_agree_but_are_not_the_same_computation():
@@ -185,8 +187,8 @@ def test_winograd_in_small_products_or_large_ones_is_the_convolution(
     monkeypatch.setattr(runtime, "packs_small_products", lambda: packs)
     # 125 tiles: more than a row, or two pieces
     one = case(geometry(19, 3, padding=1), 5, *channels)
-    exact = conv_formulations.PLAIN
-    tiles = conv_formulations.WINOGRAD
+    exact = conv_plain.PLAIN
+    tiles = choose.WINOGRAD
     prepared = tiles.prepare(one.g, channels[0], one.geometry)
     for name, arrays, given in [
         ("forward", (one.x, one.weight), []),

@@ -6,7 +6,7 @@ import pytest
 
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.channel_sum import channel_sum
-from lucid_fn.ops.ordering import after
+from lucid_fn.ops.custom_derivative import after
 
 
 def test_after_is_the_identity_with_no_gradient_in_what_it_waits_for():

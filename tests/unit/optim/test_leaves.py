@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 
 import lucid_fn as lf
 from lucid_fn import ops, optim
-from lucid_fn.ops.streams import current_shard
+from lucid_fn.ops.seam import current_part
 from lucid_fn.optim import leaves
 
 LARGE = leaves._LEAST
@@ -44,7 +44,7 @@ def test_each_large_leaf_has_a_stream_of_its_own(three_streams):
     seen = {}
 
     def note(path, x):
-        seen[path] = current_shard()
+        seen[path] = current_part()
         return x
 
     leaves.map_with_path(note, tree_of(1.0))
@@ -53,7 +53,7 @@ def test_each_large_leaf_has_a_stream_of_its_own(three_streams):
 
 def test_plain_formulations_stay_on_one_stream(three_streams):
     with ops.plain():
-        leaves.map(lambda x: pytest.fail() if current_shard() else x, tree_of(1.0))
+        leaves.map(lambda x: pytest.fail() if current_part() else x, tree_of(1.0))
 
 
 @pytest.mark.parametrize("jit", [False, True])

@@ -1,0 +1,1 @@
+"""Formulations of convolution for CPUs; `choose` says which one runs."""

@@ -1,0 +1,97 @@
+"""Convolution on CPUs: which formulation it runs in, by its shape."""
+
+from functools import lru_cache, wraps
+
+import mlx.core as mx
+
+from lucid_fn.cpu.conv import im2col, toeplitz, winograd
+from lucid_fn.cpu.parallel.gradient_order import comes_first
+from lucid_fn.ops.conv import Convolution, convolution
+from lucid_fn.ops.conv_plain import TAPS, ConvFn, Formulation, Geometry
+from lucid_fn.ops.custom_derivative import after
+from lucid_fn.types import Array
+
+_LARGE = 1 << 19  # numbers of an input whose windows are not to be kept in memory
+
+IM2COL = Formulation(im2col.forward, im2col.input_grad, im2col.weight_grad)
+TOEPLITZ = Formulation(toeplitz.forward, toeplitz.input_grad, toeplitz.weight_grad)
+WINOGRAD = Formulation(
+    winograd.forward, winograd.input_grad, winograd.weight_grad, winograd.prepare
+)
+
+
+def convolve(x: Array, weight: Array, geometry: Geometry) -> Array:
+    """`ops.conv.convolve` in the formulation that suits its shape."""
+    functions = _functions(geometry)
+    run = functions.ordered if comes_first(weight, x) else functions.forward
+    return run(x, weight)
+
+
+@lru_cache(maxsize=512)
+def _functions(geometry: Geometry) -> Convolution:
+    def chosen(batch: int, out_channels: int, in_channels: int) -> Formulation:
+        return _in_float32(choose(geometry, batch, in_channels, out_channels))
+
+    return convolution(geometry, chosen, _in_float32(TAPS))
+
+
+@lru_cache(maxsize=16)
+def _in_float32(formulation: Formulation) -> Formulation:
+    """`formulation` for float16 and bfloat16 too: they are computed in float32."""
+
+    def converted(function: ConvFn) -> ConvFn:
+        @wraps(function)
+        def run(a: Array, b: Array, geometry: Geometry, *prepared: Array) -> Array:
+            a32, b32 = a.astype(mx.float32), b.astype(mx.float32)
+            return function(a32, b32, geometry, *prepared).astype(a.dtype)
+
+        return run
+
+    def weight_grad(x: Array, g: Array, geometry: Geometry, *prepared: Array) -> Array:
+        if x.size > _LARGE:
+            # Not the windows of x that `forward` made, which `mx.compile` would keep in
+            # memory until here, but new ones: half the memory, no more time.
+            x = after(x, g)
+        return converted(formulation.weight_grad)(x, g, geometry, *prepared)
+
+    prepare = formulation.prepare
+    return Formulation(
+        converted(formulation.forward),
+        converted(formulation.input_grad),
+        weight_grad,
+        prepare and (lambda g, *sizes: prepare(g.astype(mx.float32), *sizes)),
+    )
+
+
+def choose(
+    geometry: Geometry, batch: int, in_channels: int, out_channels: int
+) -> Formulation:
+    """The fastest formulation on a CPU. Reasons: two cores, AVX-512."""
+    few = min(in_channels, out_channels) < 16
+    if geometry.groups > 1:
+        # Matrix products batched over groups, or multiply-adds if depthwise: MLX has a
+        # plain loop for these.
+        return TAPS
+    if in_channels < 16 and geometry.dilation[1] == 1:
+        return TOEPLITZ
+    if not few and _is_3x3(geometry) and _fills_tiles(geometry, batch):
+        return WINOGRAD
+    return IM2COL
+
+
+def _is_3x3(geometry: Geometry) -> bool:
+    unit = (1, 1)
+    return geometry.kernel == (3, 3) and geometry.stride == geometry.dilation == unit
+
+
+def _fills_tiles(geometry: Geometry, batch: int) -> bool:
+    """Whether there are enough 4x4 tiles of outputs, with little wasted in each.
+
+    Winograd's products are 2.25 multiplications for each of the 9 of a direct sum, for
+    every pixel of its tiles; with the transforms it breaks even at half-filled tiles.
+    The transformed kernels are four times as large as the kernels: from about 40 tiles
+    on that is less than what the products save, for any number of channels.
+    """
+    oh, ow = geometry.out
+    tiles = -(-oh // 4) * -(-ow // 4)
+    return 2 * oh * ow > 16 * tiles and batch * tiles >= 40

@@ -1,0 +1,1 @@
+"""Dividing work among the cores: streams, divided batches, leaves of a tree."""

@@ -1,0 +1,201 @@
+"""Starts what makes MLX fast on a Linux CPU, once a process."""
+
+import functools
+import os
+import sys
+import warnings
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn.cpu.runtime import allocator, blas, scheduling
+from lucid_fn.cpu.runtime.cores import physical_cores
+from lucid_fn.cpu.runtime.errors import Unavailable
+
+BLAS_VARIABLE, MALLOC_VARIABLE = "LUCID_FN_BLAS", "LUCID_FN_MALLOC"
+SCHEDULING_VARIABLE = "LUCID_FN_SCHEDULING"
+ORDER_VARIABLE = "MLX_BFS_MAX_WIDTH"
+
+
+class Status(NamedTuple):
+    """What `start` has done to the process."""
+
+    blas: str | None = None  # file of the optimised BLAS that MLX calls, if it has one
+    slots: int = 0  # places in MLX's library that were made to lead there
+    allocator: bool = False  # whether glibc's allocator was tuned
+    scheduling: bool = False  # whether computing threads keep their cores
+    notes: tuple[str, ...] = ()  # what was left as it was, for a reason
+    problems: tuple[str, ...] = ()  # what could not be done, and what that costs
+
+
+@functools.cache
+def start() -> Status:
+    """Gives MLX an optimised BLAS and keeps the memory it frees; once a process.
+
+    MLX also evaluates breadth first from then on, so that all cores advance together,
+    and the thread that imports lucid_fn does not take a core from those that compute.
+
+    Acts on Linux where MLX computes on the CPU, and does nothing elsewhere. Results
+    change by rounding only. `LUCID_FN_BLAS=none`, `LUCID_FN_MALLOC=none` and
+    `LUCID_FN_SCHEDULING=none` switch parts off; `LUCID_FN_BLAS=/path/to/lib.so` names
+    another BLAS. Where MLX cannot get a BLAS or the memory it frees, one
+    `RuntimeWarning` says what that costs and what to do.
+
+    Returns:
+        What was done, the same at each call.
+
+    Example:
+        >>> from lucid_fn.cpu import runtime
+        >>> runtime.start() is runtime.start()
+        True
+    """
+    system = sys.platform  # a name, so that type checkers for others see all branches
+    if system != "linux":
+        return Status(notes=(f"nothing to do on {system}",))
+    if mx.default_device() != mx.cpu:
+        return Status(notes=("nothing to do on a GPU",))
+    _evaluate_breadth_first()
+    status = _schedule(_tune_allocator(_provide_blas(Status())))
+    if status.problems:
+        # The level of the statement that imports lucid_fn, whose __init__ calls this.
+        warnings.warn(_message(status.problems), RuntimeWarning, stacklevel=3)
+    return status
+
+
+def blas_threads() -> int:
+    """The threads of one matrix product; 0 if it is not known of the BLAS.
+
+    Example:
+        >>> from lucid_fn.cpu import runtime
+        >>> runtime.blas_threads() >= 0
+        True
+    """
+    library = _library()
+    return 0 if library is None else blas.threads(library)
+
+
+def set_blas_threads(number: int) -> int:
+    """Sets how many threads one matrix product uses, unless the user has.
+
+    One is best where operations themselves keep the cores busy: a training step of
+    ResNet-18 on two cores takes 1.46 s with a stream for each half of the batch and one
+    thread a product, 1.89 s with one stream and two threads a product, 1.97 s with two
+    of both (idle BLAS threads spin). A lone large product is faster with all cores.
+
+    Args:
+        number: threads, at least 1. `OPENBLAS_NUM_THREADS` or `OMP_NUM_THREADS`, where
+            set, wins. SciPy has the same library, and so the same number.
+
+    Returns:
+        The number in force, as `blas_threads` has it.
+
+    Raises:
+        ValueError: if `number` is less than 1.
+
+    Example:
+        >>> from lucid_fn.cpu import runtime
+        >>> number = runtime.set_blas_threads(runtime.blas_threads() or 1)
+        >>> number == runtime.blas_threads()
+        True
+    """
+    if number < 1:
+        raise ValueError(f"set_blas_threads: number must be at least 1, got {number}")
+    library = _library()
+    if library is None:
+        return 0
+    blas.set_threads(library, number)
+    return blas.threads(library)
+
+
+@functools.cache
+def packs_small_products() -> bool:
+    """Whether the BLAS copies its operands for products of small matrices too.
+
+    OpenBLAS with kernels for AVX-512 multiplies them as they are, up to a million
+    multiplications; then a few small products can take less time than one large one.
+
+    Example:
+        >>> from lucid_fn.cpu import runtime
+        >>> runtime.packs_small_products() in (True, False)
+        True
+    """
+    library = _library()
+    return library is None or blas.kernels(library) not in blas.UNPACKING
+
+
+def _library() -> blas.Blas | None:
+    """The optimised BLAS that MLX calls."""
+    path = start().blas
+    try:
+        return None if path is None else blas.load(path)
+    except Unavailable:  # MLX's own one, with names of its own
+        return None
+
+
+def _provide_blas(status: Status) -> Status:
+    """Makes MLX call an optimised BLAS."""
+    choice = os.environ.get(BLAS_VARIABLE, "")
+    if choice == "none":
+        return status._replace(notes=(*status.notes, f"{BLAS_VARIABLE}=none"))
+    if not choice and (own := blas.own_blas()):
+        note = "MLX was linked with an optimised BLAS"
+        return status._replace(blas=own, notes=(*status.notes, note))
+    try:
+        library = blas.load(choice or blas.scipy_openblas())
+        slots = blas.redirect(library)
+    except Unavailable as error:
+        remedy = f"unset {BLAS_VARIABLE}" if choice else "pip install --upgrade scipy"
+        problem = (
+            f"MLX keeps its slow BLAS ({error}), so matrix products and convolutions "
+            f"take tens of times as long as they could; {remedy}, or set "
+            f"{BLAS_VARIABLE} to the file of a BLAS with cblas_sgemm"
+        )
+        return status._replace(problems=(*status.problems, problem))
+    blas.set_threads(library, min(blas.threads(library), physical_cores()))
+    return status._replace(blas=library.path, slots=slots)
+
+
+def _evaluate_breadth_first() -> None:
+    """Makes MLX advance the shards of a batch together.
+
+    MLX has ten tasks under way at most. Going deep first, those are of one shard, and
+    the streams of the others wait. MLX's own limit of 20 operations side by side is not
+    enough for the shards of several branches. What this would cost in memory is saved
+    by the order of the gradients: see `lucid_fn.cpu.parallel.gradient_order`. MLX reads the variable
+    at its first evaluation; later it changes nothing.
+    """
+    os.environ.setdefault(ORDER_VARIABLE, "100")
+
+
+def _tune_allocator(status: Status) -> Status:
+    """Makes the allocator keep freed memory."""
+    if os.environ.get(MALLOC_VARIABLE) == "none":
+        return status._replace(notes=(*status.notes, f"{MALLOC_VARIABLE}=none"))
+    try:
+        allocator.tune()
+    except Unavailable as error:
+        problem = (
+            f"the allocator stays as it is ({error}), so a training step may spend a "
+            "tenth of its time on fresh memory; use glibc's malloc"
+        )
+        return status._replace(problems=(*status.problems, problem))
+    return status._replace(allocator=True)
+
+
+def _schedule(status: Status) -> Status:
+    """Makes the threads that compute keep their cores."""
+    if os.environ.get(SCHEDULING_VARIABLE) == "none":
+        return status._replace(notes=(*status.notes, f"{SCHEDULING_VARIABLE}=none"))
+    try:
+        scheduling.use_batch_policy()
+    except Unavailable as error:  # costs too little for a warning
+        return status._replace(notes=(*status.notes, str(error)))
+    return status._replace(scheduling=True)
+
+
+def _message(problems: tuple[str, ...]) -> str:
+    """The text of the warning."""
+    switches = f"{BLAS_VARIABLE}=none and {MALLOC_VARIABLE}=none"
+    return (
+        f"lucid_fn: {'. '.join(problems)}. ({switches} leave all as it is, silently.)"
+    )

@@ -1,0 +1,26 @@
+"""All that the CPU wing does, in one place: `lucid_fn.ops.seam` reads it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from lucid_fn.cpu.conv import choose
+from lucid_fn.cpu.parallel.split_batch import (
+    distinct_shape_per_part,
+    divide,
+    join,
+    map_examples,
+)
+from lucid_fn.ops import conv
+
+__all__ = [
+    "FORMULATIONS",
+    "distinct_shape_per_part",
+    "divide",
+    "join",
+    "map_examples",
+]
+
+FORMULATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    conv.convolve: choose.convolve,
+}
+"""What runs on CPUs in the place of the plain formulation of an operation."""

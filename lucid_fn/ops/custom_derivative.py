@@ -1,0 +1,262 @@
+"""Functions with derivatives of their own, under every transformation."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, cast
+
+import mlx.core as mx
+
+from lucid_fn.ops.seam import current_part, on_part
+from lucid_fn.types import Array
+
+Rule = Callable[..., Any]
+Axes = tuple[int | None, ...]
+
+
+class custom_function:  # a decorator, as `mx.custom_function`
+    """`mx.custom_function`, with derivatives that survive `vmap` and divided batches.
+
+    MLX drops the derivatives of a custom function that is vectorized, unless it has a
+    rule for that: the gradient of `vmap` would be that of the forward pass, which is
+    none. The rule here vectorizes the function and its derivatives alike.
+
+    MLX's own derivatives run on the stream of their operation. Those of a custom
+    function are Python, called when the gradient is built, on the default stream of
+    that moment: the backward pass of every part of a divided batch would run on one
+    core. Here they run on the stream of the part that the function ran on.
+    """
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self._fn = fn
+        self._rules: dict[str, Rule] = {"vmap": self._vectorized}
+        self._by_part: dict[int | None, Callable[..., Any]] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        part = current_part()
+        if part not in self._by_part:
+            self._by_part[part] = self._bound_to(part)
+        return self._by_part[part](*args)
+
+    def vjp(self, rule: Rule) -> Rule:
+        """Sets `rule(primals, cotangents, outputs)`, the vector-Jacobian product."""
+        return self._set("vjp", rule)
+
+    def jvp(self, rule: Rule) -> Rule:
+        """Sets `rule(primals, tangents)`, the Jacobian-vector product."""
+        return self._set("jvp", rule)
+
+    def vmap(self, rule: Rule) -> Rule:
+        """Sets `rule(arrays, axes)`, the function mapped over axes of its arguments."""
+        return self._set("vmap", rule)
+
+    def _set(self, kind: str, rule: Rule) -> Rule:
+        self._rules[kind] = rule
+        return rule
+
+    def _bound_to(self, part: int | None) -> Callable[..., Any]:
+        fn: Any = mx.custom_function(self._fn)
+        for kind, rule in self._rules.items():
+            getattr(fn, kind)(rule if part is None else _on_part(part, rule))
+        return fn  # type: ignore[no-any-return]  # MLX's stubs know no such class
+
+    def _vectorized(self, arrays: Any, axes: Any) -> tuple[Any, Any]:
+        """The function mapped over `axes` of its arguments, and its output's axes."""
+        flat, axes = _as_tuple(arrays), _as_tuple(axes)
+        rows = [
+            x if axis is None else mx.moveaxis(x, axis, 0)
+            for x, axis in zip(flat, axes, strict=True)
+        ]
+        first: Axes = tuple(None if axis is None else 0 for axis in axes)
+        mapped = custom_function(mx.vmap(self._fn, in_axes=first))
+        if "vjp" in self._rules:
+            mapped.vjp(_mapped_vjp(self._rules["vjp"], first))
+        if "jvp" in self._rules:
+            mapped.jvp(_mapped_jvp(self._rules["jvp"], first))
+        y = mapped(*rows)
+        return y, 0 if isinstance(y, mx.array) else (0,) * len(y)
+
+
+def _on_part(part: int, rule: Rule) -> Rule:
+    def run(*args: Any) -> Any:
+        with on_part(part):
+            return rule(*args)
+
+    return run
+
+
+# MLX gives a rule an array where there is one argument or result, else a sequence.
+
+
+def _as_tuple(arrays: Any) -> tuple[Any, ...]:
+    return tuple(arrays) if isinstance(arrays, list | tuple) else (arrays,)
+
+
+def _like(arrays: Sequence[Any], example: Any) -> Any:
+    return tuple(arrays) if isinstance(example, list | tuple) else arrays[0]
+
+
+def _mapped_vjp(rule: Rule, axes: Axes) -> Rule:
+    def vjp(primals: Any, cotangents: Any, outputs: Any) -> Any:
+        xs, gs, ys = map(_as_tuple, (primals, cotangents, outputs))
+
+        def each(*flat: Array) -> tuple[Array, ...]:
+            x, g, y = _cut(flat, len(xs), len(gs))
+            found = rule(_like(x, primals), _like(g, cotangents), _like(y, outputs))
+            return _as_tuple(found)
+
+        run = mx.vmap(each, in_axes=(*axes, *[0] * (len(gs) + len(ys))))
+        grads = [
+            dx if axis == 0 else dx.sum(axis=0)  # all examples share this argument
+            for dx, axis in zip(run(*xs, *gs, *ys), axes, strict=True)
+        ]
+        return _like(grads, primals)
+
+    return vjp
+
+
+def _mapped_jvp(rule: Rule, axes: Axes) -> Rule:
+    def jvp(primals: Any, tangents: Any) -> Any:
+        xs, dxs = _as_tuple(primals), _as_tuple(tangents)
+        given = [i for i, dx in enumerate(dxs) if dx is not None]
+
+        def each(*flat: Array) -> Any:
+            moved: list[Array | None] = [None] * len(xs)
+            for i, dx in zip(given, flat[len(xs) :], strict=True):
+                moved[i] = dx
+            return rule(_like(flat[: len(xs)], primals), _like(moved, tangents))
+
+        run = mx.vmap(each, in_axes=(*axes, *[axes[i] for i in given]))
+        return run(*xs, *[dxs[i] for i in given])
+
+    return jvp
+
+
+def _cut(
+    flat: tuple[Array, ...], *lengths: int
+) -> tuple[tuple[Array, ...], tuple[Array, ...], tuple[Array, ...]]:
+    a, b = lengths
+    return flat[:a], flat[a : a + b], flat[a + b :]
+
+
+# ---- functions linear in each of two arrays ----
+
+Bilinear = Callable[..., Array]
+
+
+def bilinear(
+    run: Bilinear,
+    *,
+    left_grad: Bilinear,
+    right_grad: Bilinear,
+    mappable: Bilinear,
+    folds: bool,
+    right_first: bool = False,
+    prepare: Callable[[Array, Array, Array], list[Array]] | None = None,
+) -> Bilinear:
+    """`run`, with derivatives that hold under any composition of transformations.
+
+    Args:
+        run: `(a, b) -> y`, linear in `a` and in `b`; it need not be differentiable.
+        left_grad: `(gradient of y, b) -> gradient of a`.
+        right_grad: `(a, gradient of y) -> gradient of b`.
+        mappable: the same function as `run`, of operations that MLX can differentiate
+            and vectorize.
+        folds: whether axis 0 of `a` is a batch, so that mapping over `a` alone can be
+            done by a longer batch.
+        right_first: whether the gradient of `a` waits for that of `b`; only where the
+            latter is wanted for certain.
+        prepare: `(a, b, gradient of y) -> arrays` which both gradients start from;
+            they are given to `left_grad` and `right_grad` as further arguments. The
+            function returned takes such arguments, and passes them to `run`; they tell
+            it nothing that is not in the other two, so it has no derivative in them.
+    """
+
+    # A derivative must not be sought inside `run`, which may have none.
+    custom = custom_function(lambda *arrays: run(*map(mx.stop_gradient, arrays)))
+
+    def function(a: Array, b: Array, *prepared: Array) -> Array:
+        return cast(Array, custom(a, b, *prepared))
+
+    @custom.vjp
+    def vjp(primals: tuple[Array, ...], g: Array, _: Array) -> tuple[Array, ...]:
+        a, b, *given = primals
+        prepared = [] if prepare is None else prepare(a, b, mx.stop_gradient(g))
+        db = right_grad(a, g, *prepared)
+        if right_first:
+            g, *prepared = (after(x, db) for x in (g, *prepared))
+        da = left_grad(g, b, *prepared)
+        return da, db, *map(mx.zeros_like, given)
+
+    @custom.jvp
+    def jvp(primals: tuple[Array, ...], tangents: tuple[Array | None, ...]) -> Array:
+        (a, b, *_), (da, db, *_) = primals, tangents
+        terms = [] if da is None else [function(da, b)]
+        terms += [] if db is None else [function(a, db)]
+        return terms[0] if len(terms) == 1 else terms[0] + terms[1]
+
+    @custom.vmap
+    def vmap(
+        arrays: tuple[Array, ...], axes: tuple[int | None, ...]
+    ) -> tuple[Array, int]:
+        a, b, *_ = arrays
+        if not folds or axes[0] is None or axes[1] is not None:
+            return mx.vmap(mappable, in_axes=axes[:2])(a, b), 0
+        a = mx.moveaxis(a, axes[0], 0)
+        y = function(a.reshape(-1, *a.shape[2:]), b)
+        return y.reshape(*a.shape[:2], *y.shape[1:]), 0
+
+    return function
+
+
+def after(x: Array, other: Array) -> Array:
+    """`x` itself, but not before `other` is known.
+
+    What is computed from the result is not merged with what was computed from `x`, so
+    `mx.compile` keeps neither in memory for the other. Unlike `mx.depends`, it can be
+    vectorized.
+    """
+    return cast(Array, _after(x, other))
+
+
+_after = custom_function(lambda x, other: x)
+
+
+@_after.vjp
+def _vjp(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
+    return g, mx.zeros_like(primals[1])
+
+
+# ---- values that were computed in one way and have their derivative in another ----
+
+Arrays: TypeAlias = Sequence[Array]
+VJP: TypeAlias = Callable[[Arrays, Arrays, Arrays, Arrays], Arrays]
+JVP: TypeAlias = Callable[[Arrays, Arrays], Arrays]
+
+
+def given_derivative(
+    args: Arrays, values: Arrays, saved: Arrays, *, vjp: VJP, jvp: JVP
+) -> tuple[Array, ...]:
+    """`values` as functions of `args` with the derivatives that are given.
+
+    Args:
+        args: what the values depend on.
+        values: computed from `args` under `mx.stop_gradient`; at least two.
+        saved: what else `vjp` reads, computed alike.
+        vjp: from args, values, saved and the gradients of the values to those of the
+            args; of differentiable operations, if it shall be differentiated.
+        jvp: from args and their tangents to the tangents of the values.
+    """
+    a, v = len(args), len(args) + len(values)
+    custom = custom_function(lambda *flat: tuple(flat[a:v]))
+
+    @custom.vjp
+    def _(flat: Arrays, grads: Arrays, _: Arrays) -> Arrays:
+        found = vjp(flat[:a], flat[a:v], flat[v:], grads)
+        return (*found, *map(mx.zeros_like, flat[a:]))
+
+    @custom.jvp
+    def _(flat: Arrays, tangents: Sequence[Array | None]) -> Arrays:
+        pairs = zip(flat[:a], tangents, strict=False)
+        moved = [mx.zeros_like(x) if dx is None else dx for x, dx in pairs]
+        return jvp(flat[:a], moved)
+
+    return cast(tuple[Array, ...], custom(*args, *values, *saved))

@@ -1,0 +1,235 @@
+"""Where the CPU wing, `lucid_fn.cpu`, plugs in.
+
+`lucid_fn.ops` holds the contract of every operation and its plain MLX formulation,
+which is what GPUs run. On CPUs, where MLX's kernels are loops on one thread, the wing
+does two things better: it has another formulation for some operations, and it divides
+large batches among the cores. Both are asked for here and nowhere else; without the
+wing, and inside of `plain`, every function of this file does nothing.
+"""
+
+import importlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from functools import cache, partial, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+import mlx.core as mx
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from lucid_fn.types import Array
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Fn = TypeVar("Fn", bound=Callable[..., Any])
+
+_VARIABLE = "LUCID_FN_OPS"
+_plain: ContextVar[bool] = ContextVar("plain", default=False)
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Runs the plain MLX formulation of every operation called inside the block.
+
+    Use it to compare results, or to find out whether a CPU formulation is to blame. The
+    environment variable `LUCID_FN_OPS=plain` does the same for the whole process.
+
+    The choice is made when an operation is *called*, which under `mx.compile` is when
+    the function is traced: entering the block around a function that is already
+    compiled changes nothing, so compile it inside the block instead.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> x, weight = mx.ones((1, 4, 4, 1)), mx.ones((1, 3, 3, 1))
+        >>> with ops.plain():
+        ...     y = ops.conv2d(x, weight)
+        >>> y.squeeze().tolist()
+        [[9.0, 9.0], [9.0, 9.0]]
+    """
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
+def tuned() -> bool:
+    """Whether the wing is in use: on a CPU, and not inside of `plain`."""
+    if _plain.get() or _plain_everywhere() or mx.default_device() != mx.cpu:
+        return False
+    return _wing() is not None
+
+
+def _plain_everywhere() -> bool:
+    setting = os.environ.get(_VARIABLE, "")
+    if setting not in ("", "plain", "tuned"):
+        raise ValueError(
+            f"ops: {_VARIABLE} must be 'plain' or 'tuned', got {setting!r}; "
+            "unset it for the tuned formulations"
+        )
+    return setting == "plain"
+
+
+@cache
+def _wing() -> "ModuleType | None":
+    """The wing, imported at its first use; `None` where the folder was left out."""
+    try:
+        return importlib.import_module("lucid_fn.cpu.wing")
+    except ModuleNotFoundError:
+        return None
+
+
+# ---- other formulations ----
+
+
+def replaceable(plain: Callable[P, T]) -> Callable[P, T]:
+    """The plain formulation of an operation, which the wing may have another one for.
+
+    The wing's table, `lucid_fn.cpu.wing.FORMULATIONS`, has the decorated function as
+    its key, and a function of the same arguments and results as its value.
+    """
+
+    @wraps(plain)
+    def run(*args: P.args, **options: P.kwargs) -> T:
+        wing = _wing() if tuned() else None
+        chosen = plain if wing is None else wing.FORMULATIONS.get(run, plain)
+        return cast(T, chosen(*args, **options))
+
+    return run
+
+
+# ---- batches divided among the cores ----
+
+# The part of a divided batch that is being computed, seen by its own thread only.
+_part: ContextVar[int | None] = ContextVar("part", default=None)
+
+
+def current_part() -> int | None:
+    """The number of the part that is being computed; `None` outside of parts."""
+    return _part.get()
+
+
+@contextmanager
+def on_part(part: int) -> Iterator[None]:
+    """What is built inside the block belongs to this part, and runs on its stream."""
+    token = _part.set(part)
+    try:
+        with mx.stream(_stream(part)) if part else nullcontext():
+            yield
+    finally:
+        _part.reset(token)
+
+
+@cache
+def _stream(part: int) -> Any:
+    # Thread-local: a stream can be used by the thread that made it alone.
+    return mx.new_thread_local_stream(mx.cpu)
+
+
+def examplewise(fn: Fn) -> Fn:
+    """Marks `fn(x, ...)`, which treats the entries of axis 0 of `x` independently.
+
+    It then takes a divided batch too, and computes each part on a core of its own.
+    Errors are those of the whole batch.
+    """
+
+    @wraps(fn)
+    def divided(*args: Any, **options: Any) -> Any:
+        if not args or isinstance(args[0], mx.array):
+            return fn(*args, **options)
+        x, *others = args
+        return map_examples(lambda x: fn(x, *others, **options), x)
+
+    return accepts_divided(cast(Fn, divided))
+
+
+def pointwise(fn: Fn) -> Fn:
+    """Marks `fn(x, ...)`, which treats the numbers of `x` independently."""
+
+    @wraps(fn)
+    def each(*args: Any, **options: Any) -> Any:
+        if current_part() and args and isinstance(args[0], mx.array):
+            x, *others = args
+            wing = cast(Any, _wing())
+            return wing.distinct_shape_per_part(lambda x: fn(x, *others, **options))(x)
+        return fn(*args, **options)
+
+    return examplewise(cast(Fn, each))
+
+
+def accepts_divided(fn: Fn) -> Fn:
+    """Marks `fn(x, ...)`, which does with a divided batch what it does with an array.
+
+    The mark names the function that it was made for, so that a wrapper which copies a
+    function's attributes, as `functools.wraps` does, is not marked.
+    """
+    fn.__divided__ = fn  # type: ignore[attr-defined]  # ours, read just below
+    return fn
+
+
+def takes_divided(fn: Any) -> bool:
+    """Whether `fn` may be called with a divided batch."""
+    if isinstance(fn, partial) and not fn.args:
+        return takes_divided(fn.func)
+    return getattr(fn, "__divided__", None) is fn
+
+
+def marked_like(fn: Fn, other: Any) -> Fn:
+    """`fn`, marked as accepting divided batches if `other` is."""
+    return accepts_divided(fn) if takes_divided(other) else fn
+
+
+def divide(x: Any) -> Any:
+    """`x` as a divided batch where that is worth it; anything else as it is."""
+    wing = _wing() if tuned() else None
+    return x if wing is None else wing.divide(x)
+
+
+def join(x: Any) -> Any:
+    """The array that a divided batch is, also in a named tuple; the rest as it is."""
+    if isinstance(x, mx.array) or (wing := _wing()) is None:
+        return x
+    return wing.join(x)
+
+
+def is_divided(x: Any) -> bool:
+    """Whether `x` is a divided batch, or a named tuple with some."""
+    return not isinstance(x, mx.array) and join(x) is not x
+
+
+def map_examples(fn: Callable[..., Any], x: Any, *others: Any) -> Any:
+    """`fn(x, *others)`, part by part where `x` is a divided batch.
+
+    Each of the others is an array or a divided batch with as many examples, or `None`.
+    The result is an array or a tuple of arrays, divided if `x` is.
+    """
+    wing = _wing()
+    return fn(x, *others) if wing is None else wing.map_examples(fn, x, *others)
+
+
+# ---- the order of gradients ----
+
+# Set inside the block of `differentiating` only, and seen by its own thread only.
+_differentiated: ContextVar[frozenset[int]] = ContextVar(
+    "differentiated", default=frozenset()
+)
+
+
+@contextmanager
+def differentiating(arrays: "Iterable[Array]") -> Iterator[None]:
+    """Inside the block, these very arrays are those whose gradients are wanted."""
+    ids = frozenset(map(id, arrays))
+    token = _differentiated.set(_differentiated.get() | ids)
+    try:
+        yield
+    finally:
+        _differentiated.reset(token)
+
+
+def is_differentiated(x: "Array") -> bool:
+    """Whether the gradient in `x` is wanted for certain."""
+    return id(x) in _differentiated.get()

@@ -1,0 +1,48 @@
+"""The switch between tuned and plain formulations."""
+
+import mlx.core as mx
+import pytest
+
+from lucid_fn import ops
+from lucid_fn.ops.seam import tuned
+
+
+def test_plain_holds_inside_its_block_alone():
+    assert tuned()
+    with ops.plain():
+        assert not tuned()
+        with ops.plain():
+            assert not tuned()
+        assert not tuned()
+    assert tuned()
+
+
+def test_plain_ends_with_an_error_too():
+    with pytest.raises(KeyError), ops.plain():
+        raise KeyError
+    assert tuned()
+
+
+def test_the_environment_forces_the_plain_formulations(monkeypatch):
+    monkeypatch.setenv("LUCID_FN_OPS", "plain")
+    assert not tuned()
+
+
+def test_an_unknown_setting_is_an_error(monkeypatch):
+    monkeypatch.setenv("LUCID_FN_OPS", "fast")
+    with pytest.raises(ValueError, match="LUCID_FN_OPS must be 'plain' or 'tuned'"):
+        tuned()
+
+
+def test_the_choice_is_made_when_a_function_is_traced():
+    choices = []
+
+    @mx.compile
+    def traced(x: mx.array) -> mx.array:
+        choices.append(tuned())
+        return x + 1
+
+    with ops.plain():
+        traced(mx.zeros(()))
+    traced(mx.zeros(()))
+    assert choices == [False]
