@@ -1,4 +1,4 @@
-"""The tables of names in docs/names.md name what there is, here and elsewhere."""
+"""The tables of names in lucid_fn/names.md name what there is, here and elsewhere."""
 
 import functools
 import importlib
@@ -11,7 +11,7 @@ import pytest
 import lucid_fn
 from lucid_fn import testing, types
 
-PAGE = (Path(__file__).parents[2] / "docs" / "names.md").read_text()
+PAGE = (Path(__file__).parents[2] / "lucid_fn" / "names.md").read_text()
 OURS = {"lf": lucid_fn, "mx": mx, "testing": testing, "types": types}
 CODE = re.compile(r"`([^`]+)`")
 

@@ -1,0 +1,80 @@
+"""Names and arguments of other libraries get an error that says what ours are."""
+
+import pickle
+
+import mlx.core as mx
+import pytest
+
+import lucid_fn as lf
+from lucid_fn import data, elsewhere, losses, nn, optim, schedules
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "message"),
+    [
+        (nn, "Linear", "nn has no attribute 'Linear'; torch.nn.Linear is nn.linear"),
+        (nn, "Conv2d", "torch.nn.Conv2d is nn.conv2d here"),
+        (nn, "BatchNorm2d", "torch.nn.BatchNorm2d is nn.batch_norm here"),
+        (nn, "Unfold", "there is no torch.nn.Unfold here: a convolution does"),
+        (nn, "Conv2D", "did you mean nn.conv2d?"),
+        (optim, "AdamW", "torch.optim.AdamW is optim.adamw here"),
+        (schedules, "StepLR", "torch.optim.lr_scheduler.StepLR is schedules.step_decay"),
+        (losses, "CrossEntropyLoss", "is losses.cross_entropy here"),
+        (data, "DataLoader", "torch.utils.data.DataLoader is data.batches here"),
+        (lf, "no_grad", "there is no torch.no_grad here: gradients are computed where"),
+        (nn, "quantum", "nn has no attribute 'quantum'$"),
+    ],
+)
+def test_an_unknown_name_is_told_what_it_is_called_here(package, name, message):
+    with pytest.raises(AttributeError, match=message.replace("?", r"\?")):
+        getattr(package, name)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: optim.adam(lr=1e-3), "adam: 'lr' is called learning_rate here"),
+        (
+            lambda: optim.adam(1e-3, betas=(0.9, 0.99)),
+            r"adam: 'betas' is called b1 and b2 here; write adam\(learning_rate, \*, b1",
+        ),
+        (lambda: nn.dropout(p=0.1), "dropout: 'p' is called rate here"),
+        (
+            lambda: nn.max_pool2d(2, 2),
+            r"max_pool2d: takes size by position, and the others by name, as in "
+            r"max_pool2d\(2, stride=2\)",
+        ),
+        (
+            lambda: nn.conv2d(3, 8, 3, 1, 1),
+            r"as in conv2d\(3, 8, 3, stride=1, padding=1\)",
+        ),
+        (lambda: nn.linear(3), r"linear: needs out_features; write linear\(in_features"),
+        (lambda: nn.linear(3, 4, biass=True), "'biass' is called bias here"),
+        (lambda: nn.linear(3, 4, device="cpu"), "linear: has no argument 'device'"),
+        (lambda: nn.linear(3, 4, in_features=3), "linear: got an argument twice"),
+    ],
+)
+def test_an_unfit_argument_is_told_how_to_give_it(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_an_error_raised_inside_of_a_function_is_left_alone():
+    @elsewhere.explains_calls
+    def fails(x):
+        return len(x, x)
+
+    with pytest.raises(TypeError, match=r"len\(\) takes exactly one argument"):
+        fails(1)
+
+
+def test_guided_functions_can_be_pickled_and_keep_their_signature():
+    assert pickle.loads(pickle.dumps(nn.linear)) is nn.linear
+    assert pickle.loads(pickle.dumps(optim.adam)) is optim.adam
+    assert nn.linear.__doc__ and nn.linear.__name__ == "linear"
+
+
+def test_a_guided_function_still_marks_its_layers():
+    layer = nn.serial(nn.linear(2, 3), nn.relu)
+    params, state = layer.init(lf.random.key(0))
+    assert layer.apply(params, state, mx.ones((1, 2)), train=False)[0].shape == (1, 3)
