@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from lucid_fn import random, tree
-from lucid_fn.cpu import runtime
+from lucid_fn.ops import seam
 from lucid_fn.transforms import (
     checkpoint,
     grad,
@@ -56,7 +56,6 @@ __all__ = [
     "optim",
     "plot",
     "random",
-    "runtime",
     "schedules",
     "stop_gradient",
     "train",
@@ -78,4 +77,4 @@ def __dir__() -> list[str]:
     return __all__
 
 
-runtime.start()
+seam.start()

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 from lucid_fn.cpu.conv import choose
+from lucid_fn.cpu.parallel.leaves import parts_of_leaves
 from lucid_fn.cpu.parallel.split_batch import (
     distinct_shape_per_part,
     divide,
     join,
     map_examples,
 )
+from lucid_fn.cpu.runtime.kernel_header import precompile
 from lucid_fn.ops import conv
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "divide",
     "join",
     "map_examples",
+    "parts_of_leaves",
+    "precompile",
 ]
 
 FORMULATIONS: dict[Callable[..., Any], Callable[..., Any]] = {

@@ -7,9 +7,9 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn.checks import check_float
-from lucid_fn.cpu.memory.rows import take_places
 from lucid_fn.nn.checks import AXES
 from lucid_fn.nn.layer import Layer, lift
+from lucid_fn.ops.gather import take_places
 from lucid_fn.ops.interpolation import interpolate
 from lucid_fn.types import Array
 

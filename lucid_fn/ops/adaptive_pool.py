@@ -6,9 +6,9 @@ from itertools import pairwise
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.cpu.memory.rows import take_places
 from lucid_fn.ops.called import takes_array
 from lucid_fn.ops.channel_sum import place_sum
+from lucid_fn.ops.gather import take_places
 from lucid_fn.ops.pool import avg_pool2d, max_pool2d
 from lucid_fn.ops.seam import examplewise
 from lucid_fn.types import Array

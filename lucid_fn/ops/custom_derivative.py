@@ -5,7 +5,7 @@ from typing import Any, TypeAlias, cast
 
 import mlx.core as mx
 
-from lucid_fn.ops.seam import current_part, on_part
+from lucid_fn.ops.seam import computing_part, current_part
 from lucid_fn.types import Array
 
 Rule = Callable[..., Any]
@@ -77,7 +77,7 @@ class custom_function:  # a decorator, as `mx.custom_function`
 
 def _on_part(part: int, rule: Rule) -> Rule:
     def run(*args: Any) -> Any:
-        with on_part(part):
+        with computing_part(part):
             return rule(*args)
 
     return run

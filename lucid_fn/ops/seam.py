@@ -10,7 +10,7 @@ wing, and inside of `plain`, every function of this file does nothing.
 import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
@@ -83,6 +83,12 @@ def _wing() -> "ModuleType | None":
         return None
 
 
+def start() -> None:
+    """Gives MLX a fast BLAS and a tuned allocator where it computes on a CPU."""
+    with suppress(ModuleNotFoundError):
+        importlib.import_module("lucid_fn.cpu.runtime").start()
+
+
 # ---- other formulations ----
 
 
@@ -114,7 +120,7 @@ def current_part() -> int | None:
 
 
 @contextmanager
-def on_part(part: int) -> Iterator[None]:
+def computing_part(part: int) -> Iterator[None]:
     """What is built inside the block belongs to this part, and runs on its stream."""
     token = _part.set(part)
     try:
@@ -209,6 +215,19 @@ def map_examples(fn: Callable[..., Any], x: Any, *others: Any) -> Any:
     """
     wing = _wing()
     return fn(x, *others) if wing is None else wing.map_examples(fn, x, *others)
+
+
+def parts_of_leaves(sizes: list[int]) -> list[int]:
+    """The part that computes each leaf of a tree, from the numbers that it holds."""
+    wing = _wing() if tuned() and current_part() is None else None
+    return [0] * len(sizes) if wing is None else wing.parts_of_leaves(sizes)
+
+
+def prepare_compiler() -> None:
+    """Does once what makes MLX compile its CPU kernels faster, before the first one."""
+    wing = _wing() if mx.default_device() == mx.cpu else None
+    if wing is not None:
+        wing.precompile()
 
 
 # ---- the order of gradients ----

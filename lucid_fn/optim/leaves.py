@@ -11,11 +11,8 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.cpu.parallel.streams import available
-from lucid_fn.ops.seam import current_part, on_part, tuned
+from lucid_fn.ops.seam import computing_part, parts_of_leaves
 from lucid_fn.types import Array, Tree
-
-_LEAST = 1 << 15  # numbers of a leaf that is worth handing over to another core
 
 
 def map(  # as in `tree`
@@ -52,14 +49,13 @@ def _shared(fn: Callable[..., Array], values: Tree) -> Callable[..., Array]:
     sizes = [
         leaf.size if isinstance(leaf, mx.array) else 0 for leaf in tree.leaves(values)
     ]
-    streams = available() if tuned() and current_part() is None else 1
     paths = iter(tree.paths(values))
-    places = iter(assign(sizes, streams))
+    parts = iter(parts_of_leaves(sizes))
 
     def run(*leaves: Any) -> Array:
-        stream = next(places)
         _check_one_shape(next(paths), leaves)
-        with on_part(stream) if stream else nullcontext():
+        part = next(parts)
+        with computing_part(part) if part else nullcontext():
             return fn(*leaves)
 
     return run
@@ -83,18 +79,3 @@ def _check_one_shape(path: str, leaves: tuple[Any, ...]) -> None:
             "update: grads, params and opt_state must be of one model, got arrays of "
             f"shapes {' and '.join(str(s) for s in shapes)} for {path}"
         )
-
-
-def assign(sizes: list[int], streams: int) -> list[int]:
-    """The stream of each leaf, 0 for small ones: the largest first, to the least busy.
-
-    Args:
-        sizes: numbers in each leaf.
-        streams: how many there are.
-    """
-    busy, places = [0] * streams, [0] * len(sizes)
-    for leaf in sorted(range(len(sizes)), key=lambda leaf: -sizes[leaf]):
-        if sizes[leaf] >= _LEAST:
-            places[leaf] = busy.index(min(busy))
-            busy[places[leaf]] += sizes[leaf]
-    return places

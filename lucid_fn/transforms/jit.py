@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import tree
-from lucid_fn.cpu.runtime import kernel_header
+from lucid_fn.ops import seam
 from lucid_fn.transforms import captures, diagnosis, widening
 from lucid_fn.transforms.arguments import (
     check_function,
@@ -163,7 +163,7 @@ def jit(
         if function is None:
             if not compiled:
                 captured.extend(captures.find(fn, "jit"))
-                kernel_header.precompile()  # MLX compiles the first kernels soon
+                seam.prepare_compiler()  # MLX compiles the first kernels soon
             numbers = _numbers(names, args, kwargs, static)
             function = compiled[key] = compile_call(call, numbers)
         latest.clear()

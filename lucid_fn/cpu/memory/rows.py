@@ -53,12 +53,3 @@ def transpose_rows(x: Array, axes: Sequence[int]) -> Array:
     index = mx.arange(math.prod(shape), dtype=mx.uint32).reshape(shape)
     rows = mx.take(x.reshape(-1, c), index.transpose(axes).reshape(-1), axis=0)
     return rows.reshape(*[shape[axis] for axis in axes], c)
-
-
-def take_places(x: Array, places: Sequence[int] | np.ndarray, axis: int) -> Array:
-    """`mx.take`, whose gradient ends the process where `x` is empty."""
-    if x.size == 0:
-        shape = list(x.shape)
-        shape[axis] = len(places)
-        return mx.zeros(shape, x.dtype)
-    return mx.take(x, mx.array([int(place) for place in places]), axis=axis)

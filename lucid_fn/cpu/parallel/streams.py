@@ -17,7 +17,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn.cpu import runtime
-from lucid_fn.ops.seam import current_part, on_part
+from lucid_fn.ops.seam import computing_part, current_part
 from lucid_fn.types import Array
 
 _VARIABLE = "LUCID_FN_STREAMS"
@@ -90,7 +90,7 @@ def map_parts(fn: Callable[..., Any], *batches: Sequence[Any]) -> list[Any]:
         return [fn(*(batch[0] for batch in batches))]
     results = []
     for part, arrays in enumerate(zip(*batches, strict=True)):
-        with on_part(part):
+        with computing_part(part):
             results.append(fn(*arrays))
     return results
 

@@ -6,15 +6,18 @@ from hypothesis import given, strategies as st
 
 import lucid_fn as lf
 from lucid_fn import ops, optim
+from lucid_fn.cpu.parallel import leaves as cpu_leaves
 from lucid_fn.ops.seam import current_part
 from lucid_fn.optim import leaves
 
-LARGE = leaves._LEAST
+LARGE = cpu_leaves._LEAST
 
 
 @given(st.lists(st.integers(0, 4 * LARGE), max_size=12), st.integers(1, 4))
 def test_small_leaves_stay_and_no_stream_has_more_than_its_share(sizes, streams):
-    places = leaves.assign(sizes, streams)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu_leaves, "available", lambda: streams)
+        places = cpu_leaves.parts_of_leaves(sizes)
     assert len(places) == len(sizes)
     busy = [0] * streams
     for size, place in zip(sizes, places, strict=True):
@@ -28,7 +31,7 @@ def test_small_leaves_stay_and_no_stream_has_more_than_its_share(sizes, streams)
 
 @pytest.fixture
 def three_streams(monkeypatch):
-    monkeypatch.setattr(leaves, "available", lambda: 3)
+    monkeypatch.setattr(cpu_leaves, "available", lambda: 3)
 
 
 def tree_of(value: float) -> dict[str, mx.array]:
@@ -66,7 +69,7 @@ def test_an_update_is_the_same_on_any_number_of_streams(monkeypatch, jit):
 
     results = []
     for streams in (1, 3):
-        monkeypatch.setattr(leaves, "available", lambda streams=streams: streams)
+        monkeypatch.setattr(cpu_leaves, "available", lambda streams=streams: streams)
         run_now = lf.jit(run) if jit else run
         results.append(lf.tree.leaves(run_now(tree_of(1.0), tree_of(0.5))))
     for one, three in zip(*results, strict=True):

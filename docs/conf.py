@@ -1,0 +1,96 @@
+"""How the documentation site is built: `make site`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import lucid_fn  # noqa: E402  # the sources beside this file, not an installed copy
+
+project = "lucid_fn"
+author = "The lucid_fn developers"
+copyright = author  # noqa: A001  # Sphinx's name for it
+release = lucid_fn.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "lucid_fn"
+html_copy_source = False
+html_show_copyright = html_show_sphinx = False
+pygments_style, pygments_dark_style = "friendly", "monokai"
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autodoc_typehints = "none"  # shapes and dtypes are in the docstrings
+autodoc_preserve_defaults = True
+autodoc_member_order = "bysource"
+add_module_names = False
+napoleon_custom_sections = ["Source"]
+napoleon_use_rtype = False
+# Docstrings write code in single backticks; names of the library become links.
+default_role = "py:obj"
+
+
+def find_object(app: Sphinx, target: str) -> str | None:
+    """The full name of what users write as `nn.linear`, `lf.jit` or `linear`."""
+    objects = app.env.domaindata["py"]["objects"]
+    short = target.removesuffix("()").removeprefix("lf.")
+    for name in (target, f"lucid_fn.{short}"):
+        if name in objects and name.startswith("lucid_fn."):
+            return name
+    return None
+
+
+def resolve(
+    app: Sphinx, env: Any, node: pending_xref, content: nodes.Node
+) -> nodes.Node | None:
+    """Makes a link of a name that is written as users write it."""
+    name = find_object(app, node.get("reftarget", ""))
+    if name is None or node.get("refdomain") != "py":
+        return None
+    return env.domains["py"].resolve_xref(
+        env, node["refdoc"], app.builder, "obj", name, node, content
+    )
+
+
+class LinkNames(SphinxPostTransform):
+    """Makes links of the code in pages that is a name of the library."""
+
+    default_priority = 5
+
+    def run(self, **options: Any) -> None:
+        for node in list(self.document.findall(nodes.literal)):
+            inside = isinstance(node.parent, nodes.reference | pending_xref)
+            name = None if inside else find_object(self.app, node.astext())
+            if name is not None:
+                link = pending_xref(
+                    "",
+                    node.deepcopy(),
+                    refdomain="py",
+                    reftype="obj",
+                    reftarget=name,
+                    refdoc=self.env.current_document.docname,
+                    refexplicit=True,
+                )
+                node.replace_self(link)
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("missing-reference", resolve)
+    app.add_post_transform(LinkNames)
