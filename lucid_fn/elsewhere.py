@@ -86,7 +86,12 @@ def _sentence(theirs: str, index: int, count: int, cells: list[str]) -> str:
     return f"{theirs} is {' or '.join(ours)} here" + (f" ({note})" if note else "")
 
 
-def guide(namespace: dict[str, Any], module: str) -> None:
+def guide(
+    namespace: dict[str, Any],
+    module: str,
+    *,
+    made: Callable[..., None] = lambda *_: None,
+) -> None:
     """Makes the errors of a package's public names say what to write instead.
 
     To be called at the end of the package's `__init__`: names that are not there, and
@@ -95,13 +100,14 @@ def guide(namespace: dict[str, Any], module: str) -> None:
     Args:
         namespace: the package's `globals()`, with its `__all__`.
         module: what users call the package, such as `nn`.
+        made: is told of each call, `made(result, fn, args, options)`.
     """
     public = namespace["__all__"]
     for name in public:
         fn = namespace.get(name)
         # A function with a mark of its own has errors of its own: see `ops.called`.
         if inspect.isfunction(fn) and not hasattr(fn, "__divided__"):
-            namespace[name] = explained = explains_calls(fn)
+            namespace[name] = explained = explains_calls(fn, made=made)
             home = sys.modules[fn.__module__]  # where pickle looks for it
             if getattr(home, name, None) is fn:
                 setattr(home, name, explained)
@@ -113,7 +119,7 @@ def guide(namespace: dict[str, Any], module: str) -> None:
     namespace["__dir__"] = lambda: list(public)
 
 
-def explains_calls(fn: Fn) -> Fn:
+def explains_calls(fn: Fn, *, made: Callable[..., None] = lambda *_: None) -> Fn:
     """`fn`, whose error for arguments that it does not take says how to give them.
 
     Nothing is looked at unless Python itself refuses the call.
@@ -122,11 +128,14 @@ def explains_calls(fn: Fn) -> Fn:
     @wraps(fn)
     def explained(*args: Any, **options: Any) -> Any:
         try:
-            return fn(*args, **options)
+            result = fn(*args, **options)
         except TypeError as error:
             if not _refused_by_python(error, explained):
                 raise
             message = _call_message(fn, args, options)
+        else:
+            made(result, fn, args, options)
+            return result
         raise TypeError(message)
 
     return cast(Fn, explained)

@@ -178,6 +178,7 @@ def compose_layers(
             y, new_state = run(join(x), join)
         return y if is_divided(x) else join(y), new_state
 
+    apply.children = layers  # type: ignore[attr-defined]  # what `repr` shows
     return Layer(init, apply if in_parts is None else accepts_divided(apply))
 
 

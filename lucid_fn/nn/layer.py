@@ -1,7 +1,9 @@
 """The layer contract: a pair of pure functions."""
 
 import reprlib
+import textwrap
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 import mlx.core as mx
@@ -49,6 +51,15 @@ class Layer(NamedTuple):
 
     init: InitFn
     apply: ApplyFn
+
+    def __repr__(self) -> str:
+        """The call that made the layer, with a line for each of its children."""
+        made_by = getattr(self.apply, "made_by", self.init.__qualname__.split(".")[0])
+        children = getattr(self.apply, "children", {})
+        if not children:
+            return str(made_by)
+        lines = "\n".join(f"{name}: {layer!r}" for name, layer in children.items())
+        return f"{made_by.partition('(')[0]}(\n{textwrap.indent(lines, '  ')}\n)"
 
     def __call__(self, *args: Any, **options: Any) -> NoReturn:
         """Raises: in other libraries one would write `layer(x)`."""
@@ -137,7 +148,27 @@ def lift(fn: ArrayFn, *, examplewise: bool = False) -> Layer:
         y = _call_plain(fn, to_input(x))
         return y, state
 
+    note_call(apply, fn)
     return Layer(init, seam.marked_like(apply, fn))
+
+
+def note_call(
+    apply: Any, fn: Callable[..., Any], args: Any = (), options: Any = None
+) -> None:
+    """Notes for `repr` that `fn(*args, **options)` made the layer of `apply`."""
+    if isinstance(fn, partial):
+        fn, args, options = fn.func, fn.args, fn.keywords
+    name = getattr(fn, "__name__", type(fn).__name__)
+    given = [_shown(arg) for arg in args]
+    given += [f"{key}={_shown(arg)}" for key, arg in (options or {}).items()]
+    apply.made_by = f"{name}({', '.join(given)})" if given else name
+
+
+def _shown(arg: Any) -> str:
+    """An argument of a constructor, in a few characters."""
+    if isinstance(arg, mx.array):
+        return f"array of shape {arg.shape}"
+    return getattr(arg, "__name__", None) or reprlib.repr(arg)
 
 
 def check_plain(what: str, fn: Any) -> None:
