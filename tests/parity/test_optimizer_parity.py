@@ -346,7 +346,7 @@ def test_clipping(seed, limit):
 @pytest.mark.parametrize("kind", ["ema", "swa"])
 def test_averages_of_the_params(kind):
     params, grads = draw(0)
-    average = optim.ema(0.9) if kind == "ema" else optim.swa()
+    average = optim.param_ema(0.9) if kind == "ema" else optim.swa()
     _, opt_state = ours(optim.chain(optim.sgd(0.1), average), params, grads)
     swa_utils = torch.optim.swa_utils
     model = torch.nn.ParameterDict({n: torch.tensor(p) for n, p in params.items()})
