@@ -44,7 +44,7 @@ def scale_by_learning_rate(
 
     Args:
         learning_rate: at least 0; or a schedule, called with the 0-based step (int32,
-            shape `()`; int64 for float64 params, which want a float64 value).
+            shape `()`; for float64 params a whole number of float64).
         weight_decay: at least 0.
 
     Raises:
@@ -149,7 +149,7 @@ def value_at(
     caller: str, schedule: Callable[[Array], Array], step: Array, dtype: mx.Dtype
 ) -> Array:
     """The value of a schedule, computed once: of a float dtype, shape `()`."""
-    value: Any = schedule(step.astype(mx.int64) if dtype == mx.float64 else step)
+    value: Any = schedule(step.astype(dtype) if dtype == mx.float64 else step)
     if not isinstance(value, mx.array):
         value = check_number(caller, "the value of a schedule", value)
     elif value.shape != ():

@@ -82,8 +82,9 @@ def scale_by_rprop(
     ) -> tuple[Tree, ScaleByRpropState]:
         def resize(size: Array, before: Array, g: Array) -> Array:
             agreement = before * mx.sign(g)
-            shrunk = mx.where(agreement < 0, eta_minus, 1.0)
-            factor = mx.where(agreement > 0, eta_plus, shrunk)
+            shrunk = mx.where(agreement < 0, mx.array(eta_minus, size.dtype), 1.0)
+            grown = mx.array(eta_plus, size.dtype)
+            factor = mx.where(agreement > 0, grown, shrunk)
             return mx.clip(size * factor, least, most).astype(size.dtype)
 
         def turn(before: Array, g: Array) -> Array:

@@ -4,8 +4,8 @@ A compiled function that calls one is traced once: the step is data, never a bra
 Steps count from 0, and may be an array of any shape, as for a plot. Values have a
 relative error of at most 1e-6 for all steps below 2**31, the largest of int32.
 
-Optimizers of float64 params call schedules with int64 steps; the values are then
-float64. (An int64 step is an int32 one where there is no float64: on GPUs.)
+Optimizers of float64 params call schedules with a float64 step, a whole number, and the
+value is then float64 too.
 """
 
 from lucid_fn.schedules.base import Schedule

@@ -17,8 +17,8 @@ from lucid_fn.types import Array
 Schedule: TypeAlias = Callable[[Array], Array]
 """A function from the 0-based step, int32, to a value, float32, of the same shape.
 
-The schedules of this package accept Python integers as well. A step of int64 gives a
-float64 value on CPUs: optimizers ask for it if their params are float64.
+The schedules of this package accept Python integers as well. A step of float64, which
+must be a whole number, gives a float64 value: optimizers of float64 params ask so.
 """
 
 LAST_STEP = 2**31 - 1
@@ -26,15 +26,21 @@ LAST_STEP = 2**31 - 1
 
 
 def as_step(step: Array | int) -> Array:
-    """The step as an int32 array; as int64, if it is one and float64 is available."""
+    """The step as an int32 array, or as int64 if the value has to be float64."""
     if not isinstance(step, mx.array):
         return mx.array(min(_check_step(step), LAST_STEP), mx.int32)
+    if step.dtype == mx.float64:
+        return mx.minimum(step, LAST_STEP).astype(mx.int64)
     if not mx.issubdtype(step.dtype, mx.integer):
         raise TypeError(f"schedule: step must be integers, got {step.dtype}")
     if step.dtype in (mx.uint32, mx.uint64, mx.int64):
         step = mx.minimum(step, LAST_STEP)
-    on_cpu = mx.default_device().type == mx.DeviceType.cpu
-    return step if step.dtype == mx.int64 and on_cpu else step.astype(mx.int32)
+    return step.astype(mx.int32)
+
+
+def as_given(step: Array) -> Array:
+    """The step of `as_step`, as it is handed on to another schedule."""
+    return as_float(step) if step.dtype == mx.int64 else step
 
 
 def _check_step(step: Any) -> int:
@@ -45,8 +51,8 @@ def _check_step(step: Any) -> int:
 
 
 def float_dtype(step: Array) -> mx.Dtype:
-    """The dtype of a value at a step: float64 for int64, else float32."""
-    return mx.float64 if step.dtype == mx.int64 else mx.float32
+    """The dtype of the value at a step, given or made by `as_step`."""
+    return mx.float64 if step.dtype in (mx.float64, mx.int64) else mx.float32
 
 
 def as_float(step: Array) -> Array:

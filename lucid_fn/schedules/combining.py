@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import mlx.core as mx
 
 from lucid_fn.checks import check_count, check_number
-from lucid_fn.schedules.base import Schedule, as_step, check_function
+from lucid_fn.schedules.base import Schedule, as_given, as_step, check_function
 from lucid_fn.types import Array
 
 
@@ -47,9 +47,9 @@ def join(schedules: Sequence[Schedule], *, boundaries: Sequence[int]) -> Schedul
 
     def schedule(step: Array) -> Array:
         step = as_step(step)
-        value = parts[0](step)
+        value = parts[0](as_given(step))
         for part, start in zip(parts[1:], starts, strict=True):
-            later = part(mx.maximum(step - start, 0))
+            later = part(as_given(mx.maximum(step - start, 0)))
             value = mx.where(step >= start, later, value)
         return value
 
@@ -78,7 +78,7 @@ def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
     steps_per_epoch = check_count("per_epoch", "steps_per_epoch", steps_per_epoch)
 
     def of_step(step: Array) -> Array:
-        return schedule(as_step(step) // steps_per_epoch)
+        return schedule(as_given(as_step(step) // steps_per_epoch))
 
     return of_step
 
@@ -104,6 +104,6 @@ def scale(schedule: Schedule, factor: float) -> Schedule:
     factor = check_number("scale", "factor", factor)
 
     def scaled(step: Array) -> Array:
-        return factor * schedule(as_step(step))
+        return factor * schedule(as_given(as_step(step)))
 
     return scaled

@@ -8,6 +8,7 @@ from lucid_fn.checks import check_count, check_number
 from lucid_fn.schedules.base import (
     Schedule,
     as_float,
+    as_given,
     as_step,
     check_function,
     fraction,
@@ -45,10 +46,10 @@ def warmup(schedule: Schedule, *, warmup_steps: int, start: float = 0.0) -> Sche
 
     def warmed_up(step: Array) -> Array:
         step = as_step(step)
-        peak = schedule(mx.zeros_like(step))
+        peak = schedule(as_given(mx.zeros_like(step)))
         passed = fraction(step, warmup_steps)
         line = start * fraction(warmup_steps - step, warmup_steps) + peak * passed
-        later = schedule(mx.maximum(step - warmup_steps, 0))
+        later = schedule(as_given(mx.maximum(step - warmup_steps, 0)))
         return mx.where(step < warmup_steps, line, later)
 
     return warmed_up

@@ -19,7 +19,9 @@ def run(average, count, params=START):
     return optim.averaged_params(opt_state)["w"], opt_state
 
 
-@pytest.mark.parametrize("average", [optim.param_ema(0.5), optim.swa(), optim.swa(start=5)])
+@pytest.mark.parametrize(
+    "average", [optim.param_ema(0.5), optim.swa(), optim.swa(start=5)]
+)
 def test_before_any_update_it_is_the_params(average):
     assert run(average, 0)[0].item() == 10
 

@@ -124,7 +124,13 @@ MESSAGES = [
         "warmup_steps must be at least 0, got -1",
     ),
     (schedules.inverse_sqrt, (1.0,), {"warmup_steps": 0}, ValueError, "warmup_steps"),
-    (schedules.noam, (0,), {"warmup_steps": 1}, ValueError, "model_size must be at least 1"),
+    (
+        schedules.noam,
+        (0,),
+        {"warmup_steps": 1},
+        ValueError,
+        "model_size must be at least 1",
+    ),
     (
         schedules.one_cycle,
         (1.0,),
