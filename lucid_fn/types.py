@@ -8,6 +8,9 @@ import mlx.core as mx
 Array: TypeAlias = mx.array
 """An MLX array, never "array-like": other kinds are converted at the edge."""
 
+Scalar: TypeAlias = float | mx.array
+"""A number, or an array of shape `()` with a number that is known at run time only."""
+
 Key: TypeAlias = mx.array
 """A random key: uint32, shape `(2,)`, made by `lucid_fn.random.key`."""
 

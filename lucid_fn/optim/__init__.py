@@ -1,175 +1,239 @@
-"""Optimizers: stateless `init` / `update` pairs, chained of small ones."""
+"""Optimizers: pairs of pure functions `init` and `update`, chained from small parts."""
 
-from lucid_fn.optim.accumulated_squares import (
-    ScaleByAdadeltaState as ScaleByAdadeltaState,
-    ScaleByAdagradState as ScaleByAdagradState,
-    adadelta as adadelta,
-    adagrad as adagrad,
-    scale_by_adadelta as scale_by_adadelta,
-    scale_by_adagrad as scale_by_adagrad,
+from lucid_fn.optim.adabelief import ScaleByBeliefState, adabelief, scale_by_belief
+from lucid_fn.optim.adadelta import ScaleByAdadeltaState, adadelta, scale_by_adadelta
+from lucid_fn.optim.adafactor import (
+    ScaleByFactoredRmsState,
+    adafactor,
+    clip_by_block_rms,
+    scale_by_factored_rms,
+    scale_by_param_rms,
 )
-from lucid_fn.optim.adaptive import (
-    ScaleByAdamState as ScaleByAdamState,
-    ScaleByAmsgradState as ScaleByAmsgradState,
-    adam as adam,
-    adamw as adamw,
-    scale_by_adam as scale_by_adam,
-    scale_by_amsgrad as scale_by_amsgrad,
+from lucid_fn.optim.adagrad import ScaleByAdagradState, adagrad, scale_by_adagrad
+from lucid_fn.optim.adam import (
+    ScaleByAdamState,
+    ScaleByAmsgradState,
+    adam,
+    adamw,
+    scale_by_adam,
+    scale_by_amsgrad,
 )
-from lucid_fn.optim.adaptive_variants import (
-    ScaleByAdamaxState as ScaleByAdamaxState,
-    ScaleByNadamState as ScaleByNadamState,
-    adamax as adamax,
-    nadam as nadam,
-    scale_by_adamax as scale_by_adamax,
-    scale_by_nadam as scale_by_nadam,
-)
-from lucid_fn.optim.averaging import (
-    EmaState as EmaState,
-    SwaState as SwaState,
-    asgd as asgd,
-    averaged_params as averaged_params,
-    ema as ema,
-    swa as swa,
-)
+from lucid_fn.optim.adamax import ScaleByAdamaxState, adamax, scale_by_adamax
+from lucid_fn.optim.adan import ScaleByAdanState, adan, scale_by_adan
+from lucid_fn.optim.ademamix import ScaleByAdemamixState, ademamix, scale_by_ademamix
+from lucid_fn.optim.asgd import asgd
 from lucid_fn.optim.base import (
-    GradientTransformation as GradientTransformation,
-    apply_updates as apply_updates,
-    chain as chain,
-    stateless as stateless,
+    GradientTransformation,
+    apply_updates,
+    chain,
+    stateless,
+    stateless_with_tree_map,
 )
 from lucid_fn.optim.clipping import (
-    ClipByGlobalNormState as ClipByGlobalNormState,
-    clip_by_global_norm as clip_by_global_norm,
-    clip_by_param_norm as clip_by_param_norm,
-    clip_by_value as clip_by_value,
-    gradient_norm as gradient_norm,
-    zero_nans as zero_nans,
+    ClipByGlobalNormState,
+    clip_by_global_norm,
+    clip_by_param_norm,
+    clip_by_value,
+    gradient_norm,
+    zero_nans,
 )
-from lucid_fn.optim.descent import (
-    LearningRateState as LearningRateState,
-    ScalarOrSchedule as ScalarOrSchedule,
-    ScheduledLearningRateState as ScheduledLearningRateState,
-    learning_rate as learning_rate,
-    scale_by_learning_rate as scale_by_learning_rate,
-    set_learning_rate as set_learning_rate,
+from lucid_fn.optim.hyperparams import (
+    InjectState,
+    hyperparameters,
+    inject,
+    set_hyperparameters,
 )
-from lucid_fn.optim.differences import (
-    ScaleByAdanState as ScaleByAdanState,
-    adan as adan,
-    scale_by_adan as scale_by_adan,
+from lucid_fn.optim.lamb import lamb, scale_by_trust_ratio
+from lucid_fn.optim.lars import lars, scale_by_lars
+from lucid_fn.optim.lbfgs import (
+    MinimizeResult,
+    ScaleByLbfgsState,
+    lbfgs,
+    lbfgs_minimize,
+    scale_by_lbfgs,
 )
-from lucid_fn.optim.factored import (
-    ScaleByFactoredRmsState as ScaleByFactoredRmsState,
-    adafactor as adafactor,
-    clip_by_block_rms as clip_by_block_rms,
-    scale_by_factored_rms as scale_by_factored_rms,
-    scale_by_param_rms as scale_by_param_rms,
+from lucid_fn.optim.learning_rate import (
+    LearningRateState,
+    ScalarOrSchedule,
+    ScheduledLearningRateState,
+    learning_rate,
+    scale_by_learning_rate,
+    set_learning_rate,
 )
-from lucid_fn.optim.groups import (
-    MaskedState as MaskedState,
-    PartitionState as PartitionState,
-    freeze as freeze,
-    masked as masked,
-    partition as partition,
+from lucid_fn.optim.lion import ScaleByLionState, lion, scale_by_lion
+from lucid_fn.optim.muon import ScaleByMuonState, muon, orthogonalize, scale_by_muon
+from lucid_fn.optim.nadam import ScaleByNadamState, nadam, scale_by_nadam
+from lucid_fn.optim.novograd import ScaleByNovogradState, novograd, scale_by_novograd
+from lucid_fn.optim.param_averages import (
+    ParamEmaState,
+    SwaState,
+    averaged_params,
+    param_ema,
+    swa,
 )
-from lucid_fn.optim.injection import (
-    InjectState as InjectState,
-    hyperparameters as hyperparameters,
-    inject as inject,
-    set_hyperparameters as set_hyperparameters,
+from lucid_fn.optim.param_groups import (
+    MaskedState,
+    PartitionState,
+    freeze,
+    masked,
+    partition,
 )
-from lucid_fn.optim.layerwise import (
-    lamb as lamb,
-    lars as lars,
-    scale_by_lars as scale_by_lars,
-    scale_by_trust_ratio as scale_by_trust_ratio,
-)
-from lucid_fn.optim.layerwise_moments import (
-    ScaleByNovogradState as ScaleByNovogradState,
-    novograd as novograd,
-    scale_by_novograd as scale_by_novograd,
-)
-from lucid_fn.optim.mean_squares import (
-    ScaleByRmsState as ScaleByRmsState,
-    ScaleByStddevState as ScaleByStddevState,
-    rmsprop as rmsprop,
-    scale_by_rms as scale_by_rms,
-    scale_by_stddev as scale_by_stddev,
-)
-from lucid_fn.optim.minimization import (
-    MinimizeResult as MinimizeResult,
-    lbfgs_minimize as lbfgs_minimize,
-)
-from lucid_fn.optim.momentum import (
-    TraceState as TraceState,
-    sgd as sgd,
-    trace as trace,
-)
-from lucid_fn.optim.orthogonal import (
-    ScaleByMuonState as ScaleByMuonState,
-    muon as muon,
-    orthogonalize as orthogonalize,
-    scale_by_muon as scale_by_muon,
-)
-from lucid_fn.optim.parameter_free import (
-    ProdigyState as ProdigyState,
-    prodigy as prodigy,
-)
-from lucid_fn.optim.quasi_newton import (
-    ScaleByLbfgsState as ScaleByLbfgsState,
-    lbfgs as lbfgs,
-    scale_by_lbfgs as scale_by_lbfgs,
-)
-from lucid_fn.optim.rectified import (
-    ScaleByRadamState as ScaleByRadamState,
-    radam as radam,
-    scale_by_radam as scale_by_radam,
-)
+from lucid_fn.optim.prodigy import ProdigyState, prodigy
+from lucid_fn.optim.radam import ScaleByRadamState, radam, scale_by_radam
 from lucid_fn.optim.regularization import (
-    AddNoiseState as AddNoiseState,
-    add_decayed_weights as add_decayed_weights,
-    add_noise as add_noise,
-    centralize as centralize,
+    AddNoiseState,
+    add_decayed_weights,
+    add_noise,
+    centralize,
 )
-from lucid_fn.optim.resilient import (
-    ScaleByRpropState as ScaleByRpropState,
-    rprop as rprop,
-    scale_by_rprop as scale_by_rprop,
+from lucid_fn.optim.rmsprop import (
+    ScaleByRmsState,
+    ScaleByStddevState,
+    rmsprop,
+    scale_by_rms,
+    scale_by_stddev,
 )
-from lucid_fn.optim.scheduleless import (
-    ScheduleFreeState as ScheduleFreeState,
-    schedule_free as schedule_free,
-    schedule_free_adamw as schedule_free_adamw,
-    schedule_free_params as schedule_free_params,
-    schedule_free_sgd as schedule_free_sgd,
+from lucid_fn.optim.rprop import ScaleByRpropState, rprop, scale_by_rprop
+from lucid_fn.optim.sam import sam
+from lucid_fn.optim.schedule_free import (
+    ScheduleFreeState,
+    schedule_free,
+    schedule_free_adamw,
+    schedule_free_params,
+    schedule_free_sgd,
 )
-from lucid_fn.optim.second_moments import (
-    ScaleByBeliefState as ScaleByBeliefState,
-    ScaleByYogiState as ScaleByYogiState,
-    adabelief as adabelief,
-    scale_by_belief as scale_by_belief,
-    scale_by_yogi as scale_by_yogi,
-    yogi as yogi,
-)
-from lucid_fn.optim.sharpness import (
-    sam as sam,
-)
-from lucid_fn.optim.sign import (
-    ScaleByLionState as ScaleByLionState,
-    lion as lion,
-    scale_by_lion as scale_by_lion,
-)
-from lucid_fn.optim.slow_means import (
-    ScaleByAdemamixState as ScaleByAdemamixState,
-    ademamix as ademamix,
-    scale_by_ademamix as scale_by_ademamix,
-)
+from lucid_fn.optim.sgd import TraceState, sgd, trace
 from lucid_fn.optim.wrappers import (
-    AccumulateState as AccumulateState,
-    ApplyIfFiniteState as ApplyIfFiniteState,
-    LookaheadState as LookaheadState,
-    accumulate as accumulate,
-    apply_if_finite as apply_if_finite,
-    lookahead as lookahead,
+    AccumulateState,
+    ApplyIfFiniteState,
+    LookaheadState,
+    accumulate,
+    apply_if_finite,
+    lookahead,
 )
+from lucid_fn.optim.yogi import ScaleByYogiState, scale_by_yogi, yogi
+
+__all__ = [
+    "AccumulateState",
+    "AddNoiseState",
+    "ApplyIfFiniteState",
+    "ClipByGlobalNormState",
+    "GradientTransformation",
+    "InjectState",
+    "LearningRateState",
+    "LookaheadState",
+    "MaskedState",
+    "MinimizeResult",
+    "ParamEmaState",
+    "PartitionState",
+    "ProdigyState",
+    "ScalarOrSchedule",
+    "ScaleByAdadeltaState",
+    "ScaleByAdagradState",
+    "ScaleByAdamState",
+    "ScaleByAdamaxState",
+    "ScaleByAdanState",
+    "ScaleByAdemamixState",
+    "ScaleByAmsgradState",
+    "ScaleByBeliefState",
+    "ScaleByFactoredRmsState",
+    "ScaleByLbfgsState",
+    "ScaleByLionState",
+    "ScaleByMuonState",
+    "ScaleByNadamState",
+    "ScaleByNovogradState",
+    "ScaleByRadamState",
+    "ScaleByRmsState",
+    "ScaleByRpropState",
+    "ScaleByStddevState",
+    "ScaleByYogiState",
+    "ScheduleFreeState",
+    "ScheduledLearningRateState",
+    "SwaState",
+    "TraceState",
+    "accumulate",
+    "adabelief",
+    "adadelta",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "adan",
+    "add_decayed_weights",
+    "add_noise",
+    "ademamix",
+    "apply_if_finite",
+    "apply_updates",
+    "asgd",
+    "averaged_params",
+    "centralize",
+    "chain",
+    "clip_by_block_rms",
+    "clip_by_global_norm",
+    "clip_by_param_norm",
+    "clip_by_value",
+    "freeze",
+    "gradient_norm",
+    "hyperparameters",
+    "inject",
+    "lamb",
+    "lars",
+    "lbfgs",
+    "lbfgs_minimize",
+    "learning_rate",
+    "lion",
+    "lookahead",
+    "masked",
+    "muon",
+    "nadam",
+    "novograd",
+    "orthogonalize",
+    "param_ema",
+    "partition",
+    "prodigy",
+    "radam",
+    "rmsprop",
+    "rprop",
+    "sam",
+    "scale_by_adadelta",
+    "scale_by_adagrad",
+    "scale_by_adam",
+    "scale_by_adamax",
+    "scale_by_adan",
+    "scale_by_ademamix",
+    "scale_by_amsgrad",
+    "scale_by_belief",
+    "scale_by_factored_rms",
+    "scale_by_lars",
+    "scale_by_lbfgs",
+    "scale_by_learning_rate",
+    "scale_by_lion",
+    "scale_by_muon",
+    "scale_by_nadam",
+    "scale_by_novograd",
+    "scale_by_param_rms",
+    "scale_by_radam",
+    "scale_by_rms",
+    "scale_by_rprop",
+    "scale_by_stddev",
+    "scale_by_trust_ratio",
+    "scale_by_yogi",
+    "schedule_free",
+    "schedule_free_adamw",
+    "schedule_free_params",
+    "schedule_free_sgd",
+    "set_hyperparameters",
+    "set_learning_rate",
+    "sgd",
+    "stateless",
+    "stateless_with_tree_map",
+    "swa",
+    "trace",
+    "yogi",
+    "zero_nans",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

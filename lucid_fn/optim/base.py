@@ -1,13 +1,18 @@
-"""The optimizer contract: a pair of pure functions, and chains of them."""
+"""The optimizer contract: a pair of pure functions, and chains of such pairs."""
 
+import functools
+import re
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.optim import leaves
 from lucid_fn.types import Array, Params, Tree
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class InitFn(Protocol):
@@ -29,7 +34,7 @@ class GradientTransformation(NamedTuple):
 
     `update` returns the updates, which have the structure, shapes and dtypes of the
     gradients, and the next state. An optimizer is such a pair, whose updates are what
-    `apply_updates` adds to the params; so is each part that it is chained of.
+    `apply_updates` adds to the params. So is each part that an optimizer is a chain of.
 
     Example:
         >>> import mlx.core as mx
@@ -47,14 +52,43 @@ class GradientTransformation(NamedTuple):
     update: UpdateFn
 
 
-def chain(*transformations: GradientTransformation) -> GradientTransformation:
-    """The transformations one after another; the state is the tuple of their states.
+def stateful(
+    caller: str, state: type, init: InitFn, update: UpdateFn
+) -> GradientTransformation:
+    """The pair, whose update refuses a state that is not of the type `state`."""
 
-    `chain()` leaves the gradients as they are.
+    def checked(grads: Tree, opt_state: Any, params: Params, /) -> tuple[Tree, Any]:
+        if not isinstance(opt_state, state):
+            raise wrong_state(caller, f"the {state.__name__}", opt_state)
+        return update(grads, opt_state, params)
+
+    return GradientTransformation(init, checked)
+
+
+def wrong_state(caller: str, expected: str, opt_state: Any) -> TypeError:
+    """The error of a state that belongs to another optimizer."""
+    got = type(opt_state).__name__
+    if _is_tuple(opt_state):
+        got = f"a tuple of {len(opt_state)}" if opt_state else "(), that of no state"
+    return TypeError(
+        f"{caller}: opt_state must be {expected} that init returned, got {got}; call "
+        "update(grads, opt_state, params) with a state made by this optimizer's init"
+    )
+
+
+def _is_tuple(value: Any) -> bool:
+    """Whether a value is a tuple, and not a named one."""
+    return isinstance(value, tuple) and not hasattr(value, "_fields")
+
+
+def chain(*transformations: GradientTransformation) -> GradientTransformation:
+    """Applies transformations one after another.
+
+    Each gets the updates of the one before; the state is the tuple of their states.
+    `chain()` returns the gradients unchanged.
 
     Args:
-        transformations: in the order in which they change the gradients; each gets the
-            updates of the one before.
+        transformations: in the order in which they are applied.
 
     Raises:
         TypeError: if an argument is not a transformation; on update, if the state is
@@ -73,14 +107,9 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
     def update(
         grads: Tree, opt_state: tuple[Any, ...], params: Params, /
     ) -> tuple[Tree, tuple[Any, ...]]:
-        if not isinstance(opt_state, tuple) or len(opt_state) != len(transformations):
-            got = type(opt_state).__name__
-            if isinstance(opt_state, tuple):
-                got = f"a {got} of {len(opt_state)}"
-            raise TypeError(
-                f"chain: opt_state must be the tuple of {len(transformations)} states "
-                f"that init returned, got {got}"
-            )
+        if not _is_tuple(opt_state) or len(opt_state) != len(transformations):
+            count = len(transformations)
+            raise wrong_state("chain", f"the tuple of {count} states", opt_state)
         states = []
         for part, state in zip(transformations, opt_state, strict=True):
             grads, state = part.update(grads, state, params)
@@ -91,29 +120,82 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
 
 
 def check_transformation(caller: str, name: str, value: Any) -> None:
-    if not isinstance(value, GradientTransformation):
-        raise TypeError(
-            f"{caller}: {name} must be a GradientTransformation, got "
-            f"{type(value).__name__}; call the constructor with its arguments"
-        )
+    """Raises unless `value` is a transformation of this library."""
+    if isinstance(value, GradientTransformation):
+        return
+    kind = type(value)
+    library = kind.__module__.partition(".")[0]
+    got, fix = kind.__name__, "make one with a function of lucid_fn.optim"
+    if hasattr(value, "init") and hasattr(value, "update"):
+        got = f"the {got} of {library}"
+        fix = "use the function of lucid_fn.optim that stands for it, see docs/names.md"
+    elif callable(value):
+        fix = "call the constructor with its arguments"
+    raise TypeError(
+        f"{caller}: {name} must be a GradientTransformation of lucid_fn.optim, got "
+        f"{got}; {fix}"
+    )
 
 
-def stateless(
-    fn: Callable[[Array, Array], Array], *, caller: str = "stateless"
+def stateless(fn: Callable[[Tree, Params], Tree]) -> GradientTransformation:
+    """A transformation without state: `updates = fn(grads, params)`.
+
+    Args:
+        fn: maps trees to a tree with the structure, shapes and dtypes of `grads`. To
+            write it for one leaf, see `stateless_with_tree_map`.
+
+    Raises:
+        TypeError: if `fn` is not a function; on update, if the state is not `()`.
+
+    Source: `optax.stateless`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim, tree
+        >>> unit = optim.stateless(
+        ...     lambda grads, params: tree.map(
+        ...         lambda g: g / tree.global_norm(grads), grads
+        ...     )
+        ... )
+        >>> unit.update({"w": mx.array([3.0, 4.0])}, (), {"w": mx.zeros(2)})[0]
+        {'w': array([0.6, 0.8], dtype=float32)}
+    """
+    return _stateless("stateless", fn)
+
+
+def stateless_with_tree_map(
+    fn: Callable[[Array, Array], Array], *, caller: str = "stateless_with_tree_map"
 ) -> GradientTransformation:
-    """The transformation that maps `fn(grad, param)` over the leaves.
+    """A transformation without state: `fn(grad, param)` for each leaf.
 
     Args:
         fn: returns the update of one leaf, in the shape and dtype of `grad`.
         caller: the name that errors begin with.
 
+    Raises:
+        TypeError: if `fn` is not a function; on update, if the state is not `()`.
+
+    Source: `optax.stateless_with_tree_map`.
+
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import optim
-        >>> halve = optim.stateless(lambda grad, param: grad / 2)
+        >>> halve = optim.stateless_with_tree_map(lambda grad, param: grad / 2)
         >>> halve.update({"w": mx.array(3.0)}, (), {"w": mx.array(0.0)})
         ({'w': array(1.5, dtype=float32)}, ())
     """
+
+    def map_leaves(grads: Tree, params: Params) -> Tree:
+        return leaves.map(fn, grads, params, caller=f"{caller} (grads and params)")
+
+    return _stateless(caller, map_leaves if callable(fn) else fn)
+
+
+def _stateless(
+    caller: str, fn: Callable[[Tree, Params], Tree]
+) -> GradientTransformation:
+    if not callable(fn):
+        raise TypeError(f"{caller}: fn must be a function, got {type(fn).__name__}")
 
     def init(params: Params, /) -> tuple[()]:
         return ()
@@ -121,7 +203,9 @@ def stateless(
     def update(
         grads: Tree, opt_state: tuple[()], params: Params, /
     ) -> tuple[Tree, tuple[()]]:
-        return leaves.map(fn, grads, params, caller=f"{caller} (grads and params)"), ()
+        if not (_is_tuple(opt_state) and not opt_state):
+            raise wrong_state(caller, "the ()", opt_state)
+        return fn(grads, params), ()
 
     return GradientTransformation(init, update)
 
@@ -134,7 +218,7 @@ def apply_updates(params: Params, updates: Tree) -> Params:
         updates: what an optimizer returned: a tree of the same structure and shapes.
 
     Raises:
-        ValueError: if the structures differ, or a shape does.
+        ValueError: if the structures or shapes differ.
         TypeError: if a param or an update is not of a float dtype.
 
     Example:
@@ -163,3 +247,44 @@ def apply_updates(params: Params, updates: Tree) -> Params:
     tree.map_with_path(check, params, updates, caller="apply_updates")
     new: Params = leaves.map(add, params, updates, caller="apply_updates")
     return new
+
+
+def errors_named_after(constructor: Callable[P, T]) -> Callable[P, T]:
+    """Makes the errors of an optimizer's parts begin with the optimizer's own name.
+
+    So `sgd(0.1, momentum=-1)` does not tell its user about `trace`, neither when it is
+    made nor when it updates.
+    """
+    name: str = constructor.__name__
+
+    def renamed(fn: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(fn)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return fn(*args, **kwargs)
+            except (TypeError, ValueError) as error:
+                if type(error) not in (TypeError, ValueError):
+                    raise
+                message = _without_part(str(error))
+                if message is None:
+                    raise
+                raise type(error)(f"{name}: {message}") from None
+
+        return run
+
+    make = renamed(constructor)
+
+    @functools.wraps(constructor)
+    def named(*args: P.args, **kwargs: P.kwargs) -> Any:
+        init, update = make(*args, **kwargs)
+        return GradientTransformation(renamed(init), renamed(update))
+
+    return named
+
+
+def _without_part(message: str) -> str | None:
+    """A message without the name of a part of this package that it begins with."""
+    from lucid_fn import optim  # not known while the package is being imported
+
+    part = re.match(r"(\w+)(?: \([^)]*\))?: ", message)
+    return message[part.end() :] if part and part[1] in optim.__all__ else None

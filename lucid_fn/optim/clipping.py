@@ -5,17 +5,22 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.checks import check_scalar
 from lucid_fn.optim import leaves, states
-from lucid_fn.optim.base import GradientTransformation, stateless
-from lucid_fn.optim.checks import Scalar, check_positive
-from lucid_fn.optim.moments import accumulator_dtype, materialized, once
-from lucid_fn.types import Array, Params, Tree
+from lucid_fn.optim.base import (
+    GradientTransformation,
+    stateful,
+    stateless_with_tree_map,
+)
+from lucid_fn.optim.leaves import end_kernel
+from lucid_fn.optim.moments import accumulator_dtype, precision
+from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ClipByGlobalNormState(NamedTuple):
     """The norm of the latest gradients, before clipping; 0 before any."""
 
-    norm: Array  # float32, shape ()
+    norm: Array  # float32 at least, shape ()
 
 
 def clip_by_global_norm(max_norm: Scalar) -> GradientTransformation:
@@ -25,7 +30,7 @@ def clip_by_global_norm(max_norm: Scalar) -> GradientTransformation:
     it, for `gradient_norm` to read.
 
     Args:
-        max_norm: positive.
+        max_norm: largest norm, positive.
 
     Raises:
         ValueError: if `max_norm` is not positive and finite.
@@ -45,32 +50,31 @@ def clip_by_global_norm(max_norm: Scalar) -> GradientTransformation:
         >>> optim.gradient_norm(opt_state)
         array(50, dtype=float32)
     """
-    max_norm = check_positive("clip_by_global_norm", "max_norm", max_norm)
+    caller = "clip_by_global_norm"
+    max_norm = check_scalar(caller, "max_norm", max_norm, above=0)
 
     def init(params: Params, /) -> ClipByGlobalNormState:
-        return ClipByGlobalNormState(mx.array(0.0))
+        return ClipByGlobalNormState(mx.zeros((), precision(params)))
 
     def update(
         grads: Tree, opt_state: ClipByGlobalNormState, params: Params, /
     ) -> tuple[Tree, ClipByGlobalNormState]:
         norm = tree.global_norm(grads)
-        factor = once(mx.minimum(1.0, max_norm / (norm + 1e-6)))
-        clipped = leaves.map(
-            lambda g: materialized((g * factor).astype(g.dtype)), grads
-        )
+        factor = end_kernel(mx.minimum(1.0, max_norm / (norm + 1e-6)))
+        clipped = leaves.map(lambda g: end_kernel((g * factor).astype(g.dtype)), grads)
         return clipped, ClipByGlobalNormState(norm)
 
-    return GradientTransformation(init, update)
+    return stateful(caller, ClipByGlobalNormState, init, update)
 
 
 def gradient_norm(opt_state: Any) -> Array:
-    """The global norm of the latest gradients, before `clip_by_global_norm` cut them.
+    """The global norm of the latest gradients, before `clip_by_global_norm`.
 
     Args:
         opt_state: the state of an optimizer with `clip_by_global_norm` in it.
 
     Returns:
-        float32, shape `()`; 0 before the first update.
+        float32, or float64 for float64 params; shape `()`; 0 before the first update.
 
     Raises:
         ValueError: unless the state holds exactly one such norm.
@@ -91,10 +95,10 @@ def gradient_norm(opt_state: Any) -> Array:
 
 
 def clip_by_value(max_value: Scalar) -> GradientTransformation:
-    """Moves each number of the gradients into `[-max_value, max_value]`.
+    """Clips each number of the gradients to `[-max_value, max_value]`.
 
     Args:
-        max_value: positive.
+        max_value: largest absolute value, positive.
 
     Raises:
         ValueError: if `max_value` is not positive and finite.
@@ -108,20 +112,20 @@ def clip_by_value(max_value: Scalar) -> GradientTransformation:
         >>> opt.update({"w": mx.array([0.5, -3.0])}, (), {"w": mx.zeros(2)})[0]
         {'w': array([0.5, -1], dtype=float32)}
     """
-    limit = check_positive("clip_by_value", "max_value", max_value)
-    return stateless(
-        lambda g, _: materialized(mx.clip(g, -limit, limit).astype(g.dtype)),
+    limit = check_scalar("clip_by_value", "max_value", max_value, above=0)
+    return stateless_with_tree_map(
+        lambda g, _: end_kernel(mx.clip(g, -limit, limit).astype(g.dtype)),
         caller="clip_by_value",
     )
 
 
 def zero_nans() -> GradientTransformation:
-    """Puts 0 where a gradient is NaN, and leaves all other numbers as they are.
+    """Replaces NaNs in gradients by 0; all other numbers stay.
 
-    Infinities are left, too: see `clip_by_value`. To leave out the whole update, and
-    its traces in the moments, see `apply_if_finite`.
+    Infinities stay too: see `clip_by_value`. To skip the whole update, which then
+    leaves no traces in the moments, see `apply_if_finite`.
 
-    Source: the transformation of this name in optax.
+    Source: `optax.zero_nans`.
 
     Example:
         >>> import mlx.core as mx
@@ -130,7 +134,7 @@ def zero_nans() -> GradientTransformation:
         >>> optim.zero_nans().update(grads, (), {"w": mx.zeros(2)})[0]
         {'w': array([0.5, 0], dtype=float32)}
     """
-    return stateless(
+    return stateless_with_tree_map(
         lambda g, _: mx.where(mx.isnan(g), mx.zeros_like(g), g), caller="zero_nans"
     )
 
@@ -138,7 +142,7 @@ def zero_nans() -> GradientTransformation:
 def clip_by_param_norm(
     clipping: Scalar = 0.01, *, eps: Scalar = 1e-3
 ) -> GradientTransformation:
-    """Adaptive gradient clipping (AGC): bounds gradients relative to their params.
+    """Adaptive gradient clipping (AGC): clips gradients relative to their params.
 
     Per output unit, which is a slice along the first axis, `g` is scaled to the norm
     `clipping * max(norm(p), eps)` if its own is larger. Arrays of one axis or none,
@@ -152,7 +156,7 @@ def clip_by_param_norm(
         ValueError: if `clipping` or `eps` is not positive and finite.
 
     Source: Brock et al., 2021, https://arxiv.org/abs/2102.06171, equation 3. The paper
-    leaves out the last linear layer: see `masked`.
+    exempts the last linear layer: see `masked`.
 
     Example:
         >>> import mlx.core as mx
@@ -162,15 +166,15 @@ def clip_by_param_norm(
         >>> [round(g, 4) for g in opt.update(grads, (), params)[0]["w"].tolist()]
         [0.3, 0.4]
     """
-    clipping = check_positive("clip_by_param_norm", "clipping", clipping)
-    eps = check_positive("clip_by_param_norm", "eps", eps)
+    clipping = check_scalar("clip_by_param_norm", "clipping", clipping, above=0)
+    eps = check_scalar("clip_by_param_norm", "eps", eps, above=0)
 
     def clip(g: Array, p: Array) -> Array:
         limit = clipping * mx.maximum(_unit_norm(p), eps)
         norm = mx.maximum(_unit_norm(g), 1e-6)  # keeps a zero gradient from 0 / 0
         return (g * mx.minimum(1.0, limit / norm)).astype(g.dtype)
 
-    return stateless(clip, caller="clip_by_param_norm")
+    return stateless_with_tree_map(clip, caller="clip_by_param_norm")
 
 
 def _unit_norm(x: Array) -> Array:

@@ -1,21 +1,31 @@
-"""Running averages of gradients, and the scalars that go with them."""
+"""Running averages of gradients, and the scalars that go with them.
+
+Scalars near 1, such as decays, are never subtracted from 1 in float32, where the
+difference of 1 and 0.999999 has two digits: Python's numbers are, or `expm1` is used.
+"""
 
 import math
 
 import mlx.core as mx
 
+from lucid_fn import tree
 from lucid_fn.optim import leaves
-from lucid_fn.optim.checks import Scalar
-from lucid_fn.types import Array, Params, Tree
+from lucid_fn.optim.leaves import end_kernel
+from lucid_fn.types import Array, Params, Scalar, Tree
+
+_LAST_STEP = 2**31 - 1
 
 
-def zeros(params: Params) -> Tree:
+def zeros(params: Params, initial: Scalar = 0.0) -> Tree:
     """Accumulators of the shapes of the params, in float32 at least.
 
     In 16 bits an average of decay 0.999 would not move: the thousandth part that is
     new at each step is less than the rounding.
     """
-    return leaves.map(lambda p: mx.zeros(p.shape, accumulator_dtype(p)), params)
+    zero = leaves.map(lambda p: mx.zeros(p.shape, accumulator_dtype(p)), params)
+    if is_zero(initial):
+        return zero
+    return leaves.map(lambda z: (z + initial).astype(z.dtype), zero)
 
 
 def copies(params: Params) -> Tree:
@@ -28,18 +38,69 @@ def copies(params: Params) -> Tree:
 
 
 def accumulator_dtype(x: Array) -> mx.Dtype:
+    """The dtype of averages of `x`: float32 for 16 bits, else its own."""
     return mx.float32 if x.dtype in (mx.float16, mx.bfloat16) else x.dtype
 
 
-def average(decay: Scalar, old: Array, new: Array) -> Array:
-    """`decay * old + (1 - decay) * new`, in the dtype of `old`."""
-    return decay * old + (1 - decay) * new.astype(old.dtype)
+def precision(values: Tree) -> mx.Dtype:
+    """The dtype of the scalars of an update: float64 where a leaf is, else float32."""
+    dtypes = {x.dtype for x in tree.leaves(values) if isinstance(x, mx.array)}
+    return mx.float64 if mx.float64 in dtypes else mx.float32
 
 
-def average_square(decay: Scalar, old: Array, new: Array) -> Array:
-    """`decay * old + (1 - decay) * new**2`, in the dtype of `old`."""
+def first_step() -> Array:
+    """The counter of a new state: 0, int32, shape `()`."""
+    return mx.array(0, mx.int32)
+
+
+def increment(step: Array) -> Array:
+    """`step + 1`, which stays at the largest number of int32 when it gets there."""
+    return mx.minimum(step, _LAST_STEP - 1) + 1
+
+
+def is_zero(value: Scalar) -> bool:
+    """Whether a part may be left out; not if the value is known at run time only."""
+    return not isinstance(value, mx.array) and value == 0
+
+
+def average(
+    decay: Scalar, old: Array, new: Array, weight: Scalar | None = None
+) -> Array:
+    """`decay * old + (1 - decay) * new`, in the dtype of `old`.
+
+    Args:
+        decay: weight of `old`.
+        old: the average so far.
+        new: what enters it.
+        weight: `1 - decay`, if it is known with more digits than the difference.
+    """
+    weight = 1 - decay if weight is None else weight
+    return (decay * old + weight * new.astype(old.dtype)).astype(old.dtype)
+
+
+def average_square(
+    decay: Scalar, old: Array, new: Array, weight: Scalar | None = None
+) -> Array:
+    """`decay * old + (1 - decay) * new**2`, in the dtype of `old`; as `average`."""
+    weight = 1 - decay if weight is None else weight
     new = new.astype(old.dtype)
-    return decay * old + (1 - decay) * new * new
+    return (decay * old + weight * new * new).astype(old.dtype)
+
+
+def decay_from_second(
+    step: Array, decay: Scalar, dtype: mx.Dtype
+) -> tuple[Array, Array]:
+    """The weights of the past and of what is new: at step 0 all weight is on the new.
+
+    Args:
+        step: updates made so far.
+        decay: weight of the past at later steps.
+        dtype: of both weights.
+    """
+    first = step == 0
+    kept = mx.where(first, 0.0, mx.array(decay, dtype))
+    weight = mx.where(first, 1.0, mx.array(1 - decay, dtype))
+    return end_kernel(kept), end_kernel(weight)
 
 
 def update_moments(
@@ -58,10 +119,12 @@ def unbiased_ratio(
     """`m / (1 - b1**t) / (sqrt(v) / sqrt(1 - b2**t) + eps)`, in the dtypes of `grads`.
 
     Both sides of the fraction are multiplied by `sqrt(1 - b2**t)`: a division less, and
-    an operation less from the param to its gradient (see `materialized`).
+    an operation less from the param to its gradient (see `leaves.end_kernel`).
     """
-    root = mx.sqrt(bias_correction(b2, step))
-    scale, least = once(root / bias_correction(b1, step)), once(eps * root)
+    dtype = precision(mu)
+    root = mx.sqrt(bias_correction(b2, step, dtype))
+    scale = end_kernel(root / bias_correction(b1, step, dtype))
+    least = end_kernel(eps * root)
 
     def ratio(m: Array, v: Array, g: Array) -> Array:
         return (scale * m / (mx.sqrt(v) + least)).astype(g.dtype)
@@ -69,37 +132,22 @@ def unbiased_ratio(
     return leaves.map(ratio, mu, nu, grads)
 
 
-def log_decay(decay: Scalar) -> Array:
-    """The logarithm of a decay, in the digits that Python has of it."""
+def log_decay(decay: Scalar, dtype: mx.Dtype = mx.float32) -> Array:
+    """The logarithm of a decay, in all the digits that are known of it."""
     if isinstance(decay, mx.array):
-        return mx.log(decay)
-    return mx.array(math.log(decay) if decay > 0 else -math.inf)
+        return mx.log(decay.astype(dtype))
+    return mx.array(math.log(decay) if decay > 0 else -math.inf, dtype)
 
 
-def bias_correction(decay: Scalar, step: Array) -> Array:
+def bias_correction(decay: Scalar, step: Array, dtype: mx.Dtype = mx.float32) -> Array:
     """`1 - decay**step`, the weight of all gradients in an average begun at 0.
 
     By `expm1`, since the difference of two numbers near 1 keeps few digits: float32
     would be wrong by 2e-5 for the first steps of decay 0.999.
     """
-    return -mx.expm1(step * log_decay(decay))
+    return -mx.expm1(step.astype(dtype) * log_decay(decay, dtype))
 
 
-def once(scalar: Array) -> Array:
-    """The scalar, computed once and not for each element of what it multiplies.
-
-    `mx.compile` fuses elementwise operations, those on scalars too, into the kernel
-    that uses them; this one it does not fuse. Adam on one array of 4 M elements takes
-    11 ms with it and 71 ms without.
-    """
-    return mx.contiguous(scalar)
-
-
-def materialized(x: Array) -> Array:
-    """`x`, of a kernel of its own.
-
-    `mx.compile` fuses a chain of eleven operations at most. Where the one left out is
-    the spreading of a scalar, the kernel reads all of its arrays by strides: Adam with
-    weight decay takes a tenth longer.
-    """
-    return mx.contiguous(x)
+def exp(x: Array) -> Array:
+    """`mx.exp`, in all digits: MLX computes that of float64 in float32 on a CPU."""
+    return mx.expm1(x) + 1 if x.dtype == mx.float64 else mx.exp(x)

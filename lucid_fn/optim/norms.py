@@ -1,9 +1,10 @@
-"""Norms of single arrays."""
+"""Norms of single arrays, each of which counts as a layer."""
 
 import math
 
 import mlx.core as mx
 
+from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import accumulator_dtype
 from lucid_fn.sums import total
 from lucid_fn.types import Array
@@ -15,5 +16,11 @@ def norm(x: Array) -> Array:
 
 
 def root_mean_square(x: Array) -> Array:
-    """The norm per number, in float32 at least: shape `()`."""
+    """The root of the mean square, in float32 at least: shape `()`."""
     return norm(x) / math.sqrt(x.size)
+
+
+def trust_ratio(p_norm: Array, u_norm: Array, divisor: Array) -> Array:
+    """`p_norm / divisor`, and 1 where the norm of a param or of its update is 0."""
+    known = (p_norm > 0) & (u_norm > 0)
+    return end_kernel(mx.where(known, p_norm / mx.where(known, divisor, 1.0), 1.0))

@@ -1,29 +1,35 @@
-"""Transformations that keep params small or smooth the way to a minimum."""
+"""Transformations that regularize: weight decay, centralization and noise."""
 
 from typing import NamedTuple
 
 import mlx.core as mx
 
 from lucid_fn import random
+from lucid_fn.checks import check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import GradientTransformation, chain, stateless
-from lucid_fn.optim.checks import Scalar, check_at_least_0, is_zero
-from lucid_fn.optim.moments import accumulator_dtype, once
-from lucid_fn.types import Array, Key, Params, Tree
+from lucid_fn.optim.base import (
+    GradientTransformation,
+    chain,
+    stateful,
+    stateless_with_tree_map,
+)
+from lucid_fn.optim.leaves import end_kernel
+from lucid_fn.optim.moments import accumulator_dtype, first_step, increment, is_zero
+from lucid_fn.types import Array, Key, Params, Scalar, Tree
 
 
 class AddNoiseState(NamedTuple):
-    """The key of the next noise."""
+    """The key of the next step's noise."""
 
     step: Array  # int32, shape (): updates made so far
     key: Key
 
 
 def add_decayed_weights(weight_decay: Scalar) -> GradientTransformation:
-    """Adds `weight_decay * param` to each gradient: the gradient of an L2 penalty.
+    """Coupled weight decay: adds `weight_decay * p`, the gradient of an L2 penalty.
 
-    That is coupled weight decay, which the scaling of an adaptive optimizer then
-    divides. For the decoupled kind see `scale_by_learning_rate`.
+    An adaptive optimizer later in the chain scales it with the gradient. For decoupled
+    weight decay see `scale_by_learning_rate`.
 
     Args:
         weight_decay: at least 0.
@@ -40,21 +46,22 @@ def add_decayed_weights(weight_decay: Scalar) -> GradientTransformation:
         >>> opt.update({"w": mx.array(1.0)}, (), {"w": mx.array(4.0)})[0]
         {'w': array(3, dtype=float32)}
     """
-    weight_decay = check_at_least_0("add_decayed_weights", "weight_decay", weight_decay)
+    caller = "add_decayed_weights"
+    weight_decay = check_scalar(caller, "weight_decay", weight_decay, at_least=0)
     if is_zero(weight_decay):
         return chain()
 
     def add(g: Array, p: Array) -> Array:
         return (g + weight_decay * p).astype(g.dtype)
 
-    return stateless(add, caller="add_decayed_weights")
+    return stateless_with_tree_map(add, caller=caller)
 
 
 def centralize() -> GradientTransformation:
-    """Takes its mean off the gradient of each output unit: gradient centralization.
+    """Gradient centralization: subtracts the mean of each output unit.
 
-    An output unit is a slice along the first axis of an array of two axes or more, as
-    weights here have them; arrays of fewer axes pass through.
+    An output unit is a slice along the first axis of an array of two axes or more, such
+    as a weight; arrays of fewer axes are unchanged.
 
     Source: Yong et al., 2020, https://arxiv.org/abs/2004.01461, equation 1.
 
@@ -74,14 +81,14 @@ def centralize() -> GradientTransformation:
         mean = mx.mean(x, axis=tuple(range(1, g.ndim)), keepdims=True)
         return (x - mean).astype(g.dtype)
 
-    return stateless(center, caller="centralize")
+    return stateless_with_tree_map(center, caller="centralize")
 
 
 def add_noise(key: Key, *, eta: Scalar, gamma: Scalar = 0.55) -> GradientTransformation:
-    """Adds normal noise of the variance `eta / (1 + t)**gamma` at step `t` from 0.
+    """Adds Gaussian noise with variance `eta / (1 + t)**gamma` at step `t`, from 0.
 
     The key is in the state, so the noise is a function of the state alone, and a
-    restored run goes on with the same.
+    resumed run continues with the same noise.
 
     Args:
         key: a key that is used for nothing else.
@@ -102,25 +109,25 @@ def add_noise(key: Key, *, eta: Scalar, gamma: Scalar = 0.55) -> GradientTransfo
         >>> opt.update(grads, opt.init(params), params)[0]["w"].shape
         (2,)
     """
-    eta = check_at_least_0("add_noise", "eta", eta)
-    gamma = check_at_least_0("add_noise", "gamma", gamma)
+    eta = check_scalar("add_noise", "eta", eta, at_least=0)
+    gamma = check_scalar("add_noise", "gamma", gamma, at_least=0)
 
     def init(params: Params, /) -> AddNoiseState:
-        return AddNoiseState(mx.array(0, mx.int32), random.fold_in(key, "add_noise"))
+        return AddNoiseState(first_step(), random.fold_in(key, "add_noise"))
 
     def update(
         grads: Tree, opt_state: AddNoiseState, params: Params, /
     ) -> tuple[Tree, AddNoiseState]:
         step = opt_state.step
         variance = eta / mx.power(step.astype(mx.float32) + 1, gamma)
-        deviation = once(mx.sqrt(variance))
+        stddev = end_kernel(mx.sqrt(variance))
         key, subkey = random.split(opt_state.key)
 
         def add(path: str, g: Array) -> Array:
             noise = random.normal(random.fold_in(subkey, path), g.shape)
-            return (g + deviation * noise).astype(g.dtype)
+            return (g + stddev * noise).astype(g.dtype)
 
         updates = leaves.map_with_path(add, grads)
-        return updates, AddNoiseState(step + 1, key)
+        return updates, AddNoiseState(increment(step), key)
 
-    return GradientTransformation(init, update)
+    return stateful("add_noise", AddNoiseState, init, update)

@@ -1,4 +1,4 @@
-"""Transformations of a whole optimizer: when and how far its updates are applied.
+"""Wrappers of whole optimizers: when and how far their updates are applied.
 
 Nothing here branches on an array: both outcomes are computed, and one is selected.
 """
@@ -8,11 +8,16 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.checks import check_count, check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import GradientTransformation, check_transformation
-from lucid_fn.optim.checks import Scalar, check_count, check_fraction
-from lucid_fn.optim.moments import materialized, once, zeros
-from lucid_fn.types import Array, Params, Tree
+from lucid_fn.optim.base import (
+    GradientTransformation,
+    check_transformation,
+    stateful,
+)
+from lucid_fn.optim.leaves import end_kernel
+from lucid_fn.optim.moments import first_step, increment, zeros
+from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class AccumulateState(NamedTuple):
@@ -24,17 +29,17 @@ class AccumulateState(NamedTuple):
 
 
 class ApplyIfFiniteState(NamedTuple):
-    """How many updates were left out."""
+    """How many updates were skipped."""
 
-    skipped: Array  # int32, shape (): in all
+    skipped: Array  # int32, shape (): in total
     skipped_in_a_row: Array  # int32, shape (): since the latest that was applied
     inner: Any
 
 
 class LookaheadState(NamedTuple):
-    """The slow params, which the fast ones start from again every so often."""
+    """The slow params, from which the fast ones start again every `period` updates."""
 
-    step: Array  # int32, shape (): updates made so far
+    step: Array  # int32, shape (): updates since the latest synchronization
     slow: Tree  # in the dtypes of the params
     inner: Any
 
@@ -42,19 +47,19 @@ class LookaheadState(NamedTuple):
 def accumulate(
     optimizer: GradientTransformation, *, steps: int
 ) -> GradientTransformation:
-    """One update from the mean of the gradients of `steps` micro-batches.
+    """Gradient accumulation: one update from the mean of `steps` gradients.
 
-    For a loss that is a mean over the batch and micro-batches of one size, it equals
-    the update from the whole batch. The other calls return updates of 0. Schedules
+    If the loss is a mean over the batch, and micro-batches have one size, it equals the
+    update of the whole batch. The calls in between return updates of 0. Schedules
     inside `optimizer` count its updates, not the micro-batches.
 
     Args:
         optimizer: gets the mean gradient.
-        steps: micro-batches an update, at least 1.
+        steps: micro-batches per update, at least 1.
 
     Raises:
         ValueError: if `steps` is less than 1.
-        TypeError: if an argument is of another kind.
+        TypeError: if an argument is of the wrong type.
 
     Example:
         >>> import mlx.core as mx
@@ -73,8 +78,7 @@ def accumulate(
     steps = check_count("accumulate", "steps", steps)
 
     def init(params: Params, /) -> AccumulateState:
-        step = mx.array(0, mx.int32)
-        return AccumulateState(step, zeros(params), optimizer.init(params))
+        return AccumulateState(first_step(), zeros(params), optimizer.init(params))
 
     def update(
         grads: Tree, opt_state: AccumulateState, params: Params, /
@@ -94,20 +98,20 @@ def accumulate(
             _select(full, inner, opt_state.inner),
         )
 
-    return GradientTransformation(init, update)
+    return stateful("accumulate", AccumulateState, init, update)
 
 
 def apply_if_finite(optimizer: GradientTransformation) -> GradientTransformation:
-    """The optimizer, which a gradient with an infinity or a NaN leaves untouched.
+    """Skips the updates whose gradients have an infinity or a NaN.
 
-    Such a call returns updates of 0 and the state as it was, but for the counts. Read
-    `opt_state.skipped_in_a_row`: where it keeps growing, training has diverged.
+    A skipped call returns updates of 0 and the state as it was, except for the counts.
+    If `opt_state.skipped_in_a_row` keeps growing, training has diverged.
 
     Args:
         optimizer: gets finite gradients only.
 
     Raises:
-        TypeError: if `optimizer` is no transformation.
+        TypeError: if `optimizer` is not a transformation.
 
     Example:
         >>> import mlx.core as mx
@@ -123,41 +127,38 @@ def apply_if_finite(optimizer: GradientTransformation) -> GradientTransformation
     check_transformation("apply_if_finite", "optimizer", optimizer)
 
     def init(params: Params, /) -> ApplyIfFiniteState:
-        return ApplyIfFiniteState(
-            mx.array(0, mx.int32), mx.array(0, mx.int32), optimizer.init(params)
-        )
+        return ApplyIfFiniteState(first_step(), first_step(), optimizer.init(params))
 
     def update(
         grads: Tree, opt_state: ApplyIfFiniteState, params: Params, /
     ) -> tuple[Tree, ApplyIfFiniteState]:
         finite = tree.all_finite(grads)
-        bad = (~finite).astype(mx.int32)
         updates, inner = optimizer.update(grads, opt_state.inner, params)
         return _or_zero(finite, updates), ApplyIfFiniteState(
-            opt_state.skipped + bad,
-            bad * (opt_state.skipped_in_a_row + 1),
+            mx.where(finite, opt_state.skipped, increment(opt_state.skipped)),
+            mx.where(finite, 0, increment(opt_state.skipped_in_a_row)),
             _select(finite, inner, opt_state.inner),
         )
 
-    return GradientTransformation(init, update)
+    return stateful("apply_if_finite", ApplyIfFiniteState, init, update)
 
 
 def lookahead(
     optimizer: GradientTransformation, *, period: int = 5, alpha: Scalar = 0.5
 ) -> GradientTransformation:
-    """`period` steps of the optimizer, then a part of the way that they made.
+    """Lookahead: slow params that follow the fast ones of an optimizer.
 
     Every `period` updates `slow += alpha * (params - slow)`, and the params become
     `slow`.
 
     Args:
-        optimizer: makes the steps; its state is kept.
-        period: updates from one synchronisation to the next, at least 1.
-        alpha: part of the way, in [0, 1].
+        optimizer: makes the fast steps; its state is kept.
+        period: updates from one synchronization to the next, at least 1.
+        alpha: step size of the slow params, in [0, 1].
 
     Raises:
         ValueError: if `period` or `alpha` is out of its range.
-        TypeError: if an argument is of another kind.
+        TypeError: if an argument is of the wrong type.
 
     Source: Zhang et al., 2019, https://arxiv.org/abs/1907.08610, algorithm 1.
 
@@ -175,27 +176,33 @@ def lookahead(
         -1.0
         -1.0
     """
-    check_transformation("lookahead", "optimizer", optimizer)
-    period = check_count("lookahead", "period", period)
-    alpha = check_fraction("lookahead", "alpha", alpha)
+    caller = "lookahead"
+    check_transformation(caller, "optimizer", optimizer)
+    period = check_count(caller, "period", period)
+    alpha = check_scalar(caller, "alpha", alpha, at_least=0, at_most=1)
 
     def init(params: Params, /) -> LookaheadState:
         slow = leaves.map(mx.contiguous, params)  # arrays of its own
-        return LookaheadState(mx.array(0, mx.int32), slow, optimizer.init(params))
+        return LookaheadState(first_step(), slow, optimizer.init(params))
 
     def update(
         grads: Tree, opt_state: LookaheadState, params: Params, /
     ) -> tuple[Tree, LookaheadState]:
         updates, inner = optimizer.update(grads, opt_state.inner, params)
-        updates = leaves.map(materialized, updates)
-        step = opt_state.step + 1
-        due = once(step % period == 0)
+        updates = leaves.map(end_kernel, updates)
+        step = (opt_state.step + 1) % period
+        due = end_kernel(step == 0)
 
         def pull(slow: Array, p: Array, u: Array) -> Array:
             return mx.where(due, slow + alpha * (p + u - slow), slow).astype(slow.dtype)
 
-        caller = "lookahead (state, params and updates)"
-        slow = leaves.map(pull, opt_state.slow, params, updates, caller=caller)
+        slow = leaves.map(
+            pull,
+            opt_state.slow,
+            params,
+            updates,
+            caller=f"{caller} (state, params and updates)",
+        )
         updates = leaves.map(
             lambda u, s, p: mx.where(due, s - p, u).astype(u.dtype),
             updates,
@@ -204,7 +211,7 @@ def lookahead(
         )
         return updates, LookaheadState(step, slow, inner)
 
-    return GradientTransformation(init, update)
+    return stateful(caller, LookaheadState, init, update)
 
 
 def _select(condition: Array, new: Tree, old: Tree) -> Tree:

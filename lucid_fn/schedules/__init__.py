@@ -1,13 +1,15 @@
 """Schedules: functions from the step, an int32 array, to a float32 array.
 
 A compiled function that calls one is traced once: the step is data, never a branch.
-Steps count from 0, and may be an array of any shape, as for a plot. Values are computed
-in float32 from exact integer steps: within 1e-6 of the exact value, relatively, for all
-steps below 2**31. Only powers of `gamma` with exponents above 2**24 lose more.
+Steps count from 0, and may be an array of any shape, as for a plot. Values have a
+relative error of at most 1e-6 for all steps below 2**31, the largest of int32.
+
+Optimizers of float64 params call schedules with a float64 step, a whole number, and the
+value is then float64 too.
 """
 
 from lucid_fn.schedules.base import Schedule
-from lucid_fn.schedules.combining import join, per_epoch, scale, warmup
+from lucid_fn.schedules.combining import join, per_epoch, scale
 from lucid_fn.schedules.cosine import cosine_annealing, cosine_decay, cosine_restarts
 from lucid_fn.schedules.cyclic import (
     cyclic,
@@ -25,9 +27,10 @@ from lucid_fn.schedules.decay import (
     step_decay,
 )
 from lucid_fn.schedules.plateau import Plateau, PlateauState, reduce_on_plateau
-from lucid_fn.schedules.warming import (
+from lucid_fn.schedules.warmup import (
     inverse_sqrt,
     noam,
+    warmup,
     warmup_cosine,
     warmup_linear,
 )
@@ -60,3 +63,7 @@ __all__ = [
     "warmup_cosine",
     "warmup_linear",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

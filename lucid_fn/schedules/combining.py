@@ -5,19 +5,13 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from lucid_fn.schedules.base import (
-    Schedule,
-    as_step,
-    check_function,
-    check_number,
-    check_steps,
-    fraction,
-)
+from lucid_fn.checks import check_count, check_number
+from lucid_fn.schedules.base import Schedule, as_given, as_step, check_function
 from lucid_fn.types import Array
 
 
 def join(schedules: Sequence[Schedule], *, boundaries: Sequence[int]) -> Schedule:
-    """One schedule after another; each begins at its own step 0.
+    """One schedule after another, each from its own step 0.
 
     Args:
         schedules: the parts, one more than there are boundaries.
@@ -36,11 +30,13 @@ def join(schedules: Sequence[Schedule], *, boundaries: Sequence[int]) -> Schedul
         >>> [round(rate(t).item(), 4) for t in (0, 99, 100, 105, 110)]
         [1.0, 1.0, 0.5, 0.25, 0.0]
     """
-    parts, starts = list(schedules), list(boundaries)
+    parts = list(schedules)
     for i, part in enumerate(parts):
-        check_function("join", **{f"schedules[{i}]": part})
-    for i, start in enumerate(starts):
-        check_steps("join", **{f"boundaries[{i}]": start})
+        check_function("join", f"schedules[{i}]", part)
+    starts = [
+        check_count("join", f"boundaries[{i}]", start)
+        for i, start in enumerate(boundaries)
+    ]
     if not parts or len(starts) != len(parts) - 1:
         raise ValueError(
             f"join: boundaries must be one fewer than schedules, got {len(starts)} for "
@@ -51,51 +47,13 @@ def join(schedules: Sequence[Schedule], *, boundaries: Sequence[int]) -> Schedul
 
     def schedule(step: Array) -> Array:
         step = as_step(step)
-        value = parts[0](step)
+        value = parts[0](as_given(step))
         for part, start in zip(parts[1:], starts, strict=True):
-            later = part(mx.maximum(step - start, 0))
+            later = part(as_given(mx.maximum(step - start, 0)))
             value = mx.where(step >= start, later, value)
         return value
 
     return schedule
-
-
-def warmup(schedule: Schedule, *, warmup_steps: int, start: float = 0.0) -> Schedule:
-    """A line up to the first value of a schedule, then the schedule from its step 0.
-
-    `s + (schedule(0) - s) * t / W` for `t < W`, then `schedule(t - W)`.
-
-    Args:
-        schedule: what comes after the warm-up.
-        warmup_steps: length `W` of the warm-up, in steps, at least 1.
-        start: value `s` at step 0.
-
-    Raises:
-        TypeError: if `schedule` is not a function, or a number is none.
-        ValueError: if `warmup_steps` is below 1.
-
-    Source: Goyal et al., 2017, https://arxiv.org/abs/1706.02677, section 2.2.
-
-    Example:
-        >>> from lucid_fn import schedules
-        >>> stairs = schedules.step_decay(1.0, step_size=30, gamma=0.5)
-        >>> rate = schedules.warmup(stairs, warmup_steps=5)
-        >>> [round(rate(t).item(), 4) for t in (0, 1, 5, 34, 35)]
-        [0.0, 0.2, 1.0, 1.0, 0.5]
-    """
-    check_function("warmup", schedule=schedule)
-    check_steps("warmup", warmup_steps=warmup_steps)
-    check_number("warmup", start=start)
-
-    def warmed_up(step: Array) -> Array:
-        step = as_step(step)
-        peak = schedule(mx.zeros_like(step))
-        passed = fraction(step, warmup_steps)
-        line = start * fraction(warmup_steps - step, warmup_steps) + peak * passed
-        later = schedule(mx.maximum(step - warmup_steps, 0))
-        return mx.where(step < warmup_steps, line, later)
-
-    return warmed_up
 
 
 def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
@@ -116,11 +74,11 @@ def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
         >>> [rate(t).item() for t in (0, 390, 391)]
         [1.0, 1.0, 0.5]
     """
-    check_function("per_epoch", schedule=schedule)
-    check_steps("per_epoch", steps_per_epoch=steps_per_epoch)
+    check_function("per_epoch", "schedule", schedule)
+    steps_per_epoch = check_count("per_epoch", "steps_per_epoch", steps_per_epoch)
 
     def of_step(step: Array) -> Array:
-        return schedule(as_step(step) // steps_per_epoch)
+        return schedule(as_given(as_step(step) // steps_per_epoch))
 
     return of_step
 
@@ -142,10 +100,10 @@ def scale(schedule: Schedule, factor: float) -> Schedule:
         >>> [rate(t).item() for t in (0, 5, 10)]
         [0.5, 0.25, 0.0]
     """
-    check_function("scale", schedule=schedule)
-    check_number("scale", factor=factor)
+    check_function("scale", "schedule", schedule)
+    factor = check_number("scale", "factor", factor)
 
     def scaled(step: Array) -> Array:
-        return factor * schedule(as_step(step))
+        return factor * schedule(as_given(as_step(step)))
 
     return scaled

@@ -2,11 +2,13 @@
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_count, check_number
 from lucid_fn.schedules.base import (
+    LAST_STEP,
     Schedule,
+    as_float,
     as_step,
-    check_number,
-    check_steps,
+    float_dtype,
     fraction,
     half_cosine,
 )
@@ -37,12 +39,18 @@ def cosine_decay(init_value: float, *, decay_steps: int, end: float = 0.0) -> Sc
         >>> [round(rate(t).item(), 4) for t in (0, 50, 100, 150)]
         [1.0, 0.5, 0.0, 0.0]
     """
-    check_number("cosine_decay", init_value=init_value, end=end)
-    check_steps("cosine_decay", decay_steps=decay_steps)
+    init_value = check_number("cosine_decay", "init_value", init_value)
+    end = check_number("cosine_decay", "end", end)
+    decay_steps = check_count("cosine_decay", "decay_steps", decay_steps)
 
     def schedule(step: Array) -> Array:
-        remaining = mx.maximum(decay_steps - as_step(step), 0)
-        return half_cosine(init_value, end, fraction(remaining, decay_steps))
+        passed = mx.minimum(as_step(step), decay_steps)
+        return half_cosine(
+            init_value,
+            end,
+            fraction(passed, decay_steps),
+            fraction(decay_steps - passed, decay_steps),
+        )
 
     return schedule
 
@@ -50,7 +58,7 @@ def cosine_decay(init_value: float, *, decay_steps: int, end: float = 0.0) -> Sc
 def cosine_annealing(
     init_value: float, *, decay_steps: int, end: float = 0.0
 ) -> Schedule:
-    """A cosine from `init_value` down to `end`, up again, and so on.
+    """A cosine from `init_value` down to `end` and back, again and again.
 
     `end + (v - end) * (1 + cos(pi * t / T)) / 2`. Up to step `T` it is `cosine_decay`.
 
@@ -71,13 +79,21 @@ def cosine_annealing(
         >>> [round(rate(t).item(), 4) for t in (0, 50, 100, 150, 200)]
         [1.0, 0.5, 0.0, 0.5, 1.0]
     """
-    check_number("cosine_annealing", init_value=init_value, end=end)
-    check_steps("cosine_annealing", decay_steps=decay_steps)
-    period = min(2 * decay_steps, 2**31 - 1)
+    init_value = check_number("cosine_annealing", "init_value", init_value)
+    end = check_number("cosine_annealing", "end", end)
+    decay_steps = check_count("cosine_annealing", "decay_steps", decay_steps)
+    period = 2 * decay_steps
 
     def schedule(step: Array) -> Array:
-        from_end = mx.abs(as_step(step) % period - decay_steps)
-        return half_cosine(init_value, end, fraction(from_end, decay_steps))
+        step = as_step(step)
+        step = step if period > LAST_STEP else step % period
+        remaining = mx.abs(step - decay_steps)
+        return half_cosine(
+            init_value,
+            end,
+            fraction(decay_steps - remaining, decay_steps),
+            fraction(remaining, decay_steps),
+        )
 
     return schedule
 
@@ -85,17 +101,17 @@ def cosine_annealing(
 def cosine_restarts(
     init_value: float, *, first_period: int, growth: int = 1, end: float = 0.0
 ) -> Schedule:
-    """Half a cosine from `init_value` towards `end`, again and again.
+    """Cosine annealing with warm restarts: half a cosine again and again.
 
     Within a period of `T` steps, at its step `t`:
     `end + (v - end) * (1 + cos(pi * t / T)) / 2`. Each period is `growth` times as long
     as the one before.
 
     Args:
-        init_value: value at the start of each period.
+        init_value: value at the beginning of each period.
         first_period: length of the first period, in steps.
         growth: factor from one period's length to the next, at least 1.
-        end: value that a period goes towards.
+        end: value that each period approaches.
 
     Raises:
         TypeError: if an argument is not a number.
@@ -110,18 +126,26 @@ def cosine_restarts(
         >>> [round(rate(t).item(), 4) for t in (0, 5, 10, 20, 30)]
         [1.0, 0.5, 1.0, 0.5, 1.0]
     """
-    check_number("cosine_restarts", init_value=init_value, end=end)
-    check_steps("cosine_restarts", first_period=first_period, growth=growth)
+    init_value = check_number("cosine_restarts", "init_value", init_value)
+    end = check_number("cosine_restarts", "end", end)
+    first_period = check_count("cosine_restarts", "first_period", first_period)
+    growth = check_count("cosine_restarts", "growth", growth)
     starts, periods = _periods(first_period, growth)
 
     def schedule(step: Array) -> Array:
         step = as_step(step)
         begun = step[..., None] >= mx.array(starts, mx.int32)  # (..., periods)
         latest = mx.sum(begun, axis=-1) - 1
-        period = mx.array(periods, mx.int32)[latest]
-        passed = (step - mx.array(starts, mx.int32)[latest]) % period
-        remaining = (period - passed).astype(mx.float32) / period
-        return half_cosine(init_value, end, remaining)
+        period = mx.array(periods, mx.int64)[latest]  # the last may end beyond int32
+        passed = step - mx.array(starts, mx.int32)[latest]
+        passed = passed % first_period if growth == 1 else passed
+        length = period.astype(float_dtype(step))
+        return half_cosine(
+            init_value,
+            end,
+            as_float(passed) / length,
+            (period - passed).astype(length.dtype) / length,
+        )
 
     return schedule
 
@@ -129,7 +153,7 @@ def cosine_restarts(
 def _periods(first: int, growth: int) -> tuple[list[int], list[int]]:
     """Start and length of each period that begins within int32: 31 at most."""
     starts, periods = [0], [first]
-    while growth > 1 and starts[-1] + periods[-1] < 2**31:
+    while growth > 1 and starts[-1] + periods[-1] <= LAST_STEP:
         starts.append(starts[-1] + periods[-1])
-        periods.append(min(periods[-1] * growth, 2**31 - 1))
+        periods.append(periods[-1] * growth)
     return starts, periods

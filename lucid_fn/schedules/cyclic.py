@@ -1,13 +1,15 @@
 """Schedules that go up and down: once, or again and again."""
 
+import math
+
 import mlx.core as mx
 
+from lucid_fn.checks import check_count, check_number
 from lucid_fn.schedules.base import (
+    LAST_STEP,
     Schedule,
+    as_float,
     as_step,
-    check_number,
-    check_positive,
-    check_steps,
     fraction,
     half_cosine,
     powers,
@@ -23,17 +25,17 @@ def one_cycle(
     div_factor: float = 25.0,
     final_div_factor: float = 1e4,
 ) -> Schedule:
-    """Half a cosine from `peak / div_factor` up to `peak`, and one down to near 0.
+    """The 1cycle policy: half a cosine up to `peak`, and half a cosine down to near 0.
 
-    The rise ends at `pct_start * total_steps - 1`, which need not be a whole step. The
-    fall ends at step `total_steps - 1` at `peak / div_factor / final_div_factor`, and
-    the value stays there. `one_cycle_momentum` belongs to it.
+    The rise starts at `peak / div_factor` and ends at `pct_start * total_steps - 1`,
+    which need not be a whole step. The fall ends at step `total_steps - 1` at
+    `peak / div_factor / final_div_factor`, and the value stays there. Use it with
+    `one_cycle_momentum`.
 
     Args:
         peak: largest value.
         total_steps: number of steps.
-        pct_start: share of the steps spent on the rise, in (0, 1), of more than one
-            step.
+        pct_start: share of the steps in the rise, in (0, 1); more than one step.
         div_factor: peak divided by the first value, positive.
         final_div_factor: first value divided by the last, positive.
 
@@ -50,11 +52,12 @@ def one_cycle(
         >>> [round(rate(t).item(), 4) for t in (0, 29, 64, 99)]
         [0.04, 1.0, 0.5, 0.0]
     """
-    check_number("one_cycle", peak=peak)
-    check_positive(
-        "one_cycle", div_factor=div_factor, final_div_factor=final_div_factor
+    peak = check_number("one_cycle", "peak", peak)
+    div_factor = check_number("one_cycle", "div_factor", div_factor, above=0)
+    final_div_factor = check_number(
+        "one_cycle", "final_div_factor", final_div_factor, above=0
     )
-    _check_rise("one_cycle", total_steps, pct_start)
+    total_steps, pct_start = _check_rise("one_cycle", total_steps, pct_start)
     start = peak / div_factor
     return _rise_and_fall(start, peak, start / final_div_factor, total_steps, pct_start)
 
@@ -66,7 +69,7 @@ def one_cycle_momentum(
     pct_start: float = 0.3,
     base: float = 0.85,
 ) -> Schedule:
-    """The momentum to go with `one_cycle`: low where the learning rate is high.
+    """The momentum of the 1cycle policy: low where the rate of `one_cycle` is high.
 
     Half a cosine from `peak` down to `base`, and one up again, at the same steps as
     those of `one_cycle`.
@@ -74,8 +77,7 @@ def one_cycle_momentum(
     Args:
         peak: first and last value.
         total_steps: number of steps.
-        pct_start: share of the steps spent on the fall, in (0, 1), of more than one
-            step.
+        pct_start: share of the steps in the fall, in (0, 1); more than one step.
         base: smallest value.
 
     Raises:
@@ -90,19 +92,21 @@ def one_cycle_momentum(
         >>> [round(momentum(t).item(), 4) for t in (0, 29, 64, 99)]
         [0.95, 0.85, 0.9, 0.95]
     """
-    check_number("one_cycle_momentum", peak=peak, base=base)
-    _check_rise("one_cycle_momentum", total_steps, pct_start)
+    peak = check_number("one_cycle_momentum", "peak", peak)
+    base = check_number("one_cycle_momentum", "base", base)
+    total_steps, pct_start = _check_rise("one_cycle_momentum", total_steps, pct_start)
     return _rise_and_fall(peak, base, peak, total_steps, pct_start)
 
 
-def _check_rise(caller: str, total_steps: int, pct_start: float) -> None:
-    check_steps(caller, total_steps=total_steps)
-    check_number(caller, pct_start=pct_start)
+def _check_rise(caller: str, total_steps: int, pct_start: float) -> tuple[int, float]:
+    total_steps = check_count(caller, "total_steps", total_steps)
+    pct_start = check_number(caller, "pct_start", pct_start)
     if not (0 < pct_start < 1 and pct_start * total_steps > 1):
         raise ValueError(
             f"{caller}: pct_start must be in (0, 1) and more than one of the "
             f"total_steps, got {pct_start} of {total_steps}"
         )
+    return total_steps, pct_start
 
 
 def _rise_and_fall(
@@ -112,21 +116,31 @@ def _rise_and_fall(
 
     def schedule(step: Array) -> Array:
         step = as_step(step)
-        to_turn = mx.clip(turn - step, 0, turn) / turn
-        to_end = fraction(mx.maximum(last - step, 0), last - turn)
+        to_turn = _distance(step, turn)
         return mx.where(
-            step <= turn,
-            half_cosine(start, middle, to_turn),
-            half_cosine(middle, end, to_end),
+            step <= math.floor(turn),
+            half_cosine(start, middle, as_float(step) / turn, to_turn / turn),
+            half_cosine(
+                middle,
+                end,
+                mx.minimum(-to_turn, last - turn) / (last - turn),
+                fraction(mx.maximum(last - step, 0), last - turn),
+            ),
         )
 
     return schedule
 
 
+def _distance(step: Array, turn: float) -> Array:
+    """`turn - step`: the whole steps as integers, which lose no digits."""
+    whole = math.floor(turn)
+    return as_float(whole - step) + (turn - whole)
+
+
 def cyclic(
     low: float, high: float, *, up_steps: int, down_steps: int | None = None
 ) -> Schedule:
-    """A line from `low` up to `high`, one down again, and so on.
+    """Triangular cycles: a line from `low` to `high` and one back, again and again.
 
     Args:
         low: value at the start of each cycle.
@@ -153,7 +167,7 @@ def cyclic(
 def cyclic_halving(
     low: float, high: float, *, up_steps: int, down_steps: int | None = None
 ) -> Schedule:
-    """`cyclic`, whose every cycle is half as high as the one before.
+    """`cyclic` with cycles that are each half as high as the one before.
 
     `low + (high - low) * height / 2^cycle`.
 
@@ -187,13 +201,13 @@ def cyclic_exponential(
     down_steps: int | None = None,
     gamma: float,
 ) -> Schedule:
-    """`cyclic`, whose height falls at every step.
+    """`cyclic` with a height that decays exponentially with the step.
 
     `low + (high - low) * height * gamma^t`.
 
     Args:
         low: value at the start of each cycle.
-        high: value at the top, but for the fall.
+        high: value at the top, without the decay.
         up_steps: steps from the start of a cycle to its top.
         down_steps: steps from there to the end; as many as `up_steps` if `None`.
         gamma: factor from one step to the next, positive.
@@ -211,7 +225,7 @@ def cyclic_exponential(
         >>> [rate(t).item() for t in range(4)]
         [0.0, 0.5, 0.0, 0.125]
     """
-    check_positive("cyclic_exponential", gamma=gamma)
+    gamma = check_number("cyclic_exponential", "gamma", gamma, above=0)
     return _cyclic("cyclic_exponential", low, high, up_steps, down_steps, by_step=gamma)
 
 
@@ -225,19 +239,35 @@ def _cyclic(
     by_cycle: float = 1.0,
     by_step: float = 1.0,
 ) -> Schedule:
+    low = check_number(caller, "low", low)
+    high = check_number(caller, "high", high)
+    up_steps = check_count(caller, "up_steps", up_steps)
     down_steps = up_steps if down_steps is None else down_steps
-    check_number(caller, low=low, high=high)
-    check_steps(caller, up_steps=up_steps, down_steps=down_steps)
+    down_steps = check_count(caller, "down_steps", down_steps)
     period = up_steps + down_steps
-    check_steps(caller, period=period)
 
     def schedule(step: Array) -> Array:
         step = as_step(step)
-        passed = step % period
-        height = mx.minimum(
-            fraction(passed, up_steps), fraction(period - passed, down_steps)
+        cycle, passed = mx.zeros_like(step), step
+        if period <= LAST_STEP:
+            cycle, passed = step // period, step % period
+        up, beyond = passed < up_steps, passed - up_steps
+        height = mx.where(
+            up, fraction(passed, up_steps), fraction(down_steps - beyond, down_steps)
         )
-        fall = powers(by_cycle, step // period) * powers(by_step, step)
-        return low + (high - low) * height * fall
+        fall = powers(by_cycle, cycle) * powers(by_step, step)
+        if low <= high:
+            return low + (high - low) * (height * fall)
+        # From the other end, so that nothing cancels: 1 - height * fall is a sum, too.
+        depth = mx.where(
+            up,
+            fraction(up_steps - passed, up_steps),
+            fraction(beyond, down_steps),
+        )
+        # One of the two factors of `fall` is 1.
+        lost = (
+            1 - powers(by_cycle, cycle) - mx.expm1(math.log(by_step) * as_float(step))
+        )
+        return high + (low - high) * (depth + height * lost)
 
     return schedule

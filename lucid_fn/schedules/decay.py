@@ -1,15 +1,14 @@
-"""Schedules that go from one value down to another."""
+"""Schedules that go from one value to another."""
 
 from collections.abc import Sequence
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_count, check_number
 from lucid_fn.schedules.base import (
     Schedule,
     as_step,
-    check_number,
-    check_positive,
-    check_steps,
+    float_dtype,
     fraction,
     powers,
 )
@@ -32,10 +31,11 @@ def constant(value: float) -> Schedule:
         >>> schedules.constant(0.5)(mx.array(7))
         array(0.5, dtype=float32)
     """
-    check_number("constant", value=value)
+    value = check_number("constant", "value", value)
 
     def schedule(step: Array) -> Array:
-        return mx.full(as_step(step).shape, value, mx.float32)
+        step = as_step(step)
+        return mx.full(step.shape, value, float_dtype(step))
 
     return schedule
 
@@ -44,9 +44,9 @@ def step_decay(init_value: float, *, step_size: int, gamma: float) -> Schedule:
     """Multiplied by `gamma` after every `step_size` steps: `v * gamma^(t // s)`.
 
     Args:
-        init_value: value of the first `step_size` steps.
-        step_size: length of a stair, in steps.
-        gamma: factor from one stair to the next, positive.
+        init_value: value for the first `step_size` steps.
+        step_size: number of steps between two falls.
+        gamma: factor at each fall, positive.
 
     Raises:
         TypeError: if an argument is not a number.
@@ -60,9 +60,9 @@ def step_decay(init_value: float, *, step_size: int, gamma: float) -> Schedule:
         >>> [rate(t).item() for t in (0, 9, 10, 20)]
         [1.0, 1.0, 0.5, 0.25]
     """
-    check_number("step_decay", init_value=init_value)
-    check_steps("step_decay", step_size=step_size)
-    check_positive("step_decay", gamma=gamma)
+    init_value = check_number("step_decay", "init_value", init_value)
+    step_size = check_count("step_decay", "step_size", step_size)
+    gamma = check_number("step_decay", "gamma", gamma, above=0)
 
     def schedule(step: Array) -> Array:
         return init_value * powers(gamma, as_step(step) // step_size)
@@ -92,15 +92,17 @@ def multi_step_decay(
         >>> [rate(t).item() for t in (0, 30, 79, 80)]
         [1.0, 0.5, 0.5, 0.25]
     """
-    check_number("multi_step_decay", init_value=init_value)
-    for milestone in milestones:
-        check_steps("multi_step_decay", at_least=0, milestone=milestone)
-    check_positive("multi_step_decay", gamma=gamma)
-    stairs = list(milestones)
+    init_value = check_number("multi_step_decay", "init_value", init_value)
+    gamma = check_number("multi_step_decay", "gamma", gamma, above=0)
+    stairs = [
+        check_count("multi_step_decay", f"milestones[{i}]", milestone, at_least=0)
+        for i, milestone in enumerate(milestones)
+    ]
 
     def schedule(step: Array) -> Array:
-        passed = as_step(step)[..., None] >= mx.array(stairs, mx.int32)
-        return init_value * powers(gamma, mx.sum(passed, axis=-1))
+        step = as_step(step)
+        passed = step[..., None] >= mx.array(stairs, mx.int32)
+        return init_value * powers(gamma, mx.sum(passed, axis=-1).astype(step.dtype))
 
     return schedule
 
@@ -127,8 +129,8 @@ def exponential_decay(init_value: float, *, gamma: float) -> Schedule:
         >>> [rate(t).item() for t in (0, 1, 3)]
         [1.0, 0.5, 0.125]
     """
-    check_number("exponential_decay", init_value=init_value)
-    check_positive("exponential_decay", gamma=gamma)
+    init_value = check_number("exponential_decay", "init_value", init_value)
+    gamma = check_number("exponential_decay", "gamma", gamma, above=0)
 
     def schedule(step: Array) -> Array:
         return init_value * powers(gamma, as_step(step))
@@ -139,9 +141,10 @@ def exponential_decay(init_value: float, *, gamma: float) -> Schedule:
 def polynomial_decay(
     init_value: float, *, decay_steps: int, power: float = 1.0, end: float = 0.0
 ) -> Schedule:
-    """A power of the remaining share of steps, from `init_value` down to `end`.
+    """A power of the remaining share of steps, from `init_value` to `end`.
 
     `end + (v - end) * (1 - min(t, T) / T)^power`; it stays at `end` from step `T` on.
+    A large power loses as many roundings.
 
     Args:
         init_value: value at step 0.
@@ -161,14 +164,17 @@ def polynomial_decay(
         >>> [rate(t).item() for t in (0, 2, 4, 9)]
         [1.0, 0.25, 0.0, 0.0]
     """
-    check_number("polynomial_decay", init_value=init_value, end=end)
-    check_steps("polynomial_decay", decay_steps=decay_steps)
-    check_positive("polynomial_decay", power=power)
+    init_value = check_number("polynomial_decay", "init_value", init_value)
+    end = check_number("polynomial_decay", "end", end)
+    decay_steps = check_count("polynomial_decay", "decay_steps", decay_steps)
+    power = check_number("polynomial_decay", "power", power, above=0)
 
     def schedule(step: Array) -> Array:
-        remaining = mx.maximum(decay_steps - as_step(step), 0)
-        share = fraction(remaining, decay_steps) ** power
-        return init_value * share + end * (1 - share)
+        passed = mx.minimum(as_step(step), decay_steps)
+        share = fraction(decay_steps - passed, decay_steps) ** power
+        # 1 - share, without the digits that the difference would lose
+        gone = -mx.expm1(power * mx.log1p(-fraction(passed, decay_steps)))
+        return init_value * share + end * gone
 
     return schedule
 
@@ -182,7 +188,7 @@ def linear(
 ) -> Schedule:
     """A line from `init_value * start_factor` to `init_value * end_factor`.
 
-    `v * (a + (b - a) * min(t, T) / T)`; it stays there from step `T` on.
+    `v * (a + (b - a) * min(t, T) / T)`; it is constant from step `T` on.
 
     Args:
         init_value: what the factors multiply.
@@ -202,13 +208,10 @@ def linear(
         >>> [rate(t).item() for t in (0, 2, 4, 9)]
         [0.5, 0.75, 1.0, 1.0]
     """
-    check_number(
-        "linear",
-        init_value=init_value,
-        start_factor=start_factor,
-        end_factor=end_factor,
-    )
-    check_steps("linear", total_steps=total_steps)
+    init_value = check_number("linear", "init_value", init_value)
+    start_factor = check_number("linear", "start_factor", start_factor)
+    end_factor = check_number("linear", "end_factor", end_factor)
+    total_steps = check_count("linear", "total_steps", total_steps)
     start, end = init_value * start_factor, init_value * end_factor
 
     def schedule(step: Array) -> Array:

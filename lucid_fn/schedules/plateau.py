@@ -1,12 +1,13 @@
-"""A value that falls when a metric no longer improves: state, not a schedule."""
+"""A value that falls when a metric stops improving: state, not a schedule."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.schedules.base import check_number, check_steps
-from lucid_fn.types import Array
+from lucid_fn.checks import check_count, check_number, is_number
+from lucid_fn.schedules.base import LAST_STEP
+from lucid_fn.types import Array, Scalar
 
 
 class PlateauState(NamedTuple):
@@ -22,7 +23,7 @@ class Plateau(NamedTuple):
     """`init() -> PlateauState` and `update(state, metric) -> PlateauState`."""
 
     init: Callable[[], PlateauState]
-    update: Callable[[PlateauState, Array | float], PlateauState]
+    update: Callable[[PlateauState, Scalar], PlateauState]
 
 
 def reduce_on_plateau(
@@ -36,21 +37,22 @@ def reduce_on_plateau(
     eps: float = 1e-8,
     maximize: bool = False,
 ) -> Plateau:
-    """Multiplies a value by `factor` after `patience` updates without improvement.
+    """Multiplies a value by `factor` when a metric has stopped improving.
 
     A metric improves if it is below `best * (1 - threshold)`; with `maximize`, above
-    `best * (1 + threshold)`. NaN never improves. Both functions are pure, without a
-    branch on a value, so that they run inside a compiled step; give the new `value` to
+    `best * (1 + threshold)`. NaN never improves. Both functions are pure and do not
+    branch on values, so that they run inside a compiled step; give the new `value` to
     `optim.set_learning_rate`.
 
     Args:
         init_value: first value.
         factor: by which the value falls, in (0, 1).
-        patience: updates without improvement that are borne; the next one counts.
-        threshold: relative improvement that counts, at least 0.
+        patience: updates without improvement that are tolerated; the value falls at
+            the next one.
+        threshold: least relative improvement, at least 0.
         cooldown: updates after a fall in which none counts as bad.
-        min_value: the value never falls below it.
-        eps: smaller falls are left out.
+        min_value: lower bound of the value.
+        eps: falls that are not larger are skipped.
         maximize: whether larger metrics are better, such as accuracies.
 
     Returns:
@@ -73,19 +75,13 @@ def reduce_on_plateau(
         array(0.5, dtype=float32)
     """
     caller = "reduce_on_plateau"
-    check_number(
-        caller,
-        init_value=init_value,
-        factor=factor,
-        threshold=threshold,
-        min_value=min_value,
-        eps=eps,
-    )
-    check_steps(caller, at_least=0, patience=patience, cooldown=cooldown)
-    if not 0 < factor < 1:
-        raise ValueError(f"{caller}: factor must be in (0, 1), got {factor}")
-    if threshold < 0:
-        raise ValueError(f"{caller}: threshold must be at least 0, got {threshold}")
+    init_value = check_number(caller, "init_value", init_value)
+    factor = check_number(caller, "factor", factor, above=0, below=1)
+    threshold = check_number(caller, "threshold", threshold, at_least=0)
+    min_value = check_number(caller, "min_value", min_value)
+    eps = check_number(caller, "eps", eps)
+    patience = check_count(caller, "patience", patience, at_least=0)
+    cooldown = check_count(caller, "cooldown", cooldown, at_least=0)
 
     def init() -> PlateauState:
         worst = -mx.inf if maximize else mx.inf
@@ -94,14 +90,15 @@ def reduce_on_plateau(
             mx.array(init_value, mx.float32), mx.array(worst), zero, zero
         )
 
-    def update(state: PlateauState, metric: Array | float) -> PlateauState:
+    def update(state: PlateauState, metric: Scalar) -> PlateauState:
         current = _scalar(metric)
         if maximize:
             better = current > state.best * (1 + threshold)
         else:
             better = current < state.best * (1 - threshold)
         cooling = state.cooldown > 0
-        bad = mx.where(better | cooling, 0, state.bad_updates + 1)
+        earlier = mx.minimum(state.bad_updates, LAST_STEP - 1)  # of int32
+        bad = mx.where(better | cooling, 0, earlier + 1)
         fall = bad > patience
         lower = mx.maximum(state.value * factor, min_value)
         enough = fall & (state.value - lower > eps)
@@ -115,7 +112,8 @@ def reduce_on_plateau(
     return Plateau(init, update)
 
 
-def _scalar(metric: Array | float) -> Array:
+def _scalar(metric: Scalar) -> Array:
+    """The metric as float32; it may be infinite or NaN, as those of a diverged run."""
     if isinstance(metric, mx.array):
         if metric.shape != ():
             raise ValueError(
@@ -123,8 +121,9 @@ def _scalar(metric: Array | float) -> Array:
                 "take its mean"
             )
         return metric.astype(mx.float32)
-    if isinstance(metric, bool) or not isinstance(metric, int | float):
+    if not is_number(metric):
         raise TypeError(
-            f"reduce_on_plateau: metric must be a number, got {type(metric).__name__}"
+            "reduce_on_plateau: metric must be a number or an array of shape (), got "
+            f"{type(metric).__name__}"
         )
-    return mx.array(metric, mx.float32)
+    return mx.array(float(metric), mx.float32)

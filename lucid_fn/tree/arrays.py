@@ -137,12 +137,17 @@ def global_norm(tree: Tree, /) -> Array:
         >>> tree.global_norm({"a": mx.array([3.0]), "b": mx.array([[4.0]])})
         array(5, dtype=float32)
     """
-    parts = [
-        mx.abs(leaf) if leaf.dtype == mx.complex64 else leaf.astype(mx.float32)
-        for leaf in _arrays(tree, "global_norm")
+    squares = [
+        total(mx.square(_magnitudes(leaf))) for leaf in _arrays(tree, "global_norm")
     ]
-    squares = [total(mx.square(part)) for part in parts]
     return mx.sqrt(sum(squares, mx.array(0.0)))
+
+
+def _magnitudes(x: Array) -> Array:
+    """Numbers with the squares of `|x|`, in float32 at least."""
+    if x.dtype == mx.complex64:
+        return mx.abs(x)
+    return x if x.dtype == mx.float64 else x.astype(mx.float32)
 
 
 def all_finite(tree: Tree, /) -> Array:

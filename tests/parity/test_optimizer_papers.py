@@ -6,25 +6,15 @@ library.
 
 import mlx.core as mx
 import numpy as np
-from hypothesis import given, settings, strategies as st
+from hypothesis import strategies as st
 
-from lucid_fn import optim, transforms
+from lucid_fn import optim, schedules, transforms
+from tests import optimizers
+from tests.optimizers import IN_FLOAT64, STEPS, thrice, weight_decays
 
-STEPS = 20
 rates = st.floats(1e-3, 0.1)
 decays = st.floats(0.1, 0.999)
 tiny = st.floats(1e-16, 1e-3)
-weight_decays = st.sampled_from([0.0, 1e-2, 0.3])
-seeds = st.integers(0, 2**32 - 1)
-
-
-def thrice(**strategies):
-    """Three settings, each with a seed of its own."""
-
-    def decorate(test):
-        return settings(max_examples=3)(given(seed=seeds, **strategies)(test))
-
-    return decorate
 
 
 def draw(seed, shape=(4, 3)):
@@ -32,19 +22,17 @@ def draw(seed, shape=(4, 3)):
     return rng.normal(size=shape), list(rng.normal(size=(STEPS, *shape)))
 
 
-def ours(optimizer, p, grads):
-    params = {"weight": mx.array(p.astype(np.float32))}
-    opt_state = optimizer.init(params)
-    for g in grads:
-        g = {"weight": mx.array(g.astype(np.float32))}
-        updates, opt_state = optimizer.update(g, opt_state, params)
-        params = optim.apply_updates(params, updates)
-    return params, opt_state
+def ours(optimizer, p, grads, dtype=mx.float32):
+    grads = [{"weight": g} for g in grads]
+    return optimizers.ours(optimizer, {"weight": p}, grads, dtype)
 
 
-def check(optimizer, p, grads, expected, bound=1e-5):
-    params, _ = ours(optimizer, p, grads)
-    np.testing.assert_allclose(params["weight"], expected, rtol=bound, atol=bound)
+def check(optimizer, p, grads, expected, bound=1e-5, in_float64=IN_FLOAT64):
+    for dtype, limit in ((mx.float32, bound), (mx.float64, in_float64)):
+        params, _ = ours(optimizer, p, grads, dtype)
+        np.testing.assert_allclose(
+            params["weight"], expected, rtol=limit, atol=limit, err_msg=str(dtype)
+        )
 
 
 @thrice(lr=rates, b1=decays, b2=decays, weight_decay=weight_decays)
@@ -158,16 +146,17 @@ def test_prodigy(seed, lr, b1, b2, d0, weight_decay):
         d = max(d, r / np.sum(np.abs(s)))
     assert d > d0
     optimizer = optim.prodigy(
-        lambda step: lr * (1 - step / STEPS),
+        schedules.polynomial_decay(lr, decay_steps=STEPS),
         b1=b1,
         b2=b2,
         weight_decay=weight_decay,
         initial_distance=d0,
     )
-    params, opt_state = ours(optimizer, x0, grads)
     # The first steps are as small as d0; what they are rounded by is in d for good.
-    np.testing.assert_allclose(opt_state.distance.item(), d, rtol=1e-4)
-    np.testing.assert_allclose(params["weight"], x, rtol=1e-4, atol=1e-4)
+    for dtype, limit in ((mx.float32, 1e-4), (mx.float64, IN_FLOAT64)):
+        params, opt_state = ours(optimizer, x0, grads, dtype)
+        np.testing.assert_allclose(opt_state.distance.item(), d, rtol=limit)
+        np.testing.assert_allclose(params["weight"], x, rtol=limit, atol=limit)
 
 
 @thrice(lr=rates, b1=decays, b2=decays, weight_decay=weight_decays)
@@ -207,11 +196,11 @@ def test_lars(seed, lr, momentum, weight_decay, trust):
     for t, g in enumerate(grads):
         rate = lr * (1 - t / STEPS) ** 2
         w_norm, g_norm = np.linalg.norm(p), np.linalg.norm(g)
-        local = trust * w_norm / (g_norm + weight_decay * w_norm)
+        local = trust * w_norm / (g_norm + weight_decay * w_norm + 1e-8)
         v = momentum * v + rate * local * (g + weight_decay * p)
         p = p - v
     optimizer = optim.lars(
-        lambda step: lr * (1 - step / STEPS) ** 2,
+        schedules.polynomial_decay(lr, decay_steps=STEPS, power=2),
         momentum=momentum,
         weight_decay=weight_decay,
         trust_coefficient=trust,
@@ -231,15 +220,15 @@ def test_schedule_free_sgd(seed, lr, b1, weight_decay, warmup):
         c = rate**2 / weights if weights else 0
         x = (1 - c) * x + c * z
 
-    def schedule(step):
-        return lr * mx.minimum(1, step / warmup)
-
+    schedule = schedules.linear(lr, start_factor=0.0, total_steps=warmup)
     optimizer = optim.schedule_free_sgd(schedule, b1=b1, weight_decay=weight_decay)
-    params, opt_state = ours(optimizer, y0, grads)
     y = (1 - b1) * z + b1 * x
-    np.testing.assert_allclose(params["weight"], y, rtol=1e-5, atol=1e-5)
-    averaged = optim.schedule_free_params(opt_state, params)["weight"]
-    np.testing.assert_allclose(averaged, x, rtol=1e-5, atol=1e-5 / b1)
+    for dtype, limit in ((mx.float32, 1e-5), (mx.float64, IN_FLOAT64)):
+        params, opt_state = ours(optimizer, y0, grads, dtype)
+        np.testing.assert_allclose(params["weight"], y, rtol=limit, atol=limit)
+        params = {"weight": mx.array(params["weight"], dtype)}
+        averaged = optim.schedule_free_params(opt_state, params)["weight"]
+        np.testing.assert_allclose(averaged, x, rtol=limit, atol=limit / b1)
 
 
 @thrice(lr=rates, b1=decays, b2=decays, weight_decay=weight_decays)
@@ -273,7 +262,7 @@ def test_muon(seed, lr, momentum, shape):
             x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
         p = p - lr * ratio * x.reshape(shape)
     optimizer = optim.muon(lr, momentum=momentum, weight_decay=0.0)
-    check(optimizer, p0, grads, p, bound=3e-4)
+    check(optimizer, p0, grads, p, bound=3e-4, in_float64=1e-6)
 
 
 @thrice(lr=rates, alpha=st.floats(0, 1), period=st.integers(1, 6))

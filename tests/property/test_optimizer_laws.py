@@ -259,9 +259,9 @@ def test_wrappers_of_nothing_to_do_are_the_optimizer(seed):
     for wrapped in (
         optim.apply_if_finite(optimizer),
         optim.masked(optimizer, lambda path: True),
-        optim.partition(lambda path: "all", {"all": optimizer}),
+        optim.partition({"all": optimizer}, lambda path: "all"),
         optim.accumulate(optimizer, steps=1),
-        optim.chain(optimizer, optim.ema(0.9)),
+        optim.chain(optimizer, optim.param_ema(0.9)),
         optim.chain(optimizer, optim.swa()),
     ):
         assert equal(steps(wrapped, params, grads)[0], plain)

@@ -19,7 +19,7 @@ def by_axes(path):
 
 def muon(rate=0.5):
     matrices = optim.muon(rate, weight_decay=0.0)
-    return optim.partition(by_axes, {"matrices": matrices, "rest": optim.adam(rate)})
+    return optim.partition({"matrices": matrices, "rest": optim.adam(rate)}, by_axes)
 
 
 OPTIMIZERS = [
@@ -93,7 +93,7 @@ OPTIMIZERS = [
     Case(
         "partition",
         lambda rate=0.5: optim.partition(
-            by_axes, {"matrices": optim.adam(rate), "rest": optim.sgd(rate)}
+            {"matrices": optim.adam(rate), "rest": optim.sgd(rate)}, by_axes
         ),
     ),
 ]
@@ -119,7 +119,7 @@ PARTS = [
     Case("clip_by_block_rms", lambda: optim.clip_by_block_rms(0.5)),
     Case("scale_by_param_rms", lambda: optim.scale_by_param_rms()),
     Case("scale_by_trust_ratio", lambda: optim.scale_by_trust_ratio()),
-    Case("ema", lambda: optim.ema(0.9)),
+    Case("param_ema", lambda: optim.param_ema(0.9)),
     Case("swa", lambda: optim.swa(start=1, period=2)),
     Case("freeze", lambda: optim.freeze()),
     Case(

@@ -19,17 +19,19 @@ def run(average, count, params=START):
     return optim.averaged_params(opt_state)["w"], opt_state
 
 
-@pytest.mark.parametrize("average", [optim.ema(0.5), optim.swa(), optim.swa(start=5)])
+@pytest.mark.parametrize(
+    "average", [optim.param_ema(0.5), optim.swa(), optim.swa(start=5)]
+)
 def test_before_any_update_it_is_the_params(average):
     assert run(average, 0)[0].item() == 10
 
 
 def test_ema_begins_with_the_first_params():
-    assert [run(optim.ema(0.5), i)[0].item() for i in (1, 2, 3)] == [9, 8.5, 7.75]
+    assert [run(optim.param_ema(0.5), i)[0].item() for i in (1, 2, 3)] == [9, 8.5, 7.75]
 
 
 def test_ema_of_decay_0_is_the_params():
-    assert run(optim.ema(0.0), 4)[0].item() == 6
+    assert run(optim.param_ema(0.0), 4)[0].item() == 6
 
 
 def test_swa_is_the_params_until_it_starts():
@@ -45,7 +47,7 @@ def test_swa_counts_what_it_averaged():
 
 def test_the_average_of_bfloat16_params_moves():
     start = {"w": mx.array(1.0, mx.bfloat16)}
-    optimizer = optim.chain(optim.sgd(1e-2), optim.ema(0.999))
+    optimizer = optim.chain(optim.sgd(1e-2), optim.param_ema(0.999))
     params, opt_state = start, optimizer.init(start)
     for _ in range(20):
         updates, opt_state = optimizer.update(start, opt_state, params)

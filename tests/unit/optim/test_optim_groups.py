@@ -18,7 +18,7 @@ def values(updates):
 
 def test_each_group_has_its_own_learning_rate():
     optimizer = optim.partition(
-        lambda path: path.split(".")[0], {"conv": optim.sgd(1.0), "fc": optim.sgd(2.0)}
+        {"conv": optim.sgd(1.0), "fc": optim.sgd(2.0)}, lambda path: path.split(".")[0]
     )
     opt_state = optimizer.init(PARAMS)
     fc = optim.set_learning_rate(opt_state.groups["fc"], 3.0)
@@ -48,8 +48,8 @@ def test_weight_decay_for_weights_only():
 
 def test_frozen_params_have_no_state():
     optimizer = optim.partition(
-        lambda path: "body" if path.startswith("conv") else "head",
         {"body": optim.freeze(), "head": optim.adam(0.1)},
+        lambda path: "body" if path.startswith("conv") else "head",
     )
     opt_state = optimizer.init(PARAMS)
     assert not any("conv" in path for path in tree.paths(opt_state))
@@ -59,13 +59,13 @@ def test_frozen_params_have_no_state():
 
 
 def test_names_of_the_state_tell_group_and_param():
-    optimizer = optim.partition(lambda path: "all", {"all": optim.adam(0.1)})
+    optimizer = optim.partition({"all": optim.adam(0.1)}, lambda path: "all")
     assert "groups.all.1.mu.conv.weight" in tree.paths(optimizer.init(PARAMS))
 
 
 def test_a_group_without_params_is_no_mistake():
     optimizer = optim.partition(
-        lambda path: "a", {"a": optim.sgd(1.0), "b": optim.adam(0.1)}
+        {"a": optim.sgd(1.0), "b": optim.adam(0.1)}, lambda path: "a"
     )
     updates, _ = optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)
     assert set(values(updates).values()) == {-1}
@@ -79,7 +79,7 @@ def test_a_global_norm_under_a_mask_is_that_of_the_chosen():
 
 def test_the_order_of_the_keys_does_not_matter():
     optimizer = optim.partition(
-        lambda path: path[0], {"c": optim.sgd(1.0), "f": optim.sgd(2.0)}
+        {"c": optim.sgd(1.0), "f": optim.sgd(2.0)}, lambda path: path[0]
     )
     reordered = {name: PARAMS[name] for name in ("fc", "conv")}
     updates, _ = optimizer.update(reordered, optimizer.init(PARAMS), PARAMS)

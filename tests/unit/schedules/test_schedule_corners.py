@@ -55,15 +55,15 @@ def test_a_step_must_be_an_integer(step):
 
 constant = schedules.constant(1.0)
 MESSAGES = [
-    (schedules.constant, ("x",), {}, TypeError, "value must be a number, got str"),
-    (schedules.constant, (True,), {}, TypeError, "value must be a number, got bool"),
+    (schedules.constant, ("x",), {}, TypeError, "value must be a number, got 'x'"),
+    (schedules.constant, (True,), {}, TypeError, "value must be a number, got True"),
     (schedules.constant, (float("nan"),), {}, ValueError, "value must be finite"),
     (
         schedules.step_decay,
         (1.0,),
         {"step_size": 0, "gamma": 0.5},
         ValueError,
-        r"step_size must be in \[1, 2\*\*31\), got 0",
+        "step_size must be at least 1, got 0",
     ),
     (
         schedules.step_decay,
@@ -77,28 +77,28 @@ MESSAGES = [
         (1.0,),
         {"step_size": 1, "gamma": 0},
         ValueError,
-        "gamma must be positive, got 0",
+        "gamma must be positive and finite, got 0",
     ),
     (
         schedules.multi_step_decay,
         (1.0,),
         {"milestones": [3, -1], "gamma": 0.5},
         ValueError,
-        r"milestone must be in \[0, 2\*\*31\), got -1",
+        r"milestones\[1\] must be at least 0, got -1",
     ),
     (
         schedules.exponential_decay,
         (1.0,),
         {"gamma": -0.1},
         ValueError,
-        "gamma must be positive, got -0.1",
+        "gamma must be positive and finite, got -0.1",
     ),
     (
         schedules.polynomial_decay,
         (1.0,),
         {"decay_steps": 1, "power": 0},
         ValueError,
-        "power must be positive, got 0",
+        "power must be positive and finite, got 0",
     ),
     (schedules.linear, (1.0,), {"total_steps": 0}, ValueError, "total_steps must be"),
     (schedules.cosine_decay, (1,), {"decay_steps": -1}, ValueError, "decay_steps must"),
@@ -107,7 +107,7 @@ MESSAGES = [
         (1.0,),
         {"first_period": 2**31},
         ValueError,
-        "first_period must be in",
+        r"first_period must be below 2\*\*31, got 2147483648",
     ),
     (
         schedules.warmup_cosine,
@@ -121,10 +121,16 @@ MESSAGES = [
         (1.0,),
         {"warmup_steps": -1, "total_steps": 5},
         ValueError,
-        "warmup_steps must be in",
+        "warmup_steps must be at least 0, got -1",
     ),
     (schedules.inverse_sqrt, (1.0,), {"warmup_steps": 0}, ValueError, "warmup_steps"),
-    (schedules.noam, (0,), {"warmup_steps": 1}, ValueError, "model_size must be in"),
+    (
+        schedules.noam,
+        (0,),
+        {"warmup_steps": 1},
+        ValueError,
+        "model_size must be at least 1",
+    ),
     (
         schedules.one_cycle,
         (1.0,),
@@ -144,7 +150,7 @@ MESSAGES = [
         (0.0, 1.0),
         {"up_steps": 0},
         ValueError,
-        "up_steps must be in",
+        "up_steps must be at least 1",
     ),
     (
         schedules.cyclic_exponential,
@@ -186,7 +192,7 @@ MESSAGES = [
         (constant, 0),
         {},
         ValueError,
-        r"steps_per_epoch must be in \[1, 2\*\*31\), got 0",
+        "steps_per_epoch must be at least 1, got 0",
     ),
     (schedules.scale, (constant, None), {}, TypeError, "factor must be a number"),
     (
@@ -201,14 +207,14 @@ MESSAGES = [
         (1.0,),
         {"patience": -1},
         ValueError,
-        "patience must be in",
+        "patience must be at least 0",
     ),
     (
         schedules.reduce_on_plateau,
         (1.0,),
         {"threshold": -0.1},
         ValueError,
-        "threshold must be at least 0, got -0.1",
+        "threshold must be at least 0 and finite, got -0.1",
     ),
 ]
 

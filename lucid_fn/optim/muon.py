@@ -1,4 +1,4 @@
-"""Muon: momentum whose singular values are all made alike."""
+"""Muon: momentum orthogonalized by Newton-Schulz iterations."""
 
 import math
 from typing import NamedTuple
@@ -6,19 +6,18 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.checks import check_array, check_count, check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import GradientTransformation, chain
-from lucid_fn.optim.checks import (
-    Scalar,
-    check_count,
-    check_decay,
-    check_positive,
-    reports_as_itself,
+from lucid_fn.optim.base import (
+    GradientTransformation,
+    chain,
+    errors_named_after,
+    stateful,
 )
-from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.moments import average, zeros
 from lucid_fn.optim.norms import norm
-from lucid_fn.types import Array, Params, Tree
+from lucid_fn.types import Array, Params, Scalar, Tree
 
 # The quintic with the steepest slope at 0 that keeps singular values in [0.7, 1.2].
 _QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -31,21 +30,23 @@ class ScaleByMuonState(NamedTuple):
 
 
 def orthogonalize(matrix: Array, *, steps: int = 5, eps: Scalar = 1e-7) -> Array:
-    """Makes all singular values of a matrix alike, between 0.7 and 1.2.
+    """Orthogonalizes a matrix: its singular values become about 1, from 0.7 to 1.2.
 
-    `X = X / norm(X)`, then `steps` times `X = a * X + (b * A + c * A @ A) @ X` with
-    `A = X @ X.T`: an approximation of `U @ V.T`, where `U @ S @ V.T = X`.
+    `X = X / norm(X)`, then `steps` Newton-Schulz iterations
+    `X = a * X + (b * A + c * A @ A) @ X` with `A = X @ X.T`: an approximation of
+    `U @ V.T`, where `U @ S @ V.T = X`.
 
     Args:
         matrix: float, shape `(M, N)`.
-        steps: iterations, at least 1.
+        steps: number of iterations, at least 1.
         eps: least norm to divide by, positive.
 
     Returns:
-        Of the shape and dtype of `matrix`.
+        An array of the shape and dtype of `matrix`.
 
     Raises:
-        ValueError: if `matrix` has not two axes.
+        ValueError: if `matrix` does not have two axes, or a number is out of its range.
+        TypeError: if an argument is of the wrong type.
 
     Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; in the
     dtype of the matrix, where PyTorch takes bfloat16.
@@ -57,6 +58,9 @@ def orthogonalize(matrix: Array, *, steps: int = 5, eps: Scalar = 1e-7) -> Array
         >>> [0.6 < abs(x) < 1.3 for x in mx.diag(y).tolist()]
         [True, True]
     """
+    check_array("orthogonalize", matrix=matrix)
+    steps = check_count("orthogonalize", "steps", steps)
+    eps = check_scalar("orthogonalize", "eps", eps, above=0)
     if matrix.ndim != 2:
         raise ValueError(
             f"orthogonalize: matrix must have shape (M, N), got {matrix.shape}"
@@ -78,22 +82,22 @@ def scale_by_muon(
     steps: int = 5,
     eps: Scalar = 1e-7,
 ) -> GradientTransformation:
-    """Replaces each gradient by its running mean, made orthogonal.
+    """Muon's direction: the running mean of the gradients, orthogonalized.
 
     `m = momentum * m + (1 - momentum) * g`, with `nesterov` then
-    `momentum * m + (1 - momentum) * g` again; as a matrix of output units, the result
-    of `orthogonalize` times `sqrt(max(1, rows / columns))`.
+    `momentum * m + (1 - momentum) * g` again. As a matrix with one row for each output
+    unit, it is orthogonalized and multiplied by `sqrt(max(1, rows / columns))`.
 
     Args:
         momentum: decay of the mean, in [0, 1).
-        nesterov: whether to look one step ahead.
+        nesterov: whether to use Nesterov momentum.
         steps: iterations of `orthogonalize`, at least 1.
         eps: least norm to divide by, positive.
 
     Raises:
         ValueError: if a number is out of its range; on init, if a param has fewer than
             two axes.
-        TypeError: if `steps` is no integer.
+        TypeError: if `steps` is not an integer.
 
     Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon.
 
@@ -103,28 +107,29 @@ def scale_by_muon(
         >>> opt = optim.scale_by_muon()
         >>> opt_state = opt.init({"w": mx.zeros((3, 4))})
     """
-    momentum = check_decay("scale_by_muon", "momentum", momentum)
-    steps = check_count("scale_by_muon", "steps", steps)
-    eps = check_positive("scale_by_muon", "eps", eps)
+    caller = "scale_by_muon"
+    momentum = check_scalar(caller, "momentum", momentum, at_least=0, below=1)
+    steps = check_count(caller, "steps", steps)
+    eps = check_scalar(caller, "eps", eps, above=0)
 
     def init(params: Params, /) -> ScaleByMuonState:
         for path, p in tree.named_leaves(params).items():
             if p.ndim < 2:
                 raise ValueError(
-                    f"muon: {path} must have two axes or more, got shape "
-                    f"{p.shape}; give it to another optimizer, by partition"
+                    f"{caller}: {path} must have two axes or more, got shape "
+                    f"{p.shape}; give it to another optimizer with partition"
                 )
         return ScaleByMuonState(zeros(params))
 
     def update(
         grads: Tree, opt_state: ScaleByMuonState, params: Params, /
     ) -> tuple[Tree, ScaleByMuonState]:
-        leaves.check_shapes(grads, params, caller="scale_by_muon (grads and params)")
-        mu = tree.map(
+        leaves.check_shapes(grads, params, caller=f"{caller} (grads and params)")
+        mu = leaves.map(
             lambda m, g: average(momentum, m, g),
             opt_state.mu,
             grads,
-            caller="scale_by_muon (state and grads)",
+            caller=f"{caller} (state and grads)",
         )
 
         def direction(m: Array, g: Array) -> Array:
@@ -134,12 +139,13 @@ def scale_by_muon(
             orthogonal = orthogonalize(matrix, steps=steps, eps=eps)
             return (ratio * orthogonal).reshape(g.shape).astype(g.dtype)
 
+        # Not on streams of their own: matrix products use all cores already.
         return tree.map(direction, mu, grads), ScaleByMuonState(mu)
 
-    return GradientTransformation(init, update)
+    return stateful(caller, ScaleByMuonState, init, update)
 
 
-@reports_as_itself
+@errors_named_after
 def muon(
     learning_rate: ScalarOrSchedule,
     *,
@@ -149,25 +155,25 @@ def muon(
     steps: int = 5,
     eps: Scalar = 1e-7,
 ) -> GradientTransformation:
-    """Orthogonal updates for the weights of hidden layers; decoupled weight decay.
+    """Muon: orthogonalized momentum for the weight matrices of hidden layers.
 
     `p *= 1 - learning_rate * weight_decay`, then `p -= learning_rate * u` with the
-    update `u` of `scale_by_muon`. Biases, norms, embeddings and the last layer want
+    update `u` of `scale_by_muon`. Give biases, norms, embeddings and the last layer to
     another optimizer: see `partition`.
 
     Args:
         learning_rate: at least 0, or a schedule of the step.
         momentum: decay of the mean, in [0, 1).
-        nesterov: whether to look one step ahead.
-        weight_decay: part of the parameter taken off in a step, in units of the
-            learning rate; at least 0.
+        nesterov: whether to use Nesterov momentum.
+        weight_decay: decoupled weight decay, multiplied by the learning rate; at
+            least 0.
         steps: iterations of `orthogonalize`, at least 1.
         eps: least norm to divide by, positive.
 
     Raises:
         ValueError: if a number is out of its range; on init, if a param has fewer than
             two axes.
-        TypeError: if `steps` is no integer.
+        TypeError: if `steps` is not an integer.
 
     Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; the
     defaults are those of `torch.optim.Muon`.
@@ -176,8 +182,8 @@ def muon(
         >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.partition(
-        ...     lambda path: "matrices" if path.endswith("weight") else "rest",
         ...     {"matrices": optim.muon(0.02), "rest": optim.adamw(1e-3)},
+        ...     lambda path: "matrices" if path.endswith("weight") else "rest",
         ... )
         >>> params = {"fc": {"weight": mx.zeros((3, 4)), "bias": mx.zeros(3)}}
         >>> opt_state = optimizer.init(params)

@@ -1,31 +1,34 @@
-"""Prodigy: Adam that finds its learning rate by how far the params have to go."""
+"""Prodigy: Adam with an estimated learning rate."""
 
+import math
 from typing import NamedTuple
 
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.checks import check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import GradientTransformation
-from lucid_fn.optim.checks import (
-    Scalar,
-    check_at_least_0,
-    check_decay,
-    check_positive,
+from lucid_fn.optim.base import GradientTransformation, stateful
+from lucid_fn.optim.learning_rate import RateState, ScalarOrSchedule, rate_of
+from lucid_fn.optim.leaves import end_kernel
+from lucid_fn.optim.moments import (
+    average,
+    copies,
     is_zero,
+    precision,
+    update_moments,
+    zeros,
 )
-from lucid_fn.optim.descent import RateState, ScalarOrSchedule, rate_of
-from lucid_fn.optim.moments import copies, once, update_moments, zeros
 from lucid_fn.sums import total
-from lucid_fn.types import Array, Params, Tree
+from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ProdigyState(NamedTuple):
     """The estimate of the distance to the solution, and what it is made of."""
 
     rate: RateState
-    distance: Array  # float32, shape (): d
-    progress: Array  # float32, shape (): r
+    distance: Array  # float32 at least, shape (): d
+    progress: Array  # float32 at least, shape (): r
     summed: Tree  # float32 at least: s
     start: Tree  # float32 at least: the params at init
     mu: Tree  # float32 at least
@@ -41,7 +44,7 @@ def prodigy(
     weight_decay: Scalar = 0.0,
     initial_distance: Scalar = 1e-6,
 ) -> GradientTransformation:
-    """Adam with a learning rate that it estimates: the distance to the solution.
+    """Prodigy: Adam with a learning rate estimated as the distance to the solution.
 
     `m = b1 * m + (1 - b1) * d * g`, `v = b2 * v + (1 - b2) * (d * g)**2`, then
     `p -= learning_rate * d * (m / (sqrt(v) + d * eps) + weight_decay * p)`. The
@@ -54,12 +57,12 @@ def prodigy(
 
     Args:
         learning_rate: factor of the estimate, at least 0, or a schedule of the step;
-            1 in the paper, falling by a cosine to 0.
+            1 in the paper, or a cosine decay from 1 to 0.
         b1: decay of the first moment, in [0, 1).
         b2: decay of the second moment, in [0, 1); that of the estimate is its root.
         eps: added to the root, outside it, in units of `d`; positive.
-        weight_decay: part of the parameter taken off in a step, in units of the
-            learning rate times `d`; at least 0.
+        weight_decay: decoupled weight decay, multiplied by the learning rate times
+            `d`; at least 0.
         initial_distance: the first `d`, positive, and below the distance to go.
 
     Returns:
@@ -84,16 +87,20 @@ def prodigy(
     """
     caller = "prodigy"
     rate = rate_of(caller, learning_rate)
-    b1, b2 = check_decay(caller, "b1", b1), check_decay(caller, "b2", b2)
-    eps = check_positive(caller, "eps", eps)
-    weight_decay = check_at_least_0(caller, "weight_decay", weight_decay)
-    initial_distance = check_positive(caller, "initial_distance", initial_distance)
+    b1 = check_scalar(caller, "b1", b1, at_least=0, below=1)
+    b2 = check_scalar(caller, "b2", b2, at_least=0, below=1)
+    eps = check_scalar(caller, "eps", eps, above=0)
+    weight_decay = check_scalar(caller, "weight_decay", weight_decay, at_least=0)
+    initial_distance = check_scalar(
+        caller, "initial_distance", initial_distance, above=0
+    )
 
     def init(params: Params, /) -> ProdigyState:
+        dtype = precision(params)
         return ProdigyState(
-            rate=rate.init(),
-            distance=mx.array(initial_distance, mx.float32),
-            progress=mx.array(0.0),
+            rate=rate.init(params),
+            distance=mx.array(initial_distance, dtype),
+            progress=mx.zeros((), dtype),
             summed=zeros(params),
             start=copies(params),
             mu=zeros(params),
@@ -112,19 +119,19 @@ def prodigy(
             params,
             caller=f"{caller} (grads, state and params)",
         )
-        kept = mx.sqrt(mx.array(b2, mx.float32))
-        weight = once((1 - kept) * value * d * d)
-        progress = kept * opt_state.progress + weight * _sum(along)
+        kept, new = _root_and_complement(b2, d.dtype)
+        weight = end_kernel(new * value * d * d)
+        progress = kept * opt_state.progress + weight * _sum(along, d.dtype)
         summed = leaves.map(
-            lambda s, g: kept * s + weight * g.astype(s.dtype), opt_state.summed, grads
+            lambda s, g: average(kept, s, g, weight=weight), opt_state.summed, grads
         )
-        size = _sum(leaves.map(lambda s: total(mx.abs(s)), summed))
+        size = _sum(leaves.map(lambda s: total(mx.abs(s)), summed), d.dtype)
         known = size > 0  # not before there was a gradient
         estimate = mx.where(known, progress / mx.where(known, size, 1.0), 0.0)
 
         scaled = leaves.map(lambda m, g: d * g.astype(m.dtype), opt_state.mu, grads)
         mu, nu = update_moments(caller, b1, b2, opt_state.mu, opt_state.nu, scaled)
-        step_size, least = once(-value * d), once(d * eps)
+        step_size, least = end_kernel(-value * d), end_kernel(d * eps)
 
         def move(m: Array, v: Array, p: Array, g: Array) -> Array:
             direction = m / (mx.sqrt(v) + least)
@@ -135,7 +142,7 @@ def prodigy(
         updates = leaves.map(move, mu, nu, params, grads)
         return updates, ProdigyState(
             rate_state,
-            mx.maximum(d, estimate),
+            mx.maximum(d, estimate.astype(d.dtype)),
             progress,
             summed,
             opt_state.start,
@@ -143,9 +150,15 @@ def prodigy(
             nu,
         )
 
-    return GradientTransformation(init, update)
+    return stateful(caller, ProdigyState, init, update)
 
 
-def _sum(scalars: Tree) -> Array:
-    """The sum of all leaves: float32, shape `()`."""
-    return sum(tree.leaves(scalars), mx.array(0.0)).astype(mx.float32)
+def _root_and_complement(b2: Scalar, dtype: mx.Dtype) -> tuple[Array, Array]:
+    """`c = sqrt(b2)` and `1 - c`, as `(1 - b2) / (1 + c)`: `c` is near 1."""
+    root = mx.sqrt(b2) if isinstance(b2, mx.array) else math.sqrt(b2)
+    return mx.array(root, dtype), mx.array((1 - b2) / (1 + root), dtype)
+
+
+def _sum(scalars: Tree, dtype: mx.Dtype) -> Array:
+    """The sum of all leaves: shape `()`."""
+    return sum(tree.leaves(scalars), mx.array(0.0)).astype(dtype)

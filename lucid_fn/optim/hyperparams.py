@@ -1,4 +1,4 @@
-"""Hyper-parameters that change while training: kept in the state, as arrays."""
+"""Hyperparameters that change during training: kept in the state, as arrays."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,34 +6,39 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.checks import check_scalar
 from lucid_fn.optim import states
-from lucid_fn.optim.base import GradientTransformation
-from lucid_fn.optim.descent import value_at
-from lucid_fn.types import Array, Params, Tree
+from lucid_fn.optim.base import GradientTransformation, stateful
+from lucid_fn.optim.learning_rate import value_at
+from lucid_fn.optim.moments import first_step, increment, precision
+from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class InjectState(NamedTuple):
     """The values of the latest update, and the state of the optimizer."""
 
     step: Array  # int32, shape (): updates made so far
-    hyperparameters: dict[str, Array]  # float32, shape ()
+    hyperparameters: dict[str, Array]  # float32, shape (); float64 for float64 params
     inner: Any
 
 
 def inject(
     optimizer: Callable[..., GradientTransformation], /, *args: Any, **kwargs: Any
 ) -> GradientTransformation:
-    """An optimizer whose float hyper-parameters are in its state.
+    """An optimizer that keeps its float hyperparameters in its state.
 
-    There they can be read with `hyperparameters` and set with `set_hyperparameters`,
-    and be given by a schedule; a compiled step does not trace anew. The learning rate
-    needs no injection: it is in the state of every optimizer.
+    There `hyperparameters` reads them, `set_hyperparameters` sets them, and a schedule
+    may give them; a compiled step is not traced again. The learning rate needs no
+    injection: it is in the state of every optimizer.
+
+    In the state a number has the digits of float32 (float64 for float64 params): a
+    decay of 0.999999 is 0.99999899 there, and `1 - decay` is 1 % off.
 
     Args:
         optimizer: a constructor such as `optim.adamw`.
         args: positional arguments for it.
         kwargs: keyword arguments for it. A float or an array of shape `()` becomes a
-            hyper-parameter of the state, and so does a schedule, called with the
+            hyperparameter of the state, and so does a schedule, called with the
             0-based step. `learning_rate`, bools, integers and the rest are passed on.
 
     Raises:
@@ -62,24 +67,29 @@ def inject(
     def build(values: dict[str, Array]) -> GradientTransformation:
         return optimizer(*args, **constants, **values)
 
-    def values_at(step: Array, values: dict[str, Array]) -> dict[str, Array]:
-        given = {name: value_at(fn, step) for name, fn in schedules.items()}
+    def values_at(
+        step: Array, values: dict[str, Array], dtype: mx.Dtype
+    ) -> dict[str, Array]:
+        given = {
+            name: value_at("inject", fn, step, dtype) for name, fn in schedules.items()
+        }
         return {**values, **given}
 
     def init(params: Params, /) -> InjectState:
-        step = mx.array(0, mx.int32)
-        fixed = {name: mx.array(x, mx.float32) for name, x in numbers.items()}
-        values = values_at(step, fixed)
+        step, dtype = first_step(), precision(params)
+        fixed = {name: mx.array(x, dtype) for name, x in numbers.items()}
+        values = values_at(step, fixed, dtype)
         return InjectState(step, values, build(values).init(params))
 
     def update(
         grads: Tree, opt_state: InjectState, params: Params, /
     ) -> tuple[Tree, InjectState]:
-        values = values_at(opt_state.step, opt_state.hyperparameters)
-        updates, inner = build(values).update(grads, opt_state.inner, params)
-        return updates, InjectState(opt_state.step + 1, values, inner)
+        step, values, inner = opt_state
+        values = values_at(step, values, precision(values))
+        updates, inner = build(values).update(grads, inner, params)
+        return updates, InjectState(increment(step), values, inner)
 
-    return GradientTransformation(init, update)
+    return stateful("inject", InjectState, init, update)
 
 
 def _sort(
@@ -97,7 +107,7 @@ def _sort(
 
 
 def hyperparameters(opt_state: Any) -> dict[str, Array]:
-    """The injected hyper-parameters of the latest update, or of the first, by name.
+    """The injected hyperparameters of the latest update, or of the first, by name.
 
     Args:
         opt_state: the state of an optimizer that `inject` made.
@@ -115,19 +125,20 @@ def hyperparameters(opt_state: Any) -> dict[str, Array]:
     return dict(_find(opt_state, "hyperparameters").hyperparameters)
 
 
-def set_hyperparameters(opt_state: Any, **values: float | Array) -> Any:
-    """The state with other values of injected hyper-parameters.
+def set_hyperparameters(opt_state: Any, **values: Scalar) -> Any:
+    """The state with other values of injected hyperparameters.
 
-    What a schedule gives is given again at the next update. Values are not checked
-    against their ranges.
+    A schedule overwrites its own at the next update. Values are not checked against
+    their ranges.
 
     Args:
         opt_state: the state of an optimizer that `inject` made.
-        values: numbers or arrays of shape `()` by the name of the hyper-parameter.
+        values: numbers or arrays of shape `()` by the name of the hyperparameter.
 
     Raises:
-        ValueError: unless the state holds exactly one injected optimizer, or if it has
-            no hyper-parameter of a name.
+        ValueError: unless the state holds exactly one injected optimizer; if it has no
+            hyperparameter of a name; or if a value is not finite, or of another shape.
+        TypeError: if a value is of the wrong type.
 
     Example:
         >>> import mlx.core as mx
@@ -137,15 +148,18 @@ def set_hyperparameters(opt_state: Any, **values: float | Array) -> Any:
         {'b1': array(0.5, dtype=float32)}
     """
     old = _find(opt_state, "set_hyperparameters")
-    for name in values:
+    for name, value in values.items():
         if name not in old.hyperparameters:
             raise ValueError(
                 f"set_hyperparameters: {name} must be one of "
                 f"{', '.join(old.hyperparameters) or '(none)'}; only what was given "
                 "to inject as a float or a schedule can be set"
             )
+        shape = old.hyperparameters[name].shape
+        if not (isinstance(value, mx.array) and value.shape == shape):
+            check_scalar("set_hyperparameters", name, value)
     new = {
-        name: mx.broadcast_to(mx.array(values.get(name, x), mx.float32), x.shape)
+        name: mx.broadcast_to(mx.array(values.get(name, x), x.dtype), x.shape)
         for name, x in old.hyperparameters.items()
     }
     return states.replace(opt_state, old, old._replace(hyperparameters=new))

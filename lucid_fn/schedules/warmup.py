@@ -1,24 +1,64 @@
-"""Schedules that begin with a line up."""
+"""Schedules that begin with a linear warm-up."""
 
 import math
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_count, check_number
 from lucid_fn.schedules.base import (
     Schedule,
+    as_float,
+    as_given,
     as_step,
-    check_number,
-    check_steps,
+    check_function,
     fraction,
     half_cosine,
 )
 from lucid_fn.types import Array
 
 
+def warmup(schedule: Schedule, *, warmup_steps: int, start: float = 0.0) -> Schedule:
+    """A linear warm-up to the first value of a schedule, then the schedule.
+
+    `s + (schedule(0) - s) * t / W` for `t < W`, then `schedule(t - W)`.
+
+    Args:
+        schedule: what follows the warm-up.
+        warmup_steps: length `W` of the warm-up, in steps, at least 1.
+        start: value `s` at step 0.
+
+    Raises:
+        TypeError: if an argument is of the wrong type.
+        ValueError: if `warmup_steps` is below 1.
+
+    Source: Goyal et al., 2017, https://arxiv.org/abs/1706.02677, section 2.2.
+
+    Example:
+        >>> from lucid_fn import schedules
+        >>> stairs = schedules.step_decay(1.0, step_size=30, gamma=0.5)
+        >>> rate = schedules.warmup(stairs, warmup_steps=5)
+        >>> [round(rate(t).item(), 4) for t in (0, 1, 5, 34, 35)]
+        [0.0, 0.2, 1.0, 1.0, 0.5]
+    """
+    check_function("warmup", "schedule", schedule)
+    warmup_steps = check_count("warmup", "warmup_steps", warmup_steps)
+    start = check_number("warmup", "start", start)
+
+    def warmed_up(step: Array) -> Array:
+        step = as_step(step)
+        peak = schedule(as_given(mx.zeros_like(step)))
+        passed = fraction(step, warmup_steps)
+        line = start * fraction(warmup_steps - step, warmup_steps) + peak * passed
+        later = schedule(as_given(mx.maximum(step - warmup_steps, 0)))
+        return mx.where(step < warmup_steps, line, later)
+
+    return warmed_up
+
+
 def warmup_cosine(
     peak: float, *, warmup_steps: int, total_steps: int, end: float = 0.0
 ) -> Schedule:
-    """A line from 0 up to `peak`, then half a cosine down to `end`.
+    """A linear warm-up from 0 to `peak`, then half a cosine to `end`.
 
     Step `t` of `W` warm-up and `T` total steps has the value `peak * t / W` for
     `t < W`, then `end + (peak - end) * (1 + cos(pi * s)) / 2`, where
@@ -45,18 +85,18 @@ def warmup_cosine(
         >>> [round(rate(mx.array(t)).item(), 4) for t in (0, 5, 10, 60, 110)]
         [0.0, 0.5, 1.0, 0.5, 0.0]
     """
-    check_number("warmup_cosine", peak=peak, end=end)
-    _check_warmup("warmup_cosine", warmup_steps, total_steps)
+    peak = check_number("warmup_cosine", "peak", peak)
+    end = check_number("warmup_cosine", "end", end)
+    warmup_steps, length = _lengths("warmup_cosine", warmup_steps, total_steps)
 
     def schedule(step: Array) -> Array:
         step = as_step(step)
-        warmup = peak * fraction(step, max(warmup_steps, 1))
-        remaining = fraction(
-            mx.clip(total_steps - step, 0, total_steps - warmup_steps),
-            total_steps - warmup_steps,
+        line = peak * fraction(step, max(warmup_steps, 1))
+        passed = mx.clip(step - warmup_steps, 0, length)
+        cosine = half_cosine(
+            peak, end, fraction(passed, length), fraction(length - passed, length)
         )
-        cosine = half_cosine(peak, end, remaining)
-        return mx.where(step < warmup_steps, warmup, cosine)
+        return mx.where(step < warmup_steps, line, cosine)
 
     return schedule
 
@@ -64,7 +104,7 @@ def warmup_cosine(
 def warmup_linear(
     peak: float, *, warmup_steps: int, total_steps: int, end: float = 0.0
 ) -> Schedule:
-    """A line from 0 up to `peak`, then a line down to `end`.
+    """A linear warm-up from 0 to `peak`, then a linear decay to `end`.
 
     Step `t` of `W` warm-up and `T` total steps has the value `peak * t / W` for
     `t < W`, then `peak + (end - peak) * (t - W) / (T - W)`; it stays at `end` from step
@@ -88,24 +128,22 @@ def warmup_linear(
         >>> [round(rate(t).item(), 4) for t in (0, 5, 10, 60, 110)]
         [0.0, 0.5, 1.0, 0.5, 0.0]
     """
-    check_number("warmup_linear", peak=peak, end=end)
-    _check_warmup("warmup_linear", warmup_steps, total_steps)
-    length = total_steps - warmup_steps
+    peak = check_number("warmup_linear", "peak", peak)
+    end = check_number("warmup_linear", "end", end)
+    warmup_steps, length = _lengths("warmup_linear", warmup_steps, total_steps)
 
     def schedule(step: Array) -> Array:
         step = as_step(step)
-        warmup = peak * fraction(step, max(warmup_steps, 1))
-        remaining = mx.clip(total_steps - step, 0, length)
-        line = peak * fraction(remaining, length) + end * fraction(
-            length - remaining, length
-        )
-        return mx.where(step < warmup_steps, warmup, line)
+        up = peak * fraction(step, max(warmup_steps, 1))
+        passed = mx.clip(step - warmup_steps, 0, length)
+        down = peak * fraction(length - passed, length) + end * fraction(passed, length)
+        return mx.where(step < warmup_steps, up, down)
 
     return schedule
 
 
 def inverse_sqrt(peak: float, *, warmup_steps: int) -> Schedule:
-    """A line from 0 up to `peak`, then down with the square root of the step.
+    """A linear warm-up from 0 to `peak`, then a decay by the inverse square root.
 
     `peak * min(t / W, sqrt(W / t))`.
 
@@ -126,26 +164,25 @@ def inverse_sqrt(peak: float, *, warmup_steps: int) -> Schedule:
         >>> [rate(t).item() for t in (0, 2, 4, 16, 64)]
         [0.0, 0.5, 1.0, 0.5, 0.25]
     """
-    check_number("inverse_sqrt", peak=peak)
-    check_steps("inverse_sqrt", warmup_steps=warmup_steps)
+    peak = check_number("inverse_sqrt", "peak", peak)
+    warmup_steps = check_count("inverse_sqrt", "warmup_steps", warmup_steps)
 
     def schedule(step: Array) -> Array:
-        share = fraction(as_step(step), warmup_steps)
-        return peak * mx.minimum(share, mx.rsqrt(mx.maximum(share, 1.0)))
+        return peak * _up_and_down(fraction(as_step(step), warmup_steps))
 
     return schedule
 
 
 def noam(model_size: int, *, warmup_steps: int, factor: float = 1.0) -> Schedule:
-    """The schedule of the first transformer.
+    """The schedule of the original Transformer: `inverse_sqrt` in the model's terms.
 
-    `factor * model_size^-0.5 * min(n^-0.5, n * W^-1.5)` at its step `n = t + 1`, for
-    steps count from 1 there.
+    `factor * model_size^-0.5 * min(n^-0.5, n * W^-1.5)` with `n = t + 1`, since the
+    paper counts steps from 1.
 
     Args:
-        model_size: width of the model, which sets the height.
+        model_size: width of the model, which determines the peak.
         warmup_steps: length `W` of the warm-up, in steps, at least 1.
-        factor: multiplies the whole.
+        factor: factor of the whole.
 
     Raises:
         TypeError: if an argument is not a number.
@@ -160,23 +197,29 @@ def noam(model_size: int, *, warmup_steps: int, factor: float = 1.0) -> Schedule
         >>> [round(rate(t).item(), 7) for t in (0, 3999, 15999)]
         [2e-07, 0.0006988, 0.0003494]
     """
-    check_number("noam", factor=factor)
-    check_steps("noam", model_size=model_size, warmup_steps=warmup_steps)
+    factor = check_number("noam", "factor", factor)
+    model_size = check_count("noam", "model_size", model_size)
+    warmup_steps = check_count("noam", "warmup_steps", warmup_steps)
     peak = factor / math.sqrt(model_size * warmup_steps)
-    shape = inverse_sqrt(peak, warmup_steps=warmup_steps)
 
     def schedule(step: Array) -> Array:
-        return shape(as_step(step) + 1)
+        return peak * _up_and_down((as_float(as_step(step)) + 1) / warmup_steps)
 
     return schedule
 
 
-def _check_warmup(caller: str, warmup_steps: int, total_steps: int) -> None:
-    """Raises unless a warm-up ends before the whole does."""
-    check_steps(caller, at_least=0, warmup_steps=warmup_steps)
-    check_steps(caller, total_steps=total_steps)
+def _up_and_down(share: Array) -> Array:
+    """`min(x, x^-0.5)` for `x` from 0."""
+    return mx.minimum(share, mx.rsqrt(mx.maximum(share, 1.0)))
+
+
+def _lengths(caller: str, warmup_steps: int, total_steps: int) -> tuple[int, int]:
+    """The steps of the warm-up, which may be none, and those after it."""
+    warmup_steps = check_count(caller, "warmup_steps", warmup_steps, at_least=0)
+    total_steps = check_count(caller, "total_steps", total_steps)
     if not warmup_steps < total_steps:
         raise ValueError(
             f"{caller}: need 0 <= warmup_steps < total_steps, "
             f"got {warmup_steps} and {total_steps}"
         )
+    return warmup_steps, total_steps - warmup_steps

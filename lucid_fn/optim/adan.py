@@ -1,27 +1,29 @@
-"""Adan: Adam that adds where gradients are going to where they are."""
+"""Adan: adaptive Nesterov momentum."""
 
 from typing import NamedTuple
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import GradientTransformation, chain
-from lucid_fn.optim.checks import (
-    Scalar,
-    check_decay,
-    check_positive,
-    reports_as_itself,
+from lucid_fn.optim.base import (
+    GradientTransformation,
+    chain,
+    errors_named_after,
+    stateful,
 )
-from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import (
     average,
     average_square,
     bias_correction,
-    materialized,
-    once,
+    first_step,
+    increment,
+    precision,
     zeros,
 )
-from lucid_fn.types import Array, Params, Tree
+from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByAdanState(NamedTuple):
@@ -37,9 +39,9 @@ class ScaleByAdanState(NamedTuple):
 def scale_by_adan(
     b1: Scalar = 0.98, b2: Scalar = 0.92, b3: Scalar = 0.99, *, eps: Scalar = 1e-8
 ) -> GradientTransformation:
-    """Adam with Nesterov's momentum, made of the differences of gradients.
+    """Adan's direction: Nesterov momentum, estimated from differences of gradients.
 
-    With the difference `d` to the gradient before, 0 at the first step,
+    With the difference `d` from the previous gradient, 0 at the first step,
     `m = b1 * m + (1 - b1) * g`, `a = b2 * a + (1 - b2) * d` and
     `n = b3 * n + (1 - b3) * (g + b2 * d)**2`; at step `t`, counted from 1, the update
     is `m / (1 - b1**t) + b2 * a / (1 - b2**t)` divided by
@@ -64,26 +66,21 @@ def scale_by_adan(
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
     caller = "scale_by_adan"
-    b1, b2, b3 = (
-        check_decay(caller, name, value)
-        for name, value in (("b1", b1), ("b2", b2), ("b3", b3))
-    )
-    eps = check_positive(caller, "eps", eps)
+    b1 = check_scalar(caller, "b1", b1, at_least=0, below=1)
+    b2 = check_scalar(caller, "b2", b2, at_least=0, below=1)
+    b3 = check_scalar(caller, "b3", b3, at_least=0, below=1)
+    eps = check_scalar(caller, "eps", eps, above=0)
 
     def init(params: Params, /) -> ScaleByAdanState:
         return ScaleByAdanState(
-            mx.array(0, mx.int32),
-            zeros(params),
-            zeros(params),
-            zeros(params),
-            zeros(params),
+            first_step(), zeros(params), zeros(params), zeros(params), zeros(params)
         )
 
     def update(
         grads: Tree, opt_state: ScaleByAdanState, params: Params, /
     ) -> tuple[Tree, ScaleByAdanState]:
-        step = opt_state.step + 1
-        known = once(mx.where(opt_state.step == 0, 0.0, 1.0))  # no difference at first
+        step = increment(opt_state.step)
+        known = end_kernel(mx.where(opt_state.step == 0, 0.0, 1.0))  # is there a last?
         latest = leaves.map(
             lambda old, g: g.astype(old.dtype),
             opt_state.grads,
@@ -94,14 +91,15 @@ def scale_by_adan(
         mu = leaves.map(lambda m, g: average(b1, m, g), opt_state.mu, latest)
         delta = leaves.map(lambda a, d: average(b2, a, d), opt_state.delta, changes)
         nu = leaves.map(
-            lambda n, g, d: average_square(b3, n, materialized(g + b2 * d)),
+            lambda n, g, d: average_square(b3, n, end_kernel(g + b2 * d)),
             opt_state.nu,
             latest,
             changes,
         )
-        of_mean = once(1 / bias_correction(b1, step))
-        of_change = once(b2 / bias_correction(b2, step))
-        root_scale = once(mx.rsqrt(bias_correction(b3, step)))
+        dtype = precision(mu)
+        of_mean = end_kernel(1 / bias_correction(b1, step, dtype))
+        of_change = end_kernel(b2 / bias_correction(b2, step, dtype))
+        root_scale = end_kernel(mx.rsqrt(bias_correction(b3, step, dtype)))
 
         def ratio(m: Array, a: Array, n: Array, g: Array) -> Array:
             ahead = of_mean * m + of_change * a
@@ -110,10 +108,10 @@ def scale_by_adan(
         updates = leaves.map(ratio, mu, delta, nu, grads)
         return updates, ScaleByAdanState(step, mu, delta, nu, latest)
 
-    return GradientTransformation(init, update)
+    return stateful(caller, ScaleByAdanState, init, update)
 
 
-@reports_as_itself
+@errors_named_after
 def adan(
     learning_rate: ScalarOrSchedule,
     *,
@@ -123,7 +121,7 @@ def adan(
     eps: Scalar = 1e-8,
     weight_decay: Scalar = 0.0,
 ) -> GradientTransformation:
-    """Adam with Nesterov's momentum, made of differences; decoupled weight decay.
+    """Adan: adaptive Nesterov momentum, with decoupled weight decay.
 
     `p *= 1 - learning_rate * weight_decay`, then `p -= learning_rate * u` with the
     update `u` of `scale_by_adan`.
@@ -134,8 +132,8 @@ def adan(
         b2: decay of the mean difference, in [0, 1).
         b3: decay of the squares, in [0, 1).
         eps: added to the root, outside it; positive.
-        weight_decay: part of the parameter taken off in a step, in units of the
-            learning rate; at least 0.
+        weight_decay: decoupled weight decay, multiplied by the learning rate; at
+            least 0.
 
     Raises:
         ValueError: if a number is out of its range.

@@ -1,27 +1,30 @@
-"""RAdam: Adam that waits until its second moment can be relied on."""
+"""RAdam: rectified Adam."""
 
 from typing import NamedTuple
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import GradientTransformation, chain
-from lucid_fn.optim.checks import (
-    Scalar,
-    check_decay,
-    check_positive,
-    reports_as_itself,
+from lucid_fn.optim.base import (
+    GradientTransformation,
+    chain,
+    errors_named_after,
+    stateful,
 )
-from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import (
     bias_correction,
+    first_step,
+    increment,
     log_decay,
-    once,
+    precision,
     update_moments,
     zeros,
 )
 from lucid_fn.optim.regularization import add_decayed_weights
-from lucid_fn.types import Array, Params, Tree
+from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByRadamState(NamedTuple):
@@ -35,12 +38,12 @@ class ScaleByRadamState(NamedTuple):
 def scale_by_radam(
     b1: Scalar = 0.9, b2: Scalar = 0.999, *, eps: Scalar = 1e-8
 ) -> GradientTransformation:
-    """Adam, rectified: it divides only once the second moment can be relied on.
+    """RAdam's direction: Adam's, once the variance of the second moment is tractable.
 
     With `R = 2 / (1 - b2) - 1` and `r = R - 2 * t * b2**t / (1 - b2**t)`, the length
     of the average, Adam's update is multiplied by the root of
-    `(r - 4) * (r - 2) * R / ((R - 4) * (R - 2) * r)` where `r > 5`; else it is the mean
-    of the gradients, `m / (1 - b1**t)`.
+    `(r - 4) * (r - 2) * R / ((R - 4) * (R - 2) * r)` where `r > 5`. Before that the
+    update is the mean of the gradients, `m / (1 - b1**t)`.
 
     Args:
         b1: decay of the first moment, in [0, 1).
@@ -59,44 +62,51 @@ def scale_by_radam(
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
     caller = "scale_by_radam"
-    b1, b2 = check_decay(caller, "b1", b1), check_decay(caller, "b2", b2)
-    eps = check_positive(caller, "eps", eps)
+    b1 = check_scalar(caller, "b1", b1, at_least=0, below=1)
+    b2 = check_scalar(caller, "b2", b2, at_least=0, below=1)
+    eps = check_scalar(caller, "eps", eps, above=0)
 
     def init(params: Params, /) -> ScaleByRadamState:
-        return ScaleByRadamState(mx.array(0, mx.int32), zeros(params), zeros(params))
+        return ScaleByRadamState(first_step(), zeros(params), zeros(params))
 
     def update(
         grads: Tree, opt_state: ScaleByRadamState, params: Params, /
     ) -> tuple[Tree, ScaleByRadamState]:
-        step = opt_state.step + 1
+        step = increment(opt_state.step)
         mu, nu = update_moments(caller, b1, b2, opt_state.mu, opt_state.nu, grads)
-        length, limit = _lengths(b2, step)
+        dtype = precision(mu)
+        length, limit = _lengths(b2, step, dtype)
         rectification = mx.sqrt(
             (length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)
         )
-        relied_on = once(length > 5)
-        scale = once(1 / bias_correction(b1, step))
-        root_scale = once(rectification * mx.sqrt(bias_correction(b2, step)))
+        tractable = end_kernel(length > 5)
+        scale = end_kernel(1 / bias_correction(b1, step, dtype))
+        root_scale = end_kernel(
+            rectification * mx.sqrt(bias_correction(b2, step, dtype))
+        )
 
         def rectified(m: Array, v: Array, g: Array) -> Array:
-            divisor = mx.where(relied_on, root_scale / (mx.sqrt(v) + eps), 1.0)
+            divisor = mx.where(tractable, root_scale / (mx.sqrt(v) + eps), 1.0)
             return (scale * m * divisor).astype(g.dtype)
 
         updates = leaves.map(rectified, mu, nu, grads)
         return updates, ScaleByRadamState(step, mu, nu)
 
-    return GradientTransformation(init, update)
+    return stateful(caller, ScaleByRadamState, init, update)
 
 
-def _lengths(b2: Scalar, step: Array) -> tuple[Array, Array]:
+def _lengths(
+    b2: Scalar, step: Array, dtype: mx.Dtype = mx.float32
+) -> tuple[Array, Array]:
     """The length of the average after `step` steps, and its limit.
 
     With `h = -log(b2) / 2` and `f(x) = 1 + 1 / x - coth(x)` the length is
     `1 - f(h) + t * f(t * h)`, a sum of small numbers. The difference in the paper is
     one of large ones, of which float32 would lose three digits.
     """
-    half = -0.5 * log_decay(b2)
-    length = 1 - _forgotten(half) + step * _forgotten(step * half)
+    half = -0.5 * log_decay(b2, dtype)
+    t = step.astype(dtype)
+    length = 1 - _forgotten(half) + t * _forgotten(t * half)
     return length, 1 / mx.tanh(half)
 
 
@@ -106,10 +116,11 @@ def _forgotten(x: Array) -> Array:
     series = mx.zeros_like(x)
     for coefficient in (2 / 93555, -1 / 4725, 2 / 945, -1 / 45, 1 / 3):
         series = series * s + coefficient
-    return mx.where(x < 0.5, 1 - x * series, 1 / x - 2 / mx.expm1(2 * x))
+    small = 0.05 if x.dtype == mx.float64 else 0.5  # where the series has all digits
+    return mx.where(x < small, 1 - x * series, 1 / x - 2 / mx.expm1(2 * x))
 
 
-@reports_as_itself
+@errors_named_after
 def radam(
     learning_rate: ScalarOrSchedule,
     *,
@@ -119,7 +130,9 @@ def radam(
     weight_decay: Scalar = 0.0,
     decoupled_weight_decay: bool = False,
 ) -> GradientTransformation:
-    """Rectified Adam, as `torch.optim.RAdam`; see `scale_by_radam`.
+    """RAdam: rectified Adam, which warms up by itself, as `torch.optim.RAdam`.
+
+    `p -= learning_rate * u` with the update `u` of `scale_by_radam`.
 
     Args:
         learning_rate: at least 0, or a schedule of the step.
@@ -141,10 +154,10 @@ def radam(
         >>> optimizer = optim.radam(1e-3)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
+    coupled = 0.0 if decoupled_weight_decay else weight_decay
+    decoupled = weight_decay if decoupled_weight_decay else 0.0
     return chain(
-        add_decayed_weights(0.0 if decoupled_weight_decay else weight_decay),
+        add_decayed_weights(coupled),
         scale_by_radam(b1, b2, eps=eps),
-        scale_by_learning_rate(
-            learning_rate, weight_decay=weight_decay if decoupled_weight_decay else 0.0
-        ),
+        scale_by_learning_rate(learning_rate, weight_decay=decoupled),
     )

@@ -1,33 +1,32 @@
-"""RMSprop: gradients scaled by their root mean square."""
+"""RMSprop, plain and centered."""
 
 from typing import NamedTuple
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import GradientTransformation, chain
-from lucid_fn.optim.checks import (
-    Scalar,
-    check_decay,
-    check_positive,
-    is_zero,
-    reports_as_itself,
+from lucid_fn.optim.base import (
+    GradientTransformation,
+    chain,
+    errors_named_after,
+    stateful,
 )
-from lucid_fn.optim.descent import (
-    ScalarOrSchedule,
-    scale_by_learning_rate,
-)
+from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import (
     average_square,
     bias_correction,
-    materialized,
-    once,
+    first_step,
+    increment,
+    is_zero,
+    precision,
     update_moments,
     zeros,
 )
-from lucid_fn.optim.momentum import trace
 from lucid_fn.optim.regularization import add_decayed_weights
-from lucid_fn.types import Array, Params, Tree
+from lucid_fn.optim.sgd import trace
+from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByRmsState(NamedTuple):
@@ -47,12 +46,12 @@ class ScaleByStddevState(NamedTuple):
 def scale_by_rms(
     decay: Scalar = 0.99, *, eps: Scalar = 1e-8, unbiased: bool = False
 ) -> GradientTransformation:
-    """Divides by the root mean square: `g / (sqrt(v) + eps)`.
+    """Divides gradients by their root mean square: `g / (sqrt(v) + eps)`.
 
     `v = decay * v + (1 - decay) * g**2`.
 
     Args:
-        decay: of the mean square, in [0, 1).
+        decay: decay of the mean square, in [0, 1).
         eps: added to the root, outside it; positive.
         unbiased: whether to divide `v` by `1 - decay**t` first, as Adam does.
 
@@ -70,40 +69,43 @@ def scale_by_rms(
         >>> round(updates["w"].item(), 4)
         2.0
     """
-    decay = check_decay("scale_by_rms", "decay", decay)
-    eps = check_positive("scale_by_rms", "eps", eps)
+    caller = "scale_by_rms"
+    decay = check_scalar(caller, "decay", decay, at_least=0, below=1)
+    eps = check_scalar(caller, "eps", eps, above=0)
 
     def init(params: Params, /) -> ScaleByRmsState:
-        return ScaleByRmsState(mx.array(0, mx.int32), zeros(params))
+        return ScaleByRmsState(first_step(), zeros(params))
 
     def update(
         grads: Tree, opt_state: ScaleByRmsState, params: Params, /
     ) -> tuple[Tree, ScaleByRmsState]:
-        step = opt_state.step + 1
+        step = increment(opt_state.step)
         nu = leaves.map(
             lambda v, g: average_square(decay, v, g),
             opt_state.nu,
             grads,
-            caller="scale_by_rms (state and grads)",
+            caller=f"{caller} (state and grads)",
         )
-        scale = once(mx.rsqrt(bias_correction(decay, step))) if unbiased else 1.0
+        scale: Scalar = 1.0
+        if unbiased:
+            scale = end_kernel(mx.rsqrt(bias_correction(decay, step, precision(nu))))
         updates = leaves.map(
             lambda v, g: (g / (mx.sqrt(v) * scale + eps)).astype(g.dtype), nu, grads
         )
         return updates, ScaleByRmsState(step, nu)
 
-    return GradientTransformation(init, update)
+    return stateful(caller, ScaleByRmsState, init, update)
 
 
 def scale_by_stddev(
     decay: Scalar = 0.99, *, eps: Scalar = 1e-8
 ) -> GradientTransformation:
-    """Divides by the standard deviation: `g / (sqrt(v - m**2) + eps)`.
+    """Divides gradients by their standard deviation: `g / (sqrt(v - m**2) + eps)`.
 
     `m` is the running mean of the gradients and `v` that of their squares.
 
     Args:
-        decay: of both means, in [0, 1).
+        decay: decay of both means, in [0, 1).
         eps: added to the root, outside it; positive.
 
     Raises:
@@ -119,8 +121,9 @@ def scale_by_stddev(
         >>> opt = optim.scale_by_stddev()
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
-    decay = check_decay("scale_by_stddev", "decay", decay)
-    eps = check_positive("scale_by_stddev", "eps", eps)
+    caller = "scale_by_stddev"
+    decay = check_scalar(caller, "decay", decay, at_least=0, below=1)
+    eps = check_scalar(caller, "eps", eps, above=0)
 
     def init(params: Params, /) -> ScaleByStddevState:
         return ScaleByStddevState(zeros(params), zeros(params))
@@ -128,20 +131,18 @@ def scale_by_stddev(
     def update(
         grads: Tree, opt_state: ScaleByStddevState, params: Params, /
     ) -> tuple[Tree, ScaleByStddevState]:
-        mu, nu = update_moments(
-            "scale_by_stddev", decay, decay, opt_state.mu, opt_state.nu, grads
-        )
+        mu, nu = update_moments(caller, decay, decay, opt_state.mu, opt_state.nu, grads)
 
         def ratio(m: Array, v: Array, g: Array) -> Array:
-            variance = materialized(mx.maximum(v - m * m, 0))
+            variance = end_kernel(mx.maximum(v - m * m, 0))
             return (g / (mx.sqrt(variance) + eps)).astype(g.dtype)
 
         return leaves.map(ratio, mu, nu, grads), ScaleByStddevState(mu, nu)
 
-    return GradientTransformation(init, update)
+    return stateful(caller, ScaleByStddevState, init, update)
 
 
-@reports_as_itself
+@errors_named_after
 def rmsprop(
     learning_rate: ScalarOrSchedule,
     *,
@@ -151,14 +152,14 @@ def rmsprop(
     momentum: Scalar = 0.0,
     centered: bool = False,
 ) -> GradientTransformation:
-    """Gradients divided by their root mean square, as in `torch.optim.RMSprop`.
+    """RMSprop: gradients divided by their root mean square, as `torch.optim.RMSprop`.
 
-    `b = momentum * b + g / (sqrt(v) + eps)`, then `p -= learning_rate * b`; centered,
-    `v - m**2` takes the place of `v`.
+    `b = momentum * b + g / (sqrt(v) + eps)`, then `p -= learning_rate * b`. If
+    `centered`, the variance `v - m**2` takes the place of `v`.
 
     Args:
         learning_rate: at least 0, or a schedule of the step.
-        decay: of the mean square, in [0, 1); PyTorch's `alpha`.
+        decay: decay of the mean square, in [0, 1); PyTorch's `alpha`.
         eps: added to the root, outside it; positive.
         weight_decay: factor of the L2 penalty, at least 0.
         momentum: weight of the running sum of scaled gradients, at least 0.
@@ -177,9 +178,10 @@ def rmsprop(
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
     scale_by = scale_by_stddev if centered else scale_by_rms
+    summed = trace(momentum)
     return chain(
         add_decayed_weights(weight_decay),
         scale_by(decay, eps=eps),
-        chain() if is_zero(momentum) else trace(momentum),
+        chain() if is_zero(momentum) else summed,
         scale_by_learning_rate(learning_rate),
     )

@@ -1,26 +1,35 @@
-"""Adafactor: second moments of matrices in the memory of their borders."""
+"""Adafactor: row- and column-factored second moments."""
 
 from typing import NamedTuple
 
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.checks import check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import GradientTransformation, chain, stateless
-from lucid_fn.optim.checks import (
-    Scalar,
-    check_at_least_0,
-    check_positive,
-    reports_as_itself,
+from lucid_fn.optim.base import (
+    GradientTransformation,
+    chain,
+    errors_named_after,
+    stateful,
+    stateless_with_tree_map,
 )
-from lucid_fn.optim.descent import (
+from lucid_fn.optim.learning_rate import (
     ScalarOrSchedule,
     as_schedule,
     scale_by_learning_rate,
 )
-from lucid_fn.optim.moments import accumulator_dtype, average, once
+from lucid_fn.optim.leaves import end_kernel
+from lucid_fn.optim.moments import (
+    accumulator_dtype,
+    average,
+    first_step,
+    increment,
+    precision,
+)
 from lucid_fn.optim.norms import root_mean_square
-from lucid_fn.types import Array, Params, Tree
+from lucid_fn.schedules.base import as_float
+from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByFactoredRmsState(NamedTuple):
@@ -35,11 +44,12 @@ class ScaleByFactoredRmsState(NamedTuple):
 def scale_by_factored_rms(
     decay_power: Scalar = 0.8, *, eps: Scalar = 2**-23
 ) -> GradientTransformation:
-    """Divides by the root mean square, known by its rows and columns only.
+    """Divides by a root mean square that is factored into rows and columns.
 
-    Over the last two axes the mean square is taken to be `r * c / mean(r)`, with the
-    running means `r` of the rows and `c` of the columns; their decay at step `t`,
-    counted from 1, is `1 - t**-decay_power`. Arrays of one axis or none keep all of it.
+    Over the last two axes the mean square is approximated by `r * c / mean(r)`, with
+    the running means `r` of the rows and `c` of the columns; their decay at step `t`,
+    counted from 1, is `1 - t**-decay_power`. Arrays of one axis or none are not
+    factored.
 
     Args:
         decay_power: at least 0.
@@ -60,14 +70,14 @@ def scale_by_factored_rms(
         ((3, 1), (1, 4))
     """
     caller = "scale_by_factored_rms"
-    decay_power = check_at_least_0(caller, "decay_power", decay_power)
-    eps = check_positive(caller, "eps", eps)
+    decay_power = check_scalar(caller, "decay_power", decay_power, at_least=0)
+    eps = check_scalar(caller, "eps", eps, above=0)
 
     def init(params: Params, /) -> ScaleByFactoredRmsState:
         flat = tree.named_leaves(params)
         matrices = {path: p for path, p in flat.items() if p.ndim > 1}
         return ScaleByFactoredRmsState(
-            mx.array(0, mx.int32),
+            first_step(),
             {path: _zeros_mean(p, -1) for path, p in matrices.items()},
             {path: _zeros_mean(p, -2) for path, p in matrices.items()},
             {
@@ -80,10 +90,9 @@ def scale_by_factored_rms(
     def update(
         grads: Tree, opt_state: ScaleByFactoredRmsState, params: Params, /
     ) -> tuple[Tree, ScaleByFactoredRmsState]:
-        leaves.check_shapes(grads, params, caller="scale_by_factored_rms")
-        step = opt_state.step + 1
-        new = mx.power(step.astype(mx.float32), -decay_power)
-        decay = once(1 - new)
+        step = increment(opt_state.step)
+        new = end_kernel(mx.power(step.astype(precision(grads)), -decay_power))
+        decay = end_kernel(1 - new)
         rows, columns, full = {}, {}, {}
 
         def scale(path: str, g: Array, _: Array) -> Array:
@@ -91,20 +100,21 @@ def scale_by_factored_rms(
             if g.ndim > 1:
                 row = mx.mean(squares, axis=-1, keepdims=True)  # (..., rows, 1)
                 column = mx.mean(squares, axis=-2, keepdims=True)  # (..., 1, columns)
-                row = rows[path] = average(decay, opt_state.rows[path], row)
-                column = columns[path] = average(decay, opt_state.columns[path], column)
+                row = rows[path] = average(decay, opt_state.rows[path], row, new)
+                column = average(decay, opt_state.columns[path], column, new)
+                columns[path] = column
                 mean = mx.maximum(mx.mean(row, axis=-2, keepdims=True), eps)
                 v = row * column / mean  # (..., rows, columns)
             else:
-                v = full[path] = average(decay, opt_state.full[path], squares)
+                v = full[path] = average(decay, opt_state.full[path], squares, new)
             return (mx.rsqrt(mx.maximum(v, eps * eps)) * g).astype(g.dtype)
 
-        updates = tree.map_with_path(
+        updates = leaves.map_with_path(
             scale, grads, params, caller=f"{caller} (grads and params)"
         )
         return updates, ScaleByFactoredRmsState(step, rows, columns, full)
 
-    return GradientTransformation(init, update)
+    return stateful(caller, ScaleByFactoredRmsState, init, update)
 
 
 def _zeros_mean(p: Array, axis: int) -> Array:
@@ -114,7 +124,7 @@ def _zeros_mean(p: Array, axis: int) -> Array:
 
 
 def clip_by_block_rms(max_rms: Scalar = 1.0) -> GradientTransformation:
-    """Scales each array down to the root mean square `max_rms` if its own is larger.
+    """Scales each update down to a root mean square of at most `max_rms`.
 
     Args:
         max_rms: positive.
@@ -131,18 +141,17 @@ def clip_by_block_rms(max_rms: Scalar = 1.0) -> GradientTransformation:
         >>> opt.update({"w": mx.array([3.0, 3.0])}, (), {"w": mx.zeros(2)})[0]
         {'w': array([1, 1], dtype=float32)}
     """
-    max_rms = check_positive("clip_by_block_rms", "max_rms", max_rms)
+    max_rms = check_scalar("clip_by_block_rms", "max_rms", max_rms, above=0)
 
     def clip(u: Array, _: Array) -> Array:
-        return (u / once(mx.maximum(1.0, root_mean_square(u) / max_rms))).astype(
-            u.dtype
-        )
+        excess = end_kernel(mx.maximum(1.0, root_mean_square(u) / max_rms))
+        return (u / excess).astype(u.dtype)
 
-    return stateless(clip, caller="clip_by_block_rms")
+    return stateless_with_tree_map(clip, caller="clip_by_block_rms")
 
 
 def scale_by_param_rms(eps: Scalar = 1e-3) -> GradientTransformation:
-    """Multiplies each update by the root mean square of its array, at least `eps`.
+    """Multiplies each update by the root mean square of its param, at least `eps`.
 
     Args:
         eps: positive, so that zeros can move.
@@ -159,15 +168,15 @@ def scale_by_param_rms(eps: Scalar = 1e-3) -> GradientTransformation:
         >>> opt.update({"w": mx.array([1.0, 2.0])}, (), {"w": mx.array([3.0, 3.0])})[0]
         {'w': array([3, 6], dtype=float32)}
     """
-    eps = check_positive("scale_by_param_rms", "eps", eps)
+    eps = check_scalar("scale_by_param_rms", "eps", eps, above=0)
 
     def scale(u: Array, p: Array) -> Array:
-        return (u * once(mx.maximum(root_mean_square(p), eps))).astype(u.dtype)
+        return (u * end_kernel(mx.maximum(root_mean_square(p), eps))).astype(u.dtype)
 
-    return stateless(scale, caller="scale_by_param_rms")
+    return stateless_with_tree_map(scale, caller="scale_by_param_rms")
 
 
-@reports_as_itself
+@errors_named_after
 def adafactor(
     learning_rate: ScalarOrSchedule = 1e-2,
     *,
@@ -177,7 +186,7 @@ def adafactor(
     clipping: Scalar = 1.0,
     weight_decay: Scalar = 0.0,
 ) -> GradientTransformation:
-    """Steps relative to the size of the params, with little memory for moments.
+    """Adafactor: Adam-like relative steps with factored second moments.
 
     `p -= rate * max(rms(p), min_param_rms) * u`, where `u` is the gradient divided by
     its factored root mean square, clipped to the root mean square `clipping`, and
@@ -189,10 +198,9 @@ def adafactor(
         decay_power: the moments' decay at step `t` is `1 - t**-decay_power`; at
             least 0.
         eps: least root mean square of a gradient, positive.
-        min_param_rms: least size that an array counts as, positive.
+        min_param_rms: least root mean square of a param, positive.
         clipping: largest root mean square of an update, positive.
-        weight_decay: part of the parameter taken off in a step, in units of `rate`;
-            at least 0.
+        weight_decay: decoupled weight decay, multiplied by `rate`; at least 0.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -207,13 +215,13 @@ def adafactor(
         >>> optimizer = optim.adafactor()
         >>> opt_state = optimizer.init({"w": mx.zeros((3, 4))})
     """
-    # Checked here, since the parts know these two by other names.
-    clipping = check_positive("adafactor", "clipping", clipping)
-    least = check_positive("adafactor", "min_param_rms", min_param_rms)
+    # Checked here, since the parts have other names for these two.
+    clipping = check_scalar("adafactor", "clipping", clipping, above=0)
+    least = check_scalar("adafactor", "min_param_rms", min_param_rms, above=0)
     rate = as_schedule("adafactor", learning_rate)
 
     def relative_step(step: Array) -> Array:
-        return mx.minimum(rate(step), mx.rsqrt(step + 1.0))
+        return mx.minimum(rate(step), mx.rsqrt(as_float(step) + 1))
 
     return chain(
         scale_by_factored_rms(decay_power, eps=eps),

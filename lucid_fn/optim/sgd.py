@@ -1,22 +1,22 @@
-"""Stochastic gradient descent, and the momentum it is used with."""
+"""SGD: stochastic gradient descent, with momentum."""
 
 from typing import NamedTuple
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import GradientTransformation, chain
-from lucid_fn.optim.checks import (
-    Scalar,
-    check_at_least_0,
-    check_fraction,
-    is_zero,
-    reports_as_itself,
+from lucid_fn.optim.base import (
+    GradientTransformation,
+    chain,
+    errors_named_after,
+    stateful,
 )
-from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
-from lucid_fn.optim.moments import once, zeros
+from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.leaves import end_kernel
+from lucid_fn.optim.moments import first_step, increment, is_zero, precision, zeros
 from lucid_fn.optim.regularization import add_decayed_weights
-from lucid_fn.types import Array, Params, Tree
+from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class TraceState(NamedTuple):
@@ -29,19 +29,19 @@ class TraceState(NamedTuple):
 def trace(
     momentum: Scalar, *, dampening: Scalar = 0.0, nesterov: bool = False
 ) -> GradientTransformation:
-    """Replaces the gradient by `b = momentum * b + (1 - dampening) * g`.
+    """Momentum: replaces the gradient by `b = momentum * b + (1 - dampening) * g`.
 
-    The first sum is `g` itself, without dampening, as in PyTorch. With `nesterov` the
+    The first `b` is `g` itself, without dampening, as in PyTorch. With `nesterov` the
     update is `g + momentum * b`.
 
     Args:
         momentum: weight of the sum so far, at least 0.
-        dampening: part of each later gradient left out, in [0, 1].
-        nesterov: whether to look one step ahead.
+        dampening: share of each later gradient that is left out, in [0, 1].
+        nesterov: whether to use Nesterov momentum.
 
     Raises:
         ValueError: if `momentum` or `dampening` is out of its range, or if `nesterov`
-            is asked for without momentum or with dampening.
+            is set without momentum or with dampening.
 
     Source: Sutskever et al., 2013, "On the importance of initialization and momentum
     in deep learning"; the order of operations is that of `torch.optim.SGD`.
@@ -55,8 +55,8 @@ def trace(
         >>> opt.update(grads, opt_state, params)[0]
         {'w': array(1.5, dtype=float32)}
     """
-    momentum = check_at_least_0("trace", "momentum", momentum)
-    dampening = check_fraction("trace", "dampening", dampening)
+    momentum = check_scalar("trace", "momentum", momentum, at_least=0)
+    dampening = check_scalar("trace", "dampening", dampening, at_least=0, at_most=1)
     if nesterov and (is_zero(momentum) or not is_zero(dampening)):
         raise ValueError(
             "trace: nesterov needs momentum above 0 and dampening 0, got "
@@ -64,17 +64,19 @@ def trace(
         )
 
     def init(params: Params, /) -> TraceState:
-        return TraceState(mx.array(0, mx.int32), zeros(params))
+        return TraceState(first_step(), zeros(params))
 
     def update(
         grads: Tree, opt_state: TraceState, params: Params, /
     ) -> tuple[Tree, TraceState]:
         # The first gradient enters whole: the sum is 0, so only its weight differs.
-        weight = once(mx.where(opt_state.step == 0, 1.0, 1 - dampening))
+        later = mx.array(1 - dampening, precision(grads))
+        weight = end_kernel(mx.where(opt_state.step == 0, 1.0, later))
 
         def add(b: Array, g: Array) -> Array:
             g = g.astype(b.dtype)
-            return momentum * b + (g if is_zero(dampening) else weight * g)
+            new = g if is_zero(dampening) else weight * g
+            return (momentum * b + new).astype(b.dtype)
 
         def ahead(b: Array, g: Array) -> Array:
             return ((g + momentum * b) if nesterov else b).astype(g.dtype)
@@ -83,12 +85,12 @@ def trace(
             add, opt_state.trace, grads, caller="trace (state and grads)"
         )
         updates = leaves.map(ahead, summed, grads)
-        return updates, TraceState(opt_state.step + 1, summed)
+        return updates, TraceState(increment(opt_state.step), summed)
 
-    return GradientTransformation(init, update)
+    return stateful("trace", TraceState, init, update)
 
 
-@reports_as_itself
+@errors_named_after
 def sgd(
     learning_rate: ScalarOrSchedule,
     *,
@@ -97,22 +99,22 @@ def sgd(
     weight_decay: Scalar = 0.0,
     nesterov: bool = False,
 ) -> GradientTransformation:
-    """Stochastic gradient descent: `p -= learning_rate * b`, as in PyTorch.
+    """SGD: stochastic gradient descent, `p -= learning_rate * b`, as `torch.optim.SGD`.
 
     `g = g + weight_decay * p`, then `b = momentum * b + (1 - dampening) * g`, whose
-    first value is `g`; with `nesterov`, `g + momentum * b` takes the place of `b`.
+    first value is `g`. With `nesterov`, `g + momentum * b` takes the place of `b`.
     Without momentum `b` is `g`, and `dampening` has no effect.
 
     Args:
         learning_rate: at least 0, or a schedule of the step.
         momentum: weight of the running sum, at least 0.
-        dampening: part of each later gradient left out, in [0, 1].
+        dampening: share of each later gradient that is left out, in [0, 1].
         weight_decay: factor of the L2 penalty, at least 0.
-        nesterov: whether to look one step ahead.
+        nesterov: whether to use Nesterov momentum.
 
     Raises:
-        ValueError: if a number is out of its range, or if `nesterov` is asked for
-            without momentum or with dampening.
+        ValueError: if a number is out of its range, or if `nesterov` is set without
+            momentum or with dampening.
 
     Source: Robbins & Monro, 1951; momentum as in Sutskever et al., 2013, "On the
     importance of initialization and momentum in deep learning".

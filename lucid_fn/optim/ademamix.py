@@ -1,28 +1,31 @@
-"""AdEMAMix: Adam with a second mean of the gradients, a much slower one."""
+"""AdEMAMix: Adam with two momentum terms, one fast and one slow."""
 
 from typing import NamedTuple
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_count, check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import GradientTransformation, chain
-from lucid_fn.optim.checks import (
-    Scalar,
-    check_at_least_0,
-    check_count,
-    check_decay,
-    check_positive,
-    reports_as_itself,
+from lucid_fn.optim.base import (
+    GradientTransformation,
+    chain,
+    errors_named_after,
+    stateful,
 )
-from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import (
+    average,
     bias_correction,
+    exp,
+    first_step,
+    increment,
     log_decay,
-    once,
+    precision,
     update_moments,
     zeros,
 )
-from lucid_fn.types import Array, Params, Tree
+from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByAdemamixState(NamedTuple):
@@ -43,14 +46,14 @@ def scale_by_ademamix(
     warmup_steps: int = 0,
     eps: Scalar = 1e-8,
 ) -> GradientTransformation:
-    """Adam whose mean of the gradients gets `alpha` times a slow one added.
+    """AdEMAMix's direction: Adam's, plus `alpha` times a slow mean of the gradients.
 
     `m = b1 * m + (1 - b1) * g`, `s = b(t) * s + (1 - b(t)) * g` and
     `v = b2 * v + (1 - b2) * g**2`; at step `t`, counted from 1, the update is
-    `m / (1 - b1**t) + a(t) * s` divided by `sqrt(v) / sqrt(1 - b2**t) + eps`. In the
-    warm-up, with `x = min(t / warmup_steps, 1)`, the weight is `a(t) = alpha * x`, and
-    the decay grows from `b1` to `b3` by `1 / log(b(t)) = (1 - x) / log(b1) + x /
-    log(b3)`, evenly in the number of steps it remembers.
+    `m / (1 - b1**t) + a(t) * s` divided by `sqrt(v) / sqrt(1 - b2**t) + eps`. During
+    the warm-up, with `x = min(t / warmup_steps, 1)`, the weight is `a(t) = alpha * x`,
+    and the decay grows from `b1` to `b3` by
+    `1 / log(b(t)) = (1 - x) / log(b1) + x / log(b3)`, linearly in its half-life.
 
     Args:
         b1: decay of the fast mean, in [0, 1).
@@ -63,7 +66,7 @@ def scale_by_ademamix(
 
     Raises:
         ValueError: if a number is out of its range.
-        TypeError: if `warmup_steps` is no integer.
+        TypeError: if `warmup_steps` is not an integer.
 
     Source: Pagliardini et al., 2024, https://arxiv.org/abs/2409.03137, algorithm 1.
 
@@ -74,33 +77,33 @@ def scale_by_ademamix(
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
     caller = "scale_by_ademamix"
-    b1, b2, b3 = (
-        check_decay(caller, name, value)
-        for name, value in (("b1", b1), ("b2", b2), ("b3", b3))
-    )
-    alpha = check_at_least_0(caller, "alpha", alpha)
-    warmup_steps = check_count(caller, "warmup_steps", warmup_steps, least=0)
-    eps = check_positive(caller, "eps", eps)
+    b1 = check_scalar(caller, "b1", b1, at_least=0, below=1)
+    b2 = check_scalar(caller, "b2", b2, at_least=0, below=1)
+    b3 = check_scalar(caller, "b3", b3, at_least=0, below=1)
+    alpha = check_scalar(caller, "alpha", alpha, at_least=0)
+    warmup_steps = check_count(caller, "warmup_steps", warmup_steps, at_least=0)
+    eps = check_scalar(caller, "eps", eps, above=0)
 
     def init(params: Params, /) -> ScaleByAdemamixState:
         return ScaleByAdemamixState(
-            mx.array(0, mx.int32), zeros(params), zeros(params), zeros(params)
+            first_step(), zeros(params), zeros(params), zeros(params)
         )
 
     def update(
         grads: Tree, opt_state: ScaleByAdemamixState, params: Params, /
     ) -> tuple[Tree, ScaleByAdemamixState]:
-        step = opt_state.step + 1
+        step = increment(opt_state.step)
         mu, nu = update_moments(caller, b1, b2, opt_state.mu, opt_state.nu, grads)
-        x = mx.minimum(step / max(warmup_steps, 1), 1.0)
-        log_slow = 1 / ((1 - x) / log_decay(b1) + x / log_decay(b3))
-        kept, new = once(mx.exp(log_slow)), once(-mx.expm1(log_slow))
+        dtype = precision(mu)
+        x = mx.minimum(step.astype(dtype) / max(warmup_steps, 1), 1.0)
+        log_slow = 1 / ((1 - x) / log_decay(b1, dtype) + x / log_decay(b3, dtype))
+        kept, new = end_kernel(exp(log_slow)), end_kernel(-mx.expm1(log_slow))
         slow = leaves.map(
-            lambda s, g: kept * s + new * g.astype(s.dtype), opt_state.slow, grads
+            lambda s, g: average(kept, s, g, weight=new), opt_state.slow, grads
         )
-        of_mean = once(1 / bias_correction(b1, step))
-        of_slow = once(alpha * x)
-        root_scale = once(mx.rsqrt(bias_correction(b2, step)))
+        of_mean = end_kernel(1 / bias_correction(b1, step, dtype))
+        of_slow = end_kernel(alpha * x)
+        root_scale = end_kernel(mx.rsqrt(bias_correction(b2, step, dtype)))
 
         def ratio(m: Array, s: Array, v: Array, g: Array) -> Array:
             mixed = of_mean * m + of_slow * s
@@ -109,10 +112,10 @@ def scale_by_ademamix(
         updates = leaves.map(ratio, mu, slow, nu, grads)
         return updates, ScaleByAdemamixState(step, mu, slow, nu)
 
-    return GradientTransformation(init, update)
+    return stateful(caller, ScaleByAdemamixState, init, update)
 
 
-@reports_as_itself
+@errors_named_after
 def ademamix(
     learning_rate: ScalarOrSchedule,
     *,
@@ -124,11 +127,11 @@ def ademamix(
     eps: Scalar = 1e-8,
     weight_decay: Scalar = 0.0,
 ) -> GradientTransformation:
-    """AdamW with two means of the gradients, for long trainings.
+    """AdEMAMix: AdamW with two momentum terms, one fast and one slow.
 
     `p *= 1 - learning_rate * weight_decay`, then
     `p -= learning_rate * (m / (1 - b1**t) + a(t) * s) / (sqrt(v) / sqrt(1 - b2**t) +
-    eps)`; see `scale_by_ademamix`.
+    eps)`; see `scale_by_ademamix`. It is made for long trainings.
 
     Args:
         learning_rate: at least 0, or a schedule of the step.
@@ -139,12 +142,12 @@ def ademamix(
         warmup_steps: length of the warm-up of `alpha` and `b3`, at least 0; all steps
             of the training in the paper.
         eps: added to the root, outside it; positive.
-        weight_decay: part of the parameter taken off in a step, in units of the
-            learning rate; at least 0.
+        weight_decay: decoupled weight decay, multiplied by the learning rate; at
+            least 0.
 
     Raises:
         ValueError: if a number is out of its range.
-        TypeError: if `warmup_steps` is no integer.
+        TypeError: if `warmup_steps` is not an integer.
 
     Source: Pagliardini et al., 2024, https://arxiv.org/abs/2409.03137, algorithm 1.
 

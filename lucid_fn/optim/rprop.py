@@ -1,20 +1,20 @@
-"""Rprop: each number has a step size of its own, and only signs of gradients count."""
+"""Rprop: resilient backpropagation."""
 
 from typing import NamedTuple
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import GradientTransformation, chain, stateless
-from lucid_fn.optim.checks import (
-    Scalar,
-    check_at_least_1,
-    check_decay,
-    check_positive,
-    reports_as_itself,
+from lucid_fn.optim.base import (
+    GradientTransformation,
+    chain,
+    errors_named_after,
+    stateful,
+    stateless_with_tree_map,
 )
 from lucid_fn.optim.moments import zeros
-from lucid_fn.types import Array, Params, Tree
+from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByRpropState(NamedTuple):
@@ -32,16 +32,16 @@ def scale_by_rprop(
     min_step_size: Scalar = 1e-6,
     max_step_size: Scalar = 50.0,
 ) -> GradientTransformation:
-    """The sign of the gradient times a step size, which adapts to changes of sign.
+    """Rprop's direction: the sign of the gradient times a step size of each number.
 
-    A size is multiplied by `eta_plus` where the sign is that of the gradient before,
-    and by `eta_minus` where it is the opposite one. There no step is made, and the
-    sign counts as 0 for the next; after a 0 the size stays as it is.
+    A size is multiplied by `eta_plus` where the gradient keeps its sign, and by
+    `eta_minus` where the sign changes. There no step is made, and the sign counts as 0
+    for the next; after a 0 the size stays as it is.
 
     Args:
         learning_rate: the first step size, positive.
         eta_minus: factor of the size after a change of sign, in [0, 1).
-        eta_plus: factor of the size without, at least 1.
+        eta_plus: factor of the size while the sign stays, at least 1.
         min_step_size: least size, positive.
         max_step_size: largest size, at least `min_step_size`.
 
@@ -62,11 +62,11 @@ def scale_by_rprop(
         ({'w': array([0.5, -0.5], dtype=float32)}, {'w': array([1, -1], dtype=float32)})
     """
     caller = "scale_by_rprop"
-    first = check_positive(caller, "learning_rate", learning_rate)
-    eta_minus = check_decay(caller, "eta_minus", eta_minus)
-    eta_plus = check_at_least_1(caller, "eta_plus", eta_plus)
-    least = check_positive(caller, "min_step_size", min_step_size)
-    most = check_positive(caller, "max_step_size", max_step_size)
+    first = check_scalar(caller, "learning_rate", learning_rate, above=0)
+    eta_minus = check_scalar(caller, "eta_minus", eta_minus, at_least=0, below=1)
+    eta_plus = check_scalar(caller, "eta_plus", eta_plus, at_least=1)
+    least = check_scalar(caller, "min_step_size", min_step_size, above=0)
+    most = check_scalar(caller, "max_step_size", max_step_size, above=0)
     known = not isinstance(least, mx.array) and not isinstance(most, mx.array)
     if known and least > most:
         raise ValueError(
@@ -75,16 +75,16 @@ def scale_by_rprop(
         )
 
     def init(params: Params, /) -> ScaleByRpropState:
-        sizes = leaves.map(lambda z: z + first, zeros(params))
-        return ScaleByRpropState(sizes, zeros(params))
+        return ScaleByRpropState(zeros(params, first), zeros(params))
 
     def update(
         grads: Tree, opt_state: ScaleByRpropState, params: Params, /
     ) -> tuple[Tree, ScaleByRpropState]:
         def resize(size: Array, before: Array, g: Array) -> Array:
             agreement = before * mx.sign(g)
-            shrunk = mx.where(agreement < 0, eta_minus, 1.0)
-            factor = mx.where(agreement > 0, eta_plus, shrunk)
+            shrunk = mx.where(agreement < 0, mx.array(eta_minus, size.dtype), 1.0)
+            grown = mx.array(eta_plus, size.dtype)
+            factor = mx.where(agreement > 0, grown, shrunk)
             return mx.clip(size * factor, least, most).astype(size.dtype)
 
         def turn(before: Array, g: Array) -> Array:
@@ -104,10 +104,10 @@ def scale_by_rprop(
         )
         return updates, ScaleByRpropState(sizes, signs)
 
-    return GradientTransformation(init, update)
+    return stateful(caller, ScaleByRpropState, init, update)
 
 
-@reports_as_itself
+@errors_named_after
 def rprop(
     learning_rate: Scalar,
     *,
@@ -116,16 +116,16 @@ def rprop(
     min_step_size: Scalar = 1e-6,
     max_step_size: Scalar = 50.0,
 ) -> GradientTransformation:
-    """Resilient propagation, as `torch.optim.Rprop`; for gradients of the whole data.
+    """Rprop: resilient backpropagation, for full batches, as `torch.optim.Rprop`.
 
-    `p -= sign(g) * size`; see `scale_by_rprop` for the size. It adapts itself, so the
-    learning rate is no more than its beginning: it is not in the state, and cannot be
-    read, set or given by a schedule.
+    `p -= sign(g) * size`; see `scale_by_rprop` for the size. The size adapts, so the
+    learning rate is only its first value: it is not in the state, and cannot be read,
+    set or given by a schedule.
 
     Args:
         learning_rate: the first step size, positive; not a schedule.
         eta_minus: factor of the size after a change of sign, in [0, 1).
-        eta_plus: factor of the size without, at least 1.
+        eta_plus: factor of the size while the sign stays, at least 1.
         min_step_size: least size, positive.
         max_step_size: largest size, at least `min_step_size`.
 
@@ -150,5 +150,5 @@ def rprop(
             min_step_size=min_step_size,
             max_step_size=max_step_size,
         ),
-        stateless(lambda u, _: -u, caller="rprop"),
+        stateless_with_tree_map(lambda u, _: -u, caller="rprop"),
     )

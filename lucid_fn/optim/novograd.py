@@ -1,27 +1,35 @@
-"""NovoGrad: one second moment for each array, which is a layer here."""
+"""NovoGrad: momentum with layer-wise second moments."""
 
 from typing import NamedTuple
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import GradientTransformation, chain
-from lucid_fn.optim.checks import (
-    Scalar,
-    check_decay,
-    check_positive,
-    reports_as_itself,
+from lucid_fn.optim.base import (
+    GradientTransformation,
+    chain,
+    errors_named_after,
+    stateful,
 )
-from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
-from lucid_fn.optim.moments import accumulator_dtype, average_square, once
-from lucid_fn.optim.momentum import trace
+from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.leaves import end_kernel
+from lucid_fn.optim.moments import (
+    accumulator_dtype,
+    average_square,
+    decay_from_second,
+    first_step,
+    increment,
+    precision,
+)
 from lucid_fn.optim.norms import norm
 from lucid_fn.optim.regularization import add_decayed_weights
-from lucid_fn.types import Array, Params, Tree
+from lucid_fn.optim.sgd import trace
+from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByNovogradState(NamedTuple):
-    """The mean square of the norm of each gradient."""
+    """The running mean square of the norm of each gradient."""
 
     step: Array  # int32, shape (): updates made so far
     nu: Tree  # float32 at least; each leaf of shape ()
@@ -30,7 +38,7 @@ class ScaleByNovogradState(NamedTuple):
 def scale_by_novograd(
     b2: Scalar = 0.98, *, eps: Scalar = 1e-8
 ) -> GradientTransformation:
-    """Divides each gradient by the root mean square of its norm so far.
+    """Divides each gradient by a running root mean square of its norm.
 
     `v = b2 * v + (1 - b2) * norm(g)**2`, whose first value is `norm(g)**2`; the update
     is `g / (sqrt(v) + eps)`.
@@ -54,32 +62,32 @@ def scale_by_novograd(
         [0.6, 0.8]
     """
     caller = "scale_by_novograd"
-    b2 = check_decay(caller, "b2", b2)
-    eps = check_positive(caller, "eps", eps)
+    b2 = check_scalar(caller, "b2", b2, at_least=0, below=1)
+    eps = check_scalar(caller, "eps", eps, above=0)
 
     def init(params: Params, /) -> ScaleByNovogradState:
         nu = leaves.map(lambda p: mx.zeros((), accumulator_dtype(p)), params)
-        return ScaleByNovogradState(mx.array(0, mx.int32), nu)
+        return ScaleByNovogradState(first_step(), nu)
 
     def update(
         grads: Tree, opt_state: ScaleByNovogradState, params: Params, /
     ) -> tuple[Tree, ScaleByNovogradState]:
-        decay = once(mx.where(opt_state.step == 0, 0.0, b2))
+        kept, new = decay_from_second(opt_state.step, b2, precision(opt_state.nu))
         nu = leaves.map(
-            lambda v, g: average_square(decay, v, norm(g)),
+            lambda v, g: average_square(kept, v, norm(g), weight=new),
             opt_state.nu,
             grads,
             caller=f"{caller} (state and grads)",
         )
         updates = leaves.map(
-            lambda v, g: (g / once(mx.sqrt(v) + eps)).astype(g.dtype), nu, grads
+            lambda v, g: (g / end_kernel(mx.sqrt(v) + eps)).astype(g.dtype), nu, grads
         )
-        return updates, ScaleByNovogradState(opt_state.step + 1, nu)
+        return updates, ScaleByNovogradState(increment(opt_state.step), nu)
 
-    return GradientTransformation(init, update)
+    return stateful(caller, ScaleByNovogradState, init, update)
 
 
-@reports_as_itself
+@errors_named_after
 def novograd(
     learning_rate: ScalarOrSchedule,
     *,
@@ -88,10 +96,11 @@ def novograd(
     eps: Scalar = 1e-8,
     weight_decay: Scalar = 0.0,
 ) -> GradientTransformation:
-    """Momentum of gradients that are divided by their norms, in half of Adam's memory.
+    """NovoGrad: momentum with layer-wise second moments, in half of Adam's memory.
 
     `m = b1 * m + g / (sqrt(v) + eps) + weight_decay * p`, then
-    `p -= learning_rate * m`, where `v` is the mean square of the norm of the array.
+    `p -= learning_rate * m`, where `v` is the running mean square of the gradient's
+    norm.
 
     Args:
         learning_rate: at least 0, or a schedule of the step. A step is about
@@ -112,7 +121,8 @@ def novograd(
         >>> optimizer = optim.novograd(1e-2, weight_decay=1e-3)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
-    b1 = check_decay("novograd", "b1", b1)  # the part calls it momentum
+    # Checked here, since the part calls it momentum.
+    b1 = check_scalar("novograd", "b1", b1, at_least=0, below=1)
     return chain(
         scale_by_novograd(b2, eps=eps),
         add_decayed_weights(weight_decay),

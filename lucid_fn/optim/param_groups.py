@@ -1,4 +1,4 @@
-"""Different treatment for different parameters, told apart by their paths."""
+"""Different treatment of different params, which their paths tell apart."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -9,19 +9,21 @@ from lucid_fn import tree
 from lucid_fn.optim.base import (
     GradientTransformation,
     check_transformation,
-    stateless,
+    stateful,
+    stateless_with_tree_map,
+    wrong_state,
 )
 from lucid_fn.types import Array, Params, Tree
 
 
 class MaskedState(NamedTuple):
-    """The state of the transformation, made for the chosen params alone."""
+    """The state of the transformation, for the chosen params only."""
 
     inner: Any
 
 
 class PartitionState(NamedTuple):
-    """The state of each group by its label; one has no learning rate of another's."""
+    """The state of each group by its name, each with its own learning rate."""
 
     groups: dict[str, Any]
 
@@ -29,17 +31,17 @@ class PartitionState(NamedTuple):
 def masked(
     transformation: GradientTransformation, predicate: Callable[[str], bool]
 ) -> GradientTransformation:
-    """The transformation on some of the leaves; the others pass through unchanged.
+    """Applies a transformation to some of the leaves; the others are unchanged.
 
     Args:
-        transformation: sees the chosen gradients and params only, and has state for
-            no others.
-        predicate: takes the dotted path of a parameter, such as
-            `"layer1.0.conv1.weight"`.
+        transformation: gets the chosen gradients and params only, and has no state for
+            others.
+        predicate: function of the dotted path of a param, such as
+            `"layer1.0.conv1.weight"`: whether it is chosen.
 
     Raises:
-        TypeError: if `transformation` or `predicate` is of another kind; on init, if
-            the params hold lists or tuples.
+        TypeError: if an argument is of the wrong type; on init, if the params hold
+            lists or tuples.
 
     Example:
         >>> import mlx.core as mx
@@ -65,40 +67,48 @@ def masked(
         )
         return _put(updates, grads), MaskedState(inner)
 
-    return GradientTransformation(init, update)
+    return stateful("masked", MaskedState, init, update)
 
 
 def partition(
-    label: Callable[[str], str], transformations: Mapping[str, GradientTransformation]
+    transformations: Mapping[str, GradientTransformation], label: Callable[[str], str]
 ) -> GradientTransformation:
-    """A transformation of its own for each group of params.
+    """A transformation for each group of params.
 
     Args:
-        label: takes the dotted path of a parameter and returns the name of its group.
-        transformations: by name of the group. Learning rates are read and set in the
-            groups: `learning_rate(opt_state.groups["head"])`.
+        transformations: by the name of the group. Learning rates are read and set in
+            the groups: `learning_rate(opt_state.groups["head"])`.
+        label: function of the dotted path of a param: the name of its group.
 
     Raises:
-        TypeError: if `label` or a transformation is of another kind; on init, if the
-            params hold lists or tuples.
-        ValueError: on init, if `label` returns a name that is not among them.
+        TypeError: if an argument is of the wrong type; on init, if the params hold
+            lists or tuples.
+        ValueError: on init, if `label` returns the name of no group.
+
+    Source: `optax.partition`.
 
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import optim
         >>> optimizer = optim.partition(
-        ...     lambda path: "head" if path.startswith("fc") else "body",
         ...     {"head": optim.sgd(0.5), "body": optim.freeze()},
+        ...     lambda path: "head" if path.startswith("fc") else "body",
         ... )
         >>> params = {"conv": {"weight": mx.array(1.0)}, "fc": {"bias": mx.array(1.0)}}
         >>> updates, _ = optimizer.update(params, optimizer.init(params), params)
         >>> updates["fc"], updates["conv"]
         ({'bias': array(-0.5, dtype=float32)}, {'weight': array(0, dtype=float32)})
     """
+    if not isinstance(transformations, Mapping):
+        raise TypeError(
+            "partition: transformations must be a dict of transformations by the name "
+            f"of the group, got {type(transformations).__name__}; the order is "
+            "partition(transformations, label)"
+        )
+    for name, part in transformations.items():
+        check_transformation("partition", f"transformations[{name!r}]", part)
     _check_function("partition", "label", label)
-    for name, transformation in transformations.items():
-        check_transformation("partition", f"transformations[{name!r}]", transformation)
-    parts = dict(transformations)  # a change of the caller's must not reach here
+    parts = dict(transformations)  # later changes of the caller's dict have no effect
 
     def in_group(name: str) -> Callable[[str], bool]:
         return lambda path: label(path) == name
@@ -121,6 +131,9 @@ def partition(
         grads: Tree, opt_state: PartitionState, params: Params, /
     ) -> tuple[Tree, PartitionState]:
         updates, groups = grads, {}
+        if opt_state.groups.keys() != parts.keys():
+            expected = f"the state of the groups {', '.join(parts)}"
+            raise wrong_state("partition", expected, opt_state)
         for name, part in parts.items():
             chosen, groups[name] = part.update(
                 _chosen(in_group(name), grads),
@@ -130,14 +143,13 @@ def partition(
             updates = _put(chosen, updates)
         return updates, PartitionState(groups)
 
-    return GradientTransformation(init, update)
+    return stateful("partition", PartitionState, init, update)
 
 
 def freeze() -> GradientTransformation:
-    """Updates that are 0: params under it stay as they are.
+    """Sets updates to 0, so that params do not change; `optax.set_to_zero`.
 
-    It has no state. Use it for a group of `partition`, or last in a chain under
-    `masked`.
+    Use it for a group of `partition`, or last in a chain under `masked`.
 
     Example:
         >>> import mlx.core as mx
@@ -145,7 +157,7 @@ def freeze() -> GradientTransformation:
         >>> optim.freeze().update({"w": mx.array(3.0)}, (), {"w": mx.array(1.0)})
         ({'w': array(0, dtype=float32)}, ())
     """
-    return stateless(lambda g, _: mx.zeros_like(g), caller="freeze")
+    return stateless_with_tree_map(lambda g, _: mx.zeros_like(g), caller="freeze")
 
 
 def _chosen(predicate: Callable[[str], bool], values: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +165,7 @@ def _chosen(predicate: Callable[[str], bool], values: dict[str, Any]) -> dict[st
 
 
 def _put(chosen: dict[str, Any], values: Tree) -> Tree:
-    """`values` with the leaves that `chosen` holds in their places."""
+    """`values`, with the leaves of `chosen` in place of its own."""
     flat: dict[str, Array] = tree.named_leaves(chosen)
     return tree.map_with_path(lambda path, x: flat.get(path, x), values)
 

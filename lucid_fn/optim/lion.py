@@ -1,15 +1,20 @@
-"""Lion: steps of one size, in the direction of the sign."""
+"""Lion: the sign of an interpolated momentum."""
 
 from typing import NamedTuple
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import GradientTransformation, chain
-from lucid_fn.optim.checks import Scalar, check_decay, reports_as_itself
-from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.base import (
+    GradientTransformation,
+    chain,
+    errors_named_after,
+    stateful,
+)
+from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.moments import average, zeros
-from lucid_fn.types import Array, Params, Tree
+from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByLionState(NamedTuple):
@@ -19,7 +24,7 @@ class ScaleByLionState(NamedTuple):
 
 
 def scale_by_lion(b1: Scalar = 0.9, b2: Scalar = 0.99) -> GradientTransformation:
-    """The sign of a mean of the gradients: -1, 0 or 1.
+    """Lion's direction: the sign of a mean of the gradients, -1, 0 or 1.
 
     The update is `sign(b1 * m + (1 - b1) * g)`; then `m = b2 * m + (1 - b2) * g`.
 
@@ -40,8 +45,9 @@ def scale_by_lion(b1: Scalar = 0.9, b2: Scalar = 0.99) -> GradientTransformation
         >>> opt.update(grads, opt.init(params), params)[0]
         {'w': array([1, -1], dtype=float32)}
     """
-    b1 = check_decay("scale_by_lion", "b1", b1)
-    b2 = check_decay("scale_by_lion", "b2", b2)
+    caller = "scale_by_lion"
+    b1 = check_scalar(caller, "b1", b1, at_least=0, below=1)
+    b2 = check_scalar(caller, "b2", b2, at_least=0, below=1)
 
     def init(params: Params, /) -> ScaleByLionState:
         return ScaleByLionState(zeros(params))
@@ -52,15 +58,16 @@ def scale_by_lion(b1: Scalar = 0.9, b2: Scalar = 0.99) -> GradientTransformation
         def sign(m: Array, g: Array) -> Array:
             return mx.sign(average(b1, m, g)).astype(g.dtype)
 
-        caller = "scale_by_lion (state and grads)"
-        updates = leaves.map(sign, opt_state.mu, grads, caller=caller)
+        updates = leaves.map(
+            sign, opt_state.mu, grads, caller=f"{caller} (state and grads)"
+        )
         mu = leaves.map(lambda m, g: average(b2, m, g), opt_state.mu, grads)
         return updates, ScaleByLionState(mu)
 
-    return GradientTransformation(init, update)
+    return stateful(caller, ScaleByLionState, init, update)
 
 
-@reports_as_itself
+@errors_named_after
 def lion(
     learning_rate: ScalarOrSchedule,
     *,
@@ -68,18 +75,18 @@ def lion(
     b2: Scalar = 0.99,
     weight_decay: Scalar = 0.0,
 ) -> GradientTransformation:
-    """Every number moves by the learning rate; decoupled weight decay.
+    """Lion: sign momentum, whose every step is of the learning rate's size.
 
-    `p -= learning_rate * (sign(b1 * m + (1 - b1) * g) + weight_decay * p)`. The
-    learning rate is best 3 to 10 times smaller than AdamW's, and the weight decay as
-    many times larger.
+    `p -= learning_rate * (sign(b1 * m + (1 - b1) * g) + weight_decay * p)`. Choose a
+    learning rate 3 to 10 times smaller than AdamW's, and a weight decay as many times
+    larger.
 
     Args:
         learning_rate: at least 0, or a schedule of the step.
         b1: weight of the mean in the update, in [0, 1).
         b2: decay of the mean, in [0, 1).
-        weight_decay: part of the parameter taken off in a step, in units of the
-            learning rate; at least 0.
+        weight_decay: decoupled weight decay, multiplied by the learning rate; at
+            least 0.
 
     Raises:
         ValueError: if a number is out of its range.

@@ -1,15 +1,17 @@
-"""The last part of every optimizer: downhill, by the learning rate."""
+"""The last part of every optimizer: a step downhill, of the learning rate's length."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_number, check_scalar
 from lucid_fn.optim import leaves, states
-from lucid_fn.optim.base import GradientTransformation
-from lucid_fn.optim.checks import Scalar, check_at_least_0, is_zero
-from lucid_fn.optim.moments import once
-from lucid_fn.types import Array, Params, Tree
+from lucid_fn.optim.base import GradientTransformation, stateful, wrong_state
+from lucid_fn.optim.leaves import end_kernel
+from lucid_fn.optim.moments import first_step, increment, is_zero, precision
+from lucid_fn.schedules.base import float_dtype
+from lucid_fn.types import Array, Params, Scalar, Tree
 
 ScalarOrSchedule: TypeAlias = float | Array | Callable[[Array], Array]
 """A learning rate: a number, an array of shape `()`, or a schedule of the step."""
@@ -18,14 +20,14 @@ ScalarOrSchedule: TypeAlias = float | Array | Callable[[Array], Array]
 class LearningRateState(NamedTuple):
     """A constant learning rate; `set_learning_rate` changes it."""
 
-    learning_rate: Array  # float32, shape ()
+    learning_rate: Array  # float32, shape (); float64 for float64 params
 
 
 class ScheduledLearningRateState(NamedTuple):
     """The learning rate of the latest update, which a schedule gave."""
 
     step: Array  # int32, shape (): updates made so far
-    learning_rate: Array  # float32, shape ()
+    learning_rate: Array  # float32, shape (); float64 for float64 params
 
 
 RateState: TypeAlias = LearningRateState | ScheduledLearningRateState
@@ -36,19 +38,19 @@ def scale_by_learning_rate(
 ) -> GradientTransformation:
     """Multiplies by minus the learning rate, so that updates point downhill.
 
-    With `weight_decay` the parameter shrinks first, by `p *= 1 - learning_rate *
-    weight_decay`: the decay is decoupled from whatever the gradients went through, and
-    in units of the learning rate. The update is the difference to the new parameter.
+    With `weight_decay` the params shrink first, by `p *= 1 - learning_rate *
+    weight_decay`. This decay is decoupled from whatever the gradients went through, and
+    proportional to the learning rate. The update is the difference to the new params.
 
     Args:
         learning_rate: at least 0; or a schedule, called with the 0-based step (int32,
-            shape `()`).
+            shape `()`; for float64 params a whole number of float64).
         weight_decay: at least 0.
 
     Raises:
         ValueError: if a number is negative or not finite, or an array not of shape
             `()`.
-        TypeError: if an argument is of another kind.
+        TypeError: if an argument is of the wrong type.
 
     Source: Loshchilov & Hutter, 2019, https://arxiv.org/abs/1711.05101; the order of
     operations is that of `torch.optim.AdamW`.
@@ -61,13 +63,9 @@ def scale_by_learning_rate(
         >>> opt.update({"w": mx.array(3.0)}, opt.init(params), params)[0]
         {'w': array(-1.5, dtype=float32)}
     """
-    weight_decay = check_at_least_0(
-        "scale_by_learning_rate", "weight_decay", weight_decay
-    )
-    rate = rate_of("scale_by_learning_rate", learning_rate)
-
-    def init(params: Params, /) -> RateState:
-        return rate.init()
+    caller = "scale_by_learning_rate"
+    weight_decay = check_scalar(caller, "weight_decay", weight_decay, at_least=0)
+    rate = rate_of(caller, learning_rate)
 
     def update(
         grads: Tree, opt_state: RateState, params: Params, /
@@ -75,50 +73,61 @@ def scale_by_learning_rate(
         value, opt_state = rate.next(opt_state)
         if is_zero(weight_decay):
             return leaves.map(lambda g: (-value * g).astype(g.dtype), grads), opt_state
-        kept = once(1 - value * weight_decay)
+        kept = end_kernel(1 - value * weight_decay)
         updates = leaves.map(
             lambda g, p: ((p * kept - value * g) - p).astype(g.dtype),
             grads,
             params,
-            caller="scale_by_learning_rate (grads and params)",
+            caller=f"{caller} (grads and params)",
         )
         return updates, opt_state
 
-    return GradientTransformation(init, update)
+    return stateful(caller, rate.state, rate.init, update)
 
 
 class Rate(NamedTuple):
     """How a learning rate is kept in a state and read from it, constant or not."""
 
-    init: Callable[[], RateState]
-    next: Callable[[RateState], tuple[Array, RateState]]
+    state: type
+    init: Callable[[Params], RateState]
+    next: Callable[[Any], tuple[Array, RateState]]
 
 
 def rate_of(caller: str, learning_rate: ScalarOrSchedule) -> Rate:
     """The learning rate of an optimizer; checks it."""
     if callable(learning_rate):
-        return _scheduled(learning_rate)
+        return _scheduled(caller, learning_rate)
     constant = _check_constant(caller, learning_rate)
 
-    def init() -> RateState:
-        return LearningRateState(mx.array(constant, mx.float32))
+    def init(params: Params, /) -> LearningRateState:
+        return LearningRateState(mx.array(constant, precision(params)))
 
-    def next(opt_state: RateState) -> tuple[Array, RateState]:
+    def next(opt_state: LearningRateState) -> tuple[Array, RateState]:
+        _check(caller, LearningRateState, opt_state)
         return opt_state.learning_rate, opt_state
 
-    return Rate(init, next)
+    return Rate(LearningRateState, init, next)
 
 
-def _scheduled(schedule: Callable[[Array], Array]) -> Rate:
-    def init() -> RateState:
-        step = mx.array(0, mx.int32)
-        return ScheduledLearningRateState(step, value_at(schedule, step))
+def _scheduled(caller: str, schedule: Callable[[Array], Array]) -> Rate:
+    def init(params: Params, /) -> ScheduledLearningRateState:
+        step = first_step()
+        value = value_at(caller, schedule, step, precision(params))
+        return ScheduledLearningRateState(step, value)
 
-    def next(opt_state: Any) -> tuple[Array, RateState]:
-        value = value_at(schedule, opt_state.step)
-        return value, ScheduledLearningRateState(opt_state.step + 1, value)
+    def next(opt_state: ScheduledLearningRateState) -> tuple[Array, RateState]:
+        _check(caller, ScheduledLearningRateState, opt_state)
+        step, latest = opt_state
+        value = value_at(caller, schedule, step, latest.dtype)
+        return value, ScheduledLearningRateState(increment(step), value)
 
-    return Rate(init, next)
+    return Rate(ScheduledLearningRateState, init, next)
+
+
+def _check(caller: str, kind: type, rate_state: Any) -> None:
+    """For optimizers whose state has that of the learning rate inside."""
+    if not isinstance(rate_state, kind):
+        raise wrong_state(caller, f"the {kind.__name__}", rate_state)
 
 
 def as_schedule(
@@ -128,37 +137,41 @@ def as_schedule(
     if callable(learning_rate):
         return learning_rate
     constant = _check_constant(caller, learning_rate)
-    return lambda step: mx.array(constant, mx.float32)
+    return lambda step: mx.array(constant, float_dtype(step))
 
 
 def _check_constant(caller: str, learning_rate: Scalar) -> Scalar:
     kinds = "a number, an array of shape () or a schedule"
-    return check_at_least_0(caller, "learning_rate", learning_rate, kinds=kinds)
+    return check_scalar(caller, "learning_rate", learning_rate, at_least=0, kinds=kinds)
 
 
-def value_at(schedule: Callable[[Array], Array], step: Array) -> Array:
-    """The value of a schedule, computed once: float32, shape `()`."""
-    value = mx.array(schedule(step), mx.float32)
-    if value.shape != ():
+def value_at(
+    caller: str, schedule: Callable[[Array], Array], step: Array, dtype: mx.Dtype
+) -> Array:
+    """The value of a schedule, computed once: of a float dtype, shape `()`."""
+    value: Any = schedule(step.astype(dtype) if dtype == mx.float64 else step)
+    if not isinstance(value, mx.array):
+        value = check_number(caller, "the value of a schedule", value)
+    elif value.shape != ():
         raise ValueError(
-            "update: a schedule must return a number or an array of shape (), got "
+            f"{caller}: a schedule must return a number or an array of shape (), got "
             f"shape {value.shape}"
         )
-    return once(value)
+    return end_kernel(mx.array(value, dtype))
 
 
 def learning_rate(opt_state: Any) -> Array:
-    """The learning rate of the latest update; of the first one, before any.
+    """The learning rate of the latest update, or of the first one before any.
 
     Args:
         opt_state: the state of an optimizer.
 
     Returns:
-        float32, shape `()`.
+        float32, or float64 for float64 params; shape `()`.
 
     Raises:
-        ValueError: unless the state holds exactly one learning rate: that of
-            `partition` holds one in each group, `opt_state.groups["..."]`.
+        ValueError: unless the state holds exactly one learning rate. That of
+            `partition` holds one in each group: give `opt_state.groups["..."]`.
 
     Example:
         >>> import mlx.core as mx
@@ -170,7 +183,7 @@ def learning_rate(opt_state: Any) -> Array:
 
 
 def set_learning_rate(opt_state: Any, value: Scalar) -> Any:
-    """The state with another learning rate; a compiled step does not trace anew.
+    """The state with another learning rate; a compiled step is not traced again.
 
     Args:
         opt_state: the state of an optimizer.
@@ -178,9 +191,10 @@ def set_learning_rate(opt_state: Any, value: Scalar) -> Any:
             rate, which is `(k,)` in the state of `k` optimizers under `vmap`.
 
     Raises:
-        ValueError: unless the state holds exactly one learning rate; if a schedule
-            gives it, which would give it again at the next update; or if `value` is
+        ValueError: unless the state holds exactly one learning rate; if it comes from a
+            schedule, which would overwrite it at the next update; or if `value` is
             negative or of another shape.
+        TypeError: if `value` is of the wrong type.
 
     Example:
         >>> import mlx.core as mx
@@ -192,13 +206,13 @@ def set_learning_rate(opt_state: Any, value: Scalar) -> Any:
     old = _find(opt_state, "set_learning_rate")
     if isinstance(old, ScheduledLearningRateState):
         raise ValueError(
-            "set_learning_rate: the learning rate comes from a schedule, which gives "
-            "it again at the next update; make the optimizer with a number"
+            "set_learning_rate: the learning rate comes from a schedule, which would "
+            "overwrite it at the next update; make the optimizer with a number"
         )
     shape = old.learning_rate.shape
     if not (isinstance(value, mx.array) and value.shape == shape):
-        value = check_at_least_0("set_learning_rate", "value", value)
-    new = mx.broadcast_to(mx.array(value, mx.float32), shape)
+        value = check_scalar("set_learning_rate", "value", value, at_least=0)
+    new = mx.broadcast_to(mx.array(value, old.learning_rate.dtype), shape)
     return states.replace(opt_state, old, LearningRateState(new))
 
 

@@ -1,14 +1,15 @@
-"""SAM: the gradient where the loss is worst nearby."""
+"""SAM: sharpness-aware minimization."""
 
 import functools
 from collections.abc import Callable
 from typing import Any
 
 from lucid_fn import tree
+from lucid_fn.checks import check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.checks import Scalar, check_positive
-from lucid_fn.optim.moments import accumulator_dtype, once
-from lucid_fn.types import Array, Tree
+from lucid_fn.optim.leaves import end_kernel
+from lucid_fn.optim.moments import accumulator_dtype
+from lucid_fn.types import Array, Scalar, Tree
 
 
 def sam(
@@ -17,18 +18,18 @@ def sam(
     rho: Scalar = 0.05,
     adaptive: bool = False,
 ) -> Callable[..., tuple[Any, Tree]]:
-    """Sharpness-aware minimization: the gradient after a step uphill of length `rho`.
+    """SAM: sharpness-aware minimization, the gradient after a step uphill.
 
-    `g = grad(p)`, then `grad(p + rho * g / norm(g))`. It needs the loss twice a step,
-    so it is made of the function that gives value and gradient, and is used in its
-    place, before any optimizer.
+    `g = grad(p)`, then `grad(p + rho * g / norm(g))`. It evaluates the loss twice, so
+    it wraps the function that returns value and gradient, and is used in its place
+    with any optimizer.
 
     Args:
         value_and_grad: `(params, *args) -> (value, grads)`, as
             `lucid_fn.value_and_grad` makes it, with or without `has_aux`.
         rho: length of the step uphill, positive.
-        adaptive: whether lengths are measured in units of the params (ASAM): the step
-            is `rho * p**2 * g / norm(p * g)`.
+        adaptive: whether the step is scaled by the params (ASAM):
+            `rho * p**2 * g / norm(p * g)`.
 
     Returns:
         `(params, *args) -> (value, grads)`: the value (and aux, such as new running
@@ -53,7 +54,7 @@ def sam(
             "sam: value_and_grad must be a function (params, *args) -> (value, grads), "
             f"got {type(value_and_grad).__name__}"
         )
-    rho = check_positive("sam", "rho", rho)
+    rho = check_scalar("sam", "rho", rho, above=0)
 
     def uphill(p: Array, g: Array, scale: Array) -> Array:
         step = scale * g.astype(accumulator_dtype(g))
@@ -64,7 +65,7 @@ def sam(
         value, grads = value_and_grad(params, *args, **kwargs)
         lengths = leaves.map(lambda p, g: p * g, params, grads) if adaptive else grads
         # The constant keeps a gradient of 0 from 0 / 0; it is that of the authors.
-        scale = once(rho / (tree.global_norm(lengths) + 1e-12))
+        scale = end_kernel(rho / (tree.global_norm(lengths) + 1e-12))
         moved = leaves.map(lambda p, g: uphill(p, g, scale), params, grads)
         return value, value_and_grad(moved, *args, **kwargs)[1]
 

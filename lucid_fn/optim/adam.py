@@ -1,21 +1,27 @@
-"""Adam: gradients scaled by running averages of themselves and of their squares."""
+"""Adam and AdamW, with AMSGrad."""
 
 from typing import NamedTuple
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import GradientTransformation, chain
-from lucid_fn.optim.checks import (
-    Scalar,
-    check_decay,
-    check_positive,
-    reports_as_itself,
+from lucid_fn.optim.base import (
+    GradientTransformation,
+    chain,
+    errors_named_after,
+    stateful,
 )
-from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
-from lucid_fn.optim.moments import unbiased_ratio, update_moments, zeros
+from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.moments import (
+    first_step,
+    increment,
+    unbiased_ratio,
+    update_moments,
+    zeros,
+)
 from lucid_fn.optim.regularization import add_decayed_weights
-from lucid_fn.types import Array, Params, Tree
+from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByAdamState(NamedTuple):
@@ -27,7 +33,7 @@ class ScaleByAdamState(NamedTuple):
 
 
 class ScaleByAmsgradState(NamedTuple):
-    """Moments of the gradient, and the largest second one so far."""
+    """Moments of the gradient, and the largest second moment so far."""
 
     step: Array  # int32, shape (): updates made so far
     mu: Tree  # float32 at least
@@ -38,7 +44,7 @@ class ScaleByAmsgradState(NamedTuple):
 def scale_by_adam(
     b1: Scalar = 0.9, b2: Scalar = 0.999, *, eps: Scalar = 1e-8
 ) -> GradientTransformation:
-    """Divides the mean of the gradients by the root of their mean square.
+    """Adam's direction: the first moment divided by the root of the second.
 
     `m = b1 * m + (1 - b1) * g`, `v = b2 * v + (1 - b2) * g**2`; at step `t`, counted
     from 1, the update is `m / (1 - b1**t) / (sqrt(v) / sqrt(1 - b2**t) + eps)`.
@@ -53,7 +59,7 @@ def scale_by_adam(
         They point uphill: `scale_by_learning_rate` turns the sign.
 
     Raises:
-        ValueError: if a decay or `eps` is out of its range.
+        ValueError: if a number is out of its range.
 
     Source: Kingma & Ba, 2015, https://arxiv.org/abs/1412.6980, algorithm 1.
 
@@ -66,32 +72,29 @@ def scale_by_adam(
         >>> [round(u, 4) for u in updates["w"].tolist()]
         [1.0, -1.0]
     """
-    b1, b2 = (
-        check_decay("scale_by_adam", "b1", b1),
-        check_decay("scale_by_adam", "b2", b2),
-    )
-    eps = check_positive("scale_by_adam", "eps", eps)
+    caller = "scale_by_adam"
+    b1 = check_scalar(caller, "b1", b1, at_least=0, below=1)
+    b2 = check_scalar(caller, "b2", b2, at_least=0, below=1)
+    eps = check_scalar(caller, "eps", eps, above=0)
 
     def init(params: Params, /) -> ScaleByAdamState:
-        return ScaleByAdamState(mx.array(0, mx.int32), zeros(params), zeros(params))
+        return ScaleByAdamState(first_step(), zeros(params), zeros(params))
 
     def update(
         grads: Tree, opt_state: ScaleByAdamState, params: Params, /
     ) -> tuple[Tree, ScaleByAdamState]:
-        step = opt_state.step + 1
-        mu, nu = update_moments(
-            "scale_by_adam", b1, b2, opt_state.mu, opt_state.nu, grads
-        )
+        step = increment(opt_state.step)
+        mu, nu = update_moments(caller, b1, b2, opt_state.mu, opt_state.nu, grads)
         updates = unbiased_ratio(b1, b2, eps, step, mu, nu, grads)
         return updates, ScaleByAdamState(step, mu, nu)
 
-    return GradientTransformation(init, update)
+    return stateful(caller, ScaleByAdamState, init, update)
 
 
 def scale_by_amsgrad(
     b1: Scalar = 0.9, b2: Scalar = 0.999, *, eps: Scalar = 1e-8
 ) -> GradientTransformation:
-    """Adam whose second moment never falls: `scale_by_adam` with the largest `v`.
+    """AMSGrad's direction: `scale_by_adam` with the largest second moment so far.
 
     The largest is taken over the raw moments, before the bias correction, as in
     PyTorch.
@@ -102,7 +105,7 @@ def scale_by_amsgrad(
         eps: added to the root, outside it; positive.
 
     Raises:
-        ValueError: if a decay or `eps` is out of its range.
+        ValueError: if a number is out of its range.
 
     Source: Reddi et al., 2018, https://arxiv.org/abs/1904.09237, algorithm 2.
 
@@ -112,31 +115,29 @@ def scale_by_amsgrad(
         >>> opt = optim.scale_by_amsgrad()
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
-    b1, b2 = (
-        check_decay("scale_by_amsgrad", "b1", b1),
-        check_decay("scale_by_amsgrad", "b2", b2),
-    )
-    eps = check_positive("scale_by_amsgrad", "eps", eps)
+    caller = "scale_by_amsgrad"
+    b1 = check_scalar(caller, "b1", b1, at_least=0, below=1)
+    b2 = check_scalar(caller, "b2", b2, at_least=0, below=1)
+    eps = check_scalar(caller, "eps", eps, above=0)
 
     def init(params: Params, /) -> ScaleByAmsgradState:
-        step = mx.array(0, mx.int32)
-        return ScaleByAmsgradState(step, zeros(params), zeros(params), zeros(params))
+        return ScaleByAmsgradState(
+            first_step(), zeros(params), zeros(params), zeros(params)
+        )
 
     def update(
         grads: Tree, opt_state: ScaleByAmsgradState, params: Params, /
     ) -> tuple[Tree, ScaleByAmsgradState]:
-        step = opt_state.step + 1
-        mu, nu = update_moments(
-            "scale_by_amsgrad", b1, b2, opt_state.mu, opt_state.nu, grads
-        )
+        step = increment(opt_state.step)
+        mu, nu = update_moments(caller, b1, b2, opt_state.mu, opt_state.nu, grads)
         nu_max = leaves.map(mx.maximum, opt_state.nu_max, nu)
         updates = unbiased_ratio(b1, b2, eps, step, mu, nu_max, grads)
         return updates, ScaleByAmsgradState(step, mu, nu, nu_max)
 
-    return GradientTransformation(init, update)
+    return stateful(caller, ScaleByAmsgradState, init, update)
 
 
-@reports_as_itself
+@errors_named_after
 def adam(
     learning_rate: ScalarOrSchedule,
     *,
@@ -146,17 +147,17 @@ def adam(
     weight_decay: Scalar = 0.0,
     amsgrad: bool = False,
 ) -> GradientTransformation:
-    """Adam with an L2 penalty, coupled: `weight_decay * p` is added to the gradient.
+    """Adam, with weight decay as an L2 penalty: `g = g + weight_decay * p` first.
 
-    `p -= learning_rate / (1 - b1**t) * m / (sqrt(v) / sqrt(1 - b2**t) + eps)`, as in
-    `torch.optim.Adam`. The moments are kept in float32 for 16-bit params too.
+    `p -= learning_rate / (1 - b1**t) * m / (sqrt(v) / sqrt(1 - b2**t) + eps)`, as
+    `torch.optim.Adam`. For 16-bit params too, the moments are float32.
 
     Args:
         learning_rate: at least 0, or a schedule of the step.
         b1: decay of the first moment, in [0, 1).
         b2: decay of the second moment, in [0, 1).
         eps: added to the root, outside it; positive.
-        weight_decay: factor of the L2 penalty, at least 0. For the decoupled kind
+        weight_decay: factor of the L2 penalty, at least 0. For decoupled weight decay
             see `adamw`.
         amsgrad: whether to divide by the largest second moment so far.
 
@@ -179,7 +180,7 @@ def adam(
     )
 
 
-@reports_as_itself
+@errors_named_after
 def adamw(
     learning_rate: ScalarOrSchedule,
     *,
@@ -189,18 +190,18 @@ def adamw(
     weight_decay: Scalar = 1e-2,
     amsgrad: bool = False,
 ) -> GradientTransformation:
-    """Adam with decoupled weight decay: `p *= 1 - learning_rate * weight_decay` first.
+    """AdamW: Adam with decoupled weight decay, as `torch.optim.AdamW`.
 
-    The decay is no part of the gradient, so the moments do not see it. To leave biases
-    and norms alone, see `partition`.
+    `p *= 1 - learning_rate * weight_decay`, then Adam's step without a penalty. The
+    moments do not see the decay. To exempt biases and norms from it, see `partition`.
 
     Args:
         learning_rate: at least 0, or a schedule of the step.
         b1: decay of the first moment, in [0, 1).
         b2: decay of the second moment, in [0, 1).
         eps: added to the root, outside it; positive.
-        weight_decay: part of the parameter taken off in a step, in units of the
-            learning rate; at least 0.
+        weight_decay: decoupled weight decay, multiplied by the learning rate; at
+            least 0.
         amsgrad: whether to divide by the largest second moment so far.
 
     Raises:

@@ -1,0 +1,337 @@
+"""L-BFGS: a limited-memory quasi-Newton method, as an optimizer and as a solver."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import transforms, tree
+from lucid_fn.checks import check_count, check_number
+from lucid_fn.optim import leaves
+from lucid_fn.optim.base import (
+    GradientTransformation,
+    apply_updates,
+    chain,
+    errors_named_after,
+    stateful,
+)
+from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
+from lucid_fn.optim.line_search import Point, strong_wolfe
+from lucid_fn.optim.moments import (
+    accumulator_dtype,
+    first_step,
+    increment,
+    precision,
+)
+from lucid_fn.sums import total
+from lucid_fn.types import Array, Params, Tree
+
+# The least curvature of a pair that is kept; PyTorch's value.
+_LEAST_CURVATURE = 1e-10
+
+
+class ScaleByLbfgsState(NamedTuple):
+    """The latest steps and changes of the gradient, oldest first.
+
+    All `N` params are one vector. Pairs that are not there yet are 0.
+    """
+
+    step: Array  # int32, shape (): updates made so far
+    params: Array  # (N,): at the latest update
+    grads: Array  # (N,): at the latest update
+    steps: Array  # (history_size, N)
+    changes: Array  # (history_size, N)
+    inverses: Array  # (history_size,): 1 / (step @ change)
+    scale: Array  # float32 at least, shape (): of the first approximation
+
+
+def scale_by_lbfgs(*, history_size: int = 10) -> GradientTransformation:
+    """The quasi-Newton direction: the gradient times an approximate inverse Hessian.
+
+    The two-loop recursion over the latest steps `s` and changes `y` of the gradient,
+    starting from `(s @ y) / (y @ y)` times the identity. Pairs with `s @ y <= 1e-10`
+    are skipped. The first update is the gradient divided by `max(1, sum(|g|))`.
+
+    Args:
+        history_size: pairs to keep, at least 1. Each takes the memory of the params
+            twice.
+
+    Raises:
+        ValueError: if `history_size` is less than 1.
+        TypeError: if it is not an integer.
+
+    Source: Nocedal & Wright, 2006, "Numerical optimization", algorithm 7.4; all
+    other choices are those of `torch.optim.LBFGS`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> opt = optim.scale_by_lbfgs(history_size=5)
+        >>> opt_state = opt.init({"w": mx.zeros((2, 3))})
+        >>> opt_state.steps.shape
+        (5, 6)
+    """
+    size = check_count("scale_by_lbfgs", "history_size", history_size)
+
+    def init(params: Params, /) -> ScaleByLbfgsState:
+        flat = _flat(params)
+        return ScaleByLbfgsState(
+            step=first_step(),
+            params=mx.zeros_like(flat),
+            grads=mx.zeros_like(flat),
+            steps=mx.zeros((size, flat.size), flat.dtype),
+            changes=mx.zeros((size, flat.size), flat.dtype),
+            inverses=mx.zeros(size, flat.dtype),
+            scale=mx.array(1.0, flat.dtype),
+        )
+
+    def update(
+        grads: Tree, opt_state: ScaleByLbfgsState, params: Params, /
+    ) -> tuple[Tree, ScaleByLbfgsState]:
+        leaves.check_shapes(grads, params, caller="scale_by_lbfgs")
+        new = _remember(opt_state, _flat(params), _flat(grads))
+        direction = _two_loops(new)
+        first = 1 / mx.maximum(total(mx.abs(new.grads)), 1.0)
+        direction = direction * mx.where(opt_state.step == 0, first, 1.0)
+        return _unflat(direction, grads), new
+
+    return stateful("scale_by_lbfgs", ScaleByLbfgsState, init, update)
+
+
+def _flat(values: Tree) -> Array:
+    """All leaves as one vector: `(N,)`."""
+    flat = [x.reshape(-1).astype(accumulator_dtype(x)) for x in tree.leaves(values)]
+    return mx.concatenate(flat) if flat else mx.zeros(0)
+
+
+def _unflat(flat: Array, like: Tree) -> Tree:
+    old, structure = tree.flatten(like)
+    out, begin = [], 0
+    for leaf in old:
+        part = flat[begin : begin + leaf.size]
+        out.append(part.reshape(leaf.shape).astype(leaf.dtype))
+        begin += leaf.size
+    return tree.unflatten(structure, out)
+
+
+def _remember(
+    state: ScaleByLbfgsState, params: Array, grads: Array
+) -> ScaleByLbfgsState:
+    """The state with the newest pair in place of the oldest, if it is usable."""
+    step, change = params - state.params, grads - state.grads
+    curvature = total(step * change)
+    usable = (state.step > 0) & (curvature > _LEAST_CURVATURE)
+    curvature = mx.where(usable, curvature, 1.0)
+
+    def push(old: Array, newest: Array) -> Array:
+        return mx.where(usable, mx.concatenate([old[1:], newest[None]]), old)
+
+    return ScaleByLbfgsState(
+        step=increment(state.step),
+        params=params,
+        grads=grads,
+        steps=push(state.steps, step),
+        changes=push(state.changes, change),
+        inverses=push(state.inverses, 1 / curvature),
+        scale=mx.where(
+            usable,
+            curvature / mx.where(usable, total(change * change), 1.0),
+            state.scale,
+        ),
+    )
+
+
+def _two_loops(state: ScaleByLbfgsState) -> Array:
+    """The approximate inverse Hessian times the gradient."""
+    size = state.inverses.size
+    direction = state.grads
+    weights = []
+    for i in reversed(range(size)):
+        weight = state.inverses[i] * total(state.steps[i] * direction)
+        direction = direction - weight * state.changes[i]
+        weights.append(weight)
+    direction = state.scale * direction
+    for i, weight in enumerate(reversed(weights)):
+        back = state.inverses[i] * total(state.changes[i] * direction)
+        direction = direction + (weight - back) * state.steps[i]
+    return direction
+
+
+@errors_named_after
+def lbfgs(
+    learning_rate: ScalarOrSchedule = 1.0, *, history_size: int = 10
+) -> GradientTransformation:
+    """L-BFGS with steps of a fixed length, for deterministic losses.
+
+    As `torch.optim.LBFGS` with one iteration per step and no line search. With the loss
+    at hand, `lbfgs_minimize` is safer, since it searches along each direction.
+
+    Args:
+        learning_rate: at least 0, or a schedule of the step; 1 is Newton's step.
+        history_size: pairs to keep, at least 1.
+
+    Raises:
+        ValueError: if a number is out of its range.
+        TypeError: if `history_size` is not an integer.
+
+    Source: Nocedal & Wright, 2006, "Numerical optimization", algorithm 7.5.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> optimizer = optim.lbfgs(0.5)
+        >>> opt_state = optimizer.init({"w": mx.zeros(3)})
+    """
+    return chain(
+        scale_by_lbfgs(history_size=history_size),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+class MinimizeResult(NamedTuple):
+    """The result of a minimization."""
+
+    params: Params
+    value: Array  # the loss at `params`, shape ()
+    grads: Tree
+    iterations: int
+    evaluations: int  # of the loss with its gradient
+    converged: bool  # whether a tolerance was reached
+
+
+def lbfgs_minimize(
+    loss: Callable[..., Array],
+    params: Params,
+    *args: Any,
+    max_iterations: int = 100,
+    history_size: int = 10,
+    tolerance_grad: float = 1e-7,
+    tolerance_change: float = 1e-9,
+    max_search: int = 25,
+) -> MinimizeResult:
+    """Minimizes a loss by L-BFGS with a strong-Wolfe line search.
+
+    For deterministic losses, such as that of the whole data set. It reads the loss
+    after each evaluation, since the next step depends on it: call it from a script, not
+    inside a compiled function. The loss and its gradient are compiled.
+
+    Args:
+        loss: `(params, *args)` to a float array of shape `()`.
+        params: where to begin; float arrays.
+        args: further arguments of the loss, such as the data: trees of arrays.
+        max_iterations: largest number of directions, at least 1.
+        history_size: pairs in the approximation of the inverse Hessian, at least 1.
+        tolerance_grad: converged if no number of the gradient is larger; at least 0.
+        tolerance_change: converged if neither the loss nor a param changes by more; at
+            least 0.
+        max_search: largest number of evaluations along one direction, at least 1.
+
+    Returns:
+        The best params, the loss and the gradient there, and the counts. The loss is
+        never larger than at the start.
+
+    Raises:
+        ValueError: if a number is out of its range, or if the loss at `params` is not
+            finite.
+        TypeError: if a count is not an integer, or a leaf of the params not of a float
+            dtype.
+
+    Source: Nocedal & Wright, 2006, "Numerical optimization", algorithm 7.5; the
+    tolerances are those of `torch.optim.LBFGS`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import optim
+        >>> def rosenbrock(p):
+        ...     return (1 - p["x"]) ** 2 + 100 * (p["y"] - p["x"] ** 2) ** 2
+        >>> found = optim.lbfgs_minimize(
+        ...     rosenbrock, {"x": mx.array(-1.2), "y": mx.array(1.0)}
+        ... )
+        >>> round(found.params["x"].item(), 3), found.converged
+        (1.0, True)
+    """
+    caller = "lbfgs_minimize"
+    max_iterations = check_count(caller, "max_iterations", max_iterations)
+    history_size = check_count(caller, "history_size", history_size)
+    max_search = check_count(caller, "max_search", max_search)
+    tolerance_grad = check_number(caller, "tolerance_grad", tolerance_grad, at_least=0)
+    tolerance_change = check_number(
+        caller, "tolerance_change", tolerance_change, at_least=0
+    )
+    optimizer = scale_by_lbfgs(history_size=history_size)
+    dtype = precision(params)
+    value_and_grad = transforms.value_and_grad(loss)
+
+    @transforms.jit
+    def along(
+        params: Params, direction: Tree, length: Array, *args: Any
+    ) -> tuple[_Place, Array]:
+        moved = apply_updates(params, tree.map(lambda d: length * d, direction))
+        value, grads = value_and_grad(moved, *args)
+        numbers = mx.stack(
+            [value.astype(dtype), _dot(grads, direction), _largest(grads)]
+        )
+        return _Place(moved, value, grads), numbers
+
+    nowhere = tree.zeros_like(params)
+    place, numbers = along(params, nowhere, mx.array(0.0, dtype), *args)
+    value, _, steepest = _read(numbers)
+    if not math.isfinite(value):
+        raise ValueError(f"lbfgs_minimize: loss must be finite at params, got {value}")
+    opt_state, iterations, evaluations = optimizer.init(params), 0, 1
+    converged = steepest <= tolerance_grad
+    while not converged and iterations < max_iterations:
+        uphill, opt_state = optimizer.update(place.grads, opt_state, place.params)
+        direction = tree.map(mx.negative, uphill)
+        slope, longest = _read(
+            mx.stack([_dot(place.grads, direction), _largest(direction)])
+        )
+        if not slope < -tolerance_change:  # flat, within rounding
+            converged = True
+            break
+
+        def evaluate(length: float, at: _Place = place, d: Tree = direction) -> Point:
+            there, numbers = along(at.params, d, mx.array(length, dtype), *args)
+            value, slope, steepest = _read(numbers)
+            value = value if math.isfinite(value) else math.inf
+            return Point(length, value, slope, (there, steepest))
+
+        found, used = strong_wolfe(
+            evaluate,
+            Point(0.0, value, slope, (place, steepest)),
+            1.0,
+            max_evaluations=max_search,
+            least_bracket=tolerance_change / max(longest, 1e-30),
+        )
+        change = abs(found.value - value)
+        value, (place, steepest) = found.value, found.data
+        iterations, evaluations = iterations + 1, evaluations + used
+        converged = (
+            steepest <= tolerance_grad
+            or found.length * longest <= tolerance_change
+            or change < tolerance_change
+        )
+    return MinimizeResult(*place, iterations, evaluations, converged)
+
+
+class _Place(NamedTuple):
+    params: Params
+    value: Array
+    grads: Tree
+
+
+def _read(numbers: Array) -> list[float]:
+    read: Any = numbers.tolist()
+    return list(read)
+
+
+def _dot(a: Tree, b: Tree) -> Array:
+    products = tree.map(lambda x, y: total(x.astype(accumulator_dtype(x)) * y), a, b)
+    return sum(tree.leaves(products), mx.array(0.0))
+
+
+def _largest(values: Tree) -> Array:
+    """The largest absolute value: shape `()`."""
+    largest = [mx.max(mx.abs(x)) for x in tree.leaves(values)]
+    return mx.max(mx.stack([x.astype(accumulator_dtype(x)) for x in largest]))
