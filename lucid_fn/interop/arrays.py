@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lucid_fn.io import Opaque
 from lucid_fn.numpy_arrays import check_numpy, from_numpy
 from lucid_fn.types import Array
 
@@ -22,15 +23,21 @@ def to_storable(caller: str, name: str, value: Any) -> Array | NDArray[Any]:
     if not isinstance(value, np.ndarray | np.generic):
         raise TypeError(
             f"{caller}: {name} must be a NumPy array, an MLX array or a tensor, got "
-            f"{type(value).__name__}"
-            + (
-                f"; is the state_dict inside, under {name!r}?"
-                if isinstance(value, dict)
-                else ""
-            )
+            f"{described(value)}; {_remedy(name, value)}"
         )
     check_numpy(caller, name, value)
     return value if isinstance(value, np.ndarray) else np.asarray(value)
+
+
+def described(value: Any) -> str:
+    """The type of something that should be an array, and what is known of it."""
+    return repr(value) if isinstance(value, Opaque) else type(value).__name__
+
+
+def _remedy(name: str, value: Any) -> str:
+    if isinstance(value, dict):
+        return f"is the state_dict inside, under {name!r}?"
+    return f"leave it out with rename={{{name!r}: None}}, or make it an array"
 
 
 def to_mlx(caller: str, name: str, value: Any) -> Array:

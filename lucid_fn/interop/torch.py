@@ -27,7 +27,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import nn, random, tree
-from lucid_fn.interop.arrays import to_mlx, to_numpy
+from lucid_fn.interop.arrays import described, to_mlx, to_numpy
 from lucid_fn.interop.files import (
     load_safetensors as load_safetensors,
     save_safetensors as save_safetensors,
@@ -35,7 +35,8 @@ from lucid_fn.interop.files import (
 from lucid_fn.interop.layout import Layout, layouts
 from lucid_fn.interop.naming import Rename, renamed
 from lucid_fn.interop.probing import leaves_of
-from lucid_fn.interop.pt_files import load_pt as load_pt
+from lucid_fn.interop.pt_files import load_pt
+from lucid_fn.io import Opaque
 from lucid_fn.types import Array, Params, State
 
 _COUNT = "num_batches_tracked"
@@ -91,7 +92,7 @@ def from_state_dict(
     if not isinstance(state_dict, Mapping):
         raise TypeError(
             f"{caller}: state_dict must be a mapping of names to arrays, got "
-            f"{type(state_dict).__name__}; for a model write model.state_dict()"
+            f"{described(state_dict)}; for a model write model.state_dict()"
         )
     arrays = {
         name: to_mlx(caller, name, value)
@@ -253,6 +254,7 @@ def _report(caller: str, what: str, problems: list[str]) -> None:
 
 
 __all__ = [
+    "Opaque",
     "from_state_dict",
     "load_pt",
     "load_safetensors",

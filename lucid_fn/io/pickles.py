@@ -155,7 +155,8 @@ class _Unpickler(pickle._Unpickler):
         new = _compat_pickle.NAME_MAPPING.get((module, name), new)
         if _is_forbidden(*new):
             raise pickle.UnpicklingError(
-                f"the forbidden global {module}.{name}, which would run code"
+                f"the forbidden global {module}.{name}, which would run code; it was "
+                "not called, but take the file from a source that you trust"
             )
         return Opaque(".".join(new))
 
