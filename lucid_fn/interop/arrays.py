@@ -48,7 +48,9 @@ def to_mlx(caller: str, name: str, value: Any) -> Array:
     array = to_storable(caller, name, value)
     if not isinstance(array, mx.array):
         return from_numpy(caller, name, array)
-    return array.astype(mx.float32) if array.dtype == mx.float64 else array
+    if array.dtype == mx.float64:
+        return array.astype(mx.float32, stream=mx.cpu)  # GPUs have no float64
+    return array
 
 
 def to_numpy(array: Array) -> NDArray[Any]:
