@@ -99,7 +99,7 @@ def _read(path: Path, file: BufferedReader) -> Any:
         raise ValueError(
             f"load_pt: {path} is damaged or not a file of torch.save: {error}"
         ) from error
-    except (pickle.UnpicklingError, ValueError) as error:
+    except pickle.UnpicklingError as error:
         raise ValueError(f"load_pt: {path} holds {error}") from error
     except Exception as error:  # whatever damaged archives fail with
         reason = f"{type(error).__name__} {error}".strip()
@@ -139,7 +139,11 @@ class _Archive:
                 handlers[function.name](*args)
             ),
         }
-        content = unpickle(self.member("data.pkl"), handlers, persistent=_reference)
+        program = self.member("data.pkl")
+        try:
+            content = unpickle(program, handlers, persistent=_reference)
+        except ValueError as error:
+            raise pickle.UnpicklingError(str(error)) from error
         mx.eval(self.arrays)
         return content
 

@@ -268,3 +268,7 @@ __all__ = [
     "save_safetensors",
     "to_state_dict",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
