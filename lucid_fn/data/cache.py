@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid_fn.data.dataset import Dataset
-from lucid_fn.io import atomic_write, make_folder
+from lucid_fn.io import atomic_write, make_folder, reading
 
 FORMAT = 1  # of the files below; a cache of another one is made again
 METADATA = "metadata.json"
@@ -19,19 +19,19 @@ _LONGEST_METADATA = 1 << 20  # bytes, a thousand times what is written
 Fingerprints = dict[str, dict[str, int]]
 
 
-def fingerprints(paths: Iterable[Path]) -> Fingerprints:
+def fingerprints(paths: Iterable[Path], caller: str) -> Fingerprints:
     """Size and CRC-32 of each file, by its name."""
     found = {}
     for path in paths:
         size, crc = 0, 0
-        with open(path, "rb") as file:
+        with reading(path, caller=caller) as file:
             while chunk := file.read(1 << 20):
                 size, crc = size + len(chunk), zlib.crc32(chunk, crc)
         found[path.name] = {"size": size, "crc32": crc}
     return found
 
 
-def read_cache(folder: Path, sources: Fingerprints) -> Dataset | None:
+def read_cache(folder: Path, sources: Fingerprints, caller: str) -> Dataset | None:
     """The data set cached in `folder`, or `None` if it has to be made again.
 
     That is so if a file is missing or damaged, or if it was made from other sources
@@ -45,7 +45,7 @@ def read_cache(folder: Path, sources: Fingerprints) -> Dataset | None:
         expected = {
             "format": FORMAT,
             "sources": sources,
-            "files": fingerprints(paths),
+            "files": fingerprints(paths, caller),
         }
         if not isinstance(metadata, dict):
             return None
@@ -69,7 +69,7 @@ def write_cache(
             np.save(file, array, allow_pickle=False)
             file.flush()
             # Of this process's file: another's may be in its place right after.
-            (files[path.name],) = fingerprints([Path(file.name)]).values()
+            (files[path.name],) = fingerprints([Path(file.name)], caller).values()
     metadata = {
         "format": FORMAT,
         "sources": sources,

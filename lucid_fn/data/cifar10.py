@@ -96,11 +96,11 @@ def load_cifar10(
 
 def _read_cached(source: Path, cache: Path) -> Dataset:
     paths = batch_files(source).values() if source.is_dir() else [source]
-    sources = fingerprints(paths)
-    cached = read_cache(cache, sources)
+    sources = fingerprints(paths, CALLER)
+    cached = read_cache(cache, sources, CALLER)
     if cached is None:
         write_cache(cache, _read(source), sources, CALLER)
-        cached = read_cache(cache, sources)
+        cached = read_cache(cache, sources, CALLER)
     if cached is None:
         raise OSError(
             f"{CALLER}: cache must be a folder that keeps what is written, got {cache}"

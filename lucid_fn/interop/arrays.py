@@ -15,11 +15,8 @@ def to_storable(caller: str, name: str, value: Any) -> Array | NDArray[Any]:
     """The MLX or NumPy array with the values and the dtype of an array or a tensor."""
     if isinstance(value, mx.array):
         return value
-    if callable(getattr(value, "detach", None)):  # a tensor of PyTorch
-        tensor = value.detach().cpu().resolve_conj().resolve_neg()
-        if str(tensor.dtype) == "torch.bfloat16":  # NumPy has none; this is exact
-            return mx.array(tensor.float().numpy()).astype(mx.bfloat16)
-        value = tensor.numpy()
+    if callable(getattr(value, "detach", None)):
+        return _from_tensor(caller, name, value)
     if not isinstance(value, np.ndarray | np.generic):
         raise TypeError(
             f"{caller}: {name} must be a NumPy array, an MLX array or a tensor, got "
@@ -27,6 +24,20 @@ def to_storable(caller: str, name: str, value: Any) -> Array | NDArray[Any]:
         )
     check_numpy(caller, name, value)
     return value if isinstance(value, np.ndarray) else np.asarray(value)
+
+
+def _from_tensor(caller: str, name: str, value: Any) -> Array | NDArray[Any]:
+    try:
+        tensor = value.detach().cpu().resolve_conj().resolve_neg()
+        if str(tensor.dtype) == "torch.bfloat16":  # NumPy has none; this is exact
+            return mx.array(tensor.float().numpy()).astype(mx.bfloat16)
+        array: NDArray[Any] = tensor.numpy()
+        return array
+    except (RuntimeError, TypeError) as error:  # sparse, quantized, meta, float8 ...
+        raise TypeError(
+            f"{caller}: {name} must be a dense tensor of a dtype that NumPy has, got "
+            f"{value.dtype} {value.layout} on {value.device}: {error}"
+        ) from error
 
 
 def described(value: Any) -> str:

@@ -173,8 +173,8 @@ def test_arrays_of_another_process_are_not_taken_for_its_own(tmp_path, monkeypat
 
     monkeypatch.setattr(cache_module, "atomic_write", overtaken)
     cache_module.write_cache(tmp_path, _filled(1), ours, "test")
-    assert cache_module.read_cache(tmp_path, ours) is None
-    assert cache_module.read_cache(tmp_path, theirs) is None
+    assert cache_module.read_cache(tmp_path, ours, "test") is None
+    assert cache_module.read_cache(tmp_path, theirs, "test") is None
 
 
 def test_files_that_are_replaced_while_they_are_read_are_not_returned(
@@ -184,11 +184,11 @@ def test_files_that_are_replaced_while_they_are_read_are_not_returned(
     cache_module.write_cache(tmp_path, _filled(1), sources, "test")
     read = cache_module.fingerprints
 
-    def replaced(paths):
+    def replaced(paths, caller):
         monkeypatch.setattr(cache_module, "fingerprints", read)
         cache_module.write_cache(tmp_path, _filled(1), sources, "test")
-        return read(paths)
+        return read(paths, caller)
 
     monkeypatch.setattr(cache_module, "fingerprints", replaced)
-    assert cache_module.read_cache(tmp_path, sources) is None
-    assert cache_module.read_cache(tmp_path, sources) is not None
+    assert cache_module.read_cache(tmp_path, sources, "test") is None
+    assert cache_module.read_cache(tmp_path, sources, "test") is not None
