@@ -188,7 +188,7 @@ def test_long_reports_are_cut():
         ),
         (
             lambda m, w: from_state_dict(m, w | {"bn.bias": np.array(["a"])}),
-            "bn.bias must be of numbers or bools, got <U1",
+            "bn.bias must have a dtype that MLX can hold, got <U1",
         ),
     ],
 )
@@ -206,6 +206,27 @@ def test_tensors_are_taken_and_made(model, weights):
     back = to_state_dict(model, params, state, convert=torch.from_dlpack)
     for name, tensor in tensors.items():
         assert torch.equal(back[name], tensor), name
+
+
+def test_tensors_without_numbers_that_numpy_has_are_named(model, weights):
+    torch = pytest.importorskip("torch")
+    bias = torch.ones(8)
+    for tensor in (
+        bias.to_sparse(),
+        bias.to("meta"),
+        bias.to(torch.float8_e4m3fn),
+    ):
+        with pytest.raises(
+            TypeError, match=r"^from_state_dict: bn.bias must be a dense"
+        ):
+            from_state_dict(model, weights | {"bn.bias": tensor})
+
+
+def test_views_that_are_negated_when_they_are_read_are_taken(model, weights):
+    torch = pytest.importorskip("torch")
+    bias = torch.arange(8.0)
+    params, _ = from_state_dict(model, weights | {"bn.bias": torch._neg_view(bias)})
+    assert params["bn"]["bias"].tolist() == (-bias).tolist()
 
 
 def test_bfloat16_tensors_are_taken_and_made_bit_for_bit():
