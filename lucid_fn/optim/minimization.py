@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import transforms, tree
+from lucid_fn.numerics import total
 from lucid_fn.optim.base import apply_updates
 from lucid_fn.optim.checks import check_at_least_0, check_count
 from lucid_fn.optim.line_search import Point, strong_wolfe
 from lucid_fn.optim.quasi_newton import scale_by_lbfgs
-from lucid_fn.sums import total
 from lucid_fn.types import Array, Params, Tree
 
 

@@ -4,8 +4,8 @@ import math
 
 import mlx.core as mx
 
+from lucid_fn.numerics import total
 from lucid_fn.optim.moments import accumulator_dtype
-from lucid_fn.sums import total
 from lucid_fn.types import Array
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.numerics import total
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation
 from lucid_fn.optim.checks import (
@@ -16,7 +17,6 @@ from lucid_fn.optim.checks import (
 )
 from lucid_fn.optim.descent import RateState, ScalarOrSchedule, rate_of
 from lucid_fn.optim.moments import copies, once, update_moments, zeros
-from lucid_fn.sums import total
 from lucid_fn.types import Array, Params, Tree
 
 

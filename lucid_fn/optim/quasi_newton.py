@@ -5,12 +5,12 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.numerics import total
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain
 from lucid_fn.optim.checks import check_count, reports_as_itself
 from lucid_fn.optim.descent import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.moments import accumulator_dtype
-from lucid_fn.sums import total
 from lucid_fn.types import Array, Params, Tree
 
 # Below it a pair tells no curvature that can be relied on; PyTorch's value.
