@@ -16,7 +16,7 @@ import lucid_fn  # noqa: E402  # the sources beside this file, not an installed 
 
 project = "lucid_fn"
 author = "The lucid_fn developers"
-copyright = author  # noqa: A001  # Sphinx's name for it
+copyright = author  # Sphinx's name for it
 release = lucid_fn.__version__
 
 extensions = [

@@ -1,9 +1,12 @@
-"""Losses of vectors, compared by their angle or distance over the last axis."""
+"""Metric learning: losses of the angle or distance between embeddings."""
 
 import mlx.core as mx
 
+from lucid_fn import ops
 from lucid_fn.checks import check_array, check_float, check_same_shape
 from lucid_fn.losses.pairs import by_sign, positive_part
+from lucid_fn.losses.reduction import Reduction, reduce
+from lucid_fn.numerics import widen
 from lucid_fn.types import Array
 
 # PyTorch's; added to the squared lengths, so that a vector of zeros has a gradient.
@@ -11,24 +14,33 @@ _EPS = 1e-12
 
 
 def cosine_embedding(
-    first: Array, second: Array, targets: Array, *, margin: float = 0.0
+    first: Array,
+    second: Array,
+    targets: Array,
+    *,
+    margin: float = 0.0,
+    reduction: Reduction = "none",
 ) -> Array:
-    """One minus the cosine of similar vectors, the cosine of dissimilar ones.
+    """Cosine embedding loss of the angle between two vectors.
 
     `1 - cos` where the target is 1, `max(0, cos - margin)` where it is -1.
 
     Args:
         first: vectors, float, shape `(..., D)`.
         second: vectors to compare with, of the same shape.
-        targets: 1 for similar and -1 for dissimilar, of any dtype, shape `(...)`.
+        targets: 1 for similar and -1 for dissimilar pairs, of any dtype, shape `(...)`;
+            0 counts as -1.
         margin: cosine below which dissimilar vectors cost nothing, in [-1, 1].
+        reduction: `"none"`, `"mean"` or `"sum"`, over all pairs.
 
     Returns:
-        Float array of shape `(...)`, in [0, 2].
+        Float array of shape `(...)`, or `()` if reduced; in [0, 2] but for rounding,
+        before the reduction. The cosine of a vector of zeros is 0.
 
     Raises:
         TypeError: if a vector is not of a float dtype.
-        ValueError: if the shapes do not fit or `margin` is out of range.
+        ValueError: if the shapes do not fit, `margin` is out of range, or `reduction`
+            is none of the three.
 
     Source: `torch.nn.functional.cosine_embedding_loss`.
 
@@ -48,10 +60,12 @@ def cosine_embedding(
             f"cosine_embedding: targets must have shape {first.shape[:-1]}, one for "
             f"each pair of vectors, got {targets.shape}"
         )
-    product = mx.sum(first * second, axis=-1)
+    x, y = widen(first), widen(second)
     # Two roots: that of the product has derivatives beyond float32 at zero vectors.
-    cosine = product * _inverse_length(first) * _inverse_length(second)
-    return by_sign(targets, 1 - cosine, positive_part(cosine - margin))
+    cosine = ops.sum(x * y, axis=-1) * _inverse_length(x) * _inverse_length(y)
+    losses = by_sign(targets, 1 - cosine, positive_part(cosine - margin))
+    dtype = mx.result_type(first, second)
+    return reduce("cosine_embedding", losses, reduction, dtype)
 
 
 def triplet_margin(
@@ -62,11 +76,12 @@ def triplet_margin(
     margin: float = 1.0,
     eps: float = 1e-6,
     swap: bool = False,
+    reduction: Reduction = "none",
 ) -> Array:
-    """What the negative lacks to be further from the anchor than the positive is.
+    """Triplet margin loss, `max(0, d(a, p) - d(a, n) + margin)`.
 
-    `max(0, d(anchor, positive) - d(anchor, negative) + margin)` with the Euclidean
-    distance `d(x, y) = |x - y + eps|`.
+    `a`, `p` and `n` are the anchor, a positive and a negative, and
+    `d(x, y) = |x - y + eps|` is the Euclidean distance.
 
     Args:
         anchor: vectors, float, shape `(..., D)`.
@@ -76,13 +91,15 @@ def triplet_margin(
         eps: added to each difference, positive: equal vectors have a gradient.
         swap: whether the distance from the positive to the negative counts instead
             where it is the smaller one.
+        reduction: `"none"`, `"mean"` or `"sum"`, over all triplets.
 
     Returns:
-        Float array of shape `(...)`, at least 0.
+        Float array of shape `(...)`, or `()` if reduced; at least 0.
 
     Raises:
         TypeError: if a vector is not of a float dtype.
-        ValueError: if the shapes differ, or `margin` or `eps` is not positive.
+        ValueError: if the shapes differ, `margin` or `eps` is not positive, or
+            `reduction` is none of the three.
 
     Source: Balntas et al., 2016, "Learning shallow convolutional feature descriptors
     with triplet losses"; `torch.nn.functional.triplet_margin_loss`.
@@ -100,10 +117,13 @@ def triplet_margin(
     _check_vectors(
         "triplet_margin", anchor=anchor, positive=positive, negative=negative
     )
-    to_negative = _distance(anchor, negative, eps)
+    a, p, n = widen(anchor), widen(positive), widen(negative)
+    to_negative = _distance(a, n, eps)
     if swap:
-        to_negative = mx.minimum(to_negative, _distance(positive, negative, eps))
-    return positive_part(_distance(anchor, positive, eps) - to_negative + margin)
+        to_negative = mx.minimum(to_negative, _distance(p, n, eps))
+    losses = positive_part(_distance(a, p, eps) - to_negative + margin)
+    dtype = mx.result_type(anchor, positive, negative)
+    return reduce("triplet_margin", losses, reduction, dtype)
 
 
 def _check_vectors(caller: str, **vectors: Array) -> None:
@@ -115,11 +135,11 @@ def _check_vectors(caller: str, **vectors: Array) -> None:
 
 
 def _inverse_length(x: Array) -> Array:
-    return mx.rsqrt(mx.sum(mx.square(x), axis=-1) + _EPS)
+    return mx.rsqrt(ops.sum(mx.square(x), axis=-1) + _EPS)
 
 
 def _distance(x: Array, y: Array, eps: float) -> Array:
-    squared = mx.sum(mx.square(x - y + eps), axis=-1)
+    squared = ops.sum(mx.square(x - y + eps), axis=-1)
     # At 0 the root has no derivative; it is 0, as PyTorch's. NaN is not 0.
     apart = squared != 0
     return mx.where(apart, mx.sqrt(mx.where(apart, squared, 1.0)), 0.0)

@@ -1,26 +1,32 @@
-"""Losses that ask for a distance to the boundary: zero beyond a margin."""
+"""Hinge and ranking losses: zero beyond a margin."""
 
 import mlx.core as mx
 
+from lucid_fn import ops
 from lucid_fn.checks import check_float, check_rows, check_same_shape
 from lucid_fn.losses.labels import at_label
-from lucid_fn.losses.pairs import by_sign, check_pair, positive_part
+from lucid_fn.losses.pairs import as_pair, by_sign, positive_part
+from lucid_fn.losses.reduction import Reduction, reduce
+from lucid_fn.numerics import widen
 from lucid_fn.types import Array
 
 
-def hinge(predictions: Array, targets: Array) -> Array:
-    """How far a score is from the right side of the margin: `max(0, 1 - y * x)`.
+def hinge(
+    predictions: Array, targets: Array, *, reduction: Reduction = "none"
+) -> Array:
+    """Hinge loss, `max(0, 1 - y * x)`, of support-vector machines.
 
     Args:
         predictions: scores `x`, float, any shape.
         targets: -1 or 1 `y`, of any dtype, of the same shape.
+        reduction: `"none"`, `"mean"` or `"sum"`, over all elements.
 
     Returns:
-        Float array of the shape of `targets`, at least 0.
+        Float array of the shape of `targets`, or `()` if reduced; at least 0.
 
     Raises:
         TypeError: if `predictions` is not of a float dtype.
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ or `reduction` is none of the three.
 
     Source: Cortes & Vapnik, 1995, "Support-vector networks".
 
@@ -30,26 +36,35 @@ def hinge(predictions: Array, targets: Array) -> Array:
         >>> losses.hinge(mx.array([2.0, 0.5, 0.5]), mx.array([1, 1, -1]))
         array([0, 0.5, 1.5], dtype=float32)
     """
-    targets = check_pair("hinge", "predictions", predictions, targets)
-    return positive_part(1 - targets * predictions)
+    x, y, dtype = as_pair("hinge", "predictions", predictions, targets)
+    return reduce("hinge", positive_part(1 - y * x), reduction, dtype)
 
 
-def hinge_embedding(distances: Array, targets: Array, *, margin: float = 1.0) -> Array:
-    """The distance of a similar pair, and what a dissimilar one lacks to the margin.
+def hinge_embedding(
+    distances: Array,
+    targets: Array,
+    *,
+    margin: float = 1.0,
+    reduction: Reduction = "none",
+) -> Array:
+    """Hinge embedding loss of the distance between two inputs.
 
     `d` where the target is 1, `max(0, margin - d)` where it is -1.
 
     Args:
         distances: of pairs, `d`, float, any shape.
-        targets: 1 for similar and -1 for dissimilar, of any dtype, of the same shape.
+        targets: 1 for similar and -1 for dissimilar pairs, of any dtype, of the same
+            shape; 0 counts as -1.
         margin: distance from which on a dissimilar pair costs nothing.
+        reduction: `"none"`, `"mean"` or `"sum"`, over all elements.
 
     Returns:
-        Float array of the shape of `targets`; at least 0 for distances of at least 0.
+        Float array of the shape of `targets`, or `()` if reduced; at least 0 for
+        distances of at least 0.
 
     Raises:
         TypeError: if `distances` is not of a float dtype.
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ or `reduction` is none of the three.
 
     Source: `torch.nn.functional.hinge_embedding_loss`.
 
@@ -59,16 +74,20 @@ def hinge_embedding(distances: Array, targets: Array, *, margin: float = 1.0) ->
         >>> losses.hinge_embedding(mx.array([0.25, 0.25]), mx.array([1, -1]))
         array([0.25, 0.75], dtype=float32)
     """
-    targets = check_pair("hinge_embedding", "distances", distances, targets)
-    return by_sign(targets, distances, positive_part(margin - distances))
+    d, y, dtype = as_pair("hinge_embedding", "distances", distances, targets)
+    losses = by_sign(y, d, positive_part(margin - d))
+    return reduce("hinge_embedding", losses, reduction, dtype)
 
 
 def margin_ranking(
-    first: Array, second: Array, targets: Array, *, margin: float = 0.0
+    first: Array,
+    second: Array,
+    targets: Array,
+    *,
+    margin: float = 0.0,
+    reduction: Reduction = "none",
 ) -> Array:
-    """What the right one of two scores lacks to be ahead by the margin.
-
-    `max(0, -y * (first - second) + margin)`.
+    """Margin ranking loss, `max(0, -y * (first - second) + margin)`.
 
     Args:
         first: scores, float, any shape.
@@ -76,13 +95,14 @@ def margin_ranking(
         targets: `y`, 1 where the first should be larger, -1 where the second should;
             of any dtype, of the same shape.
         margin: by how much.
+        reduction: `"none"`, `"mean"` or `"sum"`, over all elements.
 
     Returns:
-        Float array of the shape of `targets`, at least 0.
+        Float array of the shape of `targets`, or `()` if reduced; at least 0.
 
     Raises:
         TypeError: if a score is not of a float dtype.
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ or `reduction` is none of the three.
 
     Source: `torch.nn.functional.margin_ranking_loss`.
 
@@ -95,14 +115,21 @@ def margin_ranking(
     """
     check_float("margin_ranking", first=first, second=second)
     check_same_shape("margin_ranking", first=first, second=second)
-    targets = check_pair("margin_ranking", "first", first, targets)
-    return positive_part(margin - targets * (first - second))
+    x, y, dtype = as_pair("margin_ranking", "first", first, targets)
+    losses = positive_part(margin - y * (x - widen(second)))
+    dtype = mx.result_type(dtype, second)
+    return reduce("margin_ranking", losses, reduction, dtype)
 
 
 def multi_margin(
-    logits: Array, labels: Array, *, margin: float = 1.0, p: int = 1
+    logits: Array,
+    labels: Array,
+    *,
+    margin: float = 1.0,
+    p: int = 1,
+    reduction: Reduction = "none",
 ) -> Array:
-    """What the score of the label lacks to be ahead of every other by the margin.
+    """Multi-class hinge loss: the label's score ahead of all others by a margin.
 
     `sum_{c != y} max(0, margin - x_y + x_c)^p / num_classes`.
 
@@ -112,13 +139,16 @@ def multi_margin(
             NaN.
         margin: by how much.
         p: exponent, 1 or 2.
+        reduction: `"none"`, `"mean"` or `"sum"`, over all labels.
 
     Returns:
-        Float array of shape `(...)`, at least 0.
+        Float array of shape `(...)`, or `()` if reduced; at least 0. The derivative at
+        the margin is 0, as PyTorch's.
 
     Raises:
         TypeError: if `logits` is not of a float or `labels` not of an integer dtype.
-        ValueError: if `labels.shape != logits.shape[:-1]`, or `p` is neither 1 nor 2.
+        ValueError: if `labels.shape != logits.shape[:-1]`, `p` is neither 1 nor 2, or
+            `reduction` is none of the three.
 
     Source: Weston & Watkins, 1999, "Support vector machines for multi-class pattern
     recognition"; `torch.nn.functional.multi_margin_loss`.
@@ -133,9 +163,11 @@ def multi_margin(
         raise ValueError(f"multi_margin: p must be 1 or 2, got {p}")
     check_float("multi_margin", logits=logits)
     check_rows("multi_margin", "logits", logits, labels)
-    own = at_label(logits, labels)[..., None]
-    lacks = positive_part(margin - own + logits)
+    x = widen(logits)
+    lacks = margin - at_label(x, labels)[..., None] + x
+    lacks = mx.where(lacks <= 0, 0.0, lacks)
     # In this order: MLX's vmap of != loses an axis if only its right side is mapped.
-    others = labels[..., None] != mx.arange(logits.shape[-1])
-    counted = mx.where(others, lacks if p == 1 else mx.square(lacks), 0.0)
-    return mx.sum(counted, axis=-1) / logits.shape[-1]
+    others = labels[..., None] != mx.arange(x.shape[-1])
+    costs = mx.where(others, lacks if p == 1 else mx.square(lacks), 0.0)
+    losses = ops.mean(costs, axis=-1)
+    return reduce("multi_margin", losses, reduction, logits.dtype)

@@ -1,55 +1,63 @@
-"""Losses of the difference between a prediction and a target, element by element."""
+"""Regression losses: of the difference between a prediction and a target."""
 
 import math
 
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.losses.pairs import check_pair
+from lucid_fn.losses.pairs import as_pair
+from lucid_fn.losses.reduction import Reduction, reduce
 from lucid_fn.types import Array
 
 
-def mse(predictions: Array, targets: Array) -> Array:
-    """The squared error of each element: `(prediction - target)^2`.
-
-    Its mean is the mean squared error, PyTorch's `mse_loss`.
+def mse(predictions: Array, targets: Array, *, reduction: Reduction = "none") -> Array:
+    """Squared error, `(prediction - target)^2`; with `"mean"` the mean squared error.
 
     Args:
         predictions: float, any shape.
         targets: of the same shape: `(N,)` against `(N, 1)` is an error, not `(N, N)`.
+        reduction: `"none"`, `"mean"` or `"sum"`, over all elements.
 
     Returns:
-        Float array of the shape of `targets`, at least 0.
+        Float array of the shape of `targets`, or `()` if reduced; at least 0.
 
     Raises:
         TypeError: if `predictions` is not of a float dtype.
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ or `reduction` is none of the three.
+
+    Source: `torch.nn.functional.mse_loss`, whose default is `"mean"`.
 
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import losses
-        >>> losses.mse(mx.array([1.0, 5.0]), mx.array([3.0, 5.0]))
+        >>> predictions, targets = mx.array([1.0, 5.0]), mx.array([3.0, 5.0])
+        >>> losses.mse(predictions, targets)
         array([4, 0], dtype=float32)
+        >>> losses.mse(predictions, targets, reduction="mean")
+        array(2, dtype=float32)
     """
-    targets = check_pair("mse", "predictions", predictions, targets)
-    return mx.square(predictions - targets)
+    x, z, dtype = as_pair("mse", "predictions", predictions, targets)
+    return reduce("mse", mx.square(x - z), reduction, dtype)
 
 
-def l1(predictions: Array, targets: Array) -> Array:
-    """The absolute error of each element: `|prediction - target|`.
+def l1(predictions: Array, targets: Array, *, reduction: Reduction = "none") -> Array:
+    """Absolute error, `|prediction - target|`; with `"mean"` the mean absolute error.
 
-    Its mean is PyTorch's `l1_loss`. The derivative at 0 is 0.
+    The derivative at 0 is 0.
 
     Args:
         predictions: float, any shape.
         targets: of the same shape.
+        reduction: `"none"`, `"mean"` or `"sum"`, over all elements.
 
     Returns:
-        Float array of the shape of `targets`, at least 0.
+        Float array of the shape of `targets`, or `()` if reduced; at least 0.
 
     Raises:
         TypeError: if `predictions` is not of a float dtype.
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ or `reduction` is none of the three.
+
+    Source: `torch.nn.functional.l1_loss`, whose default is `"mean"`.
 
     Example:
         >>> import mlx.core as mx
@@ -57,12 +65,18 @@ def l1(predictions: Array, targets: Array) -> Array:
         >>> losses.l1(mx.array([1.0, 5.0]), mx.array([3.0, 5.0]))
         array([2, 0], dtype=float32)
     """
-    targets = check_pair("l1", "predictions", predictions, targets)
-    return mx.abs(predictions - targets)
+    x, z, dtype = as_pair("l1", "predictions", predictions, targets)
+    return reduce("l1", mx.abs(x - z), reduction, dtype)
 
 
-def smooth_l1(predictions: Array, targets: Array, *, beta: float = 1.0) -> Array:
-    """A parabola within `beta` of the target, a line of slope 1 outside.
+def smooth_l1(
+    predictions: Array,
+    targets: Array,
+    *,
+    beta: float = 1.0,
+    reduction: Reduction = "none",
+) -> Array:
+    """Smooth L1 loss: quadratic within `beta` of the target, of slope 1 outside.
 
     With `d = prediction - target`: `d^2 / (2 beta)` where `|d| < beta`, else
     `|d| - beta / 2`. It is `huber` divided by its `delta`.
@@ -71,13 +85,15 @@ def smooth_l1(predictions: Array, targets: Array, *, beta: float = 1.0) -> Array
         predictions: float, any shape.
         targets: of the same shape.
         beta: where the line begins, at least 0; with 0 it is `l1`.
+        reduction: `"none"`, `"mean"` or `"sum"`, over all elements.
 
     Returns:
-        Float array of the shape of `targets`, at least 0.
+        Float array of the shape of `targets`, or `()` if reduced; at least 0.
 
     Raises:
         TypeError: if `predictions` is not of a float dtype.
-        ValueError: if the shapes differ or `beta` is negative.
+        ValueError: if the shapes differ, `beta` is negative, or `reduction` is none of
+            the three.
 
     Source: Girshick, 2015, https://arxiv.org/abs/1504.08083, eq. 3;
     `torch.nn.functional.smooth_l1_loss`.
@@ -90,15 +106,22 @@ def smooth_l1(predictions: Array, targets: Array, *, beta: float = 1.0) -> Array
     """
     if not 0 <= beta < math.inf:
         raise ValueError(f"smooth_l1: beta must be at least 0 and finite, got {beta}")
-    targets = check_pair("smooth_l1", "predictions", predictions, targets)
-    d = predictions - targets
-    if beta == 0:
-        return mx.abs(d)
-    return mx.where(mx.abs(d) < beta, 0.5 / beta * d * d, mx.abs(d) - 0.5 * beta)
+    x, z, dtype = as_pair("smooth_l1", "predictions", predictions, targets)
+    d = x - z
+    size = mx.abs(d)
+    if beta > 0:
+        size = mx.where(size < beta, 0.5 / beta * d * d, size - 0.5 * beta)
+    return reduce("smooth_l1", size, reduction, dtype)
 
 
-def huber(predictions: Array, targets: Array, *, delta: float = 1.0) -> Array:
-    """A parabola within `delta` of the target, a line of slope `delta` outside.
+def huber(
+    predictions: Array,
+    targets: Array,
+    *,
+    delta: float = 1.0,
+    reduction: Reduction = "none",
+) -> Array:
+    """Huber loss: quadratic within `delta` of the target, of slope `delta` outside.
 
     With `d = prediction - target`: `d^2 / 2` where `|d| <= delta`, else
     `delta * (|d| - delta / 2)`.
@@ -107,13 +130,15 @@ def huber(predictions: Array, targets: Array, *, delta: float = 1.0) -> Array:
         predictions: float, any shape.
         targets: of the same shape.
         delta: where the line begins, positive.
+        reduction: `"none"`, `"mean"` or `"sum"`, over all elements.
 
     Returns:
-        Float array of the shape of `targets`, at least 0.
+        Float array of the shape of `targets`, or `()` if reduced; at least 0.
 
     Raises:
         TypeError: if `predictions` is not of a float dtype.
-        ValueError: if the shapes differ or `delta` is not positive.
+        ValueError: if the shapes differ, `delta` is not positive, or `reduction` is
+            none of the three.
 
     Source: Huber, 1964, "Robust estimation of a location parameter";
     `torch.nn.functional.huber_loss`.
@@ -126,27 +151,32 @@ def huber(predictions: Array, targets: Array, *, delta: float = 1.0) -> Array:
     """
     if not 0 < delta < math.inf:
         raise ValueError(f"huber: delta must be positive and finite, got {delta}")
-    targets = check_pair("huber", "predictions", predictions, targets)
-    d = predictions - targets
-    return mx.where(mx.abs(d) <= delta, 0.5 * d * d, delta * (mx.abs(d) - 0.5 * delta))
+    x, z, dtype = as_pair("huber", "predictions", predictions, targets)
+    d = x - z
+    size = mx.abs(d)
+    losses = mx.where(size <= delta, 0.5 * d * d, delta * (size - 0.5 * delta))
+    return reduce("huber", losses, reduction, dtype)
 
 
-def log_cosh(predictions: Array, targets: Array) -> Array:
-    """The logarithm of the hyperbolic cosine of the error.
+def log_cosh(
+    predictions: Array, targets: Array, *, reduction: Reduction = "none"
+) -> Array:
+    """Log-cosh loss, `log(cosh(prediction - target))`, a smooth absolute error.
 
-    `log(cosh(prediction - target))`: about `d^2 / 2` near 0 and `|d| - log(2)` far off,
-    smooth in between. Its derivative is `tanh(d)`.
+    With `d = prediction - target` it is about `d^2 / 2` near 0 and `|d| - log(2)` far
+    from it. The derivative is `tanh(d)`.
 
     Args:
         predictions: float, any shape.
         targets: of the same shape.
+        reduction: `"none"`, `"mean"` or `"sum"`, over all elements.
 
     Returns:
-        Float array of the shape of `targets`, at least 0.
+        Float array of the shape of `targets`, or `()` if reduced; at least 0.
 
     Raises:
         TypeError: if `predictions` is not of a float dtype.
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ or `reduction` is none of the three.
 
     Source: Chen et al., 2019, https://openreview.net/forum?id=rkglvsC9Ym.
 
@@ -156,10 +186,11 @@ def log_cosh(predictions: Array, targets: Array) -> Array:
         >>> losses.log_cosh(mx.array([1.0, 5.0]), mx.array([1.0, 4.0]))
         array([0, 0.433781], dtype=float32)
     """
-    targets = check_pair("log_cosh", "predictions", predictions, targets)
-    d = predictions - targets
+    x, z, dtype = as_pair("log_cosh", "predictions", predictions, targets)
+    d = x - z
     size = mx.abs(d)
     near = size < 1  # where the sum below would lose all digits of d^2 / 2
     sinh = mx.sinh(mx.where(near, d, 0.0))
     far = ops.softplus(-2 * size) + size - math.log(2)
-    return mx.where(near, 0.5 * mx.log1p(mx.square(sinh)), far)
+    losses = mx.where(near, 0.5 * mx.log1p(mx.square(sinh)), far)
+    return reduce("log_cosh", losses, reduction, dtype)

@@ -1,11 +1,13 @@
 """Metrics: numbers to look at, computed inside compiled steps like everything else.
 
-Three kinds: of one batch (`accuracy`, `mse`), of counts that add up over batches
+Three kinds: of one batch (`accuracy`, `r2`), of counts that add up over batches
 (`confusion_matrix`, then `class_counts`, then `precision`), and over a stream of
-batches (`streaming_mean`, `streaming_confusion`), with an explicit state.
+batches (`streaming_mean`, `streaming_confusion`), with an explicit state. Any loss is a
+metric too: the mean squared error is `losses.mse(x, y, reduction="mean")`.
 """
 
-from lucid_fn.metrics.counts import (
+from lucid_fn.metrics.accuracy import accuracy, top_k_accuracy
+from lucid_fn.metrics.confusion import (
     Counts,
     binary_counts,
     class_counts,
@@ -15,8 +17,8 @@ from lucid_fn.metrics.counts import (
     precision,
     recall,
 )
-from lucid_fn.metrics.errors import mae, mse, perplexity, r2
-from lucid_fn.metrics.hits import accuracy, top_k_accuracy
+from lucid_fn.metrics.perplexity import perplexity
+from lucid_fn.metrics.r2 import r2
 from lucid_fn.metrics.streaming import (
     MeanState,
     Metric,
@@ -35,9 +37,7 @@ __all__ = [
     "class_counts",
     "confusion_matrix",
     "f1",
-    "mae",
     "micro",
-    "mse",
     "perplexity",
     "precision",
     "r2",
@@ -46,3 +46,7 @@ __all__ = [
     "streaming_mean",
     "top_k_accuracy",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

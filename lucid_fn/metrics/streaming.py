@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn.checks import check_array
-from lucid_fn.metrics.counts import confusion_matrix
-from lucid_fn.sums import total
+from lucid_fn.metrics.confusion import check_num_classes, confusion_matrix
+from lucid_fn.numerics import total
 from lucid_fn.types import Array
 
 
@@ -46,8 +46,9 @@ def streaming_mean() -> Metric:
     `update(state, values, weights=1.0)` takes values of any shape, and weights of the
     same shape or `()`: the loss of each example, or the mean loss of a batch with the
     batch's size as its weight. A value of weight 0 does not count, be it NaN.
-    `result(state)` is float32, shape `()`; NaN before the first value. The sums keep
-    what rounding takes from them, so that billions of values count.
+    `result(state)` is float32, shape `()`; NaN before the first value, and infinite
+    with an infinite value. The sums keep what rounding takes from them, so that
+    billions of values count.
 
     Returns:
         The three functions; the state is a `MeanState`.
@@ -100,6 +101,7 @@ def _add(sum_: Sum, values: Array) -> Sum:
     added = sum_.value + value
     back = added - sum_.value
     error = (sum_.value - (added - back)) + (value - back)
+    error = mx.where(mx.isinf(added), 0.0, error)  # which would be inf - inf
     return Sum(added, sum_.lost + error)
 
 
@@ -114,10 +116,10 @@ def streaming_confusion(num_classes: int) -> Metric:
     matrix, and so is the result; its cells count exactly up to 2**31 - 1.
 
     Args:
-        num_classes: number of classes, at least 1.
+        num_classes: number of classes, in [1, 46340].
 
     Raises:
-        ValueError: if `num_classes` is below 1.
+        ValueError: if `num_classes` is out of range.
 
     Example:
         >>> import mlx.core as mx
@@ -128,10 +130,7 @@ def streaming_confusion(num_classes: int) -> Metric:
         >>> metrics.recall(metrics.class_counts(matrix.result(state)))
         array([0.5, 1], dtype=float32)
     """
-    if num_classes < 1:
-        raise ValueError(
-            f"streaming_confusion: num_classes must be at least 1, got {num_classes}"
-        )
+    check_num_classes("streaming_confusion", num_classes)
 
     def init() -> Array:
         return mx.zeros((num_classes, num_classes), mx.int32)

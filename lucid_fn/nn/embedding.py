@@ -6,7 +6,6 @@ import mlx.core as mx
 
 from lucid_fn import random
 from lucid_fn.checks import check_float, check_integer
-from lucid_fn.class_labels import among
 from lucid_fn.cpu.memory.broadcast import multiply
 from lucid_fn.nn import initializers
 from lucid_fn.nn.checks import check_params, check_positive
@@ -14,6 +13,7 @@ from lucid_fn.nn.combinators import compose
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.layer import Layer, parametric
 from lucid_fn.nn.recording import count_multiply_adds
+from lucid_fn.numerics import is_valid_label
 from lucid_fn.types import Array, ArrayFn, Key, Params
 
 _UNIT_NORMAL = initializers.normal()
@@ -69,7 +69,7 @@ def embedding(
 
 def _rows(weight: Array, x: Array) -> Array:
     """The rows at `x`, of nan where there is none: MLX would read and write beyond."""
-    there = among(x, len(weight))
+    there = is_valid_label(x, len(weight))
     rows = mx.take(weight, mx.where(there, x, 0), axis=0)
     known = mx.where(there, 1.0, mx.nan).astype(weight.dtype)
     return multiply(rows, known[..., None])

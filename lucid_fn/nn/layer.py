@@ -2,7 +2,7 @@
 
 import reprlib
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol
 
@@ -54,10 +54,10 @@ class Layer(NamedTuple):
 
     def __repr__(self) -> str:
         """The call that made the layer, with a line for each of its children."""
-        made_by = getattr(self.apply, "made_by", self.init.__qualname__.split(".")[0])
+        made_by = str(getattr(self.apply, "made_by", "layer"))
         children = getattr(self.apply, "children", {})
         if not children:
-            return str(made_by)
+            return made_by
         lines = "\n".join(f"{name}: {layer!r}" for name, layer in children.items())
         return f"{made_by.partition('(')[0]}(\n{textwrap.indent(lines, '  ')}\n)"
 
@@ -153,14 +153,14 @@ def lift(fn: ArrayFn, *, examplewise: bool = False) -> Layer:
 
 
 def note_call(
-    apply: Any, fn: Callable[..., Any], args: Any = (), options: Any = None
+    apply: Any, fn: Any, args: Sequence[Any] = (), options: Mapping[str, Any] = {}
 ) -> None:
     """Notes for `repr` that `fn(*args, **options)` made the layer of `apply`."""
     if isinstance(fn, partial):
         fn, args, options = fn.func, fn.args, fn.keywords
     name = getattr(fn, "__name__", type(fn).__name__)
     given = [_shown(arg) for arg in args]
-    given += [f"{key}={_shown(arg)}" for key, arg in (options or {}).items()]
+    given += [f"{key}={_shown(arg)}" for key, arg in options.items()]
     apply.made_by = f"{name}({', '.join(given)})" if given else name
 
 

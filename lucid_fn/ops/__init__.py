@@ -53,6 +53,7 @@ from lucid_fn.ops.rectifiers import (
     step,
 )
 from lucid_fn.ops.recurrence import RecurrentWeights, gru, lstm, rnn
+from lucid_fn.ops.reductions import mean, sum
 from lucid_fn.ops.row_norm import layer_norm, rms_norm
 from lucid_fn.ops.seam import plain
 from lucid_fn.ops.softmax import log_softmax, logsumexp, softmax, softmin
@@ -92,6 +93,7 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "mean",
     "mish",
     "plain",
     "prelu",
@@ -110,6 +112,7 @@ __all__ = [
     "softplus",
     "softsign",
     "step",
+    "sum",
     "tanh",
     "tanh_shrink",
 ]

@@ -8,6 +8,7 @@ import mlx.core as mx
 
 from lucid_fn import transforms, tree
 from lucid_fn.checks import check_count, check_number
+from lucid_fn.numerics import total
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import (
     GradientTransformation,
@@ -24,7 +25,6 @@ from lucid_fn.optim.moments import (
     increment,
     precision,
 )
-from lucid_fn.sums import total
 from lucid_fn.types import Array, Params, Tree
 
 # The least curvature of a pair that is kept; PyTorch's value.

@@ -4,9 +4,9 @@ import math
 
 import mlx.core as mx
 
+from lucid_fn.numerics import total
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import accumulator_dtype
-from lucid_fn.sums import total
 from lucid_fn.types import Array
 
 

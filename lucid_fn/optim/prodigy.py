@@ -7,6 +7,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.checks import check_scalar
+from lucid_fn.numerics import total
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, stateful
 from lucid_fn.optim.learning_rate import RateState, ScalarOrSchedule, rate_of
@@ -19,7 +20,6 @@ from lucid_fn.optim.moments import (
     update_moments,
     zeros,
 )
-from lucid_fn.sums import total
 from lucid_fn.types import Array, Params, Scalar, Tree
 
 

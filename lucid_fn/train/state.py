@@ -5,9 +5,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
 
-from lucid_fn import nn, optim, random, transforms
+from lucid_fn import nn, ops, optim, random, transforms
 from lucid_fn.checks import check_float
-from lucid_fn.sums import total
 from lucid_fn.types import Array, Key, Params, State
 
 LossFn: TypeAlias = Callable[[Any, Any], Array]
@@ -175,8 +174,7 @@ def mean_loss(loss: Any) -> Array:
         TypeError: if what `loss_fn` returned is no float array.
     """
     check_float("what loss_fn returns", loss=loss)
-    mean: Array = total(loss.astype(mx.float32)) / loss.size
-    return mean
+    return ops.mean(loss.astype(mx.float32))
 
 
 def _check_model(caller: str, model: Any) -> None:

@@ -2,7 +2,7 @@
 
 import mlx.core as mx
 
-from lucid_fn.sums import total
+from lucid_fn.numerics import total
 from lucid_fn.tree.structure import flatten, map, paths
 from lucid_fn.types import Array, Tree
 

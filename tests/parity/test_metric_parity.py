@@ -49,15 +49,11 @@ def test_confusion_matrix_and_what_follows_from_it(seed, num_classes):
 
 
 @given(seed=seeds, columns=st.sampled_from([(), (1,), (3,)]))
-def test_mse_mae_and_r2(seed, columns):
+def test_r2(seed, columns):
     rng = np.random.default_rng(seed)
     x, y = (rng.normal(size=(N, *columns)).astype(np.float32) for _ in range(2))
-    ours, theirs = (mx.array(x), mx.array(y)), (torch.tensor(x), torch.tensor(y))
-    mse = torch.nn.functional.mse_loss(*theirs)
-    assert_allclose(metrics.mse(*ours), mse, rtol=1e-6)
-    assert_allclose(metrics.mae(*ours), torch.nn.functional.l1_loss(*theirs), rtol=1e-6)
     r2 = np.mean(1 - ((y - x) ** 2).sum(0) / (y.var(0) * N))
-    assert_allclose(metrics.r2(*ours), r2, rtol=1e-4, atol=1e-5)
+    assert_allclose(metrics.r2(mx.array(x), mx.array(y)), r2, rtol=1e-4, atol=1e-5)
 
 
 @given(seed=seeds)

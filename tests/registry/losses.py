@@ -83,25 +83,44 @@ def speech(rng):
     return normal(rng, N, 8, C), labels, 7 + lengths, 2 + lengths
 
 
-def ctc(logits, labels, logit_lengths, label_lengths):
-    return losses.ctc(
-        logits, labels, logit_lengths=logit_lengths, label_lengths=label_lengths
-    )
+def ctc(logits, labels, logit_lengths, label_lengths, **options):
+    lengths = {"logit_lengths": logit_lengths, "label_lengths": label_lengths}
+    return losses.ctc(logits, labels, **lengths, **options)
+
+
+def weighted_nll(log_probs, labels, **options):
+    return losses.nll(log_probs, labels, weight=mx.array([0.5, 1.0, 2.0]), **options)
 
 
 NEGATIVE = frozenset({"nonnegative"})
 # They compute in float32 what comes as float64: no difference quotient is so precise.
 SINGLE = frozenset({"difference quotient"})
+# Their targets are labels, integers that are never NaN.
+LABELS = frozenset({"nan targets"})
+# They return float32 for half precision.
+WIDE = frozenset({"dtype"})
 
 LOSSES = [
-    Case("softmax_cross_entropy", lambda: losses.softmax_cross_entropy, rows, SINGLE),
+    Case(
+        "softmax_cross_entropy",
+        lambda: losses.softmax_cross_entropy,
+        rows,
+        SINGLE | LABELS,
+    ),
     Case(
         "soft_target_cross_entropy",
         lambda: losses.soft_target_cross_entropy,
         simplex,
         SINGLE,
     ),
-    Case("nll", lambda: losses.nll, log_rows),
+    Case(
+        "cross_entropy",
+        lambda: partial(losses.cross_entropy, reduction="none", label_smoothing=0.1),
+        rows,
+        SINGLE | WIDE | LABELS,
+    ),
+    Case("nll", lambda: losses.nll, log_rows, LABELS),
+    Case("nll of weighted classes", lambda: weighted_nll, log_rows, LABELS),
     Case(
         "sigmoid_binary_cross_entropy",
         lambda: losses.sigmoid_binary_cross_entropy,
@@ -122,8 +141,8 @@ LOSSES = [
     Case("hinge", lambda: losses.hinge, signs),
     Case("hinge_embedding", lambda: losses.hinge_embedding, signs, NEGATIVE),
     Case("margin_ranking", lambda: losses.margin_ranking, two_scores),
-    Case("multi_margin", lambda: partial(losses.multi_margin, p=2), rows),
+    Case("multi_margin", lambda: partial(losses.multi_margin, p=2), rows, LABELS),
     Case("cosine_embedding", lambda: losses.cosine_embedding, two_vectors),
     Case("triplet_margin", lambda: losses.triplet_margin, three_vectors),
-    Case("ctc", lambda: ctc, speech, SINGLE),
+    Case("ctc", lambda: ctc, speech, SINGLE | WIDE | LABELS),
 ]

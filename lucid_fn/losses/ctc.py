@@ -1,4 +1,4 @@
-"""Connectionist temporal classification: labels without their positions in time."""
+"""Connectionist temporal classification (CTC)."""
 
 from typing import cast
 
@@ -6,8 +6,8 @@ import mlx.core as mx
 
 from lucid_fn import ops
 from lucid_fn.checks import check_float, check_integer
-from lucid_fn.class_labels import among
-from lucid_fn.losses.labels import widen
+from lucid_fn.losses.reduction import Reduction, reduce
+from lucid_fn.numerics import is_valid_label, widen
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.types import Array
 
@@ -22,34 +22,40 @@ def ctc(
     logit_lengths: Array,
     label_lengths: Array,
     blank: int = 0,
+    reduction: Reduction = "none",
 ) -> Array:
-    """Minus the log-probability of the labels over all their alignments, in nats.
+    """CTC loss: the negative log-probability of unaligned labels, in nats.
 
     An alignment gives each frame a class; its repeats are merged, then its blanks
     dropped. `-log(sum over alignments of prod_t softmax(logits_t)[class_t])`, by the
-    forward algorithm in log space. PyTorch's `reduction="mean"` is
-    `mx.mean(loss / mx.maximum(label_lengths, 1))`.
+    forward algorithm in log space.
 
     The frames are a loop in Python, of ten small operations each, and ten more for the
     gradient: the graph grows with the number of frames, not with its square.
 
     Args:
         logits: unnormalized log-probabilities, float, shape `(N, T, num_classes)`: `T`
-            frames of each of `N` sequences. Log-probabilities do as well.
-        labels: class indices other than `blank`, integer, shape `(N, S)`; whatever
-            stands behind the length of a row does not count. One outside the classes
-            gives NaN.
-        logit_lengths: frames of each sequence, integer, shape `(N,)`, in [1, T].
-        label_lengths: labels of each sequence, integer, shape `(N,)`, in [0, S].
+            frames of each of `N` sequences. Log-probabilities do as well. Frames beyond
+            the length of a sequence do not count, be they NaN.
+        labels: class indices, integer, shape `(N, S)`; those beyond the length of a row
+            do not count. One outside the classes, or `blank`, gives NaN.
+        logit_lengths: frames of each sequence, integer, shape `(N,)`, in [0, T]; any
+            other gives NaN.
+        label_lengths: labels of each sequence, integer, shape `(N,)`, in [0, S]; any
+            other gives NaN.
         blank: the class that stands for no label.
+        reduction: `"none"`, `"sum"`, or `"mean"`, which is the mean of
+            `loss / max(label_length, 1)`, as PyTorch's.
 
     Returns:
-        Float array of shape `(N,)`, at least 0, computed in float32 at least; infinite,
-        with a gradient of 0, where the frames are too few for the labels.
+        Float array of shape `(N,)`, or `()` if reduced, computed in float32 at least;
+        at least 0, and infinite, with a gradient of 0, where the frames are too few for
+        the labels.
 
     Raises:
         TypeError: if a dtype is wrong.
-        ValueError: if a shape is wrong, or `blank` is not a class.
+        ValueError: if a shape is wrong, `blank` is not a class, or `reduction` is none
+            of the three.
 
     Source: Graves et al., 2006, "Connectionist temporal classification", section 4.1;
     `torch.nn.functional.ctc_loss`.
@@ -63,32 +69,41 @@ def ctc(
         array([1.09861], dtype=float32)
     """
     _check(logits, labels, logit_lengths, label_lengths, blank)
-    log_probs = ops.log_softmax(widen(logits))
     frames, num_classes = logits.shape[1:]
+    valid = is_valid_label(logit_lengths, frames + 1)
+    valid = valid & is_valid_label(label_lengths, labels.shape[1] + 1)
+    present = mx.arange(frames) < logit_lengths[:, None]  # (N, T)
+    # Zeros for absent frames: a NaN there would come back in the gradient.
+    log_probs = ops.log_softmax(mx.where(present[..., None], widen(logits), 0))
     last = 2 * label_lengths.astype(mx.int32)[:, None]  # (N, 1), the last state
 
     # The states of an alignment: blank, label, blank, ..., label, blank.
-    known = among(labels, num_classes)
+    known = is_valid_label(labels, num_classes)
     labels = mx.where(known, labels.astype(mx.int32), -1)
+    labels = mx.where(labels == blank, -1, labels)
     classes = _interleave(labels, blank)  # (N, L), L = 2 S + 1
     states = mx.arange(classes.shape[1])
     classes = mx.where(states <= last, classes, blank)
     two_before = mx.pad(classes, [(0, 0), (2, 0)], constant_values=blank)[:, :-2]
     skips = _log((classes != blank) & (classes != two_before))
 
-    inside = among(classes, num_classes)
+    inside = is_valid_label(classes, num_classes)
     index = mx.broadcast_to(
         mx.where(inside, classes, 0)[:, None], (classes.shape[0], frames, states.size)
     )
     emitted = mx.take_along_axis(log_probs, index, axis=-1)  # (N, T, L)
     emitted = mx.maximum(emitted, _LOG_ZERO) + _log(states <= last)[:, None]
     emitted = mx.where(inside[:, None], emitted, mx.nan)
-    active = mx.arange(frames)[:, None, None] < logit_lengths[:, None]  # (T, N, 1)
+    active = present.T[..., None]  # (T, N, 1)
     end = _log(states == last)
     emitted = mx.moveaxis(emitted, 0, 1)  # (T, N, L)
     outputs = _likelihood(emitted, active, skips, end)
     likelihood, _ = cast(tuple[Array, Array], outputs)
-    return mx.where(likelihood < _LOG_ZERO / 2, mx.inf, -likelihood)
+    losses = mx.where(likelihood < _LOG_ZERO / 2, mx.inf, -likelihood)
+    losses = mx.where(valid, losses, mx.nan)
+    if reduction == "mean":
+        losses = losses / mx.maximum(label_lengths, 1)
+    return reduce("ctc", losses, reduction, losses.dtype)
 
 
 def _forward(

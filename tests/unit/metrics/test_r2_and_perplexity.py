@@ -1,4 +1,4 @@
-"""Errors of regression, and perplexity: corners and messages."""
+"""R2 and perplexity: corners and messages."""
 
 import mlx.core as mx
 import pytest
@@ -18,18 +18,43 @@ def test_r2_of_several_outputs_is_the_mean_of_theirs():
     assert metrics.r2(predictions, targets).item() == 0.5
 
 
-def test_half_precision_does_not_overflow():
-    far = mx.full((2,), 1000.0, mx.float16)
-    assert metrics.mse(far, mx.zeros_like(far)).item() == 1e6
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 1000, 100_003])
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e-20, 12345.678, -1e15])
+def test_constant_targets_of_any_value_have_no_variance(value, n):
+    targets = mx.full((n,), value)
+    assert metrics.r2(targets, targets).item() == 1
+    assert metrics.r2(1.1 * targets, targets).item() == 0
+
+
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16, mx.float32])
+def test_one_constant_output_does_not_spoil_the_mean(dtype):
+    targets = mx.stack([mx.arange(7), mx.full((7,), 0.1)], axis=1).astype(dtype)
+    assert metrics.r2(targets, targets).item() == 1
+    wrong = targets + mx.array([0, 1], dtype)
+    assert metrics.r2(wrong, targets).item() == 0.5
+
+
+def test_targets_a_last_digit_apart_are_not_constant():
+    ulp = 2.0**-23
+    targets = mx.array([1, 1 + ulp, 1 + 2 * ulp, 1 + 3 * ulp])
+    assert metrics.r2(targets, targets).item() == 1
+    shifted = mx.array([1 + ulp, 1 + ulp, 1 + 2 * ulp, 1 + 3 * ulp])
+    assert metrics.r2(shifted, targets).item() == pytest.approx(1 - 1 / 5)
+
+
+def test_r2_in_half_precision_does_not_overflow():
+    targets = mx.array([-3e4, 0, 3e4], mx.float16)
+    assert metrics.r2(-targets, targets).item() == -3
 
 
 def test_perplexity_of_a_label_outside_is_nan():
     assert mx.isnan(metrics.perplexity(mx.zeros((1, 2)), mx.array([2]))).item()
 
 
-@pytest.mark.parametrize("metric", [metrics.mse, metrics.mae, metrics.r2])
-def test_messages(metric):
-    x = mx.zeros((3,))
+def test_messages_of_r2():
+    x, metric = mx.zeros((3,)), metrics.r2
+    with pytest.raises(ValueError, match=r"targets must have shape \(N, \.\.\.\)"):
+        metric(mx.array(1.0), mx.array(1.0))
     with pytest.raises(ValueError, match=r"targets must have the shape of predictions"):
         metric(x, mx.zeros((3, 1)))
     with pytest.raises(

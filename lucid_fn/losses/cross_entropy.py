@@ -1,4 +1,4 @@
-"""Losses of one class out of several, from logits."""
+"""Cross-entropy of one class out of several, from logits."""
 
 import mlx.core as mx
 
@@ -10,28 +10,34 @@ from lucid_fn.checks import (
     check_rows,
     check_same_shape,
 )
-from lucid_fn.class_labels import among
-from lucid_fn.losses.labels import at_label, widen
-from lucid_fn.sums import total
+from lucid_fn.losses.labels import at_label, check_weight, counted
+from lucid_fn.losses.pairs import as_pair, weigh
+from lucid_fn.losses.reduction import Reduction, reduce
+from lucid_fn.numerics import is_valid_label, widen
 from lucid_fn.types import Array
 
 
-def softmax_cross_entropy(logits: Array, labels: Array) -> Array:
-    """Minus the log-probability of the label under `softmax(logits)`, in nats.
+def softmax_cross_entropy(
+    logits: Array, labels: Array, *, reduction: Reduction = "none"
+) -> Array:
+    """Cross-entropy between a class label and `softmax(logits)`, in nats.
 
-    `logsumexp(logits) - logits[label]`. Its mean is PyTorch's `cross_entropy`.
+    `logsumexp(logits) - logits[label]`, the negative log-probability of the label. See
+    `cross_entropy` for class weights, label smoothing and labels to ignore.
 
     Args:
         logits: unnormalized log-probabilities, float, shape `(..., num_classes)`.
         labels: class indices in `[0, num_classes)`, integer, shape `(...)`. The range
             is not checked, since values are lazy; a label outside it gives NaN.
+        reduction: `"none"`, `"mean"` or `"sum"`, over all labels.
 
     Returns:
-        Float array of shape `(...)`, at least 0.
+        Float array of shape `(...)`, or `()` if reduced; at least 0.
 
     Raises:
         TypeError: if `logits` is not of a float or `labels` not of an integer dtype.
-        ValueError: if `labels.shape != logits.shape[:-1]`.
+        ValueError: if `labels.shape != logits.shape[:-1]` or `reduction` is none of the
+            three.
 
     Example:
         >>> import mlx.core as mx
@@ -39,30 +45,40 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> Array:
         >>> losses.softmax_cross_entropy(mx.array([[0.0, 0.0]]), mx.array([1]))
         array([0.693147], dtype=float32)
     """
-    check_float("softmax_cross_entropy", logits=logits)
-    check_rows("softmax_cross_entropy", "logits", logits, labels)
-    inside = among(labels, logits.shape[-1])
+    caller = "softmax_cross_entropy"
+    check_float(caller, logits=logits)
+    check_rows(caller, "logits", logits, labels)
+    return reduce(caller, _of_labels(widen(logits), labels), reduction, logits.dtype)
+
+
+def _of_labels(logits: Array, labels: Array) -> Array:
+    """The cross-entropy of each label; NaN for one outside the classes."""
+    inside = is_valid_label(labels, logits.shape[-1])
     losses = ops.softmax_cross_entropy(logits, mx.where(inside, labels, 0))
     return mx.where(inside, losses, mx.nan)
 
 
-def soft_target_cross_entropy(logits: Array, targets: Array) -> Array:
-    """Cross-entropy between given probabilities and `softmax(logits)`, in nats.
+def soft_target_cross_entropy(
+    logits: Array, targets: Array, *, reduction: Reduction = "none"
+) -> Array:
+    """Cross-entropy between a target distribution and `softmax(logits)`, in nats.
 
     `-sum_c targets_c * log_softmax(logits)_c`. It is the loss for mixed or smoothed
-    labels and for distillation; with a one-hot target it is `softmax_cross_entropy`.
+    labels and for distillation; with a one-hot target it is `softmax_cross_entropy`. A
+    class of probability 0 adds 0, even if its logit is minus infinity.
 
     Args:
         logits: unnormalized log-probabilities, float, shape `(..., num_classes)`.
         targets: probabilities that sum to 1 over the last axis, float, of the shape of
             `logits`.
+        reduction: `"none"`, `"mean"` or `"sum"`, over all rows.
 
     Returns:
-        Float array of shape `(...)`, at least 0.
+        Float array of shape `(...)`, or `()` if reduced; at least 0.
 
     Raises:
         TypeError: if an argument is not of a float dtype.
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ or `reduction` is none of the three.
 
     Example:
         >>> import mlx.core as mx
@@ -71,39 +87,13 @@ def soft_target_cross_entropy(logits: Array, targets: Array) -> Array:
         >>> losses.soft_target_cross_entropy(logits, targets)
         array([0.693147], dtype=float32)
     """
-    check_float("soft_target_cross_entropy", logits=logits, targets=targets)
-    check_same_shape("soft_target_cross_entropy", logits=logits, targets=targets)
-    check_classes("soft_target_cross_entropy", logits=logits)
-    return -mx.sum(targets * ops.log_softmax(logits), axis=-1)
-
-
-def nll(log_probs: Array, labels: Array) -> Array:
-    """Minus the log-probability of the label: `-log_probs[label]`, in nats.
-
-    For weights and ignored labels use `cross_entropy`: the log-softmax in it leaves
-    log-probabilities as they are.
-
-    Args:
-        log_probs: log-probabilities, float, shape `(..., num_classes)`.
-        labels: class indices in `[0, num_classes)`, integer, shape `(...)`; one
-            outside gives NaN.
-
-    Returns:
-        Float array of shape `(...)`, at least 0.
-
-    Raises:
-        TypeError: if `log_probs` is not of a float or `labels` not of an integer dtype.
-        ValueError: if `labels.shape != log_probs.shape[:-1]`.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import losses
-        >>> losses.nll(mx.log(mx.array([[0.25, 0.75]])), mx.array([0]))
-        array([1.38629], dtype=float32)
-    """
-    check_float("nll", log_probs=log_probs)
-    check_rows("nll", "log_probs", log_probs, labels)
-    return -at_label(log_probs, labels)
+    caller = "soft_target_cross_entropy"
+    check_float(caller, logits=logits, targets=targets)
+    check_same_shape(caller, logits=logits, targets=targets)
+    check_classes(caller, logits=logits)
+    x, z, dtype = as_pair(caller, "logits", logits, targets)
+    losses = -ops.sum(weigh(z, ops.log_softmax(x)), axis=-1)
+    return reduce(caller, losses, reduction, dtype)
 
 
 def cross_entropy(
@@ -113,6 +103,7 @@ def cross_entropy(
     weight: Array | None = None,
     label_smoothing: float = 0.0,
     ignore_index: int = -100,
+    reduction: Reduction = "mean",
 ) -> Array:
     """PyTorch's `cross_entropy`: the mean over the labels that count, in nats.
 
@@ -128,18 +119,22 @@ def cross_entropy(
         labels: class indices, integer, shape `(...)`, in `[0, num_classes)` or equal
             to `ignore_index`; any other gives NaN. Or probabilities, float, of the
             shape of `logits`.
-        weight: a factor for each class, float, shape `(num_classes,)`.
+        weight: a factor for each class, float, shape `(num_classes,)`. A class of
+            weight 0 costs 0, even if its logit is minus infinity.
         label_smoothing: share of the label given to all classes alike, in [0, 1].
         ignore_index: the label that counts neither in the sum nor in the mean.
+        reduction: `"mean"`, `"sum"`, or `"none"` for the terms of the sum, which are 0
+            for ignored labels.
 
     Returns:
-        Float array of shape `()`, computed in float32 at least. NaN, with a gradient of
-        0, if no label counts.
+        Float array of shape `()`, or `(...)` if not reduced, computed in float32 at
+        least. The mean is NaN, with a gradient of 0, if no label counts.
 
     Raises:
         TypeError: if `labels` is neither of the two, or another dtype is wrong.
-        ValueError: if a shape or `label_smoothing` is wrong, or if `ignore_index` is a
-            class while the labels are probabilities.
+        ValueError: if a shape or `label_smoothing` is wrong, if `ignore_index` is a
+            class while the labels are probabilities, or if `reduction` is none of the
+            three.
 
     Source: `torch.nn.functional.cross_entropy`; smoothing: Szegedy et al., 2016,
     https://arxiv.org/abs/1512.00567, section 7.
@@ -159,30 +154,29 @@ def cross_entropy(
                 "cross_entropy: ignore_index must be negative when labels are "
                 f"probabilities, got {ignore_index}; give ignored rows targets of 0"
             )
-        smoothed = labels * (1 - label_smoothing) + label_smoothing / labels.shape[-1]
-        return -total(smoothed * _weighted(logits, weight)) * (
-            labels.shape[-1] / labels.size
-        )
-    labels = labels.astype(mx.int64)  # unsigned labels do not compare with -100
-    counted = labels != ignore_index
-    known = mx.where(counted, labels, 0)
-    factors = counted.astype(logits.dtype)
-    if weight is not None:  # a label outside the classes is NaN through its loss
-        factors = factors * weight[mx.clip(known, 0, weight.size - 1)]
-    if label_smoothing == 0:
-        losses = factors * softmax_cross_entropy(logits, known)
-    else:
+        share = label_smoothing / labels.shape[-1]
+        smoothed = widen(labels) * (1 - label_smoothing) + share
+        losses = -ops.sum(weigh(smoothed, _weighted(logits, weight)), axis=-1)
+        return reduce("cross_entropy", losses, reduction, losses.dtype)
+    counts, labels, weights = counted(labels, ignore_index, weight, logits.dtype)
+    if label_smoothing > 0:
         log_probs = _weighted(logits, weight)
-        by_label, by_all = at_label(log_probs, known), mx.mean(log_probs, axis=-1)
-        losses = -(1 - label_smoothing) * by_label - label_smoothing * by_all
-    share = total(factors)
-    mean = total(mx.where(counted, losses, 0.0)) / mx.where(share == 0, 1.0, share)
-    return mx.where(share == 0, mx.nan, mean)  # with a gradient of 0, as in PyTorch
+        by_label, by_all = at_label(log_probs, labels), ops.mean(log_probs, axis=-1)
+        hard = mx.array(1 - label_smoothing, by_label.dtype)
+        losses = -weigh(hard, by_label) - label_smoothing * by_all
+    else:
+        losses = _of_labels(logits, labels)
+        if weight is not None:
+            losses = weigh(weights, losses)
+    losses = mx.where(counts, losses, 0.0)
+    return reduce(
+        "cross_entropy", losses, reduction, losses.dtype, count=ops.sum(weights)
+    )
 
 
 def _weighted(logits: Array, weight: Array | None) -> Array:
     log_probs = ops.log_softmax(logits)
-    return log_probs if weight is None else weight * log_probs
+    return log_probs if weight is None else weigh(weight, log_probs)
 
 
 def _check_cross_entropy(
@@ -195,18 +189,12 @@ def _check_cross_entropy(
     is_target = mx.issubdtype(labels.dtype, mx.floating)
     fits = labels.shape == (logits.shape[:-1] if is_label else logits.shape)
     if not fits or not (is_label or is_target):
-        wrong_kind = not is_label and not (is_target and labels.ndim == logits.ndim)
-        raise (TypeError if wrong_kind else ValueError)(
+        wrong_type = not is_label and not (is_target and labels.ndim == logits.ndim)
+        raise (TypeError if wrong_type else ValueError)(
             f"cross_entropy: labels must be integers of shape {logits.shape[:-1]} or "
             f"probabilities of shape {logits.shape}, got {labels.dtype} {labels.shape}"
         )
-    if weight is not None:
-        check_float("cross_entropy", weight=weight)
-        if weight.shape != logits.shape[-1:]:
-            raise ValueError(
-                f"cross_entropy: weight must have shape {logits.shape[-1:]}, one for "
-                f"each class, got {weight.shape}"
-            )
+    check_weight("cross_entropy", weight, logits.shape[-1])
     if not 0 <= label_smoothing <= 1:
         raise ValueError(
             f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}"

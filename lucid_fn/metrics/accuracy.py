@@ -1,15 +1,15 @@
-"""How often the label is what the logits say."""
+"""Accuracy and top-k accuracy."""
 
 import mlx.core as mx
 
+from lucid_fn import ops
 from lucid_fn.checks import check_rows
-from lucid_fn.class_labels import among
-from lucid_fn.sums import total
+from lucid_fn.numerics import is_valid_label
 from lucid_fn.types import Array
 
 
 def accuracy(logits: Array, labels: Array) -> Array:
-    """The share of labels that have the largest logit.
+    """Accuracy: the share of labels that have the largest logit.
 
     Of equal logits the first counts. A label outside the classes is never hit, and no
     label is where the largest logit is NaN.
@@ -19,8 +19,8 @@ def accuracy(logits: Array, labels: Array) -> Array:
         labels: class indices, integer, shape `(...)`.
 
     Returns:
-        float32, shape `()`, in [0, 1]. For the accuracy of
-        several batches give each the weight of its size: see `streaming_mean`.
+        float32, shape `()`, in [0, 1]. For the accuracy over several batches, weight
+        each by its size: see `streaming_mean`.
 
     Raises:
         TypeError: if `labels` is not of an integer dtype.
@@ -43,11 +43,11 @@ def accuracy(logits: Array, labels: Array) -> Array:
     guess = mx.argmax(logits, axis=-1)
     largest = mx.take_along_axis(logits, guess[..., None], axis=-1).squeeze(-1)
     hits = (guess == labels) & (largest == largest)  # NaN differs from itself
-    return _share(hits)
+    return ops.mean(hits)
 
 
 def top_k_accuracy(logits: Array, labels: Array, *, k: int) -> Array:
-    """The share of labels among the `k` largest logits.
+    """Top-k accuracy: the share of labels among the `k` largest logits.
 
     Of equal logits the first counts, so that `k=1` is `accuracy`. A label outside the
     classes is never hit, nor is one whose logit is NaN.
@@ -79,15 +79,10 @@ def top_k_accuracy(logits: Array, labels: Array, *, k: int) -> Array:
             f"got {k}"
         )
     classes = mx.arange(num_classes)
-    inside = among(labels, num_classes)[..., None]
+    inside = is_valid_label(labels, num_classes)[..., None]
     labels = mx.where(inside, labels[..., None], 0).astype(mx.int32)  # (..., 1)
     own = mx.take_along_axis(logits, labels, axis=-1)
     # "not at most" instead of "greater": a NaN ranks behind everything.
     ahead = ~(logits <= own) | ((logits == own) & (classes < labels))
     hits = inside & (mx.sum(ahead, axis=-1, keepdims=True) < k)
-    return _share(hits)
-
-
-def _share(hits: Array) -> Array:
-    """The mean of truths, float32."""
-    return total(hits.astype(mx.float32)) / hits.size
+    return ops.mean(hits)

@@ -1,19 +1,20 @@
-"""Confusion, precision, recall and F1: from counts, which add up over batches."""
+"""Confusion matrix, precision, recall and F1, from counts that add up over batches."""
 
 from typing import NamedTuple
 
 import mlx.core as mx
 
 from lucid_fn.checks import check_array, check_integer, check_same_shape
-from lucid_fn.class_labels import among
+from lucid_fn.numerics import is_valid_label
 from lucid_fn.types import Array
 
 
 class Counts(NamedTuple):
-    """Decisions of each class, int32, shape `(num_classes,)`; or of all, shape `()`.
+    """True positives, false positives and false negatives, as integers.
 
-    They count exactly up to 2**31 - 1, and those of several batches add up:
-    `tree.map(mx.add, a, b)`.
+    Those of each class are int32, shape `(num_classes,)`, and count exactly up to
+    2**31 - 1; those of all classes, from `micro`, are int64, shape `()`. Counts of
+    several batches add up: `tree.map(mx.add, a, b)`.
     """
 
     true_positives: Array
@@ -22,13 +23,13 @@ class Counts(NamedTuple):
 
 
 def confusion_matrix(predictions: Array, labels: Array, *, num_classes: int) -> Array:
-    """How often each class was predicted as each class.
+    """Confusion matrix: how often each class was predicted as each class.
 
     Args:
         predictions: class indices, integer, any shape: `mx.argmax(logits, axis=-1)`.
         labels: class indices, integer, of the same shape. Where either is outside the
             classes, as an ignored label is, nothing is counted.
-        num_classes: number of classes, at least 1.
+        num_classes: number of classes, in [1, 46340].
 
     Returns:
         int32, shape `(num_classes, num_classes)`: rows are labels, columns predictions.
@@ -36,7 +37,7 @@ def confusion_matrix(predictions: Array, labels: Array, *, num_classes: int) -> 
 
     Raises:
         TypeError: if an array is not of an integer dtype.
-        ValueError: if the shapes differ or `num_classes` is below 1.
+        ValueError: if the shapes differ or `num_classes` is out of range.
 
     Example:
         >>> import mlx.core as mx
@@ -46,19 +47,30 @@ def confusion_matrix(predictions: Array, labels: Array, *, num_classes: int) -> 
         array([[1, 1],
                [0, 1]], dtype=int32)
     """
-    if num_classes < 1:
-        raise ValueError(
-            f"confusion_matrix: num_classes must be at least 1, got {num_classes}"
-        )
+    check_num_classes("confusion_matrix", num_classes)
     check_integer("confusion_matrix", predictions=predictions, labels=labels)
     check_same_shape("confusion_matrix", predictions=predictions, labels=labels)
     predictions, labels = predictions.reshape(-1), labels.reshape(-1)
-    inside = among(predictions, num_classes) & among(labels, num_classes)
+    inside = is_valid_label(predictions, num_classes) & is_valid_label(
+        labels, num_classes
+    )
     cells = num_classes * num_classes
     cell = labels.astype(mx.int32) * num_classes + predictions.astype(mx.int32)
     cell = mx.where(inside, cell, cells)  # one more, for those that do not count
     counted = mx.zeros((cells + 1,), mx.int32).at[cell].add(1)
     return counted[:cells].reshape(num_classes, num_classes)
+
+
+def check_num_classes(caller: str, num_classes: int) -> None:
+    """Raises unless there are classes, and no more cells than int32 can number."""
+    if num_classes < 1:
+        raise ValueError(f"{caller}: num_classes must be at least 1, got {num_classes}")
+    if num_classes > 46340:  # the root of 2**31
+        raise ValueError(
+            f"{caller}: num_classes must be at most 46340, got {num_classes}; a matrix "
+            "of so many classes takes gigabytes: use accuracy, or binary_counts of "
+            "groups of classes"
+        )
 
 
 def class_counts(confusion: Array) -> Counts:
@@ -95,7 +107,7 @@ def class_counts(confusion: Array) -> Counts:
 
 
 def binary_counts(predictions: Array, labels: Array) -> Counts:
-    """The counts of yes-or-no decisions, for each class of the last axis.
+    """The counts of binary decisions, for each class of the last axis.
 
     Args:
         predictions: bool, shape `(..., num_classes)`, such as `logits > 0`.
@@ -141,15 +153,16 @@ def binary_counts(predictions: Array, labels: Array) -> Counts:
 
 
 def micro(counts: Counts) -> Counts:
-    """The counts of all classes together: `precision(micro(counts))` is one number.
+    """The counts of all classes together, for micro averages.
 
-    The macro average is `mx.mean(precision(counts))`.
+    `precision(micro(counts))` is the micro average, `ops.mean(precision(counts))` the
+    macro average.
 
     Args:
         counts: of shape `(num_classes,)`.
 
     Returns:
-        `Counts` of shape `()`.
+        `Counts` of shape `()`, int64.
 
     Example:
         >>> import mlx.core as mx
@@ -159,17 +172,18 @@ def micro(counts: Counts) -> Counts:
         >>> metrics.precision(pooled), metrics.recall(pooled)  # both the accuracy
         (array(0.833333, dtype=float32), array(0.833333, dtype=float32))
     """
-    return Counts(*[mx.sum(x) for x in counts])
+    return Counts(*[mx.sum(x.astype(mx.int64)) for x in counts])
 
 
 def precision(counts: Counts) -> Array:
-    """The share of right ones among the positives: `tp / (tp + fp)`.
+    """Precision, `tp / (tp + fp)`: the share of predicted positives that are right.
 
     Args:
         counts: of any shape.
 
     Returns:
-        float32, of the shape of the counts, in [0, 1]; 0 where nothing was positive.
+        float32, of the shape of the counts, in [0, 1]; 0 where nothing was predicted
+        to be positive.
 
     Example:
         >>> import mlx.core as mx
@@ -177,18 +191,17 @@ def precision(counts: Counts) -> Array:
         >>> metrics.precision(metrics.class_counts(mx.array([[3, 1], [0, 2]])))
         array([1, 0.666667], dtype=float32)
     """
-    hits = counts.true_positives
-    return _ratio(hits, hits + counts.false_positives)
+    return _ratio(1, counts, counts.false_positives)
 
 
 def recall(counts: Counts) -> Array:
-    """The share found of those that are: `tp / (tp + fn)`.
+    """Recall, `tp / (tp + fn)`: the share of actual positives that are found.
 
     Args:
         counts: of any shape.
 
     Returns:
-        float32, of the shape of the counts, in [0, 1]; 0 where there was none.
+        float32, of the shape of the counts, in [0, 1]; 0 where nothing is positive.
 
     Example:
         >>> import mlx.core as mx
@@ -196,18 +209,18 @@ def recall(counts: Counts) -> Array:
         >>> metrics.recall(metrics.class_counts(mx.array([[3, 1], [0, 2]])))
         array([0.75, 1], dtype=float32)
     """
-    hits = counts.true_positives
-    return _ratio(hits, hits + counts.false_negatives)
+    return _ratio(1, counts, counts.false_negatives)
 
 
 def f1(counts: Counts) -> Array:
-    """The harmonic mean of precision and recall: `2 tp / (2 tp + fp + fn)`.
+    """F1, `2 tp / (2 tp + fp + fn)`: the harmonic mean of precision and recall.
 
     Args:
         counts: of any shape.
 
     Returns:
-        float32, of the shape of the counts, in [0, 1]; 0 where nothing was positive.
+        float32, of the shape of the counts, in [0, 1]; 0 where nothing is positive
+        nor predicted to be.
 
     Source: van Rijsbergen, 1979, "Information retrieval", chapter 7.
 
@@ -217,10 +230,13 @@ def f1(counts: Counts) -> Array:
         >>> metrics.f1(metrics.class_counts(mx.array([[3, 1], [0, 2]])))
         array([0.857143, 0.8], dtype=float32)
     """
-    hits = counts.true_positives.astype(mx.float32)
-    misses = counts.false_positives.astype(mx.float32) + counts.false_negatives
-    return _ratio(2 * hits, 2 * hits + misses)
+    return _ratio(2, counts, counts.false_positives, counts.false_negatives)
 
 
-def _ratio(part: Array, whole: Array) -> Array:
-    return part.astype(mx.float32) / mx.maximum(whole, 1).astype(mx.float32)
+def _ratio(factor: int, counts: Counts, *misses: Array) -> Array:
+    """`factor * tp / (factor * tp + misses)`, in float32: int32 sums may overflow."""
+    hits = factor * counts.true_positives.astype(mx.float32)
+    whole = hits
+    for miss in misses:
+        whole = whole + miss.astype(mx.float32)
+    return hits / mx.maximum(whole, 1.0)

@@ -1,0 +1,63 @@
+"""Focal loss, binary cross-entropy for unbalanced detection."""
+
+import math
+
+import mlx.core as mx
+
+from lucid_fn import ops
+from lucid_fn.losses.binary_cross_entropy import logistic_loss
+from lucid_fn.losses.pairs import as_pair, weigh
+from lucid_fn.losses.reduction import Reduction, reduce
+from lucid_fn.types import Array
+
+
+def focal(
+    logits: Array,
+    targets: Array,
+    *,
+    alpha: float | None = 0.25,
+    gamma: float = 2.0,
+    reduction: Reduction = "none",
+) -> Array:
+    """Focal loss, `-a_t * (1 - p_t)^gamma * log(p_t)`: easy examples weigh less.
+
+    With `p = sigmoid(logit)`, `p_t` is `p` for a target of 1 and `1 - p` for 0, and
+    `a_t` likewise `alpha` and `1 - alpha`.
+
+    Args:
+        logits: unnormalized log-odds, float, any shape.
+        targets: 0 and 1 of any dtype, of the same shape.
+        alpha: weight of the positives, in [0, 1]; `None` for no weights.
+        gamma: how fast the easy ones fade, at least 0; with 0 and no `alpha` it is
+            `sigmoid_binary_cross_entropy`.
+        reduction: `"none"`, `"mean"` or `"sum"`, over all elements.
+
+    Returns:
+        Float array of the shape of `targets`, or `()` if reduced; at least 0.
+
+    Raises:
+        TypeError: if `logits` is not of a float dtype.
+        ValueError: if the shapes differ, `alpha` or `gamma` is out of range, or
+            `reduction` is none of the three.
+
+    Source: Lin et al., 2017, https://arxiv.org/abs/1708.02002, eq. 5.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import losses
+        >>> losses.focal(mx.array([0.0, 0.0]), mx.array([1, 0]), gamma=1.0)
+        array([0.0866434, 0.25993], dtype=float32)
+    """
+    if alpha is not None and not 0 <= alpha <= 1:
+        raise ValueError(f"focal: alpha must be in [0, 1] or None, got {alpha}")
+    if not 0 <= gamma < math.inf:
+        raise ValueError(f"focal: gamma must be at least 0 and finite, got {gamma}")
+    x, z, dtype = as_pair("focal", "logits", logits, targets)
+    losses = logistic_loss(x, 1 - z, z)
+    if gamma > 0:
+        # 1 - p_t without a difference; 0 has no derivative of its power below 1.
+        miss = z * ops.sigmoid(-x) + (1 - z) * ops.sigmoid(x)
+        losses = weigh(mx.maximum(miss, 1e-12) ** gamma, losses)
+    if alpha is not None:
+        losses = weigh(alpha * z + (1 - alpha) * (1 - z), losses)
+    return reduce("focal", losses, reduction, dtype)

@@ -1,0 +1,132 @@
+"""Sums and means that keep their digits over millions of numbers."""
+
+import math
+from functools import lru_cache
+from typing import cast
+
+import mlx.core as mx
+
+from lucid_fn.checks import check_array
+from lucid_fn.numerics import blocked_sum, widen
+from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.types import Array, ArrayFn
+
+# So few numbers lose less than 1e-6 if they are added one after another.
+_FEW = 64
+
+
+def sum(
+    x: Array, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False
+) -> Array:
+    """The sum over some axes, exact to 1e-6 even over 100 million numbers.
+
+    On CPUs `mx.sum` adds one float32 number after another: the sum of a million equal
+    numbers is off by 1e-2, and that of 50 million numbers 0.1 by more than half. Here
+    blocks of numbers are added, then blocks of their sums. That is as fast or faster,
+    and the gradient is a broadcast, as that of `mx.sum`.
+
+    Args:
+        x: any shape; half precision is accumulated in float32. Integers and bools are
+            summed by `mx.sum`.
+        axis: one axis or several; all by default.
+        keepdims: whether the axes stay, with length 1.
+
+    Returns:
+        Array of the shape of `x` less the axes and of the dtype of `x`; 0 over no
+        numbers.
+
+    Raises:
+        TypeError: if `x` is not an MLX array.
+        ValueError: if `x` has no such axis, or one is named twice.
+
+    Source: Higham, 1993, "The accuracy of floating point summation", section 3.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.sum(mx.array([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+        array([4, 6], dtype=float32)
+    """
+    axes = _axes("sum", x, axis)
+    if not mx.issubdtype(x.dtype, mx.inexact):
+        return mx.sum(x, axis=axes, keepdims=keepdims)
+    return _wide_sum(x, axes, keepdims).astype(x.dtype)
+
+
+def mean(
+    x: Array, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False
+) -> Array:
+    """The mean over some axes, exact to 1e-6 even over 100 million numbers.
+
+    `sum(x) / n`; see `sum` for why it is not `mx.mean`, which gives 0.0419 for 50
+    million numbers 0.1 on a CPU.
+
+    Args:
+        x: any shape; half precision is accumulated in float32, so that a mean within
+            its range does not overflow. Integers and bools become float32.
+        axis: one axis or several; all by default.
+        keepdims: whether the axes stay, with length 1.
+
+    Returns:
+        Array of the shape of `x` less the axes and of the dtype of `x`, or float32;
+        NaN over no numbers.
+
+    Raises:
+        TypeError: if `x` is not an MLX array.
+        ValueError: if `x` has no such axis, or one is named twice.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.mean(mx.full((1_000_000,), 0.1))
+        array(0.1, dtype=float32)
+    """
+    axes = _axes("mean", x, axis)
+    if not mx.issubdtype(x.dtype, mx.inexact):
+        x = x.astype(mx.float32)
+    count = math.prod(x.shape[axis] for axis in axes)
+    return (_wide_sum(x, axes, keepdims) / count).astype(x.dtype)
+
+
+def _wide_sum(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    """In float32 at least, `axes` counted from the end."""
+    x = widen(x)
+    if math.prod(x.shape[axis] for axis in axes) <= _FEW:
+        return mx.sum(x, axis=axes, keepdims=keepdims)
+    y = cast(Array, _sum_over(axes)(x))
+    return y if keepdims else y.squeeze(axes)
+
+
+@lru_cache(maxsize=64)
+def _sum_over(axes: tuple[int, ...]) -> ArrayFn:
+    """The sum that keeps its axes; MLX would derive it through slices and copies."""
+
+    @custom_function
+    def run(x: Array) -> Array:
+        x = mx.stop_gradient(x)  # for jvp: see elementwise
+        return blocked_sum(x, [axis + x.ndim for axis in axes])
+
+    @run.vjp
+    def run_vjp(x: Array, g: Array, _: Array) -> Array:
+        return mx.broadcast_to(g, x.shape)
+
+    @run.jvp
+    def run_jvp(x: Array, dx: Array) -> Array:
+        return cast(Array, run(dx))
+
+    return run
+
+
+def _axes(caller: str, x: Array, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    """The axes in ascending order, counted from the end."""
+    check_array(caller, x=x)
+    if axis is None:
+        return tuple(range(-x.ndim, 0))
+    given = (axis,) if isinstance(axis, int) else tuple(axis)
+    axes = {a - x.ndim if a >= 0 else a for a in given}
+    if len(axes) < len(given) or any(not -x.ndim <= a < 0 for a in axes):
+        raise ValueError(
+            f"{caller}: axis must name axes of x, each once, got {axis} for x of shape "
+            f"{x.shape}"
+        )
+    return tuple(sorted(axes))
