@@ -41,7 +41,7 @@ def gxx(tmp_path, monkeypatch):
 
 def finish() -> list[str]:
     """Waits for the compiler; what it left in the folder of the header."""
-    kernel_header.start_compiler().wait(30)
+    kernel_header.start_compiler().wait()
     return os.listdir(kernel_header.target().parent)
 
 
