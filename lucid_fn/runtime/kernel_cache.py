@@ -21,7 +21,8 @@ import mlx.core as mx
 
 from lucid_fn.runtime.kernel_file import damage
 
-_VARIABLES = ("TMPDIR", "TMP", "TEMP", "TEMPDIR")  # as std::filesystem reads them
+# As std::filesystem reads them: the first that is set counts, even if it is empty.
+_VARIABLES = ("TMPDIR", "TMP", "TEMP", "TEMPDIR")
 _STAMP = "checked_by_lucid_fn"  # a file whose time is that of the last look
 _COARSE = 3.0  # seconds by which times in a file system may be late
 _ABANDONED = 3600.0  # seconds after which no compiler writes to a temporary file
@@ -29,7 +30,8 @@ _ABANDONED = 3600.0  # seconds after which no compiler writes to a temporary fil
 
 def temporary() -> Path:
     """The folder for temporary files, as MLX finds it."""
-    return Path(next(filter(None, map(os.environ.get, _VARIABLES)), "/tmp"))
+    found = (os.environ[name] for name in _VARIABLES if name in os.environ)
+    return Path(next(found, "/tmp") or "/nowhere")  # an empty one is no folder
 
 
 def folder() -> Path:

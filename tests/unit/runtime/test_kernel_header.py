@@ -118,5 +118,6 @@ def test_the_folder_is_that_of_mlx(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     assert kernel_cache.folder() == Path(f"/tmp/mlx/{mx.__version__}/cpu")
     monkeypatch.setenv("TEMP", "/b")
-    monkeypatch.setenv("TMP", "")
     assert kernel_cache.folder() == Path(f"/b/mlx/{mx.__version__}/cpu")
+    monkeypatch.setenv("TMP", "/a")
+    assert kernel_cache.folder() == Path(f"/a/mlx/{mx.__version__}/cpu")
