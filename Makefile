@@ -1,6 +1,7 @@
 # `make demo` trains LeNet-5 on MNIST, `make test` runs the whole test suite.
+# `make test PYTHON=python3.13` does so with that Python, in an environment of its own.
 PYTHON ?= python3
-VENV := .venv
+VENV := .venv$(patsubst %,-%,$(notdir $(filter-out python3,$(PYTHON))))
 BIN := $(VENV)/bin
 
 # On Linux MLX's CPU backend is a package of its own; on macOS it comes with MLX.
@@ -11,10 +12,10 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench clean
+.PHONY: help demo test test-plain check docs bench clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/made: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
@@ -30,6 +31,9 @@ demo: $(VENV)/made  ## train LeNet-5 on MNIST: out/lenet/history.json and curves
 test: $(VENV)/made  ## run the whole test suite
 	$(BIN)/python -m pytest -n 2
 
+test-plain: $(VENV)/made  ## run the laws on the formulations that GPUs use
+	LUCID_FN_OPS=plain $(BIN)/python -m pytest -n 2 tests/property tests/parity
+
 check: $(VENV)/made  ## lint, check formatting, types and import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,5 +46,5 @@ docs: $(VENV)/made  ## write docs/api from the docstrings
 bench: $(VENV)/made  ## compare with PyTorch, jax and mlx.nn (minutes; not in CI)
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -m tests.benchmarks
 
-clean:  ## remove the environment and what the examples wrote
-	rm -rf $(VENV) out
+clean:  ## remove the environments and what the examples wrote
+	rm -rf .venv .venv-* out

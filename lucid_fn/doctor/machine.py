@@ -7,7 +7,7 @@ from pathlib import Path
 import mlx.core as mx
 
 from lucid_fn.cpu import runtime
-from lucid_fn.cpu.runtime import kernel_header
+from lucid_fn.cpu.runtime import kernel_cache, kernel_header
 from lucid_fn.cpu.runtime.blas import THREAD_VARIABLES, describe
 from lucid_fn.doctor.check import Check, on_cpu, on_linux_cpu, plural
 
@@ -84,8 +84,27 @@ def compiler() -> Check:
         message = error.stderr.strip().partition("\n")[0]
         found = f"g++ cannot compile MLX's kernels: {message}"
         return Check("compiler", "broken", found, "reinstall g++ (apt install g++)")
-    folder = kernel_header.kernels().parents[1]
-    return Check("compiler", "ok", f"{version}; kernels are kept in {folder}")
+    return Check("compiler", "ok", version)
+
+
+def kernels() -> Check:
+    """The kernels that MLX has compiled for the CPU; damaged ones are removed."""
+    if not on_linux_cpu():
+        return Check("kernels", "ok", "the device's own")
+    reason = kernel_cache.obstacle()
+    if reason:
+        kernel_cache.prepare()  # finds another folder
+    if left := kernel_cache.obstacle():
+        found = f"none can be kept ({left}): MLX runs operations one by one, unfused"
+        return Check("kernels", "slow", found, "set TMPDIR to a folder of your own")
+    folder, damaged = kernel_cache.folder(), kernel_cache.repair(thorough=True)
+    if damaged:
+        advice = "MLX compiles them again; if this recurs, check the disk"
+        numbers = {"damaged": len(damaged)}
+        return Check("kernels", "slow", kernel_cache.told(damaged), advice, numbers)
+    found = f"{plural(number := len(list(folder.glob('*.so'))), 'kernel')} in {folder}"
+    found += f", since {reason}" if reason else ""
+    return Check("kernels", "ok", found, numbers={"kernels": number})
 
 
 def environment() -> Check:

@@ -1,6 +1,5 @@
 """Layers made of layers. All threading is in `compose`, and only there."""
 
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +25,7 @@ from lucid_fn.ops.seam import (
     takes_divided,
 )
 from lucid_fn.random import fold_in
+from lucid_fn.transforms.arguments import signature_of
 from lucid_fn.types import ArrayFn, Key, Params, State
 
 
@@ -214,13 +214,11 @@ def _check_forward(forward: Callable[..., Any], layers: dict[str, Layer]) -> Non
             "compose: forward must be a function forward(x, **children), got "
             f"{type(forward).__name__}; to chain layers use serial"
         )
-    try:
-        signature = inspect.signature(forward)
-    except ValueError:
+    if (signature := signature_of(forward)) is None:
         raise TypeError(
             "compose: forward must be a Python function forward(x, **children), got "
             f"{forward!r}, whose parameters are not known"
-        ) from None
+        )
     try:
         signature.bind(None, **layers)
     except TypeError as error:

@@ -1,6 +1,5 @@
 """The arguments of a compiled call: which are arrays, constants, static."""
 
-import inspect
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -8,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import tree
-from lucid_fn.transforms.arguments import as_array, leaf_paths, name_of
+from lucid_fn.transforms.arguments import as_array, leaf_paths, name_of, signature_of
 from lucid_fn.transforms.widening import Numbers, that_widen
 from lucid_fn.tree.structure import collect_as
 from lucid_fn.types import Array
@@ -50,7 +49,12 @@ def static_places(
         )
     if not wanted:
         return {}
-    parameters = inspect.signature(fn).parameters
+    if (signature := signature_of(fn)) is None:
+        raise ValueError(
+            f"jit: static_argnames must name parameters of `{name_of(fn)}`, which are "
+            "not known to Python; wrap it in a function of your own"
+        )
+    parameters = signature.parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for item in wanted:
         if item not in parameters and not takes_any:

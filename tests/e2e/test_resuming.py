@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import mlx.core as mx
 import pytest
@@ -52,7 +51,7 @@ def test_the_resnet_example_goes_on_where_it_stopped(tmp_path):
 
 PROGRAM = textwrap.dedent(
     """
-    import sys, time
+    import sys
     import numpy as np
     from lucid_fn import data, losses, metrics, nn, optim, random, schedules, train
 
@@ -68,8 +67,10 @@ PROGRAM = textwrap.dedent(
     step = train.make_step(model, optimizer, losses.softmax_cross_entropy)
 
     def batches(epoch):
-        for batch in data.batches((x, labels), 8, seed=(0, epoch)):
-            time.sleep(float(sys.argv[2]))
+        for i, batch in enumerate(data.batches((x, labels), 8, seed=(0, epoch))):
+            if sys.argv[2] == "stop" and (epoch, i) == (2, 3):
+                print("half of epoch 2", flush=True)
+                sys.stdin.read()  # until the signal has been sent
             yield batch
 
     train.fit(
@@ -83,20 +84,20 @@ PROGRAM = textwrap.dedent(
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_killed_and_started_again_is_the_same_run(tmp_path, how):
-    def command(folder, pause):
+    def command(folder, how):
         folder.mkdir(exist_ok=True)
         path = folder / "run.safetensors"
-        return [sys.executable, "-c", PROGRAM, str(path), pause]
+        return [sys.executable, "-c", PROGRAM, str(path), how]
 
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    subprocess.run(command(straight, "0"), check=True)
-    with subprocess.Popen(command(killed, "0.1")) as process:
-        while not (killed / "run.safetensors").exists():
-            time.sleep(0.02)
-            assert process.poll() is None
-        time.sleep(0.1)  # into the next epoch
+    subprocess.run(command(straight, "go on"), check=True)
+    stopped = command(killed, "stop")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(stopped, **pipes) as process:
+        assert process.stdout.readline() == "half of epoch 2\n"
         process.send_signal(how)
+        process.stdin.close()
     record = train.load_metadata(killed / "run.safetensors")["history"]
-    assert 1 <= len(json.loads(record)["epochs"]) < 6
-    subprocess.run(command(killed, "0"), check=True)
+    assert len(json.loads(record)["epochs"]) == 2
+    subprocess.run(command(killed, "go on"), check=True)
     assert_same_run(straight, killed, "")

@@ -1,22 +1,17 @@
 """Between PyTorch's arrays, channels second, and ours, channels last."""
 
+import functools
+
 import mlx.core as mx
 import numpy as np
 import torch
 
-from lucid_fn import tree
+from tests import assertions
 
 TOLERANCE = 1e-5  # of the largest number: float32 sums in another order
 
-
-def assert_close(ours, theirs):
-    """The same tree, to the rounding of sums."""
-    ours, theirs = tree.named_leaves({"": ours}), tree.named_leaves({"": theirs})
-    assert ours.keys() == theirs.keys()
-    for path, leaf in ours.items():
-        a, b = np.array(leaf), np.array(theirs[path])
-        bound = TOLERANCE * max(1.0, np.abs(b).max())
-        np.testing.assert_allclose(a, b, rtol=0, atol=bound, err_msg=path)
+assert_close = functools.partial(assertions.assert_close, of_largest=TOLERANCE)
+"""The same tree, to the rounding of sums."""
 
 
 def channels_last(x):

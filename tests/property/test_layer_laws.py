@@ -1,5 +1,7 @@
 """What every layer promises, over the registry."""
 
+import functools
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 import lucid_fn as lf
 from lucid_fn import random, tree
+from tests import assertions
 from tests.registry.case import over
 from tests.registry.layers import DRAWN, EVAL, EXAMPLES, LAYERS, SLOPE
 from tests.strategies import equal
@@ -14,7 +17,8 @@ from tests.strategies import equal
 SEEDS = st.integers(0, 2**32 - 1)
 few = settings(max_examples=3)
 
-RTOL = 1e-5  # float32, in another order of additions
+# float32, in another order of additions
+assert_close = functools.partial(assertions.assert_close, rtol=1e-5, atol=1e-5)
 STEP = 2e-3  # of central differences of float32 numbers, whose error is about:
 SLOPES = {"rel": 1e-2, "abs": 2e-2}
 
@@ -47,13 +51,6 @@ def copied(values):
 def product(a, b):
     """The inner product, in float64."""
     return np.vdot(np.array(a, np.float64), np.array(b, np.float64))
-
-
-def close(a, b, tolerance=RTOL):
-    return all(
-        mx.allclose(u, v, rtol=tolerance, atol=tolerance).item()
-        for u, v in zip(tree.leaves(a), tree.leaves(b), strict=True)
-    )
 
 
 @over(LAYERS)
@@ -122,7 +119,7 @@ def test_compiled_is_eager(case):
     def apply(params, state, x, key):
         return layer.apply(params, state, x, train=True, key=key)
 
-    assert close(lf.jit(apply)(params, state, x, key), apply(params, state, x, key))
+    assert_close(lf.jit(apply)(params, state, x, key), apply(params, state, x, key))
 
 
 @over(LAYERS, EXAMPLES)
@@ -135,7 +132,7 @@ def test_a_batch_is_its_examples(case, seed):
     for i in range(size):
         example = tree.map(lambda leaf, i=i: leaf[i : i + 1], x)
         y, _ = layer.apply(params, state, example, train=True, key=key)
-        assert close(y, tree.map(lambda leaf, i=i: leaf[i : i + 1], whole))
+        assert_close(y, tree.map(lambda leaf, i=i: leaf[i : i + 1], whole))
 
 
 @over(LAYERS)
@@ -148,7 +145,7 @@ def test_half_precision_stays(case, dtype, train):
     y, _ = layer.apply(*half, train=train, key=key)
     assert all(leaf.dtype == dtype for leaf in floats(y))
     coarse = 40 * mx.finfo(dtype).eps
-    assert close(tree.cast(y, mx.float32), exact, coarse)
+    assert_close(tree.cast(y, mx.float32), exact, rtol=coarse, atol=coarse)
 
 
 @over(LAYERS, SLOPE)
@@ -211,13 +208,15 @@ def test_vectorized_gradients_are_those_of_the_single_inputs(case):
 
     vectorized = lf.vmap(score, in_axes=(None, 0))
     got, expected = (lf.grad(total)(movable, run) for run in (vectorized, one_by_one))
-    assert close(got, expected, 1e-4)
+    assert_close(got, expected, rtol=1e-4, atol=1e-4)
     if not tree.leaves(params):
         return
     each = lf.vmap(lf.grad(score), in_axes=(None, 0))(params, both)
     for i in range(2):
         one = lf.grad(score)(params, tree.map(lambda leaf, i=i: leaf[i], both))
-        assert close(tree.map(lambda leaf, i=i: leaf[i], each), one, 1e-4)
+        assert_close(
+            tree.map(lambda leaf, i=i: leaf[i], each), one, rtol=1e-4, atol=1e-4
+        )
 
 
 def without(values, path):

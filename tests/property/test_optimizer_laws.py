@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from lucid_fn import optim, random, transforms, tree
+from tests import assertions
 from tests.registry.case import over
 from tests.registry.optimizers import OPTIMIZERS, PARTS
 from tests.strategies import equal, seeds
@@ -52,10 +53,7 @@ def kinds(values):
     return {p: (x.shape, x.dtype) for p, x in tree.named_leaves(values).items()}
 
 
-def assert_close(a, b, rtol=1e-5, atol=1e-6):
-    for x, y in zip(tree.leaves(a), tree.leaves(b), strict=True):
-        x, y = (np.array(z.astype(mx.float32)) for z in (x, y))
-        np.testing.assert_allclose(x, y, rtol=rtol, atol=atol)
+assert_close = functools.partial(assertions.assert_close, rtol=1e-5, atol=1e-6)
 
 
 # ---- of all ----

@@ -1,5 +1,7 @@
 """Recurrences: tuned against plain, and against PyTorch in float64."""
 
+import functools
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -8,12 +10,13 @@ from hypothesis import given, settings, strategies as st
 import lucid_fn as lf
 from lucid_fn import ops, tree
 from lucid_fn.ops import recurrence
+from tests import assertions
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 ARRAYS = {"rnn": 1, "gru": 1, "lstm": 2}
 
 # float32, in another order of additions, through up to 8 steps
-TOLERANCE = {"rtol": 2e-5, "atol": 2e-5}
+assert_close = functools.partial(assertions.assert_close, rtol=2e-5, of_largest=2e-5)
 
 some = settings(max_examples=10)
 sizes = st.fixed_dictionaries(
@@ -61,14 +64,6 @@ def loss_of(name, out):
     return loss
 
 
-def assert_near(ours, theirs):
-    for a, b in zip(tree.leaves(ours), tree.leaves(theirs), strict=True):
-        scale = max(1.0, np.abs(np.array(b)).max())
-        np.testing.assert_allclose(
-            np.array(a) / scale, np.array(b) / scale, **TOLERANCE
-        )
-
-
 def both(fn, *args):
     """What it gives with the tuned formulation, and with the plain one."""
     tuned = fn(*args)
@@ -109,10 +104,10 @@ def test_values_and_gradients_are_pytorchs_in_float64(name, form, sizes):
     grads = [torch.tensor(g, dtype=torch.float64) for g in out]
     torch.autograd.backward(theirs, grads)
     args = to_mlx((weights, x, carry))
-    assert_near(result(name, *args), [a.detach().numpy() for a in theirs])
+    assert_close(tree.leaves(result(name, *args)), [a.detach().numpy() for a in theirs])
     ours = lf.grad(loss_of(name, to_mlx(out)))(args)
     expected = [p.grad for p in module.parameters()], *[a.grad for a in doubles]
-    assert_near(ours, [g.numpy() for g in (*expected[0], *expected[1:])])
+    assert_close(tree.leaves(ours), [g.numpy() for g in (*expected[0], *expected[1:])])
 
 
 @pytest.mark.parametrize("name", GATES)
@@ -120,8 +115,8 @@ def test_values_and_gradients_are_pytorchs_in_float64(name, form, sizes):
 @given(sizes=sizes)
 def test_tuned_is_plain(name, sizes):
     *args, out = to_mlx(drawn(name, **sizes))
-    assert_near(*both(lambda args: result(name, *args), args))
-    assert_near(*both(lf.grad(loss_of(name, out)), args))
+    assert_close(*both(lambda args: result(name, *args), args))
+    assert_close(*both(lf.grad(loss_of(name, out)), args))
 
 
 TRANSFORMED = {
@@ -141,7 +136,7 @@ def test_transformations_of_tuned_are_those_of_plain(name, transform):
     sizes = (2, 4, 3, 5, True, 0, 0.5)
     *args, out = to_mlx(drawn(name, *sizes))
     loss = loss_of(name, out)
-    assert_near(*both(TRANSFORMED[transform](loss, lf.grad(loss)), args))
+    assert_close(*both(TRANSFORMED[transform](loss, lf.grad(loss)), args))
 
 
 @pytest.mark.parametrize("name", GATES)
@@ -156,10 +151,10 @@ def test_vmap_of_grad_and_grad_of_vmap_are_those_of_plain(name):
     def summed(weights, xs):
         return mx.sum(lf.vmap(lambda x: loss((weights, x, carry)))(xs))
 
-    assert_near(*both(per_example, weights, xs))
-    assert_near(*both(lf.grad(summed, argnums=(0, 1)), weights, xs))
+    assert_close(*both(per_example, weights, xs))
+    assert_close(*both(lf.grad(summed, argnums=(0, 1)), weights, xs))
     twice = lf.vmap(lambda xs: per_example(weights, xs))
-    assert_near(*both(twice, xs[None]))
+    assert_close(*both(twice, xs[None]))
 
 
 def test_the_quotient_is_tanh_to_six_units_in_the_last_place():

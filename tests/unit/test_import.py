@@ -1,4 +1,4 @@
-"""`import lucid_fn` loads what it needs, and is fast."""
+"""`import lucid_fn` loads what it needs, and nothing else."""
 
 import os
 import subprocess
@@ -42,22 +42,52 @@ def test_an_unknown_attribute_is_an_attribute_error():
         lucid_fn.layers  # noqa: B018  # the access is the test
 
 
-def test_the_import_is_fast(tmp_path):
-    code = (
-        "import time; start = time.process_time(); import lucid_fn; "
-        "print(time.process_time() - start)"
-    )
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [sys.executable, "-c", code]
+# What takes time at an import: modules, processes, files that are read.
+IMPORT = """
+import sys
+import mlx.core
+import numpy
 
-    def seconds() -> float:
-        run = subprocess.run(command, capture_output=True, check=True, env=environment)
-        return float(run.stdout)
+before, events = set(sys.modules), []
+sys.addaudithook(lambda event, args: events.append((event, args)))
+import lucid_fn
+print(*sys.modules.keys() - before)
+print(*{event for event, _ in events})
+print(*(str(args[0]) for event, args in events if event == "open"))
+"""
+LATER = {"argparse", "asyncio", "inspect", "json", "shutil", "subprocess", "tempfile"}
 
-    # MLX and NumPy included, a third of it each. What it costs is the least of several
-    # runs, the first of which compiles to bytecode; a busy machine needs more of them.
-    assert any(seconds() < 0.2 for _ in range(20))
+
+@pytest.fixture(scope="module")
+def imported():
+    """The modules that the import adds to MLX's and NumPy's, its events, its files."""
+    run = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return [set(line.split()) for line in run.stdout.splitlines()]
+
+
+def test_subpackages_are_imported_when_they_are_used(imported):
+    assert "lucid_fn.transforms" in imported[0]
+    eager = {"ops", "random", "runtime", "transforms", "tree"}
+    waiting = {f"lucid_fn.{name}" for name in {*lucid_fn.__all__, "doctor"} - eager}
+    assert not imported[0] & waiting
+
+
+def test_the_import_loads_few_modules(imported):
+    assert not imported[0] & LATER
+    ours = {name for name in imported[0] if name.partition(".")[0] == "lucid_fn"}
+    assert len(ours) < 100 and len(imported[0] - ours) < 30
+
+
+def test_the_import_starts_no_process_and_asks_no_other_machine(imported):
+    starts = {"subprocess.Popen", "os.system", "os.fork", "os.exec", "os.posix_spawn"}
+    assert not imported[1] & {*starts, "socket.connect", "socket.getaddrinfo"}
+
+
+def test_the_import_reads_only_its_modules_and_what_the_system_says(imported):
+    system = ("/proc/", "/sys/")
+    other = {path for path in imported[2] if not path.startswith(system)}
+    assert {os.path.splitext(path)[1] for path in other} <= {".py", ".pyc", ".so"}
 
 
 def test_nothing_is_printed_and_nothing_warns():

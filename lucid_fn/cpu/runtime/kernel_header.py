@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
+from lucid_fn.cpu.runtime import kernel_cache
 from lucid_fn.cpu.runtime.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -30,29 +31,26 @@ VARIABLE = "LUCID_FN_PRECOMPILE"
 # Those of MLX 0.32; for a kernel with others g++ reads the header itself, as before.
 _OPTIONS = ("-std=c++17", "-O3", "-Wall", "-fPIC", "-shared")
 
-# Under its name only once it is whole, since others may compile kernels or headers.
-_SCRIPT = 'g++ "$@" -o "$0.$$" && mv -f "$0.$$" "$0" || rm -f "$0.$$"'
-
-
-def kernels() -> Path:
-    """The folder in which MLX keeps its compiled kernels."""
-    names = ("TMPDIR", "TMP", "TEMP", "TEMPDIR")  # as std::filesystem reads them
-    folder = next(filter(None, map(os.environ.get, names)), "/tmp")
-    version = mx.__version__  # type: ignore[attr-defined]  # missing in MLX's stubs
-    return Path(folder, "mlx", version, "cpu")
+# Under its name only once it is whole, since others may compile kernels or headers. One
+# that has changed after `.made` has been damaged.
+_SCRIPT = '''g++ "$@" -o "$0.$$" && mv -f "$0.$$" "$0" && touch "$0.made" \\
+    || rm -f "$0.$$"'''
 
 
 def target() -> Path:
     """Where g++ finds the precompiled header."""
-    return kernels() / f"{PREAMBLE}.gch"
+    return kernel_cache.folder() / f"{PREAMBLE}.gch"
 
 
 @functools.cache
 def precompile() -> None:
     """Has the header compiled beside this process, once, where that is possible.
 
-    Kernels that are compiled in the meantime take as long as without it.
+    Kernels that are compiled in the meantime take as long as without it. The folder for
+    both is looked at first: see `kernel_cache.prepare`.
     """
+    kernel_cache.prepare()
+    _remove_damaged()
     with contextlib.suppress(Unavailable):
         process = start_compiler()
         # One that ends and is not waited for stays in the table of processes.
@@ -87,6 +85,7 @@ def start_compiler() -> "Popen[bytes]":
     source = ("-I", str(include), "-x", "c++-header", str(include / PREAMBLE))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        kernel_cache.remove_abandoned(f"{PREAMBLE}.gch.*[0-9]")
         return subprocess.Popen(
             ["sh", "-c", _SCRIPT, str(path), *_OPTIONS, *source],
             stdin=subprocess.DEVNULL,
@@ -95,3 +94,13 @@ def start_compiler() -> "Popen[bytes]":
         )
     except OSError as error:
         raise Unavailable(str(error)) from error
+
+
+def _remove_damaged() -> None:
+    """Removes a header that is not as it was made: g++ fails where one is cut short."""
+    path = target()
+    made = path.with_name(f"{path.name}.made")
+    with contextlib.suppress(OSError):  # such as none there
+        changed = path.stat().st_ctime_ns
+        if not made.exists() or changed > made.stat().st_mtime_ns:
+            path.unlink()

@@ -1,8 +1,9 @@
 """The bar of an epoch: on a terminal only, and cheap."""
 
 import io
+import itertools
 import sys
-import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,8 +15,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def advance(steps, seconds=0.0):
-    """A bar after so many steps, and how often it asked for values."""
+def advance(steps):
+    """How often a bar asks for values in so many steps."""
     asked = []
 
     def values():
@@ -25,32 +26,40 @@ def advance(steps, seconds=0.0):
     bar = progress.bar(steps, "epoch 1/1")
     for _ in range(steps):
         bar.advance(values)
-        time.sleep(seconds)
     bar.close()
     return len(asked)
 
 
-def test_a_terminal_gets_a_bar_with_values(monkeypatch):
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal on which each look at the clock finds so many seconds gone by."""
     pytest.importorskip("tqdm")
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    advance(3, seconds=0.11)  # tqdm writes ten times a second
-    assert "epoch 1/1" in terminal.getvalue()
-    assert "loss=0.123" in terminal.getvalue()
+
+    def terminal(seconds):
+        clock = itertools.count(0.0, seconds).__next__
+        monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=clock))
+        monkeypatch.setattr("tqdm.std.time", clock)
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        return sys.stderr
+
+    return terminal
 
 
-def test_values_are_collected_ten_times_a_second_at_most(monkeypatch):
-    pytest.importorskip("tqdm")
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    start = time.monotonic()
-    asked = advance(1000)
-    assert 1 <= asked <= 1 + (time.monotonic() - start) / 0.1
+def test_a_terminal_gets_a_bar_with_values(terminal):
+    screen = terminal(0.1)
+    advance(3)
+    assert "epoch 1/1" in screen.getvalue()
+    assert "loss=0.123" in screen.getvalue()
 
 
-def test_values_follow_the_clock(monkeypatch):
-    pytest.importorskip("tqdm")
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    seconds = iter(range(5))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+def test_values_are_collected_ten_times_a_second_at_most(terminal):
+    terminal(0.001)
+    looks = 2 * 1000  # the bar's and tqdm's own, one each a step
+    assert 1 < advance(1000) <= looks * 0.001 / 0.1 + 1
+
+
+def test_values_follow_the_clock(terminal):
+    terminal(1.0)
     assert advance(5) == 5
 
 

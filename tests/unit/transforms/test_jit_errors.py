@@ -286,6 +286,7 @@ def with_a_local(x):
         (lambda a, b: a, "c", r"`<lambda>\(a, b\)`, got 'c'"),
         (lambda a, *, b: a, ("b", "c"), r"`<lambda>\(a, b\)`, got 'c'"),
         (with_a_local, "local", r"`with_a_local\(x\)`, got 'local'"),
+        (mx.add, "b", "`add`, which are not known to Python; wrap it in a function"),
     ],
 )
 def test_static_argnames_must_name_parameters(fn, wrong, words):

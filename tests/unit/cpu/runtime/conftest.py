@@ -31,7 +31,6 @@ def run() -> Callable[..., str]:
             env={**kept, "PYTHONPATH": str(ROOT), **variables},
             capture_output=True,
             text=True,
-            timeout=60,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()

@@ -16,7 +16,7 @@ import lucid_fn
 {after}
 pid = os.fork()
 if pid == 0:
-    signal.alarm(30)  # a child that hangs dies
+    signal.alarm(300)  # a child that hangs dies
     {child}
     os._exit(0)
 print(os.waitpid(pid, 0)[1])
