@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.evaluation import any_traced
 from lucid_fn.transforms import bytecode
 from lucid_fn.transforms.arguments import name_of
-from lucid_fn.transforms.tracing import any_traced
 
 # What libraries read is theirs to keep constant; but their closures may hold a user's
 # functions.
@@ -208,12 +208,22 @@ def find(fn: Callable[..., Any], caller: str) -> list[Capture]:
     return list(found.values())
 
 
+def hold_doubles(captured: list[Capture]) -> bool:
+    """Whether a captured array has the dtype float64."""
+    return any(
+        isinstance(array, mx.array) and array.dtype == mx.float64
+        for capture in captured
+        for array in capture.kept
+    )
+
+
 def _check_traced(arrays: list[Any], name: str, owner: str, caller: str) -> None:
     if any_traced([array for array in arrays if isinstance(array, mx.array)]):
         raise ValueError(
             f"{caller}: `{owner}` reads `{name}`, which is not an argument but depends "
-            "on those of a transformation around it, so that no gradient would reach "
-            f"it; pass `{name}` as an argument"
+            "on a transformation around this call, such as grad or vmap; it would be "
+            "taken for a constant, which no gradient reaches; pass "
+            f"`{name}` as an argument"
         )
 
 

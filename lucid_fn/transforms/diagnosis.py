@@ -12,7 +12,9 @@ from typing import Any
 
 import mlx.core as mx
 
+from lucid_fn.evaluation import UnavailableError, is_symbolic, start
 from lucid_fn.transforms import bytecode
+from lucid_fn.transforms.captures import Capture
 from lucid_fn.types import Array
 
 _PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"
@@ -43,15 +45,6 @@ def where(traceback: TracebackType | None) -> str:
     return _line(last.tb_frame.f_code.co_filename, last.tb_lineno)
 
 
-def reads_a_value(error: Exception) -> bool:
-    """Whether MLX refused to evaluate an array inside a transformation."""
-    words = str(error)
-    return (
-        "during function transformations" in words
-        or "inside a graph transformation" in words
-    )
-
-
 def value_read(error: Exception, name: str, transform: str) -> TypeError:
     """The error for a branch on an array, `float(array)`, `print(array)` and so on."""
     fixed = {
@@ -64,6 +57,31 @@ def value_read(error: Exception, name: str, transform: str) -> TypeError:
         f"mx.where or mx.maximum instead of a branch, {fixed}, and print or convert "
         "what the function returns, outside of it"
     )
+
+
+def unavailable(
+    error: UnavailableError,
+    arguments: dict[str, Array],
+    captured: list[Capture],
+    name: str,
+) -> RuntimeError:
+    """The error for arrays that a compiled function can never compute."""
+    found = [path for path, array in arguments.items() if not _is_available(array)]
+    found += [
+        f"`{capture.name}`, which `{capture.owner}` reads,"
+        for capture in captured
+        if not all(map(_is_available, capture.kept))
+    ]
+    what = f"{found[0]} of `{name}`" if found else f"an array that `{name}` uses"
+    return RuntimeError(f"jit: {what} {error.reason}")
+
+
+def _is_available(array: Any) -> bool:
+    try:
+        start(array)
+    except UnavailableError:
+        return False
+    return True
 
 
 def conversion(fn: Callable[[list[Array]], Any], arrays: list[Array]) -> str | None:
@@ -80,7 +98,7 @@ def conversion(fn: Callable[[list[Array]], Any], arrays: list[Array]) -> str | N
         mx.compile(traced)(arrays)
     except Exception as error:  # only the line is wanted
         last = _last(error.__traceback__)
-        if reads_a_value(error) and last is not None:
+        if is_symbolic(error) and last is not None:
             code = last.tb_frame.f_code
             if "CALL" in bytecode.operation(code, last.tb_lasti):
                 return where(error.__traceback__)

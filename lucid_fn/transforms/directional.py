@@ -6,6 +6,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.evaluation import transforming
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
@@ -16,7 +17,6 @@ from lucid_fn.transforms.arguments import (
     to_arrays,
 )
 from lucid_fn.transforms.gradients import gradient_of
-from lucid_fn.transforms.tracing import transforming
 from lucid_fn.types import Array, Tree
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.evaluation import any_traced, transforming
 from lucid_fn.ops.ordering import differentiating
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.argnums import chooser
 from lucid_fn.transforms.arguments import check_function, describe, name_of
-from lucid_fn.transforms.tracing import any_traced, transforming
 from lucid_fn.types import Array, Tree
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.evaluation import any_traced, transforming
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.argnums import chooser
 from lucid_fn.transforms.arguments import (
@@ -18,7 +19,6 @@ from lucid_fn.transforms.arguments import (
     owned,
     to_arrays,
 )
-from lucid_fn.transforms.tracing import any_traced, transforming
 from lucid_fn.types import Array, Tree
 
 Flat = Callable[..., list[Array]]

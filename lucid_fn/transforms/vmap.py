@@ -7,6 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.evaluation import is_symbolic, transforming
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
@@ -16,8 +17,8 @@ from lucid_fn.transforms.arguments import (
     name_of,
     owned,
     parameter_names,
+    remedy,
 )
-from lucid_fn.transforms.tracing import transforming
 from lucid_fn.types import Array
 
 
@@ -103,7 +104,7 @@ def vmap(
                     *mapped
                 )
         except (ValueError, RuntimeError) as error:
-            if diagnosis.reads_a_value(error):
+            if is_symbolic(error):
                 raise diagnosis.value_read(error, name, "vmap") from error
             raise
         result = tree.unflatten(out_structures[-1], list(out))
@@ -144,9 +145,10 @@ def _check_axes(
             continue
         array = as_array(leaf)
         if array is None or not -array.ndim <= axis < array.ndim:
+            fix = remedy(leaf) or "use None in in_axes for what all examples share"
             raise ValueError(
                 f"vmap: {path} of `{name}` must have an axis {axis} to map over, got "
-                f"{describe(leaf)}; use None in in_axes for what all examples share"
+                f"{describe(leaf)}; {fix}"
             )
         size = array.shape[axis]
         if first is None:
