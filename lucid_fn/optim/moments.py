@@ -4,6 +4,7 @@ import math
 
 import mlx.core as mx
 
+from lucid_fn.evaluation import started
 from lucid_fn.optim import leaves
 from lucid_fn.optim.checks import Scalar
 from lucid_fn.types import Array, Params, Tree
@@ -15,7 +16,9 @@ def zeros(params: Params) -> Tree:
     In 16 bits an average of decay 0.999 would not move: the thousandth part that is
     new at each step is less than the rounding.
     """
-    return leaves.map(lambda p: mx.zeros(p.shape, accumulator_dtype(p)), params)
+    return started(
+        leaves.map(lambda p: mx.zeros(p.shape, accumulator_dtype(p)), params)
+    )
 
 
 def copies(params: Params) -> Tree:

@@ -160,6 +160,8 @@ def _place(array: Any) -> int:
             view = np.frombuffer(array, np.uint8)
         except BufferError:  # nor a view of its bytes when they are strided
             return 0
+    except RuntimeError:  # it can never be computed, of which its use will tell
+        return 0
     return view.__array_interface__["data"][0]  # type: ignore[no-any-return]  # an int
 
 
@@ -178,7 +180,7 @@ def _has_changed(capture: Capture) -> bool:
     return not same or _tell(value, arrays) != capture.seen
 
 
-def find(fn: Callable[..., Any], caller: str) -> list[Capture]:
+def find(fn: Any, caller: str) -> list[Capture]:
     """The numbers, arrays, and trees of arrays, that `fn` and what it calls capture.
 
     Raises:

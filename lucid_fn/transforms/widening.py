@@ -45,7 +45,8 @@ def that_widen(numbers: Numbers, arrays: list[Array]) -> Numbers:
     dtypes = {array.dtype for array in arrays}
     for place, number in numbers:
         dtype = getattr(number, "dtype", None)
-        if any(_widens(type(number), dtype, arrays[place].dtype, d) for d in dtypes):
+        kind: Any = type(number)
+        if any(_widens(kind, dtype, arrays[place].dtype, met) for met in dtypes):
             return numbers
     return ()
 

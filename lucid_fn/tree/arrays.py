@@ -2,6 +2,7 @@
 
 import mlx.core as mx
 
+from lucid_fn.evaluation import started
 from lucid_fn.sums import total
 from lucid_fn.tree.structure import flatten, map, paths
 from lucid_fn.types import Array, Tree
@@ -35,7 +36,7 @@ def zeros_like(tree: Tree, /) -> Tree:
         {'w': array([0, 0], dtype=float32)}
     """
     _arrays(tree, "zeros_like")
-    return map(mx.zeros_like, tree)
+    return started(map(mx.zeros_like, tree))
 
 
 def ones_like(tree: Tree, /) -> Tree:
@@ -54,7 +55,7 @@ def ones_like(tree: Tree, /) -> Tree:
         {'w': array([1, 1], dtype=float32)}
     """
     _arrays(tree, "ones_like")
-    return map(mx.ones_like, tree)
+    return started(map(mx.ones_like, tree))
 
 
 def cast(tree: Tree, dtype: mx.Dtype, /) -> Tree:
