@@ -11,8 +11,8 @@ from lucid_fn.types import Array
 def from_numpy(value: Any) -> Array | None:
     """A NumPy array or scalar as an MLX array; `None` for one that has no such array.
 
-    MLX itself refuses negative strides, foreign byte orders and long doubles. A masked
-    array has none, since MLX would drop the mask without a word.
+    MLX itself refuses negative and odd strides, foreign byte orders and long doubles.
+    A masked array has none, since MLX would drop the mask without a word.
 
     Example:
         >>> import numpy as np
@@ -30,6 +30,8 @@ def from_numpy(value: Any) -> Array | None:
         value = value.astype(np.complex128)
     elif not dtype.isnative:
         value = value.astype(dtype.newbyteorder("="))
-    if isinstance(value, np.ndarray) and min(value.strides, default=0) < 0:
-        value = np.ascontiguousarray(value)
+    if isinstance(value, np.ndarray) and any(
+        stride < 0 or stride % value.itemsize for stride in value.strides
+    ):
+        value = value.copy()
     return mx.array(cast(Any, value))  # NumPy is not in the signature of MLX's stubs

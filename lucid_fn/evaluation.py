@@ -66,7 +66,7 @@ def start(*values: object) -> bool:
     except (ValueError, RuntimeError) as error:
         if is_symbolic(error):
             return False
-        if reason := _unavailable(error):
+        if reason := unavailable(error):
             raise UnavailableError(reason) from error
         raise
     return True
@@ -87,10 +87,12 @@ def is_symbolic(error: Exception) -> bool:
     )
 
 
-def _unavailable(error: Exception) -> str | None:
+def unavailable(error: Exception) -> str | None:
     """Why an array can never be computed here, and what to do, if MLX says so."""
+    if isinstance(error, UnavailableError):
+        return error.reason
     words = str(error)
-    if "without a primitive" in words:
+    if "without a primitive" in words or "only be called on evaled arrays" in words:
         return (
             "was kept from inside a function while a transformation traced it, when "
             "it had no value; return it from that function instead of storing it"

@@ -19,7 +19,7 @@ import numpy as np
 
 from lucid_fn.evaluation import any_traced
 from lucid_fn.transforms import bytecode
-from lucid_fn.transforms.arguments import name_of
+from lucid_fn.transforms.arguments import leaf_paths, name_of, parameter_names
 
 # What libraries read is theirs to keep constant; but their closures may hold a user's
 # functions.
@@ -239,6 +239,57 @@ def check(captures: list[Capture], name: str) -> None:
                 f"value; pass `{capture.name}` as an argument, and return its new "
                 "value if the function makes one"
             )
+
+
+def check_constants(
+    leaves: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any], fn: Any
+) -> None:
+    """Raises if an argument of `checkpoint` hides arrays of a transformation.
+
+    Functions do that, and objects, and whatever else is not a tree.
+    """
+    for i, leaf in enumerate(leaves):
+        if isinstance(leaf, mx.array | np.ndarray | np.generic | str | int | float):
+            continue
+        if any_traced([x for x in _hidden(leaf) if isinstance(x, mx.array)]):
+            where = leaf_paths(parameter_names(fn), args, kwargs)[i]
+            raise ValueError(
+                f"checkpoint: {where} of `{name_of(fn)}`, a {type(leaf).__name__}, "
+                "holds arrays that depend on a transformation around this call, such "
+                "as grad; no gradient would reach them; pass them as arguments, in "
+                "dicts, lists, tuples or NamedTuples"
+            )
+
+
+def _hidden(value: Any) -> list[Any]:
+    """All arrays that can be reached from a value that is not a tree."""
+    found: list[Any] = []
+    visited: set[int] = set()
+    todo = [value]
+    while todo:
+        node = todo.pop()
+        if id(node) in visited or isinstance(node, type | ModuleType):
+            continue
+        visited.add(id(node))
+        arrays, functions = _parts(node)
+        found += arrays
+        for function, bound in functions:
+            todo += [read() for _, read in _reads(function, bound)]
+        if isinstance(node, set | frozenset):
+            todo += node
+        elif isinstance(node, dict):
+            todo += [*node, *node.values()]
+        elif not isinstance(node, FunctionType | mx.array):
+            todo += getattr(node, "__dict__", {}).values()
+            slots = getattr(type(node), "__slots__", ())
+            todo += [
+                getattr(node, slot, None)
+                for slot in ([slots] if isinstance(slots, str) else slots)
+                if slot != "__dict__"
+            ]
+        if isinstance(node, list | tuple):
+            todo += node
+    return found
 
 
 def merged(captures: list[Capture], name: str) -> ValueError:

@@ -60,20 +60,24 @@ def value_read(error: Exception, name: str, transform: str) -> TypeError:
 
 
 def unavailable(
-    error: UnavailableError,
+    reason: str,
     arguments: dict[str, Array],
     captured: list[Capture],
     name: str,
 ) -> RuntimeError:
     """The error for arrays that a compiled function can never compute."""
-    found = [path for path, array in arguments.items() if not _is_available(array)]
+    found = [
+        f"{path} of `{name}`"
+        for path, array in arguments.items()
+        if not _is_available(array)
+    ]
     found += [
         f"`{capture.name}`, which `{capture.owner}` reads,"
         for capture in captured
         if not all(map(_is_available, capture.kept))
     ]
-    what = f"{found[0]} of `{name}`" if found else f"an array that `{name}` uses"
-    return RuntimeError(f"jit: {what} {error.reason}")
+    what = found[0] if found else f"an array that `{name}` uses"
+    return RuntimeError(f"jit: {what} {reason}")
 
 
 def _is_available(array: Any) -> bool:
@@ -118,13 +122,46 @@ def check_conversions(
         )
 
 
+# The functions behind names that only MLX's source explains.
+_FUNCTIONS = {
+    "Inverse": "mx.linalg.inv",
+    "Cholesky": "mx.linalg.cholesky",
+    "Eigh": "mx.linalg.eigh",
+    "Eig": "mx.linalg.eig",
+    "SVD": "mx.linalg.svd (also in pinv and nuclear norms)",
+    "QRF": "mx.linalg.qr",
+    "LUF": "mx.linalg.lu (also in mx.linalg.solve)",
+    "GatherMM": "mx.gather_mm",
+}
+_RULES = {
+    "vjp": "reverse derivative (vjp)",
+    "jvp": "forward derivative (jvp)",
+    "vmap": "batching rule (vmap)",
+}
+_MISSING = re.compile(r"\[Primitive::(vjp|jvp|vmap)\] Not implemented for (\w+)")
+
+
 @contextlib.contextmanager
-def notes_missing_rule(transform: str, fix: str) -> Iterator[None]:
+def explains_missing_rule(transform: str, fix: str) -> Iterator[None]:
     """Says what to do where MLX has no rule for an operation, such as jvp of conv."""
     try:
         yield
     except (ValueError, RuntimeError) as error:
-        if re.search("not (yet )?implemented", str(error), re.IGNORECASE):
+        words = str(error)
+        if "Cannot calculate VJP with respect to indices" in words:
+            raise ValueError(
+                f"{transform}: the indices of an operation depend on the arguments to "
+                "differentiate, and have no derivative; put mx.stop_gradient around "
+                "them. Among such operations is mx.linalg.solve, which has no "
+                "derivative in MLX: give it one with lf.custom_vjp"
+            ) from error
+        if found := _MISSING.search(words):
+            rule, primitive = found.groups()
+            function = _FUNCTIONS.get(primitive, f"the operation {primitive}")
+            raise ValueError(
+                f"{transform}: MLX has no {_RULES[rule]} of {function}; {fix}"
+            ) from error
+        if re.search("not (yet )?implemented", words, re.IGNORECASE):
             error.add_note(f"{transform}: MLX has no such rule; {fix}")
         raise
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from lucid_fn import tree
 from lucid_fn.evaluation import (
-    UnavailableError,
     is_symbolic,
     is_transforming,
     start,
+    unavailable,
 )
 from lucid_fn.runtime import kernel_header
 from lucid_fn.transforms import captures, diagnosis, traces, widening
@@ -187,16 +187,12 @@ def jit(
         device: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Compiled, list[Array]]:
         """The compiled function for these arguments, and its arguments."""
-        nonlocal captured, crowded, latest
+        nonlocal captured, latest
         if captured is None:
             captured = captures.find(fn, "jit")
             kernel_header.precompile()  # MLX compiles the first kernels soon
         double = captures.hold_doubles(captured)
         call = to_call(args, kwargs, static, names, name, double=double)
-        if max_traces is None and len(traced_calls) >= traces.MOST and not crowded:
-            # `mx.compile` forgets none of the traces of one function.
-            crowded = True
-            compiled.clear()
         # The device is part of the key, since a trace is bound to its streams.
         shapes = traces.shapes(call.arrays) if crowded else None
         key = (call.key(), shapes, device)
@@ -211,11 +207,23 @@ def jit(
             compiled.move_to_end(key)
             if len(compiled) > traces.MOST:
                 compiled.popitem(last=False)
-            if crowded:
-                traced_calls.clear()  # they are counted by `compiled` from here on
         others = call.constants or call.static or call.numbers or crowded
         latest = None if others else (device, call.structure, function)
         return function, call.arrays
+
+    def check_crowd() -> None:
+        """Limits the traces that are kept, once there are many.
+
+        `mx.compile` forgets none of those of one function. So from here on each has a
+        function of its own, and `compiled` holds those used last.
+        """
+        nonlocal crowded, latest
+        if max_traces is None and len(traced_calls) > traces.MOST:
+            with lock:
+                if not crowded:
+                    compiled.clear()
+                crowded, latest = True, None
+                traced_calls.clear()
 
     @functools.wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -234,15 +242,16 @@ def jit(
             out, token = (function.plain if is_transforming() else function.fast)(
                 arrays
             )
-            if len(traced_calls) > traces_before:  # `fn` may have bound one itself
-                captures.check(held, name)
+            if len(traced_calls) > traces_before:
+                captures.check(held, name)  # `fn` may have bound one itself
+                check_crowd()
             started = token is not None and start(out, token)
-        except UnavailableError as error:
-            paths = _array_paths(names, args, kwargs, static)
-            raise diagnosis.unavailable(error, paths, held, name) from error
         except (ValueError, RuntimeError, IndexError) as error:
             if is_symbolic(error):
                 raise diagnosis.value_read(error, name, "jit") from error
+            if reason := unavailable(error):
+                paths = _array_paths(names, args, kwargs, static)
+                raise diagnosis.unavailable(reason, paths, held, name) from error
             if "_Map_base::at" in str(error):
                 raise captures.merged(held, name) from error
             if "uncaptured inputs" in str(error):
