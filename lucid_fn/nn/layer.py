@@ -242,6 +242,8 @@ def check_held(held: Any, kind: str) -> None:
 class _Held(dict[str, Any]):
     """A layer's params or state, in which a missing name is the caller's mistake."""
 
+    counts_as_dict = True  # to the functions of `tree`, which return plain dicts
+
     def __init__(self, held: dict[str, Any], kind: str) -> None:
         super().__init__(held)
         self.kind = kind
