@@ -125,11 +125,11 @@ def experiment(
     )
 
     def supports(path: str, axis: int, entry: int) -> Supports:
-        weight = tree.at(values, path)
+        weight = tree.at(values, path).get()
         live = mx.arange(weight.shape[axis]) == entry
         if axis == 0:
             live = live.reshape(-1, *[1] * (weight.ndim - 1))
-        only = tree.replace_at(values, path, mx.where(live, weight, 0.0))
+        only = tree.at(values, path).set(mx.where(live, weight, 0.0))
         function = transforms.grad(
             lambda params, floats, x: seen_by(
                 path, params, tree.merge(floats, counts), x

@@ -10,6 +10,7 @@ import numpy as np
 
 from lucid_fn import ops
 from lucid_fn.checks import check_float
+from lucid_fn.evaluation import started
 from lucid_fn.nn.checks import (
     check_eps,
     check_last_axis,
@@ -91,12 +92,13 @@ def batch_norm(
         shape = (num_features,)
         params = {"weight": mx.ones(shape), "bias": mx.zeros(shape)} if affine else {}
         if not track_running_stats:
-            return params, {}
-        return params, {
+            return started(params), {}
+        state = {
             "running_mean": mx.zeros(shape),
             "running_var": mx.ones(shape),
             "num_batches_tracked": mx.array(0, mx.int32),
         }
+        return started((params, state))
 
     def scale_and_shift(params: Params) -> tuple[Array, Array]:
         shape = (num_features,) if affine else None

@@ -7,6 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.evaluation import started
 from lucid_fn.nn.layer import (
     NOT_GIVEN,
     Layer,
@@ -124,7 +125,7 @@ def compose_layers(
                 made = layer.init(fold_in(key, name))
                 params[name], state[name] = _pair("init", made, "(params, state)")
                 _check_made("init", params=params[name], state=state[name])
-        return _drop_empty(params), _drop_empty(state)
+        return started((_drop_empty(params), _drop_empty(state)))
 
     def apply(
         params: Params,

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.conversion import from_numpy
+from lucid_fn.evaluation import started
 from lucid_fn.ops import seam
-from lucid_fn.types import ArrayFn, Key, Params, State
+from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
 
 class InitFn(Protocol):
@@ -72,7 +74,17 @@ class Layer(NamedTuple):
 
 def to_input(x: Any) -> Any:
     """NumPy arrays become MLX arrays where they enter a layer; all else is kept."""
-    return mx.array(x) if isinstance(x, np.ndarray) else x
+    return x if not isinstance(x, np.ndarray) else _from_numpy(x)
+
+
+def _from_numpy(x: Any) -> Array:
+    array = from_numpy(x)
+    if array is None:
+        raise TypeError(
+            f"apply: x must be an array of numbers, got {type(x).__name__} of dtype "
+            f"{x.dtype}; convert it with astype, or fill in what is masked"
+        )
+    return array
 
 
 NOT_GIVEN: Any = object()
@@ -236,7 +248,7 @@ def parametric(
         run = seam.examplewise(run)
 
     def init(key: Key, /) -> tuple[Params, State]:
-        return init_params(key), {}
+        return started(init_params(key)), {}
 
     def apply(
         params: Params,
@@ -264,6 +276,8 @@ def check_held(held: Any, kind: str) -> None:
 
 class _Held(dict[str, Any]):
     """A layer's params or state, in which a missing name is the caller's mistake."""
+
+    counts_as_dict = True  # to the functions of `tree`, which return plain dicts
 
     def __init__(self, held: dict[str, Any], kind: str) -> None:
         super().__init__(held)

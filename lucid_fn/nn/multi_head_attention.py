@@ -6,6 +6,7 @@ import mlx.core as mx
 
 from lucid_fn import ops, random
 from lucid_fn.checks import check_float
+from lucid_fn.evaluation import started
 from lucid_fn.nn import initializers
 from lucid_fn.nn.attention import attention_with_dropout, dot_product_attention
 from lucid_fn.nn.checks import (
@@ -88,7 +89,7 @@ def multi_head_attention(
     check_rate(caller, rate)
 
     def init(key: Key, /) -> tuple[Params, State]:
-        return _init_projections(key, embed_dim, bias), {}
+        return started(_init_projections(key, embed_dim, bias)), {}
 
     def apply(
         params: Params,
@@ -202,7 +203,7 @@ def cached_attention(
             "values": mx.zeros(shape),
             "length": mx.array(0, mx.int32),
         }
-        return _init_projections(key, embed_dim, bias), state
+        return started((_init_projections(key, embed_dim, bias), state))
 
     def apply(
         params: Params,

@@ -8,6 +8,7 @@ import mlx.core as mx
 
 from lucid_fn import ops, random
 from lucid_fn.checks import check_float
+from lucid_fn.evaluation import started
 from lucid_fn.nn.carry import Carried, LSTMCarry
 from lucid_fn.nn.checks import (
     Shape,
@@ -78,7 +79,7 @@ def recurrent(
             shapes |= weight_shapes(kind, columns, hidden_size, bias, suffix)
 
     def init(key: Key, /) -> tuple[Params, State]:
-        return draw(key, hidden_size, shapes), {}
+        return started(draw(key, hidden_size, shapes)), {}
 
     def apply(
         params: Params,

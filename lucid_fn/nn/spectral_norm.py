@@ -5,6 +5,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import random
+from lucid_fn.evaluation import started
 from lucid_fn.nn.checks import check_eps, check_positive, check_state
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_layer, check_train, expecting
 from lucid_fn.types import Array, Key, Params, State
@@ -75,7 +76,7 @@ def spectral_norm(
         matrix = _matrix(weight, axis)
         v = random.normal(random.fold_in(key, names[1]), matrix.shape[1:])
         u, v = _follow(matrix, _unit(v, eps), _FIRST_ITERATIONS, eps)
-        return params, {**state, names[0]: u, names[1]: v}
+        return params, started({**state, names[0]: u, names[1]: v})
 
     def apply(
         params: Params,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import transforms
+from lucid_fn.evaluation import started
 from lucid_fn.nn.checks import check_positive
 from lucid_fn.nn.combinators import as_layers, compose_layers, serial
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_layer, check_train, expecting
@@ -211,7 +212,7 @@ def weight_norm(layer: Layer, *, name: str = "weight") -> Layer:
             )
         others = {other: leaf for other, leaf in params.items() if other != name}
         v = params[name]
-        return {**others, names[0]: _length(v), names[1]: v}, state
+        return started({**others, names[0]: _length(v), names[1]: v}), state
 
     def apply(
         params: Params,

@@ -9,6 +9,7 @@ import math
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.evaluation import started
 from lucid_fn.optim import leaves
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.types import Array, Params, Scalar, Tree
@@ -24,8 +25,8 @@ def zeros(params: Params, initial: Scalar = 0.0) -> Tree:
     """
     zero = leaves.map(lambda p: mx.zeros(p.shape, accumulator_dtype(p)), params)
     if is_zero(initial):
-        return zero
-    return leaves.map(lambda z: (z + initial).astype(z.dtype), zero)
+        return started(zero)
+    return started(leaves.map(lambda z: (z + initial).astype(z.dtype), zero))
 
 
 def copies(params: Params) -> Tree:

@@ -4,14 +4,44 @@ MLX has a hidden generator as well, which a compiled function freezes at its fir
 call; nothing here touches it. Use a key once: `split` it for more.
 """
 
+from lucid_fn.random.choice import choice
+from lucid_fn.random.distributions import exponential, laplace, multivariate_normal
 from lucid_fn.random.draws import (
-    bernoulli as bernoulli,
-    categorical as categorical,
-    gumbel as gumbel,
-    normal as normal,
-    permutation as permutation,
-    randint as randint,
-    truncated_normal as truncated_normal,
-    uniform as uniform,
+    bernoulli,
+    categorical,
+    gumbel,
+    normal,
+    permutation,
+    randint,
+    truncated_normal,
+    uniform,
 )
-from lucid_fn.random.keys import fold_in as fold_in, key as key, split as split
+from lucid_fn.random.gamma import beta, dirichlet, gamma
+from lucid_fn.random.keys import fold_in, key, split
+from lucid_fn.random.poisson import poisson
+
+__all__ = [
+    "bernoulli",
+    "beta",
+    "categorical",
+    "choice",
+    "dirichlet",
+    "exponential",
+    "fold_in",
+    "gamma",
+    "gumbel",
+    "key",
+    "laplace",
+    "multivariate_normal",
+    "normal",
+    "permutation",
+    "poisson",
+    "randint",
+    "split",
+    "truncated_normal",
+    "uniform",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

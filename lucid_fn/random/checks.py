@@ -1,12 +1,13 @@
 """Checks of the arguments of random functions."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
-from lucid_fn.types import Key
+from lucid_fn.types import Array, Key
 
 
 def check_key(caller: str, key: Key) -> None:
@@ -56,23 +57,68 @@ def check_dtype(caller: str, dtype: mx.Dtype, category: Any, words: str) -> None
         raise TypeError(f"random.{caller}: dtype must be {words}, got {dtype!r}")
 
 
-def check_parameters(caller: str, shape: tuple[int, ...], **parameters: Any) -> None:
-    """Raises unless each parameter is a number or an array that broadcasts to shape."""
-    for name, value in parameters.items():
-        if not isinstance(value, mx.array):
-            if isinstance(value, int | float) or is_integer(value):
-                continue
-            raise TypeError(
-                f"random.{caller}: {name} must be a number or an array, got {value!r}"
-            )
-        padded = (1,) * (len(shape) - value.ndim) + value.shape
-        if len(padded) > len(shape) or any(
-            size not in (1, whole) for size, whole in zip(padded, shape, strict=True)
-        ):
-            raise ValueError(
-                f"random.{caller}: {name} of shape {value.shape} does not broadcast "
-                f"to shape {shape}; give the shape of the result"
-            )
+def is_number(value: Any) -> bool:
+    """Whether `value` is a real number of Python or NumPy, and not a bool."""
+    if isinstance(value, bool | np.bool_):
+        return False
+    return isinstance(value, int | float | np.integer | np.floating)
+
+
+def to_parameter(
+    caller: str,
+    name: str,
+    value: Any,
+    shape: tuple[int, ...],
+    within: Callable[[float], bool],
+    words: str,
+) -> float | Array:
+    """A parameter of a distribution: a number in its range, or an array.
+
+    The values of an array are not checked: it must only broadcast to `shape`.
+    """
+    if is_number(value):
+        number = value if isinstance(value, int) else float(value)
+        if not within(number):
+            raise ValueError(f"random.{caller}: {name} must be {words}, got {value}")
+        return number
+    if not isinstance(value, mx.array):
+        raise TypeError(
+            f"random.{caller}: {name} must be a number or an array, got {value!r}"
+        )
+    if mx.issubdtype(value.dtype, mx.complexfloating):
+        raise TypeError(f"random.{caller}: {name} must be real, got {value.dtype}")
+    check_broadcast(caller, name, value, shape)
+    return value
+
+
+def check_broadcast(
+    caller: str, name: str, value: Array, shape: tuple[int, ...]
+) -> None:
+    """Raises unless an array broadcasts to `shape`."""
+    padded = (1,) * (len(shape) - value.ndim) + value.shape
+    if len(padded) > len(shape) or any(
+        size not in (1, whole) for size, whole in zip(padded, shape, strict=True)
+    ):
+        raise ValueError(
+            f"random.{caller}: {name} of shape {value.shape} does not broadcast "
+            f"to shape {shape}; give the shape of the result"
+        )
+
+
+def shape_or_that_of(
+    caller: str, shape: Sequence[int] | None, *parameters: Any
+) -> tuple[int, ...]:
+    """`shape`, or, where it is `None`, what the parameters broadcast to."""
+    if shape is not None:
+        return to_shape(caller, shape)
+    shapes = [x.shape for x in parameters if isinstance(x, mx.array)]
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ValueError(
+            f"random.{caller}: the parameters must broadcast to one shape, got "
+            f"{' and '.join(map(str, shapes))}"
+        ) from None
 
 
 def check_axis(caller: str, axis: int, ndim: int) -> None:
@@ -80,4 +126,19 @@ def check_axis(caller: str, axis: int, ndim: int) -> None:
     if not -ndim <= axis < ndim:
         raise ValueError(
             f"random.{caller}: axis must be in [{-ndim}, {ndim}), got {axis}"
+        )
+
+
+def check_vector(caller: str, name: str, value: Any, ndim: int) -> None:
+    if not isinstance(value, mx.array):
+        raise TypeError(
+            f"random.{caller}: {name} must be an array, got {type(value).__name__}; "
+            f"convert it with mx.array({name})"
+        )
+    if mx.issubdtype(value.dtype, mx.complexfloating):
+        raise TypeError(f"random.{caller}: {name} must be real, got {value.dtype}")
+    if value.ndim < ndim or value.shape[-1] == 0:
+        raise ValueError(
+            f"random.{caller}: {name} must have at least {ndim} axes and not be empty "
+            f"along the last, got shape {value.shape}"
         )

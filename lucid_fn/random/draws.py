@@ -1,25 +1,30 @@
-"""Draws from distributions."""
+"""Draws from the distributions that most others are made of."""
 
 import math
+import operator
 from collections.abc import Sequence
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.evaluation import started
 from lucid_fn.random.checks import (
     check_axis,
+    check_broadcast,
     check_dtype,
     check_key,
-    check_parameters,
     is_integer,
     to_integer,
+    to_parameter,
     to_shape,
 )
+from lucid_fn.random.truncation import draw_truncated_normal
 from lucid_fn.types import Array, Key
 
 
 def normal(key: Key, shape: Sequence[int] = (), dtype: mx.Dtype = mx.float32) -> Array:
-    """Draws from the normal distribution of mean 0 and deviation 1.
+    """Draws from the standard normal distribution: mean 0, standard deviation 1.
 
     Args:
         key: a key.
@@ -27,7 +32,7 @@ def normal(key: Key, shape: Sequence[int] = (), dtype: mx.Dtype = mx.float32) ->
         dtype: a float dtype.
 
     Raises:
-        TypeError: if `key`, `shape` or `dtype` is of another kind.
+        TypeError: if `key`, `shape` or `dtype` is of the wrong type.
 
     Example:
         >>> from lucid_fn import random
@@ -37,7 +42,7 @@ def normal(key: Key, shape: Sequence[int] = (), dtype: mx.Dtype = mx.float32) ->
     check_key("normal", key)
     size = to_shape("normal", shape)
     check_dtype("normal", dtype, mx.floating, "a float dtype")
-    return mx.random.normal(size, dtype, key=key)
+    return started(mx.random.normal(size, dtype, key=key))
 
 
 def uniform(
@@ -48,18 +53,19 @@ def uniform(
     low: float | Array = 0.0,
     high: float | Array = 1.0,
 ) -> Array:
-    """Draws from `[low, high)`, all values equally likely.
+    """Draws from the uniform distribution on `[low, high)`.
 
     Args:
         key: a key.
         shape: the shape of the result, to which `low` and `high` broadcast.
-        dtype: a float dtype.
-        low: least value.
-        high: bound of the values, at least `low`.
+        dtype: a float dtype. Draws in float64 have the resolution of float32.
+        low: least value, finite in `dtype`.
+        high: bound of the values, finite in `dtype`, at least `low`.
 
     Raises:
-        TypeError: if an argument is of another kind.
-        ValueError: if `low > high`, or a bound does not broadcast to `shape`.
+        TypeError: if an argument is of the wrong type.
+        ValueError: if `low > high`, a bound is not finite, or does not broadcast to
+            `shape`. An array with such values gives NaN there.
 
     Example:
         >>> from lucid_fn import random
@@ -69,14 +75,42 @@ def uniform(
     check_key("uniform", key)
     size = to_shape("uniform", shape)
     check_dtype("uniform", dtype, mx.floating, "a float dtype")
-    check_parameters("uniform", size, low=low, high=high)
-    if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
-        raise ValueError(
-            f"random.uniform: low must be at most high, got {low} and {high}"
-        )
-    y = mx.random.uniform(low, high, size, dtype, key=key)
+    most = float(mx.finfo(dtype).max)
+    words = f"finite in {dtype}".replace("mlx.core.", "")
+    low, high = (
+        to_parameter("uniform", name, x, size, lambda x: -most <= x <= most, words)
+        for name, x in (("low", low), ("high", high))
+    )
+    wide = True  # whether `high - low` may overflow
+    if not isinstance(low, mx.array) and not isinstance(high, mx.array):
+        if low > high:
+            raise ValueError(
+                f"random.uniform: low must be at most high, got {low} and {high}"
+            )
+        wide = high - low > most
+    return started(_uniform(key, size, dtype, low, high, wide))
+
+
+def _uniform(
+    key: Key,
+    shape: tuple[int, ...],
+    dtype: mx.Dtype,
+    low: float | Array,
+    high: float | Array,
+    wide: bool,
+) -> Array:
+    start, end = mx.array(low, dtype), mx.array(high, dtype)
+    if not wide and dtype != mx.float64:
+        y = mx.random.uniform(low, high, shape, dtype, key=key)
+    else:
+        single = mx.float32 if dtype == mx.float64 else dtype
+        unit = mx.random.uniform(shape=shape, dtype=single, key=key).astype(dtype)
+        y = (end - start) * unit + start
+        halves = (end / 2 - start / 2) * unit + start / 2
+        y = mx.where(mx.isinf(y), 2 * halves, y)
+        y = mx.where((start <= end) & mx.isfinite(y), y, math.nan)
     # Where the range is small beside its bounds, the largest draws are rounded up.
-    return mx.where(y >= high, low, y).astype(dtype)
+    return mx.where(y >= end, start, y).astype(dtype)
 
 
 def truncated_normal(
@@ -87,18 +121,21 @@ def truncated_normal(
     low: float | Array = -2.0,
     high: float | Array = 2.0,
 ) -> Array:
-    """Draws from the normal distribution, given that they are in `[low, high]`.
+    """Draws from the standard normal distribution truncated to `[low, high]`.
+
+    Also far out in a tail, where few normal draws would lie.
 
     Args:
         key: a key.
         shape: the shape of the result, to which `low` and `high` broadcast.
         dtype: a float dtype.
-        low: least value, in standard deviations.
-        high: greatest value, in standard deviations.
+        low: least value, in standard deviations; may be infinite.
+        high: greatest value, in standard deviations; may be infinite.
 
     Raises:
-        TypeError: if an argument is of another kind.
-        ValueError: unless `low < high`, or if one does not broadcast to `shape`.
+        TypeError: if an argument is of the wrong type.
+        ValueError: unless `low < high`, or if one does not broadcast to `shape`. An
+            array with such values gives NaN there.
 
     Example:
         >>> import mlx.core as mx
@@ -110,12 +147,23 @@ def truncated_normal(
     check_key("truncated_normal", key)
     size = to_shape("truncated_normal", shape)
     check_dtype("truncated_normal", dtype, mx.floating, "a float dtype")
-    check_parameters("truncated_normal", size, low=low, high=high)
-    if isinstance(low, int | float) and isinstance(high, int | float) and low >= high:
+    low, high = (
+        to_parameter("truncated_normal", name, x, size, _is_not_nan, "a number")
+        for name, x in (("low", low), ("high", high))
+    )
+    known = not isinstance(low, mx.array) and not isinstance(high, mx.array)
+    if known and not low < high:
         raise ValueError(
             f"random.truncated_normal: low must be less than high, got {low} and {high}"
         )
-    return mx.random.truncated_normal(low, high, size, dtype, key=key)
+    x = draw_truncated_normal(key, size, low, high)
+    if not known:
+        x = mx.where(mx.array(low) < mx.array(high), x, math.nan)
+    return started(x.astype(dtype))
+
+
+def _is_not_nan(x: float) -> bool:
+    return x == x
 
 
 def bernoulli(
@@ -129,8 +177,8 @@ def bernoulli(
         shape: the shape of the result.
 
     Raises:
-        TypeError: if an argument is of another kind.
-        ValueError: if `probability` is out of range, or does not broadcast.
+        TypeError: if an argument is of the wrong type.
+        ValueError: if `probability` is out of range or does not broadcast to `shape`.
 
     Example:
         >>> from lucid_fn import random
@@ -139,12 +187,18 @@ def bernoulli(
     """
     check_key("bernoulli", key)
     size = to_shape("bernoulli", shape)
-    check_parameters("bernoulli", size, probability=probability)
-    if isinstance(probability, int | float) and not 0 <= probability <= 1:
-        raise ValueError(
-            f"random.bernoulli: probability must be in [0, 1], got {probability}"
-        )
-    return mx.random.bernoulli(probability, size, key=key)
+    p = to_parameter(
+        "bernoulli", "probability", probability, size, is_probability, "in [0, 1]"
+    )
+    if not isinstance(p, mx.array):
+        p = float(p)
+    elif not mx.issubdtype(p.dtype, mx.floating):
+        p = p.astype(mx.float32)
+    return started(mx.random.bernoulli(p, size, key=key))
+
+
+def is_probability(x: float) -> bool:
+    return 0 <= x <= 1
 
 
 def randint(
@@ -168,9 +222,10 @@ def randint(
         dtype: an integer dtype.
 
     Raises:
-        TypeError: if an argument is of another kind.
+        TypeError: if an argument is of the wrong type.
         ValueError: unless `low < high`, if one does not broadcast to `shape`, or if
-            `dtype` does not hold all integers between them.
+            `dtype` does not hold all integers between them. Arrays with `low >= high`
+            give `low` there.
 
     Example:
         >>> from lucid_fn import random
@@ -182,28 +237,41 @@ def randint(
     check_dtype("randint", dtype, mx.integer, "an integer dtype")
     limits = mx.iinfo(dtype)
     beyond = int(dtype.size < 8)  # in 64 bits the whole range has too many integers
-    for name, value in (("low", low), ("high", high)):
-        if not isinstance(value, mx.array):
-            number = to_integer("randint", name, value)
-            if not limits.min <= number <= limits.max + beyond * (name == "high"):
-                raise ValueError(
-                    f"random.randint: {name} must be within {dtype}, got {number}; "
-                    "give another dtype, such as mx.int64"
-                )
-        elif not mx.issubdtype(value.dtype, mx.integer):
-            raise TypeError(
-                f"random.randint: {name} must be of an integer dtype, got {value.dtype}"
-            )
-    check_parameters("randint", size, low=low, high=high)
-    if isinstance(low, int) and isinstance(high, int) and low >= high:
+    bounds = [
+        _to_bound(name, value, size, limits.min, limits.max + beyond * (name == "high"))
+        for name, value in (("low", low), ("high", high))
+    ]
+    if not any(isinstance(x, mx.array) for x in bounds) and bounds[0] >= bounds[1]:
         raise ValueError(
             f"random.randint: low must be less than high, got {low} and {high}"
         )
-    start, end = _as_uint64(low), _as_uint64(high)
+    start, end = map(_as_uint64, bounds)
     words = mx.random.split(key, math.prod(size)).astype(mx.uint64)
     bits = ((words[:, 0] << 32) | words[:, 1]).reshape(size)
-    # Unsigned arithmetic is modulo 2^64: right for negative bounds too.
-    return (start + bits % mx.maximum(end - start, 1)).astype(dtype)
+    # Unsigned arithmetic is modulo 2^64: right for negative bounds too, once they are
+    # moved up to be compared.
+    up = _as_uint64(-limits.min)
+    span = mx.where(start + up < end + up, end - start, 1)
+    return started((start + bits % span.astype(mx.uint64)).astype(dtype))
+
+
+def _to_bound(
+    name: str, value: Any, size: tuple[int, ...], least: int, most: int
+) -> int | Array:
+    if not isinstance(value, mx.array):
+        number = to_integer("randint", name, value)
+        if least <= number <= most:
+            return number
+        raise ValueError(
+            f"random.randint: {name} must be within [{least}, {most}], the range of "
+            f"the dtype, got {number}; give another dtype, such as mx.int64"
+        )
+    if not mx.issubdtype(value.dtype, mx.integer):
+        raise TypeError(
+            f"random.randint: {name} must be of an integer dtype, got {value.dtype}"
+        )
+    check_broadcast("randint", name, value, size)
+    return value
 
 
 def _as_uint64(value: int | Array) -> Array:
@@ -224,8 +292,8 @@ def categorical(key: Key, logits: Array, *, axis: int = -1) -> Array:
         Indices, uint32.
 
     Raises:
-        TypeError: if `key` is not a key, or `logits` not an array.
-        ValueError: if `logits` has no such axis.
+        TypeError: if `key` is not a key, or `logits` not an array of real numbers.
+        ValueError: if `logits` has no such axis, or no classes.
 
     Example:
         >>> import mlx.core as mx
@@ -238,8 +306,15 @@ def categorical(key: Key, logits: Array, *, axis: int = -1) -> Array:
         raise TypeError(
             f"random.categorical: logits must be an array, got {type(logits).__name__}"
         )
+    if mx.issubdtype(logits.dtype, mx.complexfloating):
+        raise TypeError(f"random.categorical: logits must be real, got {logits.dtype}")
     check_axis("categorical", axis, logits.ndim)
-    return mx.random.categorical(logits, axis, key=key)
+    if logits.shape[axis] == 0:
+        raise ValueError(
+            "random.categorical: logits must have at least one class, got shape "
+            f"{logits.shape}"
+        )
+    return started(mx.random.categorical(logits, axis, key=key))
 
 
 def gumbel(key: Key, shape: Sequence[int] = (), dtype: mx.Dtype = mx.float32) -> Array:
@@ -251,7 +326,7 @@ def gumbel(key: Key, shape: Sequence[int] = (), dtype: mx.Dtype = mx.float32) ->
         dtype: a float dtype.
 
     Raises:
-        TypeError: if `key`, `shape` or `dtype` is of another kind.
+        TypeError: if `key`, `shape` or `dtype` is of the wrong type.
 
     Example:
         >>> from lucid_fn import random
@@ -261,7 +336,9 @@ def gumbel(key: Key, shape: Sequence[int] = (), dtype: mx.Dtype = mx.float32) ->
     check_key("gumbel", key)
     size = to_shape("gumbel", shape)
     check_dtype("gumbel", dtype, mx.floating, "a float dtype")
-    return mx.random.gumbel(size, dtype, key=key)
+    # In 16 bits the largest uniform number is far from 1, and all tails end there.
+    u = mx.random.uniform(shape=size, key=key)
+    return started(-mx.log(-mx.log(mx.maximum(u, 2.0**-33))).astype(dtype))
 
 
 def permutation(key: Key, x: int | Array, *, axis: int = 0) -> Array:
@@ -284,11 +361,13 @@ def permutation(key: Key, x: int | Array, *, axis: int = 0) -> Array:
     check_key("permutation", key)
     if isinstance(x, mx.array):
         check_axis("permutation", axis, x.ndim)
-        return mx.random.permutation(x, axis, key=key)
+        return started(mx.random.permutation(x, axis, key=key))
     if not is_integer(x):
         raise TypeError(
             f"random.permutation: x must be an integer or an array, got {x!r}"
         )
-    if x < 0:
-        raise ValueError(f"random.permutation: x must be at least 0, got {x}")
-    return mx.random.permutation(x, key=key)
+    if not 0 <= x < 2**31:
+        raise ValueError(
+            f"random.permutation: x must be at least 0 and below 2**31, got {x}"
+        )
+    return started(mx.random.permutation(operator.index(x), key=key))

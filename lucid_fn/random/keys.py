@@ -5,6 +5,7 @@ import operator
 
 import mlx.core as mx
 
+from lucid_fn.evaluation import started
 from lucid_fn.random.checks import check_key, is_integer, to_integer
 from lucid_fn.types import Array, Key
 
@@ -60,7 +61,7 @@ def split(key: Key, num: int = 2) -> Array:
     count = to_integer("split", "num", num)
     if count < 1:
         raise ValueError(f"random.split: num must be at least 1, got {count}")
-    return mx.random.split(key, count)
+    return started(mx.random.split(key, count))
 
 
 def _salt(label: str | int | Array) -> Array:
@@ -78,15 +79,18 @@ def _salt(label: str | int | Array) -> Array:
                 "random.fold_in: label must be a str, an int or an integer array of "
                 f"shape (), got {label.dtype} {label.shape}"
             )
-        return mx.stack([mx.array(_INT_SALT, mx.uint32), label.astype(mx.uint32)])
+        wide = label.astype(mx.uint64)
+        upper = (wide >> 32).astype(mx.uint32) + mx.array(_INT_SALT, mx.uint32)
+        return mx.stack([upper, wide.astype(mx.uint32)])
     if not is_integer(label):
         raise TypeError(
             f"random.fold_in: label must be a str, an int or an array, got {label!r}"
         )
     number = operator.index(label)
-    if not 0 <= number < 2**32:
-        raise ValueError(f"random.fold_in: label must be in [0, 2**32), got {number}")
-    return mx.array([_INT_SALT, number], dtype=mx.uint32)
+    if not 0 <= number < 2**64:
+        raise ValueError(f"random.fold_in: label must be in [0, 2**64), got {number}")
+    high, low = ((number >> 32) + _INT_SALT) % 2**32, number % 2**32
+    return mx.array([high, low], dtype=mx.uint32)
 
 
 def fold_in(key: Key, label: str | int | Array) -> Key:
@@ -96,11 +100,12 @@ def fold_in(key: Key, label: str | int | Array) -> Key:
 
     Args:
         key: a key.
-        label: a name, an integer in [0, 2**32), or an integer array of shape `()`
-            such as the step, also inside a compiled function.
+        label: a name, an integer in [0, 2**64), or an integer array of shape `()`
+            such as the step, also inside a compiled function. A negative value of an
+            array stands for itself plus 2**64.
 
     Raises:
-        TypeError: if `key` is not a key, or `label` is of another kind.
+        TypeError: if `key` is not a key, or `label` is of the wrong type.
         ValueError: if an integer label is out of range.
 
     Example:
@@ -116,4 +121,4 @@ def fold_in(key: Key, label: str | int | Array) -> Key:
     check_key("fold_in", key)
     # Hashed before the label is added, else step 3 of seed 0 would be step 2 of seed 1.
     # Added, not xor-ed: MLX's bitwise_xor loses the batch under vmap.
-    return mx.random.split(mx.random.split(key)[0] + _salt(label))[0]
+    return started(mx.random.split(mx.random.split(key)[0] + _salt(label))[0])

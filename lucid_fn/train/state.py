@@ -7,6 +7,7 @@ import mlx.core as mx
 
 from lucid_fn import nn, ops, optim, random, transforms
 from lucid_fn.checks import check_float
+from lucid_fn.evaluation import started
 from lucid_fn.types import Array, Key, Params, State
 
 LossFn: TypeAlias = Callable[[Any, Any], Array]
@@ -51,12 +52,14 @@ def init(
     _check_model("train.init", model)
     _check_optimizer("train.init", optimizer)
     params, state = model.init(random.fold_in(key, "init"))
-    return TrainState(
-        params,
-        state,
-        optimizer.init(params),
-        random.fold_in(key, "train"),
-        mx.array(0, mx.int32),
+    return started(
+        TrainState(
+            params,
+            state,
+            optimizer.init(params),
+            random.fold_in(key, "train"),
+            mx.array(0, mx.int32),
+        )
     )
 
 

@@ -12,6 +12,7 @@ from lucid_fn.transforms.arguments import (
     name_of,
     owned,
     parameter_names,
+    remedy,
 )
 from lucid_fn.types import Array, Tree
 
@@ -78,10 +79,12 @@ def _float_leaves(
             place, _, rest = tree.paths(args)[i].partition(".")
             name = names[int(place)] if int(place) < len(names) else f"args[{place}]"
             where = f"{name}.{rest}".rstrip(".")
+            fix = remedy(leaf) or (
+                "keep counters and flags in the state or in another argument"
+            )
             raise TypeError(
                 f"{caller}: {where} must be a float array to be differentiated, got "
-                f"{describe(leaf)}; keep counters and flags in the state or in "
-                "another argument"
+                f"{describe(leaf)}; {fix}"
             )
         arrays.append(array)
     return arrays, structure

@@ -1,18 +1,17 @@
 """What the transformations do to arguments alike: names, conversion to arrays."""
 
+import dataclasses
 import inspect
 import reprlib
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from lucid_fn import tree
+from lucid_fn.conversion import from_numpy
 from lucid_fn.types import Array, Tree
-
-# bool and complex are left out: the one is no number here, the other no parameter.
-NUMBERS = (int, float, np.number, np.ndarray)
 
 
 def name_of(fn: Callable[..., Any]) -> str:
@@ -68,14 +67,13 @@ def as_array(value: Any) -> Array | None:
     """A number or NumPy array as an MLX array; `None` for what has no such array."""
     if isinstance(value, mx.array):
         return value
-    if isinstance(value, np.ndarray | np.number) and value.dtype.kind not in "biufc":
+    if isinstance(value, np.ndarray | np.generic):
+        return None if isinstance(value, np.bool_) else from_numpy(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | complex):
         return None
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return None
-    if isinstance(value, NUMBERS) and not isinstance(value, bool):
-        # NumPy's arrays are not in the signature of MLX's stubs.
-        return mx.array(cast(Any, value))
-    return None
+    return mx.array(value)
 
 
 def owned(value: Any) -> Any:
@@ -90,7 +88,31 @@ def describe(value: Any) -> str:
     """A leaf in a few words: dtype and shape, or the value."""
     if isinstance(value, mx.array):
         return f"{value.dtype} {value.shape}".replace("mlx.core.", "")
+    if is_foreign(value):
+        return f"{type(value).__name__} of {value.dtype}, shape {tuple(value.shape)}"
     return f"{type(value).__name__} {reprlib.repr(value)}"
+
+
+def is_foreign(value: Any) -> bool:
+    """Whether a value is an array of another library, such as PyTorch's tensors."""
+    return (
+        hasattr(value, "__dlpack__")
+        and hasattr(value, "shape")
+        and not isinstance(value, mx.array | np.ndarray | np.generic)
+    )
+
+
+def remedy(value: Any) -> str | None:
+    """How to make an argument of a value that cannot be one, if that is known."""
+    if isinstance(value, np.ma.MaskedArray):
+        return "fill in what is masked with its .filled(value)"
+    if is_foreign(value):
+        return "convert it with mx.array(np.asarray(x))"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return "write it as a NamedTuple or a dict, since a dataclass is not a tree"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return "integers have 64 bits at most"
+    return None
 
 
 def to_arrays(
@@ -103,7 +125,11 @@ def to_arrays(
         array = as_array(leaf)
         if array is None:
             where = f"{what}.{tree.paths(values)[i]}".rstrip(".")
-            raise TypeError(f"{caller}: {where} must be an array, got {describe(leaf)}")
+            fix = remedy(leaf)
+            raise TypeError(
+                f"{caller}: {where} must be an array, got {describe(leaf)}"
+                + (f"; {fix}" if fix else "")
+            )
         arrays.append(array)
     return arrays, structure
 

@@ -7,8 +7,21 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import tree
-from lucid_fn.transforms.arguments import as_array, leaf_paths, name_of, signature_of
-from lucid_fn.transforms.widening import Numbers, that_widen
+from lucid_fn.transforms.arguments import (
+    as_array,
+    describe,
+    is_foreign,
+    leaf_paths,
+    name_of,
+    remedy,
+    signature_of,
+)
+from lucid_fn.transforms.widening import (
+    Numbers,
+    is_weak,
+    that_widen,
+    with_double_floats,
+)
 from lucid_fn.tree.structure import collect_as
 from lucid_fn.types import Array
 
@@ -30,7 +43,12 @@ class Call(NamedTuple):
 
 
 def _typed(value: Any) -> Hashable:
-    """A static value that differs from another type's: `1 == 1.0 == True` otherwise."""
+    """A static value such that two are equal where a trace may serve both.
+
+    Python has `1 == 1.0 == True`, `0.0 == -0.0`, and `nan != nan`.
+    """
+    if isinstance(value, float | complex | np.inexact):
+        return type(value), repr(value)
     inner = tuple(map(_typed, value)) if isinstance(value, tuple) else value
     return type(value), inner
 
@@ -71,7 +89,14 @@ def to_call(
     static: dict[str, int | None],
     names: list[str],
     name: str,
+    *,
+    double: bool,
 ) -> Call:
+    """The call of the function `name` with these arguments.
+
+    With `double` Python's floats become float64 arrays, and also where an argument has
+    that dtype.
+    """
     values: list[tuple[str, Hashable]] = []
     for item, place in static.items():
         if item in kwargs:
@@ -84,28 +109,34 @@ def to_call(
         if not _is_constant(value):
             raise TypeError(
                 f"jit: the static argument {item!r} of `{name}` must be hashable and "
-                f"hold no array, got {type(value).__name__} {value!r}"
+                f"hold no array, got {describe(value)}"
             )
     leaves, structure = tree.flatten((args, kwargs))
     arrays: list[Array] = []
     constants: list[tuple[int, Any]] = []
-    numbers: list[tuple[int, int | float]] = []
+    numbers: list[tuple[int, Any]] = []
     for i, leaf in enumerate(leaves):
         if type(leaf) is mx.array:
             arrays.append(leaf)
         elif isinstance(leaf, bool | str | np.bool_):
             constants.append((i, bool(leaf) if isinstance(leaf, np.bool_) else leaf))
         elif (array := as_array(leaf)) is not None:
-            if isinstance(leaf, int | float):
+            if is_weak(leaf):
                 numbers.append((len(arrays), leaf))
             arrays.append(array)
         else:
+            fixes = [remedy(leaf)]
+            if not is_foreign(leaf):
+                fixes.append(
+                    "name the parameter in static_argnames if it is a constant"
+                )
             raise TypeError(
                 f"jit: {leaf_paths(names, args, kwargs)[i]} of `{name}` must be an "
                 "array, a number, a bool, a string, None or a tree of these, got "
-                f"{type(leaf).__name__} {leaf!r}; name the parameter in "
-                "static_argnames if it is a constant"
+                f"{describe(leaf)}; {'; '.join(filter(None, fixes))}"
             )
+    if numbers and (double or any(x.dtype == mx.float64 for x in arrays)):
+        arrays = with_double_floats(arrays, numbers)
     weak = that_widen(tuple(numbers), arrays)
     return Call(arrays, tuple(constants), structure, tuple(values), weak)
 
@@ -135,7 +166,7 @@ def _is_constant(value: Any) -> bool:
     except TypeError:
         return False
     items = value if isinstance(value, tuple) else (value,)
-    return not any(isinstance(item, mx.array) for item in items)
+    return not any(isinstance(item, mx.array) or is_foreign(item) for item in items)
 
 
 def from_call(

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.evaluation import any_traced
 from lucid_fn.transforms import bytecode
-from lucid_fn.transforms.arguments import name_of
-from lucid_fn.transforms.tracing import any_traced
+from lucid_fn.transforms.arguments import leaf_paths, name_of, parameter_names
 
 # What libraries read is theirs to keep constant; but their closures may hold a user's
 # functions.
@@ -160,6 +160,8 @@ def _place(array: Any) -> int:
             view = np.frombuffer(array, np.uint8)
         except BufferError:  # nor a view of its bytes when they are strided
             return 0
+    except RuntimeError:  # it can never be computed, of which its use will tell
+        return 0
     return view.__array_interface__["data"][0]  # type: ignore[no-any-return]  # an int
 
 
@@ -178,7 +180,7 @@ def _has_changed(capture: Capture) -> bool:
     return not same or _tell(value, arrays) != capture.seen
 
 
-def find(fn: Callable[..., Any], caller: str) -> list[Capture]:
+def find(fn: Any, caller: str) -> list[Capture]:
     """The numbers, arrays, and trees of arrays, that `fn` and what it calls capture.
 
     Raises:
@@ -208,12 +210,22 @@ def find(fn: Callable[..., Any], caller: str) -> list[Capture]:
     return list(found.values())
 
 
+def hold_doubles(captured: list[Capture]) -> bool:
+    """Whether a captured array has the dtype float64."""
+    return any(
+        isinstance(array, mx.array) and array.dtype == mx.float64
+        for capture in captured
+        for array in capture.kept
+    )
+
+
 def _check_traced(arrays: list[Any], name: str, owner: str, caller: str) -> None:
     if any_traced([array for array in arrays if isinstance(array, mx.array)]):
         raise ValueError(
             f"{caller}: `{owner}` reads `{name}`, which is not an argument but depends "
-            "on those of a transformation around it, so that no gradient would reach "
-            f"it; pass `{name}` as an argument"
+            "on a transformation around this call, such as grad or vmap; it would be "
+            "taken for a constant, which no gradient reaches; pass "
+            f"`{name}` as an argument"
         )
 
 
@@ -227,6 +239,57 @@ def check(captures: list[Capture], name: str) -> None:
                 f"value; pass `{capture.name}` as an argument, and return its new "
                 "value if the function makes one"
             )
+
+
+def check_constants(
+    leaves: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any], fn: Any
+) -> None:
+    """Raises if an argument of `checkpoint` hides arrays of a transformation.
+
+    Functions do that, and objects, and whatever else is not a tree.
+    """
+    for i, leaf in enumerate(leaves):
+        if isinstance(leaf, mx.array | np.ndarray | np.generic | str | int | float):
+            continue
+        if any_traced([x for x in _hidden(leaf) if isinstance(x, mx.array)]):
+            where = leaf_paths(parameter_names(fn), args, kwargs)[i]
+            raise ValueError(
+                f"checkpoint: {where} of `{name_of(fn)}`, a {type(leaf).__name__}, "
+                "holds arrays that depend on a transformation around this call, such "
+                "as grad; no gradient would reach them; pass them as arguments, in "
+                "dicts, lists, tuples or NamedTuples"
+            )
+
+
+def _hidden(value: Any) -> list[Any]:
+    """All arrays that can be reached from a value that is not a tree."""
+    found: list[Any] = []
+    visited: set[int] = set()
+    todo = [value]
+    while todo:
+        node = todo.pop()
+        if id(node) in visited or isinstance(node, type | ModuleType):
+            continue
+        visited.add(id(node))
+        arrays, functions = _parts(node)
+        found += arrays
+        for function, bound in functions:
+            todo += [read() for _, read in _reads(function, bound)]
+        if isinstance(node, set | frozenset):
+            todo += node
+        elif isinstance(node, dict):
+            todo += [*node, *node.values()]
+        elif not isinstance(node, FunctionType | mx.array):
+            todo += getattr(node, "__dict__", {}).values()
+            slots = getattr(type(node), "__slots__", ())
+            todo += [
+                getattr(node, slot, None)
+                for slot in ([slots] if isinstance(slots, str) else slots)
+                if slot != "__dict__"
+            ]
+        if isinstance(node, list | tuple):
+            todo += node
+    return found
 
 
 def merged(captures: list[Capture], name: str) -> ValueError:

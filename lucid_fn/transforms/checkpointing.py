@@ -25,8 +25,8 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     Raises:
         TypeError: if `fn` is not a function; when called, if a result is no array.
         ValueError: when called, if `fn` returns no array at all, or inside `grad`, if
-            `fn` reads params without being given them as an argument: no gradient
-            would reach them.
+            `fn` reads params without being given them as arrays in its arguments, for
+            instance in a closure, a set or a dataclass: no gradient would reach them.
 
     Example:
         >>> import mlx.core as mx
@@ -41,6 +41,7 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     def saving(*args: Any, **kwargs: Any) -> Any:
         captures.find(fn, "checkpoint")
         leaves, structure = tree.flatten((args, kwargs))
+        captures.check_constants(leaves, args, kwargs, fn)
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, mx.array)]
         out_structures: list[tree.Structure] = []
 

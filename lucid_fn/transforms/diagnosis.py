@@ -12,7 +12,9 @@ from typing import Any
 
 import mlx.core as mx
 
+from lucid_fn.evaluation import UnavailableError, is_symbolic, start
 from lucid_fn.transforms import bytecode
+from lucid_fn.transforms.captures import Capture
 from lucid_fn.types import Array
 
 _PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"
@@ -43,15 +45,6 @@ def where(traceback: TracebackType | None) -> str:
     return _line(last.tb_frame.f_code.co_filename, last.tb_lineno)
 
 
-def reads_a_value(error: Exception) -> bool:
-    """Whether MLX refused to evaluate an array inside a transformation."""
-    words = str(error)
-    return (
-        "during function transformations" in words
-        or "inside a graph transformation" in words
-    )
-
-
 def value_read(error: Exception, name: str, transform: str) -> TypeError:
     """The error for a branch on an array, `float(array)`, `print(array)` and so on."""
     fixed = {
@@ -64,6 +57,35 @@ def value_read(error: Exception, name: str, transform: str) -> TypeError:
         f"mx.where or mx.maximum instead of a branch, {fixed}, and print or convert "
         "what the function returns, outside of it"
     )
+
+
+def unavailable(
+    reason: str,
+    arguments: dict[str, Array],
+    captured: list[Capture],
+    name: str,
+) -> RuntimeError:
+    """The error for arrays that a compiled function can never compute."""
+    found = [
+        f"{path} of `{name}`"
+        for path, array in arguments.items()
+        if not _is_available(array)
+    ]
+    found += [
+        f"`{capture.name}`, which `{capture.owner}` reads,"
+        for capture in captured
+        if not all(map(_is_available, capture.kept))
+    ]
+    what = found[0] if found else f"an array that `{name}` uses"
+    return RuntimeError(f"jit: {what} {reason}")
+
+
+def _is_available(array: Any) -> bool:
+    try:
+        start(array)
+    except UnavailableError:
+        return False
+    return True
 
 
 def conversion(fn: Callable[[list[Array]], Any], arrays: list[Array]) -> str | None:
@@ -80,7 +102,7 @@ def conversion(fn: Callable[[list[Array]], Any], arrays: list[Array]) -> str | N
         mx.compile(traced)(arrays)
     except Exception as error:  # only the line is wanted
         last = _last(error.__traceback__)
-        if reads_a_value(error) and last is not None:
+        if is_symbolic(error) and last is not None:
             code = last.tb_frame.f_code
             if "CALL" in bytecode.operation(code, last.tb_lasti):
                 return where(error.__traceback__)
@@ -100,13 +122,46 @@ def check_conversions(
         )
 
 
+# The functions behind names that only MLX's source explains.
+_FUNCTIONS = {
+    "Inverse": "mx.linalg.inv",
+    "Cholesky": "mx.linalg.cholesky",
+    "Eigh": "mx.linalg.eigh",
+    "Eig": "mx.linalg.eig",
+    "SVD": "mx.linalg.svd (also in pinv and nuclear norms)",
+    "QRF": "mx.linalg.qr",
+    "LUF": "mx.linalg.lu (also in mx.linalg.solve)",
+    "GatherMM": "mx.gather_mm",
+}
+_RULES = {
+    "vjp": "reverse derivative (vjp)",
+    "jvp": "forward derivative (jvp)",
+    "vmap": "batching rule (vmap)",
+}
+_MISSING = re.compile(r"\[Primitive::(vjp|jvp|vmap)\] Not implemented for (\w+)")
+
+
 @contextlib.contextmanager
-def notes_missing_rule(transform: str, fix: str) -> Iterator[None]:
+def explains_missing_rule(transform: str, fix: str) -> Iterator[None]:
     """Says what to do where MLX has no rule for an operation, such as jvp of conv."""
     try:
         yield
     except (ValueError, RuntimeError) as error:
-        if re.search("not (yet )?implemented", str(error), re.IGNORECASE):
+        words = str(error)
+        if "Cannot calculate VJP with respect to indices" in words:
+            raise ValueError(
+                f"{transform}: the indices of an operation depend on the arguments to "
+                "differentiate, and have no derivative; put mx.stop_gradient around "
+                "them. Among such operations is mx.linalg.solve, which has no "
+                "derivative in MLX: give it one with lf.custom_vjp"
+            ) from error
+        if found := _MISSING.search(words):
+            rule, primitive = found.groups()
+            function = _FUNCTIONS.get(primitive, f"the operation {primitive}")
+            raise ValueError(
+                f"{transform}: MLX has no {_RULES[rule]} of {function}; {fix}"
+            ) from error
+        if re.search("not (yet )?implemented", words, re.IGNORECASE):
             error.add_note(f"{transform}: MLX has no such rule; {fix}")
         raise
 

@@ -6,6 +6,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.evaluation import transforming
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
@@ -15,8 +16,7 @@ from lucid_fn.transforms.arguments import (
     owned,
     to_arrays,
 )
-from lucid_fn.transforms.gradients import gradient_of
-from lucid_fn.transforms.tracing import transforming
+from lucid_fn.transforms.gradients import REVERSE_FIX, gradient_of
 from lucid_fn.types import Array, Tree
 
 
@@ -108,8 +108,8 @@ def jvp(
     check_function("jvp", fn)
     leaves, structure, directions = _with_tangents(primals, tangents, "jvp")
     flat, out_structures = _flat(fn, structure, "jvp")
-    fix = "use vjp, grad or hvp"
-    with transforming(), diagnosis.notes_missing_rule("jvp", fix):
+    fix = "use vjp, grad or hvp, or give the operation a rule with lf.custom_jvp"
+    with transforming(), diagnosis.explains_missing_rule("jvp", fix):
         values, derivatives = mx.jvp(flat, leaves, directions)
     out = out_structures[-1]
     return tree.unflatten(out, list(values)), tree.unflatten(out, list(derivatives))
@@ -151,7 +151,7 @@ def vjp(
 
     def pull(cotangents: Tree) -> tuple[Tree, ...]:
         given = _match(cotangents, value, "cotangents", "the value", "vjp")
-        with transforming():
+        with transforming(), diagnosis.explains_missing_rule("vjp", REVERSE_FIX):
             _, grads = mx.vjp(fenced(flat), leaves, given)
         pulled: tuple[Tree, ...] = tree.unflatten(structure, list(grads))
         return pulled

@@ -7,12 +7,14 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.evaluation import any_traced, transforming
 from lucid_fn.ops.seam import differentiating
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.argnums import chooser
 from lucid_fn.transforms.arguments import check_function, describe, name_of
-from lucid_fn.transforms.tracing import any_traced, transforming
 from lucid_fn.types import Array, Tree
+
+REVERSE_FIX = "use other operations, or give this one a rule with lf.custom_vjp"
 
 
 def value_and_grad(
@@ -131,8 +133,7 @@ def gradient_of(
             return out
 
         if leaves:
-            fix = "use other operations"
-            with transforming(), diagnosis.notes_missing_rule(caller, fix):
+            with transforming(), diagnosis.explains_missing_rule(caller, REVERSE_FIX):
                 value, grads = mx.value_and_grad(loss_of)(leaves)
         else:
             value, grads = loss_of(leaves), []

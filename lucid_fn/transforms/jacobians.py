@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.evaluation import any_traced, transforming
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.argnums import chooser
 from lucid_fn.transforms.arguments import (
@@ -18,7 +19,7 @@ from lucid_fn.transforms.arguments import (
     owned,
     to_arrays,
 )
-from lucid_fn.transforms.tracing import any_traced, transforming
+from lucid_fn.transforms.gradients import REVERSE_FIX
 from lucid_fn.types import Array, Tree
 
 Flat = Callable[..., list[Array]]
@@ -167,8 +168,8 @@ def _jacobian_of(
             return arrays
 
         if any(x.size for x in leaves) and any(y.size for y in results):
-            fix = "use jacrev" if caller == "jacfwd" else "use other operations"
-            with transforming(), diagnosis.notes_missing_rule(caller, fix):
+            fix = "use jacrev" if caller == "jacfwd" else REVERSE_FIX
+            with transforming(), diagnosis.explains_missing_rule(caller, fix):
                 found = blocks(flat, leaves, results)
         else:
             found = [

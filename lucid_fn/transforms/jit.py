@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import threading
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
@@ -9,11 +10,16 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import tree
+from lucid_fn.evaluation import (
+    is_symbolic,
+    is_transforming,
+    start,
+    unavailable,
+)
 from lucid_fn.ops import seam
-from lucid_fn.transforms import captures, diagnosis, widening
+from lucid_fn.transforms import captures, diagnosis, traces, widening
 from lucid_fn.transforms.arguments import (
     check_function,
-    describe,
     leaf_paths,
     name_of,
     parameter_names,
@@ -25,7 +31,6 @@ from lucid_fn.transforms.calls import (
     static_places,
     to_call,
 )
-from lucid_fn.transforms.tracing import is_transforming
 from lucid_fn.types import Array
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
@@ -46,10 +51,17 @@ _CONSTANTS = (
 
 
 class Compiled(NamedTuple):
-    """A function as it is and compiled."""
+    """A function as it is, and compiled."""
 
     plain: Flat
     fast: Flat
+
+
+class Packed(NamedTuple):
+    """A result of a kind that `mx.compile` would not return as it is."""
+
+    structure: int  # its place in a list
+    leaves: list[Any]
 
 
 # One call may run while Python prepares the next; more would only hold memory.
@@ -61,11 +73,14 @@ def jit(
 ) -> Fn:
     """A compiled `fn`, traced once for each set of shapes and dtypes.
 
-    Arguments are trees. Arrays, NumPy arrays, ints and floats may change from call to
-    call without a new trace; bools, strings and `None` are constants, of which each
-    value has a trace of its own, and so is any hashable argument named in
-    `static_argnames`. Ints and floats become int32 and float32 arrays; results have the
+    Arguments are trees. Arrays, NumPy arrays and numbers may change from call to call
+    without a new trace; bools, strings and `None` are constants, of which each value
+    has a trace of its own, and so is any hashable argument named in `static_argnames`.
+    Numbers become arrays, of float64 beside arrays of that dtype; results have the
     dtypes that they have with numbers, so that `0.5 * x` is float16 if `x` is.
+
+    The 64 traces used last are kept, or all of them if `max_traces` is given. Each
+    thread has traces of its own.
 
     The evaluation of the result starts before the call returns, so that no script
     needs `mx.eval`; at most 2 calls are under way at a time.
@@ -92,7 +107,9 @@ def jit(
             can be neither an array nor a constant, or if `fn` needs the value of an
             array, for instance in `if loss > 1:`; the message names the line.
         RuntimeError: when called, at a trace more than `max_traces`; the message names
-            the argument that changed.
+            the argument that changed. Also if an argument can never be computed, since
+            it was kept from inside a traced function, or was left uncomputed by
+            another thread.
 
     Example:
         >>> import mlx.core as mx
@@ -109,27 +126,32 @@ def jit(
     name = name_of(fn)
     names = parameter_names(fn)
     static = static_places(fn, static_argnames, names)
-    compiled: dict[Hashable, Compiled] = {}
-    latest: dict[Any, tuple[tree.Structure, Compiled]] = {}  # by device, at most one
-    traces: dict[Hashable, dict[str, str]] = {}
+    compiled: collections.OrderedDict[Hashable, Compiled] = collections.OrderedDict()
+    latest: tuple[Any, tree.Structure, Compiled] | None = None  # and its device
+    traced_calls: dict[Hashable, dict[str, str]] = {}
+    crowded = False  # whether each trace has a compiled function of its own
+    structures: list[tree.Structure] = []
     in_flight: collections.deque[Array] = collections.deque()
-    captured: list[captures.Capture] = []
+    captured: list[captures.Capture] | None = None
+    lock = threading.Lock()
 
     def compile_call(call: Call, numbers: list[str]) -> Compiled:
         call = call._replace(arrays=[])  # not to keep the first arguments alive
 
         def traced(arrays: list[Array]) -> Any:
             args, kwargs = from_call(call._replace(arrays=arrays), static)
-            key = (call.key(), tuple((a.shape, a.dtype) for a in arrays))
-            if key not in traces:  # MLX runs `fn` at each call inside a transformation
-                signature = _signature(names, args, kwargs)
-                _check_count(name, list(traces.values()), signature, max_traces)
-                traces[key] = signature
+            key = (call.key(), traces.shapes(arrays))
+            if key not in traced_calls:  # MLX runs `fn` at each call inside grad
+                signature = traces.signature(names, args, kwargs)
+                traces.check_count(
+                    name, list(traced_calls.values()), signature, max_traces
+                )
+                traced_calls[key] = signature
             before = diagnosis.random_state()
             try:
                 out = fn(*args, **kwargs)
             except Exception as error:
-                if numbers and not diagnosis.reads_a_value(error):
+                if numbers and not is_symbolic(error):
                     error.add_note(
                         f"jit: while `{name}` is traced, its Python numbers are arrays "
                         f"({', '.join(numbers)}); name in static_argnames what must "
@@ -150,57 +172,97 @@ def jit(
                 out = widening.narrowed(out, lambda: fn(*args, **kwargs))
             return out, _token(out)
 
-        return Compiled(traced, mx.compile(traced))
+        def packed(arrays: list[Array]) -> Any:
+            out, token = traced(arrays)
+            leaves, structure = tree.flatten(out)
+            if _is_plain(structure):
+                return out, token
+            if structure not in structures:
+                structures.append(structure)
+            return Packed(structures.index(structure), leaves), token
+
+        return Compiled(traced, mx.compile(packed))
 
     def find(
         device: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Compiled, list[Array]]:
         """The compiled function for these arguments, and its arguments."""
-        call = to_call(args, kwargs, static, names, name)
+        nonlocal captured, latest
+        if captured is None:
+            captured = captures.find(fn, "jit")
+            seam.prepare_compiler()  # MLX compiles the first kernels soon
+        double = captures.hold_doubles(captured)
+        call = to_call(args, kwargs, static, names, name, double=double)
         # The device is part of the key, since a trace is bound to its streams.
-        key = (call.key(), device)
+        shapes = traces.shapes(call.arrays) if crowded else None
+        key = (call.key(), shapes, device)
         function = compiled.get(key)
         if function is None:
-            if not compiled:
-                captured.extend(captures.find(fn, "jit"))
-                seam.prepare_compiler()  # MLX compiles the first kernels soon
+            for _, value in call.static:
+                captures.find(value, "jit")
             numbers = _numbers(names, args, kwargs, static)
-            function = compiled[key] = compile_call(call, numbers)
-        latest.clear()
-        if not (call.constants or call.static or call.numbers):
-            latest[device] = call.structure, function
+            function = compile_call(call, numbers)
+        with lock:
+            compiled[key] = function
+            compiled.move_to_end(key)
+            if len(compiled) > traces.MOST:
+                compiled.popitem(last=False)
+        others = call.constants or call.static or call.numbers or crowded
+        latest = None if others else (device, call.structure, function)
         return function, call.arrays
+
+    def check_crowd() -> None:
+        """Limits the traces that are kept, once there are many.
+
+        `mx.compile` forgets none of those of one function. So from here on each has a
+        function of its own, and `compiled` holds those used last.
+        """
+        nonlocal crowded, latest
+        if max_traces is None and len(traced_calls) > traces.MOST:
+            with lock:
+                if not crowded:
+                    compiled.clear()
+                crowded, latest = True, None
+                traced_calls.clear()
 
     @functools.wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
         device = mx.default_device().type
-        arrays = None
-        if device in latest:
-            structure, function = latest[device]
-            arrays = arrays_like(structure, args, kwargs)
+        arrays, last = None, latest
+        if last is not None and last[0] == device:
+            function = last[2]
+            arrays = arrays_like(last[1], args, kwargs)
         if arrays is None:
             function, arrays = find(device, args, kwargs)
-        captures.check(captured, name)
-        traces_before = len(traces)
+        held = captured or []
+        captures.check(held, name)
+        traces_before = len(traced_calls)
         try:
             # MLX does so, too, unless a derivative took the marks off the arguments.
             out, token = (function.plain if is_transforming() else function.fast)(
                 arrays
             )
+            if len(traced_calls) > traces_before:
+                captures.check(held, name)  # `fn` may have bound one itself
+                check_crowd()
+            started = token is not None and start(out, token)
         except (ValueError, RuntimeError, IndexError) as error:
-            if diagnosis.reads_a_value(error):
+            if is_symbolic(error):
                 raise diagnosis.value_read(error, name, "jit") from error
+            if reason := unavailable(error):
+                paths = _array_paths(names, args, kwargs, static)
+                raise diagnosis.unavailable(reason, paths, held, name) from error
             if "_Map_base::at" in str(error):
-                raise captures.merged(captured, name) from error
+                raise captures.merged(held, name) from error
             if "uncaptured inputs" in str(error):
-                raise captures.given_twice(captured, arrays, name) from error
+                raise captures.given_twice(held, arrays, name) from error
             raise
-        if len(traces) > traces_before:  # `fn` may have bound a captured name itself
-            captures.check(captured, name)
-        if token is not None and _start(out, token):
+        if started:
             in_flight.append(token)
             if len(in_flight) > _MAX_IN_FLIGHT:
                 mx.eval(in_flight.popleft())
+        if type(out) is Packed:
+            return tree.unflatten(structures[out.structure], out.leaves)
         return out
 
     return cast(Fn, run)
@@ -218,46 +280,26 @@ def _numbers(
     return [
         path
         for path, leaf in zip(paths, leaves, strict=True)
-        if isinstance(leaf, int | float)
+        if widening.is_weak(leaf)
         and not isinstance(leaf, bool)
         and path.partition(".")[0] not in static
     ]
 
 
-def _signature(
-    names: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, str]:
-    """What a trace depends on, by the path of the leaf."""
+def _array_paths(
+    names: list[str],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    static: dict[str, int | None],
+) -> dict[str, Array]:
+    """The arrays among the arguments by their paths."""
     paths = leaf_paths(names, args, kwargs)
     leaves = tree.leaves((args, kwargs))
-    return {p: describe(leaf) for p, leaf in zip(paths, leaves, strict=True)}
-
-
-def _check_count(
-    name: str, old: list[dict[str, str]], new: dict[str, str], max_traces: int | None
-) -> None:
-    """Raises if one more trace is too many.
-
-    The message names the leaf that changed since the trace that is most alike.
-    """
-    if max_traces is None or len(old) < max_traces:
-        return
-
-    def changes(trace: dict[str, str]) -> list[str]:
-        return [
-            f"{path} was {trace.get(path, 'absent')}, is {new.get(path, 'absent')}"
-            for path in sorted({**trace, **new})
-            if trace.get(path) != new.get(path)
-        ]
-
-    shown = "; ".join(min(map(changes, old), key=len)[:5]) or (
-        "the structure of the arguments changed: None, an empty container, or an "
-        "argument by name instead of by position"
-    )
-    raise RuntimeError(
-        f"jit: `{name}` would be traced {len(old) + 1} times, max_traces is "
-        f"{max_traces}: {shown}"
-    )
+    return {
+        path: leaf
+        for path, leaf in zip(paths, leaves, strict=True)
+        if isinstance(leaf, mx.array) and path.partition(".")[0] not in static
+    }
 
 
 def _check_result(out: Any, name: str) -> None:
@@ -285,14 +327,8 @@ def _token(out: Any) -> Array | None:
     return mx.take(smallest[(slice(0, 1),) * smallest.ndim], mx.array([0]))
 
 
-def _start(out: Any, token: Array) -> bool:
-    """Starts the evaluation, but inside a transformation, where there is none."""
-    if is_transforming():
-        return False
-    try:
-        mx.async_eval(out, token)  # type: ignore[no-untyped-call]  # untyped in stubs
-    except ValueError as error:
-        if diagnosis.reads_a_value(error):
-            return False
-        raise
-    return True
+def _is_plain(structure: tree.Structure) -> bool:
+    """Whether `mx.compile` returns a tree of this structure as it is."""
+    kind: Any = structure.kind
+    plain = kind in (object, type(None), dict, list, tuple) or hasattr(kind, "_fields")
+    return plain and all(map(_is_plain, structure.children))

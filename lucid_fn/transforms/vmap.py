@@ -7,6 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.evaluation import is_symbolic, transforming
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
@@ -16,8 +17,8 @@ from lucid_fn.transforms.arguments import (
     name_of,
     owned,
     parameter_names,
+    remedy,
 )
-from lucid_fn.transforms.tracing import transforming
 from lucid_fn.types import Array
 
 
@@ -31,15 +32,17 @@ def vmap(
         in_axes: the axis of the batch in all arguments; or a sequence with one entry an
             argument. An entry is an int, `None` for an argument that all examples
             share, or a tree of these that begins like the argument.
-        out_axes: the axis of the batch in the results, likewise.
+        out_axes: the axis of the batch in the results, likewise; `None` for a result
+            that is the same for all examples, and has no such axis.
 
     Returns:
         The vectorised function. Keyword arguments are shared by all examples.
 
     Raises:
         ValueError: when called, if `in_axes` or `out_axes` does not fit, an axis is
-            out of range, the sizes of the batch differ, no argument has one, or if `fn`
-            uses MLX's hidden random state, of which all examples would get the same.
+            out of range, the sizes of the batch differ, no argument has one, a result
+            of the axis `None` differs between the examples, or if `fn` uses MLX's
+            hidden random state, of which all examples would get the same.
         TypeError: if `fn` is not a function; when called, if a leaf is not an array,
             or if `fn` needs the value of an array.
 
@@ -98,16 +101,24 @@ def vmap(
 
         try:
             fix = "use other operations or a loop"
-            with transforming(), diagnosis.notes_missing_rule("vmap", fix):
+            with transforming(), diagnosis.explains_missing_rule("vmap", fix):
                 out = mx.vmap(flat, in_axes=tuple(a for a in axes if a is not None))(
                     *mapped
                 )
         except (ValueError, RuntimeError) as error:
-            if diagnosis.reads_a_value(error):
+            if is_symbolic(error):
                 raise diagnosis.value_read(error, name, "vmap") from error
             raise
         result = tree.unflatten(out_structures[-1], list(out))
         places = _spread(out_axes, result, "out_axes")
+        for i, axis in enumerate(places):
+            if axis is None and _is_mapped(flat, i, axes, mapped):
+                path = ".".join(filter(None, ("result", tree.paths(result)[i])))
+                raise ValueError(
+                    f"vmap: out_axes must be an axis for {path} of `{name}`, which "
+                    "differs between the examples, got None; reduce it first, as by "
+                    "mx.mean over the batch outside of vmap, or use 0"
+                )
         moved = [_place(x, axis, name) for x, axis in zip(out, places, strict=True)]
         return tree.unflatten(out_structures[-1], moved)
 
@@ -144,9 +155,10 @@ def _check_axes(
             continue
         array = as_array(leaf)
         if array is None or not -array.ndim <= axis < array.ndim:
+            fix = remedy(leaf) or "use None in in_axes for what all examples share"
             raise ValueError(
                 f"vmap: {path} of `{name}` must have an axis {axis} to map over, got "
-                f"{describe(leaf)}; use None in in_axes for what all examples share"
+                f"{describe(leaf)}; {fix}"
             )
         size = array.shape[axis]
         if first is None:
@@ -160,6 +172,24 @@ def _check_axes(
     if first is None:
         raise ValueError(f"vmap: `{name}` has no argument with an axis to map over")
     return mapped
+
+
+def _is_mapped(
+    flat: Callable[..., list[Array]],
+    i: int,
+    axes: list[int | None],
+    mapped: list[Array],
+) -> bool:
+    """Whether result `i` depends on a mapped argument, in which case MLX says so."""
+    in_axes = tuple(axis for axis in axes if axis is not None)
+    try:
+        with transforming():
+            mx.vmap(lambda *arrays: [flat(*arrays)[i]], in_axes, [None])(*mapped)
+    except ValueError as error:
+        if "[vmap] Axis -1 invalid" in str(error):
+            return True
+        raise
+    return False
 
 
 def _place(x: Array, axis: int | None, name: str) -> Array:

@@ -1,33 +1,62 @@
-"""Python numbers in compiled functions: arrays that change no dtype of a result.
+"""Numbers in compiled functions: arrays that change no dtype of a result.
 
-Outside of a compiled function a number takes the dtype of the array that it meets:
-`1e-3 * x` is float16 if `x` is. Inside, where numbers are float32 and int32 arrays, it
-would be float32. MLX has no arrays of a weak dtype, so results are cast to the dtype
+Outside a compiled function a number takes the dtype of the array that it meets:
+`1e-3 * x` is float16 if `x` is, and float64 to the last digit if `x` is that. Inside,
+numbers are arrays: float32 and int32, or float64 beside float64 arrays, so that they
+keep their digits. MLX has no arrays of a weak dtype, so results are cast to the dtype
 that they have when the numbers are numbers.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import mlx.core as mx
+import numpy as np
 
 from lucid_fn import tree
 from lucid_fn.types import Array
 
-Numbers: TypeAlias = tuple[tuple[int, int | float], ...]
+Numbers: TypeAlias = tuple[tuple[int, Any], ...]
 """Places among the arrays of a call, and the numbers that were there."""
 
-_WIDENED = {
-    float: {mx.float16, mx.bfloat16},
-    int: {mx.int8, mx.int16, mx.uint8, mx.uint16, mx.uint32, mx.uint64},
-}
+
+def is_weak(value: Any) -> bool:
+    """Whether MLX lets a value take the dtype of the array that it meets.
+
+    It does so with Python's numbers, NumPy's scalars and NumPy arrays of shape `()`.
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        return value.ndim == 0 and value.dtype.kind in "iuf"
+    return isinstance(value, int | float)
+
+
+def with_double_floats(arrays: list[Array], numbers: list[tuple[int, Any]]) -> Any:
+    """The arrays of a call, those of float numbers in float64."""
+    filled = list(arrays)
+    for place, number in numbers:
+        if mx.issubdtype(filled[place].dtype, mx.floating):
+            filled[place] = mx.array(float(number), mx.float64)
+    return filled
 
 
 def that_widen(numbers: Numbers, arrays: list[Array]) -> Numbers:
     """The numbers, if an array is among the arguments that one of them could widen."""
-    kinds = {float if isinstance(value, float) else int for _, value in numbers}
     dtypes = {array.dtype for array in arrays}
-    return numbers if any(_WIDENED[kind] & dtypes for kind in kinds) else ()
+    for place, number in numbers:
+        dtype = getattr(number, "dtype", None)
+        kind: Any = type(number)
+        if any(_widens(kind, dtype, arrays[place].dtype, met) for met in dtypes):
+            return numbers
+    return ()
+
+
+@functools.cache
+def _widens(kind: type, dtype: Any, as_array: mx.Dtype, met: mx.Dtype) -> bool:
+    """Whether a number has another effect as an array on the dtype that it meets."""
+    number: Any = kind(1) if dtype is None else np.ones((), dtype)[()]
+    x = mx.zeros((), met)
+    return bool((x + number).dtype != (x + mx.zeros((), as_array)).dtype)
 
 
 def with_numbers(arrays: list[Array], numbers: Numbers) -> list[Any]:

@@ -2,12 +2,14 @@
 
 import mlx.core as mx
 
+from lucid_fn.evaluation import started
 from lucid_fn.numerics import total
-from lucid_fn.tree.structure import flatten, map, paths
+from lucid_fn.tree.mapping import map
+from lucid_fn.tree.structure import flatten, paths
 from lucid_fn.types import Array, Tree
 
 
-def _arrays(tree: Tree, caller: str) -> list[Array]:
+def arrays_of(tree: Tree, caller: str) -> list[Array]:
     """The leaves, which must be arrays."""
     leaves, _ = flatten(tree)
     for i, leaf in enumerate(leaves):
@@ -34,8 +36,8 @@ def zeros_like(tree: Tree, /) -> Tree:
         >>> tree.zeros_like({"w": mx.array([1.0, 2.0])})
         {'w': array([0, 0], dtype=float32)}
     """
-    _arrays(tree, "zeros_like")
-    return map(mx.zeros_like, tree)
+    arrays_of(tree, "zeros_like")
+    return started(map(mx.zeros_like, tree))
 
 
 def ones_like(tree: Tree, /) -> Tree:
@@ -53,8 +55,8 @@ def ones_like(tree: Tree, /) -> Tree:
         >>> tree.ones_like({"w": mx.array([3.0, 2.0])})
         {'w': array([1, 1], dtype=float32)}
     """
-    _arrays(tree, "ones_like")
-    return map(mx.ones_like, tree)
+    arrays_of(tree, "ones_like")
+    return started(map(mx.ones_like, tree))
 
 
 def cast(tree: Tree, dtype: mx.Dtype, /) -> Tree:
@@ -73,7 +75,7 @@ def cast(tree: Tree, dtype: mx.Dtype, /) -> Tree:
         >>> tree.cast({"w": mx.array(1.5), "step": mx.array(3)}, mx.float16)
         {'w': array(1.5, dtype=float16), 'step': array(3, dtype=int32)}
     """
-    _arrays(tree, "cast")
+    arrays_of(tree, "cast")
     if not isinstance(dtype, mx.Dtype):
         raise TypeError(
             f"tree.cast: dtype must be a dtype such as mx.float16, got {dtype!r}"
@@ -98,7 +100,7 @@ def size(tree: Tree, /) -> int:
         >>> tree.size({"weight": mx.zeros((10, 84)), "bias": mx.zeros((10,))})
         850
     """
-    return sum(leaf.size for leaf in _arrays(tree, "size"))
+    return sum(leaf.size for leaf in arrays_of(tree, "size"))
 
 
 def nbytes(tree: Tree, /) -> int:
@@ -116,7 +118,7 @@ def nbytes(tree: Tree, /) -> int:
         >>> tree.nbytes({"weight": mx.zeros((10, 84))})
         3360
     """
-    return sum(leaf.nbytes for leaf in _arrays(tree, "nbytes"))
+    return sum(leaf.nbytes for leaf in arrays_of(tree, "nbytes"))
 
 
 def global_norm(tree: Tree, /) -> Array:
@@ -138,7 +140,7 @@ def global_norm(tree: Tree, /) -> Array:
         array(5, dtype=float32)
     """
     squares = [
-        total(mx.square(_magnitudes(leaf))) for leaf in _arrays(tree, "global_norm")
+        total(mx.square(_magnitudes(leaf))) for leaf in arrays_of(tree, "global_norm")
     ]
     return mx.sqrt(sum(squares, mx.array(0.0)))
 
@@ -165,5 +167,5 @@ def all_finite(tree: Tree, /) -> Array:
         >>> tree.all_finite({"a": mx.array([1.0, float("inf")])})
         array(False, dtype=bool)
     """
-    finite = [mx.all(mx.isfinite(leaf)) for leaf in _arrays(tree, "all_finite")]
+    finite = [mx.all(mx.isfinite(leaf)) for leaf in arrays_of(tree, "all_finite")]
     return mx.all(mx.stack(finite)) if finite else mx.array(True)

@@ -1,16 +1,15 @@
 """Leaves by their dotted paths: flat dicts, places in a tree, and parts of trees."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 
+from lucid_fn.tree.mapping import describe, map_with_path
 from lucid_fn.tree.structure import (
     build,
-    describe,
     entries_of,
     join,
-    map_with_path,
     walk,
 )
 from lucid_fn.types import Array, Tree
@@ -190,53 +189,62 @@ def _child(node: Any, part: str, path: str, caller: str) -> tuple[int, Any]:
     return place, entries[2][place]  # type: ignore[index]  # names is empty for None
 
 
-def at(tree: Tree, path: str, /) -> Any:
-    """What a tree holds at a dotted path: a leaf or a subtree.
+class Place(NamedTuple):
+    """A place in a tree: what is there, and the tree with something else there."""
+
+    tree: Tree
+    path: str
+
+    def get(self) -> Any:
+        """The leaf or subtree that is there."""
+        node = self.tree
+        for part in self.path.split("."):
+            _, node = _child(node, part, self.path, "tree.at")
+        return node
+
+    def set(self, value: Any) -> Tree:
+        """The tree with another leaf or subtree there; the given one is unchanged."""
+        return _rebuild(self.tree, self.path.split("."), self.path, value)
+
+    def apply(self, fn: Callable[[Any], Any]) -> Tree:
+        """The tree with `fn` of what is there in its place."""
+        return self.set(fn(self.get()))
+
+
+def at(tree: Tree, path: str, /) -> Place:
+    """The place of a tree at a dotted path, to be read or replaced.
 
     Args:
         tree: any tree.
         path: keys, indices and field names joined by dots.
 
+    Returns:
+        An object with `get()`, which returns the leaf or subtree there, `set(value)`
+        and `apply(fn)`, which return the tree with another one there.
+
     Raises:
-        KeyError: if there is nothing; the message says where the path stops.
+        KeyError: by `get`, `set` and `apply`, if there is nothing; the message says
+            where the path stops.
 
     Example:
         >>> from lucid_fn import tree
-        >>> tree.at({"layer1": [{"weight": 5}]}, "layer1.0.weight")
+        >>> params = {"layer1": [{"weight": 5}]}
+        >>> tree.at(params, "layer1.0.weight").get()
         5
+        >>> tree.at(params, "layer1.0.weight").set(7)
+        {'layer1': [{'weight': 7}]}
+        >>> tree.at(params, "layer1.0").apply(lambda layer: {**layer, "bias": 0})
+        {'layer1': [{'weight': 5, 'bias': 0}]}
     """
-    node = tree
-    for part in path.split("."):
-        _, node = _child(node, part, path, "tree.at")
-    return node
-
-
-def replace_at(tree: Tree, path: str, value: Any, /) -> Tree:
-    """The tree with `value` at a dotted path; the given one is not changed.
-
-    Args:
-        tree: any tree.
-        path: keys, indices and field names joined by dots.
-        value: the new leaf or subtree.
-
-    Raises:
-        KeyError: if there is nothing at the path.
-
-    Example:
-        >>> from lucid_fn import tree
-        >>> tree.replace_at({"fc": {"weight": 1, "bias": 2}}, "fc.bias", 0)
-        {'fc': {'weight': 1, 'bias': 0}}
-    """
-
-    return _rebuild(tree, path.split("."), path, value)
+    return Place(tree, path)
 
 
 def _rebuild(node: Any, parts: list[str], path: str, value: Any) -> Any:
     if not parts:
         return value
-    place, child = _child(node, parts[0], path, "tree.replace_at")
+    place, child = _child(node, parts[0], path, "tree.at")
     new = _rebuild(child, parts[1:], path, value)
     kind, keys, children = entries_of(node)  # type: ignore[misc]  # _child found one
-    if kind is dict:
+    if kind is dict:  # in the order of insertion
         return {**node, keys[place]: new}
     return build(kind, [*children[:place], new, *children[place + 1 :]], keys)

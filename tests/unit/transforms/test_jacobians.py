@@ -376,15 +376,16 @@ def test_has_aux_wants_a_pair(name):
         (lambda: jacfwd(mx.cumprod)(V), "jacfwd: MLX has no such rule; use jacrev"),
         (
             lambda: jacrev(singular)(mx.eye(2)),
-            "jacrev: MLX has no such rule; use other",
+            "jacrev: MLX has no reverse derivative",
         ),
-        (lambda: hessian(singular)(mx.eye(2)), "hessian: MLX has no such rule; use o"),
+        (lambda: hessian(singular)(mx.eye(2)), "hessian: MLX has no reverse de"),
     ],
 )
-def test_a_rule_that_mlx_does_not_have_is_in_a_note(call, note):
+def test_a_rule_that_mlx_does_not_have_is_named(call, note):
     with pytest.raises((ValueError, RuntimeError)) as error:
         call()
-    assert error.value.__notes__[0].startswith(note)
+    words = [str(error.value), *getattr(error.value, "__notes__", [])]
+    assert any(line.startswith(note) for line in words)
 
 
 def singular(x):

@@ -329,3 +329,57 @@ def test_a_static_tree_and_an_ordered_dict_pass():
     compiled = jit(lambda d, sizes: d["a"].reshape(sizes), static_argnames="sizes")
     d = collections.OrderedDict(b=ONE, a=mx.zeros(4))
     assert compiled(d, (2, 2)).shape == (2, 2)
+
+
+NUMPY = {
+    "negative strides": np.arange(6.0, dtype=np.float32)[::-1],
+    "negative strides of a later axis": np.arange(6.0).reshape(2, 3)[:, ::-1],
+    "transposed": np.arange(6.0).reshape(2, 3).T,
+    "of another byte order": np.arange(3, dtype=">f4"),
+    "long double": np.ones(2, np.longdouble),
+    "long complex": np.ones(2, np.clongdouble),
+    "broadcast": np.broadcast_to(np.float32(1), (3,)),
+    "read-only": np.frombuffer(bytes(8), np.float32),
+    "unaligned": np.frombuffer(bytes(9), np.float32, offset=1),
+    "empty and reversed": np.zeros((0, 3))[::-1],
+    "a field of records": np.zeros(3, [("a", "f4"), ("b", "i1")])["a"],
+}
+
+
+@pytest.mark.parametrize("what", NUMPY)
+def test_numpy_arrays_of_every_layout_are_arguments(what):
+    x = NUMPY[what]
+    got = np.array(jit(lambda x: x)(x))
+    np.testing.assert_array_equal(got, np.array(x.astype(got.dtype)))
+
+
+class Chain(list):
+    """A list with a type of its own."""
+
+
+def test_results_keep_the_types_of_their_nodes():
+    given = {
+        "ordered": collections.OrderedDict(b=ONE, a=(mx.zeros(2), "text")),
+        "chain": Chain([ONE, Pair(ONE, None)]),
+    }
+    compiled = jit(lambda t: {**t, "new": 1}, max_traces=1)
+    for _ in range(2):
+        out = compiled(given)
+        assert type(out["ordered"]) is collections.OrderedDict
+        assert list(out["ordered"]) == ["b", "a"] and out["ordered"]["a"][1] == "text"
+        assert type(out["chain"]) is Chain and type(out["chain"][1]) is Pair
+        assert out["new"] == 1
+
+
+class Module(dict):
+    """What `mlx.nn.Module` is to `isinstance`."""
+
+    def trainable_parameters(self):
+        return self
+
+
+@pytest.mark.parametrize("transform", [jit, grad, vmap])
+def test_a_module_is_refused_by_name(transform):
+    message = r"tree: dicts must be .*\.Module, which would be lost; give its param"
+    with pytest.raises(TypeError, match=message):
+        transform(lambda module: mx.sum(module["w"]))(Module(w=mx.ones(2)))

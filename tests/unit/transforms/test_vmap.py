@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn import grad, random, vmap
+from lucid_fn import grad, jit, random, vmap
 from tests.strategies import Pair
 
 X = mx.arange(6.0).reshape(2, 3)
@@ -199,3 +199,33 @@ def test_errors_say_what_and_where(call, kind, words):
 def test_the_axes_of_the_arguments_may_be_a_list():
     product = vmap(lambda x, y: x * y, in_axes=[0, None])
     assert product(mx.array([1.0, 2.0]), mx.array(3.0)).tolist() == [3.0, 6.0]
+
+
+def test_a_result_without_a_batch_axis_must_be_the_same_for_all_examples():
+    x = mx.arange(3.0)
+    both = vmap(lambda x, w: (x * w, {"w": w * 2}), (0, None), (0, None))
+    assert both(x, mx.array(3.0))[1]["w"].item() == 6
+    with pytest.raises(ValueError, match=r"vmap: out_axes .* for result\.1\.w of"):
+        vmap(lambda x, w: (x * w, {"w": w * x}), (0, None), (0, None))(x, mx.array(3.0))
+    with pytest.raises(
+        ValueError, match="vmap: out_axes must be an axis for result of"
+    ):
+        vmap(lambda x: x.reshape(1), out_axes=None)(x)
+
+
+@pytest.mark.parametrize(
+    ("outer", "shape"),
+    [
+        (lambda fn: fn, (3,)),
+        (jit, (3,)),
+        (lambda fn: vmap(fn, in_axes=(None, 0)), (2, 3)),
+    ],
+    ids=["alone", "jit", "vmap"],
+)
+def test_a_shared_result_may_depend_on_transformations_around(outer, shape):
+    def loss(w, x):
+        ys, shared = vmap(lambda x, w: (x * w, w * w), (0, None), (0, None))(x, w)
+        return mx.sum(ys) + shared
+
+    slopes = outer(grad(loss))(mx.array(2.0), mx.ones(shape))
+    assert mx.all(slopes == 3 + 4).item()

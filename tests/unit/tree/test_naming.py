@@ -131,11 +131,11 @@ def test_merge_does_not_change_its_arguments():
 def test_at_finds_leaves_and_subtrees_in_every_kind_of_node():
     values = {"a": [{"w": 1}, (2, Pair(3, 4))], 7: 5}
     with pytest.raises(TypeError, match="must be of one kind"):
-        tree.at(values, "7")
+        tree.at(values, "7").get()
     del values[7]
-    assert tree.at(values, "a.0") == {"w": 1}
-    assert tree.at(values, "a.1.1.second") == 4
-    assert tree.at({7: 5}, "7") == 5
+    assert tree.at(values, "a.0").get() == {"w": 1}
+    assert tree.at(values, "a.1.1.second").get() == 4
+    assert tree.at({7: 5}, "7").get() == 5
 
 
 @pytest.mark.parametrize(
@@ -153,21 +153,21 @@ def test_at_finds_leaves_and_subtrees_in_every_kind_of_node():
 def test_a_path_to_nothing_says_where_it_stops(path, words):
     values = {"a": {"list": [1, 2], "leaf": 1, "none": None, "empty": {}}}
     for fn, name in (
-        (tree.at, "at"),
-        (lambda t, p: tree.replace_at(t, p, 0), "replace_at"),
+        (lambda t, p: tree.at(t, p).get(), "at"),
+        (lambda t, p: tree.at(t, p).set(0), "at"),
     ):
         start = re.escape(f"tree.{name}: path {path!r} ")
         with pytest.raises(KeyError, match=f"{start}{words}"):
             fn(values, path)
 
 
-def test_replace_at_builds_every_kind_of_node_again():
+def test_at_set_builds_every_kind_of_node_again():
     values = {"a": [1, (2, Pair(3, {"w": 4}))]}
-    new = tree.replace_at(values, "a.1.1.second.w", 9)
+    new = tree.at(values, "a.1.1.second.w").set(9)
     assert new == {"a": [1, (2, Pair(3, {"w": 9}))]}
     assert type(new["a"][1][1]) is Pair
     assert values["a"][1][1].second == {"w": 4}
 
 
-def test_replace_at_keeps_the_order_of_insertion():
-    assert list(tree.replace_at({"b": 1, "a": 2}, "b", 3)) == ["b", "a"]
+def test_at_set_keeps_the_order_of_insertion():
+    assert list(tree.at({"b": 1, "a": 2}, "b").set(3)) == ["b", "a"]

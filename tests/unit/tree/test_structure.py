@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn import tree
+from lucid_fn import grad, jit, tree, vmap
 from tests.strategies import Pair
 
 EMPTY = [{}, [], (), None, {"a": {}}, [None, ()], Pair(None, {})]
@@ -54,21 +54,80 @@ def test_keys_without_an_order_are_a_type_error(fn, values):
         fn(values)
 
 
+def test_an_ordered_dict_keeps_its_type_and_order():
+    values = {"x": collections.OrderedDict(b=1, a=2)}
+    leaves, structure = tree.flatten(values)
+    assert leaves == [1, 2] and structure != tree.flatten({"x": {"b": 1, "a": 2}})[1]
+    for again in (tree.unflatten(structure, leaves), tree.map(lambda x: x, values)):
+        assert type(again["x"]) is collections.OrderedDict
+        assert list(again["x"].items()) == [("b", 1), ("a", 2)]
+    back = tree.at(values, "x.a").set(3)["x"]
+    assert back == collections.OrderedDict(b=1, a=3)
+
+
+class Named(dict):
+    """A dict with a type of its own."""
+
+
 @pytest.mark.parametrize(
     "values",
-    [collections.OrderedDict(b=1, a=2), collections.defaultdict(int, b=1, a=2)],
+    [collections.defaultdict(int, b=1), collections.Counter("ab"), Named(a=1)],
+    ids=lambda values: type(values).__name__,
 )
-def test_dicts_of_other_types_count_as_dicts(values):
-    assert tree.flatten(values) == tree.flatten({"a": 2, "b": 1})
-    mapped = tree.map(lambda x: x, values)
-    assert type(mapped) is dict and list(mapped) == ["b", "a"]
+@pytest.mark.parametrize(
+    "call", [tree.flatten, tree.leaves, tree.paths, lambda t: tree.map(abs, t)]
+)
+def test_a_dict_of_another_type_is_refused_by_name(call, values):
+    message = rf"tree: dicts must be .*{type(values).__name__}, .* with dict\(...\)"
+    with pytest.raises(TypeError, match=message):
+        call({"a": [values]})
 
 
 def test_a_tree_may_be_deep():
     deep = functools.reduce(lambda inner, _: {"a": [inner]}, range(100), 7)
     assert tree.leaves(deep) == [7]
     assert tree.map(lambda x: x + 1, deep) != deep
-    assert tree.at(deep, ".".join(["a.0"] * 100)) == 7
+    assert tree.at(deep, ".".join(["a.0"] * 100)).get() == 7
+
+
+DEEP = {
+    "flatten": tree.flatten,
+    "leaves": tree.leaves,
+    "map": lambda t: tree.map(lambda x: x, t),
+    "global_norm": tree.global_norm,
+    "jit": lambda t: jit(lambda t: t)(t),
+    "a result of jit": lambda t: jit(lambda x: t)(1.0),
+    "grad": grad(lambda t: mx.sum(tree.leaves(t)[0])),
+    "vmap": vmap(lambda t: t),
+}
+
+
+@pytest.mark.parametrize("what", DEEP)
+@pytest.mark.parametrize("levels", [500, 3000])
+def test_a_tree_that_is_too_deep_is_an_error_of_ours(what, levels):
+    deep = functools.reduce(lambda inner, _: {"a": inner}, range(levels), mx.ones(1))
+    try:
+        DEEP[what](deep)
+    except ValueError as error:
+        assert str(error).startswith("tree: trees must be nested")
+    else:
+        assert levels == 500
+    assert tree.paths(deep) == [".".join(["a"] * levels)]
+
+
+def test_is_leaf_stops_at_the_nodes_that_it_names():
+    def is_pair(node):
+        return isinstance(node, tuple)
+
+    values = {"a": (1, 2), "b": [(3, (4, 5)), None]}
+    assert tree.leaves(values, is_leaf=is_pair) == [(1, 2), (3, (4, 5))]
+    leaves, structure = tree.flatten(values, is_leaf=is_pair)
+    assert tree.unflatten(structure, leaves) == values
+    lengths = tree.map(lambda x, y: len(x) + len(y), values, values, is_leaf=is_pair)
+    assert lengths == {"a": 4, "b": [4, None]}
+    assert tree.leaves([None], is_leaf=lambda node: node is None) == [None]
+    with pytest.raises(ValueError, match=r"structures differ at a: tuple"):
+        tree.map(max, values, {"a": [1, 2], "b": values["b"]}, is_leaf=is_pair)
 
 
 def test_map_passes_the_leaves_of_all_trees_in_order():
@@ -144,7 +203,7 @@ ON_TREES = {
     "restore": lambda t: tree.restore(t, tree.named_leaves(t)),
     "partition": lambda t: tree.partition(lambda path: True, t),
     "merge": lambda t: tree.merge({"a": t}, {"a": {"new": 1}}),
-    "replace_at": lambda t: tree.replace_at(t, "a.b", 0),
+    "at_set": lambda t: tree.at(t, "a.b").set(0),
     "global_norm": tree.global_norm,
 }
 

@@ -1,0 +1,136 @@
+"""When arrays may be computed, and starting it.
+
+MLX marks the arrays that stand for the values a transformation will supply, and keeps
+their graph when they are evaluated. But a derivative inside another one clears the
+outer's marks from everything that it reads. An evaluation after that cuts the graph,
+and the outer gradient is silently 0. So whether an array is marked is found out without
+an evaluation, and inside derivatives none is started.
+
+A lazy array belongs to the thread that made it: its graph names that thread's streams,
+and MLX computes it nowhere else. Once its evaluation has started, every thread may use
+it. So what the library hands out to be kept (keys, draws, initial parameters and
+states, results of compiled functions) is started at once.
+"""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
+
+import mlx.core as mx
+
+from lucid_fn.types import Array
+
+T = TypeVar("T")
+
+# Set inside the block of `transforming` only, and seen by its own thread only.
+_inside: ContextVar[bool] = ContextVar("inside", default=False)
+
+
+@contextmanager
+def transforming() -> Iterator[None]:
+    """Inside the block, no evaluation may be started."""
+    token = _inside.set(True)
+    try:
+        yield
+    finally:
+        _inside.reset(token)
+
+
+def is_transforming() -> bool:
+    """Whether a transformation of this library other than `jit` runs a function."""
+    return _inside.get()
+
+
+class UnavailableError(RuntimeError):
+    """An array can never be computed here: why, and what to do."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"an array {reason}")
+        self.reason = reason
+
+
+def start(*values: object) -> bool:
+    """Starts computing the arrays in trees; says whether it did.
+
+    It does not inside a transformation, whose arrays have no values yet.
+
+    Raises:
+        UnavailableError: if an array can never be computed here.
+    """
+    if is_transforming():
+        return False
+    try:
+        mx.async_eval(*values)  # type: ignore[no-untyped-call]  # untyped in MLX's stubs
+    except (ValueError, RuntimeError) as error:
+        if is_symbolic(error):
+            return False
+        if reason := unavailable(error):
+            raise UnavailableError(reason) from error
+        raise
+    return True
+
+
+def started(values: T) -> T:
+    """A tree whose arrays are being computed, unless a transformation is under way."""
+    start(values)
+    return values
+
+
+def is_symbolic(error: Exception) -> bool:
+    """Whether MLX refused to evaluate an array inside a transformation."""
+    words = str(error)
+    return (
+        "during function transformations" in words
+        or "inside a graph transformation" in words
+    )
+
+
+def unavailable(error: Exception) -> str | None:
+    """Why an array can never be computed here, and what to do, if MLX says so."""
+    if isinstance(error, UnavailableError):
+        return error.reason
+    words = str(error)
+    if "without a primitive" in words or "only be called on evaled arrays" in words:
+        return (
+            "was kept from inside a function while a transformation traced it, when "
+            "it had no value; return it from that function instead of storing it"
+        )
+    if "There is no Stream" in words:
+        return (
+            "was made in another thread and not computed there, and MLX computes an "
+            "array only in the thread that made it; call mx.eval on it in that thread"
+        )
+    return None
+
+
+def any_traced(arrays: list[Array]) -> bool:
+    """Whether one of the arrays is marked.
+
+    MLX says so when it refuses to evaluate what depends on them. If none is, it comes
+    upon the placeholder first, and gives up before it looks at the arrays.
+    """
+    if not arrays:
+        return False
+    probe = mx.depends([_placeholder()], arrays)
+    try:
+        mx.async_eval(probe)  # type: ignore[no-untyped-call]  # untyped in MLX's stubs
+    except ValueError:  # not allowed inside a transformation
+        return True
+    except RuntimeError:  # an array without a primitive
+        pass
+    return False
+
+
+@functools.cache
+def _placeholder() -> Array:
+    """An array without values, such as a function sees while `vmap` runs it."""
+    seen: list[Array] = []
+
+    def keep(x: Array) -> Array:
+        seen.append(x)
+        return x
+
+    mx.vmap(keep)(mx.zeros(1))
+    return seen[0]

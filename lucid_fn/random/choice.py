@@ -1,0 +1,96 @@
+"""Draws from given items."""
+
+import math
+from collections.abc import Sequence
+
+import mlx.core as mx
+
+from lucid_fn.evaluation import started
+from lucid_fn.random.checks import (
+    check_axis,
+    check_key,
+    check_vector,
+    is_integer,
+    to_shape,
+)
+from lucid_fn.random.distributions import draw_exponential
+from lucid_fn.random.draws import permutation, randint
+from lucid_fn.types import Array, Key
+
+
+def choice(
+    key: Key,
+    a: int | Array,
+    shape: Sequence[int] = (),
+    replace: bool = True,
+    p: Array | None = None,
+    axis: int = 0,
+) -> Array:
+    """Draws items of an array along an axis, or integers below a number.
+
+    Args:
+        key: a key.
+        a: an array, or a number of integers.
+        shape: the shape of the draws, which takes the place of `axis` in the result.
+        replace: whether an item may be drawn more than once.
+        p: the probability of each item, shape `(n,)`; all are equal if `None`. They
+            need not add up to 1. Without replacement, items of probability 0 come
+            last.
+        axis: the axis of the items.
+
+    Raises:
+        TypeError: if an argument is of the wrong type.
+        ValueError: if there are fewer items than draws without replacement, no items
+            at all, no such axis, or if `p` does not have one entry an item.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import random
+        >>> random.choice(random.key(0), mx.array([7, 8]), (3,), p=mx.array([0.0, 1.0]))
+        array([8, 8, 8], dtype=int32)
+    """
+    check_key("choice", key)
+    size = to_shape("choice", shape)
+    if not isinstance(replace, bool):
+        raise TypeError(f"random.choice: replace must be a bool, got {replace!r}")
+    if isinstance(a, mx.array):
+        check_axis("choice", axis, a.ndim)
+        n = a.shape[axis]
+    elif is_integer(a):
+        n = int(a)
+    else:
+        raise TypeError(f"random.choice: a must be an integer or an array, got {a!r}")
+    draws = math.prod(size)
+    if n < 1 and draws:
+        raise ValueError(f"random.choice: a must hold at least one item, got {n}")
+    if draws > n and not replace:
+        raise ValueError(
+            f"random.choice: a must hold as many items as are drawn without "
+            f"replacement, {draws}, got {n}; give replace=True or a smaller shape"
+        )
+    if p is not None:
+        check_vector("choice", "p", p, 1)
+        if p.shape != (n,):
+            raise ValueError(
+                f"random.choice: p must have one probability an item, shape ({n},), "
+                f"got {p.shape}"
+            )
+    places = _places(key, n, draws, replace, p).reshape(size)
+    if not isinstance(a, mx.array):
+        return started(places)
+    return started(mx.take(a, places, axis=axis))
+
+
+def _places(key: Key, n: int, draws: int, replace: bool, p: Array | None) -> Array:
+    if p is None:
+        if replace:
+            return randint(key, (draws,), high=max(n, 1))
+        return permutation(key, n)[:draws].astype(mx.int32)
+    if replace:
+        edges = mx.cumsum(p.astype(mx.float32))
+        # In (0, total], so that an item of probability 0 is never drawn.
+        heights = edges[-1] * (1 - mx.random.uniform(shape=(draws,), key=key))
+        return mx.minimum(mx.searchsorted(edges, heights), n - 1).astype(mx.int32)
+    # The times of first arrival at rates p come in the order of draws.
+    times = draw_exponential(key, (n,)) / p.astype(mx.float32)
+    return mx.argsort(times)[:draws].astype(mx.int32)

@@ -1,0 +1,130 @@
+"""Functions over the leaves of trees of one structure."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn.tree.structure import (
+    IsLeaf,
+    build,
+    entries_of,
+    flatten,
+    join,
+    paths,
+    too_deep,
+)
+from lucid_fn.types import Tree
+
+
+def map(
+    fn: Callable[..., Any],
+    tree: Tree,
+    /,
+    *rest: Tree,
+    is_leaf: IsLeaf | None = None,
+    caller: str = "tree.map",
+) -> Tree:
+    """The tree of `fn(leaf, *leaves of rest at the same place)`.
+
+    Unlike `mlx.utils.tree_map` it accepts no tree with other keys than the first.
+
+    Args:
+        fn: called once a leaf.
+        tree: gives the result its structure, and its order of keys.
+        rest: trees of the same structure.
+        is_leaf: as in `flatten`, for all trees.
+        caller: the name that errors begin with.
+
+    Raises:
+        ValueError: if the structures differ; the message names the first path where.
+
+    Example:
+        >>> from lucid_fn import tree
+        >>> a, b = {"w": 1, "b": [2, 3]}, {"w": 10, "b": [20, 30]}
+        >>> tree.map(lambda x, y: x + y, a, b)
+        {'w': 11, 'b': [22, 33]}
+    """
+    first, structure = flatten(tree, is_leaf=is_leaf)
+    columns = [first]
+    for other in rest:
+        column, found = flatten(other, is_leaf=is_leaf)
+        if found != structure:
+            # The structures differ, so there is a place where.
+            path, a, b = _difference(tree, other, is_leaf)  # type: ignore[misc]
+            where = f" at {join(path)}" if path else ""
+            raise ValueError(
+                f"{caller}: structures differ{where}: {describe(a)} and {describe(b)}"
+            )
+        columns.append(column)
+    results = [fn(*leaves) for leaves in zip(*columns, strict=True)]
+    try:
+        return _like(tree, iter(results), is_leaf)
+    except RecursionError:
+        raise too_deep() from None
+
+
+def _like(node: Any, leaves: Iterator[Any], is_leaf: IsLeaf | None) -> Any:
+    """The tree with other leaves, in the same order of insertion."""
+    if type(node) is mx.array:
+        return next(leaves)
+    entries = None if is_leaf is not None and is_leaf(node) else entries_of(node)
+    if entries is None:
+        return next(leaves)
+    kind, keys, children = entries
+    built = [_like(child, leaves, is_leaf) for child in children]
+    if kind is dict:
+        by_key = dict(zip(keys, built, strict=True))
+        return {key: by_key[key] for key in node}
+    return build(kind, built, keys)
+
+
+def map_with_path(
+    fn: Callable[..., Any], tree: Tree, /, *rest: Tree, caller: str = "tree.map"
+) -> Tree:
+    """The tree of `fn(path, leaf, *leaves of rest at the same place)`.
+
+    Args:
+        fn: called with the dotted path first.
+        tree: gives the result its structure, and its order of keys.
+        rest: trees of the same structure.
+        caller: the name that errors begin with.
+
+    Raises:
+        ValueError: if the structures differ; the message names the first path where.
+
+    Example:
+        >>> from lucid_fn import tree
+        >>> tree.map_with_path(lambda path, x: f"{path}={x}", {"a": 1, "b": [2]})
+        {'a': 'a=1', 'b': ['b.0=2']}
+    """
+    names = iter(paths(tree))
+    return map(lambda *leaves: fn(next(names), *leaves), tree, *rest, caller=caller)
+
+
+def describe(node: Any) -> str:
+    """A node's kind and keys, for messages."""
+    entries = entries_of(node)
+    if entries is None:
+        shape = f" of shape {node.shape}" if isinstance(node, mx.array) else ""
+        return f"a leaf ({type(node).__name__}{shape})"
+    kind, keys, _ = entries
+    name = "None" if kind is type(None) else kind.__name__
+    return f"{name}({', '.join(str(k) for k in keys)})"
+
+
+def _difference(
+    a: Tree, b: Tree, is_leaf: IsLeaf | None, path: tuple[Any, ...] = ()
+) -> tuple[tuple[Any, ...], Any, Any] | None:
+    """The first place where two trees differ in structure, and what is there."""
+    ours, theirs = (
+        None if is_leaf is not None and is_leaf(node) else entries_of(node)
+        for node in (a, b)
+    )
+    if (ours and ours[:2]) != (theirs and theirs[:2]):
+        return path, a, b
+    if ours and theirs:
+        for key, x, y in zip(*ours[1:], theirs[2], strict=True):
+            if found := _difference(x, y, is_leaf, (*path, key)):
+                return found
+    return None

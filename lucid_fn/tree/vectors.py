@@ -1,0 +1,108 @@
+"""Trees as vectors, and trees compared."""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn.tree.arrays import arrays_of
+from lucid_fn.tree.structure import flatten, unflatten
+from lucid_fn.types import Array, Tree
+
+
+def ravel(tree: Tree, /) -> tuple[Array, Callable[[Array], Tree]]:
+    """The arrays of a tree as one vector, and the function back to the tree.
+
+    Args:
+        tree: a tree of arrays.
+
+    Returns:
+        A vector of all numbers, leaf by leaf, in the dtype that all leaves together
+        promote to; and `unravel(vector)`, which takes any vector of that length to a
+        tree of the structure, shapes and dtypes of `tree`. Gradients flow through both.
+
+    Raises:
+        TypeError: if a leaf is not an array; by `unravel`, if it is not given an array.
+        ValueError: by `unravel`, if the vector has another shape.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import tree
+        >>> params = {"b": mx.array([1.0, 2.0]), "a": mx.array(3.0)}
+        >>> vector, unravel = tree.ravel(params)
+        >>> vector
+        array([3, 1, 2], dtype=float32)
+        >>> unravel(2 * vector)
+        {'a': array(6, dtype=float32), 'b': array([2, 4], dtype=float32)}
+    """
+    leaves = arrays_of(tree, "ravel")
+    structure = flatten(tree)[1]
+    kinds = [(leaf.shape, leaf.dtype) for leaf in leaves]
+    ends = list(itertools.accumulate(math.prod(shape) for shape, _ in kinds))
+    size = ends[-1] if ends else 0
+
+    def unravel(vector: Array) -> Tree:
+        if not isinstance(vector, mx.array):
+            raise TypeError(
+                f"unravel: vector must be an array, got {type(vector).__name__}"
+            )
+        if vector.shape != (size,):
+            raise ValueError(
+                f"unravel: vector must have shape ({size},), got {vector.shape}"
+            )
+        parts = list(mx.split(vector, ends[:-1])) if ends else []
+        filled = [
+            part.reshape(shape).astype(dtype)
+            for part, (shape, dtype) in zip(parts, kinds, strict=True)
+        ]
+        return unflatten(structure, filled)
+
+    if not leaves:
+        return mx.zeros(0), unravel
+    dtype = functools.reduce(_promoted, [leaf.dtype for leaf in leaves])
+    return mx.concatenate([leaf.reshape(-1).astype(dtype) for leaf in leaves]), unravel
+
+
+def _promoted(a: mx.Dtype, b: mx.Dtype) -> mx.Dtype:
+    return (mx.zeros((), a) + mx.zeros((), b)).dtype
+
+
+def equal(a: Tree, b: Tree, /, *, equal_nan: bool = False) -> Array:
+    """Whether two trees are equal in structure, shapes, dtypes and values: bool.
+
+    Args:
+        a: any tree.
+        b: any tree.
+        equal_nan: whether NaN equals NaN.
+
+    Returns:
+        An array of shape `()`, also inside compiled functions.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import tree
+        >>> tree.equal({"w": mx.zeros(2)}, {"w": mx.array([0.0, 0.0])})
+        array(True, dtype=bool)
+        >>> tree.equal({"w": mx.zeros(2)}, {"w": mx.zeros(2, mx.float16)})
+        array(False, dtype=bool)
+    """
+    (ours, structure), (theirs, other) = flatten(a), flatten(b)
+    if structure != other:
+        return mx.array(False)
+    alike = [_equal(x, y, equal_nan) for x, y in zip(ours, theirs, strict=True)]
+    return mx.all(mx.stack([mx.array(True), *alike]))
+
+
+def _equal(x: Any, y: Any, equal_nan: bool) -> Array:
+    if isinstance(x, mx.array) and isinstance(y, mx.array):
+        if x.shape != y.shape or x.dtype != y.dtype:
+            return mx.array(False)
+        has_nan = equal_nan and mx.issubdtype(x.dtype, mx.inexact)
+        return mx.array_equal(x, y, equal_nan=has_nan)
+    if type(x) is not type(y):
+        return mx.array(False)
+    same = x == y
+    return mx.array(bool(same.all() if hasattr(same, "all") else same))
