@@ -17,7 +17,7 @@ Metrics: TypeAlias = dict[str, Array]
 """Scalars by name, `"loss"` among them: means over one batch."""
 
 StepFn: TypeAlias = Callable[..., tuple["TrainState", Metrics]]
-EvalFn: TypeAlias = Callable[..., Metrics]
+EvalFn: TypeAlias = Callable[..., Any]
 
 
 class TrainState(NamedTuple):
@@ -41,7 +41,7 @@ def init(
         key: from which the params and all later randomness are drawn.
 
     Raises:
-        TypeError: if an argument is of another kind.
+        TypeError: if an argument is of the wrong type.
 
     Example:
         >>> from lucid_fn import nn, optim, random, train
@@ -87,7 +87,7 @@ def make_step(
         takes.
 
     Raises:
-        TypeError: if an argument is of another kind.
+        TypeError: if an argument is of the wrong type.
         ValueError: if a metric is called `"loss"`.
 
     Example:
@@ -113,6 +113,7 @@ def make_step(
         return loss, (state, {name: fn(y, targets) for name, fn in extra.items()})
 
     def step(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
+        _check_state("step", ts)  # while tracing: costs nothing at later calls
         value_and_grad = transforms.value_and_grad(objective, has_aux=True)
         (loss, (state, values)), grads = value_and_grad(
             ts.params, ts.state, random.fold_in(ts.key, ts.step), x, targets
@@ -133,13 +134,16 @@ def make_eval_step(
 ) -> EvalFn:
     """The compiled function `(ts, x, targets) -> metrics`, with `train=False`.
 
+    Called with `outputs=True` it returns the pair `(metrics, y)` with the output `y`
+    of the model. `evaluate` calls it on all batches.
+
     Args:
         model: a layer.
         loss_fn: as in `make_step`.
         metrics: as in `make_step`.
 
     Raises:
-        TypeError: if an argument is of another kind.
+        TypeError: if an argument is of the wrong type.
         ValueError: if a metric is called `"loss"`.
 
     Example:
@@ -155,28 +159,44 @@ def make_eval_step(
     _check_loss_fn("train.make_eval_step", loss_fn)
     extra = _check_metrics("train.make_eval_step", metrics)
 
-    def evaluate(params: Params, state: State, x: Any, targets: Any) -> Metrics:
+    def measure(
+        params: Params, state: State, x: Any, targets: Any
+    ) -> tuple[Metrics, Any]:
         y, _ = model.apply(params, state, x, train=False)
         loss = mean_loss(loss_fn(y, targets))
-        return {"loss": loss, **{name: fn(y, targets) for name, fn in extra.items()}}
+        values = {name: fn(y, targets) for name, fn in extra.items()}
+        return {"loss": loss, **values}, y
 
-    compiled = transforms.jit(evaluate)
+    with_outputs = transforms.jit(measure)
+    metrics_only = transforms.jit(lambda *arguments: measure(*arguments)[0])
 
-    def run(ts: TrainState, x: Any, targets: Any) -> Metrics:
+    def evaluate(
+        ts: TrainState, x: Any, targets: Any, *, outputs: bool = False
+    ) -> Any:
+        _check_state("evaluate", ts)
+        compiled = with_outputs if outputs else metrics_only
         return compiled(ts.params, ts.state, x, targets)
 
-    return run
+    return evaluate
 
 
 def mean_loss(loss: Any) -> Array:
     """The mean, float32; the sum in blocks: a plain one of a million is 1e-2 off.
 
     Raises:
-        TypeError: if what `loss_fn` returned is no float array.
+        TypeError: if what `loss_fn` returned is not a float array.
     """
     check_float("what loss_fn returns", loss=loss)
     mean: Array = total(loss.astype(mx.float32)) / loss.size
     return mean
+
+
+def _check_state(caller: str, ts: Any) -> None:
+    if not (hasattr(ts, "params") and hasattr(ts, "state")):
+        raise TypeError(
+            f"{caller}: the first argument must be a TrainState, as train.init "
+            f"returns it, got {type(ts).__name__}; call {caller}(ts, x, targets)"
+        )
 
 
 def _check_model(caller: str, model: Any) -> None:
