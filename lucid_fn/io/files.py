@@ -1,0 +1,228 @@
+"""Atomic writes, and reads whose errors name the file."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+_FIXES = {
+    errno.ENOSPC: "make room on the disk, or write elsewhere",
+    errno.EDQUOT: "make room in the disk quota, or write elsewhere",
+    errno.EFBIG: "raise the limit on the size of files, or write elsewhere",
+    errno.EROFS: "write to a file system that is not read-only",
+    errno.EACCES: "get the permission, or choose another place",
+    errno.EPERM: "get the permission, or choose another place",
+    errno.EIO: "check the disk",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "remove the symbolic link that leads to itself",
+    errno.ENOTDIR: "choose a path through folders",
+    errno.EISDIR: "give the path of a file",
+    errno.EMFILE: "close some files first",
+    errno.ENOENT: "check the path",
+}
+"""What to do about errors of files. Those of a network are not among them."""
+
+
+def check_path(caller: str, name: str, value: Any) -> Path:
+    """`value` as a path, with `~` for the home folder.
+
+    Raises:
+        TypeError: if it is neither a string nor a path.
+        ValueError: if it is empty or holds a null character.
+    """
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str):
+        raise TypeError(f"{caller}: {name} must be a path, got {value!r}")
+    if not path or "\0" in path:
+        raise ValueError(
+            f"{caller}: {name} must be a path without null characters, got {value!r}"
+        )
+    return Path(os.path.expanduser(path))
+
+
+def open_file(path: Path, *, caller: str) -> BinaryIO:
+    """A file opened for reading.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        OSError: if it cannot be opened, or is a folder.
+        ValueError: if it is a pipe or a device.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{caller}: there is no file {path}")
+    with _explained(caller, "read", path):
+        _check_regular(path, caller)
+        return open(path, "rb")
+
+
+def read_bytes(path: Path, *, caller: str) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError, ValueError: as `open_file`, or if reading fails.
+    """
+    with open_file(path, caller=caller) as file, _explained(caller, "read", path):
+        return file.read()
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, *, caller: str) -> Iterator[BinaryIO]:
+    """A binary file to write, which becomes `path` at the end if nothing was raised.
+
+    A reader finds the old file or the new one, never a part, even if the process is
+    killed or the power fails. The mode of an existing file is kept. If `path` is a
+    symbolic link, what it points to is replaced. What killed processes left of their
+    writes to `path` is removed.
+
+    Args:
+        path: the file; its folder exists.
+        caller: the name that errors begin with.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+        OSError: if the file cannot be written; the message names it.
+        ValueError: if `path` is a pipe or a device.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from lucid_fn import io
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "notes.txt"
+        >>> with io.atomic_write(path, caller="example") as file:
+        ...     written = file.write(b"whole")
+        >>> path.read_bytes()
+        b'whole'
+    """
+    with _explained(caller, "write", path):
+        target = _target(path, caller)
+        temporary, file = _create_beside(target)
+        try:
+            with file:
+                yield file
+                # The bytes must be on the disk before the name is, or a power cut
+                # leaves an empty file under it.
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path, *, caller: str) -> None:
+    """Raises now what `atomic_write` would raise for this path later.
+
+    Args:
+        path: the file; its folder exists.
+        caller: the name that errors begin with.
+
+    Raises:
+        OSError, ValueError: as `atomic_write`.
+    """
+    with _explained(caller, "write", path):
+        temporary, file = _create_beside(_target(path, caller))
+        with file:
+            temporary.unlink()
+
+
+@contextlib.contextmanager
+def _explained(caller: str, verb: str, path: Path) -> Iterator[None]:
+    """Makes errors of the file system name the caller, the file and the fix."""
+    try:
+        yield
+    except OSError as error:
+        number = error.errno
+        # NumPy reports a write that was cut short by an OSError without a number.
+        from_file = number in _FIXES or (number is None and type(error) is OSError)
+        if not from_file or str(error).startswith(f"{caller}: "):
+            raise
+        fix = _FIXES.get(number or errno.ENOSPC)
+        explained = type(error)(
+            f"{caller}: cannot {verb} {path}: {error.strerror or error}; {fix}"
+        )
+        explained.errno = number
+        raise explained from error
+
+
+def _target(path: Path, caller: str) -> Path:
+    """The file to replace: `path`, or what it points to as a symbolic link."""
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"{caller}: cannot write {path}: there is no folder {target.parent}; "
+            "create it first"
+        )
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if target.exists():
+        _check_regular(target, caller)
+    return target
+
+
+def _check_regular(path: Path, caller: str) -> None:
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(
+            f"{caller}: path must be a file, got the folder {path}; name a file in it"
+        )
+    if not stat.S_ISREG(mode):
+        raise ValueError(
+            f"{caller}: path must be a regular file, got {path}, a pipe or a device"
+        )
+
+
+def _create_beside(target: Path) -> tuple[Path, BinaryIO]:
+    """A new file in the folder of `target`, locked for as long as it is open.
+
+    The lock tells the files of processes that are writing from those of killed ones.
+    """
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+    name = target.name
+    if len(os.fsencode(name)) > 200:  # names of files may have 255 bytes
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    _remove_abandoned(target.parent, name)
+    while True:
+        path = target.with_name(f".{name}.{secrets.token_hex(4)}.partial")
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+        descriptor = os.open(path, flags, 0o666 if mode is None else mode | 0o200)
+        try:
+            _lock(descriptor)
+            if mode is not None:
+                os.fchmod(descriptor, mode)
+            if os.path.exists(path):  # else it was taken for abandoned before the lock
+                return path, os.fdopen(descriptor, "wb")
+        except BaseException:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise
+        os.close(descriptor)
+
+
+def _remove_abandoned(folder: Path, name: str) -> None:
+    pattern = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{8}}\.partial")
+    try:
+        found = [entry for entry in os.listdir(folder) if pattern.fullmatch(entry)]
+    except OSError:  # a folder that may be written to, and not be listed
+        return
+    for entry in found:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder / entry, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                if _lock(descriptor):
+                    os.unlink(folder / entry)
+            finally:
+                os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether the file is locked for us now: no, where file systems have no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

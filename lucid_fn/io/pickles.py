@@ -1,0 +1,277 @@
+"""Pickles, read without running anything that they ask for."""
+
+import _compat_pickle
+import builtins
+import io
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+
+class Opaque:
+    """Stands for an object of a pickle that is not made, since that would run code.
+
+    Attributes:
+        name: the name of its class, or of the function that would have made it.
+        args: the arguments; `None` for the class or function itself.
+        state: what would have been its attributes, mostly a dict.
+        items: what would have been its items: values, or pairs of key and value.
+    """
+
+    __slots__ = ("args", "items", "name", "state")
+
+    def __init__(self, name: str, args: tuple[Any, ...] | None = None) -> None:
+        self.name = name
+        self.args = args
+        self.state: Any = None
+        self.items: list[Any] = []
+
+    def __repr__(self) -> str:
+        return f"<{self.name}, not loaded>"
+
+
+Handler = Callable[..., Any]
+"""Makes an object out of the arguments that a pickle gives to a global."""
+
+
+def unpickle(
+    content: bytes,
+    handlers: Mapping[str, Handler] | None = None,
+    *,
+    persistent: Callable[[Any], Any] | None = None,
+    encoding: str = "ASCII",
+) -> Any:
+    """What a pickle holds, read without running anything that it asks for.
+
+    A pickle is a program: its globals name functions that the reader calls. Here no
+    global is ever looked up. Numbers, strings, bytes and containers are made; all else
+    becomes an `Opaque`, or what the handler of its name makes of the arguments.
+
+    Args:
+        content: the pickle.
+        handlers: functions by the names of the globals that they stand for, such as
+            `"collections.OrderedDict"`.
+        persistent: makes an object out of a persistent reference.
+        encoding: of the strings that Python 2 wrote; `"bytes"` keeps them as bytes.
+
+    Raises:
+        ValueError: if the pickle is damaged, or names a function that serves to run
+            code or commands.
+
+    Example:
+        >>> import argparse, pickle
+        >>> from lucid_fn import io
+        >>> args = argparse.Namespace(lr=0.1)
+        >>> found = io.unpickle(pickle.dumps({"args": args, "epoch": 3}))
+        >>> found, found["args"].state
+        ({'args': <argparse.Namespace, not loaded>, 'epoch': 3}, {'lr': 0.1})
+    """
+    try:
+        return _Unpickler(content, handlers or {}, persistent, encoding).load()
+    except pickle.UnpicklingError as error:
+        raise ValueError(str(error)) from error
+    except Exception as error:  # whatever the opcodes of a damaged pickle fail with
+        reason = f"{type(error).__name__} {error}".strip()
+        raise ValueError(f"a damaged pickle ({reason})") from error
+
+
+_COMMANDS = frozenset(
+    {
+        *(
+            "_pickle",
+            "_posixsubprocess",
+            "asyncio",
+            "code",
+            "codeop",
+            "commands",
+            "ctypes",
+            "importlib",
+            "marshal",
+        ),
+        *("multiprocessing", "nt", "os", "pickle", "posix", "pty", "runpy", "shutil"),
+        *("socket", "subprocess", "sys", "webbrowser", "io.open", "_io.open"),
+    }
+)
+"""Modules and functions that no data needs: a pickle that names one is an attack."""
+
+
+def _is_forbidden(module: str, name: str) -> bool:
+    if module == "builtins":  # classes and constants do no harm, eval and open may
+        found = getattr(builtins, name, eval)
+        return callable(found) and not isinstance(found, type)
+    return bool(_COMMANDS & {module.partition(".")[0], f"{module}.{name}"})
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """How Python 3 writes bytes for Python 2."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError("bytes in an unknown encoding")
+    return text.encode("latin1")
+
+
+_HANDLERS: dict[str, Handler] = {
+    "_codecs.encode": _encode,
+    "builtins.bytes": lambda: b"",
+    "builtins.complex": lambda real, imag: complex(float(real), float(imag)),
+    "builtins.set": lambda items: set(_hashable(items)),
+    "builtins.frozenset": lambda items: frozenset(_hashable(items)),
+    "collections.OrderedDict": dict,
+    "copyreg._reconstructor": lambda kind, *_: Opaque(kind.name, ()),
+}
+
+
+_KEYS = (str, bytes, int, float, complex, bool, type(None), Opaque)
+
+
+def _hashable(items: Any, depth: int = 3) -> Any:
+    """`items`, if hashing them takes no more time than making them did."""
+    for item in items:
+        if type(item) is tuple and depth and len(item) <= 16:
+            _hashable(item, depth - 1)
+        elif type(item) not in _KEYS:
+            raise pickle.UnpicklingError(f"a key of type {type(item).__name__}")
+    return items
+
+
+class _Unpickler(pickle._Unpickler):
+    # The implementation in Python: that in C makes room for as many objects as an
+    # opcode asks for, 64 GB for one wrong byte.
+
+    def __init__(
+        self,
+        content: bytes,
+        handlers: Mapping[str, Handler],
+        persistent: Callable[[Any], Any] | None,
+        encoding: str,
+    ) -> None:
+        super().__init__(io.BytesIO(content), encoding=encoding)
+        self._handlers = {**_HANDLERS, **handlers}
+        self._persistent = persistent
+        self.stack: list[Any]
+
+    def find_class(self, module: str, name: str, /) -> Opaque:
+        # Python 2 had other names.
+        new = _compat_pickle.IMPORT_MAPPING.get(module, module), name
+        new = _compat_pickle.NAME_MAPPING.get((module, name), new)
+        if _is_forbidden(*new):
+            raise pickle.UnpicklingError(
+                f"the forbidden global {module}.{name}, which would run code"
+            )
+        return Opaque(".".join(new))
+
+    def persistent_load(self, pid: Any) -> Any:
+        if self._persistent is None:
+            raise pickle.UnpicklingError("a persistent reference")
+        return self._persistent(pid)
+
+    def _call(self, function: Any, args: Any) -> Any:
+        if not isinstance(function, Opaque) or function.args is not None:
+            raise pickle.UnpicklingError("a call of something that is not a global")
+        handler = self._handlers.get(function.name)
+        return handler(*args) if handler else Opaque(function.name, tuple(args))
+
+    def _marked(self) -> list[Any]:
+        """The objects since the last mark, taken off the stack."""
+        return self.pop_mark()  # type: ignore[attr-defined,no-any-return]  # not in typeshed
+
+    def _read(self, size: int) -> bytes:
+        return self.read(size)  # type: ignore[attr-defined,no-any-return]  # not in typeshed
+
+    def _load_reduce(self) -> None:
+        args = self.stack.pop()
+        self.stack.append(self._call(self.stack.pop(), args))
+
+    def _load_newobj_ex(self) -> None:
+        keywords, args, function = (self.stack.pop() for _ in range(3))
+        self.stack.append(self._call(function, args))
+        if isinstance(self.stack[-1], Opaque):
+            self.stack[-1].state = dict(keywords)
+
+    def _instantiate(self, klass: Any, args: Any) -> None:
+        self.stack.append(self._call(klass, args))
+
+    def _load_build(self) -> None:
+        state = self.stack.pop()
+        match self.stack[-1]:
+            case Opaque() as opaque:
+                opaque.state = state
+            case dict():  # the attributes of an OrderedDict
+                pass
+            case _:
+                raise pickle.UnpicklingError("a state for an object without one")
+
+    def _load_append(self) -> None:
+        item = self.stack.pop()
+        self._extend([item])
+
+    def _load_appends(self) -> None:
+        self._extend(self._marked())
+
+    def _extend(self, items: list[Any]) -> None:
+        match self.stack[-1]:
+            case list() as values:
+                values.extend(items)
+            case Opaque() as opaque:
+                opaque.items.extend(items)
+            case _:
+                raise pickle.UnpicklingError("items for an object that is not a list")
+
+    def _load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._update([(key, value)])
+
+    def _load_setitems(self) -> None:
+        items = self._marked()
+        self._update(zip(items[::2], items[1::2], strict=True))
+
+    def _load_dict(self) -> None:
+        items = self._marked()
+        self.stack.append({})
+        self._update(zip(items[::2], items[1::2], strict=True))
+
+    def _update(self, pairs: Iterable[tuple[Any, Any]]) -> None:
+        match self.stack[-1]:
+            case dict() as values:
+                for key, value in pairs:
+                    _hashable((key,))
+                    values[key] = value
+            case Opaque() as opaque:
+                opaque.items.extend(pairs)
+            case _:
+                raise pickle.UnpicklingError("items for an object that is not a dict")
+
+    def _load_additems(self) -> None:
+        items = self._marked()
+        if type(self.stack[-1]) is not set:
+            raise pickle.UnpicklingError("items for an object that is not a set")
+        self.stack[-1].update(_hashable(items))
+
+    def _load_frozenset(self) -> None:
+        items = self._marked()
+        self.stack.append(frozenset(_hashable(items)))
+
+    def _load_bytearray(self) -> None:
+        size = int.from_bytes(self._read(8), "little")
+        content = self._read(size)
+        if len(content) < size:
+            raise pickle.UnpicklingError("a bytearray that was cut short")
+        self.stack.append(bytearray(content))
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.REDUCE[0]: _load_reduce,
+        pickle.NEWOBJ[0]: _load_reduce,
+        pickle.NEWOBJ_EX[0]: _load_newobj_ex,
+        pickle.BUILD[0]: _load_build,
+        pickle.APPEND[0]: _load_append,
+        pickle.APPENDS[0]: _load_appends,
+        pickle.SETITEM[0]: _load_setitem,
+        pickle.SETITEMS[0]: _load_setitems,
+        pickle.DICT[0]: _load_dict,
+        pickle.ADDITEMS[0]: _load_additems,
+        pickle.FROZENSET[0]: _load_frozenset,
+        pickle.BYTEARRAY8[0]: _load_bytearray,
+    }
+    # These take objects from a registry of this process.
+    for _opcode in (pickle.EXT1, pickle.EXT2, pickle.EXT4):
+        del dispatch[_opcode[0]]
