@@ -6,6 +6,7 @@ connections between the convolutions, a softmax at the end.
 """
 
 from lucid_fn import nn
+from lucid_fn.nn.checks import check_positive
 
 
 def lenet5(num_classes: int = 10) -> nn.Layer:
@@ -13,6 +14,10 @@ def lenet5(num_classes: int = 10) -> nn.Layer:
 
     Args:
         num_classes: size of the output.
+
+    Raises:
+        TypeError: if `num_classes` is not an integer.
+        ValueError: if `num_classes` is below 1.
 
     Source: LeCun et al., 1998, https://doi.org/10.1109/5.726791, figure 2.
 
@@ -22,6 +27,7 @@ def lenet5(num_classes: int = 10) -> nn.Layer:
         >>> tree.size(params)
         44426
     """
+    check_positive("lenet5", num_classes=num_classes)
     return nn.serial(
         conv1=nn.conv2d(1, 6, 5),  # (N, 24, 24, 6)
         act1=nn.tanh,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lucid_fn import nn
+from lucid_fn.nn.checks import check_positive
 from lucid_fn.ops.shards import accepts_shards, add
 from lucid_fn.types import Array, ArrayFn
 
@@ -19,7 +20,7 @@ def _conv(
 ) -> nn.Layer:
     """A convolution that keeps the size but for its stride, before a batch norm.
 
-    Its weight is normal of deviation `sqrt(2 / (channels * kernel_size**2))`.
+    Its weight is normal with standard deviation `sqrt(2 / (channels * kernel_size**2))`.
     """
     return nn.conv2d(
         in_channels,
@@ -114,52 +115,66 @@ def _resnet(
     block: Block,
     blocks: tuple[int, int, int, int],
     num_classes: int,
-    **stem: nn.Layer | ArrayFn,
+    caller: str,
+    replaced: dict[str, nn.Layer | ArrayFn],
 ) -> nn.Layer:
-    """The stem, four stages of widths 64 to 512, and the classifier."""
+    """The stem, four stages of widths 64 to 512, and the classifier.
+
+    `replaced` holds layers that take the places of children of the same name.
+    """
     expansion = 4 if block is bottleneck else 1
-    return nn.serial(
-        **stem,
-        layer1=_stage(block, 64, 64, blocks[0], stride=1),
-        layer2=_stage(block, 64 * expansion, 128, blocks[1], stride=2),
-        layer3=_stage(block, 128 * expansion, 256, blocks[2], stride=2),
-        layer4=_stage(block, 256 * expansion, 512, blocks[3], stride=2),
-        avgpool=nn.global_avg_pool2d,
-        fc=nn.linear(512 * expansion, num_classes),
-    )
-
-
-def _imagenet_stem() -> dict[str, nn.Layer | ArrayFn]:
-    return {
+    children: dict[str, nn.Layer | ArrayFn] = {
         "conv1": _conv(3, 64, 7, stride=2),
         "bn1": nn.batch_norm(64),
         "relu": nn.relu,
         "maxpool": nn.max_pool2d(3, stride=2, padding=1),
+        "layer1": _stage(block, 64, 64, blocks[0], stride=1),
+        "layer2": _stage(block, 64 * expansion, 128, blocks[1], stride=2),
+        "layer3": _stage(block, 128 * expansion, 256, blocks[2], stride=2),
+        "layer4": _stage(block, 256 * expansion, 512, blocks[3], stride=2),
+        "avgpool": nn.global_avg_pool2d,
     }
+    check_positive(caller, num_classes=num_classes)
+    children["fc"] = nn.linear(512 * expansion, num_classes)
+    unknown = [name for name in replaced if name not in children]
+    if unknown:
+        raise TypeError(
+            f"{caller}: children must be named {', '.join(children)}, got "
+            f"{', '.join(unknown)}"
+        )
+    return nn.serial(**{**children, **replaced})
 
 
-def resnet18(num_classes: int = 1000) -> nn.Layer:
+def resnet18(num_classes: int = 1000, **children: nn.Layer | ArrayFn) -> nn.Layer:
     """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 11,689,512 parameters.
 
     Args:
         num_classes: size of the output.
+        children: layers, or functions on arrays, in place of those named `conv1`, `bn1`,
+            `relu`, `maxpool`, `layer1` to `layer4`, `avgpool` and `fc`.
+
+    Raises:
+        TypeError: if `num_classes` is not an integer, or there is no such child.
+        ValueError: if `num_classes` is below 1.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.
 
     Example:
-        >>> from lucid_fn import models, random, tree
+        >>> from lucid_fn import models, nn, random, tree
         >>> params, state = models.resnet18().init(random.key(0))
         >>> tree.size(params)
         11689512
+        >>> without_pooling = models.resnet18(10, maxpool=nn.identity)
     """
-    return _resnet(basic_block, (2, 2, 2, 2), num_classes, **_imagenet_stem())
+    return _resnet(basic_block, (2, 2, 2, 2), num_classes, "resnet18", children)
 
 
-def resnet34(num_classes: int = 1000) -> nn.Layer:
+def resnet34(num_classes: int = 1000, **children: nn.Layer | ArrayFn) -> nn.Layer:
     """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 21,797,672 parameters.
 
     Args:
         num_classes: size of the output.
+        children: as in `resnet18`.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.
 
@@ -169,14 +184,15 @@ def resnet34(num_classes: int = 1000) -> nn.Layer:
         >>> tree.size(params)
         21797672
     """
-    return _resnet(basic_block, (3, 4, 6, 3), num_classes, **_imagenet_stem())
+    return _resnet(basic_block, (3, 4, 6, 3), num_classes, "resnet34", children)
 
 
-def resnet50(num_classes: int = 1000) -> nn.Layer:
+def resnet50(num_classes: int = 1000, **children: nn.Layer | ArrayFn) -> nn.Layer:
     """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 25,557,032 parameters.
 
     Args:
         num_classes: size of the output.
+        children: as in `resnet18`.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.
 
@@ -186,10 +202,10 @@ def resnet50(num_classes: int = 1000) -> nn.Layer:
         >>> tree.size(params)
         25557032
     """
-    return _resnet(bottleneck, (3, 4, 6, 3), num_classes, **_imagenet_stem())
+    return _resnet(bottleneck, (3, 4, 6, 3), num_classes, "resnet50", children)
 
 
-def cifar_resnet18(num_classes: int = 10) -> nn.Layer:
+def cifar_resnet18(num_classes: int = 10, **children: nn.Layer | ArrayFn) -> nn.Layer:
     """Images `(N, 32, 32, 3)` to logits `(N, num_classes)`; 11,173,962 parameters.
 
     `resnet18` after surgery for small images: the stem is a 3x3 convolution of stride
@@ -197,6 +213,7 @@ def cifar_resnet18(num_classes: int = 10) -> nn.Layer:
 
     Args:
         num_classes: size of the output.
+        children: as in `resnet18`.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.
 
@@ -206,5 +223,7 @@ def cifar_resnet18(num_classes: int = 10) -> nn.Layer:
         >>> tree.size(params)
         11173962
     """
-    stem = {**_imagenet_stem(), "conv1": _conv(3, 64, 3), "maxpool": nn.identity}
-    return _resnet(basic_block, (2, 2, 2, 2), num_classes, **stem)
+    stem = {"conv1": _conv(3, 64, 3), "maxpool": nn.identity}
+    return _resnet(
+        basic_block, (2, 2, 2, 2), num_classes, "cifar_resnet18", {**stem, **children}
+    )

@@ -1,25 +1,25 @@
 """Functions of `(ts, record)` that `fit` calls after each epoch or step."""
 
-import importlib
 import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import mlx.core as mx
 import numpy as np
 
+from lucid_fn import io
 from lucid_fn.train import checkpoint
-from lucid_fn.train.checks import check_folder
-from lucid_fn.train.state import TrainState
+from lucid_fn.train.history import plain
+from lucid_fn.train.state import TrainState, step_of
 
 Record: TypeAlias = dict[str, float]
 """What an epoch or a step did, in plain Python numbers by name."""
 
 Callback: TypeAlias = Callable[[TrainState, Record], Any]
-"""A function that `fit` calls; with an attribute `resume`, a function of the records
-of past epochs, it learns of those of a run that goes on from a checkpoint."""
+"""A function that `fit` calls. If it has an attribute `resume`, a run that goes on from
+a checkpoint first calls `resume(epochs, next_epoch)` with the records of the epochs
+before the next call, and the number of that call's epoch."""
 
 _LOWER = ("loss", "error", "mse", "mae", "rmse", "perplexity", "nll")
 _HIGHER = (
@@ -100,13 +100,13 @@ def keep_best(
         {'w': array(2, dtype=float32)}
     """
     caller = "train.keep_best"
-    checkpoint.check_suffix(caller, path)
-    check_folder(caller, "path", path)
+    path = checkpoint.check_path(caller, "path", path)
+    io.check_writable(path, caller=caller)
     seen = _Seen(caller, metric, higher_is_better)
 
     def keep(ts: TrainState, record: Record) -> None:
         seen.add(record)
-        if seen.values and seen.since_best() == 0:
+        if seen.since_best() == 0 and not math.isnan(record[metric]):
             metadata = {
                 "epoch": str(int(record["epoch"])),
                 "metric": metric,
@@ -143,19 +143,132 @@ def to_jsonl(path: str | Path) -> Callback:
         '{"step": 0, "epoch": 1, "train_loss": 0.5}\\n'
     """
     caller = "train.to_jsonl"
-    check_folder(caller, "path", path)
-    path = Path(path)
+    path = io.check_path(caller, "path", path)
+    io.check_writable(path, caller=caller)
 
     def log(ts: TrainState, record: Record) -> None:
-        line = json.dumps({"step": _step(ts), **plain(record)}, allow_nan=False)
+        line = json.dumps({"step": step_of(ts), **plain(record)}, allow_nan=False)
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
-    def resume(epochs: list[Record]) -> None:
+    def resume(epochs: list[Record], next_epoch: int) -> None:
         if path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if _epoch(line) <= len(epochs)]
-            write_text(path, "".join(kept))
+            lines = path.read_bytes().splitlines(keepends=True)
+            with io.atomic_write(path, caller=caller) as file:
+                file.writelines(x for x in lines if 0 < _epoch(x) < next_epoch)
 
     log.resume = resume  # type: ignore[attr-defined]  # functions take attributes
     return log
+
+
+def to_tensorboard(folder: str | Path) -> Callback:
+    """Writes each record as scalars that TensorBoard shows over the steps.
+
+    For `fit(on_epoch=...)`, `fit(on_step=...)` or both. Metrics of an epoch are
+    grouped by phase, as in `train/loss` and `test/loss`. Look at them with
+    `tensorboard --logdir folder`. A folder for each run, beside each other, compares
+    runs.
+
+    Args:
+        folder: is created if it does not exist.
+
+    Raises:
+        ImportError: if the package `tensorboard` is not installed.
+        OSError: if the folder cannot be created or written to.
+
+    Example:
+        >>> from lucid_fn import train
+        >>> log = train.to_tensorboard("runs/lenet")  # doctest: +SKIP
+        >>> train.fit(..., on_epoch=log)  # doctest: +SKIP
+    """
+    caller = "train.to_tensorboard"
+    folder = io.check_path(caller, "folder", folder)
+    try:
+        from tensorboard.summary import Writer
+    except ImportError as error:
+        raise ImportError(
+            f"{caller} needs TensorBoard: pip install 'lucid-fn[tensorboard]'"
+        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    io.check_writable(folder / "events", caller=caller)
+    writer: Any = None  # makes a file at the first record
+
+    def log(ts: TrainState, record: Record) -> None:
+        nonlocal writer
+        writer = writer or Writer(str(folder))
+        step = step_of(ts)
+        for name, value in record.items():
+            if name not in ("epoch", "step"):
+                writer.add_scalar(_tag(name), value, step)
+        if "train_loss" in record:  # an epoch's: a step is too short to wait for files
+            writer.flush()
+
+    return log
+
+
+def _tag(name: str) -> str:
+    phase, _, rest = name.partition("_")
+    return f"{phase}/{rest}" if phase in ("train", "test") else name
+
+
+def _epoch(line: bytes) -> int:
+    """The epoch that a line of `to_jsonl` is of; 0 of a line that was cut short."""
+    try:
+        return int(json.loads(line)["epoch"])
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
+class _Seen:
+    """The values of one metric in the epochs of a run so far."""
+
+    def __init__(self, caller: str, metric: str, higher_is_better: bool | None) -> None:
+        self.caller = caller
+        self.metric = metric
+        self.sign = _sign(caller, metric, higher_is_better)
+        self.values: list[tuple[int, float]] = []  # epoch, and the higher the better
+
+    def resume(self, epochs: list[Record], next_epoch: int) -> None:
+        """Begins with the records of past epochs."""
+        self.values = []
+        for record in epochs:
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        if self.metric not in record:
+            raise ValueError(
+                f"{self.caller}: metric must be in the record of an epoch, got "
+                f"{self.metric!r}; there is {', '.join(record)}"
+            )
+        # An epoch that was seen before begins another run, or is made again.
+        epoch = int(record["epoch"])
+        self.values = [(e, value) for e, value in self.values if e < epoch]
+        value = self.sign * record[self.metric]
+        self.values.append((epoch, -math.inf if math.isnan(value) else value))
+
+    def since_best(self) -> int:
+        """How many epochs ago the best one was, the first of equal ones."""
+        values = [value for _, value in self.values]
+        return len(values) - 1 - values.index(max(values))
+
+
+def _sign(caller: str, metric: str, higher_is_better: bool | None) -> int:
+    if not isinstance(metric, str):
+        raise TypeError(
+            f"{caller}: metric must be a name such as 'test_loss', got {metric!r}"
+        )
+    if higher_is_better is None:
+        words = metric.lower().split("_")
+        lower, higher = (any(x in words for x in known) for known in (_LOWER, _HIGHER))
+        if lower == higher:
+            raise ValueError(
+                f"{caller}: metric {metric!r} does not tell which values are better; "
+                "say it with higher_is_better=True or False"
+            )
+        return 1 if higher else -1
+    if not isinstance(higher_is_better, bool):
+        raise TypeError(
+            f"{caller}: higher_is_better must be a bool or None, got "
+            f"{higher_is_better!r}"
+        )
+    return 1 if higher_is_better else -1

@@ -9,10 +9,11 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.train.state import EvalFn, TrainState
+from lucid_fn.types import Array
 
 # Values are read when the step after the next is on its way, so that reading them
 # waits for nothing.
-_READ_BEHIND = 2
+READ_BEHIND = 2
 
 
 def evaluate(
@@ -76,13 +77,13 @@ def evaluate(
 
 
 def _joined(caller: str, parts: list[Any]) -> Any:
-    def join(*leaves: Any) -> mx.array:
+    def join(*leaves: Array) -> Array:
         if not all(leaf.ndim for leaf in leaves):
             raise ValueError(
                 f"{caller}: with outputs=True the model's outputs must have an axis of "
                 "examples first, got an array of shape ()"
             )
-        return mx.concatenate(leaves)
+        return mx.concatenate(list(leaves))
 
     return tree.map(join, *parts, caller=f"{caller} (outputs of the batches)")
 
@@ -98,7 +99,7 @@ class Means:
         self.losses: list[float] = []
         self.size = 0
 
-    def add(self, size: int, metrics: Any, *, behind: int = _READ_BEHIND) -> None:
+    def add(self, size: int, metrics: Any, *, behind: int = READ_BEHIND) -> None:
         self._check(metrics)
         self.pending.append((size, metrics))
         self.read(behind)
@@ -163,7 +164,8 @@ def _check_scalar(caller: str, name: str, value: Any) -> None:
 
 def number(value: Any) -> float:
     """A scalar as a Python number; waits for its computation."""
-    return float(value.item() if isinstance(value, mx.array) else value)
+    item: Any = value.item() if isinstance(value, mx.array) else value
+    return float(item)
 
 
 def rows(x: Any, targets: Any) -> int:
@@ -175,9 +177,7 @@ def rows(x: Any, targets: Any) -> int:
     return next((len(leaf) for leaf in leaves if getattr(leaf, "ndim", 0)), 1)
 
 
-def pairs(
-    caller: str, name: str, batches: Iterable[Any]
-) -> Iterator[tuple[Any, Any]]:
+def pairs(caller: str, name: str, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
     """The batches, each of which must be a pair `(x, targets)`."""
     for batch in batches:
         if not isinstance(batch, tuple | list) or len(batch) != 2:

@@ -30,6 +30,12 @@ class TrainState(NamedTuple):
     step: Array  # int32, shape (): updates made so far
 
 
+def step_of(ts: TrainState) -> int:
+    """The number of updates made so far; waits for the last one."""
+    step: Any = ts.step.item()  # an int here, any number in MLX's stubs
+    return int(step)
+
+
 def init(
     model: nn.Layer, optimizer: optim.GradientTransformation, key: Key
 ) -> TrainState:
@@ -170,9 +176,7 @@ def make_eval_step(
     with_outputs = transforms.jit(measure)
     metrics_only = transforms.jit(lambda *arguments: measure(*arguments)[0])
 
-    def evaluate(
-        ts: TrainState, x: Any, targets: Any, *, outputs: bool = False
-    ) -> Any:
+    def evaluate(ts: TrainState, x: Any, targets: Any, *, outputs: bool = False) -> Any:
         _check_state("evaluate", ts)
         compiled = with_outputs if outputs else metrics_only
         return compiled(ts.params, ts.state, x, targets)

@@ -1,0 +1,181 @@
+"""Where a run begins: at the state that is given, or at its checkpoint."""
+
+import json
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.train import checkpoint as checkpoints
+from lucid_fn.train.evaluation import number
+from lucid_fn.train.history import History, environment, parse_history
+from lucid_fn.train.state import TrainState, step_of
+
+
+class Beginning(NamedTuple):
+    """What a run begins with; epochs are counted from 0."""
+
+    ts: TrainState
+    history: History  # of the run so far
+    step: int  # updates made so far
+    epoch: int  # the first one to make
+    skip: int  # batches of it that `ts` has seen already
+    end: int  # the epoch before which the run ends
+    last_step: int | None  # the step after which it ends
+    resumed: bool  # whether `ts` is the checkpoint's
+    metadata: dict[str, str]  # of its checkpoints: how the record began
+
+
+def begin(
+    ts: TrainState,
+    batches: Callable[[int], Iterable[Any]],
+    *,
+    epochs: int,
+    start_epoch: int | None,
+    max_steps: int | None,
+    checkpoint: Path | None,
+) -> Beginning:
+    """Where `fit` goes on: its `epochs` and `max_steps` are counted from `ts`."""
+    step = step_of(ts)
+    last_step = None if max_steps is None else step + max_steps
+    if checkpoint is None or not checkpoint.exists():
+        epoch, skip = _place(step, batches, start_epoch)
+        history = History([], [], {}, environment(), False)
+        metadata = {"start_step": str(step), "settings": json.dumps(_settings(ts))}
+        return Beginning(
+            *(ts, history, step, epoch, skip),
+            *(epoch + epochs, last_step, False, metadata),
+        )
+    saved = _read(checkpoint, ts)
+    if saved.step < step:
+        raise ValueError(
+            f"fit: checkpoint {checkpoint} must not be behind ts, got one of step "
+            f"{saved.step} for a ts of step {step}; give the ts of train.init to go on "
+            "from the checkpoint, or delete it to go on from ts"
+        )
+    if saved.cut and (last_step is None or saved.step < last_step):
+        raise ValueError(
+            f"fit: checkpoint {checkpoint} must end with an epoch to go on from, got "
+            f"one that max_steps ended at step {saved.step}, within epoch "
+            f"{saved.epoch}, whose other batches would be left out; delete it, or give "
+            "another path"
+        )
+    resumed = saved.step > step
+    if resumed:
+        _say_what_changed(checkpoint, ts, saved)
+    elif start_epoch is None:
+        start_epoch = saved.epoch
+    start, _ = _place(step, batches, start_epoch)
+    history = saved.history._replace(environment=environment())
+    return Beginning(
+        *(saved.ts if resumed else ts, history, saved.step, saved.epoch, 0),
+        *(start + epochs, last_step, resumed, saved.metadata),
+    )
+
+
+def length(batches: Any) -> int | None:
+    """How many batches there are, if they tell."""
+    try:
+        return len(batches)
+    except TypeError:
+        return None
+
+
+def _place(
+    step: int, batches: Callable[[int], Iterable[Any]], start_epoch: int | None
+) -> tuple[int, int]:
+    """The epoch of a step, and how many of its batches come before."""
+    if start_epoch is not None or step == 0:
+        return start_epoch or 0, 0
+    count = length(batches(0))
+    if not count:
+        raise ValueError(
+            f"fit: start_epoch must be given for a ts that has made {step} steps, "
+            "since batches(0) has no length that would tell the epoch it is in"
+        )
+    return divmod(step, count)
+
+
+class _Saved(NamedTuple):
+    """What a checkpoint holds."""
+
+    ts: TrainState
+    history: History
+    step: int
+    epoch: int  # epochs made so far
+    cut: bool  # whether max_steps ended it within an epoch
+    settings: dict[str, float]  # when its record began
+    metadata: dict[str, str]
+
+
+def _read(path: Path, like: TrainState) -> _Saved:
+    metadata = checkpoints.load_metadata(path)
+    if "history" not in metadata:
+        raise ValueError(
+            f"fit: checkpoint {path} must be one that fit wrote, got one without a "
+            "record; load it with train.load and give its state as ts"
+        )
+    ts = checkpoints.load(path, like=like)
+    history = parse_history(metadata["history"], source=str(path))
+    try:
+        first_step = int(metadata.get("start_step", "0"))
+        settings = dict(json.loads(metadata.get("settings", "{}")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"fit: checkpoint {path} is damaged: {error}") from error
+    step, made = step_of(ts), len(history.batch_losses)
+    numbers = [int(record["epoch"]) for record in history.epochs]
+    if (
+        step != first_step + made
+        or not numbers
+        or numbers != list(range(numbers[0], numbers[0] + len(numbers)))
+    ):
+        raise ValueError(
+            f"fit: checkpoint {path} must have a record that agrees with its state, "
+            f"got epochs {numbers} and {made} losses from step {first_step} on, and a "
+            f"state of step {step}; load the state alone with train.load"
+        )
+    kept = {
+        name: text
+        for name, text in metadata.items()
+        if name in ("start_step", "settings")
+    }
+    cut = metadata.get("cut") == "True"
+    return _Saved(ts, history, step, numbers[-1], cut, settings or _settings(ts), kept)
+
+
+def _settings(ts: TrainState) -> dict[str, float]:
+    """The numbers that an optimizer keeps in its state, such as its learning rate.
+
+    What a schedule gives is not among them: it is given again at each update.
+    """
+    leaves = tree.named_leaves(ts.opt_state)
+    return {
+        path: number(leaf)
+        for path, leaf in leaves.items()
+        if isinstance(leaf, mx.array)
+        and leaf.ndim == 0
+        and mx.issubdtype(leaf.dtype, mx.floating)
+        and not (
+            path.endswith("learning_rate")
+            and path.removesuffix("learning_rate") + "step" in leaves
+        )
+    }
+
+
+def _say_what_changed(path: Path, ts: TrainState, saved: _Saved) -> None:
+    """Warns of numbers in the code that the checkpoint has otherwise, and keeps."""
+    before, now = saved.settings, _settings(saved.ts)
+    for name, value in _settings(ts).items():
+        if name in before and value not in (before[name], now.get(name)):
+            kept = now.get(name, before[name])
+            warnings.warn(
+                f"fit: opt_state.{name} is {value:.6g} in the code, and the checkpoint "
+                f"{path} keeps {kept:.6g}; to change it, set it in the checkpoint: "
+                "ts = train.load(path, like=ts), then optim.set_learning_rate or "
+                "optim.set_hyperparameters on ts.opt_state, then train.save(path, ts, "
+                "metadata=train.load_metadata(path))",
+                stacklevel=4,
+            )

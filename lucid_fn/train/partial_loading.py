@@ -1,0 +1,114 @@
+"""Taking the layers that fit from the arrays of another model."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.train.state import TrainState
+from lucid_fn.types import Array
+
+_MODEL = ("params", "state")  # the parts of a TrainState that layers have a share in
+
+
+class LoadReport(NamedTuple):
+    """What became of the arrays of a file: paths, sorted.
+
+    An array whose shape or dtype differs is both missing and unexpected.
+    """
+
+    taken: tuple[str, ...]
+    """Arrays of the file that are in the result."""
+    missing: tuple[str, ...]
+    """Arrays of the result that are not from the file but those of `like`."""
+    unexpected: tuple[str, ...]
+    """Arrays of the file that are not in the result."""
+
+
+def restore(
+    like: Any, arrays: Mapping[str, Array], *, caller: str
+) -> tuple[Any, LoadReport]:
+    """`like` with the arrays of all layers that are the same in `arrays`.
+
+    Raises:
+        ValueError: if there is no such layer.
+    """
+    expected = tree.named_leaves(like)
+    of_run = isinstance(like, TrainState)
+    differing = expected.keys() ^ arrays.keys()
+    differing |= {
+        path
+        for path in expected.keys() & arrays.keys()
+        if not _fits(expected[path], arrays[path])
+    }
+    broken = {_layer(path, of_run) for path in differing}
+    if broken:  # the optimizer's state, the key and the step are those of one run
+        broken.add(None)
+    taken = {path for path in expected if _layer(path, of_run) not in broken}
+    if not taken:
+        raise ValueError(
+            f"{caller}: no layer fits; like has {_some(expected)}, the file has "
+            f"{_some(arrays)}"
+        )
+    report = LoadReport(
+        tuple(sorted(taken)),
+        tuple(sorted(expected.keys() - taken)),
+        tuple(sorted(arrays.keys() - taken)),
+    )
+
+    def choose(path: str, leaf: Any) -> Any:
+        return arrays[path] if path in taken else leaf
+
+    return tree.map_with_path(choose, like), report
+
+
+def restore_params(
+    like: Any, arrays: Mapping[str, Array], *, caller: str
+) -> tuple[Any, LoadReport]:
+    """As `restore`, of params and the state of layers alone.
+
+    `like` is a `TrainState`, a pair of params and state, or params.
+    """
+    parts = {name: _under(name, arrays) for name in _MODEL}
+    if not parts["params"]:  # a file of params alone
+        parts = {"params": dict(arrays), "state": {}}
+    if isinstance(like, TrainState):
+        (params, state), report = restore_params(
+            (like.params, like.state), arrays, caller=caller
+        )
+        return like._replace(params=params, state=state), report
+    if not isinstance(like, tuple) or len(like) != len(_MODEL):
+        return restore(like, parts["params"], caller=caller)
+    nothing: Any = ()  # what is no part of a model
+    given = TrainState(like[0], like[1], nothing, nothing, nothing)
+    flat = {f"{name}.{p}": x for name, part in parts.items() for p, x in part.items()}
+    restored, report = restore(given, flat, caller=caller)
+    return (restored.params, restored.state), report
+
+
+def _under(name: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays whose path begins with `name`, by the rest of it."""
+    start = f"{name}."
+    return {p.removeprefix(start): x for p, x in arrays.items() if p.startswith(start)}
+
+
+def _layer(path: str, of_run: bool) -> str | None:
+    """The path of the layer that an array belongs to; `None` if it is the run's.
+
+    The params of a layer and its state are one.
+    """
+    first, _, rest = path.partition(".")
+    if of_run and first not in _MODEL:
+        return None
+    return (rest if of_run else path).rpartition(".")[0]
+
+
+def _fits(ours: Any, theirs: Array) -> bool:
+    is_array = isinstance(ours, mx.array)
+    return is_array and ours.shape == theirs.shape and ours.dtype == theirs.dtype
+
+
+def _some(paths: Mapping[str, Any]) -> str:
+    shown = ", ".join(list(paths)[:5])
+    return f"{shown}, ..." if len(paths) > 5 else shown or "nothing"
