@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from lucid_fn.train import History
 
 
@@ -117,10 +119,24 @@ def batch_and_epoch_losses(
 
 
 def _running_mean(values: list[float]) -> list[float]:
-    """The mean of each value and those before it, a twentieth of them all."""
+    """The mean of each value and those before it, a twentieth of them all.
+
+    The values are cut into blocks of the window's size. A window is the end of one
+    block and the beginning of the next, whose sums run from the cut between them: what
+    is large, or not finite, is in the windows that hold it only, as it would not be in
+    a difference of two running sums.
+    """
     window = max(1, len(values) // 20)
-    spans = (values[max(0, i - window + 1) : i + 1] for i in range(len(values)))
-    return [sum(span) / len(span) for span in spans]
+    count = -(-len(values) // window)
+    blocks = np.zeros((count + 1, window))  # zeros before the first value
+    blocks.reshape(-1)[window : window + len(values)] = values
+    beginnings = np.cumsum(blocks[1:], axis=1)
+    ends = np.cumsum(blocks[:-1, ::-1], axis=1)[:, ::-1]
+    beginnings[:, :-1] += ends[:, 1:]
+    sums = beginnings.reshape(-1)[: len(values)]
+    counts = np.minimum(np.arange(1, len(values) + 1), window)
+    means: list[float] = (sums / counts).tolist()
+    return means
 
 
 def _plot_phases(
@@ -128,10 +144,13 @@ def _plot_phases(
 ) -> None:
     """A metric over the epochs: train, and test if it is there."""
     for phase, style in (("train", "-o"), ("test", "--s")):
-        if f"{phase}_{metric}" in history.epochs[0]:
+        key = f"{phase}_{metric}"
+        # A run that was resumed may have got test batches, or other metrics, late.
+        records = [record for record in history.epochs if key in record]
+        if records:
             axis.plot(
-                history.series("epoch"),
-                history.series(f"{phase}_{metric}"),
+                [record["epoch"] for record in records],
+                [record[key] for record in records],
                 style,
                 color=pen.color,
                 linewidth=pen.width,

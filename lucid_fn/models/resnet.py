@@ -20,7 +20,7 @@ def _conv(
 ) -> nn.Layer:
     """A convolution that keeps the size but for its stride, before a batch norm.
 
-    Its weight is normal with standard deviation `sqrt(2 / (channels * kernel_size**2))`.
+    Its weight is normal, of variance `2 / (channels * kernel_size**2)`.
     """
     return nn.conv2d(
         in_channels,
@@ -150,8 +150,8 @@ def resnet18(num_classes: int = 1000, **children: nn.Layer | ArrayFn) -> nn.Laye
 
     Args:
         num_classes: size of the output.
-        children: layers, or functions on arrays, in place of those named `conv1`, `bn1`,
-            `relu`, `maxpool`, `layer1` to `layer4`, `avgpool` and `fc`.
+        children: layers, or functions on arrays, in place of those named `conv1`,
+            `bn1`, `relu`, `maxpool`, `layer1` to `layer4`, `avgpool` and `fc`.
 
     Raises:
         TypeError: if `num_classes` is not an integer, or there is no such child.
@@ -223,7 +223,10 @@ def cifar_resnet18(num_classes: int = 10, **children: nn.Layer | ArrayFn) -> nn.
         >>> tree.size(params)
         11173962
     """
-    stem = {"conv1": _conv(3, 64, 3), "maxpool": nn.identity}
+    stem: dict[str, nn.Layer | ArrayFn] = {
+        "conv1": _conv(3, 64, 3),
+        "maxpool": nn.identity,
+    }
     return _resnet(
         basic_block, (2, 2, 2, 2), num_classes, "cifar_resnet18", {**stem, **children}
     )

@@ -163,14 +163,14 @@ def _checked(record: Any) -> History:
 def _epoch(record: Any, where: str) -> dict[str, float]:
     _expect(record, dict, where)
     numbers = {name: _number(x, f"{where}.{name}") for name, x in record.items()}
-    epoch = numbers.get("epoch")
+    epoch: Any = numbers.get("epoch")
     if not isinstance(epoch, int) or epoch < 1:
         raise ValueError(f"{where}.epoch must be an integer of at least 1, got {epoch}")
     return numbers
 
 
 def _number(value: Any, where: str) -> float:
-    number = _SPECIAL.get(value, value) if isinstance(value, str) else value
+    number: Any = _SPECIAL.get(value, value) if isinstance(value, str) else value
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise ValueError(f"{where} must be a number, got {repr(value)[:60]}")
     if isinstance(number, int) and abs(number) > sys.float_info.max:
