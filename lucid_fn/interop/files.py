@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn.interop.arrays import to_mlx
-from lucid_fn.io import atomic_write
+from lucid_fn.train.files import write_atomically
 from lucid_fn.types import Array
 
 
@@ -85,5 +85,4 @@ def save_safetensors(path: str | Path, state_dict: Mapping[str, Any]) -> None:
     }
     # The entry by which the readers of PyTorch's libraries know the file as theirs.
     header = {"format": "pt"}
-    with atomic_write(path, caller="save_safetensors") as file:
-        mx.save_safetensors(file, arrays, header)
+    write_atomically(path, lambda file: mx.save_safetensors(str(file), arrays, header))
