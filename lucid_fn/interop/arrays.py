@@ -6,18 +6,16 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lucid_fn.numpy_arrays import check_numpy, from_numpy
 from lucid_fn.types import Array
 
 
-def to_mlx(caller: str, name: str, value: Any) -> Array:
-    """The MLX array with the values of a NumPy array, an MLX array or a tensor.
-
-    float64, which GPUs have not, becomes float32.
-    """
+def to_storable(caller: str, name: str, value: Any) -> Array | NDArray[Any]:
+    """The MLX or NumPy array with the values and the dtype of an array or a tensor."""
     if isinstance(value, mx.array):
         return value
     if callable(getattr(value, "detach", None)):  # a tensor of PyTorch
-        tensor = value.detach().cpu()
+        tensor = value.detach().cpu().resolve_conj().resolve_neg()
         if str(tensor.dtype) == "torch.bfloat16":  # NumPy has none; this is exact
             return mx.array(tensor.float().numpy()).astype(mx.bfloat16)
         value = tensor.numpy()
@@ -31,17 +29,19 @@ def to_mlx(caller: str, name: str, value: Any) -> Array:
                 else ""
             )
         )
-    array = np.asarray(value)
-    if array.dtype.name == "bfloat16":  # of the package ml_dtypes
-        return mx.array(array.view(np.uint16)).view(mx.bfloat16)
-    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
-        raise TypeError(
-            f"{caller}: {name} must be of numbers or bools, got {array.dtype}"
-        )
-    if array.dtype == np.float64:
-        array = array.astype(np.float32)
-    # In the machine's byte order, which is what MLX reads.
-    return mx.array(array.astype(array.dtype.newbyteorder("="), order="C"))
+    check_numpy(caller, name, value)
+    return value if isinstance(value, np.ndarray) else np.asarray(value)
+
+
+def to_mlx(caller: str, name: str, value: Any) -> Array:
+    """The MLX array with the values of a NumPy array, an MLX array or a tensor.
+
+    float64, which GPUs have not, becomes float32.
+    """
+    array = to_storable(caller, name, value)
+    if not isinstance(array, mx.array):
+        return from_numpy(caller, name, array)
+    return array.astype(mx.float32) if array.dtype == mx.float64 else array
 
 
 def to_numpy(array: Array) -> NDArray[Any]:

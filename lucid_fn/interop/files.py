@@ -1,31 +1,34 @@
 """Safetensors files, as PyTorch's libraries exchange them."""
 
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
-
-from lucid_fn.interop.arrays import to_mlx
-from lucid_fn.train.files import write_atomically
+from lucid_fn import safetensors
+from lucid_fn.interop.arrays import to_storable
+from lucid_fn.io import check_path
 from lucid_fn.types import Array
 
 
-def load_safetensors(path: str | Path) -> dict[str, Array]:
+def load_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
     """The arrays of a `.safetensors` file by name, as they are in it.
 
     Give them to `from_state_dict`: the file of a PyTorch model has PyTorch's layout.
+    The header is checked before anything is made of it.
 
     Args:
         path: the file.
 
     Returns:
-        MLX arrays by name.
+        MLX arrays by name, in the file's dtypes. float64, which MLX computes on CPUs
+        only, stays float64.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, cut short or of another kind, or has a
-            dtype that MLX has not, such as float64.
+        OSError: if it cannot be read.
+        ValueError: if the file is damaged, cut short or of another format, or has a
+            dtype that MLX has not, such as float8. The message names the file, the
+            array and what is wrong.
 
     Example:
         >>> import tempfile
@@ -36,36 +39,28 @@ def load_safetensors(path: str | Path) -> dict[str, Array]:
         >>> interop.torch.load_safetensors(path)
         {'fc.bias': array([0, 0], dtype=float32)}
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"load_safetensors: there is no file {path}")
-    try:
-        arrays: Any = mx.load(str(path), format="safetensors")
-        # Read now: a later read would find what the file has become by then.
-        mx.eval(arrays)
-    except (RuntimeError, ValueError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"load_safetensors: {path} is damaged, cut short or not a safetensors "
-            f"file: {error}"
-        ) from error
-    loaded: dict[str, Array] = arrays
-    return loaded
+    caller = "load_safetensors"
+    arrays, _ = safetensors.read(check_path(caller, "path", path), caller=caller)
+    return arrays
 
 
-def save_safetensors(path: str | Path, state_dict: Mapping[str, Any]) -> None:
+def save_safetensors(
+    path: str | os.PathLike[str], state_dict: Mapping[str, Any]
+) -> None:
     """Writes arrays by name to a `.safetensors` file, as they are.
 
     Give it what `to_state_dict` returns. The file is the old one or the new one, never
-    half.
+    half. Dtypes are kept, float64 as well.
 
     Args:
         path: ends in `.safetensors`; its folder exists.
         state_dict: NumPy arrays, MLX arrays or tensors by name.
 
     Raises:
-        ValueError: if `path` ends otherwise.
-        TypeError: if something is not an array.
+        ValueError: if `path` ends otherwise, or a name cannot be written.
+        TypeError: if something is not an array, or of a dtype that the format has not.
         FileNotFoundError: if the folder does not exist.
+        OSError: if the file cannot be written, as on a full disk; the message names it.
 
     Example:
         >>> import tempfile
@@ -76,13 +71,19 @@ def save_safetensors(path: str | Path, state_dict: Mapping[str, Any]) -> None:
         >>> interop.torch.load_safetensors(path)["fc.weight"].shape
         (2, 3)
     """
-    path = Path(path)
+    caller = "save_safetensors"
+    path = check_path(caller, "path", path)
     if path.suffix != ".safetensors":
-        raise ValueError(f"save_safetensors: path must end in .safetensors, got {path}")
-    arrays = {
-        name: to_mlx("save_safetensors", name, value)
+        raise ValueError(f"{caller}: path must end in .safetensors, got {path}")
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(
+            f"{caller}: state_dict must be a mapping of names to arrays, got "
+            f"{type(state_dict).__name__}; params are nested: give it what "
+            "to_state_dict returns"
+        )
+    tensors = {
+        name: to_storable(caller, str(name), value)
         for name, value in state_dict.items()
     }
     # The entry by which the readers of PyTorch's libraries know the file as theirs.
-    header = {"format": "pt"}
-    write_atomically(path, lambda file: mx.save_safetensors(str(file), arrays, header))
+    safetensors.write(path, tensors, {"format": "pt"}, caller=caller)

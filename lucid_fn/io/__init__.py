@@ -4,8 +4,8 @@ from lucid_fn.io.files import (
     atomic_write,
     check_path,
     check_writable,
-    open_file,
     read_bytes,
+    reading,
 )
 from lucid_fn.io.pickles import Handler, Opaque, unpickle
 
@@ -15,8 +15,8 @@ __all__ = [
     "atomic_write",
     "check_path",
     "check_writable",
-    "open_file",
     "read_bytes",
+    "reading",
     "unpickle",
 ]
 

@@ -9,8 +9,9 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 _FIXES = {
     errno.ENOSPC: "make room on the disk, or write elsewhere",
@@ -47,33 +48,35 @@ def check_path(caller: str, name: str, value: Any) -> Path:
     return Path(os.path.expanduser(path))
 
 
-def open_file(path: Path, *, caller: str) -> BinaryIO:
+@contextlib.contextmanager
+def reading(path: Path, *, caller: str) -> Iterator[BufferedReader]:
     """A file opened for reading.
+
+    Args:
+        path: the file.
+        caller: the name that errors begin with.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        OSError: if it cannot be opened, or is a folder.
+        OSError: if it is a folder, or cannot be read; the message names it.
         ValueError: if it is a pipe or a device.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{caller}: there is no file {path}")
     with _explained(caller, "read", path):
+        if not path.exists():
+            raise FileNotFoundError(f"{caller}: there is no file {path}")
         _check_regular(path, caller)
-        return open(path, "rb")
+        with open(path, "rb") as file:
+            yield file
 
 
 def read_bytes(path: Path, *, caller: str) -> bytes:
-    """The content of a file.
-
-    Raises:
-        OSError, ValueError: as `open_file`, or if reading fails.
-    """
-    with open_file(path, caller=caller) as file, _explained(caller, "read", path):
+    """The content of a file; arguments and errors are those of `reading`."""
+    with reading(path, caller=caller) as file:
         return file.read()
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path, *, caller: str) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, *, caller: str) -> Iterator[BufferedWriter]:
     """A binary file to write, which becomes `path` at the end if nothing was raised.
 
     A reader finds the old file or the new one, never a part, even if the process is
@@ -176,7 +179,7 @@ def _check_regular(path: Path, caller: str) -> None:
         )
 
 
-def _create_beside(target: Path) -> tuple[Path, BinaryIO]:
+def _create_beside(target: Path) -> tuple[Path, BufferedWriter]:
     """A new file in the folder of `target`, locked for as long as it is open.
 
     The lock tells the files of processes that are writing from those of killed ones.

@@ -1,0 +1,87 @@
+"""NumPy arrays on their way to MLX: one rule for what is taken, and how."""
+
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lucid_fn.types import Array
+
+_DTYPES = frozenset(map(np.dtype, "?bBhHiIlLqQefdFD"))
+_LONGEST_AXIS = 2**31 - 1
+
+
+def is_bfloat16(array: NDArray[Any] | np.generic) -> bool:
+    """Whether this is the bfloat16 of the package `ml_dtypes`, as JAX's arrays have."""
+    return array.dtype.name == "bfloat16" and array.dtype.itemsize == 2
+
+
+def check_numpy(caller: str, name: str, array: Any) -> None:
+    """Raises unless `array` is a NumPy array or scalar that MLX can hold.
+
+    Its memory may be ordered in any way: strided, reversed, read-only, in the order of
+    Fortran or in the other byte order.
+
+    Raises:
+        TypeError: if it is something else, a masked array, or of an unsupported dtype.
+        ValueError: if an axis is longer than MLX's may be.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(
+            f"{caller}: {name} must be an array without a mask, got a masked array; "
+            "fill it with .filled(value)"
+        )
+    if not isinstance(array, np.ndarray | np.generic):
+        raise TypeError(
+            f"{caller}: {name} must be a NumPy or MLX array, got "
+            f"{type(array).__name__}; convert it with np.asarray"
+        )
+    if array.dtype.newbyteorder("=") not in _DTYPES and not is_bfloat16(array):
+        raise TypeError(
+            f"{caller}: {name} must have a dtype that MLX can hold, got {array.dtype}; "
+            "convert it with astype"
+        )
+    if any(length > _LONGEST_AXIS for length in array.shape):
+        raise ValueError(
+            f"{caller}: {name} must have axes of at most {_LONGEST_AXIS} entries, got "
+            f"shape {array.shape}; take it in parts"
+        )
+
+
+def in_order(array: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers one after another, in the order of C and of the machine's bytes.
+
+    The array itself if it is so already.
+    """
+    native = array.dtype.newbyteorder("=")
+    ordered = np.asarray(array).astype(native, order="C", copy=False)
+    # An axis of length 1 may still have a negative stride, which MLX refuses.
+    return np.ndarray(ordered.shape, ordered.dtype, ordered)
+
+
+def from_numpy(caller: str, name: str, array: Any) -> Array:
+    """The MLX array with the numbers of a NumPy array; a copy.
+
+    float64 becomes float32 and complex128 complex64, as MLX computes in.
+
+    Args:
+        caller: the name that errors begin with.
+        name: the name of the argument.
+        array: a NumPy array or scalar.
+
+    Raises:
+        TypeError: as `check_numpy`.
+        ValueError: as `check_numpy`.
+
+    Example:
+        >>> import numpy as np
+        >>> from lucid_fn.numpy_arrays import from_numpy
+        >>> from_numpy("example", "x", np.arange(3, dtype=">i2")[::-1])
+        array([2, 1, 0], dtype=int16)
+    """
+    check_numpy(caller, name, array)
+    ordered = in_order(array)
+    if is_bfloat16(ordered):
+        return mx.array(ordered.view(np.uint16)).view(mx.bfloat16)
+    return mx.array(ordered)
