@@ -204,7 +204,8 @@ def _parse(file: BufferedReader) -> tuple[list[_Entry], dict[str, str]]:
             f"its header would be {length} bytes long, of a file of {size} bytes"
         )
     header = _loads(file.read(length))
-    metadata = header.pop(_METADATA, {})
+    metadata = header.pop(_METADATA, None)  # MLX writes null where there is none
+    metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(
         type(text) is str for text in metadata.values()
     ):
