@@ -8,7 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn import io, tree
+from lucid_fn import io, safetensors, tree
 from lucid_fn.train import partial_loading
 from lucid_fn.types import Array
 
@@ -58,8 +58,7 @@ def save(
             )
     checksum = _checksum(arrays, metadata)
     header = {**metadata, "format": _FORMAT, "checksum": checksum}
-    with io.atomic_write(path, caller=caller) as file:
-        mx.save_safetensors(file, arrays, header)
+    safetensors.write(path, arrays, header, caller=caller)
 
 
 def check_path(caller: str, name: str, path: Any) -> Path:
@@ -79,6 +78,14 @@ def _check_metadata(caller: str, metadata: Any) -> dict[str, str]:
             f"{caller}: metadata must be strings by name, got {metadata!r:.200}; "
             "convert numbers with str"
         )
+    for name, text in metadata.items():
+        if (name + text).encode(errors="replace") != (name + text).encode(
+            errors="surrogatepass"
+        ):
+            raise ValueError(
+                f"{caller}: metadata must be of Unicode characters, got surrogates in "
+                f"{name!r}"
+            )
     taken = [name for name in _OWN if name in metadata]
     if taken:
         raise ValueError(f"{caller}: metadata must not hold {', '.join(taken)}")
@@ -196,16 +203,7 @@ def load_metadata(path: str | Path) -> dict[str, str]:
 
 def read(path: Path, caller: str) -> tuple[dict[str, Array], dict[str, str]]:
     """The arrays of a file and its metadata, but for what is the format's own."""
-    try:
-        with io.open_file(path, caller=caller) as file:
-            loaded: Any = mx.load(file, format="safetensors", return_metadata=True)
-            arrays, metadata = loaded
-            # Read now: a later read would find what the file has become by then.
-            mx.eval(arrays)
-    except (RuntimeError, ValueError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{caller}: {path} is damaged, cut short or not a safetensors file: {error}"
-        ) from error
+    arrays, metadata = safetensors.read(path, caller=caller)
     format, checksum = (metadata.pop(name, None) for name in _OWN)
     if format not in (_FORMAT, _WITHOUT_METADATA):
         raise ValueError(
@@ -222,11 +220,11 @@ def read(path: Path, caller: str) -> tuple[dict[str, Array], dict[str, str]]:
 def _checksum(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
     """CRC-32 of names, dtypes, shapes and bytes, and of the metadata if any."""
     crc = 0
-    for name in sorted(arrays):
+    for name, (_, data) in sorted(safetensors.stored(arrays, caller="train").items()):
         array = arrays[name]
         crc = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), crc)
         if array.size:
-            crc = zlib.crc32(memoryview(array.reshape(-1).view(mx.uint8)), crc)  # type: ignore[arg-type]  # has the buffer protocol, MLX's stubs do not say so
+            crc = zlib.crc32(data.data, crc)
     if metadata:
         crc = zlib.crc32(json.dumps(metadata, sort_keys=True).encode(), crc)
     return f"{crc:08x}"
