@@ -148,12 +148,17 @@ def to_jsonl(path: str | Path) -> Callback:
 
     def log(ts: TrainState, record: Record) -> None:
         line = json.dumps({"step": step_of(ts), **plain(record)}, allow_nan=False)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise type(error)(
+                f"{caller}: cannot write {path}: {error.strerror or error}"
+            ) from error
 
     def resume(epochs: list[Record], next_epoch: int) -> None:
         if path.exists():
-            lines = path.read_bytes().splitlines(keepends=True)
+            lines = io.read_bytes(path, caller=caller).splitlines(keepends=True)
             with io.atomic_write(path, caller=caller) as file:
                 file.writelines(x for x in lines if 0 < _epoch(x) < next_epoch)
 

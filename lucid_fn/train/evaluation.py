@@ -1,6 +1,7 @@
 """Means of metrics over batches, and the evaluation of a model with them."""
 
 import collections
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -177,9 +178,18 @@ def rows(x: Any, targets: Any) -> int:
     return next((len(leaf) for leaf in leaves if getattr(leaf, "ndim", 0)), 1)
 
 
-def pairs(caller: str, name: str, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """The batches, each of which must be a pair `(x, targets)`."""
-    for batch in batches:
+def pairs(
+    caller: str, name: str, batches: Any, *, skip: int = 0
+) -> Iterator[tuple[Any, Any]]:
+    """The batches after the first `skip`; each must be a pair `(x, targets)`."""
+    try:
+        iterator = iter(batches)
+    except TypeError as error:
+        raise TypeError(
+            f"{caller}: {name} must be batches to iterate over, got "
+            f"{type(batches).__name__}; give data.batches(...) or a list"
+        ) from error
+    for batch in itertools.islice(iterator, skip, None):
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             got = type(batch).__name__
             if isinstance(batch, tuple | list):

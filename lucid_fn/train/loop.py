@@ -242,7 +242,7 @@ class _Run:
         start, means = time.perf_counter(), Means("fit")
         given = batches(epoch)
         skip = self.start.skip if epoch == self.start.epoch else 0
-        self.rest = pairs("fit", "batches", itertools.islice(given, skip, None))
+        self.rest = pairs("fit", "batches", given, skip=skip)
         left, total = self._left(), length(given)
         if total is not None:
             total = total - skip if left is None else min(total - skip, left)
