@@ -46,8 +46,15 @@ def begin(
         history = History([], [], {}, environment(), False)
         metadata = {"start_step": str(step), "settings": json.dumps(_settings(ts))}
         return Beginning(
-            *(ts, history, step, epoch, skip),
-            *(epoch + epochs, last_step, False, metadata),
+            ts=ts,
+            history=history,
+            step=step,
+            epoch=epoch,
+            skip=skip,
+            end=epoch + epochs,
+            last_step=last_step,
+            resumed=False,
+            metadata=metadata,
         )
     saved = _read(checkpoint, ts)
     if saved.step < step:
@@ -71,8 +78,15 @@ def begin(
     start, _ = _place(step, batches, start_epoch)
     history = saved.history._replace(environment=environment())
     return Beginning(
-        *(saved.ts if resumed else ts, history, saved.step, saved.epoch, 0),
-        *(start + epochs, last_step, resumed, saved.metadata),
+        ts=saved.ts if resumed else ts,
+        history=history,
+        step=saved.step,
+        epoch=saved.epoch,
+        skip=0,
+        end=start + epochs,
+        last_step=last_step,
+        resumed=resumed,
+        metadata=saved.metadata,
     )
 
 
@@ -112,14 +126,14 @@ class _Saved(NamedTuple):
 
 
 def _read(path: Path, like: TrainState) -> _Saved:
-    metadata = checkpoints.load_metadata(path)
+    arrays, metadata = checkpoints.read(path, "fit")
     if "history" not in metadata:
         raise ValueError(
             f"fit: checkpoint {path} must be one that fit wrote, got one without a "
             "record; load it with train.load and give its state as ts"
         )
-    ts = checkpoints.load(path, like=like)
-    history = parse_history(metadata["history"], source=str(path))
+    ts = tree.restore(like, arrays, caller=f"fit: checkpoint {path}")
+    history = parse_history(metadata["history"], caller="fit", source=path)
     try:
         first_step = int(metadata.get("start_step", "0"))
         settings = dict(json.loads(metadata.get("settings", "{}")))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -200,7 +201,9 @@ def to_tensorboard(folder: str | Path) -> Callback:
 
     def log(ts: TrainState, record: Record) -> None:
         nonlocal writer
-        writer = writer or Writer(str(folder))
+        if writer is None:
+            writer = Writer(str(folder))
+            weakref.finalize(log, writer.close)  # at the end of the program at last
         step = step_of(ts)
         for name, value in record.items():
             if name not in ("epoch", "step"):

@@ -90,18 +90,19 @@ def load_history(path: str | Path) -> History:
     """
     caller = "load_history"
     path = io.check_path(caller, "path", path)
-    return parse_history(io.read_bytes(path, caller=caller), source=str(path))
+    text = io.read_bytes(path, caller=caller)
+    return parse_history(text, caller=caller, source=path)
 
 
-def parse_history(text: str | bytes, *, source: str) -> History:
-    """The record in a JSON text; `source` is what errors call it."""
+def parse_history(text: str | bytes, *, caller: str, source: Path) -> History:
+    """The record in a JSON text, which is in the file `source`."""
     try:
         record = json.loads(text)
         return _checked(record)
     except (ValueError, RecursionError) as error:  # one of bytes that are not UTF-8 too
         raise ValueError(
-            f"load_history: {source} is not the record of a training run, or is "
-            f"damaged: {error}"
+            f"{caller}: {source} is not the record of a training run, or is damaged: "
+            f"{error}"
         ) from error
 
 

@@ -257,6 +257,9 @@ def test_tensorboard_gets_a_scalar_for_each_number(task, tmp_path, monkeypatch):
         def flush(self):
             written.append("flush")
 
+        def close(self):
+            pass
+
     package = types.ModuleType("tensorboard")
     package.summary = types.ModuleType("tensorboard.summary")
     package.summary.Writer = Writer
@@ -284,6 +287,23 @@ def test_tensorboard_reads_what_is_written(task, tmp_path):
     assert [event.step for event in scalars] == [3, 6, 9]
     values = [event.tensor_proto.float_val[0] for event in scalars]
     np.testing.assert_allclose(values, history.series("train_loss"), rtol=1e-6)
+
+
+def test_steps_alone_reach_tensorboard_when_the_program_ends(tmp_path):
+    accumulators = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    )
+    code = (
+        "import sys, mlx.core as mx; from lucid_fn import nn, optim, random, train; "
+        "log = train.to_tensorboard(sys.argv[1]); "
+        "ts = train.init(nn.linear(3, 2), optim.sgd(0.1), random.key(0)); "
+        "[log(ts, {'epoch': 1, 'step': i, 'loss': i}) for i in range(5)]"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    events = accumulators.EventAccumulator(str(tmp_path))
+    events.Reload()
+    values = [event.tensor_proto.float_val[0] for event in events.Tensors("loss")]
+    assert values == [0, 1, 2, 3, 4]
 
 
 def test_without_tensorboard_the_error_says_how_to_get_it(tmp_path):
