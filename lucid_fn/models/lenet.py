@@ -1,8 +1,8 @@
 """LeNet-5.
 
 LeCun et al., 1998, "Gradient-based learning applied to document recognition",
-https://doi.org/10.1109/5.726791, figure 2, in today's variant: no padding, full
-connections between the convolutions, a softmax at the end.
+https://doi.org/10.1109/5.726791, figure 2, in the form that is common today: without
+padding, with full connections between the convolutions, and logits for a softmax.
 """
 
 from lucid_fn import nn
@@ -10,10 +10,12 @@ from lucid_fn.nn.checks import check_positive
 
 
 def lenet5(num_classes: int = 10) -> nn.Layer:
-    """Images `(N, 28, 28, 1)` to logits `(N, num_classes)`; 44,426 parameters.
+    """LeNet-5: images `(N, 28, 28, 1)` to logits `(N, num_classes)`.
+
+    It has 44,426 parameters with 10 classes.
 
     Args:
-        num_classes: size of the output.
+        num_classes: the number of classes, at least 1.
 
     Raises:
         TypeError: if `num_classes` is not an integer.

@@ -1,4 +1,4 @@
-"""ResNet, with the names and the initial draws of torchvision.
+"""ResNets, with the names and the initialization of torchvision.
 
 He et al., 2015, "Deep residual learning for image recognition",
 https://arxiv.org/abs/1512.03385, table 1.
@@ -18,7 +18,7 @@ Block = Callable[..., nn.Layer]
 def _conv(
     in_channels: int, channels: int, kernel_size: int, *, stride: int = 1
 ) -> nn.Layer:
-    """A convolution that keeps the size but for its stride, before a batch norm.
+    """A convolution with "same" padding and without bias, before a batch norm.
 
     Its weight is normal, of variance `2 / (channels * kernel_size**2)`.
     """
@@ -146,15 +146,17 @@ def _resnet(
 
 
 def resnet18(num_classes: int = 1000, **children: nn.Layer | ArrayFn) -> nn.Layer:
-    """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 11,689,512 parameters.
+    """ResNet-18: images `(N, H, W, 3)` to logits `(N, num_classes)`.
+
+    It has 11,689,512 parameters with 1000 classes.
 
     Args:
-        num_classes: size of the output.
-        children: layers, or functions on arrays, in place of those named `conv1`,
-            `bn1`, `relu`, `maxpool`, `layer1` to `layer4`, `avgpool` and `fc`.
+        num_classes: the number of classes, at least 1.
+        children: layers or functions on arrays that replace the children `conv1`,
+            `bn1`, `relu`, `maxpool`, `layer1` to `layer4`, `avgpool` or `fc`.
 
     Raises:
-        TypeError: if `num_classes` is not an integer, or there is no such child.
+        TypeError: if `num_classes` is not an integer, or a child has another name.
         ValueError: if `num_classes` is below 1.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.
@@ -170,10 +172,12 @@ def resnet18(num_classes: int = 1000, **children: nn.Layer | ArrayFn) -> nn.Laye
 
 
 def resnet34(num_classes: int = 1000, **children: nn.Layer | ArrayFn) -> nn.Layer:
-    """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 21,797,672 parameters.
+    """ResNet-34: images `(N, H, W, 3)` to logits `(N, num_classes)`.
+
+    It has 21,797,672 parameters with 1000 classes.
 
     Args:
-        num_classes: size of the output.
+        num_classes: the number of classes, at least 1.
         children: as in `resnet18`.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.
@@ -188,10 +192,12 @@ def resnet34(num_classes: int = 1000, **children: nn.Layer | ArrayFn) -> nn.Laye
 
 
 def resnet50(num_classes: int = 1000, **children: nn.Layer | ArrayFn) -> nn.Layer:
-    """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 25,557,032 parameters.
+    """ResNet-50: images `(N, H, W, 3)` to logits `(N, num_classes)`.
+
+    It has 25,557,032 parameters with 1000 classes.
 
     Args:
-        num_classes: size of the output.
+        num_classes: the number of classes, at least 1.
         children: as in `resnet18`.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.
@@ -206,13 +212,13 @@ def resnet50(num_classes: int = 1000, **children: nn.Layer | ArrayFn) -> nn.Laye
 
 
 def cifar_resnet18(num_classes: int = 10, **children: nn.Layer | ArrayFn) -> nn.Layer:
-    """Images `(N, 32, 32, 3)` to logits `(N, num_classes)`; 11,173,962 parameters.
+    """ResNet-18 for small images `(N, 32, 32, 3)`, to logits `(N, num_classes)`.
 
-    `resnet18` after surgery for small images: the stem is a 3x3 convolution of stride
-    1, and there is no max pool.
+    The stem is a 3x3 convolution of stride 1 without a max pool. It has 11,173,962
+    parameters with 10 classes.
 
     Args:
-        num_classes: size of the output.
+        num_classes: the number of classes, at least 1.
         children: as in `resnet18`.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.

@@ -1,4 +1,4 @@
-"""Where a run begins: at the state that is given, or at its checkpoint."""
+"""Where a run starts: at the given state, or at its checkpoint."""
 
 import json
 import warnings
@@ -16,17 +16,17 @@ from lucid_fn.train.state import TrainState, step_of
 
 
 class Beginning(NamedTuple):
-    """What a run begins with; epochs are counted from 0."""
+    """What a run starts with; epochs are counted from 0."""
 
     ts: TrainState
     history: History  # of the run so far
-    step: int  # updates made so far
-    epoch: int  # the first one to make
-    skip: int  # batches of it that `ts` has seen already
+    step: int  # steps made so far
+    epoch: int  # the first one to train
+    skip: int  # batches of it that were trained on already
     end: int  # the epoch before which the run ends
     last_step: int | None  # the step after which it ends
     resumed: bool  # whether `ts` is the checkpoint's
-    metadata: dict[str, str]  # of its checkpoints: how the record began
+    metadata: dict[str, str]  # for its checkpoints: how the record started
 
 
 def begin(
@@ -38,7 +38,7 @@ def begin(
     max_steps: int | None,
     checkpoint: Path | None,
 ) -> Beginning:
-    """Where `fit` goes on: its `epochs` and `max_steps` are counted from `ts`."""
+    """Find where `fit` starts; `epochs` and `max_steps` are counted from `ts`."""
     step = step_of(ts)
     last_step = None if max_steps is None else step + max_steps
     if checkpoint is None or not checkpoint.exists():
@@ -91,7 +91,7 @@ def begin(
 
 
 def length(batches: Any) -> int | None:
-    """How many batches there are, if they tell."""
+    """The number of batches, if it is known."""
     try:
         return len(batches)
     except TypeError:
@@ -101,14 +101,14 @@ def length(batches: Any) -> int | None:
 def _place(
     step: int, batches: Callable[[int], Iterable[Any]], start_epoch: int | None
 ) -> tuple[int, int]:
-    """The epoch of a step, and how many of its batches come before."""
+    """The epoch that a step is in, and how many of its batches come before it."""
     if start_epoch is not None or step == 0:
         return start_epoch or 0, 0
     count = length(batches(0))
     if not count:
         raise ValueError(
             f"fit: start_epoch must be given for a ts that has made {step} steps, "
-            "since batches(0) has no length that would tell the epoch it is in"
+            "since the batches have no length to compute its epoch from"
         )
     return divmod(step, count)
 
@@ -119,9 +119,9 @@ class _Saved(NamedTuple):
     ts: TrainState
     history: History
     step: int
-    epoch: int  # epochs made so far
-    cut: bool  # whether max_steps ended it within an epoch
-    settings: dict[str, float]  # when its record began
+    epoch: int  # epochs trained so far
+    cut: bool  # whether max_steps ended it in the middle of an epoch
+    settings: dict[str, float]  # when its record started
     metadata: dict[str, str]
 
 
@@ -163,7 +163,7 @@ def _read(path: Path, like: TrainState) -> _Saved:
 def _settings(ts: TrainState) -> dict[str, float]:
     """The numbers that an optimizer keeps in its state, such as its learning rate.
 
-    What a schedule gives is not among them: it is given again at each update.
+    Values of schedules are left out: they are computed anew at each update.
     """
     leaves = tree.named_leaves(ts.opt_state)
     return {
@@ -180,16 +180,16 @@ def _settings(ts: TrainState) -> dict[str, float]:
 
 
 def _say_what_changed(path: Path, ts: TrainState, saved: _Saved) -> None:
-    """Warns of numbers in the code that the checkpoint has otherwise, and keeps."""
+    """Warn about settings that differ in the code from those the checkpoint keeps."""
     before, now = saved.settings, _settings(saved.ts)
     for name, value in _settings(ts).items():
         if name in before and value not in (before[name], now.get(name)):
             kept = now.get(name, before[name])
             warnings.warn(
-                f"fit: opt_state.{name} is {value:.6g} in the code, and the checkpoint "
-                f"{path} keeps {kept:.6g}; to change it, set it in the checkpoint: "
-                "ts = train.load(path, like=ts), then optim.set_learning_rate or "
-                "optim.set_hyperparameters on ts.opt_state, then train.save(path, ts, "
-                "metadata=train.load_metadata(path))",
+                f"fit: opt_state.{name} is {value:.6g} in the code, but the run "
+                f"resumes from {path}, which keeps {kept:.6g}; to change it, set it in the "
+                "checkpoint: ts = train.load(path, like=ts), then "
+                "optim.set_learning_rate or optim.set_hyperparameters on ts.opt_state, "
+                "then train.save(path, ts, metadata=train.load_metadata(path))",
                 stacklevel=4,
             )

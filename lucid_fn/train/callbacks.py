@@ -15,10 +15,10 @@ from lucid_fn.train.history import plain
 from lucid_fn.train.state import TrainState, step_of
 
 Record: TypeAlias = dict[str, float]
-"""What an epoch or a step did, in plain Python numbers by name."""
+"""The numbers of an epoch or a step by name, as plain Python numbers."""
 
 Callback: TypeAlias = Callable[[TrainState, Record], Any]
-"""A function that `fit` calls. If it has an attribute `resume`, a run that goes on from
+"""A function that `fit` calls. If it has an attribute `resume`, a run that resumes from
 a checkpoint first calls `resume(epochs, next_epoch)` with the records of the epochs
 before the next call, and the number of that call's epoch."""
 
@@ -32,21 +32,21 @@ _HIGHER = (
 def early_stopping(
     metric: str, *, patience: int, higher_is_better: bool | None = None
 ) -> Callback:
-    """Ends a run whose metric has not improved for `patience` epochs.
+    """Early stopping: end the run once a metric has not improved for `patience` epochs.
 
-    For `fit(on_epoch=...)`. A run that goes on from a checkpoint counts the epochs
-    before it. NaN is never an improvement.
+    Pass it to `fit(on_epoch=...)`. A run that resumes from a checkpoint takes its
+    earlier epochs into account. NaN is never an improvement.
 
     Args:
         metric: a name in the record of an epoch, such as `"test_loss"`.
         patience: epochs without improvement after which the run ends, at least 1.
-        higher_is_better: by default told by the name: losses and errors fall,
-            accuracies rise.
+        higher_is_better: by default inferred from the name: lower is better for losses
+            and errors, higher for accuracies and scores.
 
     Raises:
         TypeError: if `patience` is not an integer.
-        ValueError: if `patience` is below 1, or the name does not tell which values
-            are better; when called, if the record has no such metric.
+        ValueError: if `patience` is below 1, or the direction cannot be inferred from
+            the name; when called, if the record has no such metric.
 
     Example:
         >>> from lucid_fn import train
@@ -73,20 +73,21 @@ def early_stopping(
 def keep_best(
     path: str | Path, metric: str, *, higher_is_better: bool | None = None
 ) -> Callback:
-    """Saves the state of the best epoch so far to a file, for `fit(on_epoch=...)`.
+    """Save the state of the best epoch so far.
 
-    Read it with `train.load(path, like=ts)`; `train.load_metadata(path)` tells the
-    epoch, the metric and its value. The first of equal epochs is kept.
+    Pass it to `fit(on_epoch=...)`. Load the state with `train.load(path, like=ts)`;
+    `train.load_metadata(path)` holds the epoch, the metric and its value. Of equally
+    good epochs the first is kept.
 
     Args:
-        path: ends in `.safetensors`; its folder exists.
+        path: must end in `.safetensors`; the folder must exist.
         metric: as in `early_stopping`.
         higher_is_better: as in `early_stopping`.
 
     Raises:
         OSError: if the folder does not exist or cannot be written to.
-        ValueError: if `path` ends otherwise, or the name does not tell which values
-            are better; when called, if the record has no such metric.
+        ValueError: if `path` has another suffix, or the direction cannot be inferred
+            from the name; when called, if the record has no such metric.
 
     Example:
         >>> import tempfile
@@ -120,13 +121,14 @@ def keep_best(
 
 
 def to_jsonl(path: str | Path) -> Callback:
-    """Appends each record to a file, as a line of JSON with the step.
+    """Append each record, with the step, to a file as a line of JSON.
 
-    For `fit(on_epoch=...)` or `fit(on_step=...)`, a file each. Infinities and NaN
-    become strings. At resume the lines of epochs that will be made again are dropped.
+    Pass it to `fit(on_epoch=...)` or `fit(on_step=...)`, with a file for each.
+    Infinities and NaN become strings. A run that resumes from a checkpoint drops the
+    lines of epochs that are trained again.
 
     Args:
-        path: the file; its folder exists.
+        path: the file; the folder must exist.
 
     Raises:
         OSError: if the folder does not exist or cannot be written to.
@@ -168,15 +170,14 @@ def to_jsonl(path: str | Path) -> Callback:
 
 
 def to_tensorboard(folder: str | Path) -> Callback:
-    """Writes each record as scalars that TensorBoard shows over the steps.
+    """Write each record as TensorBoard scalars, over the steps.
 
-    For `fit(on_epoch=...)`, `fit(on_step=...)` or both. Metrics of an epoch are
-    grouped by phase, as in `train/loss` and `test/loss`. Look at them with
-    `tensorboard --logdir folder`. A folder for each run, beside each other, compares
-    runs.
+    Pass it to `fit(on_epoch=...)`, `fit(on_step=...)` or both. The metrics of an epoch
+    are grouped by phase: `train/loss`, `test/loss`. View them with `tensorboard
+    --logdir folder`. To compare runs, give each a subfolder of one folder.
 
     Args:
-        folder: is created if it does not exist.
+        folder: created if it does not exist.
 
     Raises:
         ImportError: if the package `tensorboard` is not installed.
@@ -203,12 +204,12 @@ def to_tensorboard(folder: str | Path) -> Callback:
         nonlocal writer
         if writer is None:
             writer = Writer(str(folder))
-            weakref.finalize(log, writer.close)  # at the end of the program at last
+            weakref.finalize(log, writer.close)  # at the latest when the program ends
         step = step_of(ts)
         for name, value in record.items():
             if name not in ("epoch", "step"):
                 writer.add_scalar(_tag(name), value, step)
-        if "train_loss" in record:  # an epoch's: a step is too short to wait for files
+        if "train_loss" in record:  # an epoch is long enough to wait for the disk
             writer.flush()
 
     return log
@@ -220,7 +221,7 @@ def _tag(name: str) -> str:
 
 
 def _epoch(line: bytes) -> int:
-    """The epoch that a line of `to_jsonl` is of; 0 of a line that was cut short."""
+    """The epoch in a line of `to_jsonl`; 0 if the line was cut short."""
     try:
         return int(json.loads(line)["epoch"])
     except (ValueError, KeyError, TypeError):
@@ -237,7 +238,7 @@ class _Seen:
         self.values: list[tuple[int, float]] = []  # epoch, and the higher the better
 
     def resume(self, epochs: list[Record], next_epoch: int) -> None:
-        """Begins with the records of past epochs."""
+        """Start with the records of past epochs."""
         self.values = []
         for record in epochs:
             self.add(record)
@@ -248,14 +249,14 @@ class _Seen:
                 f"{self.caller}: metric must be in the record of an epoch, got "
                 f"{self.metric!r}; there is {', '.join(record)}"
             )
-        # An epoch that was seen before begins another run, or is made again.
+        # An epoch that was seen before starts another run, or is trained again.
         epoch = int(record["epoch"])
         self.values = [(e, value) for e, value in self.values if e < epoch]
         value = self.sign * record[self.metric]
         self.values.append((epoch, -math.inf if math.isnan(value) else value))
 
     def since_best(self) -> int:
-        """How many epochs ago the best one was, the first of equal ones."""
+        """How many epochs ago the best one was; of equal ones, the first."""
         values = [value for _, value in self.values]
         return len(values) - 1 - values.index(max(values))
 
@@ -271,7 +272,7 @@ def _sign(caller: str, metric: str, higher_is_better: bool | None) -> int:
         if lower == higher:
             raise ValueError(
                 f"{caller}: metric {metric!r} does not tell which values are better; "
-                "say it with higher_is_better=True or False"
+                "give higher_is_better=True or False"
             )
         return 1 if higher else -1
     if not isinstance(higher_is_better, bool):

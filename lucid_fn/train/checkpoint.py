@@ -13,26 +13,26 @@ from lucid_fn.train import partial_loading
 from lucid_fn.types import Array
 
 _FORMAT = "lucid_fn-2"
-_WITHOUT_METADATA = "lucid_fn-1"  # the format before, whose checksum is of arrays alone
+_WITHOUT_METADATA = "lucid_fn-1"  # the previous format; its checksum covers arrays only
 _OWN = ("format", "checksum")
 
 
 def save(
     path: str | Path, ts: Any, *, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Writes a tree of arrays, such as a `TrainState`, to a safetensors file.
+    """Save a tree of arrays, such as a `TrainState`, to a safetensors file.
 
-    Each array has its dotted path as its name: `params.conv1.weight`. The file is
-    written beside the old one and then put in its place, so that a kill at any moment
-    leaves the one or the other. A checksum of the arrays and the metadata goes into it.
+    Arrays are named by their dotted paths, such as `params.conv1.weight`. The write is
+    atomic: a process that is killed at any moment leaves the old file or the new one.
+    The file contains a checksum of its arrays and metadata.
 
     Args:
-        path: ends in `.safetensors`; its folder exists.
+        path: must end in `.safetensors`; the folder must exist.
         ts: a tree of arrays.
-        metadata: strings to keep in the header.
+        metadata: strings by name, stored in the header.
 
     Raises:
-        ValueError: if `path` ends otherwise, or metadata has a name of the format's.
+        ValueError: if `path` has another suffix, or metadata uses a reserved name.
         TypeError: if a leaf is not an array, or metadata is not strings by name.
         FileNotFoundError: if the folder does not exist.
         OSError: if the file cannot be written; the message names it.
@@ -78,14 +78,12 @@ def _check_metadata(caller: str, metadata: Any) -> dict[str, str]:
             f"{caller}: metadata must be strings by name, got {metadata!r:.200}; "
             "convert numbers with str"
         )
-    for name, text in metadata.items():
-        if (name + text).encode(errors="replace") != (name + text).encode(
-            errors="surrogatepass"
-        ):
-            raise ValueError(
-                f"{caller}: metadata must be of Unicode characters, got surrogates in "
-                f"{name!r}"
-            )
+    try:
+        "".join((*metadata, *metadata.values())).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{caller}: metadata must be Unicode text, got surrogates: {error}"
+        ) from error
     taken = [name for name in _OWN if name in metadata]
     if taken:
         raise ValueError(f"{caller}: metadata must not hold {', '.join(taken)}")
@@ -93,28 +91,28 @@ def _check_metadata(caller: str, metadata: Any) -> dict[str, str]:
 
 
 def load(path: str | Path, like: Any, *, strict: bool = True) -> Any:
-    """Reads what `save` wrote into the structure of `like`.
+    """Load a file written by `save` into the structure of `like`.
 
     Args:
         path: the file.
-        like: a tree of arrays with the structure, shapes and dtypes that the file must
-            have, such as what `train.init` returns; its values do not matter.
-        strict: whether all arrays must fit. With `False` the layers that fit are taken
-            and the others keep the arrays of `like`. A layer is taken as a whole, with
-            its statistics, or not at all; the optimizer's state, the key and the step
-            are taken if everything fits.
+        like: a tree of arrays with the expected structure, shapes and dtypes, such as
+            the result of `train.init`; its values are ignored.
+        strict: whether all arrays must match. With `False`, matching layers are taken
+            from the file and all others keep the arrays of `like`. A layer is taken
+            with all its params and its state or not at all; the optimizer's state, the
+            key and the step are taken only if everything matches.
 
     Returns:
         A tree with the structure of `like` and the arrays of the file. With
-        `strict=False` the pair of it and a `LoadReport`: the paths of what was taken,
-        is missing and was unexpected.
+        `strict=False`, the pair of this tree and a `LoadReport` with the paths that
+        were taken, missing and unexpected.
 
     Raises:
         FileNotFoundError: if there is no such file.
         OSError: if the file cannot be read.
         ValueError: if the file is damaged, cut short or not one that `save` wrote; if
-            names are missing or unexpected, or shapes or dtypes differ, all of which
-            are listed; with `strict=False`, if nothing fits.
+            names are missing or unexpected, or shapes or dtypes differ (all are
+            listed); with `strict=False`, if nothing matches.
 
     Example:
         >>> import tempfile
@@ -134,25 +132,25 @@ def load(path: str | Path, like: Any, *, strict: bool = True) -> Any:
 
 
 def load_params(path: str | Path, *, like: Any) -> Any:
-    """Takes the layers that fit from a file, such as a pretrained model's.
+    """Load the params and state of matching layers, such as a pretrained body's.
 
-    Params and the state of layers, such as the running statistics of batch norm, are
-    taken; what else a `TrainState` holds, the optimizer's state, key and step, stays
-    that of `like`. A layer is taken as a whole or not at all.
+    A layer is taken with all its params and its state, such as the running statistics
+    of batch norm, or not at all. The optimizer's state, the key and the step of `like`
+    are kept.
 
     Args:
-        path: a file that `save` wrote, of a `TrainState` or of params alone.
+        path: a file written by `save`, of a `TrainState` or of params alone.
         like: what to load into: a `TrainState`, the pair `(params, state)`, or params.
 
     Returns:
-        The pair of `like` with the arrays that were taken, and a `LoadReport`: the
-        paths of what was taken, is missing and was unexpected.
+        The pair of `like`, with the arrays that were taken, and a `LoadReport` with the
+        paths that were taken, missing and unexpected.
 
     Raises:
         FileNotFoundError: if there is no such file.
         OSError: if the file cannot be read.
         ValueError: if the file is damaged, cut short or not one that `save` wrote, or
-            if no layer fits.
+            if no layer matches.
 
     Example:
         >>> import tempfile
@@ -175,10 +173,10 @@ def load_params(path: str | Path, *, like: Any) -> Any:
 
 
 def load_metadata(path: str | Path) -> dict[str, str]:
-    """The strings that `save` was given as metadata.
+    """The metadata that was given to `save`.
 
     Args:
-        path: a file that `save` wrote.
+        path: a file written by `save`.
 
     Returns:
         The strings by name.
@@ -202,7 +200,7 @@ def load_metadata(path: str | Path) -> dict[str, str]:
 
 
 def read(path: Path, caller: str) -> tuple[dict[str, Array], dict[str, str]]:
-    """The arrays of a file and its metadata, but for what is the format's own."""
+    """The arrays of a file, and its metadata without the entries of the format."""
     arrays, metadata = safetensors.read(path, caller=caller)
     format, checksum = (metadata.pop(name, None) for name in _OWN)
     if format not in (_FORMAT, _WITHOUT_METADATA):
@@ -212,7 +210,7 @@ def read(path: Path, caller: str) -> tuple[dict[str, Array], dict[str, str]]:
         )
     if checksum != _checksum(arrays, metadata if format == _FORMAT else {}):
         raise ValueError(
-            f"{caller}: {path} is damaged: its checksum is not that of its content"
+            f"{caller}: {path} is damaged: its checksum does not match its content"
         )
     return arrays, metadata
 

@@ -1,4 +1,4 @@
-"""Checks of the arguments of `fit`, before there is anything to lose."""
+"""Checks of the arguments of `fit`, before the first step."""
 
 import json
 import operator
@@ -96,7 +96,7 @@ def to_history_path(path: Any) -> Path | None:
 def _writable(name: str, path: Path) -> Path:
     if not path.parent.is_dir():
         raise FileNotFoundError(
-            f"fit: {name} must be in a folder that is there, got {path}"
+            f"fit: {name} must be in a folder that exists, got {path}"
         )
     if path.is_dir():
         raise IsADirectoryError(f"fit: {name} must be a file, got the folder {path}")

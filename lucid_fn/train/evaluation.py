@@ -1,4 +1,4 @@
-"""Means of metrics over batches, and the evaluation of a model with them."""
+"""Evaluation: means of metrics over batches."""
 
 import collections
 import itertools
@@ -24,18 +24,17 @@ def evaluate(
     *,
     outputs: bool = False,
 ) -> Any:
-    """The metrics of a model over all batches: means weighted by batch size.
+    """Evaluate a model on all batches: means of its metrics, weighted by batch size.
 
     Args:
         ts: the state whose params are evaluated.
-        step: as `make_eval_step` returns it.
+        step: as returned by `make_eval_step`.
         batches: pairs `(x, targets)`, such as `data.batches((x, labels), 512)`.
         outputs: whether to return the model's outputs for every example as well.
 
     Returns:
-        The means by name, as Python numbers. With `outputs=True` the pair of them and
-        the outputs of all batches, joined along the first axis: `(N, ...)`, in the
-        order of the batches.
+        The means by name, as Python floats. With `outputs=True`, the pair of the means
+        and the outputs of all batches, concatenated along the first axis: `(N, ...)`.
 
     Raises:
         TypeError: if the batches are not pairs, or a metric is not a number.
@@ -90,7 +89,7 @@ def _joined(caller: str, parts: list[Any]) -> Any:
 
 
 class Means:
-    """Means of metrics, weighted by batch size, read behind the steps."""
+    """Means of metrics, weighted by batch size; values are read a few steps late."""
 
     def __init__(self, caller: str) -> None:
         self.caller = caller
@@ -128,7 +127,7 @@ class Means:
         return record
 
     def _check(self, metrics: Any) -> None:
-        """Raises for what has no mean, when it is returned for the first time."""
+        """Raises for metrics that cannot be averaged."""
         if not isinstance(metrics, Mapping):
             raise TypeError(
                 f"{self.caller}: a step must return its metrics as a dict of scalars "
@@ -155,9 +154,9 @@ def _check_scalar(caller: str, name: str, value: Any) -> None:
         )
     if value.size != 1:
         raise ValueError(
-            f"{caller}: metric {name!r} must be a scalar, of which an epoch has the "
-            f"mean, got shape {value.shape}; return its mean, or a metric for each "
-            "entry"
+            f"{caller}: metric {name!r} must be a scalar, since metrics are averaged "
+            f"over batches, got shape {value.shape}; return its mean, or one metric "
+            "per entry"
         )
     if value.dtype == mx.complex64:
         raise TypeError(f"{caller}: metric {name!r} must be real, got {value.dtype}")

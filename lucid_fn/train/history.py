@@ -14,10 +14,10 @@ from lucid_fn import io
 
 
 class History(NamedTuple):
-    """What a run did, in plain Python numbers; `to_json` writes it to a file.
+    """The record of a training run, in plain Python numbers.
 
-    Each item of `epochs` holds `epoch` (from 1), `train_` and `test_` metrics weighted
-    by batch size, `learning_rate`, and `train_seconds`, `test_seconds`.
+    Each item of `epochs` holds `epoch` (counted from 1), the `train_` and `test_`
+    metrics averaged over examples, `learning_rate`, `train_seconds` and `test_seconds`.
     """
 
     batch_losses: list[float]
@@ -27,14 +27,14 @@ class History(NamedTuple):
     interrupted: bool
 
     def to_json(self, path: str | Path) -> None:
-        """Writes the record; the file is the old one or the new one, never half.
+        """Write the record to a file, atomically.
 
         Args:
-            path: the file; its folder exists.
+            path: the file; the folder must exist.
 
         Raises:
             OSError: if the folder does not exist, or the file cannot be written.
-            TypeError: if the configuration holds what JSON has no form for.
+            TypeError: if JSON cannot hold the configuration.
         """
         caller = "history.to_json"
         path = io.check_path(caller, "path", path)
@@ -47,7 +47,7 @@ class History(NamedTuple):
         return json.dumps(plain(self._asdict()), indent=1, allow_nan=False)
 
     def series(self, name: str) -> list[float]:
-        """The values of one metric, an epoch each.
+        """The values of one metric over the epochs.
 
         Args:
             name: a key of the records in `epochs`, such as `"test_loss"`.
@@ -69,15 +69,15 @@ class History(NamedTuple):
 
 
 def load_history(path: str | Path) -> History:
-    """Reads what `History.to_json` wrote.
+    """Load a record written by `History.to_json`.
 
     Args:
-        path: a file that `History.to_json` wrote.
+        path: a file written by `History.to_json`.
 
     Raises:
         FileNotFoundError: if there is no such file.
         OSError: if the file cannot be read.
-        ValueError: if the file is not such a record; the message says where.
+        ValueError: if the file is not such a record; the message names the place.
 
     Example:
         >>> import tempfile
@@ -95,7 +95,7 @@ def load_history(path: str | Path) -> History:
 
 
 def parse_history(text: str | bytes, *, caller: str, source: Path) -> History:
-    """The record in a JSON text, which is in the file `source`."""
+    """Parse the record in a JSON text, which comes from the file `source`."""
     try:
         record = json.loads(text)
         return _checked(record)
@@ -124,7 +124,7 @@ _SPECIAL = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 
 
 def plain(value: Any) -> Any:
-    """JSON has no infinities and no NaN."""
+    """Infinities and NaN, which JSON lacks, as strings; paths as strings."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(float(value))
     if isinstance(value, dict):
@@ -138,7 +138,7 @@ def _checked(record: Any) -> History:
     """The inverse of `plain`.
 
     Raises:
-        ValueError: where the record is not what `History` says.
+        ValueError: if the record is not a `History`; the message names the place.
     """
     _expect(record, dict, "the record")
     names = set(History._fields)

@@ -38,63 +38,67 @@ def fit(
     config: dict[str, Any] | None = None,
     show: bool = True,
 ) -> tuple[TrainState, History]:
-    """Trains for some epochs, and records what happened.
+    """Train for a number of epochs, with evaluation, a record and checkpoints.
 
-    Metrics of an epoch are means weighted by batch size. Ctrl-C ends the run after
-    the current step and returns what is done so far, `interrupted` set in the record;
-    a second one does so at once.
+    The metrics of an epoch are means weighted by batch size. Ctrl-C ends the run after
+    the current step and returns what has been done so far, with `interrupted` set in
+    the record; a second Ctrl-C ends it at once.
 
-    The run goes on where `ts` is: a call in a loop, `for _ in range(10): ts, history =
-    train.fit(ts, step, batches, epochs=1)`, gets the next epoch each time, and a state
-    from within an epoch gets the batches that are left of it. The epoch is told by
-    `ts.step` and the length of `batches(0)`.
+    The run continues from `ts`. When `fit` is called in a loop, `for _ in range(10):
+    ts, history = train.fit(ts, step, batches, epochs=1)`, each call trains on the next
+    epoch, and a state from the middle of an epoch trains on the rest of its batches.
+    The epoch is computed from `ts.step` and `len(batches(0))`.
 
     Args:
-        ts: the state to start from, as `train.init` returns it.
-        step: as `make_step` returns it.
-        batches: from the epoch, counted from 0, to its batches `(x, targets)`; so
-            each epoch has its own order: `lambda epoch: data.batches((x, y), 64,
-            seed=(0, epoch))`.
-        epochs: epochs to make from `ts` on, those of a checkpoint included.
-        evaluate: as `make_eval_step` returns it; called on `test_batches` after each
+        ts: the state to start from, as returned by `train.init` or an earlier `fit`.
+        step: as returned by `make_step`.
+        batches: a function from the epoch, counted from 0, to its batches `(x,
+            targets)`, so that each epoch has its own order: `lambda epoch:
+            data.batches((x, y), 64, seed=(0, epoch))`.
+        epochs: how many epochs to train for, counted from `ts`; epochs that a
+            checkpoint has done already are included.
+        evaluate: as returned by `make_eval_step`; called on `test_batches` after each
             epoch.
-        test_batches: can be iterated over again, such as `data.batches((x, y), 512)`.
-        on_step: a function of `(ts, record)`, or a list of such, called after each
-            step with the state and a dict of `epoch` and `step`, both from 1,
-            `learning_rate` and the metrics of the batch. Their values are waited for,
-            which makes small steps slower.
-        on_epoch: a function of `(ts, record)`, or a list of such, called after each
-            epoch with the state and its entry of the history's `epochs`. If one returns
-            `True` the run ends. `early_stopping`, `keep_best`, `to_jsonl` and
-            `to_tensorboard` make such functions. When a run is resumed, they are
-            called for its last epoch again, since it may have been killed before.
-        start_epoch: the epoch, counted from 0, that begins at `ts`; by default told as
-            above.
-        max_steps: ends the run so many steps after `ts`, those of a checkpoint
-            included, even within an epoch, which then counts as one.
-        checkpoint: a `.safetensors` file, written after each epoch. If it is there and
-            ahead of `ts`, the run goes on from it; `ts` gives the structure it must
-            have. Whatever ended the run, the result is that of one that went straight
-            through. Numbers in the optimizer's state, such as a learning rate that is
-            not a schedule, stay the checkpoint's, with a warning if the code has
-            changed them.
+        test_batches: batches that can be iterated over repeatedly, such as
+            `data.batches((x, y), 512)`.
+        on_step: a function of `(ts, record)`, or a list of them, called after each
+            step. The record holds `epoch` and `step`, both counted from 1, the
+            metrics of the batch and the `learning_rate`. Each step is waited for, so
+            small steps become slower.
+        on_epoch: a function of `(ts, record)`, or a list of them, called after each
+            epoch with its entry in `history.epochs`. The run ends if one of them
+            returns `True`. See `early_stopping`, `keep_best`, `to_jsonl` and
+            `to_tensorboard`. A resumed run calls them once more for the last epoch of
+            its checkpoint, since it may have been killed before it could.
+        start_epoch: the epoch, counted from 0, that starts at `ts`, if it cannot or
+            should not be computed as above.
+        max_steps: end the run after this many steps, counted from `ts`, even within an
+            epoch, which then counts as one.
+        checkpoint: a `.safetensors` file, written after each epoch. If it exists and is
+            ahead of `ts`, the run resumes from it, with the same result as a run that
+            was never interrupted; `ts` then only gives the structure. Numbers in the
+            optimizer's state, such as a learning rate that is not a schedule, keep
+            their values from the checkpoint; if the code has changed one, a warning
+            says so.
         history_path: a `.json` file, written after each epoch and at the end.
         config: settings to keep in the record.
-        show: whether to print a line an epoch, and a progress bar on a terminal or in
-            a notebook if `tqdm` is installed.
+        show: whether to print a line per epoch, and a progress bar in a terminal or a
+            notebook if `tqdm` is installed.
 
     Returns:
-        The last state, and the record of this call and what it resumed.
+        The final state and the record. The record covers this call and, if it was
+        resumed, the run in its checkpoint.
 
     Raises:
         TypeError: if an argument is of the wrong type, such as `batches` that are not a
-            function; if the batches are not pairs, or JSON has no form for `config`.
+            function, if the batches are not pairs, or if JSON cannot hold `config`.
         ValueError: if `epochs` or `max_steps` is below 1, one of `evaluate` and
             `test_batches` is missing, an epoch has no batches, or a metric is not a
-            scalar; if it cannot be told in which epoch `ts` is; or if the checkpoint is
-            damaged, does not fit, is behind `ts`, or ends within an epoch and the run
-            is to go on from it.
-        OSError: if `checkpoint` or `history_path` cannot be written.
+            scalar; if the epoch of `ts` is not known; or if the checkpoint is damaged,
+            does not fit, is behind `ts`, or ends in the middle of an epoch and the run
+            is to continue.
+        OSError: if `checkpoint` or `history_path` cannot be written; this is checked
+            before the first step.
 
     Example:
         >>> import mlx.core as mx
@@ -160,14 +164,14 @@ def fit(
                 if checkpoint is not None:
                     checkpoints.save(checkpoint, run.ts, metadata=run.metadata())
                 keep()
-                if show:  # at last: what is printed to may be closed
+                if show:  # last, since printing may fail
                     print(progress.epoch_line(record, start.end), flush=True)
                 ended = _call(after_epoch, run.ts, record)
                 stop_here()
     except KeyboardInterrupt:
         run.history = run.history._replace(interrupted=True)
         if show:
-            print("interrupted: what is done so far is kept", flush=True)
+            print("interrupted: what has been done so far is kept", flush=True)
     keep()
     return run.ts, run.history
 
@@ -177,7 +181,7 @@ def _resume(
     after_step: tuple[Callback, ...],
     after_epoch: tuple[Callback, ...],
 ) -> bool:
-    """Tells the callbacks where the run goes on; whether one of them ends it."""
+    """Tell the callbacks where the run resumes; returns whether one of them ends it."""
     epochs = start.history.epochs
     for callbacks, again in ((after_step, 0), (after_epoch, 1)):
         for callback in callbacks:
@@ -188,7 +192,7 @@ def _resume(
 
 
 def _call(callbacks: tuple[Callback, ...], ts: TrainState, record: Record) -> bool:
-    """Calls all of them; whether one returned that the run shall end."""
+    """Call all of them; returns whether one of them ends the run."""
     # Only a bool says so: functions that write return how many bytes they wrote.
     returned = [callback(ts, dict(record)) for callback in callbacks]
     return any(_is_true(value) for value in returned)
@@ -202,12 +206,12 @@ def _is_true(value: Any) -> bool:
 
 @dataclass
 class _Run:
-    """A run under way: `ts` and `history` are what is done, whenever it is ended."""
+    """A run in progress; `ts` and `history` are consistent whenever it ends."""
 
     start: Beginning
     step: StepFn
     on_step: tuple[Callback, ...]
-    counted: bool  # whether steps must count, as a checkpoint needs it
+    counted: bool  # whether steps must count in ts.step, as a checkpoint needs
     show: bool
     rest: Iterator[Any] = field(default_factory=lambda: iter(()))  # of the epoch
     made: int = 0  # steps
@@ -296,9 +300,9 @@ class _Run:
 
 
 def _shown_values(run: _Run, means: Means) -> Callable[[], dict[str, float]]:
-    """What a bar shows: the means, and the rate of an earlier call.
+    """What a bar shows: the means, and the learning rate at the previous call.
 
-    To read the rate of the latest step would wait for it.
+    Reading the learning rate of the latest step would wait for it.
     """
     rate: Array | None = None
 
@@ -312,7 +316,7 @@ def _shown_values(run: _Run, means: Means) -> Callable[[], dict[str, float]]:
 
 
 def _unpacked(returned: Any) -> tuple[TrainState, Any]:
-    """What a step returned; its metrics must hold the loss."""
+    """The state and metrics that a step returned; the metrics must hold the loss."""
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise TypeError(
             "fit: step must return the pair (ts, metrics), got "
@@ -329,8 +333,8 @@ def _unpacked(returned: Any) -> tuple[TrainState, Any]:
 def _check_counts(ts: TrainState, before: int) -> None:
     if step_of(ts) != before + 1:
         raise ValueError(
-            "fit: step must return ts.step + 1, by which a checkpoint tells where it "
-            f"is, got {step_of(ts)} after the step {before}; write "
+            "fit: step must return ts.step + 1, which tells a checkpoint where it is, "
+            f"got {step_of(ts)} after step {before}; write "
             "ts._replace(..., step=ts.step + 1)"
         )
 

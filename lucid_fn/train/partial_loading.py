@@ -1,4 +1,4 @@
-"""Taking the layers that fit from the arrays of another model."""
+"""Loading the layers that match from the arrays of another model."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -13,23 +13,23 @@ _MODEL = ("params", "state")  # the parts of a TrainState that layers have a sha
 
 
 class LoadReport(NamedTuple):
-    """What became of the arrays of a file: paths, sorted.
+    """Which arrays were loaded: sorted dotted paths.
 
     An array whose shape or dtype differs is both missing and unexpected.
     """
 
     taken: tuple[str, ...]
-    """Arrays of the file that are in the result."""
+    """Arrays that come from the file."""
     missing: tuple[str, ...]
-    """Arrays of the result that are not from the file but those of `like`."""
+    """Arrays of `like` that were kept."""
     unexpected: tuple[str, ...]
-    """Arrays of the file that are not in the result."""
+    """Arrays of the file that were not used."""
 
 
 def restore(
     like: Any, arrays: Mapping[str, Array], *, caller: str
 ) -> tuple[Any, LoadReport]:
-    """`like` with the arrays of all layers that are the same in `arrays`.
+    """`like` with the arrays of all layers that match in `arrays`.
 
     Raises:
         ValueError: if there is no such layer.
@@ -48,7 +48,7 @@ def restore(
     taken = {path for path in expected if _layer(path, of_run) not in broken}
     if not taken:
         raise ValueError(
-            f"{caller}: no layer fits; like has {_some(expected)}, the file has "
+            f"{caller}: no layer matches; like has {_some(expected)}, the file has "
             f"{_some(arrays)}"
         )
     report = LoadReport(
@@ -66,7 +66,7 @@ def restore(
 def restore_params(
     like: Any, arrays: Mapping[str, Array], *, caller: str
 ) -> tuple[Any, LoadReport]:
-    """As `restore`, of params and the state of layers alone.
+    """As `restore`, for params and the state of layers only.
 
     `like` is a `TrainState`, a pair of params and state, or params.
     """
@@ -80,7 +80,7 @@ def restore_params(
         return like._replace(params=params, state=state), report
     if not isinstance(like, tuple) or len(like) != len(_MODEL):
         return restore(like, parts["params"], caller=caller)
-    nothing: Any = ()  # what is no part of a model
+    nothing: Any = ()  # in place of what is not part of a model
     given = TrainState(like[0], like[1], nothing, nothing, nothing)
     flat = {f"{name}.{p}": x for name, part in parts.items() for p, x in part.items()}
     restored, report = restore(given, flat, caller=caller)
@@ -94,9 +94,9 @@ def _under(name: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _layer(path: str, of_run: bool) -> str | None:
-    """The path of the layer that an array belongs to; `None` if it is the run's.
+    """The path of the layer that an array belongs to; `None` for arrays of the run.
 
-    The params of a layer and its state are one.
+    The params and the state of a layer have the same path.
     """
     first, _, rest = path.partition(".")
     if of_run and first not in _MODEL:

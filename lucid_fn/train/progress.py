@@ -22,8 +22,8 @@ def silent() -> Progress:
 def bar(total: int | None, label: str) -> Progress:
     """A bar on a terminal or in a notebook, if `tqdm` is installed; else nothing.
 
-    To collect and write values takes a tenth of a small step: `values` is called ten
-    times a second at most.
+    `values` is called at most ten times a second, since collecting and writing them
+    takes a tenth of a small step.
     """
     try:
         from tqdm.auto import tqdm

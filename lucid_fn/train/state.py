@@ -1,4 +1,4 @@
-"""What training carries from step to step, and the compiled steps."""
+"""The state of a training run, and compiled training and evaluation steps."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
@@ -11,7 +11,7 @@ from lucid_fn.sums import total
 from lucid_fn.types import Array, Key, Params, State
 
 LossFn: TypeAlias = Callable[[Any, Any], Array]
-"""`loss_fn(predictions, targets)`: one value per example, or their mean."""
+"""`loss_fn(predictions, targets)`: a loss per example, or their mean."""
 
 Metrics: TypeAlias = dict[str, Array]
 """Scalars by name, `"loss"` among them: means over one batch."""
@@ -21,7 +21,7 @@ EvalFn: TypeAlias = Callable[..., Any]
 
 
 class TrainState(NamedTuple):
-    """All that a training run is, between two steps."""
+    """The whole state of a training run between two steps."""
 
     params: Params
     state: State
@@ -31,7 +31,7 @@ class TrainState(NamedTuple):
 
 
 def step_of(ts: TrainState) -> int:
-    """The number of updates made so far; waits for the last one."""
+    """The number of updates made so far as an int; waits for the last one."""
     step: Any = ts.step.item()  # an int here, any number in MLX's stubs
     return int(step)
 
@@ -44,7 +44,7 @@ def init(
     Args:
         model: a layer.
         optimizer: a transformation, such as `optim.sgd(0.1)`.
-        key: from which the params and all later randomness are drawn.
+        key: a random key; the initial params and all later randomness derive from it.
 
     Raises:
         TypeError: if an argument is of the wrong type.
@@ -74,11 +74,11 @@ def make_step(
     *,
     metrics: Mapping[str, Callable[[Any, Any], Array]] | None = None,
 ) -> StepFn:
-    """The compiled function `(ts, x, targets) -> (ts, metrics)` of one update.
+    """A compiled training step `(ts, x, targets) -> (ts, metrics)`.
 
-    The model is applied with `train=True` and the key of the step, the mean of the
-    loss is differentiated, and the optimizer's updates are added to the params. The
-    result is on its way when the function returns: nothing needs `mx.eval`.
+    It applies the model with `train=True` and the key of the step, differentiates the
+    mean of the loss, and adds the optimizer's updates to the params. The result is
+    already being computed when the function returns, so `mx.eval` is not needed.
 
     Args:
         model: a layer.
@@ -88,9 +88,9 @@ def make_step(
             as `{"accuracy": metrics.accuracy}`.
 
     Returns:
-        The step. Its metrics are `"loss"` and the given ones, over the batch, before
-        the update. `x` may be any tree the model takes, and `targets` any the loss
-        takes.
+        The step. Its metrics are `"loss"` and the given ones, of the batch, before the
+        update. `x` may be any tree that the model takes, and `targets` any tree that
+        the loss takes.
 
     Raises:
         TypeError: if an argument is of the wrong type.
@@ -119,7 +119,7 @@ def make_step(
         return loss, (state, {name: fn(y, targets) for name, fn in extra.items()})
 
     def step(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
-        _check_state("step", ts)  # while tracing: costs nothing at later calls
+        _check_state("step", ts)  # while tracing, so that later calls cost nothing
         value_and_grad = transforms.value_and_grad(objective, has_aux=True)
         (loss, (state, values)), grads = value_and_grad(
             ts.params, ts.state, random.fold_in(ts.key, ts.step), x, targets
@@ -138,10 +138,10 @@ def make_eval_step(
     *,
     metrics: Mapping[str, Callable[[Any, Any], Array]] | None = None,
 ) -> EvalFn:
-    """The compiled function `(ts, x, targets) -> metrics`, with `train=False`.
+    """A compiled evaluation step `(ts, x, targets) -> metrics`, with `train=False`.
 
-    Called with `outputs=True` it returns the pair `(metrics, y)` with the output `y`
-    of the model. `evaluate` calls it on all batches.
+    With the keyword `outputs=True` it returns the pair `(metrics, y)`, where `y` is the
+    output of the model. `evaluate` runs it on all batches.
 
     Args:
         model: a layer.
@@ -185,7 +185,7 @@ def make_eval_step(
 
 
 def mean_loss(loss: Any) -> Array:
-    """The mean, float32; the sum in blocks: a plain one of a million is 1e-2 off.
+    """The mean in float32, summed in blocks: a naive sum of a million is 1e-2 off.
 
     Raises:
         TypeError: if what `loss_fn` returned is not a float array.
