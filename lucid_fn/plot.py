@@ -8,6 +8,8 @@ import numpy as np
 
 from lucid_fn.train import History
 
+__all__ = ["batch_and_epoch_losses", "compare", "curves"]
+
 
 class _Pen(NamedTuple):
     color: str
@@ -27,6 +29,7 @@ def curves(history: History, path: str | Path, *, title: str = "") -> None:
 
     Raises:
         ImportError: if matplotlib is not installed.
+        TypeError: if `history` is not a `History`.
         ValueError: if the record has no epoch.
 
     Example:
@@ -51,6 +54,7 @@ def compare(runs: Mapping[str, History], path: str | Path, *, title: str = "") -
 
     Raises:
         ImportError: if matplotlib is not installed.
+        TypeError: if a run is not a `History`.
         ValueError: if there is no run, or a record has no epoch.
 
     Example:
@@ -89,6 +93,7 @@ def batch_and_epoch_losses(
 
     Raises:
         ImportError: if matplotlib is not installed.
+        TypeError: if a run is not a `History`.
         ValueError: if there is no run, or a record has no epoch.
 
     Example:
@@ -160,9 +165,19 @@ def _plot_phases(
 
 
 def _check(runs: Mapping[str, History], caller: str) -> None:
+    if not isinstance(runs, Mapping):
+        raise TypeError(
+            f"{caller}: runs must be a dict of histories by name, got "
+            f"{type(runs).__name__}"
+        )
     if not runs:
         raise ValueError(f"{caller}: runs must hold a history, got none")
     for name, history in runs.items():
+        if not isinstance(history, History):
+            raise TypeError(
+                f"{caller}: the run {name!r} must be a History, got "
+                f"{type(history).__name__}; read a file with train.load_history"
+            )
         if not history.epochs:
             raise ValueError(f"{caller}: the history {name!r} must have an epoch")
 
@@ -172,14 +187,19 @@ def _shared_metrics(runs: Mapping[str, History]) -> list[str]:
     sets = [
         {
             key.removeprefix("train_")
-            for key in history.epochs[0]
+            for record in history.epochs
+            for key in record
             if key.startswith("train_") and key != "train_seconds"
         }
         for history in runs.values()
     ]
-    return sorted(
-        set.intersection(*sets), key=lambda metric: (metric != "loss", metric)
-    )
+    shared = set.intersection(*sets)
+    if not shared:
+        raise ValueError(
+            "plot.compare: runs must have a metric in common, got "
+            + " and ".join(", ".join(sorted(names)) or "none" for names in sets)
+        )
+    return sorted(shared, key=lambda metric: (metric != "loss", metric))
 
 
 def _label(metric: str) -> str:

@@ -187,8 +187,8 @@ def _say_what_changed(path: Path, ts: TrainState, saved: _Saved) -> None:
             kept = now.get(name, before[name])
             warnings.warn(
                 f"fit: opt_state.{name} is {value:.6g} in the code, but the run "
-                f"resumes from {path}, which keeps {kept:.6g}; to change it, set it in the "
-                "checkpoint: ts = train.load(path, like=ts), then "
+                f"resumes from {path}, which keeps {kept:.6g}; to change it, set it in "
+                "the checkpoint: ts = train.load(path, like=ts), then "
                 "optim.set_learning_rate or optim.set_hyperparameters on ts.opt_state, "
                 "then train.save(path, ts, metadata=train.load_metadata(path))",
                 stacklevel=4,

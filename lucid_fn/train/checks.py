@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
+
 from lucid_fn import io
 from lucid_fn.train import checkpoint as checkpoints
 from lucid_fn.train.callbacks import Callback
@@ -17,6 +19,13 @@ def check_run(ts: Any, step: Any, batches: Any) -> None:
         raise TypeError(
             "fit: ts must be a TrainState, as train.init returns it, got "
             f"{type(ts).__name__}; call fit(ts, step, batches, epochs=...)"
+        )
+    is_array = isinstance(ts.step, mx.array)
+    if not ((is_array and ts.step.ndim == 0) or isinstance(ts.step, int)):
+        got = f"shape {ts.step.shape}" if is_array else type(ts.step).__name__
+        raise TypeError(
+            "fit: ts.step must be an integer array of shape (), the number of steps "
+            f"made so far, got {got}"
         )
     if not callable(step):
         raise TypeError(

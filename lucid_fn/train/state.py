@@ -7,6 +7,7 @@ import mlx.core as mx
 
 from lucid_fn import nn, optim, random, transforms
 from lucid_fn.checks import check_float
+from lucid_fn.random.checks import check_key
 from lucid_fn.sums import total
 from lucid_fn.types import Array, Key, Params, State
 
@@ -32,7 +33,7 @@ class TrainState(NamedTuple):
 
 def step_of(ts: TrainState) -> int:
     """The number of updates made so far as an int; waits for the last one."""
-    step: Any = ts.step.item()  # an int here, any number in MLX's stubs
+    step: Any = ts.step.item() if isinstance(ts.step, mx.array) else ts.step
     return int(step)
 
 
@@ -57,6 +58,7 @@ def init(
     """
     _check_model("train.init", model)
     _check_optimizer("train.init", optimizer)
+    check_key("train.init", key)
     params, state = model.init(random.fold_in(key, "init"))
     return TrainState(
         params,

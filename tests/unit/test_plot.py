@@ -7,6 +7,8 @@ import pytest
 
 from lucid_fn import plot, train
 
+pytest.importorskip("matplotlib")
+
 
 def mean_of_each_window(values):
     window = max(1, len(values) // 20)
@@ -54,6 +56,19 @@ def test_epochs_without_a_metric_are_left_out_of_its_curve(tmp_path):
         plot.batch_and_epoch_losses({"sgd": run}, tmp_path / "losses.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "losses.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_drawn_is_an_error(tmp_path):
+    def run(**metrics):
+        return train.History([0.9], [{"epoch": 1, **metrics}], {}, {}, False)
+
+    path = tmp_path / "curves.png"
+    with pytest.raises(ValueError, match=r"a metric in common, got a and b, c"):
+        plot.compare({"x": run(train_a=1), "y": run(train_b=1, train_c=1)}, path)
+    with pytest.raises(TypeError, match="runs must be a dict of histories by name, go"):
+        plot.compare([run(train_a=1)], path)
+    with pytest.raises(TypeError, match="must be a History, got dict; read a file wit"):
+        plot.batch_and_epoch_losses({"x": {"epochs": []}}, path)
 
 
 def test_a_run_without_an_epoch_is_an_error(tmp_path):

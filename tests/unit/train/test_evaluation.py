@@ -164,6 +164,12 @@ def test_arguments_of_fit_are_told(task, changed, kind, message):
         fit_with(task, **changed)
 
 
+def test_a_state_that_does_not_count_its_steps_is_told(task):
+    for step, got in ((None, "NoneType"), (mx.zeros(3), r"shape \(3,\)")):
+        with pytest.raises(TypeError, match=rf"^fit: ts\.step must be .* {got}"):
+            fit_with(task, ts=task.start()._replace(step=step))
+
+
 def test_test_batches_that_are_not_pairs_are_told(task):
     with pytest.raises(TypeError, match=r"fit: test_batches must yield pairs .* array"):
         fit_with(task, evaluate=task.evaluate, test_batches=[BATCH[0]])
