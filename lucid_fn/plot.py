@@ -4,7 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from lucid_fn.train import History
+
+__all__ = ["batch_and_epoch_losses", "compare", "curves"]
 
 
 class _Pen(NamedTuple):
@@ -25,6 +29,7 @@ def curves(history: History, path: str | Path, *, title: str = "") -> None:
 
     Raises:
         ImportError: if matplotlib is not installed.
+        TypeError: if `history` is not a `History`.
         ValueError: if the record has no epoch.
 
     Example:
@@ -49,6 +54,7 @@ def compare(runs: Mapping[str, History], path: str | Path, *, title: str = "") -
 
     Raises:
         ImportError: if matplotlib is not installed.
+        TypeError: if a run is not a `History`.
         ValueError: if there is no run, or a record has no epoch.
 
     Example:
@@ -87,6 +93,7 @@ def batch_and_epoch_losses(
 
     Raises:
         ImportError: if matplotlib is not installed.
+        TypeError: if a run is not a `History`.
         ValueError: if there is no run, or a record has no epoch.
 
     Example:
@@ -117,10 +124,24 @@ def batch_and_epoch_losses(
 
 
 def _running_mean(values: list[float]) -> list[float]:
-    """The mean of each value and those before it, a twentieth of them all."""
+    """The mean of each value and those before it, a twentieth of them all.
+
+    The values are cut into blocks of the window's size. A window is the end of one
+    block and the beginning of the next, whose sums run from the cut between them: what
+    is large, or not finite, is in the windows that hold it only, as it would not be in
+    a difference of two running sums.
+    """
     window = max(1, len(values) // 20)
-    spans = (values[max(0, i - window + 1) : i + 1] for i in range(len(values)))
-    return [sum(span) / len(span) for span in spans]
+    count = -(-len(values) // window)
+    blocks = np.zeros((count + 1, window))  # zeros before the first value
+    blocks.reshape(-1)[window : window + len(values)] = values
+    beginnings = np.cumsum(blocks[1:], axis=1)
+    ends = np.cumsum(blocks[:-1, ::-1], axis=1)[:, ::-1]
+    beginnings[:, :-1] += ends[:, 1:]
+    sums = beginnings.reshape(-1)[: len(values)]
+    counts = np.minimum(np.arange(1, len(values) + 1), window)
+    means: list[float] = (sums / counts).tolist()
+    return means
 
 
 def _plot_phases(
@@ -128,10 +149,13 @@ def _plot_phases(
 ) -> None:
     """A metric over the epochs: train, and test if it is there."""
     for phase, style in (("train", "-o"), ("test", "--s")):
-        if f"{phase}_{metric}" in history.epochs[0]:
+        key = f"{phase}_{metric}"
+        # A run that was resumed may have got test batches, or other metrics, late.
+        records = [record for record in history.epochs if key in record]
+        if records:
             axis.plot(
-                history.series("epoch"),
-                history.series(f"{phase}_{metric}"),
+                [record["epoch"] for record in records],
+                [record[key] for record in records],
                 style,
                 color=pen.color,
                 linewidth=pen.width,
@@ -141,9 +165,19 @@ def _plot_phases(
 
 
 def _check(runs: Mapping[str, History], caller: str) -> None:
+    if not isinstance(runs, Mapping):
+        raise TypeError(
+            f"{caller}: runs must be a dict of histories by name, got "
+            f"{type(runs).__name__}"
+        )
     if not runs:
         raise ValueError(f"{caller}: runs must hold a history, got none")
     for name, history in runs.items():
+        if not isinstance(history, History):
+            raise TypeError(
+                f"{caller}: the run {name!r} must be a History, got "
+                f"{type(history).__name__}; read a file with train.load_history"
+            )
         if not history.epochs:
             raise ValueError(f"{caller}: the history {name!r} must have an epoch")
 
@@ -153,14 +187,19 @@ def _shared_metrics(runs: Mapping[str, History]) -> list[str]:
     sets = [
         {
             key.removeprefix("train_")
-            for key in history.epochs[0]
+            for record in history.epochs
+            for key in record
             if key.startswith("train_") and key != "train_seconds"
         }
         for history in runs.values()
     ]
-    return sorted(
-        set.intersection(*sets), key=lambda metric: (metric != "loss", metric)
-    )
+    shared = set.intersection(*sets)
+    if not shared:
+        raise ValueError(
+            "plot.compare: runs must have a metric in common, got "
+            + " and ".join(", ".join(sorted(names)) or "none" for names in sets)
+        )
+    return sorted(shared, key=lambda metric: (metric != "loss", metric))
 
 
 def _label(metric: str) -> str:

@@ -1,4 +1,4 @@
-"""Models, one file each."""
+"""Models: LeNet-5 and the ResNets."""
 
 from lucid_fn.models.lenet import lenet5
 from lucid_fn.models.resnet import cifar_resnet18, resnet18, resnet34, resnet50

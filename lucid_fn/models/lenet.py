@@ -1,18 +1,25 @@
 """LeNet-5.
 
 LeCun et al., 1998, "Gradient-based learning applied to document recognition",
-https://doi.org/10.1109/5.726791, figure 2, in today's variant: no padding, full
-connections between the convolutions, a softmax at the end.
+https://doi.org/10.1109/5.726791, figure 2, in the form that is common today: without
+padding, with full connections between the convolutions, and logits for a softmax.
 """
 
 from lucid_fn import nn
+from lucid_fn.nn.checks import check_positive
 
 
 def lenet5(num_classes: int = 10) -> nn.Layer:
-    """Images `(N, 28, 28, 1)` to logits `(N, num_classes)`; 44,426 parameters.
+    """LeNet-5: images `(N, 28, 28, 1)` to logits `(N, num_classes)`.
+
+    It has 44,426 parameters with 10 classes.
 
     Args:
-        num_classes: size of the output.
+        num_classes: the number of classes, at least 1.
+
+    Raises:
+        TypeError: if `num_classes` is not an integer.
+        ValueError: if `num_classes` is below 1.
 
     Source: LeCun et al., 1998, https://doi.org/10.1109/5.726791, figure 2.
 
@@ -22,6 +29,7 @@ def lenet5(num_classes: int = 10) -> nn.Layer:
         >>> tree.size(params)
         44426
     """
+    check_positive("lenet5", num_classes=num_classes)
     return nn.serial(
         conv1=nn.conv2d(1, 6, 5),  # (N, 24, 24, 6)
         act1=nn.tanh,

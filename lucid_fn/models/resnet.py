@@ -1,4 +1,4 @@
-"""ResNet, with the names and the initial draws of torchvision.
+"""ResNets, with the names and the initialization of torchvision.
 
 He et al., 2015, "Deep residual learning for image recognition",
 https://arxiv.org/abs/1512.03385, table 1.
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lucid_fn import nn
+from lucid_fn.nn.checks import check_positive
 from lucid_fn.types import Array, ArrayFn
 
 Block = Callable[..., nn.Layer]
@@ -16,9 +17,9 @@ Block = Callable[..., nn.Layer]
 def _conv(
     in_channels: int, channels: int, kernel_size: int, *, stride: int = 1
 ) -> nn.Layer:
-    """A convolution that keeps the size but for its stride, before a batch norm.
+    """A convolution with "same" padding and without bias, before a batch norm.
 
-    Its weight is normal of deviation `sqrt(2 / (channels * kernel_size**2))`.
+    Its weight is normal, of variance `2 / (channels * kernel_size**2)`.
     """
     return nn.conv2d(
         in_channels,
@@ -113,52 +114,70 @@ def _resnet(
     block: Block,
     blocks: tuple[int, int, int, int],
     num_classes: int,
-    **stem: nn.Layer | ArrayFn,
+    caller: str,
+    replaced: dict[str, nn.Layer | ArrayFn],
 ) -> nn.Layer:
-    """The stem, four stages of widths 64 to 512, and the classifier."""
+    """The stem, four stages of widths 64 to 512, and the classifier.
+
+    `replaced` holds layers that take the places of children of the same name.
+    """
     expansion = 4 if block is bottleneck else 1
-    return nn.serial(
-        **stem,
-        layer1=_stage(block, 64, 64, blocks[0], stride=1),
-        layer2=_stage(block, 64 * expansion, 128, blocks[1], stride=2),
-        layer3=_stage(block, 128 * expansion, 256, blocks[2], stride=2),
-        layer4=_stage(block, 256 * expansion, 512, blocks[3], stride=2),
-        avgpool=nn.global_avg_pool2d,
-        fc=nn.linear(512 * expansion, num_classes),
-    )
-
-
-def _imagenet_stem() -> dict[str, nn.Layer | ArrayFn]:
-    return {
+    children: dict[str, nn.Layer | ArrayFn] = {
         "conv1": _conv(3, 64, 7, stride=2),
         "bn1": nn.batch_norm(64),
         "relu": nn.relu,
         "maxpool": nn.max_pool2d(3, stride=2, padding=1),
+        "layer1": _stage(block, 64, 64, blocks[0], stride=1),
+        "layer2": _stage(block, 64 * expansion, 128, blocks[1], stride=2),
+        "layer3": _stage(block, 128 * expansion, 256, blocks[2], stride=2),
+        "layer4": _stage(block, 256 * expansion, 512, blocks[3], stride=2),
+        "avgpool": nn.global_avg_pool2d,
     }
+    check_positive(caller, num_classes=num_classes)
+    children["fc"] = nn.linear(512 * expansion, num_classes)
+    unknown = [name for name in replaced if name not in children]
+    if unknown:
+        raise TypeError(
+            f"{caller}: children must be named {', '.join(children)}, got "
+            f"{', '.join(unknown)}"
+        )
+    return nn.serial(**{**children, **replaced})
 
 
-def resnet18(num_classes: int = 1000) -> nn.Layer:
-    """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 11,689,512 parameters.
+def resnet18(num_classes: int = 1000, **children: nn.Layer | ArrayFn) -> nn.Layer:
+    """ResNet-18: images `(N, H, W, 3)` to logits `(N, num_classes)`.
+
+    It has 11,689,512 parameters with 1000 classes.
 
     Args:
-        num_classes: size of the output.
+        num_classes: the number of classes, at least 1.
+        children: layers or functions on arrays that replace the children `conv1`,
+            `bn1`, `relu`, `maxpool`, `layer1` to `layer4`, `avgpool` or `fc`.
+
+    Raises:
+        TypeError: if `num_classes` is not an integer, or a child has another name.
+        ValueError: if `num_classes` is below 1.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.
 
     Example:
-        >>> from lucid_fn import models, random, tree
+        >>> from lucid_fn import models, nn, random, tree
         >>> params, state = models.resnet18().init(random.key(0))
         >>> tree.size(params)
         11689512
+        >>> without_pooling = models.resnet18(10, maxpool=nn.identity)
     """
-    return _resnet(basic_block, (2, 2, 2, 2), num_classes, **_imagenet_stem())
+    return _resnet(basic_block, (2, 2, 2, 2), num_classes, "resnet18", children)
 
 
-def resnet34(num_classes: int = 1000) -> nn.Layer:
-    """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 21,797,672 parameters.
+def resnet34(num_classes: int = 1000, **children: nn.Layer | ArrayFn) -> nn.Layer:
+    """ResNet-34: images `(N, H, W, 3)` to logits `(N, num_classes)`.
+
+    It has 21,797,672 parameters with 1000 classes.
 
     Args:
-        num_classes: size of the output.
+        num_classes: the number of classes, at least 1.
+        children: as in `resnet18`.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.
 
@@ -168,14 +187,17 @@ def resnet34(num_classes: int = 1000) -> nn.Layer:
         >>> tree.size(params)
         21797672
     """
-    return _resnet(basic_block, (3, 4, 6, 3), num_classes, **_imagenet_stem())
+    return _resnet(basic_block, (3, 4, 6, 3), num_classes, "resnet34", children)
 
 
-def resnet50(num_classes: int = 1000) -> nn.Layer:
-    """Images `(N, H, W, 3)` to logits `(N, num_classes)`; 25,557,032 parameters.
+def resnet50(num_classes: int = 1000, **children: nn.Layer | ArrayFn) -> nn.Layer:
+    """ResNet-50: images `(N, H, W, 3)` to logits `(N, num_classes)`.
+
+    It has 25,557,032 parameters with 1000 classes.
 
     Args:
-        num_classes: size of the output.
+        num_classes: the number of classes, at least 1.
+        children: as in `resnet18`.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.
 
@@ -185,17 +207,18 @@ def resnet50(num_classes: int = 1000) -> nn.Layer:
         >>> tree.size(params)
         25557032
     """
-    return _resnet(bottleneck, (3, 4, 6, 3), num_classes, **_imagenet_stem())
+    return _resnet(bottleneck, (3, 4, 6, 3), num_classes, "resnet50", children)
 
 
-def cifar_resnet18(num_classes: int = 10) -> nn.Layer:
-    """Images `(N, 32, 32, 3)` to logits `(N, num_classes)`; 11,173,962 parameters.
+def cifar_resnet18(num_classes: int = 10, **children: nn.Layer | ArrayFn) -> nn.Layer:
+    """ResNet-18 for small images `(N, 32, 32, 3)`, to logits `(N, num_classes)`.
 
-    `resnet18` after surgery for small images: the stem is a 3x3 convolution of stride
-    1, and there is no max pool.
+    The stem is a 3x3 convolution of stride 1 without a max pool. It has 11,173,962
+    parameters with 10 classes.
 
     Args:
-        num_classes: size of the output.
+        num_classes: the number of classes, at least 1.
+        children: as in `resnet18`.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.
 
@@ -205,5 +228,10 @@ def cifar_resnet18(num_classes: int = 10) -> nn.Layer:
         >>> tree.size(params)
         11173962
     """
-    stem = {**_imagenet_stem(), "conv1": _conv(3, 64, 3), "maxpool": nn.identity}
-    return _resnet(basic_block, (2, 2, 2, 2), num_classes, **stem)
+    stem: dict[str, nn.Layer | ArrayFn] = {
+        "conv1": _conv(3, 64, 3),
+        "maxpool": nn.identity,
+    }
+    return _resnet(
+        basic_block, (2, 2, 2, 2), num_classes, "cifar_resnet18", {**stem, **children}
+    )

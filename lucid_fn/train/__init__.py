@@ -1,19 +1,40 @@
 """Training: compiled steps, the loop around them, its record and its checkpoints."""
 
-from lucid_fn.train.checkpoint import load, load_metadata, save
+from lucid_fn.train.callbacks import (
+    Callback,
+    early_stopping,
+    keep_best,
+    to_jsonl,
+    to_tensorboard,
+)
+from lucid_fn.train.checkpoint import load, load_metadata, load_params, save
+from lucid_fn.train.evaluation import evaluate
 from lucid_fn.train.history import History, load_history
 from lucid_fn.train.loop import fit
+from lucid_fn.train.partial_loading import LoadReport
 from lucid_fn.train.state import TrainState, init, make_eval_step, make_step
 
 __all__ = [
+    "Callback",
     "History",
+    "LoadReport",
     "TrainState",
+    "early_stopping",
+    "evaluate",
     "fit",
     "init",
+    "keep_best",
     "load",
     "load_history",
     "load_metadata",
+    "load_params",
     "make_eval_step",
     "make_step",
     "save",
+    "to_jsonl",
+    "to_tensorboard",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

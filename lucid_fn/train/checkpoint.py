@@ -1,40 +1,41 @@
 """A training run in one safetensors file."""
 
+import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn import tree
-from lucid_fn.train.files import write_atomically
+from lucid_fn import io, safetensors, tree
+from lucid_fn.train import partial_loading
 from lucid_fn.types import Array
 
-T = TypeVar("T")
-
-_FORMAT = "lucid_fn-1"
+_FORMAT = "lucid_fn-2"
+_WITHOUT_METADATA = "lucid_fn-1"  # the previous format; its checksum covers arrays only
 _OWN = ("format", "checksum")
 
 
 def save(
     path: str | Path, ts: Any, *, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Writes a tree of arrays, such as a `TrainState`, to a safetensors file.
+    """Save a tree of arrays, such as a `TrainState`, to a safetensors file.
 
-    Each array has its dotted path as its name: `params.conv1.weight`. The file is
-    written beside the old one and then put in its place, so that a kill at any moment
-    leaves the one or the other. A checksum of all arrays goes into it.
+    Arrays are named by their dotted paths, such as `params.conv1.weight`. The write is
+    atomic: a process that is killed at any moment leaves the old file or the new one.
+    The file contains a checksum of its arrays and metadata.
 
     Args:
-        path: ends in `.safetensors`; its folder exists.
+        path: must end in `.safetensors`; the folder must exist.
         ts: a tree of arrays.
-        metadata: strings to keep in the header.
+        metadata: strings by name, stored in the header.
 
     Raises:
-        ValueError: if `path` ends otherwise, or metadata has a name of the format's.
-        TypeError: if a leaf is not an array.
+        ValueError: if `path` has another suffix, or metadata uses a reserved name.
+        TypeError: if a leaf is not an array, or metadata is not strings by name.
         FileNotFoundError: if the folder does not exist.
+        OSError: if the file cannot be written; the message names it.
 
     Example:
         >>> import tempfile
@@ -45,38 +46,73 @@ def save(
         >>> train.load(path, like={"w": mx.zeros(2)})
         {'w': array([1, 2], dtype=float32)}
     """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise ValueError(f"train.save: path must end in .safetensors, got {path}")
-    taken = [name for name in _OWN if name in (metadata or {})]
-    if taken:
-        raise ValueError(f"train.save: metadata must not hold {', '.join(taken)}")
+    caller = "train.save"
+    path = check_path(caller, "path", path)
+    metadata = _check_metadata(caller, metadata)
     arrays = tree.named_leaves(ts)
     for name, leaf in arrays.items():
         if not isinstance(leaf, mx.array):
             raise TypeError(
-                f"train.save: {name} must be an array, got {type(leaf).__name__} "
+                f"{caller}: {name} must be an array, got {type(leaf).__name__} "
                 f"{leaf!r}; put constants into metadata"
             )
-    header = {**(metadata or {}), "format": _FORMAT, "checksum": _checksum(arrays)}
-    write_atomically(path, lambda file: mx.save_safetensors(str(file), arrays, header))
+    checksum = _checksum(arrays, metadata)
+    header = {**metadata, "format": _FORMAT, "checksum": checksum}
+    safetensors.write(path, arrays, header, caller=caller)
 
 
-def load(path: str | Path, like: T) -> T:
-    """Reads what `save` wrote into the structure of `like`.
+def check_path(caller: str, name: str, path: Any) -> Path:
+    """`path` as that of a checkpoint, which ends in `.safetensors`."""
+    checked = io.check_path(caller, name, path)
+    if checked.suffix != ".safetensors":
+        raise ValueError(f"{caller}: {name} must end in .safetensors, got {checked}")
+    return checked
+
+
+def _check_metadata(caller: str, metadata: Any) -> dict[str, str]:
+    metadata = {} if metadata is None else metadata
+    if not isinstance(metadata, Mapping) or not all(
+        isinstance(text, str) for pair in metadata.items() for text in pair
+    ):
+        raise TypeError(
+            f"{caller}: metadata must be strings by name, got {metadata!r:.200}; "
+            "convert numbers with str"
+        )
+    try:
+        "".join((*metadata, *metadata.values())).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{caller}: metadata must be Unicode text, got surrogates: {error}"
+        ) from error
+    taken = [name for name in _OWN if name in metadata]
+    if taken:
+        raise ValueError(f"{caller}: metadata must not hold {', '.join(taken)}")
+    return dict(metadata)
+
+
+def load(path: str | Path, like: Any, *, strict: bool = True) -> Any:
+    """Load a file written by `save` into the structure of `like`.
 
     Args:
         path: the file.
-        like: a tree of arrays with the structure, shapes and dtypes that the file must
-            have, such as what `train.init` returns; its values do not matter.
+        like: a tree of arrays with the expected structure, shapes and dtypes, such as
+            the result of `train.init`; its values are ignored.
+        strict: whether all arrays must match. With `False`, matching layers are taken
+            from the file and all others keep the arrays of `like`. A layer is taken
+            with all its params and its state or not at all; the optimizer's state, the
+            key and the step are taken only if everything matches.
 
     Returns:
-        A tree with the structure of `like` and the arrays of the file.
+        A tree with the structure of `like` and the arrays of the file. With
+        `strict=False`, the pair of this tree and a `LoadReport` with the paths that
+        were taken, missing and unexpected.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, cut short or of another kind; if names are
-            missing or unexpected, or shapes or dtypes differ. All are listed.
+        OSError: if the file cannot be read.
+        ValueError: if the file is damaged, cut short or not one that `save` wrote; if
+            names are missing or unexpected, or shapes or dtypes differ (all are
+            listed); with `strict=False`, if nothing matches.
 
     Example:
         >>> import tempfile
@@ -87,16 +123,60 @@ def load(path: str | Path, like: T) -> T:
         >>> train.load(path, like=ts).params["weight"].shape
         (2, 3)
     """
-    arrays, _ = _read(Path(path))
-    restored: T = tree.restore(like, arrays, caller=f"train.load: {path}")
-    return restored
+    caller = "train.load"
+    path = io.check_path(caller, "path", path)
+    arrays, _ = read(path, caller)
+    if strict:
+        return tree.restore(like, arrays, caller=f"{caller}: {path}")
+    return partial_loading.restore(like, arrays, caller=f"{caller}: {path}")
+
+
+def load_params(path: str | Path, *, like: Any) -> Any:
+    """Load the params and state of matching layers, such as a pretrained body's.
+
+    A layer is taken with all its params and its state, such as the running statistics
+    of batch norm, or not at all. The optimizer's state, the key and the step of `like`
+    are kept.
+
+    Args:
+        path: a file written by `save`, of a `TrainState` or of params alone.
+        like: what to load into: a `TrainState`, the pair `(params, state)`, or params.
+
+    Returns:
+        The pair of `like`, with the arrays that were taken, and a `LoadReport` with the
+        paths that were taken, missing and unexpected.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        OSError: if the file cannot be read.
+        ValueError: if the file is damaged, cut short or not one that `save` wrote, or
+            if no layer matches.
+
+    Example:
+        >>> import tempfile
+        >>> from lucid_fn import nn, optim, random, train
+        >>> def model(num_classes):
+        ...     return nn.serial(body=nn.linear(3, 4), head=nn.linear(4, num_classes))
+        >>> path = tempfile.mkdtemp() + "/pretrained.safetensors"
+        >>> train.save(path, train.init(model(1000), optim.sgd(0.1), random.key(0)))
+        >>> ts = train.init(model(10), optim.adam(1e-3), random.key(1))
+        >>> ts, report = train.load_params(path, like=ts)
+        >>> report.taken
+        ('params.body.bias', 'params.body.weight')
+        >>> report.missing
+        ('params.head.bias', 'params.head.weight')
+    """
+    caller = "train.load_params"
+    path = io.check_path(caller, "path", path)
+    arrays, _ = read(path, caller)
+    return partial_loading.restore_params(like, arrays, caller=f"{caller}: {path}")
 
 
 def load_metadata(path: str | Path) -> dict[str, str]:
-    """The strings that `save` was given as metadata.
+    """The metadata that was given to `save`.
 
     Args:
-        path: a file that `save` wrote.
+        path: a file written by `save`.
 
     Returns:
         The strings by name.
@@ -114,41 +194,35 @@ def load_metadata(path: str | Path) -> dict[str, str]:
         >>> train.load_metadata(path)
         {'dataset': 'mnist'}
     """
-    _, metadata = _read(Path(path))
-    return {name: value for name, value in metadata.items() if name not in _OWN}
+    caller = "train.load_metadata"
+    _, metadata = read(io.check_path(caller, "path", path), caller)
+    return metadata
 
 
-def _read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"train.load: there is no file {path}")
-    try:
-        loaded: Any = mx.load(str(path), format="safetensors", return_metadata=True)
-        arrays, metadata = loaded
-        # Read now: a later read would find what the file has become by then.
-        mx.eval(arrays)
-    except (RuntimeError, ValueError, UnicodeDecodeError) as error:
+def read(path: Path, caller: str) -> tuple[dict[str, Array], dict[str, str]]:
+    """The arrays of a file, and its metadata without the entries of the format."""
+    arrays, metadata = safetensors.read(path, caller=caller)
+    format, checksum = (metadata.pop(name, None) for name in _OWN)
+    if format not in (_FORMAT, _WITHOUT_METADATA):
         raise ValueError(
-            f"train.load: {path} is damaged, cut short or not a safetensors file: "
-            f"{error}"
-        ) from error
-    if metadata.get("format") != _FORMAT:
-        raise ValueError(
-            f"train.load: {path} must be a file that train.save wrote, got format "
-            f"{metadata.get('format')!r}; read other files with lucid_fn.interop"
+            f"{caller}: {path} must be a file that train.save wrote, got format "
+            f"{format!r}; read other files with lucid_fn.interop"
         )
-    if metadata.get("checksum") != _checksum(arrays):
+    if checksum != _checksum(arrays, metadata if format == _FORMAT else {}):
         raise ValueError(
-            f"train.load: {path} is damaged: its checksum is not that of its arrays"
+            f"{caller}: {path} is damaged: its checksum does not match its content"
         )
     return arrays, metadata
 
 
-def _checksum(arrays: Mapping[str, Array]) -> str:
-    """CRC-32 of names, dtypes, shapes and bytes."""
+def _checksum(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
+    """CRC-32 of names, dtypes, shapes and bytes, and of the metadata if any."""
     crc = 0
-    for name in sorted(arrays):
+    for name, (_, data) in sorted(safetensors.stored(arrays, caller="train").items()):
         array = arrays[name]
         crc = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), crc)
         if array.size:
-            crc = zlib.crc32(memoryview(array.reshape(-1).view(mx.uint8)), crc)  # type: ignore[arg-type]  # has the buffer protocol, MLX's stubs do not say so
+            crc = zlib.crc32(data.data, crc)
+    if metadata:
+        crc = zlib.crc32(json.dumps(metadata, sort_keys=True).encode(), crc)
     return f"{crc:08x}"

@@ -1,21 +1,23 @@
 """The record of a training run."""
 
 import json
+import math
 import platform
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.train.files import write_atomically
+from lucid_fn import io
 
 
 class History(NamedTuple):
-    """What a run did, in plain Python numbers; `to_json` writes it to a file.
+    """The record of a training run, in plain Python numbers.
 
-    Each item of `epochs` holds `epoch` (from 1), `train_` and `test_` metrics weighted
-    by batch size, `learning_rate`, and `train_seconds`, `test_seconds`.
+    Each item of `epochs` holds `epoch` (counted from 1), the `train_` and `test_`
+    metrics averaged over examples, `learning_rate`, `train_seconds` and `test_seconds`.
     """
 
     batch_losses: list[float]
@@ -25,24 +27,27 @@ class History(NamedTuple):
     interrupted: bool
 
     def to_json(self, path: str | Path) -> None:
-        """Writes the record; the file is the old one or the new one, never half.
+        """Write the record to a file, atomically.
 
         Args:
-            path: the file; its folder exists.
+            path: the file; the folder must exist.
 
         Raises:
-            FileNotFoundError: if the folder does not exist.
-            TypeError: if the configuration holds what JSON has no form for.
+            OSError: if the folder does not exist, or the file cannot be written.
+            TypeError: if JSON cannot hold the configuration.
         """
+        caller = "history.to_json"
+        path = io.check_path(caller, "path", path)
         text = self.dumps()
-        write_atomically(Path(path), lambda file: _write(file, text))
+        with io.atomic_write(path, caller=caller) as file:
+            file.write(text.encode() + b"\n")
 
     def dumps(self) -> str:
         """The record as JSON text; infinities and NaN become strings."""
-        return json.dumps(_plain(self._asdict()), indent=1, allow_nan=False)
+        return json.dumps(plain(self._asdict()), indent=1, allow_nan=False)
 
     def series(self, name: str) -> list[float]:
-        """The values of one metric, an epoch each.
+        """The values of one metric over the epochs.
 
         Args:
             name: a key of the records in `epochs`, such as `"test_loss"`.
@@ -64,14 +69,15 @@ class History(NamedTuple):
 
 
 def load_history(path: str | Path) -> History:
-    """Reads what `History.to_json` wrote.
+    """Load a record written by `History.to_json`.
 
     Args:
-        path: a file that `History.to_json` wrote.
+        path: a file written by `History.to_json`.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is not such a record.
+        OSError: if the file cannot be read.
+        ValueError: if the file is not such a record; the message names the place.
 
     Example:
         >>> import tempfile
@@ -82,16 +88,21 @@ def load_history(path: str | Path) -> History:
         >>> train.load_history(path).batch_losses
         [0.7, 0.5]
     """
-    return parse_history(Path(path).read_text(), source=str(path))
+    caller = "load_history"
+    path = io.check_path(caller, "path", path)
+    text = io.read_bytes(path, caller=caller)
+    return parse_history(text, caller=caller, source=path)
 
 
-def parse_history(text: str, *, source: str) -> History:
-    """The record in a JSON text; `source` is what errors call it."""
+def parse_history(text: str | bytes, *, caller: str, source: Path) -> History:
+    """Parse the record in a JSON text, which comes from the file `source`."""
     try:
-        return History(**_numbers(json.loads(text)))
-    except (TypeError, ValueError) as error:
+        record = json.loads(text)
+        return _checked(record)
+    except (ValueError, RecursionError) as error:  # one of bytes that are not UTF-8 too
         raise ValueError(
-            f"load_history: {source} is not the record of a training run: {error}"
+            f"{caller}: {source} is not the record of a training run, or is damaged: "
+            f"{error}"
         ) from error
 
 
@@ -112,32 +123,65 @@ def environment() -> dict[str, str]:
 _SPECIAL = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no infinities and no NaN."""
-    if isinstance(value, float) and not np.isfinite(value):
+def plain(value: Any) -> Any:
+    """Infinities and NaN, which JSON lacks, as strings; paths as strings."""
+    if isinstance(value, float) and not math.isfinite(value):
         return str(float(value))
     if isinstance(value, dict):
-        return {key: _plain(child) for key, child in value.items()}
+        return {key: plain(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(child) for child in value]
+        return [plain(child) for child in value]
     return str(value) if isinstance(value, Path) else value
 
 
-def _numbers(record: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of `_plain`, where numbers are expected."""
+def _checked(record: Any) -> History:
+    """The inverse of `plain`.
 
-    def number(value: Any) -> Any:
-        return _SPECIAL.get(value, value) if isinstance(value, str) else value
+    Raises:
+        ValueError: if the record is not a `History`; the message names the place.
+    """
+    _expect(record, dict, "the record")
+    names = set(History._fields)
+    if record.keys() != names:
+        raise ValueError(
+            f"it must hold {', '.join(History._fields)}, got {', '.join(record)[:200]}"
+        )
+    _expect(record["config"], dict, "config")
+    _expect(record["interrupted"], bool, "interrupted")
+    for name, text in _expect(record["environment"], dict, "environment").items():
+        _expect(text, str, f"environment.{name}")
+    losses = _expect(record["batch_losses"], list, "batch_losses")
+    epochs = _expect(record["epochs"], list, "epochs")
+    return History(
+        [float(_number(x, f"batch_losses.{i}")) for i, x in enumerate(losses)],
+        [_epoch(epoch, f"epochs.{i}") for i, epoch in enumerate(epochs)],
+        record["config"],
+        record["environment"],
+        record["interrupted"],
+    )
 
-    return {
-        **record,
-        "batch_losses": [number(value) for value in record["batch_losses"]],
-        "epochs": [
-            {name: number(value) for name, value in epoch.items()}
-            for epoch in record["epochs"]
-        ],
-    }
+
+def _epoch(record: Any, where: str) -> dict[str, float]:
+    _expect(record, dict, where)
+    numbers = {name: _number(x, f"{where}.{name}") for name, x in record.items()}
+    epoch: Any = numbers.get("epoch")
+    if not isinstance(epoch, int) or epoch < 1:
+        raise ValueError(f"{where}.epoch must be an integer of at least 1, got {epoch}")
+    return numbers
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text + "\n")
+def _number(value: Any, where: str) -> float:
+    number: Any = _SPECIAL.get(value, value) if isinstance(value, str) else value
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise ValueError(f"{where} must be a number, got {repr(value)[:60]}")
+    if isinstance(number, int) and abs(number) > sys.float_info.max:
+        raise ValueError(f"{where} must be a number that a float can hold")
+    return number
+
+
+def _expect(value: Any, kind: Any, where: str) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(
+            f"{where} must be a {kind.__name__}, got {type(value).__name__}"
+        )
+    return value

@@ -9,15 +9,15 @@ from typing import Any
 
 @contextmanager
 def deferred() -> Iterator[Callable[[], None]]:
-    """Inside the block Ctrl-C waits for the next call of what the block is given.
+    """Defer Ctrl-C to the next call of the function that the block is given.
 
     That call raises `KeyboardInterrupt`. A second Ctrl-C raises it at once, in case the
     program hangs.
 
-    Python raises it between any two of its instructions: between the end of a step and
-    the assignment of its result, say, so that what is kept lacks the one or the other.
-    A program's own handler of SIGINT stays in place, and so does everything outside of
-    the main thread, which gets no signals.
+    Python raises `KeyboardInterrupt` between any two of its instructions, such as the
+    end of a step and the assignment of its result, where it would leave the state and
+    the record in disagreement. A handler of SIGINT that the program has set stays in
+    place. Threads other than the main one get no signals, and nothing changes there.
     """
     asked = False
 

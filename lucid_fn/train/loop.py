@@ -1,60 +1,24 @@
 """The loop over epochs and batches."""
 
-import collections
 import itertools
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 
-from lucid_fn import optim, tree
-from lucid_fn.train import checkpoint as checkpoints, progress
-from lucid_fn.train.history import History, environment, parse_history
+from lucid_fn import optim
+from lucid_fn.train import checkpoint as checkpoints, checks, progress
+from lucid_fn.train.beginning import Beginning, begin, length
+from lucid_fn.train.callbacks import Callback, Record
+from lucid_fn.train.evaluation import READ_BEHIND, Means, number, pairs, rows
+from lucid_fn.train.history import History
 from lucid_fn.train.interruption import deferred
-from lucid_fn.train.state import EvalFn, Metrics, StepFn, TrainState
+from lucid_fn.train.state import EvalFn, StepFn, TrainState, step_of
 from lucid_fn.types import Array
-
-# Values are read when the step after the next is on its way, so that reading them
-# waits for nothing.
-_READ_BEHIND = 2
-
-
-class _Means:
-    """Means of metrics, weighted by batch size, read behind the steps."""
-
-    def __init__(self) -> None:
-        self.pending: collections.deque[tuple[int, Metrics]] = collections.deque()
-        self.sums: dict[str, float] = collections.defaultdict(float)
-        self.latest: dict[str, float] = {}
-        self.losses: list[float] = []
-        self.size = 0
-
-    def add(self, size: int, metrics: Metrics, *, behind: int = _READ_BEHIND) -> None:
-        self.pending.append((size, metrics))
-        self.read(behind)
-
-    def read(self, behind: int = 0) -> None:
-        """Reads all values but those of the last `behind` steps."""
-        while len(self.pending) > behind:
-            size, metrics = self.pending.popleft()
-            self.latest = {name: _number(value) for name, value in metrics.items()}
-            for name, value in self.latest.items():
-                self.sums[name] += size * value
-            self.losses.append(self.latest["loss"])
-            self.size += size
-
-    def means(self) -> dict[str, float]:
-        return {name: total / self.size for name, total in self.sums.items()}
-
-    def record(self, phase: str, start: float) -> dict[str, float]:
-        """The means, and the seconds since `start`, by the name of the phase."""
-        record = {f"{phase}_{name}": value for name, value in self.means().items()}
-        record[f"{phase}_seconds"] = time.perf_counter() - start
-        return record
 
 
 def fit(
@@ -65,48 +29,76 @@ def fit(
     epochs: int,
     evaluate: EvalFn | None = None,
     test_batches: Iterable[tuple[Any, Any]] | None = None,
+    on_step: Callback | Sequence[Callback] | None = None,
+    on_epoch: Callback | Sequence[Callback] | None = None,
+    start_epoch: int | None = None,
     max_steps: int | None = None,
     checkpoint: str | Path | None = None,
     history_path: str | Path | None = None,
     config: dict[str, Any] | None = None,
     show: bool = True,
 ) -> tuple[TrainState, History]:
-    """Trains for some epochs, and records what happened.
+    """Train for a number of epochs, with evaluation, a record and checkpoints.
 
-    Metrics of an epoch are means weighted by batch size. Ctrl-C ends the run after
-    the current step and returns what is done so far, `interrupted` set in the record;
-    a second one does so at once.
+    The metrics of an epoch are means weighted by batch size. Ctrl-C ends the run after
+    the current step and returns what has been done so far, with `interrupted` set in
+    the record; a second Ctrl-C ends it at once.
+
+    The run continues from `ts`. When `fit` is called in a loop, `for _ in range(10):
+    ts, history = train.fit(ts, step, batches, epochs=1)`, each call trains on the next
+    epoch, and a state from the middle of an epoch trains on the rest of its batches.
+    The epoch is computed from `ts.step` and `len(batches(0))`.
 
     Args:
-        ts: the state to start from, as `train.init` returns it.
-        step: as `make_step` returns it.
-        batches: from the epoch, counted from 0, to its batches `(x, targets)`; so
-            each epoch has its own order: `lambda epoch: data.batches((x, y), 64,
-            seed=(0, epoch))`.
-        epochs: epochs in all, those of a resumed run included.
-        evaluate: as `make_eval_step` returns it; called on `test_batches` after each
+        ts: the state to start from, as returned by `train.init` or an earlier `fit`.
+        step: as returned by `make_step`.
+        batches: a function from the epoch, counted from 0, to its batches `(x,
+            targets)`, so that each epoch has its own order: `lambda epoch:
+            data.batches((x, y), 64, seed=(0, epoch))`.
+        epochs: how many epochs to train for, counted from `ts`; epochs that a
+            checkpoint has done already are included.
+        evaluate: as returned by `make_eval_step`; called on `test_batches` after each
             epoch.
-        test_batches: can be iterated over again, such as `data.batches((x, y), 512)`.
-        max_steps: ends the run after so many steps in all, even within an epoch, which
-            then counts as one.
-        checkpoint: a `.safetensors` file, written after each epoch. If it exists, the
-            run goes on from there; `ts` gives the structure it must have. Whatever
-            ended the run, the result is that of one that went straight through.
+        test_batches: batches that can be iterated over repeatedly, such as
+            `data.batches((x, y), 512)`.
+        on_step: a function of `(ts, record)`, or a list of them, called after each
+            step. The record holds `epoch` and `step`, both counted from 1, the
+            metrics of the batch and the `learning_rate`. Each step is waited for, so
+            small steps become slower.
+        on_epoch: a function of `(ts, record)`, or a list of them, called after each
+            epoch with its entry in `history.epochs`. The run ends if one of them
+            returns `True`. See `early_stopping`, `keep_best`, `to_jsonl` and
+            `to_tensorboard`. A resumed run calls them once more for the last epoch of
+            its checkpoint, since it may have been killed before it could.
+        start_epoch: the epoch, counted from 0, that starts at `ts`, if it cannot or
+            should not be computed as above.
+        max_steps: end the run after this many steps, counted from `ts`, even within an
+            epoch, which then counts as one.
+        checkpoint: a `.safetensors` file, written after each epoch. If it exists and is
+            ahead of `ts`, the run resumes from it, with the same result as a run that
+            was never interrupted; `ts` then only gives the structure. Numbers in the
+            optimizer's state, such as a learning rate that is not a schedule, keep
+            their values from the checkpoint; if the code has changed one, a warning
+            says so.
         history_path: a `.json` file, written after each epoch and at the end.
         config: settings to keep in the record.
-        show: whether to print a line an epoch, and a progress bar on a terminal if
-            `tqdm` is installed.
+        show: whether to print a line per epoch, and a progress bar in a terminal or a
+            notebook if `tqdm` is installed.
 
     Returns:
-        The last state and the record.
+        The final state and the record. The record covers this call and, if it was
+        resumed, the run in its checkpoint.
 
     Raises:
-        TypeError: if `batches` is not a function, `test_batches` can be iterated over
-            only once, or JSON has no form for `config`.
+        TypeError: if an argument is of the wrong type, such as `batches` that are not a
+            function, if the batches are not pairs, or if JSON cannot hold `config`.
         ValueError: if `epochs` or `max_steps` is below 1, one of `evaluate` and
-            `test_batches` is missing, an epoch has no batches, or the checkpoint does
-            not fit, or ends within an epoch and the run is to go on from it.
-        OSError: if the folder of `checkpoint` or `history_path` does not exist.
+            `test_batches` is missing, an epoch has no batches, or a metric is not a
+            scalar; if the epoch of `ts` is not known; or if the checkpoint is damaged,
+            does not fit, is behind `ts`, or ends in the middle of an epoch and the run
+            is to continue.
+        OSError: if `checkpoint` or `history_path` cannot be written; this is checked
+            before the first step.
 
     Example:
         >>> import mlx.core as mx
@@ -118,16 +110,40 @@ def fit(
         ...     train.make_step(model, optimizer, losses.softmax_cross_entropy),
         ...     lambda epoch: data.batches((x, labels), 4, seed=(0, epoch)),
         ...     epochs=3,
+        ...     on_epoch=train.early_stopping("train_loss", patience=2),
         ...     show=False,
         ... )
         >>> len(history.batch_losses), len(history.epochs)
         (6, 3)
     """
-    _check(batches, epochs, evaluate, test_batches, max_steps)
-    _check_kept(checkpoint, history_path, config)
-    ts, history = _resume(ts, checkpoint, max_steps, show)
-    history = history._replace(config=config or history.config, interrupted=False)
-    run = _Run(ts, history, step, max_steps, show)
+    checks.check_run(ts, step, batches)
+    checks.check_count("epochs", epochs, least=1)
+    if max_steps is not None:
+        checks.check_count("max_steps", max_steps, least=1)
+    if start_epoch is not None:
+        checks.check_count("start_epoch", start_epoch, least=0)
+    checks.check_evaluation(evaluate, test_batches)
+    after_step = checks.to_callbacks("on_step", on_step)
+    after_epoch = checks.to_callbacks("on_epoch", on_epoch)
+    checks.check_config(config)
+    checkpoint = checks.to_checkpoint(checkpoint)
+    history_path = checks.to_history_path(history_path)
+
+    start = begin(
+        ts,
+        batches,
+        epochs=epochs,
+        start_epoch=start_epoch,
+        max_steps=max_steps,
+        checkpoint=checkpoint,
+    )
+    run = _Run(start, step, after_step, checkpoint is not None, show)
+    run.history = run.history._replace(
+        config=config or run.history.config, interrupted=False
+    )
+
+    if start.resumed and show:
+        print(f"resumed from {checkpoint} after epoch {start.epoch}", flush=True)
 
     def keep() -> None:
         if history_path is not None:
@@ -135,85 +151,145 @@ def fit(
 
     try:
         with deferred() as stop_here:
-            for epoch in range(len(history.epochs), epochs):
-                if run.out_of_steps():
+            ended = start.resumed and _resume(start, after_step, after_epoch)
+            for epoch in range(start.epoch, start.end):
+                if ended or run.out_of_steps():
                     break
-                record: dict[str, float] = {"epoch": epoch + 1}
-                record |= run.train(batches, epoch, epochs, stop_here)
+                record: Record = {"epoch": epoch + 1}
+                record |= run.train(batches, epoch, stop_here)
                 if evaluate is not None and test_batches is not None:
                     record |= run.test(evaluate, test_batches, stop_here)
                 record |= _learning_rate_of(run.ts)
                 run.history.epochs.append(record)
                 if checkpoint is not None:
-                    cut = run.out_of_steps() and next(run.rest, None) is not None
-                    metadata = {"history": run.history.dumps(), "cut": str(cut)}
-                    checkpoints.save(checkpoint, run.ts, metadata=metadata)
+                    checkpoints.save(checkpoint, run.ts, metadata=run.metadata())
                 keep()
-                if show:  # at last: what is printed to may be closed
-                    print(progress.epoch_line(record, epochs), flush=True)
+                if show:  # last, since printing may fail
+                    print(progress.epoch_line(record, start.end), flush=True)
+                ended = _call(after_epoch, run.ts, record)
                 stop_here()
     except KeyboardInterrupt:
         run.history = run.history._replace(interrupted=True)
         if show:
-            print("interrupted: what is done so far is kept", flush=True)
+            print("interrupted: what has been done so far is kept", flush=True)
     keep()
     return run.ts, run.history
 
 
+def _resume(
+    start: Beginning,
+    after_step: tuple[Callback, ...],
+    after_epoch: tuple[Callback, ...],
+) -> bool:
+    """Tell the callbacks where the run resumes; returns whether one of them ends it."""
+    epochs = start.history.epochs
+    for callbacks, again in ((after_step, 0), (after_epoch, 1)):
+        for callback in callbacks:
+            if hasattr(callback, "resume"):
+                past = epochs[: len(epochs) - again]
+                callback.resume(past, start.epoch + 1 - again)
+    return _call(after_epoch, start.ts, epochs[-1])
+
+
+def _call(callbacks: tuple[Callback, ...], ts: TrainState, record: Record) -> bool:
+    """Call all of them; returns whether one of them ends the run."""
+    # Only a bool says so: functions that write return how many bytes they wrote.
+    returned = [callback(ts, dict(record)) for callback in callbacks]
+    return any(_is_true(value) for value in returned)
+
+
+def _is_true(value: Any) -> bool:
+    if isinstance(value, mx.array) and value.dtype == mx.bool_ and value.size == 1:
+        return bool(value.item())
+    return isinstance(value, bool | np.bool_) and bool(value)
+
+
 @dataclass
 class _Run:
-    """A run under way: `ts` and `history` are what is done, whenever it is ended."""
+    """A run in progress; `ts` and `history` are consistent whenever it ends."""
 
-    ts: TrainState
-    history: History
+    start: Beginning
     step: StepFn
-    max_steps: int | None
+    on_step: tuple[Callback, ...]
+    counted: bool  # whether steps must count in ts.step, as a checkpoint needs
     show: bool
     rest: Iterator[Any] = field(default_factory=lambda: iter(()))  # of the epoch
+    made: int = 0  # steps
+
+    def __post_init__(self) -> None:
+        self.ts, self.history = self.start.ts, self.start.history
 
     def out_of_steps(self) -> bool:
         return self._left() == 0
 
     def _left(self) -> int | None:
-        if self.max_steps is None:
+        if self.start.last_step is None:
             return None
-        return max(self.max_steps - len(self.history.batch_losses), 0)
+        return max(self.start.last_step - self.start.step - self.made, 0)
+
+    def metadata(self) -> dict[str, str]:
+        """What a checkpoint keeps beside the state."""
+        cut = self.out_of_steps() and next(self.rest, None) is not None
+        return {
+            **self.start.metadata,
+            "history": self.history.dumps(),
+            "cut": str(cut),
+        }
 
     def train(
         self,
         batches: Callable[[int], Iterable[tuple[Any, Any]]],
         epoch: int,
-        epochs: int,
         stop_here: Callable[[], None],
-    ) -> dict[str, float]:
+    ) -> Record:
         """One epoch, or what is left of the steps; its part of the record."""
-        start, means = time.perf_counter(), _Means()
+        start, means = time.perf_counter(), Means("fit")
         given = batches(epoch)
-        self.rest = iter(given)
-        total = len(given) if isinstance(given, Sized) else None
-        label = f"epoch {epoch + 1}/{epochs}" if self.show else None
+        skip = self.start.skip if epoch == self.start.epoch else 0
+        self.rest = pairs("fit", "batches", given, skip=skip)
+        left, total = self._left(), length(given)
+        if total is not None:
+            total = total - skip if left is None else min(total - skip, left)
+        label = f"epoch {epoch + 1}/{self.start.end}"
+        bar = progress.bar(total, label) if self.show else progress.silent()
+        values = _shown_values(self, means)
+        behind = 0 if self.on_step else READ_BEHIND
         try:
-            # One state at a time, so that Ctrl-C leaves the latest.
-            for latest in _steps(
-                self.ts, self.step, self.rest, total, self._left(), means, label
-            ):
-                self.ts = latest
+            for x, targets in itertools.islice(self.rest, left):
+                ts, metrics = _unpacked(self.step(self.ts, x, targets))
+                means.add(rows(x, targets), metrics, behind=behind)
+                self.ts = ts  # one state at a time, so that Ctrl-C leaves the latest
+                self.made += 1
+                if self.counted and self.made == 1:
+                    _check_counts(ts, self.start.step)
+                if self.on_step:
+                    self._tell(epoch, means.latest)
+                bar.advance(values)
                 stop_here()
         finally:
+            bar.close()
             means.read()
             self.history.batch_losses.extend(means.losses)
+        if not means.size:
+            raise ValueError(
+                "fit: batches must yield at least one batch an epoch, got none"
+            )
         return means.record("train", start)
+
+    def _tell(self, epoch: int, values: Record) -> None:
+        record = {"epoch": epoch + 1, "step": self.start.step + self.made, **values}
+        _call(self.on_step, self.ts, record | _learning_rate_of(self.ts))
 
     def test(
         self,
         evaluate: EvalFn,
         batches: Iterable[tuple[Any, Any]],
         stop_here: Callable[[], None],
-    ) -> dict[str, float]:
+    ) -> Record:
         """All test batches; their part of the record."""
-        start, means = time.perf_counter(), _Means()
-        for x, targets in batches:
-            means.add(_rows(x, targets), evaluate(self.ts, x, targets))
+        start, means = time.perf_counter(), Means("fit")
+        for x, targets in pairs("fit", "test_batches", batches):
+            means.add(rows(x, targets), evaluate(self.ts, x, targets))
             stop_here()
         means.read()
         if not means.size:
@@ -223,55 +299,44 @@ class _Run:
         return means.record("test", start)
 
 
-def _steps(
-    ts: TrainState,
-    step: StepFn,
-    batches: Iterator[tuple[Any, Any]],
-    total: int | None,
-    left: int | None,
-    means: _Means,
-    label: str | None,
-) -> Iterator[TrainState]:
-    """The states after each batch, or after each of the first `left`."""
-    if total is not None and left is not None:
-        total = min(total, left)
-    shown = progress.silent() if label is None else progress.bar(total, label)
-    rate: Array | None = None  # of an earlier step: to read it waits for nothing
+def _shown_values(run: _Run, means: Means) -> Callable[[], dict[str, float]]:
+    """What a bar shows: the means, and the learning rate at the previous call.
+
+    Reading the learning rate of the latest step would wait for it.
+    """
+    rate: Array | None = None
 
     def values() -> dict[str, float]:
         nonlocal rate
-        lr = {} if rate is None else {"lr": _number(rate)}
-        rate = _learning_rate(ts)
-        return means.means() | lr
+        shown = means.means() | ({} if rate is None else {"lr": number(rate)})
+        rate = _learning_rate(run.ts)
+        return shown
 
-    count = 0
-    try:
-        for x, targets in itertools.islice(batches, left):
-            ts, metrics = step(ts, x, targets)
-            count += 1
-            means.add(_rows(x, targets), metrics)
-            shown.advance(values)
-            yield ts
-    finally:
-        shown.close()
-    if count == 0:
-        raise ValueError(
-            "fit: batches must yield at least one batch an epoch, got none"
+    return values
+
+
+def _unpacked(returned: Any) -> tuple[TrainState, Any]:
+    """The state and metrics that a step returned; the metrics must hold the loss."""
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise TypeError(
+            "fit: step must return the pair (ts, metrics), got "
+            f"{type(returned).__name__}"
         )
+    ts, metrics = returned
+    if isinstance(metrics, dict) and "loss" not in metrics:
+        raise ValueError(
+            f"fit: step must return metrics with 'loss', got {', '.join(metrics)}"
+        )
+    return ts, metrics
 
 
-def _number(value: Array) -> float:
-    number: Any = value.item()  # a float here, any number in MLX's stubs
-    return float(number)
-
-
-def _rows(x: Any, targets: Any) -> int:
-    """The batch size: the length of the first array, of the targets if they have one.
-
-    An input may hold arrays that all examples share, such as a mask.
-    """
-    leaves = [*tree.leaves(targets), *tree.leaves(x)]
-    return next((len(leaf) for leaf in leaves if leaf.ndim), 1)
+def _check_counts(ts: TrainState, before: int) -> None:
+    if step_of(ts) != before + 1:
+        raise ValueError(
+            "fit: step must return ts.step + 1, which tells a checkpoint where it is, "
+            f"got {step_of(ts)} after step {before}; write "
+            "ts._replace(..., step=ts.step + 1)"
+        )
 
 
 def _learning_rate(ts: TrainState) -> Array | None:
@@ -282,91 +347,10 @@ def _learning_rate(ts: TrainState) -> Array | None:
         return None
 
 
-def _learning_rate_of(ts: TrainState) -> dict[str, float]:
+def _learning_rate_of(ts: TrainState) -> Record:
     """The learning rate's part of the record."""
     rate = _learning_rate(ts)
     # As few digits as a float32 has: 0.01, not 0.009999999776.
     return (
-        {} if rate is None else {"learning_rate": float(str(np.float32(_number(rate))))}
+        {} if rate is None else {"learning_rate": float(str(np.float32(number(rate))))}
     )
-
-
-def _resume(
-    ts: TrainState, checkpoint: str | Path | None, max_steps: int | None, show: bool
-) -> tuple[TrainState, History]:
-    if checkpoint is None or not Path(checkpoint).exists():
-        return ts, History([], [], {}, environment(), False)
-    metadata = checkpoints.load_metadata(checkpoint)
-    if "history" not in metadata:
-        raise ValueError(
-            f"fit: checkpoint {checkpoint} must be one that fit wrote, got one without "
-            "a record; load it with train.load and give its state as ts"
-        )
-    ts = checkpoints.load(checkpoint, like=ts)
-    history = parse_history(metadata["history"], source=str(checkpoint))
-    steps = len(history.batch_losses)
-    if metadata.get("cut") == "True" and (max_steps is None or steps < max_steps):
-        raise ValueError(
-            f"fit: checkpoint {checkpoint} must end with an epoch to go on from, got "
-            f"one that max_steps ended at step {steps}, within epoch "
-            f"{len(history.epochs)}, whose other batches would be left out; delete it, "
-            "or give another path"
-        )
-    if show:
-        print(f"resumed from {checkpoint} after epoch {len(history.epochs)}")
-    return ts, history._replace(environment=environment())
-
-
-def _check(
-    batches: Any, epochs: int, evaluate: Any, test_batches: Any, max_steps: int | None
-) -> None:
-    if not callable(batches):
-        raise TypeError(
-            "fit: batches must be a function of the epoch, so that each has its own "
-            f"order, got {type(batches).__name__}; write lambda epoch: "
-            "data.batches((x, y), 64, seed=(0, epoch))"
-        )
-    for name, value in (("epochs", epochs), ("max_steps", max_steps)):
-        if value is not None and value < 1:
-            raise ValueError(f"fit: {name} must be at least 1, got {value}")
-    if (evaluate is None) != (test_batches is None):
-        missing = "evaluate" if evaluate is None else "test_batches"
-        raise ValueError(
-            f"fit: evaluate and test_batches go together, got no {missing}"
-        )
-    if isinstance(test_batches, Iterator):
-        raise TypeError(
-            "fit: test_batches must allow another pass after each epoch, got "
-            f"{type(test_batches).__name__}; give data.batches(...) or a list"
-        )
-    if test_batches is not None and not isinstance(test_batches, Iterable):
-        raise TypeError(
-            "fit: test_batches must be batches, the same after each epoch, got "
-            f"{type(test_batches).__name__}; give data.batches(...) or a list"
-        )
-
-
-def _check_kept(
-    checkpoint: str | Path | None,
-    history_path: str | Path | None,
-    config: dict[str, Any] | None,
-) -> None:
-    """Raises for what could not be written, before there is anything to lose."""
-    if checkpoint is not None and Path(checkpoint).suffix != ".safetensors":
-        raise ValueError(f"fit: checkpoint must end in .safetensors, got {checkpoint}")
-    for name, path in (("checkpoint", checkpoint), ("history_path", history_path)):
-        if path is not None and not Path(path).parent.is_dir():
-            raise FileNotFoundError(
-                f"fit: {name} must be in a folder that is there, got {path}"
-            )
-        if path is not None and Path(path).is_dir():
-            raise IsADirectoryError(
-                f"fit: {name} must be a file, got the folder {path}"
-            )
-    try:
-        json.dumps(config)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            "fit: config must hold what JSON does, strings, numbers, lists and dicts: "
-            f"{error}"
-        ) from error

@@ -20,13 +20,13 @@ def silent() -> Progress:
 
 
 def bar(total: int | None, label: str) -> Progress:
-    """A bar on a terminal, if `tqdm` is installed; nothing elsewhere.
+    """A bar on a terminal or in a notebook, if `tqdm` is installed; else nothing.
 
-    To collect and write values takes a tenth of a small step: `values` is called ten
-    times a second at most.
+    `values` is called at most ten times a second, since collecting and writing them
+    takes a tenth of a small step.
     """
     try:
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
     except ImportError:
         return silent()
     shown: Any = tqdm(total=total, desc=label, unit="batch", leave=False, disable=None)

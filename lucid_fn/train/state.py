@@ -1,4 +1,4 @@
-"""What training carries from step to step, and the compiled steps."""
+"""The state of a training run, and compiled training and evaluation steps."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
@@ -8,26 +8,33 @@ import mlx.core as mx
 from lucid_fn import nn, ops, optim, random, transforms
 from lucid_fn.checks import check_float
 from lucid_fn.evaluation import started
+from lucid_fn.random.checks import check_key
 from lucid_fn.types import Array, Key, Params, State
 
 LossFn: TypeAlias = Callable[[Any, Any], Array]
-"""`loss_fn(predictions, targets)`: one value per example, or their mean."""
+"""`loss_fn(predictions, targets)`: a loss per example, or their mean."""
 
 Metrics: TypeAlias = dict[str, Array]
 """Scalars by name, `"loss"` among them: means over one batch."""
 
 StepFn: TypeAlias = Callable[..., tuple["TrainState", Metrics]]
-EvalFn: TypeAlias = Callable[..., Metrics]
+EvalFn: TypeAlias = Callable[..., Any]
 
 
 class TrainState(NamedTuple):
-    """All that a training run is, between two steps."""
+    """The whole state of a training run between two steps."""
 
     params: Params
     state: State
     opt_state: Any
     key: Key  # constant; each step folds its number into it
     step: Array  # int32, shape (): updates made so far
+
+
+def step_of(ts: TrainState) -> int:
+    """The number of updates made so far as an int; waits for the last one."""
+    step: Any = ts.step.item() if isinstance(ts.step, mx.array) else ts.step
+    return int(step)
 
 
 def init(
@@ -38,10 +45,10 @@ def init(
     Args:
         model: a layer.
         optimizer: a transformation, such as `optim.sgd(0.1)`.
-        key: from which the params and all later randomness are drawn.
+        key: a random key; the initial params and all later randomness derive from it.
 
     Raises:
-        TypeError: if an argument is of another kind.
+        TypeError: if an argument is of the wrong type.
 
     Example:
         >>> from lucid_fn import nn, optim, random, train
@@ -51,6 +58,7 @@ def init(
     """
     _check_model("train.init", model)
     _check_optimizer("train.init", optimizer)
+    check_key("train.init", key)
     params, state = model.init(random.fold_in(key, "init"))
     return started(
         TrainState(
@@ -70,11 +78,11 @@ def make_step(
     *,
     metrics: Mapping[str, Callable[[Any, Any], Array]] | None = None,
 ) -> StepFn:
-    """The compiled function `(ts, x, targets) -> (ts, metrics)` of one update.
+    """A compiled training step `(ts, x, targets) -> (ts, metrics)`.
 
-    The model is applied with `train=True` and the key of the step, the mean of the
-    loss is differentiated, and the optimizer's updates are added to the params. The
-    result is on its way when the function returns: nothing needs `mx.eval`.
+    It applies the model with `train=True` and the key of the step, differentiates the
+    mean of the loss, and adds the optimizer's updates to the params. The result is
+    already being computed when the function returns, so `mx.eval` is not needed.
 
     Args:
         model: a layer.
@@ -84,12 +92,12 @@ def make_step(
             as `{"accuracy": metrics.accuracy}`.
 
     Returns:
-        The step. Its metrics are `"loss"` and the given ones, over the batch, before
-        the update. `x` may be any tree the model takes, and `targets` any the loss
-        takes.
+        The step. Its metrics are `"loss"` and the given ones, of the batch, before the
+        update. `x` may be any tree that the model takes, and `targets` any tree that
+        the loss takes.
 
     Raises:
-        TypeError: if an argument is of another kind.
+        TypeError: if an argument is of the wrong type.
         ValueError: if a metric is called `"loss"`.
 
     Example:
@@ -115,6 +123,7 @@ def make_step(
         return loss, (state, {name: fn(y, targets) for name, fn in extra.items()})
 
     def step(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
+        _check_state("step", ts)  # while tracing, so that later calls cost nothing
         value_and_grad = transforms.value_and_grad(objective, has_aux=True)
         (loss, (state, values)), grads = value_and_grad(
             ts.params, ts.state, random.fold_in(ts.key, ts.step), x, targets
@@ -133,7 +142,10 @@ def make_eval_step(
     *,
     metrics: Mapping[str, Callable[[Any, Any], Array]] | None = None,
 ) -> EvalFn:
-    """The compiled function `(ts, x, targets) -> metrics`, with `train=False`.
+    """A compiled evaluation step `(ts, x, targets) -> metrics`, with `train=False`.
+
+    With the keyword `outputs=True` it returns the pair `(metrics, y)`, where `y` is the
+    output of the model. `evaluate` runs it on all batches.
 
     Args:
         model: a layer.
@@ -141,7 +153,7 @@ def make_eval_step(
         metrics: as in `make_step`.
 
     Raises:
-        TypeError: if an argument is of another kind.
+        TypeError: if an argument is of the wrong type.
         ValueError: if a metric is called `"loss"`.
 
     Example:
@@ -157,27 +169,41 @@ def make_eval_step(
     _check_loss_fn("train.make_eval_step", loss_fn)
     extra = _check_metrics("train.make_eval_step", metrics)
 
-    def evaluate(params: Params, state: State, x: Any, targets: Any) -> Metrics:
+    def measure(
+        params: Params, state: State, x: Any, targets: Any
+    ) -> tuple[Metrics, Any]:
         y, _ = model.apply(params, state, x, train=False)
         loss = mean_loss(loss_fn(y, targets))
-        return {"loss": loss, **{name: fn(y, targets) for name, fn in extra.items()}}
+        values = {name: fn(y, targets) for name, fn in extra.items()}
+        return {"loss": loss, **values}, y
 
-    compiled = transforms.jit(evaluate)
+    with_outputs = transforms.jit(measure)
+    metrics_only = transforms.jit(lambda *arguments: measure(*arguments)[0])
 
-    def run(ts: TrainState, x: Any, targets: Any) -> Metrics:
+    def evaluate(ts: TrainState, x: Any, targets: Any, *, outputs: bool = False) -> Any:
+        _check_state("evaluate", ts)
+        compiled = with_outputs if outputs else metrics_only
         return compiled(ts.params, ts.state, x, targets)
 
-    return run
+    return evaluate
 
 
 def mean_loss(loss: Any) -> Array:
-    """The mean, float32; the sum in blocks: a plain one of a million is 1e-2 off.
+    """The mean in float32, summed in blocks: a naive sum of a million is 1e-2 off.
 
     Raises:
-        TypeError: if what `loss_fn` returned is no float array.
+        TypeError: if what `loss_fn` returned is not a float array.
     """
     check_float("what loss_fn returns", loss=loss)
     return ops.mean(loss.astype(mx.float32))
+
+
+def _check_state(caller: str, ts: Any) -> None:
+    if not (hasattr(ts, "params") and hasattr(ts, "state")):
+        raise TypeError(
+            f"{caller}: the first argument must be a TrainState, as train.init "
+            f"returns it, got {type(ts).__name__}; call {caller}(ts, x, targets)"
+        )
 
 
 def _check_model(caller: str, model: Any) -> None:

@@ -7,20 +7,26 @@ import sys
 import textwrap
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 from lucid_fn import train
 from tests.e2e.test_examples import run
 
 CLOCKS = ("train_seconds", "test_seconds")
+BEST, LOG = "run.safetensors.best.safetensors", "run.safetensors.jsonl"
+
+
+def assert_same_arrays(a, b):
+    ours, theirs = mx.load(str(a)), mx.load(str(b))
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert mx.array_equal(ours[name], theirs[name]).item(), name
 
 
 def assert_same_run(a, b, ending):
     """The arrays of two checkpoints, and all that their records say but the time."""
-    ours, theirs = (mx.load(str(path / f"run{ending}.safetensors")) for path in (a, b))
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        assert mx.array_equal(ours[name], theirs[name]).item(), name
+    assert_same_arrays(*(path / f"run{ending}.safetensors" for path in (a, b)))
     first, second = (
         json.loads(train.load_metadata(path / f"run{ending}.safetensors")["history"])
         for path in (a, b)
@@ -51,9 +57,13 @@ def test_the_resnet_example_goes_on_where_it_stopped(tmp_path):
 
 PROGRAM = textwrap.dedent(
     """
-    import sys
+    import os, sys
     import numpy as np
-    from lucid_fn import data, losses, metrics, nn, optim, random, schedules, train
+    from lucid_fn import data, losses, nn, optim, random, schedules, train
+
+    path, ends_at, signal = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    signal_ = __import__("signal")
+    signal_.signal(signal_.SIGINT, signal_.default_int_handler)
 
     rng = np.random.default_rng(0)
     x = rng.normal(size=(48, 6, 6, 1)).astype(np.float32)
@@ -62,42 +72,69 @@ PROGRAM = textwrap.dedent(
         nn.conv2d(1, 4, 3), nn.batch_norm(4), nn.relu, nn.flatten, nn.dropout(0.5),
         nn.linear(64, 3),
     )
-    rate = schedules.per_epoch(schedules.step_decay(0.01, step_size=2, gamma=0.5), 6)
+    rate = schedules.per_epoch(schedules.step_decay(0.01, step_size=9, gamma=0.5), 6)
     optimizer = optim.adam(rate)
+    events = 0  # calls and returns of functions
+
+    def count(*_):
+        global events
+        events += 1
+        if events == ends_at:
+            os.kill(os.getpid(), signal)
+
     step = train.make_step(model, optimizer, losses.softmax_cross_entropy)
-
-    def batches(epoch):
-        for i, batch in enumerate(data.batches((x, labels), 8, seed=(0, epoch))):
-            if sys.argv[2] == "stop" and (epoch, i) == (2, 3):
-                print("half of epoch 2", flush=True)
-                sys.stdin.read()  # until the signal has been sent
-            yield batch
-
+    ts = train.init(model, optimizer, random.key(0))
+    sys.setprofile(count)
     train.fit(
-        train.init(model, optimizer, random.key(0)), step, batches, epochs=6,
+        ts, step, lambda epoch: data.batches((x, labels), 8, seed=(0, epoch)),
+        epochs=30, checkpoint=path, show=False,
         evaluate=train.make_eval_step(model, losses.softmax_cross_entropy),
-        test_batches=data.batches((x, labels), 16), checkpoint=sys.argv[1], show=False,
+        test_batches=data.batches((x, labels), 16),
+        on_epoch=[
+            lambda ts, record: print(events),
+            train.keep_best(path + ".best.safetensors", "train_loss"),
+            train.to_jsonl(path + ".jsonl"),
+        ],
     )
     """
 )
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_that_is_killed_and_started_again_is_the_same_run(tmp_path, how):
-    def command(folder, how):
-        folder.mkdir(exist_ok=True)
-        path = folder / "run.safetensors"
-        return [sys.executable, "-c", PROGRAM, str(path), how]
+def start(folder, ends_at=0, how=signal.SIGKILL):
+    """The run, which ends itself at an event; when which epoch was over."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "run.safetensors"
+    command = [sys.executable, "-c", PROGRAM, str(path), str(ends_at), str(int(how))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 1, done.stderr
+    return done.returncode, [int(line) for line in done.stdout.split()]
 
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
-    subprocess.run(command(straight, "go on"), check=True)
-    stopped = command(killed, "stop")
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(stopped, **pipes) as process:
-        assert process.stdout.readline() == "half of epoch 2\n"
-        process.send_signal(how)
-        process.stdin.close()
-    record = train.load_metadata(killed / "run.safetensors")["history"]
-    assert len(json.loads(record)["epochs"]) == 2
-    subprocess.run(command(killed, "go on"), check=True)
-    assert_same_run(straight, killed, "")
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight")
+    returned, events = start(folder)
+    assert returned == 0 and len(events) == 30
+    return folder, events
+
+
+@pytest.mark.parametrize(("how", "times"), [(signal.SIGKILL, 20), (signal.SIGINT, 5)])
+def test_a_run_that_is_ended_anywhere_and_started_again_is_the_same(
+    straight, tmp_path, how, times
+):
+    folder, events = straight
+    # From before the first step of a start until two epochs are over.
+    first, an_epoch = events[0], events[-1] - events[-2]
+    rng = np.random.default_rng(times)
+    points = rng.integers(first - 3 * an_epoch, first + 2 * an_epoch, size=times)
+    for ends_at in points:
+        returned, _ = start(tmp_path, ends_at, how)
+        assert returned == -how or how == signal.SIGINT
+    returned, rest = start(tmp_path)
+    assert returned == 0 and len(rest) > 1  # there was something left to do
+    assert_same_run(folder, tmp_path, "")
+    assert_same_arrays(folder / BEST, tmp_path / BEST)
+    lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == list(range(1, 31))
+    names = {"run.safetensors", BEST, LOG}
+    assert {entry.name for entry in tmp_path.iterdir()} == names

@@ -80,3 +80,43 @@ def test_training_on_one_pixel_of_one_image_is_an_error():
     with pytest.raises(ValueError, match="at least 2 values a channel") as caught:
         model.apply(params, state, mx.ones((1, 8, 8, 3)), train=True)
     assert caught.value.__notes__ == ["in layer layer4.0.bn1"]
+
+
+def test_children_are_replaced_by_name():
+    model = models.resnet18(
+        7,
+        conv1=nn.conv2d(1, 64, 3, padding=1, bias=False),
+        maxpool=nn.identity,
+        fc=nn.serial(drop=nn.dropout(0.5), out=nn.linear(512, 3)),
+    )
+    params, state = model.init(random.key(0))
+    assert params["conv1"]["weight"].shape == (64, 3, 3, 1)
+    logits, _ = model.apply(params, state, mx.zeros((2, 8, 8, 1)), train=False)
+    assert logits.shape == (2, 3)
+    kept, _ = models.resnet18(7).init(random.key(0))
+    same = params["layer4"]["1"]["conv2"]["weight"]
+    assert mx.array_equal(same, kept["layer4"]["1"]["conv2"]["weight"]).item()
+
+
+def test_the_surgery_of_the_cifar_model_is_that_of_a_user():
+    stem = nn.conv2d(
+        3, 64, 3, padding=1, bias=False, weight_init=nn.initializers.normal_fan_out
+    )
+    ours = models.resnet18(10, conv1=stem, maxpool=nn.identity).init(random.key(0))
+    assert tree.paths(ours) == tree.paths(models.cifar_resnet18().init(random.key(0)))
+    theirs = models.cifar_resnet18().init(random.key(0))
+    weights = [params["conv1"]["weight"] for params, _ in (ours, theirs)]
+    assert mx.array_equal(*weights).item()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "cifar_resnet18"])
+def test_a_child_of_another_name_is_an_error(name):
+    with pytest.raises(TypeError, match=f"^{name}: children must be .* got head, stem"):
+        getattr(models, name)(head=nn.identity, stem=nn.identity)
+
+
+@pytest.mark.parametrize("name", models.__all__)
+def test_a_wrong_number_of_classes_is_an_error_of_the_model(name):
+    for given, kind in ((0, ValueError), ("10", TypeError), (True, TypeError)):
+        with pytest.raises(kind, match=f"^{name}: num_classes must be"):
+            getattr(models, name)(given)

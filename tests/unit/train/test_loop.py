@@ -12,28 +12,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn import data, train, tree
-
-
-def batches_of(task, size=20):
-    return lambda epoch: data.batches((task.x, task.labels), size, seed=(0, epoch))
-
-
-def fit(task, ts=None, **settings):
-    settings = {"epochs": 3, "show": False, **settings}
-    return train.fit(ts or task.start(), task.step, batches_of(task), **settings)
-
-
-def evaluation(task):
-    return {
-        "evaluate": task.evaluate,
-        "test_batches": data.batches((task.x, task.labels), 30),
-    }
-
-
-def equal(a, b) -> bool:
-    pairs = zip(tree.leaves(a), tree.leaves(b), strict=True)
-    return all(mx.array_equal(x, y).item() for x, y in pairs)
+from lucid_fn import data, train
+from tests.unit.train.runs import batches_of, equal, evaluation, fit
 
 
 def test_the_loss_falls(task):

@@ -1,13 +1,13 @@
-"""The bar of an epoch: on a terminal only, and cheap."""
+"""The bar of an epoch: on a terminal or in a notebook only, and cheap."""
 
 import io
-import itertools
 import sys
-from types import SimpleNamespace
 
 import pytest
 
 from lucid_fn.train import progress
+
+tqdm_auto = pytest.importorskip("tqdm.auto")
 
 
 class Terminal(io.StringIO):
@@ -15,54 +15,75 @@ class Terminal(io.StringIO):
         return True
 
 
-def advance(steps):
-    """How often a bar asks for values in so many steps."""
+def to_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    return terminal
+
+
+def advance(monkeypatch, seconds):
+    """A bar that is advanced at these times, and how often it asked for values."""
     asked = []
 
     def values():
         asked.append(1)
         return {"loss": 0.123456}
 
-    bar = progress.bar(steps, "epoch 1/1")
-    for _ in range(steps):
+    times = iter(seconds)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
+    bar = progress.bar(len(seconds), "epoch 1/1")
+    for _ in seconds:
         bar.advance(values)
     bar.close()
     return len(asked)
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    """A terminal on which each look at the clock finds so many seconds gone by."""
-    pytest.importorskip("tqdm")
+class Notebook:
+    """What `tqdm.auto` gives in a notebook, whose stderr is not a terminal."""
 
-    def terminal(seconds):
-        clock = itertools.count(0.0, seconds).__next__
-        monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=clock))
-        monkeypatch.setattr("tqdm.std.time", clock)
-        monkeypatch.setattr(sys, "stderr", Terminal())
-        return sys.stderr
+    def __init__(self, **settings):
+        assert settings["disable"] is None  # the bar decides where it can be seen
+        self.disable, self.shown = False, []
 
-    return terminal
+    def set_postfix(self, texts, refresh):
+        self.shown.append(texts)
 
+    def update(self):
+        self.shown.append(1)
 
-def test_a_terminal_gets_a_bar_with_values(terminal):
-    screen = terminal(0.1)
-    advance(3)
-    assert "epoch 1/1" in screen.getvalue()
-    assert "loss=0.123" in screen.getvalue()
+    def close(self):
+        self.shown.append("closed")
 
 
-def test_values_are_collected_ten_times_a_second_at_most(terminal):
-    terminal(0.001)
-    looks = 2 * 1000  # the bar's and tqdm's own, one each a step
-    assert 1 < advance(1000) <= looks * 0.001 / 0.1 + 1
+def test_a_notebook_gets_a_bar(monkeypatch):
+    bars = []
+
+    def notebook(**settings):
+        bars.append(Notebook(**settings))
+        return bars[0]
+
+    monkeypatch.setattr(tqdm_auto, "tqdm", notebook)
+    advance(monkeypatch, [1])
+    assert bars[0].shown == [{"loss": "0.1235"}, 1, "closed"]
 
 
-def test_values_follow_the_clock(terminal):
-    terminal(1.0)
-    assert advance(5) == 5
+def test_a_terminal_gets_a_bar_with_values(monkeypatch):
+    terminal = to_terminal(monkeypatch)
+    bar = progress.bar(2, "epoch 1/1")
+    bar.advance(lambda: {"loss": 0.123456})
+    bar.close()
+    assert "epoch 1/1" in terminal.getvalue()
 
 
-def test_elsewhere_nothing_is_written_and_no_value_collected(capsys):
-    assert advance(10) == 0
+def test_values_are_collected_ten_times_a_second_at_most(monkeypatch):
+    to_terminal(monkeypatch)
+    assert advance(monkeypatch, [1 + i / 1000 for i in range(1000)]) == 10
+
+
+def test_values_follow_the_clock(monkeypatch):
+    to_terminal(monkeypatch)
+    assert advance(monkeypatch, range(5)) == 5
+
+
+def test_elsewhere_nothing_is_written_and_no_value_collected(capsys, monkeypatch):
+    assert advance(monkeypatch, range(10)) == 0
     assert capsys.readouterr() == ("", "")

@@ -1,0 +1,195 @@
+"""Where a run starts: at the given state, or at its checkpoint."""
+
+import json
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.train import checkpoint as checkpoints
+from lucid_fn.train.evaluation import number
+from lucid_fn.train.history import History, environment, parse_history
+from lucid_fn.train.state import TrainState, step_of
+
+
+class Beginning(NamedTuple):
+    """What a run starts with; epochs are counted from 0."""
+
+    ts: TrainState
+    history: History  # of the run so far
+    step: int  # steps made so far
+    epoch: int  # the first one to train
+    skip: int  # batches of it that were trained on already
+    end: int  # the epoch before which the run ends
+    last_step: int | None  # the step after which it ends
+    resumed: bool  # whether `ts` is the checkpoint's
+    metadata: dict[str, str]  # for its checkpoints: how the record started
+
+
+def begin(
+    ts: TrainState,
+    batches: Callable[[int], Iterable[Any]],
+    *,
+    epochs: int,
+    start_epoch: int | None,
+    max_steps: int | None,
+    checkpoint: Path | None,
+) -> Beginning:
+    """Find where `fit` starts; `epochs` and `max_steps` are counted from `ts`."""
+    step = step_of(ts)
+    last_step = None if max_steps is None else step + max_steps
+    if checkpoint is None or not checkpoint.exists():
+        epoch, skip = _place(step, batches, start_epoch)
+        history = History([], [], {}, environment(), False)
+        metadata = {"start_step": str(step), "settings": json.dumps(_settings(ts))}
+        return Beginning(
+            ts=ts,
+            history=history,
+            step=step,
+            epoch=epoch,
+            skip=skip,
+            end=epoch + epochs,
+            last_step=last_step,
+            resumed=False,
+            metadata=metadata,
+        )
+    saved = _read(checkpoint, ts)
+    if saved.step < step:
+        raise ValueError(
+            f"fit: checkpoint {checkpoint} must not be behind ts, got one of step "
+            f"{saved.step} for a ts of step {step}; give the ts of train.init to go on "
+            "from the checkpoint, or delete it to go on from ts"
+        )
+    if saved.cut and (last_step is None or saved.step < last_step):
+        raise ValueError(
+            f"fit: checkpoint {checkpoint} must end with an epoch to go on from, got "
+            f"one that max_steps ended at step {saved.step}, within epoch "
+            f"{saved.epoch}, whose other batches would be left out; delete it, or give "
+            "another path"
+        )
+    resumed = saved.step > step
+    if resumed:
+        _say_what_changed(checkpoint, ts, saved)
+    elif start_epoch is None:
+        start_epoch = saved.epoch
+    start, _ = _place(step, batches, start_epoch)
+    history = saved.history._replace(environment=environment())
+    return Beginning(
+        ts=saved.ts if resumed else ts,
+        history=history,
+        step=saved.step,
+        epoch=saved.epoch,
+        skip=0,
+        end=start + epochs,
+        last_step=last_step,
+        resumed=resumed,
+        metadata=saved.metadata,
+    )
+
+
+def length(batches: Any) -> int | None:
+    """The number of batches, if it is known."""
+    try:
+        return len(batches)
+    except TypeError:
+        return None
+
+
+def _place(
+    step: int, batches: Callable[[int], Iterable[Any]], start_epoch: int | None
+) -> tuple[int, int]:
+    """The epoch that a step is in, and how many of its batches come before it."""
+    if start_epoch is not None or step == 0:
+        return start_epoch or 0, 0
+    count = length(batches(0))
+    if not count:
+        raise ValueError(
+            f"fit: start_epoch must be given for a ts that has made {step} steps, "
+            "since the batches have no length to compute its epoch from"
+        )
+    return divmod(step, count)
+
+
+class _Saved(NamedTuple):
+    """What a checkpoint holds."""
+
+    ts: TrainState
+    history: History
+    step: int
+    epoch: int  # epochs trained so far
+    cut: bool  # whether max_steps ended it in the middle of an epoch
+    settings: dict[str, float]  # when its record started
+    metadata: dict[str, str]
+
+
+def _read(path: Path, like: TrainState) -> _Saved:
+    arrays, metadata = checkpoints.read(path, "fit")
+    if "history" not in metadata:
+        raise ValueError(
+            f"fit: checkpoint {path} must be one that fit wrote, got one without a "
+            "record; load it with train.load and give its state as ts"
+        )
+    ts = tree.restore(like, arrays, caller=f"fit: checkpoint {path}")
+    history = parse_history(metadata["history"], caller="fit", source=path)
+    try:
+        first_step = int(metadata.get("start_step", "0"))
+        settings = dict(json.loads(metadata.get("settings", "{}")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"fit: checkpoint {path} is damaged: {error}") from error
+    step, made = step_of(ts), len(history.batch_losses)
+    numbers = [int(record["epoch"]) for record in history.epochs]
+    if (
+        step != first_step + made
+        or not numbers
+        or numbers != list(range(numbers[0], numbers[0] + len(numbers)))
+    ):
+        raise ValueError(
+            f"fit: checkpoint {path} must have a record that agrees with its state, "
+            f"got epochs {numbers} and {made} losses from step {first_step} on, and a "
+            f"state of step {step}; load the state alone with train.load"
+        )
+    kept = {
+        name: text
+        for name, text in metadata.items()
+        if name in ("start_step", "settings")
+    }
+    cut = metadata.get("cut") == "True"
+    return _Saved(ts, history, step, numbers[-1], cut, settings or _settings(ts), kept)
+
+
+def _settings(ts: TrainState) -> dict[str, float]:
+    """The numbers that an optimizer keeps in its state, such as its learning rate.
+
+    Values of schedules are left out: they are computed anew at each update.
+    """
+    leaves = tree.named_leaves(ts.opt_state)
+    return {
+        path: number(leaf)
+        for path, leaf in leaves.items()
+        if isinstance(leaf, mx.array)
+        and leaf.ndim == 0
+        and mx.issubdtype(leaf.dtype, mx.floating)
+        and not (
+            path.endswith("learning_rate")
+            and path.removesuffix("learning_rate") + "step" in leaves
+        )
+    }
+
+
+def _say_what_changed(path: Path, ts: TrainState, saved: _Saved) -> None:
+    """Warn about settings that differ in the code from those the checkpoint keeps."""
+    before, now = saved.settings, _settings(saved.ts)
+    for name, value in _settings(ts).items():
+        if name in before and value not in (before[name], now.get(name)):
+            kept = now.get(name, before[name])
+            warnings.warn(
+                f"fit: opt_state.{name} is {value:.6g} in the code, but the run "
+                f"resumes from {path}, which keeps {kept:.6g}; to change it, set it in "
+                "the checkpoint: ts = train.load(path, like=ts), then "
+                "optim.set_learning_rate or optim.set_hyperparameters on ts.opt_state, "
+                "then train.save(path, ts, metadata=train.load_metadata(path))",
+                stacklevel=4,
+            )

@@ -1,0 +1,125 @@
+"""Checks of the arguments of `fit`, before the first step."""
+
+import json
+import operator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn import io
+from lucid_fn.train import checkpoint as checkpoints
+from lucid_fn.train.callbacks import Callback
+
+
+def check_run(ts: Any, step: Any, batches: Any) -> None:
+    fields = ("params", "opt_state", "step")
+    if not all(hasattr(ts, name) for name in fields):
+        raise TypeError(
+            "fit: ts must be a TrainState, as train.init returns it, got "
+            f"{type(ts).__name__}; call fit(ts, step, batches, epochs=...)"
+        )
+    is_array = isinstance(ts.step, mx.array)
+    if not ((is_array and ts.step.ndim == 0) or isinstance(ts.step, int)):
+        got = f"shape {ts.step.shape}" if is_array else type(ts.step).__name__
+        raise TypeError(
+            "fit: ts.step must be an integer array of shape (), the number of steps "
+            f"made so far, got {got}"
+        )
+    if not callable(step):
+        raise TypeError(
+            "fit: step must be a function (ts, x, targets) -> (ts, metrics), as "
+            f"train.make_step returns it, got {type(step).__name__}"
+        )
+    if not callable(batches):
+        raise TypeError(
+            "fit: batches must be a function of the epoch, so that each has its own "
+            f"order, got {type(batches).__name__}; write lambda epoch: "
+            "data.batches((x, y), 64, seed=(0, epoch))"
+        )
+
+
+def check_count(name: str, value: Any, *, least: int) -> None:
+    """Raises unless `value` is an integer of at least `least`."""
+    try:
+        count = None if isinstance(value, bool) else operator.index(value)
+    except (TypeError, ValueError):  # of an array, either
+        count = None
+    if count is None:
+        raise TypeError(f"fit: {name} must be an integer, got {value!r}")
+    if count < least:
+        raise ValueError(f"fit: {name} must be at least {least}, got {value}")
+
+
+def check_evaluation(evaluate: Any, test_batches: Any) -> None:
+    if (evaluate is None) != (test_batches is None):
+        missing = "evaluate" if evaluate is None else "test_batches"
+        raise ValueError(
+            f"fit: evaluate and test_batches go together, got no {missing}"
+        )
+    if evaluate is not None and not callable(evaluate):
+        raise TypeError(
+            "fit: evaluate must be a function (ts, x, targets) -> metrics, as "
+            f"train.make_eval_step returns it, got {type(evaluate).__name__}"
+        )
+    if isinstance(test_batches, Iterator):
+        raise TypeError(
+            "fit: test_batches must allow another pass after each epoch, got "
+            f"{type(test_batches).__name__}; give data.batches(...) or a list"
+        )
+    if test_batches is not None and not isinstance(test_batches, Iterable):
+        raise TypeError(
+            "fit: test_batches must be batches, the same after each epoch, got "
+            f"{type(test_batches).__name__}; give data.batches(...) or a list"
+        )
+
+
+def to_callbacks(name: str, given: Any) -> tuple[Callback, ...]:
+    """One function or several as a tuple."""
+    callbacks = given if isinstance(given, list | tuple) else (given,)
+    callbacks = () if given is None else tuple(callbacks)
+    for callback in callbacks:
+        if not callable(callback):
+            raise TypeError(
+                f"fit: {name} must be a function of (ts, record), or a list of such, "
+                f"got {type(callback).__name__}"
+            )
+    return callbacks
+
+
+def to_checkpoint(path: Any) -> Path | None:
+    """The path of the checkpoint; raises if it could not be written."""
+    if path is None:
+        return None
+    return _writable("checkpoint", checkpoints.check_path("fit", "checkpoint", path))
+
+
+def to_history_path(path: Any) -> Path | None:
+    """The path of the record; raises if it could not be written."""
+    if path is None:
+        return None
+    return _writable("history_path", io.check_path("fit", "history_path", path))
+
+
+def _writable(name: str, path: Path) -> Path:
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"fit: {name} must be in a folder that exists, got {path}"
+        )
+    if path.is_dir():
+        raise IsADirectoryError(f"fit: {name} must be a file, got the folder {path}")
+    io.check_writable(path, caller="fit")
+    return path
+
+
+def check_config(config: Any) -> None:
+    try:
+        json.dumps(config)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(
+            "fit: config must hold what JSON does, strings, numbers, lists and dicts: "
+            f"{error}"
+        ) from error
+    if config is not None and not isinstance(config, dict):
+        raise TypeError(f"fit: config must be a dict, got {type(config).__name__}")

@@ -1,0 +1,200 @@
+"""Evaluation: means of metrics over batches."""
+
+import collections
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.train.state import EvalFn, TrainState
+from lucid_fn.types import Array
+
+# Values are read when the step after the next is on its way, so that reading them
+# waits for nothing.
+READ_BEHIND = 2
+
+
+def evaluate(
+    ts: TrainState,
+    step: EvalFn,
+    batches: Iterable[tuple[Any, Any]],
+    *,
+    outputs: bool = False,
+) -> Any:
+    """Evaluate a model on all batches: means of its metrics, weighted by batch size.
+
+    Args:
+        ts: the state whose params are evaluated.
+        step: as returned by `make_eval_step`.
+        batches: pairs `(x, targets)`, such as `data.batches((x, labels), 512)`.
+        outputs: whether to return the model's outputs for every example as well.
+
+    Returns:
+        The means by name, as Python floats. With `outputs=True`, the pair of the means
+        and the outputs of all batches, concatenated along the first axis: `(N, ...)`.
+
+    Raises:
+        TypeError: if the batches are not pairs, or a metric is not a number.
+        ValueError: if there is no batch, if a metric is not a scalar, or if an output
+            has no axis of examples.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import data, losses, metrics, nn, optim, random, train
+        >>> model = nn.linear(3, 2)
+        >>> ts = train.init(model, optim.sgd(0.1), random.key(0))
+        >>> step = train.make_eval_step(
+        ...     model, losses.cross_entropy, metrics={"accuracy": metrics.accuracy}
+        ... )
+        >>> batches = data.batches((mx.ones((5, 3)), mx.zeros((5,), mx.int32)), 2)
+        >>> list(train.evaluate(ts, step, batches))
+        ['loss', 'accuracy']
+        >>> values, logits = train.evaluate(ts, step, batches, outputs=True)
+        >>> logits.shape
+        (5, 2)
+    """
+    caller = "train.evaluate"
+    if not callable(step):
+        raise TypeError(
+            f"{caller}: step must be a function (ts, x, targets) -> metrics, as "
+            f"train.make_eval_step returns it, got {type(step).__name__}"
+        )
+    means, parts = Means(caller), []
+    for x, targets in pairs(caller, "batches", batches):
+        if outputs:
+            metrics, part = step(ts, x, targets, outputs=True)
+            parts.append(part)
+        else:
+            metrics = step(ts, x, targets)
+        means.add(rows(x, targets), metrics)
+    means.read()
+    if not means.size:
+        raise ValueError(f"{caller}: batches must yield at least one batch, got none")
+    return (means.means(), _joined(caller, parts)) if outputs else means.means()
+
+
+def _joined(caller: str, parts: list[Any]) -> Any:
+    def join(*leaves: Array) -> Array:
+        if not all(leaf.ndim for leaf in leaves):
+            raise ValueError(
+                f"{caller}: with outputs=True the model's outputs must have an axis of "
+                "examples first, got an array of shape ()"
+            )
+        return mx.concatenate(list(leaves))
+
+    return tree.map(join, *parts, caller=f"{caller} (outputs of the batches)")
+
+
+class Means:
+    """Means of metrics, weighted by batch size; values are read a few steps late."""
+
+    def __init__(self, caller: str) -> None:
+        self.caller = caller
+        self.pending: collections.deque[tuple[int, Any]] = collections.deque()
+        self.sums: dict[str, float] = {}
+        self.latest: dict[str, float] = {}
+        self.losses: list[float] = []
+        self.size = 0
+
+    def add(self, size: int, metrics: Any, *, behind: int = READ_BEHIND) -> None:
+        self._check(metrics)
+        self.pending.append((size, metrics))
+        self.read(behind)
+
+    def read(self, behind: int = 0) -> None:
+        """Reads all values but those of the last `behind` steps."""
+        while len(self.pending) > behind:
+            size, metrics = self.pending.popleft()
+            self.latest = {name: number(value) for name, value in metrics.items()}
+            for name, value in self.latest.items():
+                self.sums[name] += size * value
+            if "loss" in self.latest:
+                self.losses.append(self.latest["loss"])
+            self.size += size
+
+    def means(self) -> dict[str, float]:
+        if not self.size:  # nothing has been read so far
+            return {}
+        return {name: total / self.size for name, total in self.sums.items()}
+
+    def record(self, phase: str, start: float) -> dict[str, float]:
+        """The means, and the seconds since `start`, by the name of the phase."""
+        record = {f"{phase}_{name}": value for name, value in self.means().items()}
+        record[f"{phase}_seconds"] = time.perf_counter() - start
+        return record
+
+    def _check(self, metrics: Any) -> None:
+        """Raises for metrics that cannot be averaged."""
+        if not isinstance(metrics, Mapping):
+            raise TypeError(
+                f"{self.caller}: a step must return its metrics as a dict of scalars "
+                f"by name, got {type(metrics).__name__}"
+            )
+        if not self.sums:
+            self.sums = dict.fromkeys(metrics, 0.0)
+        if metrics.keys() != self.sums.keys():
+            raise ValueError(
+                f"{self.caller}: a step must return the same metrics for each batch, "
+                f"got {', '.join(metrics)} after {', '.join(self.sums)}"
+            )
+        for name, value in metrics.items():
+            _check_scalar(self.caller, name, value)
+
+
+def _check_scalar(caller: str, name: str, value: Any) -> None:
+    if isinstance(value, int | float):
+        return
+    if not isinstance(value, mx.array):
+        raise TypeError(
+            f"{caller}: metric {name!r} must be a scalar array, got "
+            f"{type(value).__name__}"
+        )
+    if value.size != 1:
+        raise ValueError(
+            f"{caller}: metric {name!r} must be a scalar, since metrics are averaged "
+            f"over batches, got shape {value.shape}; return its mean, or one metric "
+            "per entry"
+        )
+    if value.dtype == mx.complex64:
+        raise TypeError(f"{caller}: metric {name!r} must be real, got {value.dtype}")
+
+
+def number(value: Any) -> float:
+    """A scalar as a Python number; waits for its computation."""
+    item: Any = value.item() if isinstance(value, mx.array) else value
+    return float(item)
+
+
+def rows(x: Any, targets: Any) -> int:
+    """The batch size: the length of the first array, of the targets if they have one.
+
+    An input may hold arrays that all examples share, such as a mask.
+    """
+    leaves = [*tree.leaves(targets), *tree.leaves(x)]
+    return next((len(leaf) for leaf in leaves if getattr(leaf, "ndim", 0)), 1)
+
+
+def pairs(
+    caller: str, name: str, batches: Any, *, skip: int = 0
+) -> Iterator[tuple[Any, Any]]:
+    """The batches after the first `skip`; each must be a pair `(x, targets)`."""
+    try:
+        iterator = iter(batches)
+    except TypeError as error:
+        raise TypeError(
+            f"{caller}: {name} must be batches to iterate over, got "
+            f"{type(batches).__name__}; give data.batches(...) or a list"
+        ) from error
+    for batch in itertools.islice(iterator, skip, None):
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            got = type(batch).__name__
+            if isinstance(batch, tuple | list):
+                got = f"a {got} of {len(batch)}"
+            raise TypeError(
+                f"{caller}: {name} must yield pairs (x, targets), got {got}; put "
+                "several inputs into a tuple or a dict: ((x, mask), targets)"
+            )
+        yield batch[0], batch[1]
