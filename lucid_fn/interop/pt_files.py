@@ -141,7 +141,9 @@ class _Archive:
         }
         program = self.member("data.pkl")
         try:
-            content = unpickle(program, handlers, persistent=_reference)
+            content = unpickle(
+                program, handlers, persistent=_reference, encoding="utf-8"
+            )
         except ValueError as error:
             raise pickle.UnpicklingError(str(error)) from error
         mx.eval(self.arrays)
