@@ -60,7 +60,7 @@ assert_close = functools.partial(assertions.assert_close, rtol=1e-5, atol=1e-6)
 
 
 @over(ALL)
-@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16], ids=["f32", "bf16"])
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16, mx.float64])
 def test_updates_and_states_keep_structures_shapes_and_dtypes(case, dtype):
     optimizer, params, grads = case.make(), draw(0, dtype), draw(1, dtype)
     begun = optimizer.init(params)
@@ -183,7 +183,7 @@ def test_rosenbrocks_valley_is_found_in_300_steps(case):
     assert loss < 0.1 * rosenbrock(START).item()
 
 
-@over([case for case in OPTIMIZERS if case.name not in ("muon", "partition")])
+@over([case for case in OPTIMIZERS if "partition" not in case.name])
 def test_the_learning_rate_of_a_schedule_can_be_read(case):
     count = 100
     _, opt_state = descend(case, parabola, count)
@@ -359,7 +359,7 @@ def test_a_learning_rate_that_was_set_is_used(seed, rate):
     assert equal(changed, steps(optim.adam(rate), params, [grads])[0])
 
 
-@over(ALL)
+@over(ALL, law="another model")
 def test_gradients_of_another_model_are_told_even_where_they_would_broadcast(case):
     params = draw(0)
     grads = tree.map(lambda p: p[:1] if p.ndim else p, draw(1))

@@ -56,6 +56,32 @@ def test_it_is_constant_after_the_end(case):
     assert late.tolist() == [late[0].item()] * 5
 
 
+EDGES = [0, 1, 2, 59, 60, 2**24 - 1, 2**24 + 1, 2**30, 2**31 - 2, 2**31 - 1]
+
+
+@over(SCHEDULES)
+def test_a_float64_step_gives_a_float64_value(case):
+    steps = mx.array([*range(100), *EDGES], mx.float64)
+    value = case.make()(steps)
+    assert (value.dtype, value.shape) == (mx.float64, steps.shape)
+
+
+@over(SCHEDULES)
+def test_float32_values_have_an_error_of_1e_6_at_any_step(case):
+    """The powers of 0.9 and the like end at the least number of float32."""
+    schedule, steps = case.make(), [*range(100), *EDGES]
+    exact = np.array(schedule(mx.array(steps, mx.float64)))
+    assert_allclose(schedule(mx.array(steps)), exact, rtol=1e-6, atol=1e-37)
+
+
+@over(SCHEDULES)
+def test_steps_past_int32_are_the_last_one(case):
+    schedule = case.make()
+    last = schedule(2**31 - 1).item()
+    for step in (2**31, 2**40, mx.array(2**31 + 5, mx.int64), mx.array(2**32 - 1)):
+        assert schedule(step).item() == last
+
+
 @over(SCHEDULES)
 def test_it_is_finite_and_not_negative_at_every_step(case):
     late = case.make()(mx.array([0, 2**24 - 1, 2**24 + 1, 2**31 - 2]))

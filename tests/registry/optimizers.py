@@ -1,15 +1,37 @@
 """Every optimizer, and the parts they are chained of: `make(rate)` and `make()`.
 
-The rate of an optimizer is the peak that falls to 0 in `test_optimizer_laws`, where it
-has to converge. A law that one is exempt from is one it does not promise to keep.
+The first word of a name is the public function. The rate of an optimizer is the peak
+that falls to 0 in `test_optimizer_laws`, where it has to converge. A law that a case is
+exempt from is one that it does not promise to keep.
 """
 
-from lucid_fn import optim, random
+from lucid_fn import optim, random, tree
 from tests.registry.case import Case
 
 DECAYS = frozenset({"zero gradient"})  # params shrink without a gradient, too
 NOISY = frozenset({"zero gradient"})
-SHARED_KEY = frozenset({"zero gradient"})
+MATRICES = frozenset({"leaves.map"})  # whose products use all cores already
+ONE_VECTOR = frozenset({"leaves.map"})  # in place of a tree
+GROUPS = frozenset({"leaves.map"})  # moves leaves, computes nothing itself
+OWN_FUNCTION = frozenset({"leaves.map", "another model"})  # the user's, of whole trees
+COUNTS_DOWN = frozenset({"saturation"})  # its counter is bounded by an argument
+
+NO_CASES = {
+    "apply_updates": "adds updates to params",
+    "averaged_params": "reads a state",
+    "gradient_norm": "reads a state",
+    "hyperparameters": "reads a state",
+    "lbfgs_minimize": "a solver, see test_lbfgs_parity",
+    "learning_rate": "reads a state",
+    "orthogonalize": "a function of a matrix",
+    "sam": "wraps value_and_grad",
+    "muon": "takes matrices only: inside of partition",
+    "scale_by_muon": "takes matrices only: inside of muon",
+    "schedule_free_params": "reads a state",
+    "set_hyperparameters": "replaces a number in a state",
+    "set_learning_rate": "replaces a number in a state",
+}
+"""Public functions that make no transformation of any tree, and why."""
 
 
 def by_axes(path):
@@ -40,7 +62,7 @@ OPTIMIZERS = [
         DECAYS,
     ),
     Case("adam", lambda rate=0.5: optim.adam(rate)),
-    Case("amsgrad", lambda rate=0.5: optim.adam(rate, amsgrad=True)),
+    Case("adam with amsgrad", lambda rate=0.5: optim.adam(rate, amsgrad=True)),
     Case("adamw", lambda rate=0.5: optim.adamw(rate, weight_decay=1e-3), None, DECAYS),
     Case("adamax", lambda rate=0.5: optim.adamax(rate)),
     Case("nadam", lambda rate=0.5: optim.nadam(rate)),
@@ -56,7 +78,7 @@ OPTIMIZERS = [
     Case("prodigy", lambda rate=1.0: optim.prodigy(rate, initial_distance=0.01)),
     Case("rmsprop", lambda rate=0.1: optim.rmsprop(rate)),
     Case(
-        "centered rmsprop",
+        "rmsprop, centered",
         lambda rate=0.1: optim.rmsprop(rate, centered=True, momentum=0.5),
     ),
     Case("adagrad", lambda rate=0.5: optim.adagrad(rate)),
@@ -64,7 +86,7 @@ OPTIMIZERS = [
     Case("adadelta", lambda rate=30.0: optim.adadelta(rate)),
     Case("asgd", lambda rate=0.5: optim.asgd(rate), None, DECAYS),
     Case(
-        "scale_by_rprop",  # which rprop follows by no learning rate at all
+        "chain of scale_by_rprop and a rate",  # rprop itself has none
         lambda rate=1.0: optim.chain(
             optim.scale_by_rprop(0.1), optim.scale_by_learning_rate(rate)
         ),
@@ -74,16 +96,23 @@ OPTIMIZERS = [
     Case("lars", lambda rate=0.3: optim.lars(rate, trust_coefficient=0.1)),
     Case("novograd", lambda rate=0.1: optim.novograd(rate)),
     Case("adafactor", lambda rate=1.0: optim.adafactor(rate)),
-    Case("muon", muon),
+    Case("partition with muon", muon, None, MATRICES | GROUPS),
     Case("schedule_free_sgd", lambda rate=1.0: optim.schedule_free_sgd(rate)),
     Case("schedule_free_adamw", lambda rate=1.0: optim.schedule_free_adamw(rate)),
-    Case("lbfgs", lambda rate=0.5: optim.lbfgs(rate, history_size=4)),
+    Case("lbfgs", lambda rate=0.5: optim.lbfgs(rate, history_size=4), None, ONE_VECTOR),
     Case(
         "accumulate",
         lambda rate=1.0: optim.accumulate(optim.adam(rate), steps=2),
+        None,
+        COUNTS_DOWN,
     ),
     Case("apply_if_finite", lambda rate=0.5: optim.apply_if_finite(optim.adam(rate))),
-    Case("lookahead", lambda rate=1.0: optim.lookahead(optim.adam(rate), period=3)),
+    Case(
+        "lookahead",
+        lambda rate=1.0: optim.lookahead(optim.adam(rate), period=3),
+        None,
+        COUNTS_DOWN | {"float32 state"},  # its slow params have the params' dtype
+    ),
     Case(
         "inject",
         lambda rate=0.5: optim.inject(
@@ -95,6 +124,8 @@ OPTIMIZERS = [
         lambda rate=0.5: optim.partition(
             {"matrices": optim.adam(rate), "rest": optim.sgd(rate)}, by_axes
         ),
+        None,
+        GROUPS,
     ),
 ]
 
@@ -125,5 +156,40 @@ PARTS = [
     Case(
         "masked",
         lambda: optim.masked(optim.scale_by_adam(), lambda path: "fc" in path),
+        None,
+        GROUPS,
+    ),
+    Case("scale_by_adadelta", lambda: optim.scale_by_adadelta()),
+    Case("scale_by_adagrad", lambda: optim.scale_by_adagrad(0.1)),
+    Case("scale_by_adam", lambda: optim.scale_by_adam()),
+    Case("scale_by_adamax", lambda: optim.scale_by_adamax()),
+    Case("scale_by_adan", lambda: optim.scale_by_adan()),
+    Case("scale_by_ademamix", lambda: optim.scale_by_ademamix(warmup_steps=3)),
+    Case("scale_by_amsgrad", lambda: optim.scale_by_amsgrad()),
+    Case("scale_by_belief", lambda: optim.scale_by_belief()),
+    Case("scale_by_factored_rms", lambda: optim.scale_by_factored_rms()),
+    Case("scale_by_lars", lambda: optim.scale_by_lars()),
+    Case("scale_by_lbfgs", lambda: optim.scale_by_lbfgs(), None, ONE_VECTOR),
+    Case("scale_by_lion", lambda: optim.scale_by_lion()),
+    Case("scale_by_nadam", lambda: optim.scale_by_nadam()),
+    Case("scale_by_novograd", lambda: optim.scale_by_novograd()),
+    Case("scale_by_radam", lambda: optim.scale_by_radam()),
+    Case("scale_by_rms", lambda: optim.scale_by_rms(unbiased=True)),
+    Case("scale_by_rprop", lambda: optim.scale_by_rprop(0.1)),
+    Case("scale_by_stddev", lambda: optim.scale_by_stddev()),
+    Case("scale_by_yogi", lambda: optim.scale_by_yogi()),
+    Case(
+        "schedule_free",
+        lambda: optim.schedule_free(optim.scale_by_lion(), 0.1, b1=0.9),
+    ),
+    Case(
+        "stateless",
+        lambda: optim.stateless(lambda grads, _: tree.map(lambda g: g / 2, grads)),
+        None,
+        OWN_FUNCTION,
+    ),
+    Case(
+        "stateless_with_tree_map",
+        lambda: optim.stateless_with_tree_map(lambda g, _: g / 2),
     ),
 ]

@@ -9,6 +9,9 @@ ENDLESS = frozenset({"constant after the end"})
 stairs = {"step_size": 7, "gamma": 0.5}
 cycle = {"up_steps": 4, "down_steps": 9}
 
+NO_CASES = {"reduce_on_plateau": "has a state: not a function of the step"}
+"""Public functions that make no schedule, and why."""
+
 SCHEDULES = [
     Case("constant", lambda: schedules.constant(0.3)),
     Case("step_decay", lambda: schedules.step_decay(0.3, **stairs), exempt=ENDLESS),

@@ -32,6 +32,59 @@ def test_radams_lengths_keep_their_digits(decay):
         assert got_limit.item() == pytest.approx(limit, rel=2e-6)
 
 
+NEAR_1 = {
+    "adafactor": lambda: optim.scale_by_factored_rms(1.5),
+    "ademamix": lambda: optim.scale_by_ademamix(b3=0.9999999),
+    "nadam": lambda: optim.nadam(0.1, b1=0.99999, momentum_decay=100.0),
+    "novograd": lambda: optim.novograd(0.1, b1=0.0, b2=0.999999),
+    "param_ema": lambda: optim.chain(optim.sgd(0.1), optim.param_ema(0.999999)),
+    "prodigy": lambda: optim.prodigy(b2=0.999999, initial_distance=1e-3),
+    "scale_by_adam": lambda: optim.scale_by_adam(0.99999, 0.999999),
+    "schedule_free": lambda: optim.schedule_free_sgd(0.1, b1=0.9999),
+    "trace": lambda: optim.trace(0.5, dampening=0.999999),
+}
+
+
+@pytest.mark.parametrize("name", NEAR_1)
+def test_complements_of_decays_near_1_keep_their_digits(name):
+    """In float64 they are exact, as far as float32 can tell."""
+    found = []
+    for dtype in (mx.float32, mx.float64):
+        optimizer, rng = NEAR_1[name](), np.random.default_rng(0)
+        params = {"w": mx.array(rng.uniform(1, 2, (3, 4)).astype(np.float32), dtype)}
+        opt_state = optimizer.init(params)
+        for _ in range(8):
+            grad = rng.uniform(1, 2, (3, 4)).astype(np.float32)
+            grads = {"w": mx.array(grad, dtype)}
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+            params = optim.apply_updates(params, updates)
+        if name == "schedule_free":
+            params = optim.schedule_free_params(opt_state, params)
+        leaves = tree.leaves((updates, opt_state, params))
+        found.append([np.array(x.astype(mx.float32)) for x in leaves])
+    for x, y in zip(*found, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7)
+
+
+def test_an_average_of_the_params_has_the_weight_that_was_asked_for():
+    start, decay = {"w": mx.array(0.0)}, 0.999999
+    average = optim.param_ema(decay)
+    opt_state, grads = average.init(start), {"w": mx.array(0.0)}
+    _, opt_state = average.update(grads, opt_state, start)
+    _, opt_state = average.update({"w": mx.array(1.0)}, opt_state, start)
+    found = optim.averaged_params(opt_state)["w"].item()
+    assert found == pytest.approx(1 - decay, rel=1e-6)
+
+
+def test_the_average_of_a_schedule_free_optimizer_counts_its_steps():
+    """A sum of squared learning rates is 1 % off after a million steps."""
+    optimizer, params = optim.schedule_free_sgd(0.1), {"w": mx.array(1.0)}
+    opt_state = optimizer.init(params)
+    for _ in range(300):
+        _, opt_state = optimizer.update(params, opt_state, params)
+    assert opt_state.weight_sum.item() == 300
+
+
 def test_moments_of_bfloat16_params_are_float32_and_move():
     params = {"w": mx.ones(3, mx.bfloat16)}
     optimizer = optim.scale_by_adam(b2=0.999)

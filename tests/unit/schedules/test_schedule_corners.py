@@ -1,8 +1,11 @@
 """Schedules: steps beyond float32, messages."""
 
 import functools
+import math
+from fractions import Fraction
 
 import mlx.core as mx
+import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
@@ -29,6 +32,115 @@ def test_periods_of_nearly_all_steps_fit_into_int32():
         schedules.cosine_restarts(1.0, first_period=2**31 - 1, growth=3),
     ):
         assert_allclose(rate(2**30), 0.5, rtol=1e-6)
+
+
+LAST = 2**31 - 1
+
+
+def half_cosine(steps, length):
+    """From 1 to 0."""
+    share = 1 - Fraction(steps) / Fraction(length)
+    return math.sin(math.pi / 2 * float(share)) ** 2
+
+
+def one_cycle(t):
+    turn = 0.3 * LAST - 1
+    if t < turn:
+        low = 1e-12 * half_cosine(t, turn)
+        return low + half_cosine(Fraction(turn) - t, turn)
+    fall = Fraction(LAST - 1) - Fraction(turn)
+    last = 1e-16 * half_cosine(LAST - 1 - t, fall)
+    return half_cosine(t - Fraction(turn), fall) + last
+
+
+# Schedules, steps, and the values in exact arithmetic.
+LARGE = [
+    (
+        schedules.noam(512, warmup_steps=1000),
+        [0, 998, 999, 1000, 2**24, LAST - 1, LAST],
+        lambda t: 512**-0.5 * min((t + 1) ** -0.5, (t + 1) * 1000**-1.5),
+    ),
+    (
+        schedules.inverse_sqrt(1.0, warmup_steps=LAST),
+        [1, 2**30, LAST],
+        lambda t: t / LAST,
+    ),
+    (
+        schedules.cosine_annealing(1.0, decay_steps=1_500_000_000),
+        [1, 10**9, 1_499_999_999, 1_500_000_001, LAST],
+        lambda t: half_cosine(t, 1_500_000_000),
+    ),
+    (
+        schedules.cosine_annealing(1.0, decay_steps=LAST),
+        [2**30, LAST - 1, LAST],
+        lambda t: half_cosine(t, LAST),
+    ),
+    (
+        schedules.cosine_restarts(1.0, first_period=2**30, growth=3),
+        [0, 2**30 - 1, 2**30, LAST],
+        lambda t: half_cosine(t % 2**30, 2**30 if t < 2**30 else 3 * 2**30),
+    ),
+    (
+        schedules.cosine_restarts(1.0, first_period=LAST),
+        [1, LAST - 1, LAST],
+        lambda t: half_cosine(t % LAST, LAST),
+    ),
+    (
+        schedules.cyclic(0.0, 1.0, up_steps=LAST),
+        [1, 2**30, LAST],
+        lambda t: t / LAST,
+    ),
+    (
+        schedules.cyclic(0.0, 1.0, up_steps=10**9, down_steps=2 * 10**9),
+        [1, 10**9 - 1, 10**9, 10**9 + 1, LAST],
+        lambda t: min(t / 1e9, (3e9 - t) / 2e9),
+    ),
+    (
+        schedules.exponential_decay(1.0, gamma=1 - 2e-9),
+        [1, 2**24 + 1, 10**9, LAST],
+        lambda t: math.exp(t * math.log(1 - 2e-9)),
+    ),
+    (
+        schedules.cyclic_exponential(1.0, 0.0, up_steps=1, gamma=1 - 1e-7),
+        [1, 3, 2**24 + 1, 10**8 + 1],
+        lambda t: -math.expm1(t * math.log(1 - 1e-7)),
+    ),
+    (
+        schedules.one_cycle(1.0, total_steps=LAST, div_factor=1e12),
+        [1, 1000, 10**9, LAST - 2, LAST - 1],
+        one_cycle,
+    ),
+    (
+        schedules.polynomial_decay(0.0, decay_steps=LAST, power=2, end=1.0),
+        [1, 1000, 2**30, LAST],
+        lambda t: 1 - Fraction(LAST - t, LAST) ** 2,
+    ),
+    (
+        schedules.warmup_cosine(0.0, warmup_steps=5, total_steps=LAST, end=1.0),
+        [6, 1000, LAST],
+        lambda t: half_cosine(LAST - t, LAST - 5),
+    ),
+    (
+        schedules.per_epoch(schedules.linear(3.0, total_steps=LAST), 1),
+        [1, LAST - 1, LAST],
+        lambda t: 1 + 2 * Fraction(t, LAST),
+    ),
+]
+
+
+@pytest.mark.parametrize(("schedule", "steps", "exact"), LARGE)
+@pytest.mark.parametrize(
+    ("dtype", "bound"), [(mx.int32, 1e-6), (mx.float64, 1e-12)], ids=["f32", "f64"]
+)
+def test_values_are_exact_up_to_the_last_step(schedule, steps, exact, dtype, bound):
+    expected = [float(exact(step)) for step in steps]
+    found = np.array(schedule(mx.array(steps, dtype)))
+    assert_allclose(found, expected, rtol=bound, atol=1e-37)
+
+
+def test_a_negative_step_is_refused():
+    with pytest.raises(ValueError, match="schedule: step must be at least 0, got -1"):
+        schedules.constant(1.0)(-1)
 
 
 def test_no_milestones_is_constant():

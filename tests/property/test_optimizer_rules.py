@@ -1,0 +1,288 @@
+"""Rules that every optimizer keeps: precision, counters, errors, maps over leaves."""
+
+import inspect
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+import lucid_fn as lf
+from lucid_fn import optim, random, schedules, tree
+from lucid_fn.optim import leaves
+from tests.registry import optimizers, schedules as schedule_registry
+from tests.registry.case import over
+from tests.registry.optimizers import OPTIMIZERS, PARTS
+
+ALL = OPTIMIZERS + PARTS
+
+
+def public(case):
+    """The public function that a case is of."""
+    return case.name.split(" ")[0].strip(",")
+
+
+def draw(seed, *dtypes):
+    """A tree like that of a small network, of normal numbers, in turn of the dtypes."""
+    keys = random.split(random.key(seed), 3)
+    shapes = {"conv.weight": (3, 2, 1, 2), "fc.weight": (2, 3), "fc.bias": (2,)}
+    values = {"conv": {}, "fc": {}}
+    for i, (path, shape) in enumerate(shapes.items()):
+        layer, name = path.split(".")
+        dtype = dtypes[i % len(dtypes)]
+        values[layer][name] = random.normal(keys[i], shape).astype(dtype)
+    return values
+
+
+def after(optimizer, params, count=2):
+    """The updates and the state of the last of some steps."""
+    opt_state = optimizer.init(params)
+    for i in range(count):
+        drawn = draw(i + 1, mx.float32)
+        grads = tree.map(lambda p, g: g.astype(p.dtype), params, drawn)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+    return updates, opt_state
+
+
+def functions(module):
+    return {n for n in module.__all__ if inspect.isfunction(getattr(module, n))}
+
+
+# ---- completeness ----
+
+
+def test_every_public_function_of_optim_has_a_case_or_a_reason_for_none():
+    cases = {public(case) for case in ALL}
+    assert cases | optimizers.NO_CASES.keys() == functions(optim)
+    assert not cases & optimizers.NO_CASES.keys()
+
+
+def test_every_public_function_of_schedules_has_a_case_or_a_reason_for_none():
+    cases = {public(case) for case in schedule_registry.SCHEDULES}
+    assert cases | schedule_registry.NO_CASES.keys() == functions(schedules)
+    assert not cases & schedule_registry.NO_CASES.keys()
+
+
+@pytest.mark.parametrize("package", [optim, schedules])
+def test_dir_shows_public_names_and_no_modules(package):
+    assert dir(package) == sorted(package.__all__)
+    assert not [n for n in dir(package) if inspect.ismodule(getattr(package, n))]
+
+
+# ---- precision ----
+
+
+@over(ALL, law="float32 state")
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+def test_the_state_of_16_bit_params_is_float32(case, dtype):
+    _, opt_state = after(case.make(), draw(0, dtype))
+    for path, x in tree.named_leaves(opt_state).items():
+        if mx.issubdtype(x.dtype, mx.floating):
+            assert x.dtype == mx.float32, path
+
+
+@over(ALL)
+def test_the_state_of_float64_params_has_no_float32(case):
+    _, opt_state = after(case.make(), draw(0, mx.float64))
+    for path, x in tree.named_leaves(opt_state).items():
+        assert x.dtype != mx.float32, path
+
+
+@over(ALL)
+def test_params_of_several_dtypes_keep_them(case):
+    params = draw(0, mx.float32, mx.float64, mx.bfloat16)
+    optimizer = case.make()
+    begun = optimizer.init(params)
+    updates, opt_state = after(optimizer, params)
+    assert [x.dtype for x in tree.leaves(updates)] == [
+        x.dtype for x in tree.leaves(params)
+    ]
+    assert [x.dtype for x in tree.leaves(opt_state)] == [
+        x.dtype for x in tree.leaves(begun)
+    ]
+
+
+COUNTERS = ("step", "skipped", "skipped_in_a_row", "averaged")
+
+
+@over(ALL, law="saturation")
+def test_counters_stay_at_the_largest_number_of_int32(case):
+    optimizer, params = case.make(), draw(0, mx.float32)
+    opt_state = optimizer.init(params)
+    names = [
+        path
+        for path, x in tree.named_leaves(opt_state).items()
+        if path.split(".")[-1] in COUNTERS and x.dtype == mx.int32
+    ]
+    last = mx.array(2**31 - 1, mx.int32)
+    flat = {**tree.named_leaves(opt_state), **dict.fromkeys(names, last)}
+    opt_state = tree.restore(opt_state, flat)
+    for i in range(2):
+        updates, opt_state = optimizer.update(draw(i, mx.float32), opt_state, params)
+        assert tree.all_finite(updates).item()
+    found = tree.named_leaves(opt_state)
+    assert all(found[name].item() in (0, 1, 2**31 - 1) for name in names)
+
+
+# ---- errors ----
+
+GIVEN = {
+    "b1": 0.9,
+    "decay": 0.9,
+    "direction": optim.chain(),
+    "eta": 0.1,
+    "key": random.key(0),
+    "learning_rate": 0.1,
+    "loss": lambda params: mx.sum(params["w"] ** 2),
+    "matrix": mx.ones((2, 2)),
+    "max_norm": 1.0,
+    "max_value": 1.0,
+    "momentum": 0.9,
+    "opt_state": optim.sgd(0.1).init({"w": mx.ones(2)}),
+    "optimizer": optim.sgd(0.1),
+    "params": {"w": mx.ones(2)},
+    "steps": 2,
+    "value": 0.1,
+    "value_and_grad": lf.value_and_grad(lambda params: mx.sum(params["w"] ** 2)),
+    "weight_decay": 0.1,
+    # of schedules
+    "boundaries": [5],
+    "decay_steps": 9,
+    "factor": 0.5,
+    "first_period": 9,
+    "gamma": 0.5,
+    "high": 1.0,
+    "init_value": 1.0,
+    "low": 0.0,
+    "milestones": [2, 4],
+    "model_size": 64,
+    "peak": 1.0,
+    "schedule": schedules.constant(1.0),
+    "schedules": [schedules.constant(1.0)] * 2,
+    "step_size": 3,
+    "steps_per_epoch": 4,
+    "total_steps": 60,
+    "up_steps": 3,
+    "warmup_steps": 9,
+}
+OF_PARTS = {
+    "accumulate",
+    "apply_if_finite",
+    "chain",
+    "inject",
+    "lookahead",
+    "masked",
+    "partition",
+    "schedule_free",
+}
+NOT_NUMBERS = {"chain", "inject", "masked", "partition", "set_hyperparameters"}
+
+
+def is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def numbers_of(module):
+    """The function, its arguments, and the name of one that is a number."""
+    found = []
+    for name in sorted(functions(module) - NOT_NUMBERS):
+        parameters = inspect.signature(getattr(module, name)).parameters
+        arguments = {
+            p.name: GIVEN[p.name] if p.default is p.empty else p.default
+            for p in parameters.values()
+            if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+            and (p.name in GIVEN or p.default is not p.empty)
+        }
+        for key, value in arguments.items():
+            if is_number(value):
+                found.append(
+                    pytest.param(module, name, key, arguments, id=f"{name}-{key}")
+                )
+    return found
+
+
+NUMBERS = numbers_of(optim) + numbers_of(schedules)
+
+
+def call(module, name, arguments):
+    """Positional arguments come first, in their order."""
+    function = getattr(module, name)
+    positional = [
+        arguments[p.name]
+        for p in inspect.signature(function).parameters.values()
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    keywords = {
+        p.name: arguments[p.name]
+        for p in inspect.signature(function).parameters.values()
+        if p.kind == p.KEYWORD_ONLY
+    }
+    return function(*positional, **keywords)
+
+
+@pytest.mark.parametrize(("module", "name", "key", "arguments"), NUMBERS)
+def test_what_is_not_a_number_is_refused_by_the_name_of_the_function(
+    module, name, key, arguments
+):
+    for wrong in ("0.1", True, [0.1], 1j, np.ones(2), mx.array([True])):
+        with pytest.raises((TypeError, ValueError)) as raised:
+            call(module, name, {**arguments, key: wrong})
+        assert str(raised.value).startswith(f"{name}: {key} must "), wrong
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises((TypeError, ValueError), match=f"^{name}: {key} must be"):
+            call(module, name, {**arguments, key: wrong})
+
+
+@pytest.mark.parametrize(("module", "name", "key", "arguments"), NUMBERS)
+def test_a_numpy_scalar_is_the_number(module, name, key, arguments):
+    value = arguments[key]
+    kinds = (np.int32, np.int64, np.uint8) if isinstance(value, int) else (np.float64,)
+    for kind in kinds:
+        if kind(value % 256 if kind is np.uint8 else value) == value:
+            call(module, name, {**arguments, key: kind(value)})
+
+
+@over(ALL)
+def test_a_wrong_state_is_refused_by_the_name_of_the_function(case):
+    optimizer, params = case.make(), draw(0, mx.float32)
+    others = ({"w": params}, None, optim.chain(*[optim.swa()] * 5).init(params))
+    for wrong in others:
+        with pytest.raises(TypeError, match=f"^{public(case)}: opt_state must be "):
+            optimizer.update(params, wrong, params)
+
+
+@over(ALL, law="another model")
+def test_gradients_of_another_structure_are_refused_by_name(case):
+    optimizer, params = case.make(), draw(0, mx.float32)
+    grads = {**params, "fc": {"weight": params["fc"]["weight"]}}
+    # Some do not look at all of them, and others leave it to a part of the user's.
+    of_parts = optim.__all__ if public(case) in OF_PARTS else []
+    names = "|".join([public(case), "apply_updates", *of_parts])
+    with pytest.raises(ValueError, match=rf"^({names})\b.*: structures differ"):
+        updates, _ = optimizer.update(grads, optimizer.init(params), params)
+        optim.apply_updates(params, updates)
+
+
+# ---- large leaves on streams ----
+
+
+@over(ALL, law="leaves.map")
+def test_leaves_are_computed_on_their_streams(case, monkeypatch):
+    """A plain `tree.map` computes all leaves on one core."""
+    plain = []
+
+    def watch(original):
+        def mapped(fn, *trees, **kwargs):
+            result = original(fn, *trees, **kwargs)
+            computed = any(isinstance(x, mx.array) for x in tree.leaves(result))
+            if computed and not fn.__qualname__.startswith(leaves._shared.__name__):
+                plain.append(fn.__qualname__)
+            return result
+
+        return mapped
+
+    optimizer, params = case.make(), draw(0, mx.float32)
+    opt_state = optimizer.init(params)
+    for name in ("map", "map_with_path"):
+        monkeypatch.setattr(tree, name, watch(getattr(tree, name)))
+    optimizer.update(draw(1, mx.float32), opt_state, params)
+    assert plain == []
