@@ -23,7 +23,11 @@ from lucid_fn.nn.batch_statistics import (
 from lucid_fn.nn.bilinear import (
     bilinear as bilinear,
 )
-from lucid_fn.nn.carry import Carried as Carried, LSTMCarry as LSTMCarry
+from lucid_fn.nn.carry import (
+    LSTMCarry as LSTMCarry,
+    RecurrentInputs as RecurrentInputs,
+    SequenceAndCarry as SequenceAndCarry,
+)
 from lucid_fn.nn.combinators import (
     compose as compose,
     frozen as frozen,

@@ -43,7 +43,7 @@ def check(layer, module, inputs, call):
 
     def loss(params):
         y, _ = layer.apply(params, {}, inputs, train=False)
-        y = y.sequence if isinstance(y, nn.Carried) else y
+        y = y.sequence if isinstance(y, nn.SequenceAndCarry) else y
         return mx.sum(y * mx.array(g)), y
 
     (_, y), grads = lf.value_and_grad(loss, has_aux=True)(params)
@@ -195,7 +195,7 @@ def test_recurrent_cells(name):
     check(
         getattr(nn, name)(D, 5),
         redrawn(CELLS[name](D, 5)),
-        nn.Carried(mx.array(x), carry),
+        nn.SequenceAndCarry(mx.array(x), carry),
         call,
     )
 
@@ -230,7 +230,7 @@ def test_recurrent_layers_go_on_from_a_carry(name, form):
     is_lstm = name == "lstm"
     carry = nn.LSTMCarry(*ours) if is_lstm else ours[0]
     (y, carry), _ = layer.apply(
-        params_of(theirs), {}, nn.Carried(mx.array(x), carry), train=False
+        params_of(theirs), {}, nn.SequenceAndCarry(mx.array(x), carry), train=False
     )
     their_y, ends = theirs(
         torch.tensor(x), their_starts if is_lstm else their_starts[0]

@@ -263,11 +263,19 @@ LAYERS = [
         "lstm-carried",
         partial(nn.lstm, 4, 3, bias=False),
         several(
-            nn.Carried,
+            nn.SequenceAndCarry,
             normal(3, 4, 4),
             several(nn.LSTMCarry, normal(3, 1, 3), normal(3, 1, 3)),
         ),
     ),
+    layer(
+        "lstm-lengths",
+        partial(nn.lstm, 4, 3, num_layers=2, bidirectional=True),
+        lambda rng: (
+            nn.RecurrentInputs(SEQUENCE(rng)[0], lengths=integers(8, 3)(rng)[0]),
+        ),
+    ),
+    layer("lstm-projected", partial(nn.lstm, 4, 3, proj_size=2), SEQUENCE),
     layer(
         "lstm-dropout",
         partial(nn.lstm, 4, 3, num_layers=2, bidirectional=True, rate=0.3),
@@ -280,7 +288,7 @@ LAYERS = [
         "lstm_cell",
         partial(nn.lstm_cell, 4, 3),
         several(
-            nn.Carried,
+            nn.SequenceAndCarry,
             normal(3, 4),
             several(nn.LSTMCarry, normal(3, 3), normal(3, 3)),
         ),
