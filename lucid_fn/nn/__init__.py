@@ -14,7 +14,10 @@ from lucid_fn.nn.alpha_dropout import (
     alpha_dropout as alpha_dropout,
     feature_alpha_dropout as feature_alpha_dropout,
 )
-from lucid_fn.nn.attention import dot_product_attention as dot_product_attention
+from lucid_fn.nn.attention import (
+    dot_product_attention as dot_product_attention,
+    dot_product_attention_weights as dot_product_attention_weights,
+)
 from lucid_fn.nn.batch_norm import batch_norm as batch_norm
 from lucid_fn.nn.batch_statistics import (
     bn_reestimate as bn_reestimate,
@@ -23,6 +26,7 @@ from lucid_fn.nn.batch_statistics import (
 from lucid_fn.nn.bilinear import (
     bilinear as bilinear,
 )
+from lucid_fn.nn.cached_attention import cached_attention as cached_attention
 from lucid_fn.nn.carry import (
     LSTMCarry as LSTMCarry,
     RecurrentInputs as RecurrentInputs,
@@ -68,7 +72,7 @@ from lucid_fn.nn.local_response_norm import (
 )
 from lucid_fn.nn.multi_head_attention import (
     AttentionInputs as AttentionInputs,
-    cached_attention as cached_attention,
+    AttentionOutput as AttentionOutput,
     multi_head_attention as multi_head_attention,
 )
 from lucid_fn.nn.normalization import (
