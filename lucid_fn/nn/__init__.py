@@ -48,7 +48,6 @@ from lucid_fn.nn.dropout import (
 )
 from lucid_fn.nn.embedding import (
     embedding as embedding,
-    learned_positions as learned_positions,
     tied_embedding as tied_embedding,
 )
 from lucid_fn.nn.global_pooling import (
@@ -97,6 +96,8 @@ from lucid_fn.nn.pooling import (
 )
 from lucid_fn.nn.positions import (
     alibi_bias as alibi_bias,
+    learned_positions as learned_positions,
+    positional_encoding as positional_encoding,
     rotary_positions as rotary_positions,
     sinusoidal_positions as sinusoidal_positions,
 )

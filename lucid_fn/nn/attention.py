@@ -185,7 +185,7 @@ def _whole_mask(
     """
     if mask is None:
         return (_earlier(length, keys) if causal else None), None
-    mask = mx.atleast_1d(mask)
+    mask = mask[None] if mask.ndim == 0 else mask
     if mask.dtype == mx.bool_:
         mask = mask & _earlier(length, keys) if causal else mask
         some = mx.any(mask, axis=-1, keepdims=True)

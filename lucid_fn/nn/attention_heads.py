@@ -7,7 +7,7 @@ from lucid_fn.checks import check_float
 from lucid_fn.nn import initializers
 from lucid_fn.nn.checks import check_params, check_positive
 from lucid_fn.nn.layer import expecting
-from lucid_fn.nn.positions import rotary_positions
+from lucid_fn.nn.positions import angles_at, check_base, check_even, rotate
 from lucid_fn.nn.recording import count_multiply_adds
 from lucid_fn.types import Array, Key, Params
 
@@ -48,12 +48,12 @@ def project(
 def rotated(
     query: Array, key: Array, base: float, offset: int | Array
 ) -> tuple[Array, Array]:
-    """Query and key by heads with rotary positions, the first of which is `offset`."""
+    """Query and key `(N, L, H, D)` with rotary positions, the first at `offset`."""
     query, key = (
-        rotary_positions(x.transpose(0, 2, 1, 3), base=base, offset=offset)
+        rotate(x, angles_at(x.shape[1], x.shape[3], base, offset)[:, None])
         for x in (query, key)
     )
-    return query.transpose(0, 2, 1, 3), key.transpose(0, 2, 1, 3)
+    return query, key
 
 
 def merge_heads(params: Params, y: Array, bias: bool) -> Array:
@@ -90,11 +90,17 @@ def check_projections(caller: str, params: Params, embed_dim: int, bias: bool) -
     )
 
 
-def check_sizes(caller: str, embed_dim: int, num_heads: int) -> None:
-    """Raises unless the heads divide the features."""
+def check_sizes(
+    caller: str, embed_dim: int, num_heads: int, rotary_base: float | None
+) -> None:
+    """Raises unless the heads divide the features, and positions can rotate them."""
     check_positive(caller, embed_dim=embed_dim, num_heads=num_heads)
     if embed_dim % num_heads:
         raise ValueError(
             f"{caller}: num_heads must divide embed_dim, got {num_heads} and "
             f"{embed_dim}"
         )
+    if rotary_base is not None:
+        check_base(caller, rotary_base)
+        size = "embed_dim / num_heads, which rotary positions rotate in pairs,"
+        check_even(caller, size, embed_dim // num_heads)

@@ -1,11 +1,11 @@
-"""Vectors for integers."""
+"""Embeddings, and embeddings tied to an output layer."""
 
 from typing import Any
 
 import mlx.core as mx
 
 from lucid_fn import random
-from lucid_fn.checks import check_float, check_integer
+from lucid_fn.checks import check_integer
 from lucid_fn.class_labels import among
 from lucid_fn.nn import initializers
 from lucid_fn.nn.checks import check_params, check_positive
@@ -26,13 +26,13 @@ def embedding(
     *,
     weight_init: Initializer = _UNIT_NORMAL,
 ) -> Layer:
-    """A row of the weight for each integer: `(...)` to `(..., embedding_dim)`.
+    """Lookup table, `weight[x]`: integers `(...)` to vectors `(..., embedding_dim)`.
 
-    Params: `weight` `(num_embeddings, embedding_dim)`, normal of deviation 1 unless
-    given otherwise, PyTorch's default.
+    Params: `weight` `(num_embeddings, embedding_dim)`, normal with a standard deviation
+    of 1 unless given otherwise, PyTorch's default.
 
-    The integers must be in [0, num_embeddings). They are values, which are not looked
-    at: any other gives a row of nan, and nan in the gradient.
+    The integers, of any integer dtype, must be in [0, num_embeddings). They are values,
+    which are not checked: any other gives a row of NaN, and NaN in the gradient.
 
     Args:
         num_embeddings: number of rows.
@@ -62,13 +62,13 @@ def embedding(
     def forward(params: Params, x: Array) -> Array:
         check_integer("embedding", x=x)
         check_params("embedding", params, weight=(num_embeddings, embedding_dim))
-        return _rows(params["weight"], x)
+        return take_rows_or_nan(params["weight"], x)
 
     return parametric(init, forward)
 
 
-def _rows(weight: Array, x: Array) -> Array:
-    """The rows at `x`, of nan where there is none: MLX would read and write beyond."""
+def take_rows_or_nan(weight: Array, x: Array) -> Array:
+    """The rows at `x`, NaN where there is none: MLX would read and write beyond."""
     there = among(x, len(weight))
     rows = mx.take(weight, mx.where(there, x, 0), axis=0)
     known = mx.where(there, 1.0, mx.nan).astype(weight.dtype)
@@ -82,7 +82,7 @@ def tied_embedding(
     *,
     weight_init: Initializer = _SMALL_NORMAL,
 ) -> Layer:
-    """A language model whose embedding is its output layer too.
+    """Language model whose embedding is also its output layer (weight tying).
 
     `body(weight[x]) @ weight.T`: integers `(..., L)` to logits `(..., L,
     num_embeddings)`. Params: `embedding` and those of `body`.
@@ -125,54 +125,3 @@ def tied_embedding(
         return logits
 
     return compose(forward, embedding=with_weight, body=body)
-
-
-def learned_positions(
-    max_length: int,
-    embedding_dim: int,
-    *,
-    weight_init: Initializer = _SMALL_NORMAL,
-) -> Layer:
-    """Adds a learned vector for each place: `(..., L, embedding_dim)` to the same.
-
-    Params: `weight` `(max_length, embedding_dim)`.
-
-    Args:
-        max_length: greatest length of a sequence.
-        embedding_dim: size of the last axis.
-        weight_init: draws the weight from a key and a shape.
-
-    Raises:
-        ValueError: if a size is not positive; on apply, if `x` is longer or of another
-            size.
-
-    Source: Gehring et al., 2017, https://arxiv.org/abs/1705.03122, section 3.1.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import nn, random
-        >>> layer = nn.learned_positions(16, 4)
-        >>> params, state = layer.init(random.key(0))
-        >>> layer.apply(params, state, mx.zeros((2, 3, 4)), train=False)[0].shape
-        (2, 3, 4)
-    """
-    check_positive(
-        "learned_positions", max_length=max_length, embedding_dim=embedding_dim
-    )
-
-    def init(key: Key) -> Params:
-        shape = max_length, embedding_dim
-        return {"weight": weight_init(random.fold_in(key, "weight"), shape)}
-
-    def forward(params: Params, x: Array) -> Array:
-        check_float("learned_positions", x=x)
-        if x.ndim < 2 or x.shape[-1] != embedding_dim or x.shape[-2] > max_length:
-            raise ValueError(
-                f"learned_positions: x must have shape (..., L, {embedding_dim}) with "
-                f"L at most {max_length}, got {x.shape}"
-            )
-        check_params("learned_positions", params, weight=(max_length, embedding_dim))
-        y: Array = x + params["weight"][: x.shape[-2]]
-        return y
-
-    return parametric(init, forward)

@@ -106,7 +106,7 @@ def multi_head_attention(
         (1, 3, 8)
     """
     caller = "multi_head_attention"
-    check_sizes(caller, embed_dim, num_heads)
+    check_sizes(caller, embed_dim, num_heads, rotary_base)
     check_rate(caller, rate)
 
     def init(key: Key, /) -> tuple[Params, State]:
