@@ -16,6 +16,7 @@ from functools import lru_cache
 
 import mlx.core as mx
 
+from lucid_fn.ops.channel_sum import place_sum
 from lucid_fn.ops.given import given_derivative
 from lucid_fn.ops.recurrent_cells import Arrays, Carry, Cell, choose
 from lucid_fn.types import Array, ArrayFn
@@ -71,22 +72,22 @@ def run_tuned(
 
     weight_ih, weight_hh, bias_ih, bias_hh = map(scaled, weights[:4])
     flat = x.swapaxes(0, 1).reshape(length * n, features)
-    gates_x = (weight_ih @ flat.T + bias_ih).reshape(rows, length, n)
+    gates_x = (weight_ih @ flat.T).reshape(rows, length, n)
     start = [array.T for array in carry]
     # A float, as custom functions have gradients of floats alone.
     masks = [] if steps is None else [steps.T.astype(mx.float32)]  # (L, N)
     run = _recurrence(cell)
-    y, *end = run(gates_x, weight_hh, bias_hh, *start, *masks)  # (H, L, N)
+    y, *end = run(gates_x, bias_ih, weight_hh, bias_hh, *start, *masks)  # (H, L, N)
     return y.T, tuple(array.T for array in end)
 
 
 @lru_cache
 def _recurrence(cell: Cell) -> Callable[..., Arrays]:
-    """`(gates_x, weight, bias, *carry[, mask]) -> (y, *carry)`, with features first.
+    """`(gates_x, bias_ih, weight, bias_hh, *carry[, mask]) -> (y, *carry)`.
 
-    `gates_x` is `(gates * H, L, N)`, `weight` `(gates * H, H)`, `bias` `(gates * H,
-    1)`, an array of the carry `(H, N)`, and `y` `(H, L, N)`. Where `mask` `(L, N)` is
-    0 the carry stays as it is.
+    Features come first: `gates_x` is `(gates * H, L, N)`, `weight` `(gates * H, H)`, a
+    bias `(gates * H, 1)`, an array of the carry `(H, N)`, and `y` `(H, L, N)`. Where
+    `mask` `(L, N)` is 0 the carry stays as it is.
     """
 
     def plain(*args: Array) -> Arrays:
@@ -127,8 +128,9 @@ def _recurrence(cell: Cell) -> Callable[..., Arrays]:
 
 def _run(cell: Cell, tanh: ArrayFn, args: Arrays) -> tuple[Arrays, Arrays]:
     """All steps; also what `_run_back` reads, of one step after the other."""
-    (gates_x, weight, bias, *start), masks = _arguments(cell, args)
+    (gates_x, bias_ih, weight, bias, *start), masks = _arguments(cell, args)
     rows, length, n = gates_x.shape
+    gates_x = (gates_x.reshape(rows, length * n) + bias_ih).reshape(rows, length, n)
     by_step = mx.split(gates_x.swapaxes(0, 1).reshape(length * rows, n), length)
     bias = mx.contiguous(mx.broadcast_to(bias, (rows, n)))
     carry: Carry = tuple(start)
@@ -149,7 +151,7 @@ def _run_back(
     cell: Cell, args: Arrays, grads: Arrays, y: Array, saved: Arrays
 ) -> Arrays:
     """The gradients of `args`, from the last step to the first."""
-    (gates_x, weight, _, *start), masks = _arguments(cell, args)
+    (gates_x, _, weight, _, *start), masks = _arguments(cell, args)
     rows, length, n = gates_x.shape
     size, carried, held = len(start[0]), len(start), len(saved) // length
     dy = mx.split(grads[0].swapaxes(0, 1).reshape(length * size, n), length)
@@ -175,14 +177,18 @@ def _run_back(
     d_x = mx.concatenate(d_gates_x[::-1], axis=1)  # (gates * H, L * N)
     d_h = d_x if dh is dx else mx.concatenate(d_gates_h[::-1], axis=1)
     before = mx.concatenate([start[0], y.reshape(size, -1)[:, :-n]], axis=1)
-    d_bias = mx.sum(d_h, axis=1, keepdims=True)
-    d_weights = d_x.reshape(rows, length, n), d_h @ before.T, d_bias
-    return *d_weights, *d_carry, *map(mx.zeros_like, args[3 + carried :])
+    # Of the biases: one running sum over millions of steps would lose digits.
+    d_bias_ih = d_bias_hh = place_sum(d_x[..., None])
+    if dh is not dx:
+        d_bias_hh = place_sum(d_h[..., None])
+    d_gates = d_x.reshape(rows, length, n)
+    d_weights = d_gates, d_bias_ih, d_h @ before.T, d_bias_hh
+    return *d_weights, *d_carry, *map(mx.zeros_like, args[4 + carried :])
 
 
 def _arguments(cell: Cell, args: Arrays) -> tuple[Arrays, Sequence[Array | None]]:
     """The arguments but for the mask, and the mask of each step, `(1, N)`."""
-    others = 3 + cell.arrays
+    others = 4 + cell.arrays
     length = args[0].shape[1]
     if len(args) == others:
         return args, [None] * length

@@ -194,3 +194,15 @@ def test_nan_and_infinite_inputs_are_those_of_plain(name):
     tuned, plain = both(lambda: result(name, weights, x, carry))
     for a, b in zip(tuned, plain, strict=True):
         assert mx.allclose(a, b, atol=1e-6, equal_nan=True)
+
+
+def test_gradients_of_biases_keep_their_digits():
+    x, start = mx.zeros((1 << 14, 64, 1)), (mx.zeros((1 << 14, 1)),)
+    zero = [mx.zeros((1, 1)), mx.zeros((1, 1)), mx.zeros(1), mx.zeros(1)]
+
+    def loss(weights):
+        y, _ = ops.rnn(x, ops.RecurrentWeights(*weights), start)
+        return mx.sum(mx.mean(0.1 * y, axis=2))
+
+    for bias in lf.grad(loss)(zero)[2:]:  # a sum of 2^20 times 0.1
+        assert bias.item() == pytest.approx(104857.6, rel=3e-5)
