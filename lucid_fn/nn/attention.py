@@ -1,8 +1,10 @@
 """Scaled dot-product attention."""
 
 import math
+from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from lucid_fn import ops
 from lucid_fn.checks import check_array, check_float
@@ -55,12 +57,13 @@ def dot_product_attention(
         >>> nn.dot_product_attention(x, x, x, causal=True).shape
         (1, 3, 2, 4)
     """
-    _check_heads("dot_product_attention", query, key, value, causal)
+    caller = "dot_product_attention"
+    _check_heads(caller, query, key, value, causal)
     (n, length, heads, size), keys = query.shape, key.shape[1]
-    scale = size**-0.5 if scale is None else scale
+    scale = _to_scale(caller, scale, size)
     dtype = mx.result_type(query, key, value)
     if mask is not None:
-        _check_mask("dot_product_attention", mask, (n, heads, length, keys))
+        _check_mask(caller, mask, (n, heads, length, keys))
     count_multiply_adds(n * heads * length * keys * (size + value.shape[-1]))
     if 0 in (n, length, heads, keys):
         return mx.zeros((n, length, heads, value.shape[-1]), dtype)
@@ -121,7 +124,7 @@ def dot_product_attention_weights(
     count_multiply_adds(n * heads * length * keys * size)
     if 0 in (n, length, heads, keys):
         return mx.zeros((n, heads, length, keys), dtype)
-    scale = size**-0.5 if scale is None else scale
+    scale = _to_scale(caller, scale, size)
     weights, some = _weights(query, key, mask, causal, scale)
     return _or_zero(weights, some).astype(dtype)
 
@@ -202,10 +205,19 @@ def _earlier(length: int, keys: int) -> Array:
     return mx.arange(keys) <= mx.arange(keys - length, keys)[:, None]
 
 
+def _to_scale(caller: str, scale: Any, size: int) -> Any:
+    """The factor of the scores: a number, or an array."""
+    if scale is None:
+        return max(size, 1) ** -0.5
+    if not isinstance(scale, int | float | np.number | mx.array):
+        raise TypeError(f"{caller}: scale must be a number, got {scale!r}")
+    return scale
+
+
 def _check_mask(caller: str, mask: Array, shape: tuple[int, int, int, int]) -> None:
     """Raises for masks that do not fit, or mean something else than they seem to."""
     check_array(caller, mask=mask)
-    if mx.issubdtype(mask.dtype, mx.integer):
+    if mask.dtype != mx.bool_ and not mx.issubdtype(mask.dtype, mx.floating):
         raise TypeError(
             f"{caller}: mask must be of dtype bool or float, got "
             f"{mask.dtype}; true is attended to: mask.astype(mx.bool_)"

@@ -101,6 +101,6 @@ def check_sizes(
             f"{embed_dim}"
         )
     if rotary_base is not None:
-        check_base(caller, rotary_base)
+        check_base(caller, rotary_base, "rotary_base")
         size = "embed_dim / num_heads, which rotary positions rotate in pairs,"
         check_even(caller, size, embed_dim // num_heads)

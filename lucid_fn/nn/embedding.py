@@ -3,6 +3,7 @@
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from lucid_fn import random
 from lucid_fn.checks import check_integer
@@ -24,6 +25,7 @@ def embedding(
     num_embeddings: int,
     embedding_dim: int,
     *,
+    padding_idx: int | None = None,
     weight_init: Initializer = _UNIT_NORMAL,
 ) -> Layer:
     """Lookup table, `weight[x]`: integers `(...)` to vectors `(..., embedding_dim)`.
@@ -37,10 +39,12 @@ def embedding(
     Args:
         num_embeddings: number of rows.
         embedding_dim: size of a row.
+        padding_idx: integer that stands for padding, in [-num_embeddings,
+            num_embeddings): its row begins as zeros and gets no gradient.
         weight_init: draws the weight from a key and a shape.
 
     Raises:
-        ValueError: if a size is not positive.
+        ValueError: if a size is not positive, or `padding_idx` out of range.
         TypeError: on apply, if `x` is not of an integer dtype.
 
     Example:
@@ -55,16 +59,42 @@ def embedding(
         "embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim
     )
 
+    shape = num_embeddings, embedding_dim
+    padding = _to_index(padding_idx, num_embeddings)
+
     def init(key: Key) -> Params:
-        shape = num_embeddings, embedding_dim
-        return {"weight": weight_init(random.fold_in(key, "weight"), shape)}
+        weight = weight_init(random.fold_in(key, "weight"), shape)
+        if padding is not None:
+            is_padding = mx.arange(num_embeddings)[:, None] == padding
+            weight = mx.where(is_padding, mx.zeros_like(weight), weight)
+        return {"weight": weight}
 
     def forward(params: Params, x: Array) -> Array:
         check_integer("embedding", x=x)
-        check_params("embedding", params, weight=(num_embeddings, embedding_dim))
-        return take_rows_or_nan(params["weight"], x)
+        check_params("embedding", params, weight=shape)
+        rows = take_rows_or_nan(params["weight"], x)
+        if padding is None:
+            return rows
+        is_padding = (x == mx.array(padding))[..., None]
+        return mx.where(is_padding, mx.stop_gradient(rows), rows)
 
     return parametric(init, forward)
+
+
+def _to_index(padding_idx: Any, num_embeddings: int) -> int | None:
+    """The row of the padding, counted from the first."""
+    if padding_idx is None:
+        return None
+    if not isinstance(padding_idx, int | np.integer) or isinstance(padding_idx, bool):
+        raise TypeError(
+            f"embedding: padding_idx must be an integer, got {padding_idx!r}"
+        )
+    if not -num_embeddings <= padding_idx < num_embeddings:
+        raise ValueError(
+            f"embedding: padding_idx must be one of {num_embeddings} rows, got "
+            f"{padding_idx}"
+        )
+    return int(padding_idx) % num_embeddings
 
 
 def take_rows_or_nan(weight: Array, x: Array) -> Array:

@@ -125,6 +125,7 @@ def multi_head_attention(
         inputs = _to_inputs(x)
         for name, sequence in zip(inputs._fields, inputs[:3], strict=False):
             check_sequence(caller, name, join(sequence), embed_dim)
+        _check_memory(caller, inputs, embed_dim)
         check_projections(caller, params, embed_dim, bias)
         kept = None
         if train and rate > 0:  # of the whole batch, however many cores there are
@@ -169,6 +170,18 @@ def _mask_of_examples(inputs: AttentionInputs) -> tuple[Array | None, Array | No
     if isinstance(mask, mx.array) and mask.ndim == 4 and mask.shape[0] == n:
         return mask, None
     return None, mask
+
+
+def _check_memory(caller: str, inputs: AttentionInputs, embed_dim: int) -> None:
+    """Raises unless there is a value for each key, for the examples of the query."""
+    n, keys = inputs.query.shape[0], inputs.key.shape[1]
+    for name, shape in (("key", inputs.key.shape), ("value", inputs.value.shape)):
+        length = "S" if name == "key" else keys
+        if shape[0] != n or (name == "value" and shape[1] != keys):
+            raise ValueError(
+                f"{caller}: {name} must have shape ({n}, {length}, {embed_dim}), got "
+                f"{shape}"
+            )
 
 
 def _to_inputs(x: Any) -> AttentionInputs:

@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import random
-from lucid_fn.checks import check_float
+from lucid_fn.checks import check_float, check_integer
 from lucid_fn.nn import initializers
 from lucid_fn.nn.checks import check_params, check_positive, check_state
 from lucid_fn.nn.embedding import take_rows_or_nan
@@ -52,6 +52,7 @@ def sinusoidal_positions(
     check_positive("sinusoidal_positions", length=length, features=features)
     check_even("sinusoidal_positions", "features", features)
     check_base("sinusoidal_positions", base)
+    _check_offset("sinusoidal_positions", offset)
     return _waves(length, features, base, offset)
 
 
@@ -67,8 +68,9 @@ def angles_at(length: int, features: int, base: float, offset: int | Array) -> A
     # float32 the angle of position 10,000 would be off by 5e-4.
     exponents = np.arange(0, features, 2) / features
     turns = np.round(2.0**64 / (2 * np.pi) * np.float64(base) ** -exponents)
-    positions = (offset + mx.arange(length)).astype(mx.uint64)
-    phases = positions[:, None] * mx.array(turns.astype(np.uint64))
+    first = offset if isinstance(offset, mx.array) else mx.array(offset, mx.int64)
+    positions = first.astype(mx.int64) + mx.arange(length)
+    phases = positions.astype(mx.uint64)[:, None] * mx.array(turns.astype(np.uint64))
     return mx.view(phases, mx.int64).astype(mx.float32) * (2 * math.pi / 2**64)
 
 
@@ -112,6 +114,7 @@ def rotary_positions(
         )
     check_even("rotary_positions", "D", x.shape[-1])
     check_base("rotary_positions", base)
+    _check_offset("rotary_positions", offset)
     return rotate(x, angles_at(x.shape[-2], x.shape[-1], base, offset))
 
 
@@ -309,7 +312,25 @@ def check_even(caller: str, name: str, size: int) -> None:
         raise ValueError(f"{caller}: {name} must be even, got {size}")
 
 
-def check_base(caller: str, base: float) -> None:
-    """Raises unless the base of wavelengths is greater than 1."""
+def _check_offset(caller: str, offset: Any) -> None:
+    if isinstance(offset, mx.array):
+        check_integer(caller, offset=offset)
+        if offset.ndim:
+            raise ValueError(f"{caller}: offset must have shape (), got {offset.shape}")
+        return
+    if not isinstance(offset, int | np.integer) or isinstance(offset, bool):
+        raise TypeError(f"{caller}: offset must be an integer, got {offset!r}")
+    if not -(2**31) <= offset < 2**31:
+        raise ValueError(
+            f"{caller}: offset must be at least -2^31 and less than 2^31, got {offset}"
+        )
+
+
+def check_base(caller: str, base: Any, name: str = "base") -> None:
+    """Raises unless the base of the wavelengths is a number greater than 1."""
+    if not isinstance(base, int | float | np.number):
+        raise TypeError(
+            f"{caller}: {name} must be a number greater than 1, got {base!r}"
+        )
     if not base > 1:
-        raise ValueError(f"{caller}: base must be greater than 1, got {base}")
+        raise ValueError(f"{caller}: {name} must be greater than 1, got {base}")

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
+import numpy as np
 
 from lucid_fn import ops, random
 from lucid_fn.checks import check_float, check_integer
@@ -157,8 +158,8 @@ def _check_lengths(caller: str, lengths: Any, n: int) -> None:
         )
 
 
-def _check_projection(caller: str, proj_size: int, hidden_size: int) -> None:
-    if not isinstance(proj_size, int) or isinstance(proj_size, bool):
+def _check_projection(caller: str, proj_size: Any, hidden_size: int) -> None:
+    if not isinstance(proj_size, int | np.integer) or isinstance(proj_size, bool):
         raise TypeError(f"{caller}: proj_size must be an integer, got {proj_size!r}")
     if not 0 <= proj_size < hidden_size:
         raise ValueError(

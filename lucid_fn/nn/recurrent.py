@@ -1,5 +1,6 @@
 """Recurrent layers: Elman's, GRU and LSTM."""
 
+from lucid_fn.nn.checks import check_activation
 from lucid_fn.nn.layer import Layer
 from lucid_fn.nn.recurrence import GRU, LSTM, recurrent, rnn_kind
 from lucid_fn.ops import tanh
@@ -22,7 +23,8 @@ def rnn(
     `nn.SequenceAndCarry(x, carry)`, or `nn.RecurrentInputs(x, carry, lengths)` for a
     padded batch. The output is always `nn.SequenceAndCarry(y, carry)`, with `y`
     `(N, L, hidden_size)` and the carry after the last step, from which the next piece
-    of the sequence goes on.
+    of the sequence goes on: to chain layers, pass on `y.sequence`, else the next one
+    starts from the carry of the one before.
 
     With `lengths`, integers `(N,)` in [0, L], what lies behind a sequence's length is
     padding and never read: there `y` is 0, the carry is that of the sequence's own last
@@ -71,6 +73,7 @@ def rnn(
         >>> mx.array_equal(y[1, 2], carry[1, 0]).item(), y[1, 3:].any().item()
         (True, False)
     """
+    check_activation("rnn", activation)
     return recurrent(
         "rnn",
         rnn_kind(activation),

@@ -4,7 +4,7 @@ from typing import Any
 
 from lucid_fn.checks import check_float
 from lucid_fn.nn.carry import SequenceAndCarry
-from lucid_fn.nn.checks import check_params, check_positive
+from lucid_fn.nn.checks import check_activation, check_params, check_positive
 from lucid_fn.nn.layer import Layer, parametric, to_input
 from lucid_fn.nn.recurrence import (
     GRU,
@@ -61,6 +61,7 @@ def rnn_cell(
         >>> y.shape, carry.shape
         ((2, 8), (2, 8))
     """
+    check_activation("rnn_cell", activation)
     return _cell("rnn_cell", rnn_kind(activation), input_size, hidden_size, bias)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lucid_fn.nn.cached_attention import cached_attention
+from lucid_fn.nn.checks import check_activation
 from lucid_fn.nn.combinators import compose
 from lucid_fn.nn.dropout import dropout
 from lucid_fn.nn.layer import Layer
@@ -91,6 +92,7 @@ def transformer_encoder_layer(
         (1, 3, 8)
     """
     caller = "transformer_encoder_layer"
+    check_activation(caller, activation)
     activate = on_parts(activation)
     self_attention = _self_attention(
         caller, d_model, num_heads, causal, rate, bias, rotary_base, cache
@@ -192,6 +194,7 @@ def transformer_decoder_layer(
         (1, 3, 8)
     """
     caller = "transformer_decoder_layer"
+    check_activation(caller, activation)
     activate = on_parts(activation)
     self_attention = _self_attention(
         caller, d_model, num_heads, causal, rate, bias, rotary_base, cache

@@ -177,6 +177,12 @@ LAYERS = [
     layer("instance_norm", partial(nn.instance_norm, 4, affine=True), SEQUENCE),
     layer("embedding", partial(nn.embedding, 9, 4), integers(9, 3, 5)),
     layer(
+        "embedding-padding",
+        partial(nn.embedding, 9, 4, padding_idx=0),
+        integers(9, 3, 5),
+        SLOPE,
+    ),
+    layer(
         "tied_embedding",
         lambda: nn.tied_embedding(nn.linear(4, 4), 9, 4),
         integers(9, 3, 5),

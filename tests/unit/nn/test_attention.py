@@ -233,6 +233,14 @@ def test_integers_are_an_error(name, key):
         nn.dot_product_attention(**arrays)
 
 
+def test_a_scale_is_a_number_or_an_array(key):
+    x = heads(key, 5)
+    with pytest.raises(TypeError, match="scale must be a number, got '2'"):
+        nn.dot_product_attention(x, x, x, scale="2")
+    y = nn.dot_product_attention(x, x, x, scale=mx.array(0.5))
+    assert mx.allclose(y, nn.dot_product_attention(x, x, x, scale=0.5), atol=1e-6)
+
+
 def test_errors_of_the_weights_have_their_name(key):
     with pytest.raises(ValueError, match=r"^dot_product_attention_weights: key must"):
         nn.dot_product_attention_weights(heads(key, 5, 4), heads(key, 5, 3))

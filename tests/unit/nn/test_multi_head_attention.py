@@ -280,6 +280,17 @@ def test_inputs_of_another_shape_are_named(x, key):
         layer.apply(params, {}, wrong, train=False)
 
 
+def test_keys_and_values_of_another_length_are_named(x, key):
+    layer = nn.multi_head_attention(8, 2)
+    params, _ = layer.init(key)
+    for wrong, message in (
+        (nn.AttentionInputs(x, x[:1], x[:1]), r"key must have shape \(2, S, 8\), got"),
+        (nn.AttentionInputs(x, x, x[:, 1:]), r"value must have shape \(2, 7, 8\), got"),
+    ):
+        with pytest.raises(ValueError, match=f"multi_head_attention: {message}"):
+            layer.apply(params, {}, wrong, train=False)
+
+
 def test_dropout_without_a_key_is_an_error(x, key):
     layer = nn.multi_head_attention(8, 2, rate=0.1)
     with pytest.raises(

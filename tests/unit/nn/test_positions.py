@@ -151,6 +151,43 @@ def test_arguments_out_of_range_are_errors(call, message):
 
 
 @pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: nn.sinusoidal_positions(2, 4, offset=1.5),
+            "sinusoidal_positions: offset must be an integer, got 1.5",
+        ),
+        (
+            lambda: nn.rotary_positions(mx.ones((1, 2, 4)), offset=mx.array(1.5)),
+            "rotary_positions: offset must be integers, got",
+        ),
+        (
+            lambda: nn.sinusoidal_positions(2, 4, base="1e4"),
+            "base must be a number greater than 1, got '1e4'",
+        ),
+        (
+            lambda: nn.multi_head_attention(4, 2, rotary_base="1e4"),
+            "multi_head_attention: rotary_base must be a number greater than 1",
+        ),
+        (
+            lambda: nn.rotary_positions(mx.ones((1, 2, 4), mx.int32)),
+            "rotary_positions: x must be of a float dtype",
+        ),
+    ],
+)
+def test_arguments_of_the_wrong_type_are_errors(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_offsets_out_of_range_or_of_another_shape_are_errors():
+    with pytest.raises(ValueError, match="offset must be at least -2\\^31 and less"):
+        nn.sinusoidal_positions(2, 4, offset=2**31)
+    with pytest.raises(ValueError, match=r"offset must have shape \(\), got \(2,\)"):
+        nn.sinusoidal_positions(2, 4, offset=mx.array([1, 2]))
+
+
+@pytest.mark.parametrize(
     ("heads", "slopes"),
     [
         (1, [2**-8]),

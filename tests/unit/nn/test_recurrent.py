@@ -247,6 +247,18 @@ def test_the_output_has_the_promoted_dtype(make, dtypes, key):
     assert all(leaf.dtype == mx.float32 for leaf in tree.leaves(y))
 
 
+@pytest.mark.parametrize("activation", ["relu", None, nn.prelu()])
+def test_an_activation_that_is_no_function_is_an_error(activation):
+    for make in (
+        lambda: nn.rnn(3, 4, activation=activation),
+        lambda: nn.rnn_cell(3, 4, activation=activation),
+        lambda: nn.transformer_encoder_layer(4, 2, activation=activation),
+        lambda: nn.transformer_decoder_layer(4, 2, activation=activation),
+    ):
+        with pytest.raises(TypeError, match=r"activation must be a function on arrays"):
+            make()
+
+
 def test_scan_refuses_lengths(key):
     layer = nn.scan(nn.gru_cell(3, 4))
     inputs = nn.RecurrentInputs(mx.ones((2, 5, 3)), None, mx.array([5, 3]))
