@@ -1,5 +1,7 @@
 """Multi-head attention and its cache: what is not a comparison with PyTorch."""
 
+from pathlib import Path
+
 import mlx.core as mx
 import pytest
 
@@ -217,6 +219,13 @@ def test_positions_beyond_the_cache_are_nan_and_write_nothing(jit, rotary_base, 
         assert mx.all(mx.isnan(y))
     assert mx.array_equal(full["keys"], filled["keys"])
     assert mx.array_equal(full["values"], filled["values"])
+
+
+def test_nothing_in_the_library_writes_at_a_place_that_mlx_does_not_check():
+    files = list(Path(lf.__file__).parent.rglob("*.py"))
+    unchecked = ("slice_update(", "mx.slice(")  # with an array as start
+    assert files
+    assert not [f for f in files if any(name in f.read_text() for name in unchecked)]
 
 
 @pytest.mark.parametrize("length", [-1, -(2**31), 2**31 - 1, 10**6])
