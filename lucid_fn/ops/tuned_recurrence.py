@@ -192,4 +192,6 @@ def _arguments(cell: Cell, args: Arrays) -> tuple[Arrays, Sequence[Array | None]
     length = args[0].shape[1]
     if len(args) == others:
         return args, [None] * length
-    return args[:others], list(mx.split(args[others] > 0, length))
+    # Slices: with `mx.split`, forward and backward, MLX cannot compile the gradient.
+    steps = args[others] > 0
+    return args[:others], [steps[t : t + 1] for t in range(length)]

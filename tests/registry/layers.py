@@ -229,6 +229,15 @@ LAYERS = [
         EVAL,
     ),
     layer(
+        "cached_attention-rotary",
+        partial(
+            nn.cached_attention, 4, 1, batch_size=3, max_length=8, rotary_base=100.0
+        ),
+        SEQUENCE,
+        EXAMPLES,
+        EVAL,
+    ),
+    layer(
         "transformer_encoder_layer",
         partial(
             nn.transformer_encoder_layer,

@@ -202,6 +202,21 @@ def test_a_length_out_of_range_gives_nan_in_its_sequence_alone(
     assert not mx.any(mx.isnan(y[1]))
 
 
+@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_compiled_gradients_with_lengths_are_eager(make, bidirectional, key):
+    layer = make(3, 4, bidirectional=bidirectional)
+    params, _ = layer.init(key)  # read from outside of the compiled function
+
+    def loss(x, lengths):
+        y, _ = layer.apply(params, {}, nn.RecurrentInputs(x, None, lengths), train=True)
+        return sum(mx.sum(mx.sin(leaf)) for leaf in tree.leaves(y))
+
+    args = random.normal(key, (2, 5, 3)), mx.array([5, 2])
+    grad = lf.grad(loss)
+    assert mx.allclose(lf.jit(grad)(*args), grad(*args), atol=1e-6)
+
+
 def test_lengths_of_another_shape_or_dtype_are_errors(key):
     layer = nn.lstm(3, 4)
     held, x = layer.init(key), mx.ones((2, 5, 3))
