@@ -104,6 +104,39 @@ def test_arguments_out_of_range_are_errors(make, message):
         make()
 
 
+@pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16, mx.float32])
+def test_gradients_are_summed_in_float32(dtype):
+    layer = nn.embedding(3, 2)
+    params = {"weight": mx.zeros((3, 2), dtype)}
+    x = mx.array([0] * 4096 + [2])
+
+    def loss(params):
+        y, _ = layer.apply(params, {}, x, train=True)
+        return mx.sum(0.125 * y.astype(mx.float32) + y.astype(mx.float32) ** 2)
+
+    grads = lf.grad(loss)(params)["weight"]
+    assert grads.dtype == dtype
+    assert grads.tolist() == [[512, 512], [0, 0], [0.125, 0.125]]
+    assert mx.array_equal(lf.jit(lf.grad(loss))(params)["weight"], grads)
+    value, slope = lf.jvp(loss, (params,), (tree.map(mx.ones_like, params),))
+    assert (value.item(), slope.item()) == (0.0, 4097 * 2 * 0.125)
+    each = lf.vmap(lf.grad(loss))({"weight": mx.zeros((2, 3, 2), dtype)})["weight"]
+    assert each[1].tolist() == grads.tolist()
+    (twice,) = tree.leaves(lf.hvp(loss, (params,), (tree.map(mx.ones_like, params),)))
+    assert twice.tolist() == [[8192, 8192], [0, 0], [2, 2]]
+
+
+def test_the_gradient_of_no_integers_is_zero():
+    for dtype in (mx.bfloat16, mx.float32):
+        params = {"weight": mx.ones((3, 2), dtype)}
+
+        def loss(params):
+            none = mx.zeros((0, 4), mx.int32)
+            return mx.sum(nn.embedding(3, 2).apply(params, {}, none, train=True)[0])
+
+        assert not mx.any(lf.grad(loss)(params)["weight"])
+
+
 @pytest.mark.parametrize("padding_idx", [0, 3, -1, 260])
 @pytest.mark.parametrize("dtype", [mx.int32, mx.uint8, mx.int64])
 def test_the_padding_is_pytorchs(padding_idx, dtype, key):
