@@ -14,7 +14,10 @@ from lucid_fn.nn.alpha_dropout import (
     alpha_dropout as alpha_dropout,
     feature_alpha_dropout as feature_alpha_dropout,
 )
-from lucid_fn.nn.attention import dot_product_attention as dot_product_attention
+from lucid_fn.nn.attention import (
+    dot_product_attention as dot_product_attention,
+    dot_product_attention_weights as dot_product_attention_weights,
+)
 from lucid_fn.nn.batch_norm import batch_norm as batch_norm
 from lucid_fn.nn.batch_statistics import (
     bn_reestimate as bn_reestimate,
@@ -23,7 +26,12 @@ from lucid_fn.nn.batch_statistics import (
 from lucid_fn.nn.bilinear import (
     bilinear as bilinear,
 )
-from lucid_fn.nn.carry import Carried as Carried, LSTMCarry as LSTMCarry
+from lucid_fn.nn.cached_attention import cached_attention as cached_attention
+from lucid_fn.nn.carry import (
+    LSTMCarry as LSTMCarry,
+    RecurrentInputs as RecurrentInputs,
+    SequenceAndCarry as SequenceAndCarry,
+)
 from lucid_fn.nn.combinators import (
     compose as compose,
     frozen as frozen,
@@ -40,7 +48,6 @@ from lucid_fn.nn.dropout import (
 )
 from lucid_fn.nn.embedding import (
     embedding as embedding,
-    learned_positions as learned_positions,
     tied_embedding as tied_embedding,
 )
 from lucid_fn.nn.global_pooling import (
@@ -64,7 +71,7 @@ from lucid_fn.nn.local_response_norm import (
 )
 from lucid_fn.nn.multi_head_attention import (
     AttentionInputs as AttentionInputs,
-    cached_attention as cached_attention,
+    AttentionOutput as AttentionOutput,
     multi_head_attention as multi_head_attention,
 )
 from lucid_fn.nn.normalization import (
@@ -89,6 +96,8 @@ from lucid_fn.nn.pooling import (
 )
 from lucid_fn.nn.positions import (
     alibi_bias as alibi_bias,
+    learned_positions as learned_positions,
+    positional_encoding as positional_encoding,
     rotary_positions as rotary_positions,
     sinusoidal_positions as sinusoidal_positions,
 )

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lucid_fn.checks import check_array
-from lucid_fn.nn.layer import check_held
+from lucid_fn.nn.layer import Layer, check_held
 from lucid_fn.types import Array, Key, Params, State
 
 Sizes: TypeAlias = int | tuple[int, ...]
@@ -40,6 +40,15 @@ def check_eps(caller: str, eps: float) -> None:
     """Raises unless `eps`, which is added to a divisor, is positive."""
     if not eps > 0:
         raise ValueError(f"{caller}: eps must be positive, got {eps}")
+
+
+def check_activation(caller: str, activation: Any) -> None:
+    """Raises unless `activation` is a function on arrays."""
+    if not callable(activation) or isinstance(activation, Layer):
+        raise TypeError(
+            f"{caller}: activation must be a function on arrays, such as nn.relu, got "
+            f"{activation!r}"
+        )
 
 
 def check_key(caller: str, key: Key | None) -> Key:

@@ -1,11 +1,12 @@
-"""Vectors for integers."""
+"""Embeddings, and embeddings tied to an output layer."""
 
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from lucid_fn import random
-from lucid_fn.checks import check_float, check_integer
+from lucid_fn.checks import check_integer
 from lucid_fn.cpu.memory.broadcast import multiply
 from lucid_fn.nn import initializers
 from lucid_fn.nn.checks import check_params, check_positive
@@ -14,6 +15,7 @@ from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.layer import Layer, parametric
 from lucid_fn.nn.recording import count_multiply_adds
 from lucid_fn.numerics import is_valid_label
+from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.types import Array, ArrayFn, Key, Params
 
 _UNIT_NORMAL = initializers.normal()
@@ -24,23 +26,26 @@ def embedding(
     num_embeddings: int,
     embedding_dim: int,
     *,
+    padding_idx: int | None = None,
     weight_init: Initializer = _UNIT_NORMAL,
 ) -> Layer:
-    """A row of the weight for each integer: `(...)` to `(..., embedding_dim)`.
+    """Lookup table, `weight[x]`: integers `(...)` to vectors `(..., embedding_dim)`.
 
-    Params: `weight` `(num_embeddings, embedding_dim)`, normal of deviation 1 unless
-    given otherwise, PyTorch's default.
+    Params: `weight` `(num_embeddings, embedding_dim)`, normal with a standard deviation
+    of 1 unless given otherwise, PyTorch's default.
 
-    The integers must be in [0, num_embeddings). They are values, which are not looked
-    at: any other gives a row of nan, and nan in the gradient.
+    The integers, of any integer dtype, must be in [0, num_embeddings). They are values,
+    which are not checked: any other gives a row of NaN, and NaN in the gradient.
 
     Args:
         num_embeddings: number of rows.
         embedding_dim: size of a row.
+        padding_idx: integer that stands for padding, in [-num_embeddings,
+            num_embeddings): its row begins as zeros and gets no gradient.
         weight_init: draws the weight from a key and a shape.
 
     Raises:
-        ValueError: if a size is not positive.
+        ValueError: if a size is not positive, or `padding_idx` out of range.
         TypeError: on apply, if `x` is not of an integer dtype.
 
     Example:
@@ -55,24 +60,73 @@ def embedding(
         "embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim
     )
 
+    shape = num_embeddings, embedding_dim
+    padding = _to_index(padding_idx, num_embeddings)
+
     def init(key: Key) -> Params:
-        shape = num_embeddings, embedding_dim
-        return {"weight": weight_init(random.fold_in(key, "weight"), shape)}
+        weight = weight_init(random.fold_in(key, "weight"), shape)
+        if padding is not None:
+            is_padding = mx.arange(num_embeddings)[:, None] == padding
+            weight = mx.where(is_padding, mx.zeros_like(weight), weight)
+        return {"weight": weight}
 
     def forward(params: Params, x: Array) -> Array:
         check_integer("embedding", x=x)
-        check_params("embedding", params, weight=(num_embeddings, embedding_dim))
-        return _rows(params["weight"], x)
+        check_params("embedding", params, weight=shape)
+        rows = take_rows_or_nan(params["weight"], x)
+        if padding is None:
+            return rows
+        is_padding = (x == mx.array(padding))[..., None]
+        return mx.where(is_padding, mx.stop_gradient(rows), rows)
 
     return parametric(init, forward)
 
 
-def _rows(weight: Array, x: Array) -> Array:
-    """The rows at `x`, of nan where there is none: MLX would read and write beyond."""
+def _to_index(padding_idx: Any, num_embeddings: int) -> int | None:
+    """The row of the padding, counted from the first."""
+    if padding_idx is None:
+        return None
+    if not isinstance(padding_idx, int | np.integer) or isinstance(padding_idx, bool):
+        raise TypeError(
+            f"embedding: padding_idx must be an integer, got {padding_idx!r}"
+        )
+    if not -num_embeddings <= padding_idx < num_embeddings:
+        raise ValueError(
+            f"embedding: padding_idx must be one of {num_embeddings} rows, got "
+            f"{padding_idx}"
+        )
+    return int(padding_idx) % num_embeddings
+
+
+def take_rows_or_nan(weight: Array, x: Array) -> Array:
+    """The rows at `x`, NaN where there is none: MLX would read and write beyond."""
     there = is_valid_label(x, len(weight))
-    rows = mx.take(weight, mx.where(there, x, 0), axis=0)
+    take = _take_half if weight.dtype.size < 4 else _take
+    rows = take(weight, mx.where(there, x, 0))
     known = mx.where(there, 1.0, mx.nan).astype(weight.dtype)
     return multiply(rows, known[..., None])
+
+
+def _take(weight: Array, index: Array) -> Array:
+    return mx.take(weight, index, axis=0)
+
+
+_take_half = custom_function(_take)
+
+
+@_take_half.vjp
+def _(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
+    """Sums in float32: in bfloat16 a row of ones would never get beyond 256."""
+    weight, index = primals
+    total = mx.zeros(weight.shape).at[index].add(g.astype(mx.float32))
+    return total.astype(weight.dtype), mx.zeros_like(index)
+
+
+@_take_half.jvp
+def _(primals: tuple[Array, Array], tangents: tuple[Array | None, ...]) -> Array:
+    weight, index = primals
+    moved = tangents[0]
+    return _take(mx.zeros_like(weight) if moved is None else moved, index)
 
 
 def tied_embedding(
@@ -82,7 +136,7 @@ def tied_embedding(
     *,
     weight_init: Initializer = _SMALL_NORMAL,
 ) -> Layer:
-    """A language model whose embedding is its output layer too.
+    """Language model whose embedding is also its output layer (weight tying).
 
     `body(weight[x]) @ weight.T`: integers `(..., L)` to logits `(..., L,
     num_embeddings)`. Params: `embedding` and those of `body`.
@@ -125,54 +179,3 @@ def tied_embedding(
         return logits
 
     return compose(forward, embedding=with_weight, body=body)
-
-
-def learned_positions(
-    max_length: int,
-    embedding_dim: int,
-    *,
-    weight_init: Initializer = _SMALL_NORMAL,
-) -> Layer:
-    """Adds a learned vector for each place: `(..., L, embedding_dim)` to the same.
-
-    Params: `weight` `(max_length, embedding_dim)`.
-
-    Args:
-        max_length: greatest length of a sequence.
-        embedding_dim: size of the last axis.
-        weight_init: draws the weight from a key and a shape.
-
-    Raises:
-        ValueError: if a size is not positive; on apply, if `x` is longer or of another
-            size.
-
-    Source: Gehring et al., 2017, https://arxiv.org/abs/1705.03122, section 3.1.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import nn, random
-        >>> layer = nn.learned_positions(16, 4)
-        >>> params, state = layer.init(random.key(0))
-        >>> layer.apply(params, state, mx.zeros((2, 3, 4)), train=False)[0].shape
-        (2, 3, 4)
-    """
-    check_positive(
-        "learned_positions", max_length=max_length, embedding_dim=embedding_dim
-    )
-
-    def init(key: Key) -> Params:
-        shape = max_length, embedding_dim
-        return {"weight": weight_init(random.fold_in(key, "weight"), shape)}
-
-    def forward(params: Params, x: Array) -> Array:
-        check_float("learned_positions", x=x)
-        if x.ndim < 2 or x.shape[-1] != embedding_dim or x.shape[-2] > max_length:
-            raise ValueError(
-                f"learned_positions: x must have shape (..., L, {embedding_dim}) with "
-                f"L at most {max_length}, got {x.shape}"
-            )
-        check_params("learned_positions", params, weight=(max_length, embedding_dim))
-        y: Array = x + params["weight"][: x.shape[-2]]
-        return y
-
-    return parametric(init, forward)

@@ -1,15 +1,17 @@
 """What recurrent layers and cells have in common."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
+import numpy as np
 
 from lucid_fn import ops, random
-from lucid_fn.checks import check_float
+from lucid_fn.checks import check_float, check_integer
 from lucid_fn.evaluation import started
-from lucid_fn.nn.carry import Carried, LSTMCarry
+from lucid_fn.nn.carry import LSTMCarry, RecurrentInputs, SequenceAndCarry
 from lucid_fn.nn.checks import (
     Shape,
     check_key,
@@ -25,7 +27,7 @@ from lucid_fn.ops.seam import accepts_divided, divide, join, map_examples
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
 Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, hidden_size); the first is put out
-Recurrence: TypeAlias = Callable[[Array, RecurrentWeights, Carry], tuple[Array, Carry]]
+Recurrence: TypeAlias = Callable[..., tuple[Array, Carry]]  # as `ops.rnn`
 
 # Multiplications of a step from which on a batch is divided among the cores. With half
 # as many a training step of an LSTM takes 6 % longer in parts, with a sixteenth 80 %.
@@ -42,11 +44,7 @@ class Kind(NamedTuple):
 
 def rnn_kind(activation: ArrayFn) -> Kind:
     """That of a plain recurrent network."""
-
-    def run(x: Array, weights: RecurrentWeights, carry: Carry) -> tuple[Array, Carry]:
-        return ops.rnn(x, weights, carry, activation)
-
-    return Kind(1, 1, run)
+    return Kind(1, 1, partial(ops.rnn, activation=activation))
 
 
 GRU = Kind(3, 1, ops.gru)
@@ -63,20 +61,24 @@ def recurrent(
     bidirectional: bool,
     bias: bool,
     rate: float,
+    proj_size: int = 0,
 ) -> Layer:
     """The layer of a recurrence over whole sequences."""
     check_positive(
         caller, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers
     )
     check_rate(caller, rate)
+    _check_projection(caller, proj_size, hidden_size)
     ends = ("", "_reverse") if bidirectional else ("",)
     suffixes = [[f"_l{i}{end}" for end in ends] for i in range(num_layers)]
+    out_size = proj_size or hidden_size
+    sizes = (out_size, hidden_size)[: kind.arrays]  # of the arrays of a carry
 
     shapes: dict[str, Shape] = {}
     for i, of_layer in enumerate(suffixes):
-        columns = len(ends) * hidden_size if i else input_size
+        columns = len(ends) * out_size if i else input_size
         for suffix in of_layer:
-            shapes |= weight_shapes(kind, columns, hidden_size, bias, suffix)
+            shapes |= weight_shapes(kind, columns, hidden_size, bias, suffix, proj_size)
 
     def init(key: Key, /) -> tuple[Params, State]:
         return started(draw(key, hidden_size, shapes)), {}
@@ -92,27 +94,28 @@ def recurrent(
     ) -> tuple[Any, State]:
         check_train(train)
         check_params(caller, params, **shapes)
-        carry = x.carry if isinstance(x, Carried) else None
-        x = to_input(x.sequence if isinstance(x, Carried) else x)
+        x, carry, lengths = _to_inputs(x)
         whole = join(x)
         check_float(caller, x=whole)
-        if whole.ndim != 3 or whole.shape[-1] != input_size or whole.shape[1] == 0:
+        if whole.ndim != 3 or whole.shape[-1] != input_size:
             raise ValueError(
-                f"{caller}: x must have shape (N, L, {input_size}) with at least one "
-                f"step, got {whole.shape}"
+                f"{caller}: x must have shape (N, L, {input_size}), got {whole.shape}"
             )
         n, length, _ = whole.shape
+        _check_lengths(caller, lengths, n)
         drops = train and rate > 0 and num_layers > 1
         key = check_key(caller, key) if drops else None
-        shape = (n, num_layers * len(ends), hidden_size)
-        before = opened(caller, kind, carry, shape, whole.dtype)
+        carry_shapes = [(n, num_layers * len(ends), size) for size in sizes]
+        before = opened(caller, kind, carry, carry_shapes, whole.dtype)
         kept: list[Array] = []
         if key is not None:  # of the whole batch, however many cores there are
-            places = n, length, len(ends) * hidden_size
+            places = n, length, len(ends) * out_size
             subkeys = (random.fold_in(key, f"dropout{i}") for i in range(1, num_layers))
             kept = [random.bernoulli(subkey, 1 - rate, places) for subkey in subkeys]
 
-        def through(x: Array, *arrays: Array) -> tuple[Array, ...]:
+        def through(
+            x: Array, lengths: Array | None, *arrays: Array
+        ) -> tuple[Array, ...]:
             before, kept = arrays[: kind.arrays], arrays[kind.arrays :]
             after: list[Carry] = []
             for i, of_layer in enumerate(suffixes):
@@ -121,11 +124,8 @@ def recurrent(
                 outputs = []
                 for suffix in of_layer:
                     start = tuple(array[:, len(after)] for array in before)
-                    backwards = suffix.endswith("_reverse")
-                    y, end = run(
-                        kind, params, suffix, x[:, ::-1] if backwards else x, start
-                    )
-                    outputs.append(y[:, ::-1] if backwards else y)
+                    y, end = run(kind, params, suffix, x, start, lengths)
+                    outputs.append(y)
                     after.append(end)
                 x = mx.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
             last = [mx.stack(list(each), axis=1) for each in zip(*after, strict=True)]
@@ -133,23 +133,60 @@ def recurrent(
 
         large = n * kind.gates * hidden_size**2 >= _LEAST
         inputs = divide(x) if large else whole
-        y, *last = map(join, map_examples(through, inputs, *before, *kept))
-        return Carried(y, closed(last)), state
+        y, *last = map(join, map_examples(through, inputs, lengths, *before, *kept))
+        return SequenceAndCarry(y, closed(last)), state
 
     return Layer(init, accepts_divided(apply))
 
 
+def _to_inputs(x: Any) -> tuple[Any, Any, Any]:
+    """Sequence, carry and lengths of any input of a recurrent layer."""
+    if isinstance(x, RecurrentInputs):
+        return to_input(x.sequence), x.carry, to_input(x.lengths)
+    if isinstance(x, SequenceAndCarry):
+        return to_input(x.sequence), x.carry, None
+    return to_input(x), None, None
+
+
+def _check_lengths(caller: str, lengths: Any, n: int) -> None:
+    if lengths is None:
+        return
+    check_integer(caller, lengths=lengths)
+    if lengths.shape != (n,):
+        raise ValueError(
+            f"{caller}: lengths must have shape ({n},), one for each sequence, got "
+            f"{lengths.shape}"
+        )
+
+
+def _check_projection(caller: str, proj_size: Any, hidden_size: int) -> None:
+    if not isinstance(proj_size, int | np.integer) or isinstance(proj_size, bool):
+        raise TypeError(f"{caller}: proj_size must be an integer, got {proj_size!r}")
+    if not 0 <= proj_size < hidden_size:
+        raise ValueError(
+            f"{caller}: proj_size must be at least 0 and less than hidden_size, "
+            f"{hidden_size}, got {proj_size}; 0 is no projection"
+        )
+
+
 def weight_shapes(
-    kind: Kind, columns: int, hidden_size: int, bias: bool, suffix: str
+    kind: Kind,
+    columns: int,
+    hidden_size: int,
+    bias: bool,
+    suffix: str,
+    proj_size: int = 0,
 ) -> dict[str, Shape]:
     """Shapes of the params of one direction of one layer, by PyTorch's names."""
     rows = kind.gates * hidden_size
-    return {
+    shapes: dict[str, Shape] = {
         f"weight_ih{suffix}": (rows, columns),
-        f"weight_hh{suffix}": (rows, hidden_size),
+        f"weight_hh{suffix}": (rows, proj_size or hidden_size),
         f"bias_ih{suffix}": (rows,) if bias else None,
         f"bias_hh{suffix}": (rows,) if bias else None,
     }
+    projection = {f"weight_hr{suffix}": (proj_size, hidden_size)} if proj_size else {}
+    return shapes | projection
 
 
 def draw(key: Key, hidden_size: int, shapes: dict[str, Shape]) -> Params:
@@ -163,33 +200,41 @@ def draw(key: Key, hidden_size: int, shapes: dict[str, Shape]) -> Params:
 
 
 def run(
-    kind: Kind, params: Params, suffix: str, x: Array, carry: Carry
+    kind: Kind,
+    params: Params,
+    suffix: str,
+    x: Array,
+    carry: Carry,
+    lengths: Array | None = None,
 ) -> tuple[Array, Carry]:
-    """The outputs and last carry of one layer in one direction."""
+    """The outputs and the last carry of one layer in one direction."""
     weights = RecurrentWeights(
-        params[f"weight_ih{suffix}"],
-        params[f"weight_hh{suffix}"],
-        params.get(f"bias_ih{suffix}"),
-        params.get(f"bias_hh{suffix}"),
+        *(params[f"{name}{suffix}"] for name in ("weight_ih", "weight_hh")),
+        *(params.get(f"{name}{suffix}") for name in RecurrentWeights._fields[2:]),
     )
-    products = weights.weight_ih.size + weights.weight_hh.size
+    products = sum(w.size for w in weights if w is not None and w.ndim == 2)
     count_multiply_adds(x.shape[0] * x.shape[1] * products)
-    return kind.run(x, weights, carry)
+    reverse = suffix.endswith("_reverse")
+    return kind.run(x, weights, carry, lengths=lengths, reverse=reverse)
 
 
 def opened(
-    caller: str, kind: Kind, carry: Any, shape: tuple[int, ...], dtype: mx.Dtype
+    caller: str,
+    kind: Kind,
+    carry: Any,
+    shapes: Sequence[tuple[int, ...]],
+    dtype: mx.Dtype,
 ) -> Carry:
     """The arrays of the user's carry, checked; zeros if there is none."""
     if carry is None:
-        return (mx.zeros(shape, dtype),) * kind.arrays
+        return tuple(mx.zeros(shape, dtype) for shape in shapes)
     if kind.arrays == 2 and not isinstance(carry, LSTMCarry):
         raise TypeError(
             f"{caller}: carry must be nn.LSTMCarry(hidden, cell), got "
             f"{type(carry).__name__}"
         )
-    arrays = tuple(carry) if kind.arrays == 2 else (carry,)
-    for array in arrays:
+    arrays = tuple(map(to_input, carry if kind.arrays == 2 else (carry,)))
+    for array, shape in zip(arrays, shapes, strict=True):
         check_float(caller, carry=array)
         if array.shape != shape:
             raise ValueError(

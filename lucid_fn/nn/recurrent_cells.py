@@ -3,8 +3,8 @@
 from typing import Any
 
 from lucid_fn.checks import check_float
-from lucid_fn.nn.carry import Carried
-from lucid_fn.nn.checks import check_params, check_positive
+from lucid_fn.nn.carry import SequenceAndCarry
+from lucid_fn.nn.checks import check_activation, check_params, check_positive
 from lucid_fn.nn.layer import Layer, parametric, to_input
 from lucid_fn.nn.recurrence import (
     GRU,
@@ -30,10 +30,10 @@ def rnn_cell(
 ) -> Layer:
     """One step of `rnn`: `h = activation(W_ih x + b_ih + W_hh h + b_hh)`.
 
-    The input is `nn.Carried(x, carry)`, with `x` `(N, input_size)` and the carry
-    `(N, hidden_size)`, or `x` alone, which starts from a carry of zeros. The output is
-    `nn.Carried(y, carry)`, of which both are the new `h`. `nn.scan` runs a cell over a
-    sequence.
+    The input is `nn.SequenceAndCarry(x, carry)`, with `x` `(N, input_size)` and the
+    carry `(N, hidden_size)`, or `x` alone, which starts from a carry of zeros. The
+    output is `nn.SequenceAndCarry(y, carry)`, both of which are the new `h`. `nn.scan`
+    runs a cell over a sequence.
 
     Params, with PyTorch's names: `weight_ih` `(hidden_size, input_size)`, `weight_hh`
     `(hidden_size, hidden_size)`, `bias_ih` and `bias_hh` `(hidden_size,)`, all uniform
@@ -56,11 +56,12 @@ def rnn_cell(
         >>> from lucid_fn import nn, random
         >>> cell = nn.rnn_cell(4, 8)
         >>> params, state = cell.init(random.key(0))
-        >>> x = nn.Carried(mx.ones((2, 4)), mx.zeros((2, 8)))
+        >>> x = nn.SequenceAndCarry(mx.ones((2, 4)), mx.zeros((2, 8)))
         >>> (y, carry), _ = cell.apply(params, state, x, train=False)
         >>> y.shape, carry.shape
         ((2, 8), (2, 8))
     """
+    check_activation("rnn_cell", activation)
     return _cell("rnn_cell", rnn_kind(activation), input_size, hidden_size, bias)
 
 
@@ -98,7 +99,7 @@ def lstm_cell(input_size: int, hidden_size: int, *, bias: bool = True) -> Layer:
         bias: whether biases are added.
 
     Raises:
-        TypeError: on apply, if the carry is of another kind.
+        TypeError: on apply, if the carry is of the wrong type.
         ValueError: as `rnn_cell`.
 
     Source: names and numbers are those of `torch.nn.LSTMCell`.
@@ -125,17 +126,21 @@ def _cell(
     def init(key: Key) -> Params:
         return draw(key, hidden_size, shapes)
 
-    def forward(params: Params, inputs: Any) -> Carried:
-        carry = inputs.carry if isinstance(inputs, Carried) else None
-        x = to_input(inputs.sequence if isinstance(inputs, Carried) else inputs)
+    def forward(params: Params, inputs: Any) -> SequenceAndCarry:
+        carry = inputs.carry if isinstance(inputs, SequenceAndCarry) else None
+        x = to_input(
+            inputs.sequence if isinstance(inputs, SequenceAndCarry) else inputs
+        )
         check_float(caller, x=x)
         if x.ndim != 2 or x.shape[-1] != input_size:
             raise ValueError(
                 f"{caller}: x must have shape (N, {input_size}), got {x.shape}"
             )
         check_params(caller, params, **shapes)
-        before = opened(caller, kind, carry, (len(x), hidden_size), x.dtype)
+        before = opened(
+            caller, kind, carry, [(len(x), hidden_size)] * kind.arrays, x.dtype
+        )
         y, after = run(kind, params, "", x[:, None], before)
-        return Carried(y[:, 0], closed(after))
+        return SequenceAndCarry(y[:, 0], closed(after))
 
     return parametric(init, forward)

@@ -14,7 +14,9 @@ from lucid_fn.types import ArrayFn
 def transformer_encoder(
     layer: Layer, num_layers: int, *, norm: Layer | ArrayFn = identity
 ) -> Layer:
-    """`layer` several times, each with params of its own, then `norm`.
+    """Transformer encoder: `num_layers` copies of `layer`, then `norm`.
+
+    Each copy has its own params.
 
     The input is an array `(N, L, d_model)` or `nn.EncoderInputs(x, mask)`, whose mask
     goes to each layer; the output is `(N, L, d_model)`.
@@ -24,7 +26,7 @@ def transformer_encoder(
     Args:
         layer: a `transformer_encoder_layer`, or another with its inputs.
         num_layers: number of copies.
-        norm: after the last one; layers with `norm_first` want one.
+        norm: after the last one; layers with `norm_first` need one.
 
     Raises:
         ValueError: if `num_layers` is not positive.
@@ -57,7 +59,10 @@ def transformer_encoder(
 def transformer_decoder(
     layer: Layer, num_layers: int, *, norm: Layer | ArrayFn = identity
 ) -> Layer:
-    """`layer` several times, each with the same memory, then `norm`.
+    """Transformer decoder: `num_layers` copies of `layer`, then `norm`.
+
+    Each copy has its own params and attends to the same memory. Whether it is causal is
+    chosen in the layer: `nn.transformer_decoder_layer(..., causal=False)`.
 
     The input is `nn.DecoderInputs(x, memory, mask, memory_mask)`; the output is `(N, L,
     d_model)`.
@@ -67,7 +72,7 @@ def transformer_decoder(
     Args:
         layer: a `transformer_decoder_layer`, or another with its inputs.
         num_layers: number of copies.
-        norm: after the last one; layers with `norm_first` want one.
+        norm: after the last one; layers with `norm_first` need one.
 
     Raises:
         TypeError: on apply, if the input is not `nn.DecoderInputs`.

@@ -21,7 +21,8 @@ Pull: TypeAlias = Callable[[Carry, Arrays, Carry], Pulled]
 class Cell(NamedTuple):
     """A step and its derivative.
 
-    `scales` are what the rows of each gate's weights are multiplied by. `step` is from
+    `scales` are what the rows of each gate's weights are multiplied by, and `arrays` is
+    the number of arrays in the carry. `step` is from
     tanh, the gates of the input and of the carry, both `(gates * H, N)`, and the carry
     to the next carry and what `pull` needs. `pull` is from the carry before, that, and
     the gradient of the next carry to those of both kinds of gates, in pieces `(H, N)`,
@@ -30,6 +31,7 @@ class Cell(NamedTuple):
     """
 
     scales: tuple[float, ...]
+    arrays: int
     step: Step
     pull: Pull
 
@@ -94,6 +96,11 @@ def _lstm_pull(before: Carry, saved: Arrays, grads: Carry) -> Pulled:
     return d_gates, d_gates, None, (d_before,)
 
 
-RNN = Cell((1.0,), _rnn_step, _rnn_pull)
-GRU = Cell((0.5, 0.5, 1.0), _gru_step, _gru_pull)
-LSTM = Cell((0.5, 0.5, 1.0, 0.5), _lstm_step, _lstm_pull)
+RNN = Cell((1.0,), 1, _rnn_step, _rnn_pull)
+GRU = Cell((0.5, 0.5, 1.0), 1, _gru_step, _gru_pull)
+LSTM = Cell((0.5, 0.5, 1.0, 0.5), 2, _lstm_step, _lstm_pull)
+
+
+def choose(where: Array, new: Carry, old: Carry) -> Carry:
+    """Of each array the new one where `where` is true, else the old one."""
+    return tuple(mx.where(where, a, b) for a, b in zip(new, old, strict=True))

@@ -43,7 +43,7 @@ def check(layer, module, inputs, call):
 
     def loss(params):
         y, _ = layer.apply(params, {}, inputs, train=False)
-        y = y.sequence if isinstance(y, nn.Carried) else y
+        y = y.sequence if isinstance(y, nn.SequenceAndCarry) else y
         return mx.sum(y * mx.array(g)), y
 
     (_, y), grads = lf.value_and_grad(loss, has_aux=True)(params)
@@ -98,8 +98,10 @@ def test_a_float_mask_is_added():
 
 @pytest.mark.parametrize("norm_first", [False, True])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
-def test_transformer_encoder_layer(norm_first, activation):
-    x, options = drawn(0, N, L, D), {"dim_feedforward": 20, "norm_first": norm_first}
+@pytest.mark.parametrize("bias", [False, True])
+def test_transformer_encoder_layer(norm_first, activation, bias):
+    x = drawn(0, N, L, D)
+    options = {"dim_feedforward": 20, "norm_first": norm_first, "bias": bias}
     theirs = torch.nn.TransformerEncoderLayer(
         D, H, dropout=0.0, batch_first=True, activation=activation, **options
     )
@@ -111,20 +113,22 @@ def test_transformer_encoder_layer(norm_first, activation):
 
 
 @pytest.mark.parametrize("norm_first", [False, True])
-def test_transformer_decoder_layer(norm_first):
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_transformer_decoder_layer(norm_first, causal, bias):
     x, memory = drawn(0, N, L, D), drawn(1, N, S, D)
-    options = {"dim_feedforward": 20, "norm_first": norm_first}
+    options = {"dim_feedforward": 20, "norm_first": norm_first, "bias": bias}
     theirs = torch.nn.TransformerDecoderLayer(
         D, H, dropout=0.0, batch_first=True, **options
     )
-    layer = nn.transformer_decoder_layer(D, H, rate=0.0, **options)
-    causal = torch.nn.Transformer.generate_square_subsequent_mask(L)
+    layer = nn.transformer_decoder_layer(D, H, rate=0.0, causal=causal, **options)
+    mask = torch.nn.Transformer.generate_square_subsequent_mask(L) if causal else None
     t, m = torch.tensor(x), torch.tensor(memory)
     check(
         layer,
         redrawn(theirs),
         nn.DecoderInputs(mx.array(x), mx.array(memory)),
-        lambda module: module(t, m, tgt_mask=causal),
+        lambda module: module(t, m, tgt_mask=mask),
     )
 
 
@@ -195,7 +199,7 @@ def test_recurrent_cells(name):
     check(
         getattr(nn, name)(D, 5),
         redrawn(CELLS[name](D, 5)),
-        nn.Carried(mx.array(x), carry),
+        nn.SequenceAndCarry(mx.array(x), carry),
         call,
     )
 
@@ -230,7 +234,7 @@ def test_recurrent_layers_go_on_from_a_carry(name, form):
     is_lstm = name == "lstm"
     carry = nn.LSTMCarry(*ours) if is_lstm else ours[0]
     (y, carry), _ = layer.apply(
-        params_of(theirs), {}, nn.Carried(mx.array(x), carry), train=False
+        params_of(theirs), {}, nn.SequenceAndCarry(mx.array(x), carry), train=False
     )
     their_y, ends = theirs(
         torch.tensor(x), their_starts if is_lstm else their_starts[0]

@@ -177,11 +177,24 @@ LAYERS = [
     layer("instance_norm", partial(nn.instance_norm, 4, affine=True), SEQUENCE),
     layer("embedding", partial(nn.embedding, 9, 4), integers(9, 3, 5)),
     layer(
+        "embedding-padding",
+        partial(nn.embedding, 9, 4, padding_idx=0),
+        integers(9, 3, 5),
+        SLOPE,
+    ),
+    layer(
         "tied_embedding",
         lambda: nn.tied_embedding(nn.linear(4, 4), 9, 4),
         integers(9, 3, 5),
     ),
     layer("learned_positions", partial(nn.learned_positions, 9, 4), SEQUENCE),
+    layer(
+        "learned_positions-cached",
+        partial(nn.learned_positions, 9, 4, cached=True),
+        SEQUENCE,
+        EVAL,
+    ),
+    layer("positional_encoding", partial(nn.positional_encoding, 4), SEQUENCE),
     layer("upsample_nearest", partial(nn.upsample_nearest, (2, 1.5)), IMAGE),
     layer("upsample_linear", partial(nn.upsample_linear, 2), IMAGE),
     layer("prelu", partial(nn.prelu, 4), apart(3, 7, 4)),
@@ -216,6 +229,15 @@ LAYERS = [
         EVAL,
     ),
     layer(
+        "cached_attention-rotary",
+        partial(
+            nn.cached_attention, 4, 1, batch_size=3, max_length=8, rotary_base=100.0
+        ),
+        SEQUENCE,
+        EXAMPLES,
+        EVAL,
+    ),
+    layer(
         "transformer_encoder_layer",
         partial(
             nn.transformer_encoder_layer,
@@ -227,6 +249,28 @@ LAYERS = [
             norm_first=True,
         ),
         SEQUENCE,
+    ),
+    layer(
+        "multi_head_attention-weights",
+        partial(nn.multi_head_attention, 4, 2, return_weights=True),
+        SEQUENCE,
+    ),
+    layer(
+        "transformer_encoder_layer-cached",
+        partial(
+            nn.transformer_encoder_layer,
+            4,
+            2,
+            dim_feedforward=8,
+            rate=0.0,
+            activation=nn.gelu,
+            causal=True,
+            bias=False,
+            cache=(3, 8),
+        ),
+        SEQUENCE,
+        EXAMPLES,
+        EVAL,
     ),
     layer(
         "transformer_decoder_layer",
@@ -263,11 +307,19 @@ LAYERS = [
         "lstm-carried",
         partial(nn.lstm, 4, 3, bias=False),
         several(
-            nn.Carried,
+            nn.SequenceAndCarry,
             normal(3, 4, 4),
             several(nn.LSTMCarry, normal(3, 1, 3), normal(3, 1, 3)),
         ),
     ),
+    layer(
+        "lstm-lengths",
+        partial(nn.lstm, 4, 3, num_layers=2, bidirectional=True),
+        lambda rng: (
+            nn.RecurrentInputs(SEQUENCE(rng)[0], lengths=integers(8, 3)(rng)[0]),
+        ),
+    ),
+    layer("lstm-projected", partial(nn.lstm, 4, 3, proj_size=2), SEQUENCE),
     layer(
         "lstm-dropout",
         partial(nn.lstm, 4, 3, num_layers=2, bidirectional=True, rate=0.3),
@@ -280,7 +332,7 @@ LAYERS = [
         "lstm_cell",
         partial(nn.lstm_cell, 4, 3),
         several(
-            nn.Carried,
+            nn.SequenceAndCarry,
             normal(3, 4),
             several(nn.LSTMCarry, normal(3, 3), normal(3, 3)),
         ),

@@ -4,6 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+import lucid_fn as lf
 from lucid_fn import nn, ops, random
 
 
@@ -112,3 +113,134 @@ def test_a_mask_that_does_not_fit_says_how_one_of_the_keys_does(key):
     x = heads(key, 5)
     with pytest.raises(ValueError, match=r"\(N, S\) is mask\[:, None, None\]"):
         nn.dot_product_attention(x, x, x, mask=mx.ones((2, 5), mx.bool_))
+
+
+def test_weights_are_those_of_the_sum(key):
+    query, memory = heads(key, 5, 4), heads(key, 7, 2)
+    options = {"causal": True, "scale": 0.3}
+    weights = nn.dot_product_attention_weights(query, memory, **options)
+    assert mx.allclose(weights.sum(axis=-1), mx.array(1.0), atol=1e-6)
+    y = nn.dot_product_attention(query, memory, memory, **options)
+    repeated = mx.repeat(memory, 2, axis=2)
+    assert mx.allclose(mx.einsum("nhls,nshd->nlhd", weights, repeated), y, atol=1e-6)
+
+
+# Masks for 2 examples of 2 heads, 3 queries and 4 keys, that leave some queries no key.
+EMPTY_ROWS = {
+    "an example": mx.array([True, False])[:, None, None, None],
+    "a query": (mx.arange(3) != 1)[:, None],
+    "all": mx.array(False),
+    "minus infinity": mx.where(mx.arange(3) != 1, 0.0, -mx.inf)[:, None],
+    "with causal": mx.arange(4) > 2,
+    "a float with causal": mx.where(mx.arange(4) > 2, 0.5, -mx.inf),
+}
+
+
+@pytest.mark.parametrize("formulation", ["tuned", "plain"])
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
+@pytest.mark.parametrize("name", EMPTY_ROWS)
+def test_a_query_without_a_key_gives_zero_and_no_gradient(
+    name, dtype, formulation, key, monkeypatch
+):
+    monkeypatch.setenv("LUCID_FN_OPS", formulation)
+    q, k, v, g = (
+        random.normal(k, (2, length, 2, 4)).astype(dtype)
+        for k, length in zip(random.split(key, 4), (3, 4, 4, 3), strict=True)
+    )
+    mask = EMPTY_ROWS[name]
+    causal = "causal" in name
+    seen = np.array(mask) > -np.inf if mask.dtype == mx.float32 else np.array(mask)
+    seen = seen & (np.tril(np.ones((3, 4), bool), 1) if causal else True)
+    some = np.broadcast_to(seen, (2, 2, 3, 4)).any(-1).swapaxes(1, 2)[..., None]
+
+    def loss(q, k, v):
+        y = nn.dot_product_attention(q, k, v, mask=mask, causal=causal)
+        return mx.sum(y * g), y
+
+    (_, y), grads = lf.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(q, k, v)
+    assert y.dtype == dtype
+    assert not np.any(np.where(some, 0, np.array(y.astype(mx.float32))))
+    assert not np.any(np.where(some, 0, np.array(grads[0].astype(mx.float32))))
+    assert all(mx.all(mx.isfinite(grad)) for grad in (y, *grads))
+    weights = nn.dot_product_attention_weights(q, k, mask=mask, causal=causal)
+    sums = weights.astype(mx.float32).sum(axis=-1).swapaxes(1, 2)
+    np.testing.assert_allclose(np.array(sums)[..., None], some, atol=1e-2)
+
+
+@pytest.mark.parametrize("formulation", ["tuned", "plain"])
+def test_float16_does_not_overflow_where_float32_does_not(
+    formulation, key, monkeypatch
+):
+    monkeypatch.setenv("LUCID_FN_OPS", formulation)
+    x = (300 + heads(key, 5, size=64)).astype(mx.float16)
+    mask = mx.where(mx.arange(5) < 3, 0.0, -1e9)  # not a number of float16
+
+    def loss(x):
+        y = nn.dot_product_attention(x, x, x, mask=mask)
+        return mx.sum(y.astype(mx.float32)), y
+
+    (_, y), grads = lf.value_and_grad(loss, has_aux=True)(x)
+    (_, exact), _ = lf.value_and_grad(loss, has_aux=True)(x.astype(mx.float32))
+    assert y.dtype == mx.float16
+    assert mx.allclose(y, exact, rtol=1e-3)
+    assert mx.all(mx.isfinite(grads))
+
+
+@pytest.mark.parametrize("formulation", ["tuned", "plain"])
+@pytest.mark.parametrize(
+    ("n", "length", "keys"), [(0, 3, 4), (2, 0, 4), (2, 3, 0), (2, 0, 0)]
+)
+@pytest.mark.parametrize("causal", [False, True])
+def test_nothing_to_attend_from_or_to(
+    n, length, keys, causal, formulation, monkeypatch
+):
+    monkeypatch.setenv("LUCID_FN_OPS", formulation)
+    if causal and length > keys:
+        keys = length
+    q, k, v = (
+        mx.ones((n, length, 4, 8)),
+        mx.ones((n, keys, 2, 8)),
+        mx.ones((n, keys, 2, 5)),
+    )
+
+    def loss(q, k, v):
+        y = nn.dot_product_attention(q, k, v, causal=causal)
+        return mx.sum(y), y
+
+    (_, y), grads = lf.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(q, k, v)
+    mx.eval(y, grads)
+    assert y.shape == (n, length, 4, 5)
+    assert [g.shape for g in grads] == [q.shape, k.shape, v.shape]
+    weights = nn.dot_product_attention_weights(q, k, causal=causal)
+    assert weights.shape == (n, 4, length, keys)
+
+
+def test_the_result_has_the_promoted_dtype(key):
+    x = heads(key, 5)
+    half = x.astype(mx.bfloat16)
+    assert nn.dot_product_attention(half, x, x).dtype == mx.float32
+    assert nn.dot_product_attention(half, half, x).dtype == mx.float32
+    mask = mx.zeros((5, 5))  # a float mask has no say
+    assert nn.dot_product_attention(half, half, half, mask=mask).dtype == mx.bfloat16
+
+
+@pytest.mark.parametrize("name", ["query", "key", "value"])
+def test_integers_are_an_error(name, key):
+    arrays = {name: heads(key, 5) for name in ("query", "key", "value")}
+    arrays[name] = mx.ones((3, 5, 2, 4), mx.int32)
+    message = rf"dot_product_attention: {name} must be of a float dtype, got .*astype"
+    with pytest.raises(TypeError, match=message):
+        nn.dot_product_attention(**arrays)
+
+
+def test_a_scale_is_a_number_or_an_array(key):
+    x = heads(key, 5)
+    with pytest.raises(TypeError, match="scale must be a number, got '2'"):
+        nn.dot_product_attention(x, x, x, scale="2")
+    y = nn.dot_product_attention(x, x, x, scale=mx.array(0.5))
+    assert mx.allclose(y, nn.dot_product_attention(x, x, x, scale=0.5), atol=1e-6)
+
+
+def test_errors_of_the_weights_have_their_name(key):
+    with pytest.raises(ValueError, match=r"^dot_product_attention_weights: key must"):
+        nn.dot_product_attention_weights(heads(key, 5, 4), heads(key, 5, 3))

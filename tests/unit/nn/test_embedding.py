@@ -3,6 +3,7 @@
 import math
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 import lucid_fn as lf
@@ -17,7 +18,7 @@ def test_integers_become_rows(key):
     assert y.shape == (1, 2, 3)
 
 
-def test_rows_are_drawn_with_deviation_one(key):
+def test_rows_are_drawn_with_a_standard_deviation_of_one(key):
     weight = nn.embedding(200, 50).init(key)[0]["weight"]
     assert mx.std(weight).item() == pytest.approx(1.0, abs=0.05)
 
@@ -101,6 +102,71 @@ def test_floats_are_an_error(layer, key):
 def test_arguments_out_of_range_are_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16, mx.float32])
+def test_gradients_are_summed_in_float32(dtype):
+    layer = nn.embedding(3, 2)
+    params = {"weight": mx.zeros((3, 2), dtype)}
+    x = mx.array([0] * 4096 + [2])
+
+    def loss(params):
+        y, _ = layer.apply(params, {}, x, train=True)
+        return mx.sum(0.125 * y.astype(mx.float32) + y.astype(mx.float32) ** 2)
+
+    grads = lf.grad(loss)(params)["weight"]
+    assert grads.dtype == dtype
+    assert grads.tolist() == [[512, 512], [0, 0], [0.125, 0.125]]
+    assert mx.array_equal(lf.jit(lf.grad(loss))(params)["weight"], grads)
+    value, slope = lf.jvp(loss, (params,), (tree.map(mx.ones_like, params),))
+    assert (value.item(), slope.item()) == (0.0, 4097 * 2 * 0.125)
+    each = lf.vmap(lf.grad(loss))({"weight": mx.zeros((2, 3, 2), dtype)})["weight"]
+    assert each[1].tolist() == grads.tolist()
+    (twice,) = tree.leaves(lf.hvp(loss, (params,), (tree.map(mx.ones_like, params),)))
+    assert twice.tolist() == [[8192, 8192], [0, 0], [2, 2]]
+
+
+def test_the_gradient_of_no_integers_is_zero():
+    for dtype in (mx.bfloat16, mx.float32):
+        params = {"weight": mx.ones((3, 2), dtype)}
+
+        def loss(params):
+            none = mx.zeros((0, 4), mx.int32)
+            return mx.sum(nn.embedding(3, 2).apply(params, {}, none, train=True)[0])
+
+        assert not mx.any(lf.grad(loss)(params)["weight"])
+
+
+@pytest.mark.parametrize("padding_idx", [0, 3, -1, 260])
+@pytest.mark.parametrize("dtype", [mx.int32, mx.uint8, mx.int64])
+def test_the_padding_is_pytorchs(padding_idx, dtype, key):
+    torch = pytest.importorskip("torch")
+    layer = nn.embedding(300, 2, padding_idx=padding_idx)
+    params, _ = layer.init(key)
+    assert not mx.any(params["weight"][padding_idx])
+    assert mx.sum(mx.all(params["weight"] == 0, axis=1)).item() == 1
+    params = {"weight": random.normal(key, (300, 2))}
+    x = [[0, 3, 255], [3, 7, 0]]
+    theirs = torch.nn.Embedding(300, 2, padding_idx=padding_idx)
+    theirs.weight.data = torch.tensor(np.array(params["weight"]))
+    their_y = theirs(torch.tensor(x))
+    (their_y**2).sum().backward()
+
+    def loss(params):
+        y, _ = layer.apply(params, {}, mx.array(x, dtype), train=True)
+        return mx.sum(y**2), y
+
+    (_, y), grads = lf.value_and_grad(loss, has_aux=True)(params)
+    np.testing.assert_array_equal(y, their_y.detach())
+    np.testing.assert_allclose(grads["weight"], theirs.weight.grad, rtol=1e-6)
+
+
+@pytest.mark.parametrize("padding_idx", [10, -11])
+def test_a_padding_that_is_no_row_is_an_error(padding_idx):
+    with pytest.raises(ValueError, match="embedding: padding_idx must be one of 10"):
+        nn.embedding(10, 4, padding_idx=padding_idx)
+    with pytest.raises(TypeError, match="padding_idx must be an integer, got '0'"):
+        nn.embedding(10, 4, padding_idx="0")
 
 
 @pytest.mark.parametrize("beyond", [-1, 10, 10**8])

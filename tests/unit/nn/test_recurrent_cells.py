@@ -38,7 +38,7 @@ def test_other_inputs_of_cells_are_errors(make, key):
 
 def test_a_carry_of_a_cell_has_its_shape(key):
     cell = nn.gru_cell(3, 4)
-    wrong = nn.Carried(mx.ones((2, 3)), mx.zeros((2, 5)))
+    wrong = nn.SequenceAndCarry(mx.ones((2, 3)), mx.zeros((2, 5)))
     with pytest.raises(
         ValueError, match=r"gru_cell: carry must have shape \(2, 4\), got \(2, 5\)"
     ):
@@ -46,11 +46,11 @@ def test_a_carry_of_a_cell_has_its_shape(key):
 
 
 def total(inputs):
-    return nn.Carried(*[inputs.carry + inputs.sequence] * 2)
+    return nn.SequenceAndCarry(*[inputs.carry + inputs.sequence] * 2)
 
 
 def test_scan_goes_backwards():
-    x = nn.Carried(mx.array([[1.0, 2.0, 4.0]]), mx.array([0.5]))
+    x = nn.SequenceAndCarry(mx.array([[1.0, 2.0, 4.0]]), mx.array([0.5]))
     (y, carry), _ = nn.scan(nn.lift(total), reverse=True).apply({}, {}, x, train=False)
     assert y.tolist() == [[7.5, 6.5, 4.5]]
     assert carry.tolist() == [7.5]
@@ -59,11 +59,11 @@ def test_scan_goes_backwards():
 def test_state_moves_at_each_step_and_keys_differ(key):
     def forward(inputs, norm, drop):
         y = drop(norm(inputs.sequence))
-        return nn.Carried(y, inputs.carry)
+        return nn.SequenceAndCarry(y, inputs.carry)
 
     cell = nn.compose(forward, norm=nn.batch_norm(4), drop=nn.dropout(0.5))
     params, state = cell.init(key)
-    x = nn.Carried(mx.ones((8, 3, 4)) * mx.arange(8.0)[:, None, None], None)
+    x = nn.SequenceAndCarry(mx.ones((8, 3, 4)) * mx.arange(8.0)[:, None, None], None)
     (y, _), state = nn.scan(cell).apply(params, state, x, train=True, key=key)
     assert state["norm"]["num_batches_tracked"].item() == 3
     assert not mx.array_equal(y[:, 0] == 0, y[:, 1] == 0)
@@ -73,10 +73,10 @@ def test_a_carry_may_be_any_tree():
     def step(inputs):
         last, number = inputs.carry["last"], inputs.carry["number"]
         y = inputs.sequence - last
-        return nn.Carried(y, {"last": inputs.sequence, "number": number + 1})
+        return nn.SequenceAndCarry(y, {"last": inputs.sequence, "number": number + 1})
 
     start = {"last": mx.zeros((1,)), "number": mx.array(0)}
-    x = nn.Carried(mx.array([[1.0, 3.0, 6.0]]), start)
+    x = nn.SequenceAndCarry(mx.array([[1.0, 3.0, 6.0]]), start)
     (y, carry), _ = nn.scan(nn.lift(step)).apply({}, {}, x, train=False)
     assert y.tolist() == [[1.0, 2.0, 3.0]]
     assert carry["number"].item() == 3
@@ -88,6 +88,6 @@ def test_what_scan_does_not_take():
     with pytest.raises(ValueError, match=r"scan: x must have shape \(N, L, \.\.\.\)"):
         nn.scan(nn.lift(total)).apply({}, {}, mx.ones((2, 0, 3)), train=False)
     with pytest.raises(
-        TypeError, match=r"cell must return nn.Carried\(y, carry\), got"
+        TypeError, match=r"cell must return nn.SequenceAndCarry\(y, carry\), got"
     ):
         nn.scan(nn.lift(nn.relu)).apply({}, {}, mx.ones((2, 3)), train=False)
