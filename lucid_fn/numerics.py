@@ -84,4 +84,4 @@ def is_valid_label(labels: Array, num_classes: int) -> Array:
     """
     # MLX takes a number in the dtype of the array it meets, and refuses 300 as a uint8.
     wide = labels if labels.dtype.size >= 4 else labels.astype(mx.int32)
-    return (wide >= 0) & (wide < num_classes)
+    return mx.logical_and(wide >= 0, wide < num_classes)

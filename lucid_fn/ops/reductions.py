@@ -91,9 +91,14 @@ def mean(
 def _wide_sum(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
     """In float32 at least, `axes` counted from the end."""
     x = widen(x)
-    if math.prod(x.shape[axis] for axis in axes) <= _FEW:
-        return mx.sum(x, axis=axes, keepdims=keepdims)
-    y = cast(Array, _sum_over(axes)(x))
+    count = math.prod(x.shape[axis] for axis in axes)
+    if count > _FEW:
+        y = cast(Array, _sum_over(axes)(x))
+    elif count > 0:
+        y = mx.sum(x, axis=axes, keepdims=True)
+    else:  # mx.sum of shape (0, 2, 0) is whatever the memory holds
+        y = mx.zeros([1 if i - x.ndim in axes else n for i, n in enumerate(x.shape)])
+        y = y.astype(x.dtype)
     return y if keepdims else y.squeeze(axes)
 
 
