@@ -148,6 +148,10 @@ def test_any_other_reduction_is_an_error(case, wrong):
         loss(*inputs, reduction=wrong)
 
 
+def test_dir_shows_the_losses_and_no_modules():
+    assert dir(losses) == sorted(losses.__all__)
+
+
 def test_every_loss_keeps_these_laws():
     names = {name for name in losses.__all__ if name.islower()}
     assert names == {case.name.split(" of ")[0] for case in LOSSES}

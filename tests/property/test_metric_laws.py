@@ -24,6 +24,10 @@ def logits_and_labels(seed, num_classes, n=20, ties=False):
     )
 
 
+def test_dir_shows_the_metrics_and_no_modules():
+    assert dir(metrics) == sorted(metrics.__all__)
+
+
 @given(seed=seeds, num_classes=classes, ties=st.booleans())
 def test_top_1_is_accuracy_and_top_all_is_one(seed, num_classes, ties):
     logits, labels = logits_and_labels(seed, num_classes, ties=ties)
