@@ -59,8 +59,8 @@ def apply(params, x):
 def loss_and_accuracy(params, x, labels):
     logits = apply(params, x)
     at_label = mx.take_along_axis(logits, labels[:, None], axis=1).squeeze(1)
-    loss = mx.mean(mx.logsumexp(logits, axis=1) - at_label)
-    accuracy = mx.mean((mx.argmax(logits, axis=1) == labels).astype(mx.float32))
+    loss = ops.mean(mx.logsumexp(logits, axis=1) - at_label)
+    accuracy = ops.mean(mx.argmax(logits, axis=1) == labels)
     return loss, accuracy
 
 

@@ -66,7 +66,8 @@ def _sum_middle(x: Array) -> Array:
         sums = mx.sum(head, axis=2).reshape(outer, blocks * beside, inner)
         x = sums if whole == n else mx.concatenate([sums, x[:, whole:]], axis=1)
         n = x.shape[1]
-    return mx.sum(x, axis=1)
+    # mx.sum over no numbers may be whatever the memory holds.
+    return mx.sum(x, axis=1) if n else mx.zeros((outer, inner), x.dtype)
 
 
 def widen(x: Array) -> Array:
@@ -84,4 +85,4 @@ def is_valid_label(labels: Array, num_classes: int) -> Array:
     """
     # MLX takes a number in the dtype of the array it meets, and refuses 300 as a uint8.
     wide = labels if labels.dtype.size >= 4 else labels.astype(mx.int32)
-    return (wide >= 0) & (wide < num_classes)
+    return mx.logical_and(wide >= 0, wide < num_classes)

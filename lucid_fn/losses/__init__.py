@@ -12,7 +12,8 @@ is exact to 1e-6 over any number of values, which `mx.mean` is not: see `ops.mea
 Half precision is computed in float32, and the result has the dtype of the input, unless
 a loss says otherwise.
 
-Derivatives are finite wherever the loss is, corners included, and can be derived again.
+Derivatives are finite wherever the loss is and they are within the range of the dtype,
+corners included, and can be derived again.
 """
 
 from lucid_fn.losses.binary_cross_entropy import (

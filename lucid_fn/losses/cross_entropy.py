@@ -92,7 +92,7 @@ def soft_target_cross_entropy(
     check_same_shape(caller, logits=logits, targets=targets)
     check_classes(caller, logits=logits)
     x, z, dtype = as_pair(caller, "logits", logits, targets)
-    losses = -ops.sum(weigh(z, ops.log_softmax(x)), axis=-1)
+    losses = ops.sum(weigh(z, -ops.log_softmax(x)), axis=-1)
     return reduce(caller, losses, reduction, dtype)
 
 

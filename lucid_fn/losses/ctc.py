@@ -71,7 +71,7 @@ def ctc(
     _check(logits, labels, logit_lengths, label_lengths, blank)
     frames, num_classes = logits.shape[1:]
     valid = is_valid_label(logit_lengths, frames + 1)
-    valid = valid & is_valid_label(label_lengths, labels.shape[1] + 1)
+    valid = mx.logical_and(valid, is_valid_label(label_lengths, labels.shape[1] + 1))
     present = mx.arange(frames) < logit_lengths[:, None]  # (N, T)
     # Zeros for absent frames: a NaN there would come back in the gradient.
     log_probs = ops.log_softmax(mx.where(present[..., None], widen(logits), 0))
@@ -85,7 +85,7 @@ def ctc(
     states = mx.arange(classes.shape[1])
     classes = mx.where(states <= last, classes, blank)
     two_before = mx.pad(classes, [(0, 0), (2, 0)], constant_values=blank)[:, :-2]
-    skips = _log((classes != blank) & (classes != two_before))
+    skips = _log(mx.logical_and(classes != blank, classes != two_before))
 
     inside = is_valid_label(classes, num_classes)
     index = mx.broadcast_to(
@@ -138,7 +138,7 @@ def _backward(
         emitted[::-1, :, ::-1], active[::-1], back[:, :-2], end[:, ::-1]
     )
     paths = forward + backward[::-1, :, ::-1] - emitted
-    counts = active & (likelihood >= _LOG_ZERO / 2)[:, None]
+    counts = mx.logical_and(active, (likelihood >= _LOG_ZERO / 2)[:, None])
     posterior = mx.where(counts, mx.softmax(paths, axis=-1), 0)
     rest = (mx.zeros_like(x) for x in primals[1:])
     return cotangents[0][:, None] * posterior, *rest

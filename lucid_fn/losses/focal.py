@@ -53,11 +53,12 @@ def focal(
     if not 0 <= gamma < math.inf:
         raise ValueError(f"focal: gamma must be at least 0 and finite, got {gamma}")
     x, z, dtype = as_pair("focal", "logits", logits, targets)
-    losses = logistic_loss(x, 1 - z, z)
+    weight = mx.array(1.0)
     if gamma > 0:
         # 1 - p_t without a difference; 0 has no derivative of its power below 1.
         miss = z * ops.sigmoid(-x) + (1 - z) * ops.sigmoid(x)
-        losses = weigh(mx.maximum(miss, 1e-12) ** gamma, losses)
+        weight = mx.maximum(miss, 1e-12) ** gamma
     if alpha is not None:
-        losses = weigh(alpha * z + (1 - alpha) * (1 - z), losses)
+        weight = weight * (alpha * z + (1 - alpha) * (1 - z))
+    losses = weigh(weight, logistic_loss(x, 1 - z, z))
     return reduce("focal", losses, reduction, dtype)

@@ -51,5 +51,5 @@ def weigh(weight: Array, cost: Array) -> Array:
 
     PyTorch gives NaN there. NaN times 0 stays NaN.
     """
-    impossible = (weight == 0) & mx.isinf(cost)
+    impossible = mx.logical_and(weight == 0, mx.isinf(cost))
     return weight * mx.where(impossible, 0, cost)

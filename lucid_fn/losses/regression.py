@@ -107,11 +107,10 @@ def smooth_l1(
     if not 0 <= beta < math.inf:
         raise ValueError(f"smooth_l1: beta must be at least 0 and finite, got {beta}")
     x, z, dtype = as_pair("smooth_l1", "predictions", predictions, targets)
-    d = x - z
-    size = mx.abs(d)
+    losses = mx.abs(x - z)
     if beta > 0:
-        size = mx.where(size < beta, 0.5 / beta * d * d, size - 0.5 * beta)
-    return reduce("smooth_l1", size, reduction, dtype)
+        losses = _parabola_and_line(losses, losses < beta, beta) / beta
+    return reduce("smooth_l1", losses, reduction, dtype)
 
 
 def huber(
@@ -152,10 +151,15 @@ def huber(
     if not 0 < delta < math.inf:
         raise ValueError(f"huber: delta must be positive and finite, got {delta}")
     x, z, dtype = as_pair("huber", "predictions", predictions, targets)
-    d = x - z
-    size = mx.abs(d)
-    losses = mx.where(size <= delta, 0.5 * d * d, delta * (size - 0.5 * delta))
+    size = mx.abs(x - z)
+    losses = _parabola_and_line(size, size <= delta, delta)
     return reduce("huber", losses, reduction, dtype)
+
+
+def _parabola_and_line(size: Array, near: Array, width: float) -> Array:
+    """`size^2 / 2` near 0 and a line of slope `width` beyond, of any finite size."""
+    inner = mx.where(near, size, 0.0)  # inf * inf has no derivative
+    return mx.where(near, 0.5 * mx.square(inner), width * (size - 0.5 * width))
 
 
 def log_cosh(

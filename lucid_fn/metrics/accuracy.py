@@ -42,7 +42,7 @@ def accuracy(logits: Array, labels: Array) -> Array:
         )
     guess = mx.argmax(logits, axis=-1)
     largest = mx.take_along_axis(logits, guess[..., None], axis=-1).squeeze(-1)
-    hits = (guess == labels) & (largest == largest)  # NaN differs from itself
+    hits = mx.logical_and(guess == labels, largest == largest)  # NaN is not NaN
     return ops.mean(hits)
 
 
@@ -83,6 +83,7 @@ def top_k_accuracy(logits: Array, labels: Array, *, k: int) -> Array:
     labels = mx.where(inside, labels[..., None], 0).astype(mx.int32)  # (..., 1)
     own = mx.take_along_axis(logits, labels, axis=-1)
     # "not at most" instead of "greater": a NaN ranks behind everything.
-    ahead = ~(logits <= own) | ((logits == own) & (classes < labels))
-    hits = inside & (mx.sum(ahead, axis=-1, keepdims=True) < k)
+    tied = mx.logical_and(logits == own, classes < labels)
+    ahead = mx.logical_or(mx.logical_not(logits <= own), tied)
+    hits = mx.logical_and(inside, mx.sum(ahead, axis=-1, keepdims=True) < k)
     return ops.mean(hits)

@@ -51,8 +51,8 @@ def confusion_matrix(predictions: Array, labels: Array, *, num_classes: int) -> 
     check_integer("confusion_matrix", predictions=predictions, labels=labels)
     check_same_shape("confusion_matrix", predictions=predictions, labels=labels)
     predictions, labels = predictions.reshape(-1), labels.reshape(-1)
-    inside = is_valid_label(predictions, num_classes) & is_valid_label(
-        labels, num_classes
+    inside = mx.logical_and(
+        is_valid_label(predictions, num_classes), is_valid_label(labels, num_classes)
     )
     cells = num_classes * num_classes
     cell = labels.astype(mx.int32) * num_classes + predictions.astype(mx.int32)
@@ -146,9 +146,9 @@ def binary_counts(predictions: Array, labels: Array) -> Counts:
         return mx.sum(x.reshape(-1, x.shape[-1]).astype(mx.int32), axis=0)
 
     return Counts(
-        true_positives=count(predictions & labels),
-        false_positives=count(predictions & ~labels),
-        false_negatives=count(~predictions & labels),
+        true_positives=count(mx.logical_and(predictions, labels)),
+        false_positives=count(mx.logical_and(predictions, mx.logical_not(labels))),
+        false_negatives=count(mx.logical_and(mx.logical_not(predictions), labels)),
     )
 
 

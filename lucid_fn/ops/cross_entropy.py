@@ -9,7 +9,7 @@ from lucid_fn.cpu.memory.row_reductions import row_max, row_sum
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.elementary import exp_of_negative
 from lucid_fn.ops.seam import tuned
-from lucid_fn.ops.softmax import SMALL as _SMALL, softmax
+from lucid_fn.ops.softmax import is_small, softmax
 from lucid_fn.types import Array
 
 
@@ -81,7 +81,7 @@ def _exponentials(logits: Array) -> _Exponentials:
 
 @custom_function
 def _tuned(logits: Array, labels: Array) -> Array:
-    if logits.size <= _SMALL:
+    if is_small(logits):
         return _plain(logits, labels)
     rows, column = _rows(logits), labels.reshape(-1, 1)
     largest, _, total = _exponentials(rows)
@@ -93,7 +93,7 @@ def _tuned(logits: Array, labels: Array) -> Array:
 @_tuned.vjp
 def _tuned_vjp(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
     logits, labels = primals
-    if logits.size <= _SMALL:
+    if is_small(logits):
         p = mx.softmax(logits.astype(mx.float32), axis=-1)
         at_label = labels[..., None] == mx.arange(logits.shape[-1])
         dlogits = (p - at_label) * g.astype(mx.float32)[..., None]

@@ -47,10 +47,8 @@ def sum(
         >>> ops.sum(mx.array([[1.0, 2.0], [3.0, 4.0]]), axis=0)
         array([4, 6], dtype=float32)
     """
-    axes = _axes("sum", x, axis)
-    if not mx.issubdtype(x.dtype, mx.inexact):
-        return mx.sum(x, axis=axes, keepdims=keepdims)
-    return _wide_sum(x, axes, keepdims).astype(x.dtype)
+    y = _wide_sum(x, _axes("sum", x, axis), keepdims)
+    return y.astype(x.dtype) if _is_inexact(x) else y
 
 
 def mean(
@@ -82,8 +80,7 @@ def mean(
         array(0.1, dtype=float32)
     """
     axes = _axes("mean", x, axis)
-    if not mx.issubdtype(x.dtype, mx.inexact):
-        x = x.astype(mx.float32)
+    x = x if _is_inexact(x) else x.astype(mx.float32)
     count = math.prod(x.shape[axis] for axis in axes)
     return (_wide_sum(x, axes, keepdims) / count).astype(x.dtype)
 
@@ -91,10 +88,18 @@ def mean(
 def _wide_sum(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
     """In float32 at least, `axes` counted from the end."""
     x = widen(x)
-    if math.prod(x.shape[axis] for axis in axes) <= _FEW:
-        return mx.sum(x, axis=axes, keepdims=keepdims)
-    y = cast(Array, _sum_over(axes)(x))
+    count = math.prod(x.shape[axis] for axis in axes)
+    if count > _FEW and _is_inexact(x):
+        y = cast(Array, _sum_over(axes)(x))
+    else:
+        y = mx.sum(x, axis=axes, keepdims=True)
+    if count == 0:  # mx.sum of shape (0, 2, 0) is whatever the memory holds
+        y = mx.zeros(y.shape, y.dtype)
     return y if keepdims else y.squeeze(axes)
+
+
+def _is_inexact(x: Array) -> bool:
+    return mx.issubdtype(x.dtype, mx.inexact)
 
 
 @lru_cache(maxsize=64)

@@ -8,14 +8,16 @@ import mlx.core as mx
 
 from lucid_fn.cpu.memory.broadcast import divide, multiply, subtract
 from lucid_fn.cpu.memory.row_reductions import row_max, row_sum
+from lucid_fn.numerics import blocked_sum
 from lucid_fn.ops.called import takes_array
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.elementary import fast_exp, fast_exp_of_negative
 from lucid_fn.ops.seam import tuned
 from lucid_fn.types import Array, ArrayFn
 
-# MLX's single kernel at 11 ns a number against ten kernels at 3.4 ns: equal here.
-SMALL = 1 << 11
+# MLX's single kernel at 11 ns a number against ten kernels at 3.4 ns: equal here. It
+# adds one number after another, which loses digits along a longer axis.
+_SMALL, _SHORT = 1 << 11, 128
 
 Along = Callable[[Array, int], Array]
 
@@ -125,8 +127,13 @@ def _apply(name: str, make: Callable[[int], ArrayFn], x: Array, axis: int) -> Ar
     return cast(Array, make(axis - x.ndim if axis >= 0 else axis)(x))
 
 
-def _many(x: Array) -> bool:
-    return tuned() and x.size >= SMALL
+def is_small(x: Array, axis: int = -1) -> bool:
+    """Whether MLX's own kernel is the better one on a CPU."""
+    return x.size < _SMALL and x.shape[axis] <= _SHORT
+
+
+def _many(x: Array, axis: int) -> bool:
+    return tuned() and not is_small(x, axis)
 
 
 def _less_largest(x: Array, axis: int) -> Array:
@@ -137,7 +144,7 @@ def _less_largest(x: Array, axis: int) -> Array:
 
 
 def _probabilities(x: Array, axis: int) -> Array:
-    if not _many(x):
+    if not _many(x, axis):
         return mx.softmax(x, axis=axis)
     e = mx.contiguous(fast_exp_of_negative(_less_largest(x, axis)))
     return divide(e, _sum(e, axis))
@@ -150,13 +157,13 @@ def _log_probabilities(x: Array, axis: int) -> Array:
 
 def log_sum_of_shifted(shifted: Array, axis: int) -> Array:
     """`logsumexp` of float32 whose largest number is 0; keeps the axis."""
-    if not _many(shifted):
+    if not _many(shifted, axis):
         return mx.logsumexp(shifted, axis=axis, keepdims=True)
     return mx.log(_sum(mx.contiguous(fast_exp_of_negative(shifted)), axis))
 
 
 def _log_sum(x: Array, axis: int) -> Array:
-    if not _many(x):
+    if not _many(x, axis):
         return mx.logsumexp(x, axis=axis, keepdims=True)
     # An infinite maximum is the result, exp(inf - inf) is not.
     largest = mx.max(x, axis=axis, keepdims=True)
@@ -193,7 +200,7 @@ def _along(
 def _sum(x: Array, axis: int) -> Array:
     if axis == -1:
         return row_sum(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], 1)
-    return mx.sum(x, axis=axis, keepdims=True)
+    return blocked_sum(x, [axis + x.ndim])
 
 
 @lru_cache(maxsize=64)

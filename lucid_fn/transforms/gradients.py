@@ -169,7 +169,7 @@ def _check_loss(out: Any, has_aux: bool, name: str, caller: str) -> Any:
     if loss.shape != ():
         raise ValueError(
             f"{caller}: the loss that `{name}` returns must have shape (), got "
-            f"{loss.shape}; reduce it with mx.mean or mx.sum"
+            f'{loss.shape}; reduce it with ops.mean, or a loss\'s reduction="mean"'
         )
     if not mx.issubdtype(loss.dtype, mx.floating):
         raise TypeError(

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from numpy.testing import assert_allclose
 
+import lucid_fn as lf
 from lucid_fn import losses
 from tests.registry.case import over
 from tests.registry.losses import LOSSES, N
@@ -69,12 +70,106 @@ def test_a_compiled_loss_is_the_loss(case):
 
 
 @over(LOSSES)
-def test_half_precision_is_the_same_loss_with_fewer_digits(case):
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+@pytest.mark.parametrize("scale", [1, 150])
+def test_half_precision_is_the_float32_loss_rounded_once(case, dtype, scale):
+    """Whatever is squared, multiplied or added on the way overflows in no dtype."""
     loss, inputs = drawn(case, 0)
-    half = [x.astype(mx.float16) if is_float(x) else x for x in inputs]
+    first, *rest = [x.astype(dtype) if is_float(x) else x for x in inputs]
+    half = [first if case.name in PROBABILITIES else scale * first, *rest]
     rounded = [x.astype(mx.float32) if is_float(x) else x for x in half]
+    found, expected = loss(*half), loss(*rounded)
+    assert found.dtype == (mx.float32 if "dtype" in case.exempt else dtype)
+    assert mx.array_equal(found, expected.astype(found.dtype)).item()
+    assert mx.all(mx.isfinite(expected)).item() or case.name == "poisson_nll"
+
+
+PROBABILITIES = {"binary_cross_entropy", "dice"}
+
+
+def means(case, loss, inputs):
+    """The mean by PyTorch's rule, from each value."""
+    values = loss(*inputs)
+    if case.name == "nll of weighted classes":
+        return mx.sum(values) / mx.sum(mx.array([0.5, 1.0, 2.0])[inputs[1]])
+    if case.name == "ctc":
+        values = values / inputs[-1]
+    return mx.mean(values)
+
+
+@over(LOSSES)
+@pytest.mark.parametrize("seed", range(2))
+def test_the_reductions_are_the_mean_and_the_sum_of_the_losses(case, seed):
+    loss, inputs = drawn(case, seed)
+    assert mx.array_equal(loss(*inputs, reduction="none"), loss(*inputs)).item()
+    total, mean = (loss(*inputs, reduction=name) for name in ("sum", "mean"))
+    assert total.shape == mean.shape == ()
+    assert_allclose(total, mx.sum(loss(*inputs)), rtol=1e-5, atol=1e-6)
+    assert_allclose(mean, means(case, loss, inputs), rtol=1e-5, atol=1e-6)
+
+
+@over(LOSSES)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_reduced_loss_is_compiled_mapped_and_derived(case, reduction):
+    loss, (x, *rest) = drawn(case, 0)
+
+    def reduced(x):
+        return loss(x, *rest, reduction=reduction)
+
+    slope = lf.grad(reduced)
+    assert_allclose(lf.jit(slope)(x), slope(x), rtol=1e-5, atol=1e-6)
+    pair = mx.stack([x, x[::-1]])
+    mapped, grads = lf.vmap(reduced)(pair), lf.vmap(slope)(pair)
+    for i, row in enumerate(pair):
+        assert_allclose(mapped[i], reduced(row), rtol=1e-5, atol=1e-6)
+        assert_allclose(grads[i], slope(row), rtol=1e-5, atol=1e-6)
+
+
+@over(LOSSES)
+def test_each_argument_may_be_mapped_alone(case):
+    """MLX's vmap of `&`, `|` and `!=` is wrong if only one side is mapped."""
+    loss, inputs = drawn(case, 0)
+    for place, x in enumerate(inputs):
+        axes = [0 if i == place else None for i in range(len(inputs))]
+        rows = [x, x[::-1]]
+        given = [mx.stack(rows) if i == place else y for i, y in enumerate(inputs)]
+        found = lf.vmap(loss, in_axes=axes)(*given)
+        for i, row in enumerate(rows):
+            expected = loss(*[row if i == place else y for i, y in enumerate(inputs)])
+            assert_allclose(found[i], expected, rtol=1e-5, atol=1e-6)
+
+
+@over(LOSSES)
+@pytest.mark.parametrize("wrong", ["average", "Mean", None, True])
+def test_any_other_reduction_is_an_error(case, wrong):
+    loss, inputs = drawn(case, 0)
+    message = r"^\w+: reduction must be 'none', 'mean' or 'sum', got .*"
+    with pytest.raises(ValueError, match=message):
+        loss(*inputs, reduction=wrong)
+
+
+def test_dir_shows_the_losses_and_no_modules():
+    assert dir(losses) == sorted(losses.__all__)
+
+
+def test_every_loss_keeps_these_laws():
+    names = {name for name in losses.__all__ if name.islower()}
+    assert names == {case.name.split(" of ")[0] for case in LOSSES}
+
+
+@over(LOSSES)
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+def test_a_mean_of_half_precision_does_not_overflow_in_its_sum(case, dtype):
+    loss, inputs = drawn(case, 0)
+    inputs = [x.astype(dtype) if is_float(x) else x for x in inputs]
+    inputs = [mx.repeat(x, 20_000, axis=0) for x in inputs]
+    if case.name == "ctc":
+        inputs = [x[: len(x) // 100] for x in inputs]
+    mean = loss(*inputs, reduction="mean")
+    assert mean.dtype == (mx.float32 if "dtype" in case.exempt else dtype)
+    exact = [x.astype(mx.float32) if is_float(x) else x for x in inputs]
     assert_allclose(
-        loss(*half).astype(mx.float32), loss(*rounded), rtol=0.02, atol=0.02
+        mean.astype(mx.float32), loss(*exact, reduction="mean"), rtol=0.005, atol=1e-4
     )
 
 

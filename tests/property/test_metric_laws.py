@@ -1,10 +1,14 @@
 """Laws of the metrics."""
 
+from functools import partial
+
 import mlx.core as mx
 import numpy as np
+import pytest
 from hypothesis import given, settings, strategies as st
 from numpy.testing import assert_allclose
 
+import lucid_fn as lf
 from lucid_fn import metrics
 
 seeds = st.integers(0, 2**32 - 1)
@@ -18,6 +22,10 @@ def logits_and_labels(seed, num_classes, n=20, ties=False):
     return mx.array(logits.astype(np.float32)), mx.array(
         rng.integers(0, num_classes, n)
     )
+
+
+def test_dir_shows_the_metrics_and_no_modules():
+    assert dir(metrics) == sorted(metrics.__all__)
 
 
 @given(seed=seeds, num_classes=classes, ties=st.booleans())
@@ -148,3 +156,25 @@ def test_perplexity_is_at_least_one_and_the_classes_for_equal_logits(seed, num_c
     assert metrics.perplexity(logits, labels).item() >= 1
     equal = metrics.perplexity(mx.zeros_like(logits), labels)
     assert_allclose(equal, num_classes, rtol=1e-6)
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
+@pytest.mark.parametrize("name", ["accuracy", "top_k", "perplexity", "confusion"])
+def test_each_argument_may_be_mapped_alone(name, axes):
+    def confusion(logits, labels):
+        guess = mx.argmax(logits, axis=-1)
+        return metrics.confusion_matrix(guess, labels, num_classes=4)
+
+    metric = {
+        "accuracy": metrics.accuracy,
+        "top_k": partial(metrics.top_k_accuracy, k=2),
+        "perplexity": metrics.perplexity,
+        "confusion": confusion,
+    }[name]
+    pairs = [logits_and_labels(seed, 4) for seed in range(2)]
+    stacked = [mx.stack(both) for both in zip(*pairs, strict=True)]
+    given = [x[0] if axis is None else x for x, axis in zip(stacked, axes, strict=True)]
+    found = lf.vmap(metric, in_axes=axes)(*given)
+    for i in range(2):
+        both = [x if a is None else x[i] for x, a in zip(given, axes, strict=True)]
+        assert_allclose(found[i], metric(*both), rtol=1e-6)

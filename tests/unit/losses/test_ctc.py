@@ -7,6 +7,7 @@ import mlx.core as mx
 import pytest
 from numpy.testing import assert_allclose
 
+import lucid_fn as lf
 from lucid_fn import losses
 
 
@@ -88,6 +89,58 @@ def test_float32_is_enough_for_a_thousand_frames():
     # Runs of the one label: start and end of the run among 1000 frames.
     expected = 1000 * math.log(2) - math.log(1000 * 1001 / 2)
     assert_allclose(ctc(logits, [[1]]), [expected], rtol=2e-6)
+
+
+@pytest.mark.parametrize("wrong", [-1, 5, 2**32 + 3])
+def test_lengths_that_do_not_fit_give_nan_and_spoil_no_other(wrong):
+    logits = mx.random.normal((2, 4, 3), key=mx.random.key(0))
+    labels, lengths = mx.array([[1, 2]] * 2), mx.array([2, wrong], mx.int64)
+    good = mx.array([2, 2])
+    for options in (
+        {"logit_lengths": lengths, "label_lengths": good},
+        {"logit_lengths": mx.array([4, 4]), "label_lengths": lengths},
+    ):
+        loss = losses.ctc(logits, labels, **options)
+        assert mx.isnan(loss).tolist() == [False, True]
+        compiled = lf.jit(lambda x, options=options: losses.ctc(x, labels, **options))
+        assert mx.isnan(compiled(logits)).tolist() == [False, True]
+
+
+def test_one_more_label_than_there_is_room_for_gives_nan():
+    assert mx.isnan(ctc(mx.zeros((1, 9, 3)), [[1, 2]], [9], [3])).item()
+
+
+def test_blank_among_the_labels_gives_nan_but_not_behind_them():
+    logits = mx.zeros((2, 4, 3))
+    found = ctc(logits, [[2, 1], [1, 2]], [4, 4], [1, 2], blank=2)
+    assert mx.isnan(found).tolist() == [True, True]
+    found = ctc(logits, [[1, 2], [1, 1]], [4, 4], [1, 2], blank=2)
+    assert mx.isnan(found).tolist() == [False, False]
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
+@pytest.mark.parametrize("junk", [mx.nan, mx.inf, -mx.inf])
+def test_frames_behind_the_length_spoil_no_gradient(junk, dtype):
+    logits = mx.random.normal((1, 5, 4), key=mx.random.key(0)).astype(dtype)
+    clean = mx.concatenate([logits[:, :3], mx.zeros((1, 2, 4), dtype)], axis=1)
+    dirty = mx.concatenate([logits[:, :3], mx.full((1, 2, 4), junk, dtype)], axis=1)
+
+    def slope(x):
+        return lf.grad(lambda x: mx.sum(ctc(x, [[1, 2]], [3])))(x)
+
+    assert mx.array_equal(slope(dirty), slope(clean)).item()
+
+
+def test_no_frames_hold_no_labels_and_nothing_else():
+    logits, labels = mx.zeros((2, 3, 4)), [[1], [1]]
+    assert ctc(logits, labels, [0, 0], [0, 1]).tolist() == [0, math.inf]
+
+
+def test_the_mean_divides_by_the_labels_first():
+    logits = mx.random.normal((2, 6, 4), key=mx.random.key(0))
+    each = ctc(logits, [[1, 2, 3], [1, 0, 0]], [6, 6], [3, 0])
+    mean = ctc(logits, [[1, 2, 3], [1, 0, 0]], [6, 6], [3, 0], reduction="mean")
+    assert_allclose(mean, (each[0] / 3 + each[1]) / 2, rtol=1e-6)
 
 
 def test_messages():

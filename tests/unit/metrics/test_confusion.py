@@ -43,6 +43,17 @@ def test_large_counts_do_not_overflow_f1():
     assert metrics.f1(counts).item() == pytest.approx(2 / 3)
 
 
+@pytest.mark.parametrize("misses", [0, 1, 2**31 - 1])
+def test_counts_up_to_2_to_the_31_do_not_overflow(misses):
+    hits = 2**31 - 1
+    counts = metrics.Counts(*[mx.array([n] * 3) for n in (hits, misses, misses)])
+    exact = hits / (hits + misses)
+    for metric in (metrics.precision, metrics.recall, metrics.f1):
+        assert metric(counts).tolist() == pytest.approx([exact] * 3)
+        assert metric(metrics.micro(counts)).item() == pytest.approx(exact)
+    assert metrics.micro(counts).true_positives.item() == 3 * hits
+
+
 def test_micro_adds_the_classes_up():
     counts = metrics.micro(metrics.class_counts(mx.array([[3, 1], [0, 2]])))
     assert [x.item() for x in counts] == [5, 1, 1]
@@ -52,6 +63,10 @@ def test_messages_of_confusion_matrix():
     one = mx.array([0])
     with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
         metrics.confusion_matrix(one, one, num_classes=0)
+    with pytest.raises(
+        ValueError, match="num_classes must be at most 46340, got 50000"
+    ):
+        metrics.confusion_matrix(one, one, num_classes=50_000)
     with pytest.raises(TypeError, match=r"predictions must be integers, got .*float32"):
         metrics.confusion_matrix(mx.zeros(1), one, num_classes=2)
     with pytest.raises(

@@ -43,6 +43,16 @@ def test_a_value_of_nan_that_counts_is_not_hidden():
     assert mx.isnan(mean.result(state)).item()
 
 
+@pytest.mark.parametrize("value", [mx.inf, -mx.inf])
+def test_an_infinite_value_makes_the_mean_infinite(value):
+    mean = metrics.streaming_mean()
+    state = mean.update(mean.init(), mx.array([1.0, value]))
+    for x in (1.0, 2.0):
+        state = mean.update(state, mx.array(x))
+        assert mean.result(state).item() == value
+    assert mx.isnan(mean.result(mean.update(state, mx.array(-value)))).item()
+
+
 def test_half_precision_is_summed_in_float32():
     mean = metrics.streaming_mean()
     state = mean.update(mean.init(), mx.full((100_000,), 1.0, mx.float16))

@@ -27,11 +27,13 @@ def test_equal_numbers_the_worst_case_keep_their_digits(n, value):
 def test_each_axis_of_a_batch_of_images_keeps_its_digits(axis):
     x = np.random.default_rng(0).random((301, 257, 129), np.float32)
     exact = x.sum(axis=axis, dtype=np.float64)
-    assert_allclose(ops.sum(mx.array(x), axis=axis), exact, rtol=1e-6)
-    assert_allclose(ops.mean(mx.array(x), axis), x.mean(axis, np.float64), rtol=1e-6)
+    found = np.array(ops.sum(mx.array(x), axis=axis))
+    assert_allclose(found, exact, rtol=1e-6)
+    found = np.array(ops.mean(mx.array(x), axis=axis))
+    assert_allclose(found, x.mean(axis, np.float64), rtol=1e-6)
 
 
-shapes = st.lists(st.integers(0, 40), max_size=4).map(tuple)
+shapes = st.lists(st.integers(0, 12), max_size=4).map(tuple)
 
 
 @settings(max_examples=60)
@@ -44,7 +46,7 @@ def test_shapes_are_those_of_numpy(shape, data):
     found = ops.sum(mx.array(x), axis=axis, keepdims=keepdims)
     expected = x.sum(axis=axis, keepdims=keepdims)
     assert found.shape == np.shape(expected)
-    assert_allclose(found, expected, rtol=1e-6)
+    assert_allclose(np.array(found), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", HALF)
@@ -66,6 +68,9 @@ def test_integers_and_bools():
 
 def test_nothing_sums_to_zero_and_has_no_mean():
     assert ops.sum(mx.zeros((0, 3)), axis=0).tolist() == [0, 0, 0]
+    for dtype in (mx.float32, mx.float16, mx.int32):  # mx.sum reads stray memory there
+        for _ in range(5):
+            assert ops.sum(mx.full((0, 1, 2, 0), 1, dtype)).item() == 0
     assert mx.isnan(ops.mean(mx.zeros((0,)))).item()
 
 
@@ -86,12 +91,14 @@ def test_derivatives_of_every_kind(n):
     assert_allclose(lf.jit(lf.grad(mean))(x), 2 * x / n, rtol=1e-6)
     value, tangent = lf.jvp(mean, (x,), (x,))
     assert_allclose(tangent, 2 * value, rtol=1e-6)
-    assert_allclose(lf.hvp(mean, (x,), (x,)), 2 * x / n, rtol=1e-6)
+    assert_allclose(lf.hvp(mean, (x,), (x,))[0], 2 * x / n, rtol=1e-6)
     twice = lf.grad(lambda x: ops.sum(lf.grad(mean)(x) ** 2))(x)
     assert_allclose(twice, 8 * x / n**2, rtol=1e-5)
     pair = mx.stack([x, 2 * x])
     assert_allclose(lf.vmap(lf.grad(mean))(pair), 2 * pair / n, rtol=1e-6)
-    assert_allclose(lf.grad(lambda p: lf.vmap(mean)(p).sum())(pair), 2 * pair / n)
+    assert_allclose(
+        lf.grad(lambda p: lf.vmap(mean)(p).sum())(pair), 2 * pair / n, rtol=1e-6
+    )
 
 
 def test_messages():
