@@ -24,14 +24,13 @@ MODULES = {
     """,
     "lucid_fn.metrics": "hits errors counts streaming",
     "lucid_fn.optim": """
-        base momentum adaptive adaptive_variants rectified second_moments
-        differences slow_means parameter_free mean_squares
-        accumulated_squares sign resilient layerwise layerwise_moments
-        factored orthogonal
-        quasi_newton minimization scheduleless sharpness
-        descent clipping regularization groups injection wrappers averaging
+        base sgd adam adamax nadam radam adabelief yogi adan ademamix prodigy
+        rmsprop adagrad adadelta asgd lion rprop lamb lars novograd adafactor
+        muon schedule_free lbfgs sam
+        learning_rate hyperparams param_groups clipping regularization wrappers
+        param_averages
     """,
-    "lucid_fn.schedules": "base decay cosine warming cyclic combining plateau",
+    "lucid_fn.schedules": "base decay cosine warmup cyclic combining plateau",
     "lucid_fn.random": "keys draws",
     "lucid_fn.tree": "structure naming arrays",
     "lucid_fn.data": """

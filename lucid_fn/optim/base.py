@@ -1,6 +1,7 @@
 """The optimizer contract: a pair of pure functions, and chains of such pairs."""
 
 import functools
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
@@ -253,7 +254,8 @@ def errors_named_after(constructor: Callable[P, T]) -> Callable[P, T]:
     """Makes the errors of an optimizer's parts begin with the optimizer's own name.
 
     So `sgd(0.1, momentum=-1)` does not tell its user about `trace`, neither when it is
-    made nor when it updates.
+    made nor when it updates. Arguments with other names, such as PyTorch's `lr`, are
+    refused with a list of those there are.
     """
     name: str = constructor.__name__
 
@@ -272,10 +274,15 @@ def errors_named_after(constructor: Callable[P, T]) -> Callable[P, T]:
 
         return run
 
-    make = renamed(constructor)
+    make, signature = renamed(constructor), inspect.signature(constructor)
 
     @functools.wraps(constructor)
     def named(*args: P.args, **kwargs: P.kwargs) -> Any:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            names = ", ".join(signature.parameters)
+            raise TypeError(f"{name}() {error}; its arguments are {names}") from None
         init, update = make(*args, **kwargs)
         return GradientTransformation(renamed(init), renamed(update))
 
