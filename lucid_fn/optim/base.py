@@ -1,19 +1,14 @@
 """The optimizer contract: a pair of pure functions, and chains of such pairs."""
 
-import functools
-import inspect
-import re
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.optim import leaves
+from lucid_fn.optim.errors import is_plain_tuple, wrong_state
 from lucid_fn.types import Array, Params, Tree
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class InitFn(Protocol):
@@ -66,22 +61,6 @@ def stateful(
     return GradientTransformation(init, checked)
 
 
-def wrong_state(caller: str, expected: str, opt_state: Any) -> TypeError:
-    """The error of a state that belongs to another optimizer."""
-    got = type(opt_state).__name__
-    if _is_tuple(opt_state):
-        got = f"a tuple of {len(opt_state)}" if opt_state else "(), that of no state"
-    return TypeError(
-        f"{caller}: opt_state must be {expected} that init returned, got {got}; call "
-        "update(grads, opt_state, params) with a state made by this optimizer's init"
-    )
-
-
-def _is_tuple(value: Any) -> bool:
-    """Whether a value is a tuple, and not a named one."""
-    return isinstance(value, tuple) and not hasattr(value, "_fields")
-
-
 def chain(*transformations: GradientTransformation) -> GradientTransformation:
     """Applies transformations one after another.
 
@@ -108,7 +87,7 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
     def update(
         grads: Tree, opt_state: tuple[Any, ...], params: Params, /
     ) -> tuple[Tree, tuple[Any, ...]]:
-        if not _is_tuple(opt_state) or len(opt_state) != len(transformations):
+        if not is_plain_tuple(opt_state) or len(opt_state) != len(transformations):
             count = len(transformations)
             raise wrong_state("chain", f"the tuple of {count} states", opt_state)
         states = []
@@ -204,7 +183,7 @@ def _stateless(
     def update(
         grads: Tree, opt_state: tuple[()], params: Params, /
     ) -> tuple[Tree, tuple[()]]:
-        if not (_is_tuple(opt_state) and not opt_state):
+        if not (is_plain_tuple(opt_state) and not opt_state):
             raise wrong_state(caller, "the ()", opt_state)
         return fn(grads, params), ()
 
@@ -248,50 +227,3 @@ def apply_updates(params: Params, updates: Tree) -> Params:
     tree.map_with_path(check, params, updates, caller="apply_updates")
     new: Params = leaves.map(add, params, updates, caller="apply_updates")
     return new
-
-
-def errors_named_after(constructor: Callable[P, T]) -> Callable[P, T]:
-    """Makes the errors of an optimizer's parts begin with the optimizer's own name.
-
-    So `sgd(0.1, momentum=-1)` does not tell its user about `trace`, neither when it is
-    made nor when it updates. Arguments with other names, such as PyTorch's `lr`, are
-    refused with a list of those there are.
-    """
-    name: str = constructor.__name__
-
-    def renamed(fn: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(fn)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return fn(*args, **kwargs)
-            except (TypeError, ValueError) as error:
-                if type(error) not in (TypeError, ValueError):
-                    raise
-                message = _without_part(str(error))
-                if message is None:
-                    raise
-                raise type(error)(f"{name}: {message}") from None
-
-        return run
-
-    make, signature = renamed(constructor), inspect.signature(constructor)
-
-    @functools.wraps(constructor)
-    def named(*args: P.args, **kwargs: P.kwargs) -> Any:
-        try:
-            signature.bind(*args, **kwargs)
-        except TypeError as error:
-            names = ", ".join(signature.parameters)
-            raise TypeError(f"{name}() {error}; its arguments are {names}") from None
-        init, update = make(*args, **kwargs)
-        return GradientTransformation(renamed(init), renamed(update))
-
-    return named
-
-
-def _without_part(message: str) -> str | None:
-    """A message without the name of a part of this package that it begins with."""
-    from lucid_fn import optim  # not known while the package is being imported
-
-    part = re.match(r"(\w+)(?: \([^)]*\))?: ", message)
-    return message[part.end() :] if part and part[1] in optim.__all__ else None

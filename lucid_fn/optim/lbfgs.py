@@ -9,13 +9,8 @@ import mlx.core as mx
 from lucid_fn import transforms, tree
 from lucid_fn.checks import check_count, check_number
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import (
-    GradientTransformation,
-    apply_updates,
-    chain,
-    errors_named_after,
-    stateful,
-)
+from lucid_fn.optim.base import GradientTransformation, apply_updates, chain, stateful
+from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.line_search import Point, strong_wolfe
 from lucid_fn.optim.moments import (

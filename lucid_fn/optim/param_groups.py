@@ -11,8 +11,8 @@ from lucid_fn.optim.base import (
     check_transformation,
     stateful,
     stateless_with_tree_map,
-    wrong_state,
 )
+from lucid_fn.optim.errors import wrong_state
 from lucid_fn.types import Array, Params, Tree
 
 

@@ -292,9 +292,7 @@ def test_a_wrong_kind_is_a_type_error(mistake, message):
 
 
 def test_an_unknown_argument_is_told_those_there_are():
-    message = (
-        r"adam: got an unexpected keyword argument 'betas'; .* b1, b2, eps, weight"
-    )
+    message = r"adam\(\) got an unexpected keyword argument 'betas'; .* b1, b2, eps"
     with pytest.raises(TypeError, match=message):
         optim.adam(0.1, betas=(0.9, 0.999))
 
