@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.optim import leaves
-from lucid_fn.optim.errors import is_plain_tuple, wrong_state
+from lucid_fn.optim.errors import is_plain_tuple, no_params, wrong_state
 from lucid_fn.types import Array, Params, Tree
 
 
@@ -53,7 +53,11 @@ def stateful(
 ) -> GradientTransformation:
     """The pair, whose update refuses a state that is not of the type `state`."""
 
-    def checked(grads: Tree, opt_state: Any, params: Params, /) -> tuple[Tree, Any]:
+    def checked(
+        grads: Tree, opt_state: Any, params: Params | None = None, /
+    ) -> tuple[Tree, Any]:
+        if params is None:
+            raise no_params(caller)
         if not isinstance(opt_state, state):
             raise wrong_state(caller, f"the {state.__name__}", opt_state)
         return update(grads, opt_state, params)
@@ -85,8 +89,10 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
         return tuple(part.init(params) for part in transformations)
 
     def update(
-        grads: Tree, opt_state: tuple[Any, ...], params: Params, /
+        grads: Tree, opt_state: tuple[Any, ...], params: Params | None = None, /
     ) -> tuple[Tree, tuple[Any, ...]]:
+        if params is None:
+            raise no_params("chain")
         if not is_plain_tuple(opt_state) or len(opt_state) != len(transformations):
             count = len(transformations)
             raise wrong_state("chain", f"the tuple of {count} states", opt_state)
@@ -111,6 +117,8 @@ def check_transformation(caller: str, name: str, value: Any) -> None:
         fix = "use the function of lucid_fn.optim that stands for it, see docs/names.md"
     elif callable(value):
         fix = "call the constructor with its arguments"
+    elif isinstance(value, list | tuple):
+        fix = f"give its elements one by one: {caller}(*transformations)"
     raise TypeError(
         f"{caller}: {name} must be a GradientTransformation of lucid_fn.optim, got "
         f"{got}; {fix}"
@@ -181,8 +189,10 @@ def _stateless(
         return ()
 
     def update(
-        grads: Tree, opt_state: tuple[()], params: Params, /
+        grads: Tree, opt_state: tuple[()], params: Params | None = None, /
     ) -> tuple[Tree, tuple[()]]:
+        if params is None:
+            raise no_params(caller)
         if not (is_plain_tuple(opt_state) and not opt_state):
             raise wrong_state(caller, "the ()", opt_state)
         return fn(grads, params), ()

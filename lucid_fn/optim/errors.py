@@ -68,6 +68,13 @@ def wrong_state(caller: str, expected: str, opt_state: Any) -> TypeError:
     )
 
 
+def no_params(caller: str) -> TypeError:
+    """The error of an update without params, which optax allows."""
+    return TypeError(
+        f"{caller}: update needs the params; call update(grads, opt_state, params)"
+    )
+
+
 def is_plain_tuple(value: Any) -> bool:
     """Whether a value is a tuple, and not a named one."""
     return isinstance(value, tuple) and not hasattr(value, "_fields")

@@ -129,6 +129,8 @@ def scale_by_muon(
         )
 
         def direction(m: Array, g: Array) -> Array:
+            if g.size == 0:
+                return g
             ahead = average(momentum, m, g) if nesterov else m
             matrix = ahead.reshape(ahead.shape[0], -1)  # (output units, the rest)
             ratio = math.sqrt(max(1.0, matrix.shape[0] / matrix.shape[1]))

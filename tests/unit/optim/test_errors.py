@@ -233,6 +233,10 @@ TYPES = [
         r"partition: transformations\['head'\] must be a GradientTransformation",
     ),
     (
+        lambda: optim.chain([optim.sgd(0.1)]),
+        r"chain: argument 0 must be .*, got list; give .* one by one: chain\(\*transf",
+    ),
+    (
         lambda: optim.chain(FromElsewhere(init=None, update=None)),
         "chain: argument 0 must be a GradientTransformation of lucid_fn.optim, got the "
         "GradientTransformation of .*; use the function of lucid_fn.optim that stands",
