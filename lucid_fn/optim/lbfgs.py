@@ -159,8 +159,8 @@ def lbfgs(
 ) -> GradientTransformation:
     """L-BFGS with steps of a fixed length, for deterministic losses.
 
-    As `torch.optim.LBFGS` with one iteration per step and no line search. With the loss
-    at hand, `lbfgs_minimize` is safer, since it searches along each direction.
+    As `torch.optim.LBFGS` with one iteration per step and no line search.
+    `lbfgs_minimize`, which needs the loss, is safer: it searches along each direction.
 
     Args:
         learning_rate: at least 0, or a schedule of the step; 1 is Newton's step.

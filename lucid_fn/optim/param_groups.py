@@ -1,4 +1,4 @@
-"""Different treatment of different params, which their paths tell apart."""
+"""Different transformations of different params, chosen by their paths."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
