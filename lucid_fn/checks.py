@@ -59,8 +59,8 @@ def check_number(
         raise TypeError(f"{caller}: {name} must be {kinds}, got {_shown(value)}")
     try:
         number = float(value)
-    except OverflowError:  # an int beyond the range of floats
-        number = math.inf
+    except OverflowError:
+        number, value = math.inf, "an int beyond the range of floats"
     if not (
         math.isfinite(number)
         and (at_least is None or number >= at_least)
@@ -78,11 +78,8 @@ def check_scalar(
     name: str,
     value: Any,
     *,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
     kinds: str = NUMBER_OR_ARRAY,
+    **bounds: float,
 ) -> float | Array:
     """`check_number`, where an MLX array of shape `()` is accepted too, unread.
 
@@ -90,11 +87,8 @@ def check_scalar(
         caller: as in `check_number`.
         name: as in `check_number`.
         value: as in `check_number`, or a real array of shape `()`.
-        at_least: as in `check_number`.
-        above: as in `check_number`.
-        at_most: as in `check_number`.
-        below: as in `check_number`.
         kinds: as in `check_number`.
+        bounds: the other arguments of `check_number`.
 
     Raises:
         TypeError: if `value` is neither, or an array of bools or complex numbers.
@@ -105,16 +99,7 @@ def check_scalar(
         array(0.5, dtype=float32)
     """
     if not isinstance(value, mx.array):
-        return check_number(
-            caller,
-            name,
-            value,
-            at_least=at_least,
-            above=above,
-            at_most=at_most,
-            below=below,
-            kinds=kinds,
-        )
+        return check_number(caller, name, value, kinds=kinds, **bounds)
     if value.shape != ():
         raise ValueError(f"{caller}: {name} must have shape (), got {value.shape}")
     if value.dtype in (mx.bool_, mx.complex64):

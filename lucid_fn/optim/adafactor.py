@@ -10,10 +10,10 @@ from lucid_fn.optim import leaves
 from lucid_fn.optim.base import (
     GradientTransformation,
     chain,
-    errors_named_after,
     stateful,
     stateless_with_tree_map,
 )
+from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import (
     ScalarOrSchedule,
     as_schedule,

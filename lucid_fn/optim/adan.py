@@ -6,12 +6,8 @@ import mlx.core as mx
 
 from lucid_fn.checks import check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import (
-    GradientTransformation,
-    chain,
-    errors_named_after,
-    stateful,
-)
+from lucid_fn.optim.base import GradientTransformation, chain, stateful
+from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import (

@@ -3,7 +3,8 @@
 import mlx.core as mx
 
 from lucid_fn.checks import check_count, check_scalar
-from lucid_fn.optim.base import GradientTransformation, chain, errors_named_after
+from lucid_fn.optim.base import GradientTransformation, chain
+from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import (
     ScalarOrSchedule,
     as_schedule,

@@ -1,18 +1,14 @@
 """The optimizer contract: a pair of pure functions, and chains of such pairs."""
 
-import functools
-import re
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.optim import leaves
+from lucid_fn.optim.errors import is_plain_tuple, no_params, wrong_state
 from lucid_fn.types import Array, Params, Tree
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class InitFn(Protocol):
@@ -57,28 +53,16 @@ def stateful(
 ) -> GradientTransformation:
     """The pair, whose update refuses a state that is not of the type `state`."""
 
-    def checked(grads: Tree, opt_state: Any, params: Params, /) -> tuple[Tree, Any]:
+    def checked(
+        grads: Tree, opt_state: Any, params: Params | None = None, /
+    ) -> tuple[Tree, Any]:
+        if params is None:
+            raise no_params(caller)
         if not isinstance(opt_state, state):
             raise wrong_state(caller, f"the {state.__name__}", opt_state)
         return update(grads, opt_state, params)
 
     return GradientTransformation(init, checked)
-
-
-def wrong_state(caller: str, expected: str, opt_state: Any) -> TypeError:
-    """The error of a state that belongs to another optimizer."""
-    got = type(opt_state).__name__
-    if _is_tuple(opt_state):
-        got = f"a tuple of {len(opt_state)}" if opt_state else "(), that of no state"
-    return TypeError(
-        f"{caller}: opt_state must be {expected} that init returned, got {got}; call "
-        "update(grads, opt_state, params) with a state made by this optimizer's init"
-    )
-
-
-def _is_tuple(value: Any) -> bool:
-    """Whether a value is a tuple, and not a named one."""
-    return isinstance(value, tuple) and not hasattr(value, "_fields")
 
 
 def chain(*transformations: GradientTransformation) -> GradientTransformation:
@@ -105,9 +89,11 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
         return tuple(part.init(params) for part in transformations)
 
     def update(
-        grads: Tree, opt_state: tuple[Any, ...], params: Params, /
+        grads: Tree, opt_state: tuple[Any, ...], params: Params | None = None, /
     ) -> tuple[Tree, tuple[Any, ...]]:
-        if not _is_tuple(opt_state) or len(opt_state) != len(transformations):
+        if params is None:
+            raise no_params("chain")
+        if not is_plain_tuple(opt_state) or len(opt_state) != len(transformations):
             count = len(transformations)
             raise wrong_state("chain", f"the tuple of {count} states", opt_state)
         states = []
@@ -131,6 +117,8 @@ def check_transformation(caller: str, name: str, value: Any) -> None:
         fix = "use the function of lucid_fn.optim that stands for it, see docs/names.md"
     elif callable(value):
         fix = "call the constructor with its arguments"
+    elif isinstance(value, list | tuple):
+        fix = f"give its elements one by one: {caller}(*transformations)"
     raise TypeError(
         f"{caller}: {name} must be a GradientTransformation of lucid_fn.optim, got "
         f"{got}; {fix}"
@@ -201,9 +189,11 @@ def _stateless(
         return ()
 
     def update(
-        grads: Tree, opt_state: tuple[()], params: Params, /
+        grads: Tree, opt_state: tuple[()], params: Params | None = None, /
     ) -> tuple[Tree, tuple[()]]:
-        if not (_is_tuple(opt_state) and not opt_state):
+        if params is None:
+            raise no_params(caller)
+        if not (is_plain_tuple(opt_state) and not opt_state):
             raise wrong_state(caller, "the ()", opt_state)
         return fn(grads, params), ()
 
@@ -247,44 +237,3 @@ def apply_updates(params: Params, updates: Tree) -> Params:
     tree.map_with_path(check, params, updates, caller="apply_updates")
     new: Params = leaves.map(add, params, updates, caller="apply_updates")
     return new
-
-
-def errors_named_after(constructor: Callable[P, T]) -> Callable[P, T]:
-    """Makes the errors of an optimizer's parts begin with the optimizer's own name.
-
-    So `sgd(0.1, momentum=-1)` does not tell its user about `trace`, neither when it is
-    made nor when it updates.
-    """
-    name: str = constructor.__name__
-
-    def renamed(fn: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(fn)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return fn(*args, **kwargs)
-            except (TypeError, ValueError) as error:
-                if type(error) not in (TypeError, ValueError):
-                    raise
-                message = _without_part(str(error))
-                if message is None:
-                    raise
-                raise type(error)(f"{name}: {message}") from None
-
-        return run
-
-    make = renamed(constructor)
-
-    @functools.wraps(constructor)
-    def named(*args: P.args, **kwargs: P.kwargs) -> Any:
-        init, update = make(*args, **kwargs)
-        return GradientTransformation(renamed(init), renamed(update))
-
-    return named
-
-
-def _without_part(message: str) -> str | None:
-    """A message without the name of a part of this package that it begins with."""
-    from lucid_fn import optim  # not known while the package is being imported
-
-    part = re.match(r"(\w+)(?: \([^)]*\))?: ", message)
-    return message[part.end() :] if part and part[1] in optim.__all__ else None

@@ -1,12 +1,8 @@
 """LAMB: Adam with layer-wise trust ratios."""
 
 from lucid_fn.optim.adam import scale_by_adam
-from lucid_fn.optim.base import (
-    GradientTransformation,
-    chain,
-    errors_named_after,
-    stateless_with_tree_map,
-)
+from lucid_fn.optim.base import GradientTransformation, chain, stateless_with_tree_map
+from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.norms import norm, trust_ratio
 from lucid_fn.optim.regularization import add_decayed_weights

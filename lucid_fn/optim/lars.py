@@ -1,12 +1,8 @@
 """LARS: momentum with layer-wise adaptive rate scaling."""
 
 from lucid_fn.checks import check_scalar
-from lucid_fn.optim.base import (
-    GradientTransformation,
-    chain,
-    errors_named_after,
-    stateless_with_tree_map,
-)
+from lucid_fn.optim.base import GradientTransformation, chain, stateless_with_tree_map
+from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.moments import is_zero
 from lucid_fn.optim.norms import norm, trust_ratio

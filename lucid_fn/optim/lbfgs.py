@@ -10,13 +10,8 @@ from lucid_fn import transforms, tree
 from lucid_fn.checks import check_count, check_number
 from lucid_fn.numerics import total
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import (
-    GradientTransformation,
-    apply_updates,
-    chain,
-    errors_named_after,
-    stateful,
-)
+from lucid_fn.optim.base import GradientTransformation, apply_updates, chain, stateful
+from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.line_search import Point, strong_wolfe
 from lucid_fn.optim.moments import (
@@ -164,8 +159,8 @@ def lbfgs(
 ) -> GradientTransformation:
     """L-BFGS with steps of a fixed length, for deterministic losses.
 
-    As `torch.optim.LBFGS` with one iteration per step and no line search. With the loss
-    at hand, `lbfgs_minimize` is safer, since it searches along each direction.
+    As `torch.optim.LBFGS` with one iteration per step and no line search.
+    `lbfgs_minimize`, which needs the loss, is safer: it searches along each direction.
 
     Args:
         learning_rate: at least 0, or a schedule of the step; 1 is Newton's step.

@@ -7,7 +7,8 @@ import mlx.core as mx
 
 from lucid_fn.checks import check_number, check_scalar
 from lucid_fn.optim import leaves, states
-from lucid_fn.optim.base import GradientTransformation, stateful, wrong_state
+from lucid_fn.optim.base import GradientTransformation, stateful
+from lucid_fn.optim.errors import wrong_state
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import first_step, increment, is_zero, precision
 from lucid_fn.schedules.base import float_dtype

@@ -1,6 +1,6 @@
-"""A step length that lowers a function enough, and its slope: the Wolfe conditions.
+"""Line search for a step length that satisfies the strong Wolfe conditions.
 
-All numbers here are Python's: a search decides from one evaluation where the next is.
+All numbers are Python's, since each evaluation decides where the next one is.
 """
 
 import math
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class Point(NamedTuple):
-    """A place on the line: the length, the function, its slope, and what goes along."""
+    """A point on the line: its length, the function and slope there, and other data."""
 
     length: float
     value: float  # infinity where the function is not finite
@@ -30,7 +30,7 @@ def strong_wolfe(
     max_evaluations: int = 25,
     least_bracket: float = 0.0,
 ) -> tuple[Point, int]:
-    """A point where the function fell enough and the slope is flat enough.
+    """A point that satisfies the strong Wolfe conditions.
 
     That is `value <= start.value + sufficient * length * start.slope` and
     `|slope| <= curvature * |start.slope|`; the lowest known point, if none is found.
@@ -38,11 +38,11 @@ def strong_wolfe(
     Args:
         evaluate: the point of a length.
         start: the point of length 0, whose slope is negative.
-        length: the first to try, positive.
-        sufficient: part of the first slope that the function has to fall by.
-        curvature: part of the first slope that may be left.
-        max_evaluations: bound of all evaluations.
-        least_bracket: width below which the search ends.
+        length: the first length to try, positive.
+        sufficient: share of the first slope by which the function must fall.
+        curvature: share of the first slope that may remain.
+        max_evaluations: largest number of evaluations.
+        least_bracket: width of the bracket below which the search ends.
 
     Returns:
         The point, and the number of evaluations.
@@ -90,7 +90,7 @@ def strong_wolfe(
 
 
 def _interpolate(a: Point, b: Point, least: float, most: float) -> float:
-    """Where the cubic through two points and slopes is lowest, within bounds."""
+    """The minimum, within bounds, of the cubic through two points and slopes."""
     if a.length > b.length:
         a, b = b, a
     values = (a.value, b.value, a.slope, b.slope)
@@ -108,7 +108,7 @@ def _interpolate(a: Point, b: Point, least: float, most: float) -> float:
 
 
 def _inside(trial: float, left: float, right: float, stuck: bool) -> tuple[float, bool]:
-    """Moves a trial from the border of the bracket, at the second time there."""
+    """Moves a trial off the border of the bracket if it is there twice in a row."""
     margin = 0.1 * (right - left)
     if min(right - trial, trial - left) >= margin:
         return trial, False

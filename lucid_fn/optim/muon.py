@@ -8,12 +8,8 @@ import mlx.core as mx
 from lucid_fn import tree
 from lucid_fn.checks import check_array, check_count, check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import (
-    GradientTransformation,
-    chain,
-    errors_named_after,
-    stateful,
-)
+from lucid_fn.optim.base import GradientTransformation, chain, stateful
+from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.moments import average, zeros
 from lucid_fn.optim.norms import norm
@@ -133,6 +129,8 @@ def scale_by_muon(
         )
 
         def direction(m: Array, g: Array) -> Array:
+            if g.size == 0:
+                return g
             ahead = average(momentum, m, g) if nesterov else m
             matrix = ahead.reshape(ahead.shape[0], -1)  # (output units, the rest)
             ratio = math.sqrt(max(1.0, matrix.shape[0] / matrix.shape[1]))

@@ -1,4 +1,4 @@
-"""Different treatment of different params, which their paths tell apart."""
+"""Different transformations of different params, chosen by their paths."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -11,8 +11,8 @@ from lucid_fn.optim.base import (
     check_transformation,
     stateful,
     stateless_with_tree_map,
-    wrong_state,
 )
+from lucid_fn.optim.errors import wrong_state
 from lucid_fn.types import Array, Params, Tree
 
 

@@ -9,10 +9,10 @@ from lucid_fn.optim import leaves
 from lucid_fn.optim.base import (
     GradientTransformation,
     chain,
-    errors_named_after,
     stateful,
     stateless_with_tree_map,
 )
+from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.moments import zeros
 from lucid_fn.types import Array, Params, Scalar, Tree
 

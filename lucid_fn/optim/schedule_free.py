@@ -15,9 +15,9 @@ from lucid_fn.optim.base import (
     GradientTransformation,
     chain,
     check_transformation,
-    errors_named_after,
     stateful,
 )
+from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import RateState, ScalarOrSchedule, rate_of
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import copies, precision

@@ -172,8 +172,9 @@ def polynomial_decay(
     def schedule(step: Array) -> Array:
         passed = mx.minimum(as_step(step), decay_steps)
         share = fraction(decay_steps - passed, decay_steps) ** power
-        # 1 - share, without the digits that the difference would lose
-        gone = -mx.expm1(power * mx.log1p(-fraction(passed, decay_steps)))
+        gone = fraction(passed, decay_steps)
+        if power != 1:  # 1 - share, without the digits that a difference would lose
+            gone = -mx.expm1(power * mx.log1p(-gone))
         return init_value * share + end * gone
 
     return schedule

@@ -250,6 +250,25 @@ def test_a_wrong_state_is_refused_by_the_name_of_the_function(case):
             optimizer.update(params, wrong, params)
 
 
+@over(ALL)
+def test_an_update_without_params_is_refused_by_name(case):
+    optimizer, params = case.make(), draw(0, mx.float32)
+    with pytest.raises(TypeError, match=f"^{public(case)}: update needs the params"):
+        optimizer.update(params, optimizer.init(params))
+
+
+@over(ALL)
+def test_empty_leaves_and_trees_are_updated_to_such(case):
+    for shapes in [((0, 3), (3,)), ((3, 0), (0,)), ((2, 0, 3), ())]:
+        weight, bias = map(mx.ones, shapes)
+        params = {"fc": {"weight": weight, "bias": bias}}
+        optimizer = case.make()
+        updates, _ = optimizer.update(params, optimizer.init(params), params)
+        assert updates["fc"]["weight"].shape == shapes[0]
+        assert tree.all_finite(updates).item()
+    assert optimizer.update({}, optimizer.init({}), {})[0] == {}
+
+
 @over(ALL, law="another model")
 def test_gradients_of_another_structure_are_refused_by_name(case):
     optimizer, params = case.make(), draw(0, mx.float32)

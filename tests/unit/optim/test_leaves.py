@@ -1,5 +1,7 @@
 """Large leaves of a tree are computed on streams of their own."""
 
+from pathlib import Path
+
 import mlx.core as mx
 import pytest
 from hypothesis import given, strategies as st
@@ -7,10 +9,16 @@ from hypothesis import given, strategies as st
 import lucid_fn as lf
 from lucid_fn import ops, optim
 from lucid_fn.cpu.parallel import leaves as cpu_leaves
-from lucid_fn.ops.seam import current_part
+from lucid_fn.ops.seam import current_part, tuned
 from lucid_fn.optim import leaves
 
 LARGE = cpu_leaves._LEAST
+
+
+def test_leaves_is_the_only_seam_to_the_streams_of_ops():
+    folder = Path(leaves.__file__).parent
+    users = [p.name for p in folder.glob("*.py") if "lucid_fn.ops" in p.read_text()]
+    assert users == ["leaves.py"]
 
 
 @given(st.lists(st.integers(0, 4 * LARGE), max_size=12), st.integers(1, 4))
@@ -43,6 +51,7 @@ def tree_of(value: float) -> dict[str, mx.array]:
     }
 
 
+@pytest.mark.skipif(not tuned(), reason="plain formulations stay on one stream")
 def test_each_large_leaf_has_a_stream_of_its_own(three_streams):
     seen = {}
 

@@ -6,7 +6,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn import optim, tree
+import lucid_fn as lf
+from lucid_fn import optim, schedules, tree
 from lucid_fn.optim import norms
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import bias_correction
@@ -105,6 +106,36 @@ def test_float64_params_have_float64_states():
     params = {"w": mx.ones(3, mx.float64)}
     opt_state = optim.adam(0.1).init(params)
     assert opt_state[1].mu["w"].dtype == mx.float64
+
+
+@pytest.mark.parametrize("compile_", [lambda f: f, lf.jit], ids=["eager", "jit"])
+def test_float64_params_move_by_float64_numbers(compile_):
+    decay = schedules.exponential_decay(0.1, gamma=0.3)
+    for optimizer, expected in [
+        (optim.sgd(0.1, weight_decay=0.1), 1.0 - 0.1 * (0.7 + 0.1)),
+        (optim.sgd(mx.array(0.1, mx.float64)), 1.0 - 0.1 * 0.7),
+        (optim.sgd(decay), 1.0 - 0.1 * 0.7),
+        (optim.sgd(lambda step: 0.1 + 0.1 * step), 1.0 - 0.1 * 0.7),
+        (optim.inject(optim.sgd, 0.1, weight_decay=0.1), 1.0 - 0.1 * (0.7 + 0.1)),
+        (optim.adam(0.1, eps=0.1), 1.0 - 0.1 * 0.7 / (0.7 + 0.1)),
+        (optim.adamw(0.1, eps=0.1, weight_decay=0.1), 0.99 - 0.1 * 0.7 / (0.7 + 0.1)),
+    ]:
+
+        @compile_
+        def step(params, opt_state, grads, optimizer=optimizer):
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+            return optim.apply_updates(params, updates), opt_state
+
+        params = {"w": mx.array(1.0, mx.float64)}
+        grads = {"w": mx.array(0.7, mx.float64)}
+        new, _ = step(params, optimizer.init(params), grads)
+        assert new["w"].item() == pytest.approx(expected, rel=1e-15)
+
+
+def test_a_learning_rate_that_was_set_is_float64_for_float64_params():
+    opt_state = optim.sgd(0.5).init({"w": mx.ones(3, mx.float64)})
+    opt_state = optim.set_learning_rate(opt_state, 0.1)
+    assert optim.learning_rate(opt_state).item() == 0.1
 
 
 def test_updates_larger_than_the_dtype_of_the_params_are_rounded_once():

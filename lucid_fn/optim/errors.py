@@ -1,0 +1,80 @@
+"""Errors that name the public function that was called, and what it was given."""
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def errors_named_after(constructor: Callable[P, T]) -> Callable[P, T]:
+    """Makes the errors of an optimizer's parts begin with the optimizer's own name.
+
+    So `sgd(0.1, momentum=-1)` does not tell its user about `trace`, neither when it is
+    made nor when it updates. Arguments with other names, such as PyTorch's `lr`, are
+    refused with a list of those there are.
+    """
+    name: str = constructor.__name__
+
+    def renamed(fn: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(fn)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return fn(*args, **kwargs)
+            except (TypeError, ValueError) as error:
+                if type(error) not in (TypeError, ValueError):
+                    raise
+                message = _without_part(str(error))
+                if message is None:
+                    raise
+                raise type(error)(f"{name}: {message}") from None
+
+        return run
+
+    make, signature = renamed(constructor), inspect.signature(constructor)
+
+    @functools.wraps(constructor)
+    def named(*args: P.args, **kwargs: P.kwargs) -> Any:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            names = ", ".join(signature.parameters)
+            raise TypeError(f"{name}() {error}; its arguments are {names}") from None
+        pair = make(*args, **kwargs)
+        return type(pair)(*map(renamed, pair))
+
+    return named
+
+
+def _without_part(message: str) -> str | None:
+    """A message without the name of a part of this package that it begins with."""
+    from lucid_fn import optim  # not known while the package is being imported
+
+    part = re.match(r"(\w+)(?: \([^)]*\))?: ", message)
+    return message[part.end() :] if part and part[1] in optim.__all__ else None
+
+
+def wrong_state(caller: str, expected: str, opt_state: Any) -> TypeError:
+    """The error of a state that belongs to another optimizer."""
+    got = type(opt_state).__name__
+    if is_plain_tuple(opt_state):
+        got = f"a tuple of {len(opt_state)}" if opt_state else "(), that of no state"
+    return TypeError(
+        f"{caller}: opt_state must be {expected} that init returned, got {got}; call "
+        "update(grads, opt_state, params) with a state made by this optimizer's init"
+    )
+
+
+def no_params(caller: str) -> TypeError:
+    """The error of an update without params, which optax allows."""
+    return TypeError(
+        f"{caller}: update needs the params; call update(grads, opt_state, params)"
+    )
+
+
+def is_plain_tuple(value: Any) -> bool:
+    """Whether a value is a tuple, and not a named one."""
+    return isinstance(value, tuple) and not hasattr(value, "_fields")
