@@ -1,4 +1,4 @@
-"""How arrays are kept here and in PyTorch: channels last or first."""
+"""Layouts of arrays here, channels last, and in PyTorch, channels first."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from lucid_fn.interop.probing import is_scale, leaves_of, weights_of
 from lucid_fn.types import Array
 
 _KERNELS = ("weight", "weight_v", "weight_g")
-"""Names of the arrays of a kernel, in `nn.weight_norm` its length and direction."""
+"""Names of kernels; `nn.weight_norm` splits one into direction and length."""
 
 
 class Layout(NamedTuple):
@@ -87,10 +87,10 @@ def layouts(
 def _axes(
     path: str, leaves: Mapping[str, Array], maps: Collection[int]
 ) -> tuple[int, ...]:
-    """Our axes of an array in PyTorch's order; `maps` are the axes that maps have here.
+    """The order of our axes in PyTorch; `maps` are the ranks of feature maps.
 
-    Weights `(out, ..., in)` of a convolution are `(out, in, ...)` in PyTorch, and what
-    a norm has for each entry of a feature map, `(..., C)`, is `(C, ...)`.
+    A kernel `(out, ..., in)` is `(out, in, ...)` in PyTorch, and the weight of a norm
+    over a whole feature map, `(..., C)` here, is `(C, ...)`.
     """
     ndim = leaves[path].ndim
     order = tuple(range(ndim))
