@@ -77,7 +77,7 @@ def layouts(
     return {
         path: Layout(
             given_axes.get(path, _axes(path, leaves, maps_of)),
-            maps.rows.get(path, 1),
+            maps.rows.get(path, _channels_of_singular_vector(path, leaves)),
             maps.columns.get(path, 1),
         )
         for path, leaf in leaves.items()
@@ -100,6 +100,28 @@ def _axes(
     if 3 <= ndim <= 5 and path.rpartition(".")[2] in _KERNELS:
         return (0, ndim - 1, *order[1:-1])
     return order
+
+
+def _channels_of_singular_vector(path: str, leaves: Mapping[str, Array]) -> int:
+    """The input channels of the kernel that `nn.spectral_norm` holds this vector for.
+
+    The vector is a flattened slice of the kernel: `(..., in)` here, `(in, ...)` in
+    PyTorch. A transposed convolution is sliced by its last axis: `(in, ...)` in both.
+    """
+    layer, _, name = path.rpartition(".")
+    dot = "." if layer else ""
+    weight, u, v = (
+        leaves.get(f"{layer}{dot}{n}") for n in ("weight", "weight_u", "weight_v")
+    )
+    if name != "weight_v" or weight is None or u is None or v is None:
+        return 1
+    matrix = weight.reshape(len(weight), -1)
+    if weight.ndim < 3 or (u.shape, v.shape) != (matrix.shape[:1], matrix.shape[1:]):
+        return 1
+    # With as many inputs as outputs, the sizes do not tell which axis was sliced.
+    image = matrix @ v
+    is_sliced = mx.sum(image * u) > 0.5 * mx.sqrt(mx.sum(image * image))
+    return weight.shape[-1] if is_sliced.item() else 1
 
 
 def _checked_axes(

@@ -9,6 +9,7 @@ here, and each array is changed by what its layer is:
   those of a norm over a whole feature map are `(C, H, W)` in PyTorch and `(H, W, C)`
   here. A norm is recognized by a bias of its weight's shape, or by an initial weight of
   ones;
+- the singular vectors of a kernel under `nn.spectral_norm` are in its order;
 - the columns of a `linear` right after a flatten of a feature map are `(C, H, W)` in
   PyTorch and `(H, W, C)` here, and so are the features of a norm in between;
 - all else is the same: other linears, embeddings, norms, biases, and whatever has
