@@ -1,4 +1,4 @@
-"""NumPy arrays on their way to MLX: one rule for what is taken, and how."""
+"""Conversion of NumPy arrays to MLX: which are accepted, and how they are read."""
 
 from typing import Any
 
@@ -13,19 +13,19 @@ _LONGEST_AXIS = 2**31 - 1
 
 
 def is_bfloat16(array: NDArray[Any] | np.generic) -> bool:
-    """Whether this is the bfloat16 of the package `ml_dtypes`, as JAX's arrays have."""
+    """Whether the dtype is the bfloat16 of the `ml_dtypes` package, which JAX uses."""
     return array.dtype.name == "bfloat16" and array.dtype.itemsize == 2
 
 
 def check_numpy(caller: str, name: str, array: Any) -> None:
-    """Raises unless `array` is a NumPy array or scalar that MLX can hold.
+    """Raise unless `array` is a NumPy array or scalar that MLX can hold.
 
-    Its memory may be ordered in any way: strided, reversed, read-only, in the order of
-    Fortran or in the other byte order.
+    Any memory layout is accepted: strided, reversed, read-only, in Fortran order or in
+    the other byte order.
 
     Raises:
-        TypeError: if it is something else, a masked array, or of an unsupported dtype.
-        ValueError: if an axis is longer than MLX's may be.
+        TypeError: if it is not an array, is masked, or has an unsupported dtype.
+        ValueError: if an axis is longer than MLX supports.
     """
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(
@@ -50,10 +50,7 @@ def check_numpy(caller: str, name: str, array: Any) -> None:
 
 
 def in_order(array: NDArray[Any]) -> NDArray[Any]:
-    """The same numbers one after another, in the order of C and of the machine's bytes.
-
-    The array itself if it is so already.
-    """
+    """The array in C order and native byte order, copied only if necessary."""
     native = array.dtype.newbyteorder("=")
     ordered = np.asarray(array).astype(native, order="C", copy=False)
     # An axis of length 1 may still have a negative stride, which MLX refuses.
@@ -61,9 +58,9 @@ def in_order(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def from_numpy(caller: str, name: str, array: Any) -> Array:
-    """The MLX array with the numbers of a NumPy array; a copy.
+    """Copy a NumPy array to an MLX array.
 
-    float64 becomes float32 and complex128 complex64, as MLX computes in.
+    float64 becomes float32 and complex128 becomes complex64.
 
     Args:
         caller: the name that errors begin with.

@@ -1,8 +1,9 @@
-"""Safetensors files: checked before anything is made of them, and read in one pass.
+"""Reading and writing safetensors files.
 
-A file is the length of its header in eight bytes, the header in JSON, and the data of
-all tensors without a gap. The header says the dtype, the shape and the place of each
-tensor. Nothing of it is trusted: MLX takes impossible shapes at their word.
+A file consists of the length of its header in eight bytes, the header in JSON, and the
+data of all tensors without gaps. The header gives the dtype, the shape and the position
+of each tensor. It is validated before any array is made, because MLX accepts impossible
+shapes.
 
 Source: https://github.com/huggingface/safetensors, section "Format".
 """
@@ -31,7 +32,7 @@ _DTYPES = {
     "U16": "<u2",
     "I16": "<i2",
     "F16": "<f2",
-    "BF16": "<u2",  # of which MLX takes another view: NumPy has no bfloat16
+    "BF16": "<u2",  # viewed as bfloat16 by MLX, since NumPy has no such dtype
     "U32": "<u4",
     "I32": "<i4",
     "F32": "<f4",
@@ -48,7 +49,7 @@ _METADATA = "__metadata__"
 
 
 class _Entry(NamedTuple):
-    """What the header says of a tensor."""
+    """The header's description of one tensor."""
 
     name: str
     dtype: str
@@ -58,20 +59,21 @@ class _Entry(NamedTuple):
 
 
 def read(path: Path, *, caller: str) -> tuple[dict[str, Array], dict[str, str]]:
-    """The tensors of a safetensors file by name, and the metadata of its header.
+    """Read the tensors of a safetensors file by name, and the metadata of its header.
 
     Args:
         path: the file.
         caller: the name that errors begin with.
 
     Returns:
-        `(arrays, metadata)`; the arrays are computed, and have the file's dtypes.
+        `(arrays, metadata)`; the arrays are evaluated and have the file's dtypes.
 
     Raises:
         FileNotFoundError: if there is no such file.
         OSError: if it cannot be read.
-        ValueError: if it is not a whole safetensors file, or has a dtype that MLX has
-            not. The message names the file, the tensor and what is wrong.
+        ValueError: if it is not a complete and valid safetensors file, or has a dtype
+            that MLX does not support. The message names the file, the tensor and what
+            is wrong.
     """
     with io.reading(path, caller=caller) as file:
         try:
@@ -93,17 +95,17 @@ def write(
     *,
     caller: str,
 ) -> None:
-    """Writes tensors by name to a safetensors file: the old one or the new one.
+    """Write tensors by name to a safetensors file, atomically.
 
     Args:
         path: the file; its folder exists.
-        tensors: MLX arrays, or NumPy arrays of a dtype that `check_numpy` takes.
+        tensors: MLX arrays, or NumPy arrays of a dtype that `check_numpy` accepts.
         metadata: strings by name, for the header.
         caller: the name that errors begin with.
 
     Raises:
         OSError: as `io.atomic_write`.
-        TypeError: if a tensor is complex128, which the format has not.
+        TypeError: if a tensor is complex128, which the format does not support.
         ValueError: if a name is not a string of Unicode characters, or is
             `__metadata__`.
     """
@@ -113,7 +115,7 @@ def write(
                 f"{caller}: names of arrays must be strings other than {_METADATA}, "
                 f"got {name!r}"
             )
-    # The widest first, so that each begins at a multiple of its item.
+    # The widest dtypes first, so that every tensor is aligned to its item size.
     contents = sorted(
         stored(tensors, caller=caller).items(), key=lambda item: -item[1][1].itemsize
     )
@@ -137,9 +139,9 @@ def write(
 def stored(
     tensors: Mapping[str, Array | NDArray[Any]], *, caller: str
 ) -> dict[str, tuple[str, NDArray[Any]]]:
-    """The dtypes of tensors, in the words of the format, and their data, by name.
+    """The format's name of each tensor's dtype and its data in file order, by name.
 
-    All MLX arrays are evaluated at once, and what is in order already is not copied.
+    All MLX arrays are evaluated together, and contiguous data is not copied.
 
     Args:
         tensors: as in `write`.
@@ -168,19 +170,19 @@ def _stored(
         return "BF16", data.view(np.uint16)
     if data.dtype not in _NAMES:
         raise TypeError(
-            f"{caller}: {name} must have a dtype of the format, got {data.dtype}; "
+            f"{caller}: {name} must have a dtype of safetensors, got {data.dtype}; "
             "convert it with astype"
         )
     return _NAMES[data.dtype], data
 
 
 def _is_name(name: Any) -> bool:
-    # Not half of a surrogate pair, which JSON can say and UTF-8 cannot.
+    # JSON can spell half of a surrogate pair, UTF-8 cannot.
     return isinstance(name, str) and name.encode("utf-8", "ignore").decode() == name
 
 
 def _read_tensor(file: BufferedReader, entry: _Entry) -> Array:
-    """The tensor that begins where the file was read to."""
+    """Read the tensor that starts at the current position of the file."""
     data = np.empty(math.prod(entry.shape), _DTYPES[entry.dtype])
     if file.readinto(data.data) != data.nbytes:
         raise ValueError(f"{entry.name}: its data is cut short")
@@ -194,11 +196,11 @@ def _read_tensor(file: BufferedReader, entry: _Entry) -> Array:
 
 
 def _parse(file: BufferedReader) -> tuple[list[_Entry], dict[str, str]]:
-    """The checked header: entries in the order of the data, which they cover."""
+    """Validate the header: entries in the order of their data, and the metadata."""
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(8), "little")
     if size < 8:
-        raise ValueError(f"it has {size} bytes, fewer than the 8 of a header's length")
+        raise ValueError(f"it has {size} bytes, fewer than the 8 of a header length")
     if length > min(size - 8, _LONGEST_HEADER):
         raise ValueError(
             f"its header would be {length} bytes long, of a file of {size} bytes"
@@ -248,7 +250,7 @@ def _entry(name: str, fields: Any) -> _Entry:
         raise ValueError(f"{name!r}: must be a name of Unicode characters")
     if dtype not in _DTYPES:
         raise ValueError(
-            f"{name}: must have a dtype that MLX has, got {dtype}; there are "
+            f"{name}: must have a dtype that MLX supports, got {dtype}; supported are "
             f"{', '.join(_DTYPES)}"
         )
     if len(shape) > _MOST_AXES:
@@ -271,14 +273,14 @@ def _entry(name: str, fields: Any) -> _Entry:
             f"{name}: {dtype} of shape {tuple(shape)} takes {needed} bytes, got "
             f"data_offsets [{begin}, {end}]"
         )
-    # An empty array has strides all the same.
+    # Even an empty array has strides.
     if not needed and math.prod(n for n in shape if n) * itemsize >= 2**63:
         raise ValueError(f"{name}: must have strides below 2^63, got shape {shape}")
     return _Entry(name, dtype, tuple(shape), begin, end)
 
 
 def _check_cover(entries: list[_Entry], size: int) -> None:
-    """Raises unless the tensors lie one after another and fill the data."""
+    """Raise unless the tensors cover the data without gaps or overlaps."""
     end, before = 0, "the header"
     for entry in [*entries, _Entry("the end of the file", "", (), size, size)]:
         if entry.begin != end:

@@ -58,8 +58,8 @@ def batches(
 
     Args:
         arrays: a tree, such as a tuple or a dict, of NumPy or MLX arrays of the same
-            length `N > 0` along the first axis. NumPy's may have any order in memory:
-            reversed or strided views, memory maps, the other byte order.
+            length `N > 0` along the first axis. NumPy arrays may have any memory
+            layout: reversed or strided views, memory maps, the other byte order.
         batch_size: rows in a batch, at least 1.
         seed: shuffles the rows: a non-negative integer, or a tuple of such. `None`
             keeps their order, as for testing.

@@ -14,7 +14,7 @@ from lucid_fn.io import atomic_write, make_folder, reading
 
 FORMAT = 1  # of the files below; a cache of another one is made again
 METADATA = "metadata.json"
-_LONGEST_METADATA = 1 << 20  # bytes, a thousand times what is written
+_LONGEST_METADATA = 1 << 20  # bytes; a thousand times what is written
 
 Fingerprints = dict[str, dict[str, int]]
 

@@ -35,7 +35,7 @@ _MOST_MEMBERS = 1000  # the archives have nine
 
 
 class _BoundedGzip(gzip.GzipFile):
-    """Unpacks no more at a time than a batch has, whatever a header asks for."""
+    """Limits each read to the size of a batch, whatever a header asks for."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is None or not 0 <= size <= _LARGEST_FILE:
@@ -113,8 +113,8 @@ def _archived_files(archive: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
         for number, member in enumerate(tar):
             if number == _MOST_MEMBERS:
                 raise ValueError(
-                    f"{CALLER}: {archive} must hold at most {_MOST_MEMBERS} files, got "
-                    "more; replace it"
+                    f"{CALLER}: {archive} must contain at most {_MOST_MEMBERS} files, "
+                    "got more; replace it"
                 )
             path = PurePosixPath(member.name)
             batch = path.name.removesuffix(".bin")

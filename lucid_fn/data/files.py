@@ -1,4 +1,4 @@
-"""Where data sets are looked for, and reads of a bounded size."""
+"""The folders of data sets, and reads of bounded size."""
 
 import contextlib
 import gzip
@@ -28,7 +28,7 @@ def data_folder(root: str | os.PathLike[str] | None, name: str, caller: str) -> 
 
 @contextlib.contextmanager
 def unpacked(path: Path, caller: str) -> Iterator[IO[bytes]]:
-    """The content of a file as a stream, unpacked if its name ends in `.gz`.
+    """Open a file as a stream, decompressed if its name ends in `.gz`.
 
     Raises:
         OSError: if the file cannot be read; the message names it.
@@ -71,9 +71,9 @@ def _check_kind(path: Path, start: bytes, caller: str) -> None:
 
 
 def read_at_most(stream: IO[bytes], size: int) -> bytearray:
-    """The next `size` bytes of a stream, or fewer where it ends.
+    """Read the next `size` bytes of a stream, or fewer at its end.
 
-    Memory is taken for bytes that have come, not for those that a header promises.
+    Memory is allocated for bytes that were read, not for those that a header promises.
     """
     content = bytearray()
     while len(content) < size:
@@ -85,14 +85,14 @@ def read_at_most(stream: IO[bytes], size: int) -> bytearray:
 
 
 def read_file(path: Path, caller: str, *, limit: int) -> bytearray:
-    """All bytes of a file, unpacked if its name ends in `.gz`.
+    """Read a whole file, decompressed if its name ends in `.gz`.
 
     Raises:
         OSError, ValueError: as `unpacked`, or if there are more than `limit` bytes.
     """
     with unpacked(path, caller) as stream:
         content = read_at_most(stream, limit)
-        if stream.read(1):  # which also checks the checksum at the end
+        if stream.read(1):  # at the end, this verifies gzip's checksum
             raise ValueError(
                 f"{caller}: {path} must hold at most {limit} bytes, got more; replace "
                 "it"

@@ -22,16 +22,16 @@ _MOST_ROWS = 1_000_000
 def read_idx(
     path: Path, shape: tuple[int | None, ...], caller: str
 ) -> NDArray[np.uint8]:
-    """The array of unsigned bytes that an IDX file holds, plain or `.gz`.
+    """Read the array of unsigned bytes of an IDX file, plain or `.gz`.
 
     Args:
         path: the file.
-        shape: what the array must have; `None` for any length from 1 to a million.
+        shape: the expected shape; `None` stands for any length from 1 to a million.
         caller: the name that errors begin with.
 
     Raises:
         OSError: if the file cannot be read; the message names it.
-        ValueError: if the file is of another kind or shape, or damaged; the message
+        ValueError: if the file has another format or shape, or is damaged; the message
             names it.
     """
     with unpacked(path, caller) as stream:
@@ -41,7 +41,7 @@ def read_idx(
 def parse_idx(
     stream: IO[bytes], shape: tuple[int | None, ...], *, where: str
 ) -> NDArray[np.uint8]:
-    """The array of unsigned bytes in an IDX file, of which no more is read than it has.
+    """Parse an IDX file from a stream, reading no more than its header allows.
 
     Raises:
         ValueError: as `read_idx`; the message begins with `where`.
@@ -66,7 +66,7 @@ def parse_idx(
 def _parse_header(
     header: bytes, shape: tuple[int | None, ...], where: str
 ) -> tuple[int, ...]:
-    """The shape that the header says, if it may be so."""
+    """The shape that the header gives, if it is acceptable."""
     magic = bytes((0, 0, _UNSIGNED_BYTE, len(shape)))
     if header[:4] != magic:
         raise ValueError(
@@ -91,13 +91,13 @@ def _parse_header(
         )
     if max(found) > _MOST_ROWS:
         raise ValueError(
-            f"{where} must hold at most {_MOST_ROWS} rows, got {found}; cut it in parts"
+            f"{where} must hold at most {_MOST_ROWS} rows, got {found}; split it"
         )
     return found
 
 
 def _hint(header: bytes, magic: bytes) -> str:
-    """What a file with a wrong magic number probably is."""
+    """A guess at what a file with a wrong magic number is."""
     if header[:3] == magic[:3] and len(header) > 3:
         return (
             f", an IDX file of {header[3]} axes; images have 3 axes and labels 1: "

@@ -1,4 +1,4 @@
-"""Arrays of bytes in pickles, built from what is written of them."""
+"""Arrays of bytes in pickles, rebuilt from their placeholders."""
 
 import math
 from typing import Any
@@ -13,8 +13,7 @@ def bytes_array(pickled: Any) -> NDArray[np.uint8]:
     """The array of unsigned bytes that an `Opaque` of `io.unpickle` stands for.
 
     Raises:
-        ValueError: if it stands for something else, or has not as many bytes as its
-            shape says.
+        ValueError: if it stands for something else, or its size contradicts its shape.
     """
     match pickled:
         case Opaque(

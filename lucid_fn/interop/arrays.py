@@ -1,4 +1,4 @@
-"""Arrays of other libraries to MLX and back, dtypes kept."""
+"""Conversion of other libraries' arrays to MLX and back, keeping dtypes."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from lucid_fn.types import Array
 
 
 def to_storable(caller: str, name: str, value: Any) -> Array | NDArray[Any]:
-    """The MLX or NumPy array with the values and the dtype of an array or a tensor."""
+    """Convert an array or tensor to an MLX or NumPy array of the same dtype."""
     if isinstance(value, mx.array):
         return value
     if callable(getattr(value, "detach", None)):
@@ -29,7 +29,7 @@ def to_storable(caller: str, name: str, value: Any) -> Array | NDArray[Any]:
 def _from_tensor(caller: str, name: str, value: Any) -> Array | NDArray[Any]:
     try:
         tensor = value.detach().cpu().resolve_conj().resolve_neg()
-        if str(tensor.dtype) == "torch.bfloat16":  # NumPy has none; this is exact
+        if str(tensor.dtype) == "torch.bfloat16":  # NumPy lacks it; this is exact
             return mx.array(tensor.float().numpy()).astype(mx.bfloat16)
         array: NDArray[Any] = tensor.numpy()
         return array
@@ -41,7 +41,7 @@ def _from_tensor(caller: str, name: str, value: Any) -> Array | NDArray[Any]:
 
 
 def described(value: Any) -> str:
-    """The type of something that should be an array, and what is known of it."""
+    """How an error names a value that should have been an array."""
     return repr(value) if isinstance(value, Opaque) else type(value).__name__
 
 
@@ -52,20 +52,20 @@ def _remedy(name: str, value: Any) -> str:
 
 
 def to_mlx(caller: str, name: str, value: Any) -> Array:
-    """The MLX array with the values of a NumPy array, an MLX array or a tensor.
+    """Convert a NumPy array, an MLX array or a tensor to an MLX array.
 
-    float64, which GPUs have not, becomes float32.
+    float64 becomes float32, since GPUs do not support it.
     """
     array = to_storable(caller, name, value)
     if not isinstance(array, mx.array):
         return from_numpy(caller, name, array)
     if array.dtype == mx.float64:
-        return array.astype(mx.float32, stream=mx.cpu)  # GPUs have no float64
+        return array.astype(mx.float32, stream=mx.cpu)  # GPUs do not support float64
     return array
 
 
 def to_numpy(array: Array) -> NDArray[Any]:
-    """A copy in NumPy. bfloat16, which NumPy has not, becomes float32: exact."""
+    """Copy to NumPy. bfloat16, which NumPy lacks, becomes float32 exactly."""
     if array.dtype == mx.bfloat16:
         array = array.astype(mx.float32)
     return np.array(array)

@@ -1,4 +1,4 @@
-"""Safetensors files, as PyTorch's libraries exchange them."""
+"""Safetensors files of weights, as Hugging Face and PyTorch exchange them."""
 
 import os
 from collections.abc import Mapping
@@ -11,24 +11,24 @@ from lucid_fn.types import Array
 
 
 def load_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """The arrays of a `.safetensors` file by name, as they are in it.
+    """Load the arrays of a `.safetensors` file by name, without changing them.
 
-    Give them to `from_state_dict`: the file of a PyTorch model has PyTorch's layout.
-    The header is checked before anything is made of it.
+    Pass them to `from_state_dict`: the file of a PyTorch model has PyTorch's layout.
+    The header is validated before any array is made.
 
     Args:
         path: the file.
 
     Returns:
-        MLX arrays by name, in the file's dtypes. float64, which MLX computes on CPUs
-        only, stays float64.
+        MLX arrays by name, in the file's dtypes. float64 stays float64, which MLX
+        computes on CPUs only.
 
     Raises:
         FileNotFoundError: if there is no such file.
         OSError: if it cannot be read.
-        ValueError: if the file is damaged, cut short or of another format, or has a
-            dtype that MLX has not, such as float8. The message names the file, the
-            array and what is wrong.
+        ValueError: if the file is damaged, truncated or in another format, or has a
+            dtype that MLX does not support, such as float8. The message names the file,
+            the array and what is wrong.
 
     Example:
         >>> import tempfile
@@ -47,18 +47,18 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
 def save_safetensors(
     path: str | os.PathLike[str], state_dict: Mapping[str, Any]
 ) -> None:
-    """Writes arrays by name to a `.safetensors` file, as they are.
+    """Save arrays by name to a `.safetensors` file, without changing them.
 
-    Give it what `to_state_dict` returns. The file is the old one or the new one, never
-    half. Dtypes are kept, float64 as well.
+    Pass it the result of `to_state_dict`. The write is atomic, and dtypes are kept,
+    float64 included.
 
     Args:
-        path: ends in `.safetensors`; its folder exists.
+        path: must end in `.safetensors`; the folder must exist.
         state_dict: NumPy arrays, MLX arrays or tensors by name.
 
     Raises:
-        ValueError: if `path` ends otherwise, or a name cannot be written.
-        TypeError: if something is not an array, or of a dtype that the format has not.
+        ValueError: if `path` has another suffix, or a name cannot be written.
+        TypeError: if a value is not an array, or has a dtype that the format lacks.
         FileNotFoundError: if the folder does not exist.
         OSError: if the file cannot be written, as on a full disk; the message names it.
 
@@ -85,5 +85,5 @@ def save_safetensors(
         name: to_storable(caller, str(name), value)
         for name, value in state_dict.items()
     }
-    # The entry by which the readers of PyTorch's libraries know the file as theirs.
+    # Readers of PyTorch's libraries recognize their files by this entry.
     safetensors.write(path, tensors, {"format": "pt"}, caller=caller)

@@ -1,4 +1,4 @@
-"""How arrays are kept here and in PyTorch: channels last or first."""
+"""Layouts of arrays here, channels last, and in PyTorch, channels first."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from lucid_fn.interop.probing import is_scale, leaves_of, weights_of
 from lucid_fn.types import Array
 
 _KERNELS = ("weight", "weight_v", "weight_g")
-"""Names of the arrays of a kernel, in `nn.weight_norm` its length and direction."""
+"""Names of kernels; `nn.weight_norm` splits one into direction and length."""
 
 
 class Layout(NamedTuple):
@@ -77,7 +77,7 @@ def layouts(
     return {
         path: Layout(
             given_axes.get(path, _axes(path, leaves, maps_of)),
-            maps.rows.get(path, 1),
+            maps.rows.get(path, _channels_of_singular_vector(path, leaves)),
             maps.columns.get(path, 1),
         )
         for path, leaf in leaves.items()
@@ -87,10 +87,10 @@ def layouts(
 def _axes(
     path: str, leaves: Mapping[str, Array], maps: Collection[int]
 ) -> tuple[int, ...]:
-    """Our axes of an array in PyTorch's order; `maps` are the axes that maps have here.
+    """The order of our axes in PyTorch; `maps` are the ranks of feature maps.
 
-    Weights `(out, ..., in)` of a convolution are `(out, in, ...)` in PyTorch, and what
-    a norm has for each entry of a feature map, `(..., C)`, is `(C, ...)`.
+    A kernel `(out, ..., in)` is `(out, in, ...)` in PyTorch, and the weight of a norm
+    over a whole feature map, `(..., C)` here, is `(C, ...)`.
     """
     ndim = leaves[path].ndim
     order = tuple(range(ndim))
@@ -100,6 +100,28 @@ def _axes(
     if 3 <= ndim <= 5 and path.rpartition(".")[2] in _KERNELS:
         return (0, ndim - 1, *order[1:-1])
     return order
+
+
+def _channels_of_singular_vector(path: str, leaves: Mapping[str, Array]) -> int:
+    """The input channels of the kernel that `nn.spectral_norm` holds this vector for.
+
+    The vector is a flattened slice of the kernel: `(..., in)` here, `(in, ...)` in
+    PyTorch. A transposed convolution is sliced by its last axis: `(in, ...)` in both.
+    """
+    layer, _, name = path.rpartition(".")
+    dot = "." if layer else ""
+    weight, u, v = (
+        leaves.get(f"{layer}{dot}{n}") for n in ("weight", "weight_u", "weight_v")
+    )
+    if name != "weight_v" or weight is None or u is None or v is None:
+        return 1
+    matrix = weight.reshape(len(weight), -1)
+    if weight.ndim < 3 or (u.shape, v.shape) != (matrix.shape[:1], matrix.shape[1:]):
+        return 1
+    # With as many inputs as outputs, the sizes do not tell which axis was sliced.
+    image = matrix @ v
+    is_sliced = mx.sum(image * u) > 0.5 * mx.sqrt(mx.sum(image * image))
+    return weight.shape[-1] if is_sliced.item() else 1
 
 
 def _checked_axes(

@@ -1,4 +1,4 @@
-"""Other names for arrays."""
+"""Renaming of arrays."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -8,9 +8,9 @@ from typing import Any, TypeAlias, TypeVar
 T = TypeVar("T")
 
 Rename: TypeAlias = Mapping[str, str | None] | Callable[[str], str | None]
-"""New names by old ones or by their first parts, or a function; `None` drops one.
+"""New names by old names or prefixes, or a function; `None` leaves an array out.
 
-An empty new name takes the parts away; an empty old one puts parts before all names.
+An empty new name removes the prefix, an empty old name adds a prefix to all names.
 """
 
 _SHOWN = 30
@@ -20,8 +20,8 @@ def renamed(caller: str, items: Mapping[str, T], rename: Rename | None) -> dict[
     """The items under their new names.
 
     Raises:
-        TypeError: if `rename` is of another kind, or gives something else than names.
-        ValueError: if two items get one name, or the mapping has a name of none.
+        TypeError: if `rename` has the wrong type, or gives something other than names.
+        ValueError: if two items get the same name, or a name in the mapping is unused.
     """
     if rename is None:
         return dict(items)
@@ -46,7 +46,7 @@ def renamed(caller: str, items: Mapping[str, T], rename: Rename | None) -> dict[
             continue
         if new == "":
             raise ValueError(
-                f"{caller}: rename must leave something of each name, got '' for {old}"
+                f"{caller}: rename must not give empty names, got '' for {old}"
             )
         if not isinstance(new, str):
             raise TypeError(
@@ -62,9 +62,9 @@ def renamed(caller: str, items: Mapping[str, T], rename: Rename | None) -> dict[
 
 
 def prefix_hint(names: Collection[str], paths: Collection[str]) -> str | None:
-    """The `rename` by which most names that are missing would be found, as a sentence.
+    """The `rename` of a prefix that resolves at least half of the missing names.
 
-    Wrappers put their name in front of all others, such as `module.` or `_orig_mod.`.
+    Wrappers add such prefixes to all names: `module.`, `_orig_mod.`.
     """
     hints: dict[str, int] = {}
     for inner, outer, form in (
@@ -86,7 +86,7 @@ def prefix_hint(names: Collection[str], paths: Collection[str]) -> str | None:
 
 
 def _part(caller: str, old: Any) -> str:
-    """The first parts of a name, where `module.` means `module` as well."""
+    """A prefix without its trailing dot, so that `module.` means `module`."""
     if not isinstance(old, str):
         raise TypeError(f"{caller}: rename must map names, got {old!r}")
     return old.removesuffix(".")
@@ -98,7 +98,7 @@ def _listed(items: Iterable[str]) -> str:
 
 
 def _by_parts(name: str, rename: Mapping[str, str | None]) -> Any:
-    """The name with the longest of its beginnings that `rename` has replaced."""
+    """The name with its longest prefix in `rename` replaced."""
     known = [old for old in rename if _begins(name, old)]
     if not known:
         return name

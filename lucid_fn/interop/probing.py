@@ -31,9 +31,9 @@ def leaves_of(params: dict[str, Any], state: dict[str, Any]) -> dict[str, Array]
 
 
 def weights_of(params: dict[str, Any]) -> dict[str, Array]:
-    """The weights of linears and convolutions by path, in the order of the layers.
+    """The weights of linear and convolutional layers by path, in the model's order.
 
-    A `weight_v` is the direction of a weight in `nn.weight_norm`.
+    `weight_v` is the direction of a weight under `nn.weight_norm`.
     """
     leaves = dict(_in_order(params, ""))
     return {
@@ -46,10 +46,10 @@ def weights_of(params: dict[str, Any]) -> dict[str, Array]:
 
 
 def is_scale(path: str, leaves: Mapping[str, Array]) -> bool:
-    """Whether a norm multiplies by this array of a new model, or adds it.
+    """Whether this is the weight or bias of a norm over several axes, by initial value.
 
-    Such a weight has a bias of its own shape, or starts as ones; those of linears and
-    convolutions have one bias for each output, and are drawn.
+    A norm's weight has a bias of the same shape, or no bias and only ones. The weights
+    of linear and convolutional layers have one bias per output, and are random.
     """
     layer, _, name = path.rpartition(".")
     dot = "." if layer else ""
@@ -88,7 +88,7 @@ def experiment(
         if not mx.issubdtype(leaf.dtype, mx.floating):
             return leaf
         is_bias = path.endswith("bias")
-        if path in scales:  # more than what a norm makes negative
+        if path in scales:  # a bias that exceeds what a norm makes negative
             scale = 8.0 if is_bias else 1.0
         else:
             scale = 0.1 if leaf.ndim < 2 and is_bias else 1.0
@@ -161,7 +161,7 @@ def _supports(
         if source == path or grad.ndim == 0:
             continue
         size = np.abs(np.array(grad.astype(mx.float32)))
-        # A norm of a whole map counts its channels last, and places in front.
+        # The weight of a norm over a map has its channels last and positions before.
         for axis in {grad.ndim - 1} if source in scales else {0, grad.ndim - 1}:
             yield (source, axis, grad.shape[axis]), _support(np.moveaxis(size, axis, 0))
     size = np.abs(np.array(x_grad))[0]

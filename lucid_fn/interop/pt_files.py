@@ -1,8 +1,7 @@
-"""The files that `torch.save` writes, read without PyTorch and without running code.
+"""Files written by `torch.save`, read without PyTorch and without executing code.
 
-Such a file is a zip archive of a pickle, `data.pkl`, and of storages, `data/0`, ... A
-pickle is a program: its globals name functions that the reader calls. Here the few that
-tensors are made of are replaced by our own, and no other one is called.
+Such a file is a zip archive of a pickle, `data.pkl`, and of storages, `data/0`, ... The
+few functions that rebuild tensors are replaced by our own; no other one is called.
 """
 
 import math
@@ -37,36 +36,37 @@ _STORAGES = {
 }
 _UNTYPED = "torch.storage.UntypedStorage"
 _DTYPES = {"torch.uint16": "u2", "torch.uint32": "u4", "torch.uint64": "u8"}
-"""Those of tensors in an untyped storage."""
+"""Dtypes of tensors with an untyped storage."""
 
-# Tensors may share a storage, so a small file could ask for any amount of memory.
+# Tensors may share a storage, so a small file could demand any amount of memory.
 _MOST_SHARED = 16
 _MOST_AXES = 32
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def load_pt(path: str | os.PathLike[str]) -> Any:
-    """What `torch.save` wrote to a `.pt` or `.pth` file, tensors as MLX arrays.
+    """Load a `.pt` or `.pth` file written by `torch.save`, with tensors as MLX arrays.
 
-    PyTorch is not needed, and no code of the file is run. Tensors, numbers, strings,
-    bytes, sets, lists, tuples and dicts are read. Other objects, such as a
-    `argparse.Namespace`, a `torch.dtype` or a scalar of NumPy, are not made: in their
-    place stands an `Opaque`, whose `name`, `args`, `state` and `items` say what was in
-    them. float64 becomes float32, and complex128 complex64.
+    PyTorch is not needed, and no code in the file is executed. Tensors, numbers,
+    strings, bytes, sets, lists, tuples and dicts are loaded. Other objects, such as an
+    `argparse.Namespace`, a `torch.dtype` or a NumPy scalar, are replaced by an `Opaque`
+    placeholder whose `name`, `args`, `state` and `items` describe them. float64 becomes
+    float32, and complex128 becomes complex64.
 
     Args:
-        path: the file. A checkpoint is often a dict with the `state_dict` in it: the
-            keys say where.
+        path: the file. A checkpoint is often a dict that contains the `state_dict`:
+            look at its keys.
 
     Returns:
-        What is in the file: for a model a `state_dict`, arrays by name.
+        The content of the file: for a model a `state_dict`, arrays by name.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, written by `torch.save` before version 1.6,
-            a program made by `torch.jit`, or a whole model instead of its
-            `state_dict`; if a tensor has a dtype that MLX has not; or if the file names
-            a function that runs commands or code, such as `os.system`.
+        OSError: if it cannot be read.
+        ValueError: if the file is damaged, was written by PyTorch before version 1.6,
+            is a `torch.jit` program, or is a whole model instead of its `state_dict`;
+            if a tensor has a dtype that MLX does not support; or if the file names a
+            function that runs commands or code, such as `os.system`.
 
     Example:
         >>> from lucid_fn import interop, models
@@ -80,7 +80,7 @@ def load_pt(path: str | os.PathLike[str]) -> Any:
         content = _read(path, file)
     if isinstance(content, Opaque):
         raise ValueError(
-            f"load_pt: {path} must hold tensors by name, got an object of "
+            f"load_pt: {path} must contain tensors by name, got an object of "
             f"{content.name}; save the state_dict, not the model"
         )
     return content
@@ -101,13 +101,13 @@ def _read(path: Path, file: BufferedReader) -> Any:
         ) from error
     except pickle.UnpicklingError as error:
         raise ValueError(f"load_pt: {path} holds {error}") from error
-    except Exception as error:  # whatever damaged archives fail with
+    except Exception as error:  # a damaged archive may raise anything
         reason = f"{type(error).__name__} {error}".strip()
         raise ValueError(f"load_pt: {path} is damaged ({reason})") from error
 
 
 class _Archive:
-    """One archive, with the storages that were read from it."""
+    """An open archive, with the storages that were read from it."""
 
     def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
         self.archive = archive
@@ -150,9 +150,9 @@ class _Archive:
         return content
 
     def member(self, name: str) -> bytes:
-        """A file of the archive, which torch.save does not compress.
+        """Read a member of the archive.
 
-        So nothing can be larger than the archive is.
+        `torch.save` does not compress members, so none can be larger than the archive.
         """
         try:
             info = self.archive.getinfo(self.folder + name)
@@ -165,12 +165,12 @@ class _Archive:
         return self.archive.read(info)
 
     def tensor(self, storage: Any, *parts: Any) -> Array:
-        """The tensor that `_rebuild_tensor_v2` makes of the same arguments."""
+        """Stands for `torch._utils._rebuild_tensor_v2`."""
         if not isinstance(storage, Opaque):
             raise pickle.UnpicklingError("a tensor of unknown parts")
         if storage.name not in _STORAGES:
             raise pickle.UnpicklingError(
-                f"a tensor of {storage.name}, whose dtype MLX has not"
+                f"a tensor of {storage.name}, whose dtype MLX does not support"
             )
         return self._tensor(_STORAGES[storage.name], storage, *parts)
 
@@ -185,10 +185,10 @@ class _Archive:
         dtype: Any,
         metadata: Any = None,
     ) -> Array:
-        """The tensor that `_rebuild_tensor_v3` makes of the same arguments."""
+        """Stands for `torch._utils._rebuild_tensor_v3`."""
         if dtype.name not in _DTYPES:
             raise pickle.UnpicklingError(
-                f"a tensor of {dtype.name}, a dtype that MLX has not"
+                f"a tensor of {dtype.name}, a dtype that MLX does not support"
             )
         code = _DTYPES[dtype.name]
         return self._tensor(
@@ -216,7 +216,7 @@ class _Archive:
         array = mx.array(in_order(view))
         if code == "bf16":
             array = array.view(mx.bfloat16)
-        # PyTorch's views that are negated or conjugated when they are read.
+        # Lazy views of PyTorch, negated or conjugated when they are read.
         flags = metadata if isinstance(metadata, dict) else {}
         if flags.get("conj"):
             array = mx.conjugate(array)
@@ -241,11 +241,11 @@ class _Archive:
 
 
 def _reference(persistent_id: Any) -> Opaque:
-    """A storage by its key and its number of elements; it is read for a tensor only."""
+    """A storage, as its key and number of elements; a tensor reads it when needed."""
     match persistent_id:
         case ("storage", Opaque(name=name), str(key), str(), int(count)):
             return Opaque(name, (key, count))
-    raise pickle.UnpicklingError("a reference to something else than a storage")
+    raise pickle.UnpicklingError("a reference to something other than a storage")
 
 
 def _view(storage: NDArray[Any], offset: Any, shape: Any, strides: Any) -> NDArray[Any]:
@@ -263,14 +263,14 @@ def _view(storage: NDArray[Any], offset: Any, shape: Any, strides: Any) -> NDArr
             f"a tensor of {shape} that does not fit its storage of {len(storage)}"
         )
     if size > len(storage):
-        # By strides of 0 a small file could ask for any amount of memory.
+        # With strides of 0 a small file could demand any amount of memory.
         raise pickle.UnpicklingError(
             f"a tensor of {shape}, expanded from {len(storage)} elements; save it "
             "after .contiguous()"
         )
     if max(shape, default=0) >= 2**31:
         raise pickle.UnpicklingError(
-            f"a tensor of {shape}, whose axes are longer than those of MLX may be"
+            f"a tensor of {shape}, with axes longer than MLX supports"
         )
     strides = tuple(s * storage.itemsize for s in strides) if size else None
     return np.ndarray(
@@ -289,5 +289,5 @@ def _are_counts(values: Any) -> bool:
 
 
 def _first(data: Any, *_: Any) -> Any:
-    """A `torch.nn.Parameter`, which is a tensor here."""
+    """A `torch.nn.Parameter` is a plain tensor here."""
     return data

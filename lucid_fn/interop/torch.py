@@ -3,11 +3,13 @@
 Names are the same here and there. What differs is the layout, since channels are last
 here, and each array is changed by what its layer is:
 
-- a `weight` of three to five axes is a convolution's: `(out, in, ...)` in PyTorch,
-  `(out, ..., in)` here, and so is the `weight_v` of `nn.weight_norm`;
-- unless it is a norm's, which has a bias of the same shape or starts as ones: it is the
-  same, but after convolutions, where a norm of all of a feature map, `(H, W, C)` here,
-  is `(C, H, W)` in PyTorch;
+- the kernel of a convolution, a `weight` of three to five axes (or the `weight_v` of
+  `nn.weight_norm`), is `(out, in, ...)` in PyTorch and `(out, ..., in)` here;
+- the weight and bias of a norm are the same, except in models with convolutions, where
+  those of a norm over a whole feature map are `(C, H, W)` in PyTorch and `(H, W, C)`
+  here. A norm is recognized by a bias of its weight's shape, or by an initial weight of
+  ones;
+- the singular vectors of a kernel under `nn.spectral_norm` are in its order;
 - the columns of a `linear` right after a flatten of a feature map are `(C, H, W)` in
   PyTorch and `(H, W, C)` here, and so are the features of a norm in between;
 - all else is the same: other linears, embeddings, norms, biases, and whatever has
@@ -63,8 +65,8 @@ def from_state_dict(
             `num_batches_tracked` may be absent, and is 0 then.
         rename: from PyTorch's names to ours: a mapping of names or of their first
             parts, `{"classifier.0": "fc1"}`, or a function; `None` as a result leaves
-            an array out. Names that a mapping has not are kept. `{"module": ""}` takes
-            the first part away.
+            an array out. Names that are not in a mapping are kept. `{"module": ""}`
+            removes a prefix.
         input_shape: shape of one example, without the batch axis, `(H, W, C)`; by
             default one is found that the model takes.
         flattened: by the path of each layer that takes a flattened feature map, or

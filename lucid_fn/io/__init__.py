@@ -1,4 +1,4 @@
-"""Files: atomic writes, reads whose errors name the file, and safe unpickling."""
+"""File access: atomic writes, errors that name the file, and safe unpickling."""
 
 from lucid_fn.io.files import (
     atomic_write,

@@ -1,4 +1,4 @@
-"""Atomic writes, and reads whose errors name the file."""
+"""Atomic writes, and errors that name the file and the fix."""
 
 import contextlib
 import errno
@@ -29,29 +29,30 @@ _FIXES = {
     errno.EMFILE: "close some files first",
     errno.ENOENT: "check the path",
 }
-"""What to do about errors of files. Those of a network are not among them."""
+"""What to do about errors of the file system, by number; network errors are absent."""
 
 
 def check_path(caller: str, name: str, value: Any) -> Path:
-    """`value` as a path, with `~` for the home folder.
+    """Convert an argument to a path, expanding `~` to the home folder.
 
     Raises:
         TypeError: if it is neither a string nor a path.
-        ValueError: if it is empty or holds a null character.
+        ValueError: if it is empty or contains a null character.
     """
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str):
         raise TypeError(f"{caller}: {name} must be a path, got {value!r}")
     if not path or "\0" in path:
         raise ValueError(
-            f"{caller}: {name} must be a path without null characters, got {value!r}"
+            f"{caller}: {name} must be a non-empty path without null characters, got "
+            f"{value!r}"
         )
     return Path(os.path.expanduser(path))
 
 
 @contextlib.contextmanager
 def reading(path: Path, *, caller: str) -> Iterator[BufferedReader]:
-    """A file opened for reading.
+    """Open a file for reading.
 
     Args:
         path: the file.
@@ -71,19 +72,19 @@ def reading(path: Path, *, caller: str) -> Iterator[BufferedReader]:
 
 
 def read_bytes(path: Path, *, caller: str) -> bytes:
-    """The content of a file; arguments and errors are those of `reading`."""
+    """Read a whole file; arguments and errors are those of `reading`."""
     with reading(path, caller=caller) as file:
         return file.read()
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path, *, caller: str) -> Iterator[BufferedWriter]:
-    """A binary file to write, which becomes `path` at the end if nothing was raised.
+    """Open a temporary binary file that replaces `path` if the block succeeds.
 
-    A reader finds the old file or the new one, never a part, even if the process is
-    killed or the power fails. The mode of an existing file is kept. If `path` is a
-    symbolic link, what it points to is replaced. What killed processes left of their
-    writes to `path` is removed.
+    Readers see the old file or the new one, never a partial one, even if the process is
+    killed or the power fails. An existing file's mode is kept, and if `path` is a
+    symbolic link, its target is replaced. Temporary files left by processes that were
+    killed while writing to `path` are removed.
 
     Args:
         path: the file; its folder exists.
@@ -119,7 +120,7 @@ def atomic_write(path: Path, *, caller: str) -> Iterator[BufferedWriter]:
 
 
 def check_writable(path: Path, *, caller: str) -> None:
-    """Raises now what `atomic_write` would raise for this path later.
+    """Raise now the errors that `atomic_write` to this path would raise later.
 
     Args:
         path: the file; its folder exists.
@@ -135,27 +136,27 @@ def check_writable(path: Path, *, caller: str) -> None:
 
 
 def make_folder(path: Path, *, caller: str) -> None:
-    """Makes a folder and those above it, where they do not exist yet.
+    """Create a folder and its parents if they do not exist.
 
     Args:
         path: the folder.
         caller: the name that errors begin with.
 
     Raises:
-        OSError: if it cannot be made, or is a file; the message names it.
+        OSError: if it cannot be created, or is a file; the message names it.
     """
-    with _explained(caller, "make the folder", path):
+    with _explained(caller, "create the folder", path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager
 def _explained(caller: str, verb: str, path: Path) -> Iterator[None]:
-    """Makes errors of the file system name the caller, the file and the fix."""
+    """Reraise errors of the file system with the caller, the file and the fix."""
     try:
         yield
     except OSError as error:
         number = error.errno
-        # NumPy reports a write that was cut short by an OSError without a number.
+        # NumPy raises an OSError without a number for a write that was cut short.
         from_file = number in _FIXES or (number is None and type(error) is OSError)
         if not from_file or str(error).startswith(f"{caller}: "):
             raise
@@ -168,7 +169,7 @@ def _explained(caller: str, verb: str, path: Path) -> Iterator[None]:
 
 
 def _target(path: Path, caller: str) -> Path:
-    """The file to replace: `path`, or what it points to as a symbolic link."""
+    """The file to replace: `path`, or the target of a symbolic link."""
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise FileNotFoundError(
@@ -195,13 +196,13 @@ def _check_regular(path: Path, caller: str) -> None:
 
 
 def _create_beside(target: Path) -> tuple[Path, BufferedWriter]:
-    """A new file in the folder of `target`, locked for as long as it is open.
+    """Create a temporary file beside `target`, locked for as long as it is open.
 
-    The lock tells the files of processes that are writing from those of killed ones.
+    The lock distinguishes files that are being written from those of killed processes.
     """
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
     name = target.name
-    if len(os.fsencode(name)) > 200:  # names of files may have 255 bytes
+    if len(os.fsencode(name)) > 200:  # a file name is limited to 255 bytes
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
     _remove_abandoned(target.parent, name)
     while True:
@@ -212,8 +213,9 @@ def _create_beside(target: Path) -> tuple[Path, BufferedWriter]:
             _lock(descriptor)
             if mode is not None:
                 os.fchmod(descriptor, mode)
-            if os.path.exists(path):  # else it was taken for abandoned before the lock
-                # Opened by its path, so that it has that as its name.
+            # Another process may have removed it as abandoned before it was locked.
+            if os.path.exists(path):
+                # Opened by its path, so that `file.name` is the path.
                 return path, open(path, "wb", opener=lambda *_, fd=descriptor: fd)
         except BaseException:
             os.close(descriptor)
@@ -226,7 +228,7 @@ def _remove_abandoned(folder: Path, name: str) -> None:
     pattern = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{8}}\.partial")
     try:
         found = [entry for entry in os.listdir(folder) if pattern.fullmatch(entry)]
-    except OSError:  # a folder that may be written to, and not be listed
+    except OSError:  # a folder that can be written but not listed
         return
     for entry in found:
         with contextlib.suppress(OSError):
@@ -239,7 +241,7 @@ def _remove_abandoned(folder: Path, name: str) -> None:
 
 
 def _lock(descriptor: int) -> bool:
-    """Whether the file is locked for us now: no, where file systems have no locks."""
+    """Try to lock the file; also `False` where the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

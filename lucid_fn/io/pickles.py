@@ -1,4 +1,4 @@
-"""Pickles, read without running anything that they ask for."""
+"""Unpickling without executing anything that a pickle asks for."""
 
 import _compat_pickle
 import builtins
@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 
 class Opaque:
-    """Stands for an object of a pickle that is not made, since that would run code.
+    """A placeholder for a pickled object that is not constructed.
 
     Attributes:
-        name: the name of its class, or of the function that would have made it.
-        args: the arguments; `None` for the class or function itself.
-        state: what would have been its attributes, mostly a dict.
-        items: what would have been its items: values, or pairs of key and value.
+        name: the full name of the object's class, or of the function that makes it.
+        args: the arguments to it; `None` if the class or function itself was pickled.
+        state: the object's attributes, usually a dict.
+        items: the object's items: values, or pairs of key and value.
     """
 
     __slots__ = ("args", "items", "name", "state")
@@ -31,7 +31,7 @@ class Opaque:
 
 
 Handler = Callable[..., Any]
-"""Makes an object out of the arguments that a pickle gives to a global."""
+"""A function that stands for a global of a pickle and is called in its place."""
 
 
 def unpickle(
@@ -41,22 +41,22 @@ def unpickle(
     persistent: Callable[[Any], Any] | None = None,
     encoding: str = "ASCII",
 ) -> Any:
-    """What a pickle holds, read without running anything that it asks for.
+    """Load a pickle without importing or calling anything that it names.
 
-    A pickle is a program: its globals name functions that the reader calls. Here no
-    global is ever looked up. Numbers, strings, bytes and containers are made; all else
-    becomes an `Opaque`, or what the handler of its name makes of the arguments.
+    A pickle is a program whose globals name functions for the reader to call. Here no
+    global is looked up. Numbers, strings, bytes and containers are loaded; every other
+    object becomes an `Opaque`, or the result of the handler registered for its name.
 
     Args:
         content: the pickle.
-        handlers: functions by the names of the globals that they stand for, such as
+        handlers: functions by the full name of the global that each replaces, such as
             `"collections.OrderedDict"`.
-        persistent: makes an object out of a persistent reference.
-        encoding: of the strings that Python 2 wrote; `"bytes"` keeps them as bytes.
+        persistent: maps a persistent reference to an object.
+        encoding: encoding of strings of Python 2; `"bytes"` keeps them as bytes.
 
     Raises:
-        ValueError: if the pickle is damaged, or names a function that serves to run
-            code or commands.
+        ValueError: if the pickle is damaged, or names a function whose purpose is to
+            run code or commands.
 
     Example:
         >>> import argparse, pickle
@@ -70,7 +70,7 @@ def unpickle(
         return _Unpickler(content, handlers or {}, persistent, encoding).load()
     except pickle.UnpicklingError as error:
         raise ValueError(str(error)) from error
-    except Exception as error:  # whatever the opcodes of a damaged pickle fail with
+    except Exception as error:  # the opcodes of a damaged pickle may raise anything
         reason = f"{type(error).__name__} {error}".strip()
         raise ValueError(f"a damaged pickle ({reason})") from error
 
@@ -92,18 +92,18 @@ _COMMANDS = frozenset(
         *("socket", "subprocess", "sys", "webbrowser", "io.open", "_io.open"),
     }
 )
-"""Modules and functions that no data needs: a pickle that names one is an attack."""
+"""Modules and functions that no data needs: a pickle naming one is an attack."""
 
 
 def _is_forbidden(module: str, name: str) -> bool:
-    if module == "builtins":  # classes and constants do no harm, eval and open may
+    if module == "builtins":  # classes and constants are harmless, eval is not
         found = getattr(builtins, name, eval)
         return callable(found) and not isinstance(found, type)
     return bool(_COMMANDS & {module.partition(".")[0], f"{module}.{name}"})
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes for Python 2."""
+    """The call by which Python 3 spells bytes for Python 2."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError("bytes in an unknown encoding")
     return text.encode("latin1")
@@ -130,7 +130,7 @@ _KEYS = (str, bytes, int, float, complex, bool, type(None), Opaque)
 
 
 def _hashable(items: Any, depth: int = 3) -> Any:
-    """`items`, if hashing them takes no more time than making them did."""
+    """Return `items`, refusing keys whose hash could take exponential time."""
     for item in items:
         if type(item) is tuple and depth and len(item) <= 16:
             _hashable(item, depth - 1)
@@ -140,8 +140,8 @@ def _hashable(items: Any, depth: int = 3) -> Any:
 
 
 class _Unpickler(pickle._Unpickler):
-    # The implementation in Python: that in C makes room for as many objects as an
-    # opcode asks for, 64 GB for one wrong byte.
+    # The Python implementation: the one in C allocates as many slots as an opcode asks
+    # for, 64 GB for one wrong byte.
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class _Unpickler(pickle._Unpickler):
         self.stack: list[Any]
 
     def find_class(self, module: str, name: str, /) -> Opaque:
-        # Python 2 had other names.
+        # Pickles of Python 2 use its names.
         new = _compat_pickle.IMPORT_MAPPING.get(module, module), name
         new = _compat_pickle.NAME_MAPPING.get((module, name), new)
         if _is_forbidden(*new):
@@ -173,12 +173,12 @@ class _Unpickler(pickle._Unpickler):
 
     def _call(self, function: Any, args: Any) -> Any:
         if not isinstance(function, Opaque) or function.args is not None:
-            raise pickle.UnpicklingError("a call of something that is not a global")
+            raise pickle.UnpicklingError("a call of an object that is not a global")
         handler = self._handlers.get(function.name)
         return handler(*args) if handler else Opaque(function.name, tuple(args))
 
     def _marked(self) -> list[Any]:
-        """The objects since the last mark, taken off the stack."""
+        """Pop the objects above the last mark."""
         return self.pop_mark()  # type: ignore[attr-defined,no-any-return]  # not in typeshed
 
     def _read(self, size: int) -> bytes:
@@ -277,6 +277,6 @@ class _Unpickler(pickle._Unpickler):
         pickle.FROZENSET[0]: _load_frozenset,
         pickle.BYTEARRAY8[0]: _load_bytearray,
     }
-    # These take objects from a registry of this process.
+    # These look up objects in a registry of the process.
     for _opcode in (pickle.EXT1, pickle.EXT2, pickle.EXT4):
         del dispatch[_opcode[0]]

@@ -29,7 +29,7 @@ def spectral_norm(
 
     Params: those of `layer`. State: `weight_u` `(out,)` and `weight_v` `(in * ...,)`
     beside that of `layer`; the numbers of `weight_v` are in the order of the weight
-    here, channels last, in which PyTorch's need to be brought.
+    here, channels last; `interop.torch` converts PyTorch's.
 
     Args:
         layer: one with a parameter of this name, such as `nn.conv2d`.

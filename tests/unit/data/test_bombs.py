@@ -89,7 +89,7 @@ def test_an_archive_of_countless_files_is_refused(tmp_path):
     with tarfile.open(path, "w:gz") as tar:
         for number in range(1001):
             tar.addfile(tarfile.TarInfo(str(number)))
-    with pytest.raises(ValueError, match="must hold at most 1000 files, got more"):
+    with pytest.raises(ValueError, match="must contain at most 1000 files, got more"):
         data.load_cifar10(tmp_path)
 
 

@@ -177,6 +177,35 @@ def test_a_linear_given_by_length_and_direction_follows_a_flatten():
     assert_same(model, drawn(module), normal(2, 5, 5, 3), is_map=True, rename=rename)
 
 
+SPECTRAL_NORM = {
+    "parametrizations.weight.original": "weight",
+    "parametrizations.weight.0._u": "weight_u",
+    "parametrizations.weight.0._v": "weight_v",
+}
+SQUARE_TRANSPOSED = (
+    nn.conv_transpose2d(3, 3, 3),
+    torch.nn.ConvTranspose2d(3, 3, 3),
+    normal(2, 6, 6, 3),
+)
+
+
+@pytest.mark.parametrize("case", [*KERNELS, "square conv_transpose2d"])
+def test_singular_vectors_of_kernels_are_in_their_order(case):
+    model, module, x = KERNELS.get(case, SQUARE_TRANSPOSED)
+    normed = torch.nn.utils.parametrizations.spectral_norm(drawn(module))
+    axis = -1 if "transpose" in case else 0
+    try:
+        assert_same(
+            nn.spectral_norm(model, axis=axis),
+            drawn(normed).eval(),
+            x,
+            is_map=True,
+            rename=SPECTRAL_NORM,
+        )
+    finally:
+        torch.nn.utils.parametrize.remove_parametrizations(normed, "weight")
+
+
 def test_the_weight_of_a_bilinear_form_has_its_inputs_swapped():
     module = drawn(torch.nn.Bilinear(3, 4, 2))
     params, state = from_state_dict(nn.bilinear(3, 4, 2), module.state_dict())

@@ -98,7 +98,7 @@ def test_no_prefix_is_suggested_where_none_would_help(model, weights):
 @pytest.mark.parametrize(
     ("rename", "message"),
     [
-        ({"net.0.weight": ""}, "must leave something of each name, got '' for net.0.w"),
+        ({"net.0.weight": ""}, "rename must not give empty names, got '' for net.0.w"),
         (
             {"net.1": "fc1"},
             "rename must map names that are there, got 'net.1'; there ar",

@@ -227,7 +227,7 @@ def test_other_things_than_paths_are_named(value):
 
 @pytest.mark.parametrize("value", ["", "a\0b"])
 def test_paths_that_no_file_can_have_are_named(value):
-    with pytest.raises(ValueError, match=r"^test: root must be a path without null"):
+    with pytest.raises(ValueError, match=r"^test: root must be a non-empty path"):
         io.check_path("test", "root", value)
 
 
