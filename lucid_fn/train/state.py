@@ -7,7 +7,6 @@ import mlx.core as mx
 
 from lucid_fn import nn, optim, random, transforms
 from lucid_fn.checks import check_float
-from lucid_fn.random.checks import check_key
 from lucid_fn.sums import total
 from lucid_fn.types import Array, Key, Params, State
 
@@ -58,7 +57,6 @@ def init(
     """
     _check_model("train.init", model)
     _check_optimizer("train.init", optimizer)
-    check_key("train.init", key)
     params, state = model.init(random.fold_in(key, "init"))
     return TrainState(
         params,
