@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 
 from lucid_fn import tree
 from lucid_fn.data.checks import check_integer
+from lucid_fn.numpy_arrays import check_numpy, from_numpy
 from lucid_fn.types import Tree
-
-# Compared as a whole: other byte orders and longer floats are not among them.
-_DTYPES = frozenset(map(np.dtype, "?bBhHiIqQefdFD"))
 
 Seed = int | tuple[int, ...]
 
@@ -60,7 +58,8 @@ def batches(
 
     Args:
         arrays: a tree, such as a tuple or a dict, of NumPy or MLX arrays of the same
-            length `N > 0` along the first axis.
+            length `N > 0` along the first axis. NumPy's may have any order in memory:
+            reversed or strided views, memory maps, the other byte order.
         batch_size: rows in a batch, at least 1.
         seed: shuffles the rows: a non-negative integer, or a tuple of such. `None`
             keeps their order, as for testing.
@@ -106,7 +105,7 @@ def batches(
 def _take(array: NDArray[Any] | mx.array, rows: slice | NDArray[np.intp]) -> mx.array:
     if isinstance(array, mx.array):
         return array[rows if isinstance(rows, slice) else mx.array(rows)]
-    return mx.array(array[rows])
+    return from_numpy("batches", "arrays", array[rows])
 
 
 def _common_length(arrays: Tree) -> int:
@@ -115,16 +114,8 @@ def _common_length(arrays: Tree) -> int:
         raise ValueError(f"batches: arrays must hold an array, got {arrays!r}")
     for path, leaf in zip(paths, leaves, strict=True):
         name = f"arrays.{path}" if path else "arrays"
-        if not isinstance(leaf, np.ndarray | mx.array):
-            raise TypeError(
-                f"batches: {name} must be a NumPy or MLX array, got "
-                f"{type(leaf).__name__}; convert it with np.asarray"
-            )
-        if isinstance(leaf, np.ndarray) and leaf.dtype not in _DTYPES:
-            raise TypeError(
-                f"batches: {name} must have a dtype that MLX can hold, got "
-                f"{leaf.dtype}; convert it with astype"
-            )
+        if not isinstance(leaf, mx.array):
+            check_numpy("batches", name, leaf)
         if leaf.ndim == 0 or len(leaf) == 0:
             raise ValueError(
                 f"batches: {name} must have at least one row, got shape {leaf.shape}"

@@ -1,8 +1,6 @@
 """Checks that several functions make of their arguments."""
 
 import operator
-import os
-from pathlib import Path
 from typing import Any
 
 
@@ -24,14 +22,3 @@ def check_integer(
     if number < least:
         raise ValueError(f"{caller}: {name} must be at least {least}, got {value!r}")
     return number
-
-
-def check_path(caller: str, name: str, value: Any) -> Path:
-    """`value` as a path, with `~` for the home folder.
-
-    Raises:
-        TypeError: if it is neither a string nor a path.
-    """
-    if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"{caller}: {name} must be a path, got {value!r}")
-    return Path(value).expanduser()

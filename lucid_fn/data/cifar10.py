@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from lucid_fn.data.cache import fingerprints, read_cache, write_cache
-from lucid_fn.data.checks import check_path
 from lucid_fn.data.cifar10_batches import (
     ARCHIVES,
     CALLER,
@@ -20,6 +19,7 @@ from lucid_fn.data.cifar10_batches import (
 from lucid_fn.data.dataset import Dataset
 from lucid_fn.data.download import Download, fetch
 from lucid_fn.data.files import data_folder
+from lucid_fn.io import check_path
 
 CIFAR10_MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
 """Where `load_cifar10` downloads from, in this order."""
@@ -96,11 +96,11 @@ def load_cifar10(
 
 def _read_cached(source: Path, cache: Path) -> Dataset:
     paths = batch_files(source).values() if source.is_dir() else [source]
-    sources = fingerprints(paths)
-    cached = read_cache(cache, sources)
+    sources = fingerprints(paths, CALLER)
+    cached = read_cache(cache, sources, CALLER)
     if cached is None:
-        write_cache(cache, _read(source), sources)
-        cached = read_cache(cache, sources)
+        write_cache(cache, _read(source), sources, CALLER)
+        cached = read_cache(cache, sources, CALLER)
     if cached is None:
         raise OSError(
             f"{CALLER}: cache must be a folder that keeps what is written, got {cache}"

@@ -18,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid_fn.data import numpy_pickle
 from lucid_fn.data.files import read_file
+from lucid_fn.data.numpy_pickle import bytes_array
+from lucid_fn.io import Opaque, reading, unpickle
 
 CALLER = "load_cifar10"
 TEST_BATCH = "test_batch"
@@ -30,6 +31,16 @@ ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
 
 _PIXELS = 3 * 32 * 32
 _LARGEST_FILE = 64 << 20  # twice what a batch takes
+_MOST_MEMBERS = 1000  # the archives have nine
+
+
+class _BoundedGzip(gzip.GzipFile):
+    """Unpacks no more at a time than a batch has, whatever a header asks for."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= _LARGEST_FILE:
+            raise tarfile.ReadError(f"a part of {size} bytes")
+        return super().read(size)
 
 
 class Batch(NamedTuple):
@@ -70,7 +81,11 @@ def read_batches(source: Path) -> dict[str, Batch]:
     """
     if source.is_dir():
         return {
-            name: _decode(path.name, read_file(path, CALLER), where=str(path))
+            name: _decode(
+                path.name,
+                bytes(read_file(path, CALLER, limit=_LARGEST_FILE)),
+                where=str(path),
+            )
             for name, path in batch_files(source).items()
         }
     batches: dict[str, Batch] = {}
@@ -90,20 +105,29 @@ def read_batches(source: Path) -> dict[str, Batch]:
 
 def _archived_files(archive: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
     """The batches in an archive, read from the stream: nothing is extracted."""
-    with tarfile.open(archive, "r:gz") as tar:
-        for member in tar:
+    with (
+        reading(archive, caller=CALLER) as file,
+        _BoundedGzip(fileobj=file) as stream,
+        tarfile.open(fileobj=stream, mode="r:") as tar,
+    ):
+        for number, member in enumerate(tar):
+            if number == _MOST_MEMBERS:
+                raise ValueError(
+                    f"{CALLER}: {archive} must hold at most {_MOST_MEMBERS} files, got "
+                    "more; replace it"
+                )
             path = PurePosixPath(member.name)
             batch = path.name.removesuffix(".bin")
             if str(path.parent) not in FOLDERS or batch not in BATCHES:
                 continue
-            stream = tar.extractfile(member) if member.isreg() else None
-            if stream is None or member.size > _LARGEST_FILE:
-                kind = f"{member.size} bytes" if stream else "a link or device"
+            content = tar.extractfile(member) if member.isreg() else None
+            if content is None or member.size > _LARGEST_FILE:
+                kind = f"{member.size} bytes" if content else "a link or device"
                 raise ValueError(
                     f"{CALLER}: {archive} must hold {path} as a file of at most "
                     f"{_LARGEST_FILE} bytes, got {kind}; replace it"
                 )
-            yield path, stream.read()
+            yield path, content.read()
 
 
 def _decode(filename: str, content: bytes, *, where: str) -> Batch:
@@ -140,13 +164,10 @@ def _read_pickle(
     content: bytes, where: str
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     try:
-        batch = numpy_pickle.loads(content)
+        batch = unpickle(content, encoding="bytes")
         match batch:
-            case {
-                b"data": numpy_pickle.PickledArray() as array,
-                b"labels": list(found),
-            }:
-                pixels = array.to_bytes_array()
+            case {b"data": Opaque() as array, b"labels": list(found)}:
+                pixels = bytes_array(array)
             case _:
                 raise ValueError(f"a {type(batch).__name__} without these two")
         if not all(type(label) is int and abs(label) < 2**31 for label in found):

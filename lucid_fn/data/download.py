@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from lucid_fn.data.files import atomic_write
+from lucid_fn.io import atomic_write, make_folder
 
 TIMEOUT = 30.0  # seconds without a byte from the server
 _CHUNK = 1 << 20
@@ -33,11 +33,12 @@ def fetch(file: Download, mirrors: tuple[str, ...], folder: Path, caller: str) -
     # Imported here: `import lucid_fn` would take 30 ms longer.
     from http.client import HTTPException
 
+    make_folder(folder, caller=caller)
     path = folder / file.name
     failures = []
     for mirror in mirrors:
         try:
-            _fetch_from(mirror + file.name, file, path)
+            _fetch_from(mirror + file.name, file, path, caller)
         except (OSError, ValueError, HTTPException) as error:
             failures.append(f"{mirror}{file.name}: {error}")
         else:
@@ -48,11 +49,14 @@ def fetch(file: Download, mirrors: tuple[str, ...], folder: Path, caller: str) -
     )
 
 
-def _fetch_from(url: str, file: Download, path: Path) -> None:
+def _fetch_from(url: str, file: Download, path: Path, caller: str) -> None:
     from urllib.request import urlopen
 
     digest, received = hashlib.sha256(), 0
-    with urlopen(url, timeout=TIMEOUT) as response, atomic_write(path) as out:
+    with (
+        urlopen(url, timeout=TIMEOUT) as response,
+        atomic_write(path, caller=caller) as out,
+    ):
         while chunk := response.read(_CHUNK):
             digest.update(chunk)
             received += len(chunk)

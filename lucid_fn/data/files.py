@@ -1,17 +1,17 @@
-"""Where data sets are looked for, whole reads, and writes that leave no half file."""
+"""Where data sets are looked for, and reads of a bounded size."""
 
 import contextlib
 import gzip
 import os
-import secrets
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, cast
 
-from lucid_fn.data.checks import check_path
+from lucid_fn import io
 
 GZIP_MAGIC = b"\x1f\x8b"
+_CHUNK = 1 << 20
 
 
 def data_folder(root: str | os.PathLike[str] | None, name: str, caller: str) -> Path:
@@ -21,59 +21,80 @@ def data_folder(root: str | os.PathLike[str] | None, name: str, caller: str) -> 
     `~/.cache/lucid_fn/<name>`.
     """
     if root is not None:
-        return check_path(caller, "root", root)
+        return io.check_path(caller, "root", root)
     base = os.environ.get("LUCID_FN_DATA") or "~/.cache/lucid_fn"
     return Path(base).expanduser() / name
 
 
-def read_file(path: Path, caller: str) -> bytes:
-    """All bytes of a file, unpacked if its name ends in `.gz`.
+@contextlib.contextmanager
+def unpacked(path: Path, caller: str) -> Iterator[IO[bytes]]:
+    """The content of a file as a stream, unpacked if its name ends in `.gz`.
 
     Raises:
+        OSError: if the file cannot be read; the message names it.
         ValueError: if the file is empty, or is not whole gzip where its name says so,
-            or is gzip where its name does not.
+            or is gzip where its name does not; here, or while it is read.
     """
-    content = path.read_bytes()
-    if not content:
+    with io.reading(path, caller=caller) as file:
+        start = file.peek(4)[:4]
+        _check_kind(path, start, caller)
+        if path.suffix != ".gz":
+            yield file
+            return
+        try:
+            with gzip.GzipFile(fileobj=file) as stream:
+                yield cast(IO[bytes], stream)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ValueError(
+                f"{caller}: {path} must be whole gzip data, got a truncated or damaged "
+                f"file ({error}); replace it"
+            ) from error
+
+
+def _check_kind(path: Path, start: bytes, caller: str) -> None:
+    if not start:
         raise ValueError(
             f"{caller}: {path} must hold data, got an empty file; replace it"
         )
-    packed = content.startswith(GZIP_MAGIC)
-    if path.suffix != ".gz":
-        if packed:
-            raise ValueError(
-                f"{caller}: {path} must not be packed, got gzip data; "
-                f"rename it to {path.name}.gz"
-            )
-        return content
-    if not packed:
+    packed = start.startswith(GZIP_MAGIC)
+    if packed and path.suffix != ".gz":
+        raise ValueError(
+            f"{caller}: {path} must not be packed, got gzip data; "
+            f"rename it to {path.name}.gz"
+        )
+    if not packed and path.suffix == ".gz":
         raise ValueError(
             f"{caller}: {path} must be gzip data, as its name says, got a file that "
-            f"begins with {content[:4].hex(' ')}; if it is unpacked already, rename "
+            f"begins with {start.hex(' ')}; if it is unpacked already, rename "
             f"it to {path.stem}, else replace it"
         )
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(
-            f"{caller}: {path} must be whole gzip data, got a truncated or damaged "
-            f"file ({error}); replace it"
-        ) from error
 
 
-@contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A file to write; it takes the name `path` at the end, if there was no error.
+def read_at_most(stream: IO[bytes], size: int) -> bytearray:
+    """The next `size` bytes of a stream, or fewer where it ends.
 
-    A reader sees the old file or the new one, never a part, even if the process dies.
+    Memory is taken for bytes that have come, not for those that a header promises.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with open(partial, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    content = bytearray()
+    while len(content) < size:
+        chunk = stream.read(min(_CHUNK, size - len(content)))
+        if not chunk:
+            break
+        content += chunk
+    return content
+
+
+def read_file(path: Path, caller: str, *, limit: int) -> bytearray:
+    """All bytes of a file, unpacked if its name ends in `.gz`.
+
+    Raises:
+        OSError, ValueError: as `unpacked`, or if there are more than `limit` bytes.
+    """
+    with unpacked(path, caller) as stream:
+        content = read_at_most(stream, limit)
+        if stream.read(1):  # which also checks the checksum at the end
+            raise ValueError(
+                f"{caller}: {path} must hold at most {limit} bytes, got more; replace "
+                "it"
+            )
+    return content

@@ -6,13 +6,17 @@ http://yann.lecun.com/exdb/mnist/.
 
 import math
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid_fn.data.files import read_file
+from lucid_fn.data.files import read_at_most, unpacked
 
+_CHUNK = 1 << 20
 _UNSIGNED_BYTE = 0x08
+_MOST_ROWS = 1_000_000
+"""More than any data set in this format has; a gzip bomb may claim billions."""
 
 
 def read_idx(
@@ -22,63 +26,81 @@ def read_idx(
 
     Args:
         path: the file.
-        shape: what the array must have; `None` for any positive length.
+        shape: what the array must have; `None` for any length from 1 to a million.
         caller: the name that errors begin with.
 
     Raises:
+        OSError: if the file cannot be read; the message names it.
         ValueError: if the file is of another kind or shape, or damaged; the message
             names it.
     """
-    content = read_file(path, caller)
-    return parse_idx(content, shape, where=f"{caller}: {path}")
+    with unpacked(path, caller) as stream:
+        return parse_idx(stream, shape, where=f"{caller}: {path}")
 
 
 def parse_idx(
-    content: bytes, shape: tuple[int | None, ...], *, where: str
+    stream: IO[bytes], shape: tuple[int | None, ...], *, where: str
 ) -> NDArray[np.uint8]:
-    """The array of unsigned bytes in the content of an IDX file.
+    """The array of unsigned bytes in an IDX file, of which no more is read than it has.
 
     Raises:
         ValueError: as `read_idx`; the message begins with `where`.
     """
+    length = 4 + 4 * len(shape)
+    header = bytes(read_at_most(stream, length))
+    found = _parse_header(header, shape, where)
+    size = math.prod(found)
+    content = read_at_most(stream, size)
+    more = len(read_at_most(stream, _CHUNK))
+    if len(content) < size or more:
+        state = f"{size - len(content)} missing: it is truncated"
+        if more:
+            state = f"{more}{' and more' * (more == _CHUNK)} too many"
+        raise ValueError(
+            f"{where} must have {length + size} bytes for an array of shape {found}, "
+            f"got {length + len(content) + more}, {state}; replace it"
+        )
+    return np.frombuffer(content, np.uint8).reshape(found)
+
+
+def _parse_header(
+    header: bytes, shape: tuple[int | None, ...], where: str
+) -> tuple[int, ...]:
+    """The shape that the header says, if it may be so."""
     magic = bytes((0, 0, _UNSIGNED_BYTE, len(shape)))
-    if content[:4] != magic:
+    if header[:4] != magic:
         raise ValueError(
             f"{where} must begin with the magic number {magic.hex()} (IDX, unsigned "
-            f"bytes, {len(shape)} axes), got {content[:4].hex()}{_hint(content, magic)}"
+            f"bytes, {len(shape)} axes), got {header[:4].hex()}{_hint(header, magic)}"
         )
-    header = 4 + 4 * len(shape)
-    if len(content) < header:
+    if len(header) < 4 + 4 * len(shape):
         raise ValueError(
-            f"{where} must have a header of {header} bytes, got {len(content)} bytes "
-            "in all; it is truncated: replace it"
+            f"{where} must have a header of {4 + 4 * len(shape)} bytes, got "
+            f"{len(header)} bytes in all; it is truncated: replace it"
         )
-    found = tuple(np.frombuffer(content, ">u4", len(shape), offset=4).tolist())
+    found: tuple[int, ...] = tuple(
+        np.frombuffer(header, ">u4", len(shape), offset=4).tolist()
+    )
     if not all(
         n == want or (want is None and n) for n, want in zip(found, shape, strict=True)
     ):
         wanted = ", ".join("N" if want is None else str(want) for want in shape)
         raise ValueError(
-            f"{where} must hold an array of shape ({wanted}), N positive, "
-            f"got {found}; replace it"
+            f"{where} must hold an array of shape ({wanted}), N positive, got "
+            f"{found}; replace it"
         )
-    size = math.prod(found)
-    if len(content) != header + size:
-        difference = len(content) - header - size
-        state = "missing: it is truncated" if difference < 0 else "too many"
+    if max(found) > _MOST_ROWS:
         raise ValueError(
-            f"{where} must have {header + size} bytes for an array of shape {found}, "
-            f"got {len(content)}, {abs(difference)} {state}; replace it"
+            f"{where} must hold at most {_MOST_ROWS} rows, got {found}; cut it in parts"
         )
-    # A copy, as arrays on `bytes` are read-only.
-    return np.frombuffer(content, np.uint8, offset=header).reshape(found).copy()
+    return found
 
 
-def _hint(content: bytes, magic: bytes) -> str:
+def _hint(header: bytes, magic: bytes) -> str:
     """What a file with a wrong magic number probably is."""
-    if content[:3] == magic[:3] and len(content) > 3:
+    if header[:3] == magic[:3] and len(header) > 3:
         return (
-            f", an IDX file of {content[3]} axes; images have 3 axes and labels 1: "
+            f", an IDX file of {header[3]} axes; images have 3 axes and labels 1: "
             "are two files swapped?"
         )
     return "; it is not such a file: replace it"

@@ -1,4 +1,4 @@
-"""Pixels to floats of mean 0 and deviation 1."""
+"""Pixels to floats of mean 0 and standard deviation 1."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
+
+from lucid_fn.numpy_arrays import check_numpy, in_order
 
 Images = TypeVar("Images", NDArray[Any], mx.array)
 
@@ -19,7 +21,7 @@ CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 """The mean of CIFAR-10's training pixels, scaled to [0, 1]: red, green, blue."""
 
 CIFAR10_STD = (0.2023, 0.1994, 0.2010)
-"""The deviation within an image of CIFAR-10, on average: red, green, blue."""
+"""The mean standard deviation within an image of CIFAR-10: red, green, blue."""
 
 
 def normalize(
@@ -41,7 +43,7 @@ def normalize(
         Float32 array of the same shape and kind.
 
     Raises:
-        TypeError: if `images` is not a uint8 array.
+        TypeError: if `images` is not a uint8 array, or `mean` or `std` not numbers.
         ValueError: if `mean` or `std` has neither one value nor `C`, or is not finite,
             or if `std` is not positive.
 
@@ -52,11 +54,8 @@ def normalize(
         >>> data.normalize(pixels, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.25))
         array([[[[-1. , 0.00392163, 2. ]]]], dtype=float32)
     """
-    if not isinstance(images, np.ndarray | mx.array):
-        raise TypeError(
-            "normalize: images must be a NumPy or MLX array, "
-            f"got {type(images).__name__}"
-        )
+    if not isinstance(images, mx.array):
+        check_numpy("normalize", "images", images)
     if images.dtype not in (np.uint8, mx.uint8):
         raise TypeError(
             f"normalize: images must be uint8, 0 to 255, got {images.dtype}; "
@@ -68,7 +67,7 @@ def normalize(
         raise ValueError(f"normalize: std must be positive, got {std}")
     if isinstance(images, mx.array):
         scaled = images.astype(mx.float32) / 255
-        return (scaled - mx.array(center)) / mx.array(scale)
+        return (scaled - mx.array(in_order(center))) / mx.array(in_order(scale))
     out = np.asarray(images).astype(np.float32)  # also of a memory map
     out /= np.float32(255)  # in place: a data set is large
     out -= center
@@ -79,7 +78,15 @@ def normalize(
 def _per_channel(
     name: str, value: float | Sequence[float], shape: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    values = np.asarray(value, np.float32)
+    try:
+        given = np.asarray(value)
+    except ValueError:  # a list of unequal lengths
+        given = np.asarray(None)
+    if given.dtype.kind not in "iuf":
+        raise TypeError(
+            f"normalize: {name} must be a number or one for each channel, got {value!r}"
+        )
+    values = given.astype(np.float32)
     if values.shape != () and (not shape or values.shape != shape[-1:]):
         channels = shape[-1] if shape else 0
         raise ValueError(

@@ -3,3 +3,7 @@
 from lucid_fn.interop import compare, torch
 
 __all__ = ["compare", "torch"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -246,3 +246,18 @@ def _numbers(values: Any) -> dict[str, NDArray[np.float64]]:
 
 def _root_mean_square(x: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.mean(np.square(x)))) if x.size else 0.0
+
+
+__all__ = [
+    "BOUNDS",
+    "Difference",
+    "StepRecord",
+    "differences",
+    "first_gap",
+    "record_step",
+    "report",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -20,19 +20,20 @@ The other way round, a `linear` whose output becomes a map looks like one whose 
 is cut in parts, so that is an error as well, and must be said.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lucid_fn import nn, tree
+from lucid_fn import nn
 from lucid_fn.interop.probing import (
     INPUT,
     Source,
     Supports,
     experiment,
     find_input_shape,
+    weights_of,
 )
 
 
@@ -55,12 +56,9 @@ def find_flattened(
     Raises:
         ValueError: if that cannot be told.
     """
-    leaves = tree.named_leaves(params)
-    weights = {
-        p: leaf for p, leaf in leaves.items() if p.rpartition(".")[2] == "weight"
-    }
-    linears = {p: leaf.shape for p, leaf in weights.items() if leaf.ndim == 2}
-    kernels = {p: leaf.shape for p, leaf in weights.items() if 3 <= leaf.ndim <= 5}
+    shapes = {path: leaf.shape for path, leaf in sorted(weights_of(params).items())}
+    linears = {path: shape for path, shape in shapes.items() if len(shape) == 2}
+    kernels = {path: shape for path, shape in shapes.items() if len(shape) > 2}
     if not linears:
         return Flattened({}, {})
     if input_shape is None:
@@ -148,7 +146,7 @@ def _single(supports: Supports) -> dict[Source, int]:
 
 def _check_no_map(
     caller: str,
-    linears: dict[str, tuple[int, ...]],
+    linears: Mapping[str, tuple[int, ...]],
     supports: Callable[[str, int, int], Supports],
     kernel: str,
     axis: int,

@@ -1,17 +1,17 @@
 """How arrays are kept here and in PyTorch: channels last or first."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import mlx.core as mx
 
 from lucid_fn import nn
 from lucid_fn.interop.flattening import Flattened, find_flattened
-from lucid_fn.interop.probing import leaves_of
+from lucid_fn.interop.probing import is_scale, leaves_of, weights_of
 from lucid_fn.types import Array
 
-_CONVOLUTIONS = (3, 4, 5)
-"""Axes of the weights of convolutions over one to three dimensions."""
+_KERNELS = ("weight", "weight_v", "weight_g")
+"""Names of the arrays of a kernel, in `nn.weight_norm` its length and direction."""
 
 
 class Layout(NamedTuple):
@@ -73,9 +73,10 @@ def layouts(
     else:
         maps = _given(caller, leaves, flattened)
     given_axes = _checked_axes(caller, leaves, axes or {})
+    maps_of = {weight.ndim - 1 for weight in weights_of(params).values()}
     return {
         path: Layout(
-            given_axes.get(path, _axes(path, leaf.ndim)),
+            given_axes.get(path, _axes(path, leaves, maps_of)),
             maps.rows.get(path, 1),
             maps.columns.get(path, 1),
         )
@@ -83,10 +84,20 @@ def layouts(
     }
 
 
-def _axes(path: str, ndim: int) -> tuple[int, ...]:
-    """Weights `(out, ..., in)` of a convolution are `(out, in, ...)` in PyTorch."""
+def _axes(
+    path: str, leaves: Mapping[str, Array], maps: Collection[int]
+) -> tuple[int, ...]:
+    """Our axes of an array in PyTorch's order; `maps` are the axes that maps have here.
+
+    Weights `(out, ..., in)` of a convolution are `(out, in, ...)` in PyTorch, and what
+    a norm has for each entry of a feature map, `(..., C)`, is `(C, ...)`.
+    """
+    ndim = leaves[path].ndim
     order = tuple(range(ndim))
-    if ndim in _CONVOLUTIONS and path.rpartition(".")[2] == "weight":
+    if is_scale(path, leaves):
+        is_of_map = ndim >= 2 and ndim in maps
+        return (ndim - 1, *order[:-1]) if is_of_map else order
+    if 3 <= ndim <= 5 and path.rpartition(".")[2] in _KERNELS:
         return (0, ndim - 1, *order[1:-1])
     return order
 
@@ -119,9 +130,13 @@ def _given(
         for length in shape:
             size *= length
         own = {p: leaf for p, leaf in leaves.items() if p.rpartition(".")[0] == path}
-        weight = own.get(f"{path}.weight")
-        if weight is not None and weight.ndim == 2 and weight.shape[1] == size:
-            columns[f"{path}.weight"] = shape[-1]
+        taking = [
+            p
+            for p in (f"{path}.weight", f"{path}.weight_v")
+            if p in own and own[p].ndim == 2 and own[p].shape[1] == size
+        ]
+        if taking:
+            columns |= dict.fromkeys(taking, shape[-1])
             continue
         counting = [p for p, leaf in own.items() if leaf.shape[:1] == (size,)]
         if not counting:

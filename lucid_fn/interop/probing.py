@@ -1,7 +1,7 @@
 """Which entries of a model's arrays an entry of a weight sees, by derivatives."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import mlx.core as mx
@@ -30,6 +30,45 @@ def leaves_of(params: dict[str, Any], state: dict[str, Any]) -> dict[str, Array]
     return {**tree.named_leaves(params), **tree.named_leaves(state)}
 
 
+def weights_of(params: dict[str, Any]) -> dict[str, Array]:
+    """The weights of linears and convolutions by path, in the order of the layers.
+
+    A `weight_v` is the direction of a weight in `nn.weight_norm`.
+    """
+    leaves = dict(_in_order(params, ""))
+    return {
+        path: leaf
+        for path, leaf in leaves.items()
+        if path.rpartition(".")[2] in ("weight", "weight_v")
+        and 2 <= leaf.ndim <= 5
+        and not is_scale(path, leaves)
+    }
+
+
+def is_scale(path: str, leaves: Mapping[str, Array]) -> bool:
+    """Whether a norm multiplies by this array of a new model, or adds it.
+
+    Such a weight has a bias of its own shape, or starts as ones; those of linears and
+    convolutions have one bias for each output, and are drawn.
+    """
+    layer, _, name = path.rpartition(".")
+    dot = "." if layer else ""
+    weight, bias = (leaves.get(f"{layer}{dot}{n}") for n in ("weight", "bias"))
+    if name not in ("weight", "bias") or weight is None or weight.ndim < 2:
+        return False
+    if bias is not None:
+        return bias.shape == weight.shape
+    return bool(mx.all(weight == 1))
+
+
+def _in_order(params: dict[str, Any], path: str) -> Iterator[tuple[str, Array]]:
+    for name, child in params.items():
+        if isinstance(child, dict):
+            yield from _in_order(child, f"{path}{name}.")
+        else:
+            yield from tree.named_leaves({f"{path}{name}": child}).items()
+
+
 def experiment(
     caller: str,
     model: nn.Layer,
@@ -42,12 +81,18 @@ def experiment(
     All of the weight but that entry of the axis is zero then.
     """
     rng = np.random.default_rng(0)
+    leaves = leaves_of(params, state)
+    scales = {path for path in leaves if is_scale(path, leaves)}
 
     def positive(path: str, leaf: Array) -> Array:
         if not mx.issubdtype(leaf.dtype, mx.floating):
             return leaf
-        scale = 0.1 if leaf.ndim < 2 and path.endswith("bias") else 1.0
-        scale /= math.prod(leaf.shape[1:]) if leaf.ndim > 1 else 1
+        is_bias = path.endswith("bias")
+        if path in scales:  # more than what a norm makes negative
+            scale = 8.0 if is_bias else 1.0
+        else:
+            scale = 0.1 if leaf.ndim < 2 and is_bias else 1.0
+            scale /= math.prod(leaf.shape[1:]) if leaf.ndim > 1 else 1
         return mx.array((scale * rng.uniform(0.5, 1.5, leaf.shape)).astype(np.float32))
 
     values = tree.map_with_path(positive, params)
@@ -99,7 +144,7 @@ def experiment(
                 f"(1, {', '.join(map(str, input_shape))}) to find what follows a "
                 "flatten; pass another input_shape, or flattened={...} to say it"
             ) from error
-        return dict(_supports(path, leaves_of(grads, state_grads), x_grad))
+        return dict(_supports(path, leaves_of(grads, state_grads), scales, x_grad))
 
     return supports
 
@@ -109,14 +154,15 @@ def _holds(record: Record, path: str) -> bool:
 
 
 def _supports(
-    path: str, grads: Mapping[str, Array], x_grad: Array
+    path: str, grads: Mapping[str, Array], scales: Collection[str], x_grad: Array
 ) -> Iterator[tuple[Source, NDArray[np.bool_]]]:
     """For each axis that may count features: which entries have a gradient."""
     for source, grad in grads.items():
         if source == path or grad.ndim == 0:
             continue
         size = np.abs(np.array(grad.astype(mx.float32)))
-        for axis in {0, grad.ndim - 1}:
+        # A norm of a whole map counts its channels last, and places in front.
+        for axis in {grad.ndim - 1} if source in scales else {0, grad.ndim - 1}:
             yield (source, axis, grad.shape[axis]), _support(np.moveaxis(size, axis, 0))
     size = np.abs(np.array(x_grad))[0]
     yield (INPUT, -1, size.shape[-1]), _support(np.moveaxis(size, -1, 0))
@@ -146,9 +192,9 @@ def find_input_shape(
             reasons.append(error)
             return None
 
-    weights = list(_weights(params))
+    weights = list(weights_of(params).values())
     widths = [weight.shape[1] for weight in weights if weight.ndim == 2]
-    convolutions = [weight for weight in weights if 3 <= weight.ndim <= 5]
+    convolutions = [weight for weight in weights if weight.ndim >= 3]
     if not convolutions:
         for features in dict.fromkeys(widths):
             for shape in ((1, features), (1, 1, features)):
@@ -174,12 +220,3 @@ def find_input_shape(
         f"{caller}: cannot tell what the model takes, to find what follows a flatten "
         "of a feature map; pass input_shape=(H, W, C), without the batch axis"
     ) from reasons[0]
-
-
-def _weights(params: dict[str, Any]) -> Iterator[Array]:
-    """Weights of layers, in the order in which the layers were named."""
-    for name, child in params.items():
-        if isinstance(child, dict):
-            yield from _weights(child)
-        elif name == "weight":
-            yield child

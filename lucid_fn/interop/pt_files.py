@@ -2,59 +2,57 @@
 
 Such a file is a zip archive of a pickle, `data.pkl`, and of storages, `data/0`, ... A
 pickle is a program: its globals name functions that the reader calls. Here the few that
-tensors are made of are replaced by our own, and all others are refused.
+tensors are made of are replaced by our own, and no other one is called.
 """
 
-import io
 import math
+import os
 import pickle
 import zipfile
-from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal
 
 import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lucid_fn.io import Handler, Opaque, check_path, reading, unpickle
+from lucid_fn.numpy_arrays import in_order
 from lucid_fn.types import Array
 
-_DTYPES = {
-    "FloatStorage": "f4",
-    "DoubleStorage": "f8",
-    "HalfStorage": "f2",
-    "BFloat16Storage": "bf16",
-    "LongStorage": "i8",
-    "IntStorage": "i4",
-    "ShortStorage": "i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
+_STORAGES = {
+    "torch.FloatStorage": "f4",
+    "torch.DoubleStorage": "f8",
+    "torch.HalfStorage": "f2",
+    "torch.BFloat16Storage": "bf16",
+    "torch.LongStorage": "i8",
+    "torch.IntStorage": "i4",
+    "torch.ShortStorage": "i2",
+    "torch.CharStorage": "i1",
+    "torch.ByteStorage": "u1",
+    "torch.BoolStorage": "?",
+    "torch.ComplexFloatStorage": "c8",
+    "torch.ComplexDoubleStorage": "c16",
 }
+_UNTYPED = "torch.storage.UntypedStorage"
+_DTYPES = {"torch.uint16": "u2", "torch.uint32": "u4", "torch.uint64": "u8"}
+"""Those of tensors in an untyped storage."""
+
 # Tensors may share a storage, so a small file could ask for any amount of memory.
 _MOST_SHARED = 16
+_MOST_AXES = 32
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
-class _StorageType(NamedTuple):
-    """Stands for a class such as `torch.FloatStorage`."""
-
-    dtype: str
-
-
-class _Dict(dict[Any, Any]):
-    """Stands for an `OrderedDict`, whose attributes are of no use here."""
-
-    def __setstate__(self, state: Any) -> None:
-        """The versions of a model's modules."""
-
-
-def load_pt(path: str | Path) -> Any:
+def load_pt(path: str | os.PathLike[str]) -> Any:
     """What `torch.save` wrote to a `.pt` or `.pth` file, tensors as MLX arrays.
 
-    PyTorch is not needed, and no code of the file is run: tensors, numbers, strings
-    and containers are read, and a file with anything else is refused. float64 becomes
-    float32.
+    PyTorch is not needed, and no code of the file is run. Tensors, numbers, strings,
+    bytes, sets, lists, tuples and dicts are read. Other objects, such as a
+    `argparse.Namespace`, a `torch.dtype` or a scalar of NumPy, are not made: in their
+    place stands an `Opaque`, whose `name`, `args`, `state` and `items` say what was in
+    them. float64 becomes float32, and complex128 complex64.
 
     Args:
         path: the file. A checkpoint is often a dict with the `state_dict` in it: the
@@ -66,8 +64,9 @@ def load_pt(path: str | Path) -> Any:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is damaged, written by `torch.save` before version 1.6,
-            a program made by `torch.jit`, or asks for a global that is not needed for
-            tensors, such as the class of a whole model.
+            a program made by `torch.jit`, or a whole model instead of its
+            `state_dict`; if a tensor has a dtype that MLX has not; or if the file names
+            a function that runs commands or code, such as `os.system`.
 
     Example:
         >>> from lucid_fn import interop, models
@@ -76,109 +75,185 @@ def load_pt(path: str | Path) -> Any:
         ...     models.lenet5(), state_dict
         ... )  # doctest: +SKIP
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"load_pt: there is no file {path}")
-    with path.open("rb") as file:
-        if file.read(len(_LEGACY)) == _LEGACY:
-            raise ValueError(
-                f"load_pt: {path} must be a zip archive, got the format of PyTorch "
-                "before 1.6; write it anew with torch.save(torch.load(path), path)"
-            )
+    path = check_path("load_pt", "path", path)
+    with reading(path, caller="load_pt") as file:
+        content = _read(path, file)
+    if isinstance(content, Opaque):
+        raise ValueError(
+            f"load_pt: {path} must hold tensors by name, got an object of "
+            f"{content.name}; save the state_dict, not the model"
+        )
+    return content
+
+
+def _read(path: Path, file: BufferedReader) -> Any:
+    if file.peek(len(_LEGACY))[: len(_LEGACY)] == _LEGACY:
+        raise ValueError(
+            f"load_pt: {path} must be a zip archive, got the format of PyTorch "
+            "before 1.6; write it anew with torch.save(torch.load(path), path)"
+        )
     try:
-        with zipfile.ZipFile(path) as archive:
-            return _Reader(archive).load()
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"load_pt: {path} holds {error}") from error
+        with zipfile.ZipFile(file) as archive:
+            return _Archive(archive, os.fstat(file.fileno()).st_size).load()
     except zipfile.BadZipFile as error:
         raise ValueError(
             f"load_pt: {path} is damaged or not a file of torch.save: {error}"
         ) from error
-    except Exception as error:  # whatever the opcodes of a damaged pickle fail with
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"load_pt: {path} holds {error}") from error
+    except Exception as error:  # whatever damaged archives fail with
         reason = f"{type(error).__name__} {error}".strip()
         raise ValueError(f"load_pt: {path} is damaged ({reason})") from error
 
 
-class _Reader:
+class _Archive:
     """One archive, with the storages that were read from it."""
 
-    def __init__(self, archive: zipfile.ZipFile) -> None:
+    def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
         self.archive = archive
-        pickles = [n for n in archive.namelist() if n.count("/") == 1]
-        pickles = [name for name in pickles if name.endswith("/data.pkl")]
+        self.size = size
+        self.left = _MOST_SHARED * size + 2**20
+        self.storages: dict[tuple[str, str], NDArray[Any]] = {}
+        self.arrays: list[Array] = []
+        names = archive.namelist()
+        pickles = [n for n in names if n.count("/") == 1 and n.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise pickle.UnpicklingError("no data.pkl, as files of torch.save have")
-        self.pickle = pickles[0]
-        self.folder = self.pickle.removesuffix("data.pkl")
-        if f"{self.folder}constants.pkl" in archive.namelist():
+        self.folder = pickles[0].removesuffix("data.pkl")
+        if f"{self.folder}constants.pkl" in names:
             raise pickle.UnpicklingError(
                 "a program made by torch.jit; save its state_dict instead"
             )
-        order = self.folder + "byteorder"
-        big = order in archive.namelist() and self.member(order) == b"big"
+        big = f"{self.folder}byteorder" in names and self.member("byteorder") == b"big"
         self.order: Literal["<", ">"] = ">" if big else "<"
-        self.storages: dict[str, NDArray[Any]] = {}
-        files = sum(info.file_size for info in archive.infolist())
-        self.left = _MOST_SHARED * files + 2**20
 
     def load(self) -> Any:
-        names = {
-            **_GLOBALS,
-            ("torch._utils", "_rebuild_tensor_v2"): self.tensor,
+        handlers: dict[str, Handler] = {
+            "torch.Size": tuple,
+            "torch._utils._rebuild_tensor_v2": self.tensor,
+            "torch._utils._rebuild_tensor_v3": self.untyped_tensor,
+            "torch._utils._rebuild_parameter": _first,
+            "torch._utils._rebuild_parameter_with_state": _first,
+            # Tensors with attributes, such as buffers: (function, type, args, state).
+            "torch._tensor._rebuild_from_type_v2": lambda function, _, args, *more: (
+                handlers[function.name](*args)
+            ),
         }
-        return _Unpickler(self.member(self.pickle), names, self.storage).load()
-
-    def tensor(
-        self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
-    ) -> Array:
-        view = _view(storage, offset, shape, strides)
-        self.left -= view.nbytes
-        if self.left < 0:
-            raise pickle.UnpicklingError(
-                f"tensors that are over {_MOST_SHARED} times as large as the file; "
-                "they share storages, save them as copies"
+        program = self.member("data.pkl")
+        try:
+            content = unpickle(
+                program, handlers, persistent=_reference, encoding="utf-8"
             )
-        # No other storage has 16 unsigned bits.
-        array = mx.array(np.ascontiguousarray(view).reshape(view.shape))
-        return array.view(mx.bfloat16) if view.dtype == np.uint16 else array
+        except ValueError as error:
+            raise pickle.UnpicklingError(str(error)) from error
+        mx.eval(self.arrays)
+        return content
 
     def member(self, name: str) -> bytes:
         """A file of the archive, which torch.save does not compress.
 
         So nothing can be larger than the archive is.
         """
-        if self.archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+        try:
+            info = self.archive.getinfo(self.folder + name)
+        except KeyError:
+            raise pickle.UnpicklingError(f"no {name}: it is damaged") from None
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size > self.size:
             raise pickle.UnpicklingError(
                 f"{name} compressed, as torch.save does not write it"
             )
-        return self.archive.read(name)
+        return self.archive.read(info)
 
-    def storage(self, persistent_id: Any) -> NDArray[Any]:
-        match persistent_id:
-            case ("storage", _StorageType(dtype), str(key), str(), int(count)):
-                pass
-            case _:
-                raise pickle.UnpicklingError(f"an unknown reference {persistent_id!r}")
-        if key not in self.storages:
-            kind = np.dtype("u2" if dtype == "bf16" else dtype).newbyteorder(self.order)
-            content = self.member(f"{self.folder}data/{key}")
-            if len(content) != count * kind.itemsize:
+    def tensor(self, storage: Any, *parts: Any) -> Array:
+        """The tensor that `_rebuild_tensor_v2` makes of the same arguments."""
+        if not isinstance(storage, Opaque):
+            raise pickle.UnpicklingError("a tensor of unknown parts")
+        if storage.name not in _STORAGES:
+            raise pickle.UnpicklingError(
+                f"a tensor of {storage.name}, whose dtype MLX has not"
+            )
+        return self._tensor(_STORAGES[storage.name], storage, *parts)
+
+    def untyped_tensor(
+        self,
+        storage: Any,
+        offset: Any,
+        shape: Any,
+        strides: Any,
+        grad: Any,
+        hooks: Any,
+        dtype: Any,
+        metadata: Any = None,
+    ) -> Array:
+        """The tensor that `_rebuild_tensor_v3` makes of the same arguments."""
+        if dtype.name not in _DTYPES:
+            raise pickle.UnpicklingError(
+                f"a tensor of {dtype.name}, a dtype that MLX has not"
+            )
+        code = _DTYPES[dtype.name]
+        return self._tensor(
+            code, storage, offset, shape, strides, grad, hooks, metadata
+        )
+
+    def _tensor(
+        self,
+        code: str,
+        storage: Opaque,
+        offset: Any,
+        shape: Any,
+        strides: Any,
+        grad: Any = None,
+        hooks: Any = None,
+        metadata: Any = None,
+    ) -> Array:
+        view = _view(self._values(storage, code), offset, shape, strides)
+        self.left -= view.nbytes
+        if self.left < 0:
+            raise pickle.UnpicklingError(
+                f"tensors that are over {_MOST_SHARED} times as large as the file; "
+                "they share storages, save them as copies"
+            )
+        array = mx.array(in_order(view))
+        if code == "bf16":
+            array = array.view(mx.bfloat16)
+        # PyTorch's views that are negated or conjugated when they are read.
+        flags = metadata if isinstance(metadata, dict) else {}
+        if flags.get("conj"):
+            array = mx.conjugate(array)
+        if flags.get("neg"):
+            array = -array
+        self.arrays.append(array)
+        return array
+
+    def _values(self, storage: Opaque, code: str) -> NDArray[Any]:
+        key, count = storage.args or (None, None)
+        if (key, code) not in self.storages:
+            dtype = np.dtype("u2" if code == "bf16" else code).newbyteorder(self.order)
+            content = self.member(f"data/{key}")
+            needed = count if storage.name == _UNTYPED else count * dtype.itemsize
+            if len(content) != needed:
                 raise pickle.UnpicklingError(
-                    f"a storage {key} of {len(content)} bytes, not the "
-                    f"{count * kind.itemsize} of its {count} elements"
+                    f"a storage {key} of {len(content)} bytes, not the {needed} of its "
+                    f"{count} elements"
                 )
-            values = np.frombuffer(content, kind)
-            values = values.astype(kind.newbyteorder("="))
-            self.storages[key] = values.astype("f4") if dtype == "f8" else values
-        return self.storages[key]
+            self.storages[key, code] = np.frombuffer(content, dtype)
+        return self.storages[key, code]
 
 
-def _view(storage: Any, offset: Any, shape: Any, strides: Any) -> NDArray[Any]:
+def _reference(persistent_id: Any) -> Opaque:
+    """A storage by its key and its number of elements; it is read for a tensor only."""
+    match persistent_id:
+        case ("storage", Opaque(name=name), str(key), str(), int(count)):
+            return Opaque(name, (key, count))
+    raise pickle.UnpicklingError("a reference to something else than a storage")
+
+
+def _view(storage: NDArray[Any], offset: Any, shape: Any, strides: Any) -> NDArray[Any]:
     """A tensor as a view of its storage, by strides in elements."""
-    if not isinstance(storage, np.ndarray) or not (
-        _are_counts((offset,)) and _are_counts(shape) and _are_counts(strides)
-    ):
+    if not (_are_counts((offset,)) and _are_counts(shape) and _are_counts(strides)):
         raise pickle.UnpicklingError("a tensor of unknown parts")
+    if len(shape) > _MOST_AXES:
+        raise pickle.UnpicklingError(f"a tensor of {len(shape)} axes")
     if len(shape) != len(strides):
         raise pickle.UnpicklingError(f"a tensor of {shape} with strides {strides}")
     size = math.prod(shape)
@@ -192,6 +267,10 @@ def _view(storage: Any, offset: Any, shape: Any, strides: Any) -> NDArray[Any]:
         raise pickle.UnpicklingError(
             f"a tensor of {shape}, expanded from {len(storage)} elements; save it "
             "after .contiguous()"
+        )
+    if max(shape, default=0) >= 2**31:
+        raise pickle.UnpicklingError(
+            f"a tensor of {shape}, whose axes are longer than those of MLX may be"
         )
     strides = tuple(s * storage.itemsize for s in strides) if size else None
     return np.ndarray(
@@ -209,46 +288,6 @@ def _are_counts(values: Any) -> bool:
     )
 
 
-def _rebuild_parameter(data: Any, *_: Any) -> Any:
+def _first(data: Any, *_: Any) -> Any:
     """A `torch.nn.Parameter`, which is a tensor here."""
     return data
-
-
-_GLOBALS: dict[tuple[str, str], Callable[..., Any] | _StorageType] = {
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    ("torch", "Size"): tuple,
-    ("collections", "OrderedDict"): _Dict,
-    **{("torch", name): _StorageType(dtype) for name, dtype in _DTYPES.items()},
-}
-
-
-class _Unpickler(pickle._Unpickler):
-    # The implementation in Python: that in C makes room for as many objects as an
-    # opcode asks for. The opcode that does so here is taken out.
-    dispatch: ClassVar = {
-        code: load
-        for code, load in pickle._Unpickler.dispatch.items()
-        if code != pickle.BYTEARRAY8[0]
-    }
-
-    def __init__(
-        self,
-        content: bytes,
-        names: dict[tuple[str, str], Any],
-        storage: Callable[[Any], Any],
-    ) -> None:
-        super().__init__(io.BytesIO(content))
-        self._names = names
-        self._storage = storage
-
-    def find_class(self, module: str, name: str, /) -> Any:
-        try:
-            return self._names[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(
-                f"the forbidden global {module}.{name}, which would run code; save "
-                "the state_dict, not the model"
-            ) from None
-
-    def persistent_load(self, pid: Any) -> Any:
-        return self._storage(pid)

@@ -4,7 +4,10 @@ Names are the same here and there. What differs is the layout, since channels ar
 here, and each array is changed by what its layer is:
 
 - a `weight` of three to five axes is a convolution's: `(out, in, ...)` in PyTorch,
-  `(out, ..., in)` here;
+  `(out, ..., in)` here, and so is the `weight_v` of `nn.weight_norm`;
+- unless it is a norm's, which has a bias of the same shape or starts as ones: it is the
+  same, but after convolutions, where a norm of all of a feature map, `(H, W, C)` here,
+  is `(C, H, W)` in PyTorch;
 - the columns of a `linear` right after a flatten of a feature map are `(C, H, W)` in
   PyTorch and `(H, W, C)` here, and so are the features of a norm in between;
 - all else is the same: other linears, embeddings, norms, biases, and whatever has
@@ -27,15 +30,16 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import nn, random, tree
-from lucid_fn.interop.arrays import to_mlx, to_numpy
+from lucid_fn.interop.arrays import described, to_mlx, to_numpy
 from lucid_fn.interop.files import (
     load_safetensors as load_safetensors,
     save_safetensors as save_safetensors,
 )
 from lucid_fn.interop.layout import Layout, layouts
-from lucid_fn.interop.naming import Rename, renamed
+from lucid_fn.interop.naming import Rename, prefix_hint, renamed
 from lucid_fn.interop.probing import leaves_of
-from lucid_fn.interop.pt_files import load_pt as load_pt
+from lucid_fn.interop.pt_files import load_pt
+from lucid_fn.io import Opaque
 from lucid_fn.types import Array, Params, State
 
 _COUNT = "num_batches_tracked"
@@ -59,7 +63,8 @@ def from_state_dict(
             `num_batches_tracked` may be absent, and is 0 then.
         rename: from PyTorch's names to ours: a mapping of names or of their first
             parts, `{"classifier.0": "fc1"}`, or a function; `None` as a result leaves
-            an array out. Names that a mapping has not are kept.
+            an array out. Names that a mapping has not are kept. `{"module": ""}` takes
+            the first part away.
         input_shape: shape of one example, without the batch axis, `(H, W, C)`; by
             default one is found that the model takes.
         flattened: by the path of each layer that takes a flattened feature map, or
@@ -91,7 +96,7 @@ def from_state_dict(
     if not isinstance(state_dict, Mapping):
         raise TypeError(
             f"{caller}: state_dict must be a mapping of names to arrays, got "
-            f"{type(state_dict).__name__}; for a model write model.state_dict()"
+            f"{described(state_dict)}; for a model write model.state_dict()"
         )
     arrays = {
         name: to_mlx(caller, name, value)
@@ -103,7 +108,8 @@ def from_state_dict(
     arrays = {path: mx.array(0) for path in counts} | arrays
     # Names and axes do not depend on what follows a flatten, so they are checked first.
     plain = _layouts(caller, model, params, state, None, {}, axes)
-    _check(caller, leaves, arrays, plain)
+    hint = prefix_hint(arrays, leaves) if rename is None else None
+    _check(caller, leaves, arrays, plain, hint)
     found = _layouts(caller, model, params, state, input_shape, flattened, axes)
 
     def convert(path: str, leaf: Array) -> Array:
@@ -209,6 +215,7 @@ def _check(
     leaves: Mapping[str, Array],
     arrays: Mapping[str, Array],
     layout: Mapping[str, Layout],
+    hint: str | None,
 ) -> None:
     """Raises one error for everything that does not fit."""
     problems = [f"missing: {path}" for path in leaves if path not in arrays]
@@ -217,17 +224,18 @@ def _check(
         ours, given = leaves[path], arrays[path]
         expected = layout[path].shape_in_torch(ours.shape)
         if given.shape != expected:
-            hint = ""
+            fix = ""
             if given.shape == ours.shape:
-                hint = "; it has channels last already, give it as PyTorch has it"
+                fix = "; it has channels last already, give it as PyTorch has it"
             problems.append(
-                f"{path}: must have shape {expected}, got {given.shape}{hint}"
+                f"{path}: must have shape {expected}, got {given.shape}{fix}"
             )
         kind = mx.floating if mx.issubdtype(ours.dtype, mx.floating) else mx.integer
         if not mx.issubdtype(given.dtype, kind):
             word = "floats" if kind == mx.floating else "integers"
             problems.append(f"{path}: must be {word}, got {given.dtype}")
-    _report(caller, "the arrays do not fit the model", problems)
+    what = "the arrays do not fit the model" + (f"; {hint}" if hint else "")
+    _report(caller, what, problems)
 
 
 def _check_own(
@@ -253,9 +261,14 @@ def _report(caller: str, what: str, problems: list[str]) -> None:
 
 
 __all__ = [
+    "Opaque",
     "from_state_dict",
     "load_pt",
     "load_safetensors",
     "save_safetensors",
     "to_state_dict",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -4,6 +4,7 @@ from lucid_fn.io.files import (
     atomic_write,
     check_path,
     check_writable,
+    make_folder,
     read_bytes,
     reading,
 )
@@ -15,6 +16,7 @@ __all__ = [
     "atomic_write",
     "check_path",
     "check_writable",
+    "make_folder",
     "read_bytes",
     "reading",
     "unpickle",

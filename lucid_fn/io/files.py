@@ -24,6 +24,7 @@ _FIXES = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ELOOP: "remove the symbolic link that leads to itself",
     errno.ENOTDIR: "choose a path through folders",
+    errno.EEXIST: "give the path of a folder",
     errno.EISDIR: "give the path of a file",
     errno.EMFILE: "close some files first",
     errno.ENOENT: "check the path",
@@ -133,6 +134,20 @@ def check_writable(path: Path, *, caller: str) -> None:
             temporary.unlink()
 
 
+def make_folder(path: Path, *, caller: str) -> None:
+    """Makes a folder and those above it, where they do not exist yet.
+
+    Args:
+        path: the folder.
+        caller: the name that errors begin with.
+
+    Raises:
+        OSError: if it cannot be made, or is a file; the message names it.
+    """
+    with _explained(caller, "make the folder", path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 @contextlib.contextmanager
 def _explained(caller: str, verb: str, path: Path) -> Iterator[None]:
     """Makes errors of the file system name the caller, the file and the fix."""
@@ -198,7 +213,8 @@ def _create_beside(target: Path) -> tuple[Path, BufferedWriter]:
             if mode is not None:
                 os.fchmod(descriptor, mode)
             if os.path.exists(path):  # else it was taken for abandoned before the lock
-                return path, os.fdopen(descriptor, "wb")
+                # Opened by its path, so that it has that as its name.
+                return path, open(path, "wb", opener=lambda *_, fd=descriptor: fd)
         except BaseException:
             os.close(descriptor)
             path.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ import _compat_pickle
 import builtins
 import io
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 
@@ -115,9 +115,15 @@ _HANDLERS: dict[str, Handler] = {
     "builtins.complex": lambda real, imag: complex(float(real), float(imag)),
     "builtins.set": lambda items: set(_hashable(items)),
     "builtins.frozenset": lambda items: frozenset(_hashable(items)),
-    "collections.OrderedDict": dict,
+    "collections.OrderedDict": lambda pairs=(): dict(_with_keys(pairs)),
     "copyreg._reconstructor": lambda kind, *_: Opaque(kind.name, ()),
 }
+
+
+def _with_keys(pairs: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+    for key, value in pairs:
+        _hashable((key,))
+        yield key, value
 
 
 _KEYS = (str, bytes, int, float, complex, bool, type(None), Opaque)
@@ -155,7 +161,8 @@ class _Unpickler(pickle._Unpickler):
         new = _compat_pickle.NAME_MAPPING.get((module, name), new)
         if _is_forbidden(*new):
             raise pickle.UnpicklingError(
-                f"the forbidden global {module}.{name}, which would run code"
+                f"the forbidden global {module}.{name}, which would run code; it was "
+                "not called, but take the file from a source that you trust"
             )
         return Opaque(".".join(new))
 
@@ -232,9 +239,7 @@ class _Unpickler(pickle._Unpickler):
     def _update(self, pairs: Iterable[tuple[Any, Any]]) -> None:
         match self.stack[-1]:
             case dict() as values:
-                for key, value in pairs:
-                    _hashable((key,))
-                    values[key] = value
+                values.update(_with_keys(pairs))
             case Opaque() as opaque:
                 opaque.items.extend(pairs)
             case _:

@@ -1,6 +1,7 @@
 """Laws of `batches`, and of the readers of data sets under damage."""
 
 import gzip
+import io
 import pickle
 import struct
 
@@ -9,9 +10,10 @@ import numpy as np
 from hypothesis import given, strategies as st
 
 from lucid_fn import data
-from lucid_fn.data import numpy_pickle
 from lucid_fn.data.files import read_file
 from lucid_fn.data.idx import parse_idx
+from lucid_fn.data.numpy_pickle import bytes_array
+from lucid_fn.io import Opaque, unpickle
 
 sizes = st.integers(1, 50)
 seeds = st.none() | st.integers(0, 2**64) | st.tuples(st.integers(0, 9), st.just(1))
@@ -78,7 +80,7 @@ def damaged(content, flips, cut, tail):
 def test_a_damaged_idx_file_is_a_value_error_or_what_its_header_says(flips, cut, tail):
     content = damaged(IDX, flips, cut, tail)
     try:
-        array = parse_idx(content, (None,), where="test")
+        array = parse_idx(io.BytesIO(content), (None,), where="test")
     except ValueError:
         assert content != IDX
     else:
@@ -92,7 +94,7 @@ def test_damaged_gzip_is_a_value_error_or_the_same_content(
     path = tmp_path_factory.mktemp("gzip") / "labels.gz"
     path.write_bytes(damaged(gzip.compress(IDX, mtime=0), flips, cut, tail))
     try:
-        content = read_file(path, "test")
+        content = read_file(path, "test", limit=1000)
     except ValueError:
         assert flips or cut or tail
     else:
@@ -105,11 +107,9 @@ PICKLE = pickle.dumps({b"data": LABELS.reshape(3, 3), b"labels": [1, 2, 3]}, pro
 @given(**damage)
 def test_a_damaged_pickle_is_a_value_error_or_a_whole_object(flips, cut, tail):
     try:
-        found = numpy_pickle.loads(damaged(PICKLE, flips, cut, tail))
-        if isinstance(found, dict):
-            for value in found.values():
-                if isinstance(value, numpy_pickle.PickledArray):
-                    assert value.to_bytes_array().size == LABELS.size
+        found = unpickle(damaged(PICKLE, flips, cut, tail))
+        if isinstance(found, dict) and isinstance(found.get(b"data"), Opaque):
+            assert bytes_array(found[b"data"]).size == LABELS.size
     except ValueError:
         assert flips or cut
 
@@ -117,7 +117,7 @@ def test_a_damaged_pickle_is_a_value_error_or_a_whole_object(flips, cut, tail):
 @given(content=st.binary(max_size=60))
 def test_random_bytes_as_a_pickle_are_a_value_error_or_builtin_objects(content):
     try:
-        found = numpy_pickle.loads(content)
+        found = unpickle(content)
     except ValueError:
         return
-    assert type(found).__module__ in ("builtins", numpy_pickle.__name__)
+    assert type(found).__module__ == "builtins" or isinstance(found, Opaque)

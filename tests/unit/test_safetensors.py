@@ -111,6 +111,8 @@ def test_files_of_other_writers_are_read(path):
     mx.save_safetensors(str(path), {"x": mx.ones((2, 3))}, {"m": "n"})
     found, metadata = read(path)
     assert found["x"].shape == (2, 3) and metadata["m"] == "n"
+    mx.save_safetensors(str(path), {"x": mx.ones((2, 3))})  # "__metadata__":null
+    assert read(path)[1] == {}
 
 
 SHAPES = {

@@ -134,7 +134,35 @@ def test_lists_of_numbers_are_refused():
         data.batches((X, [1, 2, 3]), 4)
 
 
-@pytest.mark.parametrize("dtype", ["U1", ">f4", object])
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda x: x[:, ::-1],
+        lambda x: x[::-1],
+        lambda x: x[::2, 1:],
+        np.asfortranarray,
+        lambda x: x.astype(">f4"),
+        lambda x: np.broadcast_to(x[:1], x.shape),
+        lambda x: np.frombuffer(x.tobytes(), np.float32).reshape(x.shape),
+    ],
+)
+@pytest.mark.parametrize("seed", [None, 0])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_views_of_any_order_in_memory_batch_as_their_copies(view, seed, batch_size):
+    expected = data.batches(
+        view(X).astype(np.float32, order="C"), batch_size, seed=seed
+    )
+    found = data.batches(view(X), batch_size, seed=seed)
+    for a, b in zip(found, expected, strict=True):
+        assert a.tolist() == b.tolist()
+
+
+def test_masked_arrays_are_refused():
+    with pytest.raises(TypeError, match=r"arrays\.0 must be an array without a mask"):
+        data.batches((np.ma.masked_array(X, X > 3), Y), 4)
+
+
+@pytest.mark.parametrize("dtype", ["U1", "f4,i4", object])
 def test_dtypes_that_mlx_cannot_hold_are_refused(dtype):
     with pytest.raises(TypeError, match="arrays must have a dtype that MLX can hold"):
         data.batches(np.zeros(2, dtype), 1)

@@ -117,7 +117,9 @@ def test_a_damaged_cache_is_made_again(source, cache, reads, name, damage):
     assert len(reads) == 2  # the new one is intact
 
 
-@pytest.mark.parametrize("metadata", ["[]", "null", '{"format": 1}', "{" * 9])
+@pytest.mark.parametrize(
+    "metadata", ["[]", "null", '{"format": 1}', "{" * 9, "[" * 10**5, " " * 10**7]
+)
 def test_metadata_of_another_kind_are_made_again(source, cache, reads, metadata):
     data.load_cifar10(source, cache=cache)
     (cache / "metadata.json").write_text(metadata)
@@ -147,7 +149,7 @@ def test_an_interrupted_write_leaves_no_cache(source, cache, reads, monkeypatch)
 
 
 def test_a_file_as_cache_is_an_error(source):
-    with pytest.raises(FileExistsError, match=r"test_batch\.bin"):
+    with pytest.raises(FileExistsError, match=r"^load_cifar10: .*test_batch\.bin"):
         data.load_cifar10(source, cache=source / "test_batch.bin")
 
 
@@ -162,31 +164,31 @@ def test_arrays_of_another_process_are_not_taken_for_its_own(tmp_path, monkeypat
     write = cache_module.atomic_write
 
     @contextlib.contextmanager
-    def overtaken(path):
-        with write(path) as file:
+    def overtaken(path, *, caller):
+        with write(path, caller=caller) as file:
             yield file
         if path.stem == "test_labels":  # the last array
             monkeypatch.setattr(cache_module, "atomic_write", write)
-            cache_module.write_cache(tmp_path, _filled(2), theirs)
+            cache_module.write_cache(tmp_path, _filled(2), theirs, "test")
 
     monkeypatch.setattr(cache_module, "atomic_write", overtaken)
-    cache_module.write_cache(tmp_path, _filled(1), ours)
-    assert cache_module.read_cache(tmp_path, ours) is None
-    assert cache_module.read_cache(tmp_path, theirs) is None
+    cache_module.write_cache(tmp_path, _filled(1), ours, "test")
+    assert cache_module.read_cache(tmp_path, ours, "test") is None
+    assert cache_module.read_cache(tmp_path, theirs, "test") is None
 
 
 def test_files_that_are_replaced_while_they_are_read_are_not_returned(
     tmp_path, monkeypatch
 ):
     sources = {"a": {"size": 1, "crc32": 1}}
-    cache_module.write_cache(tmp_path, _filled(1), sources)
+    cache_module.write_cache(tmp_path, _filled(1), sources, "test")
     read = cache_module.fingerprints
 
-    def replaced(paths):
+    def replaced(paths, caller):
         monkeypatch.setattr(cache_module, "fingerprints", read)
-        cache_module.write_cache(tmp_path, _filled(1), sources)
-        return read(paths)
+        cache_module.write_cache(tmp_path, _filled(1), sources, "test")
+        return read(paths, caller)
 
     monkeypatch.setattr(cache_module, "fingerprints", replaced)
-    assert cache_module.read_cache(tmp_path, sources) is None
-    assert cache_module.read_cache(tmp_path, sources) is not None
+    assert cache_module.read_cache(tmp_path, sources, "test") is None
+    assert cache_module.read_cache(tmp_path, sources, "test") is not None

@@ -267,7 +267,7 @@ def test_a_pickle_cannot_ask_for_more_memory_than_it_has_bytes(python_folder):
         data.load_cifar10(python_folder)
     long_bytearray = b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b"."
     (python_folder / "test_batch").write_bytes(long_bytearray)
-    with pytest.raises(ValueError, match=r"got a damaged pickle \(KeyError 150\)"):
+    with pytest.raises(ValueError, match="got a bytearray that was cut short"):
         data.load_cifar10(python_folder)
 
 
@@ -333,7 +333,7 @@ def test_paths_must_be_paths(folder, name):
 def test_a_file_that_is_no_archive_is_an_error(tmp_path):
     path = tmp_path / "cifar-10-binary.tar.gz"
     path.write_bytes(b"<!DOCTYPE html>" * 1000)
-    with pytest.raises(ValueError, match=r"archive, got .* kind \(not a gzip file\)"):
+    with pytest.raises(ValueError, match=r"archive, got .* kind \(Not a gzipped file"):
         data.load_cifar10(path)
 
 

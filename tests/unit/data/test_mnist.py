@@ -1,6 +1,7 @@
 """`load_mnist`: what it reads, and what it says about files it cannot read."""
 
 import gzip
+import io
 from pathlib import Path
 
 import numpy as np
@@ -186,4 +187,4 @@ def test_damaged_gzip_is_an_error(mnist_folder, damage):
 def test_other_types_than_unsigned_bytes_are_an_error():
     floats = bytes((0, 0, 0x0D, 1, 0, 0, 0, 1)) + bytes(4)
     with pytest.raises(ValueError, match=r"00000801 .*, got 00000d01; it is not such"):
-        parse_idx(floats, (None,), where="test")
+        parse_idx(io.BytesIO(floats), (None,), where="test")

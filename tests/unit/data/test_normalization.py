@@ -100,3 +100,27 @@ def test_the_numbers_are_those_of_torch_to_the_last_bit(name):
     np.testing.assert_array_equal(
         data.normalize(every_byte, mean, std), expected.numpy()
     )
+
+
+@pytest.mark.parametrize("make", [np.asarray, mx.array])
+def test_reversed_views_are_taken(make):
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
+    mean, std = np.array([[0.1, 0.2, 0.3], [0.5, 0.6, 0.7]], np.float32)
+    expected = data.normalize(
+        make(pixels[..., ::-1].copy()), mean[::-1].copy(), std[::-1].copy()
+    )
+    given = pixels[..., ::-1] if make is np.asarray else mx.array(pixels)[..., ::-1]
+    found = data.normalize(given, mean[::-1], std[::-1])
+    np.testing.assert_array_equal(np.array(found), np.array(expected))
+
+
+@pytest.mark.parametrize("mean", ["0.5", [[0.1], [0.1, 0.2]], object(), None])
+def test_means_that_are_not_numbers_are_named(mean):
+    with pytest.raises((TypeError, ValueError), match=r"^normalize: mean must be"):
+        data.normalize(np.zeros((1, 2, 2, 3), np.uint8), mean, 1.0)
+
+
+def test_masked_images_are_refused():
+    pixels = np.ma.masked_array(np.zeros((1, 2, 2, 3), np.uint8), True)
+    with pytest.raises(TypeError, match="images must be an array without a mask"):
+        data.normalize(pixels, 0.5, 0.5)

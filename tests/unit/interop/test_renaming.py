@@ -3,6 +3,7 @@ import pytest
 
 from lucid_fn import nn, random
 from lucid_fn.interop.torch import from_state_dict, to_state_dict
+from tests.strategies import equal
 
 
 @pytest.fixture
@@ -59,10 +60,49 @@ def test_parts_are_renamed_whole(model, weights):
         from_state_dict(model, weights, rename={"net.0": "fc1", "net.2": "fc2"})
 
 
+@pytest.mark.parametrize("prefix", ["module", "_orig_mod", "module._orig_mod", "a.b.c"])
+@pytest.mark.parametrize("dot", ["", "."])
+def test_a_prefix_is_taken_away_with_its_dot_and_put_back(model, prefix, dot):
+    params, state = model.init(random.key(0))
+    plain = to_state_dict(model, params, state)
+    wrapped = to_state_dict(model, params, state, rename={"": f"{prefix}{dot}"})
+    assert list(wrapped) == [f"{prefix}.{name}" for name in plain]
+    found, _ = from_state_dict(model, wrapped, rename={f"{prefix}{dot}": ""})
+    assert equal(found, params)
+
+
+@pytest.mark.parametrize("prefix", ["module", "module._orig_mod", "model.backbone"])
+def test_a_prefix_that_all_names_share_is_suggested(model, prefix):
+    params, state = model.init(random.key(0))
+    weights = to_state_dict(model, params, state, rename={"": prefix})
+    weights["loss.weight"] = np.ones(2)
+    with pytest.raises(ValueError, match="do not fit the model") as caught:
+        from_state_dict(model, weights)
+    assert f"; pass rename={{'{prefix}': ''}}\n" in str(caught.value)
+
+
+def test_a_prefix_that_the_model_has_is_suggested(model):
+    wrapped = nn.serial(body=nn.serial(net=model))
+    weights = to_state_dict(model, *model.init(random.key(0)))
+    with pytest.raises(ValueError, match=r"model; pass rename=\{'': 'body\.net'\}\n"):
+        from_state_dict(wrapped, weights)
+    from_state_dict(wrapped, weights, rename={"": "body.net"})
+
+
+def test_no_prefix_is_suggested_where_none_would_help(model, weights):
+    for given in ({}, weights):
+        with pytest.raises(ValueError, match=r"do not fit the model\n"):
+            from_state_dict(model, given)
+
+
 @pytest.mark.parametrize(
     ("rename", "message"),
     [
-        ({"net.1": "fc1"}, "rename must map names that are there, got net.1; there ar"),
+        ({"net.0.weight": ""}, "must leave something of each name, got '' for net.0.w"),
+        (
+            {"net.1": "fc1"},
+            "rename must map names that are there, got 'net.1'; there ar",
+        ),
         ({"net.0": "fc", "net.2": "fc"}, "got fc.bias for net.0.bias and net.2.bias"),
     ],
 )
@@ -74,6 +114,7 @@ def test_a_wrong_mapping_is_an_error(model, weights, rename, message):
 @pytest.mark.parametrize(
     ("rename", "message"),
     [
+        ({0: "fc1"}, "rename must map names, got 0"),
         (["fc1"], "rename must be a mapping of names or a function, got list"),
         (lambda name: 3, "rename must give a name or None, got 3 for net.0"),
     ],

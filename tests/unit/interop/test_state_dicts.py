@@ -208,6 +208,27 @@ def test_tensors_are_taken_and_made(model, weights):
         assert torch.equal(back[name], tensor), name
 
 
+def test_tensors_without_numbers_that_numpy_has_are_named(model, weights):
+    torch = pytest.importorskip("torch")
+    bias = torch.ones(8)
+    for tensor in (
+        bias.to_sparse(),
+        bias.to("meta"),
+        bias.to(torch.float8_e4m3fn),
+    ):
+        with pytest.raises(
+            TypeError, match=r"^from_state_dict: bn.bias must be a dense"
+        ):
+            from_state_dict(model, weights | {"bn.bias": tensor})
+
+
+def test_views_that_are_negated_when_they_are_read_are_taken(model, weights):
+    torch = pytest.importorskip("torch")
+    bias = torch.arange(8.0)
+    params, _ = from_state_dict(model, weights | {"bn.bias": torch._neg_view(bias)})
+    assert params["bn"]["bias"].tolist() == (-bias).tolist()
+
+
 def test_bfloat16_tensors_are_taken_and_made_bit_for_bit():
     torch = pytest.importorskip("torch")
     model = nn.serial(fc=nn.linear(3, 2, bias=False))

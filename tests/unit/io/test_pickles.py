@@ -167,6 +167,15 @@ def test_keys_whose_hash_would_take_for_ever_are_refused(end):
         io.unpickle(b"\x80\x04" + start + nested(100) + end)
 
 
+def test_pairs_of_an_ordered_dict_have_such_keys_only():
+    start = b"ccollections\nOrderedDict\n"
+    pairs = b"(lp0\n(lp1\nS'a'\naI1\naa"
+    assert io.unpickle(start + b"(" + pairs + b"tR.") == {"a": 1}
+    hostile = b"](](" + nested(100) + b"I1\nee"
+    with pytest.raises(ValueError, match="a key of type tuple"):
+        io.unpickle(b"\x80\x04" + start + hostile + b"\x85R.")
+
+
 def test_a_persistent_reference_needs_a_function():
     content = b"\x80\x02U\x01aQ."
     assert io.unpickle(content, persistent=lambda pid: [pid]) == ["a"]
