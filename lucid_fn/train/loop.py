@@ -80,7 +80,8 @@ def fit(
             optimizer's state, such as a learning rate that is not a schedule, keep
             their values from the checkpoint; if the code has changed one, a warning
             says so.
-        history_path: a `.json` file, written after each epoch and at the end.
+        history_path: a `.json` file for the record, written after each epoch and at the
+            end.
         config: settings to keep in the record.
         show: whether to print a line per epoch, and a progress bar in a terminal or a
             notebook if `tqdm` is installed.

@@ -46,7 +46,7 @@ def restore(
     if broken:  # the optimizer's state, the key and the step are those of one run
         broken.add(None)
     taken = {path for path in expected if _layer(path, of_run) not in broken}
-    if not taken:
+    if expected and not taken:
         raise ValueError(
             f"{caller}: no layer matches; like has {_some(expected)}, the file has "
             f"{_some(arrays)}"

@@ -8,7 +8,6 @@ import mlx.core as mx
 from lucid_fn import nn, ops, optim, random, transforms
 from lucid_fn.checks import check_float
 from lucid_fn.evaluation import started
-from lucid_fn.random.checks import check_key
 from lucid_fn.types import Array, Key, Params, State
 
 LossFn: TypeAlias = Callable[[Any, Any], Array]
@@ -58,7 +57,6 @@ def init(
     """
     _check_model("train.init", model)
     _check_optimizer("train.init", optimizer)
-    check_key("train.init", key)
     params, state = model.init(random.fold_in(key, "init"))
     return started(
         TrainState(

@@ -72,12 +72,6 @@ def test_a_model_that_is_no_layer_is_an_error(task):
         train.init(lambda x: x, task.optimizer, random.key(0))
 
 
-@pytest.mark.parametrize("key", [0, None, mx.array([1, 2])])
-def test_a_key_that_is_not_one_is_an_error_of_init(task, key):
-    with pytest.raises(TypeError, match=r"^train\.init: key must be a key"):
-        train.init(task.model, task.optimizer, key)
-
-
 def test_an_optimizer_of_another_kind_is_an_error(task):
     with pytest.raises(TypeError, match="must be a GradientTransformation such as"):
         train.make_step(task.model, 0.1, losses.softmax_cross_entropy)
