@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from lucid_fn import random, runtime, tree
 from lucid_fn.transforms import (
     checkpoint,
+    custom_jvp,
+    custom_vjp,
     grad,
     hessian,
     hvp,
@@ -38,6 +40,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "checkpoint",
+    "custom_jvp",
+    "custom_vjp",
     "data",
     "grad",
     "hessian",

@@ -242,9 +242,13 @@ def check(captures: list[Capture], name: str) -> None:
 
 
 def check_constants(
-    leaves: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any], fn: Any
+    leaves: list[Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    fn: Any,
+    caller: str,
 ) -> None:
-    """Raises if an argument of `checkpoint` hides arrays of a transformation.
+    """Raises if an argument hides arrays of a transformation.
 
     Functions do that, and objects, and whatever else is not a tree.
     """
@@ -254,7 +258,7 @@ def check_constants(
         if any_traced([x for x in _hidden(leaf) if isinstance(x, mx.array)]):
             where = leaf_paths(parameter_names(fn), args, kwargs)[i]
             raise ValueError(
-                f"checkpoint: {where} of `{name_of(fn)}`, a {type(leaf).__name__}, "
+                f"{caller}: {where} of `{name_of(fn)}`, a {type(leaf).__name__}, "
                 "holds arrays that depend on a transformation around this call, such "
                 "as grad; no gradient would reach them; pass them as arguments, in "
                 "dicts, lists, tuples or NamedTuples"

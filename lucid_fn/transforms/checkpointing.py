@@ -41,7 +41,7 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     def saving(*args: Any, **kwargs: Any) -> Any:
         captures.find(fn, "checkpoint")
         leaves, structure = tree.flatten((args, kwargs))
-        captures.check_constants(leaves, args, kwargs, fn)
+        captures.check_constants(leaves, args, kwargs, fn, "checkpoint")
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, mx.array)]
         out_structures: list[tree.Structure] = []
 
