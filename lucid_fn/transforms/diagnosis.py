@@ -50,6 +50,7 @@ def value_read(error: Exception, name: str, transform: str) -> TypeError:
     fixed = {
         "jit": "give a fixed argument as a bool or by static_argnames",
         "vmap": "give a fixed argument the axis None",
+        "eval_shape": "give a fixed argument as a number",
     }[transform]
     return TypeError(
         f"{transform}: {where(error.__traceback__)} needs the value of an array, but "
