@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.evaluation import started
 from lucid_fn.optim import states
 from lucid_fn.optim.base import GradientTransformation
 from lucid_fn.optim.descent import value_at
@@ -70,7 +71,7 @@ def inject(
         step = mx.array(0, mx.int32)
         fixed = {name: mx.array(x, mx.float32) for name, x in numbers.items()}
         values = values_at(step, fixed)
-        return InjectState(step, values, build(values).init(params))
+        return started(InjectState(step, values, build(values).init(params)))
 
     def update(
         grads: Tree, opt_state: InjectState, params: Params, /

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.evaluation import started
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, check_transformation
 from lucid_fn.optim.checks import Scalar, check_count, check_fraction
@@ -180,7 +181,7 @@ def lookahead(
     alpha = check_fraction("lookahead", "alpha", alpha)
 
     def init(params: Params, /) -> LookaheadState:
-        slow = leaves.map(mx.contiguous, params)  # arrays of its own
+        slow = started(leaves.map(mx.contiguous, params))  # arrays of its own
         return LookaheadState(mx.array(0, mx.int32), slow, optimizer.init(params))
 
     def update(
