@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
 
+from lucid_fn import tree
 from lucid_fn.optim import leaves, states
 from lucid_fn.optim.base import GradientTransformation
 from lucid_fn.optim.checks import Scalar, check_at_least_0, is_zero
@@ -18,7 +19,7 @@ ScalarOrSchedule: TypeAlias = float | Array | Callable[[Array], Array]
 class LearningRateState(NamedTuple):
     """A constant learning rate; `set_learning_rate` changes it."""
 
-    learning_rate: Array  # float32, shape ()
+    learning_rate: Array  # float32, or float64 beside params of that; shape ()
 
 
 class ScheduledLearningRateState(NamedTuple):
@@ -67,7 +68,7 @@ def scale_by_learning_rate(
     rate = rate_of("scale_by_learning_rate", learning_rate)
 
     def init(params: Params, /) -> RateState:
-        return rate.init()
+        return rate.init(params)
 
     def update(
         grads: Tree, opt_state: RateState, params: Params, /
@@ -90,7 +91,7 @@ def scale_by_learning_rate(
 class Rate(NamedTuple):
     """How a learning rate is kept in a state and read from it, constant or not."""
 
-    init: Callable[[], RateState]
+    init: Callable[[Params], RateState]
     next: Callable[[RateState], tuple[Array, RateState]]
 
 
@@ -100,8 +101,11 @@ def rate_of(caller: str, learning_rate: ScalarOrSchedule) -> Rate:
         return _scheduled(learning_rate)
     constant = _check_constant(caller, learning_rate)
 
-    def init() -> RateState:
-        return LearningRateState(mx.array(constant, mx.float32))
+    def init(params: Params) -> RateState:
+        # In float32 a rate of 0.1 would cost float64 params half of their digits.
+        doubles = any(p.dtype == mx.float64 for p in tree.leaves(params))
+        dtype = mx.float64 if doubles else mx.float32
+        return LearningRateState(mx.array(constant, dtype))
 
     def next(opt_state: RateState) -> tuple[Array, RateState]:
         return opt_state.learning_rate, opt_state
@@ -110,7 +114,7 @@ def rate_of(caller: str, learning_rate: ScalarOrSchedule) -> Rate:
 
 
 def _scheduled(schedule: Callable[[Array], Array]) -> Rate:
-    def init() -> RateState:
+    def init(params: Params) -> RateState:
         step = mx.array(0, mx.int32)
         return ScheduledLearningRateState(step, value_at(schedule, step))
 
@@ -198,7 +202,7 @@ def set_learning_rate(opt_state: Any, value: Scalar) -> Any:
     shape = old.learning_rate.shape
     if not (isinstance(value, mx.array) and value.shape == shape):
         value = check_at_least_0("set_learning_rate", "value", value)
-    new = mx.broadcast_to(mx.array(value, mx.float32), shape)
+    new = mx.broadcast_to(mx.array(value, old.learning_rate.dtype), shape)
     return states.replace(opt_state, old, LearningRateState(new))
 
 

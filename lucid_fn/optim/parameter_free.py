@@ -91,7 +91,7 @@ def prodigy(
 
     def init(params: Params, /) -> ProdigyState:
         return ProdigyState(
-            rate=rate.init(),
+            rate=rate.init(params),
             distance=mx.array(initial_distance, mx.float32),
             progress=mx.array(0.0),
             summed=zeros(params),

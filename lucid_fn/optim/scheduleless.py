@@ -72,7 +72,7 @@ def schedule_free(
 
     def init(params: Params, /) -> ScheduleFreeState:
         return ScheduleFreeState(
-            rate=rate.init(),
+            rate=rate.init(params),
             largest_rate=mx.array(0.0),
             weight_sum=mx.array(0.0),
             b1=mx.array(b1, mx.float32),

@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn import optim, tree
+from lucid_fn import jit, optim, tree
 from lucid_fn.optim import norms
 from lucid_fn.optim.moments import bias_correction, once
 from lucid_fn.optim.rectified import _lengths
@@ -95,3 +95,15 @@ def test_every_state_is_a_tree_of_arrays():
     for make in (optim.adam, optim.lars, optim.adafactor, optim.schedule_free_adamw):
         for leaf in tree.leaves(make(0.1).init(params)):
             assert isinstance(leaf, mx.array)
+
+
+def test_a_learning_rate_keeps_its_digits_beside_float64_params():
+    with mx.stream(mx.cpu):
+        params = {"w": mx.array([1.0, 2.0], mx.float64), "b": mx.array([1.0])}
+        optimizer = optim.sgd(0.1)
+        opt_state = optimizer.init(params)
+        updates, opt_state = jit(optimizer.update)(params, opt_state, params)
+        assert updates["w"].tolist() == [-0.1, -0.2]
+        assert updates["b"].dtype == mx.float32
+        opt_state = optim.set_learning_rate(opt_state, 0.3)
+        assert optim.learning_rate(opt_state).item() == 0.3
