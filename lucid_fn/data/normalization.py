@@ -7,6 +7,8 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lucid_fn.evaluation import started
+
 Images = TypeVar("Images", NDArray[Any], mx.array)
 
 MNIST_MEAN = 0.1307
@@ -68,7 +70,7 @@ def normalize(
         raise ValueError(f"normalize: std must be positive, got {std}")
     if isinstance(images, mx.array):
         scaled = images.astype(mx.float32) / 255
-        return (scaled - mx.array(center)) / mx.array(scale)
+        return started((scaled - mx.array(center)) / mx.array(scale))
     out = np.asarray(images).astype(np.float32)  # also of a memory map
     out /= np.float32(255)  # in place: a data set is large
     out -= center

@@ -27,7 +27,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import nn, random, tree
-from lucid_fn.evaluation import lazily
+from lucid_fn.evaluation import lazily, started
 from lucid_fn.interop.arrays import to_mlx, to_numpy
 from lucid_fn.interop.files import (
     load_safetensors as load_safetensors,
@@ -114,7 +114,8 @@ def from_state_dict(
             return array.astype(leaf.dtype)
         return mx.contiguous(array)
 
-    return tree.map_with_path(convert, params), tree.map_with_path(convert, state)
+    made = tree.map_with_path(convert, params), tree.map_with_path(convert, state)
+    return started(made)
 
 
 def to_state_dict(
