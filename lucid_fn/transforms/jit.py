@@ -205,8 +205,8 @@ def jit(
         key = (call.key(), shapes, device)
         function = compiled.get(key)
         if function is None:
-            for _, value in call.static:
-                captures.find(value, "jit")
+            for _, value in () if is_transforming() else call.static:
+                captures.find(value, "jit")  # a function, say, may hide traced arrays
             numbers = _numbers(names, args, kwargs, static)
             function = compile_call(call, numbers)
         with lock:
