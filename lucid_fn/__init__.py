@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 from lucid_fn import random, tree
 from lucid_fn.ops import seam
 from lucid_fn.transforms import (
+    ShapeDtype,
+    check_pure,
     checkpoint,
+    custom_jvp,
+    custom_vjp,
+    disable_jit,
+    eval_shape,
     grad,
     hessian,
     hvp,
@@ -23,6 +29,7 @@ from lucid_fn.transforms import (
 if TYPE_CHECKING:
     from lucid_fn import (
         data,
+        doctor,
         interop,
         losses,
         metrics,
@@ -33,13 +40,21 @@ if TYPE_CHECKING:
         plot,
         schedules,
         train,
+        types,
     )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ShapeDtype",
+    "check_pure",
     "checkpoint",
+    "custom_jvp",
+    "custom_vjp",
     "data",
+    "disable_jit",
+    "doctor",
+    "eval_shape",
     "grad",
     "hessian",
     "hvp",
@@ -60,15 +75,19 @@ __all__ = [
     "stop_gradient",
     "train",
     "tree",
+    "types",
     "value_and_grad",
     "vjp",
     "vmap",
 ]
 
 
+_UNLISTED = ("testing",)  # imports chex, and with it jax, which takes a second
+
+
 def __getattr__(name: str) -> Any:
     """Imports a subpackage at its first use: all of them take 0.09 s and more."""
-    if name in __all__:
+    if name in __all__ or name in _UNLISTED:
         return importlib.import_module(f"lucid_fn.{name}")
     raise AttributeError(f"module 'lucid_fn' has no attribute {name!r}")
 

@@ -27,6 +27,9 @@ T = TypeVar("T")
 # Set inside the block of `transforming` only, and seen by its own thread only.
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
+# Unset inside the block of `lazily` only.
+_may_start: ContextVar[bool] = ContextVar("may_start", default=True)
+
 
 @contextmanager
 def transforming() -> Iterator[None]:
@@ -41,6 +44,19 @@ def transforming() -> Iterator[None]:
 def is_transforming() -> bool:
     """Whether a transformation of this library other than `jit` runs a function."""
     return _inside.get()
+
+
+@contextmanager
+def lazily() -> Iterator[None]:
+    """Inside the block, which traces a function, `start` starts nothing.
+
+    Not even arrays that depend on no argument: the trace would keep their values.
+    """
+    token = _may_start.set(False)
+    try:
+        yield
+    finally:
+        _may_start.reset(token)
 
 
 class UnavailableError(RuntimeError):
@@ -59,7 +75,7 @@ def start(*values: object) -> bool:
     Raises:
         UnavailableError: if an array can never be computed here.
     """
-    if is_transforming():
+    if is_transforming() or not _may_start.get():
         return False
     try:
         mx.async_eval(*values)  # type: ignore[no-untyped-call]  # untyped in MLX's stubs

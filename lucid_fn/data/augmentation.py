@@ -9,6 +9,7 @@ import mlx.core as mx
 
 from lucid_fn import random
 from lucid_fn.data.checks import check_integer
+from lucid_fn.evaluation import started
 from lucid_fn.types import Array, Key
 
 
@@ -47,7 +48,7 @@ def random_crop(key: Key, images: Array, *, padding: int = 4) -> Array:
     columns = shift[:, 1:] + mx.arange(width)  # (N, W)
     # One gather for each axis: of whole rows, then of pixels.
     padded = mx.take_along_axis(padded, rows[:, :, None, None], axis=1)
-    return mx.take_along_axis(padded, columns[:, None, :, None], axis=2)
+    return started(mx.take_along_axis(padded, columns[:, None, :, None], axis=2))
 
 
 def random_flip(key: Key, images: Array) -> Array:
@@ -73,7 +74,7 @@ def random_flip(key: Key, images: Array) -> Array:
     """
     n = _checked_shape("random_flip", key, images)[0]
     flips = random.bernoulli(key, 0.5, (n, 1, 1, 1))
-    return mx.where(flips, images[:, :, ::-1], images)
+    return started(mx.where(flips, images[:, :, ::-1], images))
 
 
 def cutout(key: Key, images: Array, size: int) -> Array:
@@ -113,7 +114,7 @@ def cutout(key: Key, images: Array, size: int) -> Array:
     in_rows = _between(mx.arange(height), top, size)  # (N, H)
     in_columns = _between(mx.arange(width), left, size)  # (N, W)
     hole = in_rows[:, :, None, None] & in_columns[:, None, :, None]  # (N, H, W, 1)
-    return mx.where(hole, mx.zeros((), images.dtype), images)
+    return started(mx.where(hole, mx.zeros((), images.dtype), images))
 
 
 def _between(x: Array, start: Array, size: int) -> Array:

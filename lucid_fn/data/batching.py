@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lucid_fn import tree
 from lucid_fn.data.checks import check_integer
+from lucid_fn.evaluation import started
 from lucid_fn.numpy_arrays import check_numpy, from_numpy
 from lucid_fn.types import Tree
 
@@ -41,7 +42,7 @@ class Batches:
             stop = min(start + self._batch_size, self._end)
             rows = slice(start, stop) if order is None else order[start:stop]
             batch = [_take(leaf, rows) for leaf in self._leaves]
-            yield tree.unflatten(self._structure, batch)
+            yield started(tree.unflatten(self._structure, batch))
 
 
 def batches(

@@ -32,6 +32,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import nn, random, tree
+from lucid_fn.evaluation import lazily, started
 from lucid_fn.interop.arrays import described, to_mlx, to_numpy
 from lucid_fn.interop.files import (
     load_safetensors as load_safetensors,
@@ -104,7 +105,8 @@ def from_state_dict(
         name: to_mlx(caller, name, value)
         for name, value in renamed(caller, state_dict, rename).items()
     }
-    params, state = model.init(random.key(0))
+    with lazily():  # of which only the shapes are used
+        params, state = model.init(random.key(0))
     leaves = leaves_of(params, state)
     counts = {path for path in leaves if path.rpartition(".")[2] == _COUNT}
     arrays = {path: mx.array(0) for path in counts} | arrays
@@ -120,7 +122,8 @@ def from_state_dict(
             return array.astype(leaf.dtype)
         return mx.contiguous(array)
 
-    return tree.map_with_path(convert, params), tree.map_with_path(convert, state)
+    made = tree.map_with_path(convert, params), tree.map_with_path(convert, state)
+    return started(made)
 
 
 def to_state_dict(
@@ -166,7 +169,8 @@ def to_state_dict(
     """
     caller = "to_state_dict"
     _check_model(caller, model)
-    template = model.init(random.key(0))
+    with lazily():
+        template = model.init(random.key(0))
     leaves = leaves_of(params, state)
     _check_own(caller, leaves_of(*template), leaves)
     found = _layouts(caller, model, *template, input_shape, flattened, axes)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import random, tree
+from lucid_fn.evaluation import lazily
 from lucid_fn.nn.layer import Layer
 from lucid_fn.nn.recording import Record, recording
 
@@ -91,12 +92,12 @@ def summary(
         pool   (1, 12, 12, 6)       0        0      0
         total                     156  172,800    624
     """
-    params, state = layer.init(random.key(0))
     is_shape = isinstance(input_shape, tuple | list) and all(
         isinstance(size, int) for size in input_shape
     )
     x = mx.zeros(input_shape, dtype) if is_shape else input_shape
-    with recording() as recorder:
+    with lazily(), recording() as recorder:
+        params, state = layer.init(random.key(0))
         y, _ = layer.apply(params, state, x, train=False)
     products = sum(recorder.multiply_adds)
     records = recorder.records or [Record("(layer)", params, state, y, products)]

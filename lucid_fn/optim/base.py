@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.evaluation import started
 from lucid_fn.optim import leaves
 from lucid_fn.optim.errors import is_plain_tuple, no_params, wrong_state
 from lucid_fn.types import Array, Params, Tree
@@ -86,7 +87,7 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
         check_transformation("chain", f"argument {i}", part)
 
     def init(params: Params, /) -> tuple[Any, ...]:
-        return tuple(part.init(params) for part in transformations)
+        return started(tuple(part.init(params) for part in transformations))
 
     def update(
         grads: Tree, opt_state: tuple[Any, ...], params: Params | None = None, /

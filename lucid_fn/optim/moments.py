@@ -35,7 +35,9 @@ def copies(params: Params) -> Tree:
     A state is captured by some compiled functions that are given the params, and an
     array may not be both.
     """
-    return leaves.map(lambda p: mx.contiguous(p.astype(accumulator_dtype(p))), params)
+    return started(
+        leaves.map(lambda p: mx.contiguous(p.astype(accumulator_dtype(p))), params)
+    )
 
 
 def accumulator_dtype(x: Array) -> mx.Dtype:

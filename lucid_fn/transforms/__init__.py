@@ -1,6 +1,13 @@
 """Transformations of pure functions over trees: compile, differentiate, vectorise."""
 
 from lucid_fn.transforms.checkpointing import checkpoint
+from lucid_fn.transforms.custom_rules import custom_jvp, custom_vjp
+from lucid_fn.transforms.debugging import (
+    ShapeDtype,
+    check_pure,
+    disable_jit,
+    eval_shape,
+)
 from lucid_fn.transforms.directional import hvp, jvp, vjp
 from lucid_fn.transforms.gradients import grad, stop_gradient, value_and_grad
 from lucid_fn.transforms.jacobians import hessian, jacfwd, jacrev
@@ -8,7 +15,13 @@ from lucid_fn.transforms.jit import jit
 from lucid_fn.transforms.vmap import vmap
 
 __all__ = [
+    "ShapeDtype",
+    "check_pure",
     "checkpoint",
+    "custom_jvp",
+    "custom_vjp",
+    "disable_jit",
+    "eval_shape",
     "grad",
     "hessian",
     "hvp",
@@ -21,3 +34,7 @@ __all__ = [
     "vjp",
     "vmap",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

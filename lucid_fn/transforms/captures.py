@@ -45,7 +45,7 @@ class Capture(NamedTuple):
     kept: list[Any]  # the arrays, so that no identity is used again
 
 
-def _of_library(fn: FunctionType) -> bool:
+def of_library(fn: FunctionType) -> bool:
     return fn.__code__.co_filename.startswith(_LIBRARIES)
 
 
@@ -100,11 +100,11 @@ def _identity(value: Any) -> Any:
     return value
 
 
-def _reads(fn: FunctionType, bound: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
+def reads_of(fn: FunctionType, bound: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
     """The dotted names that `fn` reads, and their beginnings: `a`, `a.b`, `a.b.c`."""
     roots = _roots(fn, bound)
     yield from roots.items()
-    if _of_library(fn):
+    if of_library(fn):
         return
     for name, attributes, is_global in bytecode.dotted_reads(fn.__code__):
         root = roots.get(name)
@@ -120,7 +120,7 @@ def _reads(fn: FunctionType, bound: Any) -> Iterator[tuple[str, Callable[[], Any
             yield ".".join((name, *attributes[:length])), read
 
 
-def _parts(value: Any) -> tuple[list[Any], list[tuple[FunctionType, Any]]]:
+def parts_of(value: Any) -> tuple[list[Any], list[tuple[FunctionType, Any]]]:
     """The arrays in a value, and the Python functions that calling it can reach.
 
     A function comes with the object that it is a method of, or `None`.
@@ -174,7 +174,7 @@ def _tell(value: Any, arrays: list[Any]) -> list[Any]:
 
 def _has_changed(capture: Capture) -> bool:
     value = capture.read()
-    arrays = _parts(value)[0]
+    arrays = parts_of(value)[0]
     # Others are not asked for their place, since they may be traced: without values.
     same = len(arrays) == len(capture.kept) and all(map(is_, arrays, capture.kept))
     return not same or _tell(value, arrays) != capture.seen
@@ -188,7 +188,7 @@ def find(fn: Any, caller: str) -> list[Capture]:
     """
     found: dict[tuple[int, str], Capture] = {}
     visited: set[tuple[int, int]] = set()
-    held, todo = _parts(fn)
+    held, todo = parts_of(fn)
     _check_traced(held, "an argument of a partial", name_of(fn), caller)
     while todo:
         function, bound = todo.pop()
@@ -196,15 +196,15 @@ def find(fn: Any, caller: str) -> list[Capture]:
             continue
         visited.add((id(function), id(bound)))
         owner = function.__name__
-        for name, read in _reads(function, bound):
+        for name, read in reads_of(function, bound):
             value = read()
-            arrays, functions = _parts(value)
+            arrays, functions = parts_of(value)
             todo += functions
             _check_traced(arrays, name, owner, caller)
-            number = isinstance(value, NUMBERS) and not _of_library(function)
+            number = isinstance(value, NUMBERS) and not of_library(function)
             if number and name in bytecode.rebound(function.__code__):
                 number = False  # a counter of its traces, say
-            if number or (arrays and not _of_library(function)):
+            if number or (arrays and not of_library(function)):
                 seen = _tell(value, arrays)
                 found[id(function), name] = Capture(name, owner, read, seen, arrays)
     return list(found.values())
@@ -242,9 +242,13 @@ def check(captures: list[Capture], name: str) -> None:
 
 
 def check_constants(
-    leaves: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any], fn: Any
+    leaves: list[Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    fn: Any,
+    caller: str,
 ) -> None:
-    """Raises if an argument of `checkpoint` hides arrays of a transformation.
+    """Raises if an argument hides arrays of a transformation.
 
     Functions do that, and objects, and whatever else is not a tree.
     """
@@ -254,7 +258,7 @@ def check_constants(
         if any_traced([x for x in _hidden(leaf) if isinstance(x, mx.array)]):
             where = leaf_paths(parameter_names(fn), args, kwargs)[i]
             raise ValueError(
-                f"checkpoint: {where} of `{name_of(fn)}`, a {type(leaf).__name__}, "
+                f"{caller}: {where} of `{name_of(fn)}`, a {type(leaf).__name__}, "
                 "holds arrays that depend on a transformation around this call, such "
                 "as grad; no gradient would reach them; pass them as arguments, in "
                 "dicts, lists, tuples or NamedTuples"
@@ -271,10 +275,10 @@ def _hidden(value: Any) -> list[Any]:
         if id(node) in visited or isinstance(node, type | ModuleType):
             continue
         visited.add(id(node))
-        arrays, functions = _parts(node)
+        arrays, functions = parts_of(node)
         found += arrays
         for function, bound in functions:
-            todo += [read() for _, read in _reads(function, bound)]
+            todo += [read() for _, read in reads_of(function, bound)]
         if isinstance(node, set | frozenset):
             todo += node
         elif isinstance(node, dict):

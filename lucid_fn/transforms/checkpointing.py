@@ -23,7 +23,7 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
             no gradient.
 
     Raises:
-        TypeError: if `fn` is not a function; when called, if a result is no array.
+        TypeError: if `fn` is not a function; when called, if a result is not an array.
         ValueError: when called, if `fn` returns no array at all, or inside `grad`, if
             `fn` reads params without being given them as arrays in its arguments, for
             instance in a closure, a set or a dataclass: no gradient would reach them.
@@ -41,7 +41,7 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     def saving(*args: Any, **kwargs: Any) -> Any:
         captures.find(fn, "checkpoint")
         leaves, structure = tree.flatten((args, kwargs))
-        captures.check_constants(leaves, args, kwargs, fn)
+        captures.check_constants(leaves, args, kwargs, fn, "checkpoint")
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, mx.array)]
         out_structures: list[tree.Structure] = []
 

@@ -50,12 +50,14 @@ def value_read(error: Exception, name: str, transform: str) -> TypeError:
     fixed = {
         "jit": "give a fixed argument as a bool or by static_argnames",
         "vmap": "give a fixed argument the axis None",
+        "eval_shape": "give a fixed argument as a number",
     }[transform]
+    look = "; to look at values, run it in lf.disable_jit()" * (transform == "jit")
     return TypeError(
         f"{transform}: {where(error.__traceback__)} needs the value of an array, but "
         f"while {transform} traces `{name}` arrays have shapes and no values; use "
         f"mx.where or mx.maximum instead of a branch, {fixed}, and print or convert "
-        "what the function returns, outside of it"
+        "what the function returns, outside of it" + look
     )
 
 

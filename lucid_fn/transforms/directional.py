@@ -96,7 +96,7 @@ def jvp(
         The value and the derivative, two trees of one structure.
 
     Raises:
-        TypeError: if `primals` or `tangents` is no tuple of trees of float arrays.
+        TypeError: if `primals` or `tangents` is not a tuple of trees of float arrays.
         ValueError: if tangents and primals differ in structure or shape.
 
     Example:
@@ -133,7 +133,8 @@ def vjp(
         shapes and returns a tuple of trees, one for each primal.
 
     Raises:
-        TypeError: if a leaf of `primals` is no float array, or one of the value none.
+        TypeError: if a leaf of `primals` is not a float array, or one of the value is
+            not an array.
         ValueError: when the function is called, if the structures or shapes differ.
 
     Example:
@@ -176,7 +177,7 @@ def hvp(
         A tuple of trees of the primals' structures.
 
     Raises:
-        TypeError: if `primals` or `tangents` is no tuple of trees of float arrays.
+        TypeError: if `primals` or `tangents` is not a tuple of trees of float arrays.
         ValueError: if tangents and primals differ, or if `fn` returns no scalar.
 
     Example:

@@ -41,7 +41,7 @@ def value_and_grad(
         ValueError: when called, if `loss` is not a scalar, or if there is no argument
             at a position.
         TypeError: if `fn` is not a function, or `argnums` holds something else than
-            positions; when called, if `fn` returns another kind of thing, if a leaf
+            positions; when called, if `fn` returns the wrong type, if a leaf
             to differentiate is not of a float dtype, or if the loss does not depend on
             any since `fn` takes their values out, as in `np.array(x)` and `x.item()`.
             Where it depends on others, nothing is found: no gradient flows through

@@ -13,12 +13,15 @@ from lucid_fn import tree
 from lucid_fn.evaluation import (
     is_symbolic,
     is_transforming,
+    lazily,
     start,
+    started,
     unavailable,
 )
 from lucid_fn.ops import seam
 from lucid_fn.transforms import captures, diagnosis, traces, widening
 from lucid_fn.transforms.arguments import (
+    as_array,
     check_function,
     leaf_paths,
     name_of,
@@ -31,6 +34,7 @@ from lucid_fn.transforms.calls import (
     static_places,
     to_call,
 )
+from lucid_fn.transforms.switch import compiling
 from lucid_fn.types import Array
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
@@ -84,6 +88,8 @@ def jit(
 
     The evaluation of the result starts before the call returns, so that no script
     needs `mx.eval`; at most 2 calls are under way at a time.
+
+    Inside `disable_jit` it runs as it is.
 
     `fn` must be pure: it runs only while it is traced. Arrays and numbers that it
     reads without being given them are compiled in as constants; once such a name has
@@ -149,7 +155,8 @@ def jit(
                 traced_calls[key] = signature
             before = diagnosis.random_state()
             try:
-                out = fn(*args, **kwargs)
+                with lazily():
+                    out = fn(*args, **kwargs)
             except Exception as error:
                 if numbers and not is_symbolic(error):
                     error.add_note(
@@ -198,8 +205,8 @@ def jit(
         key = (call.key(), shapes, device)
         function = compiled.get(key)
         if function is None:
-            for _, value in call.static:
-                captures.find(value, "jit")
+            for _, value in () if is_transforming() else call.static:
+                captures.find(value, "jit")  # a function, say, may hide traced arrays
             numbers = _numbers(names, args, kwargs, static)
             function = compile_call(call, numbers)
         with lock:
@@ -227,6 +234,9 @@ def jit(
 
     @functools.wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
+        if not compiling.get():
+            args, kwargs = tree.map(_from_numpy, (args, kwargs))
+            return started(fn(*args, **kwargs))
         device = mx.default_device().type
         arrays, last = None, latest
         if last is not None and last[0] == device:
@@ -245,7 +255,7 @@ def jit(
             if len(traced_calls) > traces_before:
                 captures.check(held, name)  # `fn` may have bound one itself
                 check_crowd()
-            started = token is not None and start(out, token)
+            under_way = token is not None and start(out, token)
         except (ValueError, RuntimeError, IndexError) as error:
             if is_symbolic(error):
                 raise diagnosis.value_read(error, name, "jit") from error
@@ -257,7 +267,7 @@ def jit(
             if "uncaptured inputs" in str(error):
                 raise captures.given_twice(held, arrays, name) from error
             raise
-        if started:
+        if under_way:
             in_flight.append(token)
             if len(in_flight) > _MAX_IN_FLIGHT:
                 mx.eval(in_flight.popleft())
@@ -266,6 +276,10 @@ def jit(
         return out
 
     return cast(Fn, run)
+
+
+def _from_numpy(leaf: Any) -> Any:
+    return as_array(leaf) if isinstance(leaf, np.ndarray) else leaf
 
 
 def _numbers(

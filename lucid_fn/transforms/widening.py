@@ -27,7 +27,8 @@ def is_weak(value: Any) -> bool:
     It does so with Python's numbers, NumPy's scalars and NumPy arrays of shape `()`.
     """
     if isinstance(value, np.generic | np.ndarray):
-        return value.ndim == 0 and value.dtype.kind in "iuf"
+        known = value.dtype.kind in "iuf" and value.dtype.itemsize <= 8
+        return value.ndim == 0 and known
     return isinstance(value, int | float)
 
 

@@ -80,8 +80,11 @@ def cast(tree: Tree, dtype: mx.Dtype, /) -> Tree:
         raise TypeError(
             f"tree.cast: dtype must be a dtype such as mx.float16, got {dtype!r}"
         )
-    return map(
-        lambda x: x.astype(dtype) if mx.issubdtype(x.dtype, mx.floating) else x, tree
+    return started(
+        map(
+            lambda x: x.astype(dtype) if mx.issubdtype(x.dtype, mx.floating) else x,
+            tree,
+        )
     )
 
 

@@ -1,5 +1,7 @@
 """`import lucid_fn` loads what it needs, and nothing else."""
 
+import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -35,6 +37,21 @@ def test_the_public_subpackages_are_attributes(loaded):
     public = "data interop losses metrics models nn ops optim plot random schedules"
     names = [*public.split(), "train", "tree"]
     assert {f"lucid_fn.{name}" for name in names} <= loaded
+
+
+@pytest.mark.parametrize("package", ["random", "tree", "transforms"])
+def test_dir_shows_names_and_no_modules(package):
+    module = importlib.import_module(f"lucid_fn.{package}")
+    assert dir(module) == sorted(module.__all__)
+    assert not any(inspect.ismodule(getattr(module, name)) for name in dir(module))
+
+
+@pytest.mark.parametrize("name", ["doctor", "testing", "types"])
+def test_a_subpackage_needs_no_import_of_its_own(name):
+    code = f"import lucid_fn as lf; print(lf.{name}.__name__)"
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.stdout.strip() == f"lucid_fn.{name}"
 
 
 def test_an_unknown_attribute_is_an_attribute_error():

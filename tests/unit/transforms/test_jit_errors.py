@@ -310,6 +310,16 @@ def test_a_static_argument_may_be_no_array_of_another_library():
         jit(lambda x, n: x, static_argnames="n")(ONE, Foreign())
 
 
+def test_a_static_function_may_hide_traced_arrays_where_a_gradient_reaches_them():
+    def loss(w):
+        apply = jit(lambda fn, x: fn(x), static_argnames="fn")
+        return apply(lambda x: x * w, ONE)
+
+    assert grad(loss)(ONE).item() == 1
+    with pytest.raises(ValueError, match="jit: `<lambda>` reads `w`, which is not an"):
+        mx.grad(loss)(ONE)
+
+
 LEAKED = []
 
 

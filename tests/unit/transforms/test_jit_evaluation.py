@@ -9,7 +9,7 @@ import time
 import mlx.core as mx
 import pytest
 
-from lucid_fn import grad, jit
+from lucid_fn import grad, jit, tree
 from lucid_fn.cpu.runtime import slots
 
 TRAINING = """
@@ -165,4 +165,15 @@ def test_a_compiled_function_inside_grad_keeps_no_graph_alive():
         mx.eval(grad(inner)(mx.array(1.0), x))
         if i == 0:
             before = mx.get_active_memory()
+    assert mx.get_active_memory() - before < 2**20
+
+
+def test_a_trace_keeps_no_array_that_it_makes_itself():
+    compiled = jit(lambda x: tree.zeros_like({"a": mx.zeros(1 << 20)})["a"] + x)
+    mx.eval(compiled(mx.array(1.0)))
+    mx.synchronize()
+    before = mx.get_active_memory()
+    held = jit(lambda x: tree.zeros_like({"a": mx.zeros(1 << 22)})["a"] + x)
+    mx.eval(held(mx.array(1.0)))
+    mx.synchronize()
     assert mx.get_active_memory() - before < 2**20

@@ -116,6 +116,10 @@ VALUES = {
     "integers": lambda: random.randint(random.key(3), (4,), high=9),
     "classes": lambda: random.categorical(random.key(3), mx.zeros((4, 5))),
     "zeros": lambda: tree.zeros_like({"a": mx.array([1.0, 2.0])})["a"],
+    "a cast tree": lambda: tree.cast({"a": mx.array([1.0, 2.0])}, mx.float16)["a"],
+    "a batch of MLX arrays": lambda: next(iter(data.batches(mx.arange(9), 4, seed=0))),
+    "normalized images": lambda: data.normalize(mx.zeros((1, 2, 2, 1), mx.uint8), 0, 1),
+    "augmented images": lambda: data.random_flip(random.key(0), mx.ones((2, 2, 2, 1))),
     "a result of jit": lambda: jit(lambda x: x @ x)(mx.ones((300, 300))),
 }
 
