@@ -4,54 +4,24 @@ from collections.abc import Callable
 
 import mlx.core as mx
 
-from lucid_fn import data, losses, metrics, models, nn, optim, random, train
+import lucid_fn as lf
+from lucid_fn import data, losses, metrics, nn, optim, random, train
 from tests.benchmarks import workloads
+from tests.benchmarks.peers.lucid.models import MODELS
+from tests.benchmarks.peers.lucid.others import OTHERS
 from tests.benchmarks.workloads import Workload
 
 
-def transformer() -> nn.Layer:
-    """One pre-norm encoder block, the mean over the positions, and a classifier."""
-    block = nn.transformer_encoder_layer(
-        256,
-        workloads.HEADS,
-        dim_feedforward=workloads.FEED_FORWARD,
-        rate=0.0,
-        norm_first=True,
-    )
-    return nn.serial(
-        block=block, mean=lambda x: mx.mean(x, axis=1), head=nn.linear(256, 10)
-    )
-
-
-def mlp() -> nn.Layer:
-    width = workloads.MLP_WIDTH
-    return nn.serial(
-        fc1=nn.linear(784, width),
-        act1=nn.relu,
-        fc2=nn.linear(width, width),
-        act2=nn.relu,
-        fc3=nn.linear(width, 10),
-    )
-
-
-MODELS = {
-    "lenet": models.lenet5,
-    "mlp": mlp,
-    "resnet18": models.cifar_resnet18,
-    "transformer": transformer,
-}
-
-
 def make(workload: Workload, size: int, variant: str) -> Callable[[], None]:
+    if workload.kind == "other":
+        return OTHERS[workload.model](workload, size)
     model = MODELS[workload.model]()
-    optimizer = (
-        optim.sgd(0.01, momentum=0.9)
-        if workload.optimizer == "sgd"
-        else optim.adam(1e-3, weight_decay=workloads.WEIGHT_DECAY)
-    )
-    if workload.loop:
+    if workload.kind == "infer":
+        return make_infer(workload, size, model)
+    optimizer = make_optimizer(workload.optimizer)
+    if workload.kind == "loop":
         return make_loop(workload, size, model, optimizer)
-    step = train.make_step(model, optimizer, losses.softmax_cross_entropy)
+    step = train.make_step(model, optimizer, loss_of(workload))
     x, labels = map(mx.array, workloads.batch(workload, size))
     ts = train.init(model, optimizer, random.key(0))
 
@@ -61,6 +31,28 @@ def make(workload: Workload, size: int, variant: str) -> Callable[[], None]:
         metrics["loss"].item()
 
     return run
+
+
+def make_optimizer(name: str) -> optim.GradientTransformation:
+    rate, decay = workloads.OPTIMIZERS[name].values()
+    if name == "sgd":
+        return optim.sgd(rate, momentum=0.9)
+    constructor = optim.adamw if name == "adamw" else optim.adam
+    return constructor(rate, weight_decay=decay)
+
+
+def loss_of(workload: Workload):
+    if workload.classes:
+        return losses.softmax_cross_entropy
+    return lambda y, target: mx.mean(mx.square(y - target))
+
+
+def make_infer(workload: Workload, size: int, model: nn.Layer) -> Callable[[], None]:
+    params, state = model.init(random.key(0))
+    x = mx.array(workloads.batch(workload, size)[0])
+    mx.eval(params, state, x)
+    apply = lf.jit(lambda p, s, x: model.apply(p, s, x, train=False)[0])
+    return lambda: mx.eval(apply(params, state, x))
 
 
 def make_loop(
