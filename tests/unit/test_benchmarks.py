@@ -49,19 +49,16 @@ def test_all_have_every_workload():
             assert workload.model in known
 
 
-SMALL = ("lenet-64", "lenet-infer", "mlp", "mlp-sgd", "autoencoder", "dispatch-10")
-
-
 @needs_torch
-@pytest.mark.parametrize("name", SMALL)
-def test_a_step_of_each_peer_runs(name):
+@pytest.mark.parametrize("name", ["lenet-64", "mlp", "mlp-sgd", "autoencoder"])
+def test_the_steps_of_all_peers_train(name):
     from tests.benchmarks.peers import pytorch
 
     workload = workloads.WORKLOADS[name]
     for peer, variant in ((lucid, ""), (pytorch, "nchw"), (jax_jit, "")):
-        run = peer.make(workload, 2, variant)
-        run()
-        run()
+        run = peer.make(workload, 4, variant)
+        losses = [run() for _ in range(20)]
+        assert losses[-1] < losses[0]
 
 
 def test_recurrent_layers_and_sequences_have_no_image_layouts():

@@ -14,7 +14,7 @@ from tests.benchmarks.peers.jax_jit.others import OTHERS
 from tests.benchmarks.workloads import Workload
 
 
-def make(workload: Workload, size: int, variant: str) -> Callable[[], None]:
+def make(workload: Workload, size: int, variant: str) -> Callable[[], object]:
     if workload.kind == "other":
         return OTHERS[workload.model](workload, size)
     options = {"train": False} if workload.kind == "infer" else {}
@@ -45,9 +45,10 @@ def make(workload: Workload, size: int, variant: str) -> Callable[[], None]:
 
     carry = (params, moments, jnp.float32(1.0))
 
-    def run() -> None:
+    def run() -> float:
         nonlocal carry
         *carry, loss = step(*carry, x, labels)
         jax.block_until_ready((carry, loss))
+        return loss.item()
 
     return run

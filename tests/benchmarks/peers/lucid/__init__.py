@@ -12,7 +12,7 @@ from tests.benchmarks.peers.lucid.others import OTHERS
 from tests.benchmarks.workloads import Workload
 
 
-def make(workload: Workload, size: int, variant: str) -> Callable[[], None]:
+def make(workload: Workload, size: int, variant: str) -> Callable[[], object]:
     if workload.kind == "other":
         return OTHERS[workload.model](workload, size)
     model = MODELS[workload.model]()
@@ -25,10 +25,10 @@ def make(workload: Workload, size: int, variant: str) -> Callable[[], None]:
     x, labels = map(mx.array, workloads.batch(workload, size))
     ts = train.init(model, optimizer, random.key(0))
 
-    def run() -> None:
+    def run() -> float:
         nonlocal ts
         ts, metrics = step(ts, x, labels)
-        metrics["loss"].item()
+        return metrics["loss"].item()
 
     return run
 

@@ -13,7 +13,7 @@ from tests.benchmarks.peers.pytorch.others import OTHERS
 from tests.benchmarks.workloads import Workload
 
 
-def make(workload: Workload, size: int, variant: str) -> Callable[[], None]:
+def make(workload: Workload, size: int, variant: str) -> Callable[[], object]:
     torch.manual_seed(0)
     layout, _, compiled = variant.partition("+")
     if workload.kind == "other":
@@ -38,7 +38,7 @@ def make(workload: Workload, size: int, variant: str) -> Callable[[], None]:
 
     if workload.kind == "loop":
         return make_loop(workload, size, layout, model, step)
-    return lambda: step(x, labels)
+    return lambda: step(x, labels)[1]
 
 
 def make_optimizer(name: str, module: nn.Module, *, fused: bool):
