@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 
 import hypothesis
 import mlx.core as mx
@@ -10,7 +11,7 @@ import pytest
 if importlib.util.find_spec("torch") is None:
     # Those that cannot even be imported; the other comparisons skip themselves.
     collect_ignore = [
-        "benchmarks/peers/pytorch.py",
+        "benchmarks/peers/pytorch",
         "parity/layouts.py",
         "parity/losses_side_by_side.py",
         "parity/test_class_loss_parity.py",
@@ -19,6 +20,9 @@ if importlib.util.find_spec("torch") is None:
 
 
 mx.set_default_device(mx.cpu)
+# A shell starts programs in the background with Ctrl-C ignored, which tests send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test depends on the clock: the first call of a shape compiles kernels, and the
 # machine may be busy.

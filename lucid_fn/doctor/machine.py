@@ -100,8 +100,10 @@ def kernels() -> Check:
     folder, damaged = kernel_cache.folder(), kernel_cache.repair(thorough=True)
     if damaged:
         advice = "MLX compiles them again; if this recurs, check the disk"
-        numbers = {"damaged": len(damaged)}
-        return Check("kernels", "slow", kernel_cache.told(damaged), advice, numbers)
+        return Check(
+            *("kernels", "slow", kernel_cache.told(damaged), advice),
+            numbers={"damaged": len(damaged)},
+        )
     found = f"{plural(number := len(list(folder.glob('*.so'))), 'kernel')} in {folder}"
     found += f", since {reason}" if reason else ""
     return Check("kernels", "ok", found, numbers={"kernels": number})

@@ -5,16 +5,9 @@ import platform
 import re
 from pathlib import Path
 
-from tests.benchmarks.workloads import WORKLOADS
+from tests.benchmarks.startup import BASE
+from tests.benchmarks.workloads import MAIN, WIDE, WORKLOADS
 
-TITLES = {
-    "lenet-64": "LeNet-5, batch 64, SGD with momentum",
-    "lenet-loop": "LeNet-5, the whole loop: an epoch of 60,000 images and evaluation",
-    "lenet-128": "LeNet-5, batch 128, SGD with momentum",
-    "mlp-128": "MLP 784-512-512-10, batch 128, Adam",
-    "transformer-16": "Transformer block, 16 x 64 tokens of width 256, Adam",
-    "resnet18-128": "ResNet-18 for CIFAR-10, batch 128, Adam",
-}
 OURS = "lucid_fn"
 
 
@@ -62,6 +55,46 @@ def table(rows: list[dict], unit: str) -> str:
     return "\n".join(lines)
 
 
+def verdict(rows: list[dict]) -> str:
+    """Our time over that of the fastest peer."""
+    ours, *others = sorted(rows, key=lambda row: row["label"] != OURS)
+    fastest = min(others, key=lambda row: row["median"])
+    ratio = ours["median"] / fastest["median"]
+    return f"{OURS} over the fastest other, {fastest['label']}: {ratio:.2f}"
+
+
+def wide_table(measured: dict) -> str:
+    """A row a workload: ours, the fastest variants of the others, and the ratio."""
+    kinds = ("PyTorch, eager", "PyTorch, torch.compile", "jax")
+    lines = [
+        "| step, median (ms) | ours | PyTorch eager | torch.compile | jax | ratio |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, workload in WIDE.items():
+        if name not in measured:
+            continue
+        rows = {row["label"]: row["median"] for row in measured[name]}
+        ours, cells = rows.pop(OURS), []
+        for kind in kinds:
+            times = [t for label, t in rows.items() if label.startswith(kind)]
+            cells.append(milliseconds(min(times)) if times else "")
+        ratio = f"{ours / min(rows.values()):.2f}"
+        cells = [workload.title, milliseconds(ours), *cells, ratio]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def imports(seconds: dict[str, float]) -> str:
+    """What a process pays before it computes."""
+    base = seconds.get(BASE)
+    items = [
+        f"`{name}` {s * 1e3:.0f} ms" + (f" ({s / base:.2f})" if base else "")
+        for name, s in seconds.items()
+    ]
+    ratio = f" (and over that of `{BASE}`)" if base else ""
+    return f"Median of seven fresh processes{ratio}: {', '.join(items)}."
+
+
 def growth_table(rows: list[dict], side: int) -> str:
     """A row a size; `side` is that of the workload's images."""
     lines = [
@@ -86,17 +119,17 @@ def sections(measured: dict) -> str:
         f"{name} {version}" for name, version in measured["machine"].items()
     )
     parts = [f"Measured on: {info}."]
-    for name in WORKLOADS:
+    for name, workload in MAIN.items():
         if name in measured:
-            unit = "epoch" if WORKLOADS[name].loop else "step"
-            parts += [f"### {TITLES[name]}", table(measured[name], unit)]
+            unit = "epoch" if workload.kind == "loop" else "step"
+            parts += [f"### {workload.title}", table(measured[name], unit)]
+    if measured.keys() & WIDE.keys():
+        parts += ["### What else people train", wide_table(measured)]
     for name, rows in measured.get("growth", {}).items():
-        title = TITLES[name].split(",")[0]
+        title = WORKLOADS[name].title.split(",")[0]
         parts += [f"### Growth: {title}", growth_table(rows, WORKLOADS[name].shape[0])]
     if "imports" in measured:
-        times = measured["imports"].items()
-        items = ", ".join(f"`{module}` {s * 1e3:.0f} ms" for module, s in times)
-        parts += ["### Import", f"Median of seven fresh processes: {items}."]
+        parts += ["### Import", imports(measured["imports"])]
     return "\n\n".join(parts)
 
 
@@ -111,14 +144,15 @@ def write(measured: dict, folder: Path) -> None:
     pattern = re.compile(f"{marks[0]}.*{marks[1]}", re.DOTALL)
     body = f"{marks[0]}\n\n{sections(measured)}\n\n{marks[1]}"
     page.write_text(pattern.sub(lambda _: body, text))
-    draw(measured, folder / "benchmarks.png")
+    if measured.keys() & MAIN.keys():
+        draw(measured, folder / "benchmarks.png")
 
 
 def draw(measured: dict, path: Path) -> None:
     """A bar a peer: the time of a step as a ratio to the fastest PyTorch."""
     from matplotlib.figure import Figure
 
-    names = [name for name in WORKLOADS if name in measured]
+    names = [name for name in MAIN if name in measured]
     figure = Figure(figsize=(9, 1.2 + 1.9 * len(names)), layout="constrained")
     panels = figure.subplots(len(names), 1, squeeze=False)[:, 0]
     for panel, name in zip(panels, names, strict=True):
@@ -138,7 +172,7 @@ def draw(measured: dict, path: Path) -> None:
         panel.set_xlim(left=0.25, right=max(ratios) * 2)
         panel.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")
         panel.xaxis.set_minor_formatter(lambda *_: "")
-        panel.set_title(TITLES[name], loc="left", fontsize=10)
+        panel.set_title(MAIN[name].title, loc="left", fontsize=10)
     panels[-1].set_xlabel(
         "time of a step, or an epoch; fastest PyTorch = 1 (logarithmic)"
     )

@@ -50,6 +50,8 @@ SLOW = {("resnet18", "installed"): 8}
 # the turns that show it: the others have theirs at shorter intervals.
 _FAR_BEHIND, _ENOUGH_TURNS = 2.5, 2
 
+_TURN = 1.0  # seconds, where a workload does not name its steps
+
 
 class Result(NamedTuple):
     """What was measured of one peer, in seconds and bytes."""
@@ -104,8 +106,16 @@ def peers_of(workload: Workload) -> list[Peer]:
         peer
         for peer in PEERS
         if (len(workload.shape) == 3 or not peer.images_only)
-        and (not workload.loop or peer.module in ("lucid", "pytorch"))
+        and (workload.compiled or "compile" not in peer.variant)
+        and peer.module in workload.modules
     ]
+
+
+def _steps(workload: Workload, warm: list[float]) -> int:
+    """How many steps a turn has, once some are known to take so long."""
+    if workload.steps or not warm:
+        return workload.steps or 3
+    return max(1, min(1000, round(_TURN / median(warm))))
 
 
 def race(
@@ -132,10 +142,12 @@ def race(
             print(f"  {peer.label}: first step {first:.2f} s", flush=True)
             runners.append((peer, process, own, first))
         times: dict[str, list[float]] = {peer.label: [] for peer, *_ in runners}
+        warm: dict[str, list[float]] = {}
         peaks: dict[str, int] = {}
         for turn in range(rounds + 1):
             for peer, process, own, first in runners:
-                steps = 1 if own != size or first > 60 else workload.steps
+                slow = own != size or first > 60
+                steps = 1 if slow else _steps(workload, warm.get(peer.label, []))
                 ours, theirs = times[OURS.label], times[peer.label]
                 if turn > _ENOUGH_TURNS and median(theirs) > _FAR_BEHIND * median(ours):
                     continue
@@ -146,6 +158,8 @@ def race(
                 if turn:
                     scale = size / own
                     times[peer.label] += [t * scale for t in answer["times"]]
+                else:
+                    warm[peer.label] = answer["times"]
         return [
             Result(
                 peer.label,
@@ -156,19 +170,3 @@ def race(
             )
             for peer, _, own, first in runners
         ]
-
-
-def import_seconds(module: str, runs: int = 7) -> float:
-    """The median time of an import in a fresh process, less that of the interpreter."""
-    program = (
-        "import time; start = time.perf_counter(); "
-        f"import {module}; print(time.perf_counter() - start)"
-    )
-    command = [sys.executable, "-c", program]
-    times = [
-        float(
-            subprocess.run(command, capture_output=True, check=True, text=True).stdout
-        )
-        for _ in range(runs)
-    ]
-    return median(times)

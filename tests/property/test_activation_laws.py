@@ -74,9 +74,8 @@ def test_softmax_ignores_a_shift(shape, scale, seed, shift):
 @given(shapes, scales, seeds)
 def test_the_gradient_of_log_softmax_sums_to_zero(shape, scale, seed):
     x = draw(shape, scale, seed)
-    g = mx.grad(lambda x: (ops.log_softmax(x) * mx.cos(x)).sum())(x)
-    direct = mx.grad(lambda x: (mx.stop_gradient(ops.log_softmax(x)) * mx.cos(x)).sum())
-    total = (g - direct(x)).sum(-1)
+    cotangent = mx.cos(x)
+    total = mx.grad(lambda x: (ops.log_softmax(x) * cotangent).sum())(x).sum(-1)
     assert mx.allclose(total, mx.zeros_like(total), atol=1e-5)
 
 

@@ -4,7 +4,7 @@ MLX loads whatever file has the name of a kernel. One that a full disk or a cras
 short ends the process (SIGBUS), an empty one or another kernel's is a `RuntimeError`,
 and each run meets it again. Where the folder cannot be written to, every compilation is
 an error. So the folder is looked at once a process, before the first kernel is needed:
-files that have changed since the last look are read, the others cost 2 us each.
+files that have changed since the last look are read, the others cost a few us each.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ def temporary() -> Path:
 
 def folder() -> Path:
     """The folder in which MLX keeps its compiled kernels."""
-    version = mx.__version__  # type: ignore[attr-defined]  # missing in MLX's stubs
+    version: str = mx.__version__  # type: ignore[attr-defined]  # missing in MLX's stubs
     return temporary() / "mlx" / version / "cpu"
 
 

@@ -96,7 +96,9 @@ def make(workload: Workload, size: int, variant: str) -> Callable[[], None]:
         optim.SGD(0.01, momentum=0.9)
         if workload.optimizer == "sgd"
         else optim.AdamW(
-            1e-3, weight_decay=workloads.WEIGHT_DECAY, bias_correction=True
+            1e-3,
+            weight_decay=workloads.OPTIMIZERS["adam_l2"]["decay"],
+            bias_correction=True,
         )
     )
     mx.eval(model.parameters(), x, labels)

@@ -249,10 +249,12 @@ def test_an_inner_jit_has_one_trace_in_each_use():
 
 
 def test_max_traces_lets_that_many_through():
-    compiled = jit(lambda x: x, max_traces=2)
+    traces = []
+    compiled = jit(lambda x: traces.append(x.shape) or x + 1, max_traces=2)
     for _ in range(3):
-        compiled(mx.zeros(1))
-        compiled(mx.zeros(2))
+        assert compiled(mx.zeros(1)).tolist() == [1.0]
+        assert compiled(mx.zeros(2)).tolist() == [1.0, 1.0]
+    assert traces == [(1,), (2,)]
 
 
 def test_one_trace_too_many_is_an_error_each_time():

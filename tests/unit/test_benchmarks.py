@@ -1,0 +1,66 @@
+"""The peers of the benchmarks run the same models."""
+
+import importlib.util
+
+import jax
+import numpy as np
+import pytest
+
+from lucid_fn import random, tree
+from tests.benchmarks import turns, workloads
+from tests.benchmarks.peers import jax_jit, lucid
+
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="needs PyTorch"
+)
+TRAINED = sorted({w.model for w in workloads.WORKLOADS.values() if w.kind != "other"})
+
+
+class Zeros:
+    """Draws nothing, as shapes are all that matters."""
+
+    def normal(self, size):
+        return np.zeros(size)
+
+
+@needs_torch
+@pytest.mark.parametrize("name", TRAINED)
+def test_all_have_as_many_params(name):
+    import torch
+
+    from tests.benchmarks.peers import pytorch
+
+    params, _ = lucid.MODELS[name]().init(random.key(0))
+    theirs, _ = jax_jit.MODELS[name](Zeros())
+    with torch.device("meta"):
+        module = pytorch.MODELS[name]()
+    ours = tree.size(params)
+    assert ours == sum(p.numel() for p in module.parameters())
+    assert ours == sum(leaf.size for leaf in jax.tree.leaves(theirs))
+
+
+@needs_torch
+def test_all_have_every_workload():
+    from tests.benchmarks.peers import pytorch
+
+    for workload in workloads.WORKLOADS.values():
+        for peer in (lucid, pytorch, jax_jit):
+            known = peer.OTHERS if workload.kind == "other" else peer.MODELS
+            assert workload.model in known
+
+
+@needs_torch
+@pytest.mark.parametrize("name", ["lenet-64", "mlp", "mlp-sgd", "autoencoder"])
+def test_the_steps_of_all_peers_train(name):
+    from tests.benchmarks.peers import pytorch
+
+    workload = workloads.WORKLOADS[name]
+    for peer, variant in ((lucid, ""), (pytorch, "nchw"), (jax_jit, "")):
+        run = peer.make(workload, 4, variant)
+        losses = [run() for _ in range(20)]
+        assert losses[-1] < losses[0]
+
+
+def test_recurrent_layers_and_sequences_have_no_image_layouts():
+    labels = {peer.label for peer in turns.peers_of(workloads.WORKLOADS["lstm"])}
+    assert labels == {"lucid_fn", "PyTorch, eager", "jax, jit"}
