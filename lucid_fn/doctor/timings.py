@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import mlx.core as mx
 
-from lucid_fn import ops, runtime
+from lucid_fn import ops
+from lucid_fn.cpu import runtime
 from lucid_fn.doctor.check import Check, on_cpu, on_linux_cpu, plural
 from lucid_fn.types import Array
 

@@ -63,7 +63,7 @@ def stateful(
             raise wrong_state(caller, f"the {state.__name__}", opt_state)
         return update(grads, opt_state, params)
 
-    return GradientTransformation(init, checked)
+    return GradientTransformation(lambda params, /: started(init(params)), checked)
 
 
 def chain(*transformations: GradientTransformation) -> GradientTransformation:
