@@ -8,7 +8,7 @@ import math
 
 import mlx.core as mx
 
-from lucid_fn.ops.called import takes_array
+from lucid_fn.ops.called import takes_float
 from lucid_fn.ops.elementary import (
     erf,
     exp,
@@ -126,7 +126,7 @@ def gelu_tanh(x: Array) -> Array:
     return 0.5 * x * (1.0 + mx.tanh(inner))
 
 
-@takes_array
+@takes_float
 @examplewise
 def gelu_sigmoid(x: Array) -> Array:
     """`gelu` by a logistic function, `x * sigmoid(1.702 * x)`: at most 0.02 off.
@@ -191,7 +191,7 @@ def _widened(formula: ArrayFn, x: Array) -> Array:
     return y.astype(x.dtype) if half else y
 
 
-@takes_array
+@takes_float
 @examplewise
 def elu(x: Array, alpha: float = 1.0) -> Array:
     """`x` where it is positive, else `alpha * (exp(x) - 1)`.
@@ -214,7 +214,7 @@ def elu(x: Array, alpha: float = 1.0) -> Array:
     return _widened(lambda x: relu(x) + alpha * expm1_of_negative(x), x)
 
 
-@takes_array
+@takes_float
 @examplewise
 def celu(x: Array, alpha: float = 1.0) -> Array:
     """`x` where it is positive, else `alpha * (exp(x / alpha) - 1)`.
@@ -242,7 +242,7 @@ def celu(x: Array, alpha: float = 1.0) -> Array:
     return _widened(lambda x: relu(x) + alpha * expm1_of_negative(x / alpha), x)
 
 
-@takes_array
+@takes_float
 @examplewise
 def selu(x: Array) -> Array:
     """`elu` scaled such that unit variance and zero mean are kept from layer to layer.
@@ -266,7 +266,7 @@ def selu(x: Array) -> Array:
     return _widened(lambda x: _SELU_SCALE * elu(x, _SELU_ALPHA), x)
 
 
-@takes_array
+@takes_float
 def glu(x: Array, axis: int = -1) -> Array:
     """The first half of an axis times the sigmoid of the second half.
 
@@ -297,7 +297,7 @@ def glu(x: Array, axis: int = -1) -> Array:
     return a * sigmoid(b)
 
 
-@takes_array
+@takes_float
 @examplewise
 def tanh_shrink(x: Array) -> Array:
     """`x - tanh(x)`.

@@ -5,6 +5,7 @@ from typing import NamedTuple, cast
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_narrow_float
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.bilinear import Bilinear, bilinear
 from lucid_fn.ops.conv_formulations import PLAIN, TAPS, ConvFn, Formulation, choose
@@ -14,7 +15,6 @@ from lucid_fn.ops.ordering import after, comes_first
 from lucid_fn.types import Array
 
 _LARGE = 1 << 19  # numbers of an input whose windows are not to be kept in memory
-_FLOATS = (mx.float32, mx.float16, mx.bfloat16)
 
 
 def conv2d(
@@ -51,7 +51,7 @@ def conv2d(
     Returns:
         Float array of shape `(N, OH, OW, O)` with
         `OH = (H + padding - dilation * (KH - 1) - 1) // stride + 1`, `padding` summed
-        over both sides; dtype that of `x` and `weight`.
+        over both sides; of the dtype that `x`, `weight` and `bias` promote to.
 
     Raises:
         TypeError: if `x`, `weight` or `bias` is not float32, float16 or bfloat16.
@@ -172,12 +172,7 @@ def _functions(geometry: Geometry, tuned: bool) -> _Functions:
 
 def _check_arrays(x: Array, weight: Array, bias: Array | None, groups: int) -> None:
     arrays = {"x": x, "weight": weight} | ({} if bias is None else {"bias": bias})
-    for name, array in arrays.items():
-        if array.dtype not in _FLOATS:
-            raise TypeError(
-                f"conv2d: {name} must be float32, float16 or bfloat16, "
-                f"got {array.dtype}; convert it with astype"
-            )
+    check_narrow_float("conv2d", **arrays)
     if weight.ndim != 4 or 0 in weight.shape:
         raise ValueError(
             "conv2d: weight must have shape (O, KH, KW, C / groups), "

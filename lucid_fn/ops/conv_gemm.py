@@ -14,6 +14,7 @@ import numpy as np
 from lucid_fn.ops.conv_geometry import Geometry, Pair
 from lucid_fn.ops.conv_taps import taps
 from lucid_fn.ops.rows import Rows, rows_at, take_rows
+from lucid_fn.ops.small_products import sum_of_products
 from lucid_fn.ops.streams import concat_shards, sum_shards
 from lucid_fn.types import Array
 
@@ -34,7 +35,7 @@ def weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
     o = g.shape[-1]
 
     def shard(x: Array, g: Array) -> Array:
-        return g.reshape(-1, o).T @ windows(x, geometry)  # (O, KH*KW*C)
+        return sum_of_products(g.reshape(-1, o), windows(x, geometry))  # (O, KH*KW*C)
 
     return sum_shards(shard, x, g).reshape(o, *geometry.kernel, x.shape[-1])
 

@@ -28,11 +28,9 @@ def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
 
 
 def weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
-    """The gradient of `forward` in `weight`, `(O, KH, KW, C/groups)`."""
-    if geometry.groups == 1 and geometry.dilation == (1, 1):
-        # MLX's own gradient is the same product, but of a strided view of x that
-        # cannot be vectorized: `vmap(grad)` would fail.
-        return conv_taps.weight_grad(x, g, geometry)
-    shape = (g.shape[-1], *geometry.kernel, x.shape[-1] // geometry.groups)
-    weight = mx.zeros(shape, x.dtype)
-    return mx.vjp(lambda weight: forward(x, weight, geometry), [weight], [g])[1][0]
+    """The gradient of `forward` in `weight`, `(O, KH, KW, C/groups)`.
+
+    MLX's own is of a wrong shape for some dilated kernels, and fails in `vmap(grad)`,
+    since it is a product with a strided view of x.
+    """
+    return conv_taps.weight_grad(x, g, geometry)

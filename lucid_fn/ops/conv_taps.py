@@ -5,9 +5,13 @@ stride, padding, dilation and number of groups. It serves grouped convolutions, 
 which MLX's CPU kernel is a plain loop, and convolutions mapped over their weights.
 """
 
+import math
+
 import mlx.core as mx
 
 from lucid_fn.ops.conv_geometry import Geometry, Pair
+from lucid_fn.ops.small_products import sum_of_products
+from lucid_fn.sums import sum_rows
 from lucid_fn.types import Array
 
 
@@ -32,9 +36,18 @@ def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
 
 def weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
     """The gradient of `forward` in `weight`, `(O, KH, KW, C/groups)`."""
-    shape = (g.shape[-1], *geometry.kernel, x.shape[-1] // geometry.groups)
-    weight = mx.zeros(shape, x.dtype)
-    return mx.vjp(lambda weight: forward(x, weight, geometry), [weight], [g])[1][0]
+    n, o, groups = math.prod(g.shape[:-1]), g.shape[-1], geometry.groups
+    shape = (o, *geometry.kernel, x.shape[-1] // groups)
+    inputs = taps(x, geometry)
+    if groups == x.shape[-1]:
+        by_channel = g.reshape(n, groups, o // groups)
+        grads = [
+            sum_rows((tap.reshape(n, groups, 1) * by_channel).reshape(n, o))
+            for tap in inputs
+        ]
+        return mx.stack(grads, axis=-1).reshape(shape)
+    by_group = g.reshape(n, groups, o // groups).transpose(1, 0, 2)
+    return sum_of_products(by_group, _columns(inputs, groups)).reshape(shape)
 
 
 def taps(x: Array, geometry: Geometry) -> list[Array]:
@@ -80,4 +93,4 @@ def _depthwise(inputs: list[Array], weight: Array) -> Array:
     total = inputs[0][..., None] * kernels[..., 0]  # (N, OH, OW, C, O/C)
     for position in range(1, len(inputs)):
         total = total + inputs[position][..., None] * kernels[..., position]
-    return total.reshape(n, oh, ow, -1)
+    return total.reshape(n, oh, ow, len(weight))

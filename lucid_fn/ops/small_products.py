@@ -8,6 +8,7 @@ take down to half the time. With its kernels for AVX2 nothing is gained or lost.
 
 from functools import lru_cache
 
+from lucid_fn.sums import sum_rows
 from lucid_fn.types import Array
 
 MOST = 1_000_000  # multiplications of a product that OpenBLAS computes as it is
@@ -29,10 +30,32 @@ def over_rows(a: Array, b: Array) -> Array:
     """`a.T @ b` of `(R, N)` and `(R, K)`: a sum over the rows."""
     (r, n), k = a.shape, b.shape[1]
     piece = _piece(r, k * n)
-    if piece == r:
-        return a.T @ b
-    products = a.reshape(-1, piece, n).swapaxes(1, 2) @ b.reshape(-1, piece, k)
-    return products.sum(axis=0)
+    return sum_of_products(a, b) if piece == r else _by_pieces(a, b, piece)
+
+
+def sum_of_products(a: Array, b: Array) -> Array:
+    """`a.T @ b` of `(..., R, N)` and `(..., R, K)`, exact over millions of rows.
+
+    A BLAS adds one number to one sum after another, every few hundred rows in large
+    products and every row in small ones: 5e-4 off after 65,536 rows of equal numbers.
+    """
+    rows = a.shape[-2]
+    piece = 1 << (8 if a.shape[-1] * b.shape[-1] < 1024 else 16)
+    whole = rows // piece * piece
+    if whole <= piece:
+        return a.swapaxes(-1, -2) @ b
+    total = _by_pieces(a[..., :whole, :], b[..., :whole, :], piece)
+    if whole == rows:
+        return total
+    return total + a[..., whole:, :].swapaxes(-1, -2) @ b[..., whole:, :]
+
+
+def _by_pieces(a: Array, b: Array, piece: int) -> Array:
+    *leading, r, n = a.shape
+    k, pieces = b.shape[-1], r // piece
+    a, b = (x.reshape(*leading, pieces, piece, x.shape[-1]) for x in (a, b))
+    products = (a.swapaxes(-1, -2) @ b).reshape(*leading, pieces, n * k)
+    return sum_rows(products).reshape(*leading, n, k)
 
 
 @lru_cache(maxsize=512)
