@@ -6,7 +6,7 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 from lucid_fn.checks import check_array, check_float
-from lucid_fn.ops.shards import Shards
+from lucid_fn.ops.shards import Shards, marked
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
@@ -30,7 +30,7 @@ def _checked(fn: Fn, check: Callable[..., None]) -> Fn:
             check(fn.__name__, x=x)
         return fn(*args, **options)
 
-    return cast(Fn, checked)
+    return marked(cast(Fn, checked), like=fn)
 
 
 def takes_anything(fn: Fn) -> Fn:

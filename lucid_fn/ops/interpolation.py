@@ -25,10 +25,8 @@ class Taps(NamedTuple):
     def transposed(self, size: int) -> "Taps":
         """Which outputs each of the `size` inputs goes to, filled up with weights 0."""
         taps, outputs = self.index.shape
-        inputs, order = (
-            self.index.ravel(),
-            np.argsort(self.index.ravel(), kind="stable"),
-        )
+        inputs = self.index.ravel()
+        order = np.argsort(inputs, kind="stable")
         counts = np.bincount(inputs, minlength=size)
         ends = np.cumsum(counts)
         slot = np.arange(inputs.size) - np.repeat(ends - counts, counts)
@@ -43,10 +41,9 @@ class Taps(NamedTuple):
         """The weights as a matrix `(size, outputs)`."""
         taps, outputs = self.index.shape
         matrix = np.zeros((size, outputs), np.float32)
+        columns = np.broadcast_to(np.arange(outputs), (taps, outputs))
         weight = 1 if self.weight is None else self.weight
-        np.add.at(
-            matrix, (self.index, np.arange(outputs)[None].repeat(taps, 0)), weight
-        )
+        np.add.at(matrix, (self.index, columns), weight)
         return mx.array(matrix)
 
 

@@ -8,9 +8,10 @@ step of ResNet-18 takes 5 to 15 % less time.
 """
 
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from itertools import accumulate
 from typing import Any, TypeVar, cast
+from weakref import ref
 
 import mlx.core as mx
 
@@ -193,8 +194,12 @@ def from_parts(parts: list[Array]) -> Any:
 
 
 def accepts_shards(fn: Fn) -> Fn:
-    """Marks `fn(x, ...)`, which does with `Shards` what it does with an array."""
-    fn.takes_shards = True  # type: ignore[attr-defined]  # ours, read just below
+    """Marks `fn(x, ...)`, which does with `Shards` what it does with an array.
+
+    The mark names the function that it is for: `functools.wraps` copies the attributes
+    of a function to another, which knows nothing of `Shards`.
+    """
+    fn.takes_shards = ref(fn)  # type: ignore[attr-defined]  # ours, read just below
     return fn
 
 
@@ -209,5 +214,8 @@ def marked(fn: Fn, *, like: Any) -> Fn:
 
 
 def takes_shards(fn: Any) -> bool:
-    """Whether `fn` may be called with `Shards`."""
-    return getattr(fn, "takes_shards", False)
+    """Whether `fn`, perhaps with options bound by `partial`, accepts `Shards`."""
+    if isinstance(fn, partial):
+        return not fn.args and takes_shards(fn.func)
+    mark = getattr(fn, "takes_shards", None)
+    return mark is not None and mark() is fn

@@ -1,4 +1,4 @@
-"""Every activation at infinities, nan, zeros and kinks: values and slopes of PyTorch."""
+"""Activations at infinities, nan, zeros and kinks: values and slopes of PyTorch."""
 
 import contextlib
 

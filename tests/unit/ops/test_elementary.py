@@ -131,7 +131,7 @@ def test_half_precision_is_float32_rounded_once(name, dtype):
 
 @pytest.mark.parametrize("name", MOST_ULPS)
 def test_integers_are_refused(name):
-    with pytest.raises(TypeError, match="x must be of a float dtype, got mlx.core.int"):
+    with pytest.raises(TypeError, match="x must be of a float dtype, got"):
         FUNCTIONS[name](mx.array([-1, 0, 2]))
 
 

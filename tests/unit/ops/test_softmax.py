@@ -83,7 +83,7 @@ def test_half_precision_is_float32_rounded_once(function, dtype):
 
 @pytest.mark.parametrize("function", [*FUNCTIONS, ops.logsumexp])
 def test_integers_are_refused(function):
-    with pytest.raises(TypeError, match="x must be of a float dtype, got mlx.core.int"):
+    with pytest.raises(TypeError, match="x must be of a float dtype, got"):
         function(mx.array([[1, 2, 3]]))
 
 
