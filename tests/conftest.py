@@ -28,6 +28,16 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips tests of tuned formulations where the plain ones are forced."""
+    if os.environ.get("LUCID_FN_OPS") != "plain":
+        return
+    for item in items:
+        for mark in item.iter_markers("tuned"):
+            (reason,) = mark.args
+            item.add_marker(pytest.mark.skip(reason=f"LUCID_FN_OPS=plain: {reason}"))
+
+
 @pytest.fixture
 def key() -> mx.array:
     """The key most tests start from."""
