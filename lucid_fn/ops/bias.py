@@ -7,8 +7,8 @@ from typing import cast
 import mlx.core as mx
 
 from lucid_fn.ops import spread
+from lucid_fn.ops.channel_sum import sum_to
 from lucid_fn.ops.custom import custom_function
-from lucid_fn.sums import sum_to
 from lucid_fn.types import Array, ArrayFn
 
 _FEW_CHANNELS = 64

@@ -9,9 +9,9 @@ import math
 
 import mlx.core as mx
 
+from lucid_fn.ops.channel_sum import sum_rows
 from lucid_fn.ops.conv_geometry import Geometry, Pair
 from lucid_fn.ops.small_products import sum_of_products
-from lucid_fn.sums import sum_rows
 from lucid_fn.types import Array
 
 

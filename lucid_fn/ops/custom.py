@@ -5,8 +5,8 @@ from typing import Any
 
 import mlx.core as mx
 
+from lucid_fn.ops.channel_sum import sum_examples
 from lucid_fn.ops.streams import current_shard, on_shard
-from lucid_fn.sums import sum_examples
 from lucid_fn.types import Array
 
 Rule = Callable[..., Any]

@@ -7,13 +7,12 @@ from typing import Any, NamedTuple, cast
 import mlx.core as mx
 
 from lucid_fn.ops.bias import broadcast
-from lucid_fn.ops.channel_sum import channel_sum
+from lucid_fn.ops.channel_sum import channel_sum, sum_rows
 from lucid_fn.ops.custom import custom_function
 from lucid_fn.ops.dtypes import promoted, widened
 from lucid_fn.ops.formulation import tuned
 from lucid_fn.ops.spread import add, multiply, subtract
 from lucid_fn.ops.streams import map_shards
-from lucid_fn.sums import sum_rows
 from lucid_fn.types import Array, ArrayFn
 
 _SPLITS = 1 << 18  # values from which on two streams are faster than one

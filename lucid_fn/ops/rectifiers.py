@@ -120,7 +120,7 @@ def prelu(x: Array, weight: Array) -> Array:
             f"{x.shape[-1:]}, got {weight.shape}"
         )
     positive = x > 0
-    weights = broadcast(weight, x)
+    weights = broadcast(weight if x.ndim else weight.reshape(()), x)
     # Without the positive numbers: the gradient of the weight at inf would be 0 * inf.
     return mx.where(positive, x, weights * mx.where(positive, 0.0, x))
 
