@@ -108,7 +108,7 @@ def _is_large(rows: int, multiplications: int) -> bool:
     256 and 256 x 1024 takes 2.4 ms like that, 1.5 ms on the streams of two cores, and
     1.2 ms with two threads in a process that has nothing in shards.
     """
-    return rows >= _FEWEST_ROWS and multiplications >= _LEAST
+    return tuned() and rows >= _FEWEST_ROWS and multiplications >= _LEAST
 
 
 _input_grad: Bilinear = bilinear(
