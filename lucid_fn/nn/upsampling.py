@@ -252,7 +252,7 @@ def _resize(
 def _along(x: Array, number: int, axis: _Axis, taps: Taps) -> Array:
     if taps.weight is None and axis.outputs % axis.inputs == 0:
         times = axis.outputs // axis.inputs
-        if np.array_equal(taps.index[0], np.arange(axis.outputs) // times):
+        if np.array_equal(taps.inputs[0], np.arange(axis.outputs) // times):
             # Its gradient is a sum of neighbours.
             return x if times == 1 else mx.repeat(x, times, axis=number)
     return interpolate(x, number, taps)

@@ -8,7 +8,8 @@ import mlx.core as mx
 
 def promoted(*arrays: Any) -> mx.Dtype:
     """What the dtypes of the arrays promote to, as in `x + weight + bias`."""
-    return reduce(mx.result_type, (array.dtype for array in arrays))
+    dtype: mx.Dtype = reduce(mx.result_type, (array.dtype for array in arrays))
+    return dtype
 
 
 def widened(x: Any) -> Any:

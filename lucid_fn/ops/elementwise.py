@@ -77,7 +77,8 @@ def _with_slope(fn: Function, slope: Slope) -> Function:
     custom = custom_function(forward)
 
     def scaled(x: Array, y: Array, g: Array) -> Array:
-        return (widened(g) * slope(widened(x), widened(y))).astype(x.dtype)
+        dx: Array = widened(g) * slope(widened(x), widened(y))
+        return dx.astype(x.dtype)
 
     @custom.vjp
     def vjp(x: Array, g: Array, y: Array) -> Array:

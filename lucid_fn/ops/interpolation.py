@@ -19,13 +19,13 @@ _MOST_PLACES = 256
 class Taps(NamedTuple):
     """Which inputs each output is made of: NumPy arrays of shape `(taps, outputs)`."""
 
-    index: np.ndarray
+    inputs: np.ndarray
     weight: np.ndarray | None  # float32; `None` for a single tap of weight 1
 
     def transposed(self, size: int) -> "Taps":
         """Which outputs each of the `size` inputs goes to, filled up with weights 0."""
-        taps, outputs = self.index.shape
-        inputs = self.index.ravel()
+        taps, outputs = self.inputs.shape
+        inputs = self.inputs.ravel()
         order = np.argsort(inputs, kind="stable")
         counts = np.bincount(inputs, minlength=size)
         ends = np.cumsum(counts)
@@ -39,16 +39,16 @@ class Taps(NamedTuple):
 
     def matrix(self, size: int) -> Array:
         """The weights as a matrix `(size, outputs)`."""
-        taps, outputs = self.index.shape
+        taps, outputs = self.inputs.shape
         matrix = np.zeros((size, outputs), np.float32)
         columns = np.broadcast_to(np.arange(outputs), (taps, outputs))
         weight = 1 if self.weight is None else self.weight
-        np.add.at(matrix, (self.index, columns), weight)
+        np.add.at(matrix, (self.inputs, columns), weight)
         return mx.array(matrix)
 
 
 def interpolate(x: Array, axis: int, taps: Taps) -> Array:
-    """`y[i] = sum over t of weight[t, i] * x[index[t, i]]`, along an axis of `x`.
+    """`y[i] = sum over t of weight[t, i] * x[inputs[t, i]]`, along an axis of `x`.
 
     Args:
         x: float32 or float64, any shape; of any dtype if there are no weights.
@@ -67,7 +67,7 @@ def interpolate(x: Array, axis: int, taps: Taps) -> Array:
         >>> interpolate(mx.array([1.0, 3.0]), 0, halfway)
         array([2], dtype=float32)
     """
-    size, outputs = x.shape[axis], taps.index.shape[1]
+    size, outputs = x.shape[axis], taps.inputs.shape[1]
     before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
     shape = (*x.shape[:axis], outputs, *x.shape[axis + 1 :])
 
@@ -77,10 +77,10 @@ def interpolate(x: Array, axis: int, taps: Taps) -> Array:
         rows = x.reshape(before, size, after)
         # Neighbours, not a matrix product: a nan stays where it is.
         if taps.weight is None:
-            return _take(rows, taps.index[0]).reshape(shape)
+            return _take(rows, taps.inputs[0]).reshape(shape)
         terms = [
             multiply(_take(rows, index), mx.array(weight[:, None]).astype(x.dtype))
-            for index, weight in zip(taps.index, taps.weight, strict=True)
+            for index, weight in zip(taps.inputs, taps.weight, strict=True)
         ]
         return sum(terms[1:], terms[0]).reshape(shape)
 

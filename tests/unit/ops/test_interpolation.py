@@ -97,7 +97,7 @@ def test_a_nan_stays_with_its_neighbours():
 def test_transposed_taps_are_the_transposed_matrix(case):
     x, axis, taps, _ = case
     size = x.shape[axis]
-    transposed = taps.transposed(size).matrix(taps.index.shape[1])
+    transposed = taps.transposed(size).matrix(taps.inputs.shape[1])
     assert mx.allclose(transposed, taps.matrix(size).T, atol=1e-6)
 
 
