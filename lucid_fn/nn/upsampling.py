@@ -143,7 +143,7 @@ def upsample_cubic(
         >>> x = mx.array([0.0, 1.0]).reshape(1, 2, 1)
         >>> layer = nn.upsample_cubic(2, dims=1)
         >>> layer.apply({}, {}, x, train=False)[0].squeeze()
-        array([-0.105469, 0.191406, 0.808594, 1.10547], dtype=float32)
+        array([-0.105469, 0.226562, 0.773438, 1.10547], dtype=float32)
     """
 
     def taps(axis: _Axis) -> Taps:
