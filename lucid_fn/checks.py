@@ -207,6 +207,20 @@ def check_float(caller: str, **arrays: Any) -> None:
             )
 
 
+_NARROW = (mx.float32, mx.float16, mx.bfloat16)
+
+
+def check_narrow_float(caller: str, **arrays: Any) -> None:
+    """`check_float` for functions that do not compute in float64."""
+    check_array(caller, **arrays)
+    for name, x in arrays.items():
+        if x.dtype not in _NARROW:
+            raise TypeError(
+                f"{caller}: {name} must be float32, float16 or bfloat16, got "
+                f"{x.dtype}; convert it with {name}.astype(mx.float32)"
+            )
+
+
 def check_integer(caller: str, **arrays: Any) -> None:
     """Raises unless every argument is an MLX array of an integer dtype."""
     check_array(caller, **arrays)

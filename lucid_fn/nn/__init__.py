@@ -142,6 +142,7 @@ from lucid_fn.nn.transposed_convolution import (
     conv_transpose3d as conv_transpose3d,
 )
 from lucid_fn.nn.upsampling import (
+    upsample_cubic as upsample_cubic,
     upsample_linear as upsample_linear,
     upsample_nearest as upsample_nearest,
 )

@@ -9,7 +9,6 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import ops
-from lucid_fn.checks import check_float
 from lucid_fn.evaluation import started
 from lucid_fn.nn.checks import (
     check_eps,
@@ -100,12 +99,12 @@ def batch_norm(
         }
         return started((params, state))
 
-    def scale_and_shift(params: Params) -> tuple[Array, Array]:
+    def scale_and_shift(params: Params, x: Any) -> tuple[Array, Array]:
         shape = (num_features,) if affine else None
         check_params("batch_norm", params, weight=shape, bias=shape)
         if affine:
             return params["weight"], params["bias"]
-        return mx.ones((num_features,)), mx.zeros((num_features,))
+        return mx.ones((num_features,), x.dtype), mx.zeros((num_features,), x.dtype)
 
     def check_statistics(state: State) -> None:
         shape = (num_features,)
@@ -119,23 +118,23 @@ def batch_norm(
 
     def by_batch(params: Params, x: Array) -> tuple[Array, Array, Array]:
         count = x.size // num_features
-        if count < 2:
+        if count == 1:
             raise ValueError(
                 "batch_norm: training needs at least 2 values a channel, got "
-                f"{count}, x of shape {x.shape}; use a larger batch, drop_last=True "
+                f"1, x of shape {x.shape}; use a larger batch, drop_last=True "
                 "for the last one, or nn.frozen"
             )
-        y, mean, var = ops.batch_norm(x, *scale_and_shift(params), eps=eps)
+        y, mean, var = ops.batch_norm(x, *scale_and_shift(params, x), eps=eps)
         # An array, since a number would be a constant in the kernels that are compiled:
         # half a second of compiler time for each size of layer.
-        unbiased = np.full(num_features, count / (count - 1), np.float32)
+        unbiased = np.full(num_features, count / max(count - 1, 1), np.float32)
         return y, mean, var * mx.array(unbiased)
 
     def by_state(params: Params, state: State, x: Array) -> Array:
         mean, var = state["running_mean"], state["running_var"]
-        return ops.batch_norm_eval(x, *scale_and_shift(params), mean, var, eps=eps)
+        return ops.batch_norm_eval(x, *scale_and_shift(params, x), mean, var, eps=eps)
 
-    def moved(state: State, mean: Array, var: Array) -> State:
+    def moved(state: State, x: Any, mean: Array, var: Array) -> State:
         """The running statistics, with the mean and unbiased variance of a batch."""
         batches = state["num_batches_tracked"] + 1
         rate: float | Array = 1 / batches.astype(mx.float32)
@@ -143,6 +142,8 @@ def batch_norm(
             rate = momentum
 
         def toward(old: Array, new: Array) -> Array:
+            if not x.size:  # nothing to move to
+                return old
             new = mx.stop_gradient(new)
             moved = (1 - rate) * old + rate * new
             if isinstance(rate, mx.array):  # the first batch's mean has no past
@@ -166,7 +167,6 @@ def batch_norm(
     ) -> tuple[Any, State]:
         check_train(train)
         x = to_input(x)
-        check_float("batch_norm", x=join(x))
         check_last_axis("batch_norm", join(x), num_features, least_ndim=2)
         if not track_running_stats:
             return by_batch(params, x)[0], state
@@ -174,6 +174,6 @@ def batch_norm(
         if not train:
             return by_state(params, state, x), state
         y, mean, var = by_batch(params, x)
-        return y, moved(state, mean, var)
+        return y, moved(state, x, mean, var)
 
     return Layer(init, accepts_divided(apply))

@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from lucid_fn import random, transforms, tree
 from lucid_fn.nn.batch_norm import averaging
-from lucid_fn.nn.checks import check_eps
+from lucid_fn.nn.checks import check_eps, check_positive
 from lucid_fn.nn.layer import Layer, expecting
 from lucid_fn.types import Array, Key, Params, State
 
@@ -87,7 +87,13 @@ def _name(path: str) -> str:
 
 
 def fold_batch_norm(
-    conv: Params, bn: Params, bn_state: State, *, eps: float = 1e-5
+    conv: Params,
+    bn: Params,
+    bn_state: State,
+    *,
+    eps: float = 1e-5,
+    transposed: bool = False,
+    groups: int = 1,
 ) -> Params:
     """The params of a layer that does what it and a batch norm after it do in eval.
 
@@ -95,14 +101,18 @@ def fold_batch_norm(
     `scale = bn weight / sqrt(running_var + eps)` belongs to the output channel.
 
     Args:
-        conv: params of a convolution or linear layer, with or without a bias; its
-            output channels are axis 0 of the weight.
+        conv: params of a convolution or linear layer, with or without a bias.
         bn: params of the batch norm; empty if it has none.
         bn_state: state of the batch norm.
         eps: that of the batch norm.
+        transposed: whether the convolution is a transposed one, whose output channels
+            are the last axis of its weight. Params do not tell: with as many output
+            channels as input channels, both weights have the same shape.
+        groups: those of a transposed convolution; others need not give them.
 
     Returns:
-        `weight` and `bias`, for the same layer made with `bias=True`.
+        `weight` and `bias`, for the same layer made with `bias=True`, of the dtype of
+        the weight.
 
     Raises:
         ValueError: if a name is missing, or the channels differ.
@@ -126,14 +136,21 @@ def fold_batch_norm(
     statistics = expecting(bn_state, "bn_state")
     mean, var = statistics["running_mean"], statistics["running_var"]
     weight = expecting(conv, "conv")["weight"]
-    if weight.shape[:1] != mean.shape:
+    check_positive("fold_batch_norm", groups=groups)
+    channels = weight.shape[-1] * groups if transposed else weight.shape[0]
+    if (channels,) != mean.shape or (transposed and weight.shape[0] % groups):
         raise ValueError(
             f"fold_batch_norm: conv must have as many output channels as bn, got a "
-            f"weight of shape {weight.shape} and a running_mean of shape {mean.shape}"
+            f"weight of shape {weight.shape} and a running_mean of shape {mean.shape}; "
+            "for a transposed convolution give transposed=True and its groups"
         )
     scale = mx.rsqrt(var + eps) * bn.get("weight", mx.ones_like(var))
     bias = (conv.get("bias", mx.zeros_like(mean)) - mean) * scale
-    return {
-        "weight": weight * scale.reshape(-1, *[1] * (weight.ndim - 1)),
-        "bias": bias + bn.get("bias", mx.zeros_like(mean)),
-    }
+    bias = bias + bn.get("bias", mx.zeros_like(mean))
+    if transposed:  # (G, I/G, ..., O/G)
+        scaled = mx.unflatten(weight, 0, (groups, weight.shape[0] // groups))
+        scaled = scaled * scale.reshape(groups, *[1] * (weight.ndim - 1), -1)
+    else:
+        scaled = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+    scaled = scaled.reshape(weight.shape)
+    return {"weight": scaled.astype(weight.dtype), "bias": bias.astype(weight.dtype)}

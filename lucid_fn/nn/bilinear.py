@@ -3,11 +3,13 @@
 import math
 from typing import Any
 
+from lucid_fn import ops
 from lucid_fn.nn import initializers
 from lucid_fn.nn.checks import check_last_axis, check_params, check_positive
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.layer import Layer, parametric, to_input
 from lucid_fn.nn.recording import count_multiply_adds
+from lucid_fn.ops.bias import add_bias
 from lucid_fn.types import Array, Key, Params
 
 
@@ -82,9 +84,9 @@ def bilinear(
         check_params("bilinear", params, weight=shape, bias=bias_shape)
         # All of `weight[k] @ a` in one product: (..., out, in2)
         rows = params["weight"].reshape(-1, in1_features)
-        left = (a @ rows.T).reshape(*a.shape[:-1], out_features, in2_features)
+        left = ops.linear(a, rows).reshape(*a.shape[:-1], out_features, in2_features)
         y: Array = (left @ b[..., None])[..., 0]
         count_multiply_adds(y.size * in2_features * (in1_features + 1))
-        return y + params["bias"] if bias else y
+        return add_bias(y, params["bias"]) if bias else y
 
     return parametric(init, forward)

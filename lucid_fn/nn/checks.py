@@ -4,7 +4,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from lucid_fn.checks import check_array
+from lucid_fn.checks import check_float, check_narrow_float
 from lucid_fn.nn.layer import Layer, check_held
 from lucid_fn.types import Array, Key, Params, State
 
@@ -99,8 +99,8 @@ def _check_held(
 
 
 def check_last_axis(caller: str, x: Array, size: int, *, least_ndim: int = 1) -> None:
-    """Raises unless the last axis of `x`, an array, has this size."""
-    check_array(caller, x=x)
+    """Raises unless the last axis of `x`, a float array, has this size."""
+    check_float(caller, x=x)
     if x.ndim < least_ndim or x.shape[-1] != size:
         leading = "N, ..." if least_ndim > 1 else "..."
         raise ValueError(
@@ -124,7 +124,7 @@ def to_sizes(
 
 def check_images(caller: str, x: Array, channels: int, *, dims: int) -> None:
     """Raises unless `x` is a batch of images, channels last, with `dims` axes each."""
-    check_array(caller, x=x)
+    check_narrow_float(caller, x=x)
     if x.ndim == dims + 2 and x.shape[-1] == channels:
         return
     raise ValueError(

@@ -123,6 +123,8 @@ def _max(caller: str, x: Array, *, dims: int) -> Array:
     places = _places(caller, x, dims)
     infinite = mx.array(math.inf, x.dtype)
     nan_first = mx.where(mx.isnan(places), infinite, places)
+    if places.size == 0:  # MLX has no maximum of nothing
+        return places.sum(axis=1)
     at = mx.argmax(mx.stop_gradient(nan_first), axis=1, keepdims=True)
     # Not mx.max, whose gradient is shared by equal numbers.
     return mx.take_along_axis(places, at, axis=1).squeeze(1)

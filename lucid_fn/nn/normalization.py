@@ -63,7 +63,7 @@ def layer_norm(
         check_params(
             "layer_norm", params, weight=shape if affine else None, bias=offset_shape
         )
-        weight, offset = _weight_and_bias_of(params, math.prod(shape))
+        weight, offset = _weight_and_bias_of(params, math.prod(shape), x)
         return ops.layer_norm(_in_rows(x, shape), weight, offset, eps=eps).reshape(
             x.shape
         )
@@ -108,7 +108,7 @@ def rms_norm(
     def forward(params: Params, x: Array) -> Array:
         _check_last_axes("rms_norm", x, shape)
         check_params("rms_norm", params, weight=shape if affine else None)
-        weight, _ = _weight_and_bias_of(params, math.prod(shape))
+        weight, _ = _weight_and_bias_of(params, math.prod(shape), x)
         return ops.rms_norm(_in_rows(x, shape), weight, eps=eps).reshape(x.shape)
 
     return parametric(init, forward, examplewise=True)
@@ -194,7 +194,6 @@ def _group_norm(
         return _weight_and_bias((channels,), affine, affine)
 
     def forward(params: Params, x: Array) -> Array:
-        check_float(caller, x=x)
         check_last_axis(caller, x, channels, least_ndim=least)
         places = math.prod(x.shape[1:-1])
         if places * channels == groups:
@@ -204,18 +203,18 @@ def _group_norm(
             )
         shape = (channels,) if affine else None
         check_params(caller, params, weight=shape, bias=shape)
-        weight, bias = _weight_and_bias_of(params, channels)
+        weight, bias = _weight_and_bias_of(params, channels, x)
         return ops.group_norm(x, weight, bias, groups=groups, eps=eps)
 
     return parametric(init, forward, examplewise=True)
 
 
-def _weight_and_bias_of(params: Params, size: int) -> tuple[Array, Array]:
-    """As rows; ones and zeros where the params have none."""
+def _weight_and_bias_of(params: Params, size: int, x: Array) -> tuple[Array, Array]:
+    """As rows; ones and zeros of the dtype of `x` where the params have none."""
     weight, bias = params.get("weight"), params.get("bias")
     return (
-        mx.ones((size,)) if weight is None else weight.reshape(size),
-        mx.zeros((size,)) if bias is None else bias.reshape(size),
+        mx.ones((size,), x.dtype) if weight is None else weight.reshape(size),
+        mx.zeros((size,), x.dtype) if bias is None else bias.reshape(size),
     )
 
 

@@ -41,7 +41,8 @@ def pixel_shuffle(factor: int) -> Layer:
             )
         blocks = x.reshape(n, h, w, c // factor**2, factor, factor)
         # (N, H, r, W, r, C)
-        return blocks.transpose(0, 1, 4, 2, 5, 3).reshape(n, h * factor, w * factor, -1)
+        pixels = blocks.transpose(0, 1, 4, 2, 5, 3)
+        return pixels.reshape(n, h * factor, w * factor, c // factor**2)
 
     return lift(forward)
 

@@ -6,14 +6,13 @@ from itertools import pairwise
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.checks import check_narrow_float
 from lucid_fn.ops.called import takes_array
 from lucid_fn.ops.channel_sum import place_sum
 from lucid_fn.ops.gather import take_places
 from lucid_fn.ops.pool import avg_pool2d, max_pool2d
 from lucid_fn.ops.seam import examplewise
 from lucid_fn.types import Array
-
-_FLOATS = (mx.float32, mx.float16, mx.bfloat16)
 
 
 @examplewise
@@ -147,10 +146,7 @@ def _even_windows(
 
 
 def _check(name: str, x: Array) -> None:
-    if x.dtype not in _FLOATS:
-        raise TypeError(
-            f"{name}: x must be float32, float16 or bfloat16, got {x.dtype}"
-        )
+    check_narrow_float(name, x=x)
     if x.ndim != 4 or 0 in x.shape[1:3]:
         raise ValueError(
             f"{name}: x must have shape (N, H, W, C) with pixels, got {x.shape}"

@@ -5,19 +5,27 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from lucid_fn.checks import check_array
+from lucid_fn.checks import check_array, check_float
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
 
 def takes_array(fn: Fn) -> Fn:
     """`fn(x, ...)` with an error that says what to do if `x` is missing or no array."""
+    return _checked(fn, check_array)
 
+
+def takes_float(fn: Fn) -> Fn:
+    """`takes_array`, for real-valued maths: integers are an error too."""
+    return _checked(fn, check_float)
+
+
+def _checked(fn: Fn, check: Callable[..., None]) -> Fn:
     @wraps(fn)
     def checked(*args: Any, **options: Any) -> Any:
         x = args[0] if args else options.get("x")
         _check_is_no_module(fn, args, options)
-        check_array(fn.__name__, x=x)
+        check(fn.__name__, x=x)
         return fn(*args, **options)
 
     return cast(Fn, checked)

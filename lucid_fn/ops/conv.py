@@ -6,13 +6,12 @@ from typing import NamedTuple, cast
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_narrow_float
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.conv_plain import PLAIN, TAPS, Formulation, Geometry, Pair
 from lucid_fn.ops.custom_derivative import Bilinear, bilinear
 from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array
-
-_FLOATS = (mx.float32, mx.float16, mx.bfloat16)
 
 
 def conv2d(
@@ -49,7 +48,7 @@ def conv2d(
     Returns:
         Float array of shape `(N, OH, OW, O)` with
         `OH = (H + padding - dilation * (KH - 1) - 1) // stride + 1`, `padding` summed
-        over both sides; dtype that of `x` and `weight`.
+        over both sides; of the dtype that `x`, `weight` and `bias` promote to.
 
     Raises:
         TypeError: if `x`, `weight` or `bias` is not float32, float16 or bfloat16.
@@ -179,12 +178,7 @@ def convolution(
 
 def _check_arrays(x: Array, weight: Array, bias: Array | None, groups: int) -> None:
     arrays = {"x": x, "weight": weight} | ({} if bias is None else {"bias": bias})
-    for name, array in arrays.items():
-        if array.dtype not in _FLOATS:
-            raise TypeError(
-                f"conv2d: {name} must be float32, float16 or bfloat16, "
-                f"got {array.dtype}; convert it with astype"
-            )
+    check_narrow_float("conv2d", **arrays)
     if weight.ndim != 4 or 0 in weight.shape:
         raise ValueError(
             "conv2d: weight must have shape (O, KH, KW, C / groups), "

@@ -7,11 +7,13 @@ padding, dilation and number of groups, so it also serves where a convolution is
 over its weights, and for empty batches.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import mlx.core as mx
 
+from lucid_fn.ops.channel_sum import sum_of_products, sum_rows
 from lucid_fn.types import Array
 
 Pair = tuple[int, int]
@@ -90,16 +92,12 @@ def plain_input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
 
 
 def plain_weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
-    """The gradient of `plain_forward` in `weight`, `(O, KH, KW, C/groups)`."""
-    if geometry.groups == 1 and geometry.dilation == (1, 1):
-        # MLX's own gradient is the same product, but of a strided view of x that
-        # cannot be vectorized: `vmap(grad)` would fail.
-        return taps_weight_grad(x, g, geometry)
-    shape = (g.shape[-1], *geometry.kernel, x.shape[-1] // geometry.groups)
-    weight = mx.zeros(shape, x.dtype)
-    return mx.vjp(lambda weight: plain_forward(x, weight, geometry), [weight], [g])[1][
-        0
-    ]
+    """The gradient of `plain_forward` in `weight`, `(O, KH, KW, C/groups)`.
+
+    MLX's own is of a wrong shape for some dilated kernels, and fails in `vmap(grad)`,
+    since it is a product with a strided view of x.
+    """
+    return taps_weight_grad(x, g, geometry)
 
 
 def taps_forward(x: Array, weight: Array, geometry: Geometry) -> Array:
@@ -123,9 +121,18 @@ def taps_input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
 
 def taps_weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
     """The gradient of `taps_forward` in `weight`, `(O, KH, KW, C/groups)`."""
-    shape = (g.shape[-1], *geometry.kernel, x.shape[-1] // geometry.groups)
-    weight = mx.zeros(shape, x.dtype)
-    return mx.vjp(lambda weight: taps_forward(x, weight, geometry), [weight], [g])[1][0]
+    n, o, groups = math.prod(g.shape[:-1]), g.shape[-1], geometry.groups
+    shape = (o, *geometry.kernel, x.shape[-1] // groups)
+    inputs = taps(x, geometry)
+    if groups == x.shape[-1]:
+        by_channel = g.reshape(n, groups, o // groups)
+        grads = [
+            sum_rows((tap.reshape(n, groups, 1) * by_channel).reshape(n, o))
+            for tap in inputs
+        ]
+        return mx.stack(grads, axis=-1).reshape(shape)
+    by_group = g.reshape(n, groups, o // groups).transpose(1, 0, 2)
+    return sum_of_products(by_group, _columns(inputs, groups)).reshape(shape)
 
 
 def taps(x: Array, geometry: Geometry) -> list[Array]:
@@ -171,7 +178,7 @@ def _depthwise(inputs: list[Array], weight: Array) -> Array:
     total = inputs[0][..., None] * kernels[..., 0]  # (N, OH, OW, C, O/C)
     for position in range(1, len(inputs)):
         total = total + inputs[position][..., None] * kernels[..., position]
-    return total.reshape(n, oh, ow, -1)
+    return total.reshape(n, oh, ow, len(weight))
 
 
 PLAIN = Formulation(plain_forward, plain_input_grad, plain_weight_grad)

@@ -5,6 +5,7 @@ from typing import Any, TypeAlias, cast
 
 import mlx.core as mx
 
+from lucid_fn.ops.channel_sum import sum_examples
 from lucid_fn.ops.seam import computing_part, current_part
 from lucid_fn.types import Array
 
@@ -105,7 +106,7 @@ def _mapped_vjp(rule: Rule, axes: Axes) -> Rule:
 
         run = mx.vmap(each, in_axes=(*axes, *[0] * (len(gs) + len(ys))))
         grads = [
-            dx if axis == 0 else dx.sum(axis=0)  # all examples share this argument
+            dx if axis == 0 else sum_examples(dx)  # all examples share this argument
             for dx, axis in zip(run(*xs, *gs, *ys), axes, strict=True)
         ]
         return _like(grads, primals)

@@ -57,7 +57,7 @@ def tanh(x: Array) -> Array:
     """The hyperbolic tangent, `(exp(x) - exp(-x)) / (exp(x) + exp(-x))`.
 
     Args:
-        x: float, any shape; integers are promoted to float32.
+        x: float, any shape.
 
     Returns:
         Array of the shape and dtype of `x`, in [-1, 1].
@@ -119,7 +119,7 @@ def exp(x: Array) -> Array:
     Infinite above 88.7228, denormal below -87.3, and 0 below -103.97.
 
     Args:
-        x: float, any shape; integers are promoted to float32.
+        x: float, any shape.
 
     Returns:
         Array of the shape and dtype of `x`, at least 0.
@@ -135,7 +135,7 @@ def exp(x: Array) -> Array:
 
 def _fast_expm1_of_negative(x: Array) -> Array:
     """`exp(min(x, 0)) - 1`: 1.8 ulp, 1.4 ns (mx.expm1: 14 ns)."""
-    z = mx.where(x > 0, 0.0, mx.where(x < _EXP_LOW, _EXP_LOW, x))
+    z = mx.where(x < 0, mx.where(x < _EXP_LOW, _EXP_LOW, x), 0.0)
     t, e = _expm1_parts(mx.contiguous(z))
     scale = e * e
     return (scale - 1.0) + scale * t
@@ -147,8 +147,8 @@ def _expm1_of_negative_slope(x: Array, y: Array) -> Array:
 
 @elementwise(_fast_expm1_of_negative, slope=_expm1_of_negative_slope)
 def expm1_of_negative(x: Array) -> Array:
-    """`exp(x) - 1` where `x` is negative, else 0; the slope at 0 is 1."""
-    return mx.where(x > 0, 0.0, mx.expm1(mx.where(x > 0, 0.0, x)))
+    """`exp(x) - 1` where `x` is negative, else 0, also of nan; the slope at 0 is 1."""
+    return mx.expm1(mx.where(x < 0, x, 0.0))
 
 
 # ---- exp of negative numbers ----
@@ -206,7 +206,7 @@ def sigmoid(x: Array) -> Array:
     """The logistic function, `1 / (1 + exp(-x))`.
 
     Args:
-        x: float, any shape; integers are promoted to float32.
+        x: float, any shape.
 
     Returns:
         Array of the shape and dtype of `x`, in [0, 1]; exact to a few units in the
@@ -245,7 +245,7 @@ def softplus(x: Array) -> Array:
     """A smooth `relu`: `log(1 + exp(x))`.
 
     Args:
-        x: float, any shape; integers are promoted to float32.
+        x: float, any shape.
 
     Returns:
         Array of the shape and dtype of `x`, at least 0.
@@ -270,7 +270,7 @@ def log_sigmoid(x: Array) -> Array:
     """The logarithm of the logistic function, `-log(1 + exp(-x))`.
 
     Args:
-        x: float, any shape; integers are promoted to float32.
+        x: float, any shape.
 
     Returns:
         Array of the shape and dtype of `x`, at most 0.
@@ -312,7 +312,7 @@ def erf(x: Array) -> Array:
     """The error function, `2 / sqrt(pi) * integral from 0 to x of exp(-t^2)`.
 
     Args:
-        x: float, any shape; integers are promoted to float32.
+        x: float, any shape.
 
     Returns:
         Array of the shape and dtype of `x`, in [-1, 1].

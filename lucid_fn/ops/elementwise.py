@@ -6,8 +6,9 @@ from typing import Any, TypeVar, cast
 
 import mlx.core as mx
 
-from lucid_fn.ops.called import takes_array
+from lucid_fn.ops.called import takes_float
 from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.dtypes import widened
 from lucid_fn.ops.seam import pointwise, tuned
 from lucid_fn.types import Array
 
@@ -19,29 +20,47 @@ Fn = TypeVar("Fn", bound=Callable[..., Any])
 
 
 def elementwise(
-    fast: Function, *, slope: Slope
+    fast: Function, *, slope: Slope, takes: Callable[..., Any] = takes_float
 ) -> Callable[[Function], Callable[[Array], Array]]:
     """Decorates the plain function: on CPUs, `fast` runs in its place.
 
-    Half-precision numbers are computed in float32 and rounded once. Whatever is not
-    float32, float16 or bfloat16 goes to the plain function (MLX promotes integers).
+    Half-precision numbers are computed in float32 and rounded once; float64 goes to the
+    plain function.
 
     Args:
         fast: the same function for float32, within the bounds its module states.
         slope: `(x, y) -> dy/dx` where `y` is the function's value; of differentiable
             operations, so that derivatives of any order follow.
+        takes: what checks the array, `takes_array` if integers are welcome: they go to the plain function as they are.
     """
 
+    def decorate(plain: Function) -> Function:
+        by_fast, by_plain = (_with_slope(fn, slope) for fn in (fast, plain))
+
+        @wraps(plain)
+        def function(x: Array) -> Array:
+            if not mx.issubdtype(x.dtype, mx.floating):
+                return plain(x)
+            return (by_fast if tuned() and x.dtype in _TUNED else by_plain)(x)
+
+        return pointwise(cast(Function, takes(function)))
+
+    return decorate
+
+
+def _with_slope(fn: Function, slope: Slope) -> Function:
+    """`fn`, computed in float32 at least, with the derivative that is given."""
+
     def forward(x: Array) -> Array:
-        # MLX's jvp would differentiate `fast` too, for nothing.
+        # MLX's jvp would differentiate `fn` too, for nothing.
         x = mx.stop_gradient(x)
-        return fast(x.astype(mx.float32)).astype(x.dtype)
+        return fn(widened(x)).astype(x.dtype)
 
     custom = custom_function(forward)
 
     def scaled(x: Array, y: Array, g: Array) -> Array:
-        x32, y32 = x.astype(mx.float32), y.astype(mx.float32)
-        return (g.astype(mx.float32) * slope(x32, y32)).astype(x.dtype)
+        dx: Array = widened(g) * slope(widened(x), widened(y))
+        return dx.astype(x.dtype)
 
     @custom.vjp
     def vjp(x: Array, g: Array, y: Array) -> Array:
@@ -51,13 +70,4 @@ def elementwise(
     def jvp(x: Array, dx: Array) -> Array:
         return scaled(x, cast(Array, custom(x)), dx)
 
-    def decorate(plain: Function) -> Function:
-        @wraps(plain)
-        def function(x: Array) -> Array:
-            if tuned() and x.dtype in _TUNED:
-                return cast(Array, custom(x))
-            return plain(x)
-
-        return pointwise(takes_array(function))
-
-    return decorate
+    return cast(Function, custom)

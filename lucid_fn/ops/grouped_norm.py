@@ -8,7 +8,10 @@ import mlx.core as mx
 
 from lucid_fn.cpu.memory.broadcast import add, multiply, subtract
 from lucid_fn.cpu.parallel.streams import map_split
+from lucid_fn.ops.bias import broadcast
+from lucid_fn.ops.channel_sum import channel_sum, sum_rows
 from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.dtypes import promoted, widened
 from lucid_fn.ops.seam import tuned
 from lucid_fn.types import Array, ArrayFn
 
@@ -32,7 +35,8 @@ def group_norm(
         eps: added to the variance; positive.
 
     Returns:
-        Float array of the shape and dtype of `x`.
+        Float array of the shape of `x`, of the dtype that `x`, `weight` and `bias`
+        promote to.
 
     Raises:
         ValueError: if `weight` or `bias` does not have the shape `(C,)`, if `groups` is
@@ -49,15 +53,16 @@ def group_norm(
         array([[-1, 1, 0, 0]], dtype=float32)
     """
     _check(x, groups, weight=weight, bias=bias)
-    shape, dtype = x.shape, x.dtype
-    x = x.astype(mx.float32).reshape(shape[0], -1, shape[-1])  # (N, P, C)
-    norm = (_tuned if tuned() else _plain)(groups, eps)
-    y: Array = norm(x, weight.astype(mx.float32), bias.astype(mx.float32))
+    shape, dtype = x.shape, promoted(x, weight, bias)
+    x, weight, bias = map(widened, (x, weight, bias))
+    x = x.reshape(shape[0], math.prod(shape[1:-1]), shape[-1])  # (N, P, C)
+    is_tuned = tuned() and x.dtype == mx.float32 and x.size > 0
+    y: Array = (_tuned if is_tuned else _plain)(groups, eps)(x, weight, bias)
     return y.reshape(shape).astype(dtype)
 
 
 def _check(x: Array, groups: int, **channels: Array) -> None:
-    if x.ndim < 2 or x.size == 0:
+    if x.ndim < 2 or 0 in x.shape[1:]:
         raise ValueError(
             f"group_norm: x must have shape (N, ..., C) and values, got {x.shape}"
         )
@@ -78,8 +83,10 @@ def _plain(groups: int, eps: float) -> ArrayFn:
     """The equation; MLX finds the gradient."""
 
     def mean(x: Array) -> Array:
-        # Axis by axis: the sums keep more digits.
-        return mx.mean(mx.mean(x, axis=1, keepdims=True), axis=3, keepdims=True)
+        n, p, groups, width = x.shape
+        by_column = sum_rows(x.reshape(n, p, groups * width))
+        total = by_column.reshape(n, 1, groups, width).sum(axis=3, keepdims=True)
+        return total / (p * width)
 
     def run(x: Array, weight: Array, bias: Array) -> Array:
         n, p, c = x.shape
@@ -87,7 +94,7 @@ def _plain(groups: int, eps: float) -> ArrayFn:
         centred = grouped - mean(grouped)
         centred = centred - mx.stop_gradient(mean(centred))  # 0 but for rounding
         y = centred * mx.rsqrt(mean(mx.square(centred)) + eps)
-        return y.reshape(n, p, c) * weight + bias
+        return y.reshape(n, p, c) * broadcast(weight, x) + broadcast(bias, x)
 
     return run
 
@@ -156,8 +163,8 @@ def _tuned(groups: int, eps: float) -> ArrayFn:
         )
         return (
             dx.reshape(x.shape),
-            dweight.reshape(-1, weight.size).sum(axis=0),
-            dbias.reshape(-1, weight.size).sum(axis=0),
+            channel_sum(dweight.reshape(-1, weight.size)),
+            channel_sum(dbias.reshape(-1, weight.size)),
         )
 
     return cast(ArrayFn, run)
@@ -185,7 +192,7 @@ def _share(x: Array, groups: int) -> Array:
 
 
 def _sum(x: Array) -> Array:
-    return x.sum(axis=1, keepdims=True)
+    return sum_rows(x)[:, None]
 
 
 def _shards(fn: ArrayFn, *arrays: Array) -> list[Any]:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_array
-from lucid_fn.cpu.memory import broadcast
+from lucid_fn.checks import check_float
 from lucid_fn.cpu.parallel.gradient_order import comes_first
 from lucid_fn.cpu.parallel.streams import concat_split, sum_split
+from lucid_fn.ops.bias import add_bias
+from lucid_fn.ops.channel_sum import sum_of_products
 from lucid_fn.ops.custom_derivative import Bilinear, bilinear
 from lucid_fn.ops.seam import tuned
 from lucid_fn.types import Array
@@ -27,10 +28,10 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
         bias: float, shape `(O,)`; none by default.
 
     Returns:
-        Float array of shape `(..., O)`; dtype that of `x` and `weight`.
+        Float array of shape `(..., O)`, of the dtype that the arguments promote to.
 
     Raises:
-        TypeError: if an argument is not an MLX array.
+        TypeError: if an argument is not an MLX array of a float dtype.
         ValueError: if a shape does not fit.
 
     Example:
@@ -39,7 +40,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
         >>> ops.linear(mx.array([[1.0, 2.0]]), mx.array([[3.0, 4.0], [5.0, 6.0]]))
         array([[11, 17]], dtype=float32)
     """
-    check_array("linear", x=x, weight=weight, **{} if bias is None else {"bias": bias})
+    check_float("linear", x=x, weight=weight, **{} if bias is None else {"bias": bias})
     if x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(
             "linear: x must have shape (..., I) and weight (O, I), got "
@@ -49,20 +50,18 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
         raise ValueError(
             f"linear: bias must have shape {weight.shape[:1]}, got {bias.shape}"
         )
-    y = _tuned(x, weight) if tuned() and x.size else x @ weight.T
-    if bias is None:
-        return y
-    return broadcast.add(y, bias) if tuned() else y + bias
+    y = _product(x, weight)
+    return y if bias is None else add_bias(y, bias)
 
 
-def _tuned(x: Array, weight: Array) -> Array:
+def _product(x: Array, weight: Array) -> Array:
     """By rows, so that the gradient of the weight is one product, laid out like it.
 
     MLX's own is that of the transposed weight: every kernel of the optimizer would then
     walk through memory in strides.
     """
     dtype = mx.result_type(x, weight)
-    run = _ordered if comes_first(weight, x) else _forward
+    run = _ordered if tuned() and comes_first(weight, x) else _forward
     # All sizes in numbers: MLX drops a reshape to the same shape, but not one with -1.
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).astype(dtype)
     return run(rows, weight.astype(dtype)).reshape(*x.shape[:-1], weight.shape[0])
@@ -77,7 +76,7 @@ def _plain_input_grad(g: Array, weight: Array) -> Array:
 
 
 def _plain_weight_grad(x: Array, g: Array) -> Array:
-    return g.T @ x
+    return sum_of_products(g, x)
 
 
 def _run(x: Array, weight: Array) -> Array:
@@ -109,7 +108,7 @@ def _is_large(rows: int, multiplications: int) -> bool:
     256 and 256 x 1024 takes 2.4 ms like that, 1.5 ms on the streams of two cores, and
     1.2 ms with two threads in a process that has nothing in shards.
     """
-    return rows >= _FEWEST_ROWS and multiplications >= _LEAST
+    return tuned() and rows >= _FEWEST_ROWS and multiplications >= _LEAST
 
 
 _input_grad: Bilinear = bilinear(

@@ -1,5 +1,6 @@
 """Batch normalization over all axes but the last."""
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -12,8 +13,10 @@ from lucid_fn.cpu.parallel.split_batch import (
     parts_of,
 )
 from lucid_fn.cpu.parallel.streams import map_parts, split
+from lucid_fn.ops.bias import broadcast
 from lucid_fn.ops.channel_sum import channel_sum
 from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.dtypes import promoted, widened
 from lucid_fn.ops.seam import current_part, examplewise, join, tuned
 from lucid_fn.types import Array
 
@@ -40,11 +43,12 @@ def batch_norm(
         eps: added to the variance; positive.
 
     Returns:
-        `y` of the shape and dtype of `x`; `mean` and `var`, float32, shape `(C,)`.
+        `y` of the shape of `x`, of the dtype that `x`, `weight` and `bias` promote to;
+        `mean` and `var`, float32 (float64 for float64), shape `(C,)`, nan if `x` has no
+        values.
 
     Raises:
-        ValueError: if `weight` or `bias` does not have the shape `(C,)`, or `x` has no
-            values.
+        ValueError: if `weight` or `bias` does not have the shape `(C,)`.
 
     Source: Ioffe & Szegedy, 2015, https://arxiv.org/abs/1502.03167, algorithm 1, and
     the gradients of section 3, collected into one pass over `x`.
@@ -62,10 +66,13 @@ def batch_norm(
     """
     _check("batch_norm", x, weight=weight, bias=bias)
     if x.size == 0:
-        raise ValueError(f"batch_norm: x must have values, got shape {x.shape}")
-    dtype, (x, weight, bias) = x.dtype, _in_float32(x, weight, bias)
+        zero, nothing = mx.zeros(weight.shape), mx.full(weight.shape, math.nan)
+        y = batch_norm_eval(x, weight, bias, zero, zero, eps=eps)
+        return y, nothing, nothing
+    dtype = promoted(x, weight, bias)
+    x, weight, bias = map(widened, (x, weight, bias))
     epsilon = _filled(eps, weight.size)
-    if not tuned():
+    if not tuned() or x.dtype != mx.float32:
         y, mean, var = _plain_batch_norm(join(x), weight, bias, epsilon)
         return y.astype(dtype), mean, var
     mean, var, *ys = _tuned_batch_norm(weight, bias, epsilon, *parts_of(x))
@@ -89,7 +96,8 @@ def batch_norm_eval(
         eps: added to the variance; positive.
 
     Returns:
-        Float array of the shape and dtype of `x`.
+        Float array of the shape of `x`, of the dtype that `x`, `weight` and `bias`
+        promote to.
 
     Raises:
         ValueError: if one of the others does not have the shape `(C,)`.
@@ -103,10 +111,10 @@ def batch_norm_eval(
         2.0
     """
     _check("batch_norm_eval", x, weight=weight, bias=bias, mean=mean, var=var)
-    dtype = x.dtype
-    x, weight, bias, mean, var = _in_float32(x, weight, bias, mean, var)
+    dtype = promoted(x, weight, bias)
+    x, weight, bias, mean, var = map(widened, (x, weight, bias, mean, var))
     scale = mx.contiguous(weight * _rstd(var, _filled(eps, weight.size)))
-    y = (x - mean) * scale + bias
+    y = (x - broadcast(mean, x)) * broadcast(scale, x) + broadcast(bias, x)
     return y.astype(dtype)
 
 
@@ -124,18 +132,19 @@ def _check(name: str, x: Array, **channels: Array) -> None:
             )
 
 
-def _in_float32(*arrays: Array) -> list[Array]:
-    return [array.astype(mx.float32) for array in arrays]
-
-
 def _plain_batch_norm(
     x: Array, weight: Array, bias: Array, eps: Array
 ) -> tuple[Array, Array, Array]:
     """The equation; MLX finds the gradient."""
-    axes = tuple(range(x.ndim - 1))
-    mean = mx.mean(x, axis=axes)
-    var = mx.mean(mx.square(x - mean), axis=axes)
-    return (x - mean) * mx.rsqrt(var + eps) * weight + bias, mean, var
+    count = x.size // weight.size
+    mean = channel_sum(x) / count
+    centred = x - broadcast(mean, x)
+    # The mean of the deviations: digits that the float32 mean has lost.
+    rest = channel_sum(centred) / count
+    var = channel_sum(mx.square(centred)) / count - mx.square(rest)
+    scale = mx.rsqrt(var + eps) * weight
+    y = (centred - broadcast(rest, x)) * broadcast(scale, x) + broadcast(bias, x)
+    return y, mean + rest, var
 
 
 def _forward(

@@ -7,16 +7,16 @@ from typing import cast
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.checks import check_array, check_narrow_float
 from lucid_fn.cpu.parallel.streams import concat_split
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.seam import examplewise, tuned
-from lucid_fn.ops.windows import Windows, gather, scatter, slot_dtype
+from lucid_fn.ops.windows import Windows, gather, scatter, slot_dtype, slots_inside
 from lucid_fn.types import Array, ArrayFn
 
 Sizes = int | tuple[int, ...]
 
 _SPLITS = 1 << 18  # numbers from which on two streams are faster than one
-_FLOATS = (mx.float32, mx.float16, mx.bfloat16)
 
 
 @examplewise
@@ -29,7 +29,7 @@ def max_pool2d(
     as in PyTorch.
 
     Args:
-        x: float, shape `(N, H, W, C)`.
+        x: float or integer, shape `(N, H, W, C)`.
         size: of the window, positive; a pair is (vertical, horizontal), here and below.
         stride: pixels from one window to the next, positive; `size` by default.
         padding: pixels of minus infinity around the image, at most half of `size`.
@@ -39,7 +39,7 @@ def max_pool2d(
         and of the dtype of `x`.
 
     Raises:
-        TypeError: if `x` is not float32, float16 or bfloat16.
+        TypeError: if `x` is neither float32, float16, bfloat16 nor of integers.
         ValueError: if `x` has not 4 axes, or `size`, `stride` or `padding` is out of
             range or does not fit.
 
@@ -204,8 +204,13 @@ def avg_pool3d(
 def _max_pool(
     name: str, x: Array, size: Sizes, stride: Sizes | None, padding: Sizes, dims: int
 ) -> Array:
+    check_array(name, x=x)
+    integers = mx.issubdtype(x.dtype, mx.integer)
+    if not integers:
+        check_narrow_float(name, x=x)
     windows = _windows(name, x, size, stride, padding, dims)
-    return cast(Array, (_tuned_max if tuned() else _plain_max)(windows)(x))
+    pool = _tuned_max if tuned() and not integers else _plain_max
+    return cast(Array, pool(windows)(x))
 
 
 def _avg_pool(
@@ -217,6 +222,7 @@ def _avg_pool(
     count_include_pad: bool,
     dims: int,
 ) -> Array:
+    check_narrow_float(name, x=x)
     windows = _windows(name, x, size, stride, padding, dims)
     average = (_tuned_avg if tuned() else _plain_avg)(windows, count_include_pad)
     return cast(Array, average(x))
@@ -224,12 +230,22 @@ def _avg_pool(
 
 def _plain_max(windows: Windows) -> ArrayFn:
     def run(x: Array) -> Array:
-        y, *others = gather(x, windows, -math.inf)
-        for other in others:
-            y = mx.where((other > y) | mx.isnan(other), other, y)
+        y, *others = gather(x, windows, _least(x.dtype))
+        # What is outside of the image loses even to minus infinity: no gradient there.
+        held, *met = slots_inside(windows)
+        for other, inside in zip(others, met, strict=True):
+            better = (other > y) | mx.isnan(other)
+            if not held.all():
+                # Not `|`, which reads other memory if one of two is vectorized.
+                better = mx.logical_or(better, mx.array(inside & ~held))
+            y, held = mx.where(better, other, y), held | inside
         return y
 
     return run
+
+
+def _least(dtype: mx.Dtype) -> float:
+    return mx.iinfo(dtype).min if mx.issubdtype(dtype, mx.integer) else -math.inf
 
 
 @lru_cache(maxsize=512)
@@ -343,10 +359,6 @@ def _counts(windows: Windows, count_include_pad: bool) -> Array:
 def _windows(
     name: str, x: Array, size: Sizes, stride: Sizes | None, padding: Sizes, dims: int
 ) -> Windows:
-    if x.dtype not in _FLOATS:
-        raise TypeError(
-            f"{name}: x must be float32, float16 or bfloat16, got {x.dtype}"
-        )
     axes = ("N", *("D", "H", "W")[3 - dims :], "C") if dims > 1 else ("N", "L", "C")
     if x.ndim != len(axes):
         raise ValueError(

@@ -6,7 +6,8 @@ memory. At a kink the slope is PyTorch's.
 
 import mlx.core as mx
 
-from lucid_fn.ops.called import takes_array
+from lucid_fn.ops.bias import broadcast
+from lucid_fn.ops.called import takes_array, takes_float
 from lucid_fn.ops.elementwise import elementwise
 from lucid_fn.ops.seam import pointwise
 from lucid_fn.types import Array
@@ -19,15 +20,16 @@ def _positive_part(x: Array) -> Array:
 def _positive(x: Array, y: Array) -> Array:
     # Of the output, which the next layer keeps for its gradient in any case: MLX's own
     # derivative keeps the input too, a sixth of the memory of a step of ResNet-18.
-    return (y > 0).astype(y.dtype)
+    # It is never negative, and the slope at nan is 1, as in PyTorch.
+    return (y != 0).astype(y.dtype)
 
 
-@elementwise(_positive_part, slope=_positive)
+@elementwise(_positive_part, slope=_positive, takes=takes_array)
 def relu(x: Array) -> Array:
     """`max(x, 0)`; the slope at 0 is 0.
 
     Args:
-        x: float, any shape.
+        x: float or integer, any shape.
 
     Example:
         >>> import mlx.core as mx
@@ -44,7 +46,7 @@ def relu6(x: Array) -> Array:
     """`min(max(x, 0), 6)`.
 
     Args:
-        x: float, any shape.
+        x: float or integer, any shape.
 
     Example:
         >>> import mlx.core as mx
@@ -61,7 +63,7 @@ def relu_squared(x: Array) -> Array:
     """`max(x, 0)^2`.
 
     Args:
-        x: float, any shape.
+        x: float or integer, any shape.
 
     Source: So et al., 2021, https://arxiv.org/abs/2109.08668.
 
@@ -75,7 +77,7 @@ def relu_squared(x: Array) -> Array:
 
 
 @pointwise
-@takes_array
+@takes_float
 def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
     """`x` where it is positive, else `negative_slope * x`.
 
@@ -94,7 +96,7 @@ def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
 
 
 @pointwise
-@takes_array
+@takes_float
 def prelu(x: Array, weight: Array) -> Array:
     """`x` where it is positive, else `weight * x`, one weight a channel or one for all.
 
@@ -118,7 +120,10 @@ def prelu(x: Array, weight: Array) -> Array:
             f"prelu: weight must have shape () or that of the last axis of x, "
             f"{x.shape[-1:]}, got {weight.shape}"
         )
-    return mx.where(x > 0, x, weight * x)
+    positive = x > 0
+    weights = broadcast(weight if x.ndim else weight.reshape(()), x)
+    # Without the positive numbers: the gradient of the weight at inf would be 0 * inf.
+    return mx.where(positive, x, weights * mx.where(positive, 0.0, x))
 
 
 @pointwise
@@ -127,7 +132,7 @@ def hard_tanh(x: Array, low: float = -1.0, high: float = 1.0) -> Array:
     """`x` within the bounds; the slope at a bound is 0.
 
     Args:
-        x: float, any shape.
+        x: float or integer, any shape.
         low: lower bound.
         high: upper bound, greater than `low`.
 
@@ -145,10 +150,17 @@ def hard_tanh(x: Array, low: float = -1.0, high: float = 1.0) -> Array:
     return mx.where(x <= low, low, mx.where(x >= high, high, x)).astype(x.dtype)
 
 
-@pointwise
-@takes_array
+def _inside(x: Array, _: Array) -> Array:
+    return mx.where((x > -3) & (x < 3), 1 / 6, 0.0)
+
+
+def _hard_sigmoid(x: Array) -> Array:
+    return mx.minimum(mx.maximum(x + 3.0, 0.0), 6.0) / 6.0
+
+
+@elementwise(_hard_sigmoid, slope=_inside)
 def hard_sigmoid(x: Array) -> Array:
-    """A line between 0 and 1: `relu6(x + 3) / 6`.
+    """A line between 0 and 1: `relu6(x + 3) / 6`; the slope at nan is 0.
 
     Args:
         x: float, any shape.
@@ -159,11 +171,18 @@ def hard_sigmoid(x: Array) -> Array:
         >>> ops.hard_sigmoid(mx.array([-4.0, 0.0, 1.5]))
         array([0, 0.5, 0.75], dtype=float32)
     """
-    return relu6(x + 3.0) / 6.0
+    return _hard_sigmoid(x)
 
 
-@pointwise
-@takes_array
+def _hard_swish(x: Array) -> Array:
+    return x * _hard_sigmoid(x)  # x * 6 may be too large for float16
+
+
+def _hard_swish_slope(x: Array, _: Array) -> Array:
+    return mx.where(x <= -3, 0.0, mx.where(x < 3, x / 3 + 0.5, 1.0))
+
+
+@elementwise(_hard_swish, slope=_hard_swish_slope)
 def hard_swish(x: Array) -> Array:
     """`x * hard_sigmoid(x)`.
 
@@ -178,11 +197,11 @@ def hard_swish(x: Array) -> Array:
         >>> ops.hard_swish(mx.array([-4.0, 0.0, 3.0]))
         array([-0, 0, 3], dtype=float32)
     """
-    return x * (relu6(x + 3.0) / 6.0)  # x * 6 may be too large for float16
+    return _hard_swish(x)
 
 
 @pointwise
-@takes_array
+@takes_float
 def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
     """`x` where its size is over `threshold`, else 0.
 
@@ -201,7 +220,7 @@ def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
 
 
 @pointwise
-@takes_array
+@takes_float
 def soft_shrink(x: Array, threshold: float = 0.5) -> Array:
     """`x` moved towards 0 by `threshold`, to 0 at most.
 
@@ -224,7 +243,7 @@ def soft_shrink(x: Array, threshold: float = 0.5) -> Array:
 
 
 @pointwise
-@takes_array
+@takes_float
 def softsign(x: Array) -> Array:
     """`x / (1 + |x|)`.
 
@@ -246,7 +265,7 @@ def step(x: Array, threshold: float = 0.0) -> Array:
     """1 where `x` is at least `threshold`, else 0; its gradient is 0.
 
     Args:
-        x: float, any shape.
+        x: float or integer, any shape.
         threshold: where the step is.
 
     Example:

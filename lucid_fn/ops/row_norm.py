@@ -7,8 +7,10 @@ import mlx.core as mx
 
 from lucid_fn.cpu.memory.broadcast import multiply, subtract
 from lucid_fn.cpu.memory.row_reductions import row_sum
+from lucid_fn.ops.bias import broadcast
 from lucid_fn.ops.channel_sum import channel_sum
 from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.dtypes import promoted, widened
 from lucid_fn.ops.seam import tuned
 from lucid_fn.types import Array, ArrayFn
 
@@ -29,7 +31,8 @@ def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> Array:
         eps: added to the variance; positive.
 
     Returns:
-        Float array of the shape and dtype of `x`.
+        Float array of the shape of `x`, of the dtype that `x`, `weight` and `bias`
+        promote to.
 
     Raises:
         ValueError: if `weight` or `bias` does not have the shape `(C,)`, or `C` is 0.
@@ -45,9 +48,12 @@ def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> Array:
     """
     _check("layer_norm", x, weight=weight, bias=bias)
     if mx.default_device() == mx.gpu:
-        return mx.fast.layer_norm(x, weight, bias, eps).astype(x.dtype)
-    dtype, (x, weight, bias) = x.dtype, _in_float32(x, weight, bias)
-    norm = _tuned_layer(eps) if tuned() else _plain_layer(eps)
+        return mx.fast.layer_norm(x, weight, bias, eps).astype(
+            promoted(x, weight, bias)
+        )
+    dtype = promoted(x, weight, bias)
+    x, weight, bias = map(widened, (x, weight, bias))
+    norm = (_tuned_layer if _is_tuned(x) else _plain_layer)(eps)
     return cast(Array, norm(x, weight, bias)).astype(dtype)
 
 
@@ -62,7 +68,7 @@ def rms_norm(x: Array, weight: Array, *, eps: float) -> Array:
         eps: added to the mean square; positive.
 
     Returns:
-        Float array of the shape and dtype of `x`.
+        Float array of the shape of `x`, of the dtype that `x` and `weight` promote to.
 
     Raises:
         ValueError: if `weight` does not have the shape `(C,)`, or `C` is 0.
@@ -77,10 +83,14 @@ def rms_norm(x: Array, weight: Array, *, eps: float) -> Array:
     """
     _check("rms_norm", x, weight=weight)
     if mx.default_device() == mx.gpu:
-        return mx.fast.rms_norm(x, weight, eps).astype(x.dtype)
-    dtype, (x, weight) = x.dtype, _in_float32(x, weight)
-    norm = _tuned_rms(eps) if tuned() else _plain_rms(eps)
+        return mx.fast.rms_norm(x, weight, eps).astype(promoted(x, weight))
+    dtype, x, weight = promoted(x, weight), widened(x), widened(weight)
+    norm = (_tuned_rms if _is_tuned(x) else _plain_rms)(eps)
     return cast(Array, norm(x, weight)).astype(dtype)
+
+
+def _is_tuned(x: Array) -> bool:
+    return tuned() and x.dtype == mx.float32
 
 
 def _check(name: str, x: Array, **columns: Array) -> None:
@@ -95,10 +105,6 @@ def _check(name: str, x: Array, **columns: Array) -> None:
             )
 
 
-def _in_float32(*arrays: Array) -> list[Array]:
-    return [array.astype(mx.float32) for array in arrays]
-
-
 def _plain_layer(eps: float) -> ArrayFn:
     """The equation; MLX finds the gradient."""
 
@@ -106,7 +112,7 @@ def _plain_layer(eps: float) -> ArrayFn:
         x = x - mx.mean(x, axis=-1, keepdims=True)
         # 0 but for rounding: no gradient
         x = x - mx.stop_gradient(mx.mean(x, axis=-1, keepdims=True))
-        return cast(Array, _plain_rms(eps)(x, weight)) + bias
+        return cast(Array, _plain_rms(eps)(x, weight)) + broadcast(bias, x)
 
     return run
 
@@ -114,7 +120,7 @@ def _plain_layer(eps: float) -> ArrayFn:
 def _plain_rms(eps: float) -> ArrayFn:
     def run(x: Array, weight: Array) -> Array:
         square = mx.mean(mx.square(x), axis=-1, keepdims=True)
-        return x * mx.rsqrt(square + eps) * weight
+        return x * mx.rsqrt(square + eps) * broadcast(weight, x)
 
     return run
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from weakref import ref
 
 import mlx.core as mx
 
@@ -173,15 +174,16 @@ def accepts_divided(fn: Fn) -> Fn:
     The mark names the function that it was made for, so that a wrapper which copies a
     function's attributes, as `functools.wraps` does, is not marked.
     """
-    fn.__divided__ = fn  # type: ignore[attr-defined]  # ours, read just below
+    fn.__divided__ = ref(fn)  # type: ignore[attr-defined]  # ours, read just below
     return fn
 
 
 def takes_divided(fn: Any) -> bool:
     """Whether `fn` may be called with a divided batch."""
-    if isinstance(fn, partial) and not fn.args:
-        return takes_divided(fn.func)
-    return getattr(fn, "__divided__", None) is fn
+    if isinstance(fn, partial):
+        return not fn.args and takes_divided(fn.func)
+    mark = getattr(fn, "__divided__", None)
+    return mark is not None and mark() is fn
 
 
 def marked_like(fn: Fn, other: Any) -> Fn:

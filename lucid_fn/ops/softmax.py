@@ -9,7 +9,7 @@ import mlx.core as mx
 from lucid_fn.cpu.memory.broadcast import divide, multiply, subtract
 from lucid_fn.cpu.memory.row_reductions import row_max, row_sum
 from lucid_fn.numerics import blocked_sum
-from lucid_fn.ops.called import takes_array
+from lucid_fn.ops.called import takes_float
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.elementary import fast_exp, fast_exp_of_negative
 from lucid_fn.ops.seam import tuned
@@ -22,15 +22,14 @@ _SMALL, _SHORT = 1 << 11, 128
 Along = Callable[[Array, int], Array]
 
 
-@takes_array
+@takes_float
 def softmax(x: Array, axis: int = -1) -> Array:
     """Positive numbers that sum to 1 along an axis: `exp(x) / sum(exp(x))`.
 
     The largest number of `x` is subtracted first, so that nothing overflows.
 
     Args:
-        x: float, any shape but `()`; half precision is computed in float32, integers
-            are promoted to float32.
+        x: float, any shape but `()`; half precision is computed in float32.
         axis: that of the sum.
 
     Returns:
@@ -49,7 +48,7 @@ def softmax(x: Array, axis: int = -1) -> Array:
     return _apply("softmax", _softmax, x, axis)
 
 
-@takes_array
+@takes_float
 def softmin(x: Array, axis: int = -1) -> Array:
     """`softmax(-x)`, see `softmax`.
 
@@ -66,13 +65,12 @@ def softmin(x: Array, axis: int = -1) -> Array:
     return _apply("softmin", _softmax, -x, axis)
 
 
-@takes_array
+@takes_float
 def log_softmax(x: Array, axis: int = -1) -> Array:
     """The logarithm of `softmax`: `x - logsumexp(x)`.
 
     Args:
-        x: float, any shape but `()`; half precision is computed in float32, integers
-            are promoted to float32.
+        x: float, any shape but `()`; half precision is computed in float32.
         axis: that of the sum.
 
     Returns:
@@ -91,12 +89,12 @@ def log_softmax(x: Array, axis: int = -1) -> Array:
     return _apply("log_softmax", _log_softmax, x, axis)
 
 
+@takes_float
 def logsumexp(x: Array, axis: int = -1, *, keepdims: bool = False) -> Array:
     """A smooth maximum along an axis: `log(sum(exp(x)))`.
 
     Args:
-        x: float, any shape but `()`; half precision is computed in float32, integers
-            are promoted to float32.
+        x: float, any shape but `()`; half precision is computed in float32.
         axis: that of the sum.
         keepdims: whether the axis stays, with length 1.
 
@@ -121,8 +119,8 @@ def _apply(name: str, make: Callable[[int], ArrayFn], x: Array, axis: int) -> Ar
         raise ValueError(
             f"{name}: axis must be one of x, got {axis} for x of shape {x.shape}"
         )
-    if not mx.issubdtype(x.dtype, mx.floating):
-        x = x.astype(mx.float32)
+    if x.size == 0:  # MLX has no maximum of nothing
+        return x if make is not _logsumexp else _log_of_no_sum(x, axis)
     # Counted from the end: a mapped axis comes first.
     return cast(Array, make(axis - x.ndim if axis >= 0 else axis)(x))
 
@@ -134,6 +132,11 @@ def is_small(x: Array, axis: int = -1) -> bool:
 
 def _many(x: Array, axis: int) -> bool:
     return tuned() and not is_small(x, axis)
+
+
+def _log_of_no_sum(x: Array, axis: int) -> Array:
+    total = mx.sum(x, axis=axis, keepdims=True)
+    return total if x.shape[axis] else total - mx.inf
 
 
 def _less_largest(x: Array, axis: int) -> Array:

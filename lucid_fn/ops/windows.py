@@ -6,6 +6,7 @@ Arrays are `(N, *size, C)` with one, two or three spatial axes. A window has
 
 import math
 from collections.abc import Callable
+from functools import reduce
 from itertools import product
 from typing import NamedTuple
 
@@ -55,6 +56,21 @@ def gather(x: Array, windows: Windows, fill: float) -> list[Array]:
         ]
         for slot in product(*map(range, windows.kernel))
     ]
+
+
+def slots_inside(windows: Windows) -> list[np.ndarray]:
+    """Which windows have each of their slots inside of the array: `(*out, 1)` each."""
+
+    def along(slot: int, size: int, stride: int, padding: int, n: int) -> np.ndarray:
+        places = np.arange(n) * stride + slot - padding
+        return (places >= 0) & (places < size)
+
+    axes = zip(windows.size, windows.stride, windows.padding, windows.out, strict=True)
+    inside = [
+        [along(slot, *axis) for slot in range(k)]
+        for k, axis in zip(windows.kernel, axes, strict=True)
+    ]
+    return [reduce(np.logical_and.outer, at)[..., None] for at in product(*inside)]
 
 
 def scatter(

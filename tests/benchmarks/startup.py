@@ -18,7 +18,7 @@ BASE = "mlx.core, numpy"  # what every user of MLX imports
 PROGRAMS = {
     **{name: ("", f"import {name}") for name in (BASE, "lucid_fn", "torch", "jax")},
     "mlx.nn": ("", "import mlx.nn"),
-    "lucid_fn.runtime": (RUNTIME, "from lucid_fn import runtime; runtime.start()"),
+    "lucid_fn.cpu.runtime": (RUNTIME, "from lucid_fn import runtime; runtime.start()"),
 }
 
 

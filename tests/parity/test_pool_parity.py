@@ -97,3 +97,15 @@ def test_max_pool_treats_nan_as_pytorch_does():
     ours = ops.max_pool2d(mx.array(x), 3, stride=2, padding=1)
     theirs = F.max_pool2d(torch.tensor(x.transpose(0, 3, 1, 2)), 3, 2, 1)
     np.testing.assert_array_equal(np.array(ours).transpose(0, 3, 1, 2), theirs.numpy())
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8])
+def test_integers_have_maxima(dtype, padding):
+    rng = np.random.default_rng(0)
+    low = 0 if dtype == np.uint8 else -100
+    x = rng.integers(low, 100, (2, 6, 7, 3)).astype(dtype)
+    theirs = F.max_pool2d(torch.tensor(x.transpose(0, 3, 1, 2)), 3, 2, padding)
+    ours = ops.max_pool2d(mx.array(x), 3, stride=2, padding=padding)
+    assert ours.dtype == mx.array(x).dtype
+    assert np.array_equal(np.array(ours).transpose(0, 3, 1, 2), theirs.numpy())

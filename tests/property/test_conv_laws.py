@@ -58,6 +58,11 @@ def test_both_gradients_are_the_adjoints_of_the_convolution(case):
     assert abs((mx.sum(case.weight * dw) - product).item()) < 1e-5 * size
 
 
+def test_the_gradient_of_a_dilated_weight_has_its_shape():
+    sizes = Geometry((1, 1), (1, 1), (3, 1), ((2, 0), (0, 0)), (1, 2), groups=1)
+    _assert_formulations_agree(case(sizes, 1, 1, 1, 0))
+
+
 def _geometry(size, kernel, stride=1, padding=0, dilation=1, groups=1) -> Geometry:
     return Geometry(
         (size, size + 1),

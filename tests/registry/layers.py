@@ -13,6 +13,9 @@ EXAMPLES = "a batch is its examples"
 EVAL = "eval keeps the state"
 DRAWN = "params depend on the key"
 SLOPE = "the gradient is the slope"
+EMPTY = "an empty batch has an empty result"
+REAL = "integers are refused"
+PROMOTED = "the result has the dtype that input and params promote to"
 
 
 def normal(*shape):
@@ -85,6 +88,8 @@ ACTIVATIONS = [
     nn.tanh_shrink,
 ]
 
+OF_INTEGERS_TOO = [nn.hard_tanh, nn.relu, nn.relu6, nn.relu_squared, nn.step]
+
 LAYERS = [
     layer("linear", partial(nn.linear, 4, 3), SEQUENCE),
     layer("linear-no-bias", partial(nn.linear, 4, 3, bias=False), SEQUENCE),
@@ -118,11 +123,14 @@ LAYERS = [
     layer("dropout2d", partial(nn.dropout2d, 0.5), IMAGE, EXAMPLES),
     layer("dropout3d", partial(nn.dropout3d, 0.5), VOLUME, EXAMPLES),
     layer("drop_path", partial(nn.drop_path, 0.5), IMAGE, EXAMPLES),
-    layer("max_pool1d", partial(nn.max_pool1d, 2), apart(3, 7, 4)),
+    layer("max_pool1d", partial(nn.max_pool1d, 2), apart(3, 7, 4), REAL),
     layer(
-        "max_pool2d", partial(nn.max_pool2d, 3, stride=2, padding=1), apart(2, 6, 5, 4)
+        "max_pool2d",
+        partial(nn.max_pool2d, 3, stride=2, padding=1),
+        apart(2, 6, 5, 4),
+        REAL,
     ),
-    layer("max_pool3d", partial(nn.max_pool3d, 2), apart(2, 4, 3, 5, 4)),
+    layer("max_pool3d", partial(nn.max_pool3d, 2), apart(2, 4, 3, 5, 4), REAL),
     layer("avg_pool1d", partial(nn.avg_pool1d, 3, stride=1), SEQUENCE),
     layer("avg_pool2d", partial(nn.avg_pool2d, 2, padding=1), IMAGE),
     layer("avg_pool3d", partial(nn.avg_pool3d, 2), VOLUME),
@@ -149,14 +157,16 @@ LAYERS = [
         SEQUENCE,
         EXAMPLES,
     ),
-    layer("constant_pad", partial(nn.constant_pad, (1, (0, 2)), value=0.5), IMAGE),
-    layer("reflect_pad", partial(nn.reflect_pad, 2), VOLUME),
-    layer("replicate_pad", partial(nn.replicate_pad, (2, 0)), IMAGE),
-    layer("circular_pad", partial(nn.circular_pad, 3), SEQUENCE),
-    layer("pixel_shuffle", partial(nn.pixel_shuffle, 2), IMAGE),
-    layer("pixel_unshuffle", partial(nn.pixel_unshuffle, 2), normal(2, 4, 6, 3)),
-    layer("channel_shuffle", partial(nn.channel_shuffle, 2), IMAGE),
-    layer("unflatten", partial(nn.unflatten, 2, 2), SEQUENCE),
+    layer(
+        "constant_pad", partial(nn.constant_pad, (1, (0, 2)), value=0.5), IMAGE, REAL
+    ),
+    layer("reflect_pad", partial(nn.reflect_pad, 2), VOLUME, REAL),
+    layer("replicate_pad", partial(nn.replicate_pad, (2, 0)), IMAGE, REAL),
+    layer("circular_pad", partial(nn.circular_pad, 3), SEQUENCE, REAL),
+    layer("pixel_shuffle", partial(nn.pixel_shuffle, 2), IMAGE, REAL),
+    layer("pixel_unshuffle", partial(nn.pixel_unshuffle, 2), normal(2, 4, 6, 3), REAL),
+    layer("channel_shuffle", partial(nn.channel_shuffle, 2), IMAGE, REAL),
+    layer("unflatten", partial(nn.unflatten, 2, 2), SEQUENCE, REAL),
     layer("local_response_norm", partial(nn.local_response_norm, 3), IMAGE),
     layer(
         "bilinear",
@@ -175,17 +185,19 @@ LAYERS = [
     layer("rms_norm", partial(nn.rms_norm, 4), SEQUENCE),
     layer("group_norm", partial(nn.group_norm, 2, 4), IMAGE),
     layer("instance_norm", partial(nn.instance_norm, 4, affine=True), SEQUENCE),
-    layer("embedding", partial(nn.embedding, 9, 4), integers(9, 3, 5)),
+    layer("embedding", partial(nn.embedding, 9, 4), integers(9, 3, 5), REAL),
     layer(
         "embedding-padding",
         partial(nn.embedding, 9, 4, padding_idx=0),
         integers(9, 3, 5),
         SLOPE,
+        REAL,
     ),
     layer(
         "tied_embedding",
         lambda: nn.tied_embedding(nn.linear(4, 4), 9, 4),
         integers(9, 3, 5),
+        REAL,
     ),
     layer("learned_positions", partial(nn.learned_positions, 9, 4), SEQUENCE),
     layer(
@@ -195,8 +207,9 @@ LAYERS = [
         EVAL,
     ),
     layer("positional_encoding", partial(nn.positional_encoding, 4), SEQUENCE),
-    layer("upsample_nearest", partial(nn.upsample_nearest, (2, 1.5)), IMAGE),
+    layer("upsample_nearest", partial(nn.upsample_nearest, (2, 1.5)), IMAGE, REAL),
     layer("upsample_linear", partial(nn.upsample_linear, 2), IMAGE),
+    layer("upsample_cubic", partial(nn.upsample_cubic, size=(9, 4)), IMAGE),
     layer("prelu", partial(nn.prelu, 4), apart(3, 7, 4)),
     layer("multi_head_attention", partial(nn.multi_head_attention, 4, 2), SEQUENCE),
     layer(
@@ -227,6 +240,7 @@ LAYERS = [
         SEQUENCE,
         EXAMPLES,
         EVAL,
+        EMPTY,  # the size of the batch is given
     ),
     layer(
         "cached_attention-rotary",
@@ -236,6 +250,7 @@ LAYERS = [
         SEQUENCE,
         EXAMPLES,
         EVAL,
+        EMPTY,
     ),
     layer(
         "transformer_encoder_layer",
@@ -271,6 +286,7 @@ LAYERS = [
         SEQUENCE,
         EXAMPLES,
         EVAL,
+        EMPTY,
     ),
     layer(
         "transformer_decoder_layer",
@@ -339,7 +355,12 @@ LAYERS = [
     ),
     layer("scan", lambda: nn.scan(nn.gru_cell(4, 3), reverse=True), SEQUENCE),
     layer("repeat", lambda: nn.repeat(nn.linear(4, 4), 3), SEQUENCE),
-    layer("parallel", lambda: nn.parallel(a=nn.linear(4, 2), b=nn.tanh), SEQUENCE),
+    layer(
+        "parallel",
+        lambda: nn.parallel(a=nn.linear(4, 2), b=nn.tanh),
+        SEQUENCE,
+        PROMOTED,  # one of the two results meets no params
+    ),
     layer(
         "checkpointed",
         lambda: nn.checkpointed(nn.serial(nn.linear(4, 4), nn.batch_norm(4), nn.tanh)),
@@ -352,7 +373,12 @@ LAYERS = [
         "tap", lambda: nn.tap(nn.serial(a=nn.linear(4, 2), b=nn.tanh), "a"), SEQUENCE
     ),
     *[
-        layer(function.__name__, partial(nn.lift, function), apart(3, 7, 4))
+        layer(
+            function.__name__,
+            partial(nn.lift, function),
+            apart(3, 7, 4),
+            *([REAL] if function in OF_INTEGERS_TOO else []),
+        )
         for function in ACTIVATIONS
     ],
 ]

@@ -13,6 +13,7 @@ import numpy as np
 
 from lucid_fn.cpu.memory.rows import Rows, rows_at, take_rows
 from lucid_fn.cpu.parallel.streams import concat_split, sum_split
+from lucid_fn.ops.channel_sum import sum_of_products
 from lucid_fn.ops.conv_plain import Geometry, Pair, taps
 from lucid_fn.types import Array
 
@@ -33,7 +34,7 @@ def weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
     o = g.shape[-1]
 
     def shard(x: Array, g: Array) -> Array:
-        return g.reshape(-1, o).T @ windows(x, geometry)  # (O, KH*KW*C)
+        return sum_of_products(g.reshape(-1, o), windows(x, geometry))  # (O, KH*KW*C)
 
     return sum_split(shard, x, g).reshape(o, *geometry.kernel, x.shape[-1])
 

@@ -1,10 +1,10 @@
-"""All cores at once: an operation's batch in shards, each on a CPU stream of its own.
+"""All cores at once: the batch of one operation in parts, each on its own CPU stream.
 
 MLX evaluates a CPU stream on one thread. Two streams with half the batch each, and one
 BLAS thread a stream, keep two cores busy in every kernel of an operation; one stream
-with two BLAS threads only inside its matrix products. Elementwise maths between such
-operations goes along in `lucid_fn.cpu.parallel.split_batch`, or stays on the default stream: to
-divide it alone, and join it by a copy, takes longer than it saves.
+with two BLAS threads does so only inside its matrix products. Elementwise maths between
+such operations goes along in a divided batch (`split_batch`), or stays on the default
+stream: dividing it alone, and joining it by a copy, takes longer than it saves.
 """
 
 import os

@@ -41,6 +41,10 @@ def test_an_outer_gradient_stays_wanted_inside_an_inner_one():
     assert seen == [True]
 
 
+ORDERED = pytest.mark.tuned("plain gradients are computed in MLX's order")
+
+
+@ORDERED
 @pytest.mark.parametrize(
     ("name", "layer", "shape"),
     [
@@ -92,6 +96,7 @@ def _operations(y: mx.array) -> str:
     return text.getvalue()
 
 
+@ORDERED
 def test_a_transposed_convolution_waits_for_no_gradient_of_its_weight(monkeypatch):
     layer = nn.conv_transpose2d(16, 16, 1, bias=False)
     params, state = layer.init(random.key(0))

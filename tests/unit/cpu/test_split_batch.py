@@ -17,6 +17,8 @@ from lucid_fn.ops import seam
 from tests.registry.case import over
 from tests.registry.layers import LAYERS
 
+pytestmark = pytest.mark.tuned("batches are divided for the cores of a CPU")
+
 linear = sys.modules["lucid_fn.ops.linear"]  # hidden by the function of that name
 
 

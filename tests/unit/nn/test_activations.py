@@ -5,6 +5,7 @@ from functools import partial
 import mlx.core as mx
 import pytest
 
+import lucid_fn as lf
 from lucid_fn import nn, ops
 from tests.registry.layers import ACTIVATIONS
 
@@ -25,6 +26,18 @@ def test_one_weight_for_each_channel():
     params = {"weight": mx.array([0.5, 0.0])}
     y, _ = nn.prelu(2).apply(params, {}, x, train=True)
     assert y.tolist() == [[-0.5, 0.0], [2.0, 2.0]]
+
+
+def test_a_single_number_stays_one(key):
+    layer = nn.prelu()
+    params, state = layer.init(key)
+    y, _ = layer.apply(params, state, mx.array(-2.0), train=True)
+    assert y.shape == ()
+    assert y.item() == -0.5
+    grads = lf.grad(lambda p: layer.apply(p, state, mx.array(-2.0), train=True)[0])(
+        params
+    )
+    assert grads["weight"].tolist() == [-2.0]
 
 
 def test_other_channels_are_an_error(key):

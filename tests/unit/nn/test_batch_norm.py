@@ -138,3 +138,14 @@ def test_arguments_out_of_range_are_errors(options, message):
 def test_numpy_arrays_are_taken(held):
     y, _ = LAYER.apply(*held, np.ones((2, 3), np.float32), train=False)
     assert isinstance(y, mx.array)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_an_empty_batch_moves_the_count_alone(key, momentum):
+    layer = nn.batch_norm(3, momentum=momentum)
+    params, state = layer.init(key)
+    y, new = layer.apply(params, state, mx.zeros((0, 4, 4, 3)), train=True)
+    assert y.shape == (0, 4, 4, 3)
+    assert new.pop("num_batches_tracked").item() == 1  # as in PyTorch
+    for name, leaf in new.items():
+        assert mx.array_equal(leaf, state[name])

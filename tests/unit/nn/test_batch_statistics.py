@@ -30,6 +30,53 @@ def test_folded_convolutions_do_the_same_in_eval(key, bias, affine):
     assert mx.allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(
+    ("make", "x"),
+    [
+        (nn.conv1d, (2, 6, 4)),
+        (nn.conv2d, (2, 5, 6, 4)),
+        (nn.conv3d, (2, 3, 4, 5, 4)),
+        (nn.conv_transpose1d, (2, 6, 4)),
+        (nn.conv_transpose2d, (2, 5, 6, 4)),
+        (nn.conv_transpose3d, (2, 3, 4, 5, 4)),
+    ],
+    ids=lambda value: getattr(value, "__name__", "x"),
+)
+@pytest.mark.parametrize("channels", [4, 6])
+def test_all_convolutions_fold(key, make, x, groups, channels):
+    k1, k2, k3 = random.split(key, 3)
+    conv, bn = make(4, channels, 2, groups=groups), nn.batch_norm(channels)
+    params, _ = conv.init(k1)
+    bn_params = tree.map(
+        lambda leaf: leaf + random.normal(k2, (channels,)),
+        {"weight": mx.ones((channels,)), "bias": mx.zeros((channels,))},
+    )
+    state = drawn_state(k3, channels)
+    x = random.normal(k1, x)
+    y, _ = conv.apply(params, {}, x, train=False)
+    expected, _ = bn.apply(bn_params, state, y, train=False)
+    how = {"transposed": True, "groups": groups} if "trans" in make.__name__ else {}
+    folded = nn.fold_batch_norm(params, bn_params, state, **how)
+    y, _ = conv.apply(folded, {}, x, train=False)
+    assert mx.allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_folded_params_keep_their_dtype(key):
+    params = tree.cast(nn.conv2d(3, 4, 3).init(key)[0], mx.bfloat16)
+    folded = nn.fold_batch_norm(params, {}, drawn_state(key, 4))
+    assert {leaf.dtype for leaf in tree.leaves(folded)} == {mx.bfloat16}
+
+
+@pytest.mark.parametrize("groups", [3, 4])
+def test_folding_into_other_groups_is_an_error(key, groups):
+    params, _ = nn.conv_transpose2d(4, 6, 3, groups=2).init(key)
+    with pytest.raises(ValueError, match="give transposed=True and its groups"):
+        nn.fold_batch_norm(
+            params, {}, drawn_state(key, 6), transposed=True, groups=groups
+        )
+
+
 def test_folded_params_are_those_of_the_layer_with_bias(key):
     folded = nn.fold_batch_norm(
         nn.linear(2, 4, bias=False).init(key)[0], {}, drawn_state(key, 4)

@@ -86,6 +86,7 @@ def test_each_shape_gets_the_formulation_measured_best(
     assert chosen is getattr(choose, name)
 
 
+@pytest.mark.tuned("it compares the two formulations")
 def test_plain_and_tuned_results_agree_but_are_not_the_same_computation():
     c = case(geometry(8, 3, padding=1), 10, 16, 16)
     tuned = ops.conv2d(c.x, c.weight, **c.options)

@@ -1,5 +1,6 @@
 """Elementary functions against float64, over all exponents of float32."""
 
+import inspect
 import math
 
 import mlx.core as mx
@@ -8,6 +9,8 @@ import pytest
 
 from lucid_fn import ops
 from lucid_fn.ops.elementary import exp_of_negative, expm1_of_negative
+
+TUNED = pytest.mark.tuned("MLX's own functions are less exact")
 
 # Units in the last place; the largest errors found over every seventh float (softplus
 # and log_sigmoid every 17th, exp_of_negative every 29th): 2.50, 1.49, 1.87, 2.41, 2.41,
@@ -59,6 +62,7 @@ def ulps(y, exact):
         return np.where(y == exact.astype(np.float32), 0, np.abs(y - exact) / spacing)
 
 
+@TUNED
 @pytest.mark.parametrize("name", MOST_ULPS)
 def test_every_size_of_number_is_within_the_bound(name):
     x = floats(step=40009)
@@ -79,7 +83,6 @@ def test_every_size_of_number_is_within_the_bound(name):
         ("softplus", 0, math.inf),
         ("log_sigmoid", -math.inf, 0),
         ("erf", -1, 1),
-        ("expm1_of_negative", -1, 0),
         ("exp_of_negative", 0, 1),
     ],
 )
@@ -89,12 +92,14 @@ def test_infinities_have_limits_and_nan_stays(name, at_minus_infinity, at_infini
     assert math.isnan(y[2])
 
 
+@TUNED
 @pytest.mark.parametrize("function", [ops.tanh, ops.erf])
 def test_odd_functions_keep_the_sign_of_zero(function):
     y = np.array(function(mx.array([0.0, -0.0])))
     assert np.signbit(y).tolist() == [False, True]
 
 
+@TUNED
 def test_exp_overflows_and_underflows_where_float32_does():
     x = np.array([88.72283, 88.72284, -103.97, -103.98], np.float32)
     y = np.array(ops.exp(mx.array(x)))
@@ -107,6 +112,7 @@ def test_sigmoid_keeps_its_precision_in_the_tail():
     assert y == pytest.approx(math.exp(-80), rel=3e-7)
 
 
+@TUNED
 def test_tanh_of_a_small_number_is_that_number():
     x = np.array([1e-4, 1e-20, 1e-38, 1e-45], np.float32)
     assert np.array_equal(np.array(ops.tanh(mx.array(x))), x)
@@ -131,18 +137,16 @@ def test_half_precision_is_float32_rounded_once(name, dtype):
 
 
 @pytest.mark.parametrize("name", MOST_ULPS)
-def test_integers_are_promoted_to_float32(name):
-    y = FUNCTIONS[name](mx.array([-1, 0, 2]))
-    assert y.dtype == mx.float32
-    assert mx.allclose(y, FUNCTIONS[name](mx.array([-1.0, 0.0, 2.0])), atol=1e-6)
+def test_integers_are_refused(name):
+    with pytest.raises(TypeError, match="x must be of a float dtype, got"):
+        FUNCTIONS[name](mx.array([-1, 0, 2]))
 
 
 @pytest.mark.parametrize("name", MOST_ULPS)
-def test_derivatives_are_those_of_the_plain_function(name):
+def test_derivatives_are_those_that_mlx_finds_in_the_plain_function(name):
     x = mx.array([-3.0, -1.0, -0.3, 0.2, 1.5, 4.0])
-    function = FUNCTIONS[name]
 
-    def derivatives():
+    def derivatives(function):
         def slope(x):
             return mx.grad(lambda x: function(x).sum())(x)
 
@@ -154,8 +158,9 @@ def test_derivatives_are_those_of_the_plain_function(name):
         single = mx.vmap(mx.grad(function))(x)
         return slope(x), tangent, single, curvature(x), mixed
 
-    tuned = derivatives()
-    with ops.plain():
-        plain = derivatives()
-    for ours, theirs in zip(tuned, plain, strict=True):
+    plain = inspect.unwrap(FUNCTIONS[name])
+    if name == "exp_of_negative":
+        plain = lambda x: mx.exp(mx.minimum(x, 0))  # noqa: E731  # as in FUNCTIONS
+    expected = derivatives(plain)
+    for ours, theirs in zip(derivatives(FUNCTIONS[name]), expected, strict=True):
         assert mx.allclose(ours, theirs, rtol=1e-4, atol=1e-5)

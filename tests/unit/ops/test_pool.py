@@ -191,7 +191,7 @@ def test_adaptive_pooling_to_a_larger_size_repeats_pixels():
 @pytest.mark.parametrize(
     ("x", "arguments", "error", "message"),
     [
-        (mx.ones((1, 4, 4, 1), mx.int32), {}, TypeError, "x must be float32, float16"),
+        (mx.ones((1, 4, 4, 1), mx.bool_), {}, TypeError, "x must be float32, float16"),
         (mx.ones((4, 4, 1)), {}, ValueError, r"x must have shape \(N, H, W, C\), got"),
         (mx.ones((1, 4, 4, 1)), {"size": 0}, ValueError, "size must be at least 1"),
         (mx.ones((1, 4, 4, 1)), {"size": 2.0}, TypeError, "size must be an integer or"),

@@ -13,6 +13,12 @@ def _no_setting(monkeypatch):
     monkeypatch.delenv("LUCID_FN_OPS", raising=False)
 
 
+@pytest.fixture(autouse=True)
+def _no_setting(monkeypatch):
+    """These tests make their own choice, whatever the suite runs with."""
+    monkeypatch.delenv("LUCID_FN_OPS", raising=False)
+
+
 def test_plain_holds_inside_its_block_alone():
     assert tuned()
     with ops.plain():

@@ -1,0 +1,107 @@
+"""Resizing by any scale and to any size: values and gradients of PyTorch."""
+
+import contextlib
+from functools import partial
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from lucid_fn import nn, ops
+
+torch = pytest.importorskip("torch")
+
+MODES = {
+    "nearest": nn.upsample_nearest,
+    "nearest-exact": partial(nn.upsample_nearest, exact=True),
+    "bilinear": nn.upsample_linear,
+    "bilinear-aligned": partial(nn.upsample_linear, align_corners=True),
+    "bicubic": nn.upsample_cubic,
+    "bicubic-aligned": partial(nn.upsample_cubic, align_corners=True),
+}
+SIZES = st.tuples(st.integers(1, 12), st.integers(1, 12))
+
+
+@st.composite
+def resizings(draw):
+    """The sizes of an image, and how it is resized."""
+    sizes, outputs = draw(SIZES), draw(SIZES)
+    if draw(st.booleans()):
+        return sizes, {"size": outputs}
+    quotients = [o / n for o, n in zip(outputs, sizes, strict=True)]
+    rounded = st.sampled_from([0.5, 1.0, 1.3, 1.5, 2.0, 2.05, 2.3, 3.0])
+    scale = tuple(draw(rounded) if draw(st.booleans()) else q for q in quotients)
+    return sizes, {"scale": scale}
+
+
+def theirs(mode, x, resizing):
+    mode, _, aligned = mode.partition("-") if "exact" not in mode else (mode, "", "")
+    resizing = {
+        "scale_factor" if name == "scale" else name: value
+        for name, value in resizing.items()
+    }
+    if mode in ("bilinear", "bicubic"):
+        resizing["align_corners"] = bool(aligned)
+    return torch.nn.functional.interpolate(x, mode=mode, **resizing)
+
+
+@pytest.mark.parametrize("formulation", [contextlib.nullcontext, ops.plain])
+@pytest.mark.parametrize("mode", MODES)
+@given(resizing=resizings(), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=60)
+def test_values_and_gradients_are_pytorchs(mode, formulation, resizing, seed):
+    sizes, how = resizing
+    image = np.random.default_rng(seed).normal(size=(2, *sizes, 3)).astype(np.float32)
+    t = torch.tensor(np.moveaxis(image, -1, 1).copy(), requires_grad=True)
+    try:
+        expected = theirs(mode, t, how)
+    except RuntimeError:  # no pixels are left
+        with pytest.raises(ValueError, match="scale must leave a pixel"):
+            MODES[mode](**how).apply({}, {}, mx.array(image), train=False)
+        return
+    g = np.random.default_rng(seed + 1).normal(size=expected.shape).astype(np.float32)
+    (slope,) = torch.autograd.grad(expected, t, torch.tensor(g))
+    with formulation():
+        (y,), (dx,) = mx.vjp(
+            lambda x: MODES[mode](**how).apply({}, {}, x, train=False)[0],
+            [mx.array(image)],
+            [mx.array(np.moveaxis(g, 1, -1))],
+        )
+    for ours, reference in ((y, expected.detach()), (dx, slope)):
+        found = np.moveaxis(np.array(ours), -1, 1)
+        np.testing.assert_allclose(found, reference.numpy(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("mode", "places"), [("linear", 1), ("trilinear", 3)])
+def test_other_numbers_of_axes_can_be_given_a_size(mode, places):
+    size = (7, 3, 5)[:places]
+    x = np.random.default_rng(0).normal(size=(2, *(4, 5, 6)[:places], 3))
+    x = x.astype(np.float32)
+    expected = torch.nn.functional.interpolate(
+        torch.tensor(np.moveaxis(x, -1, 1).copy()), size=size, mode=mode
+    )
+    layer = nn.upsample_linear(size=size, dims=places)
+    y, _ = layer.apply({}, {}, mx.array(x), train=False)
+    found = np.moveaxis(np.array(y), -1, 1)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("mode", "layer"), MODES.items())
+def test_half_precision_is_computed_in_float32(mode, layer):
+    x = torch.tensor(np.random.default_rng(0).normal(size=(1, 1, 9, 7)))
+    expected = theirs(mode, x, {"size": (14, 4)}).numpy()
+    ours = mx.array(np.moveaxis(x.numpy(), 1, -1)).astype(mx.bfloat16)
+    y, _ = layer(size=(14, 4)).apply({}, {}, ours, train=False)
+    assert y.dtype == mx.bfloat16
+    found = np.moveaxis(np.array(y.astype(mx.float32)), -1, 1)
+    np.testing.assert_allclose(found, expected, atol=2.0**-6)
+
+
+def test_integers_have_nearest_neighbours():
+    x = torch.arange(12, dtype=torch.uint8).reshape(1, 1, 3, 4)
+    expected = torch.nn.functional.interpolate(x, size=(5, 6))
+    ours = mx.array(np.moveaxis(x.numpy(), 1, -1))
+    y, _ = nn.upsample_nearest(size=(5, 6)).apply({}, {}, ours, train=False)
+    assert y.dtype == mx.uint8
+    assert np.moveaxis(np.array(y), -1, 1).tolist() == expected.tolist()
