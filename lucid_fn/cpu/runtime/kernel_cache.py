@@ -53,6 +53,8 @@ def prepare() -> None:
     """
     if sys.platform != "linux" or mx.default_device() != mx.cpu:
         return
+    if "MLX_DISABLE_COMPILE" in os.environ:
+        return
     if (reason := obstacle()) and not _move():
         mx.disable_compile()
         _warn(

@@ -282,8 +282,12 @@ def test_pythons_temporary_files_stay_where_they_were(tmp_path, monkeypatch):
     assert tempfile.gettempdir() == str(tmp_path) != os.environ["TMPDIR"]
 
 
-def test_nothing_is_looked_at_on_a_gpu(monkeypatch):
+@pytest.mark.parametrize("where", ["on a GPU", "where MLX does not compile"])
+def test_nothing_is_looked_at(monkeypatch, where):
     monkeypatch.setenv("TMPDIR", "/dev/null")
-    monkeypatch.setattr(mx, "default_device", lambda: mx.gpu)
+    if where == "on a GPU":
+        monkeypatch.setattr(mx, "default_device", lambda: mx.gpu)
+    else:
+        monkeypatch.setenv("MLX_DISABLE_COMPILE", "1")
     kernel_cache.prepare.__wrapped__()
     assert os.environ["TMPDIR"] == "/dev/null"
