@@ -12,7 +12,7 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plain check docs bench clean
+.PHONY: help demo test test-plain check site bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -22,7 +22,7 @@ $(VENV)/made: pyproject.toml
 	    "lucid_fn needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[$(BACKEND)examples,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[$(BACKEND)examples,dev,docs]'
 	touch $@
 
 demo: $(VENV)/made  ## train LeNet-5 on MNIST: out/lenet/history.json and curves.png
@@ -40,8 +40,8 @@ check: $(VENV)/made  ## lint, check formatting, types and import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/made  ## write docs/api from the docstrings
-	$(BIN)/python -m docs.generate_api
+site: $(VENV)/made  ## build the documentation site: docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 bench: $(VENV)/made  ## compare with PyTorch, jax and mlx.nn (minutes; not in CI)
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -m tests.benchmarks

@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from lucid_fn import random, tree
+from lucid_fn.elsewhere import raise_unknown
 from lucid_fn.ops import seam
 from lucid_fn.transforms import (
     ShapeDtype,
@@ -89,7 +90,7 @@ def __getattr__(name: str) -> Any:
     """Imports a subpackage at its first use: all of them take 0.09 s and more."""
     if name in __all__ or name in _UNLISTED:
         return importlib.import_module(f"lucid_fn.{name}")
-    raise AttributeError(f"module 'lucid_fn' has no attribute {name!r}")
+    raise_unknown("lf", name, __all__)
 
 
 def __dir__() -> list[str]:

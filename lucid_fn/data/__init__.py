@@ -13,6 +13,7 @@ from lucid_fn.data.normalization import (
     normalize,
 )
 from lucid_fn.data.prefetching import Prefetched, prefetch
+from lucid_fn.elsewhere import guide
 
 __all__ = [
     "CIFAR10_MEAN",
@@ -34,6 +35,4 @@ __all__ = [
     "random_flip",
 ]
 
-
-def __dir__() -> list[str]:
-    return __all__
+guide(globals(), "data")

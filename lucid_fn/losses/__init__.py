@@ -16,6 +16,7 @@ Derivatives are finite wherever the loss is and they are within the range of the
 corners included, and can be derived again.
 """
 
+from lucid_fn.elsewhere import guide
 from lucid_fn.losses.binary_cross_entropy import (
     binary_cross_entropy,
     sigmoid_binary_cross_entropy,
@@ -67,6 +68,4 @@ __all__ = [
     "triplet_margin",
 ]
 
-
-def __dir__() -> list[str]:
-    return __all__
+guide(globals(), "losses")

@@ -176,6 +176,14 @@ def note_call(
     apply.made_by = f"{name}({', '.join(given)})" if given else name
 
 
+def note_construction(
+    made: Any, fn: Any, args: Sequence[Any], options: Mapping[str, Any]
+) -> None:
+    """Notes for `repr` what made a layer; anything else is not noted."""
+    if isinstance(made, Layer):
+        note_call(made.apply, fn, args, options)
+
+
 def _shown(arg: Any) -> str:
     """An argument of a constructor, in a few characters."""
     if isinstance(arg, mx.array):

@@ -1,5 +1,6 @@
 """Array functions with their own derivatives, fast on every device."""
 
+from lucid_fn.elsewhere import guide
 from lucid_fn.ops.activations import (
     celu,
     elu,
@@ -116,3 +117,5 @@ __all__ = [
     "tanh",
     "tanh_shrink",
 ]
+
+guide(globals(), "ops")

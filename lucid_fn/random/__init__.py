@@ -4,6 +4,7 @@ MLX has a hidden generator as well, which a compiled function freezes at its fir
 call; nothing here touches it. Use a key once: `split` it for more.
 """
 
+from lucid_fn.elsewhere import guide
 from lucid_fn.random.choice import choice
 from lucid_fn.random.distributions import exponential, laplace, multivariate_normal
 from lucid_fn.random.draws import (
@@ -42,6 +43,4 @@ __all__ = [
     "uniform",
 ]
 
-
-def __dir__() -> list[str]:
-    return __all__
+guide(globals(), "random")

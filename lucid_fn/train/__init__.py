@@ -1,5 +1,6 @@
 """Training: compiled steps, the loop around them, its record and its checkpoints."""
 
+from lucid_fn.elsewhere import guide
 from lucid_fn.train.callbacks import (
     Callback,
     early_stopping,
@@ -35,6 +36,4 @@ __all__ = [
     "to_tensorboard",
 ]
 
-
-def __dir__() -> list[str]:
-    return __all__
+guide(globals(), "train")

@@ -139,6 +139,7 @@ def jit(
     structures: list[tree.Structure] = []
     in_flight: collections.deque[Array] = collections.deque()
     captured: list[captures.Capture] | None = None
+    double = False  # whether one of them is of float64
     lock = threading.Lock()
 
     def compile_call(call: Call, numbers: list[str]) -> Compiled:
@@ -194,11 +195,11 @@ def jit(
         device: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Compiled, list[Array]]:
         """The compiled function for these arguments, and its arguments."""
-        nonlocal captured, latest
+        nonlocal captured, double, latest
         if captured is None:
             captured = captures.find(fn, "jit")
+            double = captures.hold_doubles(captured)
             seam.prepare_compiler()  # MLX compiles the first kernels soon
-        double = captures.hold_doubles(captured)
         call = to_call(args, kwargs, static, names, name, double=double)
         # The device is part of the key, since a trace is bound to its streams.
         shapes = traces.shapes(call.arrays) if crowded else None

@@ -7,6 +7,7 @@ of dict are refused, since their class would be lost. A leaf's path is its keys,
 and field names joined by dots: `"layer1.0.conv1.weight"`.
 """
 
+from lucid_fn.elsewhere import guide
 from lucid_fn.tree.arrays import (
     all_finite,
     cast,
@@ -59,6 +60,4 @@ __all__ = [
     "zeros_like",
 ]
 
-
-def __dir__() -> list[str]:
-    return __all__
+guide(globals(), "tree")
