@@ -102,7 +102,7 @@ def replaceable(plain: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(plain)
     def run(*args: P.args, **options: P.kwargs) -> T:
-        return cast(T, formulation(run, plain)(*args, **options))
+        return formulation(run, plain)(*args, **options)
 
     return run
 
