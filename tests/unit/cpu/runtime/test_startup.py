@@ -215,7 +215,7 @@ def test_less_than_one_thread_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [({}, "100"), ({"MLX_BFS_MAX_WIDTH": "7"}, "7")]
+    ("before", "after"), [({}, "1000"), ({"MLX_BFS_MAX_WIDTH": "7"}, "7")]
 )
 def test_mlx_evaluates_breadth_first_unless_told_otherwise(run, before, after):
     code = "import os, lucid_fn; print(os.environ['MLX_BFS_MAX_WIDTH'])"
