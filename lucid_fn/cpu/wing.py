@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from lucid_fn.cpu import bias, cross_entropy, softmax
 from lucid_fn.cpu.conv import choose
+from lucid_fn.cpu.norm import batch_norm, group_norm, layer_norm
 from lucid_fn.cpu.parallel.leaves import parts_of_leaves
 from lucid_fn.cpu.parallel.split_batch import (
     distinct_shape_per_part,
@@ -13,6 +15,12 @@ from lucid_fn.cpu.parallel.split_batch import (
 )
 from lucid_fn.cpu.runtime.kernel_header import precompile
 from lucid_fn.ops import conv
+from lucid_fn.ops.batch_norm import channel_scale, normalize_channels
+from lucid_fn.ops.bias import add_channels, sum_channels
+from lucid_fn.ops.cross_entropy import cross_entropy_of_labels
+from lucid_fn.ops.group_norm import normalize_groups
+from lucid_fn.ops.layer_norm import normalize_rows, scale_rows
+from lucid_fn.ops.softmax import log_softmax_along, logsumexp_along, softmax_along
 
 __all__ = [
     "FORMULATIONS",
@@ -26,5 +34,16 @@ __all__ = [
 
 FORMULATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     conv.convolve: choose.convolve,
+    add_channels: bias.add,
+    sum_channels: bias.total,
+    normalize_channels: batch_norm.batch_norm,
+    channel_scale: batch_norm.scale,
+    normalize_rows: layer_norm.layer_norm,
+    scale_rows: layer_norm.rms_norm,
+    normalize_groups: group_norm.group_norm,
+    softmax_along: softmax.softmax,
+    log_softmax_along: softmax.log_softmax,
+    logsumexp_along: softmax.logsumexp,
+    cross_entropy_of_labels: cross_entropy.cross_entropy,
 }
 """What runs on CPUs in the place of the plain formulation of an operation."""

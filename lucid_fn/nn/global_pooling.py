@@ -6,9 +6,9 @@ import mlx.core as mx
 
 from lucid_fn.checks import check_float
 from lucid_fn.nn.checks import AXES
+from lucid_fn.numerics import sum_rows
 from lucid_fn.ops import global_avg_pool2d as global_avg_pool2d
 from lucid_fn.ops.called import takes_array
-from lucid_fn.ops.channel_sum import place_sum
 from lucid_fn.types import Array
 
 
@@ -116,7 +116,7 @@ def global_max_pool3d(x: Array) -> Array:
 
 def _mean(caller: str, x: Array, *, dims: int) -> Array:
     places = _places(caller, x, dims).astype(mx.float32)
-    return (place_sum(places) / places.shape[1]).astype(x.dtype)
+    return (sum_rows(places) / places.shape[1]).astype(x.dtype)
 
 
 def _max(caller: str, x: Array, *, dims: int) -> Array:

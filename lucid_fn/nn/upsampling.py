@@ -10,7 +10,7 @@ import numpy as np
 from lucid_fn.checks import check_array, check_float
 from lucid_fn.nn.checks import AXES, Sizes, to_sizes
 from lucid_fn.nn.layer import Layer, lift
-from lucid_fn.ops.dtypes import widened
+from lucid_fn.numerics import widen
 from lucid_fn.ops.interpolation import Taps, interpolate
 from lucid_fn.ops.seam import examplewise
 from lucid_fn.types import Array
@@ -241,7 +241,7 @@ def _resize(
                 f"{caller}: scale must leave a pixel, got {scales} for x of shape "
                 f"{x.shape}"
             )
-        y = widened(x) if mx.issubdtype(x.dtype, mx.floating) else x
+        y = widen(x) if mx.issubdtype(x.dtype, mx.floating) else x
         for number, axis in enumerate(axes, start=1):
             y = _along(y, number, axis, taps(axis))
         return y.astype(x.dtype)

@@ -18,6 +18,7 @@ from lucid_fn.ops.adaptive_pool import (
     adaptive_max_pool2d,
     global_avg_pool2d,
 )
+from lucid_fn.ops.batch_norm import batch_norm, batch_norm_eval
 from lucid_fn.ops.conv import conv2d
 from lucid_fn.ops.cross_entropy import softmax_cross_entropy
 from lucid_fn.ops.elementary import (
@@ -28,9 +29,9 @@ from lucid_fn.ops.elementary import (
     softplus,
     tanh,
 )
-from lucid_fn.ops.grouped_norm import group_norm
+from lucid_fn.ops.group_norm import group_norm
+from lucid_fn.ops.layer_norm import layer_norm, rms_norm
 from lucid_fn.ops.linear import linear
-from lucid_fn.ops.norm import batch_norm, batch_norm_eval
 from lucid_fn.ops.pool import (
     avg_pool1d,
     avg_pool2d,
@@ -55,7 +56,6 @@ from lucid_fn.ops.rectifiers import (
 )
 from lucid_fn.ops.recurrence import RecurrentWeights, gru, lstm, rnn
 from lucid_fn.ops.reductions import mean, sum
-from lucid_fn.ops.row_norm import layer_norm, rms_norm
 from lucid_fn.ops.seam import plain
 from lucid_fn.ops.softmax import log_softmax, logsumexp, softmax, softmin
 

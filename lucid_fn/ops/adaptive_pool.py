@@ -7,8 +7,8 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn.checks import check_narrow_float
+from lucid_fn.numerics import sum_rows
 from lucid_fn.ops.called import takes_array
-from lucid_fn.ops.channel_sum import place_sum
 from lucid_fn.ops.gather import take_places
 from lucid_fn.ops.pool import avg_pool2d, max_pool2d
 from lucid_fn.ops.seam import examplewise
@@ -41,7 +41,7 @@ def global_avg_pool2d(x: Array) -> Array:
     _check("global_avg_pool2d", x)
     n, h, w, c = x.shape
     places = x.astype(mx.float32).reshape(n, h * w, c)
-    return (place_sum(places) / (h * w)).astype(x.dtype)
+    return (sum_rows(places) / (h * w)).astype(x.dtype)
 
 
 @examplewise

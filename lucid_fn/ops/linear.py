@@ -8,8 +8,8 @@ import mlx.core as mx
 from lucid_fn.checks import check_float
 from lucid_fn.cpu.parallel.gradient_order import comes_first
 from lucid_fn.cpu.parallel.streams import concat_split, sum_split
+from lucid_fn.numerics import sum_of_products
 from lucid_fn.ops.bias import add_bias
-from lucid_fn.ops.channel_sum import sum_of_products
 from lucid_fn.ops.custom_derivative import Bilinear, bilinear
 from lucid_fn.ops.seam import tuned
 from lucid_fn.types import Array
