@@ -105,7 +105,7 @@ def guide(
     public = namespace["__all__"]
     for name in public:
         fn = namespace.get(name)
-        # A function with a mark of its own has errors of its own: see `ops.called`.
+        # A marked function has errors of its own: see `ops.input_checks`.
         if inspect.isfunction(fn) and not hasattr(fn, "__divided__"):
             namespace[name] = explained = explains_calls(fn, made=made)
             home = sys.modules[fn.__module__]  # where pickle looks for it

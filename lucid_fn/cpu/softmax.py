@@ -6,11 +6,11 @@ from typing import cast
 
 import mlx.core as mx
 
+from lucid_fn.cpu.elementwise.elementary import exp, exp_of_negative
 from lucid_fn.cpu.memory.broadcast import divide, multiply, subtract
 from lucid_fn.cpu.memory.row_reductions import row_max, row_sum
 from lucid_fn.numerics import blocked_sum
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.elementary import fast_exp, fast_exp_of_negative
 from lucid_fn.ops.seam import plain
 from lucid_fn.ops.softmax import (
     Along,
@@ -63,7 +63,7 @@ def _less_largest(x: Array, axis: int) -> Array:
 def _probabilities(x: Array, axis: int) -> Array:
     if is_small(x, axis):
         return mx.softmax(x, axis=axis)
-    e = mx.contiguous(fast_exp_of_negative(_less_largest(x, axis)))
+    e = mx.contiguous(exp_of_negative(_less_largest(x, axis)))
     return divide(e, _sum(e, axis))
 
 
@@ -76,7 +76,7 @@ def _log_sum_of_shifted(shifted: Array, axis: int) -> Array:
     """`logsumexp` of numbers whose largest is 0; keeps the axis."""
     if is_small(shifted, axis):
         return mx.logsumexp(shifted, axis=axis, keepdims=True)
-    return mx.log(_sum(mx.contiguous(fast_exp_of_negative(shifted)), axis))
+    return mx.log(_sum(mx.contiguous(exp_of_negative(shifted)), axis))
 
 
 def _log_sum(x: Array, axis: int) -> Array:
@@ -85,7 +85,7 @@ def _log_sum(x: Array, axis: int) -> Array:
     # An infinite maximum is the result, exp(inf - inf) is not.
     largest = mx.max(x, axis=axis, keepdims=True)
     finite = mx.where(mx.isinf(largest), 0.0, largest)
-    return finite + mx.log(_sum(fast_exp(x - finite), axis))
+    return finite + mx.log(_sum(exp(x - finite), axis))
 
 
 def _along(

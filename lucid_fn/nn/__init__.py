@@ -51,14 +51,6 @@ from lucid_fn.nn.embedding import (
     embedding,
     tied_embedding,
 )
-from lucid_fn.nn.global_pooling import (
-    global_avg_pool1d,
-    global_avg_pool2d,
-    global_avg_pool3d,
-    global_max_pool1d,
-    global_max_pool2d,
-    global_max_pool3d,
-)
 from lucid_fn.nn.layer import (
     ApplyFn,
     InitFn,
@@ -162,6 +154,12 @@ from lucid_fn.ops import (
     gelu,
     gelu_sigmoid,
     gelu_tanh,
+    global_avg_pool1d,
+    global_avg_pool2d,
+    global_avg_pool3d,
+    global_max_pool1d,
+    global_max_pool2d,
+    global_max_pool3d,
     glu,
     hard_shrink,
     hard_sigmoid,

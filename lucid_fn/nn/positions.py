@@ -14,7 +14,7 @@ from lucid_fn.nn.checks import check_params, check_positive, check_state
 from lucid_fn.nn.embedding import take_rows_or_nan
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, to_input
-from lucid_fn.ops.called import takes_array
+from lucid_fn.ops.input_checks import takes_array
 from lucid_fn.types import Array, Key, Params, State
 
 _SMALL_NORMAL = initializers.normal(0.02)

@@ -11,7 +11,7 @@ from lucid_fn.checks import check_array, check_float
 from lucid_fn.nn.checks import AXES, Sizes, to_sizes
 from lucid_fn.nn.layer import Layer, lift
 from lucid_fn.numerics import widen
-from lucid_fn.ops.interpolation import Taps, interpolate
+from lucid_fn.ops.interpolate import Taps, interpolate
 from lucid_fn.ops.seam import examplewise
 from lucid_fn.types import Array
 

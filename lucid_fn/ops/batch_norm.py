@@ -58,8 +58,8 @@ def batch_norm(
         zero, nothing = mx.zeros(weight.shape), mx.full(weight.shape, math.nan)
         y = batch_norm_eval(x, weight, bias, zero, zero, eps=eps)
         return y, nothing, nothing
-    wide = (widen(array) for array in (x, weight, bias))
-    y, mean, var = normalize_channels(*wide, eps)
+    x32, weight32, bias32 = map(widen, (x, weight, bias))
+    y, mean, var = normalize_channels(x32, weight32, bias32, eps)
     return y.astype(promoted(x, weight, bias)), mean, var
 
 

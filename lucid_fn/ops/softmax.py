@@ -5,7 +5,7 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from lucid_fn.numerics import widen
-from lucid_fn.ops.called import takes_float
+from lucid_fn.ops.input_checks import takes_float
 from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array
 
@@ -137,7 +137,8 @@ def _log_of_no_sum(x: Array, axis: int) -> Array:
 @replaceable
 def softmax_along(x: Array, axis: int) -> Array:
     """`softmax` of at least one number, along an axis counted from the end."""
-    return mx.softmax(widen(x), axis=axis).astype(x.dtype)
+    y: Array = mx.softmax(widen(x), axis=axis).astype(x.dtype)
+    return y
 
 
 @replaceable
@@ -146,7 +147,7 @@ def log_softmax_along(x: Array, axis: int) -> Array:
     wide = widen(x)
     # Without a gradient: it is the same whatever is subtracted.
     shifted = wide - mx.stop_gradient(mx.max(wide, axis=axis, keepdims=True))
-    y = shifted - mx.logsumexp(shifted, axis=axis, keepdims=True)
+    y: Array = shifted - mx.logsumexp(shifted, axis=axis, keepdims=True)
     return y.astype(x.dtype)
 
 
