@@ -11,8 +11,9 @@ from lucid_fn.cpu.parallel.split_batch import (
     join,
     map_examples,
 )
+from lucid_fn.cpu.recurrent import run
 from lucid_fn.cpu.runtime.kernel_header import precompile
-from lucid_fn.ops import conv
+from lucid_fn.ops import conv, recurrent
 
 __all__ = [
     "FORMULATIONS",
@@ -26,5 +27,6 @@ __all__ = [
 
 FORMULATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     conv.convolve: choose.convolve,
+    recurrent.run_steps: run.run_steps,
 }
 """What runs on CPUs in the place of the plain formulation of an operation."""

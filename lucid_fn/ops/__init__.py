@@ -53,7 +53,7 @@ from lucid_fn.ops.rectifiers import (
     softsign,
     step,
 )
-from lucid_fn.ops.recurrence import RecurrentWeights, gru, lstm, rnn
+from lucid_fn.ops.recurrent import RecurrentWeights, gru, lstm, rnn
 from lucid_fn.ops.reductions import mean, sum
 from lucid_fn.ops.row_norm import layer_norm, rms_norm
 from lucid_fn.ops.seam import plain

@@ -1,7 +1,4 @@
-"""Recurrences over a sequence: Elman's, GRU and LSTM.
-
-The product with the input is one for all steps; see `tuned_recurrence` for CPUs.
-"""
+"""Recurrences over a sequence: Elman's, GRU and LSTM."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,13 +8,12 @@ import mlx.core as mx
 
 from lucid_fn.numerics import is_valid_label
 from lucid_fn.ops.elementary import sigmoid, tanh
-from lucid_fn.ops.recurrent_cells import GRU, LSTM, RNN, Cell, choose
-from lucid_fn.ops.seam import tuned
-from lucid_fn.ops.tuned_recurrence import run_tuned
+from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array, ArrayFn
 
 Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, H); the first is put out
 Step: TypeAlias = Callable[[Array, Array, Carry], Carry]
+"""From `W_ih x + b_ih`, `W_hh h + b_hh` and the carry to the next carry."""
 
 
 class RecurrentWeights(NamedTuple):
@@ -68,12 +64,8 @@ def rnn(
         array([[[0.462117],
                 [0]]], dtype=float32)
     """
-
-    def step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
-        return (activation(gates_x + gates_h),)
-
-    cell = RNN if activation is tanh else None
-    return _over_time(cell, step, x, weights, carry, lengths, reverse)
+    step = rnn_step if activation is tanh else partial(_activated, activation)
+    return _over_time(step, x, weights, carry, lengths, reverse)
 
 
 def gru(
@@ -106,16 +98,7 @@ def gru(
         >>> ops.gru(mx.array([[[0.5]]]), weights, (mx.zeros((1, 1)),))[0]
         array([[[0.174468]]], dtype=float32)
     """
-
-    def step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
-        (hidden,) = carry
-        reset_x, update_x, new_x = mx.split(gates_x, 3, axis=-1)
-        reset_h, update_h, new_h = mx.split(gates_h, 3, axis=-1)
-        reset, update = sigmoid(reset_x + reset_h), sigmoid(update_x + update_h)
-        new = tanh(new_x + reset * new_h)
-        return (new + update * (hidden - new),)
-
-    return _over_time(GRU, step, x, weights, carry, lengths, reverse)
+    return _over_time(gru_step, x, weights, carry, lengths, reverse)
 
 
 def lstm(
@@ -152,21 +135,46 @@ def lstm(
         array([[[0.17427]]], dtype=float32)
     """
     projection = weights.weight_hr
+    step = lstm_step if projection is None else partial(_projected, projection)
+    return _over_time(step, x, weights, carry, lengths, reverse)
 
-    def step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
-        write, forget, new, read = mx.split(gates_x + gates_h, 4, axis=-1)
-        cell = sigmoid(forget) * carry[1] + sigmoid(write) * tanh(new)
-        hidden = sigmoid(read) * tanh(cell)
-        if projection is not None:
-            hidden = hidden @ projection.astype(hidden.dtype).T
-        return hidden, cell
 
-    fast = LSTM if projection is None else None
-    return _over_time(fast, step, x, weights, carry, lengths, reverse)
+def rnn_step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
+    """One step of `rnn` with tanh."""
+    return (tanh(gates_x + gates_h),)
+
+
+def gru_step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
+    """One step of `gru`."""
+    (hidden,) = carry
+    reset_x, update_x, new_x = mx.split(gates_x, 3, axis=-1)
+    reset_h, update_h, new_h = mx.split(gates_h, 3, axis=-1)
+    reset, update = sigmoid(reset_x + reset_h), sigmoid(update_x + update_h)
+    new = tanh(new_x + reset * new_h)
+    return (new + update * (hidden - new),)
+
+
+def lstm_step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
+    """One step of `lstm` without a projection."""
+    write, forget, new, read = mx.split(gates_x + gates_h, 4, axis=-1)
+    cell = sigmoid(forget) * carry[1] + sigmoid(write) * tanh(new)
+    return sigmoid(read) * tanh(cell), cell
+
+
+def _activated(
+    activation: ArrayFn, gates_x: Array, gates_h: Array, carry: Carry
+) -> Carry:
+    return (activation(gates_x + gates_h),)
+
+
+def _projected(
+    projection: Array, gates_x: Array, gates_h: Array, carry: Carry
+) -> Carry:
+    hidden, cell = lstm_step(gates_x, gates_h, carry)
+    return hidden @ projection.astype(hidden.dtype).T, cell
 
 
 def _over_time(
-    cell: Cell | None,
     step: Step,
     x: Array,
     weights: RecurrentWeights,
@@ -174,7 +182,7 @@ def _over_time(
     lengths: Array | None,
     reverse: bool,
 ) -> tuple[Array, Carry]:
-    """All steps, by the tuned formulation of `cell` if there is one, else by `step`."""
+    """`run_steps` in either direction, over sequences of different lengths."""
     n, length, _ = x.shape
     arrays = x, *carry, *(weight for weight in weights if weight is not None)
     dtype = mx.result_type(*arrays)
@@ -187,39 +195,47 @@ def _over_time(
     weights = RecurrentWeights._make(
         w if w is None else w.astype(wide) for w in weights
     )
-    if cell is not None and tuned() and wide == mx.float32:
-        run = partial(run_tuned, cell)
-    else:
-        run = partial(_plain, step)
 
     def turned(array: Array) -> Array:
         return array[:, ::-1] if reverse else array
 
     if lengths is None:
-        y, carry = run(turned(x), None, weights, carry)
+        y, carry = run_steps(step, turned(x), None, weights, carry)
         y = turned(y)
     else:
         known = is_valid_label(lengths, length + 1)[:, None]  # (N, 1)
         steps = known & (mx.arange(length) < lengths[:, None])  # (N, L)
         x = mx.where(steps[..., None], x, mx.zeros_like(x))
-        y, carry = run(turned(x), turned(steps), weights, carry)
+        y, carry = run_steps(step, turned(x), turned(steps), weights, carry)
         padding = mx.where(known, 0.0, mx.nan).astype(wide)
         y = mx.where(steps[..., None], turned(y), padding[..., None])
         carry = tuple(mx.where(known, array, padding) for array in carry)
     return y.astype(dtype), tuple(array.astype(dtype) for array in carry)
 
 
-def _plain(
+@replaceable
+def run_steps(
     step: Step,
     x: Array,
     steps: Array | None,
     weights: RecurrentWeights,
     carry: Carry,
 ) -> tuple[Array, Carry]:
-    """`carry = step(W_ih x + b_ih, W_hh h + b_hh, carry)`, where `h` is `carry[0]`.
+    """The `h` of all steps, `(N, L, H)`, and the carry after the last one.
 
     The carry stays as it is where `steps` `(N, L)` is false.
     """
+    return step_by_step(step, x, steps, weights, carry)
+
+
+def step_by_step(
+    step: Step,
+    x: Array,
+    steps: Array | None,
+    weights: RecurrentWeights,
+    carry: Carry,
+) -> tuple[Array, Carry]:
+    """The plain formulation of `run_steps`, for any step and dtype."""
     # All steps at once, and time first, so that what a step reads lies together.
     gates_x = x.swapaxes(0, 1) @ weights.weight_ih.T  # (L, N, gates * H)
     if weights.bias_ih is not None:
@@ -234,3 +250,8 @@ def _plain(
         carry = after if steps is None else choose(steps[:, t : t + 1], after, carry)
         outputs.append(carry[0])
     return mx.stack(outputs, axis=1), carry
+
+
+def choose(where: Array, new: Carry, old: Carry) -> Carry:
+    """Of each array the new one where `where` is true, else the old one."""
+    return tuple(mx.where(where, a, b) for a, b in zip(new, old, strict=True))

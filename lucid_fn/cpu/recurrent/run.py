@@ -1,4 +1,4 @@
-"""Recurrences as CPUs run them fast.
+"""Recurrences on CPUs.
 
 A step has a product of its own, `weight_hh @ hidden`, and a few small kernels, each of
 which costs 5 to 15 microseconds however little it computes. So the tuned formulation
@@ -16,9 +16,10 @@ from functools import lru_cache
 
 import mlx.core as mx
 
+from lucid_fn.cpu.recurrent.cells import CELLS, Arrays, Carry, Cell
 from lucid_fn.ops.channel_sum import place_sum
 from lucid_fn.ops.custom_derivative import given_derivative
-from lucid_fn.ops.recurrent_cells import Arrays, Carry, Cell, choose
+from lucid_fn.ops.recurrent import RecurrentWeights, Step, choose, step_by_step
 from lucid_fn.types import Array, ArrayFn
 
 # x * P(x^2) / Q(x^2) is tanh to 5 ulp up to the edge: Eigen's. At the edge, which is
@@ -52,14 +53,17 @@ def _quotient(x: Array) -> Array:
     return (x * p) / q
 
 
-def run_tuned(
-    cell: Cell,
+def run_steps(
+    step: Step,
     x: Array,
     steps: Array | None,
-    weights: Sequence[Array | None],
+    weights: RecurrentWeights,
     carry: Carry,
 ) -> tuple[Array, Carry]:
-    """`_plain` of the cell's step, for float32."""
+    """`ops.recurrent.run_steps`, tuned for float32 and the steps that have a cell."""
+    cell = CELLS.get(step)
+    if cell is None or x.dtype != mx.float32:
+        return step_by_step(step, x, steps, weights, carry)
     n, length, features = x.shape
     hidden_size = carry[0].shape[-1]
     rows = len(cell.scales) * hidden_size

@@ -5,10 +5,11 @@ a step go through one function; the factor of `z` is in the weights (`Cell.scale
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
 
+from lucid_fn.ops import recurrent
 from lucid_fn.types import Array, ArrayFn
 
 Carry: TypeAlias = tuple[Array, ...]  # of arrays (H, N); the first is put out
@@ -100,7 +101,9 @@ RNN = Cell((1.0,), 1, _rnn_step, _rnn_pull)
 GRU = Cell((0.5, 0.5, 1.0), 1, _gru_step, _gru_pull)
 LSTM = Cell((0.5, 0.5, 1.0, 0.5), 2, _lstm_step, _lstm_pull)
 
-
-def choose(where: Array, new: Carry, old: Carry) -> Carry:
-    """Of each array the new one where `where` is true, else the old one."""
-    return tuple(mx.where(where, a, b) for a, b in zip(new, old, strict=True))
+CELLS: dict[Callable[..., Any], Cell] = {
+    recurrent.rnn_step: RNN,
+    recurrent.gru_step: GRU,
+    recurrent.lstm_step: LSTM,
+}
+"""The cells of the plain steps that have one."""
