@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from lucid_fn.cpu import attention as cpu_attention
 from lucid_fn.cpu.conv import choose
 from lucid_fn.cpu.parallel.leaves import parts_of_leaves
 from lucid_fn.cpu.parallel.split_batch import (
@@ -13,7 +14,7 @@ from lucid_fn.cpu.parallel.split_batch import (
 )
 from lucid_fn.cpu.recurrent import run
 from lucid_fn.cpu.runtime.kernel_header import precompile
-from lucid_fn.ops import conv, recurrent
+from lucid_fn.ops import attention, conv, recurrent
 
 __all__ = [
     "FORMULATIONS",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 FORMULATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    attention.attend: cpu_attention.attend,
     conv.convolve: choose.convolve,
     recurrent.run_steps: run.run_steps,
 }

@@ -15,10 +15,6 @@ from lucid_fn.nn.alpha_dropout import (
     alpha_dropout,
     feature_alpha_dropout,
 )
-from lucid_fn.nn.attention import (
-    dot_product_attention,
-    dot_product_attention_weights,
-)
 from lucid_fn.nn.batch_norm import batch_norm
 from lucid_fn.nn.batch_statistics import (
     bn_reestimate,
@@ -185,6 +181,10 @@ from lucid_fn.ops import (
     step,
     tanh,
     tanh_shrink,
+)
+from lucid_fn.ops.attention import (
+    dot_product_attention,
+    dot_product_attention_weights,
 )
 
 __all__ = [

@@ -8,7 +8,7 @@ from lucid_fn.nn import initializers
 from lucid_fn.nn.checks import check_params, check_positive
 from lucid_fn.nn.layer import expecting
 from lucid_fn.nn.positions import angles_at, check_base, check_even, rotate
-from lucid_fn.nn.recording import count_multiply_adds
+from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.types import Array, Key, Params
 
 

@@ -5,7 +5,6 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn.evaluation import started
-from lucid_fn.nn.attention import dot_product_attention
 from lucid_fn.nn.attention_heads import (
     check_projections,
     check_sequence,
@@ -18,6 +17,7 @@ from lucid_fn.nn.attention_heads import (
 from lucid_fn.nn.checks import check_positive, check_state
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, to_input
 from lucid_fn.nn.multi_head_attention import AttentionInputs
+from lucid_fn.ops.attention import dot_product_attention
 from lucid_fn.types import Array, Key, Params, State
 
 

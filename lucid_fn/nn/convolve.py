@@ -7,8 +7,8 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.nn.recording import count_multiply_adds
 from lucid_fn.ops.bias import add_bias
+from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.types import Array
 
 

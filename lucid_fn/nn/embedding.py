@@ -13,9 +13,9 @@ from lucid_fn.nn.checks import check_params, check_positive
 from lucid_fn.nn.combinators import compose
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.layer import Layer, parametric
-from lucid_fn.nn.recording import count_multiply_adds
 from lucid_fn.numerics import is_valid_label
 from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.types import Array, ArrayFn, Key, Params
 
 _UNIT_NORMAL = initializers.normal()

@@ -5,7 +5,7 @@ from lucid_fn.nn import initializers
 from lucid_fn.nn.checks import check_last_axis, check_params, check_positive
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.layer import Layer, parametric
-from lucid_fn.nn.recording import count_multiply_adds
+from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.types import Array, Key, Params
 
 

@@ -6,11 +6,6 @@ import mlx.core as mx
 
 from lucid_fn import random
 from lucid_fn.evaluation import started
-from lucid_fn.nn.attention import (
-    attention_from_weights,
-    dot_product_attention,
-    dot_product_attention_weights,
-)
 from lucid_fn.nn.attention_heads import (
     check_projections,
     check_sequence,
@@ -23,6 +18,11 @@ from lucid_fn.nn.attention_heads import (
 from lucid_fn.nn.checks import check_key, check_rate
 from lucid_fn.nn.dropout import drop
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, to_input
+from lucid_fn.ops.attention import (
+    attention_from_weights,
+    dot_product_attention,
+    dot_product_attention_weights,
+)
 from lucid_fn.ops.seam import (
     accepts_divided,
     divide,

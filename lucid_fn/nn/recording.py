@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from lucid_fn.nn.layer import ApplyFn
+from lucid_fn.ops.multiply_adds import counting
 from lucid_fn.ops.seam import join
 from lucid_fn.types import Key, Params, State
 
@@ -33,19 +34,13 @@ _recorder: ContextVar[_Recorder | None] = ContextVar("recorder", default=None)
 @contextmanager
 def recording() -> Iterator[_Recorder]:
     """Records the calls of children, and their products, inside the block."""
-    recorder = _Recorder((), [], [])
-    token = _recorder.set(recorder)
-    try:
-        yield recorder
-    finally:
-        _recorder.reset(token)
-
-
-def count_multiply_adds(number: int) -> None:
-    """Tells `summary` how many products an operation adds up."""
-    recorder = _recorder.get()
-    if recorder is not None:
-        recorder.multiply_adds.append(number)
+    with counting() as multiply_adds:
+        recorder = _Recorder((), [], multiply_adds)
+        token = _recorder.set(recorder)
+        try:
+            yield recorder
+        finally:
+            _recorder.reset(token)
 
 
 def watched(name: str, apply: ApplyFn) -> ApplyFn:

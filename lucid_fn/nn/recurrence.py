@@ -21,8 +21,8 @@ from lucid_fn.nn.checks import (
 )
 from lucid_fn.nn.dropout import drop
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, to_input
-from lucid_fn.nn.recording import count_multiply_adds
 from lucid_fn.ops import RecurrentWeights
+from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.ops.seam import accepts_divided, divide, join, map_examples
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 

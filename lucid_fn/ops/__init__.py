@@ -18,6 +18,7 @@ from lucid_fn.ops.adaptive_pool import (
     adaptive_max_pool2d,
     global_avg_pool2d,
 )
+from lucid_fn.ops.attention import dot_product_attention, dot_product_attention_weights
 from lucid_fn.ops.conv import conv2d
 from lucid_fn.ops.cross_entropy import softmax_cross_entropy
 from lucid_fn.ops.elementary import (
@@ -70,6 +71,8 @@ __all__ = [
     "batch_norm_eval",
     "celu",
     "conv2d",
+    "dot_product_attention",
+    "dot_product_attention_weights",
     "elu",
     "erf",
     "exp",

@@ -6,10 +6,10 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn import ops
 from lucid_fn.checks import check_array, check_float
-from lucid_fn.nn.recording import count_multiply_adds
-from lucid_fn.ops.seam import tuned
+from lucid_fn.ops.multiply_adds import count_multiply_adds
+from lucid_fn.ops.seam import replaceable
+from lucid_fn.ops.softmax import softmax
 from lucid_fn.types import Array
 
 
@@ -52,9 +52,9 @@ def dot_product_attention(
 
     Example:
         >>> import mlx.core as mx
-        >>> from lucid_fn import nn
+        >>> from lucid_fn import ops
         >>> x = mx.ones((1, 3, 2, 4))
-        >>> nn.dot_product_attention(x, x, x, causal=True).shape
+        >>> ops.dot_product_attention(x, x, x, causal=True).shape
         (1, 3, 2, 4)
     """
     caller = "dot_product_attention"
@@ -67,10 +67,21 @@ def dot_product_attention(
     count_multiply_adds(n * heads * length * keys * (size + value.shape[-1]))
     if 0 in (n, length, heads, keys):
         return mx.zeros((n, length, heads, value.shape[-1]), dtype)
-    if tuned():
-        weights, some = _weights(query, key, mask, causal, scale)
-        return _weighted_sum(weights, value, some, dtype)
-    whole, some = _whole_mask(mask, length, keys, causal)
+    return attend(query, key, value, mask, causal, scale).astype(dtype)
+
+
+@replaceable
+def attend(
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Array | None,
+    causal: bool,
+    scale: float | Array,
+) -> Array:
+    """`dot_product_attention` of arguments that are checked, not empty; any dtype."""
+    whole, some = _whole_mask(mask, query.shape[1], key.shape[1], causal)
+    dtype = mx.result_type(query, key, value)
     wide = mx.float32 if dtype == mx.float16 else dtype  # scores beyond 65504
     if whole is not None and whole.dtype != mx.bool_:
         whole = whole.astype(wide)
@@ -79,7 +90,7 @@ def dot_product_attention(
         scale=scale,
         mask="causal" if causal and mask is None else whole,
     )
-    return _or_zero(y, some).transpose(0, 2, 1, 3).astype(dtype)
+    return _or_zero(y, some).transpose(0, 2, 1, 3)
 
 
 def dot_product_attention_weights(
@@ -109,9 +120,9 @@ def dot_product_attention_weights(
 
     Example:
         >>> import mlx.core as mx
-        >>> from lucid_fn import nn
+        >>> from lucid_fn import ops
         >>> x = mx.ones((1, 2, 1, 4))
-        >>> nn.dot_product_attention_weights(x, x, causal=True)
+        >>> ops.dot_product_attention_weights(x, x, causal=True)
         array([[[[1, 0],
                  [0.5, 0.5]]]], dtype=float32)
     """
@@ -125,7 +136,7 @@ def dot_product_attention_weights(
     if 0 in (n, length, heads, keys):
         return mx.zeros((n, heads, length, keys), dtype)
     scale = _to_scale(caller, scale, size)
-    weights, some = _weights(query, key, mask, causal, scale)
+    weights, some = weights_and_attending(query, key, mask, causal, scale)
     return _or_zero(weights, some).astype(dtype)
 
 
@@ -136,16 +147,15 @@ def attention_from_weights(weights: Array, value: Array) -> Array:
     count_multiply_adds(weights.size * value.shape[-1])
     if 0 in (n, heads, length, keys):
         return mx.zeros((n, length, heads, value.shape[-1]), dtype)
-    return _weighted_sum(weights, value, None, dtype)
+    return weighted_sum(weights, value, None).astype(dtype)
 
 
-def _weights(
-    query: Array, key: Array, mask: Array | None, causal: bool, scale: float
+def weights_and_attending(
+    query: Array, key: Array, mask: Array | None, causal: bool, scale: float | Array
 ) -> tuple[Array, Array | None]:
     """The weights `(N, H, L, S)`, at least float32, and which queries have any.
 
-    Those of the others are of no use. It is the equation step by step, for CPUs: there
-    the fused kernel takes three times as long.
+    The weights of the other queries are meaningless. `None`: all queries have some.
     """
     n, length, heads, size = query.shape
     keys, shared = key.shape[1:3]
@@ -159,19 +169,18 @@ def _weights(
         scores = mx.where(whole, scores, mx.array(-math.inf, wide))
     elif whole is not None:
         scores = scores + whole.astype(wide)
-    return ops.softmax(scores), some
+    return softmax(scores), some
 
 
-def _weighted_sum(
-    weights: Array, value: Array, some: Array | None, dtype: mx.Dtype
-) -> Array:
+def weighted_sum(weights: Array, value: Array, some: Array | None) -> Array:
+    """`weights @ value`, `(N, L, H, V)`, and 0 for queries without any weight."""
     n, heads, length, keys = weights.shape
     shared, size = value.shape[2:]
     wide = mx.result_type(weights, value, mx.float32)
     value = value.astype(wide).transpose(0, 2, 1, 3)
     grouped = weights.astype(wide).reshape(n, shared, heads // shared * length, keys)
     y = (grouped @ value).reshape(n, heads, length, size)
-    return _or_zero(y, some).transpose(0, 2, 1, 3).astype(dtype)
+    return _or_zero(y, some).transpose(0, 2, 1, 3)
 
 
 def _or_zero(y: Array, some: Array | None) -> Array:
