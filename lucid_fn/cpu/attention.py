@@ -1,5 +1,7 @@
 """Attention on CPUs."""
 
+from typing import Any
+
 from lucid_fn.ops.attention import weighted_sum, weights_and_attending
 from lucid_fn.types import Array
 
@@ -10,7 +12,7 @@ def attend(
     value: Array,
     mask: Array | None,
     causal: bool,
-    scale: float | Array,
+    scale: Any,
 ) -> Array:
     """`ops.attention.attend`, which stores the weights.
 

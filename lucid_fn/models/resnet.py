@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lucid_fn import nn
-from lucid_fn.nn.checks import check_positive
+from lucid_fn.nn.core.checks import check_positive
 from lucid_fn.types import Array, ArrayFn
 
 Block = Callable[..., nn.Layer]

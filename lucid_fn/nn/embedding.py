@@ -9,10 +9,10 @@ from lucid_fn import random
 from lucid_fn.checks import check_integer
 from lucid_fn.cpu.memory.broadcast import multiply
 from lucid_fn.nn import initializers
-from lucid_fn.nn.checks import check_params, check_positive
-from lucid_fn.nn.combinators import compose
+from lucid_fn.nn.core.checks import check_params, check_positive
+from lucid_fn.nn.core.combinators import compose
+from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.nn.initializers import Initializer
-from lucid_fn.nn.layer import Layer, parametric
 from lucid_fn.numerics import is_valid_label
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.multiply_adds import count_multiply_adds

@@ -77,7 +77,7 @@ def attend(
     value: Array,
     mask: Array | None,
     causal: bool,
-    scale: float | Array,
+    scale: Any,
 ) -> Array:
     """`dot_product_attention` of arguments that are checked, not empty; any dtype."""
     whole, some = _whole_mask(mask, query.shape[1], key.shape[1], causal)
@@ -151,7 +151,7 @@ def attention_from_weights(weights: Array, value: Array) -> Array:
 
 
 def weights_and_attending(
-    query: Array, key: Array, mask: Array | None, causal: bool, scale: float | Array
+    query: Array, key: Array, mask: Array | None, causal: bool, scale: Any
 ) -> tuple[Array, Array | None]:
     """The weights `(N, H, L, S)`, at least float32, and which queries have any.
 

@@ -12,7 +12,7 @@ import pytest
 import lucid_fn as lf
 from lucid_fn import nn, ops, random
 from lucid_fn.cpu.parallel import split_batch, streams
-from lucid_fn.nn import recurrence
+from lucid_fn.nn.recurrent import recurrence
 from lucid_fn.ops import seam
 from tests.registry.case import over
 from tests.registry.layers import LAYERS
