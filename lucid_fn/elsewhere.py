@@ -57,7 +57,7 @@ def raise_unknown(module: str, name: str, public: Sequence[str]) -> NoReturn:
     """
     said = _said_in_table(name) if not name.startswith("_") else None
     if said is None:
-        close = difflib.get_close_matches(name, public, n=1, cutoff=0.75)
+        close = difflib.get_close_matches(name.lower(), public, n=1, cutoff=0.75)
         said = f"did you mean {module}.{close[0]}?" if close else None
     raise AttributeError(
         f"{module} has no attribute {name!r}" + (f"; {said}" if said else ""),
@@ -74,7 +74,7 @@ def _said_in_table(name: str) -> str | None:
             cells = [cell.strip() for cell in row.strip("|").split(" | ")]
             theirs = _CODE.findall(cells[0])
             for index, other in enumerate(theirs):
-                if other == name or other.rpartition(".")[2] == name:
+                if name in (other, other.rpartition(".")[2]):
                     return _sentence(f"{library}.{other}", index, len(theirs), cells)
     return None
 
