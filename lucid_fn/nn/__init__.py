@@ -34,7 +34,7 @@ from lucid_fn.nn.conv.transposed_convolution import (
 )
 from lucid_fn.nn.core.combinators import (
     compose,
-    frozen,
+    identity,
     residual,
     serial,
 )
@@ -54,10 +54,10 @@ from lucid_fn.nn.core.summary import (
 from lucid_fn.nn.core.wrappers import (
     Tapped,
     checkpointed,
+    frozen,
     parallel,
     repeat,
     tap,
-    weight_norm,
 )
 from lucid_fn.nn.dropout.alpha_dropout import (
     alpha_dropout,
@@ -95,6 +95,7 @@ from lucid_fn.nn.norm.normalization import (
 from lucid_fn.nn.norm.spectral_norm import (
     spectral_norm,
 )
+from lucid_fn.nn.norm.weight_norm import weight_norm
 from lucid_fn.nn.pooling.adaptive_pooling import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -139,7 +140,6 @@ from lucid_fn.nn.shape.padding import (
 )
 from lucid_fn.nn.shape.reshaping import (
     flatten,
-    identity,
     unflatten,
 )
 from lucid_fn.nn.shape.shuffling import (

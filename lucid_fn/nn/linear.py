@@ -6,7 +6,7 @@ from typing import Any
 from lucid_fn import ops
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_last_axis, check_params, check_positive
-from lucid_fn.nn.core.layer import Layer, parametric, to_input
+from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.multiply_adds import count_multiply_adds
@@ -121,7 +121,7 @@ def bilinear(
             raise TypeError(
                 f"bilinear: x must be a pair of arrays, got {type(pair).__name__}"
             )
-        a, b = map(to_input, pair)
+        a, b = pair
         check_last_axis("bilinear", a, in1_features)
         check_last_axis("bilinear", b, in2_features)
         if a.shape[:-1] != b.shape[:-1]:

@@ -16,7 +16,7 @@ from lucid_fn.nn.attention.heads import (
 )
 from lucid_fn.nn.attention.multi_head_attention import AttentionInputs
 from lucid_fn.nn.core.checks import check_positive, check_state
-from lucid_fn.nn.core.layer import NOT_GIVEN, Layer, check_train, to_input
+from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.ops.attention import dot_product_attention
 from lucid_fn.types import Array, Key, Params, State
 
@@ -81,17 +81,11 @@ def cached_attention(
         }
         return started((init_projections(key, embed_dim, bias), state))
 
+    @as_apply
     def apply(
-        params: Params,
-        state: State,
-        x: Any,
-        /,
-        *,
-        train: bool = NOT_GIVEN,
-        key: Key | None = None,
+        params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
-        check_train(train)
-        x = _only_array(caller, to_input(x))
+        x = _only_array(caller, x)
         check_sequence(caller, "x", x, embed_dim)
         if x.shape[0] != batch_size or x.shape[1] > max_length:
             raise ValueError(

@@ -3,10 +3,9 @@
 import mlx.core as mx
 
 from lucid_fn import ops, random
-from lucid_fn.checks import check_float
 from lucid_fn.nn import initializers
 from lucid_fn.nn.attention.positions import angles_at, check_base, check_even, rotate
-from lucid_fn.nn.core.checks import check_params, check_positive
+from lucid_fn.nn.core.checks import check_float, check_params, check_positive
 from lucid_fn.nn.core.layer import expecting
 from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.types import Array, Key, Params

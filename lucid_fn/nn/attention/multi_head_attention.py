@@ -1,5 +1,6 @@
 """Multi-head attention."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import mlx.core as mx
@@ -16,19 +17,13 @@ from lucid_fn.nn.attention.heads import (
     rotated,
 )
 from lucid_fn.nn.core.checks import check_key, check_rate
-from lucid_fn.nn.core.layer import NOT_GIVEN, Layer, check_train, to_input
+from lucid_fn.nn.core.examples import over_examples
+from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.dropout.dropout import drop
 from lucid_fn.ops.attention import (
     attention_from_weights,
     dot_product_attention,
     dot_product_attention_weights,
-)
-from lucid_fn.ops.seam import (
-    accepts_divided,
-    divide,
-    is_divided,
-    join,
-    map_examples,
 )
 from lucid_fn.types import Array, Key, Params, State
 
@@ -113,23 +108,16 @@ def multi_head_attention(
     def init(key: Key, /) -> tuple[Params, State]:
         return started(init_projections(key, embed_dim, bias)), {}
 
-    def apply(
-        params: Params,
-        state: State,
-        x: Any,
-        /,
-        *,
-        train: bool = NOT_GIVEN,
-        key: Key | None = None,
-    ) -> tuple[Any, State]:
-        check_train(train)
-        inputs = _to_inputs(x)
+    def prepare(
+        params: Params, x: Any, train: bool, key: Key | None
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        inputs = x if isinstance(x, AttentionInputs) else AttentionInputs(x, x, x)
         for name, sequence in zip(inputs._fields, inputs[:3], strict=False):
-            check_sequence(caller, name, join(sequence), embed_dim)
+            check_sequence(caller, name, sequence, embed_dim)
         _check_memory(caller, inputs, embed_dim)
         check_projections(caller, params, embed_dim, bias)
         kept = None
-        if train and rate > 0:  # of the whole batch, however many cores there are
+        if train and rate > 0:
             n, length, _ = inputs.query.shape
             shape = n, num_heads, length, inputs.key.shape[1]
             kept = random.bernoulli(check_key(caller, key), 1 - rate, shape)
@@ -151,18 +139,11 @@ def multi_head_attention(
             y = merge_heads(params, attention_from_weights(weights, v), bias)
             return (y, weights) if return_weights else y
 
-        y = map_examples(attend, *_divided(inputs), each, kept)
-        if return_weights:
-            return AttentionOutput(*map(join, y)), state
-        return y if is_divided(inputs) else join(y), state
+        return attend, [*inputs[:3], each, kept]
 
-    return Layer(init, accepts_divided(apply))
-
-
-def _divided(inputs: AttentionInputs) -> list[Any]:
-    """Query, key and value, in parts where it pays; one array given twice stays one."""
-    query = divide(inputs.query)
-    return [query if x is inputs.query else x for x in inputs[:3]]
+    return over_examples(
+        prepare, init=init, divides=lambda query: True, pack=AttentionOutput
+    )
 
 
 def _mask_of_examples(inputs: AttentionInputs) -> tuple[Array | None, Array | None]:
@@ -183,11 +164,3 @@ def _check_memory(caller: str, inputs: AttentionInputs, embed_dim: int) -> None:
                 f"{caller}: {name} must have shape ({n}, {length}, {embed_dim}), got "
                 f"{shape}"
             )
-
-
-def _to_inputs(x: Any) -> AttentionInputs:
-    """The inputs as they are, or those of a sequence that attends to itself."""
-    if isinstance(x, AttentionInputs):
-        return AttentionInputs._make(map(to_input, x))
-    x = to_input(x)
-    return AttentionInputs(x, x, x)

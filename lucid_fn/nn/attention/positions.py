@@ -11,10 +11,10 @@ from lucid_fn import random
 from lucid_fn.checks import check_float, check_integer
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_params, check_positive, check_state
-from lucid_fn.nn.core.layer import NOT_GIVEN, Layer, check_train, to_input
-from lucid_fn.nn.embedding import take_rows_or_nan
+from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.ops.called import takes_array
+from lucid_fn.ops.embedding import take_rows_or_nan
 from lucid_fn.types import Array, Key, Params, State
 
 _SMALL_NORMAL = initializers.normal(0.02)
@@ -236,17 +236,10 @@ def _adding(
         state = {"length": mx.array(0, mx.int32)} if cached else {}
         return init_params(key), state
 
+    @as_apply
     def apply(
-        params: Params,
-        state: State,
-        x: Any,
-        /,
-        *,
-        train: bool = NOT_GIVEN,
-        key: Key | None = None,
+        params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
-        check_train(train)
-        x = to_input(x)
         check_float(caller, x=x)
         fits = x.ndim >= 2 and x.shape[-1] == size
         if not fits or (max_length is not None and x.shape[-2] > max_length):

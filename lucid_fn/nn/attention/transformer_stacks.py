@@ -4,9 +4,8 @@ from typing import Any
 
 from lucid_fn.nn.attention.transformer import DecoderInputs, EncoderInputs
 from lucid_fn.nn.core.checks import check_positive
-from lucid_fn.nn.core.combinators import compose, compose_layers
+from lucid_fn.nn.core.combinators import compose, compose_layers, identity
 from lucid_fn.nn.core.layer import Layer
-from lucid_fn.nn.shape.reshaping import identity
 from lucid_fn.ops.seam import divide
 from lucid_fn.types import ArrayFn
 

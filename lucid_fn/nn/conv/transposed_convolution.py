@@ -215,4 +215,4 @@ def _transposed(
             x, params["weight"], params["bias"] if bias else None, window, extra
         )
 
-    return parametric(init, forward)
+    return parametric(init, forward, examplewise=True)

@@ -4,8 +4,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from lucid_fn.checks import check_float, check_narrow_float
+from lucid_fn import checks
+from lucid_fn.checks import check_narrow_float
 from lucid_fn.nn.core.layer import Layer, check_held
+from lucid_fn.ops.seam import join
 from lucid_fn.types import Array, Key, Params, State
 
 Sizes: TypeAlias = int | tuple[int, ...]
@@ -17,6 +19,11 @@ AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def check_float(caller: str, **arrays: Any) -> None:
+    """`lucid_fn.checks.check_float`, of divided batches as well."""
+    checks.check_float(caller, **{name: join(x) for name, x in arrays.items()})
 
 
 def check_positive(caller: str, **sizes: int) -> None:

@@ -4,20 +4,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import mlx.core as mx
-
-from lucid_fn import tree
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.layer import (
-    NOT_GIVEN,
     Layer,
+    as_apply,
     check_held,
     check_plain,
-    check_train,
     lift,
-    to_input,
 )
 from lucid_fn.nn.core.recording import watched
+from lucid_fn.ops.called import takes_anything
 from lucid_fn.ops.seam import (
     accepts_divided,
     divide,
@@ -127,16 +123,10 @@ def compose_layers(
                 _check_made("init", params=params[name], state=state[name])
         return started((_drop_empty(params), _drop_empty(state)))
 
+    @as_apply
     def apply(
-        params: Params,
-        state: State,
-        x: Any,
-        /,
-        *,
-        train: bool = NOT_GIVEN,
-        key: Key | None = None,
+        params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
-        check_train(train)
         _check_names(params, layers, "params")
         _check_names(state, layers, "state")
 
@@ -166,7 +156,6 @@ def compose_layers(
             bound = {name: bind(name, layer) for name, layer in layers.items()}
             return forward(x, **bound), _drop_empty(new_state)
 
-        x = to_input(x)
         if in_parts is None:
             y, new_state = run(join(x), join)
             return join(y), new_state
@@ -192,12 +181,13 @@ def as_layers(caller: str, children: dict[str, Any]) -> dict[str, Layer]:
                 "part the names of a path"
             )
     return {
-        name: _as_layer(f"{caller}: child {name!r}", child)
+        name: as_layer(f"{caller}: child {name!r}", child)
         for name, child in children.items()
     }
 
 
-def _as_layer(what: str, child: Any) -> Layer:
+def as_layer(what: str, child: Any) -> Layer:
+    """The child as a layer; errors begin with `what`."""
     if isinstance(child, Layer):
         return child
     if isinstance(child, list | tuple) and any(isinstance(c, Layer) for c in child):
@@ -298,11 +288,26 @@ def serial(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
 
 
 @accepts_divided
-def _unchanged(x: Any) -> Any:
+@takes_anything
+def identity(x: Any) -> Any:
+    """`x` itself: a place for a layer that a variant of a model leaves out.
+
+    Args:
+        x: anything.
+
+    Returns:
+        `x`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> nn.identity(mx.array([1.0, 2.0]))
+        array([1, 2], dtype=float32)
+    """
     return x
 
 
-def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = _unchanged) -> Layer:
+def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = identity) -> Layer:
     """`x -> body(x) + shortcut(x)`.
 
     Args:
@@ -336,48 +341,3 @@ def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = _unchanged) -> L
 
     children = {"body": body, "shortcut": shortcut}
     return compose_layers(forward, as_layers("residual", children), in_parts=divide)
-
-
-def frozen(layer: Layer | ArrayFn) -> Layer:
-    """`layer` as it is in eval mode, with no gradient into its params.
-
-    Its state stays as it is, and the gradients of its params are zeros. Weight decay
-    still changes them: leave them out of the optimizer with `tree.partition` or
-    `optim.masked` as well.
-
-    Args:
-        layer: a layer, or a function on arrays.
-
-    Raises:
-        TypeError: if `layer` is neither a layer nor a function on arrays.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> import lucid_fn as lf
-        >>> from lucid_fn import nn, random
-        >>> layer = nn.frozen(nn.linear(2, 1))
-        >>> params, state = layer.init(random.key(0))
-        >>> def loss(params):
-        ...     y, _ = layer.apply(params, state, mx.ones((1, 2)), train=True)
-        ...     return mx.sum(y)
-        >>> lf.grad(loss)(params)["weight"]
-        array([[0, 0]], dtype=float32)
-    """
-
-    init, inner = _as_layer("frozen: layer", layer)
-
-    def apply(
-        params: Params,
-        state: State,
-        x: Any,
-        /,
-        *,
-        train: bool = NOT_GIVEN,
-        key: Key | None = None,
-    ) -> tuple[Any, State]:
-        check_train(train)
-        fixed = tree.map(mx.stop_gradient, params)
-        y, _ = inner(fixed, state, x, train=False, key=key)
-        return y, state
-
-    return Layer(init, apply)

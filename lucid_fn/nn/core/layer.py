@@ -73,8 +73,14 @@ class Layer(NamedTuple):
 
 
 def to_input(x: Any) -> Any:
-    """NumPy arrays become MLX arrays where they enter a layer; all else is kept."""
-    return x if not isinstance(x, np.ndarray) else _from_numpy(x)
+    """`x` with MLX arrays in place of NumPy's, also in tuples; all else is kept."""
+    if isinstance(x, np.ndarray):
+        return _from_numpy(x)
+    if isinstance(x, tuple):
+        parts = list(map(to_input, x))
+        if any(new is not old for new, old in zip(parts, x, strict=True)):
+            return x._make(parts) if hasattr(x, "_make") else tuple(parts)
+    return x
 
 
 def _from_numpy(x: Any) -> Array:
@@ -87,15 +93,39 @@ def _from_numpy(x: Any) -> Array:
     return array
 
 
-NOT_GIVEN: Any = object()
+_NOT_GIVEN: Any = object()
 """In place of `train`, which has no default, so that its absence can be explained."""
 
 
-def check_train(train: Any) -> None:
+def as_apply(
+    run: Callable[[Params, State, Any, bool, Key | None], tuple[Any, State]],
+) -> ApplyFn:
+    """The `apply` of a layer that does `run(params, state, x, train, key)`.
+
+    Every layer's `apply` is made here, so that all are called in the same way: `train`
+    must be given, as a bool, and NumPy arrays in `x` have become MLX arrays.
+    """
+
+    def apply(
+        params: Params,
+        state: State,
+        x: Any,
+        /,
+        *,
+        train: bool = _NOT_GIVEN,
+        key: Key | None = None,
+    ) -> tuple[Any, State]:
+        _check_train(train)
+        return run(params, state, to_input(x), train, key)
+
+    return apply
+
+
+def _check_train(train: Any) -> None:
     """Raises unless `train` was given, as a bool."""
     if isinstance(train, bool):
         return
-    if train is NOT_GIVEN:
+    if train is _NOT_GIVEN:
         raise TypeError(
             "apply: train must be given, as some layers differ between training and "
             "evaluation; call apply(params, state, x, train=True, key=key) or "
@@ -147,21 +177,25 @@ def lift(fn: ArrayFn, *, examplewise: bool = False) -> Layer:
     def init(key: Key, /) -> tuple[Params, State]:
         return {}, {}
 
+    @as_apply
     def apply(
-        params: Params,
-        state: State,
-        x: Any,
-        /,
-        *,
-        train: bool = NOT_GIVEN,
-        key: Key | None = None,
+        params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
-        check_train(train)
-        y = _call_plain(fn, to_input(x))
-        return y, state
+        return _call_plain(fn, x), state
 
     note_call(apply, fn)
     return Layer(init, seam.marked_like(apply, fn))
+
+
+def wrap(
+    layer: Layer,
+    run: Callable[[Params, State, Any, bool, Key | None], tuple[Any, State]],
+    *,
+    init: InitFn | None = None,
+) -> Layer:
+    """A layer whose `run` gives `layer` the input as it is, and returns its output."""
+    apply = seam.marked_like(as_apply(run), layer.apply)
+    return Layer(layer.init if init is None else init, apply)
 
 
 def note_call(
@@ -249,28 +283,22 @@ def parametric(
         (array([1, 2, 3], dtype=float32), {})
     """
 
-    def run(x: Any, params: Params) -> Any:
+    def examples(x: Any, params: Params) -> Any:
         return fn(params, x)
 
     if examplewise:
-        run = seam.examplewise(run)
+        examples = seam.examplewise(examples)
 
     def init(key: Key, /) -> tuple[Params, State]:
         return started(init_params(key)), {}
 
+    @as_apply
     def apply(
-        params: Params,
-        state: State,
-        x: Any,
-        /,
-        *,
-        train: bool = NOT_GIVEN,
-        key: Key | None = None,
+        params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
-        check_train(train)
-        return run(to_input(x), expecting(params, "params")), state
+        return examples(x, expecting(params, "params")), state
 
-    return Layer(init, seam.marked_like(apply, run))
+    return Layer(init, seam.marked_like(apply, examples))
 
 
 def check_held(held: Any, kind: str) -> None:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from lucid_fn.nn.core.layer import ApplyFn
+from lucid_fn.nn.core.layer import ApplyFn, as_apply
 from lucid_fn.ops.multiply_adds import counting
 from lucid_fn.ops.seam import join
 from lucid_fn.types import Key, Params, State
@@ -50,14 +50,9 @@ def watched(name: str, apply: ApplyFn) -> ApplyFn:
         return apply
     inner = outer._replace(path=(*outer.path, name))
 
+    @as_apply
     def recorded(
-        params: Params,
-        state: State,
-        x: Any,
-        /,
-        *,
-        train: bool,
-        key: Key | None = None,
+        params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
         before = len(inner.multiply_adds)
         token = _recorder.set(inner)

@@ -5,13 +5,12 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import transforms
-from lucid_fn.evaluation import started
+from lucid_fn import transforms, tree
 from lucid_fn.nn.core.checks import check_positive
-from lucid_fn.nn.core.combinators import as_layers, compose_layers, serial
-from lucid_fn.nn.core.layer import NOT_GIVEN, Layer, check_layer, check_train, expecting
+from lucid_fn.nn.core.combinators import as_layer, as_layers, compose_layers, serial
+from lucid_fn.nn.core.layer import Layer, as_apply, check_layer, wrap
 from lucid_fn.nn.core.recording import recording
-from lucid_fn.types import Array, ArrayFn, Key, Params, State
+from lucid_fn.types import ArrayFn, Key, Params, State
 
 
 def repeat(layer: Layer, times: int) -> Layer:
@@ -69,6 +68,44 @@ def parallel(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
     return compose_layers(forward, layers_by_name, in_parts=None)
 
 
+def frozen(layer: Layer | ArrayFn) -> Layer:
+    """`layer` as it is in eval mode, with no gradient into its params.
+
+    Its state stays as it is, and the gradients of its params are zeros. Weight decay
+    still changes them: leave them out of the optimizer with `tree.partition` or
+    `optim.masked` as well.
+
+    Args:
+        layer: a layer, or a function on arrays.
+
+    Raises:
+        TypeError: if `layer` is neither a layer nor a function on arrays.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> import lucid_fn as lf
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.frozen(nn.linear(2, 1))
+        >>> params, state = layer.init(random.key(0))
+        >>> def loss(params):
+        ...     y, _ = layer.apply(params, state, mx.ones((1, 2)), train=True)
+        ...     return mx.sum(y)
+        >>> lf.grad(loss)(params)["weight"]
+        array([[0, 0]], dtype=float32)
+    """
+
+    inner = as_layer("frozen: layer", layer)
+
+    def run(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, State]:
+        fixed = tree.map(mx.stop_gradient, params)
+        y, _ = inner.apply(fixed, state, x, train=False, key=key)
+        return y, state
+
+    return wrap(inner, run)
+
+
 def checkpointed(layer: Layer) -> Layer:
     """`layer`, whose activations are computed again for the gradient, not stored.
 
@@ -93,16 +130,10 @@ def checkpointed(layer: Layer) -> Layer:
     """
     check_layer("checkpointed", layer)
 
+    @as_apply
     def apply(
-        params: Params,
-        state: State,
-        x: Any,
-        /,
-        *,
-        train: bool = NOT_GIVEN,
-        key: Key | None = None,
+        params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
-        check_train(train)
 
         def pure(params: Params, state: State, x: Any, key: Key | None) -> Any:
             # Without it the backward pass asks for the gradient of random bits.
@@ -151,16 +182,10 @@ def tap(layer: Layer, *paths: str) -> Layer:
     if not paths:
         raise ValueError("tap: paths must name at least one layer, got none")
 
+    @as_apply
     def apply(
-        params: Params,
-        state: State,
-        x: Any,
-        /,
-        *,
-        train: bool = NOT_GIVEN,
-        key: Key | None = None,
+        params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
-        check_train(train)
         with recording() as recorder:
             y, new_state = layer.apply(params, state, x, train=train, key=key)
         called = {record.path: record.y for record in recorder.records}
@@ -173,73 +198,3 @@ def tap(layer: Layer, *paths: str) -> Layer:
         return Tapped(y, {path: called[path] for path in paths}), new_state
 
     return Layer(layer.init, apply)
-
-
-def weight_norm(layer: Layer, *, name: str = "weight") -> Layer:
-    """`layer` with a weight of given length and direction: `weight = g * v / |v|`.
-
-    The length is that of a slice of axis 0: the weights of one output, of one input in
-    a transposed convolution, as in PyTorch. Params: `weight_g` `(out,
-    1, ...)` and `weight_v` `(out, ...)` in place of `weight`, PyTorch's names; they
-    start as the weight that `layer` draws.
-
-    Args:
-        layer: one with a parameter of this name, such as `nn.linear`.
-        name: the parameter.
-
-    Raises:
-        TypeError: if `layer` is no layer.
-        ValueError: on init, if there is no such parameter; on apply, if params lack
-            one.
-
-    Source: Salimans & Kingma, 2016, https://arxiv.org/abs/1602.07868, eq. 2.
-
-    Example:
-        >>> from lucid_fn import nn, random
-        >>> params, _ = nn.weight_norm(nn.linear(4, 2)).init(random.key(0))
-        >>> {name: leaf.shape for name, leaf in params.items()}
-        {'bias': (2,), 'weight_g': (2, 1), 'weight_v': (2, 4)}
-    """
-    check_layer("weight_norm", layer)
-    names = f"{name}_g", f"{name}_v"
-
-    def init(key: Key, /) -> tuple[Params, State]:
-        params, state = layer.init(key)
-        if not isinstance(params.get(name), mx.array):
-            raise ValueError(
-                f"weight_norm: layer must have a parameter {name!r}, got "
-                f"{', '.join(params) or 'none'}"
-            )
-        others = {other: leaf for other, leaf in params.items() if other != name}
-        v = params[name]
-        return started({**others, names[0]: _length(v), names[1]: v}), state
-
-    def apply(
-        params: Params,
-        state: State,
-        x: Any,
-        /,
-        *,
-        train: bool = NOT_GIVEN,
-        key: Key | None = None,
-    ) -> tuple[Any, State]:
-        check_train(train)
-        held = expecting(params, "params")
-        g, v = (held[name] for name in names)
-        if g.shape != _length(v).shape:
-            raise ValueError(
-                f"weight_norm: {names[0]} must have shape {_length(v).shape} for "
-                f"{names[1]} of shape {v.shape}, got {g.shape}"
-            )
-        others = {other: leaf for other, leaf in params.items() if other not in names}
-        weight = (v * (g / _length(v))).astype(v.dtype)
-        return layer.apply({**others, name: weight}, state, x, train=train, key=key)
-
-    return Layer(init, apply)
-
-
-def _length(v: Array) -> Array:
-    """The length of each slice of axis 0, with that axis kept; no number overflows."""
-    axes = tuple(range(1, v.ndim))
-    squares = mx.square(v.astype(mx.float32))
-    return mx.sqrt(mx.sum(squares, axis=axes, keepdims=True)).astype(v.dtype)

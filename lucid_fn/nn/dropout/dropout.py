@@ -6,11 +6,11 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import random
-from lucid_fn.checks import check_float
-from lucid_fn.nn.core.checks import AXES, check_key, check_rate
-from lucid_fn.nn.core.layer import NOT_GIVEN, Layer, check_train, to_input
-from lucid_fn.ops.seam import accepts_divided, join, map_examples
-from lucid_fn.types import Array, Key, Params, State
+from lucid_fn.nn.core.checks import AXES, check_float, check_key, check_rate
+from lucid_fn.nn.core.combinators import identity
+from lucid_fn.nn.core.examples import over_examples
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.types import Array, Key, Params
 
 
 def dropout(rate: float) -> Layer:
@@ -164,29 +164,17 @@ def dropping(
     def zeroed(x: Array, kept: Array) -> Array:
         return drop(x, kept, rate)
 
-    def init(key: Key, /) -> tuple[Params, State]:
-        return {}, {}
-
-    def apply(
-        params: Params,
-        state: State,
-        x: Any,
-        /,
-        *,
-        train: bool = NOT_GIVEN,
-        key: Key | None = None,
-    ) -> tuple[Any, State]:
-        check_train(train)
-        x = to_input(x)
-        check_float(caller, x=join(x))
-        shape = drawn(join(x))
+    def prepare(
+        params: Params, x: Any, train: bool, key: Key | None
+    ) -> tuple[Callable[..., Array], list[Any]]:
+        check_float(caller, x=x)
+        shape = drawn(x)
         if not train or rate == 0:
-            return x, state
-        # Of the whole batch: what is dropped does not depend on the number of cores.
+            return identity, [x]
         kept = random.bernoulli(check_key(caller, key), 1 - rate, shape)
-        return map_examples(filled or zeroed, x, kept), state
+        return filled or zeroed, [x, kept]
 
-    return Layer(init, accepts_divided(apply))
+    return over_examples(prepare)
 
 
 def drop(x: Array, kept: Array, rate: float) -> Array:

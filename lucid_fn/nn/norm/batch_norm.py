@@ -17,8 +17,8 @@ from lucid_fn.nn.core.checks import (
     check_positive,
     check_state,
 )
-from lucid_fn.nn.core.layer import NOT_GIVEN, Layer, check_train, to_input
-from lucid_fn.ops.seam import accepts_divided, join
+from lucid_fn.nn.core.layer import Layer, as_apply
+from lucid_fn.ops.seam import accepts_divided
 from lucid_fn.types import Array, Key, Params, State
 
 _averaging: ContextVar[bool] = ContextVar("averaging", default=False)
@@ -156,18 +156,11 @@ def batch_norm(
             "num_batches_tracked": batches,
         }
 
+    @as_apply
     def apply(
-        params: Params,
-        state: State,
-        x: Any,
-        /,
-        *,
-        train: bool = NOT_GIVEN,
-        key: Key | None = None,
+        params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
-        check_train(train)
-        x = to_input(x)
-        check_last_axis("batch_norm", join(x), num_features, least_ndim=2)
+        check_last_axis("batch_norm", x, num_features, least_ndim=2)
         if not track_running_stats:
             return by_batch(params, x)[0], state
         check_statistics(state)

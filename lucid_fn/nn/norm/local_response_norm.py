@@ -54,4 +54,4 @@ def local_response_norm(
         mean = avg_pool1d(padded, size, stride=1).reshape(x.shape)
         return (wide * (k + alpha * mean) ** -beta).astype(x.dtype)
 
-    return lift(forward)
+    return lift(forward, examplewise=True)

@@ -7,7 +7,7 @@ import mlx.core as mx
 from lucid_fn import random
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.checks import check_eps, check_positive, check_state
-from lucid_fn.nn.core.layer import NOT_GIVEN, Layer, check_layer, check_train, expecting
+from lucid_fn.nn.core.layer import Layer, check_layer, expecting, wrap
 from lucid_fn.types import Array, Key, Params, State
 
 _FIRST_ITERATIONS = 15  # those of PyTorch when it begins
@@ -78,16 +78,9 @@ def spectral_norm(
         u, v = _follow(matrix, _unit(v, eps), _FIRST_ITERATIONS, eps)
         return params, started({**state, names[0]: u, names[1]: v})
 
-    def apply(
-        params: Params,
-        state: State,
-        x: Any,
-        /,
-        *,
-        train: bool = NOT_GIVEN,
-        key: Key | None = None,
+    def run(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
-        check_train(train)
         weight = expecting(params, "params")[name]
         matrix = _matrix(weight, axis)
         rows, columns = matrix.shape
@@ -103,7 +96,7 @@ def spectral_norm(
         )
         return y, {**others, names[0]: u, names[1]: v}
 
-    return Layer(init, apply)
+    return wrap(layer, run, init=init)
 
 
 def _matrix(weight: Array, axis: int) -> Array:

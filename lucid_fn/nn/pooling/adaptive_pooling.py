@@ -143,11 +143,7 @@ def _pool2d(
 ) -> Layer:
     rows, columns = to_sizes(pool.__name__, "output_size", output_size, dims=2, least=1)
 
-    @accepts_divided
-    def forward(x: Array) -> Array:
-        return pool(x, (rows, columns))
-
-    return lift(forward)
+    return lift(lambda x: pool(x, (rows, columns)), examplewise=True)
 
 
 def _pool1d(

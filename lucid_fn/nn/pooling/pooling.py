@@ -6,7 +6,6 @@ from functools import partial
 from lucid_fn import ops
 from lucid_fn.nn.core.checks import Sizes, to_sizes
 from lucid_fn.nn.core.layer import Layer, lift
-from lucid_fn.ops.seam import accepts_divided
 from lucid_fn.types import Array
 
 
@@ -184,8 +183,7 @@ def _pool(
             f"{caller}: padding must be at most half of size, got {padding} and {size}"
         )
 
-    @accepts_divided
     def forward(x: Array) -> Array:
         return pool(x, window, stride=strides, padding=added)
 
-    return lift(forward)
+    return lift(forward, examplewise=True)

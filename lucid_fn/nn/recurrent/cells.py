@@ -4,7 +4,7 @@ from typing import Any
 
 from lucid_fn.checks import check_float
 from lucid_fn.nn.core.checks import check_activation, check_params, check_positive
-from lucid_fn.nn.core.layer import Layer, parametric, to_input
+from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.nn.recurrent.carry import SequenceAndCarry
 from lucid_fn.nn.recurrent.recurrence import (
     GRU,
@@ -128,9 +128,7 @@ def _cell(
 
     def forward(params: Params, inputs: Any) -> SequenceAndCarry:
         carry = inputs.carry if isinstance(inputs, SequenceAndCarry) else None
-        x = to_input(
-            inputs.sequence if isinstance(inputs, SequenceAndCarry) else inputs
-        )
+        x = inputs.sequence if isinstance(inputs, SequenceAndCarry) else inputs
         check_float(caller, x=x)
         if x.ndim != 2 or x.shape[-1] != input_size:
             raise ValueError(

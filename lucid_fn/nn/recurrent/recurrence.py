@@ -9,21 +9,22 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import ops, random
-from lucid_fn.checks import check_float, check_integer
+from lucid_fn.checks import check_integer
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.checks import (
     Shape,
+    check_float,
     check_key,
     check_params,
     check_positive,
     check_rate,
 )
-from lucid_fn.nn.core.layer import NOT_GIVEN, Layer, check_train, to_input
+from lucid_fn.nn.core.examples import over_examples
+from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.dropout.dropout import drop
 from lucid_fn.nn.recurrent.carry import LSTMCarry, RecurrentInputs, SequenceAndCarry
 from lucid_fn.ops import RecurrentWeights
 from lucid_fn.ops.multiply_adds import count_multiply_adds
-from lucid_fn.ops.seam import accepts_divided, divide, join, map_examples
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
 Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, hidden_size); the first is put out
@@ -83,32 +84,25 @@ def recurrent(
     def init(key: Key, /) -> tuple[Params, State]:
         return started(draw(key, hidden_size, shapes)), {}
 
-    def apply(
-        params: Params,
-        state: State,
-        x: Any,
-        /,
-        *,
-        train: bool = NOT_GIVEN,
-        key: Key | None = None,
-    ) -> tuple[Any, State]:
-        check_train(train)
+    def prepare(
+        params: Params, x: Any, train: bool, key: Key | None
+    ) -> tuple[Callable[..., Any], list[Any]]:
         check_params(caller, params, **shapes)
-        x, carry, lengths = _to_inputs(x)
-        whole = join(x)
-        check_float(caller, x=whole)
-        if whole.ndim != 3 or whole.shape[-1] != input_size:
+        inputs = x if isinstance(x, RecurrentInputs) else _to_inputs(x)
+        x, lengths = inputs.sequence, inputs.lengths
+        check_float(caller, x=x)
+        if x.ndim != 3 or x.shape[-1] != input_size:
             raise ValueError(
-                f"{caller}: x must have shape (N, L, {input_size}), got {whole.shape}"
+                f"{caller}: x must have shape (N, L, {input_size}), got {x.shape}"
             )
-        n, length, _ = whole.shape
+        n, length, _ = x.shape
         _check_lengths(caller, lengths, n)
         drops = train and rate > 0 and num_layers > 1
         key = check_key(caller, key) if drops else None
         carry_shapes = [(n, num_layers * len(ends), size) for size in sizes]
-        before = opened(caller, kind, carry, carry_shapes, whole.dtype)
+        before = opened(caller, kind, inputs.carry, carry_shapes, x.dtype)
         kept: list[Array] = []
-        if key is not None:  # of the whole batch, however many cores there are
+        if key is not None:
             places = n, length, len(ends) * out_size
             subkeys = (random.fold_in(key, f"dropout{i}") for i in range(1, num_layers))
             kept = [random.bernoulli(subkey, 1 - rate, places) for subkey in subkeys]
@@ -131,21 +125,22 @@ def recurrent(
             last = [mx.stack(list(each), axis=1) for each in zip(*after, strict=True)]
             return x, *last
 
-        large = n * kind.gates * hidden_size**2 >= _LEAST
-        inputs = divide(x) if large else whole
-        y, *last = map(join, map_examples(through, inputs, lengths, *before, *kept))
-        return SequenceAndCarry(y, closed(last)), state
+        return through, [x, lengths, *before, *kept]
 
-    return Layer(init, accepts_divided(apply))
+    def is_large(x: Any) -> bool:
+        n: int = x.shape[0]
+        return n * kind.gates * hidden_size**2 >= _LEAST
+
+    def pack(y: Array, *last: Array) -> SequenceAndCarry:
+        return SequenceAndCarry(y, closed(last))
+
+    return over_examples(prepare, init=init, divides=is_large, pack=pack)
 
 
-def _to_inputs(x: Any) -> tuple[Any, Any, Any]:
-    """Sequence, carry and lengths of any input of a recurrent layer."""
-    if isinstance(x, RecurrentInputs):
-        return to_input(x.sequence), x.carry, to_input(x.lengths)
+def _to_inputs(x: Any) -> RecurrentInputs:
     if isinstance(x, SequenceAndCarry):
-        return to_input(x.sequence), x.carry, None
-    return to_input(x), None, None
+        return RecurrentInputs(x.sequence, x.carry)
+    return RecurrentInputs(x)
 
 
 def _check_lengths(caller: str, lengths: Any, n: int) -> None:
@@ -233,7 +228,7 @@ def opened(
             f"{caller}: carry must be nn.LSTMCarry(hidden, cell), got "
             f"{type(carry).__name__}"
         )
-    arrays = tuple(map(to_input, carry if kind.arrays == 2 else (carry,)))
+    arrays = tuple(carry) if kind.arrays == 2 else (carry,)
     for array, shape in zip(arrays, shapes, strict=True):
         check_float(caller, carry=array)
         if array.shape != shape:

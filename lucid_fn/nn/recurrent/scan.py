@@ -5,7 +5,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn.checks import check_array
-from lucid_fn.nn.core.layer import NOT_GIVEN, Layer, check_train, to_input
+from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.recurrent.carry import RecurrentInputs, SequenceAndCarry
 from lucid_fn.random import fold_in
 from lucid_fn.types import Key, Params, State
@@ -53,22 +53,16 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
             "one with nn.lift"
         )
 
+    @as_apply
     def apply(
-        params: Params,
-        state: State,
-        x: Any,
-        /,
-        *,
-        train: bool = NOT_GIVEN,
-        key: Key | None = None,
+        params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
-        check_train(train)
         if isinstance(x, RecurrentInputs):
             raise TypeError(
                 "scan: x must be nn.SequenceAndCarry(x, carry) or an array, got "
                 "RecurrentInputs; lengths are for nn.rnn, nn.gru and nn.lstm"
             )
-        sequence = to_input(x.sequence if isinstance(x, SequenceAndCarry) else x)
+        sequence = x.sequence if isinstance(x, SequenceAndCarry) else x
         check_array("scan", x=sequence)
         if sequence.ndim < 2 or sequence.shape[1] == 0:
             raise ValueError(

@@ -146,7 +146,7 @@ def _padding(
             )
         return widened(x, [every] * axes if every else pairs)
 
-    return lift(forward)
+    return lift(forward, examplewise=True)
 
 
 def _pair(caller: str, side: int | tuple[int, int]) -> tuple[int, int]:

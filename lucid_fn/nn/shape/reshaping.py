@@ -5,29 +5,9 @@ import math
 from lucid_fn.checks import check_array
 from lucid_fn.nn.core.checks import check_positive
 from lucid_fn.nn.core.layer import Layer, lift
-from lucid_fn.ops.called import takes_anything, takes_array
-from lucid_fn.ops.seam import accepts_divided, examplewise
+from lucid_fn.ops.called import takes_array
+from lucid_fn.ops.seam import examplewise
 from lucid_fn.types import Array
-
-
-@accepts_divided
-@takes_anything
-def identity(x: Array) -> Array:
-    """`x` itself: a place for a layer that a variant of a model leaves out.
-
-    Args:
-        x: anything.
-
-    Returns:
-        `x`.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import nn
-        >>> nn.identity(mx.array([1.0, 2.0]))
-        array([1, 2], dtype=float32)
-    """
-    return x
 
 
 @examplewise
@@ -93,4 +73,4 @@ def unflatten(*shape: int) -> Layer:
             )
         return x.reshape(*x.shape[:-1], *shape)
 
-    return lift(forward)
+    return lift(forward, examplewise=True)

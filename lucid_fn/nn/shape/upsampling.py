@@ -12,7 +12,6 @@ from lucid_fn.nn.core.checks import AXES, Sizes, to_sizes
 from lucid_fn.nn.core.layer import Layer, lift
 from lucid_fn.ops.dtypes import widened
 from lucid_fn.ops.interpolation import Taps, interpolate
-from lucid_fn.ops.seam import examplewise
 from lucid_fn.types import Array
 
 Scale: TypeAlias = float | tuple[float, ...]
@@ -246,7 +245,7 @@ def _resize(
             y = _along(y, number, axis, taps(axis))
         return y.astype(x.dtype)
 
-    return lift(examplewise(forward))
+    return lift(forward, examplewise=True)
 
 
 def _along(x: Array, number: int, axis: _Axis, taps: Taps) -> Array:
