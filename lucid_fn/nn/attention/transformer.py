@@ -1,6 +1,7 @@
 """Transformer encoder and decoder layers."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from lucid_fn.nn.attention.cached_attention import cached_attention
@@ -16,6 +17,9 @@ from lucid_fn.nn.linear import linear
 from lucid_fn.nn.norm.normalization import layer_norm
 from lucid_fn.ops import relu
 from lucid_fn.types import Array, ArrayFn
+
+block = partial(compose, examplewise=True)
+"""A layer made of others that treats the examples of a batch independently."""
 
 
 class EncoderInputs(NamedTuple):
@@ -123,9 +127,8 @@ def transformer_encoder_layer(
         x = _branch(x, attend, norm1, norm_first)
         return _branch(x, feed_forward, norm2, norm_first)
 
-    return compose(
+    return block(
         forward,
-        examplewise=True,
         self_attn=self_attention,
         dropout1=dropout(rate),
         norm1=layer_norm(d_model, eps=eps, bias=bias),
@@ -238,9 +241,8 @@ def transformer_decoder_layer(
         x = _branch(x, attend_to_memory, norm2, norm_first)
         return _branch(x, feed_forward, norm3, norm_first)
 
-    return compose(
+    return block(
         forward,
-        examplewise=True,
         self_attn=self_attention,
         dropout1=dropout(rate),
         norm1=layer_norm(d_model, eps=eps, bias=bias),

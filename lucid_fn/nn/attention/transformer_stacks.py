@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from lucid_fn.nn.attention.transformer import DecoderInputs, EncoderInputs
+from lucid_fn.nn.attention.transformer import DecoderInputs, EncoderInputs, block
 from lucid_fn.nn.core.checks import check_positive
-from lucid_fn.nn.core.combinators import compose, compose_layers, identity
+from lucid_fn.nn.core.combinators import identity
 from lucid_fn.nn.core.layer import Layer
-from lucid_fn.ops.seam import divide
 from lucid_fn.types import ArrayFn
 
 
@@ -50,9 +49,7 @@ def transformer_encoder(
         masked = isinstance(inputs, EncoderInputs)
         return norm(layers(inputs if masked else EncoderInputs(inputs)))
 
-    return compose(
-        forward, examplewise=True, layers=_stack(layer, num_layers), norm=norm
-    )
+    return block(forward, layers=_stack(layer, num_layers), norm=norm)
 
 
 def transformer_decoder(
@@ -99,9 +96,7 @@ def transformer_decoder(
             )
         return norm(layers(inputs))
 
-    return compose(
-        forward, examplewise=True, layers=_stack(layer, num_layers), norm=norm
-    )
+    return block(forward, layers=_stack(layer, num_layers), norm=norm)
 
 
 def _stack(layer: Layer, num_layers: int) -> Layer:
@@ -112,5 +107,5 @@ def _stack(layer: Layer, num_layers: int) -> Layer:
             inputs = inputs._replace(x=child(inputs))
         return inputs.x
 
-    layers = {str(i): layer for i in range(num_layers)}
-    return compose_layers(forward, layers, in_parts=divide)
+    copies: Any = {str(i): layer for i in range(num_layers)}
+    return block(forward, **copies)

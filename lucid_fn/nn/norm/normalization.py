@@ -1,6 +1,7 @@
 """Layers that normalize the values of each example, in train and eval mode alike."""
 
 import math
+from collections.abc import Callable
 
 import mlx.core as mx
 
@@ -52,23 +53,12 @@ def layer_norm(
         array([[-0.999995, 0.999995]], dtype=float32)
     """
     shape = _to_shape("layer_norm", normalized_shape)
-    check_eps("layer_norm", eps)
 
-    def init(key: Key) -> Params:
-        return _weight_and_bias(shape, affine, affine and bias)
+    def normalize(x: Array, weight: Array, bias: Array) -> Array:
+        rows = _in_rows("layer_norm", x, shape)
+        return ops.layer_norm(rows, weight, bias, eps=eps).reshape(x.shape)
 
-    def forward(params: Params, x: Array) -> Array:
-        _check_last_axes("layer_norm", x, shape)
-        offset_shape = shape if affine and bias else None
-        check_params(
-            "layer_norm", params, weight=shape if affine else None, bias=offset_shape
-        )
-        weight, offset = _weight_and_bias_of(params, math.prod(shape), x)
-        return ops.layer_norm(_in_rows(x, shape), weight, offset, eps=eps).reshape(
-            x.shape
-        )
-
-    return parametric(init, forward, examplewise=True)
+    return _normalizing("layer_norm", normalize, eps, shape, affine, affine and bias)
 
 
 def rms_norm(
@@ -100,18 +90,12 @@ def rms_norm(
         array([[0.2, 1.4]], dtype=float32)
     """
     shape = _to_shape("rms_norm", normalized_shape)
-    check_eps("rms_norm", eps)
 
-    def init(key: Key) -> Params:
-        return _weight_and_bias(shape, affine, False)
+    def normalize(x: Array, weight: Array, bias: Array) -> Array:
+        rows = _in_rows("rms_norm", x, shape)
+        return ops.rms_norm(rows, weight, eps=eps).reshape(x.shape)
 
-    def forward(params: Params, x: Array) -> Array:
-        _check_last_axes("rms_norm", x, shape)
-        check_params("rms_norm", params, weight=shape if affine else None)
-        weight, _ = _weight_and_bias_of(params, math.prod(shape), x)
-        return ops.rms_norm(_in_rows(x, shape), weight, eps=eps).reshape(x.shape)
-
-    return parametric(init, forward, examplewise=True)
+    return _normalizing("rms_norm", normalize, eps, shape, affine, False)
 
 
 def group_norm(
@@ -183,49 +167,56 @@ def _group_norm(
     caller: str, groups: int, channels: int, eps: float, affine: bool, least: int
 ) -> Layer:
     check_positive(caller, num_groups=groups, num_channels=channels)
-    check_eps(caller, eps)
     if channels % groups:
         raise ValueError(
             f"{caller}: num_groups must divide num_channels, got {groups} and "
             f"{channels}"
         )
 
-    def init(key: Key) -> Params:
-        return _weight_and_bias((channels,), affine, affine)
-
-    def forward(params: Params, x: Array) -> Array:
+    def normalize(x: Array, weight: Array, bias: Array) -> Array:
         check_last_axis(caller, x, channels, least_ndim=least)
-        places = math.prod(x.shape[1:-1])
-        if places * channels == groups:
+        if math.prod(x.shape[1:]) == groups:
             raise ValueError(
                 f"{caller}: x must have at least 2 values to normalize, got 1, x of "
                 f"shape {x.shape}"
             )
-        shape = (channels,) if affine else None
-        check_params(caller, params, weight=shape, bias=shape)
-        weight, bias = _weight_and_bias_of(params, channels, x)
         return ops.group_norm(x, weight, bias, groups=groups, eps=eps)
 
+    return _normalizing(caller, normalize, eps, (channels,), affine, affine)
+
+
+def _normalizing(
+    caller: str,
+    normalize: Callable[[Array, Array, Array], Array],
+    eps: float,
+    shape: tuple[int, ...],
+    has_weight: bool,
+    has_bias: bool,
+) -> Layer:
+    """The layer of `normalize(x, weight, bias)`, whose params are rows.
+
+    Where there are no params of `shape`, they are ones and zeros of the dtype of `x`.
+    """
+    check_eps(caller, eps)
+    size = math.prod(shape)
+
+    def init(key: Key) -> Params:
+        weight = {"weight": mx.ones(shape)} if has_weight else {}
+        return weight | ({"bias": mx.zeros(shape)} if has_bias else {})
+
+    def forward(params: Params, x: Array) -> Array:
+        check_float(caller, x=x)
+        check_params(
+            caller,
+            params,
+            weight=shape if has_weight else None,
+            bias=shape if has_bias else None,
+        )
+        weight = params["weight"] if has_weight else mx.ones((size,), x.dtype)
+        bias = params["bias"] if has_bias else mx.zeros((size,), x.dtype)
+        return normalize(x, weight.reshape(size), bias.reshape(size))
+
     return parametric(init, forward, examplewise=True)
-
-
-def _weight_and_bias_of(params: Params, size: int, x: Array) -> tuple[Array, Array]:
-    """As rows; ones and zeros of the dtype of `x` where the params have none."""
-    weight, bias = params.get("weight"), params.get("bias")
-    return (
-        mx.ones((size,), x.dtype) if weight is None else weight.reshape(size),
-        mx.zeros((size,), x.dtype) if bias is None else bias.reshape(size),
-    )
-
-
-def _in_rows(x: Array, shape: tuple[int, ...]) -> Array:
-    """The last axes as one."""
-    return x.reshape(*x.shape[: x.ndim - len(shape)], math.prod(shape))
-
-
-def _weight_and_bias(shape: tuple[int, ...], weight: bool, bias: bool) -> Params:
-    params = {"weight": mx.ones(shape)} if weight else {}
-    return {**params, "bias": mx.zeros(shape)} if bias else params
 
 
 def _to_shape(caller: str, shape: int | tuple[int, ...]) -> tuple[int, ...]:
@@ -235,10 +226,11 @@ def _to_shape(caller: str, shape: int | tuple[int, ...]) -> tuple[int, ...]:
     return to_sizes(caller, "normalized_shape", shape, dims=dims, least=1)
 
 
-def _check_last_axes(caller: str, x: Array, shape: tuple[int, ...]) -> None:
-    check_float(caller, x=x)
+def _in_rows(caller: str, x: Array, shape: tuple[int, ...]) -> Array:
+    """The last axes, which must be `shape`, as one."""
     if x.shape[-len(shape) :] != shape:
         raise ValueError(
             f"{caller}: x must have shape (..., {', '.join(map(str, shape))}), got "
             f"{x.shape}"
         )
+    return x.reshape(*x.shape[: x.ndim - len(shape)], math.prod(shape))

@@ -1,15 +1,17 @@
 """Pooling layers with an output of a given size, channels last."""
 
 from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_array, check_float
+from lucid_fn.checks import check_float
 from lucid_fn.nn.core.checks import to_sizes
 from lucid_fn.nn.core.layer import Layer, lift
-from lucid_fn.ops.seam import accepts_divided
 from lucid_fn.types import Array
+
+PoolFn: TypeAlias = Callable[[Array, Any], Array]  # of an array and an output size
 
 
 def adaptive_avg_pool2d(output_size: int | tuple[int, int]) -> Layer:
@@ -29,7 +31,7 @@ def adaptive_avg_pool2d(output_size: int | tuple[int, int]) -> Layer:
         >>> pool.apply({}, {}, mx.ones((2, 7, 5, 4)), train=False)[0].shape
         (2, 1, 3, 4)
     """
-    return _pool2d(ops.adaptive_avg_pool2d, output_size)
+    return _adaptive("adaptive_avg_pool2d", 2, ops.adaptive_avg_pool2d, output_size)
 
 
 def adaptive_max_pool2d(output_size: int | tuple[int, int]) -> Layer:
@@ -48,7 +50,7 @@ def adaptive_max_pool2d(output_size: int | tuple[int, int]) -> Layer:
         >>> pool.apply({}, {}, mx.ones((2, 7, 5, 4)), train=False)[0].shape
         (2, 2, 2, 4)
     """
-    return _pool2d(ops.adaptive_max_pool2d, output_size)
+    return _adaptive("adaptive_max_pool2d", 2, ops.adaptive_max_pool2d, output_size)
 
 
 def adaptive_avg_pool1d(output_size: int) -> Layer:
@@ -67,7 +69,9 @@ def adaptive_avg_pool1d(output_size: int) -> Layer:
         >>> pool.apply({}, {}, mx.ones((2, 7, 4)), train=False)[0].shape
         (2, 3, 4)
     """
-    return _pool1d("adaptive_avg_pool1d", ops.adaptive_avg_pool2d, output_size)
+    name = "adaptive_avg_pool1d"
+    pool = _of_sequences(name, ops.adaptive_avg_pool2d)
+    return _adaptive(name, 1, pool, output_size)
 
 
 def adaptive_max_pool1d(output_size: int) -> Layer:
@@ -86,7 +90,9 @@ def adaptive_max_pool1d(output_size: int) -> Layer:
         >>> pool.apply({}, {}, mx.ones((2, 7, 4)), train=False)[0].shape
         (2, 3, 4)
     """
-    return _pool1d("adaptive_max_pool1d", ops.adaptive_max_pool2d, output_size)
+    name = "adaptive_max_pool1d"
+    pool = _of_sequences(name, ops.adaptive_max_pool2d)
+    return _adaptive(name, 1, pool, output_size)
 
 
 def adaptive_avg_pool3d(output_size: int | tuple[int, int, int]) -> Layer:
@@ -106,14 +112,8 @@ def adaptive_avg_pool3d(output_size: int | tuple[int, int, int]) -> Layer:
         (2, 1, 2, 3, 1)
     """
     name = "adaptive_avg_pool3d"
-    size = to_sizes(name, "output_size", output_size, dims=3, least=1)
-
-    def forward(x: Array) -> Array:
-        check_float(name, x=x)
-        pooled = _by_slices(name, ops.adaptive_avg_pool2d, x.astype(mx.float32), size)
-        return pooled.astype(x.dtype)
-
-    return lift(forward)
+    pool = _of_volumes(name, ops.adaptive_avg_pool2d)
+    return _adaptive(name, 3, pool, output_size)
 
 
 def adaptive_max_pool3d(output_size: int | tuple[int, int, int]) -> Layer:
@@ -133,48 +133,45 @@ def adaptive_max_pool3d(output_size: int | tuple[int, int, int]) -> Layer:
         (2, 2, 2, 2, 1)
     """
     name = "adaptive_max_pool3d"
-    size = to_sizes(name, "output_size", output_size, dims=3, least=1)
-    return lift(lambda x: _by_slices(name, ops.adaptive_max_pool2d, x, size))
+    pool = _of_volumes(name, ops.adaptive_max_pool2d)
+    return _adaptive(name, 3, pool, output_size)
 
 
-def _pool2d(
-    pool: Callable[[Array, tuple[int, int]], Array],
-    output_size: int | tuple[int, int],
+def _adaptive(
+    caller: str, dims: int, pool: PoolFn, output_size: int | tuple[int, ...]
 ) -> Layer:
-    rows, columns = to_sizes(pool.__name__, "output_size", output_size, dims=2, least=1)
+    """The layer of `pool(x, size)`."""
+    size = to_sizes(caller, "output_size", output_size, dims=dims, least=1)
+    return lift(lambda x: pool(x, size), examplewise=True)
 
-    return lift(lambda x: pool(x, (rows, columns)), examplewise=True)
 
+def _of_sequences(caller: str, pool: PoolFn) -> PoolFn:
+    """`pool` of images with one row."""
 
-def _pool1d(
-    caller: str, pool: Callable[[Array, tuple[int, int]], Array], output_size: int
-) -> Layer:
-    """A pool of sequences, as images of one row."""
-    (length,) = to_sizes(caller, "output_size", output_size, dims=1, least=1)
-
-    def forward(x: Array) -> Array:
+    def pooled(x: Array, size: Any) -> Array:
         check_float(caller, x=x)
         if x.ndim != 3:
             raise ValueError(f"{caller}: x must have shape (N, L, C), got {x.shape}")
-        return mx.squeeze(pool(x[:, None], (1, length)), 1)
+        return mx.squeeze(pool(x[:, None], (1, *size)), 1)
 
-    return lift(forward)
+    return pooled
 
 
-def _by_slices(
-    name: str,
-    pool: Callable[[Array, tuple[int, int]], Array],
-    x: Array,
-    size: tuple[int, ...],
-) -> Array:
-    """A pool of volumes: first of each slice, then across them."""
-    check_array(name, x=x)
-    if x.ndim != 5 or 0 in x.shape[1:4]:
-        raise ValueError(
-            f"{name}: x must have shape (N, D, H, W, C) with voxels, got {x.shape}"
-        )
-    n, d, h, w, c = x.shape
-    area = size[1] * size[2]
-    slices = pool(x.reshape(n * d, h, w, c), (size[1], size[2]))
-    across = pool(slices.reshape(n, d, area, c), (size[0], area))
-    return across.reshape(n, *size, c)
+def _of_volumes(caller: str, pool: PoolFn) -> PoolFn:
+    """`pool` of each slice, then across the slices; rounded once to half precision."""
+
+    def pooled(x: Array, size: Any) -> Array:
+        check_float(caller, x=x)
+        if x.ndim != 5 or 0 in x.shape[1:4]:
+            raise ValueError(
+                f"{caller}: x must have shape (N, D, H, W, C) with voxels, got "
+                f"{x.shape}"
+            )
+        n, d, h, w, c = x.shape
+        depth, height, width = size
+        area = height * width
+        slices = pool(x.astype(mx.float32).reshape(n * d, h, w, c), (height, width))
+        across = pool(slices.reshape(n, d, area, c), (depth, area))
+        return across.reshape(n, *size, c).astype(x.dtype)
+
+    return pooled

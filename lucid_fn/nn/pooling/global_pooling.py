@@ -9,10 +9,16 @@ from lucid_fn.nn.core.checks import AXES
 from lucid_fn.ops import global_avg_pool2d as global_avg_pool2d
 from lucid_fn.ops.called import takes_array
 from lucid_fn.ops.channel_sum import place_sum
-from lucid_fn.types import Array
+from lucid_fn.ops.seam import examplewise
+from lucid_fn.types import Array, ArrayFn
 
 
-@takes_array
+def _takes_examples(fn: ArrayFn) -> ArrayFn:
+    """`fn(x)`, which treats examples independently, with the errors of a layer."""
+    return examplewise(takes_array(fn))
+
+
+@_takes_examples
 def global_avg_pool1d(x: Array) -> Array:
     """The mean of each channel over the whole sequence: `(N, L, C)` to `(N, C)`.
 
@@ -32,7 +38,7 @@ def global_avg_pool1d(x: Array) -> Array:
     return _mean("global_avg_pool1d", x, dims=1)
 
 
-@takes_array
+@_takes_examples
 def global_avg_pool3d(x: Array) -> Array:
     """The mean of each channel over the whole volume: `(N, D, H, W, C)` to `(N, C)`.
 
@@ -52,7 +58,7 @@ def global_avg_pool3d(x: Array) -> Array:
     return _mean("global_avg_pool3d", x, dims=3)
 
 
-@takes_array
+@_takes_examples
 def global_max_pool1d(x: Array) -> Array:
     """The largest number of each channel of a sequence: `(N, L, C)` to `(N, C)`.
 
@@ -74,7 +80,7 @@ def global_max_pool1d(x: Array) -> Array:
     return _max("global_max_pool1d", x, dims=1)
 
 
-@takes_array
+@_takes_examples
 def global_max_pool2d(x: Array) -> Array:
     """`global_max_pool1d` of images: `(N, H, W, C)` to `(N, C)`.
 
@@ -94,7 +100,7 @@ def global_max_pool2d(x: Array) -> Array:
     return _max("global_max_pool2d", x, dims=2)
 
 
-@takes_array
+@_takes_examples
 def global_max_pool3d(x: Array) -> Array:
     """`global_max_pool1d` of volumes: `(N, D, H, W, C)` to `(N, C)`.
 

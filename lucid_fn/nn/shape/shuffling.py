@@ -5,7 +5,7 @@ import mlx.core as mx
 from lucid_fn.checks import check_array
 from lucid_fn.nn.core.checks import check_positive
 from lucid_fn.nn.core.layer import Layer, lift
-from lucid_fn.types import Array
+from lucid_fn.types import Array, ArrayFn
 
 
 def pixel_shuffle(factor: int) -> Layer:
@@ -44,7 +44,7 @@ def pixel_shuffle(factor: int) -> Layer:
         pixels = blocks.transpose(0, 1, 4, 2, 5, 3)
         return pixels.reshape(n, h * factor, w * factor, c // factor**2)
 
-    return lift(forward)
+    return _within_examples(forward)
 
 
 def pixel_unshuffle(factor: int) -> Layer:
@@ -77,7 +77,7 @@ def pixel_unshuffle(factor: int) -> Layer:
         blocks = x.reshape(n, h, factor, w, factor, c)
         return blocks.transpose(0, 1, 3, 5, 2, 4).reshape(n, h, w, c * factor**2)
 
-    return lift(forward)
+    return _within_examples(forward)
 
 
 def channel_shuffle(groups: int) -> Layer:
@@ -113,7 +113,12 @@ def channel_shuffle(groups: int) -> Layer:
         parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
         return mx.swapaxes(parts, -1, -2).reshape(x.shape)
 
-    return lift(forward)
+    return _within_examples(forward)
+
+
+def _within_examples(move: ArrayFn) -> Layer:
+    """The layer of a function that moves the numbers of each example."""
+    return lift(move, examplewise=True)
 
 
 def _image(caller: str, x: Array) -> tuple[int, int, int, int]:
