@@ -80,8 +80,8 @@ from lucid_fn.nn.linear import (
 )
 from lucid_fn.nn.norm.batch_norm import batch_norm
 from lucid_fn.nn.norm.batch_statistics import (
-    bn_reestimate,
     fold_batch_norm,
+    update_batch_norm,
 )
 from lucid_fn.nn.norm.local_response_norm import (
     local_response_norm,
@@ -214,7 +214,6 @@ __all__ = [
     "avg_pool3d",
     "batch_norm",
     "bilinear",
-    "bn_reestimate",
     "cached_attention",
     "celu",
     "channel_shuffle",
@@ -316,6 +315,7 @@ __all__ = [
     "transformer_encoder",
     "transformer_encoder_layer",
     "unflatten",
+    "update_batch_norm",
     "upsample_cubic",
     "upsample_linear",
     "upsample_nearest",

@@ -12,7 +12,7 @@ from lucid_fn.nn.norm.batch_norm import averaging
 from lucid_fn.types import Array, Key, Params, State
 
 
-def bn_reestimate(
+def update_batch_norm(
     layer: Layer,
     params: Params,
     state: State,
@@ -47,7 +47,7 @@ def bn_reestimate(
         >>> layer = nn.batch_norm(1)
         >>> params, state = layer.init(random.key(0))
         >>> batches = [mx.array([[0.0], [2.0]]), mx.array([[4.0], [6.0]])]
-        >>> state = nn.bn_reestimate(layer, params, state, batches)
+        >>> state = nn.update_batch_norm(layer, params, state, batches)
         >>> state["running_mean"].tolist(), state["running_var"].tolist()
         ([3.0], [2.0])
     """
@@ -66,7 +66,7 @@ def bn_reestimate(
         moved = move(params, moved, x, subkey)
     if step == 0:
         raise ValueError(
-            "bn_reestimate: batches must hold at least one batch, got none"
+            "update_batch_norm: batches must hold at least one batch, got none"
         )
 
     def chosen(path: str, new: Array, old: Array) -> Array:

@@ -6,13 +6,15 @@ from lucid_fn.types import Array
 
 
 class SequenceAndCarry(NamedTuple):
-    """A sequence, and the carry before it (as an input) or after it (as an output).
+    """What recurrent layers return, and what cells take and return.
 
-    The carry of `rnn` and `gru` has shape `(N, num_layers * directions, hidden_size)`;
-    that of `lstm` is an `LSTMCarry` of two such arrays. For a cell, the sequence is the
-    input or output of one step, `(N, ...)`, and the carry is whatever the cell passes
-    on: `(N, hidden_size)` for `rnn_cell` and `gru_cell`, an `LSTMCarry` of two of these
-    for `lstm_cell`.
+    Of a layer, the outputs of all steps and the carry after the last one. The carry of
+    `rnn` and `gru` has shape `(N, num_layers * directions, hidden_size)`; that of
+    `lstm` is an `LSTMCarry` of two such arrays.
+
+    Of a cell, the input or the output of one step, `(N, ...)`, and the carry before or
+    after it: `(N, hidden_size)` for `rnn_cell` and `gru_cell`, an `LSTMCarry` of two of
+    these for `lstm_cell`, and whatever a cell of your own passes on.
     """
 
     sequence: Any
@@ -20,10 +22,10 @@ class SequenceAndCarry(NamedTuple):
 
 
 class RecurrentInputs(NamedTuple):
-    """A padded batch of sequences, the carry to start from, and the sequences' lengths.
+    """Sequences, the carry that they start from, and their lengths.
 
-    The input of `rnn`, `gru` and `lstm` where sequences have different lengths; what
-    PyTorch does with `pack_padded_sequence`.
+    The input of `rnn`, `gru` and `lstm` that go on from a carry, or whose sequences
+    have different lengths, which PyTorch does with `pack_padded_sequence`.
     """
 
     sequence: Array  # (N, L, input_size)

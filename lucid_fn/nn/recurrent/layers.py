@@ -19,12 +19,12 @@ def rnn(
 ) -> Layer:
     """Elman recurrent layer: `h = activation(W_ih x + b_ih + W_hh h + b_hh)`.
 
-    The input is an array `(N, L, input_size)`, which starts from a carry of zeros,
-    `nn.SequenceAndCarry(x, carry)`, or `nn.RecurrentInputs(x, carry, lengths)` for a
+    The input is an array `(N, L, input_size)`, which starts from a carry of zeros, or
+    `nn.RecurrentInputs(x, carry, lengths)`, which may start from another carry and be a
     padded batch. The output is always `nn.SequenceAndCarry(y, carry)`, with `y`
     `(N, L, hidden_size)` and the carry after the last step, from which the next piece
-    of the sequence goes on: to chain layers, pass on `y.sequence`, else the next one
-    starts from the carry of the one before.
+    of the sequence can go on. To chain layers, pass on the sequence alone:
+    `nn.serial(nn.rnn(3, 4), lambda y: y.sequence, nn.rnn(4, 4))`.
 
     With `lengths`, integers `(N,)` in [0, L], what lies behind a sequence's length is
     padding and never read: there `y` is 0, the carry is that of the sequence's own last
@@ -51,7 +51,7 @@ def rnn(
 
     Raises:
         TypeError: on apply, if `x` is not of a float dtype, or `lengths` not of an
-            integer one.
+            integer one, or if the input is the output of a recurrent layer.
         ValueError: if a size is not positive or `rate` out of range; on apply, if `x`,
             the carry or `lengths` has the wrong shape, or if dropout has no key.
 
@@ -66,7 +66,7 @@ def rnn(
         >>> (y, carry), _ = layer.apply(params, state, mx.ones((2, 5, 4)), train=False)
         >>> y.shape, carry.shape
         ((2, 5, 8), (2, 1, 8))
-        >>> more = nn.SequenceAndCarry(mx.ones((2, 3, 4)), carry)
+        >>> more = nn.RecurrentInputs(mx.ones((2, 3, 4)), carry)
         >>> (y, carry), _ = layer.apply(params, state, more, train=False)
         >>> padded = nn.RecurrentInputs(mx.ones((2, 5, 4)), lengths=mx.array([5, 3]))
         >>> (y, carry), _ = layer.apply(params, state, padded, train=False)

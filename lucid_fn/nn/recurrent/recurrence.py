@@ -88,7 +88,7 @@ def recurrent(
         params: Params, x: Any, train: bool, key: Key | None
     ) -> tuple[Callable[..., Any], list[Any]]:
         check_params(caller, params, **shapes)
-        inputs = x if isinstance(x, RecurrentInputs) else _to_inputs(x)
+        inputs = _to_inputs(caller, x)
         x, lengths = inputs.sequence, inputs.lengths
         check_float(caller, x=x)
         if x.ndim != 3 or x.shape[-1] != input_size:
@@ -137,10 +137,15 @@ def recurrent(
     return over_examples(prepare, init=init, divides=is_large, pack=pack)
 
 
-def _to_inputs(x: Any) -> RecurrentInputs:
-    if isinstance(x, SequenceAndCarry):
-        return RecurrentInputs(x.sequence, x.carry)
-    return RecurrentInputs(x)
+def _to_inputs(caller: str, x: Any) -> RecurrentInputs:
+    if isinstance(x, SequenceAndCarry):  # else a chain would pass on the carry too
+        raise TypeError(
+            f"{caller}: x must be an array or nn.RecurrentInputs, got the "
+            "SequenceAndCarry that a recurrent layer returns; pass on y.sequence, as "
+            f"in nn.serial(..., lambda y: y.sequence, {caller}(...)), or go on from a "
+            "carry with nn.RecurrentInputs(x, carry)"
+        )
+    return x if isinstance(x, RecurrentInputs) else RecurrentInputs(x)
 
 
 def _check_lengths(caller: str, lengths: Any, n: int) -> None:

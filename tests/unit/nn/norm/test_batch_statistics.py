@@ -104,8 +104,8 @@ def model():
 def test_reestimating_forgets_what_was_there(key):
     params, state = model().init(key)
     batches = [random.normal(random.fold_in(key, i), (4, 6, 6, 2)) for i in range(3)]
-    once = nn.bn_reestimate(model(), params, state, batches, key=key)
-    again = nn.bn_reestimate(model(), params, once, batches, key=key)
+    once = nn.update_batch_norm(model(), params, state, batches, key=key)
+    again = nn.update_batch_norm(model(), params, once, batches, key=key)
     assert mx.array_equal(once["bn"]["running_var"], again["bn"]["running_var"])
     assert once["bn"]["num_batches_tracked"].item() == 3
     assert mx.all(state["bn"]["running_mean"] == 0)  # the given state is as it was
@@ -115,8 +115,8 @@ def test_the_order_of_the_batches_does_not_matter():
     layer = nn.batch_norm(1, momentum=0.9)
     params, state = layer.init(random.key(0))
     batches = [mx.array([[v], [v + 2.0]]) for v in (1.0, 5.0, 9.0)]
-    forth = nn.bn_reestimate(layer, params, state, batches)
-    back = nn.bn_reestimate(layer, params, state, batches[::-1])
+    forth = nn.update_batch_norm(layer, params, state, batches)
+    back = nn.update_batch_norm(layer, params, state, batches[::-1])
     assert forth["running_mean"].item() == pytest.approx(6.0)
     assert back["running_mean"].item() == pytest.approx(6.0)
 
@@ -124,7 +124,7 @@ def test_the_order_of_the_batches_does_not_matter():
 def test_no_batches_are_an_error(key):
     layer = nn.batch_norm(2)
     with pytest.raises(ValueError, match="must hold at least one batch, got none"):
-        nn.bn_reestimate(layer, *layer.init(key), [])
+        nn.update_batch_norm(layer, *layer.init(key), [])
 
 
 def test_reestimating_leaves_frozen_norms_as_they_are(key):
@@ -132,7 +132,7 @@ def test_reestimating_leaves_frozen_norms_as_they_are(key):
     params, state = layer.init(key)
     state["held"] = drawn_state(key, 4)
     x = random.normal(key, (64, 4))
-    found = nn.bn_reestimate(layer, params, state, [x, x])
+    found = nn.update_batch_norm(layer, params, state, [x, x])
     assert all(tree.leaves(tree.map(mx.array_equal, found["held"], state["held"])))
     y, _ = nn.batch_norm(4).apply(params["held"], state["held"], x, train=False)
     assert mx.allclose(found["free"]["running_mean"], y.mean(axis=0), atol=1e-5)
@@ -143,5 +143,5 @@ def test_reestimating_forgets_statistics_that_are_not_numbers(key):
     layer = nn.batch_norm(2)
     params, state = layer.init(key)
     spoiled = {**state, "running_mean": mx.array([mx.nan, mx.inf])}
-    found = nn.bn_reestimate(layer, params, spoiled, [mx.ones((3, 2))])
+    found = nn.update_batch_norm(layer, params, spoiled, [mx.ones((3, 2))])
     assert found["running_mean"].tolist() == [1.0, 1.0]

@@ -17,11 +17,28 @@ def test_pieces_with_the_carry_are_the_whole_sequence(make, num_layers, key):
     x = random.normal(key, (2, 7, 3))
     (whole, end), _ = layer.apply(params, {}, x, train=False)
     (first, carry), _ = layer.apply(params, {}, x[:, :4], train=False)
-    rest = nn.SequenceAndCarry(x[:, 4:], carry)
+    rest = nn.RecurrentInputs(x[:, 4:], carry)
     (second, carry), _ = layer.apply(params, {}, rest, train=False)
     assert mx.allclose(mx.concatenate([first, second], axis=1), whole, atol=1e-6)
     for a, b in zip(tree.leaves(carry), tree.leaves(end), strict=True):
         assert mx.allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_a_chain_does_not_pass_on_the_carry(make, key):
+    """The second layer would start from the carry of the first."""
+    model = nn.serial(make(3, 4), make(4, 4))
+    message = rf"{make.__name__}: x must be .*; pass on y\.sequence, .*RecurrentInputs"
+    with pytest.raises(TypeError, match=message):
+        model.apply(*model.init(key), mx.ones((2, 5, 3)), train=False)
+    first, second = make(3, 4), make(4, 4)
+    chain = nn.serial(first, lambda y: y.sequence, second)
+    params, _ = chain.init(key)
+    x = random.normal(key, (2, 5, 3))
+    got, _ = chain.apply(params, {}, x, train=False)
+    (between, _), _ = first.apply(params["0"], {}, x, train=False)
+    expected, _ = second.apply(params["2"], {}, between, train=False)
+    assert tree.equal(got, expected)
 
 
 @pytest.mark.parametrize("make", KINDS)
@@ -74,7 +91,7 @@ def test_other_inputs_are_errors(make, key):
 
 def test_a_carry_of_another_shape_is_an_error(key):
     layer = nn.gru(3, 4)
-    wrong = nn.SequenceAndCarry(mx.ones((2, 5, 3)), mx.zeros((2, 4)))
+    wrong = nn.RecurrentInputs(mx.ones((2, 5, 3)), mx.zeros((2, 4)))
     with pytest.raises(
         ValueError, match=r"carry must have shape \(2, 1, 4\), got \(2, 4\)"
     ):
@@ -83,7 +100,7 @@ def test_a_carry_of_another_shape_is_an_error(key):
 
 def test_a_carry_of_the_wrong_type_is_an_error(key):
     layer = nn.lstm(3, 4)
-    wrong = nn.SequenceAndCarry(mx.ones((2, 5, 3)), mx.zeros((2, 1, 4)))
+    wrong = nn.RecurrentInputs(mx.ones((2, 5, 3)), mx.zeros((2, 1, 4)))
     with pytest.raises(
         TypeError, match=r"must be nn.LSTMCarry\(hidden, cell\), got array"
     ):
@@ -162,7 +179,7 @@ def test_empty_batches_and_sequences_have_empty_outputs(make, shape, key):
 def test_no_steps_leave_the_carry(key):
     layer = nn.gru(3, 4)
     start = random.normal(key, (2, 1, 4))
-    inputs = nn.SequenceAndCarry(mx.zeros((2, 0, 3)), start)
+    inputs = nn.RecurrentInputs(mx.zeros((2, 0, 3)), start)
     (_, carry), _ = layer.apply(*layer.init(key), inputs, train=False)
     assert mx.array_equal(carry, start)
 
