@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from importlib import resources
+from types import ModuleType
 from typing import Any, NoReturn, TypeVar, cast
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
@@ -95,18 +96,22 @@ def guide(
     """Makes the errors of a package's public names say what to write instead.
 
     To be called at the end of the package's `__init__`: names that are not there, and
-    arguments that its functions do not take, are looked up in the tables above.
+    arguments that its functions do not take, are looked up in the tables above. Those
+    that it has of another package are guided there. A function stays what its name
+    stands for when a file of the same name is imported later.
 
     Args:
         namespace: the package's `globals()`, with its `__all__`.
         module: what users call the package, such as `nn`.
         made: is told of each call, `made(result, fn, args, options)`.
     """
-    public = namespace["__all__"]
+    public, package = namespace["__all__"], namespace["__name__"]
     for name in public:
         fn = namespace.get(name)
-        # A marked function has errors of its own: see `ops.input_checks`.
-        if inspect.isfunction(fn) and not hasattr(fn, "__divided__"):
+        if not inspect.isfunction(fn) or not fn.__module__.startswith(f"{package}."):
+            continue
+        # A function with a mark of its own has errors of its own: see `ops.input_checks`.
+        if not hasattr(fn, "__divided__"):
             namespace[name] = explained = explains_calls(fn, made=made)
             home = sys.modules[fn.__module__]  # where pickle looks for it
             if getattr(home, name, None) is fn:
@@ -117,6 +122,20 @@ def guide(
 
     namespace["__getattr__"] = get
     namespace["__dir__"] = lambda: list(public)
+    sys.modules[package].__class__ = _Package
+
+
+class _Package(ModuleType):
+    """A package in which no file takes the name of a function that it defines.
+
+    Python sets the attribute `linear` of `nn` to the module whenever `nn/linear.py` is
+    loaded, also after `nn/__init__.py` has set it to the function.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and callable(self.__dict__.get(name)):
+            return
+        super().__setattr__(name, value)
 
 
 def explains_calls(fn: Fn, *, made: Callable[..., None] = lambda *_: None) -> Fn:

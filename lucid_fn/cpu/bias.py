@@ -27,4 +27,5 @@ def total(g: Array) -> Array:
 
 def _columns(y: Array) -> int:
     """Of an image row that is taken as one: loops over a few channels are slow."""
-    return y.shape[-2] if y.ndim > 2 and y.shape[-1] < _FEW_CHANNELS else 1
+    narrow = y.ndim > 2 and y.shape[-1] < _FEW_CHANNELS
+    return max(y.shape[-2], 1) if narrow else 1

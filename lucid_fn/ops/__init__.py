@@ -18,6 +18,7 @@ from lucid_fn.ops.activations import (
     silu,
 )
 from lucid_fn.ops.adaptive_pooling import adaptive_avg_pool2d, adaptive_max_pool2d
+from lucid_fn.ops.attention import dot_product_attention, dot_product_attention_weights
 from lucid_fn.ops.batch_norm import batch_norm, batch_norm_eval
 from lucid_fn.ops.conv import conv2d
 from lucid_fn.ops.cross_entropy import softmax_cross_entropy
@@ -51,7 +52,7 @@ from lucid_fn.ops.pooling import (
     max_pool2d,
     max_pool3d,
 )
-from lucid_fn.ops.recurrence import RecurrentWeights, gru, lstm, rnn
+from lucid_fn.ops.recurrent import RecurrentWeights, gru, lstm, rnn
 from lucid_fn.ops.reductions import mean, sum
 from lucid_fn.ops.seam import plain
 from lucid_fn.ops.softmax import log_softmax, logsumexp, softmax, softmin
@@ -67,6 +68,8 @@ __all__ = [
     "batch_norm_eval",
     "celu",
     "conv2d",
+    "dot_product_attention",
+    "dot_product_attention_weights",
     "elu",
     "erf",
     "exp",

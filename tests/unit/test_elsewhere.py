@@ -1,6 +1,9 @@
 """Names and arguments of other libraries get an error that says what ours are."""
 
+import importlib
 import pickle
+import sys
+from types import ModuleType
 
 import mlx.core as mx
 import pytest
@@ -85,3 +88,27 @@ def test_a_guided_function_still_marks_its_layers():
     layer = nn.serial(nn.linear(2, 3), nn.relu)
     params, state = layer.init(lf.random.key(0))
     assert layer.apply(params, state, mx.ones((1, 2)), train=False)[0].shape == (1, 3)
+
+
+GUIDED = [lf.data, lf.losses, lf.metrics, lf.models, lf.nn, lf.nn.initializers, lf.ops]
+GUIDED += [lf.optim, lf.random, lf.schedules, lf.train, lf.tree]
+
+
+@pytest.mark.parametrize("package", GUIDED, ids=lambda package: package.__name__)
+def test_a_file_that_is_imported_later_does_not_hide_a_function(package):
+    for name in package.__all__:
+        value = getattr(package, name)
+        if callable(value):
+            setattr(package, name, ModuleType(name))
+            assert getattr(package, name) is value
+
+
+def test_a_file_that_is_imported_again_does_not_hide_its_function(monkeypatch):
+    monkeypatch.delitem(sys.modules, "lucid_fn.nn.linear")
+    layer, module = nn.linear, importlib.import_module("lucid_fn.nn.linear")
+    assert nn.linear is layer and isinstance(module, ModuleType)
+
+
+@pytest.mark.parametrize("name", ["glu", "softmax", "relu", "dot_product_attention"])
+def test_a_function_that_two_packages_share_is_one(name):
+    assert getattr(nn, name) is getattr(lf.ops, name)
