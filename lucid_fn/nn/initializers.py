@@ -10,22 +10,56 @@ import math
 import mlx.core as mx
 
 from lucid_fn import random
+from lucid_fn.elsewhere import guide
 from lucid_fn.nn.fans import (
-    LINEAR_GAIN as LINEAR_GAIN,
-    RELU_GAIN as RELU_GAIN,
-    SELU_GAIN as SELU_GAIN,
-    TANH_GAIN as TANH_GAIN,
-    Fan as Fan,
-    Initializer as Initializer,
-    Shape as Shape,
-    fan_in as fan_in,
-    fan_mean as fan_mean,
-    fan_out as fan_out,
-    fans as fans,
-    leaky_relu_gain as leaky_relu_gain,
+    LINEAR_GAIN,
+    RELU_GAIN,
+    SELU_GAIN,
+    TANH_GAIN,
+    Fan,
+    Initializer,
+    Shape,
+    fan_in,
+    fan_mean,
+    fan_out,
+    fans,
+    leaky_relu_gain,
 )
-from lucid_fn.nn.matrices import identity as identity, orthogonal as orthogonal
+from lucid_fn.nn.matrices import identity, orthogonal
 from lucid_fn.types import Array, Key, Params
+
+__all__ = [
+    "LINEAR_GAIN",
+    "RELU_GAIN",
+    "SELU_GAIN",
+    "TANH_GAIN",
+    "Fan",
+    "Initializer",
+    "Shape",
+    "constant",
+    "fan_in",
+    "fan_mean",
+    "fan_out",
+    "fans",
+    "identity",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "leaky_relu_gain",
+    "lecun_normal",
+    "lecun_uniform",
+    "normal",
+    "normal_fan_out",
+    "ones",
+    "orthogonal",
+    "scaled_normal",
+    "scaled_uniform",
+    "truncated_normal",
+    "uniform",
+    "uniform_by_fan_in",
+    "xavier_normal",
+    "xavier_uniform",
+    "zeros",
+]
 
 
 def zeros(key: Key, shape: Shape) -> Array:
@@ -395,3 +429,6 @@ def _check_not_negative(caller: str, **values: float) -> None:
     for name, value in values.items():
         if not value >= 0:
             raise ValueError(f"{caller}: {name} must be at least 0, got {value}")
+
+
+guide(globals(), "nn.initializers")
