@@ -51,7 +51,12 @@ default_role = "py:obj"
 
 
 def find_object(app: Sphinx, target: str) -> str | None:
-    """The full name of what users write as `nn.linear`, `lf.jit` or `linear`."""
+    """The full name of what users write as `nn.linear` or `lf.jit`.
+
+    A single word is no name: `train` is an argument more often than a package.
+    """
+    if "." not in target:
+        return None
     objects = app.env.domaindata["py"]["objects"]
     short = target.removesuffix("()").removeprefix("lf.")
     for name in (target, f"lucid_fn.{short}"):
