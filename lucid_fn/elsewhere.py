@@ -70,7 +70,7 @@ def _said_in_table(name: str) -> str | None:
     text = resources.files("lucid_fn").joinpath("names.md").read_text("utf-8")
     for part in _LINK.sub(r"\1", text).split("\n## ")[1:]:
         library, _, rows = part.partition("\n")
-        for row in rows.splitlines():
+        for row in filter(lambda line: line.startswith("| "), rows.splitlines()):
             cells = [cell.strip() for cell in row.strip("|").split(" | ")]
             theirs = _CODE.findall(cells[0])
             for index, other in enumerate(theirs):

@@ -92,3 +92,8 @@ def test_their_names_exist(library):
 def test_no_name_has_two_rows(library):
     theirs = names(library, 0)
     assert len(theirs) == len(set(theirs))
+
+
+def test_names_in_the_prose_between_tables_are_no_rows():
+    with pytest.raises(AttributeError, match="nn has no attribute 'ops'"):
+        lucid_fn.nn.ops  # noqa: B018  # the look-up is what fails
