@@ -8,7 +8,7 @@ import mlx.core as mx
 import pytest
 
 import lucid_fn as lf
-from lucid_fn import data, elsewhere, losses, nn, optim, schedules
+from lucid_fn import data, elsewhere, interop, losses, nn, optim, schedules
 
 ONES = mx.ones((1, 1))
 
@@ -29,6 +29,7 @@ ONES = mx.ones((1, 1))
         ),
         (losses, "CrossEntropyLoss", "is losses.cross_entropy here"),
         (data, "DataLoader", "torch.utils.data.DataLoader is data.batches here"),
+        (interop.torch, "load", "interop.torch.load_pt here"),
         (nn, "MaxPooling2D", "did you mean nn.max_pool2d?"),
         (optim, "ema", "optax.ema is optim.param_ema here"),
         (lf, "no_grad", "there is no torch.no_grad here: gradients are computed where"),
@@ -101,6 +102,10 @@ def test_an_unknown_name_is_told_what_it_is_called_here(package, name, message):
         (
             lambda: schedules.cosine_restarts(0.1, T_0=10, T_mult=2),
             "'T_0' is called first_period here; 'T_mult' is called growth here",
+        ),
+        (
+            lambda: interop.torch.from_state_dict(nn.relu, {}, strict=False),
+            r"from_state_dict: has no argument 'strict' \(all must fit; for a layer of",
         ),
         (lambda: nn.linear(3, 4, in_features=3), "linear: got an argument twice"),
     ],
