@@ -259,14 +259,18 @@ def _call_message(
         for given in options
         if given not in parameters
     ]
-    positional = [p for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    named_only = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+    positional = [p for p in parameters.values() if p.kind not in named_only]
     extra = args[len(positional) :]
     if extra:
-        by_name = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
+        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            names = [f"name_{i + 1}" for i in range(len(extra))]
+        else:
+            names = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
         given = ", ".join(
-            f"{key}={value!r}" for key, value in zip(by_name, extra, strict=False)
+            f"{key}={_shown(value)}" for key, value in zip(names, extra, strict=False)
         )
-        first = ", ".join(f"{arg!r}" for arg in args[: len(positional)])
+        first = ", ".join(map(_shown, args[: len(positional)]))
         problems.append(
             f"takes {' and '.join(p.name for p in positional)} by position, and the "
             f"others by name, as in {name}({', '.join(filter(None, (first, given)))})"
@@ -283,6 +287,12 @@ def _call_message(
         problems.append(f"needs {' and '.join(missing)}")
     problems = problems or ["got an argument twice"]
     return f"{name}: {'; '.join(problems)}; write {name}({_short(signature)})"
+
+
+def _shown(value: Any) -> str:
+    """A value as code, or its type where that would be long."""
+    code = repr(value)
+    return code if len(code) <= 40 and "\n" not in code else f"<{type(value).__name__}>"
 
 
 def _short(signature: inspect.Signature) -> str:

@@ -107,6 +107,15 @@ def test_an_unknown_name_is_told_what_it_is_called_here(package, name, message):
             lambda: interop.torch.from_state_dict(nn.relu, {}, strict=False),
             r"from_state_dict: has no argument 'strict' \(all must fit; for a layer of",
         ),
+        (
+            lambda: nn.compose(len, nn.linear(3, 4)),
+            r"compose: takes forward by position, and the others by name, as in "
+            r"compose\(<built-in function len>, name_1=linear\(3, 4\)\)",
+        ),
+        (
+            lambda: data.batches(mx.zeros((99, 9)), mx.zeros(99), 9),
+            r"as in batches\(<array>, <array>, seed=9\)",
+        ),
         (lambda: nn.linear(3, 4, in_features=3), "linear: got an argument twice"),
     ],
 )
