@@ -202,8 +202,9 @@ def guide(
     """
     public, package = namespace["__all__"], namespace["__name__"]
     for name in public:
-        fn = namespace.get(name)
-        if not inspect.isfunction(fn) or not fn.__module__.startswith(f"{package}."):
+        fn: Any = namespace.get(name)
+        own = inspect.isfunction(fn) and f"{fn.__module__}.".startswith(f"{package}.")
+        if not own:
             continue
         # A function with a mark of its own has errors of its own: see `ops.input_checks`.
         if not hasattr(fn, "__divided__"):

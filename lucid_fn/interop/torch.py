@@ -98,8 +98,9 @@ def from_state_dict(
     """
     caller = "from_state_dict"
     _check_model(caller, model)
-    if not isinstance(state_dict, Mapping):
-        is_path = isinstance(state_dict, str | os.PathLike)
+    given: Any = state_dict
+    if not isinstance(given, Mapping):
+        is_path = isinstance(given, str | os.PathLike)
         fix = (
             "read a file with load_pt(path) or load_safetensors(path)"
             if is_path
@@ -107,7 +108,7 @@ def from_state_dict(
         )
         raise TypeError(
             f"{caller}: state_dict must be a mapping of names to arrays, got "
-            f"{described(state_dict)}; {fix}"
+            f"{described(given)}; {fix}"
         )
     arrays = {
         name: to_mlx(caller, name, value)
