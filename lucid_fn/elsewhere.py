@@ -201,6 +201,9 @@ def guide(
         made: is told of each call, `made(result, fn, args, options)`.
     """
     public, package = namespace["__all__"], namespace["__name__"]
+    files = [
+        file for path, file in sys.modules.items() if path.startswith(f"{package}.")
+    ]
     for name in public:
         fn: Any = namespace.get(name)
         own = inspect.isfunction(fn) and f"{fn.__module__}.".startswith(f"{package}.")
@@ -209,9 +212,9 @@ def guide(
         # A function with a mark of its own has errors of its own: see `ops.input_checks`.
         if not hasattr(fn, "__divided__"):
             namespace[name] = explained = explains_calls(fn, made=made)
-            home = sys.modules[fn.__module__]  # where pickle looks for it
-            if getattr(home, name, None) is fn:
-                setattr(home, name, explained)
+            for file in files:  # its own, where pickle looks, and those that use it
+                if vars(file).get(name) is fn:
+                    setattr(file, name, explained)
 
     def get(name: str) -> NoReturn:
         raise_unknown(module, name, public)

@@ -1,7 +1,6 @@
 """Transformer encoder and decoder layers."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 from lucid_fn.nn.attention.cached_attention import cached_attention
@@ -18,9 +17,6 @@ from lucid_fn.nn.norm.normalization import layer_norm
 from lucid_fn.ops import relu
 from lucid_fn.types import Array, ArrayFn
 
-block = partial(compose, examplewise=True)
-"""A layer made of others that treats the examples of a batch independently."""
-
 
 class EncoderInputs(NamedTuple):
     """A sequence and the mask of its self-attention."""
@@ -36,6 +32,11 @@ class DecoderInputs(NamedTuple):
     memory: Array  # (N, S, d_model)
     mask: Array | None = None  # broadcasts to (N, num_heads, L, L); true is attended to
     memory_mask: Array | None = None  # broadcasts to (N, num_heads, L, S)
+
+
+def block(forward: Callable[..., Any], **children: Any) -> Layer:
+    """`compose` of a `forward` that treats the examples of a batch independently."""
+    return compose(forward, examplewise=True, **children)
 
 
 def transformer_encoder_layer(

@@ -107,5 +107,4 @@ def _stack(layer: Layer, num_layers: int) -> Layer:
             inputs = inputs._replace(x=child(inputs))
         return inputs.x
 
-    copies: Any = {str(i): layer for i in range(num_layers)}
-    return block(forward, **copies)
+    return block(forward, **{str(i): layer for i in range(num_layers)})

@@ -11,6 +11,7 @@ from lucid_fn.nn.core.layer import (
     check_held,
     check_plain,
     lift,
+    note_call,
 )
 from lucid_fn.nn.core.recording import watched
 from lucid_fn.ops.input_checks import takes_anything
@@ -196,7 +197,9 @@ def as_layer(what: str, child: Any) -> Layer:
             f"{type(child).__name__} of layers; unpack it, as in serial(*layers)"
         )
     check_plain(what, child)
-    return lift(child)
+    layer = lift(child)
+    note_call(layer.apply, child)  # it is shown as the function, without `lift`
+    return layer
 
 
 def _check_forward(forward: Callable[..., Any], layers: dict[str, Layer]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from lucid_fn.nn.core.layer import InitFn, Layer, as_apply
+from lucid_fn.nn.core.layer import InitFn, Layer, as_apply, no_params
 from lucid_fn.ops.seam import (
     accepts_divided,
     divide,
@@ -16,11 +16,6 @@ from lucid_fn.types import Key, Params, State
 Prepare: TypeAlias = Callable[
     [Params, Any, bool, Key | None], tuple[Callable[..., Any], Sequence[Any]]
 ]
-
-
-def no_params(key: Key, /) -> tuple[Params, State]:
-    """The `init` of a layer that has neither params nor state."""
-    return {}, {}
 
 
 def over_examples(

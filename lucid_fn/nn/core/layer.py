@@ -147,6 +147,11 @@ def check_layer(caller: str, layer: Any) -> None:
         )
 
 
+def no_params(key: Key, /) -> tuple[Params, State]:
+    """The `init` of a layer that has neither params nor state."""
+    return {}, {}
+
+
 def lift(fn: ArrayFn, *, examplewise: bool = False) -> Layer:
     """A layer with neither parameters nor state, from a plain function.
 
@@ -174,17 +179,13 @@ def lift(fn: ArrayFn, *, examplewise: bool = False) -> Layer:
     if examplewise:
         fn = seam.examplewise(fn)
 
-    def init(key: Key, /) -> tuple[Params, State]:
-        return {}, {}
-
     @as_apply
     def apply(
         params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
         return _call_plain(fn, x), state
 
-    note_call(apply, fn)
-    return Layer(init, seam.marked_like(apply, fn))
+    return Layer(no_params, seam.marked_like(apply, fn))
 
 
 def wrap(
