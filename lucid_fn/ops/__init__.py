@@ -18,6 +18,8 @@ from lucid_fn.ops.activations import (
     silu,
 )
 from lucid_fn.ops.adaptive_pooling import adaptive_avg_pool2d, adaptive_max_pool2d
+from lucid_fn.ops.attention import dot_product_attention, dot_product_attention_weights
+from lucid_fn.ops.batch_norm import batch_norm, batch_norm_eval
 from lucid_fn.ops.conv import conv2d
 from lucid_fn.ops.cross_entropy import softmax_cross_entropy
 from lucid_fn.ops.elementary import erf, exp, log_sigmoid, sigmoid, softplus, tanh
@@ -29,7 +31,7 @@ from lucid_fn.ops.global_pooling import (
     global_max_pool2d,
     global_max_pool3d,
 )
-from lucid_fn.ops.grouped_norm import group_norm
+from lucid_fn.ops.group_norm import group_norm
 from lucid_fn.ops.hard_activations import (
     hard_shrink,
     hard_sigmoid,
@@ -40,8 +42,8 @@ from lucid_fn.ops.hard_activations import (
     step,
     tanh_shrink,
 )
+from lucid_fn.ops.layer_norm import layer_norm, rms_norm
 from lucid_fn.ops.linear import linear
-from lucid_fn.ops.norm import batch_norm, batch_norm_eval
 from lucid_fn.ops.pooling import (
     avg_pool1d,
     avg_pool2d,
@@ -50,9 +52,8 @@ from lucid_fn.ops.pooling import (
     max_pool2d,
     max_pool3d,
 )
-from lucid_fn.ops.recurrence import RecurrentWeights, gru, lstm, rnn
+from lucid_fn.ops.recurrent import RecurrentWeights, gru, lstm, rnn
 from lucid_fn.ops.reductions import mean, sum
-from lucid_fn.ops.row_norm import layer_norm, rms_norm
 from lucid_fn.ops.seam import plain
 from lucid_fn.ops.softmax import log_softmax, logsumexp, softmax, softmin
 
@@ -67,6 +68,8 @@ __all__ = [
     "batch_norm_eval",
     "celu",
     "conv2d",
+    "dot_product_attention",
+    "dot_product_attention_weights",
     "elu",
     "erf",
     "exp",

@@ -6,8 +6,8 @@ from typing import Any, TypeVar, cast
 
 import mlx.core as mx
 
+from lucid_fn.numerics import widen as widen
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.dtypes import widened
 from lucid_fn.ops.input_checks import takes_float
 from lucid_fn.ops.seam import formulation, pointwise
 from lucid_fn.types import Array
@@ -54,12 +54,12 @@ def _with_slope(fn: Function, slope: Slope) -> Function:
     def forward(x: Array) -> Array:
         # MLX's jvp would differentiate `fn` too, for nothing.
         x = mx.stop_gradient(x)
-        return fn(widened(x)).astype(x.dtype)
+        return fn(widen(x)).astype(x.dtype)
 
     custom = custom_function(forward)
 
     def scaled(x: Array, y: Array, g: Array) -> Array:
-        dx: Array = widened(g) * slope(widened(x), widened(y))
+        dx: Array = widen(g) * slope(widen(x), widen(y))
         return dx.astype(x.dtype)
 
     @custom.vjp
@@ -82,6 +82,6 @@ def rounded_once(fn: Fn) -> Fn:
 
     @wraps(fn)
     def run(x: Array, *args: Any, **options: Any) -> Array:
-        return fn(widened(x), *args, **options).astype(x.dtype)
+        return fn(widen(x), *args, **options).astype(x.dtype)
 
     return cast(Fn, run)

@@ -5,7 +5,7 @@ import math
 import mlx.core as mx
 
 from lucid_fn.checks import check_float
-from lucid_fn.ops.channel_sum import place_sum
+from lucid_fn.numerics import sum_rows
 from lucid_fn.ops.input_checks import takes_array
 from lucid_fn.ops.pooling import AXES
 from lucid_fn.ops.seam import examplewise
@@ -147,7 +147,7 @@ def global_max_pool3d(x: Array) -> Array:
 
 def _mean(name: str, x: Array, *, dims: int) -> Array:
     places = _places(name, x, dims)
-    return (place_sum(places) / places.shape[1]).astype(x.dtype)
+    return (sum_rows(places) / places.shape[1]).astype(x.dtype)
 
 
 def _max(name: str, x: Array, *, dims: int) -> Array:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from lucid_fn.checks import check_float
+from lucid_fn.numerics import sum_of_products
 from lucid_fn.ops.bias import add_bias
-from lucid_fn.ops.channel_sum import sum_of_products
 from lucid_fn.ops.custom_derivative import Bilinear, bilinear
 from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array
