@@ -50,7 +50,7 @@ def takes_anything(fn: Fn) -> Fn:
 def _check_is_no_module(
     fn: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]
 ) -> None:
-    """Raises if `fn` is called without `x`, or with a PyTorch module's options for it."""
+    """Raises if `fn` gets no `x`, or a number for it: an option of PyTorch's module."""
     name = fn.__name__
     if not args and "x" not in options:  # nn.ReLU()
         raise TypeError(f"{name}: x is missing; {_as_layer(fn, options)}")
