@@ -70,9 +70,10 @@ def compose(
     Raises:
         TypeError: if `forward` does not accept the children, or a child is neither a
             layer nor a function on arrays; on init and apply, if a child returns
-            something else than a layer does; on apply, if `train` is no bool.
+            something other than what a layer returns; on apply, if `train` is not a
+            bool.
         ValueError: if a child's name holds a dot; on apply, if params or state hold a
-            name that is no child's.
+            name that is not a child's.
 
     Example:
         >>> import mlx.core as mx
@@ -258,7 +259,9 @@ def _drop_empty(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def serial(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
-    """Layers applied in order; positional ones are named `"0"`, `"1"`, ...
+    """A chain of layers, applied in order.
+
+    Positional layers are named `"0"`, `"1"`, ...
 
     Args:
         *layers: layers and functions on arrays, in order.
@@ -293,7 +296,7 @@ def serial(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
 @accepts_divided
 @takes_anything
 def identity(x: Any) -> Any:
-    """`x` itself: a place for a layer that a variant of a model leaves out.
+    """The identity, `x -> x`: a place for a layer that a variant of a model leaves out.
 
     Args:
         x: anything.
@@ -311,7 +314,7 @@ def identity(x: Any) -> Any:
 
 
 def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = identity) -> Layer:
-    """`x -> body(x) + shortcut(x)`.
+    """Residual connection: `x -> body(x) + shortcut(x)`.
 
     Args:
         body: a layer, or a function on arrays.

@@ -20,7 +20,7 @@ def _takes_examples(fn: ArrayFn) -> ArrayFn:
 
 @_takes_examples
 def global_avg_pool1d(x: Array) -> Array:
-    """The mean of each channel over the whole sequence: `(N, L, C)` to `(N, C)`.
+    """Global average pooling of sequences: `(N, L, C)` to `(N, C)`.
 
     Args:
         x: float, shape `(N, L, C)`.
@@ -40,7 +40,7 @@ def global_avg_pool1d(x: Array) -> Array:
 
 @_takes_examples
 def global_avg_pool3d(x: Array) -> Array:
-    """The mean of each channel over the whole volume: `(N, D, H, W, C)` to `(N, C)`.
+    """Global average pooling of volumes: `(N, D, H, W, C)` to `(N, C)`.
 
     Args:
         x: float, shape `(N, D, H, W, C)`.
@@ -60,7 +60,7 @@ def global_avg_pool3d(x: Array) -> Array:
 
 @_takes_examples
 def global_max_pool1d(x: Array) -> Array:
-    """The largest number of each channel of a sequence: `(N, L, C)` to `(N, C)`.
+    """Global max pooling of sequences: `(N, L, C)` to `(N, C)`.
 
     The gradient goes to the first maximum; a nan wins.
 
@@ -69,7 +69,7 @@ def global_max_pool1d(x: Array) -> Array:
 
     Raises:
         TypeError: if `x` is not of a float dtype.
-        ValueError: if `x` has another number of axes, or no places.
+        ValueError: if `x` has the wrong number of axes, or no places.
 
     Example:
         >>> import mlx.core as mx
@@ -82,7 +82,7 @@ def global_max_pool1d(x: Array) -> Array:
 
 @_takes_examples
 def global_max_pool2d(x: Array) -> Array:
-    """`global_max_pool1d` of images: `(N, H, W, C)` to `(N, C)`.
+    """Global max pooling of images: `(N, H, W, C)` to `(N, C)`.
 
     Args:
         x: float, shape `(N, H, W, C)`.
@@ -102,7 +102,7 @@ def global_max_pool2d(x: Array) -> Array:
 
 @_takes_examples
 def global_max_pool3d(x: Array) -> Array:
-    """`global_max_pool1d` of volumes: `(N, D, H, W, C)` to `(N, C)`.
+    """Global max pooling of volumes: `(N, D, H, W, C)` to `(N, C)`.
 
     Args:
         x: float, shape `(N, D, H, W, C)`.
