@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from lucid_fn.checks import check_array
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.layer import (
     Layer,
@@ -321,6 +322,7 @@ def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = identity) -> Lay
         shortcut: likewise; the identity by default.
 
     Raises:
+        TypeError: on apply, if one of the two does not return an array.
         ValueError: on apply, if the two differ in shape: nothing is broadcast.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, eq. 1 and 2.
@@ -337,6 +339,9 @@ def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = identity) -> Lay
         x: Any, body: Callable[[Any], Any], shortcut: Callable[[Any], Any]
     ) -> Any:
         y, kept = body(x), shortcut(x)
+        for name, value in (("body(x)", y), ("shortcut(x)", kept)):
+            if not is_divided(value):
+                check_array("residual", **{name: value})
         if y.shape != kept.shape:
             raise ValueError(
                 "residual: body(x) and shortcut(x) must have one shape, got "
