@@ -41,7 +41,8 @@ check: $(VENV)/made  ## lint, check formatting, types and import layers
 	$(BIN)/lint-imports
 
 site: $(VENV)/made  ## build the documentation site: docs/_build/html
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	rm -rf docs/_build docs/api/generated
+	$(BIN)/python -m sphinx -W --keep-going -j auto -q -b html docs docs/_build/html
 
 bench: $(VENV)/made  ## compare with PyTorch, jax and mlx.nn (minutes; not in CI)
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -m tests.benchmarks

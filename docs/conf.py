@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from sphinx.addnodes import pending_xref
+from sphinx.addnodes import pending_xref, toctree
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
@@ -26,7 +26,10 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_templates"]
+templates_path = ["_templates"]
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_theme = "furo"
 html_title = "lucid_fn"
 html_copy_source = False
@@ -48,7 +51,12 @@ default_role = "py:obj"
 
 
 def find_object(app: Sphinx, target: str) -> str | None:
-    """The full name of what users write as `nn.linear`, `lf.jit` or `linear`."""
+    """The full name of what users write as `nn.linear` or `lf.jit`.
+
+    A single word is no name: `train` is an argument more often than a package.
+    """
+    if "." not in target:
+        return None
     objects = app.env.domaindata["py"]["objects"]
     short = target.removesuffix("()").removeprefix("lf.")
     for name in (target, f"lucid_fn.{short}"):
@@ -91,6 +99,20 @@ class LinkNames(SphinxPostTransform):
                 node.replace_self(link)
 
 
+def shorten_sidebar(app: Sphinx, env: Any) -> list[str]:
+    """Leaves the pages of single names out of the sidebar, which is on every page.
+
+    They are reached from the page of their package, and by the search. With them in it,
+    the sidebars take most of the time of a build.
+    """
+    for toc in env.tocs.values():
+        for node in list(toc.findall(toctree)):
+            if all(name.startswith("api/generated/") for name in node["includefiles"]):
+                node.parent.remove(node)
+    return []
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("env-updated", shorten_sidebar)
     app.connect("missing-reference", resolve)
     app.add_post_transform(LinkNames)

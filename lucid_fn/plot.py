@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lucid_fn.elsewhere import guide
 from lucid_fn.train import History
 
 __all__ = ["batch_and_epoch_losses", "compare", "curves"]
@@ -231,3 +232,6 @@ def _whole_ticks(axis: Any) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+guide(globals(), "plot")

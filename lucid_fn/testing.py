@@ -11,6 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import random, transforms, tree
+from lucid_fn.elsewhere import guide
 from lucid_fn.types import Array, Tree
 
 __all__ = [
@@ -197,3 +198,6 @@ def _direction(grads: Tree, seed: int) -> Tree:
     # On the other side the two would cancel, for a single number entirely.
     sign = 1.0 if same_side else -1.0
     return unit(tree.map(lambda a, b: a + sign * b, along, drawn))
+
+
+guide(globals(), "testing")

@@ -5,6 +5,8 @@ from typing import Any, TypeAlias
 
 import mlx.core as mx
 
+__all__ = ["Array", "ArrayFn", "Key", "Params", "Scalar", "State", "Tree"]
+
 Array: TypeAlias = mx.array
 """An MLX array, never "array-like": other kinds are converted at the edge."""
 
@@ -25,3 +27,7 @@ State: TypeAlias = dict[str, Any]
 
 ArrayFn: TypeAlias = Callable[..., Any]
 """A plain function on arrays, such as `nn.relu`."""
+
+
+def __dir__() -> list[str]:
+    return __all__

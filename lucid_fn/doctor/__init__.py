@@ -2,5 +2,8 @@
 
 from lucid_fn.doctor.check import Check
 from lucid_fn.doctor.report import as_json, as_text, examine
+from lucid_fn.elsewhere import guide
 
 __all__ = ["Check", "as_json", "as_text", "examine"]
+
+guide(globals(), "doctor")

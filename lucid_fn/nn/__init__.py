@@ -104,14 +104,6 @@ from lucid_fn.nn.pooling.adaptive_pooling import (
     adaptive_max_pool2d,
     adaptive_max_pool3d,
 )
-from lucid_fn.nn.pooling.global_pooling import (
-    global_avg_pool1d,
-    global_avg_pool2d,
-    global_avg_pool3d,
-    global_max_pool1d,
-    global_max_pool2d,
-    global_max_pool3d,
-)
 from lucid_fn.nn.pooling.pooling import (
     avg_pool1d,
     avg_pool2d,
@@ -158,6 +150,12 @@ from lucid_fn.ops import (
     gelu,
     gelu_sigmoid,
     gelu_tanh,
+    global_avg_pool1d,
+    global_avg_pool2d,
+    global_avg_pool3d,
+    global_max_pool1d,
+    global_max_pool2d,
+    global_max_pool3d,
     glu,
     hard_shrink,
     hard_sigmoid,

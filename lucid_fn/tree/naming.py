@@ -203,11 +203,19 @@ class Place(NamedTuple):
         return node
 
     def set(self, value: Any) -> Tree:
-        """The tree with another leaf or subtree there; the given one is unchanged."""
+        """The tree with another leaf or subtree there; the given one is unchanged.
+
+        Args:
+            value: the leaf or subtree.
+        """
         return _rebuild(self.tree, self.path.split("."), self.path, value)
 
     def apply(self, fn: Callable[[Any], Any]) -> Tree:
-        """The tree with `fn` of what is there in its place."""
+        """The tree with `fn` of what is there in its place.
+
+        Args:
+            fn: a function of the leaf or subtree.
+        """
         return self.set(fn(self.get()))
 
 

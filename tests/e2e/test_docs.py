@@ -18,8 +18,7 @@ def blocks(page: Path) -> list[str]:
     return BLOCK.findall(page.read_text())
 
 
-# The code of the API reference runs as doctests, from which it is made.
-PROGRAMS = [p for p in PAGES if blocks(p) and p.parent.name != "api"]
+PROGRAMS = [page for page in PAGES if blocks(page)]
 
 
 def named(page: Path) -> str:

@@ -6,6 +6,7 @@ import doctest
 import importlib
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
@@ -18,12 +19,21 @@ PACKAGES = [
         for name in lucid_fn.__all__
         if inspect.ismodule(getattr(lucid_fn, name))
     ),
-    "lucid_fn.interop.torch",
+    "lucid_fn.cpu.runtime",
     "lucid_fn.interop.compare",
+    "lucid_fn.interop.torch",
     "lucid_fn.nn.initializers",
+    "lucid_fn.testing",
 ]
+API = Path(__file__).parents[2] / "docs" / "api"
 SECTION = re.compile(r"^(Args|Returns|Raises|Source|Example):[ \n]", re.MULTILINE)
 ITEM = re.compile(r"^    (\*{0,2}\w+)(?:, (\*{0,2}\w+))*:", re.MULTILINE)
+
+
+def own_names(package: str) -> list[str]:
+    """The public names of a package that are not packages themselves."""
+    module = importlib.import_module(package)
+    return [n for n in module.__all__ if not inspect.ismodule(getattr(module, n))]
 
 
 def public():
@@ -65,6 +75,11 @@ def parameters(function) -> set[str]:
     return set(inspect.signature(function).parameters) - {"self"}
 
 
+def as_ruff_sorts(name: str) -> tuple[bool, bool, str]:
+    """Constants, then classes, then everything else."""
+    return not name.isupper(), not name[0].isupper(), name
+
+
 def unbound(program: str) -> set[str]:
     """The names that a program uses and neither imports nor defines."""
     nodes = list(ast.walk(ast.parse(program)))
@@ -84,10 +99,23 @@ def unbound(program: str) -> set[str]:
 def test_a_package_lists_its_names_and_says_what_it_is_for(package):
     module = importlib.import_module(package)
     assert module.__doc__
-    assert sorted(module.__all__) == module.__all__
+    assert sorted(module.__all__, key=as_ruff_sorts) == module.__all__
     assert {name for name in dir(module) if not name.startswith("_")} == set(
         module.__all__
     ) - {"__version__"}
+
+
+def test_every_package_has_a_page():
+    pages = {page.stem for page in API.glob("*.md")} - {"index"}
+    packages = {name for name in PACKAGES if own_names(name)}
+    assert pages == {name.removeprefix("lucid_fn.") for name in packages}
+
+
+@pytest.mark.parametrize("package", [p for p in PACKAGES if own_names(p)])
+def test_a_page_lists_each_name_of_its_package_once(package):
+    page = (API / f"{package.removeprefix('lucid_fn.')}.md").read_text()
+    assert f".. automodule:: {package}\n" in page
+    assert sorted(re.findall(r"^   (\w+)$", page, re.M)) == sorted(own_names(package))
 
 
 def test_every_docstring_begins_with_a_sentence():

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import inspect
 import re
 from pathlib import Path
 
@@ -92,3 +93,25 @@ def test_their_names_exist(library):
 def test_no_name_has_two_rows(library):
     theirs = names(library, 0)
     assert len(theirs) == len(set(theirs))
+
+
+def test_names_in_the_prose_between_tables_are_no_rows():
+    with pytest.raises(AttributeError, match="nn has no attribute 'ops'"):
+        lucid_fn.nn.ops  # noqa: B018  # the look-up is what fails
+
+
+@pytest.mark.parametrize("library", TABLES)
+def test_arguments_in_remarks_are_arguments_of_ours(library):
+    """In "`decay` for `alpha`" `decay` is an argument of one of the row's functions."""
+    for _, ours, differs in TABLES[library]:
+        for renamed in re.findall(r"((?:`\w+`, )*`\w+`)(?:, \w+,)? for `", differs):
+            functions = [
+                resolve(OURS.get(first, getattr(lucid_fn, first, None)), rest)
+                for first, _, rest in (n.partition(".") for n in CODE.findall(ours))
+            ]
+            for argument in CODE.findall(renamed):
+                assert any(
+                    argument in inspect.signature(function).parameters
+                    for function in functions
+                    if callable(function)
+                ), (ours, argument)

@@ -13,7 +13,7 @@ import numpy as np
 
 from lucid_fn.cpu.memory.rows import Rows, rows_at, take_rows
 from lucid_fn.cpu.parallel.streams import concat_split, sum_split
-from lucid_fn.ops.channel_sum import sum_of_products
+from lucid_fn.numerics import sum_of_products
 from lucid_fn.ops.conv_plain import Geometry, Pair, taps
 from lucid_fn.types import Array
 

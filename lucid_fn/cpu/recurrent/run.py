@@ -17,7 +17,7 @@ from functools import lru_cache
 import mlx.core as mx
 
 from lucid_fn.cpu.recurrent.cells import CELLS, Arrays, Carry, Cell
-from lucid_fn.ops.channel_sum import place_sum
+from lucid_fn.numerics import sum_rows
 from lucid_fn.ops.custom_derivative import given_derivative
 from lucid_fn.ops.recurrent import RecurrentWeights, Step, choose, step_by_step
 from lucid_fn.types import Array, ArrayFn
@@ -182,9 +182,9 @@ def _run_back(
     d_h = d_x if dh is dx else mx.concatenate(d_gates_h[::-1], axis=1)
     before = mx.concatenate([start[0], y.reshape(size, -1)[:, :-n]], axis=1)
     # Of the biases: one running sum over millions of steps would lose digits.
-    d_bias_ih = d_bias_hh = place_sum(d_x[..., None])
+    d_bias_ih = d_bias_hh = sum_rows(d_x[..., None])
     if dh is not dx:
-        d_bias_hh = place_sum(d_h[..., None])
+        d_bias_hh = sum_rows(d_h[..., None])
     d_gates = d_x.reshape(rows, length, n)
     d_weights = d_gates, d_bias_ih, d_h @ before.T, d_bias_hh
     return *d_weights, *d_carry, *map(mx.zeros_like, args[4 + carried :])

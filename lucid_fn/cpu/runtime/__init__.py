@@ -17,3 +17,7 @@ __all__ = [
     "set_blas_threads",
     "start",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -15,7 +15,7 @@ from lucid_fn.nn.core.layer import (
     note_call,
 )
 from lucid_fn.nn.core.recording import watched
-from lucid_fn.ops.called import takes_anything
+from lucid_fn.ops.input_checks import takes_anything
 from lucid_fn.ops.seam import (
     accepts_divided,
     divide,

@@ -12,7 +12,7 @@ import mlx.core as mx
 from lucid_fn.checks import check_array
 from lucid_fn.nn.core.checks import to_sizes
 from lucid_fn.nn.core.layer import Layer, lift
-from lucid_fn.ops.gather import take_places
+from lucid_fn.ops.interpolate import take_places
 from lucid_fn.types import Array
 
 Border: TypeAlias = int | Sequence[int | tuple[int, int]]

@@ -10,8 +10,8 @@ import numpy as np
 from lucid_fn.checks import check_array, check_float
 from lucid_fn.nn.core.checks import AXES, Sizes, to_sizes
 from lucid_fn.nn.core.layer import Layer, lift
-from lucid_fn.ops.dtypes import widened
-from lucid_fn.ops.interpolation import Taps, interpolate
+from lucid_fn.numerics import widen
+from lucid_fn.ops.interpolate import Taps, interpolate
 from lucid_fn.types import Array
 
 Scale: TypeAlias = float | tuple[float, ...]
@@ -240,7 +240,7 @@ def _resize(
                 f"{caller}: scale must leave a pixel, got {scales} for x of shape "
                 f"{x.shape}"
             )
-        y = widened(x) if mx.issubdtype(x.dtype, mx.floating) else x
+        y = widen(x) if mx.issubdtype(x.dtype, mx.floating) else x
         for number, axis in enumerate(axes, start=1):
             y = _along(y, number, axis, taps(axis))
         return y.astype(x.dtype)

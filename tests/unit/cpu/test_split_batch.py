@@ -3,7 +3,6 @@
 import functools
 import io
 import re
-import sys
 
 import mlx.core as mx
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 import lucid_fn as lf
 from lucid_fn import nn, ops, random
+from lucid_fn.cpu import linear
 from lucid_fn.cpu.parallel import split_batch, streams
 from lucid_fn.nn.recurrent import recurrence
 from lucid_fn.ops import seam
@@ -18,8 +18,6 @@ from tests.registry.case import over
 from tests.registry.layers import LAYERS
 
 pytestmark = pytest.mark.tuned("batches are divided for the cores of a CPU")
-
-linear = sys.modules["lucid_fn.ops.linear"]  # hidden by the function of that name
 
 
 @pytest.fixture

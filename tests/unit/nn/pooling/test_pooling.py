@@ -82,3 +82,13 @@ def test_sizes_may_be_lists_and_numpys_integers(size):
         assert y.shape == (1, 2, 2, 3)
     for pool in nn.adaptive_avg_pool2d, nn.adaptive_max_pool2d:
         assert pool(size).apply({}, {}, x, train=False)[0].shape == (1, 2, 2, 3)
+
+
+@pytest.mark.parametrize("make", [nn.adaptive_avg_pool3d, nn.adaptive_max_pool3d])
+def test_adaptive_pools_of_volumes_refuse_other_shapes(make):
+    with pytest.raises(
+        ValueError, match=rf"{make.__name__}: x must have shape \(N, D, H, W, C\)"
+    ):
+        make(2).apply({}, {}, mx.ones((2, 3, 4, 5)), train=False)
+    with pytest.raises(ValueError, match=f"{make.__name__}: output_size must be"):
+        make(0)

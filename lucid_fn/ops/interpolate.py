@@ -1,19 +1,15 @@
 """Interpolation along an axis: each output is a weighted sum of a few inputs."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.cpu.memory.broadcast import multiply
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.seam import tuned
+from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array
-
-# Of the input: zeros of the matrix are multiplied too. At 256 the gradient still takes
-# 0.4 of the time of sums of rows, at 512 twice as long.
-_MOST_PLACES = 256
 
 
 class Taps(NamedTuple):
@@ -37,18 +33,9 @@ class Taps(NamedTuple):
         weight[at] = 1 if self.weight is None else self.weight.ravel()[order]
         return Taps(index, weight)
 
-    def matrix(self, size: int) -> Array:
-        """The weights as a matrix `(size, outputs)`."""
-        taps, outputs = self.inputs.shape
-        matrix = np.zeros((size, outputs), np.float32)
-        columns = np.broadcast_to(np.arange(outputs), (taps, outputs))
-        weight = 1 if self.weight is None else self.weight
-        np.add.at(matrix, (self.inputs, columns), weight)
-        return mx.array(matrix)
-
 
 def interpolate(x: Array, axis: int, taps: Taps) -> Array:
-    """`y[i] = sum over t of weight[t, i] * x[inputs[t, i]]`, along an axis of `x`.
+    """Linear interpolation, `y[i] = sum over t of weight[t, i] * x[inputs[t, i]]`.
 
     Args:
         x: float32 or float64, any shape; of any dtype if there are no weights.
@@ -62,7 +49,7 @@ def interpolate(x: Array, axis: int, taps: Taps) -> Array:
     Example:
         >>> import mlx.core as mx
         >>> import numpy as np
-        >>> from lucid_fn.ops.interpolation import Taps, interpolate
+        >>> from lucid_fn.ops.interpolate import Taps, interpolate
         >>> halfway = Taps(np.array([[0], [1]]), np.full((2, 1), 0.5, np.float32))
         >>> interpolate(mx.array([1.0, 3.0]), 0, halfway)
         array([2], dtype=float32)
@@ -74,15 +61,7 @@ def interpolate(x: Array, axis: int, taps: Taps) -> Array:
     def run(x: Array) -> Array:
         if x.size == 0:
             return mx.zeros(shape, x.dtype)
-        rows = x.reshape(before, size, after)
-        # Neighbours, not a matrix product: a nan stays where it is.
-        if taps.weight is None:
-            return _take(rows, taps.inputs[0]).reshape(shape)
-        terms = [
-            multiply(_take(rows, index), mx.array(weight[:, None]).astype(x.dtype))
-            for index, weight in zip(taps.inputs, taps.weight, strict=True)
-        ]
-        return sum(terms[1:], terms[0]).reshape(shape)
+        return combine(x.reshape(before, size, after), taps).reshape(shape)
 
     if not mx.issubdtype(x.dtype, mx.floating):
         return run(x)
@@ -90,12 +69,10 @@ def interpolate(x: Array, axis: int, taps: Taps) -> Array:
 
     @custom.vjp
     def vjp(x: Array, g: Array, _: Array) -> Array:
-        # MLX's gradient of `take` adds number by number, 20 times as slow for images
-        # of 32 pixels.
-        if not tuned() or size > _MOST_PLACES or g.size == 0:
-            return interpolate(g, axis, taps.transposed(size))
-        matrix = taps.matrix(size).astype(g.dtype)
-        return (matrix @ g.reshape(before, outputs, after)).reshape(x.shape)
+        if g.size == 0:
+            return mx.zeros_like(x)
+        dx = combine_grad(g.reshape(before, outputs, after), taps, size)
+        return dx.reshape(x.shape)
 
     @custom.jvp
     def jvp(_: Array, dx: Array) -> Array:
@@ -104,9 +81,33 @@ def interpolate(x: Array, axis: int, taps: Taps) -> Array:
     return cast(Array, custom(x))
 
 
-def _take(x: Array, index: np.ndarray) -> Array:
-    """`(A, B, C)` to `(A, len(index), C)`."""
-    # Along the first axis a row is one memcpy; along another MLX goes by numbers.
-    rows = np.arange(x.shape[0])[:, None] * x.shape[1] + index
-    y = mx.take(x.reshape(-1, x.shape[2]), mx.array(rows.reshape(-1)), axis=0)
-    return y.reshape(x.shape[0], len(index), x.shape[2])
+@replaceable
+def combine(x: Array, taps: Taps) -> Array:
+    """The sum of the taps along the middle axis: `(A, B, C)` to `(A, outputs, C)`."""
+    # Of neighbours, not a matrix product: a nan stays where it is.
+    terms = [mx.take(x, mx.array(index), axis=1) for index in taps.inputs]
+    if taps.weight is None:
+        return terms[0]
+    weights = [mx.array(weight[:, None]).astype(x.dtype) for weight in taps.weight]
+    return sum(map(mx.multiply, terms[1:], weights[1:]), terms[0] * weights[0])
+
+
+@replaceable
+def combine_grad(g: Array, taps: Taps, size: int) -> Array:
+    """The gradient of `combine`: `(A, outputs, C)` to `(A, size, C)`.
+
+    A gather too: MLX's gradient of `take` is a scatter that adds number by number.
+    """
+    return interpolate(g, 1, taps.transposed(size))
+
+
+def take_places(x: Array, places: Sequence[int] | np.ndarray, axis: int) -> Array:
+    """`mx.take` along an axis, for empty arrays too.
+
+    The gradient of MLX's own aborts the process where `x` is empty.
+    """
+    if x.size == 0:
+        shape = list(x.shape)
+        shape[axis] = len(places)
+        return mx.zeros(shape, x.dtype)
+    return mx.take(x, mx.array([int(place) for place in places]), axis=axis)

@@ -1,6 +1,5 @@
-"""Batch normalization over all axes but the last."""
+"""Batch normalization on CPUs: few passes over memory, on all cores at once."""
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -13,138 +12,29 @@ from lucid_fn.cpu.parallel.split_batch import (
     parts_of,
 )
 from lucid_fn.cpu.parallel.streams import map_parts, split
-from lucid_fn.ops.bias import broadcast
-from lucid_fn.ops.channel_sum import channel_sum
+from lucid_fn.numerics import channel_sum
+from lucid_fn.ops.batch_norm import normalize_channels
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.dtypes import promoted, widened
-from lucid_fn.ops.seam import current_part, examplewise, join, tuned
+from lucid_fn.ops.seam import current_part, plain
 from lucid_fn.types import Array
 
 _SPLITS = 1 << 18  # values from which on two streams add faster than one
 
 
 def batch_norm(
-    x: Array, weight: Array, bias: Array, *, eps: float
+    x: Array, weight: Array, bias: Array, eps: float
 ) -> tuple[Array, Array, Array]:
-    """Shifts and scales each channel to the mean `bias` and the deviation `weight`.
-
-    `y = (x - mean) / sqrt(var + eps) * weight + bias`, where `mean` and `var` (biased:
-    divided by the number of values) are those of the channel over all axes but the
-    last. They are returned for running statistics; gradients flow through all three.
-
-    The variance is that of the deviations from the mean (two passes), sums are added in
-    two levels and in float32 for any dtype of `x`: both keep their digits for millions
-    of values far from zero.
-
-    Args:
-        x: float, shape `(..., C)`.
-        weight: float, shape `(C,)`.
-        bias: float, shape `(C,)`.
-        eps: added to the variance; positive.
-
-    Returns:
-        `y` of the shape of `x`, of the dtype that `x`, `weight` and `bias` promote to;
-        `mean` and `var`, float32 (float64 for float64), shape `(C,)`, nan if `x` has no
-        values.
-
-    Raises:
-        ValueError: if `weight` or `bias` does not have the shape `(C,)`.
-
-    Source: Ioffe & Szegedy, 2015, https://arxiv.org/abs/1502.03167, algorithm 1, and
-    the gradients of section 3, collected into one pass over `x`.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import ops
-        >>> x = mx.array([[1.0], [3.0]])
-        >>> y, mean, var = ops.batch_norm(x, mx.ones((1,)), mx.zeros((1,)), eps=1e-5)
-        >>> y
-        array([[-0.999995],
-               [0.999995]], dtype=float32)
-        >>> mean.item(), var.item()
-        (2.0, 1.0)
-    """
-    _check("batch_norm", x, weight=weight, bias=bias)
-    if x.size == 0:
-        zero, nothing = mx.zeros(weight.shape), mx.full(weight.shape, math.nan)
-        y = batch_norm_eval(x, weight, bias, zero, zero, eps=eps)
-        return y, nothing, nothing
-    dtype = promoted(x, weight, bias)
-    x, weight, bias = map(widened, (x, weight, bias))
-    epsilon = _filled(eps, weight.size)
-    if not tuned() or x.dtype != mx.float32:
-        y, mean, var = _plain_batch_norm(join(x), weight, bias, epsilon)
-        return y.astype(dtype), mean, var
-    mean, var, *ys = _tuned_batch_norm(weight, bias, epsilon, *parts_of(x))
-    return from_parts(ys).astype(dtype), mean, var
+    """`ops.batch_norm.normalize_channels`; `y` is divided if `x` is."""
+    if x.dtype != mx.float32:
+        with plain():
+            return normalize_channels(x, weight, bias, eps)
+    mean, var, *ys = _normalize(weight, bias, _filled(eps, weight.size), *parts_of(x))
+    return from_parts(ys), mean, var
 
 
-@examplewise
-def batch_norm_eval(
-    x: Array, weight: Array, bias: Array, mean: Array, var: Array, *, eps: float
-) -> Array:
-    """`batch_norm` with a given mean and variance: `(..., C)` to the same.
-
-    `y = (x - mean) / sqrt(var + eps) * weight + bias`.
-
-    Args:
-        x: float, shape `(..., C)`.
-        weight: float, shape `(C,)`.
-        bias: float, shape `(C,)`.
-        mean: float, shape `(C,)`.
-        var: float, shape `(C,)`, at least 0.
-        eps: added to the variance; positive.
-
-    Returns:
-        Float array of the shape of `x`, of the dtype that `x`, `weight` and `bias`
-        promote to.
-
-    Raises:
-        ValueError: if one of the others does not have the shape `(C,)`.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import ops
-        >>> one, zero = mx.ones((1,)), mx.zeros((1,))
-        >>> x = mx.array([[5.0]])
-        >>> ops.batch_norm_eval(x, one, zero, one, one * 4, eps=0.0).item()
-        2.0
-    """
-    _check("batch_norm_eval", x, weight=weight, bias=bias, mean=mean, var=var)
-    dtype = promoted(x, weight, bias)
-    x, weight, bias, mean, var = map(widened, (x, weight, bias, mean, var))
-    scale = mx.contiguous(weight * _rstd(var, _filled(eps, weight.size)))
-    y = (x - broadcast(mean, x)) * broadcast(scale, x) + broadcast(bias, x)
-    return y.astype(dtype)
-
-
-def _check(name: str, x: Array, **channels: Array) -> None:
-    shape = next(iter(channels.values())).shape
-    if x.ndim < 2 or x.shape[-1:] != shape:
-        raise ValueError(
-            f"{name}: x must have shape (..., {', '.join(map(str, shape))}) with at "
-            f"least one axis before the channels, got {x.shape}"
-        )
-    for label, array in channels.items():
-        if array.shape != shape:
-            raise ValueError(
-                f"{name}: {label} must have shape {shape}, got {array.shape}"
-            )
-
-
-def _plain_batch_norm(
-    x: Array, weight: Array, bias: Array, eps: Array
-) -> tuple[Array, Array, Array]:
-    """The equation; MLX finds the gradient."""
-    count = x.size // weight.size
-    mean = channel_sum(x) / count
-    centred = x - broadcast(mean, x)
-    # The mean of the deviations: digits that the float32 mean has lost.
-    rest = channel_sum(centred) / count
-    var = channel_sum(mx.square(centred)) / count - mx.square(rest)
-    scale = mx.rsqrt(var + eps) * weight
-    y = (centred - broadcast(rest, x)) * broadcast(scale, x) + broadcast(bias, x)
-    return y, mean + rest, var
+def scale(weight: Array, var: Array, eps: float) -> Array:
+    """`ops.batch_norm.channel_scale`, computed once and not for each value."""
+    return mx.contiguous(weight * _rstd(var, _filled(eps, weight.size)))
 
 
 def _forward(
@@ -172,7 +62,11 @@ def _gradient(
     cotangents: tuple[Array, ...],
     outputs: tuple[Array, ...],
 ) -> tuple[Array, ...]:
-    """`dx = a * dy + b * (x - mean) + c`, with `a`, `b`, `c` of the channel."""
+    """`dx = a * dy + b * (x - mean) + c`, with `a`, `b` and `c` for each channel.
+
+    These are the gradients of section 3 of the paper (Ioffe & Szegedy, 2015), collected
+    into one pass over `x`.
+    """
     weight, _, eps, *parts = primals
     dmean, dvar, *grads = cotangents
     mean, var, *_ = outputs
@@ -203,8 +97,8 @@ def _gradient(
     return dweight, count * dy_mean, deps, *dxs
 
 
-_tuned_batch_norm = custom_function(_forward)
-_tuned_batch_norm.vjp(_gradient)
+_normalize = custom_function(_forward)
+_normalize.vjp(_gradient)
 
 
 def _pieces(parts: Sequence[Array]) -> Sequence[Array]:

@@ -1,4 +1,4 @@
-"""Pooling to a given size: windows as even as they can be."""
+"""Pooling to an output of a given size: windows as even as they can be."""
 
 import math
 from itertools import pairwise
@@ -7,49 +7,19 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn.checks import check_narrow_float
-from lucid_fn.ops.called import takes_array
-from lucid_fn.ops.channel_sum import place_sum
-from lucid_fn.ops.gather import take_places
-from lucid_fn.ops.pool import avg_pool2d, max_pool2d
+from lucid_fn.ops.interpolate import take_places
+from lucid_fn.ops.pooling import avg_pool2d, max_pool2d
 from lucid_fn.ops.seam import examplewise
 from lucid_fn.types import Array
 
 
 @examplewise
-@takes_array
-def global_avg_pool2d(x: Array) -> Array:
-    """The mean of each channel over the whole image: `(N, H, W, C)` to `(N, C)`.
-
-    Half-precision sums are accumulated in float32; the dtype is that of `x`.
-
-    Args:
-        x: float, shape `(N, H, W, C)`.
-
-    Returns:
-        Float array of shape `(N, C)`, in the dtype of `x`.
-
-    Raises:
-        TypeError: if `x` is not float32, float16 or bfloat16.
-        ValueError: if `x` has not 4 axes, or no pixels.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import ops
-        >>> ops.global_avg_pool2d(mx.arange(8.0).reshape(1, 2, 2, 2))
-        array([[3, 4]], dtype=float32)
-    """
-    _check("global_avg_pool2d", x)
-    n, h, w, c = x.shape
-    places = x.astype(mx.float32).reshape(n, h * w, c)
-    return (place_sum(places) / (h * w)).astype(x.dtype)
-
-
-@examplewise
 def adaptive_avg_pool2d(x: Array, output_size: int | tuple[int, int]) -> Array:
-    """The mean of each of `output_size` windows that cover the image evenly.
+    """Average pooling to an output of a given size.
 
-    Window `i` of `n` along an axis of length `H` starts at `floor(i * H / n)` and ends
-    before `ceil((i + 1) * H / n)`: windows overlap where `n` does not divide `H`.
+    The windows cover the image evenly: window `i` of `n` along an axis of length `H`
+    starts at `floor(i * H / n)` and ends before `ceil((i + 1) * H / n)`. They overlap
+    where `n` does not divide `H`.
 
     Args:
         x: float, shape `(N, H, W, C)`; half-precision sums are accumulated in float32.
@@ -61,8 +31,8 @@ def adaptive_avg_pool2d(x: Array, output_size: int | tuple[int, int]) -> Array:
 
     Raises:
         TypeError: if `x` is not float32, float16 or bfloat16.
-        ValueError: if `x` has not 4 axes or no pixels, or `output_size` is not
-            positive.
+        ValueError: if `x` does not have 4 axes, or has no pixels, or `output_size` is
+            not positive.
 
     Source: PyTorch's `AdaptiveAvgPool2d`.
 
@@ -80,10 +50,10 @@ def adaptive_avg_pool2d(x: Array, output_size: int | tuple[int, int]) -> Array:
 
 @examplewise
 def adaptive_max_pool2d(x: Array, output_size: int | tuple[int, int]) -> Array:
-    """The largest number of each of `output_size` windows that cover the image evenly.
+    """Max pooling to an output of a given size.
 
     The windows are those of `adaptive_avg_pool2d`. The gradient goes to the first
-    maximum of a window in row-major order; a nan wins.
+    maximum of a window in row-major order; a window with a nan gives nan.
 
     Args:
         x: float, shape `(N, H, W, C)`.
@@ -95,8 +65,8 @@ def adaptive_max_pool2d(x: Array, output_size: int | tuple[int, int]) -> Array:
 
     Raises:
         TypeError: if `x` is not float32, float16 or bfloat16.
-        ValueError: if `x` has not 4 axes or no pixels, or `output_size` is not
-            positive.
+        ValueError: if `x` does not have 4 axes, or has no pixels, or `output_size` is
+            not positive.
 
     Source: PyTorch's `AdaptiveMaxPool2d`.
 
@@ -115,7 +85,7 @@ def adaptive_max_pool2d(x: Array, output_size: int | tuple[int, int]) -> Array:
 def _even_windows(
     x: Array, output_size: tuple[int, int], fill: float
 ) -> tuple[Array, tuple[int, int], Array]:
-    """The windows side by side, of one size: short ones end in `fill`.
+    """The windows side by side, all of one size: short ones end in `fill`.
 
     Returns `(N, OH * KH, OW * KW, C)`, the size `(KH, KW)`, and the pixels of `x` in
     each window, `(OH, OW, 1)`.
@@ -145,18 +115,14 @@ def _even_windows(
     return x, (window[0], window[1]), mx.array(counts[..., None], mx.float32)
 
 
-def _check(name: str, x: Array) -> None:
+def _output_size(
+    name: str, x: Array, output_size: int | tuple[int, int]
+) -> tuple[int, int]:
     check_narrow_float(name, x=x)
     if x.ndim != 4 or 0 in x.shape[1:3]:
         raise ValueError(
             f"{name}: x must have shape (N, H, W, C) with pixels, got {x.shape}"
         )
-
-
-def _output_size(
-    name: str, x: Array, output_size: int | tuple[int, int]
-) -> tuple[int, int]:
-    _check(name, x)
     pair = (output_size,) * 2 if isinstance(output_size, int) else tuple(output_size)
     if len(pair) != 2 or not all(isinstance(n, int) and n >= 1 for n in pair):
         raise ValueError(
