@@ -84,6 +84,15 @@ def test_a_wrong_weight_is_named(name):
         NORMS[name](mx.ones((2, 4)), mx.ones((3,)), mx.ones((4,)))
 
 
+@pytest.mark.parametrize("name", NORMS)
+def test_integers_are_refused(name):
+    x, ones, integers = mx.ones((2, 4)), mx.ones((4,)), mx.ones((4,), mx.int32)
+    with pytest.raises(TypeError, match=f"{name}: x must be of a float dtype"):
+        NORMS[name](x.astype(mx.int32), ones, ones)
+    with pytest.raises(TypeError, match=f"{name}: weight must be of a float dtype"):
+        NORMS[name](x, integers, ones)
+
+
 @pytest.mark.parametrize("name", ["layer_norm", "group_norm"])
 def test_a_wrong_bias_is_named(name):
     with pytest.raises(ValueError, match=rf"{name}: bias must have shape \(4,\)"):
