@@ -5,6 +5,7 @@ import mlx.core as mx
 from lucid_fn.checks import check_float
 from lucid_fn.numerics import promoted, widen
 from lucid_fn.ops.bias import broadcast
+from lucid_fn.ops.reductions import mean
 from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array
 
@@ -81,9 +82,9 @@ def normalize_rows(x: Array, weight: Array, bias: Array, eps: float) -> Array:
     if mx.default_device() == mx.gpu:
         return mx.fast.layer_norm(x, weight, bias, eps)
     x, weight, bias = map(widen, (x, weight, bias))
-    x = x - mx.mean(x, axis=-1, keepdims=True)
+    x = x - mean(x, axis=-1, keepdims=True)
     # 0 but for rounding: no gradient
-    x = x - mx.stop_gradient(mx.mean(x, axis=-1, keepdims=True))
+    x = x - mx.stop_gradient(mean(x, axis=-1, keepdims=True))
     return _over_root_mean_square(x, eps) * broadcast(weight, x) + broadcast(bias, x)
 
 
@@ -97,7 +98,7 @@ def scale_rows(x: Array, weight: Array, eps: float) -> Array:
 
 
 def _over_root_mean_square(x: Array, eps: float) -> Array:
-    return x * mx.rsqrt(mx.mean(mx.square(x), axis=-1, keepdims=True) + eps)
+    return x * mx.rsqrt(mean(mx.square(x), axis=-1, keepdims=True) + eps)
 
 
 def _check(name: str, x: Array, **columns: Array) -> None:

@@ -1,5 +1,7 @@
 """Norms of rows and of groups of channels: digits, dtypes, errors."""
 
+import contextlib
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -20,8 +22,8 @@ def far_from_zero(*shape):
 
 def standardized(x, axes):
     x = x.astype(np.float64)
-    deviation = np.sqrt(x.var(axes, keepdims=True) + 1e-5)
-    return (x - x.mean(axes, keepdims=True)) / deviation
+    std = np.sqrt(x.var(axes, keepdims=True) + 1e-5)
+    return (x - x.mean(axes, keepdims=True)) / std
 
 
 @pytest.mark.parametrize("columns", [256, 1009])
@@ -63,6 +65,20 @@ def test_half_precision_is_float32_rounded_once(norm, dtype):
     assert mx.array_equal(norm(x, w, b), exact.astype(dtype))
     grads = mx.grad(lambda *a: mx.sum(norm(*a)), argnums=(0, 1))(x, w, b)
     assert {grad.dtype for grad in grads} == {dtype}
+
+
+@pytest.mark.parametrize("formulation", [contextlib.nullcontext, ops.plain])
+@pytest.mark.parametrize("name", NORMS)
+def test_long_rows_keep_their_digits(name, formulation):
+    x = np.random.default_rng(0).uniform(100, 101, (2, 1 << 18)).astype(np.float32)
+    exact = {
+        "layer_norm": standardized(x, -1),
+        "rms_norm": x / np.sqrt(np.mean(x.astype(np.float64) ** 2, -1, keepdims=True)),
+        "group_norm": standardized(x.reshape(2, 2, -1), -1).reshape(x.shape),
+    }[name]
+    with formulation():
+        y = NORMS[name](mx.array(x), mx.ones(x.shape[1:]), mx.zeros(x.shape[1:]))
+    np.testing.assert_allclose(np.array(y), exact, rtol=0, atol=1e-6)
 
 
 @norms
