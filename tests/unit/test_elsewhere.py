@@ -108,6 +108,11 @@ def test_an_unknown_name_is_told_what_it_is_called_here(package, name, message):
             r"from_state_dict: has no argument 'strict' \(all must fit; for a layer of",
         ),
         (
+            lambda: lf.jit(len, static_argnums=1),
+            r"jit: 'static_argnums' is called static_argnames here; write jit\(fn",
+        ),
+        (lambda: lf.vmap(len, in_dims=1), "vmap: 'in_dims' is called in_axes here"),
+        (
             lambda: nn.compose(len, nn.linear(3, 4)),
             r"compose: takes forward by position, and the others by name, as in "
             r"compose\(<built-in function len>, name_1=linear\(3, 4\)\)",
