@@ -244,14 +244,15 @@ def explains_calls(fn: Fn, *, made: Callable[..., None] = lambda *_: None) -> Fn
 
 def _refused_by_python(error: TypeError, fn: Callable[..., Any]) -> bool:
     """Whether the error is that of a call which no line of `fn` has seen."""
-    wrappers = set()
+    wrappers, lines = [], []
     while hasattr(fn, "__wrapped__"):
-        wrappers.add(fn.__code__)
+        wrappers.append(fn.__code__)
         fn = fn.__wrapped__
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+    while trace is not None:
+        lines.append(trace.tb_frame.f_code)
         trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_code in wrappers
+    return lines == wrappers[: len(lines)]
 
 
 def _call_message(

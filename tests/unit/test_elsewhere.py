@@ -155,6 +155,20 @@ def test_an_error_raised_inside_of_a_function_is_left_alone():
         fails(1)
 
 
+def test_a_call_inside_of_a_function_is_explained_as_the_one_it_is():
+    @elsewhere.explains_calls
+    def outer(fn):
+        return fn()
+
+    message = "^linear: needs in_features and out_features; write linear"
+    with pytest.raises(TypeError, match=message):
+        outer(nn.linear)
+    with pytest.raises(TypeError, match=message):
+        lf.eval_shape(lambda x: nn.linear(), ONES)
+    with pytest.raises(TypeError, match=message):
+        outer(elsewhere.explains_calls(lambda: outer(nn.linear)))
+
+
 def test_guided_functions_can_be_pickled_and_keep_their_signature():
     assert pickle.loads(pickle.dumps(nn.linear)) is nn.linear
     assert pickle.loads(pickle.dumps(optim.adam)) is optim.adam
