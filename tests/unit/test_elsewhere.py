@@ -28,6 +28,8 @@ ONES = mx.ones((1, 1))
             "torch.optim.lr_scheduler.StepLR is schedules.step_decay",
         ),
         (losses, "CrossEntropyLoss", "is losses.cross_entropy here"),
+        (data, "TensorDataset", "torch.utils.data.TensorDataset is data.batches here"),
+        (data, "RandomCrop", "torchvision.transforms.RandomCrop is data.random_crop"),
         (data, "DataLoader", "torch.utils.data.DataLoader is data.batches here"),
         (interop.torch, "load", "interop.torch.load_pt here"),
         (nn, "MaxPooling2D", "did you mean nn.max_pool2d?"),
