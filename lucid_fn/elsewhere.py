@@ -183,8 +183,14 @@ def _sentence(theirs: str, index: int, count: int, cells: list[str]) -> str:
     ours, note = _CODE.findall(cells[1]), cells[2].rstrip(" |").replace("`", "")
     if not ours:
         return f"there is no {theirs} here: {note}"
-    ours = [ours[index]] if len(ours) == count else ours
+    ours = [ours[index]] if len(ours) == count else _alike(theirs, ours)
     return f"{theirs} is {' or '.join(ours)} here" + (f" ({note})" if note else "")
+
+
+def _alike(theirs: str, ours: list[str]) -> list[str]:
+    """Those of a row's names that are spelt like theirs, if any is."""
+    wanted = _folded(theirs.rpartition(".")[2])
+    return [o for o in ours if _folded(o.rpartition(".")[2]) == wanted] or ours
 
 
 def guide(

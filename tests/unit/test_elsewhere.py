@@ -8,7 +8,17 @@ import mlx.core as mx
 import pytest
 
 import lucid_fn as lf
-from lucid_fn import data, elsewhere, interop, losses, nn, optim, schedules
+from lucid_fn import (
+    data,
+    elsewhere,
+    interop,
+    losses,
+    nn,
+    optim,
+    random,
+    schedules,
+    train,
+)
 
 ONES = mx.ones((1, 1))
 
@@ -31,8 +41,14 @@ ONES = mx.ones((1, 1))
         (data, "TensorDataset", "torch.utils.data.TensorDataset is data.batches here"),
         (data, "RandomCrop", "torchvision.transforms.RandomCrop is data.random_crop"),
         (data, "DataLoader", "torch.utils.data.DataLoader is data.batches here"),
-        (interop.torch, "load", "interop.torch.load_pt here"),
+        (interop.torch, "load", r"a file of PyTorch: interop\.torch\.load_pt"),
         (nn, "MaxPooling2D", "did you mean nn.max_pool2d?"),
+        (nn, "swish", r"flax\.linen\.swish is nn\.silu here$"),
+        (nn, "remat_scan", "flax.linen.remat_scan is nn.repeat here"),
+        (random, "PRNGKey", r"jax\.random\.PRNGKey is random\.key here$"),
+        (optim, "global_norm", r"optax\.global_norm is tree\.global_norm here$"),
+        (train, "ModelCheckpoint", "lightning.ModelCheckpoint is train.keep_best"),
+        (lf.metrics, "Accuracy", r"is metrics\.accuracy here \("),
         (optim, "ema", "optax.ema is optim.param_ema here"),
         (lf, "no_grad", "there is no torch.no_grad here: gradients are computed where"),
         (nn, "quantum", "nn has no attribute 'quantum'$"),
