@@ -83,7 +83,8 @@ __all__ = [
 ]
 
 
-_UNLISTED = ("testing",)  # imports chex, and with it jax, which takes a second
+# `testing` imports chex, and with it jax, which takes a second; `cpu` is the CPU wing.
+_UNLISTED = ("cpu", "testing")
 
 
 def __getattr__(name: str) -> Any:

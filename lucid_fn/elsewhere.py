@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from importlib import resources
+from types import ModuleType
 from typing import Any, NoReturn, TypeVar, cast
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
@@ -19,31 +20,118 @@ _CODE = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\[(`[^`]+`)\]\([^)]*\)")
 
 _ARGUMENTS: dict[str, tuple[str, ...]] = {
-    "lr": ("learning_rate",),
-    "betas": ("b1", "b2"),
+    "T_0": ("first_period",),
+    "T_max": ("decay_steps",),
+    "T_mult": ("growth",),
     "alpha": ("decay",),
-    "rho": ("decay",),
-    "p": ("rate",),
-    "dropout": ("rate",),
-    "drop_prob": ("rate",),
+    "base_lr": ("low",),
+    "beta2_decay": ("decay_power",),
+    "betas": ("b1", "b2"),
+    "clip_value": ("max_value",),
+    "decay_rate": ("gamma",),
+    "decoder_layer": ("layer",),
     "dim": ("axis",),
     "dims": ("axis",),
-    "input": ("x",),
-    "kernel_size": ("size",),
-    "nhead": ("num_heads",),
-    "embedding_dim": ("features", "embed_dim"),
+    "downscale_factor": ("factor",),
+    "drop_prob": ("rate",),
+    "dropout": ("rate",),
+    "dropout_p": ("rate",),
     "elementwise_affine": ("affine",),
-    "T_max": ("decay_steps",),
-    "total_iters": ("decay_steps",),
+    "embedding_dim": ("features", "embed_dim"),
+    "encoder_layer": ("layer",),
+    "end_value": ("end",),
     "eta_min": ("end",),
+    "etas": ("eta_minus", "eta_plus"),
+    "func": ("fn",),
+    "init": ("init_value",),
+    "initial_accumulator_value": ("initial",),
+    "input": ("x", "predictions", "logits", "log_predictions", "log_rates"),
+    "input1": ("first",),
+    "input2": ("second",),
+    "input_lengths": ("logit_lengths",),
+    "is_causal": ("causal",),
+    "kernel_size": ("size",),
+    "labels": ("targets",),
+    "lambd": ("threshold",),
+    "layer_norm_eps": ("eps",),
+    "loader": ("batches",),
+    "log_probs": ("logits",),
+    "lr": ("learning_rate",),
+    "max_lr": ("peak", "high"),
+    "max_val": ("high",),
+    "max_value": ("high",),
+    "maxval": ("high",),
     "milestones": ("boundaries",),
+    "min_lr": ("min_value",),
+    "min_val": ("low",),
+    "min_value": ("low",),
+    "minval": ("low",),
+    "model": ("layer",),
+    "n_power_iterations": ("iterations",),
+    "need_weights": ("return_weights",),
+    "nhead": ("num_heads",),
+    "nonlinearity": ("activation",),
+    "p": ("rate",),
+    "peak_value": ("peak",),
+    "reduce": ("reduction",),
+    "rho": ("decay",),
     "scale_factor": ("scale",),
     "shuffle": ("seed",),
+    "size_average": ("reduction",),
+    "step_size_down": ("down_steps",),
+    "step_size_up": ("up_steps",),
+    "step_sizes": ("min_step_size", "max_step_size"),
     "target": ("targets", "labels"),
+    "target_lengths": ("label_lengths",),
     "targets": ("labels",),
-    "labels": ("targets",),
+    "total_iters": ("decay_steps", "total_steps"),
+    "transition_steps": ("decay_steps", "total_steps"),
+    "upscale_factor": ("factor",),
+    "use_bias": ("bias",),
+    "var": ("variance",),
+    "wd": ("weight_decay",),
+    "window_shape": ("size",),
 }
-"""Arguments of PyTorch's, and what they are called here, where a function has that."""
+"""Arguments of PyTorch's and JAX's libraries, and what they are called here.
+
+Of several names those that the function has are meant.
+"""
+
+_ABSENT = {
+    "approximate": "nn.gelu_tanh is the tanh approximation",
+    "base_momentum": "optim.inject takes schedules.one_cycle_momentum",
+    "batch_first": "sequences are always batch first",
+    "capturable": "lf.jit compiles the whole step",
+    "cycle_momentum": "optim.inject takes schedules.one_cycle_momentum",
+    "decoupled_weight_decay": "optim.adamw has decoupled weight decay",
+    "device": "mx.set_default_device chooses it",
+    "dtype": "tree.cast casts the params",
+    "foreach": "lf.jit compiles the whole step",
+    "fused": "lf.jit compiles the whole step",
+    "inplace": "nothing is changed in place",
+    "last_epoch": "a schedule is a function of the step",
+    "line_search_fn": "optim.lbfgs_minimize has a line search",
+    "log_input": "the predictions are always logarithms of the rates",
+    "log_target": "the targets are probabilities: mx.exp(targets)",
+    "map_location": "arrays have no device",
+    "mask": "optim.masked and optim.partition choose params by their path",
+    "max_momentum": "optim.inject takes schedules.one_cycle_momentum",
+    "maximize": "negate the loss",
+    "num_workers": "data.prefetch makes batches ahead, on a thread",
+    "padding_mode": "pad before, with nn.circular_pad, nn.reflect_pad or "
+    "nn.replicate_pad",
+    "params": "they are arguments of init and update: init(params), "
+    "update(grads, opt_state, params)",
+    "pin_memory": "memory is shared",
+    "requires_grad": "nn.frozen and optim.freeze keep params as they are",
+    "strict": "all must fit; for a layer of your own load into a model of the file's "
+    "sizes, and replace its params",
+    "training": "the mode is an argument of apply: apply(params, state, x, "
+    "train=True, key=key)",
+    "weight": 'for a loss, multiply the values of reduction="none" by it',
+    "zero_infinity": "use mx.where on the losses, and on their gradients",
+}
+"""Arguments of other libraries that have no counterpart, and what to do instead."""
 
 
 def raise_unknown(module: str, name: str, public: Sequence[str]) -> NoReturn:
@@ -56,12 +144,18 @@ def raise_unknown(module: str, name: str, public: Sequence[str]) -> NoReturn:
     """
     said = _said_in_table(name) if not name.startswith("_") else None
     if said is None:
-        close = difflib.get_close_matches(name, public, n=1, cutoff=0.75)
-        said = f"did you mean {module}.{close[0]}?" if close else None
+        folded = {_folded(ours): ours for ours in public}
+        close = difflib.get_close_matches(_folded(name), folded, n=1, cutoff=0.75)
+        said = f"did you mean {module}.{folded[close[0]]}?" if close else None
     raise AttributeError(
         f"{module} has no attribute {name!r}" + (f"; {said}" if said else ""),
         name=name,
     )
+
+
+def _folded(name: str) -> str:
+    """A name without what distinguishes `Conv2D` from `conv2d` and `conv_2d`."""
+    return name.lower().replace("_", "")
 
 
 def _said_in_table(name: str) -> str | None:
@@ -69,11 +163,13 @@ def _said_in_table(name: str) -> str | None:
     text = resources.files("lucid_fn").joinpath("names.md").read_text("utf-8")
     for part in _LINK.sub(r"\1", text).split("\n## ")[1:]:
         library, _, rows = part.partition("\n")
-        for row in filter(lambda line: line.startswith("| "), rows.splitlines()):
+        for row in rows.splitlines():
+            if not row.startswith("|"):  # a remark before the table
+                continue
             cells = [cell.strip() for cell in row.strip("|").split(" | ")]
             theirs = _CODE.findall(cells[0])
             for index, other in enumerate(theirs):
-                if other == name or other.rpartition(".")[2] == name:
+                if name in (other, other.rpartition(".")[2]):
                     return _sentence(f"{library}.{other}", index, len(theirs), cells)
     return None
 
@@ -95,28 +191,50 @@ def guide(
     """Makes the errors of a package's public names say what to write instead.
 
     To be called at the end of the package's `__init__`: names that are not there, and
-    arguments that its functions do not take, are looked up in the tables above.
+    arguments that its functions do not take, are looked up in the tables above. Those
+    that it has of another package are guided there. A function stays what its name
+    stands for when a file of the same name is imported later.
 
     Args:
         namespace: the package's `globals()`, with its `__all__`.
         module: what users call the package, such as `nn`.
         made: is told of each call, `made(result, fn, args, options)`.
     """
-    public = namespace["__all__"]
+    public, package = namespace["__all__"], namespace["__name__"]
+    files = [
+        file for path, file in sys.modules.items() if path.startswith(f"{package}.")
+    ]
     for name in public:
-        fn = namespace.get(name)
-        # A function with a mark of its own has errors of its own: see `ops.called`.
-        if inspect.isfunction(fn) and not hasattr(fn, "__divided__"):
+        fn: Any = namespace.get(name)
+        own = inspect.isfunction(fn) and f"{fn.__module__}.".startswith(f"{package}.")
+        if not own:
+            continue
+        # A function with a mark of its own has errors of its own: see `ops.input_checks`.
+        if not hasattr(fn, "__divided__"):
             namespace[name] = explained = explains_calls(fn, made=made)
-            home = sys.modules[fn.__module__]  # where pickle looks for it
-            if getattr(home, name, None) is fn:
-                setattr(home, name, explained)
+            for file in files:  # its own, where pickle looks, and those that use it
+                if vars(file).get(name) is fn:
+                    setattr(file, name, explained)
 
     def get(name: str) -> NoReturn:
         raise_unknown(module, name, public)
 
     namespace["__getattr__"] = get
     namespace["__dir__"] = lambda: list(public)
+    sys.modules[package].__class__ = _Package
+
+
+class _Package(ModuleType):
+    """A package in which no file takes the name of a function that it defines.
+
+    Python sets the attribute `linear` of `nn` to the module whenever `nn/linear.py` is
+    loaded, also after `nn/__init__.py` has set it to the function.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and callable(self.__dict__.get(name)):
+            return
+        super().__setattr__(name, value)
 
 
 def explains_calls(fn: Fn, *, made: Callable[..., None] = lambda *_: None) -> Fn:
@@ -164,14 +282,18 @@ def _call_message(
         for given in options
         if given not in parameters
     ]
-    positional = [p for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    named_only = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+    positional = [p for p in parameters.values() if p.kind not in named_only]
     extra = args[len(positional) :]
     if extra:
-        by_name = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
+        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            names = [f"name_{i + 1}" for i in range(len(extra))]
+        else:
+            names = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
         given = ", ".join(
-            f"{key}={value!r}" for key, value in zip(by_name, extra, strict=False)
+            f"{key}={_shown(value)}" for key, value in zip(names, extra, strict=False)
         )
-        first = ", ".join(f"{arg!r}" for arg in args[: len(positional)])
+        first = ", ".join(map(_shown, args[: len(positional)]))
         problems.append(
             f"takes {' and '.join(p.name for p in positional)} by position, and the "
             f"others by name, as in {name}({', '.join(filter(None, (first, given)))})"
@@ -188,6 +310,12 @@ def _call_message(
         problems.append(f"needs {' and '.join(missing)}")
     problems = problems or ["got an argument twice"]
     return f"{name}: {'; '.join(problems)}; write {name}({_short(signature)})"
+
+
+def _shown(value: Any) -> str:
+    """A value as code, or its type where that would be long."""
+    code = repr(value)
+    return code if len(code) <= 40 and "\n" not in code else f"<{type(value).__name__}>"
 
 
 def _short(signature: inspect.Signature) -> str:
@@ -208,7 +336,10 @@ def _short(signature: inspect.Signature) -> str:
 
 def _unknown_argument(given: str, ours: list[str]) -> str:
     known = [name for name in _ARGUMENTS.get(given, ()) if name in ours]
-    known = known or difflib.get_close_matches(given, ours, n=1, cutoff=0.6)
     if known:
         return f"{given!r} is called {' and '.join(known)} here"
-    return f"has no argument {given!r}"
+    said = _ABSENT.get(given)
+    if said is None:
+        close = difflib.get_close_matches(given, ours, n=1, cutoff=0.75)
+        said = f"did you mean {close[0]}?" if close else None
+    return f"has no argument {given!r}" + (f" ({said})" if said else "")

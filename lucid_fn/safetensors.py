@@ -198,7 +198,13 @@ def _read_tensor(file: BufferedReader, entry: _Entry) -> Array:
 def _parse(file: BufferedReader) -> tuple[list[_Entry], dict[str, str]]:
     """Validate the header: entries in the order of their data, and the metadata."""
     size = os.fstat(file.fileno()).st_size
-    length = int.from_bytes(file.read(8), "little")
+    start = file.read(8)
+    if start.startswith(b"PK\x03\x04"):
+        raise ValueError(
+            "it is a zip archive, as torch.save writes it; read it with "
+            "interop.torch.load_pt"
+        )
+    length = int.from_bytes(start, "little")
     if size < 8:
         raise ValueError(f"it has {size} bytes, fewer than the 8 of a header length")
     if length > min(size - 8, _LONGEST_HEADER):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid_fn import nn, transforms, tree
-from lucid_fn.nn.recording import Record, recording
+from lucid_fn.nn.core.recording import Record, recording
 from lucid_fn.types import Array
 
 INPUT = ""

@@ -92,6 +92,11 @@ def _read(path: Path, file: BufferedReader) -> Any:
             f"load_pt: {path} must be a zip archive, got the format of PyTorch "
             "before 1.6; write it anew with torch.save(torch.load(path), path)"
         )
+    if file.peek(9)[8:9] == b"{":  # after the length of the header
+        raise ValueError(
+            f"load_pt: {path} must be a file of torch.save, got a safetensors file; "
+            "read it with load_safetensors"
+        )
     try:
         with zipfile.ZipFile(file) as archive:
             return _Archive(archive, os.fstat(file.fileno()).st_size).load()

@@ -26,12 +26,14 @@ cannot tell: a kernel as large as its channels are many, such as `(8, 3, 3, 3)`.
 Nothing here imports PyTorch.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import mlx.core as mx
 
 from lucid_fn import nn, random, tree
+from lucid_fn.elsewhere import guide
 from lucid_fn.evaluation import lazily, started
 from lucid_fn.interop.arrays import described, to_mlx, to_numpy
 from lucid_fn.interop.files import (
@@ -96,10 +98,17 @@ def from_state_dict(
     """
     caller = "from_state_dict"
     _check_model(caller, model)
-    if not isinstance(state_dict, Mapping):
+    given: Any = state_dict
+    if not isinstance(given, Mapping):
+        is_path = isinstance(given, str | os.PathLike)
+        fix = (
+            "read a file with load_pt(path) or load_safetensors(path)"
+            if is_path
+            else "for a model write model.state_dict()"
+        )
         raise TypeError(
             f"{caller}: state_dict must be a mapping of names to arrays, got "
-            f"{described(state_dict)}; for a model write model.state_dict()"
+            f"{described(given)}; {fix}"
         )
     arrays = {
         name: to_mlx(caller, name, value)
@@ -113,6 +122,7 @@ def from_state_dict(
     # Names and axes do not depend on what follows a flatten, so they are checked first.
     plain = _layouts(caller, model, params, state, None, {}, axes)
     hint = prefix_hint(arrays, leaves) if rename is None else None
+    hint = hint or _other_sizes(leaves, arrays, plain)
     _check(caller, leaves, arrays, plain, hint)
     found = _layouts(caller, model, params, state, input_shape, flattened, axes)
 
@@ -244,6 +254,31 @@ def _check(
     _report(caller, what, problems)
 
 
+def _other_sizes(
+    leaves: Mapping[str, Array],
+    arrays: Mapping[str, Array],
+    layout: Mapping[str, Layout],
+) -> str | None:
+    """What to do if the names are the model's, and one layer has another size."""
+    if leaves.keys() != arrays.keys():
+        return None
+    differ = {
+        path.rpartition(".")[0]
+        for path, leaf in leaves.items()
+        if arrays[path].ndim == leaf.ndim
+        and arrays[path].shape
+        not in (layout[path].shape_in_torch(leaf.shape), leaf.shape)
+    }
+    if len(differ) != 1:
+        return None
+    (name,) = differ
+    top = name.partition(".")[0]
+    return (
+        f"for a {name} of your own load into a model of the file's sizes, and replace "
+        f"its params: {{**params, {top!r}: own[{top!r}]}}"
+    )
+
+
 def _check_own(
     caller: str, template: Mapping[str, Array], leaves: Mapping[str, Array]
 ) -> None:
@@ -275,6 +310,4 @@ __all__ = [
     "to_state_dict",
 ]
 
-
-def __dir__() -> list[str]:
-    return __all__
+guide(globals(), "interop.torch")

@@ -48,6 +48,13 @@ def confusion_matrix(predictions: Array, labels: Array, *, num_classes: int) -> 
                [0, 1]], dtype=int32)
     """
     check_num_classes("confusion_matrix", num_classes)
+    check_array("confusion_matrix", predictions=predictions)
+    if mx.issubdtype(predictions.dtype, mx.floating):
+        raise TypeError(
+            "confusion_matrix: predictions must be class indices, integers, got "
+            f"{predictions.dtype} {predictions.shape}; of logits give "
+            "mx.argmax(logits, axis=-1)"
+        )
     check_integer("confusion_matrix", predictions=predictions, labels=labels)
     check_same_shape("confusion_matrix", predictions=predictions, labels=labels)
     predictions, labels = predictions.reshape(-1), labels.reshape(-1)

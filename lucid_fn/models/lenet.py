@@ -6,7 +6,7 @@ padding, with full connections between the convolutions, and logits for a softma
 """
 
 from lucid_fn import nn
-from lucid_fn.nn.checks import check_positive
+from lucid_fn.nn.core.checks import check_positive
 
 
 def lenet5(num_classes: int = 10) -> nn.Layer:

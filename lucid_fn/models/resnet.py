@@ -5,10 +5,11 @@ https://arxiv.org/abs/1512.03385, table 1.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lucid_fn import nn
-from lucid_fn.nn.checks import check_positive
+from lucid_fn.nn.core.checks import check_positive
 from lucid_fn.types import Array, ArrayFn
 
 Block = Callable[..., nn.Layer]
@@ -41,6 +42,9 @@ def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Layer | ArrayF
     )
 
 
+_compose = partial(nn.compose, examplewise=True)
+
+
 def basic_block(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
     """Figure 5, left: `(N, H, W, in_channels)` to `(N, H/stride, W/stride, width)`."""
 
@@ -56,9 +60,8 @@ def basic_block(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
         y = bn2(conv2(y))
         return nn.relu(y + downsample(x))
 
-    return nn.compose(
+    return _compose(
         forward,
-        examplewise=True,
         conv1=_conv(in_channels, width, 3, stride=stride),
         bn1=nn.batch_norm(width),
         conv2=_conv(width, width, 3),
@@ -88,9 +91,8 @@ def bottleneck(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
         y = bn3(conv3(y))
         return nn.relu(y + downsample(x))
 
-    return nn.compose(
+    return _compose(
         forward,
-        examplewise=True,
         conv1=_conv(in_channels, width, 1),
         bn1=nn.batch_norm(width),
         conv2=_conv(width, width, 3, stride=stride),

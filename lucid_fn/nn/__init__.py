@@ -3,44 +3,67 @@
 from lucid_fn.elsewhere import guide
 from lucid_fn.nn import initializers
 from lucid_fn.nn.activations import prelu
-from lucid_fn.nn.adaptive_pooling import (
-    adaptive_avg_pool1d,
-    adaptive_avg_pool2d,
-    adaptive_avg_pool3d,
-    adaptive_max_pool1d,
-    adaptive_max_pool2d,
-    adaptive_max_pool3d,
+from lucid_fn.nn.attention.cached_attention import cached_attention
+from lucid_fn.nn.attention.multi_head_attention import (
+    AttentionInputs,
+    AttentionOutput,
+    multi_head_attention,
 )
-from lucid_fn.nn.alpha_dropout import (
-    alpha_dropout,
-    feature_alpha_dropout,
+from lucid_fn.nn.attention.positions import (
+    alibi_bias,
+    learned_positions,
+    positional_encoding,
+    rotary_positions,
+    sinusoidal_positions,
 )
-from lucid_fn.nn.attention import (
-    dot_product_attention,
-    dot_product_attention_weights,
+from lucid_fn.nn.attention.transformer import (
+    DecoderInputs,
+    EncoderInputs,
+    transformer_decoder_layer,
+    transformer_encoder_layer,
 )
-from lucid_fn.nn.batch_norm import batch_norm
-from lucid_fn.nn.batch_statistics import (
-    bn_reestimate,
-    fold_batch_norm,
+from lucid_fn.nn.attention.transformer_stacks import (
+    transformer_decoder,
+    transformer_encoder,
 )
-from lucid_fn.nn.bilinear import (
-    bilinear,
+from lucid_fn.nn.conv.convolution import conv1d, conv2d, conv3d
+from lucid_fn.nn.conv.transposed_convolution import (
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
 )
-from lucid_fn.nn.cached_attention import cached_attention
-from lucid_fn.nn.carry import (
-    LSTMCarry,
-    RecurrentInputs,
-    SequenceAndCarry,
-)
-from lucid_fn.nn.combinators import (
+from lucid_fn.nn.core.combinators import (
     compose,
-    frozen,
+    identity,
     residual,
     serial,
 )
-from lucid_fn.nn.convolution import conv1d, conv2d, conv3d
-from lucid_fn.nn.dropout import (
+from lucid_fn.nn.core.layer import (
+    ApplyFn,
+    InitFn,
+    Layer,
+    lift,
+    note_construction,
+    parametric,
+)
+from lucid_fn.nn.core.summary import (
+    Summary,
+    SummaryRow,
+    summary,
+)
+from lucid_fn.nn.core.wrappers import (
+    Tapped,
+    checkpointed,
+    frozen,
+    parallel,
+    repeat,
+    tap,
+)
+from lucid_fn.nn.dropout.alpha_dropout import (
+    alpha_dropout,
+    feature_alpha_dropout,
+)
+from lucid_fn.nn.dropout.dropout import (
     drop_path,
     dropout,
     dropout1d,
@@ -51,44 +74,37 @@ from lucid_fn.nn.embedding import (
     embedding,
     tied_embedding,
 )
-from lucid_fn.nn.global_pooling import (
-    global_avg_pool1d,
-    global_avg_pool2d,
-    global_avg_pool3d,
-    global_max_pool1d,
-    global_max_pool2d,
-    global_max_pool3d,
+from lucid_fn.nn.linear import (
+    bilinear,
+    linear,
 )
-from lucid_fn.nn.layer import (
-    ApplyFn,
-    InitFn,
-    Layer,
-    lift,
-    note_construction,
-    parametric,
+from lucid_fn.nn.norm.batch_norm import batch_norm
+from lucid_fn.nn.norm.batch_statistics import (
+    fold_batch_norm,
+    update_batch_norm,
 )
-from lucid_fn.nn.linear import linear
-from lucid_fn.nn.local_response_norm import (
+from lucid_fn.nn.norm.local_response_norm import (
     local_response_norm,
 )
-from lucid_fn.nn.multi_head_attention import (
-    AttentionInputs,
-    AttentionOutput,
-    multi_head_attention,
-)
-from lucid_fn.nn.normalization import (
+from lucid_fn.nn.norm.normalization import (
     group_norm,
     instance_norm,
     layer_norm,
     rms_norm,
 )
-from lucid_fn.nn.padding import (
-    circular_pad,
-    constant_pad,
-    reflect_pad,
-    replicate_pad,
+from lucid_fn.nn.norm.spectral_norm import (
+    spectral_norm,
 )
-from lucid_fn.nn.pooling import (
+from lucid_fn.nn.norm.weight_norm import weight_norm
+from lucid_fn.nn.pooling.adaptive_pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+)
+from lucid_fn.nn.pooling.pooling import (
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
@@ -96,65 +112,37 @@ from lucid_fn.nn.pooling import (
     max_pool2d,
     max_pool3d,
 )
-from lucid_fn.nn.positions import (
-    alibi_bias,
-    learned_positions,
-    positional_encoding,
-    rotary_positions,
-    sinusoidal_positions,
+from lucid_fn.nn.recurrent.carry import (
+    LSTMCarry,
+    RecurrentInputs,
+    SequenceAndCarry,
 )
-from lucid_fn.nn.recurrent import gru, lstm, rnn
-from lucid_fn.nn.recurrent_cells import (
+from lucid_fn.nn.recurrent.cells import (
     gru_cell,
     lstm_cell,
     rnn_cell,
 )
-from lucid_fn.nn.reshaping import (
+from lucid_fn.nn.recurrent.layers import gru, lstm, rnn
+from lucid_fn.nn.recurrent.scan import scan
+from lucid_fn.nn.shape.padding import (
+    circular_pad,
+    constant_pad,
+    reflect_pad,
+    replicate_pad,
+)
+from lucid_fn.nn.shape.reshaping import (
     flatten,
-    identity,
     unflatten,
 )
-from lucid_fn.nn.scan import scan
-from lucid_fn.nn.shuffling import (
+from lucid_fn.nn.shape.shuffling import (
     channel_shuffle,
     pixel_shuffle,
     pixel_unshuffle,
 )
-from lucid_fn.nn.spectral_norm import (
-    spectral_norm,
-)
-from lucid_fn.nn.summary import (
-    Summary,
-    SummaryRow,
-    summary,
-)
-from lucid_fn.nn.transformer import (
-    DecoderInputs,
-    EncoderInputs,
-    transformer_decoder_layer,
-    transformer_encoder_layer,
-)
-from lucid_fn.nn.transformer_stacks import (
-    transformer_decoder,
-    transformer_encoder,
-)
-from lucid_fn.nn.transposed_convolution import (
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-)
-from lucid_fn.nn.upsampling import (
+from lucid_fn.nn.shape.upsampling import (
     upsample_cubic,
     upsample_linear,
     upsample_nearest,
-)
-from lucid_fn.nn.wrappers import (
-    Tapped,
-    checkpointed,
-    parallel,
-    repeat,
-    tap,
-    weight_norm,
 )
 from lucid_fn.ops import (
     celu,
@@ -162,6 +150,12 @@ from lucid_fn.ops import (
     gelu,
     gelu_sigmoid,
     gelu_tanh,
+    global_avg_pool1d,
+    global_avg_pool2d,
+    global_avg_pool3d,
+    global_max_pool1d,
+    global_max_pool2d,
+    global_max_pool3d,
     glu,
     hard_shrink,
     hard_sigmoid,
@@ -185,6 +179,10 @@ from lucid_fn.ops import (
     step,
     tanh,
     tanh_shrink,
+)
+from lucid_fn.ops.attention import (
+    dot_product_attention,
+    dot_product_attention_weights,
 )
 
 __all__ = [
@@ -214,7 +212,6 @@ __all__ = [
     "avg_pool3d",
     "batch_norm",
     "bilinear",
-    "bn_reestimate",
     "cached_attention",
     "celu",
     "channel_shuffle",
@@ -316,6 +313,7 @@ __all__ = [
     "transformer_encoder",
     "transformer_encoder_layer",
     "unflatten",
+    "update_batch_norm",
     "upsample_cubic",
     "upsample_linear",
     "upsample_nearest",

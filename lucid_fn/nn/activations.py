@@ -7,8 +7,8 @@ child; for other hyper-parameters than the default, `functools.partial` binds th
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.nn.checks import check_last_axis, check_params, check_positive
-from lucid_fn.nn.layer import Layer, parametric
+from lucid_fn.nn.core.checks import check_last_axis, check_params, check_positive
+from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.types import Array, Key, Params
 
 

@@ -7,15 +7,13 @@ import numpy as np
 
 from lucid_fn import random
 from lucid_fn.checks import check_integer
-from lucid_fn.cpu.memory.broadcast import multiply
 from lucid_fn.nn import initializers
-from lucid_fn.nn.checks import check_params, check_positive
-from lucid_fn.nn.combinators import compose
+from lucid_fn.nn.core.checks import check_params, check_positive
+from lucid_fn.nn.core.combinators import compose
+from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.nn.initializers import Initializer
-from lucid_fn.nn.layer import Layer, parametric
-from lucid_fn.nn.recording import count_multiply_adds
-from lucid_fn.numerics import is_valid_label
-from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.embedding import take_rows_or_nan
+from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.types import Array, ArrayFn, Key, Params
 
 _UNIT_NORMAL = initializers.normal()
@@ -96,37 +94,6 @@ def _to_index(padding_idx: Any, num_embeddings: int) -> int | None:
             f"{padding_idx}"
         )
     return int(padding_idx) % num_embeddings
-
-
-def take_rows_or_nan(weight: Array, x: Array) -> Array:
-    """The rows at `x`, NaN where there is none: MLX would read and write beyond."""
-    there = is_valid_label(x, len(weight))
-    take = _take_half if weight.dtype.size < 4 else _take
-    rows = take(weight, mx.where(there, x, 0))
-    known = mx.where(there, 1.0, mx.nan).astype(weight.dtype)
-    return multiply(rows, known[..., None])
-
-
-def _take(weight: Array, index: Array) -> Array:
-    return mx.take(weight, index, axis=0)
-
-
-_take_half = custom_function(_take)
-
-
-@_take_half.vjp
-def _(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
-    """Sums in float32: in bfloat16 a row of ones would never get beyond 256."""
-    weight, index = primals
-    total = mx.zeros(weight.shape).at[index].add(g.astype(mx.float32))
-    return total.astype(weight.dtype), mx.zeros_like(index)
-
-
-@_take_half.jvp
-def _(primals: tuple[Array, Array], tangents: tuple[Array | None, ...]) -> Array:
-    weight, index = primals
-    moved = tangents[0]
-    return _take(mx.zeros_like(weight) if moved is None else moved, index)
 
 
 def tied_embedding(

@@ -1,11 +1,15 @@
-"""Layers that mix the last axis."""
+"""Linear and bilinear layers, which mix the last axis."""
+
+import math
+from typing import Any
 
 from lucid_fn import ops
 from lucid_fn.nn import initializers
-from lucid_fn.nn.checks import check_last_axis, check_params, check_positive
+from lucid_fn.nn.core.checks import check_last_axis, check_params, check_positive
+from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.nn.initializers import Initializer
-from lucid_fn.nn.layer import Layer, parametric
-from lucid_fn.nn.recording import count_multiply_adds
+from lucid_fn.ops.bias import add_bias
+from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.types import Array, Key, Params
 
 
@@ -55,3 +59,82 @@ def linear(
         return y
 
     return parametric(init, forward, examplewise=True)
+
+
+def bilinear(
+    in1_features: int,
+    in2_features: int,
+    out_features: int,
+    *,
+    bias: bool = True,
+    weight_init: Initializer | None = None,
+    bias_init: Initializer | None = None,
+) -> Layer:
+    """`y[k] = b @ weight[k] @ a + bias[k]`, of a pair `(a, b)`.
+
+    The input is a tuple of arrays `(..., in1_features)` and `(..., in2_features)`, as
+    `parallel` puts it out; the output is `(..., out_features)`.
+
+    Params: `weight` `(out_features, in2_features, in1_features)`, `bias`
+    `(out_features,)`, both uniform in +-1/sqrt(in1_features) unless given otherwise,
+    PyTorch's default. PyTorch's weight has the axes of the inputs the other way round:
+    `interop.torch` swaps them, as it does those of a `conv1d`.
+
+    Args:
+        in1_features: size of the last axis of the first input.
+        in2_features: size of the last axis of the second input.
+        out_features: size of the last axis of the output.
+        bias: whether a bias is added.
+        weight_init: draws the weight from a key and a shape; by default as above.
+        bias_init: draws the bias; by default as above.
+
+    Raises:
+        TypeError: on apply, if the input is no pair.
+        ValueError: if a size is not positive; on apply, if an input has another shape.
+
+    Source: `torch.nn.Bilinear`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.bilinear(3, 4, 2)
+        >>> params, state = layer.init(random.key(0))
+        >>> pair = mx.ones((5, 3)), mx.ones((5, 4))
+        >>> layer.apply(params, state, pair, train=False)[0].shape
+        (5, 2)
+    """
+    sizes = {"in1_features": in1_features, "in2_features": in2_features}
+    check_positive("bilinear", **sizes, out_features=out_features)
+    shape = (out_features, in2_features, in1_features)
+    bias_shape = (out_features,) if bias else None
+
+    bound = 1 / math.sqrt(in1_features)
+    default = initializers.uniform(-bound, bound)
+
+    def init(key: Key) -> Params:
+        return initializers.weight_and_bias(
+            key, shape, bias, weight_init or default, bias_init or default
+        )
+
+    def forward(params: Params, pair: Any) -> Array:
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise TypeError(
+                f"bilinear: x must be a pair of arrays, got {type(pair).__name__}"
+            )
+        a, b = pair
+        check_last_axis("bilinear", a, in1_features)
+        check_last_axis("bilinear", b, in2_features)
+        if a.shape[:-1] != b.shape[:-1]:
+            raise ValueError(
+                "bilinear: both inputs must have the same leading axes, got "
+                f"{a.shape} and {b.shape}"
+            )
+        check_params("bilinear", params, weight=shape, bias=bias_shape)
+        # All of `weight[k] @ a` in one product: (..., out, in2)
+        rows = params["weight"].reshape(-1, in1_features)
+        left = ops.linear(a, rows).reshape(*a.shape[:-1], out_features, in2_features)
+        y: Array = (left @ b[..., None])[..., 0]
+        count_multiply_adds(y.size * in2_features * (in1_features + 1))
+        return add_bias(y, params["bias"]) if bias else y
+
+    return parametric(init, forward)

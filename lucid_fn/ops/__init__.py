@@ -8,30 +8,43 @@ from lucid_fn.ops.activations import (
     gelu_sigmoid,
     gelu_tanh,
     glu,
+    leaky_relu,
     mish,
+    prelu,
+    relu,
+    relu6,
+    relu_squared,
     selu,
     silu,
-    tanh_shrink,
 )
-from lucid_fn.ops.adaptive_pool import (
-    adaptive_avg_pool2d,
-    adaptive_max_pool2d,
-    global_avg_pool2d,
-)
+from lucid_fn.ops.adaptive_pooling import adaptive_avg_pool2d, adaptive_max_pool2d
+from lucid_fn.ops.attention import dot_product_attention, dot_product_attention_weights
+from lucid_fn.ops.batch_norm import batch_norm, batch_norm_eval
 from lucid_fn.ops.conv import conv2d
 from lucid_fn.ops.cross_entropy import softmax_cross_entropy
-from lucid_fn.ops.elementary import (
-    erf,
-    exp,
-    log_sigmoid,
-    sigmoid,
-    softplus,
-    tanh,
+from lucid_fn.ops.elementary import erf, exp, log_sigmoid, sigmoid, softplus, tanh
+from lucid_fn.ops.global_pooling import (
+    global_avg_pool1d,
+    global_avg_pool2d,
+    global_avg_pool3d,
+    global_max_pool1d,
+    global_max_pool2d,
+    global_max_pool3d,
 )
-from lucid_fn.ops.grouped_norm import group_norm
+from lucid_fn.ops.group_norm import group_norm
+from lucid_fn.ops.hard_activations import (
+    hard_shrink,
+    hard_sigmoid,
+    hard_swish,
+    hard_tanh,
+    soft_shrink,
+    softsign,
+    step,
+    tanh_shrink,
+)
+from lucid_fn.ops.layer_norm import layer_norm, rms_norm
 from lucid_fn.ops.linear import linear
-from lucid_fn.ops.norm import batch_norm, batch_norm_eval
-from lucid_fn.ops.pool import (
+from lucid_fn.ops.pooling import (
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
@@ -39,23 +52,8 @@ from lucid_fn.ops.pool import (
     max_pool2d,
     max_pool3d,
 )
-from lucid_fn.ops.rectifiers import (
-    hard_shrink,
-    hard_sigmoid,
-    hard_swish,
-    hard_tanh,
-    leaky_relu,
-    prelu,
-    relu,
-    relu6,
-    relu_squared,
-    soft_shrink,
-    softsign,
-    step,
-)
-from lucid_fn.ops.recurrence import RecurrentWeights, gru, lstm, rnn
+from lucid_fn.ops.recurrent import RecurrentWeights, gru, lstm, rnn
 from lucid_fn.ops.reductions import mean, sum
-from lucid_fn.ops.row_norm import layer_norm, rms_norm
 from lucid_fn.ops.seam import plain
 from lucid_fn.ops.softmax import log_softmax, logsumexp, softmax, softmin
 
@@ -70,13 +68,20 @@ __all__ = [
     "batch_norm_eval",
     "celu",
     "conv2d",
+    "dot_product_attention",
+    "dot_product_attention_weights",
     "elu",
     "erf",
     "exp",
     "gelu",
     "gelu_sigmoid",
     "gelu_tanh",
+    "global_avg_pool1d",
     "global_avg_pool2d",
+    "global_avg_pool3d",
+    "global_max_pool1d",
+    "global_max_pool2d",
+    "global_max_pool3d",
     "glu",
     "group_norm",
     "gru",

@@ -1,4 +1,4 @@
-"""Adding one number per channel, and numbers per channel that are broadcast."""
+"""Adding and broadcasting one number for each channel, with exact gradients."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -6,12 +6,10 @@ from typing import cast
 
 import mlx.core as mx
 
-from lucid_fn.cpu.memory import broadcast as spread
-from lucid_fn.ops.channel_sum import sum_to
+from lucid_fn.numerics import channel_sum, sum_to
 from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array, ArrayFn
-
-_FEW_CHANNELS = 64
 
 
 def add_bias(y: Array, bias: Array) -> Array:
@@ -20,25 +18,24 @@ def add_bias(y: Array, bias: Array) -> Array:
     return cast(Array, _add(y.astype(dtype), bias.astype(dtype)))
 
 
-def _columns(y: Array) -> int:
-    """Of an image row that is taken as one: loops over a few channels are slow."""
-    return y.shape[-2] if y.ndim > 2 and y.shape[-1] < _FEW_CHANNELS else 1
+@replaceable
+def add_channels(y: Array, channels: Array) -> Array:
+    """`y + channels` of `(..., C)` and `(C,)`, of one dtype."""
+    return y + channels
 
 
-@custom_function
-def _add(y: Array, bias: Array) -> Array:
-    channels, columns = bias.size, _columns(y)
-    if columns > 1:
-        bias = mx.tile(bias, columns).reshape(columns, channels)
-    return spread.add(y, bias)
+@replaceable
+def sum_channels(g: Array) -> Array:
+    """The sum over all axes but the last: `(..., C)` to `(C,)`."""
+    return channel_sum(g)
+
+
+_add = custom_function(lambda y, bias: add_channels(y, bias))
 
 
 @_add.vjp
-def _vjp(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
-    bias, columns = primals[1], _columns(g)
-    by_column = sum_to(g.flatten(-2) if columns > 1 else g, (columns * bias.size,))
-    total = sum_to(by_column.reshape(columns, bias.size), bias.shape)
-    return g, total.astype(bias.dtype)
+def _vjp(primals: Sequence[Array], g: Array, _: Array) -> tuple[Array, Array]:
+    return g, sum_channels(g).astype(primals[1].dtype)
 
 
 @_add.jvp

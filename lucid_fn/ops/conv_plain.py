@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.ops.channel_sum import sum_of_products, sum_rows
+from lucid_fn.numerics import sum_of_products, sum_rows
 from lucid_fn.types import Array
 
 Pair = tuple[int, int]

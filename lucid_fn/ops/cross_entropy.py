@@ -1,24 +1,25 @@
 """Cross-entropy of logits, with its gradient in closed form."""
 
-from typing import NamedTuple, cast
+from collections.abc import Sequence
+from typing import cast
 
 import mlx.core as mx
 
-from lucid_fn.cpu.memory.broadcast import multiply, subtract
-from lucid_fn.cpu.memory.row_reductions import row_max, row_sum
+from lucid_fn.checks import check_float, check_integer
+from lucid_fn.numerics import widen
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.elementary import exp_of_negative
-from lucid_fn.ops.seam import tuned
-from lucid_fn.ops.softmax import is_small, softmax
+from lucid_fn.ops.seam import replaceable
+from lucid_fn.ops.softmax import softmax
 from lucid_fn.types import Array
 
 
 def softmax_cross_entropy(logits: Array, labels: Array) -> Array:
-    """Minus the log-probability of the label under `softmax(logits)`, in nats.
+    """Cross-entropy of integer labels and `softmax(logits)`, in nats.
 
-    `log(sum over c of exp(logits[c] - m)) - (logits[label] - m)` with the largest logit
-    `m`, so that no logit overflows. The gradient is `softmax(logits)`, less one at the
-    label.
+    The negative log-probability of the label, `-log(softmax(logits)[label])`, computed
+    as `log(sum over c of exp(logits[c] - m)) - (logits[label] - m)` with the largest
+    logit `m`, so that no logit overflows. Its gradient is `softmax(logits)` less one at
+    the label.
 
     Args:
         logits: unnormalized log-probabilities, float, shape `(..., num_classes)`.
@@ -31,8 +32,9 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> Array:
         PyTorch: convert half-precision logits to float32 for a float32 loss).
 
     Raises:
-        TypeError: if `labels` is not of an integer dtype, or `logits` of a float one.
-        ValueError: if `labels.shape != logits.shape[:-1]`.
+        TypeError: if `labels` is not of an integer dtype, or `logits` not of a float
+            dtype.
+        ValueError: if `labels.shape != logits.shape[:-1]`, or there are no classes.
 
     Example:
         >>> import mlx.core as mx
@@ -40,83 +42,54 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> Array:
         >>> ops.softmax_cross_entropy(mx.array([[0.0, 0.0]]), mx.array([1]))
         array([0.693147], dtype=float32)
     """
-    if not mx.issubdtype(logits.dtype, mx.floating):
-        raise TypeError(
-            f"softmax_cross_entropy: logits must be floats, got {logits.dtype}"
-        )
-    if not mx.issubdtype(labels.dtype, mx.integer):
-        raise TypeError(
-            f"softmax_cross_entropy: labels must be integers, got {labels.dtype}"
-        )
+    check_float("softmax_cross_entropy", logits=logits)
+    check_integer("softmax_cross_entropy", labels=labels)
     if logits.ndim == 0 or labels.shape != logits.shape[:-1]:
         raise ValueError(
             "softmax_cross_entropy: labels must have shape "
             f"{logits.shape[:-1]} (that of logits, less the classes), "
             f"got {labels.shape}"
         )
-    return cast(Array, (_tuned if tuned() else _plain)(logits, labels))
+    if logits.shape[-1] == 0:
+        raise ValueError(
+            "softmax_cross_entropy: logits must have at least one class, got shape "
+            f"{logits.shape}"
+        )
+    if logits.size == 0:
+        return mx.zeros(labels.shape, logits.dtype)
+    return cross_entropy_of_labels(logits, labels)
 
 
-def _plain(logits: Array, labels: Array) -> Array:
-    logits32 = logits.astype(mx.float32)
-    shifted = logits32 - mx.stop_gradient(mx.max(logits32, axis=-1, keepdims=True))
+@replaceable
+def cross_entropy_of_labels(logits: Array, labels: Array) -> Array:
+    """`softmax_cross_entropy` of at least one example."""
+    return cast(Array, _cross_entropy(logits, labels))
+
+
+@custom_function
+def _cross_entropy(logits: Array, labels: Array) -> Array:
+    wide = widen(logits)
+    shifted = wide - mx.stop_gradient(mx.max(wide, axis=-1, keepdims=True))
     at_label = mx.take_along_axis(shifted, labels[..., None], axis=-1).squeeze(-1)
     return (mx.logsumexp(shifted, axis=-1) - at_label).astype(logits.dtype)
 
 
-class _Exponentials(NamedTuple):
-    """Of rows of logits, less the largest of a row; the gradient needs them again."""
-
-    largest: Array  # (R, 1)
-    e: Array  # (R, C)
-    total: Array  # (R, 1)
-
-
-def _exponentials(logits: Array) -> _Exponentials:
-    # No gradient: it is the same whatever is subtracted.
-    largest = mx.stop_gradient(row_max(logits))
-    e = exp_of_negative(subtract(logits, largest))
-    return _Exponentials(largest, e, row_sum(e))
-
-
-@custom_function
-def _tuned(logits: Array, labels: Array) -> Array:
-    if is_small(logits):
-        return _plain(logits, labels)
-    rows, column = _rows(logits), labels.reshape(-1, 1)
-    largest, _, total = _exponentials(rows)
-    at_label = mx.take_along_axis(rows, column, axis=1)
-    loss = mx.log(total) - (at_label - largest)
-    return loss.reshape(labels.shape).astype(logits.dtype)
-
-
-@_tuned.vjp
-def _tuned_vjp(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
+@_cross_entropy.vjp
+def _vjp(primals: Sequence[Array], g: Array, _: Array) -> tuple[Array, Array]:
     logits, labels = primals
-    if is_small(logits):
-        p = mx.softmax(logits.astype(mx.float32), axis=-1)
-        at_label = labels[..., None] == mx.arange(logits.shape[-1])
-        dlogits = (p - at_label) * g.astype(mx.float32)[..., None]
-        return dlogits.astype(logits.dtype), mx.zeros_like(labels)
-    column = labels.reshape(-1, 1)
-    _, e, total = _exponentials(_rows(logits))
-    # The label's one, times the total, is taken off before the division: one number a
-    # row changes, and the row is not compared with all labels.
-    at_label = mx.take_along_axis(e, column, axis=1) - total
-    e = mx.put_along_axis(e, column, at_label, axis=1)
-    dlogits = multiply(e, g.astype(mx.float32).reshape(-1, 1) / total)
-    return dlogits.reshape(logits.shape).astype(logits.dtype), mx.zeros_like(labels)
+    p = mx.softmax(widen(logits), axis=-1)
+    at_label = labels[..., None] == mx.arange(logits.shape[-1])
+    dlogits = (p - at_label) * widen(g)[..., None]
+    return dlogits.astype(logits.dtype), mx.zeros_like(labels)
 
 
-@_tuned.jvp
-def _tuned_jvp(primals: tuple[Array, Array], tangents: tuple[Array, None]) -> Array:
+@_cross_entropy.jvp
+def tangent(primals: Sequence[Array], tangents: Sequence[Array | None]) -> Array:
+    """The Jacobian-vector product of `softmax_cross_entropy`."""
     logits, labels = primals
-    dlogits = tangents[0].astype(mx.float32)
-    mean = mx.sum(softmax(logits.astype(mx.float32)) * dlogits, axis=-1)
+    if tangents[0] is None:
+        return mx.zeros(labels.shape, logits.dtype)
+    dlogits = widen(tangents[0])
+    mean = mx.sum(softmax(widen(logits)) * dlogits, axis=-1)
     at_label = mx.take_along_axis(dlogits, labels[..., None], axis=-1).squeeze(-1)
     return (mean - at_label).astype(logits.dtype)
-
-
-def _rows(logits: Array) -> Array:
-    """`(..., C)` to float32 `(R, C)`."""
-    return logits.astype(mx.float32).reshape(-1, logits.shape[-1])

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias, cast
 
 import mlx.core as mx
 
-from lucid_fn.ops.channel_sum import sum_examples
+from lucid_fn.numerics import sum_examples
 from lucid_fn.ops.seam import computing_part, current_part
 from lucid_fn.types import Array
 

@@ -1,65 +1,65 @@
-"""Functions of single numbers: a tuned formulation, MLX's own, and one derivative."""
+"""Functions of single numbers: what they have in common."""
 
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, TypeVar, cast
 
 import mlx.core as mx
 
-from lucid_fn.ops.called import takes_float
+from lucid_fn.numerics import widen as widen
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.dtypes import widened
-from lucid_fn.ops.seam import pointwise, tuned
+from lucid_fn.ops.input_checks import takes_float
+from lucid_fn.ops.seam import formulation, pointwise
 from lucid_fn.types import Array
-
-_TUNED = (mx.float32, mx.float16, mx.bfloat16)
 
 Function = Callable[[Array], Array]
 Slope = Callable[[Array, Array], Array]
-Fn = TypeVar("Fn", bound=Callable[..., Any])
+Fn = TypeVar("Fn", bound=Callable[..., Array])
 
 
 def elementwise(
-    fast: Function, *, slope: Slope, takes: Callable[..., Any] = takes_float
-) -> Callable[[Function], Callable[[Array], Array]]:
-    """Decorates the plain function: on CPUs, `fast` runs in its place.
+    *, slope: Slope, takes: Callable[[Function], Function] = takes_float
+) -> Callable[[Function], Function]:
+    """Decorates a function of single numbers, the plain formulation, with its slope.
 
-    Half-precision numbers are computed in float32 and rounded once; float64 goes to the
-    plain function.
+    Half precision is computed in float32 and rounded once. The CPU wing's table may
+    have the decorated function as a key: its formulation is called with float32, and
+    float64 is left to the plain one.
 
     Args:
-        fast: the same function for float32, within the bounds its module states.
-        slope: `(x, y) -> dy/dx` where `y` is the function's value; of differentiable
-            operations, so that derivatives of any order follow.
-        takes: what checks the array, `takes_array` if integers are welcome: they go to the plain function as they are.
+        slope: `(x, y) -> dy/dx` where `y` is the function's value; made of
+            differentiable operations, so that derivatives of any order follow.
+        takes: the check of the argument. With `takes_array` integers are welcome, and
+            go to the plain function as they are.
     """
 
     def decorate(plain: Function) -> Function:
-        by_fast, by_plain = (_with_slope(fn, slope) for fn in (fast, plain))
-
         @wraps(plain)
-        def function(x: Array) -> Array:
+        def run(x: Array) -> Array:
             if not mx.issubdtype(x.dtype, mx.floating):
                 return plain(x)
-            return (by_fast if tuned() and x.dtype in _TUNED else by_plain)(x)
+            chosen = plain if x.dtype == mx.float64 else formulation(function, plain)
+            return _with_slope(chosen, slope)(x)
 
-        return pointwise(cast(Function, takes(function)))
+        function = pointwise(takes(run))
+        return function
 
     return decorate
 
 
+@cache
 def _with_slope(fn: Function, slope: Slope) -> Function:
     """`fn`, computed in float32 at least, with the derivative that is given."""
 
     def forward(x: Array) -> Array:
         # MLX's jvp would differentiate `fn` too, for nothing.
         x = mx.stop_gradient(x)
-        return fn(widened(x)).astype(x.dtype)
+        return fn(widen(x)).astype(x.dtype)
 
     custom = custom_function(forward)
 
     def scaled(x: Array, y: Array, g: Array) -> Array:
-        dx: Array = widened(g) * slope(widened(x), widened(y))
+        dx: Array = widen(g) * slope(widen(x), widen(y))
         return dx.astype(x.dtype)
 
     @custom.vjp
@@ -71,3 +71,17 @@ def _with_slope(fn: Function, slope: Slope) -> Function:
         return scaled(x, cast(Array, custom(x)), dx)
 
     return cast(Function, custom)
+
+
+def rounded_once(fn: Fn) -> Fn:
+    """Decorates `fn(x, ...)`: half precision is computed in float32.
+
+    So are its derivatives. For functions of several operations, each of which would
+    round its result.
+    """
+
+    @wraps(fn)
+    def run(x: Array, *args: Any, **options: Any) -> Array:
+        return fn(widen(x), *args, **options).astype(x.dtype)
+
+    return cast(Fn, run)

@@ -1,26 +1,20 @@
-"""The product with a matrix of weights."""
+"""The affine map of a linear layer."""
 
 import math
-from collections.abc import Callable
+from typing import NamedTuple
 
 import mlx.core as mx
 
 from lucid_fn.checks import check_float
-from lucid_fn.cpu.parallel.gradient_order import comes_first
-from lucid_fn.cpu.parallel.streams import concat_split, sum_split
+from lucid_fn.numerics import sum_of_products
 from lucid_fn.ops.bias import add_bias
-from lucid_fn.ops.channel_sum import sum_of_products
 from lucid_fn.ops.custom_derivative import Bilinear, bilinear
-from lucid_fn.ops.seam import tuned
+from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array
-
-# Of a product that is divided among the cores by itself.
-_LEAST = 1 << 26  # multiplications
-_FEWEST_ROWS = _FEWEST_SUMMED = 128
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    """`x @ weight.T + bias`.
+    """The affine map `x @ weight.T + bias`.
 
     Args:
         x: float, shape `(..., I)`.
@@ -50,89 +44,80 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
         raise ValueError(
             f"linear: bias must have shape {weight.shape[:1]}, got {bias.shape}"
         )
-    y = _product(x, weight)
+    if x.dtype != weight.dtype:
+        dtype = mx.result_type(x, weight)
+        x, weight = x.astype(dtype), weight.astype(dtype)
+    # All sizes in numbers: MLX drops a reshape to the same shape, but not one with -1.
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    y = product(rows, weight).reshape(*x.shape[:-1], weight.shape[0])
     return y if bias is None else add_bias(y, bias)
 
 
-def _product(x: Array, weight: Array) -> Array:
-    """By rows, so that the gradient of the weight is one product, laid out like it.
-
-    MLX's own is that of the transposed weight: every kernel of the optimizer would then
-    walk through memory in strides.
-    """
-    dtype = mx.result_type(x, weight)
-    run = _ordered if tuned() and comes_first(weight, x) else _forward
-    # All sizes in numbers: MLX drops a reshape to the same shape, but not one with -1.
-    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).astype(dtype)
-    return run(rows, weight.astype(dtype)).reshape(*x.shape[:-1], weight.shape[0])
+@replaceable
+def product(x: Array, weight: Array) -> Array:
+    """`x @ weight.T`: `(R, I)` and `(O, I)` to `(R, O)`, of one dtype."""
+    return _PLAIN.forward(x, weight)
 
 
-def _plain(x: Array, weight: Array) -> Array:
+def forward(x: Array, weight: Array) -> Array:
+    """`(R, I)` and `(O, I)` to `(R, O)`."""
     return x @ weight.T
 
 
-def _plain_input_grad(g: Array, weight: Array) -> Array:
+def input_grad(g: Array, weight: Array) -> Array:
+    """The gradient in `x`, `(R, I)`."""
     return g @ weight
 
 
-def _plain_weight_grad(x: Array, g: Array) -> Array:
+def weight_grad(x: Array, g: Array) -> Array:
+    """The gradient in `weight`, `(O, I)`, laid out in memory like `weight`.
+
+    MLX's own is the transpose of a product: every kernel of the optimizer would then
+    walk through memory in strides.
+    """
     return sum_of_products(g, x)
 
 
-def _run(x: Array, weight: Array) -> Array:
-    return _by_rows(lambda x: _plain(x, weight), x, weight)
+class Product(NamedTuple):
+    """A product with derivatives of any order."""
+
+    forward: Bilinear  # (x, weight) -> y
+    ordered: Bilinear  # the same, whose gradient of x waits for that of weight
 
 
-def _run_input_grad(g: Array, weight: Array) -> Array:
-    return _by_rows(lambda g: _plain_input_grad(g, weight), g, weight)
+def product_of(
+    run: Bilinear, run_input_grad: Bilinear, run_weight_grad: Bilinear
+) -> Product:
+    """The product that is computed by `run`, and its gradients by the others.
 
-
-def _run_weight_grad(x: Array, g: Array) -> Array:
-    if not _is_large(len(x), x.size * g.shape[1]):
-        return _plain_weight_grad(x, g)
-    return sum_split(_plain_weight_grad, x, g)
-
-
-def _by_rows(fn: Callable[[Array], Array], rows: Array, weight: Array) -> Array:
-    n, summed = rows.shape
-    # Sums of few numbers take as long to join as to compute.
-    if summed < _FEWEST_SUMMED or not _is_large(n, n * weight.size):
-        return fn(rows)
-    return concat_split(fn, rows)
-
-
-def _is_large(rows: int, multiplications: int) -> bool:
-    """Whether a product that is in no shard is divided itself.
-
-    The BLAS has one thread a product once streams keep the cores busy. One of 1024 x
-    256 and 256 x 1024 takes 2.4 ms like that, 1.5 ms on the streams of two cores, and
-    1.2 ms with two threads in a process that has nothing in shards.
+    Each of the three is the derivative of the other two, and none needs one of its own.
     """
-    return tuned() and rows >= _FEWEST_ROWS and multiplications >= _LEAST
+    plain, ordered = (
+        bilinear(
+            run,
+            left_grad=lambda g, weight: of_input(g, weight),
+            right_grad=lambda x, g: of_weight(x, g),
+            mappable=forward,
+            folds=True,
+            right_first=right_first,
+        )
+        for right_first in (False, True)
+    )
+    of_input = bilinear(
+        run_input_grad,
+        left_grad=lambda dx, weight: plain(dx, weight),
+        right_grad=lambda g, dx: of_weight(dx, g),
+        mappable=input_grad,
+        folds=True,
+    )
+    of_weight = bilinear(
+        run_weight_grad,
+        left_grad=lambda dweight, g: of_input(g, dweight),
+        right_grad=lambda x, dweight: plain(x, dweight),
+        mappable=weight_grad,
+        folds=False,
+    )
+    return Product(plain, ordered)
 
 
-_input_grad: Bilinear = bilinear(
-    _run_input_grad,
-    left_grad=lambda dx, weight: _forward(dx, weight),
-    right_grad=lambda g, dx: _weight_grad(dx, g),
-    mappable=_plain_input_grad,
-    folds=True,
-)
-_weight_grad: Bilinear = bilinear(
-    _run_weight_grad,
-    left_grad=lambda dweight, g: _input_grad(g, dweight),
-    right_grad=lambda x, dweight: _forward(x, dweight),
-    mappable=_plain_weight_grad,
-    folds=False,
-)
-_forward: Bilinear = bilinear(
-    _run, left_grad=_input_grad, right_grad=_weight_grad, mappable=_plain, folds=True
-)
-_ordered = bilinear(
-    _run,
-    left_grad=_input_grad,
-    right_grad=_weight_grad,
-    mappable=_plain,
-    folds=True,
-    right_first=True,
-)
+_PLAIN = product_of(forward, input_grad, weight_grad)

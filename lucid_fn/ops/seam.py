@@ -102,11 +102,15 @@ def replaceable(plain: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(plain)
     def run(*args: P.args, **options: P.kwargs) -> T:
-        wing = _wing() if tuned() else None
-        chosen = plain if wing is None else wing.FORMULATIONS.get(run, plain)
-        return cast(T, chosen(*args, **options))
+        return formulation(run, plain)(*args, **options)
 
     return run
+
+
+def formulation(operation: Callable[..., Any], plain: Fn) -> Fn:
+    """What runs now when `operation` is called: its entry in the table, or `plain`."""
+    wing = _wing() if tuned() else None
+    return plain if wing is None else cast(Fn, wing.FORMULATIONS.get(operation, plain))
 
 
 # ---- batches divided among the cores ----

@@ -1,7 +1,7 @@
 """The optimizer contract: a pair of pure functions, and chains of such pairs."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import mlx.core as mx
 
@@ -47,6 +47,16 @@ class GradientTransformation(NamedTuple):
 
     init: InitFn
     update: UpdateFn
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Raises: in other libraries one would write `optimizer.step()`."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"an optimizer is a pair of functions and has no {name!r}; write "
+            "updates, opt_state = optimizer.update(grads, opt_state, params), then "
+            "params = optim.apply_updates(params, updates)",
+        )
 
 
 def stateful(
@@ -115,7 +125,10 @@ def check_transformation(caller: str, name: str, value: Any) -> None:
     got, fix = kind.__name__, "make one with a function of lucid_fn.optim"
     if hasattr(value, "init") and hasattr(value, "update"):
         got = f"the {got} of {library}"
-        fix = "use the function of lucid_fn.optim that stands for it, see docs/names.md"
+        fix = (
+            "use the function of lucid_fn.optim that stands for it, see "
+            "lucid_fn/names.md"
+        )
     elif callable(value):
         fix = "call the constructor with its arguments"
     elif isinstance(value, list | tuple):

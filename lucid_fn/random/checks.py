@@ -10,9 +10,16 @@ import numpy as np
 from lucid_fn.types import Array, Key
 
 
+def is_key(value: Any) -> bool:
+    """Whether `value` is one key."""
+    return (
+        isinstance(value, mx.array) and value.dtype == mx.uint32 and value.shape == (2,)
+    )
+
+
 def check_key(caller: str, key: Key) -> None:
     """Raises unless `key` is a key."""
-    if isinstance(key, mx.array) and key.dtype == mx.uint32 and key.shape == (2,):
+    if is_key(key):
         return
     got = (
         f"an array of {key.dtype} and shape {key.shape}"

@@ -66,7 +66,7 @@ def begin(
     if saved.cut and (last_step is None or saved.step < last_step):
         raise ValueError(
             f"fit: checkpoint {checkpoint} must end with an epoch to go on from, got "
-            f"one that max_steps ended at step {saved.step}, within epoch "
+            f"one that max_steps or on_step ended at step {saved.step}, within epoch "
             f"{saved.epoch}, whose other batches would be left out; delete it, or give "
             "another path"
         )
@@ -120,7 +120,7 @@ class _Saved(NamedTuple):
     history: History
     step: int
     epoch: int  # epochs trained so far
-    cut: bool  # whether max_steps ended it in the middle of an epoch
+    cut: bool  # whether it ended in the middle of an epoch
     settings: dict[str, float]  # when its record started
     metadata: dict[str, str]
 
@@ -191,5 +191,5 @@ def _say_what_changed(path: Path, ts: TrainState, saved: _Saved) -> None:
                 "the checkpoint: ts = train.load(path, like=ts), then "
                 "optim.set_learning_rate or optim.set_hyperparameters on ts.opt_state, "
                 "then train.save(path, ts, metadata=train.load_metadata(path))",
-                stacklevel=4,
+                stacklevel=5,  # who calls fit, whose calls `elsewhere` explains
             )

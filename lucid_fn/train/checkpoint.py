@@ -206,7 +206,8 @@ def read(path: Path, caller: str) -> tuple[dict[str, Array], dict[str, str]]:
     if format not in (_FORMAT, _WITHOUT_METADATA):
         raise ValueError(
             f"{caller}: {path} must be a file that train.save wrote, got format "
-            f"{format!r}; read other files with lucid_fn.interop"
+            f"{format!r}; read the weights of a PyTorch model with "
+            "interop.torch.load_safetensors and from_state_dict"
         )
     if checksum != _checksum(arrays, metadata if format == _FORMAT else {}):
         raise ValueError(

@@ -1,8 +1,9 @@
 """Checks of the arguments of `fit`, before the first step."""
 
+import inspect
 import json
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,23 @@ def check_run(ts: Any, step: Any, batches: Any) -> None:
             f"order, got {type(batches).__name__}; write lambda epoch: "
             "data.batches((x, y), 64, seed=(0, epoch))"
         )
+    if not _takes_one_argument(batches):
+        raise TypeError(
+            "fit: batches must take one argument, the epoch, so that each has its own "
+            "order; write lambda epoch: data.batches((x, y), 64, seed=(0, epoch))"
+        )
+
+
+def _takes_one_argument(fn: Callable[..., Any]) -> bool:
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):  # of some builtins it is not known
+        return True
+    try:
+        signature.bind(0)
+    except TypeError:
+        return False
+    return True
 
 
 def check_count(name: str, value: Any, *, least: int) -> None:

@@ -63,8 +63,9 @@ def fit(
             `data.batches((x, y), 512)`.
         on_step: a function of `(ts, record)`, or a list of them, called after each
             step. The record holds `epoch` and `step`, both counted from 1, the
-            metrics of the batch and the `learning_rate`. Each step is waited for, so
-            small steps become slower.
+            metrics of the batch and the `learning_rate`. If one of them returns `True`
+            the run ends there, as with `max_steps`. Each step is waited for, so small
+            steps become slower.
         on_epoch: a function of `(ts, record)`, or a list of them, called after each
             epoch with its entry in `history.epochs`. The run ends if one of them
             returns `True`. See `early_stopping`, `keep_best`, `to_jsonl` and
@@ -216,12 +217,13 @@ class _Run:
     show: bool
     rest: Iterator[Any] = field(default_factory=lambda: iter(()))  # of the epoch
     made: int = 0  # steps
+    ended: bool = False  # by a callback after a step
 
     def __post_init__(self) -> None:
         self.ts, self.history = self.start.ts, self.start.history
 
     def out_of_steps(self) -> bool:
-        return self._left() == 0
+        return self.ended or self._left() == 0
 
     def _left(self) -> int | None:
         if self.start.last_step is None:
@@ -264,9 +266,11 @@ class _Run:
                 if self.counted and self.made == 1:
                     _check_counts(ts, self.start.step)
                 if self.on_step:
-                    self._tell(epoch, means.latest)
+                    self.ended = self._tell(epoch, means.latest)
                 bar.advance(values)
                 stop_here()
+                if self.ended:
+                    break
         finally:
             bar.close()
             means.read()
@@ -277,9 +281,10 @@ class _Run:
             )
         return means.record("train", start)
 
-    def _tell(self, epoch: int, values: Record) -> None:
+    def _tell(self, epoch: int, values: Record) -> bool:
+        """Call what wants to know of each step; returns whether the run ends."""
         record = {"epoch": epoch + 1, "step": self.start.step + self.made, **values}
-        _call(self.on_step, self.ts, record | _learning_rate_of(self.ts))
+        return _call(self.on_step, self.ts, record | _learning_rate_of(self.ts))
 
     def test(
         self,

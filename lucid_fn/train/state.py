@@ -7,7 +7,9 @@ import mlx.core as mx
 
 from lucid_fn import nn, ops, optim, random, transforms
 from lucid_fn.checks import check_float
+from lucid_fn.elsewhere import explains_calls
 from lucid_fn.evaluation import started
+from lucid_fn.random.checks import is_key
 from lucid_fn.types import Array, Key, Params, State
 
 LossFn: TypeAlias = Callable[[Any, Any], Array]
@@ -57,6 +59,7 @@ def init(
     """
     _check_model("train.init", model)
     _check_optimizer("train.init", optimizer)
+    _check_key("train.init", key)
     params, state = model.init(random.fold_in(key, "init"))
     return started(
         TrainState(
@@ -120,6 +123,7 @@ def make_step(
         loss = mean_loss(loss_fn(y, targets))
         return loss, (state, {name: fn(y, targets) for name, fn in extra.items()})
 
+    @explains_calls
     def step(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
         _check_state("step", ts)  # while tracing, so that later calls cost nothing
         value_and_grad = transforms.value_and_grad(objective, has_aux=True)
@@ -178,6 +182,7 @@ def make_eval_step(
     with_outputs = transforms.jit(measure)
     metrics_only = transforms.jit(lambda *arguments: measure(*arguments)[0])
 
+    @explains_calls
     def evaluate(ts: TrainState, x: Any, targets: Any, *, outputs: bool = False) -> Any:
         _check_state("evaluate", ts)
         compiled = with_outputs if outputs else metrics_only
@@ -207,8 +212,12 @@ def _check_state(caller: str, ts: Any) -> None:
 def _check_model(caller: str, model: Any) -> None:
     if not isinstance(model, nn.Layer):
         raise TypeError(
-            f"{caller}: model must be a Layer, got {type(model).__name__}; wrap a pair "
-            "of functions in nn.Layer(init, apply)"
+            f"{caller}: model must be a Layer, got {type(model).__name__}; "
+            + (
+                "it comes before the optimizer"
+                if isinstance(model, optim.GradientTransformation)
+                else "wrap a pair of functions in nn.Layer(init, apply)"
+            )
         )
 
 
@@ -217,6 +226,14 @@ def _check_optimizer(caller: str, optimizer: Any) -> None:
         raise TypeError(
             f"{caller}: optimizer must be a GradientTransformation such as "
             f"optim.sgd(0.1), got {type(optimizer).__name__}"
+        )
+
+
+def _check_key(caller: str, key: Any) -> None:
+    if not is_key(key):
+        raise TypeError(
+            f"{caller}: key must be a key (uint32, shape (2,)), got {key!r:.100}; "
+            "make one with random.key(0)"
         )
 
 

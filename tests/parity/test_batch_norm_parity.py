@@ -74,7 +74,9 @@ def test_reestimated_statistics_are_those_of_update_bn():
     batches = rng.normal(size=(7, 6, 4)).astype(np.float32)
     torch.optim.swa_utils.update_bn(map(torch.tensor, batches), theirs)
     _, state = layer.init(mx.random.key(0))
-    state = nn.bn_reestimate(layer, params_of(theirs), state, map(mx.array, batches))
+    state = nn.update_batch_norm(
+        layer, params_of(theirs), state, map(mx.array, batches)
+    )
     assert_close(state, state_of(theirs))
 
 

@@ -234,7 +234,7 @@ def test_recurrent_layers_go_on_from_a_carry(name, form):
     is_lstm = name == "lstm"
     carry = nn.LSTMCarry(*ours) if is_lstm else ours[0]
     (y, carry), _ = layer.apply(
-        params_of(theirs), {}, nn.SequenceAndCarry(mx.array(x), carry), train=False
+        params_of(theirs), {}, nn.RecurrentInputs(mx.array(x), carry), train=False
     )
     their_y, ends = theirs(
         torch.tensor(x), their_starts if is_lstm else their_starts[0]

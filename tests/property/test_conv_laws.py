@@ -82,6 +82,8 @@ CHOSEN = {  # one a formulation, both gradients of it included
     "sharded": case(_geometry(25, 3, stride=2, padding=1), 2, 3, 20),
     "few outputs": case(_geometry(7, 3, stride=2), 2, 17, 2),
     "dilated": case(_geometry(9, 3, dilation=2), 2, 16, 16),
+    "dilated and padded": case(_geometry(9, 3, padding=4, dilation=4), 2, 16, 17),
+    "dilated with a stride": case(_geometry(9, 3, stride=2, dilation=2), 2, 16, 16),
     "grouped": case(_geometry(6, 3, padding=1, groups=2), 2, 4, 6),
     "depthwise": case(_geometry(6, 3, padding=1, groups=3), 2, 3, 6),
 }

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from lucid_fn import ops
-from lucid_fn.ops import norm
+from lucid_fn.cpu.norm import batch_norm
 from tests.strategies import seeds
 
 BOUND = 1e-5  # relative to the largest number, or to the 1 of what cancels
@@ -82,7 +82,7 @@ def test_evaluation_with_the_batch_statistics_is_training(batch):
 def sums(request, monkeypatch):
     """Sums on one stream, and on several as in large batches."""
     if request.param == "split":
-        monkeypatch.setattr(norm, "_SPLITS", 0)
+        monkeypatch.setattr(batch_norm, "_SPLITS", 0)
 
 
 @pytest.fixture(params=[(6, 3, 2, 3), (7, 2)])

@@ -323,7 +323,7 @@ LAYERS = [
         "lstm-carried",
         partial(nn.lstm, 4, 3, bias=False),
         several(
-            nn.SequenceAndCarry,
+            nn.RecurrentInputs,
             normal(3, 4, 4),
             several(nn.LSTMCarry, normal(3, 1, 3), normal(3, 1, 3)),
         ),

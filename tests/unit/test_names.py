@@ -107,3 +107,20 @@ def test_a_name_in_both_nn_and_ops_is_one_function_or_a_layer_of_it():
             for module in (lucid_fn.nn, lucid_fn.ops)
         )
         assert here == there or here.return_annotation is lucid_fn.nn.Layer, name
+
+
+@pytest.mark.parametrize("library", TABLES)
+def test_arguments_in_remarks_are_arguments_of_ours(library):
+    """In "`decay` for `alpha`" `decay` is an argument of one of the row's functions."""
+    for _, ours, differs in TABLES[library]:
+        for renamed in re.findall(r"((?:`\w+`, )*`\w+`)(?:, \w+,)? for `", differs):
+            functions = [
+                resolve(OURS.get(first, getattr(lucid_fn, first, None)), rest)
+                for first, _, rest in (n.partition(".") for n in CODE.findall(ours))
+            ]
+            for argument in CODE.findall(renamed):
+                assert any(
+                    argument in inspect.signature(function).parameters
+                    for function in functions
+                    if callable(function)
+                ), (ours, argument)

@@ -8,7 +8,7 @@ take down to half the time. With its kernels for AVX2 nothing is gained or lost.
 
 from functools import lru_cache
 
-from lucid_fn.ops.channel_sum import sum_by_pieces, sum_of_products
+from lucid_fn.numerics import sum_by_pieces, sum_of_products
 from lucid_fn.types import Array
 
 MOST = 1_000_000  # multiplications of a product that OpenBLAS computes as it is

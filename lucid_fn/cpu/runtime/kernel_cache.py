@@ -166,5 +166,5 @@ def _unfit(path: Path) -> str:
 
 
 def _warn(text: str) -> None:
-    # At the call of the compiled function, by way of `jit` and of the header.
-    warnings.warn(f"lucid_fn: {text}", RuntimeWarning, stacklevel=6)
+    # At the call of the compiled function, by way of `jit`, the seam and the header.
+    warnings.warn(f"lucid_fn: {text}", RuntimeWarning, stacklevel=7)

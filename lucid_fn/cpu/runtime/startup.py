@@ -156,15 +156,17 @@ def _provide_blas(status: Status) -> Status:
 
 
 def _evaluate_breadth_first() -> None:
-    """Makes MLX advance the shards of a batch together.
+    """Makes MLX advance the parts of a batch together.
 
-    MLX has ten tasks under way at most. Going deep first, those are of one shard, and
-    the streams of the others wait. MLX's own limit of 20 operations side by side is not
-    enough for the shards of several branches. What this would cost in memory is saved
-    by the order of the gradients: see `lucid_fn.cpu.parallel.gradient_order`. MLX reads the variable
-    at its first evaluation; later it changes nothing.
+    MLX has ten tasks under way at most. Going deep first, those are of one part, and
+    the streams of the others wait. Beyond a number of open operations, 20 by default,
+    it goes deep. A step has one for each gradient, running statistic and optimizer
+    state: with a limit of 100 the halves of a batch go through six transformer blocks
+    one after the other. What breadth would cost in memory is saved by the order of the
+    gradients (`lucid_fn.cpu.parallel.gradient_order`). MLX reads the variable at its
+    first evaluation; later it changes nothing.
     """
-    os.environ.setdefault(ORDER_VARIABLE, "100")
+    os.environ.setdefault(ORDER_VARIABLE, "1000")
 
 
 def _tune_allocator(status: Status) -> Status:

@@ -1,15 +1,17 @@
-"""Which functions take a divided batch: those marked, and no copies of the mark."""
+"""Which functions and layers take a divided batch, and that no mark is copied."""
 
 import functools
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 import lucid_fn as lf
 from lucid_fn import nn, random
 from lucid_fn.cpu.parallel import split_batch, streams
-from lucid_fn.ops.seam import takes_divided
-from tests.registry.layers import ACTIVATIONS
+from lucid_fn.ops.seam import is_divided, takes_divided
+from tests.registry.case import over
+from tests.registry.layers import ACTIVATIONS, LAYERS
 
 ALONG_AN_AXIS = {nn.glu, nn.log_softmax, nn.softmax, nn.softmin}  # it may be the batch
 
@@ -19,6 +21,74 @@ def two_streams(monkeypatch):
     for module in (streams, split_batch):
         monkeypatch.setattr(module, "count", lambda: 2)
     monkeypatch.setattr(split_batch, "_LEAST", 0)
+
+
+AXIS = "the axis that it works along may be that of the examples"
+INTEGERS = "integers are not divided"
+CACHE = "the state holds the keys and values of all examples"
+CARRY = "the carry has as many examples as the input"
+JOINED = "what is said of a sequence and the carry after it are whole arrays"
+SEVERAL = "the output is several arrays"
+SEQUENCE = "the first axis may be that of the positions"
+PURE = "it is run again inside a transformation, which takes arrays"
+
+STAYS_WHOLE = {
+    "bilinear": "the input is a pair, of which neither is the first",
+    "cached_attention": CACHE,
+    "cached_attention-rotary": CACHE,
+    "checkpointed": PURE,
+    "embedding": INTEGERS,
+    "embedding-padding": INTEGERS,
+    "glu": AXIS,
+    "gru": JOINED,
+    "gru_cell": CARRY,
+    "learned_positions": SEQUENCE,
+    "learned_positions-cached": SEQUENCE,
+    "log_softmax": AXIS,
+    "lstm": JOINED,
+    "lstm-carried": JOINED,
+    "lstm-dropout": JOINED,
+    "lstm-lengths": JOINED,
+    "lstm-projected": JOINED,
+    "lstm_cell": CARRY,
+    "multi_head_attention-weights": SEVERAL,
+    "parallel": SEVERAL,
+    "positional_encoding": SEQUENCE,
+    "rnn": JOINED,
+    "rnn_cell": CARRY,
+    "scan": CARRY,
+    "softmax": AXIS,
+    "softmin": AXIS,
+    "tap": SEVERAL,
+    "tied_embedding": INTEGERS,
+}
+"""The layers whose output is not divided when their input is, and why."""
+
+
+@over(LAYERS)
+def test_a_divided_batch_stays_divided(case, two_streams, monkeypatch):
+    any_number = {axes: 1 for axes in range(2, 6)}
+    monkeypatch.setattr(split_batch, "_FEWEST_EXAMPLES", any_number)
+    monkeypatch.setattr(split_batch, "_FEWEST_ROWS", 1)
+    layer = case.make()
+    params, state = layer.init(random.key(0))
+    (x,) = case.inputs(np.random.default_rng(0))
+    if not is_divided(x := split_batch.divide(x)) or not takes_divided(layer.apply):
+        assert case.name in STAYS_WHOLE
+        return
+    y, _ = layer.apply(params, state, x, train=True, key=random.key(1))
+    assert is_divided(y) == (case.name not in STAYS_WHOLE)
+
+
+FUNCTIONS = [nn.flatten, nn.identity, nn.global_avg_pool2d, nn.global_max_pool2d]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda fn: fn.__name__)
+def test_a_divided_batch_stays_divided_through_a_function(function, two_streams):
+    x = split_batch.divide(mx.ones((4, 5, 5, 3)))
+    assert is_divided(function(x))
+    y, _ = nn.residual(function, function).apply({}, {}, x, train=False)
+    assert is_divided(y)
 
 
 def test_every_activation_of_single_numbers_takes_a_divided_batch():

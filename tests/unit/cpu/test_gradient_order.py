@@ -49,7 +49,7 @@ ORDERED = pytest.mark.tuned("plain gradients are computed in MLX's order")
     ("name", "layer", "shape"),
     [
         ("lucid_fn.cpu.conv.choose", lambda: nn.conv2d(16, 16, 1), (2, 4, 4, 16)),
-        ("lucid_fn.ops.linear", lambda: nn.linear(16, 16), (2, 16)),
+        ("lucid_fn.cpu.linear", lambda: nn.linear(16, 16), (2, 16)),
     ],
 )
 def test_the_gradient_of_a_weight_comes_before_that_of_the_layer_below(

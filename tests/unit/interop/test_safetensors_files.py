@@ -1,16 +1,19 @@
 import json
 import os
+import pickle
 import resource
 import signal
 import struct
+import zipfile
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn import models, nn, random
+from lucid_fn import models, nn, random, train
 from lucid_fn.interop.torch import (
     from_state_dict,
+    load_pt,
     load_safetensors,
     save_safetensors,
     to_state_dict,
@@ -145,6 +148,26 @@ def test_a_file_that_is_not_there_is_an_error(path):
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="create it first"):
         save_safetensors(tmp_path / "no" / "a.safetensors", {})
+
+
+def test_load_pt_names_a_safetensors_file(path):
+    save_safetensors(path, {"a": np.ones(3, np.float32)})
+    with pytest.raises(ValueError, match=r"got a safetensors file; read it with load_"):
+        load_pt(path)
+
+
+def test_readers_name_a_file_of_torch_save(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({}))
+    for read in (load_safetensors, lambda path: train.load_params(path, like={})):
+        with pytest.raises(ValueError, match=r"read it with interop\.torch\.load_pt"):
+            read(path)
+
+
+def test_load_params_names_how_weights_of_pytorch_are_read(path):
+    save_safetensors(path, {"a": np.ones(3, np.float32)})
+    with pytest.raises(ValueError, match=r"with interop\.torch\.load_safetensors and"):
+        train.load_params(path, like={"a": mx.ones(3)})
 
 
 @pytest.mark.parametrize("keep", [0, 4, 20, -1])

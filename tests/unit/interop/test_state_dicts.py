@@ -80,6 +80,18 @@ def test_everything_that_does_not_fit_is_listed_at_once(model, weights):
     ]
 
 
+def test_a_head_of_another_size_is_answered_with_how_to_keep_ones_own():
+    def classifier(classes):
+        return nn.serial(body=nn.linear(3, 4), head=nn.linear(4, classes))
+
+    pretrained = to_state_dict(classifier(5), *classifier(5).init(random.key(0)))
+    with pytest.raises(
+        ValueError,
+        match=r"for a head of your own load .* \{\*\*params, 'head': own\['head'\]\}",
+    ):
+        from_state_dict(classifier(2), pretrained)
+
+
 def test_a_weight_that_was_transposed_already_is_named(model, weights):
     weights["conv.weight"] = weights["conv.weight"].transpose(0, 2, 3, 1)
     with pytest.raises(ValueError, match=r"\(8, 3, 3, 5\), got .*channels last alread"):
@@ -178,6 +190,10 @@ def test_long_reports_are_cut():
     [
         (lambda m, w: from_state_dict(w, m), "model must be a Layer, got dict"),
         (lambda m, w: from_state_dict(m, m.init), "state_dict must be a mapping"),
+        (
+            lambda m, w: from_state_dict(m, "weights.pt"),
+            r"got str; read a file with load_pt\(path\) or load_safetensors\(path\)",
+        ),
         (
             lambda m, w: from_state_dict(m, {"state_dict": w}),
             "state_dict must be a NumPy array.*got dict; is the state_dict inside",

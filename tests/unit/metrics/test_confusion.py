@@ -19,6 +19,14 @@ def test_predictions_and_labels_of_different_integer_dtypes_are_counted():
     assert matrix[200, 200].item() == 1
 
 
+def test_logits_are_answered_with_argmax():
+    logits, labels = mx.zeros((4, 3)), mx.zeros((4,), mx.int32)
+    with pytest.raises(
+        TypeError, match=r"of logits give mx\.argmax\(logits, axis=-1\)"
+    ):
+        metrics.confusion_matrix(logits, labels, num_classes=3)
+
+
 def test_no_examples_are_no_counts():
     none = mx.zeros((0,), mx.int32)
     matrix = metrics.confusion_matrix(none, none, num_classes=2)
@@ -67,8 +75,8 @@ def test_messages_of_confusion_matrix():
         ValueError, match="num_classes must be at most 46340, got 50000"
     ):
         metrics.confusion_matrix(one, one, num_classes=50_000)
-    with pytest.raises(TypeError, match=r"predictions must be integers, got .*float32"):
-        metrics.confusion_matrix(mx.zeros(1), one, num_classes=2)
+    with pytest.raises(TypeError, match=r"labels must be integers, got .*float32"):
+        metrics.confusion_matrix(one, mx.zeros(1), num_classes=2)
     with pytest.raises(
         ValueError, match=r"labels must have the shape of predictions, \(1,\)"
     ):

@@ -4,8 +4,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from lucid_fn.numerics import channel_sum
 from lucid_fn.ops.bias import add_bias
-from lucid_fn.ops.channel_sum import channel_sum
 from lucid_fn.ops.custom_derivative import after
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lucid_fn import ops
-from lucid_fn.ops.channel_sum import sum_rows
+from lucid_fn.numerics import sum_rows
 
 MANY = 1 << 22
 BOUND = 1e-6

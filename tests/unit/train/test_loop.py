@@ -94,6 +94,24 @@ def test_max_steps_ends_the_run_within_an_epoch(task):
     assert len(history.epochs) == 2
 
 
+@pytest.mark.parametrize("last", [2, 3, 4])
+def test_a_callback_after_a_step_ends_the_run_there(task, tmp_path, last):
+    path = tmp_path / "run.safetensors"
+    expected, whole = fit(task, max_steps=last)
+    ts, history = fit(
+        task, on_step=lambda ts, record: record["step"] == last, checkpoint=path
+    )
+    assert equal(ts, expected)
+    assert history.batch_losses == whole.batch_losses
+    assert history.series("train_loss") == whole.series("train_loss")
+    if last == 3:  # the epoch is whole: the run can go on
+        resumed, _ = fit(task, checkpoint=path)
+        assert equal(resumed, fit(task)[0])
+    else:
+        with pytest.raises(ValueError, match="max_steps or on_step ended at step"):
+            fit(task, checkpoint=path)
+
+
 def test_resuming_equals_going_on(task, tmp_path):
     path = tmp_path / "run.safetensors"
     straight, whole = fit(task, epochs=4)
@@ -274,6 +292,12 @@ def test_one_line_an_epoch_is_printed(task, capsys):
 def test_batches_must_be_a_function_of_the_epoch(task):
     batches = data.batches((task.x, task.labels), 20)
     with pytest.raises(TypeError, match="batches must be a function of the epoch"):
+        train.fit(task.start(), task.step, batches, epochs=1)
+
+
+@pytest.mark.parametrize("batches", [lambda: [], lambda epoch, step: []])
+def test_a_function_that_does_not_take_the_epoch_is_an_error(task, batches):
+    with pytest.raises(TypeError, match=r"fit: batches must take one argument, the ep"):
         train.fit(task.start(), task.step, batches, epochs=1)
 
 

@@ -77,6 +77,26 @@ def test_an_optimizer_of_another_kind_is_an_error(task):
         train.make_step(task.model, 0.1, losses.softmax_cross_entropy)
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, o: train.init(o, m, random.key(0)), "it comes before the optimizer"),
+        (lambda m, o: train.init(m, o, 0), r"train\.init: key must be a key .* got 0;"),
+        (
+            lambda m, o: train.make_step(m, o, losses.mse)(mx.ones(3), mx.ones(3)),
+            r"step: needs targets; write step\(ts, x, targets\)",
+        ),
+        (
+            lambda m, o: train.make_eval_step(m, losses.mse)(mx.ones(3)),
+            r"evaluate: needs x and targets; write evaluate\(ts, x, targets, \*, outp",
+        ),
+    ],
+)
+def test_calls_that_do_not_fit_are_told_the_right_one(call, message):
+    with pytest.raises(TypeError, match=message):
+        call(nn.linear(3, 2), optim.sgd(0.1))
+
+
 def test_a_metric_called_loss_is_an_error(task):
     with pytest.raises(ValueError, match="metrics must not hold 'loss'"):
         train.make_eval_step(task.model, losses.cross_entropy, metrics={"loss": len})

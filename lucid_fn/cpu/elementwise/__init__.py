@@ -1,0 +1,1 @@
+"""Functions of single numbers that the compiler turns into vector instructions."""

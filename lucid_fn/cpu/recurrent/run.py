@@ -1,0 +1,201 @@
+"""Recurrences on CPUs.
+
+A step has a product of its own, `weight_hh @ hidden`, and a few small kernels, each of
+which costs 5 to 15 microseconds however little it computes. So the tuned formulation
+
+- has features first, `(gates * H, N)`: the gates of a step are pieces of memory;
+- has one quotient for all gates of a step, tanh and sigmoid alike;
+- has its own derivative, with one kernel and one product a step, and the gradient of
+  each weight in a single product over all steps.
+
+Derivatives of the derivative, and those in a direction, are the plain formulation's.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import mlx.core as mx
+
+from lucid_fn.cpu.recurrent.cells import CELLS, Arrays, Carry, Cell
+from lucid_fn.numerics import sum_rows
+from lucid_fn.ops.custom_derivative import given_derivative
+from lucid_fn.ops.recurrent import RecurrentWeights, Step, choose, step_by_step
+from lucid_fn.types import Array, ArrayFn
+
+# x * P(x^2) / Q(x^2) is tanh to 5 ulp up to the edge: Eigen's. At the edge, which is
+# ours, it is the float before 1, and the slope of what is beyond is 1e-7.
+_EDGE = 7.957153797149658
+_P = (
+    4.89352455891786e-03,
+    6.37261928875436e-04,
+    1.48572235717979e-05,
+    5.12229709037114e-08,
+    -8.60467152213735e-11,
+    2.00018790482477e-13,
+    -2.76076847742355e-16,
+)
+_Q = (
+    4.89352518554385e-03,
+    2.26843463243900e-03,
+    1.18534705686654e-04,
+    1.19825839466702e-06,
+)
+
+
+def _quotient(x: Array) -> Array:
+    """tanh in two kernels, where the more exact `ops.tanh` has three."""
+    x = mx.contiguous(mx.where(x > _EDGE, _EDGE, mx.where(x < -_EDGE, -_EDGE, x)))
+    s = x * x
+    t = s * s
+    p = (_P[0] + _P[1] * s) + t * (_P[2] + _P[3] * s)
+    p = p + (t * t) * ((_P[4] + _P[5] * s) + t * _P[6])
+    q = (_Q[0] + _Q[1] * s) + t * (_Q[2] + _Q[3] * s)
+    return (x * p) / q
+
+
+def run_steps(
+    step: Step,
+    x: Array,
+    steps: Array | None,
+    weights: RecurrentWeights,
+    carry: Carry,
+) -> tuple[Array, Carry]:
+    """`ops.recurrent.run_steps`, tuned for float32 and the steps that have a cell."""
+    cell = CELLS.get(step)
+    if cell is None or x.dtype != mx.float32:
+        return step_by_step(step, x, steps, weights, carry)
+    n, length, features = x.shape
+    hidden_size = carry[0].shape[-1]
+    rows = len(cell.scales) * hidden_size
+    scales = mx.repeat(mx.array(cell.scales), hidden_size)[:, None]
+
+    def scaled(weight: Array | None) -> Array:
+        if weight is None:
+            return mx.zeros((rows, 1))
+        return weight.reshape(rows, -1) * scales
+
+    weight_ih, weight_hh, bias_ih, bias_hh = map(scaled, weights[:4])
+    flat = x.swapaxes(0, 1).reshape(length * n, features)
+    gates_x = (weight_ih @ flat.T).reshape(rows, length, n)
+    start = [array.T for array in carry]
+    # A float, as custom functions have gradients of floats alone.
+    masks = [] if steps is None else [steps.T.astype(mx.float32)]  # (L, N)
+    run = _recurrence(cell)
+    y, *end = run(gates_x, bias_ih, weight_hh, bias_hh, *start, *masks)  # (H, L, N)
+    return y.T, tuple(array.T for array in end)
+
+
+@lru_cache
+def _recurrence(cell: Cell) -> Callable[..., Arrays]:
+    """`(gates_x, bias_ih, weight, bias_hh, *carry[, mask]) -> (y, *carry)`.
+
+    Features come first: `gates_x` is `(gates * H, L, N)`, `weight` `(gates * H, H)`, a
+    bias `(gates * H, 1)`, an array of the carry `(H, N)`, and `y` `(H, L, N)`. Where
+    `mask` `(L, N)` is 0 the carry stays as it is.
+    """
+
+    def plain(*args: Array) -> Arrays:
+        return _run(cell, mx.tanh, args)[0]
+
+    def plain_vjp(args: Arrays, grads: Arrays) -> Arrays:
+        return mx.vjp(plain, list(args), list(grads))[1]
+
+    def plain_jvp(args: Arrays, tangents: Arrays) -> Arrays:
+        return mx.jvp(plain, list(args), list(tangents))[1]
+
+    def vjp(args: Arrays, values: Arrays, saved: Arrays, grads: Arrays) -> Arrays:
+        inputs, (y, *_) = (*args, *grads), values
+        fixed = [mx.stop_gradient(array) for array in (*inputs, y, *saved)]
+        a, b = len(args), len(inputs)
+        found = _run_back(cell, fixed[:a], fixed[a:b], fixed[b], fixed[b + 1 :])
+
+        def again(*inputs: Array) -> Arrays:
+            return plain_vjp(inputs[:a], inputs[a:])
+
+        return given_derivative(
+            inputs,
+            found,
+            [],
+            vjp=lambda inputs, _values, _saved, grads: mx.vjp(
+                again, list(inputs), list(grads)
+            )[1],
+            jvp=lambda inputs, tangents: mx.jvp(again, list(inputs), list(tangents))[1],
+        )
+
+    def recurrence(*args: Array) -> Arrays:
+        fixed = [mx.stop_gradient(array) for array in args]
+        values, saved = _run(cell, _quotient, fixed)
+        return given_derivative(args, values, saved, vjp=vjp, jvp=plain_jvp)
+
+    return recurrence
+
+
+def _run(cell: Cell, tanh: ArrayFn, args: Arrays) -> tuple[Arrays, Arrays]:
+    """All steps; also what `_run_back` reads, of one step after the other."""
+    (gates_x, bias_ih, weight, bias, *start), masks = _arguments(cell, args)
+    rows, length, n = gates_x.shape
+    gates_x = (gates_x.reshape(rows, length * n) + bias_ih).reshape(rows, length, n)
+    by_step = mx.split(gates_x.swapaxes(0, 1).reshape(length * rows, n), length)
+    bias = mx.contiguous(mx.broadcast_to(bias, (rows, n)))
+    carry: Carry = tuple(start)
+    outputs, saved = [], []
+    for gates, mask in zip(by_step, masks, strict=True):
+        before = carry
+        gates_h = weight @ carry[0] + bias  # `addmm` cannot be mapped over bias alone
+        carry, kept = cell.step(tanh, gates, gates_h, carry)
+        if mask is not None:
+            carry = choose(mask, carry, before)
+        outputs.append(carry[0])
+        saved += [*before, *kept]
+    y = mx.concatenate(outputs, axis=1).reshape(-1, length, n)
+    return (y, *carry), saved
+
+
+def _run_back(
+    cell: Cell, args: Arrays, grads: Arrays, y: Array, saved: Arrays
+) -> Arrays:
+    """The gradients of `args`, from the last step to the first."""
+    (gates_x, _, weight, _, *start), masks = _arguments(cell, args)
+    rows, length, n = gates_x.shape
+    size, carried, held = len(start[0]), len(start), len(saved) // length
+    dy = mx.split(grads[0].swapaxes(0, 1).reshape(length * size, n), length)
+    d_carry = tuple(grads[1:])
+    d_gates_x, d_gates_h = [], []
+    for t in reversed(range(length)):
+        kept, mask, past = saved[t * held : (t + 1) * held], masks[t], None
+        d_carry = (d_carry[0] + dy[t], *d_carry[1:])
+        if mask is not None:  # the carry went past the step
+            none = tuple(map(mx.zeros_like, d_carry))
+            past = choose(mask, none, d_carry)
+            d_carry = choose(mask, d_carry, none)
+        dx, dh, direct, d_others = cell.pull(
+            tuple(kept[:carried]), kept[carried:], d_carry
+        )
+        d_gates_x.append(mx.concatenate(list(dx)))
+        d_gates_h.append(d_gates_x[-1] if dh is dx else mx.concatenate(list(dh)))
+        through_gates = weight.T @ d_gates_h[-1]
+        d_hidden = through_gates if direct is None else direct + through_gates
+        d_carry = (d_hidden, *d_others)
+        if past is not None:
+            d_carry = tuple(a + b for a, b in zip(d_carry, past, strict=True))
+    d_x = mx.concatenate(d_gates_x[::-1], axis=1)  # (gates * H, L * N)
+    d_h = d_x if dh is dx else mx.concatenate(d_gates_h[::-1], axis=1)
+    before = mx.concatenate([start[0], y.reshape(size, -1)[:, :-n]], axis=1)
+    # Of the biases: one running sum over millions of steps would lose digits.
+    d_bias_ih = d_bias_hh = sum_rows(d_x[..., None])
+    if dh is not dx:
+        d_bias_hh = sum_rows(d_h[..., None])
+    d_gates = d_x.reshape(rows, length, n)
+    d_weights = d_gates, d_bias_ih, d_h @ before.T, d_bias_hh
+    return *d_weights, *d_carry, *map(mx.zeros_like, args[4 + carried :])
+
+
+def _arguments(cell: Cell, args: Arrays) -> tuple[Arrays, Sequence[Array | None]]:
+    """The arguments but for the mask, and the mask of each step, `(1, N)`."""
+    others = 4 + cell.arrays
+    length = args[0].shape[1]
+    if len(args) == others:
+        return args, [None] * length
+    # Slices: with `mx.split`, forward and backward, MLX cannot compile the gradient.
+    steps = args[others] > 0
+    return args[:others], [steps[t : t + 1] for t in range(length)]

@@ -1,0 +1,1 @@
+"""Attention, positions, and transformers."""

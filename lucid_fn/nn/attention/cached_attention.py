@@ -1,0 +1,139 @@
+"""Attention with a cache of keys and values, for decoding."""
+
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn.evaluation import started
+from lucid_fn.nn.attention.heads import (
+    check_projections,
+    check_sequence,
+    check_sizes,
+    init_projections,
+    merge_heads,
+    project,
+    rotated,
+)
+from lucid_fn.nn.attention.multi_head_attention import AttentionInputs
+from lucid_fn.nn.core.checks import check_positive, check_state
+from lucid_fn.nn.core.layer import Layer, as_apply
+from lucid_fn.ops.attention import dot_product_attention
+from lucid_fn.types import Array, Key, Params, State
+
+
+def cached_attention(
+    embed_dim: int,
+    num_heads: int,
+    *,
+    batch_size: int,
+    max_length: int,
+    bias: bool = True,
+    rotary_base: float | None = None,
+) -> Layer:
+    """Causal `multi_head_attention` with a cache of the keys and values seen so far.
+
+    For generating a sequence piece by piece: it takes the next `(N, L, embed_dim)`
+    positions and returns what the causal layer returns for them in the whole sequence.
+    Its params are those of `multi_head_attention`. Unlike any other layer's, its state
+    also moves in eval mode; begin a new sequence with the state that `init` returns.
+
+    State: `keys` and `values` `(batch_size, max_length, num_heads, D)`, float32, and
+    `length`, int32, the number of positions seen so far. As `length` is a value, it is
+    not checked: outputs at positions beyond `max_length` are NaN, and the cache stays
+    as it is there.
+
+    Args:
+        embed_dim: features of input and output.
+        num_heads: heads, a divisor of `embed_dim`.
+        batch_size: number of sequences that are generated at once.
+        max_length: the greatest length of a sequence.
+        bias: as in `multi_head_attention`.
+        rotary_base: as in `multi_head_attention`; positions count from the beginning of
+            the sequence.
+
+    Raises:
+        TypeError: on apply, if `x` is not an array of a float dtype.
+        ValueError: if an argument is out of range; on apply, if `x` has another shape
+            or more than `max_length` positions.
+
+    Source: Shazeer, 2019, https://arxiv.org/abs/1911.02150, section 2.3.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.cached_attention(8, 2, batch_size=1, max_length=16)
+        >>> params, state = layer.init(random.key(0))
+        >>> y, state = layer.apply(params, state, mx.ones((1, 3, 8)), train=False)
+        >>> y, state = layer.apply(params, state, mx.ones((1, 1, 8)), train=False)
+        >>> y.shape, state["length"].item()
+        ((1, 1, 8), 4)
+    """
+    caller = "cached_attention"
+    check_sizes(caller, embed_dim, num_heads, rotary_base)
+    check_positive(caller, batch_size=batch_size, max_length=max_length)
+    shape = (batch_size, max_length, num_heads, embed_dim // num_heads)
+
+    def init(key: Key, /) -> tuple[Params, State]:
+        state = {
+            "keys": mx.zeros(shape),
+            "values": mx.zeros(shape),
+            "length": mx.array(0, mx.int32),
+        }
+        return started((init_projections(key, embed_dim, bias), state))
+
+    @as_apply
+    def apply(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, State]:
+        x = _only_array(caller, x)
+        check_sequence(caller, "x", x, embed_dim)
+        if x.shape[0] != batch_size or x.shape[1] > max_length:
+            raise ValueError(
+                f"{caller}: x must have shape ({batch_size}, L, {embed_dim}) with L at "
+                f"most {max_length}, got {x.shape}"
+            )
+        check_state(caller, state, keys=shape, values=shape, length=())
+        length = state["length"]
+        check_projections(caller, params, embed_dim, bias)
+        query, new_keys, new_values = project(params, (x, x, x), num_heads, bias)
+        if rotary_base is not None:
+            query, new_keys = rotated(query, new_keys, rotary_base, length)
+        keys = _put(state["keys"], new_keys, length)
+        values = _put(state["values"], new_values, length)
+        places = (length + mx.arange(x.shape[1]))[:, None]  # (L, 1)
+        y = dot_product_attention(
+            query,
+            keys.astype(query.dtype),
+            values.astype(query.dtype),
+            mask=mx.arange(max_length) <= places,
+        )
+        y = merge_heads(params, y, bias)
+        cached = (places >= 0) & (places < max_length)
+        y = mx.where(cached, y, mx.array(mx.nan, y.dtype))
+        return y, {"keys": keys, "values": values, "length": length + x.shape[1]}
+
+    return Layer(init, apply)
+
+
+def _only_array(caller: str, x: Any) -> Any:
+    if isinstance(x, AttentionInputs):
+        raise TypeError(
+            f"{caller}: x must be an array (N, L, embed_dim), got AttentionInputs; it "
+            "attends to itself and to what is cached, without a mask"
+        )
+    return x
+
+
+def _put(cache: Array, new: Array, start: Array) -> Array:
+    """The cache with `new` at the places from `start` on, as far as there are such.
+
+    `mx.slice_update` would write beyond the end: it does not check an array `start`.
+    """
+    length = new.shape[1]
+    if new.size == 0:
+        return cache
+    index = mx.arange(cache.shape[1]) - start
+    if length > 1:  # else `new` is broadcast
+        new = mx.take(new, mx.clip(index, 0, length - 1), axis=1)
+    is_new = ((index >= 0) & (index < length))[:, None, None]
+    return mx.where(is_new, new.astype(cache.dtype), cache)

@@ -1,0 +1,166 @@
+"""Multi-head attention."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import random
+from lucid_fn.evaluation import started
+from lucid_fn.nn.attention.heads import (
+    check_projections,
+    check_sequence,
+    check_sizes,
+    init_projections,
+    merge_heads,
+    project,
+    rotated,
+)
+from lucid_fn.nn.core.checks import check_key, check_rate
+from lucid_fn.nn.core.examples import over_examples
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.dropout.dropout import drop
+from lucid_fn.ops.attention import (
+    attention_from_weights,
+    dot_product_attention,
+    dot_product_attention_weights,
+)
+from lucid_fn.types import Array, Key, Params, State
+
+
+class AttentionInputs(NamedTuple):
+    """The inputs of attention between two sequences."""
+
+    query: Array  # (N, L, embed_dim)
+    key: Array  # (N, S, embed_dim)
+    value: Array  # (N, S, embed_dim)
+    mask: Array | None = None  # broadcasts to (N, num_heads, L, S); true is attended to
+
+
+class AttentionOutput(NamedTuple):
+    """What `multi_head_attention` returns with `return_weights=True`."""
+
+    y: Array  # (N, L, embed_dim)
+    weights: Array  # (N, num_heads, L, S)
+
+
+def multi_head_attention(
+    embed_dim: int,
+    num_heads: int,
+    *,
+    causal: bool = False,
+    rate: float = 0.0,
+    bias: bool = True,
+    rotary_base: float | None = None,
+    return_weights: bool = False,
+) -> Layer:
+    """Multi-head attention: several heads, each on its own projection of the inputs.
+
+    `concatenate(heads) @ out_proj.weight.T + out_proj.bias`, where each head is
+    `dot_product_attention` of `embed_dim / num_heads` features of the projected query,
+    key and value.
+
+    The input is an array `(N, L, embed_dim)`, which attends to itself, or
+    `nn.AttentionInputs(query, key, value, mask)`. The output is `(N, L, embed_dim)`, in
+    the promoted dtype of inputs and params. In a mask true is attended to, as in
+    `dot_product_attention`; the masks of `torch.nn.MultiheadAttention` are the
+    opposite. The heads of a query that attends to no key are 0.
+
+    Params: PyTorch's `in_proj_weight` `(3 * embed_dim, embed_dim)`, Xavier uniform,
+    `in_proj_bias` `(3 * embed_dim,)`, zeros, both for query, key and value one after
+    the other, and `out_proj`, a linear layer.
+
+    Args:
+        embed_dim: features of inputs and output.
+        num_heads: heads, a divisor of `embed_dim`.
+        causal: whether no query attends to later keys.
+        rate: probability of dropping an attention weight during training, in [0, 1).
+            The weights are stored then, which the fused kernel avoids.
+        bias: whether the projections have a bias.
+        rotary_base: base of the wavelengths of rotary positions, such as 10000.0, by
+            which queries and keys are rotated; `None` for no positions.
+        return_weights: whether the output is `nn.AttentionOutput(y, weights)`, with the
+            weights of each head, after dropout.
+
+    Raises:
+        TypeError: on apply, if an input is not of a float dtype.
+        ValueError: if an argument is out of range; on apply, if shapes do not fit, or
+            if dropout has no key.
+
+    Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, section 3.2.2.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.multi_head_attention(8, 2, causal=True)
+        >>> params, state = layer.init(random.key(0))
+        >>> x, memory = mx.ones((1, 3, 8)), mx.ones((1, 5, 8))
+        >>> layer.apply(params, state, x, train=False)[0].shape
+        (1, 3, 8)
+        >>> crossed = nn.AttentionInputs(x, memory, memory)
+        >>> layer.apply(params, state, crossed, train=False)[0].shape
+        (1, 3, 8)
+    """
+    caller = "multi_head_attention"
+    check_sizes(caller, embed_dim, num_heads, rotary_base)
+    check_rate(caller, rate)
+
+    def init(key: Key, /) -> tuple[Params, State]:
+        return started(init_projections(key, embed_dim, bias)), {}
+
+    def prepare(
+        params: Params, x: Any, train: bool, key: Key | None
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        inputs = x if isinstance(x, AttentionInputs) else AttentionInputs(x, x, x)
+        for name, sequence in zip(inputs._fields, inputs[:3], strict=False):
+            check_sequence(caller, name, sequence, embed_dim)
+        _check_memory(caller, inputs, embed_dim)
+        check_projections(caller, params, embed_dim, bias)
+        kept = None
+        if train and rate > 0:
+            n, length, _ = inputs.query.shape
+            shape = n, num_heads, length, inputs.key.shape[1]
+            kept = random.bernoulli(check_key(caller, key), 1 - rate, shape)
+
+        each, shared = _mask_of_examples(inputs)
+
+        def attend(
+            q: Array, k: Array, v: Array, mask: Array | None, kept: Array | None
+        ) -> Any:
+            q, k, v = project(params, (q, k, v), num_heads, bias)
+            if rotary_base is not None:
+                q, k = rotated(q, k, rotary_base, 0)
+            options: Any = {"mask": shared if mask is None else mask, "causal": causal}
+            if kept is None and not return_weights:
+                y = dot_product_attention(q, k, v, **options)
+                return merge_heads(params, y, bias)
+            weights = dot_product_attention_weights(q, k, **options)
+            weights = weights if kept is None else drop(weights, kept, rate)
+            y = merge_heads(params, attention_from_weights(weights, v), bias)
+            return (y, weights) if return_weights else y
+
+        return attend, [*inputs[:3], each, kept]
+
+    return over_examples(
+        prepare, init=init, divides=lambda query: True, pack=AttentionOutput
+    )
+
+
+def _mask_of_examples(inputs: AttentionInputs) -> tuple[Array | None, Array | None]:
+    """The mask: as one that each example has a part of, or as one that all share."""
+    mask, n = inputs.mask, inputs.query.shape[0]
+    if isinstance(mask, mx.array) and mask.ndim == 4 and mask.shape[0] == n:
+        return mask, None
+    return None, mask
+
+
+def _check_memory(caller: str, inputs: AttentionInputs, embed_dim: int) -> None:
+    """Raises unless there is a value for each key, for the examples of the query."""
+    n, keys = inputs.query.shape[0], inputs.key.shape[1]
+    for name, shape in (("key", inputs.key.shape), ("value", inputs.value.shape)):
+        length = "S" if name == "key" else keys
+        if shape[0] != n or (name == "value" and shape[1] != keys):
+            raise ValueError(
+                f"{caller}: {name} must have shape ({n}, {length}, {embed_dim}), got "
+                f"{shape}"
+            )

@@ -1,0 +1,329 @@
+"""Positions in a sequence: sinusoidal, rotary, learned, and ALiBi."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_fn import random
+from lucid_fn.checks import check_float, check_integer
+from lucid_fn.nn import initializers
+from lucid_fn.nn.core.checks import check_params, check_positive, check_state
+from lucid_fn.nn.core.layer import Layer, as_apply
+from lucid_fn.nn.initializers import Initializer
+from lucid_fn.ops.embedding import take_rows_or_nan
+from lucid_fn.ops.input_checks import takes_array
+from lucid_fn.types import Array, Key, Params, State
+
+_SMALL_NORMAL = initializers.normal(0.02)
+
+
+def sinusoidal_positions(
+    length: int, features: int, *, base: float = 10000.0, offset: int | Array = 0
+) -> Array:
+    """Sinusoidal position encodings, to be added to the features of a sequence.
+
+    `p[t, 2i] = sin((offset + t) / base^(2i / features))`, and `p[t, 2i + 1]` is the
+    cosine. They are exact to 1e-6 at any position below 2^31.
+
+    Args:
+        length: number of positions.
+        features: sines and cosines of a position; even.
+        base: the longest wavelength is `2 * pi * base`; greater than 1.
+        offset: position of the first one: an integer, or an integer array of shape
+            `()`.
+
+    Returns:
+        float32 array of shape `(length, features)`, in [-1, 1].
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, section 3.5.
+
+    Example:
+        >>> from lucid_fn import nn
+        >>> nn.sinusoidal_positions(2, 2)
+        array([[0, 1],
+               [0.841471, 0.540302]], dtype=float32)
+    """
+    check_positive("sinusoidal_positions", length=length, features=features)
+    check_even("sinusoidal_positions", "features", features)
+    check_base("sinusoidal_positions", base)
+    _check_offset("sinusoidal_positions", offset)
+    return _waves(length, features, base, offset)
+
+
+def _waves(length: int, features: int, base: float, offset: int | Array) -> Array:
+    angles = angles_at(length, features, base, offset)
+    waves = mx.stack([mx.sin(angles), mx.cos(angles)], axis=-1)
+    return waves.reshape(length, features)
+
+
+def angles_at(length: int, features: int, base: float, offset: int | Array) -> Array:
+    """`(offset + t) / base^(2i / features)` in [-pi, pi], `(length, features / 2)`."""
+    # In turns, as integers of 2^-64, whose products wrap around as angles do: in
+    # float32 the angle of position 10,000 would be off by 5e-4.
+    exponents = np.arange(0, features, 2) / features
+    turns = np.round(2.0**64 / (2 * np.pi) * np.float64(base) ** -exponents)
+    first = offset if isinstance(offset, mx.array) else mx.array(offset, mx.int64)
+    positions = first.astype(mx.int64) + mx.arange(length)
+    phases = positions.astype(mx.uint64)[:, None] * mx.array(turns.astype(np.uint64))
+    return mx.view(phases, mx.int64).astype(mx.float32) * (2 * math.pi / 2**64)
+
+
+@takes_array
+def rotary_positions(
+    x: Array, *, base: float = 10000.0, offset: int | Array = 0
+) -> Array:
+    """Rotary position embedding (RoPE): rotates pairs of features by position.
+
+    Feature `i` of the first half and feature `i` of the second half are a point, which
+    is rotated by `(offset + t) / base^(2i / D)`: the product of two rotated vectors
+    depends on the distance of their positions only.
+
+    Args:
+        x: float, shape `(..., L, D)`, with at least three axes; `D` even.
+        base: the longest wavelength is `2 * pi * base`; greater than 1.
+        offset: position of the first one: an integer, or an integer array of shape
+            `()`.
+
+    Returns:
+        Float array of the shape and dtype of `x`; half precision is rounded once.
+
+    Raises:
+        TypeError: if `x` is not of a float dtype.
+        ValueError: if an argument is out of range.
+
+    Source: Su et al., 2021, https://arxiv.org/abs/2104.09864, eq. 34, with the halves
+    paired as in GPT-NeoX and Llama, not neighbours as in the paper.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> nn.rotary_positions(mx.array([[[1.0, 0.0], [1.0, 0.0]]]))
+        array([[[1, 0],
+                [0.540302, 0.841471]]], dtype=float32)
+    """
+    check_float("rotary_positions", x=x)
+    if x.ndim < 3:
+        raise ValueError(
+            f"rotary_positions: x must have shape (N, ..., L, D), got {x.shape}"
+        )
+    check_even("rotary_positions", "D", x.shape[-1])
+    check_base("rotary_positions", base)
+    _check_offset("rotary_positions", offset)
+    return rotate(x, angles_at(x.shape[-2], x.shape[-1], base, offset))
+
+
+def rotate(x: Array, angles: Array) -> Array:
+    """Rotates the points of the two halves of the last axis of `x` by `angles`."""
+    left, right = mx.split(x, 2, axis=-1)  # (..., D / 2)
+    cos, sin = mx.cos(angles), mx.sin(angles)
+    turned = [left * cos - right * sin, left * sin + right * cos]
+    return mx.concatenate(turned, axis=-1).astype(x.dtype)
+
+
+def learned_positions(
+    max_length: int,
+    embedding_dim: int,
+    *,
+    weight_init: Initializer = _SMALL_NORMAL,
+    cached: bool = False,
+) -> Layer:
+    """Adds a learned vector for each position: `(..., L, embedding_dim)` to the same.
+
+    Params: `weight` `(max_length, embedding_dim)`.
+
+    With `cached=True` the input is the next piece of a sequence, as for
+    `cached_attention`: the state's `length`, int32, is the number of positions seen so
+    far, and moves in eval mode as well. As it is a value, it is not checked: positions
+    beyond `max_length` give NaN.
+
+    Args:
+        max_length: greatest length of a sequence.
+        embedding_dim: size of the last axis.
+        weight_init: draws the weight from a key and a shape.
+        cached: whether positions go on from those seen so far.
+
+    Raises:
+        TypeError: on apply, if `x` is not of a float dtype.
+        ValueError: if a size is not positive; on apply, if `x` is longer or of another
+            size.
+
+    Source: Gehring et al., 2017, https://arxiv.org/abs/1705.03122, section 3.1.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.learned_positions(16, 4, cached=True)
+        >>> params, state = layer.init(random.key(0))
+        >>> y, state = layer.apply(params, state, mx.zeros((1, 3, 4)), train=False)
+        >>> y, state = layer.apply(params, state, mx.zeros((1, 1, 4)), train=False)
+        >>> mx.array_equal(y[0, 0], params["weight"][3]).item()
+        True
+    """
+    caller = "learned_positions"
+    check_positive(caller, max_length=max_length, embedding_dim=embedding_dim)
+    shape = max_length, embedding_dim
+
+    def init(key: Key) -> Params:
+        return {"weight": weight_init(random.fold_in(key, "weight"), shape)}
+
+    def vectors(params: Params, x: Array, first: int | Array) -> Array:
+        check_params(caller, params, weight=shape)
+        weight: Array = params["weight"]
+        length = x.shape[-2]
+        if isinstance(first, int):
+            return weight[first : first + length]
+        return take_rows_or_nan(weight, first + mx.arange(length))
+
+    return _adding(caller, shape, init, vectors, cached)
+
+
+def positional_encoding(
+    embedding_dim: int, *, base: float = 10000.0, cached: bool = False
+) -> Layer:
+    """Adds `sinusoidal_positions` to a sequence: `(..., L, embedding_dim)` to the same.
+
+    It has no params, and with `cached=True` the state of `learned_positions`.
+
+    Args:
+        embedding_dim: size of the last axis; even.
+        base: as in `sinusoidal_positions`.
+        cached: whether positions go on from those seen so far, as in
+            `learned_positions`.
+
+    Raises:
+        TypeError: on apply, if `x` is not of a float dtype.
+        ValueError: if an argument is out of range; on apply, if `x` has another size.
+
+    Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, section 3.5.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.positional_encoding(2)
+        >>> layer.apply({}, {}, mx.zeros((1, 2, 2)), train=False)[0]
+        array([[[0, 1],
+                [0.841471, 0.540302]]], dtype=float32)
+    """
+    caller = "positional_encoding"
+    check_positive(caller, embedding_dim=embedding_dim)
+    check_even(caller, "embedding_dim", embedding_dim)
+    check_base(caller, base)
+
+    def vectors(params: Params, x: Array, first: int | Array) -> Array:
+        return _waves(x.shape[-2], embedding_dim, base, first).astype(x.dtype)
+
+    return _adding(caller, (None, embedding_dim), lambda key: {}, vectors, cached)
+
+
+def _adding(
+    caller: str,
+    shape: tuple[int | None, int],
+    init_params: Callable[[Key], Params],
+    vectors: Callable[[Params, Array, int | Array], Array],
+    cached: bool,
+) -> Layer:
+    """Adds `vectors(params, x, first position)` to `x`, of at most `shape`."""
+    max_length, size = shape
+    limit = "" if max_length is None else f" with L at most {max_length}"
+
+    def init(key: Key, /) -> tuple[Params, State]:
+        state = {"length": mx.array(0, mx.int32)} if cached else {}
+        return init_params(key), state
+
+    @as_apply
+    def apply(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, State]:
+        check_float(caller, x=x)
+        fits = x.ndim >= 2 and x.shape[-1] == size
+        if not fits or (max_length is not None and x.shape[-2] > max_length):
+            raise ValueError(
+                f"{caller}: x must have shape (..., L, {size}){limit}, got {x.shape}"
+            )
+        if not cached:
+            return x + vectors(params, x, 0), state
+        check_state(caller, state, length=())
+        first = state["length"]
+        return x + vectors(params, x, first), {"length": first + x.shape[-2]}
+
+    return Layer(init, apply)
+
+
+def alibi_bias(num_heads: int, length: int, *, keys: int | None = None) -> Array:
+    """ALiBi, a linear bias on attention logits, for each head.
+
+    `bias[h, i, j] = -m_h * |S - L + i - j|`. It is the float mask of
+    `dot_product_attention` and `AttentionInputs`. The slopes `m_h` are
+    `2^(-8 h / num_heads)` for `h = 1, 2, ...`; where `num_heads` is not a power of 2,
+    those of the power below it, then every other one of the power above.
+
+    Args:
+        num_heads: heads of the attention.
+        length: `L`, number of queries; the last one is at the last key.
+        keys: `S`, number of keys; `length` if `None`.
+
+    Returns:
+        float32 array of shape `(num_heads, length, keys)`, at most 0.
+
+    Raises:
+        ValueError: if a number is not positive, or there are fewer keys than queries.
+
+    Source: Press et al., 2021, https://arxiv.org/abs/2108.12409, section 3; other
+    numbers of heads as in its code.
+
+    Example:
+        >>> from lucid_fn import nn
+        >>> nn.alibi_bias(2, 3)[0]
+        array([[-0, -0.0625, -0.125],
+               [-0.0625, -0, -0.0625],
+               [-0.125, -0.0625, -0]], dtype=float32)
+    """
+    keys = length if keys is None else keys
+    check_positive("alibi_bias", num_heads=num_heads, length=length, keys=keys)
+    if keys < length:
+        raise ValueError(
+            f"alibi_bias: keys must be at least length, got {keys} and {length}"
+        )
+    power = 1 << (num_heads.bit_length() - 1)
+    exponents = [8 * h / power for h in range(1, power + 1)]
+    exponents += [4 * h / power for h in range(1, 2 * (num_heads - power), 2)]
+    slopes = mx.array([2.0**-exponent for exponent in exponents])
+    queries = mx.arange(keys - length, keys)
+    distances = mx.abs(queries[:, None] - mx.arange(keys)).astype(mx.float32)
+    return -slopes[:, None, None] * distances
+
+
+def check_even(caller: str, name: str, size: int) -> None:
+    """Raises unless the size is even."""
+    if size % 2:
+        raise ValueError(f"{caller}: {name} must be even, got {size}")
+
+
+def _check_offset(caller: str, offset: Any) -> None:
+    if isinstance(offset, mx.array):
+        check_integer(caller, offset=offset)
+        if offset.ndim:
+            raise ValueError(f"{caller}: offset must have shape (), got {offset.shape}")
+        return
+    if not isinstance(offset, int | np.integer) or isinstance(offset, bool):
+        raise TypeError(f"{caller}: offset must be an integer, got {offset!r}")
+    if not -(2**31) <= offset < 2**31:
+        raise ValueError(
+            f"{caller}: offset must be at least -2^31 and less than 2^31, got {offset}"
+        )
+
+
+def check_base(caller: str, base: Any, name: str = "base") -> None:
+    """Raises unless the base of the wavelengths is a number greater than 1."""
+    if not isinstance(base, int | float | np.number):
+        raise TypeError(
+            f"{caller}: {name} must be a number greater than 1, got {base!r}"
+        )
+    if not base > 1:
+        raise ValueError(f"{caller}: {name} must be greater than 1, got {base}")

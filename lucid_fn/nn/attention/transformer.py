@@ -1,0 +1,308 @@
+"""Transformer encoder and decoder layers."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from lucid_fn.nn.attention.cached_attention import cached_attention
+from lucid_fn.nn.attention.multi_head_attention import (
+    AttentionInputs,
+    multi_head_attention,
+)
+from lucid_fn.nn.core.checks import check_activation
+from lucid_fn.nn.core.combinators import compose
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.dropout.dropout import dropout
+from lucid_fn.nn.linear import linear
+from lucid_fn.nn.norm.normalization import layer_norm
+from lucid_fn.ops import relu
+from lucid_fn.types import Array, ArrayFn
+
+
+class EncoderInputs(NamedTuple):
+    """A sequence and the mask of its self-attention."""
+
+    x: Array  # (N, L, d_model)
+    mask: Array | None = None  # broadcasts to (N, num_heads, L, L); true is attended to
+
+
+class DecoderInputs(NamedTuple):
+    """A sequence, the encoded sequence it attends to, and the masks of both."""
+
+    x: Array  # (N, L, d_model)
+    memory: Array  # (N, S, d_model)
+    mask: Array | None = None  # broadcasts to (N, num_heads, L, L); true is attended to
+    memory_mask: Array | None = None  # broadcasts to (N, num_heads, L, S)
+
+
+def block(forward: Callable[..., Any], **children: Any) -> Layer:
+    """`compose` of a `forward` that treats the examples of a batch independently."""
+    return compose(forward, examplewise=True, **children)
+
+
+def transformer_encoder_layer(
+    d_model: int,
+    num_heads: int,
+    *,
+    dim_feedforward: int = 2048,
+    rate: float = 0.1,
+    activation: ArrayFn = relu,
+    eps: float = 1e-5,
+    norm_first: bool = False,
+    causal: bool = False,
+    bias: bool = True,
+    rotary_base: float | None = None,
+    cache: tuple[int, int] | None = None,
+) -> Layer:
+    """Transformer encoder layer: self-attention and a feed-forward network.
+
+    `norm1(x + attention(x))`, then `norm2(x + linear2(activation(linear1(x))))`; with
+    `norm_first`, `x + attention(norm1(x))`, then `x + network(norm2(x))`.
+
+    The input is an array `(N, L, d_model)` or `nn.EncoderInputs(x, mask)`; the output
+    is `(N, L, d_model)`. With `causal=True` it is the block of a language model; with a
+    `cache` as well, one that decodes piece by piece with the same params, its state
+    being that of `cached_attention`.
+
+    Params: PyTorch's `self_attn`, `linear1`, `linear2`, `norm1` and `norm2`.
+
+    Args:
+        d_model: features of input and output.
+        num_heads: heads of the attention, a divisor of `d_model`.
+        dim_feedforward: features between the two linear layers.
+        rate: probability of dropping a value, after each branch, between the linear
+            layers, and of dropping an attention weight; in [0, 1).
+        activation: function between the linear layers.
+        eps: `eps` of the layer norms.
+        norm_first: whether branches begin with the norm, instead of norms after the
+            sums.
+        causal: whether no position attends to later ones.
+        bias: whether attention, linear layers and norms have biases.
+        rotary_base: as in `multi_head_attention`.
+        cache: `(batch_size, max_length)` of a `cached_attention` in place of
+            `multi_head_attention`, for a causal layer; it takes no mask, and drops no
+            attention weights.
+
+    Raises:
+        ValueError: if an argument is out of range; on apply, if shapes do not fit, if
+            dropout has no key, or if a layer with a cache gets a mask.
+
+    Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, section 3.1;
+    `norm_first`: Xiong et al., 2020, https://arxiv.org/abs/2002.04745. Names and
+    numbers are those of `torch.nn.TransformerEncoderLayer`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> block = nn.transformer_encoder_layer(8, 2, dim_feedforward=16)
+        >>> params, state = block.init(random.key(0))
+        >>> block.apply(params, state, mx.ones((1, 3, 8)), train=False)[0].shape
+        (1, 3, 8)
+    """
+    caller = "transformer_encoder_layer"
+    check_activation(caller, activation)
+    self_attention = _self_attention(
+        caller, d_model, num_heads, causal, rate, bias, rotary_base, cache
+    )
+
+    def forward(
+        inputs: Any,
+        self_attn: ArrayFn,
+        dropout1: ArrayFn,
+        norm1: ArrayFn,
+        linear1: ArrayFn,
+        activation: ArrayFn,
+        dropout: ArrayFn,
+        linear2: ArrayFn,
+        dropout2: ArrayFn,
+        norm2: ArrayFn,
+    ) -> Any:
+        x, mask = inputs if isinstance(inputs, EncoderInputs) else (inputs, None)
+        attended = _attended(caller, mask, cache)
+
+        def attend(x: Array) -> Any:
+            return dropout1(self_attn(attended(x)))
+
+        def feed_forward(x: Array) -> Any:
+            return dropout2(linear2(dropout(activation(linear1(x)))))
+
+        x = _branch(x, attend, norm1, norm_first)
+        return _branch(x, feed_forward, norm2, norm_first)
+
+    return block(
+        forward,
+        self_attn=self_attention,
+        dropout1=dropout(rate),
+        norm1=layer_norm(d_model, eps=eps, bias=bias),
+        linear1=linear(d_model, dim_feedforward, bias=bias),
+        activation=activation,
+        dropout=dropout(rate),
+        linear2=linear(dim_feedforward, d_model, bias=bias),
+        dropout2=dropout(rate),
+        norm2=layer_norm(d_model, eps=eps, bias=bias),
+    )
+
+
+def transformer_decoder_layer(
+    d_model: int,
+    num_heads: int,
+    *,
+    dim_feedforward: int = 2048,
+    rate: float = 0.1,
+    activation: ArrayFn = relu,
+    eps: float = 1e-5,
+    norm_first: bool = False,
+    causal: bool = True,
+    bias: bool = True,
+    rotary_base: float | None = None,
+    cache: tuple[int, int] | None = None,
+) -> Layer:
+    """Transformer decoder layer: self- and cross-attention, and a feed-forward network.
+
+    Three residual branches, as in `transformer_encoder_layer`. The input is
+    `nn.DecoderInputs(x, memory, mask, memory_mask)`; the output is `(N, L, d_model)`.
+
+    The self-attention is causal unless `causal=False` is given, unlike that of
+    `torch.nn.TransformerDecoderLayer`, which is causal only with a `tgt_mask`.
+
+    Params: PyTorch's `self_attn`, `multihead_attn`, `linear1`, `linear2`, `norm1`,
+    `norm2` and `norm3`.
+
+    Args:
+        d_model: features of inputs and output.
+        num_heads: heads of both attentions, a divisor of `d_model`.
+        dim_feedforward: features between the two linear layers.
+        rate: as in `transformer_encoder_layer`.
+        activation: function between the linear layers.
+        eps: `eps` of the layer norms.
+        norm_first: as in `transformer_encoder_layer`.
+        causal: whether no position of the sequence attends to later ones of it; every
+            position attends to all of the memory.
+        bias: whether attentions, linear layers and norms have biases.
+        rotary_base: as in `multi_head_attention`, for the self-attention.
+        cache: as in `transformer_encoder_layer`, for the self-attention; give the same
+            memory with each piece.
+
+    Raises:
+        TypeError: on apply, if the input is not `nn.DecoderInputs`.
+        ValueError: as `transformer_encoder_layer`.
+
+    Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, section 3.1. Names
+    and numbers are those of `torch.nn.TransformerDecoderLayer`, with a causal mask for
+    `causal=True`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> block = nn.transformer_decoder_layer(8, 2, dim_feedforward=16)
+        >>> params, state = block.init(random.key(0))
+        >>> inputs = nn.DecoderInputs(mx.ones((1, 3, 8)), mx.ones((1, 5, 8)))
+        >>> block.apply(params, state, inputs, train=False)[0].shape
+        (1, 3, 8)
+    """
+    caller = "transformer_decoder_layer"
+    check_activation(caller, activation)
+    self_attention = _self_attention(
+        caller, d_model, num_heads, causal, rate, bias, rotary_base, cache
+    )
+
+    def forward(
+        inputs: DecoderInputs,
+        self_attn: ArrayFn,
+        dropout1: ArrayFn,
+        norm1: ArrayFn,
+        multihead_attn: ArrayFn,
+        dropout2: ArrayFn,
+        norm2: ArrayFn,
+        linear1: ArrayFn,
+        activation: ArrayFn,
+        dropout: ArrayFn,
+        linear2: ArrayFn,
+        dropout3: ArrayFn,
+        norm3: ArrayFn,
+    ) -> Any:
+        if not isinstance(inputs, DecoderInputs):
+            raise TypeError(
+                f"{caller}: x must be nn.DecoderInputs(x, memory), got "
+                f"{type(inputs).__name__}"
+            )
+        x, memory, mask, memory_mask = inputs
+        attended = _attended(caller, mask, cache)
+
+        def attend(x: Array) -> Any:
+            return dropout1(self_attn(attended(x)))
+
+        def attend_to_memory(x: Array) -> Any:
+            crossed = AttentionInputs(x, memory, memory, memory_mask)
+            return dropout2(multihead_attn(crossed))
+
+        def feed_forward(x: Array) -> Any:
+            return dropout3(linear2(dropout(activation(linear1(x)))))
+
+        x = _branch(x, attend, norm1, norm_first)
+        x = _branch(x, attend_to_memory, norm2, norm_first)
+        return _branch(x, feed_forward, norm3, norm_first)
+
+    return block(
+        forward,
+        self_attn=self_attention,
+        dropout1=dropout(rate),
+        norm1=layer_norm(d_model, eps=eps, bias=bias),
+        multihead_attn=multi_head_attention(d_model, num_heads, rate=rate, bias=bias),
+        dropout2=dropout(rate),
+        norm2=layer_norm(d_model, eps=eps, bias=bias),
+        linear1=linear(d_model, dim_feedforward, bias=bias),
+        activation=activation,
+        dropout=dropout(rate),
+        linear2=linear(dim_feedforward, d_model, bias=bias),
+        dropout3=dropout(rate),
+        norm3=layer_norm(d_model, eps=eps, bias=bias),
+    )
+
+
+def _branch(x: Array, body: ArrayFn, norm: ArrayFn, norm_first: bool) -> Any:
+    """`x` plus a branch, with a norm before or after."""
+    return x + body(norm(x)) if norm_first else norm(x + body(x))
+
+
+def _self_attention(
+    caller: str,
+    d_model: int,
+    num_heads: int,
+    causal: bool,
+    rate: float,
+    bias: bool,
+    rotary_base: float | None,
+    cache: tuple[int, int] | None,
+) -> Layer:
+    options: Any = {"bias": bias, "rotary_base": rotary_base}
+    if cache is None:
+        return multi_head_attention(
+            d_model, num_heads, causal=causal, rate=rate, **options
+        )
+    if not causal:
+        raise ValueError(
+            f"{caller}: a layer with a cache must be causal, got causal={causal}; give "
+            "causal=True"
+        )
+    if not isinstance(cache, tuple) or len(cache) != 2:
+        raise ValueError(
+            f"{caller}: cache must be (batch_size, max_length), got {cache!r}"
+        )
+    batch_size, max_length = cache
+    return cached_attention(
+        d_model, num_heads, batch_size=batch_size, max_length=max_length, **options
+    )
+
+
+def _attended(
+    caller: str, mask: Array | None, cache: tuple[int, int] | None
+) -> Callable[[Any], Any]:
+    """From a sequence to the input of its self-attention."""
+    if cache is None:
+        return lambda x: AttentionInputs(x, x, x, mask)
+    if mask is not None:
+        raise ValueError(
+            f"{caller}: mask must be None for a layer with a cache, got an array; such "
+            "a layer attends to all that is cached"
+        )
+    return lambda x: x

@@ -1,0 +1,219 @@
+"""Convolutions on channels-last arrays."""
+
+from lucid_fn.nn import initializers
+from lucid_fn.nn.conv.convolve import Window, convolve
+from lucid_fn.nn.core.checks import (
+    Sizes,
+    check_images,
+    check_params,
+    check_positive,
+    to_sizes,
+)
+from lucid_fn.nn.core.layer import Layer, parametric
+from lucid_fn.nn.initializers import Initializer
+from lucid_fn.types import Array, Key, Params
+
+
+def conv2d(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: Sizes,
+    *,
+    stride: Sizes = 1,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+    bias: bool = True,
+    weight_init: Initializer = initializers.uniform_by_fan_in,
+    bias_init: Initializer | None = None,
+) -> Layer:
+    """Convolution of images: `(N, H, W, in_channels)` to `(N, H', W', out_channels)`.
+
+    `H' = (H + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1`, and `W'`
+    alike. As everywhere in deep learning it is a cross-correlation.
+
+    Params: `weight` `(out_channels, kernel height, kernel width, in_channels/groups)`,
+    `bias` `(out_channels,)`; both uniform in +-1/sqrt(fan_in) unless given otherwise,
+    PyTorch's default, with
+    `fan_in = in_channels / groups * kernel height * kernel width`.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: height and width of the window, in pixels; one number for both.
+        stride: pixels between windows.
+        padding: zeros added on each side.
+        dilation: pixels between the taps of a window.
+        groups: parts the channels are divided into; each output sees one of them.
+            `groups=in_channels` is a depthwise convolution.
+        bias: whether a bias is added.
+        weight_init: draws the weight from a key and a shape.
+        bias_init: draws the bias; by default as above.
+
+    Raises:
+        ValueError: if a size is out of range, or `groups` does not divide both channel
+            counts; on apply, if `x` has another shape.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.conv2d(1, 6, 5)
+        >>> params, state = layer.init(random.key(0))
+        >>> y, _ = layer.apply(params, state, mx.ones((2, 28, 28, 1)), train=False)
+        >>> y.shape
+        (2, 24, 24, 6)
+    """
+    window = to_window("conv2d", 2, stride, padding, dilation, groups)
+    return _convolution(
+        2, in_channels, out_channels, kernel_size, window, bias, weight_init, bias_init
+    )
+
+
+def conv1d(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: Sizes,
+    *,
+    stride: Sizes = 1,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+    bias: bool = True,
+    weight_init: Initializer = initializers.uniform_by_fan_in,
+    bias_init: Initializer | None = None,
+) -> Layer:
+    """`conv2d` for sequences: `(N, L, in_channels)` to `(N, L', out_channels)`.
+
+    Params: `weight` `(out_channels, kernel_size, in_channels/groups)`, `bias`.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: length of the window, in places.
+        stride: places between windows.
+        padding: zeros added on each side.
+        dilation: places between the taps of a window.
+        groups: parts the channels are divided into; each output sees one of them.
+        bias: whether a bias is added.
+        weight_init: draws the weight from a key and a shape.
+        bias_init: draws the bias; by default as in `conv2d`.
+
+    Raises:
+        ValueError: as `conv2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.conv1d(4, 8, 3, stride=2)
+        >>> params, state = layer.init(random.key(0))
+        >>> layer.apply(params, state, mx.ones((2, 9, 4)), train=False)[0].shape
+        (2, 4, 8)
+    """
+    window = to_window("conv1d", 1, stride, padding, dilation, groups)
+    return _convolution(
+        1, in_channels, out_channels, kernel_size, window, bias, weight_init, bias_init
+    )
+
+
+def conv3d(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: Sizes,
+    *,
+    stride: Sizes = 1,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+    bias: bool = True,
+    weight_init: Initializer = initializers.uniform_by_fan_in,
+    bias_init: Initializer | None = None,
+) -> Layer:
+    """`conv2d` for volumes: `(N, D, H, W, in_channels)` to `(N, D', H', W', ...)`.
+
+    Params: `weight` `(out_channels, kernel depth, height, width, in_channels/groups)`,
+    `bias` `(out_channels,)`. Triples are (depth, height, width).
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: depth, height and width of the window; one number for all.
+        stride: voxels between windows.
+        padding: zeros added on each side.
+        dilation: voxels between the taps of a window.
+        groups: parts the channels are divided into; each output sees one of them.
+        bias: whether a bias is added.
+        weight_init: draws the weight from a key and a shape.
+        bias_init: draws the bias; by default as in `conv2d`.
+
+    Raises:
+        ValueError: as `conv2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.conv3d(2, 3, (1, 3, 3), padding=(0, 1, 1))
+        >>> params, state = layer.init(random.key(0))
+        >>> layer.apply(params, state, mx.ones((1, 4, 6, 6, 2)), train=False)[0].shape
+        (1, 4, 6, 6, 3)
+    """
+    window = to_window("conv3d", 3, stride, padding, dilation, groups)
+    return _convolution(
+        3, in_channels, out_channels, kernel_size, window, bias, weight_init, bias_init
+    )
+
+
+def _convolution(
+    dims: int,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: Sizes,
+    window: Window,
+    bias: bool,
+    weight_init: Initializer,
+    bias_init: Initializer | None,
+) -> Layer:
+    caller = f"conv{dims}d"
+    check_channels(caller, in_channels, out_channels, window.groups)
+    kernel = to_sizes(caller, "kernel_size", kernel_size, dims=dims, least=1)
+    shape = (out_channels, *kernel, in_channels // window.groups)
+    bias_shape = (out_channels,) if bias else None
+
+    def init(key: Key) -> Params:
+        return initializers.weight_and_bias(key, shape, bias, weight_init, bias_init)
+
+    def forward(params: Params, x: Array) -> Array:
+        check_images(caller, x, in_channels, dims=dims)
+        check_params(caller, params, weight=shape, bias=bias_shape)
+        return convolve(x, params["weight"], params["bias"] if bias else None, window)
+
+    return parametric(init, forward, examplewise=True)
+
+
+def to_window(
+    caller: str,
+    dims: int,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    groups: int,
+) -> Window:
+    """The arguments that say how a kernel moves, checked."""
+    check_positive(caller, groups=groups)
+    return Window(
+        stride=to_sizes(caller, "stride", stride, dims=dims, least=1),
+        padding=to_sizes(caller, "padding", padding, dims=dims, least=0),
+        dilation=to_sizes(caller, "dilation", dilation, dims=dims, least=1),
+        groups=groups,
+    )
+
+
+def check_channels(
+    caller: str, in_channels: int, out_channels: int, groups: int
+) -> None:
+    """Raises unless `groups` divides both numbers of channels."""
+    check_positive(caller, in_channels=in_channels, out_channels=out_channels)
+    if in_channels % groups or out_channels % groups:
+        raise ValueError(
+            f"{caller}: groups must divide in_channels and out_channels, got "
+            f"{groups}, {in_channels} and {out_channels}"
+        )

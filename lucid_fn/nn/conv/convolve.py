@@ -1,0 +1,115 @@
+"""Convolutions of arrays with one, two or three spatial axes, from that with two."""
+
+import operator
+from functools import reduce
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import ops
+from lucid_fn.ops.bias import add_bias
+from lucid_fn.ops.multiply_adds import count_multiply_adds
+from lucid_fn.types import Array
+
+
+class Window(NamedTuple):
+    """How a kernel moves: one number for each spatial axis, but for the groups."""
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+
+def convolve(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
+    """`(N, ..., C)` with a weight `(O, ..., C / groups)`: `(N, ..., O)`."""
+    y = _convolve(x, weight, window)
+    count_multiply_adds(y.size * (weight.size // weight.shape[0]))
+    return y if bias is None else add_bias(y, bias)
+
+
+def transpose_convolve(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    window: Window,
+    output_padding: tuple[int, ...],
+) -> Array:
+    """The gradient of `convolve` in its input, as a function of that of its output.
+
+    `(N, ..., I)` with a weight `(I, ..., O / groups)`: `(N, ..., O)`. It is linear, so
+    the point at which the gradient is taken does not matter, and nothing but the
+    gradient is computed.
+    """
+    sizes = tuple(
+        (length - 1) * stride - 2 * padding + dilation * (taps - 1) + extra + 1
+        for length, taps, stride, padding, dilation, extra in zip(
+            x.shape[1:-1], weight.shape[1:-1], *window[:3], output_padding, strict=True
+        )
+    )
+    if min(sizes) < 1:
+        raise ValueError(
+            f"conv_transpose{len(sizes)}d: padding must leave an output, got one of "
+            f"size {sizes} from x of shape {x.shape}"
+        )
+    # Of that size, the convolution may have more outputs than there are in x.
+    more = [
+        (0, p // stride)
+        for p, stride in zip(output_padding, window.stride, strict=True)
+    ]
+    x = mx.pad(x, [(0, 0), *more, (0, 0)])
+    channels = weight.shape[-1] * window.groups
+    dtype = mx.result_type(x, weight)
+    at = mx.zeros((x.shape[0], *sizes, channels), dtype)
+    weight = weight.astype(dtype)
+    _, (y,) = mx.vjp(lambda z: _convolve(z, weight, window), [at], [x.astype(dtype)])
+    count_multiply_adds(x.size * (weight.size // weight.shape[0]))
+    return y if bias is None else add_bias(y, bias)
+
+
+def _convolve(x: Array, weight: Array, window: Window) -> Array:
+    return _BY_DIMS[x.ndim - 2](x, weight, window)
+
+
+def _convolve1d(x: Array, weight: Array, window: Window) -> Array:
+    """As images of one row."""
+    stride, padding, dilation, groups = window
+    rows = Window((1, *stride), (0, *padding), (1, *dilation), groups)
+    return mx.squeeze(_convolve2d(x[:, None], weight[:, None], rows), 1)
+
+
+def _convolve2d(x: Array, weight: Array, window: Window) -> Array:
+    (sv, sh), (pv, ph), (dv, dh), groups = window
+    return ops.conv2d(
+        x,
+        weight,
+        stride=(sv, sh),
+        padding=(pv, ph),
+        dilation=(dv, dh),
+        groups=groups,
+    )
+
+
+def _convolve3d(x: Array, weight: Array, window: Window) -> Array:
+    """The sum over the depth of the kernel of convolutions of the slices it meets."""
+    (stride, *strides), (padding, *paddings), (dilation, *dilations), groups = window
+    plane = Window(tuple(strides), tuple(paddings), tuple(dilations), groups)
+    x = mx.pad(x, [(0, 0), (padding, padding), (0, 0), (0, 0), (0, 0)])
+    extent = dilation * (weight.shape[1] - 1) + 1
+    depth = (x.shape[1] - extent) // stride + 1
+    if depth < 1:
+        raise ValueError(
+            "conv3d: kernel must fit into the padded input, got one that spans "
+            f"{extent} slices and an input of {x.shape[1]}"
+        )
+    reach = (depth - 1) * stride + 1
+    terms = [
+        _convolve2d(x[:, start : start + reach : stride].flatten(0, 1), tap, plane)
+        for start, tap in zip(
+            range(0, extent, dilation), mx.unstack(weight, axis=1), strict=True
+        )
+    ]
+    return mx.unflatten(reduce(operator.add, terms), 0, (x.shape[0], depth))
+
+
+_BY_DIMS = {1: _convolve1d, 2: _convolve2d, 3: _convolve3d}

@@ -1,0 +1,218 @@
+"""Transposed convolutions, which enlarge images, on channels-last arrays."""
+
+from lucid_fn.nn import initializers
+from lucid_fn.nn.conv.convolution import check_channels, to_window
+from lucid_fn.nn.conv.convolve import Window, transpose_convolve
+from lucid_fn.nn.core.checks import Sizes, check_images, check_params, to_sizes
+from lucid_fn.nn.core.layer import Layer, parametric
+from lucid_fn.nn.initializers import Initializer
+from lucid_fn.types import Array, Key, Params
+
+
+def conv_transpose2d(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: Sizes,
+    *,
+    stride: Sizes = 1,
+    padding: Sizes = 0,
+    output_padding: Sizes = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+    bias: bool = True,
+    weight_init: Initializer = initializers.uniform_by_fan_in,
+) -> Layer:
+    """The gradient of a convolution: `(N, H, W, in_channels)` to a larger image.
+
+    It turns what `conv2d(out_channels, in_channels, ...)` of the same arguments returns
+    into what that takes: the result has
+    `H' = (H - 1) * stride - 2 * padding + dilation * (kernel_size - 1) +
+    output_padding + 1` rows, columns alike, and `out_channels` channels.
+
+    Params: `weight` `(in_channels, kernel height, kernel width, out_channels/groups)`,
+    that of the convolution whose gradient this is, and PyTorch's with the channels
+    last; `bias` `(out_channels,)`. Both are uniform in +-1/sqrt(fan) with
+    `fan = out_channels / groups * kernel height * kernel width`, PyTorch's default.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: height and width of the window, in pixels; one number for both.
+        stride: pixels between windows, in the output.
+        padding: pixels that are cut from each side of the output.
+        output_padding: pixels by which the output is longer at its end, less than
+            `stride` or `dilation`: it chooses among the sizes that a convolution maps
+            to that of `x`.
+        dilation: pixels between the taps of a window.
+        groups: parts the channels are divided into.
+        bias: whether a bias is added.
+        weight_init: draws the weight from a key and a shape.
+
+    Raises:
+        ValueError: if a size is out of range, or `groups` does not divide both channel
+            counts; on apply, if `x` has another shape.
+
+    Source: Dumoulin & Visin, 2016, https://arxiv.org/abs/1603.07285, chapter 4.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.conv_transpose2d(8, 4, 3, stride=2, padding=1, output_padding=1)
+        >>> params, state = layer.init(random.key(0))
+        >>> layer.apply(params, state, mx.ones((2, 7, 7, 8)), train=False)[0].shape
+        (2, 14, 14, 4)
+    """
+    window = to_window("conv_transpose2d", 2, stride, padding, dilation, groups)
+    return _transposed(
+        2,
+        in_channels,
+        out_channels,
+        kernel_size,
+        window,
+        output_padding,
+        bias,
+        weight_init,
+    )
+
+
+def conv_transpose1d(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: Sizes,
+    *,
+    stride: Sizes = 1,
+    padding: Sizes = 0,
+    output_padding: Sizes = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+    bias: bool = True,
+    weight_init: Initializer = initializers.uniform_by_fan_in,
+) -> Layer:
+    """`conv_transpose2d` for sequences: `(N, L, in_channels)` to a longer one.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: length of the window, in places.
+        stride: places between windows, in the output.
+        padding: places that are cut from each side of the output.
+        output_padding: places by which the output is longer at its end, less than
+            `stride` or `dilation`.
+        dilation: places between the taps of a window.
+        groups: parts the channels are divided into.
+        bias: whether a bias is added.
+        weight_init: draws the weight from a key and a shape.
+
+    Raises:
+        ValueError: as `conv_transpose2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.conv_transpose1d(3, 2, 4, stride=2, padding=1)
+        >>> params, state = layer.init(random.key(0))
+        >>> layer.apply(params, state, mx.ones((2, 5, 3)), train=False)[0].shape
+        (2, 10, 2)
+    """
+    window = to_window("conv_transpose1d", 1, stride, padding, dilation, groups)
+    return _transposed(
+        1,
+        in_channels,
+        out_channels,
+        kernel_size,
+        window,
+        output_padding,
+        bias,
+        weight_init,
+    )
+
+
+def conv_transpose3d(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: Sizes,
+    *,
+    stride: Sizes = 1,
+    padding: Sizes = 0,
+    output_padding: Sizes = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+    bias: bool = True,
+    weight_init: Initializer = initializers.uniform_by_fan_in,
+) -> Layer:
+    """`conv_transpose2d` for volumes: `(N, D, H, W, in_channels)` to a larger one.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: depth, height and width of the window; one number for all.
+        stride: voxels between windows, in the output.
+        padding: voxels that are cut from each side of the output.
+        output_padding: voxels by which the output is longer at its end, less than
+            `stride` or `dilation`.
+        dilation: voxels between the taps of a window.
+        groups: parts the channels are divided into.
+        bias: whether a bias is added.
+        weight_init: draws the weight from a key and a shape.
+
+    Raises:
+        ValueError: as `conv_transpose2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.conv_transpose3d(3, 2, 2, stride=2)
+        >>> params, state = layer.init(random.key(0))
+        >>> layer.apply(params, state, mx.ones((1, 2, 3, 3, 3)), train=False)[0].shape
+        (1, 4, 6, 6, 2)
+    """
+    window = to_window("conv_transpose3d", 3, stride, padding, dilation, groups)
+    return _transposed(
+        3,
+        in_channels,
+        out_channels,
+        kernel_size,
+        window,
+        output_padding,
+        bias,
+        weight_init,
+    )
+
+
+def _transposed(
+    dims: int,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: Sizes,
+    window: Window,
+    output_padding: Sizes,
+    bias: bool,
+    weight_init: Initializer,
+) -> Layer:
+    caller = f"conv_transpose{dims}d"
+    check_channels(caller, in_channels, out_channels, window.groups)
+    kernel = to_sizes(caller, "kernel_size", kernel_size, dims=dims, least=1)
+    extra = to_sizes(caller, "output_padding", output_padding, dims=dims, least=0)
+    steps = zip(extra, window.stride, window.dilation, strict=True)
+    if any(added >= max(stride, dilation) for added, stride, dilation in steps):
+        raise ValueError(
+            f"{caller}: output_padding must be less than stride or dilation, got "
+            f"{output_padding}, {window.stride} and {window.dilation}"
+        )
+    shape = (in_channels, *kernel, out_channels // window.groups)
+    bias_shape = (out_channels,) if bias else None
+
+    def init(key: Key) -> Params:
+        params = initializers.weight_and_bias(key, shape, False, weight_init)
+        if bias:
+            params["bias"] = initializers.bias_by_fan_in(key, shape, out_channels)
+        return params
+
+    def forward(params: Params, x: Array) -> Array:
+        check_images(caller, x, in_channels, dims=dims)
+        check_params(caller, params, weight=shape, bias=bias_shape)
+        return transpose_convolve(
+            x, params["weight"], params["bias"] if bias else None, window, extra
+        )
+
+    return parametric(init, forward, examplewise=True)

@@ -1,0 +1,152 @@
+"""Checks that several layers share."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from lucid_fn import checks
+from lucid_fn.checks import check_narrow_float
+from lucid_fn.nn.core.layer import Layer, check_held
+from lucid_fn.ops.seam import join
+from lucid_fn.types import Array, Key, Params, State
+
+Sizes: TypeAlias = int | tuple[int, ...]
+"""One integer for all spatial axes, or one for each."""
+
+AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
+"""Names of the spatial axes, by their number."""
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def check_float(caller: str, **arrays: Any) -> None:
+    """`lucid_fn.checks.check_float`, of divided batches as well."""
+    checks.check_float(caller, **{name: join(x) for name, x in arrays.items()})
+
+
+def check_positive(caller: str, **sizes: int) -> None:
+    """Raises unless every size is an integer of at least 1."""
+    for name, size in sizes.items():
+        if not _is_integer(size):
+            raise TypeError(f"{caller}: {name} must be an integer, got {size!r}")
+        if size < 1:
+            raise ValueError(f"{caller}: {name} must be at least 1, got {size}")
+
+
+def check_rate(caller: str, rate: float) -> None:
+    """Raises unless `rate`, a probability of dropping, is in [0, 1)."""
+    if not isinstance(rate, int | float) or isinstance(rate, bool):
+        raise TypeError(f"{caller}: rate must be a number in [0, 1), got {rate!r}")
+    if not 0 <= rate < 1:
+        raise ValueError(f"{caller}: rate must be in [0, 1), got {rate}")
+
+
+def check_eps(caller: str, eps: float) -> None:
+    """Raises unless `eps`, which is added to a divisor, is positive."""
+    if not eps > 0:
+        raise ValueError(f"{caller}: eps must be positive, got {eps}")
+
+
+def check_activation(caller: str, activation: Any) -> None:
+    """Raises unless `activation` is a function on arrays."""
+    if not callable(activation) or isinstance(activation, Layer):
+        raise TypeError(
+            f"{caller}: activation must be a function on arrays, such as nn.relu, got "
+            f"{activation!r}"
+        )
+
+
+def check_key(caller: str, key: Key | None) -> Key:
+    """Raises unless there is a key, which random layers need while training."""
+    if key is None:
+        raise ValueError(
+            f"{caller}: train=True needs a key, got None; call "
+            "apply(params, state, x, train=True, key=key)"
+        )
+    return key
+
+
+Shape: TypeAlias = tuple[int, ...] | None
+"""That of an array, or `None` where a layer has no such array."""
+
+
+def check_params(caller: str, params: Params, **shapes: Shape) -> None:
+    """Raises unless the params have these names, and arrays of these shapes.
+
+    Others would be of another layer, and often give a result: a wrong one.
+    """
+    _check_held(caller, "params", params, shapes)
+
+
+def check_state(caller: str, state: State, **shapes: Shape) -> None:
+    """`check_params` for the state."""
+    _check_held(caller, "state", state, shapes)
+
+
+def _check_held(
+    caller: str, kind: str, held: dict[str, Any], shapes: dict[str, Shape]
+) -> None:
+    check_held(held, kind)
+    origin = "were they made by this layer's init?"
+    for name, shape in shapes.items():
+        found = held.get(name)
+        if found is None and shape is not None:
+            has = ", ".join(map(str, held)) or "nothing"
+            raise ValueError(
+                f"{caller}: {kind} must hold {name!r}, got {has}; {origin}"
+            )
+        if found is not None and getattr(found, "shape", None) != shape:
+            want = "be absent" if shape is None else f"have shape {shape}"
+            got = getattr(found, "shape", type(found).__name__)
+            raise ValueError(
+                f"{caller}: {kind}[{name!r}] must {want}, got {got}; {origin}"
+            )
+
+
+def check_last_axis(caller: str, x: Array, size: int, *, least_ndim: int = 1) -> None:
+    """Raises unless the last axis of `x`, a float array, has this size."""
+    check_float(caller, x=x)
+    if x.ndim < least_ndim or x.shape[-1] != size:
+        leading = "N, ..." if least_ndim > 1 else "..."
+        raise ValueError(
+            f"{caller}: x must have shape ({leading}, {size}), got {x.shape}"
+        )
+
+
+def to_sizes(
+    caller: str, name: str, value: Sizes, *, dims: int, least: int
+) -> tuple[int, ...]:
+    """One number for all axes, or one for each, checked: a tuple of Python's ints."""
+    sizes = tuple(value) if isinstance(value, tuple | list) else (value,) * dims
+    if len(sizes) != dims or any(not _is_integer(v) or v < least for v in sizes):
+        several = "" if dims == 1 else f", or {dims} of them"
+        raise ValueError(
+            f"{caller}: {name} must be an integer of at least {least}{several}, "
+            f"got {value}"
+        )
+    return tuple(map(int, sizes))
+
+
+def check_images(caller: str, x: Array, channels: int, *, dims: int) -> None:
+    """Raises unless `x` is a batch of images, channels last, with `dims` axes each."""
+    check_narrow_float(caller, x=x)
+    if x.ndim == dims + 2 and x.shape[-1] == channels:
+        return
+    raise ValueError(
+        f"{caller}: x must have shape (N, {AXES[dims]}, {channels}), got {x.shape}"
+        + _hint(x.shape, channels, dims)
+    )
+
+
+def _hint(shape: tuple[int, ...], channels: int, dims: int) -> str:
+    """What is probably wrong with an input of this shape."""
+    if len(shape) == dims + 2 and shape[1] == channels:
+        order = ", ".join(map(str, (0, *range(2, dims + 2), 1)))
+        return f"; channels are last here: x.transpose({order})"
+    if len(shape) == dims + 1 and shape[-1] == channels:
+        return "; a single example needs a batch axis: x[None]"
+    if len(shape) == dims + 1 and channels == 1:
+        return "; one channel needs an axis too: x[..., None]"
+    return ""

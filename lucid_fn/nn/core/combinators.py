@@ -1,0 +1,346 @@
+"""Layers made of layers. All threading is in `compose`, and only there."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lucid_fn.evaluation import started
+from lucid_fn.nn.core.layer import (
+    Layer,
+    as_apply,
+    check_held,
+    check_plain,
+    lift,
+    note_call,
+)
+from lucid_fn.nn.core.recording import watched
+from lucid_fn.ops.input_checks import takes_anything
+from lucid_fn.ops.seam import (
+    accepts_divided,
+    divide,
+    is_divided,
+    join,
+    takes_divided,
+)
+from lucid_fn.random import fold_in
+from lucid_fn.transforms.arguments import signature_of
+from lucid_fn.types import ArrayFn, Key, Params, State
+
+
+@contextmanager
+def _scope(name: str) -> Iterator[None]:
+    """Notes on any error raised inside the dotted path of the layer that raised it."""
+    try:
+        yield
+    except Exception as error:
+        path = (name, *getattr(error, "layer_path", ()))
+        error.layer_path = path  # type: ignore[attr-defined]  # ours, read just above
+        notes = getattr(error, "__notes__", [])
+        kept = [note for note in notes if not note.startswith("in layer ")]
+        error.__notes__ = [*kept, "in layer " + ".".join(path)]
+        raise
+
+
+def compose(
+    forward: Callable[..., Any],
+    /,
+    *,
+    examplewise: bool = False,
+    **children: Layer | ArrayFn,
+) -> Layer:
+    """A layer whose named children are called by `forward(x, **children)`.
+
+    `forward` is plain Python. It gets each child as a bound function of arrays, whose
+    params, state and key are threaded for it, under the name that the child has in
+    the call of `compose` and in the trees. A child that is called twice shares its
+    params; its state moves twice, and its two keys differ.
+
+    Do not call a bound child inside a transformation made in `forward`, such as
+    `lf.vmap` or `lf.checkpoint`: its state would escape it. Transform the layer.
+
+    Args:
+        forward: takes `x` and the children by name, and returns the output.
+        examplewise: whether `forward` itself, apart from its children, treats the
+            entries of axis 0 of `x` independently. On a CPU of several cores a large
+            batch then stays divided among the cores from child to child, as it does in
+            `serial`. Inside of `forward` such a batch has arithmetic, `shape` and
+            `dtype`; a `forward` that does more with it is called with the whole batch.
+        children: layers, or plain functions on arrays.
+
+    Raises:
+        TypeError: if `forward` does not accept the children, or a child is neither a
+            layer nor a function on arrays; on init and apply, if a child returns
+            something else than a layer does; on apply, if `train` is no bool.
+        ValueError: if a child's name holds a dot; on apply, if params or state hold a
+            name that is no child's.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> def forward(x, up, down):
+        ...     return x + down(nn.relu(up(x)))
+        >>> block = nn.compose(forward, up=nn.linear(4, 8), down=nn.linear(8, 4))
+        >>> params, state = block.init(random.key(0))
+        >>> params["up"]["weight"].shape
+        (8, 4)
+        >>> y, state = block.apply(params, state, mx.ones((2, 4)), train=True)
+        >>> y.shape
+        (2, 4)
+    """
+    layers = as_layers("compose", children)
+    _check_forward(forward, layers)
+    return compose_layers(
+        forward, layers, in_parts=_stays_divided if examplewise else None
+    )
+
+
+def _stays_divided(x: Any) -> Any:
+    """`x` as a divided batch if it is one, or if that pays.
+
+    Of what `forward` adds up, either all is divided or nothing: MLX's arrays refuse to
+    be added to anything else.
+    """
+    return x if is_divided(x) else divide(x)
+
+
+def compose_layers(
+    forward: Callable[..., Any],
+    layers: dict[str, Layer],
+    *,
+    in_parts: Callable[[Any], Any] | None,
+) -> Layer:
+    """The layer of a `forward` that accepts the children `layers`.
+
+    Where `forward` treats examples independently, `in_parts` divides what it and its
+    children get; `None` where it does not.
+    """
+
+    def init(key: Key, /) -> tuple[Params, State]:
+        params, state = {}, {}
+        for name, layer in layers.items():
+            with _scope(name):
+                made = layer.init(fold_in(key, name))
+                params[name], state[name] = _pair("init", made, "(params, state)")
+                _check_made("init", params=params[name], state=state[name])
+        return started((_drop_empty(params), _drop_empty(state)))
+
+    @as_apply
+    def apply(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, State]:
+        _check_names(params, layers, "params")
+        _check_names(state, layers, "state")
+
+        def run(x: Any, for_child: Callable[[Any], Any]) -> tuple[Any, State]:
+            """The output and the new state; children get what `for_child` returns."""
+            new_state = dict(state)
+            calls = dict.fromkeys(layers, 0)
+
+            def bind(name: str, layer: Layer) -> Callable[[Any], Any]:
+                def call(x: Any) -> Any:
+                    calls[name] += 1
+                    label = f"{name}:{calls[name]}"
+                    with _scope(name):
+                        out = watched(name, layer.apply)(
+                            params.get(name, {}),
+                            new_state.get(name, {}),
+                            for_child(x) if takes_divided(layer.apply) else join(x),
+                            train=train,
+                            key=None if key is None else fold_in(key, label),
+                        )
+                        y, new_state[name] = _pair("apply", out, "(y, state)")
+                        _check_made("apply", state=new_state[name])
+                    return y
+
+                return call
+
+            bound = {name: bind(name, layer) for name, layer in layers.items()}
+            return forward(x, **bound), _drop_empty(new_state)
+
+        if in_parts is None:
+            y, new_state = run(join(x), join)
+            return join(y), new_state
+        try:
+            y, new_state = run(in_parts(x), in_parts)
+        except (AttributeError, TypeError, ValueError) as error:
+            if hasattr(error, "layer_path"):  # raised by a child
+                raise
+            # `forward` may have met a divided batch with what arrays alone can do.
+            y, new_state = run(join(x), join)
+        return y if is_divided(x) else join(y), new_state
+
+    apply.children = layers  # type: ignore[attr-defined]  # what `repr` shows
+    return Layer(init, apply if in_parts is None else accepts_divided(apply))
+
+
+def as_layers(caller: str, children: dict[str, Any]) -> dict[str, Layer]:
+    """The children as layers; errors are those of `caller`, and name the child."""
+    for name in children:
+        if "." in name:
+            raise ValueError(
+                f"{caller}: a child's name must not hold a dot, got {name!r}: dots "
+                "part the names of a path"
+            )
+    return {
+        name: as_layer(f"{caller}: child {name!r}", child)
+        for name, child in children.items()
+    }
+
+
+def as_layer(what: str, child: Any) -> Layer:
+    """The child as a layer; errors begin with `what`."""
+    if isinstance(child, Layer):
+        return child
+    if isinstance(child, list | tuple) and any(isinstance(c, Layer) for c in child):
+        raise TypeError(
+            f"{what} must be a layer or a function on arrays, got a "
+            f"{type(child).__name__} of layers; unpack it, as in serial(*layers)"
+        )
+    check_plain(what, child)
+    layer = lift(child)
+    note_call(layer.apply, child)  # it is shown as the function, without `lift`
+    return layer
+
+
+def _check_forward(forward: Callable[..., Any], layers: dict[str, Layer]) -> None:
+    if not callable(forward) or isinstance(forward, Layer):
+        raise TypeError(
+            "compose: forward must be a function forward(x, **children), got "
+            f"{type(forward).__name__}; to chain layers use serial"
+        )
+    if (signature := signature_of(forward)) is None:
+        raise TypeError(
+            "compose: forward must be a Python function forward(x, **children), got "
+            f"{forward!r}, whose parameters are not known"
+        )
+    try:
+        signature.bind(None, **layers)
+    except TypeError as error:
+        raise TypeError(
+            f"compose: forward{signature} does not accept the "
+            f"children {', '.join(layers)}: {error}"
+        ) from None
+
+
+def _pair(caller: str, made: Any, words: str) -> tuple[Any, Any]:
+    """What a child returned; an array of two rows would unpack as well."""
+    if not isinstance(made, tuple) or len(made) != 2:
+        raise TypeError(
+            f"{caller}: a layer must return the pair {words}, got {type(made).__name__}"
+        )
+    return made
+
+
+def _check_made(caller: str, **held: Any) -> None:
+    """Raises unless the params and the state that a child returned are dicts."""
+    for kind, value in held.items():
+        if not isinstance(value, dict):
+            raise TypeError(
+                f"{caller}: a layer must return {kind} as a dict, got "
+                f"{type(value).__name__}; a layer without any returns {{}}"
+            )
+
+
+def _check_names(held: dict[str, Any], layers: dict[str, Layer], kind: str) -> None:
+    check_held(held, kind)
+    unknown = held.keys() - layers.keys()
+    if unknown:
+        raise ValueError(
+            f"apply: {kind} must hold names of children ({', '.join(layers)}), got "
+            f"{', '.join(sorted(map(str, unknown)))}; were they made by this layer's "
+            "init?"
+        )
+
+
+def _drop_empty(tree: dict[str, Any]) -> dict[str, Any]:
+    """Without the children that have nothing to hold."""
+    return {name: child for name, child in tree.items() if child}
+
+
+def serial(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
+    """Layers applied in order; positional ones are named `"0"`, `"1"`, ...
+
+    Args:
+        *layers: layers and functions on arrays, in order.
+        **named: the same with names, which are those of their params; not both.
+
+    Raises:
+        TypeError: if some layers are positional and some named.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> model = nn.serial(nn.linear(4, 8), nn.tanh, nn.linear(8, 2))
+        >>> params, state = model.init(random.key(0))
+        >>> list(params)
+        ['0', '2']
+    """
+    if layers and named:
+        raise TypeError(
+            "serial: layers must be all positional or all named, got "
+            f"{len(layers)} positional and {', '.join(named)}"
+        )
+
+    def forward(x: Any, /, **children: Callable[[Any], Any]) -> Any:
+        for child in children.values():
+            x = child(x)
+        return x
+
+    children = named or {str(i): layer for i, layer in enumerate(layers)}
+    return compose_layers(forward, as_layers("serial", children), in_parts=divide)
+
+
+@accepts_divided
+@takes_anything
+def identity(x: Any) -> Any:
+    """`x` itself: a place for a layer that a variant of a model leaves out.
+
+    Args:
+        x: anything.
+
+    Returns:
+        `x`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> nn.identity(mx.array([1.0, 2.0]))
+        array([1, 2], dtype=float32)
+    """
+    return x
+
+
+def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = identity) -> Layer:
+    """`x -> body(x) + shortcut(x)`.
+
+    Args:
+        body: a layer, or a function on arrays.
+        shortcut: likewise; the identity by default.
+
+    Raises:
+        ValueError: on apply, if the two differ in shape: nothing is broadcast.
+
+    Source: He et al., 2015, https://arxiv.org/abs/1512.03385, eq. 1 and 2.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> double = nn.residual(nn.identity)
+        >>> double.apply({}, {}, mx.array([1.0, 2.0]), train=True)
+        (array([2, 4], dtype=float32), {})
+    """
+
+    def forward(
+        x: Any, body: Callable[[Any], Any], shortcut: Callable[[Any], Any]
+    ) -> Any:
+        y, kept = body(x), shortcut(x)
+        if y.shape != kept.shape:
+            raise ValueError(
+                "residual: body(x) and shortcut(x) must have one shape, got "
+                f"{y.shape} and {kept.shape}; give a shortcut that changes the shape "
+                "alike, such as a 1x1 convolution"
+            )
+        return y + kept if is_divided(y) else kept + y  # arrays add arrays only
+
+    children = {"body": body, "shortcut": shortcut}
+    return compose_layers(forward, as_layers("residual", children), in_parts=divide)

@@ -1,0 +1,334 @@
+"""The layer contract: a pair of pure functions."""
+
+import reprlib
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, NoReturn, Protocol
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_fn.conversion import from_numpy
+from lucid_fn.evaluation import started
+from lucid_fn.ops import seam
+from lucid_fn.types import Array, ArrayFn, Key, Params, State
+
+
+class InitFn(Protocol):
+    """`init(key) -> (params, state)`."""
+
+    def __call__(self, key: Key, /) -> tuple[Params, State]: ...
+
+
+class ApplyFn(Protocol):
+    """`apply(params, state, x, train=..., key=...) -> (y, state)`."""
+
+    def __call__(
+        self,
+        params: Params,
+        state: State,
+        x: Any,
+        /,
+        *,
+        train: bool,
+        key: Key | None = None,
+    ) -> tuple[Any, State]: ...
+
+
+class Layer(NamedTuple):
+    """`init(key) -> (params, state)` and `apply(params, state, x) -> (y, state)`.
+
+    Any pair of such functions is a layer, also one written by hand.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> init, apply = nn.linear(3, 2)
+        >>> params, state = init(random.key(0))
+        >>> y, state = apply(params, state, mx.ones((4, 3)), train=False)
+        >>> y.shape
+        (4, 2)
+    """
+
+    init: InitFn
+    apply: ApplyFn
+
+    def __repr__(self) -> str:
+        """The call that made the layer, with a line for each of its children."""
+        made_by = str(getattr(self.apply, "made_by", "layer"))
+        children = getattr(self.apply, "children", {})
+        if not children:
+            return made_by
+        lines = "\n".join(f"{name}: {layer!r}" for name, layer in children.items())
+        return f"{made_by.partition('(')[0]}(\n{textwrap.indent(lines, '  ')}\n)"
+
+    def __call__(self, *args: Any, **options: Any) -> NoReturn:
+        """Raises: in other libraries one would write `layer(x)`."""
+        raise TypeError(
+            "Layer: a layer is a pair of functions and is not called itself; write "
+            "params, state = layer.init(key), then "
+            "y, state = layer.apply(params, state, x, train=False)"
+        )
+
+
+def to_input(x: Any) -> Any:
+    """`x` with MLX arrays in place of NumPy's, also in tuples; all else is kept."""
+    if isinstance(x, np.ndarray):
+        return _from_numpy(x)
+    if isinstance(x, tuple):
+        parts = list(map(to_input, x))
+        if any(new is not old for new, old in zip(parts, x, strict=True)):
+            return x._make(parts) if hasattr(x, "_make") else tuple(parts)
+    return x
+
+
+def _from_numpy(x: Any) -> Array:
+    array = from_numpy(x)
+    if array is None:
+        raise TypeError(
+            f"apply: x must be an array of numbers, got {type(x).__name__} of dtype "
+            f"{x.dtype}; convert it with astype, or fill in what is masked"
+        )
+    return array
+
+
+_NOT_GIVEN: Any = object()
+"""In place of `train`, which has no default, so that its absence can be explained."""
+
+
+def as_apply(
+    run: Callable[[Params, State, Any, bool, Key | None], tuple[Any, State]],
+) -> ApplyFn:
+    """The `apply` of a layer that does `run(params, state, x, train, key)`.
+
+    Every layer's `apply` is made here, so that all are called in the same way: `train`
+    must be given, as a bool, and NumPy arrays in `x` have become MLX arrays.
+    """
+
+    def apply(
+        params: Params,
+        state: State,
+        x: Any,
+        /,
+        *,
+        train: bool = _NOT_GIVEN,
+        key: Key | None = None,
+    ) -> tuple[Any, State]:
+        _check_train(train)
+        return run(params, state, to_input(x), train, key)
+
+    return apply
+
+
+def _check_train(train: Any) -> None:
+    """Raises unless `train` was given, as a bool."""
+    if isinstance(train, bool):
+        return
+    if train is _NOT_GIVEN:
+        raise TypeError(
+            "apply: train must be given, as some layers differ between training and "
+            "evaluation; call apply(params, state, x, train=True, key=key) or "
+            "apply(params, state, x, train=False)"
+        )
+    got = "an array" if isinstance(train, mx.array) else repr(train)
+    raise TypeError(
+        f"apply: train must be True or False, got {got}; a bool that jit is given "
+        "stays one"
+    )
+
+
+def check_layer(caller: str, layer: Any) -> None:
+    """Raises unless `layer` is one."""
+    if not isinstance(layer, Layer):
+        raise TypeError(
+            f"{caller}: layer must be a layer, got {type(layer).__name__} "
+            f"{reprlib.repr(layer)}; make one of a function on arrays with nn.lift"
+        )
+
+
+def no_params(key: Key, /) -> tuple[Params, State]:
+    """The `init` of a layer that has neither params nor state."""
+    return {}, {}
+
+
+def lift(fn: ArrayFn, *, examplewise: bool = False) -> Layer:
+    """A layer with neither parameters nor state, from a plain function.
+
+    Combinators do this to their children by themselves.
+
+    Args:
+        fn: from an array, or a tuple of arrays, to the same; it may be called while a
+            compiled function is traced, so it is pure.
+        examplewise: whether `fn` treats the entries of axis 0 of an array
+            independently. A large batch may then be computed in parts, one per core.
+            The functions of `lucid_fn` say so by themselves.
+
+    Raises:
+        TypeError: if `fn` is not callable, or is a constructor of layers that was not
+            called, such as `nn.dropout`; on apply, if it returns a layer.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> square = nn.lift(lambda x: x * x)
+        >>> square.apply({}, {}, mx.array(3.0), train=False)
+        (array(9, dtype=float32), {})
+    """
+    check_plain("lift: fn", fn)
+    if examplewise:
+        fn = seam.examplewise(fn)
+
+    @as_apply
+    def apply(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, State]:
+        return _call_plain(fn, x), state
+
+    return Layer(no_params, seam.marked_like(apply, fn))
+
+
+def wrap(
+    layer: Layer,
+    run: Callable[[Params, State, Any, bool, Key | None], tuple[Any, State]],
+    *,
+    init: InitFn | None = None,
+) -> Layer:
+    """A layer whose `run` gives `layer` the input as it is, and returns its output."""
+    apply = seam.marked_like(as_apply(run), layer.apply)
+    return Layer(layer.init if init is None else init, apply)
+
+
+def note_call(
+    apply: Any, fn: Any, args: Sequence[Any] = (), options: Mapping[str, Any] = {}
+) -> None:
+    """Notes for `repr` that `fn(*args, **options)` made the layer of `apply`."""
+    if isinstance(fn, partial):
+        fn, args, options = fn.func, fn.args, fn.keywords
+    name = getattr(fn, "__name__", type(fn).__name__)
+    given = [_shown(arg) for arg in args]
+    given += [f"{key}={_shown(arg)}" for key, arg in options.items()]
+    apply.made_by = f"{name}({', '.join(given)})" if given else name
+
+
+def note_construction(
+    made: Any, fn: Any, args: Sequence[Any], options: Mapping[str, Any]
+) -> None:
+    """Notes for `repr` what made a layer; anything else is not noted."""
+    if isinstance(made, Layer):
+        note_call(made.apply, fn, args, options)
+
+
+def _shown(arg: Any) -> str:
+    """An argument of a constructor, in a few characters."""
+    if isinstance(arg, mx.array):
+        return f"array of shape {arg.shape}"
+    return getattr(arg, "__name__", None) or reprlib.repr(arg)
+
+
+def check_plain(what: str, fn: Any) -> None:
+    """Raises unless `fn` is a function on arrays, as far as can be told."""
+    if isinstance(fn, Layer):
+        raise TypeError(f"{what} is a layer already, and needs no lift")
+    if not callable(fn):
+        raise TypeError(
+            f"{what} must be a layer or a function on arrays, got "
+            f"{type(fn).__name__} {reprlib.repr(fn)}"
+        )
+    returned = getattr(fn, "__annotations__", {}).get("return")
+    if returned is Layer or str(returned) in ("Layer", "nn.Layer"):
+        raise TypeError(f"{what} {_is_constructor(fn)}")
+
+
+def _is_constructor(fn: Any) -> str:
+    name = getattr(fn, "__name__", repr(fn))
+    return (
+        f"is `{name}`, a constructor of layers and not a function on arrays; call it "
+        f"with its sizes, as in {name}(...), and pass what it returns"
+    )
+
+
+def _call_plain(fn: ArrayFn, x: Any) -> Any:
+    y = fn(x)
+    if isinstance(y, Layer):
+        raise TypeError(f"lift: fn {_is_constructor(fn)}")
+    return y
+
+
+def parametric(
+    init_params: Callable[[Key], Params],
+    fn: Callable[[Params, Any], Any],
+    *,
+    examplewise: bool = False,
+) -> Layer:
+    """A layer with parameters, no state, and one behaviour in train and eval.
+
+    Args:
+        init_params: from a key to a dict of float arrays.
+        fn: from these and the input to the output.
+        examplewise: whether `fn` treats the entries of axis 0 of the input
+            independently. A large batch may then be computed in parts, one per core.
+
+    Raises:
+        ValueError: on apply, if `fn` reads a parameter that is not there.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> scale = nn.parametric(
+        ...     lambda key: {"weight": mx.ones((3,))},
+        ...     lambda params, x: x * params["weight"],
+        ... )
+        >>> params, state = scale.init(random.key(0))
+        >>> scale.apply(params, state, mx.array([1.0, 2.0, 3.0]), train=True)
+        (array([1, 2, 3], dtype=float32), {})
+    """
+
+    def examples(x: Any, params: Params) -> Any:
+        return fn(params, x)
+
+    if examplewise:
+        examples = seam.examplewise(examples)
+
+    def init(key: Key, /) -> tuple[Params, State]:
+        return started(init_params(key)), {}
+
+    @as_apply
+    def apply(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, State]:
+        return examples(x, expecting(params, "params")), state
+
+    return Layer(init, seam.marked_like(apply, examples))
+
+
+def check_held(held: Any, kind: str) -> None:
+    """Raises unless params or state are a dict."""
+    if not isinstance(held, dict):
+        raise TypeError(
+            f"apply: {kind} must be a dict as init returns it, got "
+            f"{type(held).__name__}; init returns the pair (params, state)"
+        )
+
+
+class _Held(dict[str, Any]):
+    """A layer's params or state, in which a missing name is the caller's mistake."""
+
+    counts_as_dict = True  # to the functions of `tree`, which return plain dicts
+
+    def __init__(self, held: dict[str, Any], kind: str) -> None:
+        super().__init__(held)
+        self.kind = kind
+
+    def __missing__(self, name: str) -> Any:
+        has = ", ".join(map(str, self)) or "nothing"
+        raise ValueError(
+            f"apply: {self.kind} must hold {name!r}, got {has}; were they made by this "
+            "layer's init?"
+        )
+
+
+def expecting(held: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The params or the state, which must hold every name that is read of them."""
+    check_held(held, kind)
+    return _Held(held, kind)

@@ -1,0 +1,68 @@
+"""What happens inside a layer during one `apply`, for `tap` and `summary`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from lucid_fn.nn.core.layer import ApplyFn, as_apply
+from lucid_fn.ops.multiply_adds import counting
+from lucid_fn.ops.seam import join
+from lucid_fn.types import Key, Params, State
+
+
+class Record(NamedTuple):
+    """One call of a child."""
+
+    path: str
+    params: Params
+    state: State
+    y: Any
+    multiply_adds: int
+
+
+class _Recorder(NamedTuple):
+    path: tuple[str, ...]
+    records: list[Record]  # in the order in which calls end
+    multiply_adds: list[int]
+
+
+# Set inside the block of `recording` only, and seen by its own thread only.
+_recorder: ContextVar[_Recorder | None] = ContextVar("recorder", default=None)
+
+
+@contextmanager
+def recording() -> Iterator[_Recorder]:
+    """Records the calls of children, and their products, inside the block."""
+    with counting() as multiply_adds:
+        recorder = _Recorder((), [], multiply_adds)
+        token = _recorder.set(recorder)
+        try:
+            yield recorder
+        finally:
+            _recorder.reset(token)
+
+
+def watched(name: str, apply: ApplyFn) -> ApplyFn:
+    """The `apply` of a child, which is recorded if its parent is."""
+    outer = _recorder.get()
+    if outer is None:
+        return apply
+    inner = outer._replace(path=(*outer.path, name))
+
+    @as_apply
+    def recorded(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, State]:
+        before = len(inner.multiply_adds)
+        token = _recorder.set(inner)
+        try:
+            y, new_state = apply(params, state, x, train=train, key=key)
+        finally:
+            _recorder.reset(token)
+        products = sum(inner.multiply_adds[before:])
+        path = ".".join(inner.path)
+        inner.records.append(Record(path, params, state, join(y), products))
+        return y, new_state
+
+    return recorded

@@ -1,0 +1,200 @@
+"""Layers that change how another one is built, called or computed."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import transforms, tree
+from lucid_fn.nn.core.checks import check_positive
+from lucid_fn.nn.core.combinators import as_layer, as_layers, compose_layers, serial
+from lucid_fn.nn.core.layer import Layer, as_apply, check_layer, wrap
+from lucid_fn.nn.core.recording import recording
+from lucid_fn.types import ArrayFn, Key, Params, State
+
+
+def repeat(layer: Layer, times: int) -> Layer:
+    """`layer` applied `times` times, each with params of its own: `"0"`, `"1"`, ...
+
+    Args:
+        layer: from some shape to the same.
+        times: number of copies, at least 1.
+
+    Raises:
+        ValueError: if `times` is not positive.
+
+    Example:
+        >>> from lucid_fn import nn, random
+        >>> params, _ = nn.repeat(nn.linear(4, 4), 3).init(random.key(0))
+        >>> list(params)
+        ['0', '1', '2']
+    """
+    check_positive("repeat", times=times)
+    return serial(*[layer] * times)
+
+
+def parallel(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
+    """`x -> (a(x), b(x), ...)`: all layers on the same input, outputs as a tuple.
+
+    Positional layers are named `"0"`, `"1"`, ... as in `serial`.
+
+    Args:
+        *layers: layers and functions on arrays.
+        **named: the same with names, which are those of their params; not both.
+
+    Raises:
+        TypeError: if some layers are positional and some named.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> towers = nn.parallel(nn.linear(4, 2), nn.linear(4, 3))
+        >>> model = nn.serial(towers, lambda ys: mx.concatenate(ys, axis=-1))
+        >>> params, state = model.init(random.key(0))
+        >>> model.apply(params, state, mx.ones((1, 4)), train=False)[0].shape
+        (1, 5)
+    """
+    if layers and named:
+        raise TypeError(
+            "parallel: layers must be all positional or all named, got "
+            f"{len(layers)} positional and {', '.join(named)}"
+        )
+
+    def forward(x: Any, /, **children: Callable[[Any], Any]) -> Any:
+        return tuple(child(x) for child in children.values())
+
+    children = named or {str(i): layer for i, layer in enumerate(layers)}
+    layers_by_name = as_layers("parallel", children)
+    return compose_layers(forward, layers_by_name, in_parts=None)
+
+
+def frozen(layer: Layer | ArrayFn) -> Layer:
+    """`layer` as it is in eval mode, with no gradient into its params.
+
+    Its state stays as it is, and the gradients of its params are zeros. Weight decay
+    still changes them: leave them out of the optimizer with `tree.partition` or
+    `optim.masked` as well.
+
+    Args:
+        layer: a layer, or a function on arrays.
+
+    Raises:
+        TypeError: if `layer` is neither a layer nor a function on arrays.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> import lucid_fn as lf
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.frozen(nn.linear(2, 1))
+        >>> params, state = layer.init(random.key(0))
+        >>> def loss(params):
+        ...     y, _ = layer.apply(params, state, mx.ones((1, 2)), train=True)
+        ...     return mx.sum(y)
+        >>> lf.grad(loss)(params)["weight"]
+        array([[0, 0]], dtype=float32)
+    """
+
+    inner = as_layer("frozen: layer", layer)
+
+    def run(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, State]:
+        fixed = tree.map(mx.stop_gradient, params)
+        y, _ = inner.apply(fixed, state, x, train=False, key=key)
+        return y, state
+
+    return wrap(inner, run)
+
+
+def checkpointed(layer: Layer) -> Layer:
+    """`layer`, whose activations are computed again for the gradient, not stored.
+
+    Values, gradients and state are the same; memory falls by what is inside the layer,
+    for the time of one more forward pass.
+
+    Args:
+        layer: a layer.
+
+    Raises:
+        TypeError: if `layer` is none.
+
+    Source: Chen et al., 2016, https://arxiv.org/abs/1604.06174.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> block = nn.checkpointed(nn.serial(nn.linear(4, 64), nn.tanh))
+        >>> params, state = block.init(random.key(0))
+        >>> block.apply(params, state, mx.ones((1, 4)), train=True)[0].shape
+        (1, 64)
+    """
+    check_layer("checkpointed", layer)
+
+    @as_apply
+    def apply(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, State]:
+
+        def pure(params: Params, state: State, x: Any, key: Key | None) -> Any:
+            # Without it the backward pass asks for the gradient of random bits.
+            key = None if key is None else mx.stop_gradient(key)
+            return layer.apply(params, state, x, train=train, key=key)
+
+        y, new_state = transforms.checkpoint(pure)(params, state, x, key)
+        return y, new_state
+
+    return Layer(layer.init, apply)
+
+
+class Tapped(NamedTuple):
+    """An output, and outputs on the way to it by the paths of the layers."""
+
+    y: Any
+    taps: dict[str, Any]
+
+
+def tap(layer: Layer, *paths: str) -> Layer:
+    """`layer`, which puts out what its inner layers do as well: `nn.Tapped(y, taps)`.
+
+    For perceptual losses, probes and pictures of what a model sees. Gradients flow
+    through the taps. Params and state are those of `layer`.
+
+    Args:
+        layer: made by combinators, such as `serial`.
+        paths: dotted paths of inner layers, such as `"layer2.0.conv1"`; of one that is
+            called several times, the last call counts.
+
+    Raises:
+        ValueError: if there is no path; on apply, if no layer of a path was called.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> model = nn.serial(fc1=nn.linear(4, 8), act=nn.tanh, fc2=nn.linear(8, 2))
+        >>> params, state = model.init(random.key(0))
+        >>> (y, taps), _ = nn.tap(model, "act").apply(
+        ...     params, state, mx.ones((1, 4)), train=False
+        ... )
+        >>> y.shape, taps["act"].shape
+        ((1, 2), (1, 8))
+    """
+    check_layer("tap", layer)
+    if not paths:
+        raise ValueError("tap: paths must name at least one layer, got none")
+
+    @as_apply
+    def apply(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, State]:
+        with recording() as recorder:
+            y, new_state = layer.apply(params, state, x, train=train, key=key)
+        called = {record.path: record.y for record in recorder.records}
+        for path in paths:
+            if path not in called:
+                raise ValueError(
+                    f"tap: paths must be of layers that are called, got {path!r}; "
+                    f"there are {', '.join(called) or 'none'}"
+                )
+        return Tapped(y, {path: called[path] for path in paths}), new_state
+
+    return Layer(layer.init, apply)

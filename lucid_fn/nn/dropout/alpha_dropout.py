@@ -1,0 +1,79 @@
+"""Dropout for networks that normalize themselves, with `selu`."""
+
+import math
+from collections.abc import Callable
+
+import mlx.core as mx
+
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.dropout.dropout import dropping
+from lucid_fn.types import Array
+
+_LEAST = -1.7580993408473766  # of selu: what a dropped value becomes
+
+
+def alpha_dropout(rate: float) -> Layer:
+    """`dropout` that keeps the mean 0 and the variance 1 of what goes in.
+
+    A dropped value becomes `selu`'s least one, `s = -1.7581`; then all are scaled by `a
+    = ((1 - rate) * (1 + rate * s^2))^-1/2` and shifted by `-a * rate * s`. The identity
+    in eval mode.
+
+    Args:
+        rate: probability of dropping a value, in [0, 1).
+
+    Raises:
+        ValueError: as `dropout`.
+
+    Source: Klambauer et al., 2017, https://arxiv.org/abs/1706.02515, section 3.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> x = random.normal(random.key(0), (10000,))
+        >>> layer = nn.alpha_dropout(0.3)
+        >>> y, _ = layer.apply({}, {}, x, train=True, key=random.key(1))
+        >>> abs(mx.mean(y).item()) < 0.05, abs(mx.var(y).item() - 1) < 0.05
+        (True, True)
+    """
+    return dropping("alpha_dropout", rate, lambda x: x.shape, _moments_kept(rate))
+
+
+def feature_alpha_dropout(rate: float) -> Layer:
+    """`alpha_dropout` of whole channels, `(N, ..., C)`.
+
+    Args:
+        rate: probability of dropping a channel of an example, in [0, 1).
+
+    Raises:
+        ValueError: as `dropout`; on apply, if `x` has fewer than two axes.
+
+    Source: `torch.nn.FeatureAlphaDropout`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.feature_alpha_dropout(0.5)
+        >>> x = mx.ones((1, 2, 4))
+        >>> y, _ = layer.apply({}, {}, x, train=True, key=random.key(0))
+        >>> mx.array_equal(y[:, 0], y[:, 1]).item()
+        True
+    """
+
+    def channels(x: Array) -> tuple[int, ...]:
+        if x.ndim < 2:
+            raise ValueError(
+                f"feature_alpha_dropout: x must have shape (N, ..., C), got {x.shape}"
+            )
+        return x.shape[0], *[1] * (x.ndim - 2), x.shape[-1]
+
+    return dropping("feature_alpha_dropout", rate, channels, _moments_kept(rate))
+
+
+def _moments_kept(rate: float) -> Callable[[Array, Array], Array]:
+    def filled(x: Array, kept: Array) -> Array:
+        scale = 1 / math.sqrt((1 - rate) * (1 + rate * _LEAST**2))
+        dropped = mx.array(_LEAST, x.dtype)
+        return mx.where(kept, x, dropped) * scale - scale * rate * _LEAST
+
+    return filled

@@ -1,0 +1,182 @@
+"""Layers that drop values at random while training."""
+
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn import random
+from lucid_fn.nn.core.checks import AXES, check_float, check_key, check_rate
+from lucid_fn.nn.core.combinators import identity
+from lucid_fn.nn.core.examples import over_examples
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.types import Array, Key, Params
+
+
+def dropout(rate: float) -> Layer:
+    """Zero with probability `rate`, else `x / (1 - rate)`; the identity in eval mode.
+
+    Args:
+        rate: probability of dropping a value, in [0, 1).
+
+    Raises:
+        ValueError: if `rate` is out of range; on apply, if `train` is true and there
+            is no key.
+
+    Source: Srivastava et al., 2014, "Dropout", https://jmlr.org/papers/v15/srivastava14a.html.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.dropout(0.5)
+        >>> y, _ = layer.apply({}, {}, mx.ones(1000), train=True, key=random.key(0))
+        >>> sorted(set(y.tolist()))
+        [0.0, 2.0]
+    """
+    return dropping("dropout", rate, lambda x: x.shape)
+
+
+def dropout1d(rate: float) -> Layer:
+    """`dropout` of whole channels of a sequence `(N, L, C)`.
+
+    Neighbours in a sequence or an image are much alike: dropping single ones takes no
+    information away.
+
+    Args:
+        rate: probability of dropping a channel of an example, in [0, 1).
+
+    Raises:
+        ValueError: as `dropout`; on apply, if `x` has another number of axes.
+
+    Source: Tompson et al., 2015, https://arxiv.org/abs/1411.4280, section 3.2.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.dropout1d(0.5)
+        >>> y, _ = layer.apply(
+        ...     {}, {}, mx.ones((1, 2, 4)), train=True, key=random.key(0)
+        ... )
+        >>> mx.array_equal(y[:, 0], y[:, 1]).item()
+        True
+    """
+    return _dropping_channels(1, rate)
+
+
+def dropout2d(rate: float) -> Layer:
+    """`dropout1d` for images `(N, H, W, C)`.
+
+    Args:
+        rate: probability of dropping a channel of an example, in [0, 1).
+
+    Raises:
+        ValueError: as `dropout1d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.dropout2d(0.5)
+        >>> x = mx.ones((1, 4, 4, 8))
+        >>> y, _ = layer.apply({}, {}, x, train=True, key=random.key(0))
+        >>> len(set(y[..., 0].reshape(-1).tolist()))  # all of a channel, or nothing
+        1
+    """
+    return _dropping_channels(2, rate)
+
+
+def dropout3d(rate: float) -> Layer:
+    """`dropout1d` for volumes `(N, D, H, W, C)`.
+
+    Args:
+        rate: probability of dropping a channel of an example, in [0, 1).
+
+    Raises:
+        ValueError: as `dropout1d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.dropout3d(0.5)
+        >>> x = mx.ones((1, 2, 4, 4, 8))
+        >>> y, _ = layer.apply({}, {}, x, train=True, key=random.key(0))
+        >>> len(set(y[..., 0].reshape(-1).tolist()))  # all of a channel, or nothing
+        1
+    """
+    return _dropping_channels(3, rate)
+
+
+def drop_path(rate: float) -> Layer:
+    """`dropout` of whole examples: the end of a residual branch, "stochastic depth".
+
+    Args:
+        rate: probability of dropping an example, in [0, 1).
+
+    Raises:
+        ValueError: as `dropout`; on apply, if `x` has no axis.
+
+    Source: Huang et al., 2016, https://arxiv.org/abs/1603.09382, eq. 2; values that
+    remain are scaled while training, in place of all in eval mode.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> body = nn.serial(nn.linear(4, 4), nn.relu, nn.drop_path(0.2))
+        >>> block = nn.residual(body)
+        >>> params, state = block.init(random.key(0))
+        >>> block.apply(params, state, mx.ones((2, 4)), train=False)[0].shape
+        (2, 4)
+    """
+
+    def examples(x: Array) -> tuple[int, ...]:
+        if x.ndim == 0:
+            raise ValueError("drop_path: x must have shape (N, ...), got ()")
+        return x.shape[0], *[1] * (x.ndim - 1)
+
+    return dropping("drop_path", rate, examples)
+
+
+def _dropping_channels(dims: int, rate: float) -> Layer:
+    caller = f"dropout{dims}d"
+
+    def channels(x: Array) -> tuple[int, ...]:
+        if x.ndim != dims + 2:
+            raise ValueError(
+                f"{caller}: x must have shape (N, {AXES[dims]}, C), got {x.shape}"
+            )
+        return x.shape[0], *[1] * dims, x.shape[-1]
+
+    return dropping(caller, rate, channels)
+
+
+def dropping(
+    caller: str,
+    rate: float,
+    drawn: Callable[[Array], tuple[int, ...]],
+    filled: Callable[[Array, Array], Array] | None = None,
+) -> Layer:
+    """Drops with one draw for each place of the shape `drawn(x)`.
+
+    `filled` is from `x` and what is kept of it, a bool, to the output; by default
+    zeros, and the rest divided by the probability of keeping it.
+    """
+    check_rate(caller, rate)
+
+    def zeroed(x: Array, kept: Array) -> Array:
+        return drop(x, kept, rate)
+
+    def prepare(
+        params: Params, x: Any, train: bool, key: Key | None
+    ) -> tuple[Callable[..., Array], list[Any]]:
+        check_float(caller, x=x)
+        shape = drawn(x)
+        if not train or rate == 0:
+            return identity, [x]
+        kept = random.bernoulli(check_key(caller, key), 1 - rate, shape)
+        return filled or zeroed, [x, kept]
+
+    return over_examples(prepare)
+
+
+def drop(x: Array, kept: Array, rate: float) -> Array:
+    """`x / (1 - rate)` where `kept` is true, else zero."""
+    return mx.where(kept, x * (1 / (1 - rate)), mx.zeros_like(x))

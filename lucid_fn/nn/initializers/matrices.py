@@ -1,0 +1,68 @@
+"""Initializers that give the whole weight a property: orthogonal, or the identity."""
+
+import math
+
+import mlx.core as mx
+
+from lucid_fn import random
+from lucid_fn.nn.initializers.scaling import Initializer, Shape, fans
+from lucid_fn.types import Array, Key
+
+
+def orthogonal(gain: float = 1.0) -> Initializer:
+    """Rows `(out, the rest)` orthogonal and of length `gain`, or columns if fewer.
+
+    Args:
+        gain: length of a row, at least 0.
+
+    Source: Saxe et al., 2014, https://arxiv.org/abs/1312.6120.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import random
+        >>> from lucid_fn.nn import initializers
+        >>> weight = initializers.orthogonal()(random.key(0), (2, 3))
+        >>> mx.allclose(weight @ weight.T, mx.eye(2), atol=1e-6).item()
+        True
+    """
+    if not gain >= 0:
+        raise ValueError(f"orthogonal: gain must be at least 0, got {gain}")
+
+    def init(key: Key, shape: Shape) -> Array:
+        rows, columns = shape[0], fans(shape)[0]
+        drawn = random.normal(key, (max(rows, columns), min(rows, columns)))
+        q, r = mx.linalg.qr(drawn, stream=mx.cpu)
+        # The factorisation is unique, and so q uniform, for a positive diagonal of r.
+        q = q * mx.where(mx.diag(r) < 0, -gain, gain)
+        return (q if rows >= columns else q.T).reshape(shape)
+
+    return init
+
+
+def identity(key: Key, shape: Shape) -> Array:
+    """The weight that returns its input: a one where the middle tap meets its channel.
+
+    Channels without a partner give and get zeros.
+
+    Args:
+        key: a random key. It is not used.
+        shape: shape of the weight, `(out, ..., in)`.
+
+    Raises:
+        ValueError: if `shape` has less than two axes.
+
+    Example:
+        >>> from lucid_fn import random
+        >>> from lucid_fn.nn import initializers
+        >>> initializers.identity(random.key(0), (2, 3))
+        array([[1, 0, 0],
+               [0, 1, 0]], dtype=float32)
+    """
+    fans(shape)
+    taps = math.prod(shape[1:-1])
+    middle = 0
+    for size in shape[1:-1]:
+        middle = middle * size + size // 2
+    eye = mx.eye(shape[0], shape[-1])[:, None]  # (out, 1, in)
+    before, after = middle, taps - middle - 1
+    return mx.pad(eye, [(0, 0), (before, after), (0, 0)]).reshape(shape)

@@ -1,0 +1,172 @@
+"""Batch normalization, whose running statistics are a state."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_fn import ops
+from lucid_fn.evaluation import started
+from lucid_fn.nn.core.checks import (
+    check_eps,
+    check_last_axis,
+    check_params,
+    check_positive,
+    check_state,
+)
+from lucid_fn.nn.core.layer import Layer, as_apply
+from lucid_fn.ops.seam import accepts_divided
+from lucid_fn.types import Array, Key, Params, State
+
+_averaging: ContextVar[bool] = ContextVar("averaging", default=False)
+
+
+@contextmanager
+def averaging() -> Iterator[None]:
+    """Lets batch norms applied inside the block average, as with `momentum=None`."""
+    token = _averaging.set(True)
+    try:
+        yield
+    finally:
+        _averaging.reset(token)
+
+
+def batch_norm(
+    num_features: int,
+    *,
+    momentum: float | None = 0.1,
+    eps: float = 1e-5,
+    affine: bool = True,
+    track_running_stats: bool = True,
+) -> Layer:
+    """Normalizes each channel, the last axis: `(..., num_features)` to the same.
+
+    `y = (x - mean) / sqrt(var + eps) * weight + bias`. In train mode `mean` and `var`
+    (biased) are those of the batch, over all axes but the last, and the state moves to
+    them: `running = (1 - momentum) * running + momentum * batch`, where the batch's
+    variance is unbiased. In eval mode they are those of the state. No gradient flows
+    into the state.
+
+    Params: `weight` `(num_features,)`, ones, and `bias` `(num_features,)`, zeros.
+    State: `running_mean`, zeros, `running_var`, ones, and `num_batches_tracked`, int32.
+
+    Args:
+        num_features: channels of the input.
+        momentum: weight of the new value, in [0, 1]; `None` for the mean of all batches
+            so far.
+        eps: added to the variance; positive.
+        affine: whether there are a weight and a bias.
+        track_running_stats: whether there is a state; without one, the batch's own
+            statistics serve in eval mode too.
+
+    Raises:
+        ValueError: if an argument is out of range; on apply, if `x` has another number
+            of channels, if the state is missing, or if there is one value a channel to
+            normalize, whose variance is 0.
+
+    Source: Ioffe & Szegedy, 2015, https://arxiv.org/abs/1502.03167, algorithms 1
+    and 2; the running statistics are those of `torch.nn.BatchNorm2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.batch_norm(1)
+        >>> params, state = layer.init(random.key(0))
+        >>> x = mx.array([[0.0], [2.0]])
+        >>> y, state = layer.apply(params, state, x, train=True)
+        >>> state["running_mean"], state["running_var"]
+        (array([0.1], dtype=float32), array([1.1], dtype=float32))
+    """
+    check_positive("batch_norm", num_features=num_features)
+    if momentum is not None and not 0 <= momentum <= 1:
+        raise ValueError(
+            f"batch_norm: momentum must be in [0, 1] or None, got {momentum}"
+        )
+    check_eps("batch_norm", eps)
+
+    def init(key: Key, /) -> tuple[Params, State]:
+        shape = (num_features,)
+        params = {"weight": mx.ones(shape), "bias": mx.zeros(shape)} if affine else {}
+        if not track_running_stats:
+            return started(params), {}
+        state = {
+            "running_mean": mx.zeros(shape),
+            "running_var": mx.ones(shape),
+            "num_batches_tracked": mx.array(0, mx.int32),
+        }
+        return started((params, state))
+
+    def scale_and_shift(params: Params, x: Any) -> tuple[Array, Array]:
+        shape = (num_features,) if affine else None
+        check_params("batch_norm", params, weight=shape, bias=shape)
+        if affine:
+            return params["weight"], params["bias"]
+        return mx.ones((num_features,), x.dtype), mx.zeros((num_features,), x.dtype)
+
+    def check_statistics(state: State) -> None:
+        shape = (num_features,)
+        check_state(
+            "batch_norm",
+            state,
+            running_mean=shape,
+            running_var=shape,
+            num_batches_tracked=(),
+        )
+
+    def by_batch(params: Params, x: Array) -> tuple[Array, Array, Array]:
+        count = x.size // num_features
+        if count == 1:
+            raise ValueError(
+                "batch_norm: training needs at least 2 values a channel, got "
+                f"1, x of shape {x.shape}; use a larger batch, drop_last=True "
+                "for the last one, or nn.frozen"
+            )
+        y, mean, var = ops.batch_norm(x, *scale_and_shift(params, x), eps=eps)
+        # An array, since a number would be a constant in the kernels that are compiled:
+        # half a second of compiler time for each size of layer.
+        unbiased = np.full(num_features, count / max(count - 1, 1), np.float32)
+        return y, mean, var * mx.array(unbiased)
+
+    def by_state(params: Params, state: State, x: Array) -> Array:
+        mean, var = state["running_mean"], state["running_var"]
+        return ops.batch_norm_eval(x, *scale_and_shift(params, x), mean, var, eps=eps)
+
+    def moved(state: State, x: Any, mean: Array, var: Array) -> State:
+        """The running statistics, with the mean and unbiased variance of a batch."""
+        batches = state["num_batches_tracked"] + 1
+        rate: float | Array = 1 / batches.astype(mx.float32)
+        if momentum is not None and not _averaging.get():
+            rate = momentum
+
+        def toward(old: Array, new: Array) -> Array:
+            if not x.size:  # nothing to move to
+                return old
+            new = mx.stop_gradient(new)
+            moved = (1 - rate) * old + rate * new
+            if isinstance(rate, mx.array):  # the first batch's mean has no past
+                moved = mx.where(batches == 1, new, moved)
+            return moved.astype(old.dtype)
+
+        return {
+            "running_mean": toward(state["running_mean"], mean),
+            "running_var": toward(state["running_var"], var),
+            "num_batches_tracked": batches,
+        }
+
+    @as_apply
+    def apply(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, State]:
+        check_last_axis("batch_norm", x, num_features, least_ndim=2)
+        if not track_running_stats:
+            return by_batch(params, x)[0], state
+        check_statistics(state)
+        if not train:
+            return by_state(params, state, x), state
+        y, mean, var = by_batch(params, x)
+        return y, moved(state, x, mean, var)
+
+    return Layer(init, accepts_divided(apply))

@@ -1,0 +1,156 @@
+"""Functions of the statistics that batch norms hold."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn import random, transforms, tree
+from lucid_fn.nn.core.checks import check_eps, check_positive
+from lucid_fn.nn.core.layer import Layer, expecting
+from lucid_fn.nn.norm.batch_norm import averaging
+from lucid_fn.types import Array, Key, Params, State
+
+
+def update_batch_norm(
+    layer: Layer,
+    params: Params,
+    state: State,
+    batches: Iterable[Any],
+    *,
+    key: Key | None = None,
+) -> State:
+    """The state whose batch norms hold the mean statistics of these batches.
+
+    `running = sum of the batches' statistics / number of batches`, whatever the
+    momentum of the layer's batch norms, all with the given params. To be used where the
+    running statistics do not belong to the params: after averaging params, or after a
+    short training. Batch norms that do not move, such as those in `nn.frozen`, and
+    other leaves of the state stay as they are.
+
+    Args:
+        layer: any layer with batch norms in it.
+        params: its params.
+        state: its state, of which the statistics are replaced.
+        batches: inputs of the layer, as in training; at least one.
+        key: for layers that are random while training, such as dropout.
+
+    Raises:
+        ValueError: if there are no batches.
+
+    Source: Ioffe & Szegedy, 2015, https://arxiv.org/abs/1502.03167, algorithm 2; the
+    numbers are those of `torch.optim.swa_utils.update_bn`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.batch_norm(1)
+        >>> params, state = layer.init(random.key(0))
+        >>> batches = [mx.array([[0.0], [2.0]]), mx.array([[4.0], [6.0]])]
+        >>> state = nn.update_batch_norm(layer, params, state, batches)
+        >>> state["running_mean"].tolist(), state["running_var"].tolist()
+        ([3.0], [2.0])
+    """
+
+    @transforms.jit
+    def move(params: Params, state: State, x: Any, key: Key | None) -> State:
+        with averaging():
+            return layer.apply(params, state, x, train=True, key=key)[1]
+
+    def reset(path: str, leaf: Array) -> Array:
+        return mx.zeros_like(leaf) if _name(path) == _COUNT else leaf
+
+    step, moved = 0, tree.map_with_path(reset, state)
+    for step, x in enumerate(batches, start=1):
+        subkey = None if key is None else random.fold_in(key, step)
+        moved = move(params, moved, x, subkey)
+    if step == 0:
+        raise ValueError(
+            "update_batch_norm: batches must hold at least one batch, got none"
+        )
+
+    def chosen(path: str, new: Array, old: Array) -> Array:
+        if _name(path) == _COUNT:
+            return mx.where(new == 0, old, new)
+        return new if _name(path) in _STATISTICS else old
+
+    reestimated: State = tree.map_with_path(chosen, moved, state)
+    return reestimated
+
+
+_STATISTICS = ("running_mean", "running_var")
+_COUNT = "num_batches_tracked"
+
+
+def _name(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def fold_batch_norm(
+    conv: Params,
+    bn: Params,
+    bn_state: State,
+    *,
+    eps: float = 1e-5,
+    transposed: bool = False,
+    groups: int = 1,
+) -> Params:
+    """The params of a layer that does what it and a batch norm after it do in eval.
+
+    `weight * scale` and `(bias - running_mean) * scale + bn bias`, where
+    `scale = bn weight / sqrt(running_var + eps)` belongs to the output channel.
+
+    Args:
+        conv: params of a convolution or linear layer, with or without a bias.
+        bn: params of the batch norm; empty if it has none.
+        bn_state: state of the batch norm.
+        eps: that of the batch norm.
+        transposed: whether the convolution is a transposed one, whose output channels
+            are the last axis of its weight. Params do not tell: with as many output
+            channels as input channels, both weights have the same shape.
+        groups: those of a transposed convolution; others need not give them.
+
+    Returns:
+        `weight` and `bias`, for the same layer made with `bias=True`, of the dtype of
+        the weight.
+
+    Raises:
+        ValueError: if a name is missing, or the channels differ.
+
+    Source: Jacob et al., 2018, https://arxiv.org/abs/1712.05877, section 3.2.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> one = mx.ones((1,))
+        >>> folded = nn.fold_batch_norm(
+        ...     {"weight": mx.ones((1, 2))},
+        ...     {"weight": one, "bias": one},
+        ...     {"running_mean": one, "running_var": 4 * one},
+        ...     eps=1e-12,
+        ... )
+        >>> folded["weight"].tolist(), folded["bias"].tolist()
+        ([[0.5, 0.5]], [0.5])
+    """
+    check_eps("fold_batch_norm", eps)
+    statistics = expecting(bn_state, "bn_state")
+    mean, var = statistics["running_mean"], statistics["running_var"]
+    weight = expecting(conv, "conv")["weight"]
+    check_positive("fold_batch_norm", groups=groups)
+    channels = weight.shape[-1] * groups if transposed else weight.shape[0]
+    if (channels,) != mean.shape or (transposed and weight.shape[0] % groups):
+        raise ValueError(
+            f"fold_batch_norm: conv must have as many output channels as bn, got a "
+            f"weight of shape {weight.shape} and a running_mean of shape {mean.shape}; "
+            "for a transposed convolution give transposed=True and its groups"
+        )
+    scale = mx.rsqrt(var + eps) * bn.get("weight", mx.ones_like(var))
+    bias = (conv.get("bias", mx.zeros_like(mean)) - mean) * scale
+    bias = bias + bn.get("bias", mx.zeros_like(mean))
+    if transposed:  # (G, I/G, ..., O/G)
+        scaled = mx.unflatten(weight, 0, (groups, weight.shape[0] // groups))
+        scaled = scaled * scale.reshape(groups, *[1] * (weight.ndim - 1), -1)
+    else:
+        scaled = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+    scaled = scaled.reshape(weight.shape)
+    return {"weight": scaled.astype(weight.dtype), "bias": bias.astype(weight.dtype)}

@@ -1,0 +1,57 @@
+"""Normalization by neighbouring channels."""
+
+import mlx.core as mx
+
+from lucid_fn.checks import check_float
+from lucid_fn.nn.core.checks import check_positive
+from lucid_fn.nn.core.layer import Layer, lift
+from lucid_fn.ops import avg_pool1d
+from lucid_fn.types import Array
+
+
+def local_response_norm(
+    size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Layer:
+    """`x / (k + alpha * mean)^beta`, with the mean of `x^2` over `size` channels.
+
+    The window is centred at the channel, and channels beyond the ends count as zeros;
+    of an even `size`, one more channel lies before than after.
+
+    Args:
+        size: number of channels, positive.
+        alpha: weight of the mean.
+        beta: exponent.
+        k: added to the mean; positive.
+
+    Raises:
+        ValueError: if an argument is out of range; on apply, if `x` has no axis of
+            channels.
+
+    Source: Krizhevsky et al., 2012, "ImageNet classification with deep convolutional
+    neural networks", section 3.3, with the mean in place of the sum, as in
+    `torch.nn.LocalResponseNorm`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> layer = nn.local_response_norm(3, alpha=3.0, beta=1.0)
+        >>> layer.apply({}, {}, mx.array([[1.0, 1.0, 1.0]]), train=False)[0]
+        array([[0.333333, 0.25, 0.333333]], dtype=float32)
+    """
+    check_positive("local_response_norm", size=size)
+    if not k > 0:
+        raise ValueError(f"local_response_norm: k must be positive, got {k}")
+
+    def forward(x: Array) -> Array:
+        check_float("local_response_norm", x=x)
+        if x.ndim < 2:
+            raise ValueError(
+                f"local_response_norm: x must have shape (N, ..., C), got {x.shape}"
+            )
+        wide = x.astype(mx.float32)
+        squares = (wide * wide).reshape(-1, x.shape[-1], 1)
+        padded = mx.pad(squares, [(0, 0), (size // 2, (size - 1) // 2), (0, 0)])
+        mean = avg_pool1d(padded, size, stride=1).reshape(x.shape)
+        return (wide * (k + alpha * mean) ** -beta).astype(x.dtype)
+
+    return lift(forward, examplewise=True)

@@ -1,0 +1,118 @@
+"""A weight whose largest stretch is 1."""
+
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn import random
+from lucid_fn.evaluation import started
+from lucid_fn.nn.core.checks import check_eps, check_positive, check_state
+from lucid_fn.nn.core.layer import Layer, check_layer, expecting, wrap
+from lucid_fn.types import Array, Key, Params, State
+
+_FIRST_ITERATIONS = 15  # those of PyTorch when it begins
+
+
+def spectral_norm(
+    layer: Layer,
+    *,
+    name: str = "weight",
+    axis: int = 0,
+    iterations: int = 1,
+    eps: float = 1e-12,
+) -> Layer:
+    """`layer` with `weight / sigma`, where `sigma` is the weight's largest stretch.
+
+    The weight counts as a matrix of one row an output. Its singular vectors `u`
+    and `v` are followed by power iterations while training, and `sigma = u @ weight @
+    v`; no gradient flows into them.
+
+    Params: those of `layer`. State: `weight_u` `(out,)` and `weight_v` `(in * ...,)`
+    beside that of `layer`; the numbers of `weight_v` are in the order of the weight
+    here, channels last; `interop.torch` converts PyTorch's.
+
+    Args:
+        layer: one with a parameter of this name, such as `nn.conv2d`.
+        name: the parameter.
+        axis: that of the outputs: 0, but -1 for transposed convolutions.
+        iterations: power iterations in a step of training.
+        eps: least length that a vector is divided by; positive.
+
+    Raises:
+        TypeError: if `layer` is no layer.
+        ValueError: if an argument is out of range; on init, if there is no such
+            parameter, or it has one axis only, or no such axis; on apply, if params or
+            state are of another layer.
+
+    Source: Miyato et al., 2018, https://arxiv.org/abs/1802.05957, algorithm 1; as
+    `torch.nn.utils.parametrizations.spectral_norm`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.spectral_norm(nn.linear(4, 2))
+        >>> params, state = layer.init(random.key(0))
+        >>> {name: leaf.shape for name, leaf in state.items()}
+        {'weight_u': (2,), 'weight_v': (4,)}
+    """
+    check_layer("spectral_norm", layer)
+    check_positive("spectral_norm", iterations=iterations)
+    check_eps("spectral_norm", eps)
+    names = f"{name}_u", f"{name}_v"
+
+    def init(key: Key, /) -> tuple[Params, State]:
+        params, state = layer.init(key)
+        weight = params.get(name)
+        if not isinstance(weight, mx.array) or weight.ndim < 2:
+            raise ValueError(
+                f"spectral_norm: layer must have a parameter {name!r} of at least two "
+                f"axes, got {', '.join(params) or 'none'}"
+            )
+        if not -weight.ndim <= axis < weight.ndim:
+            raise ValueError(
+                f"spectral_norm: axis must be one of the {weight.ndim} of {name!r}, "
+                f"got {axis}"
+            )
+        matrix = _matrix(weight, axis)
+        v = random.normal(random.fold_in(key, names[1]), matrix.shape[1:])
+        u, v = _follow(matrix, _unit(v, eps), _FIRST_ITERATIONS, eps)
+        return params, started({**state, names[0]: u, names[1]: v})
+
+    def run(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, State]:
+        weight = expecting(params, "params")[name]
+        matrix = _matrix(weight, axis)
+        rows, columns = matrix.shape
+        check_state("spectral_norm", state, **{names[0]: (rows,), names[1]: (columns,)})
+        u, v = (state[vector] for vector in names)
+        if train:
+            u, v = _follow(mx.stop_gradient(matrix), v, iterations, eps)
+        sigma = mx.sum(u * (matrix @ v))
+        normed = (weight.astype(mx.float32) / sigma).astype(weight.dtype)
+        others = {other: leaf for other, leaf in state.items() if other not in names}
+        y, others = layer.apply(
+            {**params, name: normed}, others, x, train=train, key=key
+        )
+        return y, {**others, names[0]: u, names[1]: v}
+
+    return wrap(layer, run, init=init)
+
+
+def _matrix(weight: Array, axis: int) -> Array:
+    rows = mx.moveaxis(weight, axis, 0)
+    return rows.reshape(len(rows), -1).astype(mx.float32)
+
+
+def _unit(vector: Array, eps: float) -> Array:
+    return vector / mx.maximum(mx.sqrt(mx.sum(vector * vector)), eps)
+
+
+def _follow(
+    matrix: Array, v: Array, iterations: int, eps: float
+) -> tuple[Array, Array]:
+    """The singular vectors after some power iterations, at least one."""
+    for _ in range(iterations):
+        u = _unit(matrix @ v, eps)
+        v = _unit(matrix.T @ u, eps)
+    return u, v

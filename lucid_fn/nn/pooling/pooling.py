@@ -1,0 +1,189 @@
+"""Pooling layers with windows of a given size, channels last."""
+
+from collections.abc import Callable
+from functools import partial
+
+from lucid_fn import ops
+from lucid_fn.nn.core.checks import Sizes, to_sizes
+from lucid_fn.nn.core.layer import Layer, lift
+from lucid_fn.types import Array
+
+
+def max_pool2d(
+    size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
+) -> Layer:
+    """The largest value of each window: see `lucid_fn.ops.max_pool2d`.
+
+    Args:
+        size: height and width of the window, in pixels; one number for both.
+        stride: pixels between windows; `size` if `None`.
+        padding: minus infinities added on each side, at most half of `size`.
+
+    Raises:
+        ValueError: if an argument is out of range; on apply, if `x` has not the shape
+            `(N, H, W, C)` or is smaller than the window.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> pool = nn.max_pool2d(3, stride=2, padding=1)
+        >>> pool.apply({}, {}, mx.ones((2, 7, 7, 4)), train=False)[0].shape
+        (2, 4, 4, 4)
+    """
+    return _pool(2, ops.max_pool2d, size, stride, padding)
+
+
+def max_pool1d(
+    size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
+) -> Layer:
+    """`max_pool2d` for sequences `(N, L, C)`.
+
+    Args:
+        size: length of the window, in places.
+        stride: places between windows; `size` if `None`.
+        padding: minus infinities added on each side, at most half of `size`.
+
+    Raises:
+        ValueError: as `max_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> nn.max_pool1d(2).apply({}, {}, mx.ones((2, 8, 4)), train=False)[0].shape
+        (2, 4, 4)
+    """
+    return _pool(1, ops.max_pool1d, size, stride, padding)
+
+
+def max_pool3d(
+    size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
+) -> Layer:
+    """`max_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
+
+    Args:
+        size: depth, height and width of the window, in voxels; one number for all.
+        stride: voxels between windows; `size` if `None`.
+        padding: minus infinities added on each side, at most half of `size`.
+
+    Raises:
+        ValueError: as `max_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> pool = nn.max_pool3d((1, 2, 2))
+        >>> pool.apply({}, {}, mx.ones((2, 3, 4, 4, 1)), train=False)[0].shape
+        (2, 3, 2, 2, 1)
+    """
+    return _pool(3, ops.max_pool3d, size, stride, padding)
+
+
+def avg_pool2d(
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    count_include_pad: bool = True,
+) -> Layer:
+    """The mean of each window: see `lucid_fn.ops.avg_pool2d`.
+
+    Args:
+        size: height and width of the window, in pixels; one number for both.
+        stride: pixels between windows; `size` if `None`.
+        padding: zeros added on each side, at most half of `size`.
+        count_include_pad: whether the zeros count in the mean, as by default in
+            PyTorch.
+
+    Raises:
+        ValueError: as `max_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> nn.avg_pool2d(2).apply({}, {}, mx.ones((2, 8, 8, 4)), train=False)[0].shape
+        (2, 4, 4, 4)
+    """
+    pool = partial(ops.avg_pool2d, count_include_pad=count_include_pad)
+    return _pool(2, pool, size, stride, padding)
+
+
+def avg_pool1d(
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    count_include_pad: bool = True,
+) -> Layer:
+    """`avg_pool2d` for sequences `(N, L, C)`.
+
+    Args:
+        size: length of the window, in places.
+        stride: places between windows; `size` if `None`.
+        padding: zeros added on each side, at most half of `size`.
+        count_include_pad: whether the zeros count in the mean.
+
+    Raises:
+        ValueError: as `max_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> nn.avg_pool1d(2).apply({}, {}, mx.ones((2, 8, 4)), train=False)[0].shape
+        (2, 4, 4)
+    """
+    pool = partial(ops.avg_pool1d, count_include_pad=count_include_pad)
+    return _pool(1, pool, size, stride, padding)
+
+
+def avg_pool3d(
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    count_include_pad: bool = True,
+) -> Layer:
+    """`avg_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
+
+    Args:
+        size: depth, height and width of the window, in voxels; one number for all.
+        stride: voxels between windows; `size` if `None`.
+        padding: zeros added on each side, at most half of `size`.
+        count_include_pad: whether the zeros count in the mean.
+
+    Raises:
+        ValueError: as `max_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> pool = nn.avg_pool3d((1, 2, 2))
+        >>> pool.apply({}, {}, mx.ones((2, 3, 4, 4, 1)), train=False)[0].shape
+        (2, 3, 2, 2, 1)
+    """
+    pool = partial(ops.avg_pool3d, count_include_pad=count_include_pad)
+    return _pool(3, pool, size, stride, padding)
+
+
+def _pool(
+    dims: int,
+    pool: Callable[..., Array],
+    size: Sizes,
+    stride: Sizes | None,
+    padding: Sizes,
+) -> Layer:
+    """The layer of a pooling function, with its arguments checked."""
+    caller = getattr(pool, "func", pool).__name__
+    window = to_sizes(caller, "size", size, dims=dims, least=1)
+    strides = to_sizes(
+        caller, "stride", size if stride is None else stride, dims=dims, least=1
+    )
+    added = to_sizes(caller, "padding", padding, dims=dims, least=0)
+    if any(2 * p > s for p, s in zip(added, window, strict=True)):
+        raise ValueError(
+            f"{caller}: padding must be at most half of size, got {padding} and {size}"
+        )
+
+    def forward(x: Array) -> Array:
+        return pool(x, window, stride=strides, padding=added)
+
+    return lift(forward, examplewise=True)

@@ -1,0 +1,248 @@
+"""What recurrent layers and cells have in common."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_fn import ops, random
+from lucid_fn.checks import check_integer
+from lucid_fn.evaluation import started
+from lucid_fn.nn.core.checks import (
+    Shape,
+    check_float,
+    check_key,
+    check_params,
+    check_positive,
+    check_rate,
+)
+from lucid_fn.nn.core.examples import over_examples
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.dropout.dropout import drop
+from lucid_fn.nn.recurrent.carry import LSTMCarry, RecurrentInputs, SequenceAndCarry
+from lucid_fn.ops import RecurrentWeights
+from lucid_fn.ops.multiply_adds import count_multiply_adds
+from lucid_fn.types import Array, ArrayFn, Key, Params, State
+
+Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, hidden_size); the first is put out
+Recurrence: TypeAlias = Callable[..., tuple[Array, Carry]]  # as `ops.rnn`
+
+# Multiplications of a step from which on a batch is divided among the cores. With half
+# as many a training step of an LSTM takes 6 % longer in parts, with a sixteenth 80 %.
+_LEAST = 1 << 23
+
+
+class Kind(NamedTuple):
+    """A recurrence: how many gates it has, and arrays in its carry."""
+
+    gates: int
+    arrays: int
+    run: Recurrence
+
+
+def rnn_kind(activation: ArrayFn) -> Kind:
+    """That of a plain recurrent network."""
+    return Kind(1, 1, partial(ops.rnn, activation=activation))
+
+
+GRU = Kind(3, 1, ops.gru)
+LSTM = Kind(4, 2, ops.lstm)
+
+
+def recurrent(
+    caller: str,
+    kind: Kind,
+    input_size: int,
+    hidden_size: int,
+    *,
+    num_layers: int,
+    bidirectional: bool,
+    bias: bool,
+    rate: float,
+    proj_size: int = 0,
+) -> Layer:
+    """The layer of a recurrence over whole sequences."""
+    check_positive(
+        caller, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers
+    )
+    check_rate(caller, rate)
+    _check_projection(caller, proj_size, hidden_size)
+    ends = ("", "_reverse") if bidirectional else ("",)
+    suffixes = [[f"_l{i}{end}" for end in ends] for i in range(num_layers)]
+    out_size = proj_size or hidden_size
+    sizes = (out_size, hidden_size)[: kind.arrays]  # of the arrays of a carry
+
+    shapes: dict[str, Shape] = {}
+    for i, of_layer in enumerate(suffixes):
+        columns = len(ends) * out_size if i else input_size
+        for suffix in of_layer:
+            shapes |= weight_shapes(kind, columns, hidden_size, bias, suffix, proj_size)
+
+    def init(key: Key, /) -> tuple[Params, State]:
+        return started(draw(key, hidden_size, shapes)), {}
+
+    def prepare(
+        params: Params, x: Any, train: bool, key: Key | None
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        check_params(caller, params, **shapes)
+        inputs = _to_inputs(caller, x)
+        x, lengths = inputs.sequence, inputs.lengths
+        check_float(caller, x=x)
+        if x.ndim != 3 or x.shape[-1] != input_size:
+            raise ValueError(
+                f"{caller}: x must have shape (N, L, {input_size}), got {x.shape}"
+            )
+        n, length, _ = x.shape
+        _check_lengths(caller, lengths, n)
+        drops = train and rate > 0 and num_layers > 1
+        key = check_key(caller, key) if drops else None
+        carry_shapes = [(n, num_layers * len(ends), size) for size in sizes]
+        before = opened(caller, kind, inputs.carry, carry_shapes, x.dtype)
+        kept: list[Array] = []
+        if key is not None:
+            places = n, length, len(ends) * out_size
+            subkeys = (random.fold_in(key, f"dropout{i}") for i in range(1, num_layers))
+            kept = [random.bernoulli(subkey, 1 - rate, places) for subkey in subkeys]
+
+        def through(
+            x: Array, lengths: Array | None, *arrays: Array
+        ) -> tuple[Array, ...]:
+            before, kept = arrays[: kind.arrays], arrays[kind.arrays :]
+            after: list[Carry] = []
+            for i, of_layer in enumerate(suffixes):
+                if i > 0 and kept:
+                    x = drop(x, kept[i - 1], rate)
+                outputs = []
+                for suffix in of_layer:
+                    start = tuple(array[:, len(after)] for array in before)
+                    y, end = run(kind, params, suffix, x, start, lengths)
+                    outputs.append(y)
+                    after.append(end)
+                x = mx.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
+            last = [mx.stack(list(each), axis=1) for each in zip(*after, strict=True)]
+            return x, *last
+
+        return through, [x, lengths, *before, *kept]
+
+    def is_large(x: Any) -> bool:
+        n: int = x.shape[0]
+        return n * kind.gates * hidden_size**2 >= _LEAST
+
+    def pack(y: Array, *last: Array) -> SequenceAndCarry:
+        return SequenceAndCarry(y, closed(last))
+
+    return over_examples(prepare, init=init, divides=is_large, pack=pack)
+
+
+def _to_inputs(caller: str, x: Any) -> RecurrentInputs:
+    if isinstance(x, SequenceAndCarry):  # else a chain would pass on the carry too
+        raise TypeError(
+            f"{caller}: x must be an array or nn.RecurrentInputs, got the "
+            "SequenceAndCarry that a recurrent layer returns; pass on y.sequence, as "
+            f"in nn.serial(..., lambda y: y.sequence, {caller}(...)), or go on from a "
+            "carry with nn.RecurrentInputs(x, carry)"
+        )
+    return x if isinstance(x, RecurrentInputs) else RecurrentInputs(x)
+
+
+def _check_lengths(caller: str, lengths: Any, n: int) -> None:
+    if lengths is None:
+        return
+    check_integer(caller, lengths=lengths)
+    if lengths.shape != (n,):
+        raise ValueError(
+            f"{caller}: lengths must have shape ({n},), one for each sequence, got "
+            f"{lengths.shape}"
+        )
+
+
+def _check_projection(caller: str, proj_size: Any, hidden_size: int) -> None:
+    if not isinstance(proj_size, int | np.integer) or isinstance(proj_size, bool):
+        raise TypeError(f"{caller}: proj_size must be an integer, got {proj_size!r}")
+    if not 0 <= proj_size < hidden_size:
+        raise ValueError(
+            f"{caller}: proj_size must be at least 0 and less than hidden_size, "
+            f"{hidden_size}, got {proj_size}; 0 is no projection"
+        )
+
+
+def weight_shapes(
+    kind: Kind,
+    columns: int,
+    hidden_size: int,
+    bias: bool,
+    suffix: str,
+    proj_size: int = 0,
+) -> dict[str, Shape]:
+    """Shapes of the params of one direction of one layer, by PyTorch's names."""
+    rows = kind.gates * hidden_size
+    shapes: dict[str, Shape] = {
+        f"weight_ih{suffix}": (rows, columns),
+        f"weight_hh{suffix}": (rows, proj_size or hidden_size),
+        f"bias_ih{suffix}": (rows,) if bias else None,
+        f"bias_hh{suffix}": (rows,) if bias else None,
+    }
+    projection = {f"weight_hr{suffix}": (proj_size, hidden_size)} if proj_size else {}
+    return shapes | projection
+
+
+def draw(key: Key, hidden_size: int, shapes: dict[str, Shape]) -> Params:
+    """Uniform params in +-1/sqrt(hidden_size), PyTorch's default."""
+    bound = 1 / math.sqrt(hidden_size)
+    return {
+        name: random.uniform(random.fold_in(key, name), shape, low=-bound, high=bound)
+        for name, shape in shapes.items()
+        if shape is not None
+    }
+
+
+def run(
+    kind: Kind,
+    params: Params,
+    suffix: str,
+    x: Array,
+    carry: Carry,
+    lengths: Array | None = None,
+) -> tuple[Array, Carry]:
+    """The outputs and the last carry of one layer in one direction."""
+    weights = RecurrentWeights(
+        *(params[f"{name}{suffix}"] for name in ("weight_ih", "weight_hh")),
+        *(params.get(f"{name}{suffix}") for name in RecurrentWeights._fields[2:]),
+    )
+    products = sum(w.size for w in weights if w is not None and w.ndim == 2)
+    count_multiply_adds(x.shape[0] * x.shape[1] * products)
+    reverse = suffix.endswith("_reverse")
+    return kind.run(x, weights, carry, lengths=lengths, reverse=reverse)
+
+
+def opened(
+    caller: str,
+    kind: Kind,
+    carry: Any,
+    shapes: Sequence[tuple[int, ...]],
+    dtype: mx.Dtype,
+) -> Carry:
+    """The arrays of the user's carry, checked; zeros if there is none."""
+    if carry is None:
+        return tuple(mx.zeros(shape, dtype) for shape in shapes)
+    if kind.arrays == 2 and not isinstance(carry, LSTMCarry):
+        raise TypeError(
+            f"{caller}: carry must be nn.LSTMCarry(hidden, cell), got "
+            f"{type(carry).__name__}"
+        )
+    arrays = tuple(carry) if kind.arrays == 2 else (carry,)
+    for array, shape in zip(arrays, shapes, strict=True):
+        check_float(caller, carry=array)
+        if array.shape != shape:
+            raise ValueError(
+                f"{caller}: carry must have shape {shape}, got {array.shape}"
+            )
+    return arrays
+
+
+def closed(arrays: Any) -> Any:
+    """The user's carry of these arrays."""
+    return LSTMCarry(*arrays) if len(arrays) == 2 else arrays[0]

@@ -1,0 +1,91 @@
+"""A cell run over a sequence."""
+
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn.checks import check_array
+from lucid_fn.nn.core.layer import Layer, as_apply
+from lucid_fn.nn.recurrent.carry import RecurrentInputs, SequenceAndCarry
+from lucid_fn.random import fold_in
+from lucid_fn.types import Key, Params, State
+
+
+def scan(cell: Layer, *, reverse: bool = False) -> Layer:
+    """Runs `cell` over a sequence, with an explicit carry.
+
+    The input is `nn.SequenceAndCarry(x, carry)` with `x` `(N, L, ...)`, or `x` alone if
+    the cell can start without a carry. At each step the cell gets
+    `nn.SequenceAndCarry(x[:, t], carry)` and returns `nn.SequenceAndCarry(y, carry)`:
+    its output and what it passes on. The output of the layer is
+    `nn.SequenceAndCarry(ys, carry)`, with `ys` `(N, L, ...)` and the carry after the
+    last step.
+
+    Any layer with such inputs and outputs is a cell: `lstm_cell`, or one of your own
+    made by `compose`. Params and state are those of the cell; the state is updated at
+    each step, and each step has its own key.
+
+    Args:
+        cell: the layer of one step.
+        reverse: whether to run from the last step to the first; outputs are at the
+            places of their inputs.
+
+    Raises:
+        TypeError: if `cell` is not a layer; on apply, if it does not return
+            `nn.SequenceAndCarry`.
+        ValueError: on apply, if the sequence has no steps.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> def add(inputs):
+        ...     total = inputs.carry + inputs.sequence
+        ...     return nn.SequenceAndCarry(total, total)
+        >>> sums = nn.scan(nn.lift(add))
+        >>> x = nn.SequenceAndCarry(mx.array([[1.0, 2.0, 3.0]]), mx.array([0.0]))
+        >>> (y, carry), _ = sums.apply({}, {}, x, train=False)
+        >>> y, carry
+        (array([[1, 3, 6]], dtype=float32), array([6], dtype=float32))
+    """
+    if not isinstance(cell, Layer):
+        raise TypeError(
+            f"scan: cell must be a layer, got {type(cell).__name__}; make a function "
+            "one with nn.lift"
+        )
+
+    @as_apply
+    def apply(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, State]:
+        if isinstance(x, RecurrentInputs):
+            raise TypeError(
+                "scan: x must be nn.SequenceAndCarry(x, carry) or an array, got "
+                "RecurrentInputs; lengths are for nn.rnn, nn.gru and nn.lstm"
+            )
+        sequence = x.sequence if isinstance(x, SequenceAndCarry) else x
+        check_array("scan", x=sequence)
+        if sequence.ndim < 2 or sequence.shape[1] == 0:
+            raise ValueError(
+                "scan: x must have shape (N, L, ...) with at least one step, got "
+                f"{sequence.shape}"
+            )
+        length = sequence.shape[1]
+        steps = [mx.squeeze(part, 1) for part in mx.split(sequence, length, axis=1)]
+        begun = isinstance(x, SequenceAndCarry)
+        carry = x.carry if isinstance(x, SequenceAndCarry) else None
+        outputs = []
+        for t in reversed(range(length)) if reverse else range(length):
+            inputs = SequenceAndCarry(steps[t], carry) if begun else steps[t]
+            subkey = None if key is None else fold_in(key, t)
+            out, state = cell.apply(params, state, inputs, train=train, key=subkey)
+            if not isinstance(out, SequenceAndCarry):
+                raise TypeError(
+                    "scan: cell must return nn.SequenceAndCarry(y, carry), got "
+                    f"{type(out).__name__}"
+                )
+            begun, carry = True, out.carry
+            outputs.append(out.sequence)
+        ys = mx.stack(outputs[::-1] if reverse else outputs, axis=1)
+        return SequenceAndCarry(ys, carry), state
+
+    return Layer(cell.init, apply)

@@ -1,0 +1,176 @@
+"""Layers that add a border to sequences, images and volumes, channels last.
+
+`padding` is one number for all sides of all spatial axes, or for each of these axes a
+number for both of its sides or a pair (before, after).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import mlx.core as mx
+
+from lucid_fn.checks import check_array
+from lucid_fn.nn.core.checks import to_sizes
+from lucid_fn.nn.core.layer import Layer, lift
+from lucid_fn.ops.interpolate import take_places
+from lucid_fn.types import Array
+
+Border: TypeAlias = int | Sequence[int | tuple[int, int]]
+Pairs: TypeAlias = list[tuple[int, int]]
+
+
+def constant_pad(padding: Border, *, value: float = 0.0) -> Layer:
+    """A border of one number: `(N, ..., C)` with longer spatial axes.
+
+    Args:
+        padding: numbers added on each side: one for all, or for each spatial axis one
+            or a pair (before, after).
+        value: what is added.
+
+    Raises:
+        ValueError: if `padding` is negative; on apply, if `x` has no spatial axis, or
+            another number of them than `padding`.
+
+    Source: `torch.nn.ZeroPad2d` and `ConstantPad2d`, whose order of sides begins with
+    the last axis; here it is that of the shape.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> pad = nn.constant_pad((1, (0, 2)))
+        >>> pad.apply({}, {}, mx.ones((2, 7, 7, 4)), train=False)[0].shape
+        (2, 9, 9, 4)
+    """
+
+    def widened(x: Array, pairs: Pairs) -> Array:
+        width = [(0, 0), *pairs, (0, 0)]
+        return mx.pad(x, width, constant_values=mx.array(value, x.dtype))
+
+    return _padding("constant_pad", padding, widened)
+
+
+def reflect_pad(padding: Border) -> Layer:
+    """A border that mirrors the inside: `c b | a b c | b a`.
+
+    Args:
+        padding: as in `constant_pad`; less than the length of its axis.
+
+    Raises:
+        ValueError: as `constant_pad`; on apply, if an axis is too short.
+
+    Source: `torch.nn.ReflectionPad2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> x = mx.array([1.0, 2.0, 3.0]).reshape(1, 3, 1)
+        >>> nn.reflect_pad(2).apply({}, {}, x, train=False)[0].flatten().tolist()
+        [3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0]
+    """
+
+    def places(length: int, before: int, after: int) -> list[int]:
+        _check_length("reflect_pad", length, before, after, most=length - 1)
+        last = length - 1
+        return [last - abs(last - abs(i)) for i in range(-before, length + after)]
+
+    return _padding("reflect_pad", padding, _by_place(places))
+
+
+def replicate_pad(padding: Border) -> Layer:
+    """A border that repeats the edge: `a a | a b c | c c`.
+
+    Args:
+        padding: as in `constant_pad`.
+
+    Raises:
+        ValueError: as `constant_pad`; on apply, if an axis is empty.
+
+    Source: `torch.nn.ReplicationPad2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> x = mx.array([1.0, 2.0, 3.0]).reshape(1, 3, 1)
+        >>> nn.replicate_pad(1).apply({}, {}, x, train=False)[0].flatten().tolist()
+        [1.0, 1.0, 2.0, 3.0, 3.0]
+    """
+
+    def places(length: int, before: int, after: int) -> list[int]:
+        if length == 0:
+            raise ValueError("replicate_pad: x must have an edge, got an empty axis")
+        return [0] * before + list(range(length)) + [length - 1] * after
+
+    return _padding("replicate_pad", padding, _by_place(places))
+
+
+def circular_pad(padding: Border) -> Layer:
+    """A border that goes on at the other side: `b c | a b c | a b`.
+
+    Args:
+        padding: as in `constant_pad`; at most the length of its axis.
+
+    Raises:
+        ValueError: as `constant_pad`; on apply, if an axis is too short.
+
+    Source: `torch.nn.CircularPad2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> x = mx.array([1.0, 2.0, 3.0]).reshape(1, 3, 1)
+        >>> nn.circular_pad(1).apply({}, {}, x, train=False)[0].flatten().tolist()
+        [3.0, 1.0, 2.0, 3.0, 1.0]
+    """
+
+    def places(length: int, before: int, after: int) -> list[int]:
+        _check_length("circular_pad", length, before, after, most=length)
+        return [i % length for i in range(-before, length + after)]
+
+    return _padding("circular_pad", padding, _by_place(places))
+
+
+def _padding(
+    caller: str, padding: Border, widened: Callable[[Array, Pairs], Array]
+) -> Layer:
+    sides = padding if isinstance(padding, int) else tuple(padding)
+    pairs = [] if isinstance(sides, int) else [_pair(caller, side) for side in sides]
+    every = _pair(caller, sides) if isinstance(sides, int) else None
+
+    def forward(x: Array) -> Array:
+        check_array(caller, x=x)
+        axes = x.ndim - 2
+        if axes < 1 or (every is None and axes != len(pairs)):
+            wanted = "spatial axes" if every else f"{len(pairs)} spatial axes"
+            raise ValueError(
+                f"{caller}: x must have shape (N, ..., C) with {wanted}, got {x.shape}"
+            )
+        return widened(x, [every] * axes if every else pairs)
+
+    return lift(forward, examplewise=True)
+
+
+def _pair(caller: str, side: int | tuple[int, int]) -> tuple[int, int]:
+    before, after = to_sizes(caller, "padding", side, dims=2, least=0)
+    return before, after
+
+
+def _by_place(
+    places: Callable[[int, int, int], list[int]],
+) -> Callable[[Array, Pairs], Array]:
+    """Axis by axis, the numbers at these places of the old axis."""
+
+    def widened(x: Array, pairs: Pairs) -> Array:
+        for axis, pair in enumerate(pairs, start=1):
+            if any(pair):
+                x = take_places(x, places(x.shape[axis], *pair), axis)
+        return x
+
+    return widened
+
+
+def _check_length(caller: str, length: int, before: int, after: int, most: int) -> None:
+    if max(before, after) > most:
+        raise ValueError(
+            f"{caller}: padding must be at most {most} for an axis of length {length}, "
+            f"got {before} and {after}"
+        )

@@ -1,0 +1,129 @@
+"""Layers that move numbers between channels and pixels, channels last."""
+
+import mlx.core as mx
+
+from lucid_fn.checks import check_array
+from lucid_fn.nn.core.checks import check_positive
+from lucid_fn.nn.core.layer import Layer, lift
+from lucid_fn.types import Array, ArrayFn
+
+
+def pixel_shuffle(factor: int) -> Layer:
+    """`(N, H, W, C * r * r)` to `(N, H * r, W * r, C)`: channels become pixels.
+
+    The end of a network for super-resolution, after a convolution on small images.
+    Channel `(c * r + i) * r + j` goes to row `i` and column `j` of its block, as in
+    PyTorch.
+
+    Args:
+        factor: `r`, how many times larger the image gets in each direction.
+
+    Raises:
+        ValueError: if `factor` is not positive; on apply, if `x` has another number of
+            axes, or its channels are no multiple of `r * r`.
+
+    Source: Shi et al., 2016, https://arxiv.org/abs/1609.05158, eq. 4.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> layer = nn.pixel_shuffle(2)
+        >>> layer.apply({}, {}, mx.ones((1, 3, 5, 8)), train=False)[0].shape
+        (1, 6, 10, 2)
+    """
+    check_positive("pixel_shuffle", factor=factor)
+
+    def forward(x: Array) -> Array:
+        n, h, w, c = _image("pixel_shuffle", x)
+        if c % factor**2:
+            raise ValueError(
+                f"pixel_shuffle: channels must be a multiple of {factor**2}, got {c}"
+            )
+        blocks = x.reshape(n, h, w, c // factor**2, factor, factor)
+        # (N, H, r, W, r, C)
+        pixels = blocks.transpose(0, 1, 4, 2, 5, 3)
+        return pixels.reshape(n, h * factor, w * factor, c // factor**2)
+
+    return _within_examples(forward)
+
+
+def pixel_unshuffle(factor: int) -> Layer:
+    """`(N, H * r, W * r, C)` to `(N, H, W, C * r * r)`: undoes `pixel_shuffle`.
+
+    Args:
+        factor: `r`, how many times smaller the image gets in each direction.
+
+    Raises:
+        ValueError: if `factor` is not positive; on apply, if `x` has another number of
+            axes, or height or width are no multiples of `r`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> layer = nn.pixel_unshuffle(2)
+        >>> layer.apply({}, {}, mx.ones((1, 6, 10, 2)), train=False)[0].shape
+        (1, 3, 5, 8)
+    """
+    check_positive("pixel_unshuffle", factor=factor)
+
+    def forward(x: Array) -> Array:
+        n, h, w, c = _image("pixel_unshuffle", x)
+        if h % factor or w % factor:
+            raise ValueError(
+                f"pixel_unshuffle: height and width must be multiples of {factor}, got "
+                f"{h} and {w}"
+            )
+        h, w = h // factor, w // factor
+        blocks = x.reshape(n, h, factor, w, factor, c)
+        return blocks.transpose(0, 1, 3, 5, 2, 4).reshape(n, h, w, c * factor**2)
+
+    return _within_examples(forward)
+
+
+def channel_shuffle(groups: int) -> Layer:
+    """Neighbouring channels come from different groups: `(..., C)` to the same.
+
+    Between two grouped convolutions, so that the groups see each other.
+
+    Args:
+        groups: parts that the channels were divided into.
+
+    Raises:
+        ValueError: if `groups` is not positive; on apply, if it does not divide the
+            channels.
+
+    Source: Zhang et al., 2017, https://arxiv.org/abs/1707.01083, section 3.1.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> x = mx.arange(6.0)[None]
+        >>> nn.channel_shuffle(2).apply({}, {}, x, train=False)[0].tolist()
+        [[0.0, 3.0, 1.0, 4.0, 2.0, 5.0]]
+    """
+    check_positive("channel_shuffle", groups=groups)
+
+    def forward(x: Array) -> Array:
+        check_array("channel_shuffle", x=x)
+        if x.ndim == 0 or x.shape[-1] % groups:
+            raise ValueError(
+                f"channel_shuffle: groups must divide the channels, got {groups} for x "
+                f"of shape {x.shape}"
+            )
+        parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+        return mx.swapaxes(parts, -1, -2).reshape(x.shape)
+
+    return _within_examples(forward)
+
+
+def _within_examples(move: ArrayFn) -> Layer:
+    """The layer of a function that moves the numbers of each example."""
+    return lift(move, examplewise=True)
+
+
+def _image(caller: str, x: Array) -> tuple[int, int, int, int]:
+    check_array(caller, x=x)
+    if x.ndim != 4:
+        raise ValueError(f"{caller}: x must have shape (N, H, W, C), got {x.shape}")
+    n, h, w, c = x.shape
+    return n, h, w, c

@@ -1,0 +1,280 @@
+"""Layers that resize images by interpolation, channels last."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_fn.checks import check_array, check_float
+from lucid_fn.nn.core.checks import AXES, Sizes, to_sizes
+from lucid_fn.nn.core.layer import Layer, lift
+from lucid_fn.numerics import widen
+from lucid_fn.ops.interpolate import Taps, interpolate
+from lucid_fn.types import Array
+
+Scale: TypeAlias = float | tuple[float, ...]
+
+
+class _Axis(NamedTuple):
+    """How one axis is resized."""
+
+    inputs: int
+    outputs: int
+    scale: float | None  # as the user gave it
+
+
+def upsample_nearest(
+    scale: Scale | None = None,
+    *,
+    size: Sizes | None = None,
+    exact: bool = False,
+    dims: int = 2,
+) -> Layer:
+    """Resizes images by the nearest pixel: `(N, H, W, C)` to `(N, H', W', C)`.
+
+    `H' = floor(scale * H)`, or `size`. Output `i` is the input at `floor(i / scale)`,
+    where `scale` is `H' / H` if a size is given. As in PyTorch, an output of the size
+    of the input is the input, and one of twice the size repeats every pixel. Where a
+    size is to be met, such as that of a skip connection, give the size: `scale * H` is
+    computed in floating point, and 11 pixels at `scale=15 / 11` are 14.
+
+    Args:
+        scale: factor of the sizes, positive; one number for all axes.
+        size: of the output, in pixels, in place of `scale`; one number for all axes.
+        exact: take the input at `floor((i + 1/2) / scale)`, whose center is nearest;
+            PyTorch's mode "nearest-exact".
+        dims: spatial axes of the input: 1, 2 or 3.
+
+    Raises:
+        TypeError: if `scale` or `size` is not a number; on apply, if `x` is not an
+            array of floats or integers.
+        ValueError: unless one of `scale` and `size` is given, and in range, or if
+            `dims` is out of range; on apply, if `x` has another number of axes, or the
+            output no pixels.
+
+    Source: PyTorch's `torch.nn.Upsample`, modes nearest and nearest-exact.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> x = mx.array([1.0, 2.0]).reshape(1, 1, 2, 1)
+        >>> nn.upsample_nearest(2).apply({}, {}, x, train=False)[0].squeeze()
+        array([[1, 1, 2, 2],
+               [1, 1, 2, 2]], dtype=float32)
+    """
+    return _resize(
+        "upsample_nearest", _nearest_exact if exact else _nearest, scale, size, dims
+    )
+
+
+def upsample_linear(
+    scale: Scale | None = None,
+    *,
+    size: Sizes | None = None,
+    align_corners: bool = False,
+    dims: int = 2,
+) -> Layer:
+    """Interpolates linearly along each axis; with two axes, "bilinear".
+
+    Output `i` is the input at `(i + 1/2) / scale - 1/2`, where `scale` is `H' / H` if a
+    size is given; or, with `align_corners`, at `i * (H - 1) / (H' - 1)`. Places outside
+    of the image are moved to its border. Half precision is computed in float32.
+
+    Args:
+        scale: factor of the sizes, positive; one number for all axes.
+        size: of the output, in pixels, in place of `scale`; one number for all axes.
+        align_corners: whether the first and last output are the first and last input.
+        dims: spatial axes of the input: 1, 2 or 3.
+
+    Raises:
+        TypeError: if `scale` or `size` is not a number; on apply, if `x` is not of a
+            float dtype.
+        ValueError: as `upsample_nearest`.
+
+    Source: PyTorch's `torch.nn.Upsample`, modes linear, bilinear and trilinear.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> x = mx.array([1.0, 2.0]).reshape(1, 2, 1)
+        >>> layer = nn.upsample_linear(2, dims=1)
+        >>> layer.apply({}, {}, x, train=False)[0].squeeze()
+        array([1, 1.25, 1.75, 2], dtype=float32)
+    """
+
+    def taps(axis: _Axis) -> Taps:
+        return _linear(axis, align_corners)
+
+    return _resize("upsample_linear", taps, scale, size, dims)
+
+
+def upsample_cubic(
+    scale: Scale | None = None,
+    *,
+    size: Sizes | None = None,
+    align_corners: bool = False,
+    dims: int = 2,
+) -> Layer:
+    """Interpolates by cubic convolution along each axis; with two axes, "bicubic".
+
+    Each output is a weighted sum of the four inputs around its place, which is that of
+    `upsample_linear`; inputs outside of the image are those of its border. The result
+    may leave the range of the input.
+
+    Args:
+        scale: factor of the sizes, positive; one number for all axes.
+        size: of the output, in pixels, in place of `scale`; one number for all axes.
+        align_corners: whether the first and last output are the first and last input.
+        dims: spatial axes of the input: 1, 2 or 3.
+
+    Raises:
+        TypeError: as `upsample_linear`.
+        ValueError: as `upsample_nearest`.
+
+    Source: Keys, 1981, "Cubic convolution interpolation for digital image processing",
+    with PyTorch's `a = -0.75`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn
+        >>> x = mx.array([0.0, 1.0]).reshape(1, 2, 1)
+        >>> layer = nn.upsample_cubic(2, dims=1)
+        >>> layer.apply({}, {}, x, train=False)[0].squeeze()
+        array([-0.105469, 0.226562, 0.773438, 1.10547], dtype=float32)
+    """
+
+    def taps(axis: _Axis) -> Taps:
+        return _cubic(axis, align_corners)
+
+    return _resize("upsample_cubic", taps, scale, size, dims)
+
+
+# The taps are computed in float32, as in PyTorch: places between two pixels are rounded
+# to the same side.
+
+
+def _step(axis: _Axis, align_corners: bool = False) -> np.float32:
+    """Inputs from one output to the next."""
+    if align_corners:
+        return np.float32(axis.inputs - 1) / np.float32(max(axis.outputs - 1, 1))
+    if axis.scale is not None:
+        return np.float32(1 / axis.scale)
+    return np.float32(axis.inputs) / np.float32(axis.outputs)
+
+
+def _places(axis: _Axis, align_corners: bool) -> np.ndarray:
+    """The place of each output among the inputs."""
+    i, step = np.arange(axis.outputs, dtype=np.float32), _step(axis, align_corners)
+    half = np.float32(0.5)
+    return i * step if align_corners else (i + half) * step - half
+
+
+def _nearest(axis: _Axis) -> Taps:
+    i = np.arange(axis.outputs)
+    if axis.outputs in (axis.inputs, 2 * axis.inputs):
+        return Taps((i // (axis.outputs // axis.inputs))[None], None)
+    at = (i.astype(np.float32) * _step(axis)).astype(np.int64)
+    return Taps(np.minimum(at, axis.inputs - 1)[None], None)
+
+
+def _nearest_exact(axis: _Axis) -> Taps:
+    middle = np.arange(axis.outputs, dtype=np.float32) + np.float32(0.5)
+    at = (middle * _step(axis)).astype(np.int64)
+    return Taps(np.minimum(at, axis.inputs - 1)[None], None)
+
+
+def _linear(axis: _Axis, align_corners: bool) -> Taps:
+    if axis.inputs == axis.outputs:
+        return Taps(np.arange(axis.inputs)[None], None)
+    at = np.maximum(_places(axis, align_corners), 0)
+    below = np.minimum(at.astype(np.int64), axis.inputs - 1)
+    share = np.clip(at - below.astype(np.float32), 0, 1)
+    above = np.minimum(below + 1, axis.inputs - 1)
+    return Taps(np.stack([below, above]), np.stack([1 - share, share]))
+
+
+_CUBIC_A = np.float32(-0.75)
+
+
+def _cubic(axis: _Axis, align_corners: bool) -> Taps:
+    at = _places(axis, align_corners)
+    below = np.floor(at)
+    distance = np.abs(at - below - np.arange(-1, 3, dtype=np.float32)[:, None])
+    d, a = distance, _CUBIC_A
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    index = below.astype(np.int64) + np.arange(-1, 3)[:, None]
+    return Taps(
+        np.clip(index, 0, axis.inputs - 1),
+        np.where(d <= 1, near, far).astype(np.float32),
+    )
+
+
+def _resize(
+    caller: str,
+    taps: Callable[[_Axis], Taps],
+    scale: Scale | None,
+    size: Sizes | None,
+    dims: int,
+) -> Layer:
+    if dims not in AXES:
+        raise ValueError(f"{caller}: dims must be 1, 2 or 3, got {dims}")
+    if (scale is None) == (size is None):
+        raise ValueError(
+            f"{caller}: one of scale and size must be given, got scale={scale} and "
+            f"size={size}"
+        )
+    scales = (None,) * dims if scale is None else _to_scales(caller, scale, dims)
+    sizes = None if size is None else to_sizes(caller, "size", size, dims=dims, least=1)
+
+    def forward(x: Array) -> Array:
+        _check(caller, x, dims)
+        axes = [
+            _Axis(n, math.floor(n * (s or 1)) if sizes is None else sizes[i], s)
+            for i, (n, s) in enumerate(zip(x.shape[1:-1], scales, strict=True))
+        ]
+        if any(axis.outputs < 1 for axis in axes):
+            raise ValueError(
+                f"{caller}: scale must leave a pixel, got {scales} for x of shape "
+                f"{x.shape}"
+            )
+        y = widen(x) if mx.issubdtype(x.dtype, mx.floating) else x
+        for number, axis in enumerate(axes, start=1):
+            y = _along(y, number, axis, taps(axis))
+        return y.astype(x.dtype)
+
+    return lift(forward, examplewise=True)
+
+
+def _along(x: Array, number: int, axis: _Axis, taps: Taps) -> Array:
+    if taps.weight is None and axis.outputs % axis.inputs == 0:
+        times = axis.outputs // axis.inputs
+        if np.array_equal(taps.inputs[0], np.arange(axis.outputs) // times):
+            # Its gradient is a sum of neighbours.
+            return x if times == 1 else mx.repeat(x, times, axis=number)
+    return interpolate(x, number, taps)
+
+
+def _to_scales(caller: str, scale: Scale, dims: int) -> tuple[float, ...]:
+    scales = tuple(scale) if isinstance(scale, tuple | list) else (scale,) * dims
+    for one in scales:
+        if isinstance(one, bool) or not isinstance(one, int | float | np.number):
+            raise TypeError(f"{caller}: scale must be a number, got {one!r}")
+    if len(scales) != dims or not all(0 < one < math.inf for one in scales):
+        raise ValueError(
+            f"{caller}: scale must be a positive number, or {dims} of them, got {scale}"
+        )
+    return tuple(map(float, scales))
+
+
+def _check(caller: str, x: Array, dims: int) -> None:
+    check_array(caller, x=x)
+    if caller != "upsample_nearest" or not mx.issubdtype(x.dtype, mx.integer):
+        check_float(caller, x=x)
+    if x.ndim != dims + 2 or 0 in x.shape[1:-1]:
+        raise ValueError(
+            f"{caller}: x must have shape (N, {AXES[dims]}, C), got {x.shape}"
+            + ("; no spatial axis may be empty" if 0 in x.shape else "")
+        )

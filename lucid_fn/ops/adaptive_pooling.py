@@ -1,0 +1,132 @@
+"""Pooling to an output of a given size: windows as even as they can be."""
+
+import math
+from itertools import pairwise
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_fn.checks import check_narrow_float
+from lucid_fn.ops.interpolate import take_places
+from lucid_fn.ops.pooling import avg_pool2d, max_pool2d
+from lucid_fn.ops.seam import examplewise
+from lucid_fn.types import Array
+
+
+@examplewise
+def adaptive_avg_pool2d(x: Array, output_size: int | tuple[int, int]) -> Array:
+    """Average pooling to an output of a given size.
+
+    The windows cover the image evenly: window `i` of `n` along an axis of length `H`
+    starts at `floor(i * H / n)` and ends before `ceil((i + 1) * H / n)`. They overlap
+    where `n` does not divide `H`.
+
+    Args:
+        x: float, shape `(N, H, W, C)`; half-precision sums are accumulated in float32.
+        output_size: windows along both axes, or a pair (vertical, horizontal);
+            positive.
+
+    Returns:
+        Array of shape `(N, *output_size, C)` and of the dtype of `x`.
+
+    Raises:
+        TypeError: if `x` is not float32, float16 or bfloat16.
+        ValueError: if `x` does not have 4 axes, or has no pixels, or `output_size` is
+            not positive.
+
+    Source: PyTorch's `AdaptiveAvgPool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> x = mx.arange(5, dtype=mx.float32).reshape(1, 1, 5, 1)
+        >>> ops.adaptive_avg_pool2d(x, (1, 2)).squeeze()
+        array([1, 3], dtype=float32)
+    """
+    size = _output_size("adaptive_avg_pool2d", x, output_size)
+    even, window, counts = _even_windows(x.astype(mx.float32), size, fill=0.0)
+    return (avg_pool2d(even, window) * (math.prod(window) / counts)).astype(x.dtype)
+
+
+@examplewise
+def adaptive_max_pool2d(x: Array, output_size: int | tuple[int, int]) -> Array:
+    """Max pooling to an output of a given size.
+
+    The windows are those of `adaptive_avg_pool2d`. The gradient goes to the first
+    maximum of a window in row-major order; a window with a nan gives nan.
+
+    Args:
+        x: float, shape `(N, H, W, C)`.
+        output_size: windows along both axes, or a pair (vertical, horizontal);
+            positive.
+
+    Returns:
+        Array of shape `(N, *output_size, C)` and of the dtype of `x`.
+
+    Raises:
+        TypeError: if `x` is not float32, float16 or bfloat16.
+        ValueError: if `x` does not have 4 axes, or has no pixels, or `output_size` is
+            not positive.
+
+    Source: PyTorch's `AdaptiveMaxPool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> x = mx.arange(5, dtype=mx.float32).reshape(1, 1, 5, 1)
+        >>> ops.adaptive_max_pool2d(x, (1, 2)).squeeze()
+        array([2, 4], dtype=float32)
+    """
+    size = _output_size("adaptive_max_pool2d", x, output_size)
+    even, window, _ = _even_windows(x, size, fill=-math.inf)
+    return max_pool2d(even, window)
+
+
+def _even_windows(
+    x: Array, output_size: tuple[int, int], fill: float
+) -> tuple[Array, tuple[int, int], Array]:
+    """The windows side by side, all of one size: short ones end in `fill`.
+
+    Returns `(N, OH * KH, OW * KW, C)`, the size `(KH, KW)`, and the pixels of `x` in
+    each window, `(OH, OW, 1)`.
+    """
+    counts: np.ndarray = np.ones((), np.float32)
+    window = []
+    for axis, outputs in enumerate(output_size, start=1):
+        length = x.shape[axis]
+        spans = [
+            (i * length // outputs, -(-(i + 1) * length // outputs))
+            for i in range(outputs)
+        ]
+        longest = max(end - start for start, end in spans)
+        window.append(longest)
+        counts = counts[..., None] * np.array([end - start for start, end in spans])
+        if all(a[1] == b[0] for a, b in pairwise(spans)):
+            continue  # `outputs` divides `length`
+        width = [(0, 0)] * x.ndim
+        width[axis] = (0, 1)
+        x = mx.pad(x, width, constant_values=mx.array(fill, x.dtype))
+        at = [
+            start + i if start + i < end else length
+            for start, end in spans
+            for i in range(longest)
+        ]
+        x = take_places(x, at, axis)
+    return x, (window[0], window[1]), mx.array(counts[..., None], mx.float32)
+
+
+def _output_size(
+    name: str, x: Array, output_size: int | tuple[int, int]
+) -> tuple[int, int]:
+    check_narrow_float(name, x=x)
+    if x.ndim != 4 or 0 in x.shape[1:3]:
+        raise ValueError(
+            f"{name}: x must have shape (N, H, W, C) with pixels, got {x.shape}"
+        )
+    pair = (output_size,) * 2 if isinstance(output_size, int) else tuple(output_size)
+    if len(pair) != 2 or not all(isinstance(n, int) and n >= 1 for n in pair):
+        raise ValueError(
+            f"{name}: output_size must be a positive integer or a pair of them, "
+            f"got {output_size}"
+        )
+    return pair[0], pair[1]

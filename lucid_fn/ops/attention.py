@@ -1,0 +1,276 @@
+"""Scaled dot-product attention."""
+
+import math
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_fn.checks import check_array, check_float
+from lucid_fn.ops.multiply_adds import count_multiply_adds
+from lucid_fn.ops.seam import replaceable
+from lucid_fn.ops.softmax import softmax
+from lucid_fn.types import Array
+
+
+def dot_product_attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    *,
+    mask: Array | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+) -> Array:
+    """Scaled dot-product attention, `softmax(scale * query @ key.T + mask) @ value`.
+
+    Args:
+        query: float, shape `(N, L, H, D)`.
+        key: float, shape `(N, S, H, D)`, or with fewer heads, a divisor of `H`, each of
+            which serves neighbouring heads of the query (grouped-query attention).
+        value: float, shape `(N, S, H, V)`, with the heads of `key`.
+        mask: bool, true where a query attends to a key, or float, added to the
+            logarithm of the weights; it broadcasts to `(N, H, L, S)`. A bool mask with
+            three axes is refused: its first axis would be the heads, but is usually
+            meant to be the examples.
+        causal: whether query `i` attends to the first `S - L + i + 1` keys only, so
+            that the last query attends to all. It is combined with `mask`.
+        scale: `1 / sqrt(D)` if `None`.
+
+    Returns:
+        Float array of shape `(N, L, H, V)`, of the promoted dtype of query, key and
+        value; float16 is computed in float32. A query that attends to no key, because
+        all are masked or there is none, gives 0, with gradients of 0.
+
+    Raises:
+        TypeError: if an argument is not a float array, or the mask has an integer
+            dtype.
+        ValueError: if the shapes do not fit.
+
+    Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, eq. 1. On a GPU
+    it is MLX's fused kernel, which never stores the weights.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> x = mx.ones((1, 3, 2, 4))
+        >>> ops.dot_product_attention(x, x, x, causal=True).shape
+        (1, 3, 2, 4)
+    """
+    caller = "dot_product_attention"
+    _check_heads(caller, query, key, value, causal)
+    (n, length, heads, size), keys = query.shape, key.shape[1]
+    scale = _to_scale(caller, scale, size)
+    dtype = mx.result_type(query, key, value)
+    if mask is not None:
+        _check_mask(caller, mask, (n, heads, length, keys))
+    count_multiply_adds(n * heads * length * keys * (size + value.shape[-1]))
+    if 0 in (n, length, heads, keys):
+        return mx.zeros((n, length, heads, value.shape[-1]), dtype)
+    return attend(query, key, value, mask, causal, scale).astype(dtype)
+
+
+@replaceable
+def attend(
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Array | None,
+    causal: bool,
+    scale: Any,
+) -> Array:
+    """`dot_product_attention` of arguments that are checked, not empty; any dtype."""
+    whole, some = _whole_mask(mask, query.shape[1], key.shape[1], causal)
+    dtype = mx.result_type(query, key, value)
+    wide = mx.float32 if dtype == mx.float16 else dtype  # scores beyond 65504
+    if whole is not None and whole.dtype != mx.bool_:
+        whole = whole.astype(wide)
+    y = mx.fast.scaled_dot_product_attention(
+        *(x.astype(wide).transpose(0, 2, 1, 3) for x in (query, key, value)),
+        scale=scale,
+        mask="causal" if causal and mask is None else whole,
+    )
+    return _or_zero(y, some).transpose(0, 2, 1, 3)
+
+
+def dot_product_attention_weights(
+    query: Array,
+    key: Array,
+    *,
+    mask: Array | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+) -> Array:
+    """The weights of `dot_product_attention`: `softmax(scale * query @ key.T + mask)`.
+
+    Args:
+        query: float, shape `(N, L, H, D)`.
+        key: float, shape `(N, S, H, D)`, or with fewer heads, a divisor of `H`.
+        mask: as in `dot_product_attention`.
+        causal: as in `dot_product_attention`.
+        scale: `1 / sqrt(D)` if `None`.
+
+    Returns:
+        Float array of shape `(N, H, L, S)`, of the promoted dtype of query and key. The
+        weights of a query sum to 1, or are 0 if it attends to no key.
+
+    Raises:
+        TypeError: as `dot_product_attention`.
+        ValueError: as `dot_product_attention`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> x = mx.ones((1, 2, 1, 4))
+        >>> ops.dot_product_attention_weights(x, x, causal=True)
+        array([[[[1, 0],
+                 [0.5, 0.5]]]], dtype=float32)
+    """
+    caller = "dot_product_attention_weights"
+    _check_heads(caller, query, key, key, causal)
+    (n, length, heads, size), keys = query.shape, key.shape[1]
+    dtype = mx.result_type(query, key)
+    if mask is not None:
+        _check_mask(caller, mask, (n, heads, length, keys))
+    count_multiply_adds(n * heads * length * keys * size)
+    if 0 in (n, length, heads, keys):
+        return mx.zeros((n, heads, length, keys), dtype)
+    scale = _to_scale(caller, scale, size)
+    weights, some = weights_and_attending(query, key, mask, causal, scale)
+    return _or_zero(weights, some).astype(dtype)
+
+
+def attention_from_weights(weights: Array, value: Array) -> Array:
+    """`weights @ value` for weights `(N, H, L, S)` and values `(N, S, H, V)`."""
+    n, heads, length, keys = weights.shape
+    dtype = mx.result_type(weights, value)
+    count_multiply_adds(weights.size * value.shape[-1])
+    if 0 in (n, heads, length, keys):
+        return mx.zeros((n, length, heads, value.shape[-1]), dtype)
+    return weighted_sum(weights, value, None).astype(dtype)
+
+
+def weights_and_attending(
+    query: Array, key: Array, mask: Array | None, causal: bool, scale: Any
+) -> tuple[Array, Array | None]:
+    """The weights `(N, H, L, S)`, at least float32, and which queries have any.
+
+    The weights of the other queries are meaningless. `None`: all queries have some.
+    """
+    n, length, heads, size = query.shape
+    keys, shared = key.shape[1:3]
+    wide = mx.result_type(query, key, mx.float32)
+    query, key = (x.astype(wide).transpose(0, 2, 1, 3) for x in (query, key))
+    # Neighbouring heads of the query share one of the key: one matrix product for all.
+    grouped = (query * scale).reshape(n, shared, heads // shared * length, size)
+    scores = (grouped @ key.swapaxes(-1, -2)).reshape(n, heads, length, keys)
+    whole, some = _whole_mask(mask, length, keys, causal)
+    if whole is not None and whole.dtype == mx.bool_:
+        scores = mx.where(whole, scores, mx.array(-math.inf, wide))
+    elif whole is not None:
+        scores = scores + whole.astype(wide)
+    return softmax(scores), some
+
+
+def weighted_sum(weights: Array, value: Array, some: Array | None) -> Array:
+    """`weights @ value`, `(N, L, H, V)`, and 0 for queries without any weight."""
+    n, heads, length, keys = weights.shape
+    shared, size = value.shape[2:]
+    wide = mx.result_type(weights, value, mx.float32)
+    value = value.astype(wide).transpose(0, 2, 1, 3)
+    grouped = weights.astype(wide).reshape(n, shared, heads // shared * length, keys)
+    y = (grouped @ value).reshape(n, heads, length, size)
+    return _or_zero(y, some).transpose(0, 2, 1, 3)
+
+
+def _or_zero(y: Array, some: Array | None) -> Array:
+    """`y`, but 0 for queries that attend to no key, and no gradient to what gave it."""
+    return y if some is None else mx.where(some, y, mx.zeros_like(y))
+
+
+def _whole_mask(
+    mask: Array | None, length: int, keys: int, causal: bool
+) -> tuple[Array | None, Array | None]:
+    """The mask and the causal one together, and which queries it leaves a key.
+
+    For the others it hides nothing, so that their softmax and its gradient are finite.
+    """
+    if mask is None:
+        return (_earlier(length, keys) if causal else None), None
+    mask = mask[None] if mask.ndim == 0 else mask
+    if mask.dtype == mx.bool_:
+        mask = mask & _earlier(length, keys) if causal else mask
+        some = mx.any(mask, axis=-1, keepdims=True)
+        return mask | ~some, some
+    if causal:
+        hidden = mx.array(-math.inf, mask.dtype)
+        mask = mx.where(_earlier(length, keys), mask, hidden)
+    some = mx.any(mask != -math.inf, axis=-1, keepdims=True)
+    return mx.where(some, mask, mx.zeros_like(mask)), some
+
+
+def _earlier(length: int, keys: int) -> Array:
+    """Which keys are not later than a query, of which the last stands at the last."""
+    return mx.arange(keys) <= mx.arange(keys - length, keys)[:, None]
+
+
+def _to_scale(caller: str, scale: Any, size: int) -> Any:
+    """The factor of the scores: a number, or an array."""
+    if scale is None:
+        return max(size, 1) ** -0.5
+    if not isinstance(scale, int | float | np.number | mx.array):
+        raise TypeError(f"{caller}: scale must be a number, got {scale!r}")
+    return scale
+
+
+def _check_mask(caller: str, mask: Array, shape: tuple[int, int, int, int]) -> None:
+    """Raises for masks that do not fit, or mean something else than they seem to."""
+    check_array(caller, mask=mask)
+    if mask.dtype != mx.bool_ and not mx.issubdtype(mask.dtype, mx.floating):
+        raise TypeError(
+            f"{caller}: mask must be of dtype bool or float, got "
+            f"{mask.dtype}; true is attended to: mask.astype(mx.bool_)"
+        )
+    if mask.ndim == 3 and mask.dtype == mx.bool_:
+        raise ValueError(
+            f"{caller}: mask must have an axis for the heads, got "
+            f"{mask.shape}; write mask[:, None] for (N, L, S), mask[None] for (H, L, S)"
+        )
+    padded = (1,) * (4 - mask.ndim) + mask.shape
+    if len(padded) > 4 or any(
+        m not in (1, n) for m, n in zip(padded, shape, strict=True)
+    ):
+        raise ValueError(
+            f"{caller}: mask must broadcast to (N, H, L, S) = {shape}, "
+            f"got {mask.shape}; a mask of the keys (N, S) is mask[:, None, None]"
+        )
+
+
+def _check_heads(
+    caller: str, query: Array, key: Array, value: Array, causal: bool
+) -> None:
+    check_float(caller, query=query, key=key, value=value)
+    if query.ndim != 4:
+        raise ValueError(
+            f"{caller}: query must have shape (N, L, H, D), got {query.shape}"
+        )
+    n, _, heads, size = query.shape
+    if (
+        key.ndim != 4
+        or (key.shape[0], key.shape[3]) != (n, size)
+        or (heads % key.shape[2] if key.shape[2] else heads)
+    ):
+        raise ValueError(
+            f"{caller}: key must have shape ({n}, S, H, {size}) with H a "
+            f"divisor of {heads}, got {key.shape}"
+        )
+    if value.shape[:3] != key.shape[:3] or value.ndim != 4:
+        raise ValueError(
+            f"{caller}: value must have shape "
+            f"({', '.join(map(str, key.shape[:3]))}, V), got {value.shape}"
+        )
+    if causal and query.shape[1] > key.shape[1]:
+        raise ValueError(
+            f"{caller}: causal needs a key for each query, got "
+            f"{query.shape[1]} queries and {key.shape[1]} keys"
+        )

@@ -1,0 +1,45 @@
+"""Rows of a matrix by their numbers."""
+
+import mlx.core as mx
+
+from lucid_fn.numerics import is_valid_label
+from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.seam import replaceable
+from lucid_fn.types import Array
+
+
+def take_rows_or_nan(weight: Array, x: Array) -> Array:
+    """The rows at `x`, NaN where there is none: MLX would read and write beyond."""
+    there = is_valid_label(x, len(weight))
+    take = _take_half if weight.dtype.size < 4 else _take
+    rows = take(weight, mx.where(there, x, 0))
+    known = mx.where(there, 1.0, mx.nan).astype(weight.dtype)
+    return multiply_rows(rows, known[..., None])
+
+
+@replaceable
+def multiply_rows(rows: Array, factors: Array) -> Array:
+    """`rows * factors`, with one factor for each row."""
+    return rows * factors
+
+
+def _take(weight: Array, index: Array) -> Array:
+    return mx.take(weight, index, axis=0)
+
+
+_take_half = custom_function(_take)
+
+
+@_take_half.vjp
+def _(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
+    """Sums in float32: in bfloat16 a row of ones would never get beyond 256."""
+    weight, index = primals
+    total = mx.zeros(weight.shape).at[index].add(g.astype(mx.float32))
+    return total.astype(weight.dtype), mx.zeros_like(index)
+
+
+@_take_half.jvp
+def _(primals: tuple[Array, Array], tangents: tuple[Array | None, ...]) -> Array:
+    weight, index = primals
+    moved = tangents[0]
+    return _take(mx.zeros_like(weight) if moved is None else moved, index)

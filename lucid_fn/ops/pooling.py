@@ -1,0 +1,368 @@
+"""Max and average pooling over one, two or three spatial axes, channels last."""
+
+import math
+from functools import reduce
+from itertools import product
+from typing import NamedTuple
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_fn.checks import check_array, check_narrow_float
+from lucid_fn.ops.seam import examplewise, replaceable
+from lucid_fn.types import Array
+
+Sizes = int | tuple[int, ...]
+AXES = {1: "L", 2: "H, W", 3: "D, H, W"}  # the spatial axes, by their number
+
+
+@examplewise
+def max_pool2d(
+    x: Array, size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
+) -> Array:
+    """The maximum of each window of an image, channel by channel.
+
+    A window with a nan gives nan. The gradient goes to the first maximum of a window in
+    row-major order, as in PyTorch.
+
+    Args:
+        x: float or integer, shape `(N, H, W, C)`.
+        size: of the window, positive; a pair is (vertical, horizontal), also for
+            `stride` and `padding`.
+        stride: pixels from one window to the next, positive; `size` by default.
+        padding: pixels of minus infinity added on each side, at most half of `size`.
+
+    Returns:
+        Array of shape `(N, OH, OW, C)`, `OH = (H + 2 * padding - size) // stride + 1`,
+        and of the dtype of `x`.
+
+    Raises:
+        TypeError: if `x` is not float32, float16, bfloat16 or an integer array.
+        ValueError: if `x` does not have 4 axes, or `size`, `stride` or `padding` is out
+            of range or does not fit.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> x = mx.arange(16, dtype=mx.float32).reshape(1, 4, 4, 1)
+        >>> ops.max_pool2d(x, 2).squeeze()
+        array([[5, 7],
+               [13, 15]], dtype=float32)
+    """
+    return _max_pool("max_pool2d", x, size, stride, padding, dims=2)
+
+
+@examplewise
+def max_pool1d(
+    x: Array, size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
+) -> Array:
+    """Max pooling of sequences: see `max_pool2d`.
+
+    Args:
+        x: float, shape `(N, L, C)`.
+        size: length of the window, in places.
+        stride: places between windows; `size` if `None`.
+        padding: minus infinities added on each side, at most half of `size`.
+
+    Raises:
+        ValueError: as `max_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.max_pool1d(mx.ones((2, 8, 4)), 2).shape
+        (2, 4, 4)
+    """
+    return _max_pool("max_pool1d", x, size, stride, padding, dims=1)
+
+
+@examplewise
+def max_pool3d(
+    x: Array, size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
+) -> Array:
+    """Max pooling of volumes: see `max_pool2d`.
+
+    Args:
+        x: float, shape `(N, D, H, W, C)`.
+        size: of the window, in voxels; a triple is (depth, height, width).
+        stride: voxels between windows; `size` if `None`.
+        padding: minus infinities added on each side, at most half of `size`.
+
+    Raises:
+        ValueError: as `max_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.max_pool3d(mx.ones((1, 2, 4, 4, 3)), (1, 2, 2)).shape
+        (1, 2, 2, 2, 3)
+    """
+    return _max_pool("max_pool3d", x, size, stride, padding, dims=3)
+
+
+@examplewise
+def avg_pool2d(
+    x: Array,
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    count_include_pad: bool = True,
+) -> Array:
+    """The mean of each window of an image, channel by channel.
+
+    Args:
+        x: float, shape `(N, H, W, C)`; half-precision sums are accumulated in float32.
+        size: of the window, positive; a pair is (vertical, horizontal), also for
+            `stride` and `padding`.
+        stride: pixels from one window to the next, positive; `size` by default.
+        padding: zeros added on each side, at most half of `size`.
+        count_include_pad: whether the zeros count; if `False`, the sum is divided by
+            the number of pixels of `x` in the window.
+
+    Returns:
+        Array of shape `(N, OH, OW, C)`, `OH = (H + 2 * padding - size) // stride + 1`,
+        and of the dtype of `x`.
+
+    Raises:
+        TypeError: if `x` is not float32, float16 or bfloat16.
+        ValueError: if `x` does not have 4 axes, or `size`, `stride` or `padding` is out
+            of range or does not fit.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> x = mx.arange(16, dtype=mx.float32).reshape(1, 4, 4, 1)
+        >>> ops.avg_pool2d(x, 2).squeeze()
+        array([[2.5, 4.5],
+               [10.5, 12.5]], dtype=float32)
+    """
+    return _avg_pool("avg_pool2d", x, size, stride, padding, count_include_pad, dims=2)
+
+
+@examplewise
+def avg_pool1d(
+    x: Array,
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    count_include_pad: bool = True,
+) -> Array:
+    """Average pooling of sequences: see `avg_pool2d`.
+
+    Args:
+        x: float, shape `(N, L, C)`.
+        size: length of the window, in places.
+        stride: places between windows; `size` if `None`.
+        padding: zeros added on each side, at most half of `size`.
+        count_include_pad: whether the zeros count in the mean.
+
+    Raises:
+        ValueError: as `avg_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.avg_pool1d(mx.ones((2, 8, 4)), 2).shape
+        (2, 4, 4)
+    """
+    return _avg_pool("avg_pool1d", x, size, stride, padding, count_include_pad, dims=1)
+
+
+@examplewise
+def avg_pool3d(
+    x: Array,
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    count_include_pad: bool = True,
+) -> Array:
+    """Average pooling of volumes: see `avg_pool2d`.
+
+    Args:
+        x: float, shape `(N, D, H, W, C)`.
+        size: of the window, in voxels; a triple is (depth, height, width).
+        stride: voxels between windows; `size` if `None`.
+        padding: zeros added on each side, at most half of `size`.
+        count_include_pad: whether the zeros count in the mean.
+
+    Raises:
+        ValueError: as `avg_pool2d`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> ops.avg_pool3d(mx.ones((1, 2, 4, 4, 3)), (1, 2, 2)).shape
+        (1, 2, 2, 2, 3)
+    """
+    return _avg_pool("avg_pool3d", x, size, stride, padding, count_include_pad, dims=3)
+
+
+def _max_pool(
+    name: str, x: Array, size: Sizes, stride: Sizes | None, padding: Sizes, dims: int
+) -> Array:
+    check_array(name, x=x)
+    integers = mx.issubdtype(x.dtype, mx.integer)
+    if not integers:
+        check_narrow_float(name, x=x)
+    windows = _windows(name, x, size, stride, padding, dims)
+    return (max_by_slots if integers else max_of_windows)(x, windows)
+
+
+def _avg_pool(
+    name: str,
+    x: Array,
+    size: Sizes,
+    stride: Sizes | None,
+    padding: Sizes,
+    count_include_pad: bool,
+    dims: int,
+) -> Array:
+    check_narrow_float(name, x=x)
+    windows = _windows(name, x, size, stride, padding, dims)
+    return mean_of_windows(x, windows, count_include_pad)
+
+
+# ---- plain formulations ----
+
+
+class Windows(NamedTuple):
+    """Sizes of a pooling, one number a spatial axis; hashable."""
+
+    size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+
+    @property
+    def out(self) -> tuple[int, ...]:
+        """Windows along each axis."""
+        return tuple(
+            (size + 2 * p - k) // s + 1 for size, k, s, p in zip(*self[:4], strict=True)
+        )
+
+    @property
+    def slots(self) -> int:
+        """Numbers in a window, padding included."""
+        return math.prod(self.kernel)
+
+
+def max_by_slots(x: Array, windows: Windows) -> Array:
+    """The maximum of each window; its gradient goes to the first one in the window."""
+    integers = mx.issubdtype(x.dtype, mx.integer)
+    least = mx.iinfo(x.dtype).min if integers else -math.inf
+    y, *others = gather_slots(x, windows, least)
+    # What is outside of the image loses even to minus infinity: no gradient there.
+    held, *met = _slots_inside(windows)
+    for other, inside in zip(others, met, strict=True):
+        better = mx.logical_or(other > y, mx.isnan(other))
+        if not held.all():
+            better = mx.logical_or(better, mx.array(inside & ~held))
+        y, held = mx.where(better, other, y), held | inside
+    return y
+
+
+def mean_by_slots(x: Array, windows: Windows, count_include_pad: bool) -> Array:
+    """The mean of each window, summed in float32."""
+    total = reduce(mx.add, gather_slots(x.astype(mx.float32), windows, 0.0))
+    return (total / divisors(windows, count_include_pad)).astype(x.dtype)
+
+
+max_of_windows = replaceable(max_by_slots)
+"""The maximum of each window, of float dtypes: `(N, *size, C)` to `(N, *out, C)`."""
+
+mean_of_windows = replaceable(mean_by_slots)
+"""The mean of each window: `(N, *size, C)` to `(N, *out, C)`."""
+
+
+def gather_slots(x: Array, windows: Windows, fill: float) -> list[Array]:
+    """The numbers in each slot, `slots` arrays `(N, *out, C)`; `fill` is outside."""
+    if any(windows.padding):
+        width = [(0, 0), *((p, p) for p in windows.padding), (0, 0)]
+        x = mx.pad(x, width, constant_values=mx.array(fill, x.dtype))
+    return [
+        x[
+            (
+                slice(None),
+                *(
+                    slice(first, first + s * (n - 1) + 1, s)
+                    for first, s, n in zip(
+                        slot, windows.stride, windows.out, strict=True
+                    )
+                ),
+            )
+        ]
+        for slot in product(*map(range, windows.kernel))
+    ]
+
+
+def _slots_inside(windows: Windows) -> list[np.ndarray]:
+    """Which windows have each of their slots inside of the array: `(*out, 1)` each."""
+
+    def along(slot: int, size: int, stride: int, padding: int, n: int) -> np.ndarray:
+        places = np.arange(n) * stride + slot - padding
+        return (places >= 0) & (places < size)
+
+    axes = zip(windows.size, windows.stride, windows.padding, windows.out, strict=True)
+    inside = [
+        [along(slot, *axis) for slot in range(k)]
+        for k, axis in zip(windows.kernel, axes, strict=True)
+    ]
+    return [reduce(np.logical_and.outer, at)[..., None] for at in product(*inside)]
+
+
+def divisors(windows: Windows, count_include_pad: bool) -> Array:
+    """What the sum of each window is divided by, `(1,)` or `(*out, 1)`."""
+    if count_include_pad or not any(windows.padding):
+        # Not a scalar, which `mx.compile` would share between the parts of a batch.
+        return mx.array([float(windows.slots)])
+    counts: np.ndarray = np.ones((), np.float32)
+    for size, k, s, p in zip(*windows, strict=True):
+        start = np.arange((size + 2 * p - k) // s + 1) * s - p
+        inside = np.minimum(start + k, size) - np.maximum(start, 0)
+        counts = counts[..., None] * inside
+    return mx.array(counts[..., None], mx.float32)
+
+
+# ---- arguments ----
+
+
+def _windows(
+    name: str, x: Array, size: Sizes, stride: Sizes | None, padding: Sizes, dims: int
+) -> Windows:
+    if x.ndim != dims + 2:
+        raise ValueError(
+            f"{name}: x must have shape (N, {AXES[dims]}, C), got {x.shape}"
+        )
+    kernel = _sizes(name, "size", size, dims, least=1)
+    strides = kernel if stride is None else _sizes(name, "stride", stride, dims, 1)
+    pads = _sizes(name, "padding", padding, dims, least=0)
+    if any(2 * p > k for p, k in zip(pads, kernel, strict=True)):
+        raise ValueError(
+            f"{name}: padding must be at most half of size, got {padding} and {size}"
+        )
+    windows = Windows(x.shape[1:-1], kernel, strides, pads)
+    if min(windows.out) < 1:
+        raise ValueError(
+            f"{name}: size must be at most that of x and its padding, got {size} "
+            f"for x of shape {x.shape} and padding {padding}"
+        )
+    return windows
+
+
+def _sizes(
+    name: str, argument: str, value: Sizes, dims: int, least: int
+) -> tuple[int, ...]:
+    sizes = (value,) * dims if isinstance(value, int) else value
+    if not isinstance(sizes, tuple) or not all(isinstance(v, int) for v in sizes):
+        raise TypeError(
+            f"{name}: {argument} must be an integer or a tuple of them, got {value}"
+        )
+    if len(sizes) != dims or min(sizes) < least:
+        raise ValueError(
+            f"{name}: {argument} must be at least {least}, one number or {dims}, "
+            f"got {value}"
+        )
+    return sizes
