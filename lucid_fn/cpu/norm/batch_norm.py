@@ -13,7 +13,7 @@ from lucid_fn.cpu.parallel.split_batch import (
 )
 from lucid_fn.cpu.parallel.streams import map_parts, split
 from lucid_fn.numerics import channel_sum
-from lucid_fn.ops.batch_norm import normalize_channels
+from lucid_fn.ops.batch_norm import channel_scale, normalize_channels
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.seam import current_part, plain
 from lucid_fn.types import Array
@@ -34,6 +34,9 @@ def batch_norm(
 
 def scale(weight: Array, var: Array, eps: float) -> Array:
     """`ops.batch_norm.channel_scale`, computed once and not for each value."""
+    if var.dtype != mx.float32:
+        with plain():
+            return channel_scale(weight, var, eps)
     return mx.contiguous(weight * _rstd(var, _filled(eps, weight.size)))
 
 

@@ -68,6 +68,16 @@ def test_statistics_of_no_values_are_nan_in_their_dtype(dtype):
     assert mx.isnan(mean).item() and mx.isnan(var).item()
 
 
+def test_float64_is_computed_in_float64():
+    x = np.random.default_rng(0).normal(0, 1e-4, (50, 3))
+    expected = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+    one, zero = mx.ones((3,), mx.float64), mx.zeros((3,), mx.float64)
+    y, mean, var = ops.batch_norm(mx.array(x, mx.float64), one, zero, eps=1e-5)
+    np.testing.assert_allclose(np.array(y), expected, rtol=1e-10)
+    y = ops.batch_norm_eval(mx.array(x, mx.float64), one, zero, mean, var, eps=1e-5)
+    np.testing.assert_allclose(np.array(y), expected, rtol=1e-10)
+
+
 def test_integers_are_refused():
     x, integers = mx.ones((3, 1)), mx.ones((3, 1), mx.int32)
     for arguments in [(integers, ONE, ZERO), (x, ONE, ZERO.astype(mx.int32))]:
