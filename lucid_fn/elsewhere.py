@@ -221,7 +221,7 @@ def guide(
         own = inspect.isfunction(fn) and f"{fn.__module__}.".startswith(f"{package}.")
         if not own:
             continue
-        # A function with a mark of its own has errors of its own: see `ops.input_checks`.
+        # A function with a mark has errors of its own: see `ops.input_checks`.
         if not hasattr(fn, "__divided__"):
             namespace[name] = explained = explains_calls(fn, made=made)
             for file in files:  # its own, where pickle looks, and those that use it

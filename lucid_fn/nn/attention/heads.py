@@ -6,7 +6,7 @@ from lucid_fn import ops, random
 from lucid_fn.nn import initializers
 from lucid_fn.nn.attention.positions import angles_at, check_base, check_even, rotate
 from lucid_fn.nn.core.checks import check_float, check_params, check_positive
-from lucid_fn.nn.core.layer import expecting
+from lucid_fn.nn.core.layer import require_names
 from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.types import Array, Key, Params
 
@@ -83,7 +83,7 @@ def check_projections(caller: str, params: Params, embed_dim: int, bias: bool) -
     )
     check_params(
         f"{caller}: out_proj",
-        expecting(params, "params")["out_proj"],
+        require_names(params, "params")["out_proj"],
         weight=(embed_dim, embed_dim),
         bias=(embed_dim,) if bias else None,
     )

@@ -14,7 +14,7 @@ from lucid_fn.nn.core.layer import (
     lift,
     note_call,
 )
-from lucid_fn.nn.core.recording import watched
+from lucid_fn.nn.core.recording import record_child
 from lucid_fn.ops.input_checks import takes_anything
 from lucid_fn.ops.seam import (
     accepts_divided,
@@ -143,7 +143,7 @@ def compose_layers(
                     calls[name] += 1
                     label = f"{name}:{calls[name]}"
                     with _scope(name):
-                        out = watched(name, layer.apply)(
+                        out = record_child(name, layer.apply)(
                             params.get(name, {}),
                             new_state.get(name, {}),
                             for_child(x) if takes_divided(layer.apply) else join(x),

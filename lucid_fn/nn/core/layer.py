@@ -297,7 +297,7 @@ def parametric(
     def apply(
         params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
-        return examples(x, expecting(params, "params")), state
+        return examples(x, require_names(params, "params")), state
 
     return Layer(init, seam.marked_like(apply, examples))
 
@@ -328,7 +328,7 @@ class _Held(dict[str, Any]):
         )
 
 
-def expecting(held: dict[str, Any], kind: str) -> dict[str, Any]:
+def require_names(held: dict[str, Any], kind: str) -> dict[str, Any]:
     """The params or the state, which must hold every name that is read of them."""
     check_held(held, kind)
     return _Held(held, kind)

@@ -43,7 +43,7 @@ def recording() -> Iterator[_Recorder]:
             _recorder.reset(token)
 
 
-def watched(name: str, apply: ApplyFn) -> ApplyFn:
+def record_child(name: str, apply: ApplyFn) -> ApplyFn:
     """The `apply` of a child, which is recorded if its parent is."""
     outer = _recorder.get()
     if outer is None:

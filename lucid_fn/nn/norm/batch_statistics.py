@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from lucid_fn import random, transforms, tree
 from lucid_fn.nn.core.checks import check_eps, check_positive
-from lucid_fn.nn.core.layer import Layer, expecting
+from lucid_fn.nn.core.layer import Layer, require_names
 from lucid_fn.nn.norm.batch_norm import averaging
 from lucid_fn.types import Array, Key, Params, State
 
@@ -134,9 +134,9 @@ def fold_batch_norm(
         ([[0.5, 0.5]], [0.5])
     """
     check_eps("fold_batch_norm", eps)
-    statistics = expecting(bn_state, "bn_state")
+    statistics = require_names(bn_state, "bn_state")
     mean, var = statistics["running_mean"], statistics["running_var"]
-    weight = expecting(conv, "conv")["weight"]
+    weight = require_names(conv, "conv")["weight"]
     check_positive("fold_batch_norm", groups=groups)
     channels = weight.shape[-1] * groups if transposed else weight.shape[0]
     if (channels,) != mean.shape or (transposed and weight.shape[0] % groups):

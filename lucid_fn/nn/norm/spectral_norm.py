@@ -7,7 +7,7 @@ import mlx.core as mx
 from lucid_fn import random
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.checks import check_eps, check_positive, check_state
-from lucid_fn.nn.core.layer import Layer, check_layer, expecting, wrap
+from lucid_fn.nn.core.layer import Layer, check_layer, require_names, wrap
 from lucid_fn.types import Array, Key, Params, State
 
 _FIRST_ITERATIONS = 15  # those of PyTorch when it begins
@@ -82,7 +82,7 @@ def spectral_norm(
     def run(
         params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
-        weight = expecting(params, "params")[name]
+        weight = require_names(params, "params")[name]
         matrix = _matrix(weight, axis)
         rows, columns = matrix.shape
         check_state("spectral_norm", state, **{names[0]: (rows,), names[1]: (columns,)})

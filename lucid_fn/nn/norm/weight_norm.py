@@ -5,7 +5,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn.evaluation import started
-from lucid_fn.nn.core.layer import Layer, check_layer, expecting, wrap
+from lucid_fn.nn.core.layer import Layer, check_layer, require_names, wrap
 from lucid_fn.types import Array, Key, Params, State
 
 
@@ -51,7 +51,7 @@ def weight_norm(layer: Layer, *, name: str = "weight") -> Layer:
     def run(
         params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
-        held = expecting(params, "params")
+        held = require_names(params, "params")
         g, v = (held[name] for name in names)
         if g.shape != _length(v).shape:
             raise ValueError(

@@ -10,11 +10,11 @@ from lucid_fn.nn.recurrent.recurrence import (
     GRU,
     LSTM,
     Kind,
-    closed,
     draw,
-    opened,
+    pack_carry,
     rnn_kind,
     run,
+    unpack_carry,
     weight_shapes,
 )
 from lucid_fn.ops import tanh
@@ -135,10 +135,10 @@ def _cell(
                 f"{caller}: x must have shape (N, {input_size}), got {x.shape}"
             )
         check_params(caller, params, **shapes)
-        before = opened(
+        before = unpack_carry(
             caller, kind, carry, [(len(x), hidden_size)] * kind.arrays, x.dtype
         )
         y, after = run(kind, params, "", x[:, None], before)
-        return SequenceAndCarry(y[:, 0], closed(after))
+        return SequenceAndCarry(y[:, 0], pack_carry(after))
 
     return parametric(init, forward)

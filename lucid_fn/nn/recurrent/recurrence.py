@@ -100,7 +100,7 @@ def recurrent(
         drops = train and rate > 0 and num_layers > 1
         key = check_key(caller, key) if drops else None
         carry_shapes = [(n, num_layers * len(ends), size) for size in sizes]
-        before = opened(caller, kind, inputs.carry, carry_shapes, x.dtype)
+        before = unpack_carry(caller, kind, inputs.carry, carry_shapes, x.dtype)
         kept: list[Array] = []
         if key is not None:
             places = n, length, len(ends) * out_size
@@ -132,7 +132,7 @@ def recurrent(
         return n * kind.gates * hidden_size**2 >= _LEAST
 
     def pack(y: Array, *last: Array) -> SequenceAndCarry:
-        return SequenceAndCarry(y, closed(last))
+        return SequenceAndCarry(y, pack_carry(last))
 
     return over_examples(prepare, init=init, divides=is_large, pack=pack)
 
@@ -218,7 +218,7 @@ def run(
     return kind.run(x, weights, carry, lengths=lengths, reverse=reverse)
 
 
-def opened(
+def unpack_carry(
     caller: str,
     kind: Kind,
     carry: Any,
@@ -243,6 +243,6 @@ def opened(
     return arrays
 
 
-def closed(arrays: Any) -> Any:
+def pack_carry(arrays: Any) -> Any:
     """The user's carry of these arrays."""
     return LSTMCarry(*arrays) if len(arrays) == 2 else arrays[0]

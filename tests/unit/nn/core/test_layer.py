@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn import nn
+from lucid_fn import nn, tree
 
 X = mx.array([1.0, 2.0])
 
@@ -157,3 +157,22 @@ def test_the_function_of_a_parametric_layer_may_ask_for_what_is_optional():
         lambda key: {"w": X}, lambda p, x: x * p.get("bias", 2.0) * len(dict(p))
     )
     assert layer.apply({"w": X}, {}, X, train=True)[0].tolist() == [2.0, 4.0]
+
+
+def test_numpy_arrays_in_named_inputs_become_arrays(key):
+    x, start = np.ones((2, 5, 3), np.float32), np.ones((2, 1, 4), np.float32)
+    lstm = nn.lstm(3, 4)
+    held = lstm.init(key)
+    inputs = nn.RecurrentInputs(x, nn.LSTMCarry(start, start), np.array([5, 2]))
+    got, _ = lstm.apply(*held, inputs, train=False)
+    expected, _ = lstm.apply(*held, tree.map(mx.array, inputs), train=False)
+    assert tree.equal(got, expected)
+
+    def forward(inputs, layer):
+        assert all(isinstance(part, mx.array) for part in inputs)
+        return layer(inputs[0] + inputs[1])
+
+    block = nn.compose(forward, layer=nn.linear(3, 2))
+    pair = x, x
+    assert block.apply(*block.init(key), pair, train=False)[0].shape == (2, 5, 2)
+    assert pair[0] is x
