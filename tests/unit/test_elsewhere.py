@@ -22,7 +22,7 @@ ONES = mx.ones((1, 1))
         (nn, "Linear", "nn has no attribute 'Linear'; torch.nn.Linear is nn.linear"),
         (nn, "Conv2d", "torch.nn.Conv2d is nn.conv2d here"),
         (nn, "BatchNorm2d", "torch.nn.BatchNorm2d is nn.batch_norm here"),
-        (nn, "Unfold", "there is no torch.nn.Unfold here: a convolution does"),
+        (nn, "Unfold", "there is no torch.nn.Unfold here: use a convolution"),
         (nn, "Conv2D", "did you mean nn.conv2d?"),
         (optim, "AdamW", "torch.optim.AdamW is optim.adamw here"),
         (
@@ -35,7 +35,11 @@ ONES = mx.ones((1, 1))
         (interop.torch, "load", "interop.torch.load_pt here"),
         (nn, "MaxPooling2D", "did you mean nn.max_pool2d?"),
         (optim, "ema", "optax.ema is optim.param_ema here"),
-        (lf, "no_grad", "there is no torch.no_grad here: gradients are computed where"),
+        (
+            lf,
+            "no_grad",
+            "there is no torch.no_grad here: gradients are computed only where",
+        ),
         (nn, "quantum", "nn has no attribute 'quantum'$"),
     ],
 )
