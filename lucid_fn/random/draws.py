@@ -108,7 +108,7 @@ def _uniform(
         y = (end - start) * unit + start
         halves = (end / 2 - start / 2) * unit + start / 2
         y = mx.where(mx.isinf(y), 2 * halves, y)
-        y = mx.where((start <= end) & mx.isfinite(y), y, math.nan)
+        y = mx.where(mx.logical_and(start <= end, mx.isfinite(y)), y, math.nan)
     # Where the range is small beside its bounds, the largest draws are rounded up.
     return mx.where(y >= end, start, y).astype(dtype)
 
