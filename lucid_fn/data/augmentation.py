@@ -113,12 +113,14 @@ def cutout(key: Key, images: Array, size: int) -> Array:
     left = random.randint(key_x, (n, 1), high=width) - size // 2
     in_rows = _between(mx.arange(height), top, size)  # (N, H)
     in_columns = _between(mx.arange(width), left, size)  # (N, W)
-    hole = in_rows[:, :, None, None] & in_columns[:, None, :, None]  # (N, H, W, 1)
+    hole = mx.logical_and(  # (N, H, W, 1)
+        in_rows[:, :, None, None], in_columns[:, None, :, None]
+    )
     return started(mx.where(hole, mx.zeros((), images.dtype), images))
 
 
 def _between(x: Array, start: Array, size: int) -> Array:
-    return (x >= start) & (x < start + size)
+    return mx.logical_and(x >= start, x < start + size)
 
 
 def _checked_shape(caller: str, key: Key, images: Array) -> tuple[int, ...]:

@@ -87,10 +87,36 @@ def _places(key: Key, n: int, draws: int, replace: bool, p: Array | None) -> Arr
             return randint(key, (draws,), high=max(n, 1))
         return permutation(key, n)[:draws].astype(mx.int32)
     if replace:
-        edges = mx.cumsum(p.astype(mx.float32))
-        # In (0, total], so that an item of probability 0 is never drawn.
-        heights = edges[-1] * (1 - mx.random.uniform(shape=(draws,), key=key))
-        return mx.minimum(mx.searchsorted(edges, heights), n - 1).astype(mx.int32)
+        return _by_inversion(key, p, draws)
     # The times of first arrival at rates p come in the order of draws.
     times = draw_exponential(key, (n,)) / p.astype(mx.float32)
     return mx.argsort(times)[:draws].astype(mx.int32)
+
+
+def _by_inversion(key: Key, p: Array, draws: int) -> Array:
+    """Places of a cumulative sum where uniform draws fall.
+
+    In float64: float32 has no room for more than 2^24 items.
+    """
+    upper, lower = mx.random.split(key)
+    whole = mx.random.randint(0, 2**24, (draws,), mx.int32, key=upper)
+    rest = mx.random.uniform(shape=(draws,), key=lower)
+    with mx.stream(mx.cpu):  # which alone has float64
+        edges = mx.cumsum(p.astype(mx.float64))
+        u = (whole.astype(mx.float64) + rest.astype(mx.float64)) / 2**24
+        # In (0, total], so that an item of probability 0 is never drawn.
+        return _first_at_least(edges, edges[-1] * (1 - u))
+
+
+def _first_at_least(edges: Array, heights: Array) -> Array:
+    """The place of the first edge that is not below a height; the last if all are.
+
+    `mx.searchsorted` has no rule for vmap over the edges.
+    """
+    places = mx.zeros(heights.shape, mx.int32)
+    for bit in reversed(range(edges.size.bit_length())):
+        further = places + 2**bit
+        below = edges[mx.minimum(further, edges.size) - 1] < heights
+        inside = mx.logical_and(below, further < edges.size)
+        places = mx.where(inside, further, places)
+    return places

@@ -26,7 +26,7 @@ def draw_truncated_normal(
         end = mx.where(right, b, mx.where(left, -a, _TAIL + 1))
         tail = _tail(key, shape, start, end)
         sides = mx.where(right, tail, -tail)
-        return mx.where(right | left, sides, _middle(key, shape, a, b))
+        return mx.where(mx.logical_or(right, left), sides, _middle(key, shape, a, b))
     if low >= _TAIL:
         return _tail(key, shape, mx.array(low), mx.array(high))
     if high <= -_TAIL:

@@ -35,6 +35,11 @@ def vmap(
         out_axes: the axis of the batch in the results, likewise; `None` for a result
             that is the same for all examples, and has no such axis.
 
+    In `fn`, write `mx.logical_and(a, b)` and `mx.logical_or(a, b)` for `a & b` and
+    `a | b`, and put what differs between the examples left of `!=`. MLX's rules for
+    `&`, `|`, `^`, `<<`, `>>` and `!=` are wrong where only one side has the batch: the
+    results have another shape, or values from beyond the arrays.
+
     Returns:
         The vectorised function. Keyword arguments are shared by all examples.
 

@@ -149,6 +149,27 @@ def test_items_are_chosen_with_their_probabilities(replace):
     assert (mx.sum(x[:, 0] == x[:, 1]).item() > 0) is replace
 
 
+def test_choice_draws_all_of_many_items():
+    n = 2**25 + 3
+    places = random.choice(random.key(0), n, (4000,), p=mx.ones((n,), mx.float16))
+    counts, _ = np.histogram(np.array(places), 4, (0, n))
+    assert np.all(np.abs(counts - 1000) < 150), counts
+    assert len(np.unique(np.array(places))) > 3990
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9])
+def test_choice_draws_the_only_item_with_a_probability(n):
+    for place in range(n):
+        p = mx.arange(n) == place
+        assert random.choice(random.key(0), n, (4,), p=p).tolist() == [place] * 4
+
+
+def test_choice_maps_over_probabilities():
+    p = mx.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    drawn = vmap(lambda p: random.choice(random.key(0), 3, (2,), p=p))(p)
+    assert drawn.tolist() == [[0, 0], [2, 2]]
+
+
 def test_choice_takes_slices_of_an_array_in_the_place_of_the_axis():
     x = mx.arange(24).reshape(2, 3, 4)
     y = random.choice(random.key(0), x, (5, 6), axis=1)
@@ -202,6 +223,34 @@ def test_draws_are_the_same_compiled_vectorized_and_in_a_loop(name):
     assert mx.allclose(jit(vmap(draw))(keys), loop)
 
 
+KEY = random.key(0)
+KEY_FIXED = {
+    "uniform, low": lambda a: random.uniform(KEY, (9,), low=a, high=200.0),
+    "uniform, high": lambda a: random.uniform(KEY, (9,), low=0.0, high=a),
+    "truncated normal, low": lambda a: random.truncated_normal(KEY, (9,), low=a),
+    "truncated normal, high": lambda a: random.truncated_normal(KEY, (9,), high=-a),
+    "bernoulli": lambda a: random.bernoulli(KEY, a / 100, (9,)),
+    "gamma": lambda a: random.gamma(KEY, a, (9,)),
+    "beta": lambda a: random.beta(KEY, 1.0, a, (9,)),
+    "poisson": lambda a: random.poisson(KEY, a, (9,)),
+    "integers": lambda a: random.randint(KEY, (9,), high=a.astype(mx.int32)),
+    "dirichlet": lambda a: random.dirichlet(KEY, mx.stack([a, ONE]), (9,)),
+}
+
+
+@pytest.mark.parametrize("name", KEY_FIXED)
+def test_draws_map_over_parameters_with_one_key(name):
+    draw, a = KEY_FIXED[name], mx.array([1.0, 1.5, 12.0, 100.0])
+    want = mx.stack([draw(x) for x in a])
+    assert mx.allclose(vmap(draw)(a), want, rtol=1e-5, equal_nan=True)
+
+
+def test_draws_map_over_keys_with_bounds_in_arrays():
+    low, keys = mx.array([0.0, 1.0, 2.0]), random.split(KEY, 4)
+    draw = lambda key: random.uniform(key, (3,), low=low, high=low + 1)  # noqa: E731
+    assert mx.allclose(vmap(draw)(keys), mx.stack([draw(key) for key in keys]))
+
+
 NAN = math.nan
 ONE = mx.array(1.0)
 NANS = {
@@ -219,7 +268,6 @@ def test_parameters_that_cannot_be_checked_give_nan(name, value):
     assert mx.any(mx.isnan(NANS[name](random.key(0), mx.array(value))))
 
 
-KEY = random.key(0)
 OUT_OF_RANGE = {
     "gamma: a must be positive": lambda: random.gamma(KEY, 0.0),
     "gamma: a must be positive and": lambda: random.gamma(KEY, NAN),

@@ -4,7 +4,7 @@ import mlx.core as mx
 import pytest
 
 import lucid_fn as lf
-from lucid_fn import schedules
+from lucid_fn import schedules, vmap
 
 
 def run(metrics, **options):
@@ -23,6 +23,15 @@ def test_an_improvement_starts_the_count_anew():
 def test_nan_never_improves():
     state = run([1.0, float("nan"), float("nan")], patience=1)
     assert (state.value.item(), state.best.item()) == (0.5, 1)
+
+
+def test_it_maps_over_metrics_with_one_state():
+    plateau = schedules.reduce_on_plateau(1.0, patience=0, cooldown=1)
+    state = plateau.update(plateau.update(plateau.init(), 1.0), 1.0)  # cooling now
+    updated = vmap(lambda metric: plateau.update(state, metric))(mx.array([2.0] * 4))
+    assert mx.allclose(updated.value, mx.full((4,), 0.1))
+    again = vmap(lambda metric: plateau.update(plateau.init(), metric))(mx.ones(4))
+    assert again.best.tolist() == [1.0] * 4
 
 
 def test_it_stops_at_the_smallest_value():
