@@ -4,11 +4,10 @@
 It is read when an error is raised, and never before.
 """
 
-import difflib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from importlib import resources
 from types import ModuleType
@@ -151,12 +150,18 @@ def raise_unknown(module: str, name: str, public: Sequence[str]) -> NoReturn:
     said = _said_in_table(name) if not name.startswith("_") else None
     if said is None:
         folded = {_folded(ours): ours for ours in public}
-        close = difflib.get_close_matches(_folded(name), folded, n=1, cutoff=0.75)
-        said = f"did you mean {module}.{folded[close[0]]}?" if close else None
+        close = _close_match(_folded(name), folded)
+        said = f"did you mean {module}.{folded[close]}?" if close else None
     raise AttributeError(
         f"{module} has no attribute {name!r}" + (f"; {said}" if said else ""),
         name=name,
     )
+
+
+def _close_match(name: str, known: Iterable[str]) -> str | None:
+    import difflib  # when an error is raised: importing lucid_fn does not wait for it
+
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.75)), None)
 
 
 def _folded(name: str) -> str:
@@ -166,6 +171,7 @@ def _folded(name: str) -> str:
 
 def _said_in_table(name: str) -> str | None:
     """What the table says of another library's name, in a sentence."""
+
     text = resources.files("lucid_fn").joinpath("names.md").read_text("utf-8")
     for part in _LINK.sub(r"\1", text).split("\n## ")[1:]:
         library, _, rows = part.partition("\n")
@@ -353,6 +359,6 @@ def _unknown_argument(given: str, ours: list[str]) -> str:
         return f"{given!r} is called {' and '.join(known)} here"
     said = _ABSENT.get(given)
     if said is None:
-        close = difflib.get_close_matches(given, ours, n=1, cutoff=0.75)
-        said = f"did you mean {close[0]}?" if close else None
+        close = _close_match(given, ours)
+        said = f"did you mean {close}?" if close else None
     return f"has no argument {given!r}" + (f" ({said})" if said else "")

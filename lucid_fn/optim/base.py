@@ -1,5 +1,6 @@
 """The optimizer contract: a pair of pure functions, and chains of such pairs."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn, Protocol
 
@@ -88,6 +89,8 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
     Raises:
         TypeError: if an argument is not a transformation; on update, if the state is
             not one of this chain.
+        ValueError: on init, if an average of the params, such as `param_ema`, comes
+            before a transformation that may change the updates.
 
     Example:
         >>> from lucid_fn import optim
@@ -97,7 +100,9 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
         check_transformation("chain", f"argument {i}", part)
 
     def init(params: Params, /) -> tuple[Any, ...]:
-        return started(tuple(part.init(params) for part in transformations))
+        states = tuple(part.init(params) for part in transformations)
+        _check_final(states)
+        return started(states)
 
     def update(
         grads: Tree, opt_state: tuple[Any, ...], params: Params | None = None, /
@@ -114,6 +119,23 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
         return grads, tuple(states)
 
     return GradientTransformation(init, update)
+
+
+def _check_final(states: tuple[Any, ...]) -> None:
+    """Raises unless what needs the final updates comes last."""
+    for state, following in itertools.pairwise(states):
+        if _needs_final_updates(state) and not _needs_final_updates(following):
+            raise ValueError(
+                "chain: averages of the params, param_ema and swa, must come last, "
+                "where the updates are final, got one before another transformation; "
+                "write chain(optimizer, param_ema(decay))"
+            )
+
+
+def _needs_final_updates(state: Any) -> bool:
+    if is_plain_tuple(state) and state:
+        return _needs_final_updates(state[-1])
+    return bool(getattr(state, "needs_final_updates", False))
 
 
 def check_transformation(caller: str, name: str, value: Any) -> None:

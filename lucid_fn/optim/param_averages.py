@@ -25,6 +25,11 @@ class ParamEmaState(NamedTuple):
     step: Array  # int32, shape (): updates made so far
     average: Tree  # float32 at least
 
+    @property
+    def needs_final_updates(self) -> bool:
+        """Whether nothing may follow in a `chain` that changes the updates."""
+        return True
+
 
 class SwaState(NamedTuple):
     """The mean of the params at chosen steps."""
@@ -32,6 +37,11 @@ class SwaState(NamedTuple):
     wait: Array  # int32, shape (): updates to go before the next one in the mean
     averaged: Array  # int32, shape (): how many are in the mean
     average: Tree  # float32 at least
+
+    @property
+    def needs_final_updates(self) -> bool:
+        """Whether nothing may follow in a `chain` that changes the updates."""
+        return True
 
 
 def param_ema(decay: Scalar) -> GradientTransformation:

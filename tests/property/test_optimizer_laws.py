@@ -247,7 +247,10 @@ def test_the_empty_chain_is_the_identity(seed):
 
 @given(parts=three, seed=seeds())
 def test_chains_are_associative(parts, seed):
-    a, b, c = (case.make() for case in parts)
+    last = ("param_ema", "swa")  # anything else behind them is an error
+    a, b, c = (
+        case.make() for case in sorted(parts, key=lambda case: case.name in last)
+    )
     params, grads = draw(seed), [draw(seed ^ 1), draw(seed ^ 2)]
     left, _ = steps(optim.chain(optim.chain(a, b), c), params, grads)
     right, _ = steps(optim.chain(a, optim.chain(b, c)), params, grads)

@@ -55,3 +55,14 @@ def test_the_average_of_bfloat16_params_moves():
     average = optim.averaged_params(opt_state)["w"]
     assert average.dtype == mx.float32
     assert 0.985 < average.item() < 0.9922  # bfloat16 has nothing between these two
+
+
+@pytest.mark.parametrize("average", [optim.param_ema(0.9), optim.swa()])
+def test_an_average_before_the_optimizer_is_an_error(average):
+    params = {"w": mx.array(0.0)}
+    inner = optim.chain(optim.clip_by_global_norm(1.0), average)
+    for early in (average, inner):
+        for later in (optim.sgd(0.1), optim.clip_by_value(1.0)):
+            with pytest.raises(ValueError, match=r"param_ema and swa, must come last"):
+                optim.chain(early, later).init(params)
+    optim.chain(optim.sgd(0.1), inner, optim.swa(), average).init(params)
