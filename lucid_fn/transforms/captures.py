@@ -148,8 +148,10 @@ def parts_of(value: Any) -> tuple[list[Any], list[tuple[FunctionType, Any]]]:
         elif isinstance(node, _CONTAINERS):
             if id(node) not in visited:
                 visited.add(id(node))
-                is_mapping = isinstance(node, dict | MappingProxyType)
-                todo += node.values() if is_mapping else node
+                if isinstance(node, dict | MappingProxyType):
+                    todo += node.values()
+                else:
+                    todo += node
         elif not isinstance(node, type):
             call = _attribute(node, "__call__")
             if isinstance(call, MethodType):
