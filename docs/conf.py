@@ -1,5 +1,6 @@
 """How the documentation site is built: `make site`."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.addnodes import pending_xref, toctree
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 ROOT = Path(__file__).parents[1]
@@ -51,14 +53,15 @@ default_role = "py:obj"
 
 
 def find_object(app: Sphinx, target: str) -> str | None:
-    """The full name of what users write as `nn.linear` or `lf.jit`.
+    """The full name of what users write as `nn.linear`, `lf.jit` or `nn.linear(3, 2)`.
 
     A single word is no name: `train` is an argument more often than a package.
     """
     if "." not in target:
         return None
     objects = app.env.domaindata["py"]["objects"]
-    short = target.removesuffix("()").removeprefix("lf.")
+    target = re.sub(r"\(.*\)$", "", target)
+    short = target.removeprefix("lf.")
     for name in (target, f"lucid_fn.{short}"):
         if name in objects and name.startswith("lucid_fn."):
             return name
@@ -112,7 +115,28 @@ def shorten_sidebar(app: Sphinx, env: Any) -> list[str]:
     return []
 
 
+def skip_fields(
+    app: Sphinx, what: str, name: str, value: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leaves out the fields of named tuples, which the signature lists already."""
+    return True if type(value).__name__ == "_tuplegetter" else None
+
+
+def describe_value(
+    app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]
+) -> None:
+    """Gives a constant or an alias the text below it in the module that it is from."""
+    short = name.rpartition(".")[2]
+    for module in [m for m in sys.modules if m.startswith("lucid_fn")]:
+        if what == "data" and vars(sys.modules[module]).get(short) is value:
+            analyzer = ModuleAnalyzer.for_module(module)
+            analyzer.analyze()
+            lines[:] = analyzer.attr_docs.get(("", short), lines)
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", describe_value, priority=600)
+    app.connect("autodoc-skip-member", skip_fields)
     app.connect("env-updated", shorten_sidebar)
     app.connect("missing-reference", resolve)
     app.add_post_transform(LinkNames)

@@ -20,7 +20,7 @@ Tree: TypeAlias = Any
 """Arrays in nested dicts, lists, tuples and named tuples."""
 
 Params: TypeAlias = dict[str, Any]
-"""Trainable parameters: nested dicts whose leaves are float arrays."""
+"""Nested dicts of trainable parameters, whose leaves are float arrays."""
 
 State: TypeAlias = dict[str, Any]
 """What a layer carries besides parameters, such as running statistics."""

@@ -100,6 +100,15 @@ def test_names_in_the_prose_between_tables_are_no_rows():
         lucid_fn.nn.ops  # noqa: B018  # the look-up is what fails
 
 
+def test_a_name_in_both_nn_and_ops_is_one_function_or_a_layer_of_it():
+    for name in {*lucid_fn.nn.__all__} & {*lucid_fn.ops.__all__}:
+        here, there = (
+            inspect.signature(getattr(module, name))
+            for module in (lucid_fn.nn, lucid_fn.ops)
+        )
+        assert here == there or here.return_annotation is lucid_fn.nn.Layer, name
+
+
 @pytest.mark.parametrize("library", TABLES)
 def test_arguments_in_remarks_are_arguments_of_ours(library):
     """In "`decay` for `alpha`" `decay` is an argument of one of the row's functions."""
