@@ -43,6 +43,8 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "eta_min": ("end",),
     "etas": ("eta_minus", "eta_plus"),
     "func": ("fn",),
+    "fun": ("fn",),
+    "in_dims": ("in_axes",),
     "init": ("init_value",),
     "initial_accumulator_value": ("initial",),
     "input": ("x", "predictions", "logits", "log_predictions", "log_rates"),
@@ -71,6 +73,7 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "need_weights": ("return_weights",),
     "nhead": ("num_heads",),
     "nonlinearity": ("activation",),
+    "out_dims": ("out_axes",),
     "p": ("rate",),
     "peak_value": ("peak",),
     "reduce": ("reduction",),
@@ -78,6 +81,7 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "scale_factor": ("scale",),
     "shuffle": ("seed",),
     "size_average": ("reduction",),
+    "static_argnums": ("static_argnames",),
     "step_size_down": ("down_steps",),
     "step_size_up": ("up_steps",),
     "step_sizes": ("min_step_size", "max_step_size"),
@@ -106,6 +110,8 @@ _ABSENT = {
     "decoupled_weight_decay": "optim.adamw has decoupled weight decay",
     "device": "mx.set_default_device chooses it",
     "dtype": "tree.cast casts the params",
+    "donate_argnames": "arrays that are used no more are freed",
+    "donate_argnums": "arrays that are used no more are freed",
     "foreach": "lf.jit compiles the whole step",
     "fused": "lf.jit compiles the whole step",
     "inplace": "nothing is changed in place",
@@ -178,8 +184,14 @@ def _sentence(theirs: str, index: int, count: int, cells: list[str]) -> str:
     ours, note = _CODE.findall(cells[1]), cells[2].rstrip(" |").replace("`", "")
     if not ours:
         return f"there is no {theirs} here: {note}"
-    ours = [ours[index]] if len(ours) == count else ours
+    ours = [ours[index]] if len(ours) == count else _alike(theirs, ours)
     return f"{theirs} is {' or '.join(ours)} here" + (f" ({note})" if note else "")
+
+
+def _alike(theirs: str, ours: list[str]) -> list[str]:
+    """Those of a row's names that are spelt like theirs, if any is."""
+    wanted = _folded(theirs.rpartition(".")[2])
+    return [o for o in ours if _folded(o.rpartition(".")[2]) == wanted] or ours
 
 
 def guide(
@@ -261,14 +273,15 @@ def explains_calls(fn: Fn, *, made: Callable[..., None] = lambda *_: None) -> Fn
 
 def _refused_by_python(error: TypeError, fn: Callable[..., Any]) -> bool:
     """Whether the error is that of a call which no line of `fn` has seen."""
-    wrappers = set()
+    wrappers, lines = [], []
     while hasattr(fn, "__wrapped__"):
-        wrappers.add(fn.__code__)
+        wrappers.append(fn.__code__)
         fn = fn.__wrapped__
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+    while trace is not None:
+        lines.append(trace.tb_frame.f_code)
         trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_code in wrappers
+    return lines == wrappers[: len(lines)]
 
 
 def _call_message(

@@ -59,6 +59,11 @@ def lazily() -> Iterator[None]:
         _may_start.reset(token)
 
 
+def may_start() -> bool:
+    """Whether evaluation may be started: no trace and no derivative is running."""
+    return _may_start.get() and not is_transforming()
+
+
 class UnavailableError(RuntimeError):
     """An array can never be computed here: why, and what to do."""
 
@@ -75,7 +80,7 @@ def start(*values: object) -> bool:
     Raises:
         UnavailableError: if an array can never be computed here.
     """
-    if is_transforming() or not _may_start.get():
+    if not may_start():
         return False
     try:
         mx.async_eval(*values)  # type: ignore[no-untyped-call]  # untyped in MLX's stubs

@@ -176,7 +176,7 @@ def promoted(*arrays: Any) -> mx.Dtype:
     return dtype
 
 
-def widen(x: Any) -> Any:
+def widen(x: Array) -> Array:
     """Half precision as float32: a square of float16 overflows from 256 on."""
     return x.astype(mx.float32) if x.dtype in (mx.float16, mx.bfloat16) else x
 

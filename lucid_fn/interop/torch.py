@@ -98,17 +98,10 @@ def from_state_dict(
     """
     caller = "from_state_dict"
     _check_model(caller, model)
-    given: Any = state_dict
-    if not isinstance(given, Mapping):
-        is_path = isinstance(given, str | os.PathLike)
-        fix = (
-            "read a file with load_pt(path) or load_safetensors(path)"
-            if is_path
-            else "for a model write model.state_dict()"
-        )
+    if not isinstance(state_dict, Mapping):
         raise TypeError(
             f"{caller}: state_dict must be a mapping of names to arrays, got "
-            f"{described(given)}; {fix}"
+            f"{described(state_dict)}; {_how_to_read(state_dict)}"
         )
     arrays = {
         name: to_mlx(caller, name, value)
@@ -196,6 +189,12 @@ def _exported(leaf: Array, layout: Layout) -> Array:
         return leaf.astype(mx.int64)
     # A copy: PyTorch changes arrays in place, and would change ours.
     return mx.contiguous(layout.to_torch(leaf) * mx.array(1, leaf.dtype))
+
+
+def _how_to_read(given: Any) -> str:
+    if isinstance(given, str | os.PathLike):
+        return "read a file with load_pt(path) or load_safetensors(path)"
+    return "for a model write model.state_dict()"
 
 
 def _check_model(caller: str, model: nn.Layer) -> None:

@@ -41,7 +41,7 @@ def check_path(caller: str, name: str, value: Any) -> Path:
     """
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str):
-        raise TypeError(f"{caller}: {name} must be a path, got {value!r}")
+        raise TypeError(f"{caller}: {name} must be a path, got {value!r:.80}")
     if not path or "\0" in path:
         raise ValueError(
             f"{caller}: {name} must be a non-empty path without null characters, got "

@@ -109,7 +109,7 @@ def smooth_l1(
     x, z, dtype = as_pair("smooth_l1", "predictions", predictions, targets)
     losses = mx.abs(x - z)
     if beta > 0:
-        losses = _parabola_and_line(losses, losses < beta, beta) / beta
+        losses = _parabola_and_line(losses, ~(losses >= beta), beta) / beta
     return reduce("smooth_l1", losses, reduction, dtype)
 
 
@@ -152,12 +152,15 @@ def huber(
         raise ValueError(f"huber: delta must be positive and finite, got {delta}")
     x, z, dtype = as_pair("huber", "predictions", predictions, targets)
     size = mx.abs(x - z)
-    losses = _parabola_and_line(size, size <= delta, delta)
+    losses = _parabola_and_line(size, ~(size > delta), delta)
     return reduce("huber", losses, reduction, dtype)
 
 
 def _parabola_and_line(size: Array, near: Array, width: float) -> Array:
-    """`size^2 / 2` near 0 and a line of slope `width` beyond, of any finite size."""
+    """`size^2 / 2` near 0 and a line of slope `width` beyond, of any finite size.
+
+    NaN counts as near, where its gradient is NaN and not the line's.
+    """
     inner = mx.where(near, size, 0.0)  # inf * inf has no derivative
     return mx.where(near, 0.5 * mx.square(inner), width * (size - 0.5 * width))
 

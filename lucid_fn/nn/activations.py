@@ -13,7 +13,7 @@ from lucid_fn.types import Array, Key, Params
 
 
 def prelu(num_parameters: int = 1, *, init_value: float = 0.25) -> Layer:
-    """`x` where it is positive, else `weight * x`: `(..., C)` to the same.
+    """Parametric ReLU, `max(x, 0) + weight * min(x, 0)`: `(..., C)` to the same.
 
     Params: `weight` `(num_parameters,)`, all of `init_value`. Leave it out of weight
     decay, which would turn it into a ReLU.

@@ -21,7 +21,8 @@ def linear(
     weight_init: Initializer = initializers.uniform_by_fan_in,
     bias_init: Initializer | None = None,
 ) -> Layer:
-    """`x @ weight.T + bias`: `(..., in_features)` to `(..., out_features)`.
+    """Linear layer, `x @ weight.T + bias`, from `(..., in_features)` to
+    `(..., out_features)`.
 
     Params: `weight` `(out_features, in_features)`, `bias` `(out_features,)`; both
     uniform in +-1/sqrt(in_features) unless given otherwise, PyTorch's default.
@@ -70,7 +71,7 @@ def bilinear(
     weight_init: Initializer | None = None,
     bias_init: Initializer | None = None,
 ) -> Layer:
-    """`y[k] = b @ weight[k] @ a + bias[k]`, of a pair `(a, b)`.
+    """Bilinear layer, `y[k] = b @ weight[k] @ a + bias[k]`, of a pair `(a, b)`.
 
     The input is a tuple of arrays `(..., in1_features)` and `(..., in2_features)`, as
     `parallel` puts it out; the output is `(..., out_features)`.
@@ -89,8 +90,9 @@ def bilinear(
         bias_init: draws the bias; by default as above.
 
     Raises:
-        TypeError: on apply, if the input is no pair.
-        ValueError: if a size is not positive; on apply, if an input has another shape.
+        TypeError: on apply, if the input is not a pair.
+        ValueError: if a size is not positive; on apply, if an input has the wrong
+            shape.
 
     Source: `torch.nn.Bilinear`.
 

@@ -199,9 +199,10 @@ def _whole_mask(
         return (_earlier(length, keys) if causal else None), None
     mask = mask[None] if mask.ndim == 0 else mask
     if mask.dtype == mx.bool_:
-        mask = mask & _earlier(length, keys) if causal else mask
+        # Not `&` and `|`, which `vmap` gets wrong where one of the two is not mapped.
+        mask = mx.logical_and(mask, _earlier(length, keys)) if causal else mask
         some = mx.any(mask, axis=-1, keepdims=True)
-        return mask | ~some, some
+        return mx.logical_or(mask, mx.logical_not(some)), some
     if causal:
         hidden = mx.array(-math.inf, mask.dtype)
         mask = mx.where(_earlier(length, keys), mask, hidden)

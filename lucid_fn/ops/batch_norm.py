@@ -55,11 +55,11 @@ def batch_norm(
     """
     _check("batch_norm", x, weight=weight, bias=bias)
     if x.size == 0:
-        zero, nothing = mx.zeros(weight.shape), mx.full(weight.shape, math.nan)
+        zero = mx.zeros(weight.shape, widen(x).dtype)
+        nothing = mx.full(weight.shape, math.nan, zero.dtype)
         y = batch_norm_eval(x, weight, bias, zero, zero, eps=eps)
         return y, nothing, nothing
-    x32, weight32, bias32 = map(widen, (x, weight, bias))
-    y, mean, var = normalize_channels(x32, weight32, bias32, eps)
+    y, mean, var = normalize_channels(widen(x), widen(weight), widen(bias), eps)
     return y.astype(promoted(x, weight, bias)), mean, var
 
 
@@ -87,7 +87,7 @@ def normalize_channels(
 def batch_norm_eval(
     x: Array, weight: Array, bias: Array, mean: Array, var: Array, *, eps: float
 ) -> Array:
-    """`batch_norm` with a given mean and variance: `(..., C)` to the same.
+    """Normalizes each channel by a given mean and variance, as running statistics.
 
     `y = (x - mean) / sqrt(var + eps) * weight + bias`.
 
@@ -105,7 +105,7 @@ def batch_norm_eval(
 
     Raises:
         TypeError: if an argument is not an MLX array of a float dtype.
-        ValueError: if one of the others does not have the shape `(C,)`.
+        ValueError: if an argument other than `x` does not have the shape `(C,)`.
 
     Example:
         >>> import mlx.core as mx

@@ -7,6 +7,7 @@ import mlx.core as mx
 from lucid_fn.checks import check_float
 from lucid_fn.numerics import promoted, sum_rows, widen
 from lucid_fn.ops.bias import broadcast
+from lucid_fn.ops.reductions import mean
 from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array
 
@@ -71,8 +72,7 @@ def _mean(x: Array) -> Array:
     """`(N, P, groups, C / groups)` to `(N, 1, groups, 1)`."""
     n, p, groups, width = x.shape
     by_column = sum_rows(x.reshape(n, p, groups * width))
-    total = by_column.reshape(n, 1, groups, width).sum(axis=3, keepdims=True)
-    return total / (p * width)
+    return mean(by_column.reshape(n, 1, groups, width), axis=3, keepdims=True) / p
 
 
 def _check(x: Array, groups: int, **channels: Array) -> None:

@@ -1,4 +1,8 @@
-"""What functions that serve as layers say if they are called like PyTorch's modules."""
+"""Checks of the array that a function takes, with help for calls like a PyTorch module.
+
+Functions such as `relu` are layers themselves. Whoever writes `nn.relu()` or
+`nn.leaky_relu(0.2)` is told to give the function, or a `functools.partial` of it.
+"""
 
 import inspect
 from collections.abc import Callable
@@ -11,12 +15,12 @@ Fn = TypeVar("Fn", bound=Callable[..., Any])
 
 
 def takes_array(fn: Fn) -> Fn:
-    """`fn(x, ...)` with an error that says what to do if `x` is missing or no array."""
+    """Decorates `fn(x, ...)`: an `x` that is missing or not an array is an error."""
     return _checked(fn, check_array)
 
 
 def takes_float(fn: Fn) -> Fn:
-    """`takes_array`, for real-valued maths: integers are an error too."""
+    """As `takes_array`, and an `x` that is not of a float dtype is an error too."""
     return _checked(fn, check_float)
 
 
@@ -32,7 +36,7 @@ def _checked(fn: Fn, check: Callable[..., None]) -> Fn:
 
 
 def takes_anything(fn: Fn) -> Fn:
-    """`fn(x)` with an error that says what to do if `x` is missing."""
+    """Decorates `fn(x)`: a missing `x` is an error."""
 
     @wraps(fn)
     def checked(*args: Any, **options: Any) -> Any:
@@ -46,7 +50,7 @@ def takes_anything(fn: Fn) -> Fn:
 def _check_is_no_module(
     fn: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]
 ) -> None:
-    """Raises if `fn` is called with nothing, or with what are options in PyTorch."""
+    """Raises if `fn` gets no `x`, or a number for it: an option of PyTorch's module."""
     name = fn.__name__
     if not args and "x" not in options:  # nn.ReLU()
         raise TypeError(f"{name}: x is missing; {_as_layer(fn, options)}")

@@ -5,6 +5,7 @@ import mlx.core as mx
 from lucid_fn.checks import check_float
 from lucid_fn.numerics import promoted, widen
 from lucid_fn.ops.bias import broadcast
+from lucid_fn.ops.reductions import mean
 from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array
 
@@ -77,29 +78,27 @@ def rms_norm(x: Array, weight: Array, *, eps: float) -> Array:
 
 @replaceable
 def normalize_rows(x: Array, weight: Array, bias: Array, eps: float) -> Array:
-    """`layer_norm`, with a result of float32 at least, or of the promoted dtype."""
+    """`layer_norm`, whose result is not yet cast to its dtype."""
     if mx.default_device() == mx.gpu:
         return mx.fast.layer_norm(x, weight, bias, eps)
-    x = widen(x)
-    x = x - mx.mean(x, axis=-1, keepdims=True)
+    x, weight, bias = map(widen, (x, weight, bias))
+    x = x - mean(x, axis=-1, keepdims=True)
     # 0 but for rounding: no gradient
-    x = x - mx.stop_gradient(mx.mean(x, axis=-1, keepdims=True))
-    return _over_root_mean_square(x, eps) * broadcast(widen(weight), x) + broadcast(
-        widen(bias), x
-    )
+    x = x - mx.stop_gradient(mean(x, axis=-1, keepdims=True))
+    return _over_root_mean_square(x, eps) * broadcast(weight, x) + broadcast(bias, x)
 
 
 @replaceable
 def scale_rows(x: Array, weight: Array, eps: float) -> Array:
-    """`rms_norm`, with a result of float32 at least, or of the promoted dtype."""
+    """`rms_norm`, whose result is not yet cast to its dtype."""
     if mx.default_device() == mx.gpu:
         return mx.fast.rms_norm(x, weight, eps)
-    x = widen(x)
-    return _over_root_mean_square(x, eps) * broadcast(widen(weight), x)
+    x, weight = widen(x), widen(weight)
+    return _over_root_mean_square(x, eps) * broadcast(weight, x)
 
 
 def _over_root_mean_square(x: Array, eps: float) -> Array:
-    return x * mx.rsqrt(mx.mean(mx.square(x), axis=-1, keepdims=True) + eps)
+    return x * mx.rsqrt(mean(mx.square(x), axis=-1, keepdims=True) + eps)
 
 
 def _check(name: str, x: Array, **columns: Array) -> None:

@@ -229,7 +229,7 @@ def _avg_pool(
 
 
 class Windows(NamedTuple):
-    """Sizes of a pooling, one number a spatial axis; hashable."""
+    """The sizes of a pooling, one number per spatial axis; hashable."""
 
     size: tuple[int, ...]
     kernel: tuple[int, ...]
@@ -238,14 +238,14 @@ class Windows(NamedTuple):
 
     @property
     def out(self) -> tuple[int, ...]:
-        """Windows along each axis."""
+        """The number of windows along each axis."""
         return tuple(
             (size + 2 * p - k) // s + 1 for size, k, s, p in zip(*self[:4], strict=True)
         )
 
     @property
     def slots(self) -> int:
-        """Numbers in a window, padding included."""
+        """The number of places in a window, padding included."""
         return math.prod(self.kernel)
 
 
@@ -282,20 +282,12 @@ def gather_slots(x: Array, windows: Windows, fill: float) -> list[Array]:
     if any(windows.padding):
         width = [(0, 0), *((p, p) for p in windows.padding), (0, 0)]
         x = mx.pad(x, width, constant_values=mx.array(fill, x.dtype))
-    return [
-        x[
-            (
-                slice(None),
-                *(
-                    slice(first, first + s * (n - 1) + 1, s)
-                    for first, s, n in zip(
-                        slot, windows.stride, windows.out, strict=True
-                    )
-                ),
-            )
-        ]
-        for slot in product(*map(range, windows.kernel))
-    ]
+
+    def at(slot: tuple[int, ...]) -> tuple[slice, ...]:
+        axes = zip(slot, windows.stride, windows.out, strict=True)
+        return slice(None), *(slice(i, i + s * (n - 1) + 1, s) for i, s, n in axes)
+
+    return [x[at(slot)] for slot in product(*map(range, windows.kernel))]
 
 
 def _slots_inside(windows: Windows) -> list[np.ndarray]:

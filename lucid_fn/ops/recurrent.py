@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn.numerics import is_valid_label
+from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.elementary import sigmoid, tanh
 from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array, ArrayFn
@@ -239,13 +240,13 @@ def step_by_step(
     # All steps at once, and time first, so that what a step reads lies together.
     gates_x = x.swapaxes(0, 1) @ weights.weight_ih.T  # (L, N, gates * H)
     if weights.bias_ih is not None:
-        gates_x = gates_x + weights.bias_ih
+        gates_x = add_bias(gates_x, weights.bias_ih)
     outputs = []
     # `unstack` has a slower gradient than `split`.
     for t, gates in enumerate(mx.split(gates_x, len(gates_x))):
         gates_h = carry[0] @ weights.weight_hh.T
         if weights.bias_hh is not None:
-            gates_h = gates_h + weights.bias_hh
+            gates_h = add_bias(gates_h, weights.bias_hh)
         after = step(mx.squeeze(gates, 0), gates_h, carry)
         carry = after if steps is None else choose(steps[:, t : t + 1], after, carry)
         outputs.append(carry[0])

@@ -10,7 +10,7 @@ wing, and inside of `plain`, every function of this file does nothing.
 import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
@@ -78,16 +78,23 @@ def _plain_everywhere() -> bool:
 @cache
 def _wing() -> "ModuleType | None":
     """The wing, imported at its first use; `None` where the folder was left out."""
+    return _module("lucid_fn.cpu.wing")
+
+
+def _module(name: str) -> "ModuleType | None":
     try:
-        return importlib.import_module("lucid_fn.cpu.wing")
-    except ModuleNotFoundError:
-        return None
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name in (name, "lucid_fn.cpu"):
+            return None
+        raise  # one of its own imports is wrong: not to be taken for a missing wing
 
 
 def start() -> None:
     """Gives MLX a fast BLAS and a tuned allocator where it computes on a CPU."""
-    with suppress(ModuleNotFoundError):
-        importlib.import_module("lucid_fn.cpu.runtime").start()
+    runtime = _module("lucid_fn.cpu.runtime")
+    if runtime is not None:
+        runtime.start()
 
 
 # ---- other formulations ----

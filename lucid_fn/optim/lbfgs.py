@@ -116,7 +116,8 @@ def _remember(
     """The state with the newest pair in place of the oldest, if it is usable."""
     step, change = params - state.params, grads - state.grads
     curvature = total(step * change)
-    usable = (state.step > 0) & (curvature > _LEAST_CURVATURE)
+    # Not `&`, which `vmap` gets wrong where one of the two is not mapped.
+    usable = mx.logical_and(state.step > 0, curvature > _LEAST_CURVATURE)
     curvature = mx.where(usable, curvature, 1.0)
 
     def push(old: Array, newest: Array) -> Array:

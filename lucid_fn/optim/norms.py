@@ -22,5 +22,5 @@ def root_mean_square(x: Array) -> Array:
 
 def trust_ratio(p_norm: Array, u_norm: Array, divisor: Array) -> Array:
     """`p_norm / divisor`, and 1 where the norm of a param or of its update is 0."""
-    known = (p_norm > 0) & (u_norm > 0)
+    known = mx.logical_and(p_norm > 0, u_norm > 0)  # `&` is wrong under `vmap`
     return end_kernel(mx.where(known, p_norm / mx.where(known, divisor, 1.0), 1.0))

@@ -123,7 +123,7 @@ def swa(*, start: int = 0, period: int = 1) -> GradientTransformation:
         chosen = wait == 0
         averaged = mx.where(chosen, increment(averaged), averaged)
         count = mx.maximum(averaged, 1).astype(precision(params))
-        weight = mx.where(chosen | (averaged == 0), 1 / count, 0.0)
+        weight = mx.where(mx.logical_or(chosen, averaged == 0), 1 / count, 0.0)
         weight, kept = end_kernel(weight), end_kernel(1 - weight)
         averages = leaves.map(
             lambda a, p, u: average(kept, a, p + u, weight=weight),

@@ -1,13 +1,20 @@
 """Checks of the arguments of random functions."""
 
+import functools
+import math
 import operator
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.evaluation import may_start
 from lucid_fn.types import Array, Key
+
+_LONGEST_AXIS = 2**31 - 1
+_MOST_DRAWS = 2**40  # far below where MLX's sizes in bytes would wrap
 
 
 def is_key(value: Any) -> bool:
@@ -55,7 +62,30 @@ def to_shape(caller: str, shape: Sequence[int]) -> tuple[int, ...]:
         raise ValueError(
             f"random.{caller}: shape must have sizes of at least 0, got {shape}"
         )
-    return tuple(operator.index(size) for size in shape)
+    sizes = tuple(operator.index(size) for size in shape)
+    draws = math.prod(sizes)
+    if max(sizes, default=0) > _LONGEST_AXIS or draws > _MOST_DRAWS:
+        raise ValueError(
+            f"random.{caller}: shape must have sizes below 2**31 and at most 2**40 "
+            f"elements, got {sizes}"
+        )
+    # MLX would write to the memory that it did not get.
+    if 4 * draws > _memory() and may_start():
+        raise MemoryError(
+            f"random.{caller}: shape must fit in memory, {_memory() / 1e9:.0f} GB, got "
+            f"{sizes}, which takes {4 * draws / 1e9:.0f} GB; lf.eval_shape gives the "
+            "shapes of a function's results without computing them"
+        )
+    return sizes
+
+
+@functools.cache
+def _memory() -> float:
+    """The bytes of physical memory, as far as the system tells."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # unknown to the system
+        return math.inf
 
 
 def check_dtype(caller: str, dtype: mx.Dtype, category: Any, words: str) -> None:

@@ -108,7 +108,7 @@ def _uniform(
         y = (end - start) * unit + start
         halves = (end / 2 - start / 2) * unit + start / 2
         y = mx.where(mx.isinf(y), 2 * halves, y)
-        y = mx.where((start <= end) & mx.isfinite(y), y, math.nan)
+        y = mx.where(mx.logical_and(start <= end, mx.isfinite(y)), y, math.nan)
     # Where the range is small beside its bounds, the largest draws are rounded up.
     return mx.where(y >= end, start, y).astype(dtype)
 
@@ -234,6 +234,10 @@ def randint(
     """
     check_key("randint", key)
     size = to_shape("randint", shape)
+    if (draws := math.prod(size)) >= 2**31:  # as many keys as MLX makes at once
+        raise ValueError(
+            f"random.randint: shape must have fewer than 2**31 elements, got {size}"
+        )
     check_dtype("randint", dtype, mx.integer, "an integer dtype")
     limits = mx.iinfo(dtype)
     beyond = int(dtype.size < 8)  # in 64 bits the whole range has too many integers
@@ -246,7 +250,7 @@ def randint(
             f"random.randint: low must be less than high, got {low} and {high}"
         )
     start, end = map(_as_uint64, bounds)
-    words = mx.random.split(key, math.prod(size)).astype(mx.uint64)
+    words = mx.random.split(key, draws).astype(mx.uint64)
     bits = ((words[:, 0] << 32) | words[:, 1]).reshape(size)
     # Unsigned arithmetic is modulo 2^64: right for negative bounds too, once they are
     # moved up to be compared.

@@ -156,9 +156,9 @@ def _gamma(key: Key, a: float | Array, shape: tuple[int, ...]) -> tuple[Array, A
     x = mx.random.normal(candidates, key=normal_key)
     root = 1 + x / mx.sqrt(9 * d)
     v = root * root * root
-    accepted = (root > 0) & (
-        -draw_exponential(uniform_key, candidates) < x * x / 2 + d * (1 - v + mx.log(v))
-    )
+    bound = x * x / 2 + d * (1 - v + mx.log(v))
+    below = -draw_exponential(uniform_key, candidates) < bound
+    accepted = mx.logical_and(root > 0, below)
     first = mx.argmax(accepted, axis=0, keepdims=True)
     v = mx.take_along_axis(mx.where(accepted, v, 1.0), first, axis=0)[0]
     boost = mx.where(small, -draw_exponential(boost_key, shape) / alpha, 0.0)

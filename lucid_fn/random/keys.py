@@ -49,7 +49,7 @@ def split(key: Key, num: int = 2) -> Array:
 
     Raises:
         TypeError: if `key` is not a key, or `num` not an integer.
-        ValueError: if `num` is not positive.
+        ValueError: if `num` is not positive or not below 2**31.
 
     Example:
         >>> from lucid_fn import random
@@ -59,15 +59,19 @@ def split(key: Key, num: int = 2) -> Array:
     """
     check_key("split", key)
     count = to_integer("split", "num", num)
-    if count < 1:
-        raise ValueError(f"random.split: num must be at least 1, got {count}")
+    if not 1 <= count < 2**31:
+        raise ValueError(
+            f"random.split: num must be at least 1 and below 2**31, got {count}"
+        )
     return started(mx.random.split(key, count))
 
 
 def _salt(label: str | int | Array) -> Array:
     """Two words that stand for a label."""
     if isinstance(label, str):
-        digest = hashlib.blake2b(label.encode(), digest_size=8).digest()
+        digest = hashlib.blake2b(
+            label.encode(errors="surrogatepass"), digest_size=8
+        ).digest()
         words = [
             int.from_bytes(digest[:4], "little"),
             int.from_bytes(digest[4:], "little"),

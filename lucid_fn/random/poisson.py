@@ -101,9 +101,10 @@ def _poisson_of_many(key: Key, rate: Array, shape: tuple[int, ...]) -> Array:
     v = mx.maximum(mx.random.uniform(shape=candidates, key=keys[1]), 2.0**-33)
     us = mx.maximum(0.5 - mx.abs(u), 2.0**-33)
     k = mx.floor((2 * a / us + b) * u + rate + 0.43)
-    squeeze = (us >= 0.07) & (v <= 0.9277 - 3.6224 / (b - 2))
+    squeeze = mx.logical_and(us >= 0.07, v <= 0.9277 - 3.6224 / (b - 2))
     height = mx.log(v * (1.1239 + 1.1328 / (b - 3.4)) / (a / (us * us) + b))
-    accepted = (k >= 0) & (squeeze | (height <= _log_poisson(k, rate)))
+    below = mx.logical_or(squeeze, height <= _log_poisson(k, rate))
+    accepted = mx.logical_and(k >= 0, below)
     first = mx.argmax(accepted, axis=0, keepdims=True)
     k = mx.where(accepted, k, mx.floor(rate))
     return mx.take_along_axis(k, first, axis=0)[0]

@@ -98,10 +98,11 @@ def reduce_on_plateau(
             better = current < state.best * (1 - threshold)
         cooling = state.cooldown > 0
         earlier = mx.minimum(state.bad_updates, LAST_STEP - 1)  # of int32
-        bad = mx.where(better | cooling, 0, earlier + 1)
+        # Not `|` and `&`, which `vmap` gets wrong where one of the two is not mapped.
+        bad = mx.where(mx.logical_or(better, cooling), 0, earlier + 1)
         fall = bad > patience
         lower = mx.maximum(state.value * factor, min_value)
-        enough = fall & (state.value - lower > eps)
+        enough = mx.logical_and(fall, state.value - lower > eps)
         return PlateauState(
             value=mx.where(enough, lower, state.value),
             best=mx.where(better, current, state.best),

@@ -132,7 +132,14 @@ def _read(path: Path, like: TrainState) -> _Saved:
             f"fit: checkpoint {path} must be one that fit wrote, got one without a "
             "record; load it with train.load and give its state as ts"
         )
-    ts = tree.restore(like, arrays, caller=f"fit: checkpoint {path}")
+    try:
+        ts = tree.restore(like, arrays, caller=f"fit: checkpoint {path}")
+    except ValueError as error:
+        error.add_note(
+            "to go on, give the model and the optimizer that the checkpoint was "
+            "written with; to start anew, delete it or give another path"
+        )
+        raise
     history = parse_history(metadata["history"], caller="fit", source=path)
     try:
         first_step = int(metadata.get("start_step", "0"))

@@ -127,7 +127,14 @@ def load(path: str | Path, like: Any, *, strict: bool = True) -> Any:
     path = io.check_path(caller, "path", path)
     arrays, _ = read(path, caller)
     if strict:
-        return tree.restore(like, arrays, caller=f"{caller}: {path}")
+        try:
+            return tree.restore(like, arrays, caller=f"{caller}: {path}")
+        except ValueError as error:
+            error.add_note(
+                "train.load_params takes the params and the state of all layers that "
+                "match, whatever the optimizer"
+            )
+            raise
     return partial_loading.restore(like, arrays, caller=f"{caller}: {path}")
 
 

@@ -39,20 +39,21 @@ def check_run(ts: Any, step: Any, batches: Any) -> None:
             f"order, got {type(batches).__name__}; write lambda epoch: "
             "data.batches((x, y), 64, seed=(0, epoch))"
         )
-    if not _takes_one_argument(batches):
+    if not _takes(batches, 1):
         raise TypeError(
             "fit: batches must take one argument, the epoch, so that each has its own "
             "order; write lambda epoch: data.batches((x, y), 64, seed=(0, epoch))"
         )
 
 
-def _takes_one_argument(fn: Callable[..., Any]) -> bool:
+def _takes(fn: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be called with so many arguments."""
     try:
         signature = inspect.signature(fn)
     except (TypeError, ValueError):  # of some builtins it is not known
         return True
     try:
-        signature.bind(0)
+        signature.bind(*range(count))
     except TypeError:
         return False
     return True
@@ -102,6 +103,12 @@ def to_callbacks(name: str, given: Any) -> tuple[Callback, ...]:
             raise TypeError(
                 f"fit: {name} must be a function of (ts, record), or a list of such, "
                 f"got {type(callback).__name__}"
+            )
+        if not _takes(callback, 2):
+            called = getattr(callback, "__name__", type(callback).__name__)
+            raise TypeError(
+                f"fit: {name} must be a function of (ts, record), or a list of such, "
+                f"got {called}{inspect.signature(callback)}"
             )
     return callbacks
 

@@ -1,5 +1,6 @@
 """Transformations of pure functions over trees: compile, differentiate, vectorise."""
 
+from lucid_fn.elsewhere import guide
 from lucid_fn.transforms.checkpointing import checkpoint
 from lucid_fn.transforms.custom_rules import custom_jvp, custom_vjp
 from lucid_fn.transforms.debugging import (
@@ -35,6 +36,4 @@ __all__ = [
     "vmap",
 ]
 
-
-def __dir__() -> list[str]:
-    return __all__
+guide(globals(), "lf")

@@ -6,12 +6,14 @@ once the value is a traced one of another transformation.
 """
 
 import functools
+import gc
 import os
 import sysconfig
+from collections import deque
 from collections.abc import Callable, Iterator
 from operator import is_
 from pathlib import Path
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import mlx.core as mx
@@ -32,6 +34,7 @@ _LIBRARIES = tuple(
 )
 
 _MISSING = object()
+_CONTAINERS = (dict, list, tuple, set, frozenset, deque, MappingProxyType)
 NUMBERS = (int, float, np.number)
 
 
@@ -131,7 +134,9 @@ def parts_of(value: Any) -> tuple[list[Any], list[tuple[FunctionType, Any]]]:
     todo = [value]
     while todo:
         node = todo.pop()
-        if isinstance(node, mx.array | np.ndarray):
+        if isinstance(node, np.ndarray) and node.dtype.hasobject:
+            todo += node.ravel().tolist()
+        elif isinstance(node, mx.array | np.ndarray):
             arrays.append(node)
         elif isinstance(node, FunctionType):
             functions.append((node, None))
@@ -140,10 +145,11 @@ def parts_of(value: Any) -> tuple[list[Any], list[tuple[FunctionType, Any]]]:
                 functions.append((node.__func__, node.__self__))
         elif isinstance(node, functools.partial):
             todo += [node.func, *node.args, *node.keywords.values()]
-        elif isinstance(node, dict | list | tuple):
+        elif isinstance(node, _CONTAINERS):
             if id(node) not in visited:
                 visited.add(id(node))
-                todo += node.values() if isinstance(node, dict) else node
+                is_mapping = isinstance(node, dict | MappingProxyType)
+                todo += node.values() if is_mapping else node
         elif not isinstance(node, type):
             call = _attribute(node, "__call__")
             if isinstance(call, MethodType):
@@ -253,7 +259,7 @@ def check_constants(
     Functions do that, and objects, and whatever else is not a tree.
     """
     for i, leaf in enumerate(leaves):
-        if isinstance(leaf, mx.array | np.ndarray | np.generic | str | int | float):
+        if isinstance(leaf, mx.array | np.generic | str | int | float):
             continue
         if any_traced([x for x in _hidden(leaf) if isinstance(x, mx.array)]):
             where = leaf_paths(parameter_names(fn), args, kwargs)[i]
@@ -268,31 +274,19 @@ def check_constants(
 def _hidden(value: Any) -> list[Any]:
     """All arrays that can be reached from a value that is not a tree."""
     found: list[Any] = []
-    visited: set[int] = set()
+    visited: dict[int, Any] = {}  # alive, so that no identity is used again
     todo = [value]
     while todo:
         node = todo.pop()
         if id(node) in visited or isinstance(node, type | ModuleType):
             continue
-        visited.add(id(node))
+        visited[id(node)] = node
         arrays, functions = parts_of(node)
         found += arrays
         for function, bound in functions:
             todo += [read() for _, read in reads_of(function, bound)]
-        if isinstance(node, set | frozenset):
-            todo += node
-        elif isinstance(node, dict):
-            todo += [*node, *node.values()]
-        elif not isinstance(node, FunctionType | mx.array):
-            todo += getattr(node, "__dict__", {}).values()
-            slots = getattr(type(node), "__slots__", ())
-            todo += [
-                getattr(node, slot, None)
-                for slot in ([slots] if isinstance(slots, str) else slots)
-                if slot != "__dict__"
-            ]
-        if isinstance(node, list | tuple):
-            todo += node
+        if not isinstance(node, FunctionType | mx.array):  # whose globals are no part
+            todo += gc.get_referents(node)
     return found
 
 

@@ -1,8 +1,8 @@
 """Functions with derivative rules of their own, over trees: `custom_vjp`, `custom_jvp`.
 
-`lucid_fn.ops.custom` is what carries a rule through `vmap`. A rule holds for the
+`lucid_fn.ops.custom_derivative` carries a rule through `vmap`. A rule holds for the
 innermost derivative around a call. Those further out differentiate what the rule
-computes, as they do in JAX, where they meet the operations of the rule itself.
+computes, as they do in JAX.
 """
 
 import functools

@@ -12,6 +12,7 @@ from lucid_fn.ops.seam import differentiating
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.argnums import chooser
 from lucid_fn.transforms.arguments import check_function, describe, name_of
+from lucid_fn.tree.structure import check_depth
 from lucid_fn.types import Array, Tree
 
 REVERSE_FIX = "use other operations, or give this one a rule with lf.custom_vjp"
@@ -154,6 +155,7 @@ def _check_loss(out: Any, has_aux: bool, name: str, caller: str) -> Any:
                 f"{type(out).__name__}"
             )
         loss = out[0]
+        check_depth(out[1])
     elif isinstance(out, tuple | list | dict):
         raise TypeError(
             f"{caller}: `{name}` must return the loss, an array of shape (), got "

@@ -4,7 +4,7 @@ import collections
 import functools
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar, overload
 
 import mlx.core as mx
 import numpy as np
@@ -72,9 +72,24 @@ class Packed(NamedTuple):
 _MAX_IN_FLIGHT = 2
 
 
+@overload
 def jit(
-    fn: Fn, *, static_argnames: str | Sequence[str] = (), max_traces: int | None = None
-) -> Fn:
+    fn: Fn, *, static_argnames: str | Sequence[str] = ..., max_traces: int | None = ...
+) -> Fn: ...
+
+
+@overload
+def jit(
+    *, static_argnames: str | Sequence[str] = ..., max_traces: int | None = ...
+) -> Callable[[Fn], Fn]: ...
+
+
+def jit(
+    fn: Any = None,
+    *,
+    static_argnames: str | Sequence[str] = (),
+    max_traces: int | None = None,
+) -> Any:
     """A compiled `fn`, traced once for each set of shapes and dtypes.
 
     Arguments are trees. Arrays, NumPy arrays and numbers may change from call to call
@@ -96,7 +111,8 @@ def jit(
     another value, the next call is an error.
 
     Args:
-        fn: a function of trees to a tree of arrays, numbers and strings.
+        fn: a function of trees to a tree of arrays, numbers and strings. With options
+            alone, `@lf.jit(static_argnames="n")`, the result is a decorator.
         static_argnames: names of the parameters to hold constant.
         max_traces: an error is raised at the trace after this many; unlimited if
             `None`.
@@ -126,6 +142,10 @@ def jit(
         >>> step({"w": mx.array(1.0)}, 0.25)
         {'w': array(0.75, dtype=float32)}
     """
+    if fn is None and (static_argnames or max_traces is not None):
+        return functools.partial(
+            jit, static_argnames=static_argnames, max_traces=max_traces
+        )
     check_function("jit", fn)
     if max_traces is not None and max_traces < 1:
         raise ValueError(f"jit: max_traces must be at least 1, got {max_traces}")
@@ -276,7 +296,7 @@ def jit(
             return tree.unflatten(structures[out.structure], out.leaves)
         return out
 
-    return cast(Fn, run)
+    return run
 
 
 def _from_numpy(leaf: Any) -> Any:

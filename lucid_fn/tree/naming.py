@@ -10,6 +10,7 @@ from lucid_fn.tree.structure import (
     build,
     entries_of,
     join,
+    too_deep,
     walk,
 )
 from lucid_fn.types import Array, Tree
@@ -116,7 +117,10 @@ def partition(
         raise TypeError(
             f"tree.partition: tree must be nested dicts, got {describe(tree)}"
         )
-    return _split(predicate, tree, ())
+    try:
+        return _split(predicate, tree, ())
+    except RecursionError:
+        raise too_deep() from None
 
 
 def _split(
@@ -161,7 +165,10 @@ def merge(a: dict[str, Any], b: dict[str, Any], /) -> dict[str, Any]:
     for tree in (a, b):
         if not isinstance(tree, dict):
             raise TypeError(f"tree.merge: trees must be dicts, got {describe(tree)}")
-    return _combine(a, b, ())
+    try:
+        return _combine(a, b, ())
+    except RecursionError:
+        raise too_deep() from None
 
 
 def _combine(

@@ -34,6 +34,7 @@ class Structure(NamedTuple):
         return f"{self.kind.__name__}({inner})"
 
 
+_DEEPEST_WALK = 10_000
 _structure = tuple.__new__  # a named tuple's own constructor takes twice as long
 _LEAF = Structure(object, (), ())
 _NONE = Structure(type(None), (), ())
@@ -254,6 +255,23 @@ def _fill(structure: Structure, leaves: Iterator[Any]) -> Any:
     return build(structure.kind, children, structure.keys)
 
 
+def check_depth(tree: Tree) -> None:
+    """Raises if a tree is hundreds of levels deep, or holds itself.
+
+    For values that MLX takes apart itself, with no limit other than the stack.
+    """
+    try:
+        _descend(tree)
+    except RecursionError:
+        raise too_deep() from None
+
+
+def _descend(node: Any) -> None:
+    if isinstance(node, dict | list | tuple):
+        for child in node.values() if isinstance(node, dict) else node:
+            _descend(child)
+
+
 def join(path: tuple[Any, ...]) -> str:
     return ".".join(str(part) for part in path)
 
@@ -264,6 +282,8 @@ def walk(tree: Tree) -> list[tuple[str, Any]]:
     todo: list[tuple[tuple[Any, ...], Any]] = [((), tree)]
     while todo:
         path, node = todo.pop()
+        if len(path) > _DEEPEST_WALK:  # does the tree hold itself?
+            raise too_deep()
         entries = entries_of(node)
         if entries is None:
             found.append((join(path), node))

@@ -129,6 +129,27 @@ def test_a_stack_of_optimizers_under_vmap_is_each_alone(case):
         assert_close(alone, steps(optimizer, begun, grads))
 
 
+@over(ALL)
+def test_an_update_is_mapped_over_one_argument_alone(case):
+    optimizer = case.make()
+    runs = []
+    for seed, count in ((0, 1), (1, 3)):
+        params, opt_state = steps(optimizer, draw(seed), [draw(seed + 10)] * count)
+        runs.append({"grads": draw(seed), "opt_state": opt_state, "params": params})
+    for name in ("grads", "params"):  # norms of 0 have rules of their own
+        runs[1][name]["fc"]["weight"] = mx.zeros((2, 3))
+    for mapped in (name for name in runs[0] if tree.leaves(runs[0][name])):
+        both = tree.map(lambda a, b: mx.stack([a, b]), *(run[mapped] for run in runs))
+        axes = tuple(0 if name == mapped else None for name in runs[0])
+        for shared in runs:
+            found = transforms.vmap(optimizer.update, axes)(
+                *(shared | {mapped: both}).values()
+            )
+            for i, run in enumerate(runs):
+                alone = optimizer.update(*(shared | {mapped: run[mapped]}).values())
+                assert_close(tree.map(lambda x, i=i: x[i], found), alone)
+
+
 # ---- of the optimizers: runs that are compiled once, and shared ----
 
 

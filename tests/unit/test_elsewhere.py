@@ -11,7 +11,17 @@ import mlx.core as mx
 import pytest
 
 import lucid_fn as lf
-from lucid_fn import data, elsewhere, interop, losses, nn, optim, schedules
+from lucid_fn import (
+    data,
+    elsewhere,
+    interop,
+    losses,
+    nn,
+    optim,
+    random,
+    schedules,
+    train,
+)
 
 ONES = mx.ones((1, 1))
 
@@ -31,9 +41,17 @@ ONES = mx.ones((1, 1))
             "torch.optim.lr_scheduler.StepLR is schedules.step_decay",
         ),
         (losses, "CrossEntropyLoss", "is losses.cross_entropy here"),
+        (data, "TensorDataset", "torch.utils.data.TensorDataset is data.batches here"),
+        (data, "RandomCrop", "torchvision.transforms.RandomCrop is data.random_crop"),
         (data, "DataLoader", "torch.utils.data.DataLoader is data.batches here"),
-        (interop.torch, "load", "interop.torch.load_pt here"),
+        (interop.torch, "load", r"a file of PyTorch: interop\.torch\.load_pt"),
         (nn, "MaxPooling2D", "did you mean nn.max_pool2d?"),
+        (nn, "swish", r"flax\.linen\.swish is nn\.silu here$"),
+        (nn, "remat_scan", "flax.linen.remat_scan is nn.repeat here"),
+        (random, "PRNGKey", r"jax\.random\.PRNGKey is random\.key here$"),
+        (optim, "global_norm", r"optax\.global_norm is tree\.global_norm here$"),
+        (train, "ModelCheckpoint", "lightning.ModelCheckpoint is train.keep_best"),
+        (lf.metrics, "Accuracy", r"is metrics\.accuracy here \("),
         (optim, "ema", "optax.ema is optim.param_ema here"),
         (
             lf,
@@ -115,6 +133,11 @@ def test_an_unknown_name_is_told_what_it_is_called_here(package, name, message):
             r"from_state_dict: has no argument 'strict' \(all must fit; for a layer of",
         ),
         (
+            lambda: lf.jit(len, static_argnums=1),
+            r"jit: 'static_argnums' is called static_argnames here; write jit\(fn",
+        ),
+        (lambda: lf.vmap(len, in_dims=1), "vmap: 'in_dims' is called in_axes here"),
+        (
             lambda: nn.compose(len, nn.linear(3, 4)),
             r"compose: takes forward by position, and the others by name, as in "
             r"compose\(<built-in function len>, name_1=linear\(3, 4\)\)",
@@ -155,6 +178,20 @@ def test_an_error_raised_inside_of_a_function_is_left_alone():
 
     with pytest.raises(TypeError, match=r"len\(\) takes exactly one argument"):
         fails(1)
+
+
+def test_a_call_inside_of_a_function_is_explained_as_the_one_it_is():
+    @elsewhere.explains_calls
+    def outer(fn):
+        return fn()
+
+    message = "^linear: needs in_features and out_features; write linear"
+    with pytest.raises(TypeError, match=message):
+        outer(nn.linear)
+    with pytest.raises(TypeError, match=message):
+        lf.eval_shape(lambda x: nn.linear(), ONES)
+    with pytest.raises(TypeError, match=message):
+        outer(elsewhere.explains_calls(lambda: outer(nn.linear)))
 
 
 def test_guided_functions_can_be_pickled_and_keep_their_signature():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lucid_fn import random
-from lucid_fn.transforms import jit, vmap
+from lucid_fn.transforms import eval_shape, jit, vmap
 
 
 def words(key: mx.array) -> tuple[int, ...]:
@@ -207,6 +207,32 @@ def test_a_shape_that_is_no_tuple_of_integers_is_a_type_error(key, name, shape):
 def test_a_negative_size_is_a_value_error(key, name):
     with pytest.raises(ValueError, match=f"random.{name}: shape must .* at least 0"):
         SHAPED[name](key, (2, -1))
+
+
+@pytest.mark.parametrize("name", SHAPED)
+@pytest.mark.parametrize("shape", [(2**31,), (2**21,) * 3, (2**31 - 1,) * 3])
+def test_a_shape_beyond_mlx_is_a_value_error(key, name, shape):
+    with pytest.raises(
+        ValueError, match=rf"random.{name}: shape must .* below 2\*\*31"
+    ):
+        SHAPED[name](key, shape)
+
+
+@pytest.mark.parametrize("name", sorted(SHAPED.keys() - {"randint"}))
+def test_a_shape_that_memory_does_not_hold_is_an_error_of_ours(key, name):
+    shape = (2**20, 2**20)  # 4 TB
+    with pytest.raises(MemoryError, match=rf"random.{name}: shape must fit in memory"):
+        SHAPED[name](key, shape)
+    assert eval_shape(lambda key: SHAPED[name](key, shape), key).shape == shape
+
+
+def test_an_array_of_integers_has_fewer_than_as_many_keys_as_mlx_makes(key):
+    with pytest.raises(
+        ValueError, match=r"randint: shape must have fewer than 2\*\*31"
+    ):
+        eval_shape(lambda key: random.randint(key, (2**16, 2**16), high=5), key)
+    with pytest.raises(ValueError, match=r"split: num must be .* below 2\*\*31"):
+        random.split(key, 2**31)
 
 
 @pytest.mark.parametrize("low", [1.0, mx.ones((1000,), mx.bfloat16)])

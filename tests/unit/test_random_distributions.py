@@ -279,3 +279,18 @@ def test_labels_beyond_32_bits_have_keys_of_their_own():
         assert mx.array_equal(random.fold_in(KEY, array), random.fold_in(KEY, label))
     minus = [random.fold_in(KEY, mx.array(-1, d)) for d in (mx.int8, mx.int64)]
     assert mx.array_equal(*minus)
+
+
+MAPPED = {
+    "gamma": lambda k, x: random.gamma(k, x, (4,)),
+    "poisson": lambda k, x: random.poisson(k, 20 * x, (4,)),
+    "uniform": lambda k, x: random.uniform(k, (4,), low=-3e38 * x, high=3e38),
+}
+
+
+@pytest.mark.parametrize("name", MAPPED)
+def test_draws_are_mapped_over_a_parameter_alone(name):
+    key, values = random.key(0), mx.array([1.0, 0.7, 5.0])
+    found = vmap(MAPPED[name], (None, 0))(key, values)
+    expected = mx.stack([MAPPED[name](key, value) for value in values])
+    assert mx.allclose(found, expected, equal_nan=True)

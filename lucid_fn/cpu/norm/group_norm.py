@@ -9,6 +9,7 @@ import mlx.core as mx
 from lucid_fn.cpu.memory.broadcast import add, multiply, subtract
 from lucid_fn.cpu.parallel.streams import map_split
 from lucid_fn.numerics import channel_sum, sum_rows
+from lucid_fn.ops import reductions
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.group_norm import normalize_groups
 from lucid_fn.ops.seam import plain
@@ -43,7 +44,8 @@ def _group_norm(groups: int, eps: float) -> ArrayFn:
         """The sum over the columns of each group, for each of its columns."""
         n, _, w = columns.shape
         split = columns.reshape(n, w // channels, groups, channels // groups)
-        total = split.sum(axis=1, keepdims=True).sum(axis=3, keepdims=True)
+        by_channel = split.sum(axis=1, keepdims=True)
+        total = reductions.sum(by_channel, axis=3, keepdims=True)
         return mx.contiguous(mx.broadcast_to(total, split.shape)).reshape(n, 1, w)
 
     def statistics(x: Array, channels: int) -> _Statistics:

@@ -53,7 +53,7 @@ def cached_attention(
 
     Raises:
         TypeError: on apply, if `x` is not an array of a float dtype.
-        ValueError: if an argument is out of range; on apply, if `x` has another shape
+        ValueError: if an argument is out of range; on apply, if `x` has the wrong shape
             or more than `max_length` positions.
 
     Source: Shazeer, 2019, https://arxiv.org/abs/1911.02150, section 2.3.

@@ -198,7 +198,7 @@ def positional_encoding(
 
     Raises:
         TypeError: on apply, if `x` is not of a float dtype.
-        ValueError: if an argument is out of range; on apply, if `x` has another size.
+        ValueError: if an argument is out of range; on apply, if `x` has the wrong size.
 
     Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, section 3.5.
 
@@ -256,7 +256,7 @@ def _adding(
 
 
 def alibi_bias(num_heads: int, length: int, *, keys: int | None = None) -> Array:
-    """ALiBi, a linear bias on attention logits, for each head.
+    """ALiBi: a linear bias on attention logits, for each head.
 
     `bias[h, i, j] = -m_h * |S - L + i - j|`. It is the float mask of
     `dot_product_attention` and `AttentionInputs`. The slopes `m_h` are

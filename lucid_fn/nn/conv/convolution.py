@@ -27,7 +27,7 @@ def conv2d(
     weight_init: Initializer = initializers.uniform_by_fan_in,
     bias_init: Initializer | None = None,
 ) -> Layer:
-    """Convolution of images: `(N, H, W, in_channels)` to `(N, H', W', out_channels)`.
+    """2D convolution: `(N, H, W, in_channels)` to `(N, H', W', out_channels)`.
 
     `H' = (H + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1`, and `W'`
     alike. As everywhere in deep learning it is a cross-correlation.
@@ -52,7 +52,7 @@ def conv2d(
 
     Raises:
         ValueError: if a size is out of range, or `groups` does not divide both channel
-            counts; on apply, if `x` has another shape.
+            counts; on apply, if `x` has the wrong shape.
 
     Example:
         >>> import mlx.core as mx
@@ -82,7 +82,7 @@ def conv1d(
     weight_init: Initializer = initializers.uniform_by_fan_in,
     bias_init: Initializer | None = None,
 ) -> Layer:
-    """`conv2d` for sequences: `(N, L, in_channels)` to `(N, L', out_channels)`.
+    """1D convolution: `(N, L, in_channels)` to `(N, L', out_channels)`; see `conv2d`.
 
     Params: `weight` `(out_channels, kernel_size, in_channels/groups)`, `bias`.
 
@@ -128,7 +128,8 @@ def conv3d(
     weight_init: Initializer = initializers.uniform_by_fan_in,
     bias_init: Initializer | None = None,
 ) -> Layer:
-    """`conv2d` for volumes: `(N, D, H, W, in_channels)` to `(N, D', H', W', ...)`.
+    """3D convolution: `(N, D, H, W, in_channels)` to `(N, D', H', W', ...)`; see
+    `conv2d`.
 
     Params: `weight` `(out_channels, kernel depth, height, width, in_channels/groups)`,
     `bias` `(out_channels,)`. Triples are (depth, height, width).

@@ -22,7 +22,9 @@ def conv_transpose2d(
     bias: bool = True,
     weight_init: Initializer = initializers.uniform_by_fan_in,
 ) -> Layer:
-    """The gradient of a convolution: `(N, H, W, in_channels)` to a larger image.
+    """Transposed 2D convolution: `(N, H, W, in_channels)` to a larger image.
+
+    It is the gradient of a convolution in its input.
 
     It turns what `conv2d(out_channels, in_channels, ...)` of the same arguments returns
     into what that takes: the result has
@@ -50,7 +52,7 @@ def conv_transpose2d(
 
     Raises:
         ValueError: if a size is out of range, or `groups` does not divide both channel
-            counts; on apply, if `x` has another shape.
+            counts; on apply, if `x` has the wrong shape.
 
     Source: Dumoulin & Visin, 2016, https://arxiv.org/abs/1603.07285, chapter 4.
 

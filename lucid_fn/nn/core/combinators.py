@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from lucid_fn.checks import check_array
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.layer import (
     Layer,
@@ -70,9 +71,10 @@ def compose(
     Raises:
         TypeError: if `forward` does not accept the children, or a child is neither a
             layer nor a function on arrays; on init and apply, if a child returns
-            something else than a layer does; on apply, if `train` is no bool.
+            something other than what a layer returns; on apply, if `train` is not a
+            bool.
         ValueError: if a child's name holds a dot; on apply, if params or state hold a
-            name that is no child's.
+            name that is not a child's.
 
     Example:
         >>> import mlx.core as mx
@@ -258,7 +260,9 @@ def _drop_empty(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def serial(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
-    """Layers applied in order; positional ones are named `"0"`, `"1"`, ...
+    """A chain of layers, applied in order.
+
+    Positional layers are named `"0"`, `"1"`, ...
 
     Args:
         *layers: layers and functions on arrays, in order.
@@ -293,7 +297,7 @@ def serial(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
 @accepts_divided
 @takes_anything
 def identity(x: Any) -> Any:
-    """`x` itself: a place for a layer that a variant of a model leaves out.
+    """The identity, `x -> x`: a place for a layer that a variant of a model leaves out.
 
     Args:
         x: anything.
@@ -311,13 +315,14 @@ def identity(x: Any) -> Any:
 
 
 def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = identity) -> Layer:
-    """`x -> body(x) + shortcut(x)`.
+    """Residual connection: `x -> body(x) + shortcut(x)`.
 
     Args:
         body: a layer, or a function on arrays.
         shortcut: likewise; the identity by default.
 
     Raises:
+        TypeError: on apply, if one of the two does not return an array.
         ValueError: on apply, if the two differ in shape: nothing is broadcast.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, eq. 1 and 2.
@@ -334,6 +339,9 @@ def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = identity) -> Lay
         x: Any, body: Callable[[Any], Any], shortcut: Callable[[Any], Any]
     ) -> Any:
         y, kept = body(x), shortcut(x)
+        for name, value in (("body(x)", y), ("shortcut(x)", kept)):
+            if not is_divided(value):
+                check_array("residual", **{name: value})
         if y.shape != kept.shape:
             raise ValueError(
                 "residual: body(x) and shortcut(x) must have one shape, got "

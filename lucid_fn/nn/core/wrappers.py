@@ -14,7 +14,7 @@ from lucid_fn.types import ArrayFn, Key, Params, State
 
 
 def repeat(layer: Layer, times: int) -> Layer:
-    """`layer` applied `times` times, each with params of its own: `"0"`, `"1"`, ...
+    """A chain of `times` copies of `layer`, each with its own params: `"0"`, `"1"`, ...
 
     Args:
         layer: from some shape to the same.
@@ -34,7 +34,7 @@ def repeat(layer: Layer, times: int) -> Layer:
 
 
 def parallel(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
-    """`x -> (a(x), b(x), ...)`: all layers on the same input, outputs as a tuple.
+    """Applies all layers to the same input: `x -> (a(x), b(x), ...)`.
 
     Positional layers are named `"0"`, `"1"`, ... as in `serial`.
 
@@ -69,7 +69,7 @@ def parallel(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
 
 
 def frozen(layer: Layer | ArrayFn) -> Layer:
-    """`layer` as it is in eval mode, with no gradient into its params.
+    """`layer` in eval mode, with no gradient into its params.
 
     Its state stays as it is, and the gradients of its params are zeros. Weight decay
     still changes them: leave them out of the optimizer with `tree.partition` or
@@ -107,7 +107,7 @@ def frozen(layer: Layer | ArrayFn) -> Layer:
 
 
 def checkpointed(layer: Layer) -> Layer:
-    """`layer`, whose activations are computed again for the gradient, not stored.
+    """`layer` with its activations recomputed for the gradient instead of stored.
 
     Values, gradients and state are the same; memory falls by what is inside the layer,
     for the time of one more forward pass.
@@ -116,7 +116,7 @@ def checkpointed(layer: Layer) -> Layer:
         layer: a layer.
 
     Raises:
-        TypeError: if `layer` is none.
+        TypeError: if `layer` is not a layer.
 
     Source: Chen et al., 2016, https://arxiv.org/abs/1604.06174.
 
@@ -147,14 +147,14 @@ def checkpointed(layer: Layer) -> Layer:
 
 
 class Tapped(NamedTuple):
-    """An output, and outputs on the way to it by the paths of the layers."""
+    """The output of a layer, and outputs of its inner layers by their paths."""
 
     y: Any
     taps: dict[str, Any]
 
 
 def tap(layer: Layer, *paths: str) -> Layer:
-    """`layer`, which puts out what its inner layers do as well: `nn.Tapped(y, taps)`.
+    """`layer` that also returns outputs of its inner layers: `nn.Tapped(y, taps)`.
 
     For perceptual losses, probes and pictures of what a model sees. Gradients flow
     through the taps. Params and state are those of `layer`.

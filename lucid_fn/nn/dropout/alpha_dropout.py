@@ -13,7 +13,8 @@ _LEAST = -1.7580993408473766  # of selu: what a dropped value becomes
 
 
 def alpha_dropout(rate: float) -> Layer:
-    """`dropout` that keeps the mean 0 and the variance 1 of what goes in.
+    """Alpha dropout, which keeps a mean of 0 and a variance of 1: for networks of
+    `selu`.
 
     A dropped value becomes `selu`'s least one, `s = -1.7581`; then all are scaled by `a
     = ((1 - rate) * (1 + rate * s^2))^-1/2` and shifted by `-a * rate * s`. The identity
@@ -40,7 +41,7 @@ def alpha_dropout(rate: float) -> Layer:
 
 
 def feature_alpha_dropout(rate: float) -> Layer:
-    """`alpha_dropout` of whole channels, `(N, ..., C)`.
+    """Alpha dropout of whole channels, `(N, ..., C)`: see `alpha_dropout`.
 
     Args:
         rate: probability of dropping a channel of an example, in [0, 1).

@@ -14,7 +14,8 @@ from lucid_fn.types import Array, Key, Params
 
 
 def dropout(rate: float) -> Layer:
-    """Zero with probability `rate`, else `x / (1 - rate)`; the identity in eval mode.
+    """Dropout: zero with probability `rate`, else `x / (1 - rate)`; the identity in
+    eval mode.
 
     Args:
         rate: probability of dropping a value, in [0, 1).
@@ -37,7 +38,7 @@ def dropout(rate: float) -> Layer:
 
 
 def dropout1d(rate: float) -> Layer:
-    """`dropout` of whole channels of a sequence `(N, L, C)`.
+    """Dropout of whole channels of sequences `(N, L, C)`.
 
     Neighbours in a sequence or an image are much alike: dropping single ones takes no
     information away.
@@ -46,7 +47,7 @@ def dropout1d(rate: float) -> Layer:
         rate: probability of dropping a channel of an example, in [0, 1).
 
     Raises:
-        ValueError: as `dropout`; on apply, if `x` has another number of axes.
+        ValueError: as `dropout`; on apply, if `x` has the wrong number of axes.
 
     Source: Tompson et al., 2015, https://arxiv.org/abs/1411.4280, section 3.2.
 
@@ -64,7 +65,7 @@ def dropout1d(rate: float) -> Layer:
 
 
 def dropout2d(rate: float) -> Layer:
-    """`dropout1d` for images `(N, H, W, C)`.
+    """Dropout of whole channels of images `(N, H, W, C)`: see `dropout1d`.
 
     Args:
         rate: probability of dropping a channel of an example, in [0, 1).
@@ -85,7 +86,7 @@ def dropout2d(rate: float) -> Layer:
 
 
 def dropout3d(rate: float) -> Layer:
-    """`dropout1d` for volumes `(N, D, H, W, C)`.
+    """Dropout of whole channels of volumes `(N, D, H, W, C)`: see `dropout1d`.
 
     Args:
         rate: probability of dropping a channel of an example, in [0, 1).
@@ -106,7 +107,7 @@ def dropout3d(rate: float) -> Layer:
 
 
 def drop_path(rate: float) -> Layer:
-    """`dropout` of whole examples: the end of a residual branch, "stochastic depth".
+    """Stochastic depth: dropout of whole examples, at the end of a residual branch.
 
     Args:
         rate: probability of dropping an example, in [0, 1).

@@ -88,10 +88,10 @@ def uniform(low: float, high: float) -> Initializer:
 
 
 def normal(std: float = 1.0, *, mean: float = 0.0) -> Initializer:
-    """Normal of this deviation, at least 0.
+    """Normal with standard deviation `std`.
 
     Args:
-        std: deviation, at least 0.
+        std: standard deviation, at least 0.
         mean: mean.
 
     Raises:
@@ -108,12 +108,12 @@ def normal(std: float = 1.0, *, mean: float = 0.0) -> Initializer:
 
 
 def truncated_normal(std: float = 1.0, *, mean: float = 0.0) -> Initializer:
-    """Normal, given that a value is within two of these deviations of the mean.
+    """Normal, truncated at two standard deviations from the mean.
 
-    The deviation of what remains is `0.88 * std`.
+    The standard deviation of what remains is `0.88 * std`.
 
     Args:
-        std: deviation before the truncation, at least 0.
+        std: standard deviation before the truncation, at least 0.
         mean: mean.
 
     Raises:
@@ -151,7 +151,7 @@ def uniform_by_fan_in(key: Key, shape: Shape) -> Array:
 
 
 def normal_fan_out(key: Key, shape: Shape) -> Array:
-    """Normal of deviation `sqrt(2 / fan_out)`, for layers before a ReLU.
+    """Normal with standard deviation `sqrt(2 / fan_out)`, for layers before a ReLU.
 
     Args:
         key: a random key.
@@ -169,7 +169,7 @@ def normal_fan_out(key: Key, shape: Shape) -> Array:
 
 
 def scaled_uniform(gain: float, fan: Fan) -> Initializer:
-    """Uniform, of mean 0 and deviation `gain / sqrt(fan)`.
+    """Uniform with mean 0 and standard deviation `gain / sqrt(fan)`.
 
     Args:
         gain: factor, at least 0.
@@ -192,7 +192,7 @@ def scaled_uniform(gain: float, fan: Fan) -> Initializer:
 
 
 def scaled_normal(gain: float, fan: Fan) -> Initializer:
-    """Normal, of mean 0 and deviation `gain / sqrt(fan)`.
+    """Normal with mean 0 and standard deviation `gain / sqrt(fan)`.
 
     Args:
         gain: factor, at least 0.
@@ -213,7 +213,8 @@ def scaled_normal(gain: float, fan: Fan) -> Initializer:
 
 
 def xavier_uniform(gain: float = LINEAR_GAIN) -> Initializer:
-    """Uniform of deviation `gain * sqrt(2 / (fan_in + fan_out))`; also "Glorot".
+    """Xavier (Glorot) uniform: standard deviation
+    `gain * sqrt(2 / (fan_in + fan_out))`.
 
     Args:
         gain: by the activation after it, at least 0.
@@ -232,7 +233,7 @@ def xavier_uniform(gain: float = LINEAR_GAIN) -> Initializer:
 
 
 def xavier_normal(gain: float = LINEAR_GAIN) -> Initializer:
-    """Normal of deviation `gain * sqrt(2 / (fan_in + fan_out))`; also "Glorot".
+    """Xavier (Glorot) normal: standard deviation `gain * sqrt(2 / (fan_in + fan_out))`.
 
     Args:
         gain: by the activation after it, at least 0.
@@ -249,7 +250,7 @@ def xavier_normal(gain: float = LINEAR_GAIN) -> Initializer:
 
 
 def kaiming_uniform(gain: float = RELU_GAIN, *, fan: Fan = fan_in) -> Initializer:
-    """Uniform of deviation `gain / sqrt(fan)`; also "He".
+    """Kaiming (He) uniform: standard deviation `gain / sqrt(fan)`.
 
     Args:
         gain: by the activation after it, at least 0.
@@ -268,7 +269,7 @@ def kaiming_uniform(gain: float = RELU_GAIN, *, fan: Fan = fan_in) -> Initialize
 
 
 def kaiming_normal(gain: float = RELU_GAIN, *, fan: Fan = fan_in) -> Initializer:
-    """Normal of deviation `gain / sqrt(fan)`; also "He".
+    """Kaiming (He) normal: standard deviation `gain / sqrt(fan)`.
 
     Args:
         gain: by the activation after it, at least 0.
@@ -287,7 +288,7 @@ def kaiming_normal(gain: float = RELU_GAIN, *, fan: Fan = fan_in) -> Initializer
 
 
 def lecun_uniform(key: Key, shape: Shape) -> Array:
-    """Uniform of deviation `1 / sqrt(fan_in)`.
+    """LeCun uniform: standard deviation `1 / sqrt(fan_in)`.
 
     Args:
         key: a random key.
@@ -305,7 +306,7 @@ def lecun_uniform(key: Key, shape: Shape) -> Array:
 
 
 def lecun_normal(key: Key, shape: Shape) -> Array:
-    """Normal of deviation `1 / sqrt(fan_in)`, what SELU needs.
+    """LeCun normal: standard deviation `1 / sqrt(fan_in)`, which SELU needs.
 
     Args:
         key: a random key.

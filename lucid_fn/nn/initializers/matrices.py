@@ -10,7 +10,8 @@ from lucid_fn.types import Array, Key
 
 
 def orthogonal(gain: float = 1.0) -> Initializer:
-    """Rows `(out, the rest)` orthogonal and of length `gain`, or columns if fewer.
+    """Orthogonal: rows `(out, the rest)`, or columns if they are fewer, are orthogonal
+    and of length `gain`.
 
     Args:
         gain: length of a row, at least 0.
@@ -40,7 +41,7 @@ def orthogonal(gain: float = 1.0) -> Initializer:
 
 
 def identity(key: Key, shape: Shape) -> Array:
-    """The weight that returns its input: a one where the middle tap meets its channel.
+    """Dirac initializer: the weight with which the layer returns its input.
 
     Channels without a partner give and get zeros.
 

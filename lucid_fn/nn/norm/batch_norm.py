@@ -42,7 +42,8 @@ def batch_norm(
     affine: bool = True,
     track_running_stats: bool = True,
 ) -> Layer:
-    """Normalizes each channel, the last axis: `(..., num_features)` to the same.
+    """Batch normalization of each channel, the last axis: `(..., num_features)` to the
+    same.
 
     `y = (x - mean) / sqrt(var + eps) * weight + bias`. In train mode `mean` and `var`
     (biased) are those of the batch, over all axes but the last, and the state moves to
@@ -63,9 +64,9 @@ def batch_norm(
             statistics serve in eval mode too.
 
     Raises:
-        ValueError: if an argument is out of range; on apply, if `x` has another number
-            of channels, if the state is missing, or if there is one value a channel to
-            normalize, whose variance is 0.
+        ValueError: if an argument is out of range; on apply, if `x` has the wrong
+            number of channels, if the state is missing, or if there is one value a
+            channel to normalize, whose variance is 0.
 
     Source: Ioffe & Szegedy, 2015, https://arxiv.org/abs/1502.03167, algorithms 1
     and 2; the running statistics are those of `torch.nn.BatchNorm2d`.

@@ -20,7 +20,7 @@ def update_batch_norm(
     *,
     key: Key | None = None,
 ) -> State:
-    """The state whose batch norms hold the mean statistics of these batches.
+    """Re-estimates the running statistics of all batch norms from these batches.
 
     `running = sum of the batches' statistics / number of batches`, whatever the
     momentum of the layer's batch norms, all with the given params. To be used where the
@@ -95,7 +95,8 @@ def fold_batch_norm(
     transposed: bool = False,
     groups: int = 1,
 ) -> Params:
-    """The params of a layer that does what it and a batch norm after it do in eval.
+    """Folds a batch norm in eval mode into the layer before it, whose params it
+    returns.
 
     `weight * scale` and `(bias - running_mean) * scale + bn bias`, where
     `scale = bn weight / sqrt(running_var + eps)` belongs to the output channel.

@@ -12,7 +12,8 @@ from lucid_fn.types import Array
 def local_response_norm(
     size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Layer:
-    """`x / (k + alpha * mean)^beta`, with the mean of `x^2` over `size` channels.
+    """Local response normalization: `x / (k + alpha * mean)^beta`, with the mean of
+    `x^2` over `size` neighbouring channels.
 
     The window is centred at the channel, and channels beyond the ends count as zeros;
     of an even `size`, one more channel lies before than after.

@@ -25,7 +25,7 @@ def layer_norm(
     affine: bool = True,
     bias: bool = True,
 ) -> Layer:
-    """Normalizes the last axes: `(..., *normalized_shape)` to the same.
+    """Layer normalization over the last axes: `(..., *normalized_shape)` to the same.
 
     `y = (x - mean) / sqrt(var + eps) * weight + bias`, with the mean and the (biased)
     variance over the last axes.
@@ -40,7 +40,7 @@ def layer_norm(
 
     Raises:
         ValueError: if a size or `eps` is not positive; on apply, if the last axes of
-            `x` are of another shape.
+            `x` are of the wrong shape.
 
     Source: Ba et al., 2016, https://arxiv.org/abs/1607.06450, eq. 4.
 
@@ -64,7 +64,7 @@ def layer_norm(
 def rms_norm(
     normalized_shape: int | tuple[int, ...], *, eps: float = 1e-5, affine: bool = True
 ) -> Layer:
-    """Divides by the root of the mean square of the last axes.
+    """Root mean square normalization over the last axes.
 
     `y = x / sqrt(mean(x^2) + eps) * weight`. PyTorch's default `eps` is the epsilon of
     the dtype of `x`, 1.2e-7 for float32.
@@ -101,7 +101,8 @@ def rms_norm(
 def group_norm(
     num_groups: int, num_channels: int, *, eps: float = 1e-5, affine: bool = True
 ) -> Layer:
-    """Normalizes groups of neighbouring channels: `(N, ..., C)` to the same.
+    """Group normalization, of groups of neighbouring channels: `(N, ..., C)` to the
+    same.
 
     `y = (x - mean) / sqrt(var + eps) * weight + bias`, with the mean and the (biased)
     variance of an example over all axes, for each of the groups. It works with a batch
@@ -116,8 +117,8 @@ def group_norm(
         affine: whether there are a weight and a bias.
 
     Raises:
-        ValueError: if an argument is out of range; on apply, if `x` has another number
-            of channels.
+        ValueError: if an argument is out of range; on apply, if `x` has the wrong
+            number of channels.
 
     Source: Wu & He, 2018, https://arxiv.org/abs/1803.08494, eq. 7.
 
@@ -136,7 +137,8 @@ def group_norm(
 def instance_norm(
     num_features: int, *, eps: float = 1e-5, affine: bool = False
 ) -> Layer:
-    """Normalizes each channel of each example: `(N, ..., num_features)` to the same.
+    """Instance normalization, of each channel of each example: `(N, ..., num_features)`
+    to the same.
 
     `group_norm` with as many groups as channels, by default without params.
 

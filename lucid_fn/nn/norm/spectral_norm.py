@@ -21,7 +21,8 @@ def spectral_norm(
     iterations: int = 1,
     eps: float = 1e-12,
 ) -> Layer:
-    """`layer` with `weight / sigma`, where `sigma` is the weight's largest stretch.
+    """Spectral normalization: `layer` with `weight / sigma`, where `sigma` is the
+    largest singular value of the weight.
 
     The weight counts as a matrix of one row an output. Its singular vectors `u`
     and `v` are followed by power iterations while training, and `sigma = u @ weight @
@@ -39,7 +40,7 @@ def spectral_norm(
         eps: least length that a vector is divided by; positive.
 
     Raises:
-        TypeError: if `layer` is no layer.
+        TypeError: if `layer` is not a layer.
         ValueError: if an argument is out of range; on init, if there is no such
             parameter, or it has one axis only, or no such axis; on apply, if params or
             state are of another layer.

@@ -10,7 +10,7 @@ from lucid_fn.types import Array, Key, Params, State
 
 
 def weight_norm(layer: Layer, *, name: str = "weight") -> Layer:
-    """`layer` with a weight of given length and direction: `weight = g * v / |v|`.
+    """Weight normalization: `layer` with `weight = g * v / |v|`.
 
     The length is that of a slice of axis 0: the weights of one output, of one input in
     a transposed convolution, as in PyTorch. Params: `weight_g` `(out,
@@ -22,7 +22,7 @@ def weight_norm(layer: Layer, *, name: str = "weight") -> Layer:
         name: the parameter.
 
     Raises:
-        TypeError: if `layer` is no layer.
+        TypeError: if `layer` is not a layer.
         ValueError: on init, if there is no such parameter; on apply, if params lack
             one.
 

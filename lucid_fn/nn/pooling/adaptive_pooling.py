@@ -15,13 +15,14 @@ PoolFn: TypeAlias = Callable[[Array, Any], Array]  # of an array and an output s
 
 
 def adaptive_avg_pool2d(output_size: int | tuple[int, int]) -> Layer:
-    """Means of as many windows as given: see `lucid_fn.ops.adaptive_avg_pool2d`.
+    """Adaptive 2D average pooling to `output_size`: see
+    `lucid_fn.ops.adaptive_avg_pool2d`.
 
     Args:
         output_size: height and width of the output; one number for both.
 
     Raises:
-        ValueError: if a size is not positive; on apply, if `x` has not the shape
+        ValueError: if a size is not positive; on apply, if `x` does not have the shape
             `(N, H, W, C)`.
 
     Example:
@@ -35,7 +36,7 @@ def adaptive_avg_pool2d(output_size: int | tuple[int, int]) -> Layer:
 
 
 def adaptive_max_pool2d(output_size: int | tuple[int, int]) -> Layer:
-    """Maxima of as many windows as given: see `lucid_fn.ops.adaptive_max_pool2d`.
+    """Adaptive 2D max pooling to `output_size`: see `lucid_fn.ops.adaptive_max_pool2d`.
 
     Args:
         output_size: height and width of the output; one number for both.

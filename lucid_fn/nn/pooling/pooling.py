@@ -12,7 +12,7 @@ from lucid_fn.types import Array
 def max_pool2d(
     size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
 ) -> Layer:
-    """The largest value of each window: see `lucid_fn.ops.max_pool2d`.
+    """2D max pooling, the largest value of each window: see `lucid_fn.ops.max_pool2d`.
 
     Args:
         size: height and width of the window, in pixels; one number for both.
@@ -20,8 +20,8 @@ def max_pool2d(
         padding: minus infinities added on each side, at most half of `size`.
 
     Raises:
-        ValueError: if an argument is out of range; on apply, if `x` has not the shape
-            `(N, H, W, C)` or is smaller than the window.
+        ValueError: if an argument is out of range; on apply, if `x` does not have the
+            shape `(N, H, W, C)` or is smaller than the window.
 
     Example:
         >>> import mlx.core as mx
@@ -85,7 +85,7 @@ def avg_pool2d(
     padding: Sizes = 0,
     count_include_pad: bool = True,
 ) -> Layer:
-    """The mean of each window: see `lucid_fn.ops.avg_pool2d`.
+    """2D average pooling, the mean of each window: see `lucid_fn.ops.avg_pool2d`.
 
     Args:
         size: height and width of the window, in pixels; one number for both.

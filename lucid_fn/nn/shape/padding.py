@@ -20,7 +20,7 @@ Pairs: TypeAlias = list[tuple[int, int]]
 
 
 def constant_pad(padding: Border, *, value: float = 0.0) -> Layer:
-    """A border of one number: `(N, ..., C)` with longer spatial axes.
+    """Constant padding, `v v | a b c | v v`: `(N, ..., C)` with longer spatial axes.
 
     Args:
         padding: numbers added on each side: one for all, or for each spatial axis one
@@ -50,7 +50,7 @@ def constant_pad(padding: Border, *, value: float = 0.0) -> Layer:
 
 
 def reflect_pad(padding: Border) -> Layer:
-    """A border that mirrors the inside: `c b | a b c | b a`.
+    """Reflection padding: `c b | a b c | b a`.
 
     Args:
         padding: as in `constant_pad`; less than the length of its axis.
@@ -77,7 +77,7 @@ def reflect_pad(padding: Border) -> Layer:
 
 
 def replicate_pad(padding: Border) -> Layer:
-    """A border that repeats the edge: `a a | a b c | c c`.
+    """Replication padding: `a a | a b c | c c`.
 
     Args:
         padding: as in `constant_pad`.
@@ -104,7 +104,7 @@ def replicate_pad(padding: Border) -> Layer:
 
 
 def circular_pad(padding: Border) -> Layer:
-    """A border that goes on at the other side: `b c | a b c | a b`.
+    """Circular padding: `b c | a b c | a b`.
 
     Args:
         padding: as in `constant_pad`; at most the length of its axis.

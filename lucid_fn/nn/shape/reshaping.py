@@ -13,7 +13,7 @@ from lucid_fn.types import Array
 @examplewise
 @takes_array
 def flatten(x: Array) -> Array:
-    """All axes but the first as one: `(N, ...)` to `(N, size of an example)`.
+    """Flattens all axes but the first: `(N, ...)` to `(N, size of an example)`.
 
     Channels are last: a `linear` after it expects the features in the order
     `(H, W, C)`, where PyTorch has `(C, H, W)`.
@@ -40,7 +40,7 @@ def flatten(x: Array) -> Array:
 
 
 def unflatten(*shape: int) -> Layer:
-    """The last axis as several: `(..., size)` to `(..., *shape)`.
+    """Splits the last axis into several: `(..., size)` to `(..., *shape)`.
 
     After a `linear` layer, the start of a decoder's images: `(N, features)` to
     `(N, H, W, C)`.
@@ -50,7 +50,7 @@ def unflatten(*shape: int) -> Layer:
 
     Raises:
         ValueError: if there is no axis or one is not positive; on apply, if the last
-            axis of `x` has another size than the product.
+            axis of `x` is not of the size of the product.
 
     Example:
         >>> import mlx.core as mx

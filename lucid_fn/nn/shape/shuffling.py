@@ -9,7 +9,8 @@ from lucid_fn.types import Array, ArrayFn
 
 
 def pixel_shuffle(factor: int) -> Layer:
-    """`(N, H, W, C * r * r)` to `(N, H * r, W * r, C)`: channels become pixels.
+    """Pixel shuffle, channels to pixels: `(N, H, W, C * r * r)` to
+    `(N, H * r, W * r, C)`.
 
     The end of a network for super-resolution, after a convolution on small images.
     Channel `(c * r + i) * r + j` goes to row `i` and column `j` of its block, as in
@@ -19,8 +20,8 @@ def pixel_shuffle(factor: int) -> Layer:
         factor: `r`, how many times larger the image gets in each direction.
 
     Raises:
-        ValueError: if `factor` is not positive; on apply, if `x` has another number of
-            axes, or its channels are no multiple of `r * r`.
+        ValueError: if `factor` is not positive; on apply, if `x` has the wrong number
+            of axes, or its channels are not a multiple of `r * r`.
 
     Source: Shi et al., 2016, https://arxiv.org/abs/1609.05158, eq. 4.
 
@@ -48,14 +49,14 @@ def pixel_shuffle(factor: int) -> Layer:
 
 
 def pixel_unshuffle(factor: int) -> Layer:
-    """`(N, H * r, W * r, C)` to `(N, H, W, C * r * r)`: undoes `pixel_shuffle`.
+    """The inverse of `pixel_shuffle`: `(N, H * r, W * r, C)` to `(N, H, W, C * r * r)`.
 
     Args:
         factor: `r`, how many times smaller the image gets in each direction.
 
     Raises:
-        ValueError: if `factor` is not positive; on apply, if `x` has another number of
-            axes, or height or width are no multiples of `r`.
+        ValueError: if `factor` is not positive; on apply, if `x` has the wrong number
+            of axes, or height or width are not multiples of `r`.
 
     Example:
         >>> import mlx.core as mx
@@ -81,7 +82,8 @@ def pixel_unshuffle(factor: int) -> Layer:
 
 
 def channel_shuffle(groups: int) -> Layer:
-    """Neighbouring channels come from different groups: `(..., C)` to the same.
+    """Channel shuffle: interleaves the channels of `groups` groups, `(..., C)` to the
+    same.
 
     Between two grouped convolutions, so that the groups see each other.
 

@@ -32,7 +32,7 @@ def upsample_nearest(
     exact: bool = False,
     dims: int = 2,
 ) -> Layer:
-    """Resizes images by the nearest pixel: `(N, H, W, C)` to `(N, H', W', C)`.
+    """Nearest-neighbour resizing: `(N, H, W, C)` to `(N, H', W', C)`.
 
     `H' = floor(scale * H)`, or `size`. Output `i` is the input at `floor(i / scale)`,
     where `scale` is `H' / H` if a size is given. As in PyTorch, an output of the size
@@ -51,8 +51,8 @@ def upsample_nearest(
         TypeError: if `scale` or `size` is not a number; on apply, if `x` is not an
             array of floats or integers.
         ValueError: unless one of `scale` and `size` is given, and in range, or if
-            `dims` is out of range; on apply, if `x` has another number of axes, or the
-            output no pixels.
+            `dims` is out of range; on apply, if `x` has the wrong number of axes, or
+            the output no pixels.
 
     Source: PyTorch's `torch.nn.Upsample`, modes nearest and nearest-exact.
 
@@ -76,7 +76,7 @@ def upsample_linear(
     align_corners: bool = False,
     dims: int = 2,
 ) -> Layer:
-    """Interpolates linearly along each axis; with two axes, "bilinear".
+    """Linear interpolation along each axis; with two axes, bilinear.
 
     Output `i` is the input at `(i + 1/2) / scale - 1/2`, where `scale` is `H' / H` if a
     size is given; or, with `align_corners`, at `i * (H - 1) / (H' - 1)`. Places outside
@@ -117,7 +117,7 @@ def upsample_cubic(
     align_corners: bool = False,
     dims: int = 2,
 ) -> Layer:
-    """Interpolates by cubic convolution along each axis; with two axes, "bicubic".
+    """Cubic convolution along each axis; with two axes, bicubic.
 
     Each output is a weighted sum of the four inputs around its place, which is that of
     `upsample_linear`; inputs outside of the image are those of its border. The result

@@ -123,6 +123,16 @@ def test_regression_losses_of_infinities_have_slopes(dtype):
 
 
 @both_halves
+def test_the_slope_of_a_quadratic_and_a_line_at_nan_is_nan(dtype):
+    for loss in (losses.huber, losses.smooth_l1):
+        for x, z in (([math.nan, 1], [0, 0]), ([0, 1], [math.nan, 0])):
+            z = mx.array(z, dtype)
+            _, slope = value_and_slope(lambda x, z=z, f=loss: f(x, z), x, dtype)
+            assert math.isnan(slope[0])
+            assert slope[1] == 1
+
+
+@both_halves
 def test_binary_cross_entropy_of_certain_mistakes(dtype):
     target = mx.array([1, 0, 1, 0, 0.5], dtype)
     p = [0, 1, 1, 0, 0]

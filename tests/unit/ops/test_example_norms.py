@@ -1,5 +1,7 @@
 """Norms of rows and of groups of channels: digits, dtypes, errors."""
 
+import contextlib
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -20,8 +22,8 @@ def far_from_zero(*shape):
 
 def standardized(x, axes):
     x = x.astype(np.float64)
-    deviation = np.sqrt(x.var(axes, keepdims=True) + 1e-5)
-    return (x - x.mean(axes, keepdims=True)) / deviation
+    std = np.sqrt(x.var(axes, keepdims=True) + 1e-5)
+    return (x - x.mean(axes, keepdims=True)) / std
 
 
 @pytest.mark.parametrize("columns", [256, 1009])
@@ -65,6 +67,20 @@ def test_half_precision_is_float32_rounded_once(norm, dtype):
     assert {grad.dtype for grad in grads} == {dtype}
 
 
+@pytest.mark.parametrize("formulation", [contextlib.nullcontext, ops.plain])
+@pytest.mark.parametrize("name", NORMS)
+def test_long_rows_keep_their_digits(name, formulation):
+    x = np.random.default_rng(0).uniform(100, 101, (2, 1 << 18)).astype(np.float32)
+    exact = {
+        "layer_norm": standardized(x, -1),
+        "rms_norm": x / np.sqrt(np.mean(x.astype(np.float64) ** 2, -1, keepdims=True)),
+        "group_norm": standardized(x.reshape(2, 2, -1), -1).reshape(x.shape),
+    }[name]
+    with formulation():
+        y = NORMS[name](mx.array(x), mx.ones(x.shape[1:]), mx.zeros(x.shape[1:]))
+    np.testing.assert_allclose(np.array(y), exact, rtol=0, atol=1e-6)
+
+
 @norms
 def test_a_constant_input_has_gradients(norm):
     x = mx.full((2, 6, 4), 3.0)
@@ -82,6 +98,15 @@ def test_a_wrong_weight_is_named(name):
     message = rf"{name}: weight must have shape \(4,\) .*, got \(3,\)"
     with pytest.raises(ValueError, match=message):
         NORMS[name](mx.ones((2, 4)), mx.ones((3,)), mx.ones((4,)))
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_integers_are_refused(name):
+    x, ones, integers = mx.ones((2, 4)), mx.ones((4,)), mx.ones((4,), mx.int32)
+    with pytest.raises(TypeError, match=f"{name}: x must be of a float dtype"):
+        NORMS[name](x.astype(mx.int32), ones, ones)
+    with pytest.raises(TypeError, match=f"{name}: weight must be of a float dtype"):
+        NORMS[name](x, integers, ones)
 
 
 @pytest.mark.parametrize("name", ["layer_norm", "group_norm"])

@@ -1,16 +1,13 @@
 """The switch between tuned and plain formulations."""
 
+import importlib
+
 import mlx.core as mx
 import pytest
 
 from lucid_fn import ops
+from lucid_fn.ops import seam
 from lucid_fn.ops.seam import tuned
-
-
-@pytest.fixture(autouse=True)
-def _no_setting(monkeypatch):
-    """These tests make their own choice, whatever the suite runs with."""
-    monkeypatch.delenv("LUCID_FN_OPS", raising=False)
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +55,23 @@ def test_the_choice_is_made_when_a_function_is_traced():
         traced(mx.zeros(()))
     traced(mx.zeros(()))
     assert choices == [False]
+
+
+@pytest.mark.parametrize("missing", ["lucid_fn.cpu", "lucid_fn.cpu.wing"])
+def test_without_the_wing_the_plain_formulations_run(monkeypatch, missing):
+    _fail_to_import(monkeypatch, missing)
+    assert not tuned()
+
+
+def test_a_wrong_import_inside_the_wing_is_not_taken_for_a_missing_wing(monkeypatch):
+    _fail_to_import(monkeypatch, "lucid_fn.ops.moved")
+    with pytest.raises(ModuleNotFoundError, match=r"lucid_fn\.ops\.moved"):
+        tuned()
+
+
+def _fail_to_import(monkeypatch, missing):
+    def fail(_):
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    monkeypatch.setattr(seam, "_wing", seam._wing.__wrapped__)  # not its cache

@@ -54,6 +54,16 @@ def test_large_logits_do_not_overflow(n, size, dtype):
     assert loss == pytest.approx(math.log(n), rel=4e-3)
 
 
+@pytest.mark.parametrize("copies", [1, 2000])
+def test_float64_keeps_its_digits(copies):
+    x = mx.array([[1e8, 1e8 + 1]], mx.float64)  # equal in float32
+    x = mx.repeat(x, copies, axis=0)
+    exact = [math.log(p) for p in (1 / (1 + math.e), math.e / (1 + math.e))]
+    assert_allclose(ops.softmax(x), np.exp([exact] * copies), rtol=1e-6)
+    assert_allclose(ops.log_softmax(x), [exact] * copies, rtol=1e-6)
+    assert_allclose(ops.logsumexp(x) - 1e8, math.log1p(math.e), rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_an_impossible_class_has_probability_zero(dtype):
     x = mx.array([0, 0, -mx.inf], dtype)

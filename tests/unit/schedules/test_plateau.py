@@ -3,6 +3,7 @@
 import mlx.core as mx
 import pytest
 
+import lucid_fn as lf
 from lucid_fn import schedules
 
 
@@ -50,3 +51,25 @@ def test_messages_of_update():
         plateau.update(plateau.init(), mx.zeros(2))
     with pytest.raises(TypeError, match=r"metric must be a number or .*, got str"):
         plateau.update(plateau.init(), "low")
+
+
+@pytest.mark.parametrize("mapped", [*schedules.PlateauState._fields, "metric"])
+@pytest.mark.parametrize("metric", [0.1, 2.0])
+def test_an_update_is_mapped_over_one_number_alone(mapped, metric):
+    plateau = schedules.reduce_on_plateau(1.0, patience=0, cooldown=1, eps=0.3)
+    numbers = {
+        **plateau.update(plateau.init(), 1.0)._asdict(),
+        "metric": mx.array(metric),
+    }
+    two = {"value": [1, 0.2], "best": [0.5, 3], "metric": [0.1, 2]}.get(mapped, [0, 1])
+    values = mx.array(two).astype(numbers[mapped].dtype)
+
+    def update(*numbers):
+        *state, metric = numbers
+        return plateau.update(schedules.PlateauState(*state), metric)
+
+    axes = tuple(0 if name == mapped else None for name in numbers)
+    found = lf.vmap(update, axes)(*(numbers | {mapped: values}).values())
+    alone = [update(*(numbers | {mapped: value}).values()) for value in values]
+    for together, single in zip(found, zip(*alone, strict=True), strict=True):
+        assert together.tolist() == [x.item() for x in single]

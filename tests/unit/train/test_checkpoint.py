@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn import data, train
+from lucid_fn import data, nn, optim, random, train
 from tests.unit.train.runs import equal
 
 
@@ -234,3 +234,12 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path):
         assert mx.all(loaded["a"] == loaded["b"]).item()
     train.save(path, like)
     assert [p.name for p in tmp_path.iterdir()] == ["run.safetensors"]
+
+
+def test_the_file_of_another_optimizer_is_answered_with_load_params(tmp_path):
+    path, model = tmp_path / "run.safetensors", nn.linear(3, 2)
+    train.save(path, train.init(model, optim.adam(0.1), random.key(0)))
+    ts = train.init(model, optim.sgd(0.1, momentum=0.9), random.key(0))
+    with pytest.raises(ValueError, match=r"missing: opt_state") as error:
+        train.load(path, like=ts)
+    assert any("train.load_params takes" in note for note in error.value.__notes__)

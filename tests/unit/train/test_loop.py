@@ -12,7 +12,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn import data, train
+from lucid_fn import data, optim, random, train
 from tests.unit.train.runs import batches_of, equal, evaluation, fit
 
 
@@ -92,6 +92,15 @@ def test_max_steps_ends_the_run_within_an_epoch(task):
     assert ts.step.item() == 4
     assert len(history.batch_losses) == 4
     assert len(history.epochs) == 2
+
+
+def test_a_checkpoint_of_another_optimizer_says_what_to_do(task, tmp_path):
+    path = tmp_path / "run.safetensors"
+    fit(task, checkpoint=path)
+    ts = train.init(task.model, optim.rmsprop(0.1), random.key(0))
+    with pytest.raises(ValueError, match="arrays do not fit the template") as error:
+        fit(task, ts=ts, checkpoint=path)
+    assert any("to start anew, delete it" in note for note in error.value.__notes__)
 
 
 @pytest.mark.parametrize("last", [2, 3, 4])
@@ -299,6 +308,16 @@ def test_batches_must_be_a_function_of_the_epoch(task):
 def test_a_function_that_does_not_take_the_epoch_is_an_error(task, batches):
     with pytest.raises(TypeError, match=r"fit: batches must take one argument, the ep"):
         train.fit(task.start(), task.step, batches, epochs=1)
+
+
+@pytest.mark.parametrize("name", ["on_step", "on_epoch"])
+@pytest.mark.parametrize("callback", [lambda ts: None, train.early_stopping])
+def test_a_callback_that_does_not_take_both_arguments_is_an_error(task, name, callback):
+    message = (
+        rf"fit: {name} must be a function of \(ts, record\).* got {callback.__name__}"
+    )
+    with pytest.raises(TypeError, match=message):
+        fit(task, **{name: callback})
 
 
 def test_test_batches_must_allow_a_second_pass(task):

@@ -2,8 +2,11 @@
 
 import dataclasses
 import functools
+from collections import deque
+from types import MappingProxyType
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 from lucid_fn import checkpoint, grad, jit, jvp, random, tree, value_and_grad, vmap
@@ -191,6 +194,10 @@ class Slotted:
         self.w = w
 
 
+class Inheriting(Slotted):
+    __slots__ = ("bias",)
+
+
 HIDING = {
     "a closure": lambda w: lambda x: x * w,
     "a partial": lambda w: functools.partial(mx.multiply, w),
@@ -200,6 +207,12 @@ HIDING = {
     "an object in an object": lambda w: Held(Held(w)),
     "a dict in an object": lambda w: Held({"a": [w]}),
     "a set": lambda w: {Slotted(w)},
+    "an object with inherited slots": Inheriting,
+    "a deque": lambda w: deque([w]),
+    "a view of a dict": lambda w: MappingProxyType({"a": w}),
+    "an iterator": lambda w: iter([w]),
+    "a generator": lambda w: (w for _ in range(1)),
+    "an array of objects": lambda w: np.array([w, None], dtype=object),
 }
 
 
@@ -212,6 +225,18 @@ def test_an_argument_that_hides_arrays_is_an_error_and_no_zero_gradient(what):
         "checkpoint: held of `<lambda>`, a .*, holds arrays that depend on a trans"
     )
     with pytest.raises(ValueError, match=message):
+        grad(loss)(mx.array(2.0))
+
+
+@pytest.mark.parametrize(
+    "hold", [list, set, deque, lambda w: MappingProxyType(dict(enumerate(w)))]
+)
+def test_a_container_that_is_captured_is_an_error_and_no_zero_gradient(hold):
+    def loss(w):
+        held = hold([w])
+        return checkpoint(lambda x: mx.sum(x) if held else x)(V)
+
+    with pytest.raises(ValueError, match="checkpoint: `<lambda>` reads `held`, which"):
         grad(loss)(mx.array(2.0))
 
 

@@ -385,3 +385,13 @@ def test_a_module_is_refused_by_name(transform):
     message = r"tree: dicts must be .*\.Module, which would be lost; give its param"
     with pytest.raises(TypeError, match=message):
         transform(lambda module: mx.sum(module["w"]))(Module(w=mx.ones(2)))
+
+
+def test_options_alone_make_a_decorator():
+    @jit(static_argnames="n", max_traces=1)
+    def repeated(x, n):
+        return mx.concatenate([x] * n)
+
+    assert repeated(ONE[None], n=3).shape == (3,)
+    with pytest.raises(RuntimeError, match=r"`repeated` .* max_traces is 1"):
+        repeated(ONE[None], n=4)

@@ -115,6 +115,39 @@ def test_a_tree_that_is_too_deep_is_an_error_of_ours(what, levels):
     assert tree.paths(deep) == [".".join(["a"] * levels)]
 
 
+def itself():
+    tree = {"a": mx.ones(1)}
+    tree["b"] = tree
+    return tree
+
+
+HOLDING_ITSELF = {
+    **DEEP,
+    "paths": tree.paths,
+    "named_leaves": tree.named_leaves,
+    "partition": lambda t: tree.partition(lambda path: True, t),
+    "merge": lambda t: (t.clear(), t.update(b=t), tree.merge(t, t)),
+    "an auxiliary of grad": lambda t: grad(lambda x: (x, t), has_aux=True)(1.0),
+}
+
+
+@pytest.mark.parametrize("what", HOLDING_ITSELF)
+def test_a_tree_that_holds_itself_is_an_error_of_ours(what):
+    with pytest.raises(ValueError, match=r"^tree: trees must be nested"):
+        HOLDING_ITSELF[what](itself())
+
+
+@pytest.mark.parametrize("levels", [500, 100_000])
+def test_auxiliaries_of_grad_may_not_be_too_deep(levels):
+    deep = functools.reduce(lambda inner, _: [inner], range(levels), mx.ones(1))
+    try:
+        grad(lambda x: (x, deep), has_aux=True)(1.0)
+    except ValueError as error:
+        assert str(error).startswith("tree: trees must be nested")
+    else:
+        assert levels == 500
+
+
 def test_is_leaf_stops_at_the_nodes_that_it_names():
     def is_pair(node):
         return isinstance(node, tuple)

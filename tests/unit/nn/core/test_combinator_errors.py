@@ -292,3 +292,10 @@ def test_serial_is_all_positional_or_all_named():
         TypeError, match="serial: layers must be all positional or all na"
     ):
         nn.serial(mx.abs, a=mx.abs)
+
+
+def test_the_branches_of_a_residual_return_arrays(key):
+    block = nn.residual(nn.gru(4, 4))
+    message = r"residual: body\(x\) must be an MLX array, got SequenceAndCarry; take"
+    with pytest.raises(TypeError, match=message):
+        block.apply(*block.init(key), mx.ones((2, 3, 4)), train=False)

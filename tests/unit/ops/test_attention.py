@@ -52,6 +52,17 @@ def test_causal_and_a_mask_hold_together(key):
     np.testing.assert_allclose(y, by_hand(x, x, x, kept), atol=1e-5)
 
 
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_mask_alone_is_mapped(key, axis):
+    x, masks = heads(key, 5), mx.arange(50).reshape(2, 5, 5) % 3 > 0
+
+    def attend(mask):
+        return nn.dot_product_attention(x, x, x, mask=mask, causal=True)
+
+    found = lf.vmap(attend, axis)(mx.moveaxis(masks, 0, axis))
+    assert mx.allclose(found, mx.stack([attend(mask) for mask in masks]), atol=1e-6)
+
+
 def test_heads_of_keys_serve_neighbouring_heads_of_queries(key):
     query, memory = heads(key, 5, 4), heads(key, 7, 2)
     y = nn.dot_product_attention(query, memory, memory)

@@ -59,6 +59,24 @@ def test_a_wrong_input_is_named(shape, channels, message):
         ops.batch_norm(mx.ones(shape), weight, weight, eps=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [mx.float16, mx.float32, mx.float64])
+def test_statistics_of_no_values_are_nan_in_their_dtype(dtype):
+    x, one, zero = (a.astype(dtype) for a in (mx.ones((0, 1)), ONE, ZERO))
+    y, mean, var = ops.batch_norm(x, one, zero, eps=1e-5)
+    wide = mx.float64 if dtype == mx.float64 else mx.float32
+    assert (y.shape, y.dtype, mean.dtype, var.dtype) == ((0, 1), dtype, wide, wide)
+    assert mx.isnan(mean).item() and mx.isnan(var).item()
+
+
+def test_integers_are_refused():
+    x, integers = mx.ones((3, 1)), mx.ones((3, 1), mx.int32)
+    for arguments in [(integers, ONE, ZERO), (x, ONE, ZERO.astype(mx.int32))]:
+        with pytest.raises(TypeError, match=r"batch_norm: .* of a float dtype"):
+            ops.batch_norm(*arguments, eps=1e-5)
+    with pytest.raises(TypeError, match="batch_norm_eval: var must be of a float"):
+        ops.batch_norm_eval(x, ONE, ZERO, ZERO, ONE.astype(mx.int32), eps=1e-5)
+
+
 def test_a_wrong_parameter_is_named():
     with pytest.raises(ValueError, match=r"batch_norm: bias must have shape \(2,\)"):
         ops.batch_norm(mx.ones((3, 2)), mx.ones((2,)), mx.ones((3,)), eps=1e-5)
