@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.evaluation import any_traced
+from lucid_fn.evaluation import any_traced, is_transforming
 from lucid_fn.transforms import bytecode
 from lucid_fn.transforms.arguments import leaf_paths, name_of, parameter_names
 
@@ -209,6 +209,8 @@ def find(fn: Any, caller: str) -> list[Capture]:
             arrays, functions = parts_of(value)
             todo += functions
             _check_traced(arrays, name, owner, caller)
+            if is_transforming() and _is_handed_on(function, name, value):
+                _check_traced(_hidden(value), name, owner, caller)
             number = isinstance(value, NUMBERS) and not of_library(function)
             if number and name in bytecode.rebound(function.__code__):
                 number = False  # a counter of its traces, say
@@ -216,6 +218,14 @@ def find(fn: Any, caller: str) -> list[Capture]:
                 seen = _tell(value, arrays)
                 found[id(function), name] = Capture(name, owner, read, seen, arrays)
     return list(found.values())
+
+
+def _is_handed_on(fn: FunctionType, name: str, value: Any) -> bool:
+    """Whether `fn` gives an object to another function, which reads its attributes."""
+    if callable(value) or isinstance(value, ModuleType | mx.array) or of_library(fn):
+        return False
+    reads = bytecode.dotted_reads(fn.__code__)
+    return any(read.name == name and not read.attributes for read in reads)
 
 
 def hold_doubles(captured: list[Capture]) -> bool:

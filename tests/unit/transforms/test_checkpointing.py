@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections import deque
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import mlx.core as mx
 import numpy as np
@@ -238,6 +238,30 @@ def test_a_container_that_is_captured_is_an_error_and_no_zero_gradient(hold):
 
     with pytest.raises(ValueError, match="checkpoint: `<lambda>` reads `held`, which"):
         grad(loss)(mx.array(2.0))
+
+
+@pytest.mark.parametrize("hold", [Held, Slotted, lambda w: Held(Held(w))])
+def test_an_object_that_is_handed_on_is_an_error_and_no_zero_gradient(hold):
+    def read(held):
+        return held.w
+
+    def loss(w):
+        held = hold(w)
+        return checkpoint(lambda x: mx.sum(x) if read(held) is w else x)(V)
+
+    with pytest.raises(ValueError, match="checkpoint: `<lambda>` reads `held`, which"):
+        grad(loss)(mx.array(2.0))
+    constants = hold(mx.array(2.0))
+    fn = checkpoint(lambda x: mx.sum(x * x) if read(constants) else x)
+    assert grad(fn)(V).tolist() == [2.0, 4.0]
+
+
+def test_an_object_of_which_only_constants_are_read_may_hold_params():
+    def loss(w):
+        held = SimpleNamespace(w=w, power=2)
+        return checkpoint(lambda w: mx.sum(w**held.power))(held.w)
+
+    assert grad(loss)(V).tolist() == [2.0, 4.0]
 
 
 @pytest.mark.parametrize("what", HIDING)
