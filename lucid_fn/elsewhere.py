@@ -9,7 +9,6 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
-from importlib import resources
 from types import ModuleType
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -171,6 +170,7 @@ def _folded(name: str) -> str:
 
 def _said_in_table(name: str) -> str | None:
     """What the table says of another library's name, in a sentence."""
+    from importlib import resources  # not above: the import of every program loads it
 
     text = resources.files("lucid_fn").joinpath("names.md").read_text("utf-8")
     for part in _LINK.sub(r"\1", text).split("\n## ")[1:]:
