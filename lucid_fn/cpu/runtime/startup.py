@@ -57,7 +57,7 @@ def start() -> Status:
     _evaluate_breadth_first()
     status = _schedule(_tune_allocator(_provide_blas(Status())))
     if status.problems:
-        # The level of the statement that imports lucid_fn, whose __init__ calls the seam.
+        # The level of the statement that imports lucid_fn, which calls the seam.
         warnings.warn(_message(status.problems), RuntimeWarning, stacklevel=4)
     return status
 

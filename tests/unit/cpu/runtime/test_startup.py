@@ -165,9 +165,7 @@ def test_two_problems_are_one_warning(warning):
 
 
 def test_a_blas_starts_with_a_thread_for_each_core(run):
-    code = (
-        "import lucid_fn.cpu.runtime as r; print(r.blas_threads(), r.physical_cores())"
-    )
+    code = "from lucid_fn.cpu import runtime as r; print(r.blas_threads(), r.physical_cores())"
     threads, cores = run(code, **unset("OMP", "OPENBLAS", "GOTO")).split()
     assert threads == cores
 
@@ -177,17 +175,26 @@ def unset(*names: str) -> dict[str, str]:
 
 
 def test_the_users_number_of_threads_is_respected(run):
-    code = "import lucid_fn.cpu.runtime as r; print(r.blas_threads(), r.set_blas_threads(2))"
+    code = (
+        "from lucid_fn.cpu import runtime as r; "
+        "print(r.blas_threads(), r.set_blas_threads(2))"
+    )
     assert run(code, OMP_NUM_THREADS="1") == "1 1"
 
 
 def test_the_threads_of_a_product_can_be_set(run):
-    code = "import lucid_fn.cpu.runtime as r; print(r.set_blas_threads(1), r.blas_threads())"
+    code = (
+        "from lucid_fn.cpu import runtime as r; "
+        "print(r.set_blas_threads(1), r.blas_threads())"
+    )
     assert run(code, **unset("OMP", "OPENBLAS", "GOTO")) == "1 1"
 
 
 def test_threads_are_unknown_where_mlx_has_its_own_blas(run):
-    code = "import lucid_fn.cpu.runtime as r; print(r.set_blas_threads(2), r.blas_threads())"
+    code = (
+        "from lucid_fn.cpu import runtime as r; "
+        "print(r.set_blas_threads(2), r.blas_threads())"
+    )
     assert run(code, LUCID_FN_BLAS="none") == "0 0"
 
 
