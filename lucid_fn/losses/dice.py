@@ -1,8 +1,7 @@
 """Dice loss, for segmentation."""
 
-import math
-
 from lucid_fn import ops
+from lucid_fn.checks import check_number
 from lucid_fn.losses.pairs import as_pair
 from lucid_fn.losses.reduction import Reduction, reduce
 from lucid_fn.types import Array
@@ -45,8 +44,7 @@ def dice(
         >>> losses.dice(mask, mask[:, ::-1], smooth=1e-3)
         array([[0.99975]], dtype=float32)
     """
-    if not 0 < smooth < math.inf:
-        raise ValueError(f"dice: smooth must be positive and finite, got {smooth}")
+    smooth = check_number("dice", "smooth", smooth, above=0)
     p, z, dtype = as_pair("dice", "predictions", predictions, targets)
     if p.ndim < 2:
         raise ValueError(

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_array, check_float
-from lucid_fn.nn.checks import to_sizes
+from lucid_fn.checks import check_array, check_float, to_sizes
 from lucid_fn.nn.layer import Layer, lift
 from lucid_fn.ops.seam import accepts_divided
 from lucid_fn.types import Array
@@ -106,7 +105,7 @@ def adaptive_avg_pool3d(output_size: int | tuple[int, int, int]) -> Layer:
         (2, 1, 2, 3, 1)
     """
     name = "adaptive_avg_pool3d"
-    size = to_sizes(name, "output_size", output_size, dims=3, least=1)
+    size = to_sizes(name, "output_size", output_size, dims=3, at_least=1)
 
     def forward(x: Array) -> Array:
         check_float(name, x=x)
@@ -133,7 +132,7 @@ def adaptive_max_pool3d(output_size: int | tuple[int, int, int]) -> Layer:
         (2, 2, 2, 2, 1)
     """
     name = "adaptive_max_pool3d"
-    size = to_sizes(name, "output_size", output_size, dims=3, least=1)
+    size = to_sizes(name, "output_size", output_size, dims=3, at_least=1)
     return lift(lambda x: _by_slices(name, ops.adaptive_max_pool2d, x, size))
 
 
@@ -141,7 +140,9 @@ def _pool2d(
     pool: Callable[[Array, tuple[int, int]], Array],
     output_size: int | tuple[int, int],
 ) -> Layer:
-    rows, columns = to_sizes(pool.__name__, "output_size", output_size, dims=2, least=1)
+    rows, columns = to_sizes(
+        pool.__name__, "output_size", output_size, dims=2, at_least=1
+    )
 
     @accepts_divided
     def forward(x: Array) -> Array:
@@ -154,7 +155,7 @@ def _pool1d(
     caller: str, pool: Callable[[Array, tuple[int, int]], Array], output_size: int
 ) -> Layer:
     """A pool of sequences, as images of one row."""
-    (length,) = to_sizes(caller, "output_size", output_size, dims=1, least=1)
+    (length,) = to_sizes(caller, "output_size", output_size, dims=1, at_least=1)
 
     def forward(x: Array) -> Array:
         check_float(caller, x=x)

@@ -4,10 +4,9 @@ import math
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
 
 from lucid_fn import ops
-from lucid_fn.checks import check_array, check_float
+from lucid_fn.checks import check_array, check_float, check_scalar
 from lucid_fn.nn.recording import count_multiply_adds
 from lucid_fn.ops.seam import tuned
 from lucid_fn.types import Array
@@ -209,9 +208,7 @@ def _to_scale(caller: str, scale: Any, size: int) -> Any:
     """The factor of the scores: a number, or an array."""
     if scale is None:
         return max(size, 1) ** -0.5
-    if not isinstance(scale, int | float | np.number | mx.array):
-        raise TypeError(f"{caller}: scale must be a number, got {scale!r}")
-    return scale
+    return check_scalar(caller, "scale", scale)
 
 
 def _check_mask(caller: str, mask: Array, shape: tuple[int, int, int, int]) -> None:

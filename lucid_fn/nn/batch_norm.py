@@ -9,12 +9,12 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import ops
+from lucid_fn.checks import check_count, check_number
 from lucid_fn.evaluation import started
 from lucid_fn.nn.checks import (
     check_eps,
     check_last_axis,
     check_params,
-    check_positive,
     check_state,
 )
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_train, to_input
@@ -80,12 +80,12 @@ def batch_norm(
         >>> state["running_mean"], state["running_var"]
         (array([0.1], dtype=float32), array([1.1], dtype=float32))
     """
-    check_positive("batch_norm", num_features=num_features)
-    if momentum is not None and not 0 <= momentum <= 1:
-        raise ValueError(
-            f"batch_norm: momentum must be in [0, 1] or None, got {momentum}"
+    num_features = check_count("batch_norm", "num_features", num_features)
+    if momentum is not None:
+        momentum = check_number(
+            "batch_norm", "momentum", momentum, at_least=0, at_most=1
         )
-    check_eps("batch_norm", eps)
+    eps = check_eps("batch_norm", eps)
 
     def init(key: Key, /) -> tuple[Params, State]:
         shape = (num_features,)

@@ -6,8 +6,9 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import random, transforms, tree
+from lucid_fn.checks import check_count
 from lucid_fn.nn.batch_norm import averaging
-from lucid_fn.nn.checks import check_eps, check_positive
+from lucid_fn.nn.checks import check_eps
 from lucid_fn.nn.layer import Layer, expecting
 from lucid_fn.types import Array, Key, Params, State
 
@@ -132,11 +133,11 @@ def fold_batch_norm(
         >>> folded["weight"].tolist(), folded["bias"].tolist()
         ([[0.5, 0.5]], [0.5])
     """
-    check_eps("fold_batch_norm", eps)
+    eps = check_eps("fold_batch_norm", eps)
     statistics = expecting(bn_state, "bn_state")
     mean, var = statistics["running_mean"], statistics["running_var"]
     weight = expecting(conv, "conv")["weight"]
-    check_positive("fold_batch_norm", groups=groups)
+    groups = check_count("fold_batch_norm", "groups", groups)
     channels = weight.shape[-1] * groups if transposed else weight.shape[0]
     if (channels,) != mean.shape or (transposed and weight.shape[0] % groups):
         raise ValueError(

@@ -3,10 +3,9 @@
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
 
 from lucid_fn import random
-from lucid_fn.checks import check_integer
+from lucid_fn.checks import check_count, check_integer
 from lucid_fn.cpu.memory.broadcast import multiply
 from lucid_fn.nn import initializers
 from lucid_fn.nn.checks import check_params, check_positive
@@ -56,7 +55,7 @@ def embedding(
         >>> layer.apply(params, state, mx.array([[1, 2, 3]]), train=False)[0].shape
         (1, 3, 4)
     """
-    check_positive(
+    num_embeddings, embedding_dim = check_positive(
         "embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim
     )
 
@@ -86,16 +85,13 @@ def _to_index(padding_idx: Any, num_embeddings: int) -> int | None:
     """The row of the padding, counted from the first."""
     if padding_idx is None:
         return None
-    if not isinstance(padding_idx, int | np.integer) or isinstance(padding_idx, bool):
-        raise TypeError(
-            f"embedding: padding_idx must be an integer, got {padding_idx!r}"
-        )
+    padding_idx = check_count("embedding", "padding_idx", padding_idx, at_least=None)
     if not -num_embeddings <= padding_idx < num_embeddings:
         raise ValueError(
             f"embedding: padding_idx must be one of {num_embeddings} rows, got "
             f"{padding_idx}"
         )
-    return int(padding_idx) % num_embeddings
+    return padding_idx % num_embeddings
 
 
 def take_rows_or_nan(weight: Array, x: Array) -> Array:
@@ -162,6 +158,9 @@ def tied_embedding(
         >>> model.apply(params, state, mx.array([[1, 2, 3]]), train=False)[0].shape
         (1, 3, 10)
     """
+    num_embeddings, embedding_dim = check_positive(
+        "tied_embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim
+    )
     rows = embedding(num_embeddings, embedding_dim, weight_init=weight_init)
     # Only the embedding has its params: it hands them on beside the rows.
     with_weight = parametric(

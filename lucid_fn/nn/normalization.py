@@ -5,14 +5,8 @@ import math
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_float
-from lucid_fn.nn.checks import (
-    check_eps,
-    check_last_axis,
-    check_params,
-    check_positive,
-    to_sizes,
-)
+from lucid_fn.checks import check_count, check_float, to_sizes
+from lucid_fn.nn.checks import check_eps, check_last_axis, check_params, check_positive
 from lucid_fn.nn.layer import Layer, parametric
 from lucid_fn.types import Array, Key, Params
 
@@ -52,7 +46,7 @@ def layer_norm(
         array([[-0.999995, 0.999995]], dtype=float32)
     """
     shape = _to_shape("layer_norm", normalized_shape)
-    check_eps("layer_norm", eps)
+    eps = check_eps("layer_norm", eps)
 
     def init(key: Key) -> Params:
         return _weight_and_bias(shape, affine, affine and bias)
@@ -100,7 +94,7 @@ def rms_norm(
         array([[0.2, 1.4]], dtype=float32)
     """
     shape = _to_shape("rms_norm", normalized_shape)
-    check_eps("rms_norm", eps)
+    eps = check_eps("rms_norm", eps)
 
     def init(key: Key) -> Params:
         return _weight_and_bias(shape, affine, False)
@@ -174,6 +168,7 @@ def instance_norm(
         >>> nn.instance_norm(1).apply({}, {}, x, train=True)[0].squeeze()
         array([-0.999995, 0.999995], dtype=float32)
     """
+    num_features = check_count("instance_norm", "num_features", num_features)
     return _group_norm(
         "instance_norm", num_features, num_features, eps, affine, least=3
     )
@@ -182,8 +177,8 @@ def instance_norm(
 def _group_norm(
     caller: str, groups: int, channels: int, eps: float, affine: bool, least: int
 ) -> Layer:
-    check_positive(caller, num_groups=groups, num_channels=channels)
-    check_eps(caller, eps)
+    groups, channels = check_positive(caller, num_groups=groups, num_channels=channels)
+    eps = check_eps(caller, eps)
     if channels % groups:
         raise ValueError(
             f"{caller}: num_groups must divide num_channels, got {groups} and "
@@ -232,7 +227,7 @@ def _to_shape(caller: str, shape: int | tuple[int, ...]) -> tuple[int, ...]:
     dims = len(shape) if isinstance(shape, tuple | list) else 1
     if dims == 0:
         raise ValueError(f"{caller}: normalized_shape must have an axis, got ()")
-    return to_sizes(caller, "normalized_shape", shape, dims=dims, least=1)
+    return to_sizes(caller, "normalized_shape", shape, dims=dims, at_least=1)
 
 
 def _check_last_axes(caller: str, x: Array, shape: tuple[int, ...]) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import random
+from lucid_fn.checks import check_count
 from lucid_fn.evaluation import started
-from lucid_fn.nn.checks import check_eps, check_positive, check_state
+from lucid_fn.nn.checks import check_eps, check_state
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_layer, check_train, expecting
 from lucid_fn.types import Array, Key, Params, State
 
@@ -56,8 +57,9 @@ def spectral_norm(
         {'weight_u': (2,), 'weight_v': (4,)}
     """
     check_layer("spectral_norm", layer)
-    check_positive("spectral_norm", iterations=iterations)
-    check_eps("spectral_norm", eps)
+    axis = check_count("spectral_norm", "axis", axis, at_least=None)
+    iterations = check_count("spectral_norm", "iterations", iterations)
+    eps = check_eps("spectral_norm", eps)
     names = f"{name}_u", f"{name}_v"
 
     def init(key: Key, /) -> tuple[Params, State]:

@@ -4,13 +4,19 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lucid_fn.nn.cached_attention import cached_attention
-from lucid_fn.nn.checks import check_activation
+from lucid_fn.nn.checks import (
+    check_activation,
+    check_eps,
+    check_positive,
+    check_rate,
+)
 from lucid_fn.nn.combinators import compose
 from lucid_fn.nn.dropout import dropout
 from lucid_fn.nn.layer import Layer
 from lucid_fn.nn.linear import linear
 from lucid_fn.nn.multi_head_attention import AttentionInputs, multi_head_attention
 from lucid_fn.nn.normalization import layer_norm
+from lucid_fn.nn.positions import check_base
 from lucid_fn.ops import relu
 from lucid_fn.types import Array, ArrayFn
 
@@ -92,6 +98,11 @@ def transformer_encoder_layer(
     """
     caller = "transformer_encoder_layer"
     check_activation(caller, activation)
+    sizes = {"num_heads": num_heads, "dim_feedforward": dim_feedforward}
+    check_positive(caller, d_model=d_model, **sizes)
+    rate, eps = check_rate(caller, rate), check_eps(caller, eps)
+    if rotary_base is not None:
+        check_base(caller, rotary_base, "rotary_base")
     self_attention = _self_attention(
         caller, d_model, num_heads, causal, rate, bias, rotary_base, cache
     )
@@ -194,6 +205,11 @@ def transformer_decoder_layer(
     """
     caller = "transformer_decoder_layer"
     check_activation(caller, activation)
+    sizes = {"num_heads": num_heads, "dim_feedforward": dim_feedforward}
+    check_positive(caller, d_model=d_model, **sizes)
+    rate, eps = check_rate(caller, rate), check_eps(caller, eps)
+    if rotary_base is not None:
+        check_base(caller, rotary_base, "rotary_base")
     self_attention = _self_attention(
         caller, d_model, num_heads, causal, rate, bias, rotary_base, cache
     )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lucid_fn.nn.checks import check_positive
+from lucid_fn.checks import check_count
 from lucid_fn.nn.combinators import compose, compose_layers
 from lucid_fn.nn.layer import Layer
 from lucid_fn.nn.reshaping import identity
@@ -45,7 +45,7 @@ def transformer_encoder(
         ... )[0].shape
         (['0', '1', '2'], (1, 5, 8))
     """
-    check_positive("transformer_encoder", num_layers=num_layers)
+    num_layers = check_count("transformer_encoder", "num_layers", num_layers)
 
     def forward(inputs: Any, layers: ArrayFn, norm: ArrayFn) -> Any:
         masked = isinstance(inputs, EncoderInputs)
@@ -90,7 +90,7 @@ def transformer_decoder(
         >>> model.apply(params, state, inputs, train=False)[0].shape
         (1, 3, 8)
     """
-    check_positive("transformer_decoder", num_layers=num_layers)
+    num_layers = check_count("transformer_decoder", "num_layers", num_layers)
 
     def forward(inputs: Any, layers: ArrayFn, norm: ArrayFn) -> Any:
         if not isinstance(inputs, DecoderInputs):

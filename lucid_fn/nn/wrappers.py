@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import transforms
+from lucid_fn.checks import check_count
 from lucid_fn.evaluation import started
-from lucid_fn.nn.checks import check_positive
 from lucid_fn.nn.combinators import as_layers, compose_layers, serial
 from lucid_fn.nn.layer import NOT_GIVEN, Layer, check_layer, check_train, expecting
 from lucid_fn.nn.recording import recording
@@ -30,7 +30,7 @@ def repeat(layer: Layer, times: int) -> Layer:
         >>> list(params)
         ['0', '1', '2']
     """
-    check_positive("repeat", times=times)
+    times = check_count("repeat", "times", times)
     return serial(*[layer] * times)
 
 

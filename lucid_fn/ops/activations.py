@@ -8,6 +8,7 @@ import math
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_count, check_scalar
 from lucid_fn.ops.called import takes_float
 from lucid_fn.ops.elementary import (
     erf,
@@ -24,7 +25,7 @@ from lucid_fn.ops.elementary import (
 from lucid_fn.ops.elementwise import elementwise
 from lucid_fn.ops.rectifiers import relu
 from lucid_fn.ops.seam import examplewise
-from lucid_fn.types import Array, ArrayFn
+from lucid_fn.types import Array, ArrayFn, Scalar
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
@@ -193,7 +194,7 @@ def _widened(formula: ArrayFn, x: Array) -> Array:
 
 @examplewise
 @takes_float
-def elu(x: Array, alpha: float = 1.0) -> Array:
+def elu(x: Array, alpha: Scalar = 1.0) -> Array:
     """`x` where it is positive, else `alpha * (exp(x) - 1)`.
 
     Args:
@@ -211,12 +212,13 @@ def elu(x: Array, alpha: float = 1.0) -> Array:
         >>> ops.elu(mx.array([-1.0, 0.0, 2.0]))
         array([-0.632121, 0, 2], dtype=float32)
     """
+    alpha = check_scalar("elu", "alpha", alpha)
     return _widened(lambda x: relu(x) + alpha * expm1_of_negative(x), x)
 
 
 @examplewise
 @takes_float
-def celu(x: Array, alpha: float = 1.0) -> Array:
+def celu(x: Array, alpha: Scalar = 1.0) -> Array:
     """`x` where it is positive, else `alpha * (exp(x / alpha) - 1)`.
 
     Args:
@@ -237,8 +239,7 @@ def celu(x: Array, alpha: float = 1.0) -> Array:
         >>> ops.celu(mx.array([-1.0, 0.0, 2.0]), 2.0)
         array([-0.786939, 0, 2], dtype=float32)
     """
-    if alpha <= 0:
-        raise ValueError(f"celu: alpha must be positive, got {alpha}")
+    alpha = check_scalar("celu", "alpha", alpha, above=0)
     return _widened(lambda x: relu(x) + alpha * expm1_of_negative(x / alpha), x)
 
 
@@ -288,6 +289,7 @@ def glu(x: Array, axis: int = -1) -> Array:
         >>> ops.glu(mx.array([2.0, 3.0, 0.0, 100.0]))
         array([1, 3], dtype=float32)
     """
+    axis = check_count("glu", "axis", axis, at_least=None)
     if not -x.ndim <= axis < x.ndim or x.shape[axis] % 2:
         raise ValueError(
             "glu: axis must be one of x, of even length, "

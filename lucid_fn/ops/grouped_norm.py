@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_count, check_number
 from lucid_fn.cpu.memory.broadcast import add, multiply, subtract
 from lucid_fn.cpu.parallel.streams import map_split
 from lucid_fn.ops.bias import broadcast
@@ -52,6 +53,8 @@ def group_norm(
         >>> mx.round(y, 2)
         array([[-1, 1, 0, 0]], dtype=float32)
     """
+    groups = check_count("group_norm", "groups", groups)
+    eps = check_number("group_norm", "eps", eps, at_least=0)
     _check(x, groups, weight=weight, bias=bias)
     shape, dtype = x.shape, promoted(x, weight, bias)
     x, weight, bias = map(widened, (x, weight, bias))

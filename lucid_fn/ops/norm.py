@@ -7,6 +7,7 @@ from functools import lru_cache
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.checks import check_number
 from lucid_fn.cpu.parallel.split_batch import (
     distinct_shape_per_part,
     from_parts,
@@ -64,6 +65,7 @@ def batch_norm(
         >>> mean.item(), var.item()
         (2.0, 1.0)
     """
+    eps = check_number("batch_norm", "eps", eps, at_least=0)
     _check("batch_norm", x, weight=weight, bias=bias)
     if x.size == 0:
         zero, nothing = mx.zeros(weight.shape), mx.full(weight.shape, math.nan)
@@ -110,6 +112,7 @@ def batch_norm_eval(
         >>> ops.batch_norm_eval(x, one, zero, one, one * 4, eps=0.0).item()
         2.0
     """
+    eps = check_number("batch_norm_eval", "eps", eps, at_least=0)
     _check("batch_norm_eval", x, weight=weight, bias=bias, mean=mean, var=var)
     dtype = promoted(x, weight, bias)
     x, weight, bias, mean, var = map(widened, (x, weight, bias, mean, var))

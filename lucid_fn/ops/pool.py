@@ -7,14 +7,12 @@ from typing import cast
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.checks import check_array, check_narrow_float
+from lucid_fn.checks import Sizes, check_array, check_narrow_float, to_sizes
 from lucid_fn.cpu.parallel.streams import concat_split
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.seam import examplewise, tuned
 from lucid_fn.ops.windows import Windows, gather, scatter, slot_dtype, slots_inside
 from lucid_fn.types import Array, ArrayFn
-
-Sizes = int | tuple[int, ...]
 
 _SPLITS = 1 << 18  # numbers from which on two streams are faster than one
 
@@ -364,9 +362,11 @@ def _windows(
         raise ValueError(
             f"{name}: x must have shape ({', '.join(axes)}), got {x.shape}"
         )
-    kernel = _sizes(name, "size", size, dims, least=1)
-    strides = kernel if stride is None else _sizes(name, "stride", stride, dims, 1)
-    pads = _sizes(name, "padding", padding, dims, least=0)
+    kernel = to_sizes(name, "size", size, dims=dims, at_least=1)
+    strides = kernel
+    if stride is not None:
+        strides = to_sizes(name, "stride", stride, dims=dims, at_least=1)
+    pads = to_sizes(name, "padding", padding, dims=dims, at_least=0)
     if any(2 * p > k for p, k in zip(pads, kernel, strict=True)):
         raise ValueError(
             f"{name}: padding must be at most half of size, got {padding} and {size}"
@@ -378,19 +378,3 @@ def _windows(
             f"for x of shape {x.shape} and padding {padding}"
         )
     return windows
-
-
-def _sizes(
-    name: str, argument: str, value: Sizes, dims: int, least: int
-) -> tuple[int, ...]:
-    sizes = (value,) * dims if isinstance(value, int) else value
-    if not isinstance(sizes, tuple) or not all(isinstance(v, int) for v in sizes):
-        raise TypeError(
-            f"{name}: {argument} must be an integer or a tuple of them, got {value}"
-        )
-    if len(sizes) != dims or min(sizes) < least:
-        raise ValueError(
-            f"{name}: {argument} must be at least {least}, one number or {dims}, "
-            f"got {value}"
-        )
-    return sizes

@@ -6,11 +6,12 @@ memory. At a kink the slope is PyTorch's.
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_scalar, to_number
 from lucid_fn.ops.bias import broadcast
 from lucid_fn.ops.called import takes_array, takes_float
 from lucid_fn.ops.elementwise import elementwise
 from lucid_fn.ops.seam import pointwise
-from lucid_fn.types import Array
+from lucid_fn.types import Array, Scalar
 
 
 def _positive_part(x: Array) -> Array:
@@ -78,7 +79,7 @@ def relu_squared(x: Array) -> Array:
 
 @pointwise
 @takes_float
-def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
+def leaky_relu(x: Array, negative_slope: Scalar = 0.01) -> Array:
     """`x` where it is positive, else `negative_slope * x`.
 
     Args:
@@ -91,6 +92,7 @@ def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
         >>> ops.leaky_relu(mx.array([-1.0, 2.0]), 0.1)
         array([-0.1, 2], dtype=float32)
     """
+    negative_slope = check_scalar("leaky_relu", "negative_slope", negative_slope)
     positive = (x > 0).astype(x.dtype)  # `where` would branch: 4.7 instead of 0.7 ns
     return x * (positive + negative_slope * (1.0 - positive))
 
@@ -145,7 +147,9 @@ def hard_tanh(x: Array, low: float = -1.0, high: float = 1.0) -> Array:
         >>> ops.hard_tanh(mx.array([-2.0, 0.5, 2.0]))
         array([-1, 0.5, 1], dtype=float32)
     """
-    if low >= high:
+    low = to_number("hard_tanh", "low", low)
+    high = to_number("hard_tanh", "high", high)
+    if not low < high:
         raise ValueError(f"hard_tanh: low must be below high, got {low} and {high}")
     return mx.where(x <= low, low, mx.where(x >= high, high, x)).astype(x.dtype)
 
@@ -202,7 +206,7 @@ def hard_swish(x: Array) -> Array:
 
 @pointwise
 @takes_float
-def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
+def hard_shrink(x: Array, threshold: Scalar = 0.5) -> Array:
     """`x` where its size is over `threshold`, else 0.
 
     Args:
@@ -215,13 +219,14 @@ def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
         >>> ops.hard_shrink(mx.array([-1.0, 0.5, 2.0]))
         array([-1, 0, 2], dtype=float32)
     """
+    threshold = check_scalar("hard_shrink", "threshold", threshold)
     # `not <=`, so that nan stays nan.
     return mx.where(mx.abs(x) <= threshold, 0.0, x)
 
 
 @pointwise
 @takes_float
-def soft_shrink(x: Array, threshold: float = 0.5) -> Array:
+def soft_shrink(x: Array, threshold: Scalar = 0.5) -> Array:
     """`x` moved towards 0 by `threshold`, to 0 at most.
 
     Args:
@@ -237,8 +242,7 @@ def soft_shrink(x: Array, threshold: float = 0.5) -> Array:
         >>> ops.soft_shrink(mx.array([-1.0, 0.5, 2.0]))
         array([-0.5, 0, 1.5], dtype=float32)
     """
-    if threshold < 0:
-        raise ValueError(f"soft_shrink: threshold must be at least 0, got {threshold}")
+    threshold = check_scalar("soft_shrink", "threshold", threshold, at_least=0)
     return mx.where(mx.abs(x) <= threshold, 0.0, x - mx.sign(x) * threshold)
 
 
@@ -261,7 +265,7 @@ def softsign(x: Array) -> Array:
 
 @pointwise
 @takes_array
-def step(x: Array, threshold: float = 0.0) -> Array:
+def step(x: Array, threshold: Scalar = 0.0) -> Array:
     """1 where `x` is at least `threshold`, else 0; its gradient is 0.
 
     Args:
@@ -274,4 +278,5 @@ def step(x: Array, threshold: float = 0.0) -> Array:
         >>> ops.step(mx.array([-1.0, 0.0, 2.0]))
         array([0, 1, 1], dtype=float32)
     """
+    threshold = check_scalar("step", "threshold", threshold)
     return (x >= threshold).astype(x.dtype)

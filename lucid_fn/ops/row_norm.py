@@ -5,6 +5,7 @@ from typing import NamedTuple, cast
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_number
 from lucid_fn.cpu.memory.broadcast import multiply, subtract
 from lucid_fn.cpu.memory.row_reductions import row_sum
 from lucid_fn.ops.bias import broadcast
@@ -46,6 +47,7 @@ def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> Array:
         >>> ops.layer_norm(x, mx.ones((2,)), mx.zeros((2,)), eps=1e-5)
         array([[-0.999995, 0.999995]], dtype=float32)
     """
+    eps = check_number("layer_norm", "eps", eps, at_least=0)
     _check("layer_norm", x, weight=weight, bias=bias)
     if mx.default_device() == mx.gpu:
         return mx.fast.layer_norm(x, weight, bias, eps).astype(
@@ -81,6 +83,7 @@ def rms_norm(x: Array, weight: Array, *, eps: float) -> Array:
         >>> ops.rms_norm(mx.array([[1.0, 7.0]]), mx.ones((2,)), eps=1e-5)
         array([[0.2, 1.4]], dtype=float32)
     """
+    eps = check_number("rms_norm", "eps", eps, at_least=0)
     _check("rms_norm", x, weight=weight)
     if mx.default_device() == mx.gpu:
         return mx.fast.rms_norm(x, weight, eps).astype(promoted(x, weight))

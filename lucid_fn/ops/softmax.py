@@ -6,6 +6,7 @@ from typing import cast
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_count
 from lucid_fn.cpu.memory.broadcast import divide, multiply, subtract
 from lucid_fn.cpu.memory.row_reductions import row_max, row_sum
 from lucid_fn.numerics import blocked_sum
@@ -115,6 +116,7 @@ def logsumexp(x: Array, axis: int = -1, *, keepdims: bool = False) -> Array:
 
 
 def _apply(name: str, make: Callable[[int], ArrayFn], x: Array, axis: int) -> Array:
+    axis = check_count(name, "axis", axis, at_least=None)
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(
             f"{name}: axis must be one of x, got {axis} for x of shape {x.shape}"

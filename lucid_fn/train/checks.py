@@ -1,7 +1,6 @@
 """Checks of the arguments of `fit`, before the first step."""
 
 import json
-import operator
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,18 +37,6 @@ def check_run(ts: Any, step: Any, batches: Any) -> None:
             f"order, got {type(batches).__name__}; write lambda epoch: "
             "data.batches((x, y), 64, seed=(0, epoch))"
         )
-
-
-def check_count(name: str, value: Any, *, least: int) -> None:
-    """Raises unless `value` is an integer of at least `least`."""
-    try:
-        count = None if isinstance(value, bool) else operator.index(value)
-    except (TypeError, ValueError):  # of an array, either
-        count = None
-    if count is None:
-        raise TypeError(f"fit: {name} must be an integer, got {value!r}")
-    if count < least:
-        raise ValueError(f"fit: {name} must be at least {least}, got {value}")
 
 
 def check_evaluation(evaluate: Any, test_batches: Any) -> None:
