@@ -17,9 +17,11 @@ def check_key(caller: str, key: Key) -> None:
     checks.check_key(f"random.{caller}", key)
 
 
-def to_integer(caller: str, name: str, value: Any) -> int:
+def to_integer(caller: str, name: str, value: Any, *, kinds: str = "an integer") -> int:
     """`value`, of any size, as a Python int."""
-    return check_count(f"random.{caller}", name, value, at_least=None, below=None)
+    return check_count(
+        f"random.{caller}", name, value, at_least=None, below=None, kinds=kinds
+    )
 
 
 def to_shape(caller: str, shape: Sequence[int]) -> tuple[int, ...]:

@@ -80,7 +80,8 @@ def _salt(label: str | int | Array) -> Array:
         wide = label.astype(mx.uint64)
         upper = (wide >> 32).astype(mx.uint32) + mx.array(_INT_SALT, mx.uint32)
         return mx.stack([upper, wide.astype(mx.uint32)])
-    number = to_integer("fold_in", "label", label)
+    kinds = "a str, an int or an array"
+    number = to_integer("fold_in", "label", label, kinds=kinds)
     if not 0 <= number < 2**64:
         raise ValueError(f"random.fold_in: label must be in [0, 2**64), got {number}")
     high, low = ((number >> 32) + _INT_SALT) % 2**32, number % 2**32

@@ -84,7 +84,7 @@ def test_half_precision_is_the_float32_loss_rounded_once(case, dtype, scale):
     assert mx.all(mx.isfinite(expected)).item() or case.name == "poisson_nll"
 
 
-PROBABILITIES = {"binary_cross_entropy", "dice"}
+PROBABILITIES = {"binary_cross_entropy", "dice", "focal_tversky"}
 
 
 def means(case, loss, inputs):

@@ -130,6 +130,7 @@ LOSSES = [
     Case("focal", lambda: losses.focal, bits),
     Case("focal of gamma 1/2", lambda: partial(losses.focal, gamma=0.5), bits),
     Case("dice", lambda: losses.dice, chances),
+    Case("focal_tversky", lambda: losses.focal_tversky, chances),
     Case("mse", lambda: losses.mse, values),
     Case("l1", lambda: losses.l1, values),
     Case("smooth_l1", lambda: partial(losses.smooth_l1, beta=0.5), values),

@@ -220,7 +220,7 @@ TYPES = [
     ),
     (
         lambda: optim.masked(optim.adam(0.1), "bias"),
-        "masked: predicate must be a function of the dotted path, got 'bias'",
+        "masked: predicate must be a function of the dotted path, got str 'bias'",
     ),
     (lambda: optim.masked(0.1, str.isupper), "masked: transformation must be a Grad"),
     (lambda: optim.partition({}, {}), "partition: label must be a function"),
