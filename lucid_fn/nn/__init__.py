@@ -20,6 +20,7 @@ from lucid_fn.nn.attention import (
     dot_product_attention_weights,
 )
 from lucid_fn.nn.batch_norm import batch_norm
+from lucid_fn.nn.batch_renorm import batch_renorm
 from lucid_fn.nn.batch_statistics import (
     bn_reestimate,
     fold_batch_norm,
@@ -213,6 +214,7 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
+    "batch_renorm",
     "bilinear",
     "bn_reestimate",
     "cached_attention",

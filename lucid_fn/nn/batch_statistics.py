@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from lucid_fn import random, transforms, tree
 from lucid_fn.checks import check_count
-from lucid_fn.nn.batch_norm import averaging
+from lucid_fn.nn import running_statistics
 from lucid_fn.nn.checks import check_eps
 from lucid_fn.nn.layer import Layer, expecting
 from lucid_fn.types import Array, Key, Params, State
@@ -27,7 +27,8 @@ def bn_reestimate(
     momentum of the layer's batch norms, all with the given params. To be used where the
     running statistics do not belong to the params: after averaging params, or after a
     short training. Batch norms that do not move, such as those in `nn.frozen`, and
-    other leaves of the state stay as they are.
+    other leaves of the state stay as they are, whatever their names: those of a norm of
+    your own, for example.
 
     Args:
         layer: any layer with batch norms in it.
@@ -55,36 +56,36 @@ def bn_reestimate(
 
     @transforms.jit
     def move(params: Params, state: State, x: Any, key: Key | None) -> State:
-        with averaging():
+        with running_statistics.averaging():
             return layer.apply(params, state, x, train=True, key=key)[1]
 
-    def reset(path: str, leaf: Array) -> Array:
-        return mx.zeros_like(leaf) if _name(path) == _COUNT else leaf
+    def statistics_of(x: Any, key: Key | None) -> set[str]:
+        with running_statistics.marking():
+            _, marks = layer.apply(params, state, x, train=True, key=key)
+        return running_statistics.marked(state, marks)
 
-    step, moved = 0, tree.map_with_path(reset, state)
+    step, moved, paths = 0, state, set[str]()
     for step, x in enumerate(batches, start=1):
         subkey = None if key is None else random.fold_in(key, step)
-        moved = move(params, moved, x, subkey)
+        if step == 1:
+            paths = statistics_of(x, subkey)
+            moved = _put(state, paths, tree.zeros_like(state))
+        moved = _put(state, paths, move(params, moved, x, subkey))
     if step == 0:
         raise ValueError(
             "bn_reestimate: batches must hold at least one batch, got none"
         )
-
-    def chosen(path: str, new: Array, old: Array) -> Array:
-        if _name(path) == _COUNT:
-            return mx.where(new == 0, old, new)
-        return new if _name(path) in _STATISTICS else old
-
-    reestimated: State = tree.map_with_path(chosen, moved, state)
-    return reestimated
+    return moved
 
 
-_STATISTICS = ("running_mean", "running_var")
-_COUNT = "num_batches_tracked"
+def _put(state: State, paths: set[str], new: State) -> State:
+    """The state, with the leaves at these paths from the new one."""
 
+    def chosen(path: str, old: Array, new: Array) -> Array:
+        return new if path in paths else old
 
-def _name(path: str) -> str:
-    return path.rpartition(".")[2]
+    replaced: State = tree.map_with_path(chosen, state, new)
+    return replaced
 
 
 def fold_batch_norm(

@@ -117,6 +117,7 @@ LAYERS = [
         IMAGE,
         EXAMPLES,
     ),
+    layer("batch_renorm", partial(nn.batch_renorm, 4), IMAGE, EXAMPLES, SLOPE),
     layer("frozen", lambda: nn.frozen(nn.batch_norm(4)), IMAGE, SLOPE),
     layer("dropout", partial(nn.dropout, 0.5), IMAGE, EXAMPLES),
     layer("dropout1d", partial(nn.dropout1d, 0.5), SEQUENCE, EXAMPLES),
