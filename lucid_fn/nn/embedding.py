@@ -85,13 +85,13 @@ def _to_index(padding_idx: Any, num_embeddings: int) -> int | None:
     """The row of the padding, counted from the first."""
     if padding_idx is None:
         return None
-    padding_idx = check_count("embedding", "padding_idx", padding_idx, at_least=None)
-    if not -num_embeddings <= padding_idx < num_embeddings:
+    index = check_count("embedding", "padding_idx", padding_idx, at_least=None)
+    if not -num_embeddings <= index < num_embeddings:
         raise ValueError(
             f"embedding: padding_idx must be one of {num_embeddings} rows, got "
-            f"{padding_idx}"
+            f"{index}"
         )
-    return padding_idx % num_embeddings
+    return index % num_embeddings
 
 
 def take_rows_or_nan(weight: Array, x: Array) -> Array:

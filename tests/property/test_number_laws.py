@@ -13,7 +13,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn import nn, random
+from lucid_fn import nn, optim, random, schedules
 from tests.registry import arguments
 from tests.strategies import equal
 
@@ -84,6 +84,16 @@ def test_numbers_that_do_not_fit_are_refused_by_name(package, name, parameter):
                 value,
                 error,
             )
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "parameter"),
+    [param for param in NUMBERS if param.values[0] in (optim, schedules)],
+)
+def test_optimizers_and_schedules_refuse_what_is_not_finite(package, name, parameter):
+    for value in (float("nan"), float("inf")):
+        with pytest.raises((TypeError, ValueError), match=named(name, parameter)):
+            call(package, name, **{parameter.name: value})
 
 
 def outcome(result):

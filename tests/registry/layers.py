@@ -146,11 +146,19 @@ LAYERS = [
         apart(2, 4, 3, 5, 4),
     ),
     layer("global_avg_pool1d", lambda: nn.lift(nn.global_avg_pool1d), SEQUENCE),
+    layer("global_avg_pool2d", lambda: nn.lift(nn.global_avg_pool2d), IMAGE),
     layer("global_avg_pool3d", lambda: nn.lift(nn.global_avg_pool3d), VOLUME),
     layer("global_max_pool1d", lambda: nn.lift(nn.global_max_pool1d), apart(3, 7, 4)),
     layer(
         "global_max_pool2d", lambda: nn.lift(nn.global_max_pool2d), apart(2, 6, 5, 4)
     ),
+    layer(
+        "global_max_pool3d",
+        lambda: nn.lift(nn.global_max_pool3d),
+        apart(2, 4, 3, 5, 4),
+    ),
+    layer("flatten", lambda: nn.lift(nn.flatten), IMAGE, REAL),
+    layer("identity", lambda: nn.lift(nn.identity), IMAGE, REAL),
     layer("alpha_dropout", partial(nn.alpha_dropout, 0.3), IMAGE, EXAMPLES),
     layer(
         "feature_alpha_dropout",
@@ -383,3 +391,18 @@ LAYERS = [
         for function in ACTIVATIONS
     ],
 ]
+
+NO_CASES = {
+    "alibi_bias": "makes an array, see test_positions",
+    "bn_reestimate": "a function of a state, see test_batch_statistics",
+    "compose": "what serial, residual and the others are made with",
+    "dot_product_attention": "a function of several arrays, see test_attention",
+    "dot_product_attention_weights": "a function of arrays, see test_attention",
+    "fold_batch_norm": "a function of params, see test_batch_statistics",
+    "lift": "makes the cases of plain functions",
+    "parametric": "what linear and the others are made with",
+    "rotary_positions": "a function of arrays, see test_positions",
+    "sinusoidal_positions": "makes an array, see test_positions",
+    "summary": "describes a layer, see test_summary",
+}
+"""Public functions that make no layer, and why."""
