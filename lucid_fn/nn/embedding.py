@@ -88,8 +88,7 @@ def _to_index(padding_idx: Any, num_embeddings: int) -> int | None:
     index = check_count("embedding", "padding_idx", padding_idx, at_least=None)
     if not -num_embeddings <= index < num_embeddings:
         raise ValueError(
-            f"embedding: padding_idx must be one of {num_embeddings} rows, got "
-            f"{index}"
+            f"embedding: padding_idx must be one of {num_embeddings} rows, got {index}"
         )
     return index % num_embeddings
 

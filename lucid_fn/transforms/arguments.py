@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import checks, tree
-from lucid_fn.conversion import from_numpy
+from lucid_fn.numpy_arrays import to_array
 from lucid_fn.types import Array, Tree
 
 
@@ -64,7 +64,7 @@ def as_array(value: Any) -> Array | None:
     if isinstance(value, mx.array):
         return value
     if isinstance(value, np.ndarray | np.generic):
-        return None if isinstance(value, np.bool_) else from_numpy(value)
+        return None if isinstance(value, np.bool_) else to_array(value)
     if isinstance(value, bool) or not isinstance(value, int | float | complex):
         return None
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
