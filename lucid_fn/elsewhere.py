@@ -56,8 +56,9 @@ def raise_unknown(module: str, name: str, public: Sequence[str]) -> NoReturn:
     """
     said = _said_in_table(name) if not name.startswith("_") else None
     if said is None:
-        close = difflib.get_close_matches(name, public, n=1, cutoff=0.75)
-        said = f"did you mean {module}.{close[0]}?" if close else None
+        lower = {other.lower(): other for other in public}
+        close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.75)
+        said = f"did you mean {module}.{lower[close[0]]}?" if close else None
     raise AttributeError(
         f"{module} has no attribute {name!r}" + (f"; {said}" if said else ""),
         name=name,
@@ -106,7 +107,8 @@ def guide(
     for name in public:
         fn = namespace.get(name)
         # A function with a mark of its own has errors of its own: see `ops.called`.
-        if inspect.isfunction(fn) and not hasattr(fn, "__divided__"):
+        marked = hasattr(fn, "__divided__")
+        if inspect.isfunction(fn) and not marked and not _is_explained(fn):
             namespace[name] = explained = explains_calls(fn, made=made)
             home = sys.modules[fn.__module__]  # where pickle looks for it
             if getattr(home, name, None) is fn:
@@ -139,6 +141,11 @@ def explains_calls(fn: Fn, *, made: Callable[..., None] = lambda *_: None) -> Fn
         raise TypeError(message)
 
     return cast(Fn, explained)
+
+
+def _is_explained(fn: Any) -> bool:
+    """Whether another package that has the function too has wrapped it already."""
+    return fn.__code__ in explains_calls.__code__.co_consts
 
 
 def _refused_by_python(error: TypeError, fn: Callable[..., Any]) -> bool:

@@ -265,7 +265,7 @@ TYPES = [
         ),
         "partition: opt_state must be the state of the groups a that init returned",
     ),
-    (lambda: optim.adam(lr=0.1), r"adam\(\) .*; its arguments are learning_rate, b1"),
+    (lambda: optim.adam(lr=0.1), "^adam: 'lr' is called learning_rate here"),
     (lambda: optim.stateless(0.5), "stateless: fn must be a function, got float"),
     (lambda: optim.accumulate(0.1, steps=2), "accumulate: optimizer must be a Grad"),
     (lambda: optim.apply_if_finite(0.1), "apply_if_finite: optimizer must be a Grad"),
@@ -296,7 +296,7 @@ def test_a_wrong_kind_is_a_type_error(mistake, message):
 
 
 def test_an_unknown_argument_is_told_those_there_are():
-    message = r"adam\(\) got an unexpected keyword argument 'betas'; .* b1, b2, eps"
+    message = r"^adam: 'betas' is called b1 and b2 here; write adam\(.* b1=0.9, b2="
     with pytest.raises(TypeError, match=message):
         optim.adam(0.1, betas=(0.9, 0.999))
 
