@@ -95,9 +95,7 @@ def uniform(low: float, high: float) -> Initializer:
         True
     """
     low = check_number("uniform", "low", low)
-    high = check_number("uniform", "high", high)
-    if low > high:
-        raise ValueError(f"uniform: low must be at most high, got {low} and {high}")
+    high = check_number("uniform", "high", high, at_least=low)
     return lambda key, shape: random.uniform(key, shape, low=low, high=high)
 
 
@@ -393,9 +391,9 @@ def bias_by_fan_in(key: Key, weight_shape: Shape, size: int) -> Array:
         >>> initializers.bias_by_fan_in(random.key(0), (2, 4), 2).shape
         (2,)
     """
-    size = check_count("bias_by_fan_in", "size", size)
+    shape = (check_count("bias_by_fan_in", "size", size),)
     bound = 1 / math.sqrt(fan_in(weight_shape))
-    return _symmetric(random.fold_in(key, "bias"), (size,), bound)
+    return _symmetric(random.fold_in(key, "bias"), shape, bound)
 
 
 def _symmetric(key: Key, shape: Shape, bound: float) -> Array:

@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import nn
+from tests.registry.activations import ACTIVATIONS, OF_INTEGERS_TOO
 from tests.registry.case import Case
 
 # Laws that a layer may be exempt from.
@@ -56,39 +57,6 @@ def layer(name, make, inputs, *exempt):
 SEQUENCE = normal(3, 7, 4)
 IMAGE = normal(2, 6, 5, 4)
 VOLUME = normal(2, 4, 3, 5, 4)
-
-ACTIVATIONS = [
-    nn.celu,
-    nn.elu,
-    nn.gelu,
-    nn.gelu_sigmoid,
-    nn.gelu_tanh,
-    nn.glu,
-    nn.hard_shrink,
-    nn.hard_sigmoid,
-    nn.hard_swish,
-    nn.hard_tanh,
-    nn.leaky_relu,
-    nn.log_sigmoid,
-    nn.log_softmax,
-    nn.mish,
-    nn.relu,
-    nn.relu6,
-    nn.relu_squared,
-    nn.selu,
-    nn.sigmoid,
-    nn.silu,
-    nn.soft_shrink,
-    nn.softmax,
-    nn.softmin,
-    nn.softplus,
-    nn.softsign,
-    nn.step,
-    nn.tanh,
-    nn.tanh_shrink,
-]
-
-OF_INTEGERS_TOO = [nn.hard_tanh, nn.relu, nn.relu6, nn.relu_squared, nn.step]
 
 LAYERS = [
     layer("linear", partial(nn.linear, 4, 3), SEQUENCE),
