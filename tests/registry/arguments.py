@@ -235,7 +235,8 @@ def functions(package):
     names = getattr(package, "__all__", None) or [
         name
         for name, value in vars(package).items()
-        if getattr(value, "__module__", "") == package.__name__ and name[0] != "_"
+        if getattr(value, "__module__", "").startswith("lucid_fn.nn.")
+        and name[0] != "_"
     ]
     return [name for name in names if inspect.isfunction(getattr(package, name))]
 
