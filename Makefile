@@ -12,7 +12,7 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plain check site bench clean
+.PHONY: help demo test test-plain fix check site bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,11 +34,16 @@ test: $(VENV)/made  ## run the whole test suite
 test-plain: $(VENV)/made  ## run the laws on the formulations that GPUs use
 	LUCID_FN_OPS=plain $(BIN)/python -m pytest -n 2 tests/property tests/parity
 
-check: $(VENV)/made  ## lint, check formatting, types and import layers
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+fix: $(VENV)/made  ## sort imports, format, and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: $(VENV)/made  ## lint, check formatting, types and import layers: all of them, then fail
+	@failed=; \
+	for tool in "ruff check ." "ruff format --check ." mypy lint-imports; do \
+	    echo "$$tool"; $(BIN)/$$tool || failed="$$failed$${failed:+, }$$tool"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed: $$failed"; exit 1; fi
 
 site: $(VENV)/made  ## build the documentation site: docs/_build/html
 	rm -rf docs/_build docs/api/generated

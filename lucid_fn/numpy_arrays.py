@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from lucid_fn.types import Array
 
-_DTYPES = frozenset(map(np.dtype, "?bBhHiIlLqQefdFD"))
+_DTYPES = frozenset(map(np.dtype, "?bBhHiIlLqQefdgFDG"))
+_NARROW = {"g": np.float64, "G": np.complex128}
 _LONGEST_AXIS = 2**31 - 1
 
 
@@ -60,7 +61,7 @@ def in_order(array: NDArray[Any]) -> NDArray[Any]:
 def from_numpy(caller: str, name: str, array: Any) -> Array:
     """Copy a NumPy array to an MLX array.
 
-    float64 becomes float32 and complex128 becomes complex64.
+    float64 and long doubles become float32, and their complex numbers complex64.
 
     Args:
         caller: the name that errors begin with.
@@ -81,4 +82,20 @@ def from_numpy(caller: str, name: str, array: Any) -> Array:
     ordered = in_order(array)
     if is_bfloat16(ordered):
         return mx.array(ordered.view(np.uint16)).view(mx.bfloat16)
-    return mx.array(ordered)
+    narrow = _NARROW.get(ordered.dtype.char)  # MLX does not know long doubles
+    return mx.array(ordered if narrow is None else ordered.astype(narrow))
+
+
+def to_array(value: Any) -> Array | None:
+    """`from_numpy`, where `None` is returned for what it refuses.
+
+    Example:
+        >>> import numpy as np
+        >>> from lucid_fn.numpy_arrays import to_array
+        >>> to_array(np.array(["text"])) is None
+        True
+    """
+    try:
+        return from_numpy("to_array", "value", value)
+    except (TypeError, ValueError):
+        return None

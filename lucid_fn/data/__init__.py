@@ -4,6 +4,7 @@ from lucid_fn.data.augmentation import cutout, random_crop, random_flip
 from lucid_fn.data.batching import Batches, batches
 from lucid_fn.data.cifar10 import CIFAR10_MIRRORS, load_cifar10
 from lucid_fn.data.dataset import Dataset
+from lucid_fn.data.fashion_mnist import FASHION_MNIST_MIRRORS, load_fashion_mnist
 from lucid_fn.data.mnist import MNIST_MIRRORS, load_mnist
 from lucid_fn.data.normalization import (
     CIFAR10_MEAN,
@@ -19,6 +20,7 @@ __all__ = [
     "CIFAR10_MEAN",
     "CIFAR10_MIRRORS",
     "CIFAR10_STD",
+    "FASHION_MNIST_MIRRORS",
     "MNIST_MEAN",
     "MNIST_MIRRORS",
     "MNIST_STD",
@@ -28,6 +30,7 @@ __all__ = [
     "batches",
     "cutout",
     "load_cifar10",
+    "load_fashion_mnist",
     "load_mnist",
     "normalize",
     "prefetch",

@@ -8,7 +8,7 @@ the mean and not black.
 import mlx.core as mx
 
 from lucid_fn import random
-from lucid_fn.data.checks import check_integer
+from lucid_fn.checks import check_count
 from lucid_fn.evaluation import started
 from lucid_fn.types import Array, Key
 
@@ -40,7 +40,7 @@ def random_crop(key: Key, images: Array, *, padding: int = 4) -> Array:
         (8, 32, 32, 3)
     """
     n, height, width, _ = _checked_shape("random_crop", key, images)
-    padding = check_integer("random_crop", "padding", padding, least=0)
+    padding = check_count("random_crop", "padding", padding, at_least=0)
     shift = random.randint(key, (n, 2), high=2 * padding + 1)
     border = (padding, padding)
     padded = mx.pad(images, [(0, 0), border, border, (0, 0)])
@@ -107,7 +107,7 @@ def cutout(key: Key, images: Array, size: int) -> Array:
                [1, 0, 0, 1, 1]], dtype=float32)
     """
     n, height, width, _ = _checked_shape("cutout", key, images)
-    size = check_integer("cutout", "size", size, least=1)
+    size = check_count("cutout", "size", size, at_least=1)
     key_y, key_x = random.split(key)
     top = random.randint(key_y, (n, 1), high=height) - size // 2
     left = random.randint(key_x, (n, 1), high=width) - size // 2

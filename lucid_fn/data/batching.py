@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid_fn import tree
-from lucid_fn.data.checks import check_integer
+from lucid_fn.checks import check_count
 from lucid_fn.evaluation import started
 from lucid_fn.numpy_arrays import check_numpy, from_numpy
 from lucid_fn.types import Tree
@@ -88,7 +88,7 @@ def batches(
         [[4, 0], [1, 2]]
     """
     size = _common_length(arrays)
-    batch_size = check_integer("batches", "batch_size", batch_size, least=1)
+    batch_size = check_count("batches", "batch_size", batch_size, at_least=1)
     if drop_last and batch_size > size:
         raise ValueError(
             f"batches: batch_size must be at most {size}, the number of rows, with "
@@ -98,7 +98,8 @@ def batches(
         parts = seed if isinstance(seed, tuple) else (seed,)
         kind = "an integer, a tuple of integers, or None to keep the order"
         seed = tuple(
-            check_integer("batches", "seed", part, least=0, kind=kind) for part in parts
+            check_count("batches", "seed", part, at_least=0, below=None, kinds=kind)
+            for part in parts
         )
     return Batches(arrays, batch_size, seed, drop_last)
 

@@ -8,6 +8,7 @@ from lucid_fn.io import atomic_write, make_folder
 
 TIMEOUT = 30.0  # seconds without a byte from the server
 _CHUNK = 1 << 20
+_ALGORITHMS = {64: "sha256", 32: "md5"}  # by the digits of a checksum
 
 
 class Download(NamedTuple):
@@ -15,7 +16,7 @@ class Download(NamedTuple):
 
     name: str
     size: int  # bytes
-    sha256: str
+    checksum: str  # SHA-256 or MD5, in hexadecimal
 
 
 def fetch(file: Download, mirrors: tuple[str, ...], folder: Path, caller: str) -> Path:
@@ -52,7 +53,8 @@ def fetch(file: Download, mirrors: tuple[str, ...], folder: Path, caller: str) -
 def _fetch_from(url: str, file: Download, path: Path, caller: str) -> None:
     from urllib.request import urlopen
 
-    digest, received = hashlib.sha256(), 0
+    name = _ALGORITHMS[len(file.checksum)]
+    digest, received = hashlib.new(name, usedforsecurity=False), 0
     with (
         urlopen(url, timeout=TIMEOUT) as response,
         atomic_write(path, caller=caller) as out,
@@ -66,7 +68,7 @@ def _fetch_from(url: str, file: Download, path: Path, caller: str) -> None:
         if received != file.size:
             more = "more than " if received > file.size else f"{received} of "
             raise ValueError(f"sent {more}{file.size} bytes")
-        if digest.hexdigest() != file.sha256:
+        if digest.hexdigest() != file.checksum:
             raise ValueError(
-                f"sent a file with SHA-256 {digest.hexdigest()}, not {file.sha256}"
+                f"sent a file with {name} {digest.hexdigest()}, not {file.checksum}"
             )

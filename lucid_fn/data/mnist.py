@@ -49,8 +49,8 @@ def load_mnist(
 
     The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
     `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, with or without `.gz`; where
-    both are there, the plain one is read. Data sets with MNIST's layout, such as
-    Fashion-MNIST or a part of MNIST, load as well: the number of images is not fixed.
+    both are there, the plain one is read. Data sets with MNIST's layout, such as a part
+    of MNIST, load as well: the number of images is not fixed.
 
     Args:
         root: the folder that holds the files. By default `$LUCID_FN_DATA/mnist` if
@@ -78,15 +78,36 @@ def load_mnist(
         ((60000, 28, 28, 1), [5, 0, 4, 1, 9])
     """
     folder = data_folder(root, "mnist", "load_mnist")
-    found = {file.name: _find(folder, file.name) for file in _FILES}
-    if download:
-        for file in _FILES:
-            if found[file.name] is None:
-                found[file.name] = fetch(file, MNIST_MIRRORS, folder, "load_mnist")
+    mirrors = MNIST_MIRRORS if download else ()
+    return load_idx_files("load_mnist", "MNIST", folder, _FILES, mirrors)
+
+
+def load_idx_files(
+    caller: str,
+    title: str,
+    folder: Path,
+    files: tuple[Download, ...],
+    mirrors: tuple[str, ...],
+) -> Dataset:
+    """A data set in MNIST's layout.
+
+    Args:
+        caller: the name that errors begin with.
+        title: what errors call the data set.
+        folder: where the files are, each plain or gzipped.
+        files: in the order of the fields of `Dataset`.
+        mirrors: where to fetch those that are missing; none to fetch nothing.
+    """
+    found = {file.name: _find(folder, file.name) for file in files}
+    for file in files if mirrors else ():
+        if found[file.name] is None:
+            found[file.name] = fetch(file, mirrors, folder, caller)
     paths = [path for path in found.values() if path is not None]
-    if len(paths) < len(_FILES):
-        raise FileNotFoundError(_missing(folder, found))
-    return Dataset(*_load_split(*paths[:2]), *_load_split(*paths[2:]))
+    if len(paths) < len(files):
+        raise FileNotFoundError(_missing(caller, title, folder, found))
+    return Dataset(
+        *_load_split(caller, title, *paths[:2]), *_load_split(caller, title, *paths[2:])
+    )
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -94,33 +115,35 @@ def _find(folder: Path, name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _missing(folder: Path, found: dict[str, Path | None]) -> str:
+def _missing(
+    caller: str, title: str, folder: Path, found: dict[str, Path | None]
+) -> str:
     names = [name.removesuffix(".gz") for name, path in found.items() if path is None]
     if not folder.is_dir():
         got = f"{folder}, which is {'a file' if folder.exists() else 'not there'}"
     else:
         got = f"{folder} without {', '.join(names)}"
     return (
-        "load_mnist: root must be a folder with the four MNIST files, plain or .gz, "
+        f"{caller}: root must be a folder with the four {title} files, plain or .gz, "
         f"got {got}; pass the folder that has them, or download=True to fetch them"
     )
 
 
 def _load_split(
-    image_path: Path, label_path: Path
+    caller: str, title: str, image_path: Path, label_path: Path
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    images = read_idx(image_path, (None, 28, 28), "load_mnist")
-    labels = read_idx(label_path, (None,), "load_mnist")
+    images = read_idx(image_path, (None, 28, 28), caller)
+    labels = read_idx(label_path, (None,), caller)
     if len(images) != len(labels):
         raise ValueError(
-            f"load_mnist: {image_path} and {label_path} must be equally long, got "
+            f"{caller}: {image_path} and {label_path} must be equally long, got "
             f"{len(images)} images and {len(labels)} labels; they are of different "
             "sets: replace one"
         )
     if labels.max() > 9:
         index = int(np.argmax(labels > 9))
         raise ValueError(
-            f"load_mnist: {label_path} must hold labels in [0, 10), got "
-            f"{labels[index]} at index {index}; it is damaged or not MNIST: replace it"
+            f"{caller}: {label_path} must hold labels in [0, 10), got "
+            f"{labels[index]} at index {index}; it is damaged or not {title}: replace it"
         )
     return images[..., None], labels.astype(np.int32)

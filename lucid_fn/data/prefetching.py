@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.data.checks import check_integer
+from lucid_fn.checks import check_count
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ def prefetch(iterable: Iterable[T], size: int = 2) -> Prefetched[T]:
             f"prefetch: iterable must be iterable, got {type(iterable).__name__}; "
             "call a generator function before giving its result"
         )
-    return Prefetched(iterable, check_integer("prefetch", "size", size, least=1))
+    return Prefetched(iterable, check_count("prefetch", "size", size, at_least=1))
 
 
 def _produce(

@@ -40,6 +40,7 @@ from lucid_fn.losses.margin import (
 from lucid_fn.losses.nll import gaussian_nll, nll, poisson_nll
 from lucid_fn.losses.reduction import Reduction
 from lucid_fn.losses.regression import huber, l1, log_cosh, mse, smooth_l1
+from lucid_fn.losses.tversky import focal_tversky
 
 __all__ = [
     "Reduction",
@@ -49,6 +50,7 @@ __all__ = [
     "ctc",
     "dice",
     "focal",
+    "focal_tversky",
     "gaussian_nll",
     "hinge",
     "hinge_embedding",

@@ -6,7 +6,9 @@ from lucid_fn import ops
 from lucid_fn.checks import (
     check_array,
     check_classes,
+    check_count,
     check_float,
+    check_number,
     check_rows,
     check_same_shape,
 )
@@ -146,7 +148,13 @@ def cross_entropy(
         >>> losses.cross_entropy(logits, mx.array([0, 1, -100]))
         array(0.410038, dtype=float32)
     """
-    _check_cross_entropy(logits, labels, weight, label_smoothing)
+    _check_cross_entropy(logits, labels, weight)
+    label_smoothing = check_number(
+        "cross_entropy", "label_smoothing", label_smoothing, at_least=0, at_most=1
+    )
+    ignore_index = check_count(
+        "cross_entropy", "ignore_index", ignore_index, at_least=-(2**31)
+    )
     logits = widen(logits)
     if mx.issubdtype(labels.dtype, mx.floating):
         if ignore_index >= 0:
@@ -179,9 +187,7 @@ def _weighted(logits: Array, weight: Array | None) -> Array:
     return log_probs if weight is None else weigh(weight, log_probs)
 
 
-def _check_cross_entropy(
-    logits: Array, labels: Array, weight: Array | None, label_smoothing: float
-) -> None:
+def _check_cross_entropy(logits: Array, labels: Array, weight: Array | None) -> None:
     check_float("cross_entropy", logits=logits)
     check_array("cross_entropy", labels=labels)
     check_classes("cross_entropy", logits=logits)
@@ -195,7 +201,3 @@ def _check_cross_entropy(
             f"probabilities of shape {logits.shape}, got {labels.dtype} {labels.shape}"
         )
     check_weight("cross_entropy", weight, logits.shape[-1])
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(
-            f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}"
-        )

@@ -5,7 +5,7 @@ from typing import cast
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_float, check_integer
+from lucid_fn.checks import check_count, check_float, check_integer
 from lucid_fn.losses.reduction import Reduction, reduce
 from lucid_fn.numerics import is_valid_label, widen
 from lucid_fn.ops.custom_derivative import custom_function
@@ -68,8 +68,9 @@ def ctc(
         >>> losses.ctc(logits, mx.array([[1]]), logit_lengths=two, label_lengths=one)
         array([1.09861], dtype=float32)
     """
-    _check(logits, labels, logit_lengths, label_lengths, blank)
+    _check(logits, labels, logit_lengths, label_lengths)
     frames, num_classes = logits.shape[1:]
+    blank = check_count("ctc", "blank", blank, at_least=0, below=num_classes)
     valid = is_valid_label(logit_lengths, frames + 1)
     valid = mx.logical_and(valid, is_valid_label(label_lengths, labels.shape[1] + 1))
     present = mx.arange(frames) < logit_lengths[:, None]  # (N, T)
@@ -183,7 +184,6 @@ def _check(
     labels: Array,
     logit_lengths: Array,
     label_lengths: Array,
-    blank: int,
 ) -> None:
     check_float("ctc", logits=logits)
     check_integer(
@@ -193,7 +193,7 @@ def _check(
         raise ValueError(
             f"ctc: logits must have shape (N, T, num_classes), got {logits.shape}"
         )
-    n, _, num_classes = logits.shape
+    n = logits.shape[0]
     if labels.ndim != 2 or labels.shape[0] != n:
         raise ValueError(f"ctc: labels must have shape ({n}, S), got {labels.shape}")
     for name, lengths in (
@@ -202,7 +202,3 @@ def _check(
     ):
         if lengths.shape != (n,):
             raise ValueError(f"ctc: {name} must have shape ({n},), got {lengths.shape}")
-    if not 0 <= blank < num_classes:
-        raise ValueError(
-            f"ctc: blank must be a class, in [0, {num_classes}), got {blank}"
-        )

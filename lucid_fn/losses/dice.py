@@ -1,10 +1,9 @@
 """Dice loss, for segmentation."""
 
-import math
-
-from lucid_fn import ops
+from lucid_fn.checks import check_number
 from lucid_fn.losses.pairs import as_pair
 from lucid_fn.losses.reduction import Reduction, reduce
+from lucid_fn.losses.regions import area, check_regions
 from lucid_fn.types import Array
 
 
@@ -45,16 +44,8 @@ def dice(
         >>> losses.dice(mask, mask[:, ::-1], smooth=1e-3)
         array([[0.99975]], dtype=float32)
     """
-    if not 0 < smooth < math.inf:
-        raise ValueError(f"dice: smooth must be positive and finite, got {smooth}")
+    smooth = check_number("dice", "smooth", smooth, above=0)
     p, z, dtype = as_pair("dice", "predictions", predictions, targets)
-    if p.ndim < 2:
-        raise ValueError(
-            f"dice: predictions must have shape (N, ..., num_classes), got {p.shape}"
-        )
-
-    def area(x: Array) -> Array:  # (N, num_classes)
-        return ops.sum(x, axis=tuple(range(1, x.ndim - 1)))
-
-    overlap, whole = 2 * area(p * z), area(p) + area(z)
+    check_regions("dice", p)
+    overlap, whole = 2 * area(p * z), area(p) + area(z)  # (N, num_classes)
     return reduce("dice", 1 - (overlap + smooth) / (whole + smooth), reduction, dtype)

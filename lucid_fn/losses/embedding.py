@@ -3,7 +3,7 @@
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_array, check_float, check_same_shape
+from lucid_fn.checks import check_array, check_float, check_number, check_same_shape
 from lucid_fn.losses.pairs import by_sign, positive_part
 from lucid_fn.losses.reduction import Reduction, reduce
 from lucid_fn.numerics import widen
@@ -51,8 +51,7 @@ def cosine_embedding(
         >>> losses.cosine_embedding(first, second, mx.array([1]))
         array([0.4], dtype=float32)
     """
-    if not -1 <= margin <= 1:
-        raise ValueError(f"cosine_embedding: margin must be in [-1, 1], got {margin}")
+    margin = check_number("cosine_embedding", "margin", margin, at_least=-1, at_most=1)
     _check_vectors("cosine_embedding", first=first, second=second)
     check_array("cosine_embedding", targets=targets)
     if targets.shape != first.shape[:-1]:
@@ -111,9 +110,8 @@ def triplet_margin(
         >>> losses.triplet_margin(anchor, near, far)
         array([0.292893], dtype=float32)
     """
-    for name, value in (("margin", margin), ("eps", eps)):
-        if not value > 0:
-            raise ValueError(f"triplet_margin: {name} must be positive, got {value}")
+    margin = check_number("triplet_margin", "margin", margin, above=0)
+    eps = check_number("triplet_margin", "eps", eps, above=0)
     _check_vectors(
         "triplet_margin", anchor=anchor, positive=positive, negative=negative
     )

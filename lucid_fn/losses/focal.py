@@ -1,10 +1,9 @@
 """Focal loss, binary cross-entropy for unbalanced detection."""
 
-import math
-
 import mlx.core as mx
 
 from lucid_fn import ops
+from lucid_fn.checks import check_number
 from lucid_fn.losses.binary_cross_entropy import logistic_loss
 from lucid_fn.losses.pairs import as_pair, weigh
 from lucid_fn.losses.reduction import Reduction, reduce
@@ -48,10 +47,9 @@ def focal(
         >>> losses.focal(mx.array([0.0, 0.0]), mx.array([1, 0]), gamma=1.0)
         array([0.0866434, 0.25993], dtype=float32)
     """
-    if alpha is not None and not 0 <= alpha <= 1:
-        raise ValueError(f"focal: alpha must be in [0, 1] or None, got {alpha}")
-    if not 0 <= gamma < math.inf:
-        raise ValueError(f"focal: gamma must be at least 0 and finite, got {gamma}")
+    if alpha is not None:
+        alpha = check_number("focal", "alpha", alpha, at_least=0, at_most=1)
+    gamma = check_number("focal", "gamma", gamma, at_least=0)
     x, z, dtype = as_pair("focal", "logits", logits, targets)
     weight = mx.array(1.0)
     if gamma > 0:

@@ -3,7 +3,13 @@
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_float, check_rows, check_same_shape
+from lucid_fn.checks import (
+    check_count,
+    check_float,
+    check_number,
+    check_rows,
+    check_same_shape,
+)
 from lucid_fn.losses.labels import at_label
 from lucid_fn.losses.pairs import as_pair, by_sign, positive_part
 from lucid_fn.losses.reduction import Reduction, reduce
@@ -74,6 +80,7 @@ def hinge_embedding(
         >>> losses.hinge_embedding(mx.array([0.25, 0.25]), mx.array([1, -1]))
         array([0.25, 0.75], dtype=float32)
     """
+    margin = check_number("hinge_embedding", "margin", margin)
     d, y, dtype = as_pair("hinge_embedding", "distances", distances, targets)
     losses = by_sign(y, d, positive_part(margin - d))
     return reduce("hinge_embedding", losses, reduction, dtype)
@@ -113,6 +120,7 @@ def margin_ranking(
         >>> losses.margin_ranking(first, second, mx.array([1, -1]))
         array([0, 2], dtype=float32)
     """
+    margin = check_number("margin_ranking", "margin", margin)
     check_float("margin_ranking", first=first, second=second)
     check_same_shape("margin_ranking", first=first, second=second)
     x, y, dtype = as_pair("margin_ranking", "first", first, targets)
@@ -159,7 +167,9 @@ def multi_margin(
         >>> losses.multi_margin(mx.array([[1.0, 0.5, -2.0]]), mx.array([0]))
         array([0.166667], dtype=float32)
     """
-    if p not in (1, 2):
+    margin = check_number("multi_margin", "margin", margin)
+    p = check_count("multi_margin", "p", p, kinds="1 or 2")
+    if p > 2:
         raise ValueError(f"multi_margin: p must be 1 or 2, got {p}")
     check_float("multi_margin", logits=logits)
     check_rows("multi_margin", "logits", logits, labels)

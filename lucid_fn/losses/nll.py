@@ -5,7 +5,7 @@ import math
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_float, check_rows
+from lucid_fn.checks import check_count, check_float, check_number, check_rows
 from lucid_fn.losses.labels import at_label, check_weight, counted
 from lucid_fn.losses.pairs import as_pair, weigh
 from lucid_fn.losses.reduction import Reduction, reduce
@@ -50,6 +50,7 @@ def nll(
         >>> losses.nll(mx.log(mx.array([[0.25, 0.75]])), mx.array([0]))
         array([1.38629], dtype=float32)
     """
+    ignore_index = check_count("nll", "ignore_index", ignore_index, at_least=-(2**31))
     check_float("nll", log_probs=log_probs)
     check_rows("nll", "log_probs", log_probs, labels)
     check_weight("nll", weight, log_probs.shape[-1])
@@ -100,8 +101,7 @@ def gaussian_nll(
         >>> losses.gaussian_nll(mx.array([1.0]), mx.array([3.0]), mx.array([4.0]))
         array([1.19315], dtype=float32)
     """
-    if not eps > 0:
-        raise ValueError(f"gaussian_nll: eps must be positive, got {eps}")
+    eps = check_number("gaussian_nll", "eps", eps, above=0)
     x, z, dtype = as_pair("gaussian_nll", "predictions", predictions, targets)
     check_float("gaussian_nll", variance=variance)
     shape = predictions.shape

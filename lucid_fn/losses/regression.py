@@ -5,6 +5,7 @@ import math
 import mlx.core as mx
 
 from lucid_fn import ops
+from lucid_fn.checks import check_number
 from lucid_fn.losses.pairs import as_pair
 from lucid_fn.losses.reduction import Reduction, reduce
 from lucid_fn.types import Array
@@ -104,8 +105,7 @@ def smooth_l1(
         >>> losses.smooth_l1(mx.array([1.0, 5.0]), mx.array([3.0, 4.5]))
         array([1.5, 0.125], dtype=float32)
     """
-    if not 0 <= beta < math.inf:
-        raise ValueError(f"smooth_l1: beta must be at least 0 and finite, got {beta}")
+    beta = check_number("smooth_l1", "beta", beta, at_least=0)
     x, z, dtype = as_pair("smooth_l1", "predictions", predictions, targets)
     losses = mx.abs(x - z)
     if beta > 0:
@@ -148,8 +148,7 @@ def huber(
         >>> losses.huber(mx.array([1.0, 5.0]), mx.array([4.0, 4.5]), delta=2.0)
         array([4, 0.125], dtype=float32)
     """
-    if not 0 < delta < math.inf:
-        raise ValueError(f"huber: delta must be positive and finite, got {delta}")
+    delta = check_number("huber", "delta", delta, above=0)
     x, z, dtype = as_pair("huber", "predictions", predictions, targets)
     size = mx.abs(x - z)
     losses = _parabola_and_line(size, ~(size > delta), delta)

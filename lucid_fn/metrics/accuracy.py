@@ -3,7 +3,7 @@
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_rows
+from lucid_fn.checks import check_count, check_rows
 from lucid_fn.numerics import is_valid_label
 from lucid_fn.types import Array
 
@@ -73,6 +73,7 @@ def top_k_accuracy(logits: Array, labels: Array, *, k: int) -> Array:
     """
     check_rows("top_k_accuracy", "logits", logits, labels)
     num_classes = logits.shape[-1]
+    k = check_count("top_k_accuracy", "k", k, at_least=None)
     if not 1 <= k <= num_classes:
         raise ValueError(
             f"top_k_accuracy: k must be in [1, {num_classes}], the number of classes, "

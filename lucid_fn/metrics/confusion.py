@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_array, check_integer, check_same_shape
+from lucid_fn.checks import check_array, check_count, check_integer, check_same_shape
 from lucid_fn.numerics import is_valid_label
 from lucid_fn.types import Array
 
@@ -47,7 +47,7 @@ def confusion_matrix(predictions: Array, labels: Array, *, num_classes: int) -> 
         array([[1, 1],
                [0, 1]], dtype=int32)
     """
-    check_num_classes("confusion_matrix", num_classes)
+    num_classes = check_num_classes("confusion_matrix", num_classes)
     check_array("confusion_matrix", predictions=predictions)
     if mx.issubdtype(predictions.dtype, mx.floating):
         raise TypeError(
@@ -68,16 +68,16 @@ def confusion_matrix(predictions: Array, labels: Array, *, num_classes: int) -> 
     return counted[:cells].reshape(num_classes, num_classes)
 
 
-def check_num_classes(caller: str, num_classes: int) -> None:
+def check_num_classes(caller: str, num_classes: int) -> int:
     """Raises unless there are classes, and no more cells than int32 can number."""
-    if num_classes < 1:
-        raise ValueError(f"{caller}: num_classes must be at least 1, got {num_classes}")
+    num_classes = check_count(caller, "num_classes", num_classes)
     if num_classes > 46340:  # the root of 2**31
         raise ValueError(
             f"{caller}: num_classes must be at most 46340, got {num_classes}; a matrix "
             "of so many classes takes gigabytes: use accuracy, or binary_counts of "
             "groups of classes"
         )
+    return num_classes
 
 
 def class_counts(confusion: Array) -> Counts:

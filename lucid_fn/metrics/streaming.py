@@ -130,7 +130,7 @@ def streaming_confusion(num_classes: int) -> Metric:
         >>> metrics.recall(metrics.class_counts(matrix.result(state)))
         array([0.5, 1], dtype=float32)
     """
-    check_num_classes("streaming_confusion", num_classes)
+    num_classes = check_num_classes("streaming_confusion", num_classes)
 
     def init() -> Array:
         return mx.zeros((num_classes, num_classes), mx.int32)

@@ -79,6 +79,7 @@ from lucid_fn.nn.linear import (
     linear,
 )
 from lucid_fn.nn.norm.batch_norm import batch_norm
+from lucid_fn.nn.norm.batch_renorm import batch_renorm
 from lucid_fn.nn.norm.batch_statistics import (
     fold_batch_norm,
     update_batch_norm,
@@ -211,6 +212,7 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
+    "batch_renorm",
     "bilinear",
     "cached_attention",
     "celu",

@@ -7,7 +7,8 @@ child; for other hyper-parameters than the default, `functools.partial` binds th
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.nn.core.checks import check_last_axis, check_params, check_positive
+from lucid_fn.checks import check_count, check_number
+from lucid_fn.nn.core.checks import check_last_axis, check_params
 from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.types import Array, Key, Params
 
@@ -36,7 +37,8 @@ def prelu(num_parameters: int = 1, *, init_value: float = 0.25) -> Layer:
         >>> layer.apply(params, state, mx.array([-1.0, 2.0]), train=False)[0]
         array([-0.25, 2], dtype=float32)
     """
-    check_positive("prelu", num_parameters=num_parameters)
+    num_parameters = check_count("prelu", "num_parameters", num_parameters)
+    init_value = check_number("prelu", "init_value", init_value)
 
     def init(key: Key) -> Params:
         return {"weight": mx.full((num_parameters,), init_value)}

@@ -3,10 +3,9 @@
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
 
 from lucid_fn import random
-from lucid_fn.checks import check_integer
+from lucid_fn.checks import check_count, check_integer
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_params, check_positive
 from lucid_fn.nn.core.combinators import compose
@@ -54,7 +53,7 @@ def embedding(
         >>> layer.apply(params, state, mx.array([[1, 2, 3]]), train=False)[0].shape
         (1, 3, 4)
     """
-    check_positive(
+    num_embeddings, embedding_dim = check_positive(
         "embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim
     )
 
@@ -84,16 +83,12 @@ def _to_index(padding_idx: Any, num_embeddings: int) -> int | None:
     """The row of the padding, counted from the first."""
     if padding_idx is None:
         return None
-    if not isinstance(padding_idx, int | np.integer) or isinstance(padding_idx, bool):
-        raise TypeError(
-            f"embedding: padding_idx must be an integer, got {padding_idx!r}"
-        )
-    if not -num_embeddings <= padding_idx < num_embeddings:
+    index = check_count("embedding", "padding_idx", padding_idx, at_least=None)
+    if not -num_embeddings <= index < num_embeddings:
         raise ValueError(
-            f"embedding: padding_idx must be one of {num_embeddings} rows, got "
-            f"{padding_idx}"
+            f"embedding: padding_idx must be one of {num_embeddings} rows, got {index}"
         )
-    return int(padding_idx) % num_embeddings
+    return index % num_embeddings
 
 
 def tied_embedding(
@@ -129,6 +124,9 @@ def tied_embedding(
         >>> model.apply(params, state, mx.array([[1, 2, 3]]), train=False)[0].shape
         (1, 3, 10)
     """
+    num_embeddings, embedding_dim = check_positive(
+        "tied_embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim
+    )
     rows = embedding(num_embeddings, embedding_dim, weight_init=weight_init)
     # Only the embedding has its params: it hands them on beside the rows.
     with_weight = parametric(

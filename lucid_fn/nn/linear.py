@@ -45,7 +45,9 @@ def linear(
         >>> {name: array.shape for name, array in params.items()}
         {'weight': (10, 84), 'bias': (10,)}
     """
-    check_positive("linear", in_features=in_features, out_features=out_features)
+    in_features, out_features = check_positive(
+        "linear", in_features=in_features, out_features=out_features
+    )
     shape = (out_features, in_features)
     bias_shape = (out_features,) if bias else None
 

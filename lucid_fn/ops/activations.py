@@ -7,6 +7,7 @@ import math
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_count
 from lucid_fn.ops.bias import broadcast
 from lucid_fn.ops.elementary import erf, exp, expm1_of_negative, sigmoid, softplus, tanh
 from lucid_fn.ops.elementwise import elementwise, rounded_once
@@ -349,6 +350,7 @@ def glu(x: Array, axis: int = -1) -> Array:
         >>> ops.glu(mx.array([2.0, 3.0, 0.0, 100.0]))
         array([1, 3], dtype=float32)
     """
+    axis = check_count("glu", "axis", axis, at_least=None)
     if not -x.ndim <= axis < x.ndim or x.shape[axis] % 2:
         raise ValueError(
             "glu: axis must be one of x, of even length, "

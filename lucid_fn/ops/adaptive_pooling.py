@@ -6,7 +6,7 @@ from itertools import pairwise
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.checks import check_narrow_float
+from lucid_fn.checks import check_narrow_float, to_sizes
 from lucid_fn.ops.interpolate import take_places
 from lucid_fn.ops.pooling import avg_pool2d, max_pool2d
 from lucid_fn.ops.seam import examplewise
@@ -123,10 +123,5 @@ def _output_size(
         raise ValueError(
             f"{name}: x must have shape (N, H, W, C) with pixels, got {x.shape}"
         )
-    pair = (output_size,) * 2 if isinstance(output_size, int) else tuple(output_size)
-    if len(pair) != 2 or not all(isinstance(n, int) and n >= 1 for n in pair):
-        raise ValueError(
-            f"{name}: output_size must be a positive integer or a pair of them, "
-            f"got {output_size}"
-        )
-    return pair[0], pair[1]
+    rows, columns = to_sizes(name, "output_size", output_size, dims=2, at_least=1)
+    return rows, columns

@@ -4,9 +4,8 @@ import math
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
 
-from lucid_fn.checks import check_array, check_float
+from lucid_fn.checks import check_array, check_float, check_scalar
 from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.ops.seam import replaceable
 from lucid_fn.ops.softmax import softmax
@@ -52,8 +51,7 @@ def dot_product_attention(
 
     Example:
         >>> import mlx.core as mx
-        >>> from lucid_fn import ops
-        >>> x = mx.ones((1, 3, 2, 4))
+        >>>         >>> x = mx.ones((1, 3, 2, 4))
         >>> ops.dot_product_attention(x, x, x, causal=True).shape
         (1, 3, 2, 4)
     """
@@ -120,8 +118,7 @@ def dot_product_attention_weights(
 
     Example:
         >>> import mlx.core as mx
-        >>> from lucid_fn import ops
-        >>> x = mx.ones((1, 2, 1, 4))
+        >>>         >>> x = mx.ones((1, 2, 1, 4))
         >>> ops.dot_product_attention_weights(x, x, causal=True)
         array([[[[1, 0],
                  [0.5, 0.5]]]], dtype=float32)
@@ -219,9 +216,7 @@ def _to_scale(caller: str, scale: Any, size: int) -> Any:
     """The factor of the scores: a number, or an array."""
     if scale is None:
         return max(size, 1) ** -0.5
-    if not isinstance(scale, int | float | np.number | mx.array):
-        raise TypeError(f"{caller}: scale must be a number, got {scale!r}")
-    return scale
+    return check_scalar(caller, "scale", scale)
 
 
 def _check_mask(caller: str, mask: Array, shape: tuple[int, int, int, int]) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple, cast
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_narrow_float
+from lucid_fn.checks import check_count, check_narrow_float, to_sizes
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.conv_plain import PLAIN, TAPS, Formulation, Geometry, Pair
 from lucid_fn.ops.custom_derivative import Bilinear, bilinear
@@ -66,6 +66,7 @@ def conv2d(
                [12, 18, 12],
                [8, 12, 8]], dtype=float32)
     """
+    groups = check_count("conv2d", "groups", groups, at_least=None)
     _check_arrays(x, weight, bias, groups)
     geometry = Geometry(
         size=(x.shape[1], x.shape[2]),
@@ -201,14 +202,8 @@ def _check_arrays(x: Array, weight: Array, bias: Array | None, groups: int) -> N
 
 
 def _pair(name: str, value: int | Pair, *, least: int) -> Pair:
-    pair = value if isinstance(value, tuple | list) else (value, value)
-    if len(pair) != 2 or not all(isinstance(size, int) for size in pair):
-        raise ValueError(
-            f"conv2d: {name} must be an integer or a pair of integers, got {value}"
-        )
-    if min(pair) < least:
-        raise ValueError(f"conv2d: {name} must be at least {least}, got {value}")
-    return pair[0], pair[1]
+    vertical, horizontal = to_sizes("conv2d", name, value, dims=2, at_least=least)
+    return vertical, horizontal
 
 
 def _paddings(padding: int | Pair | tuple[Pair, Pair]) -> tuple[Pair, Pair]:

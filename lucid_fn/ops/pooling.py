@@ -8,11 +8,10 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.checks import check_array, check_narrow_float
+from lucid_fn.checks import Sizes, check_array, check_narrow_float, to_sizes
 from lucid_fn.ops.seam import examplewise, replaceable
 from lucid_fn.types import Array
 
-Sizes = int | tuple[int, ...]
 AXES = {1: "L", 2: "H, W", 3: "D, H, W"}  # the spatial axes, by their number
 
 
@@ -328,9 +327,13 @@ def _windows(
         raise ValueError(
             f"{name}: x must have shape (N, {AXES[dims]}, C), got {x.shape}"
         )
-    kernel = _sizes(name, "size", size, dims, least=1)
-    strides = kernel if stride is None else _sizes(name, "stride", stride, dims, 1)
-    pads = _sizes(name, "padding", padding, dims, least=0)
+    kernel = to_sizes(name, "size", size, dims=dims, at_least=1)
+    strides = (
+        kernel
+        if stride is None
+        else to_sizes(name, "stride", stride, dims=dims, at_least=1)
+    )
+    pads = to_sizes(name, "padding", padding, dims=dims, at_least=0)
     if any(2 * p > k for p, k in zip(pads, kernel, strict=True)):
         raise ValueError(
             f"{name}: padding must be at most half of size, got {padding} and {size}"
@@ -342,19 +345,3 @@ def _windows(
             f"for x of shape {x.shape} and padding {padding}"
         )
     return windows
-
-
-def _sizes(
-    name: str, argument: str, value: Sizes, dims: int, least: int
-) -> tuple[int, ...]:
-    sizes = (value,) * dims if isinstance(value, int) else value
-    if not isinstance(sizes, tuple) or not all(isinstance(v, int) for v in sizes):
-        raise TypeError(
-            f"{name}: {argument} must be an integer or a tuple of them, got {value}"
-        )
-    if len(sizes) != dims or min(sizes) < least:
-        raise ValueError(
-            f"{name}: {argument} must be at least {least}, one number or {dims}, "
-            f"got {value}"
-        )
-    return sizes

@@ -6,7 +6,7 @@ from typing import cast
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_array
+from lucid_fn.checks import check_array, check_count
 from lucid_fn.numerics import blocked_sum, widen
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.types import Array, ArrayFn
@@ -127,7 +127,8 @@ def _axes(caller: str, x: Array, axis: int | tuple[int, ...] | None) -> tuple[in
     check_array(caller, x=x)
     if axis is None:
         return tuple(range(-x.ndim, 0))
-    given = (axis,) if isinstance(axis, int) else tuple(axis)
+    several = axis if isinstance(axis, tuple | list) else (axis,)
+    given = [check_count(caller, "axis", a, at_least=None) for a in several]
     axes = {a - x.ndim if a >= 0 else a for a in given}
     if len(axes) < len(given) or any(not -x.ndim <= a < 0 for a in axes):
         raise ValueError(

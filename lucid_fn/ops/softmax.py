@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_count
 from lucid_fn.numerics import widen
 from lucid_fn.ops.input_checks import takes_float
 from lucid_fn.ops.seam import replaceable
@@ -119,6 +120,7 @@ def logsumexp(x: Array, axis: int = -1, *, keepdims: bool = False) -> Array:
 
 
 def _apply(name: str, fn: Along, x: Array, axis: int) -> Array:
+    axis = check_count(name, "axis", axis, at_least=None)
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(
             f"{name}: axis must be one of x, got {axis} for x of shape {x.shape}"

@@ -62,6 +62,7 @@ from lucid_fn.optim.learning_rate import (
     set_learning_rate,
 )
 from lucid_fn.optim.lion import ScaleByLionState, lion, scale_by_lion
+from lucid_fn.optim.mars import ScaleByMarsState, mars, scale_by_mars
 from lucid_fn.optim.muon import ScaleByMuonState, muon, orthogonalize, scale_by_muon
 from lucid_fn.optim.nadam import ScaleByNadamState, nadam, scale_by_nadam
 from lucid_fn.optim.novograd import ScaleByNovogradState, novograd, scale_by_novograd
@@ -140,6 +141,7 @@ __all__ = [
     "ScaleByFactoredRmsState",
     "ScaleByLbfgsState",
     "ScaleByLionState",
+    "ScaleByMarsState",
     "ScaleByMuonState",
     "ScaleByNadamState",
     "ScaleByNovogradState",
@@ -185,6 +187,7 @@ __all__ = [
     "learning_rate",
     "lion",
     "lookahead",
+    "mars",
     "masked",
     "muon",
     "nadam",
@@ -210,6 +213,7 @@ __all__ = [
     "scale_by_lbfgs",
     "scale_by_learning_rate",
     "scale_by_lion",
+    "scale_by_mars",
     "scale_by_muon",
     "scale_by_nadam",
     "scale_by_novograd",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.checks import check_function
 from lucid_fn.optim.base import (
     GradientTransformation,
     check_transformation,
@@ -14,6 +15,8 @@ from lucid_fn.optim.base import (
 )
 from lucid_fn.optim.errors import wrong_state
 from lucid_fn.types import Array, Params, Tree
+
+_OF_PATHS = "a function of the dotted path"
 
 
 class MaskedState(NamedTuple):
@@ -54,7 +57,7 @@ def masked(
         {'weight': array(1, dtype=float32), 'bias': array(0, dtype=float32)}
     """
     check_transformation("masked", "transformation", transformation)
-    _check_function("masked", "predicate", predicate)
+    check_function("masked", "predicate", predicate, kinds=_OF_PATHS)
 
     def init(params: Params, /) -> MaskedState:
         return MaskedState(transformation.init(_chosen(predicate, params)))
@@ -107,7 +110,7 @@ def partition(
         )
     for name, part in transformations.items():
         check_transformation("partition", f"transformations[{name!r}]", part)
-    _check_function("partition", "label", label)
+    check_function("partition", "label", label, kinds=_OF_PATHS)
     parts = dict(transformations)  # later changes of the caller's dict have no effect
 
     def in_group(name: str) -> Callable[[str], bool]:
@@ -168,10 +171,3 @@ def _put(chosen: dict[str, Any], values: Tree) -> Tree:
     """`values`, with the leaves of `chosen` in place of its own."""
     flat: dict[str, Array] = tree.named_leaves(chosen)
     return tree.map_with_path(lambda path, x: flat.get(path, x), values)
-
-
-def _check_function(caller: str, name: str, value: Any) -> None:
-    if not callable(value):
-        raise TypeError(
-            f"{caller}: {name} must be a function of the dotted path, got {value!r}"
-        )

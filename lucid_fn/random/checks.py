@@ -10,6 +10,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn import checks
+from lucid_fn.checks import check_count, is_integer, to_number
 from lucid_fn.evaluation import may_start
 from lucid_fn.types import Array, Key
 
@@ -26,29 +28,14 @@ def is_key(value: Any) -> bool:
 
 def check_key(caller: str, key: Key) -> None:
     """Raises unless `key` is a key."""
-    if is_key(key):
-        return
-    got = (
-        f"an array of {key.dtype} and shape {key.shape}"
-        if isinstance(key, mx.array)
-        else repr(key)
+    checks.check_key(f"random.{caller}", key)
+
+
+def to_integer(caller: str, name: str, value: Any, *, kinds: str = "an integer") -> int:
+    """`value`, of any size, as a Python int."""
+    return check_count(
+        f"random.{caller}", name, value, at_least=None, below=None, kinds=kinds
     )
-    raise TypeError(
-        f"random.{caller}: key must be a key (uint32, shape (2,)), got {got}; "
-        "make one with random.key(0)"
-    )
-
-
-def is_integer(value: Any) -> bool:
-    """Whether `value` is an integer of Python or NumPy: no bool, no array of MLX."""
-    return hasattr(value, "__index__") and not isinstance(value, bool | mx.array)
-
-
-def to_integer(caller: str, name: str, value: Any) -> int:
-    """`value` as a Python int."""
-    if not is_integer(value):
-        raise TypeError(f"random.{caller}: {name} must be an integer, got {value!r}")
-    return operator.index(value)
 
 
 def to_shape(caller: str, shape: Sequence[int]) -> tuple[int, ...]:
@@ -94,13 +81,6 @@ def check_dtype(caller: str, dtype: mx.Dtype, category: Any, words: str) -> None
         raise TypeError(f"random.{caller}: dtype must be {words}, got {dtype!r}")
 
 
-def is_number(value: Any) -> bool:
-    """Whether `value` is a real number of Python or NumPy, and not a bool."""
-    if isinstance(value, bool | np.bool_):
-        return False
-    return isinstance(value, int | float | np.integer | np.floating)
-
-
 def to_parameter(
     caller: str,
     name: str,
@@ -113,15 +93,13 @@ def to_parameter(
 
     The values of an array are not checked: it must only broadcast to `shape`.
     """
-    if is_number(value):
-        number = value if isinstance(value, int) else float(value)
+    if not isinstance(value, mx.array):
+        number = to_number(
+            f"random.{caller}", name, value, kinds="a number or an array"
+        )
         if not within(number):
             raise ValueError(f"random.{caller}: {name} must be {words}, got {value}")
         return number
-    if not isinstance(value, mx.array):
-        raise TypeError(
-            f"random.{caller}: {name} must be a number or an array, got {value!r}"
-        )
     if mx.issubdtype(value.dtype, mx.complexfloating):
         raise TypeError(f"random.{caller}: {name} must be real, got {value.dtype}")
     check_broadcast(caller, name, value, shape)
@@ -158,12 +136,9 @@ def shape_or_that_of(
         ) from None
 
 
-def check_axis(caller: str, axis: int, ndim: int) -> None:
-    """Raises unless an array of `ndim` axes has this one."""
-    if not -ndim <= axis < ndim:
-        raise ValueError(
-            f"random.{caller}: axis must be in [{-ndim}, {ndim}), got {axis}"
-        )
+def check_axis(caller: str, axis: int, ndim: int) -> int:
+    """The axis; raises unless an array of `ndim` axes has it."""
+    return checks.check_axis(f"random.{caller}", axis, ndim)
 
 
 def check_vector(caller: str, name: str, value: Any, ndim: int) -> None:

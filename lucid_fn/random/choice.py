@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_count
 from lucid_fn.evaluation import started
 from lucid_fn.random.checks import (
     check_axis,
     check_key,
     check_vector,
-    is_integer,
     to_shape,
 )
 from lucid_fn.random.distributions import draw_exponential
@@ -53,13 +53,11 @@ def choice(
     size = to_shape("choice", shape)
     if not isinstance(replace, bool):
         raise TypeError(f"random.choice: replace must be a bool, got {replace!r}")
+    axis = check_axis("choice", axis, a.ndim if isinstance(a, mx.array) else 1)
     if isinstance(a, mx.array):
-        check_axis("choice", axis, a.ndim)
         n = a.shape[axis]
-    elif is_integer(a):
-        n = int(a)
     else:
-        raise TypeError(f"random.choice: a must be an integer or an array, got {a!r}")
+        n = check_count("random.choice", "a", a, at_least=None)
     draws = math.prod(size)
     if n < 1 and draws:
         raise ValueError(f"random.choice: a must hold at least one item, got {n}")

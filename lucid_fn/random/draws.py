@@ -1,20 +1,19 @@
 """Draws from the distributions that most others are made of."""
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.checks import check_count
 from lucid_fn.evaluation import started
 from lucid_fn.random.checks import (
     check_axis,
     check_broadcast,
     check_dtype,
     check_key,
-    is_integer,
     to_integer,
     to_parameter,
     to_shape,
@@ -312,7 +311,7 @@ def categorical(key: Key, logits: Array, *, axis: int = -1) -> Array:
         )
     if mx.issubdtype(logits.dtype, mx.complexfloating):
         raise TypeError(f"random.categorical: logits must be real, got {logits.dtype}")
-    check_axis("categorical", axis, logits.ndim)
+    axis = check_axis("categorical", axis, logits.ndim)
     if logits.shape[axis] == 0:
         raise ValueError(
             "random.categorical: logits must have at least one class, got shape "
@@ -363,15 +362,10 @@ def permutation(key: Key, x: int | Array, *, axis: int = 0) -> Array:
         [0, 1, 2, 3, 4]
     """
     check_key("permutation", key)
+    axis = check_axis("permutation", axis, x.ndim if isinstance(x, mx.array) else 1)
     if isinstance(x, mx.array):
-        check_axis("permutation", axis, x.ndim)
         return started(mx.random.permutation(x, axis, key=key))
-    if not is_integer(x):
-        raise TypeError(
-            f"random.permutation: x must be an integer or an array, got {x!r}"
-        )
-    if not 0 <= x < 2**31:
-        raise ValueError(
-            f"random.permutation: x must be at least 0 and below 2**31, got {x}"
-        )
-    return started(mx.random.permutation(operator.index(x), key=key))
+    count = check_count(
+        "random.permutation", "x", x, at_least=0, kinds="an integer or an array"
+    )
+    return started(mx.random.permutation(count, key=key))

@@ -1,12 +1,12 @@
 """Keys, and new keys from given ones."""
 
 import hashlib
-import operator
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_count
 from lucid_fn.evaluation import started
-from lucid_fn.random.checks import check_key, is_integer, to_integer
+from lucid_fn.random.checks import check_key, to_integer
 from lucid_fn.types import Array, Key
 
 # Keeps the integers apart from the strings among the labels of `fold_in`.
@@ -58,11 +58,7 @@ def split(key: Key, num: int = 2) -> Array:
         (2,)
     """
     check_key("split", key)
-    count = to_integer("split", "num", num)
-    if not 1 <= count < 2**31:
-        raise ValueError(
-            f"random.split: num must be at least 1 and below 2**31, got {count}"
-        )
+    count = check_count("random.split", "num", num)
     return started(mx.random.split(key, count))
 
 
@@ -86,11 +82,8 @@ def _salt(label: str | int | Array) -> Array:
         wide = label.astype(mx.uint64)
         upper = (wide >> 32).astype(mx.uint32) + mx.array(_INT_SALT, mx.uint32)
         return mx.stack([upper, wide.astype(mx.uint32)])
-    if not is_integer(label):
-        raise TypeError(
-            f"random.fold_in: label must be a str, an int or an array, got {label!r}"
-        )
-    number = operator.index(label)
+    kinds = "a str, an int or an array"
+    number = to_integer("fold_in", "label", label, kinds=kinds)
     if not 0 <= number < 2**64:
         raise ValueError(f"random.fold_in: label must be in [0, 2**64), got {number}")
     high, low = ((number >> 32) + _INT_SALT) % 2**32, number % 2**32

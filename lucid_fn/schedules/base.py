@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_count
+from lucid_fn.checks import check_count, check_function
 from lucid_fn.types import Array
 
 Schedule: TypeAlias = Callable[[Array], Array]
@@ -116,10 +116,7 @@ def _power_of_2(log: float, times: Array) -> Array:
     return mx.power(2.0, rest - more) * mx.power(2.0, whole + more)
 
 
-def check_function(caller: str, name: str, schedule: Any) -> None:
+def check_schedule(caller: str, name: str, schedule: Any) -> None:
     """Raises unless an argument is a function of the step."""
-    if not callable(schedule):
-        raise TypeError(
-            f"{caller}: {name} must be a schedule, got {schedule!r}; "
-            "for a number use schedules.constant"
-        )
+    fix = "for a number use schedules.constant"
+    check_function(caller, name, schedule, kinds="a schedule", fix=fix)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import mlx.core as mx
 
 from lucid_fn.checks import check_count, check_number
-from lucid_fn.schedules.base import Schedule, as_given, as_step, check_function
+from lucid_fn.schedules.base import Schedule, as_given, as_step, check_schedule
 from lucid_fn.types import Array
 
 
@@ -32,7 +32,7 @@ def join(schedules: Sequence[Schedule], *, boundaries: Sequence[int]) -> Schedul
     """
     parts = list(schedules)
     for i, part in enumerate(parts):
-        check_function("join", f"schedules[{i}]", part)
+        check_schedule("join", f"schedules[{i}]", part)
     starts = [
         check_count("join", f"boundaries[{i}]", start)
         for i, start in enumerate(boundaries)
@@ -74,7 +74,7 @@ def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
         >>> [rate(t).item() for t in (0, 390, 391)]
         [1.0, 1.0, 0.5]
     """
-    check_function("per_epoch", "schedule", schedule)
+    check_schedule("per_epoch", "schedule", schedule)
     steps_per_epoch = check_count("per_epoch", "steps_per_epoch", steps_per_epoch)
 
     def of_step(step: Array) -> Array:
@@ -100,7 +100,7 @@ def scale(schedule: Schedule, factor: float) -> Schedule:
         >>> [rate(t).item() for t in (0, 5, 10)]
         [0.5, 0.25, 0.0]
     """
-    check_function("scale", "schedule", schedule)
+    check_schedule("scale", "schedule", schedule)
     factor = check_number("scale", "factor", factor)
 
     def scaled(step: Array) -> Array:

@@ -10,7 +10,7 @@ from lucid_fn.schedules.base import (
     as_float,
     as_given,
     as_step,
-    check_function,
+    check_schedule,
     fraction,
     half_cosine,
 )
@@ -40,7 +40,7 @@ def warmup(schedule: Schedule, *, warmup_steps: int, start: float = 0.0) -> Sche
         >>> [round(rate(t).item(), 4) for t in (0, 1, 5, 34, 35)]
         [0.0, 0.2, 1.0, 1.0, 0.5]
     """
-    check_function("warmup", "schedule", schedule)
+    check_schedule("warmup", "schedule", schedule)
     warmup_steps = check_count("warmup", "warmup_steps", warmup_steps)
     start = check_number("warmup", "start", start)
 

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from lucid_fn import io
+from lucid_fn.checks import check_count
 from lucid_fn.train import checkpoint
 from lucid_fn.train.history import plain
 from lucid_fn.train.state import TrainState, step_of
@@ -56,10 +55,7 @@ def early_stopping(
         [False, False, False, True]
     """
     caller = "train.early_stopping"
-    if isinstance(patience, bool) or not isinstance(patience, int | np.integer):
-        raise TypeError(f"{caller}: patience must be an integer, got {patience!r}")
-    if patience < 1:
-        raise ValueError(f"{caller}: patience must be at least 1, got {patience}")
+    patience = check_count(caller, "patience", patience)
     seen = _Seen(caller, metric, higher_is_better)
 
     def stop(ts: TrainState, record: Record) -> bool:

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import operator
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,18 +56,6 @@ def _takes(fn: Callable[..., Any], count: int) -> bool:
     except TypeError:
         return False
     return True
-
-
-def check_count(name: str, value: Any, *, least: int) -> None:
-    """Raises unless `value` is an integer of at least `least`."""
-    try:
-        count = None if isinstance(value, bool) else operator.index(value)
-    except (TypeError, ValueError):  # of an array, either
-        count = None
-    if count is None:
-        raise TypeError(f"fit: {name} must be an integer, got {value!r}")
-    if count < least:
-        raise ValueError(f"fit: {name} must be at least {least}, got {value}")
 
 
 def check_evaluation(evaluate: Any, test_batches: Any) -> None:

@@ -11,6 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import optim
+from lucid_fn.checks import check_count
 from lucid_fn.train import checkpoint as checkpoints, checks, progress
 from lucid_fn.train.beginning import Beginning, begin, length
 from lucid_fn.train.callbacks import Callback, Record
@@ -119,11 +120,11 @@ def fit(
         (6, 3)
     """
     checks.check_run(ts, step, batches)
-    checks.check_count("epochs", epochs, least=1)
+    epochs = check_count("fit", "epochs", epochs)
     if max_steps is not None:
-        checks.check_count("max_steps", max_steps, least=1)
+        max_steps = check_count("fit", "max_steps", max_steps)
     if start_epoch is not None:
-        checks.check_count("start_epoch", start_epoch, least=0)
+        start_epoch = check_count("fit", "start_epoch", start_epoch, at_least=0)
     checks.check_evaluation(evaluate, test_batches)
     after_step = checks.to_callbacks("on_step", on_step)
     after_epoch = checks.to_callbacks("on_epoch", on_epoch)

@@ -9,8 +9,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn import tree
-from lucid_fn.conversion import from_numpy
+from lucid_fn import checks, tree
+from lucid_fn.numpy_arrays import to_array
 from lucid_fn.types import Array, Tree
 
 
@@ -56,11 +56,7 @@ def leaf_paths(
 
 def check_function(caller: str, fn: Any) -> None:
     """Raises unless `fn` can be called."""
-    if not callable(fn):
-        raise TypeError(
-            f"{caller}: fn must be a function, got {type(fn).__name__} "
-            f"{reprlib.repr(fn)}"
-        )
+    checks.check_function(caller, "fn", fn)
 
 
 def as_array(value: Any) -> Array | None:
@@ -68,7 +64,7 @@ def as_array(value: Any) -> Array | None:
     if isinstance(value, mx.array):
         return value
     if isinstance(value, np.ndarray | np.generic):
-        return None if isinstance(value, np.bool_) else from_numpy(value)
+        return None if isinstance(value, np.bool_) else to_array(value)
     if isinstance(value, bool) or not isinstance(value, int | float | complex):
         return None
     if isinstance(value, int) and not -(2**63) <= value < 2**63:

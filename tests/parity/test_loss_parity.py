@@ -314,3 +314,28 @@ def test_focal_against_its_equation_in_pytorch(seed, alpha, gamma):
         rtol=1e-5,
         atol=1e-6,
     )
+
+
+@EXAMPLES
+@given(
+    seed=seeds,
+    alpha=st.floats(0.1, 1),
+    beta=st.floats(0.1, 1),
+    gamma=st.sampled_from([1, 4 / 3, 3]),
+)
+def test_focal_tversky_against_its_equation_in_pytorch(seed, alpha, beta, gamma):
+    rng = generators(seed)
+    targets = rng.integers(0, 2, (N, 5, C)).astype(np.float32)
+
+    def theirs(x):
+        p, t = torch.sigmoid(x), double(targets)
+        hit, missed, false = (v.sum(1) for v in (p * t, (1 - p) * t, p * (1 - t)))
+        index = (hit + 1) / (hit + alpha * missed + beta * false + 1)
+        return (1 - index) ** (1 / gamma)
+
+    def ours(x):
+        return losses.focal_tversky(
+            mx.sigmoid(x), mx.array(targets), alpha=alpha, beta=beta, gamma=gamma
+        )
+
+    agree(ours, theirs, normal(rng, N, 5, C), rtol=1e-4, atol=1e-5)

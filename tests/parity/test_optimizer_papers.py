@@ -87,6 +87,23 @@ def test_adan(seed, lr, b1, b2, b3, weight_decay):
 
 
 @thrice(
+    lr=rates, b1=decays, b2=decays, gamma=st.floats(0, 1), weight_decay=weight_decays
+)
+def test_mars(seed, lr, b1, b2, gamma, weight_decay):
+    p0, grads = draw(seed)
+    p, m, v, before = p0, 0, 0, grads[0]
+    for t, g in enumerate(grads, 1):
+        c = g + gamma * b1 / (1 - b1) * (g - before)
+        c = c / max(1, np.linalg.norm(c))
+        before = g
+        m, v = b1 * m + (1 - b1) * c, b2 * v + (1 - b2) * c**2
+        u = m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + 1e-8)
+        p = (1 - lr * weight_decay) * p - lr * u
+    optimizer = optim.mars(lr, b1=b1, b2=b2, gamma=gamma, weight_decay=weight_decay)
+    check(optimizer, p0, grads, p, bound=3e-5)
+
+
+@thrice(
     lr=rates,
     b1=st.floats(0.5, 0.9),
     b2=decays,

@@ -103,6 +103,24 @@ def test_the_new_state_has_the_form_of_the_state(case, seed):
     assert list(new_state) == list(state)
 
 
+@over(LAYERS)
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+def test_a_state_keeps_its_dtypes(case, dtype):
+    """Running statistics in 16 bits would stop to move."""
+    layer, params, state, x, key = prepared(case, 0)
+    half = tree.cast(params, dtype), state, tree.cast(x, dtype)
+    _, new_state = layer.apply(*half, train=True, key=key)
+    assert described(new_state) == described(state)
+
+
+@over(LAYERS)
+def test_train_has_no_default(case):
+    layer, params, state, x, key = prepared(case, 0)
+    for options in ({}, {"train": None}, {"train": 1}):
+        with pytest.raises(TypeError, match="train"):
+            layer.apply(params, state, x, key=key, **options)
+
+
 @over(LAYERS, EVAL)
 @few
 @given(seed=SEEDS)

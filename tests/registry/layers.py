@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import nn
+from tests.registry.activations import ACTIVATIONS, OF_INTEGERS_TOO
 from tests.registry.case import Case
 
 # Laws that a layer may be exempt from.
@@ -57,39 +58,6 @@ SEQUENCE = normal(3, 7, 4)
 IMAGE = normal(2, 6, 5, 4)
 VOLUME = normal(2, 4, 3, 5, 4)
 
-ACTIVATIONS = [
-    nn.celu,
-    nn.elu,
-    nn.gelu,
-    nn.gelu_sigmoid,
-    nn.gelu_tanh,
-    nn.glu,
-    nn.hard_shrink,
-    nn.hard_sigmoid,
-    nn.hard_swish,
-    nn.hard_tanh,
-    nn.leaky_relu,
-    nn.log_sigmoid,
-    nn.log_softmax,
-    nn.mish,
-    nn.relu,
-    nn.relu6,
-    nn.relu_squared,
-    nn.selu,
-    nn.sigmoid,
-    nn.silu,
-    nn.soft_shrink,
-    nn.softmax,
-    nn.softmin,
-    nn.softplus,
-    nn.softsign,
-    nn.step,
-    nn.tanh,
-    nn.tanh_shrink,
-]
-
-OF_INTEGERS_TOO = [nn.hard_tanh, nn.relu, nn.relu6, nn.relu_squared, nn.step]
-
 LAYERS = [
     layer("linear", partial(nn.linear, 4, 3), SEQUENCE),
     layer("linear-no-bias", partial(nn.linear, 4, 3, bias=False), SEQUENCE),
@@ -117,6 +85,7 @@ LAYERS = [
         IMAGE,
         EXAMPLES,
     ),
+    layer("batch_renorm", partial(nn.batch_renorm, 4), IMAGE, EXAMPLES, SLOPE),
     layer("frozen", lambda: nn.frozen(nn.batch_norm(4)), IMAGE, SLOPE),
     layer("dropout", partial(nn.dropout, 0.5), IMAGE, EXAMPLES),
     layer("dropout1d", partial(nn.dropout1d, 0.5), SEQUENCE, EXAMPLES),
@@ -145,11 +114,19 @@ LAYERS = [
         apart(2, 4, 3, 5, 4),
     ),
     layer("global_avg_pool1d", lambda: nn.lift(nn.global_avg_pool1d), SEQUENCE),
+    layer("global_avg_pool2d", lambda: nn.lift(nn.global_avg_pool2d), IMAGE),
     layer("global_avg_pool3d", lambda: nn.lift(nn.global_avg_pool3d), VOLUME),
     layer("global_max_pool1d", lambda: nn.lift(nn.global_max_pool1d), apart(3, 7, 4)),
     layer(
         "global_max_pool2d", lambda: nn.lift(nn.global_max_pool2d), apart(2, 6, 5, 4)
     ),
+    layer(
+        "global_max_pool3d",
+        lambda: nn.lift(nn.global_max_pool3d),
+        apart(2, 4, 3, 5, 4),
+    ),
+    layer("flatten", lambda: nn.lift(nn.flatten), IMAGE, REAL),
+    layer("identity", lambda: nn.lift(nn.identity), IMAGE, REAL),
     layer("alpha_dropout", partial(nn.alpha_dropout, 0.3), IMAGE, EXAMPLES),
     layer(
         "feature_alpha_dropout",
@@ -382,3 +359,18 @@ LAYERS = [
         for function in ACTIVATIONS
     ],
 ]
+
+NO_CASES = {
+    "alibi_bias": "makes an array, see test_positions",
+    "bn_reestimate": "a function of a state, see test_batch_statistics",
+    "compose": "what serial, residual and the others are made with",
+    "dot_product_attention": "a function of several arrays, see test_attention",
+    "dot_product_attention_weights": "a function of arrays, see test_attention",
+    "fold_batch_norm": "a function of params, see test_batch_statistics",
+    "lift": "makes the cases of plain functions",
+    "parametric": "what linear and the others are made with",
+    "rotary_positions": "a function of arrays, see test_positions",
+    "sinusoidal_positions": "makes an array, see test_positions",
+    "summary": "describes a layer, see test_summary",
+}
+"""Public functions that make no layer, and why."""

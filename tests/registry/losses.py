@@ -100,6 +100,9 @@ LABELS = frozenset({"nan targets"})
 # They return float32 for half precision.
 WIDE = frozenset({"dtype"})
 
+# Their inputs are probabilities, which are not multiplied.
+BOUNDED = frozenset({"scaled inputs"})
+
 LOSSES = [
     Case(
         "softmax_cross_entropy",
@@ -126,10 +129,11 @@ LOSSES = [
         lambda: losses.sigmoid_binary_cross_entropy,
         bits,
     ),
-    Case("binary_cross_entropy", lambda: losses.binary_cross_entropy, chances),
+    Case("binary_cross_entropy", lambda: losses.binary_cross_entropy, chances, BOUNDED),
     Case("focal", lambda: losses.focal, bits),
     Case("focal of gamma 1/2", lambda: partial(losses.focal, gamma=0.5), bits),
-    Case("dice", lambda: losses.dice, chances),
+    Case("dice", lambda: losses.dice, chances, BOUNDED),
+    Case("focal_tversky", lambda: losses.focal_tversky, chances, BOUNDED),
     Case("mse", lambda: losses.mse, values),
     Case("l1", lambda: losses.l1, values),
     Case("smooth_l1", lambda: partial(losses.smooth_l1, beta=0.5), values),

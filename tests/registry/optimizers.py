@@ -75,6 +75,7 @@ OPTIMIZERS = [
         "ademamix with warm-up",
         lambda rate=0.3: optim.ademamix(rate, b3=0.99, warmup_steps=100),
     ),
+    Case("mars", lambda rate=0.3: optim.mars(rate)),
     Case("prodigy", lambda rate=1.0: optim.prodigy(rate, initial_distance=0.01)),
     Case("rmsprop", lambda rate=0.1: optim.rmsprop(rate)),
     Case(
@@ -171,6 +172,7 @@ PARTS = [
     Case("scale_by_lars", lambda: optim.scale_by_lars()),
     Case("scale_by_lbfgs", lambda: optim.scale_by_lbfgs(), None, ONE_VECTOR),
     Case("scale_by_lion", lambda: optim.scale_by_lion()),
+    Case("scale_by_mars", lambda: optim.scale_by_mars()),
     Case("scale_by_nadam", lambda: optim.scale_by_nadam()),
     Case("scale_by_novograd", lambda: optim.scale_by_novograd()),
     Case("scale_by_radam", lambda: optim.scale_by_radam()),

@@ -69,8 +69,10 @@ def cached_attention(
         ((1, 1, 8), 4)
     """
     caller = "cached_attention"
-    check_sizes(caller, embed_dim, num_heads, rotary_base)
-    check_positive(caller, batch_size=batch_size, max_length=max_length)
+    embed_dim, num_heads = check_sizes(caller, embed_dim, num_heads, rotary_base)
+    batch_size, max_length = check_positive(
+        caller, batch_size=batch_size, max_length=max_length
+    )
     shape = (batch_size, max_length, num_heads, embed_dim // num_heads)
 
     def init(key: Key, /) -> tuple[Params, State]:

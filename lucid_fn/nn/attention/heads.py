@@ -91,9 +91,11 @@ def check_projections(caller: str, params: Params, embed_dim: int, bias: bool) -
 
 def check_sizes(
     caller: str, embed_dim: int, num_heads: int, rotary_base: float | None
-) -> None:
-    """Raises unless the heads divide the features, and positions can rotate them."""
-    check_positive(caller, embed_dim=embed_dim, num_heads=num_heads)
+) -> tuple[int, int]:
+    """The features and the heads, which must divide them so that positions rotate."""
+    embed_dim, num_heads = check_positive(
+        caller, embed_dim=embed_dim, num_heads=num_heads
+    )
     if embed_dim % num_heads:
         raise ValueError(
             f"{caller}: num_heads must divide embed_dim, got {num_heads} and "
@@ -103,3 +105,4 @@ def check_sizes(
         check_base(caller, rotary_base, "rotary_base")
         size = "embed_dim / num_heads, which rotary positions rotate in pairs,"
         check_even(caller, size, embed_dim // num_heads)
+    return embed_dim, num_heads

@@ -102,8 +102,8 @@ def multi_head_attention(
         (1, 3, 8)
     """
     caller = "multi_head_attention"
-    check_sizes(caller, embed_dim, num_heads, rotary_base)
-    check_rate(caller, rate)
+    embed_dim, num_heads = check_sizes(caller, embed_dim, num_heads, rotary_base)
+    rate = check_rate(caller, rate)
 
     def init(key: Key, /) -> tuple[Params, State]:
         return started(init_projections(key, embed_dim, bias)), {}

@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import random
-from lucid_fn.checks import check_float, check_integer
+from lucid_fn.checks import check_count, check_float, check_integer, check_number
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_params, check_positive, check_state
 from lucid_fn.nn.core.layer import Layer, as_apply
@@ -49,7 +49,8 @@ def sinusoidal_positions(
         array([[0, 1],
                [0.841471, 0.540302]], dtype=float32)
     """
-    check_positive("sinusoidal_positions", length=length, features=features)
+    length = check_count("sinusoidal_positions", "length", length)
+    features = check_count("sinusoidal_positions", "features", features)
     check_even("sinusoidal_positions", "features", features)
     check_base("sinusoidal_positions", base)
     _check_offset("sinusoidal_positions", offset)
@@ -166,7 +167,9 @@ def learned_positions(
         True
     """
     caller = "learned_positions"
-    check_positive(caller, max_length=max_length, embedding_dim=embedding_dim)
+    max_length, embedding_dim = check_positive(
+        caller, max_length=max_length, embedding_dim=embedding_dim
+    )
     shape = max_length, embedding_dim
 
     def init(key: Key) -> Params:
@@ -211,7 +214,7 @@ def positional_encoding(
                 [0.841471, 0.540302]]], dtype=float32)
     """
     caller = "positional_encoding"
-    check_positive(caller, embedding_dim=embedding_dim)
+    embedding_dim = check_count(caller, "embedding_dim", embedding_dim)
     check_even(caller, "embedding_dim", embedding_dim)
     check_base(caller, base)
 
@@ -284,8 +287,9 @@ def alibi_bias(num_heads: int, length: int, *, keys: int | None = None) -> Array
                [-0.0625, -0, -0.0625],
                [-0.125, -0.0625, -0]], dtype=float32)
     """
-    keys = length if keys is None else keys
-    check_positive("alibi_bias", num_heads=num_heads, length=length, keys=keys)
+    length = check_count("alibi_bias", "length", length)
+    keys = length if keys is None else check_count("alibi_bias", "keys", keys)
+    num_heads = check_count("alibi_bias", "num_heads", num_heads)
     if keys < length:
         raise ValueError(
             f"alibi_bias: keys must be at least length, got {keys} and {length}"
@@ -311,19 +315,9 @@ def _check_offset(caller: str, offset: Any) -> None:
         if offset.ndim:
             raise ValueError(f"{caller}: offset must have shape (), got {offset.shape}")
         return
-    if not isinstance(offset, int | np.integer) or isinstance(offset, bool):
-        raise TypeError(f"{caller}: offset must be an integer, got {offset!r}")
-    if not -(2**31) <= offset < 2**31:
-        raise ValueError(
-            f"{caller}: offset must be at least -2^31 and less than 2^31, got {offset}"
-        )
+    check_count(caller, "offset", offset, at_least=-(2**31))
 
 
 def check_base(caller: str, base: Any, name: str = "base") -> None:
     """Raises unless the base of the wavelengths is a number greater than 1."""
-    if not isinstance(base, int | float | np.number):
-        raise TypeError(
-            f"{caller}: {name} must be a number greater than 1, got {base!r}"
-        )
-    if not base > 1:
-        raise ValueError(f"{caller}: {name} must be greater than 1, got {base}")
+    check_number(caller, name, base, above=1)

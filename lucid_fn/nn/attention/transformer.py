@@ -8,7 +8,13 @@ from lucid_fn.nn.attention.multi_head_attention import (
     AttentionInputs,
     multi_head_attention,
 )
-from lucid_fn.nn.core.checks import check_activation
+from lucid_fn.nn.attention.positions import check_base
+from lucid_fn.nn.core.checks import (
+    check_activation,
+    check_eps,
+    check_positive,
+    check_rate,
+)
 from lucid_fn.nn.core.combinators import compose
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.dropout.dropout import dropout
@@ -100,6 +106,11 @@ def transformer_encoder_layer(
     """
     caller = "transformer_encoder_layer"
     check_activation(caller, activation)
+    sizes = {"num_heads": num_heads, "dim_feedforward": dim_feedforward}
+    check_positive(caller, d_model=d_model, **sizes)
+    rate, eps = check_rate(caller, rate), check_eps(caller, eps)
+    if rotary_base is not None:
+        check_base(caller, rotary_base, "rotary_base")
     self_attention = _self_attention(
         caller, d_model, num_heads, causal, rate, bias, rotary_base, cache
     )
@@ -201,6 +212,11 @@ def transformer_decoder_layer(
     """
     caller = "transformer_decoder_layer"
     check_activation(caller, activation)
+    sizes = {"num_heads": num_heads, "dim_feedforward": dim_feedforward}
+    check_positive(caller, d_model=d_model, **sizes)
+    rate, eps = check_rate(caller, rate), check_eps(caller, eps)
+    if rotary_base is not None:
+        check_base(caller, rotary_base, "rotary_base")
     self_attention = _self_attention(
         caller, d_model, num_heads, causal, rate, bias, rotary_base, cache
     )

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from lucid_fn.checks import check_count
 from lucid_fn.nn.attention.transformer import DecoderInputs, EncoderInputs, block
-from lucid_fn.nn.core.checks import check_positive
 from lucid_fn.nn.core.combinators import identity
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.types import ArrayFn
@@ -43,7 +43,7 @@ def transformer_encoder(
         ... )[0].shape
         (['0', '1', '2'], (1, 5, 8))
     """
-    check_positive("transformer_encoder", num_layers=num_layers)
+    num_layers = check_count("transformer_encoder", "num_layers", num_layers)
 
     def forward(inputs: Any, layers: ArrayFn, norm: ArrayFn) -> Any:
         masked = isinstance(inputs, EncoderInputs)
@@ -86,7 +86,7 @@ def transformer_decoder(
         >>> model.apply(params, state, inputs, train=False)[0].shape
         (1, 3, 8)
     """
-    check_positive("transformer_decoder", num_layers=num_layers)
+    num_layers = check_count("transformer_decoder", "num_layers", num_layers)
 
     def forward(inputs: Any, layers: ArrayFn, norm: ArrayFn) -> Any:
         if not isinstance(inputs, DecoderInputs):

@@ -1,14 +1,9 @@
 """Convolutions on channels-last arrays."""
 
+from lucid_fn.checks import Sizes, check_count, to_sizes
 from lucid_fn.nn import initializers
 from lucid_fn.nn.conv.convolve import Window, convolve
-from lucid_fn.nn.core.checks import (
-    Sizes,
-    check_images,
-    check_params,
-    check_positive,
-    to_sizes,
-)
+from lucid_fn.nn.core.checks import check_images, check_params, check_positive
 from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.types import Array, Key, Params
@@ -174,8 +169,10 @@ def _convolution(
     bias_init: Initializer | None,
 ) -> Layer:
     caller = f"conv{dims}d"
-    check_channels(caller, in_channels, out_channels, window.groups)
-    kernel = to_sizes(caller, "kernel_size", kernel_size, dims=dims, least=1)
+    in_channels, out_channels = check_channels(
+        caller, in_channels, out_channels, window.groups
+    )
+    kernel = to_sizes(caller, "kernel_size", kernel_size, dims=dims, at_least=1)
     shape = (out_channels, *kernel, in_channels // window.groups)
     bias_shape = (out_channels,) if bias else None
 
@@ -199,22 +196,25 @@ def to_window(
     groups: int,
 ) -> Window:
     """The arguments that say how a kernel moves, checked."""
-    check_positive(caller, groups=groups)
+    groups = check_count(caller, "groups", groups)
     return Window(
-        stride=to_sizes(caller, "stride", stride, dims=dims, least=1),
-        padding=to_sizes(caller, "padding", padding, dims=dims, least=0),
-        dilation=to_sizes(caller, "dilation", dilation, dims=dims, least=1),
+        stride=to_sizes(caller, "stride", stride, dims=dims, at_least=1),
+        padding=to_sizes(caller, "padding", padding, dims=dims, at_least=0),
+        dilation=to_sizes(caller, "dilation", dilation, dims=dims, at_least=1),
         groups=groups,
     )
 
 
 def check_channels(
     caller: str, in_channels: int, out_channels: int, groups: int
-) -> None:
-    """Raises unless `groups` divides both numbers of channels."""
-    check_positive(caller, in_channels=in_channels, out_channels=out_channels)
+) -> tuple[int, int]:
+    """The numbers of channels, both of which `groups` must divide."""
+    in_channels, out_channels = check_positive(
+        caller, in_channels=in_channels, out_channels=out_channels
+    )
     if in_channels % groups or out_channels % groups:
         raise ValueError(
             f"{caller}: groups must divide in_channels and out_channels, got "
             f"{groups}, {in_channels} and {out_channels}"
         )
+    return in_channels, out_channels

@@ -1,9 +1,10 @@
 """Transposed convolutions, which enlarge images, on channels-last arrays."""
 
+from lucid_fn.checks import Sizes, to_sizes
 from lucid_fn.nn import initializers
 from lucid_fn.nn.conv.convolution import check_channels, to_window
 from lucid_fn.nn.conv.convolve import Window, transpose_convolve
-from lucid_fn.nn.core.checks import Sizes, check_images, check_params, to_sizes
+from lucid_fn.nn.core.checks import check_images, check_params
 from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.types import Array, Key, Params
@@ -192,9 +193,11 @@ def _transposed(
     weight_init: Initializer,
 ) -> Layer:
     caller = f"conv_transpose{dims}d"
-    check_channels(caller, in_channels, out_channels, window.groups)
-    kernel = to_sizes(caller, "kernel_size", kernel_size, dims=dims, least=1)
-    extra = to_sizes(caller, "output_padding", output_padding, dims=dims, least=0)
+    in_channels, out_channels = check_channels(
+        caller, in_channels, out_channels, window.groups
+    )
+    kernel = to_sizes(caller, "kernel_size", kernel_size, dims=dims, at_least=1)
+    extra = to_sizes(caller, "output_padding", output_padding, dims=dims, at_least=0)
     steps = zip(extra, window.stride, window.dilation, strict=True)
     if any(added >= max(stride, dilation) for added, stride, dilation in steps):
         raise ValueError(

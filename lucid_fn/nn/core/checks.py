@@ -2,23 +2,23 @@
 
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from lucid_fn import checks
-from lucid_fn.checks import check_narrow_float
+from lucid_fn.checks import (
+    check_count,
+    check_narrow_float,
+    check_number,
+)
 from lucid_fn.nn.core.layer import Layer, check_held
 from lucid_fn.ops.seam import join
 from lucid_fn.types import Array, Key, Params, State
-
-Sizes: TypeAlias = int | tuple[int, ...]
-"""One integer for all spatial axes, or one for each."""
 
 AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
 """Names of the spatial axes, by their number."""
 
 
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+def check_positive(caller: str, **sizes: int) -> tuple[int, ...]:
+    """The sizes, each of which must be an integer of at least 1."""
+    return tuple(check_count(caller, name, size) for name, size in sizes.items())
 
 
 def check_float(caller: str, **arrays: Any) -> None:
@@ -26,27 +26,15 @@ def check_float(caller: str, **arrays: Any) -> None:
     checks.check_float(caller, **{name: join(x) for name, x in arrays.items()})
 
 
-def check_positive(caller: str, **sizes: int) -> None:
-    """Raises unless every size is an integer of at least 1."""
-    for name, size in sizes.items():
-        if not _is_integer(size):
-            raise TypeError(f"{caller}: {name} must be an integer, got {size!r}")
-        if size < 1:
-            raise ValueError(f"{caller}: {name} must be at least 1, got {size}")
+def check_rate(caller: str, rate: float) -> float:
+    """A probability of dropping, which must be in [0, 1)."""
+    kinds = "a number in [0, 1)"
+    return check_number(caller, "rate", rate, at_least=0, below=1, kinds=kinds)
 
 
-def check_rate(caller: str, rate: float) -> None:
-    """Raises unless `rate`, a probability of dropping, is in [0, 1)."""
-    if not isinstance(rate, int | float) or isinstance(rate, bool):
-        raise TypeError(f"{caller}: rate must be a number in [0, 1), got {rate!r}")
-    if not 0 <= rate < 1:
-        raise ValueError(f"{caller}: rate must be in [0, 1), got {rate}")
-
-
-def check_eps(caller: str, eps: float) -> None:
-    """Raises unless `eps`, which is added to a divisor, is positive."""
-    if not eps > 0:
-        raise ValueError(f"{caller}: eps must be positive, got {eps}")
+def check_eps(caller: str, eps: float) -> float:
+    """What is added to a divisor, which must be positive."""
+    return check_number(caller, "eps", eps, above=0)
 
 
 def check_activation(caller: str, activation: Any) -> None:
@@ -65,7 +53,7 @@ def check_key(caller: str, key: Key | None) -> Key:
             f"{caller}: train=True needs a key, got None; call "
             "apply(params, state, x, train=True, key=key)"
         )
-    return key
+    return checks.check_key(caller, key)
 
 
 Shape: TypeAlias = tuple[int, ...] | None
@@ -113,20 +101,6 @@ def check_last_axis(caller: str, x: Array, size: int, *, least_ndim: int = 1) ->
         raise ValueError(
             f"{caller}: x must have shape ({leading}, {size}), got {x.shape}"
         )
-
-
-def to_sizes(
-    caller: str, name: str, value: Sizes, *, dims: int, least: int
-) -> tuple[int, ...]:
-    """One number for all axes, or one for each, checked: a tuple of Python's ints."""
-    sizes = tuple(value) if isinstance(value, tuple | list) else (value,) * dims
-    if len(sizes) != dims or any(not _is_integer(v) or v < least for v in sizes):
-        several = "" if dims == 1 else f", or {dims} of them"
-        raise ValueError(
-            f"{caller}: {name} must be an integer of at least {least}{several}, "
-            f"got {value}"
-        )
-    return tuple(map(int, sizes))
 
 
 def check_images(caller: str, x: Array, channels: int, *, dims: int) -> None:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.conversion import from_numpy
 from lucid_fn.evaluation import started
+from lucid_fn.numpy_arrays import to_array
 from lucid_fn.ops import seam
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
@@ -84,7 +84,7 @@ def to_input(x: Any) -> Any:
 
 
 def _from_numpy(x: Any) -> Array:
-    array = from_numpy(x)
+    array = to_array(x)
     if array is None:
         raise TypeError(
             f"apply: x must be an array of numbers, got {type(x).__name__} of dtype "

@@ -6,9 +6,14 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import transforms, tree
-from lucid_fn.nn.core.checks import check_positive
+from lucid_fn.checks import check_count
 from lucid_fn.nn.core.combinators import as_layer, as_layers, compose_layers, serial
-from lucid_fn.nn.core.layer import Layer, as_apply, check_layer, wrap
+from lucid_fn.nn.core.layer import (
+    Layer,
+    as_apply,
+    check_layer,
+    wrap,
+)
 from lucid_fn.nn.core.recording import recording
 from lucid_fn.types import ArrayFn, Key, Params, State
 
@@ -29,7 +34,7 @@ def repeat(layer: Layer, times: int) -> Layer:
         >>> list(params)
         ['0', '1', '2']
     """
-    check_positive("repeat", times=times)
+    times = check_count("repeat", "times", times)
     return serial(*[layer] * times)
 
 

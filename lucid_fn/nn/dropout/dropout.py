@@ -160,7 +160,7 @@ def dropping(
     `filled` is from `x` and what is kept of it, a bool, to the output; by default
     zeros, and the rest divided by the probability of keeping it.
     """
-    check_rate(caller, rate)
+    rate = check_rate(caller, rate)
 
     def zeroed(x: Array, kept: Array) -> Array:
         return drop(x, kept, rate)

@@ -5,6 +5,7 @@ import math
 import mlx.core as mx
 
 from lucid_fn import random
+from lucid_fn.checks import check_count, check_number, to_number
 from lucid_fn.nn.initializers.scaling import (
     LINEAR_GAIN,
     RELU_GAIN,
@@ -62,6 +63,7 @@ def constant(value: float) -> Initializer:
         >>> initializers.constant(0.5)(random.key(0), (2,))
         array([0.5, 0.5], dtype=float32)
     """
+    value = to_number("constant", "value", value)
     return lambda key, shape: mx.full(shape, value, mx.float32)
 
 
@@ -82,8 +84,8 @@ def uniform(low: float, high: float) -> Initializer:
         >>> mx.max(initializers.uniform(-0.1, 0.1)(random.key(0), (99,))).item() < 0.1
         True
     """
-    if not low <= high:
-        raise ValueError(f"uniform: low must be at most high, got {low} and {high}")
+    low = check_number("uniform", "low", low)
+    high = check_number("uniform", "high", high, at_least=low)
     return lambda key, shape: random.uniform(key, shape, low=low, high=high)
 
 
@@ -103,7 +105,8 @@ def normal(std: float = 1.0, *, mean: float = 0.0) -> Initializer:
         >>> initializers.normal(0.02)(random.key(0), (2, 3)).shape
         (2, 3)
     """
-    _check_not_negative("normal", std=std)
+    std = check_number("normal", "std", std, at_least=0)
+    mean = check_number("normal", "mean", mean)
     return lambda key, shape: mean + std * random.normal(key, shape)
 
 
@@ -127,7 +130,8 @@ def truncated_normal(std: float = 1.0, *, mean: float = 0.0) -> Initializer:
         >>> mx.max(mx.abs(draws)).item() <= 1
         True
     """
-    _check_not_negative("truncated_normal", std=std)
+    std = check_number("truncated_normal", "std", std, at_least=0)
+    mean = check_number("truncated_normal", "mean", mean)
     return lambda key, shape: mean + std * random.truncated_normal(key, shape)
 
 
@@ -187,7 +191,7 @@ def scaled_uniform(gain: float, fan: Fan) -> Initializer:
         >>> mx.max(mx.abs(draws)).item() <= 0.5
         True
     """
-    _check_not_negative("scaled_uniform", gain=gain)
+    gain = check_number("scaled_uniform", "gain", gain, at_least=0)
     return lambda key, shape: _symmetric(key, shape, gain * math.sqrt(3 / fan(shape)))
 
 
@@ -208,7 +212,7 @@ def scaled_normal(gain: float, fan: Fan) -> Initializer:
         >>> init(random.key(0), (3, 12)).shape
         (3, 12)
     """
-    _check_not_negative("scaled_normal", gain=gain)
+    gain = check_number("scaled_normal", "gain", gain, at_least=0)
     return lambda key, shape: random.normal(key, shape) * (gain / math.sqrt(fan(shape)))
 
 
@@ -229,6 +233,7 @@ def xavier_uniform(gain: float = LINEAR_GAIN) -> Initializer:
         >>> init(random.key(0), (2, 4)).shape
         (2, 4)
     """
+    gain = check_number("xavier_uniform", "gain", gain, at_least=0)
     return scaled_uniform(gain, fan_mean)
 
 
@@ -246,6 +251,7 @@ def xavier_normal(gain: float = LINEAR_GAIN) -> Initializer:
         >>> initializers.xavier_normal()(random.key(0), (2, 4)).shape
         (2, 4)
     """
+    gain = check_number("xavier_normal", "gain", gain, at_least=0)
     return scaled_normal(gain, fan_mean)
 
 
@@ -265,6 +271,7 @@ def kaiming_uniform(gain: float = RELU_GAIN, *, fan: Fan = fan_in) -> Initialize
         >>> init(random.key(0), (2, 4)).shape
         (2, 4)
     """
+    gain = check_number("kaiming_uniform", "gain", gain, at_least=0)
     return scaled_uniform(gain, fan)
 
 
@@ -284,6 +291,7 @@ def kaiming_normal(gain: float = RELU_GAIN, *, fan: Fan = fan_in) -> Initializer
         >>> init(random.key(0), (2, 3, 3, 4)).shape
         (2, 3, 3, 4)
     """
+    gain = check_number("kaiming_normal", "gain", gain, at_least=0)
     return scaled_normal(gain, fan)
 
 
@@ -374,15 +382,10 @@ def bias_by_fan_in(key: Key, weight_shape: Shape, size: int) -> Array:
         >>> initializers.bias_by_fan_in(random.key(0), (2, 4), 2).shape
         (2,)
     """
+    shape = (check_count("bias_by_fan_in", "size", size),)
     bound = 1 / math.sqrt(fan_in(weight_shape))
-    return _symmetric(random.fold_in(key, "bias"), (size,), bound)
+    return _symmetric(random.fold_in(key, "bias"), shape, bound)
 
 
 def _symmetric(key: Key, shape: Shape, bound: float) -> Array:
     return random.uniform(key, shape, low=-bound, high=bound)
-
-
-def _check_not_negative(caller: str, **values: float) -> None:
-    for name, value in values.items():
-        if not value >= 0:
-            raise ValueError(f"{caller}: {name} must be at least 0, got {value}")

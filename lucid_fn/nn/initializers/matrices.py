@@ -5,6 +5,7 @@ import math
 import mlx.core as mx
 
 from lucid_fn import random
+from lucid_fn.checks import check_number
 from lucid_fn.nn.initializers.scaling import Initializer, Shape, fans
 from lucid_fn.types import Array, Key
 
@@ -26,8 +27,7 @@ def orthogonal(gain: float = 1.0) -> Initializer:
         >>> mx.allclose(weight @ weight.T, mx.eye(2), atol=1e-6).item()
         True
     """
-    if not gain >= 0:
-        raise ValueError(f"orthogonal: gain must be at least 0, got {gain}")
+    gain = check_number("orthogonal", "gain", gain, at_least=0)
 
     def init(key: Key, shape: Shape) -> Array:
         rows, columns = shape[0], fans(shape)[0]

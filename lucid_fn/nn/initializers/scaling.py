@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import TypeAlias
 
+from lucid_fn.checks import check_number
 from lucid_fn.types import Array, Key
 
 Shape: TypeAlias = tuple[int, ...]
@@ -44,6 +45,7 @@ def leaky_relu_gain(negative_slope: float = 0.01) -> float:
         >>> initializers.leaky_relu_gain(1.0)
         1.0
     """
+    negative_slope = check_number("leaky_relu_gain", "negative_slope", negative_slope)
     return math.sqrt(2 / (1 + negative_slope**2))
 
 

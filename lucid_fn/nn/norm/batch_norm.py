@@ -1,37 +1,22 @@
 """Batch normalization, whose running statistics are a state."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from lucid_fn import ops
+from lucid_fn.checks import check_count, check_number
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.checks import (
     check_eps,
     check_last_axis,
     check_params,
-    check_positive,
-    check_state,
 )
 from lucid_fn.nn.core.layer import Layer, as_apply
+from lucid_fn.nn.norm import running_statistics
 from lucid_fn.ops.seam import accepts_divided
 from lucid_fn.types import Array, Key, Params, State
-
-_averaging: ContextVar[bool] = ContextVar("averaging", default=False)
-
-
-@contextmanager
-def averaging() -> Iterator[None]:
-    """Lets batch norms applied inside the block average, as with `momentum=None`."""
-    token = _averaging.set(True)
-    try:
-        yield
-    finally:
-        _averaging.reset(token)
 
 
 def batch_norm(
@@ -81,24 +66,19 @@ def batch_norm(
         >>> state["running_mean"], state["running_var"]
         (array([0.1], dtype=float32), array([1.1], dtype=float32))
     """
-    check_positive("batch_norm", num_features=num_features)
-    if momentum is not None and not 0 <= momentum <= 1:
-        raise ValueError(
-            f"batch_norm: momentum must be in [0, 1] or None, got {momentum}"
+    num_features = check_count("batch_norm", "num_features", num_features)
+    if momentum is not None:
+        momentum = check_number(
+            "batch_norm", "momentum", momentum, at_least=0, at_most=1
         )
-    check_eps("batch_norm", eps)
+    eps = check_eps("batch_norm", eps)
 
     def init(key: Key, /) -> tuple[Params, State]:
         shape = (num_features,)
         params = {"weight": mx.ones(shape), "bias": mx.zeros(shape)} if affine else {}
         if not track_running_stats:
             return started(params), {}
-        state = {
-            "running_mean": mx.zeros(shape),
-            "running_var": mx.ones(shape),
-            "num_batches_tracked": mx.array(0, mx.int32),
-        }
-        return started((params, state))
+        return started((params, running_statistics.start(num_features)))
 
     def scale_and_shift(params: Params, x: Any) -> tuple[Array, Array]:
         shape = (num_features,) if affine else None
@@ -106,16 +86,6 @@ def batch_norm(
         if affine:
             return params["weight"], params["bias"]
         return mx.ones((num_features,), x.dtype), mx.zeros((num_features,), x.dtype)
-
-    def check_statistics(state: State) -> None:
-        shape = (num_features,)
-        check_state(
-            "batch_norm",
-            state,
-            running_mean=shape,
-            running_var=shape,
-            num_batches_tracked=(),
-        )
 
     def by_batch(params: Params, x: Array) -> tuple[Array, Array, Array]:
         count = x.size // num_features
@@ -135,28 +105,6 @@ def batch_norm(
         mean, var = state["running_mean"], state["running_var"]
         return ops.batch_norm_eval(x, *scale_and_shift(params, x), mean, var, eps=eps)
 
-    def moved(state: State, x: Any, mean: Array, var: Array) -> State:
-        """The running statistics, with the mean and unbiased variance of a batch."""
-        batches = state["num_batches_tracked"] + 1
-        rate: float | Array = 1 / batches.astype(mx.float32)
-        if momentum is not None and not _averaging.get():
-            rate = momentum
-
-        def toward(old: Array, new: Array) -> Array:
-            if not x.size:  # nothing to move to
-                return old
-            new = mx.stop_gradient(new)
-            moved = (1 - rate) * old + rate * new
-            if isinstance(rate, mx.array):  # the first batch's mean has no past
-                moved = mx.where(batches == 1, new, moved)
-            return moved.astype(old.dtype)
-
-        return {
-            "running_mean": toward(state["running_mean"], mean),
-            "running_var": toward(state["running_var"], var),
-            "num_batches_tracked": batches,
-        }
-
     @as_apply
     def apply(
         params: Params, state: State, x: Any, train: bool, key: Key | None
@@ -164,10 +112,10 @@ def batch_norm(
         check_last_axis("batch_norm", x, num_features, least_ndim=2)
         if not track_running_stats:
             return by_batch(params, x)[0], state
-        check_statistics(state)
+        running_statistics.check("batch_norm", state, num_features)
         if not train:
             return by_state(params, state, x), state
         y, mean, var = by_batch(params, x)
-        return y, moved(state, x, mean, var)
+        return y, running_statistics.move(state, mean, var, momentum, empty=not x.size)
 
     return Layer(init, accepts_divided(apply))

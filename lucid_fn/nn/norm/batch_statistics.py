@@ -6,9 +6,10 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import random, transforms, tree
-from lucid_fn.nn.core.checks import check_eps, check_positive
+from lucid_fn.checks import check_count
+from lucid_fn.nn.core.checks import check_eps
 from lucid_fn.nn.core.layer import Layer, require_names
-from lucid_fn.nn.norm.batch_norm import averaging
+from lucid_fn.nn.norm import running_statistics
 from lucid_fn.types import Array, Key, Params, State
 
 
@@ -26,7 +27,8 @@ def update_batch_norm(
     momentum of the layer's batch norms, all with the given params. To be used where the
     running statistics do not belong to the params: after averaging params, or after a
     short training. Batch norms that do not move, such as those in `nn.frozen`, and
-    other leaves of the state stay as they are.
+    other leaves of the state stay as they are, whatever their names: those of a norm of
+    your own, for example.
 
     Args:
         layer: any layer with batch norms in it.
@@ -54,36 +56,36 @@ def update_batch_norm(
 
     @transforms.jit
     def move(params: Params, state: State, x: Any, key: Key | None) -> State:
-        with averaging():
+        with running_statistics.averaging():
             return layer.apply(params, state, x, train=True, key=key)[1]
 
-    def reset(path: str, leaf: Array) -> Array:
-        return mx.zeros_like(leaf) if _name(path) == _COUNT else leaf
+    def statistics_of(x: Any, key: Key | None) -> set[str]:
+        with running_statistics.marking():
+            _, marks = layer.apply(params, state, x, train=True, key=key)
+        return running_statistics.marked(state, marks)
 
-    step, moved = 0, tree.map_with_path(reset, state)
+    step, moved, paths = 0, state, set[str]()
     for step, x in enumerate(batches, start=1):
         subkey = None if key is None else random.fold_in(key, step)
-        moved = move(params, moved, x, subkey)
+        if step == 1:
+            paths = statistics_of(x, subkey)
+            moved = _put(state, paths, tree.zeros_like(state))
+        moved = _put(state, paths, move(params, moved, x, subkey))
     if step == 0:
         raise ValueError(
             "update_batch_norm: batches must hold at least one batch, got none"
         )
-
-    def chosen(path: str, new: Array, old: Array) -> Array:
-        if _name(path) == _COUNT:
-            return mx.where(new == 0, old, new)
-        return new if _name(path) in _STATISTICS else old
-
-    reestimated: State = tree.map_with_path(chosen, moved, state)
-    return reestimated
+    return moved
 
 
-_STATISTICS = ("running_mean", "running_var")
-_COUNT = "num_batches_tracked"
+def _put(state: State, paths: set[str], new: State) -> State:
+    """The state, with the leaves at these paths from the new one."""
 
+    def chosen(path: str, old: Array, new: Array) -> Array:
+        return new if path in paths else old
 
-def _name(path: str) -> str:
-    return path.rpartition(".")[2]
+    replaced: State = tree.map_with_path(chosen, state, new)
+    return replaced
 
 
 def fold_batch_norm(
@@ -133,11 +135,11 @@ def fold_batch_norm(
         >>> folded["weight"].tolist(), folded["bias"].tolist()
         ([[0.5, 0.5]], [0.5])
     """
-    check_eps("fold_batch_norm", eps)
+    eps = check_eps("fold_batch_norm", eps)
     statistics = require_names(bn_state, "bn_state")
     mean, var = statistics["running_mean"], statistics["running_var"]
     weight = require_names(conv, "conv")["weight"]
-    check_positive("fold_batch_norm", groups=groups)
+    groups = check_count("fold_batch_norm", "groups", groups)
     channels = weight.shape[-1] * groups if transposed else weight.shape[0]
     if (channels,) != mean.shape or (transposed and weight.shape[0] % groups):
         raise ValueError(

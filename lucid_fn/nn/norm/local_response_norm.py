@@ -2,8 +2,7 @@
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_float
-from lucid_fn.nn.core.checks import check_positive
+from lucid_fn.checks import check_count, check_float, check_number
 from lucid_fn.nn.core.layer import Layer, lift
 from lucid_fn.ops import avg_pool1d
 from lucid_fn.types import Array
@@ -39,9 +38,10 @@ def local_response_norm(
         >>> layer.apply({}, {}, mx.array([[1.0, 1.0, 1.0]]), train=False)[0]
         array([[0.333333, 0.25, 0.333333]], dtype=float32)
     """
-    check_positive("local_response_norm", size=size)
-    if not k > 0:
-        raise ValueError(f"local_response_norm: k must be positive, got {k}")
+    size = check_count("local_response_norm", "size", size)
+    alpha = check_number("local_response_norm", "alpha", alpha)
+    beta = check_number("local_response_norm", "beta", beta)
+    k = check_number("local_response_norm", "k", k, above=0)
 
     def forward(x: Array) -> Array:
         check_float("local_response_norm", x=x)

@@ -6,13 +6,12 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_float
+from lucid_fn.checks import check_count, check_float, to_sizes
 from lucid_fn.nn.core.checks import (
     check_eps,
     check_last_axis,
     check_params,
     check_positive,
-    to_sizes,
 )
 from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.types import Array, Key, Params
@@ -53,6 +52,7 @@ def layer_norm(
         array([[-0.999995, 0.999995]], dtype=float32)
     """
     shape = _to_shape("layer_norm", normalized_shape)
+    eps = check_eps("layer_norm", eps)
 
     def normalize(x: Array, weight: Array, bias: Array) -> Array:
         rows = _in_rows("layer_norm", x, shape)
@@ -90,6 +90,7 @@ def rms_norm(
         array([[0.2, 1.4]], dtype=float32)
     """
     shape = _to_shape("rms_norm", normalized_shape)
+    eps = check_eps("rms_norm", eps)
 
     def normalize(x: Array, weight: Array, bias: Array) -> Array:
         rows = _in_rows("rms_norm", x, shape)
@@ -160,6 +161,7 @@ def instance_norm(
         >>> nn.instance_norm(1).apply({}, {}, x, train=True)[0].squeeze()
         array([-0.999995, 0.999995], dtype=float32)
     """
+    num_features = check_count("instance_norm", "num_features", num_features)
     return _group_norm(
         "instance_norm", num_features, num_features, eps, affine, least=3
     )
@@ -168,7 +170,8 @@ def instance_norm(
 def _group_norm(
     caller: str, groups: int, channels: int, eps: float, affine: bool, least: int
 ) -> Layer:
-    check_positive(caller, num_groups=groups, num_channels=channels)
+    groups, channels = check_positive(caller, num_groups=groups, num_channels=channels)
+    eps = check_eps(caller, eps)
     if channels % groups:
         raise ValueError(
             f"{caller}: num_groups must divide num_channels, got {groups} and "
@@ -225,7 +228,7 @@ def _to_shape(caller: str, shape: int | tuple[int, ...]) -> tuple[int, ...]:
     dims = len(shape) if isinstance(shape, tuple | list) else 1
     if dims == 0:
         raise ValueError(f"{caller}: normalized_shape must have an axis, got ()")
-    return to_sizes(caller, "normalized_shape", shape, dims=dims, least=1)
+    return to_sizes(caller, "normalized_shape", shape, dims=dims, at_least=1)
 
 
 def _in_rows(caller: str, x: Array, shape: tuple[int, ...]) -> Array:

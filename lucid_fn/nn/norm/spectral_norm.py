@@ -5,9 +5,15 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import random
+from lucid_fn.checks import check_count
 from lucid_fn.evaluation import started
-from lucid_fn.nn.core.checks import check_eps, check_positive, check_state
-from lucid_fn.nn.core.layer import Layer, check_layer, require_names, wrap
+from lucid_fn.nn.core.checks import check_eps, check_state
+from lucid_fn.nn.core.layer import (
+    Layer,
+    check_layer,
+    require_names,
+    wrap,
+)
 from lucid_fn.types import Array, Key, Params, State
 
 _FIRST_ITERATIONS = 15  # those of PyTorch when it begins
@@ -57,8 +63,9 @@ def spectral_norm(
         {'weight_u': (2,), 'weight_v': (4,)}
     """
     check_layer("spectral_norm", layer)
-    check_positive("spectral_norm", iterations=iterations)
-    check_eps("spectral_norm", eps)
+    axis = check_count("spectral_norm", "axis", axis, at_least=None)
+    iterations = check_count("spectral_norm", "iterations", iterations)
+    eps = check_eps("spectral_norm", eps)
     names = f"{name}_u", f"{name}_v"
 
     def init(key: Key, /) -> tuple[Params, State]:

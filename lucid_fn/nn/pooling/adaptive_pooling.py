@@ -6,8 +6,7 @@ from typing import Any, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_float
-from lucid_fn.nn.core.checks import to_sizes
+from lucid_fn.checks import check_float, to_sizes
 from lucid_fn.nn.core.layer import Layer, lift
 from lucid_fn.types import Array
 
@@ -142,7 +141,7 @@ def _adaptive(
     caller: str, dims: int, pool: PoolFn, output_size: int | tuple[int, ...]
 ) -> Layer:
     """The layer of `pool(x, size)`."""
-    size = to_sizes(caller, "output_size", output_size, dims=dims, least=1)
+    size = to_sizes(caller, "output_size", output_size, dims=dims, at_least=1)
     return lift(lambda x: pool(x, size), examplewise=True)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from lucid_fn import ops
-from lucid_fn.nn.core.checks import Sizes, to_sizes
+from lucid_fn.checks import Sizes, to_sizes
 from lucid_fn.nn.core.layer import Layer, lift
 from lucid_fn.types import Array
 
@@ -173,11 +173,11 @@ def _pool(
 ) -> Layer:
     """The layer of a pooling function, with its arguments checked."""
     caller = getattr(pool, "func", pool).__name__
-    window = to_sizes(caller, "size", size, dims=dims, least=1)
+    window = to_sizes(caller, "size", size, dims=dims, at_least=1)
     strides = to_sizes(
-        caller, "stride", size if stride is None else stride, dims=dims, least=1
+        caller, "stride", size if stride is None else stride, dims=dims, at_least=1
     )
-    added = to_sizes(caller, "padding", padding, dims=dims, least=0)
+    added = to_sizes(caller, "padding", padding, dims=dims, at_least=0)
     if any(2 * p > s for p, s in zip(added, window, strict=True)):
         raise ValueError(
             f"{caller}: padding must be at most half of size, got {padding} and {size}"

@@ -119,7 +119,9 @@ def lstm_cell(input_size: int, hidden_size: int, *, bias: bool = True) -> Layer:
 def _cell(
     caller: str, kind: Kind, input_size: int, hidden_size: int, bias: bool
 ) -> Layer:
-    check_positive(caller, input_size=input_size, hidden_size=hidden_size)
+    input_size, hidden_size = check_positive(
+        caller, input_size=input_size, hidden_size=hidden_size
+    )
 
     shapes = weight_shapes(kind, input_size, hidden_size, bias, "")
 

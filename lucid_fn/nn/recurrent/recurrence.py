@@ -6,14 +6,12 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
-import numpy as np
 
 from lucid_fn import ops, random
-from lucid_fn.checks import check_integer
+from lucid_fn.checks import check_count, check_float, check_integer
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.checks import (
     Shape,
-    check_float,
     check_key,
     check_params,
     check_positive,
@@ -65,10 +63,10 @@ def recurrent(
     proj_size: int = 0,
 ) -> Layer:
     """The layer of a recurrence over whole sequences."""
-    check_positive(
+    input_size, hidden_size, num_layers = check_positive(
         caller, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers
     )
-    check_rate(caller, rate)
+    rate = check_rate(caller, rate)
     _check_projection(caller, proj_size, hidden_size)
     ends = ("", "_reverse") if bidirectional else ("",)
     suffixes = [[f"_l{i}{end}" for end in ends] for i in range(num_layers)]
@@ -160,9 +158,11 @@ def _check_lengths(caller: str, lengths: Any, n: int) -> None:
 
 
 def _check_projection(caller: str, proj_size: Any, hidden_size: int) -> None:
-    if not isinstance(proj_size, int | np.integer) or isinstance(proj_size, bool):
-        raise TypeError(f"{caller}: proj_size must be an integer, got {proj_size!r}")
-    if not 0 <= proj_size < hidden_size:
+    if (
+        not 0
+        <= check_count(caller, "proj_size", proj_size, at_least=None)
+        < hidden_size
+    ):
         raise ValueError(
             f"{caller}: proj_size must be at least 0 and less than hidden_size, "
             f"{hidden_size}, got {proj_size}; 0 is no projection"

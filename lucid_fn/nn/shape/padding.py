@@ -9,8 +9,7 @@ from typing import TypeAlias
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_array
-from lucid_fn.nn.core.checks import to_sizes
+from lucid_fn.checks import check_array, to_number, to_sizes
 from lucid_fn.nn.core.layer import Layer, lift
 from lucid_fn.ops.interpolate import take_places
 from lucid_fn.types import Array
@@ -41,6 +40,8 @@ def constant_pad(padding: Border, *, value: float = 0.0) -> Layer:
         >>> pad.apply({}, {}, mx.ones((2, 7, 7, 4)), train=False)[0].shape
         (2, 9, 9, 4)
     """
+
+    value = to_number("constant_pad", "value", value)
 
     def widened(x: Array, pairs: Pairs) -> Array:
         width = [(0, 0), *pairs, (0, 0)]
@@ -132,9 +133,11 @@ def circular_pad(padding: Border) -> Layer:
 def _padding(
     caller: str, padding: Border, widened: Callable[[Array, Pairs], Array]
 ) -> Layer:
-    sides = padding if isinstance(padding, int) else tuple(padding)
-    pairs = [] if isinstance(sides, int) else [_pair(caller, side) for side in sides]
-    every = _pair(caller, sides) if isinstance(sides, int) else None
+    pairs, every = [], None
+    if isinstance(padding, Sequence):
+        pairs = [_pair(caller, side) for side in padding]
+    else:
+        every = _pair(caller, padding)
 
     def forward(x: Array) -> Array:
         check_array(caller, x=x)
@@ -150,7 +153,7 @@ def _padding(
 
 
 def _pair(caller: str, side: int | tuple[int, int]) -> tuple[int, int]:
-    before, after = to_sizes(caller, "padding", side, dims=2, least=0)
+    before, after = to_sizes(caller, "padding", side, dims=2, at_least=0)
     return before, after
 
 

@@ -2,8 +2,7 @@
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_array
-from lucid_fn.nn.core.checks import check_positive
+from lucid_fn.checks import check_array, check_count
 from lucid_fn.nn.core.layer import Layer, lift
 from lucid_fn.types import Array, ArrayFn
 
@@ -32,7 +31,7 @@ def pixel_shuffle(factor: int) -> Layer:
         >>> layer.apply({}, {}, mx.ones((1, 3, 5, 8)), train=False)[0].shape
         (1, 6, 10, 2)
     """
-    check_positive("pixel_shuffle", factor=factor)
+    factor = check_count("pixel_shuffle", "factor", factor)
 
     def forward(x: Array) -> Array:
         n, h, w, c = _image("pixel_shuffle", x)
@@ -65,7 +64,7 @@ def pixel_unshuffle(factor: int) -> Layer:
         >>> layer.apply({}, {}, mx.ones((1, 6, 10, 2)), train=False)[0].shape
         (1, 3, 5, 8)
     """
-    check_positive("pixel_unshuffle", factor=factor)
+    factor = check_count("pixel_unshuffle", "factor", factor)
 
     def forward(x: Array) -> Array:
         n, h, w, c = _image("pixel_unshuffle", x)
@@ -103,7 +102,7 @@ def channel_shuffle(groups: int) -> Layer:
         >>> nn.channel_shuffle(2).apply({}, {}, x, train=False)[0].tolist()
         [[0.0, 3.0, 1.0, 4.0, 2.0, 5.0]]
     """
-    check_positive("channel_shuffle", groups=groups)
+    groups = check_count("channel_shuffle", "groups", groups)
 
     def forward(x: Array) -> Array:
         check_array("channel_shuffle", x=x)

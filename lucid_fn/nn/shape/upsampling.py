@@ -7,8 +7,15 @@ from typing import NamedTuple, TypeAlias
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.checks import check_array, check_float
-from lucid_fn.nn.core.checks import AXES, Sizes, to_sizes
+from lucid_fn.checks import (
+    Sizes,
+    check_array,
+    check_count,
+    check_float,
+    to_number,
+    to_sizes,
+)
+from lucid_fn.nn.core.checks import AXES
 from lucid_fn.nn.core.layer import Layer, lift
 from lucid_fn.numerics import widen
 from lucid_fn.ops.interpolate import Taps, interpolate
@@ -219,6 +226,7 @@ def _resize(
     size: Sizes | None,
     dims: int,
 ) -> Layer:
+    dims = check_count(caller, "dims", dims, kinds="1, 2 or 3")
     if dims not in AXES:
         raise ValueError(f"{caller}: dims must be 1, 2 or 3, got {dims}")
     if (scale is None) == (size is None):
@@ -227,7 +235,9 @@ def _resize(
             f"size={size}"
         )
     scales = (None,) * dims if scale is None else _to_scales(caller, scale, dims)
-    sizes = None if size is None else to_sizes(caller, "size", size, dims=dims, least=1)
+    sizes = (
+        None if size is None else to_sizes(caller, "size", size, dims=dims, at_least=1)
+    )
 
     def forward(x: Array) -> Array:
         _check(caller, x, dims)
@@ -259,9 +269,7 @@ def _along(x: Array, number: int, axis: _Axis, taps: Taps) -> Array:
 
 def _to_scales(caller: str, scale: Scale, dims: int) -> tuple[float, ...]:
     scales = tuple(scale) if isinstance(scale, tuple | list) else (scale,) * dims
-    for one in scales:
-        if isinstance(one, bool) or not isinstance(one, int | float | np.number):
-            raise TypeError(f"{caller}: scale must be a number, got {one!r}")
+    scales = tuple(to_number(caller, "scale", one) for one in scales)
     if len(scales) != dims or not all(0 < one < math.inf for one in scales):
         raise ValueError(
             f"{caller}: scale must be a positive number, or {dims} of them, got {scale}"

@@ -53,7 +53,7 @@ def test_the_second_mirror_is_asked_when_the_first_fails(mirror, tmp_path):
 @pytest.mark.parametrize(
     ("sent", "message"),
     [
-        (CONTENT[:-1] + b"?", "sent a file with SHA-256 .*, not " + FILE.sha256),
+        (CONTENT[:-1] + b"?", "sent a file with sha256 .*, not " + FILE.checksum),
         (CONTENT[:100], "sent 100 of 5120 bytes"),
         (CONTENT + b"?", "sent more than 5120 bytes"),
     ],

@@ -113,7 +113,7 @@ def test_pos_weight_broadcasts_from_the_right_and_no_further():
     [
         (losses.smooth_l1, "beta", -1.0, "beta must be at least 0 and finite, got -1"),
         (losses.huber, "delta", 0.0, "delta must be positive and finite, got 0"),
-        (losses.focal, "alpha", 1.5, r"alpha must be in \[0, 1\] or None, got 1.5"),
+        (losses.focal, "alpha", 1.5, r"alpha must be in \[0, 1\], got 1.5"),
         (losses.focal, "gamma", -1.0, "gamma must be at least 0 and finite, got -1"),
         (losses.dice, "smooth", 0.0, "smooth must be positive and finite, got 0"),
     ],

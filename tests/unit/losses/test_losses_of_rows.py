@@ -38,7 +38,7 @@ def test_messages_of_kl_divergence():
 def test_messages_of_gaussian_nll():
     with pytest.raises(ValueError, match=r"variance must have shape .*got \(3,\)"):
         losses.gaussian_nll(X, Y, mx.ones(3))
-    with pytest.raises(ValueError, match="eps must be positive, got 0"):
+    with pytest.raises(ValueError, match="eps must be positive and finite, got 0"):
         losses.gaussian_nll(X, Y, X, eps=0)
     with pytest.raises(TypeError, match="variance must be an MLX array, got float"):
         losses.gaussian_nll(X, Y, 1.0)
@@ -58,9 +58,9 @@ def test_messages_of_cosine_embedding():
 
 
 def test_messages_of_triplet_margin():
-    with pytest.raises(ValueError, match="margin must be positive, got 0"):
+    with pytest.raises(ValueError, match="margin must be positive and finite, got 0"):
         losses.triplet_margin(X, X, Y, margin=0)
-    with pytest.raises(ValueError, match="eps must be positive, got 0"):
+    with pytest.raises(ValueError, match="eps must be positive and finite, got 0"):
         losses.triplet_margin(X, X, Y, eps=0)
     with pytest.raises(ValueError, match="negative must have the shape of anchor"):
         losses.triplet_margin(X, X, Y[:1])

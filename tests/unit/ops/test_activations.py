@@ -127,7 +127,10 @@ def test_glu_gates_the_first_half_with_the_second():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: ops.celu(x, 0.0), "celu: alpha must be positive, got 0.0"),
+        (
+            lambda x: ops.celu(x, 0.0),
+            "celu: alpha must be positive and finite, got 0.0",
+        ),
         (lambda x: ops.glu(x), r"glu: axis must be .*of even length, got -1 for x"),
         (lambda x: ops.glu(x, 5), "glu: axis must be one of x"),
         (lambda x: ops.hard_tanh(x, 1.0, 1.0), "hard_tanh: low must be below high"),

@@ -221,7 +221,7 @@ TYPES = [
     ),
     (
         lambda: optim.masked(optim.adam(0.1), "bias"),
-        "masked: predicate must be a function of the dotted path, got 'bias'",
+        "masked: predicate must be a function of the dotted path, got str 'bias'",
     ),
     (lambda: optim.masked(0.1, str.isupper), "masked: transformation must be a Grad"),
     (lambda: optim.partition({}, {}), "partition: label must be a function"),
@@ -266,7 +266,7 @@ TYPES = [
         ),
         "partition: opt_state must be the state of the groups a that init returned",
     ),
-    (lambda: optim.adam(lr=0.1), "'lr' is called learning_rate here; write adam"),
+    (lambda: optim.adam(lr=0.1), "^adam: 'lr' is called learning_rate here"),
     (lambda: optim.stateless(0.5), "stateless: fn must be a function, got float"),
     (lambda: optim.accumulate(0.1, steps=2), "accumulate: optimizer must be a Grad"),
     (lambda: optim.apply_if_finite(0.1), "apply_if_finite: optimizer must be a Grad"),
@@ -297,7 +297,7 @@ def test_a_wrong_kind_is_a_type_error(mistake, message):
 
 
 def test_an_unknown_argument_is_told_those_there_are():
-    message = "adam: 'betas' is called b1 and b2 here; write adam"
+    message = r"^adam: 'betas' is called b1 and b2 here; write adam\(.* b1=0.9, b2="
     with pytest.raises(TypeError, match=message):
         optim.adam(0.1, betas=(0.9, 0.999))
 

@@ -160,14 +160,14 @@ MESSAGES = [
         ([constant, 1.0],),
         {"boundaries": [5]},
         TypeError,
-        r"schedules\[1\] must be a schedule, got 1.0; for a number use",
+        r"schedules\[1\] must be a schedule, got float 1.0; for a number use",
     ),
     (
         schedules.warmup,
         (0.1,),
         {"warmup_steps": 5},
         TypeError,
-        "schedule must be a schedule, got 0.1; for a number use schedules.constant",
+        "schedule must be a schedule, got float 0.1; for a number use schedules.constant",
     ),
     (
         schedules.per_epoch,

@@ -130,7 +130,7 @@ def test_an_offset_may_be_an_array(key):
         (lambda: nn.sinusoidal_positions(0, 4), "length must be at least 1, got 0"),
         (
             lambda: nn.sinusoidal_positions(4, 4, base=1.0),
-            "base must be greater than 1",
+            "base must be above 1 and finite",
         ),
         (lambda: nn.rotary_positions(mx.ones((2, 3, 5))), "D must be even, got 5"),
         (lambda: nn.rotary_positions(mx.ones((3, 4))), r"shape \(N, ..., L, D\), got"),
@@ -141,7 +141,7 @@ def test_an_offset_may_be_an_array(key):
         (lambda: nn.positional_encoding(5), "embedding_dim must be even, got 5"),
         (
             lambda: nn.rotary_positions(mx.ones((1, 3, 4)), base=0.5),
-            "base must be greater",
+            "base must be above 1",
         ),
     ],
 )
@@ -163,11 +163,11 @@ def test_arguments_out_of_range_are_errors(call, message):
         ),
         (
             lambda: nn.sinusoidal_positions(2, 4, base="1e4"),
-            "base must be a number greater than 1, got '1e4'",
+            "base must be a number, got '1e4'",
         ),
         (
             lambda: nn.multi_head_attention(4, 2, rotary_base="1e4"),
-            "multi_head_attention: rotary_base must be a number greater than 1",
+            "multi_head_attention: rotary_base must be a number",
         ),
         (
             lambda: nn.rotary_positions(mx.ones((1, 2, 4), mx.int32)),
@@ -181,7 +181,7 @@ def test_arguments_of_the_wrong_type_are_errors(call, message):
 
 
 def test_offsets_out_of_range_or_of_another_shape_are_errors():
-    with pytest.raises(ValueError, match="offset must be at least -2\\^31 and less"):
+    with pytest.raises(ValueError, match="offset must be below 2\\*\\*31"):
         nn.sinusoidal_positions(2, 4, offset=2**31)
     with pytest.raises(ValueError, match=r"offset must have shape \(\), got \(2,\)"):
         nn.sinusoidal_positions(2, 4, offset=mx.array([1, 2]))

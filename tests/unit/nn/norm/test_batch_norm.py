@@ -126,8 +126,8 @@ def test_integers_are_an_error(held):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"momentum": 1.5}, r"momentum must be in \[0, 1\] or None, got 1.5"),
-        ({"eps": 0.0}, "eps must be positive, got 0.0"),
+        ({"momentum": 1.5}, r"momentum must be in \[0, 1\], got 1.5"),
+        ({"eps": 0.0}, "eps must be positive and finite, got 0.0"),
     ],
 )
 def test_arguments_out_of_range_are_errors(options, message):

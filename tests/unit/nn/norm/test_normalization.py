@@ -90,7 +90,10 @@ def test_integers_are_an_error(layer, key):
     [
         (lambda: nn.layer_norm(0), "normalized_shape must be an integer of at least 1"),
         (lambda: nn.layer_norm(()), r"normalized_shape must have an axis, got \(\)"),
-        (lambda: nn.rms_norm(4, eps=0.0), "rms_norm: eps must be positive, got 0.0"),
+        (
+            lambda: nn.rms_norm(4, eps=0.0),
+            "rms_norm: eps must be positive and finite, got 0.0",
+        ),
         (
             lambda: nn.group_norm(3, 4),
             "num_groups must divide num_channels, got 3 and 4",

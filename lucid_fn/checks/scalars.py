@@ -1,10 +1,10 @@
-"""Checks of arguments that several packages share: types, dtypes, shapes and ranges.
+"""Numbers and integers as arguments: what is one, and in which range it must be.
 
-Values of arrays are never checked: they are lazy, and a check would compute them.
+A NumPy scalar, and a NumPy array of shape `()`, is the number that it holds.
 """
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import mlx.core as mx
 import numpy as np
@@ -12,6 +12,39 @@ import numpy as np
 from lucid_fn.types import Array
 
 NUMBER_OR_ARRAY = "a number or an array of shape ()"
+
+
+def to_number(
+    caller: str, name: str, value: Any, *, kinds: str = "a number"
+) -> int | float:
+    """A number in any range, infinite or nan too, as a Python int or float.
+
+    Args:
+        caller: public function that errors name.
+        name: argument that errors name.
+        value: what the user gave.
+        kinds: what errors say that the argument may be.
+
+    Raises:
+        TypeError: if `value` is not a number.
+        ValueError: if it is an int that no float can hold.
+
+    Example:
+        >>> import numpy as np
+        >>> to_number("constant_pad", "value", np.float32("-inf"))
+        -inf
+    """
+    value = _unwrapped(value)
+    if not is_number(value):
+        raise TypeError(f"{caller}: {name} must be {kinds}, got {_shown(value)}")
+    if is_integer(value) and -(2**63) <= value < 2**63:
+        return int(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(
+            f"{caller}: {name} must be finite, got an int beyond the range of floats"
+        ) from None
 
 
 def check_number(
@@ -53,14 +86,8 @@ def check_number(
         Traceback (most recent call last):
         ValueError: adam: b1 must be in [0, 1), got 1
     """
-    if isinstance(value, np.ndarray) and value.shape == ():
-        value = value[()]
-    if not is_number(value):
-        raise TypeError(f"{caller}: {name} must be {kinds}, got {_shown(value)}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number, value = math.inf, "an int beyond the range of floats"
+    value = to_number(caller, name, value, kinds=kinds)
+    number = float(value)
     if not (
         math.isfinite(number)
         and (at_least is None or number >= at_least)
@@ -107,8 +134,16 @@ def check_scalar(
     return value
 
 
-def check_count(caller: str, name: str, value: Any, *, at_least: int = 1) -> int:
-    """A number of steps, rows or the like that int32 can hold, as a Python int.
+def check_count(
+    caller: str,
+    name: str,
+    value: Any,
+    *,
+    at_least: int | None = 1,
+    below: int | None = 2**31,
+    kinds: str = "an integer",
+) -> int:
+    """An integer, such as a number of steps or rows, as a Python int.
 
     It is a Python or NumPy integer. A float such as `1e6` is not one, and nor is an
     array, since a count shapes the computation.
@@ -117,35 +152,74 @@ def check_count(caller: str, name: str, value: Any, *, at_least: int = 1) -> int
         caller: public function that errors name.
         name: argument that errors name.
         value: what the user gave.
-        at_least: lower bound.
+        at_least: lower bound, if any.
+        below: upper bound, if any, which is not in the range: int32 by default.
+        kinds: what errors say that the argument may be.
 
     Raises:
         TypeError: if `value` is not an integer.
-        ValueError: if it is less than `at_least`, or `2**31` or more.
+        ValueError: if it is out of the range.
 
     Example:
         >>> check_count("muon", "steps", 0)
         Traceback (most recent call last):
         ValueError: muon: steps must be at least 1, got 0
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    value = _unwrapped(value)
+    if not is_integer(value):
         whole = isinstance(value, float | np.floating) and value.is_integer()
         fix = f"; give int({value})" if whole else ""
-        raise TypeError(
-            f"{caller}: {name} must be an integer, got {_shown(value)}{fix}"
-        )
-    if value < at_least:
+        raise TypeError(f"{caller}: {name} must be {kinds}, got {_shown(value)}{fix}")
+    if at_least is not None and value < at_least:
         raise ValueError(f"{caller}: {name} must be at least {at_least}, got {value}")
-    if value >= 2**31:
-        raise ValueError(f"{caller}: {name} must be below 2**31, got {value}")
+    if below is not None and value >= below:
+        limit = "2**31" if below == 2**31 else below
+        raise ValueError(f"{caller}: {name} must be below {limit}, got {value}")
     return int(value)
+
+
+def check_axis(caller: str, axis: Any, ndim: int) -> int:
+    """The axis of an array of `ndim` axes, counted from the last if negative."""
+    index = check_count(caller, "axis", axis, at_least=None)
+    if not -ndim <= index < ndim:
+        raise ValueError(f"{caller}: axis must be in [{-ndim}, {ndim}), got {index}")
+    return index
+
+
+Sizes: TypeAlias = int | tuple[int, ...]
+"""One integer for all spatial axes, or one for each."""
+
+
+def to_sizes(
+    caller: str, name: str, value: Sizes, *, dims: int, at_least: int
+) -> tuple[int, ...]:
+    """One integer for all axes, or one for each, as a tuple of Python ints."""
+    given = list(value) if isinstance(value, tuple | list) else [value] * dims
+    sizes = [_unwrapped(size) for size in given]
+    integers = all(map(is_integer, sizes))
+    if integers and len(sizes) == dims and min(sizes) >= at_least:
+        return tuple(check_count(caller, name, size, at_least=None) for size in sizes)
+    several = "" if dims == 1 else f", or {dims} of them"
+    raise (ValueError if integers else TypeError)(
+        f"{caller}: {name} must be an integer of at least {at_least}{several}, got "
+        f"{value!r}"
+    )
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer of Python's or NumPy's, and not a bool."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
     """Whether a value is a real number of Python's or NumPy's, and not a bool."""
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(
-        value, bool
-    )
+    return is_integer(value) or isinstance(value, float | np.floating)
+
+
+def _unwrapped(value: Any) -> Any:
+    """What a NumPy array of shape `()` holds, or the value itself."""
+    is_scalar = isinstance(value, np.ndarray) and value.shape == ()
+    return value[()] if is_scalar else value
 
 
 def _range(
@@ -175,88 +249,3 @@ def _shown(value: Any) -> str:
     if value is None or isinstance(value, str | bool | float | np.generic):
         return repr(value)
     return type(value).__name__
-
-
-def check_array(caller: str, **arrays: Any) -> None:
-    """Raises unless every argument is an MLX array."""
-    for name, x in arrays.items():
-        if not isinstance(x, mx.array):
-            raise TypeError(
-                f"{caller}: {name} must be an MLX array, got {type(x).__name__}; "
-                f"{_remedy(name, x)}"
-            )
-
-
-def _remedy(name: str, x: Any) -> str:
-    """How to get the array that was meant."""
-    if hasattr(x, "sequence"):  # what a recurrent layer returns
-        return f"take {name}.sequence"
-    if isinstance(x, tuple):
-        return "apply returns the pair (y, state): give y alone"
-    return f"convert it with mx.array({name})"
-
-
-def check_float(caller: str, **arrays: Any) -> None:
-    """Raises unless every argument is an MLX array of a float dtype."""
-    check_array(caller, **arrays)
-    for name, x in arrays.items():
-        if not mx.issubdtype(x.dtype, mx.floating):
-            raise TypeError(
-                f"{caller}: {name} must be of a float dtype, got {x.dtype}; "
-                f"convert it with {name}.astype(mx.float32)"
-            )
-
-
-_NARROW = (mx.float32, mx.float16, mx.bfloat16)
-
-
-def check_narrow_float(caller: str, **arrays: Any) -> None:
-    """`check_float` for functions that do not compute in float64."""
-    check_array(caller, **arrays)
-    for name, x in arrays.items():
-        if x.dtype not in _NARROW:
-            raise TypeError(
-                f"{caller}: {name} must be float32, float16 or bfloat16, got "
-                f"{x.dtype}; convert it with {name}.astype(mx.float32)"
-            )
-
-
-def check_integer(caller: str, **arrays: Any) -> None:
-    """Raises unless every argument is an MLX array of an integer dtype."""
-    check_array(caller, **arrays)
-    for name, x in arrays.items():
-        if not mx.issubdtype(x.dtype, mx.integer):
-            raise TypeError(f"{caller}: {name} must be integers, got {x.dtype}")
-
-
-def check_same_shape(caller: str, **arrays: Array) -> None:
-    """Raises unless the shapes are equal: broadcasting here is nearly always a slip."""
-    (first, x), *others = arrays.items()
-    for name, y in others:
-        if y.shape != x.shape:
-            raise ValueError(
-                f"{caller}: {name} must have the shape of {first}, {x.shape}, got "
-                f"{y.shape}"
-            )
-
-
-def check_classes(caller: str, **arrays: Array) -> None:
-    """Raises unless every argument has a last axis, and numbers in it."""
-    for name, x in arrays.items():
-        if x.ndim == 0 or x.size == 0:
-            raise ValueError(
-                f"{caller}: {name} must have shape (..., num_classes) and not be "
-                f"empty, got {x.shape}"
-            )
-
-
-def check_rows(caller: str, scores: str, x: Array, labels: Array) -> None:
-    """Raises unless `labels` holds one integer for each row of `x`."""
-    check_array(caller, **{scores: x})
-    check_integer(caller, labels=labels)
-    check_classes(caller, **{scores: x})
-    if labels.shape != x.shape[:-1]:
-        raise ValueError(
-            f"{caller}: labels must have shape {x.shape[:-1]} (that of {scores}, less "
-            f"the classes), got {labels.shape}"
-        )

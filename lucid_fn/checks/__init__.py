@@ -1,0 +1,50 @@
+"""Checks of arguments that several packages share: types, dtypes, shapes and ranges.
+
+Values of arrays are never checked: they are lazy, and a check would compute them.
+"""
+
+from lucid_fn.checks.arrays import (
+    check_array,
+    check_classes,
+    check_float,
+    check_integer,
+    check_narrow_float,
+    check_rows,
+    check_same_shape,
+)
+from lucid_fn.checks.functions import check_function
+from lucid_fn.checks.keys import check_key
+from lucid_fn.checks.scalars import (
+    NUMBER_OR_ARRAY,
+    Sizes,
+    check_axis,
+    check_count,
+    check_number,
+    check_scalar,
+    is_integer,
+    is_number,
+    to_number,
+    to_sizes,
+)
+
+__all__ = [
+    "NUMBER_OR_ARRAY",
+    "Sizes",
+    "check_array",
+    "check_axis",
+    "check_classes",
+    "check_count",
+    "check_float",
+    "check_function",
+    "check_integer",
+    "check_key",
+    "check_narrow_float",
+    "check_number",
+    "check_rows",
+    "check_same_shape",
+    "check_scalar",
+    "is_integer",
+    "is_number",
+    "to_number",
+    "to_sizes",
+]

@@ -1,0 +1,29 @@
+"""Every augmentation: `make()(key, *inputs(rng))`, images of the shape of the images."""
+
+from functools import partial
+
+import mlx.core as mx
+
+from lucid_fn import data
+from tests.registry.case import Case
+
+
+def images(rng):
+    return (mx.array(rng.integers(0, 256, (6, 8, 7, 3), dtype="uint8")),)
+
+
+AUGMENTATIONS = [
+    Case("cutout", lambda: partial(data.cutout, size=3), images),
+    Case("random_crop", lambda: partial(data.random_crop, padding=2), images),
+    Case("random_flip", lambda: data.random_flip, images),
+]
+
+NO_CASES = {
+    "batches": "an iterable, see test_batches_laws",
+    "load_cifar10": "reads files, see test_cifar10",
+    "load_fashion_mnist": "reads files, see test_fashion_mnist",
+    "load_mnist": "reads files, see test_mnist",
+    "normalize": "draws nothing, see test_normalization",
+    "prefetch": "an iterable, see test_prefetching",
+}
+"""Public functions that are no augmentation, and why."""
