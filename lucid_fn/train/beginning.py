@@ -191,5 +191,5 @@ def _say_what_changed(path: Path, ts: TrainState, saved: _Saved) -> None:
                 "the checkpoint: ts = train.load(path, like=ts), then "
                 "optim.set_learning_rate or optim.set_hyperparameters on ts.opt_state, "
                 "then train.save(path, ts, metadata=train.load_metadata(path))",
-                stacklevel=4,
+                stacklevel=5,  # over the wrapper that explains calls
             )
