@@ -38,7 +38,7 @@ def vmap(
     In `fn`, write `mx.logical_and(a, b)` and `mx.logical_or(a, b)` for `a & b` and
     `a | b`, and put what differs between the examples left of `!=`. MLX's rules for
     `&`, `|`, `^`, `<<`, `>>` and `!=` are wrong where only one side has the batch: the
-    results have another shape, or values from beyond the arrays.
+    results have another shape, or values from beyond the arrays. `mx.divmod` fails.
 
     Returns:
         The vectorised function. Keyword arguments are shared by all examples.
