@@ -144,6 +144,7 @@ def _load_split(
         index = int(np.argmax(labels > 9))
         raise ValueError(
             f"{caller}: {label_path} must hold labels in [0, 10), got "
-            f"{labels[index]} at index {index}; it is damaged or not {title}: replace it"
+            f"{labels[index]} at index {index}; it is damaged or not {title}: "
+            "replace it"
         )
     return images[..., None], labels.astype(np.int32)

@@ -22,8 +22,8 @@ def focal_tversky(
     """Focal Tversky loss of each class, `(1 - TI)^(1 / gamma)`.
 
     The Tversky index is `TI = (tp + s) / (tp + alpha * fn + beta * fp + s)` with
-    `tp = sum(p * z)`, `fn = sum((1 - p) * z)` and `fp = sum(p * (1 - z))`, the sums over
-    all positions. With `alpha = beta = 1/2` and `gamma = 1` it is `dice` of
+    `tp = sum(p * z)`, `fn = sum((1 - p) * z)` and `fp = sum(p * (1 - z))`,
+    summed over all positions. With `alpha = beta = 1/2` and `gamma = 1` it is `dice` of
     `smooth = 2 * s`.
 
     Args:

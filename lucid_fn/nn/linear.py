@@ -108,7 +108,9 @@ def bilinear(
         (5, 2)
     """
     sizes = {"in1_features": in1_features, "in2_features": in2_features}
-    check_positive("bilinear", **sizes, out_features=out_features)
+    in1_features, in2_features, out_features = check_positive(
+        "bilinear", **sizes, out_features=out_features
+    )
     shape = (out_features, in2_features, in1_features)
     bias_shape = (out_features,) if bias else None
 

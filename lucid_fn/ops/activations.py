@@ -7,14 +7,14 @@ import math
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_count
+from lucid_fn.checks import check_count, check_scalar
 from lucid_fn.ops.bias import broadcast
 from lucid_fn.ops.elementary import erf, exp, expm1_of_negative, sigmoid, softplus, tanh
 from lucid_fn.ops.elementwise import elementwise, rounded_once
 from lucid_fn.ops.hard_activations import hard_tanh
 from lucid_fn.ops.input_checks import takes_array, takes_float
 from lucid_fn.ops.seam import examplewise, pointwise
-from lucid_fn.types import Array
+from lucid_fn.types import Array, Scalar
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
@@ -81,7 +81,7 @@ def relu_squared(x: Array) -> Array:
 @pointwise
 @takes_float
 @rounded_once
-def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
+def leaky_relu(x: Array, negative_slope: Scalar = 0.01) -> Array:
     """Leaky ReLU: `x` where it is positive, else `negative_slope * x`.
 
     Args:
@@ -94,6 +94,7 @@ def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
         >>> ops.leaky_relu(mx.array([-1.0, 2.0]), 0.1)
         array([-0.1, 2], dtype=float32)
     """
+    negative_slope = check_scalar("leaky_relu", "negative_slope", negative_slope)
     positive = (x > 0).astype(x.dtype)  # `where` would branch: 4.7 instead of 0.7 ns
     return x * (positive + negative_slope * (1.0 - positive))
 
@@ -133,7 +134,7 @@ def prelu(x: Array, weight: Array) -> Array:
 @examplewise
 @takes_float
 @rounded_once
-def elu(x: Array, alpha: float = 1.0) -> Array:
+def elu(x: Array, alpha: Scalar = 1.0) -> Array:
     """Exponential linear unit: `x` where it is positive, else `alpha * (exp(x) - 1)`.
 
     Args:
@@ -148,13 +149,14 @@ def elu(x: Array, alpha: float = 1.0) -> Array:
         >>> ops.elu(mx.array([-1.0, 0.0, 2.0]))
         array([-0.632121, 0, 2], dtype=float32)
     """
+    alpha = check_scalar("elu", "alpha", alpha)
     return relu(x) + alpha * expm1_of_negative(x)
 
 
 @examplewise
 @takes_float
 @rounded_once
-def celu(x: Array, alpha: float = 1.0) -> Array:
+def celu(x: Array, alpha: Scalar = 1.0) -> Array:
     """Continuously differentiable ELU.
 
     `x` where it is positive, else `alpha * (exp(x / alpha) - 1)`.
@@ -174,8 +176,7 @@ def celu(x: Array, alpha: float = 1.0) -> Array:
         >>> ops.celu(mx.array([-1.0, 0.0, 2.0]), 2.0)
         array([-0.786939, 0, 2], dtype=float32)
     """
-    if alpha <= 0:
-        raise ValueError(f"celu: alpha must be positive, got {alpha}")
+    alpha = check_scalar("celu", "alpha", alpha, above=0)
     return relu(x) + alpha * expm1_of_negative(x / alpha)
 
 

@@ -51,7 +51,8 @@ def dot_product_attention(
 
     Example:
         >>> import mlx.core as mx
-        >>>         >>> x = mx.ones((1, 3, 2, 4))
+        >>> from lucid_fn import ops
+        >>> x = mx.ones((1, 3, 2, 4))
         >>> ops.dot_product_attention(x, x, x, causal=True).shape
         (1, 3, 2, 4)
     """
@@ -118,7 +119,8 @@ def dot_product_attention_weights(
 
     Example:
         >>> import mlx.core as mx
-        >>>         >>> x = mx.ones((1, 2, 1, 4))
+        >>> from lucid_fn import ops
+        >>> x = mx.ones((1, 2, 1, 4))
         >>> ops.dot_product_attention_weights(x, x, causal=True)
         array([[[[1, 0],
                  [0.5, 0.5]]]], dtype=float32)

@@ -4,7 +4,7 @@ import math
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_float
+from lucid_fn.checks import check_float, check_number
 from lucid_fn.numerics import channel_sum, promoted, widen
 from lucid_fn.ops.bias import broadcast
 from lucid_fn.ops.seam import examplewise, is_divided, join, replaceable
@@ -53,6 +53,7 @@ def batch_norm(
         >>> mean.item(), var.item()
         (2.0, 1.0)
     """
+    eps = check_number("batch_norm", "eps", eps, at_least=0)
     _check("batch_norm", x, weight=weight, bias=bias)
     if x.size == 0:
         zero = mx.zeros(weight.shape, widen(x).dtype)
@@ -115,6 +116,7 @@ def batch_norm_eval(
         >>> ops.batch_norm_eval(x, one, zero, one, one * 4, eps=0.0).item()
         2.0
     """
+    eps = check_number("batch_norm_eval", "eps", eps, at_least=0)
     _check("batch_norm_eval", x, weight=weight, bias=bias, mean=mean, var=var)
     dtype = promoted(x, weight, bias)
     x, weight, bias, mean, var = map(widen, (x, weight, bias, mean, var))

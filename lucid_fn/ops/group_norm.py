@@ -4,7 +4,7 @@ import math
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_float
+from lucid_fn.checks import check_count, check_float, check_number
 from lucid_fn.numerics import promoted, sum_rows, widen
 from lucid_fn.ops.bias import broadcast
 from lucid_fn.ops.reductions import mean
@@ -48,6 +48,8 @@ def group_norm(
         >>> mx.round(y, 2)
         array([[-1, 1, 0, 0]], dtype=float32)
     """
+    groups = check_count("group_norm", "groups", groups)
+    eps = check_number("group_norm", "eps", eps, at_least=0)
     _check(x, groups, weight=weight, bias=bias)
     shape, dtype = x.shape, promoted(x, weight, bias)
     x, weight, bias = map(widen, (x, weight, bias))

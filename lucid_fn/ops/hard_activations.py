@@ -5,11 +5,12 @@ At a kink the slope is PyTorch's.
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_scalar, to_number
 from lucid_fn.ops.elementary import tanh
 from lucid_fn.ops.elementwise import elementwise, rounded_once
 from lucid_fn.ops.input_checks import takes_array, takes_float
 from lucid_fn.ops.seam import examplewise, pointwise
-from lucid_fn.types import Array
+from lucid_fn.types import Array, Scalar
 
 
 @pointwise
@@ -31,7 +32,9 @@ def hard_tanh(x: Array, low: float = -1.0, high: float = 1.0) -> Array:
         >>> ops.hard_tanh(mx.array([-2.0, 0.5, 2.0]))
         array([-1, 0.5, 1], dtype=float32)
     """
-    if low >= high:
+    low = to_number("hard_tanh", "low", low)
+    high = to_number("hard_tanh", "high", high)
+    if not low < high:
         raise ValueError(f"hard_tanh: low must be below high, got {low} and {high}")
     return mx.where(x <= low, low, mx.where(x >= high, high, x)).astype(x.dtype)
 
@@ -84,7 +87,7 @@ def hard_swish(x: Array) -> Array:
 
 @pointwise
 @takes_float
-def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
+def hard_shrink(x: Array, threshold: Scalar = 0.5) -> Array:
     """Hard shrinkage: `x` where `|x| > threshold`, else 0.
 
     Args:
@@ -97,6 +100,7 @@ def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
         >>> ops.hard_shrink(mx.array([-1.0, 0.5, 2.0]))
         array([-1, 0, 2], dtype=float32)
     """
+    threshold = check_scalar("hard_shrink", "threshold", threshold)
     # `not <=`, so that nan stays nan.
     return mx.where(mx.abs(x) <= threshold, 0.0, x)
 
@@ -104,7 +108,7 @@ def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
 @pointwise
 @takes_float
 @rounded_once
-def soft_shrink(x: Array, threshold: float = 0.5) -> Array:
+def soft_shrink(x: Array, threshold: Scalar = 0.5) -> Array:
     """Soft shrinkage, `sign(x) * max(|x| - threshold, 0)`.
 
     Args:
@@ -120,8 +124,7 @@ def soft_shrink(x: Array, threshold: float = 0.5) -> Array:
         >>> ops.soft_shrink(mx.array([-1.0, 0.5, 2.0]))
         array([-0.5, 0, 1.5], dtype=float32)
     """
-    if threshold < 0:
-        raise ValueError(f"soft_shrink: threshold must be at least 0, got {threshold}")
+    threshold = check_scalar("soft_shrink", "threshold", threshold, at_least=0)
     return mx.where(mx.abs(x) <= threshold, 0.0, x - mx.sign(x) * threshold)
 
 
@@ -163,7 +166,7 @@ def softsign(x: Array) -> Array:
 
 @pointwise
 @takes_array
-def step(x: Array, threshold: float = 0.0) -> Array:
+def step(x: Array, threshold: Scalar = 0.0) -> Array:
     """The Heaviside step: 1 where `x >= threshold`, else 0. Its gradient is 0.
 
     Args:
@@ -176,4 +179,5 @@ def step(x: Array, threshold: float = 0.0) -> Array:
         >>> ops.step(mx.array([-1.0, 0.0, 2.0]))
         array([0, 1, 1], dtype=float32)
     """
+    threshold = check_scalar("step", "threshold", threshold)
     return (x >= threshold).astype(x.dtype)

@@ -2,7 +2,7 @@
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_float
+from lucid_fn.checks import check_float, check_number
 from lucid_fn.numerics import promoted, widen
 from lucid_fn.ops.bias import broadcast
 from lucid_fn.ops.reductions import mean
@@ -42,6 +42,7 @@ def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> Array:
         >>> ops.layer_norm(x, mx.ones((2,)), mx.zeros((2,)), eps=1e-5)
         array([[-0.999995, 0.999995]], dtype=float32)
     """
+    eps = check_number("layer_norm", "eps", eps, at_least=0)
     _check("layer_norm", x, weight=weight, bias=bias)
     y = normalize_rows(x, weight, bias, eps)
     return y.astype(promoted(x, weight, bias))
@@ -72,6 +73,7 @@ def rms_norm(x: Array, weight: Array, *, eps: float) -> Array:
         >>> ops.rms_norm(mx.array([[1.0, 7.0]]), mx.ones((2,)), eps=1e-5)
         array([[0.2, 1.4]], dtype=float32)
     """
+    eps = check_number("rms_norm", "eps", eps, at_least=0)
     _check("rms_norm", x, weight=weight)
     return scale_rows(x, weight, eps).astype(promoted(x, weight))
 

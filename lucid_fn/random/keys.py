@@ -58,7 +58,7 @@ def split(key: Key, num: int = 2) -> Array:
         (2,)
     """
     check_key("split", key)
-    count = check_count("random.split", "num", num)
+    count = check_count("random.split", "num", num, below=2**31)
     return started(mx.random.split(key, count))
 
 

@@ -197,9 +197,9 @@ BY_FUNCTION = {
         "groups": 1,
     },
     nn.rotary_positions: {"x": SEQUENCES},
-    **dict.fromkeys(
-        [nn.upsample_cubic, nn.upsample_linear, nn.upsample_nearest], {"size": None}
-    ),
+    nn.upsample_cubic: {"size": None},
+    nn.upsample_linear: {"size": None},
+    nn.upsample_nearest: {"size": None},
     losses.cosine_embedding: {"targets": mx.array([1, -1])},
     losses.cross_entropy: {"ignore_index": -100},
     losses.ctc: {"logits": mx.ones((2, 3, 4)), "labels": mx.ones((2, 1), mx.int32)},

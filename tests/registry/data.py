@@ -1,4 +1,4 @@
-"""Every augmentation: `make()(key, *inputs(rng))`, images of the shape of the images."""
+"""Every augmentation: `make()(key, *inputs(rng))` gives images of the same shape."""
 
 from functools import partial
 

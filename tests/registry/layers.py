@@ -362,7 +362,7 @@ LAYERS = [
 
 NO_CASES = {
     "alibi_bias": "makes an array, see test_positions",
-    "bn_reestimate": "a function of a state, see test_batch_statistics",
+    "update_batch_norm": "a function of a state, see test_batch_statistics",
     "compose": "what serial, residual and the others are made with",
     "dot_product_attention": "a function of several arrays, see test_attention",
     "dot_product_attention_weights": "a function of arrays, see test_attention",

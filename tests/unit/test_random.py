@@ -231,7 +231,7 @@ def test_an_array_of_integers_has_fewer_than_as_many_keys_as_mlx_makes(key):
         ValueError, match=r"randint: shape must have fewer than 2\*\*31"
     ):
         eval_shape(lambda key: random.randint(key, (2**16, 2**16), high=5), key)
-    with pytest.raises(ValueError, match=r"split: num must be .* below 2\*\*31"):
+    with pytest.raises(ValueError, match=r"split: num must be below 2\*\*31"):
         random.split(key, 2**31)
 
 

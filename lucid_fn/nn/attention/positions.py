@@ -9,6 +9,7 @@ import numpy as np
 
 from lucid_fn import random
 from lucid_fn.checks import check_count, check_float, check_integer, check_number
+from lucid_fn.evaluation import started
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_params, check_positive, check_state
 from lucid_fn.nn.core.layer import Layer, as_apply
@@ -237,7 +238,7 @@ def _adding(
 
     def init(key: Key, /) -> tuple[Params, State]:
         state = {"length": mx.array(0, mx.int32)} if cached else {}
-        return init_params(key), state
+        return started((init_params(key), state))
 
     @as_apply
     def apply(

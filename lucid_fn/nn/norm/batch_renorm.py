@@ -101,8 +101,8 @@ def batch_renorm(
         if count == 1:
             raise ValueError(
                 f"{caller}: training needs at least 2 values a channel, got 1, x of "
-                f"shape {x.shape}; use a larger batch, drop_last=True for the last one, "
-                "or nn.frozen"
+                f"shape {x.shape}; use a larger batch, drop_last=True for the last "
+                "one, or nn.frozen"
             )
         one, zero = mx.ones(shape), mx.zeros(shape)
         normal, mean, var = ops.batch_norm(widen(x), one, zero, eps=eps)

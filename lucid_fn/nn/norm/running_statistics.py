@@ -1,8 +1,8 @@
 """Running statistics of batches: the state of a norm, and who else may move it.
 
 Every norm with running statistics starts, checks and moves them here. That is how
-`update_batch_norm` knows which leaves of a state are such statistics: not by their names,
-which are anybody's, but because `move` returned them.
+`update_batch_norm` knows which leaves of a state are such statistics: not by their
+names, which any layer may use, but because `move` returned them.
 """
 
 from collections.abc import Iterator

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import ops, random
-from lucid_fn.checks import check_count, check_float, check_integer
+from lucid_fn.checks import check_count, check_integer
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.checks import (
     Shape,
+    check_float,
     check_key,
     check_params,
     check_positive,

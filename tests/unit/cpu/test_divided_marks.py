@@ -33,6 +33,7 @@ SEQUENCE = "the first axis may be that of the positions"
 PURE = "it is run again inside a transformation, which takes arrays"
 
 STAYS_WHOLE = {
+    "batch_renorm": "a whole batch is normalized; there is no formulation for parts",
     "bilinear": "the input is a pair, of which neither is the first",
     "cached_attention": CACHE,
     "cached_attention-rotary": CACHE,

@@ -246,7 +246,7 @@ def test_integers_are_an_error(name, key):
 
 def test_a_scale_is_a_number_or_an_array(key):
     x = heads(key, 5)
-    with pytest.raises(TypeError, match="scale must be a number .*, got '2'"):
+    with pytest.raises(TypeError, match=r"scale must be a number .*, got '2'"):
         nn.dot_product_attention(x, x, x, scale="2")
     y = nn.dot_product_attention(x, x, x, scale=mx.array(0.5))
     assert mx.allclose(y, nn.dot_product_attention(x, x, x, scale=0.5), atol=1e-6)

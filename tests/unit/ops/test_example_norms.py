@@ -125,7 +125,7 @@ def test_an_input_without_columns_is_named(name, shape):
 @pytest.mark.parametrize("groups", [0, 3])
 def test_groups_must_divide_the_channels(groups):
     with pytest.raises(
-        ValueError, match="group_norm: groups must be (at least 1|a positive divisor)"
+        ValueError, match=r"group_norm: groups must be (at least 1|a positive divisor)"
     ):
         ops.group_norm(
             mx.ones((2, 4)), mx.ones((4,)), mx.ones((4,)), groups=groups, eps=1e-5

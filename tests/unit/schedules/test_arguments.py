@@ -167,7 +167,8 @@ MESSAGES = [
         (0.1,),
         {"warmup_steps": 5},
         TypeError,
-        "schedule must be a schedule, got float 0.1; for a number use schedules.constant",
+        "schedule must be a schedule, got float 0.1; for a number use "
+        "schedules.constant",
     ),
     (
         schedules.per_epoch,

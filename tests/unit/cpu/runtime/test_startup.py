@@ -165,7 +165,10 @@ def test_two_problems_are_one_warning(warning):
 
 
 def test_a_blas_starts_with_a_thread_for_each_core(run):
-    code = "from lucid_fn.cpu import runtime as r; print(r.blas_threads(), r.physical_cores())"
+    code = (
+        "from lucid_fn.cpu import runtime as r; "
+        "print(r.blas_threads(), r.physical_cores())"
+    )
     threads, cores = run(code, **unset("OMP", "OPENBLAS", "GOTO")).split()
     assert threads == cores
 

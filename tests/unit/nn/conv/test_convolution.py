@@ -134,9 +134,9 @@ def test_arguments_out_of_range_are_errors(make, message):
 
 
 def test_a_size_that_is_no_integer_is_an_error():
-    with pytest.raises(TypeError, match="conv3d: dilation must be .*, got True"):
+    with pytest.raises(TypeError, match=r"conv3d: dilation must be .*, got True"):
         nn.conv3d(3, 4, 3, dilation=True)
-    with pytest.raises(TypeError, match="kernel_size must be .*, or 2 of them, got"):
+    with pytest.raises(TypeError, match=r"kernel_size must be .*, or 2 of them, got"):
         nn.conv2d(3, 4, 2.5)
     with pytest.raises(TypeError, match="conv2d: out_channels must be an integer, got"):
         nn.conv2d(3, 4.0, 3)

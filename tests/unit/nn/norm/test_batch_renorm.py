@@ -58,7 +58,7 @@ def test_no_gradient_flows_through_the_correction():
 
 
 def test_it_is_reestimated_as_batch_norm_is():
-    """The second norm sees what the first makes of statistics that are not yet known."""
+    """The second norm sees what the first makes of statistics not yet known."""
 
     def two(norm):
         return nn.serial(a=norm(4), b=nn.lift(nn.tanh), c=norm(4))
@@ -99,5 +99,5 @@ def test_a_state_of_your_own_is_left_alone_whatever_its_names(wrap):
 
 def test_one_value_a_channel_is_refused():
     layer = nn.batch_renorm(4)
-    with pytest.raises(ValueError, match="^batch_renorm: training needs at least 2"):
+    with pytest.raises(ValueError, match=r"^batch_renorm: training needs at least 2"):
         layer.apply(*layer.init(random.key(0)), mx.ones((1, 4)), train=True)
