@@ -72,8 +72,10 @@ def test_values_and_gradients_are_pytorchs(mode, formulation, resizing, seed):
             [mx.array(np.moveaxis(g, 1, -1))],
         )
     for ours, reference in ((y, expected.detach()), (dx, slope)):
-        found = np.moveaxis(np.array(ours), -1, 1)
-        np.testing.assert_allclose(found, reference.numpy(), rtol=0, atol=1e-5)
+        found, exact = np.moveaxis(np.array(ours), -1, 1), reference.numpy()
+        # Gradients that dozens of pixels add to are larger, and so is their last digit.
+        atol = max(1e-5, 2e-6 * np.max(np.abs(exact), initial=0))
+        np.testing.assert_allclose(found, exact, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize(("mode", "places"), [("linear", 1), ("trilinear", 3)])
