@@ -3,7 +3,7 @@
 import mlx.core as mx
 
 from lucid_fn.cpu.memory import broadcast
-from lucid_fn.numerics import sum_to
+from lucid_fn.numerics import sum_rows
 from lucid_fn.types import Array
 
 _FEW_CHANNELS = 64
@@ -20,9 +20,11 @@ def add(y: Array, channels: Array) -> Array:
 def total(g: Array) -> Array:
     """`ops.bias.sum_channels`."""
     channels, columns = g.shape[-1], _columns(g)
-    rows = g.flatten(-2) if columns > 1 else g
-    by_column = sum_to(rows, (columns * channels,)).reshape(columns, channels)
-    return sum_to(by_column, (channels,))
+    row = columns * channels
+    by_column = sum_rows(g.reshape(g.size // max(row, 1), row))
+    if columns == 1:
+        return by_column
+    return sum_rows(by_column.reshape(columns, channels))
 
 
 def _columns(y: Array) -> int:
