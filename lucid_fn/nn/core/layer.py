@@ -235,9 +235,24 @@ def check_plain(what: str, fn: Any) -> None:
             f"{what} must be a layer or a function on arrays, got "
             f"{type(fn).__name__} {reprlib.repr(fn)}"
         )
+    library = _library_of_module(fn)
+    if library:
+        name = type(fn).__name__
+        raise TypeError(
+            f"{what} must be a layer or a function on arrays, got {library}'s {name}, "
+            "whose parameters would never be trained; build it from the layers of nn, "
+            f"whose names are told by nn.{name}"
+        )
     returned = getattr(fn, "__annotations__", {}).get("return")
     if returned is Layer or str(returned) in ("Layer", "nn.Layer"):
         raise TypeError(f"{what} {_is_constructor(fn)}")
+
+
+def _library_of_module(fn: Any) -> str:
+    """The library whose `nn.Module` this is; none is imported to find that out."""
+    bases = (base for base in type(fn).__mro__ if base.__name__ == "Module")
+    roots = {base.__module__.partition(".")[0] for base in bases}
+    return next((f"{root}.nn" for root in ("mlx", "torch") if root in roots), "")
 
 
 def _is_constructor(fn: Any) -> str:

@@ -1,6 +1,7 @@
 """compose, serial, residual, frozen: every wrong use, and where in a model it is."""
 
 import mlx.core as mx
+import mlx.nn
 import numpy as np
 import pytest
 
@@ -299,3 +300,13 @@ def test_the_branches_of_a_residual_return_arrays(key):
     message = r"residual: body\(x\) must be an MLX array, got SequenceAndCarry; take"
     with pytest.raises(TypeError, match=message):
         block.apply(*block.init(key), mx.ones((2, 3, 4)), train=False)
+
+
+def test_modules_of_other_libraries_are_refused():
+    with pytest.raises(
+        TypeError, match=r"serial: child 'a' must be .* mlx\.nn's Linear, whose param"
+    ):
+        nn.serial(a=mlx.nn.Linear(4, 4), b=nn.linear(4, 2))
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=r"lift: fn must be .* torch\.nn's ReLU"):
+        nn.lift(torch.nn.ReLU())
