@@ -105,6 +105,8 @@ def sum_rows(x: Array) -> Array:
 
 def _sum_in_blocks(x: Array, longest: int) -> Array:
     *leading, rows, columns = x.shape
+    if not x.size:  # MLX adds up an axis of length 0 by a plan that it never filled in
+        return mx.zeros((*leading, columns), x.dtype)
     if rows <= max(2 * longest, _FEW_ROWS):
         return x.sum(axis=-2)
     # Of a length that leaves no rest, if there is one.
