@@ -71,7 +71,12 @@ def test_values_and_gradients_are_pytorchs(mode, formulation, resizing, seed):
             [mx.array(image)],
             [mx.array(np.moveaxis(g, 1, -1))],
         )
-    for ours, reference in ((y, expected.detach()), (dx, slope)):
+    pairs = [(y, expected.detach())]
+    # Where the size stays, PyTorch's bicubic forward pass interpolates (by the scale),
+    # but its backward pass copies: that gradient is not one of its values.
+    if not (mode.startswith("bicubic") and tuple(expected.shape[2:]) == sizes):
+        pairs.append((dx, slope))
+    for ours, reference in pairs:
         found, exact = np.moveaxis(np.array(ours), -1, 1), reference.numpy()
         # Gradients that dozens of pixels add to are larger, and so is their last digit.
         atol = max(1e-5, 2e-6 * np.max(np.abs(exact), initial=0))
