@@ -13,6 +13,7 @@ from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import (
     first_step,
     increment,
+    precision,
     unbiased_ratio,
     update_moments,
     zeros,
@@ -77,7 +78,8 @@ def scale_by_mars(
         grads: Tree, opt_state: ScaleByMarsState, params: Params, /
     ) -> tuple[Tree, ScaleByMarsState]:
         step = increment(opt_state.step)
-        weight = end_kernel(mx.where(opt_state.step == 0, 0.0, strength))
+        later = mx.array(strength, precision(grads))
+        weight = end_kernel(mx.where(opt_state.step == 0, 0.0, later))
 
         def corrected(old: Array, g: Array) -> Array:
             g = g.astype(old.dtype)
