@@ -22,11 +22,11 @@ momenta = st.floats(0.1, 0.99)
 seeds = st.integers(0, 2**32 - 1)
 
 
-def thrice(**strategies):
-    """Three settings, each with a seed of its own."""
+def several(**strategies):
+    """Ten settings, each with a seed of its own."""
 
     def decorate(test):
-        return settings(max_examples=3)(given(seed=seeds, **strategies)(test))
+        return settings(max_examples=10)(given(seed=seeds, **strategies)(test))
 
     return decorate
 

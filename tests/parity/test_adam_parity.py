@@ -15,8 +15,8 @@ from tests.optimizers import (
     eps,
     long_decays,
     rates,
+    several,
     theirs,
-    thrice,
     weight_decays,
 )
 
@@ -25,7 +25,7 @@ torch = pytest.importorskip("torch")
 
 @pytest.mark.parametrize("amsgrad", [False, True])
 @pytest.mark.parametrize("name", ["Adam", "AdamW"])
-@thrice(lr=rates, b1=decays, b2=long_decays, eps=eps, weight_decay=weight_decays)
+@several(lr=rates, b1=decays, b2=long_decays, eps=eps, weight_decay=weight_decays)
 def test_adam_and_adamw(name, amsgrad, seed, lr, b1, b2, **kwargs):
     make = getattr(torch.optim, name)
     check(
@@ -36,7 +36,7 @@ def test_adam_and_adamw(name, amsgrad, seed, lr, b1, b2, **kwargs):
 
 
 @pytest.mark.parametrize("name", ["Adamax", "RAdam"])
-@thrice(lr=rates, b1=decays, b2=long_decays, eps=eps, weight_decay=weight_decays)
+@several(lr=rates, b1=decays, b2=long_decays, eps=eps, weight_decay=weight_decays)
 def test_adamax_and_radam(name, seed, lr, b1, b2, **kwargs):
     make = getattr(torch.optim, name)
     check(
@@ -47,7 +47,7 @@ def test_adamax_and_radam(name, seed, lr, b1, b2, **kwargs):
     )
 
 
-@thrice(
+@several(
     lr=rates,
     b1=decays,
     b2=long_decays,
@@ -64,7 +64,7 @@ def test_nadam(seed, lr, b1, b2, **kwargs):
 
 
 @pytest.mark.parametrize("name", ["NAdam", "RAdam"])
-@thrice(lr=rates, b1=decays, b2=long_decays, weight_decay=st.floats(1e-2, 1))
+@several(lr=rates, b1=decays, b2=long_decays, weight_decay=st.floats(1e-2, 1))
 def test_decoupled_weight_decay(name, seed, lr, b1, b2, weight_decay):
     kwargs = {"weight_decay": weight_decay, "decoupled_weight_decay": True}
     make = getattr(torch.optim, name)

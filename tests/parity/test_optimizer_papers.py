@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lucid_fn import optim, schedules, transforms
 from tests import optimizers
-from tests.optimizers import IN_FLOAT64, STEPS, thrice, weight_decays
+from tests.optimizers import IN_FLOAT64, STEPS, several, weight_decays
 
 rates = st.floats(1e-3, 0.1)
 decays = st.floats(0.1, 0.999)
@@ -35,7 +35,7 @@ def check(optimizer, p, grads, expected, bound=1e-5, in_float64=IN_FLOAT64):
         )
 
 
-@thrice(lr=rates, b1=decays, b2=decays, weight_decay=weight_decays)
+@several(lr=rates, b1=decays, b2=decays, weight_decay=weight_decays)
 def test_lion(seed, lr, b1, b2, weight_decay):
     p0, grads = draw(seed)
     p, m = p0, 0
@@ -46,7 +46,7 @@ def test_lion(seed, lr, b1, b2, weight_decay):
     check(optim.lion(lr, b1=b1, b2=b2, weight_decay=weight_decay), p0, grads, p)
 
 
-@thrice(lr=rates, b1=decays, b2=decays, eps=tiny, weight_decay=weight_decays)
+@several(lr=rates, b1=decays, b2=decays, eps=tiny, weight_decay=weight_decays)
 def test_adabelief(seed, lr, b1, b2, eps, weight_decay):
     p0, grads = draw(seed)
     p, m, s = p0, 0, 0
@@ -59,7 +59,7 @@ def test_adabelief(seed, lr, b1, b2, eps, weight_decay):
     check(optimizer, p0, grads, p, bound=3e-5)
 
 
-@thrice(lr=rates, b1=decays, b2=decays, eps=tiny, initial=st.floats(1e-6, 1))
+@several(lr=rates, b1=decays, b2=decays, eps=tiny, initial=st.floats(1e-6, 1))
 def test_yogi(seed, lr, b1, b2, eps, initial):
     p0, grads = draw(seed)
     p, m, v = p0, 0, initial
@@ -70,7 +70,7 @@ def test_yogi(seed, lr, b1, b2, eps, initial):
     check(optim.yogi(lr, b1=b1, b2=b2, eps=eps, initial=initial), p0, grads, p)
 
 
-@thrice(lr=rates, b1=decays, b2=decays, b3=decays, weight_decay=weight_decays)
+@several(lr=rates, b1=decays, b2=decays, b3=decays, weight_decay=weight_decays)
 def test_adan(seed, lr, b1, b2, b3, weight_decay):
     p0, grads = draw(seed)
     p, m, v, n, before = p0, 0, 0, 0, grads[0]
@@ -86,7 +86,7 @@ def test_adan(seed, lr, b1, b2, b3, weight_decay):
     check(optimizer, p0, grads, p, bound=3e-5)
 
 
-@thrice(
+@several(
     lr=rates, b1=decays, b2=decays, gamma=st.floats(0, 1), weight_decay=weight_decays
 )
 def test_mars(seed, lr, b1, b2, gamma, weight_decay):
@@ -103,7 +103,7 @@ def test_mars(seed, lr, b1, b2, gamma, weight_decay):
     check(optimizer, p0, grads, p, bound=3e-5)
 
 
-@thrice(
+@several(
     lr=rates,
     b1=st.floats(0.5, 0.9),
     b2=decays,
@@ -139,7 +139,7 @@ def test_ademamix(seed, lr, b1, b2, b3, alpha, warmup, weight_decay):
     check(optimizer, p0, grads, p, bound=3e-5)
 
 
-@thrice(
+@several(
     lr=st.floats(0.5, 1),
     b1=st.floats(0.1, 0.9),
     b2=st.floats(0.9, 0.999),
@@ -176,7 +176,7 @@ def test_prodigy(seed, lr, b1, b2, d0, weight_decay):
         np.testing.assert_allclose(params["weight"], x, rtol=limit, atol=limit)
 
 
-@thrice(lr=rates, b1=decays, b2=decays, weight_decay=weight_decays)
+@several(lr=rates, b1=decays, b2=decays, weight_decay=weight_decays)
 def test_novograd(seed, lr, b1, b2, weight_decay):
     w0, grads = draw(seed)
     w, m, v = w0, 0, np.sum(grads[0] ** 2)
@@ -188,7 +188,7 @@ def test_novograd(seed, lr, b1, b2, weight_decay):
     check(optimizer, w0, grads, w)
 
 
-@thrice(lr=rates, b1=decays, b2=decays, weight_decay=weight_decays)
+@several(lr=rates, b1=decays, b2=decays, weight_decay=weight_decays)
 def test_lamb(seed, lr, b1, b2, weight_decay):
     p0, grads = draw(seed)
     p, m, v = p0, 0, 0
@@ -201,7 +201,7 @@ def test_lamb(seed, lr, b1, b2, weight_decay):
     check(optim.lamb(lr, b1=b1, b2=b2, weight_decay=weight_decay), p0, grads, p)
 
 
-@thrice(
+@several(
     lr=st.floats(0.1, 10),
     momentum=st.floats(0, 0.95),
     weight_decay=weight_decays,
@@ -225,7 +225,7 @@ def test_lars(seed, lr, momentum, weight_decay, trust):
     check(optimizer, p0, grads, p, bound=3e-5)
 
 
-@thrice(lr=rates, b1=decays, weight_decay=weight_decays, warmup=st.integers(2, 5))
+@several(lr=rates, b1=decays, weight_decay=weight_decays, warmup=st.integers(2, 5))
 def test_schedule_free_sgd(seed, lr, b1, weight_decay, warmup):
     y0, grads = draw(seed)
     x, z, weights = y0, y0, 0.0
@@ -248,7 +248,7 @@ def test_schedule_free_sgd(seed, lr, b1, weight_decay, warmup):
         np.testing.assert_allclose(averaged, x, rtol=limit, atol=limit / b1)
 
 
-@thrice(lr=rates, b1=decays, b2=decays, weight_decay=weight_decays)
+@several(lr=rates, b1=decays, b2=decays, weight_decay=weight_decays)
 def test_schedule_free_adamw(seed, lr, b1, b2, weight_decay):
     y0, grads = draw(seed)
     x, z, v = y0, y0, 0
@@ -261,7 +261,7 @@ def test_schedule_free_adamw(seed, lr, b1, b2, weight_decay):
     check(optimizer, y0, grads, (1 - b1) * z + b1 * x, bound=2e-5)
 
 
-@thrice(
+@several(
     lr=rates,
     momentum=decays,
     shape=st.sampled_from([(4, 3), (3, 4), (5, 2, 2), (1, 6)]),
@@ -282,7 +282,7 @@ def test_muon(seed, lr, momentum, shape):
     check(optimizer, p0, grads, p, bound=3e-4, in_float64=1e-6)
 
 
-@thrice(lr=rates, alpha=st.floats(0, 1), period=st.integers(1, 6))
+@several(lr=rates, alpha=st.floats(0, 1), period=st.integers(1, 6))
 def test_lookahead(seed, lr, alpha, period):
     p0, grads = draw(seed)
     slow = fast = p0
@@ -295,7 +295,7 @@ def test_lookahead(seed, lr, alpha, period):
     check(optimizer, p0, grads, fast)
 
 
-@thrice(clipping=st.floats(1e-3, 2), shape=st.sampled_from([(4, 3), (3, 2, 2), (5,)]))
+@several(clipping=st.floats(1e-3, 2), shape=st.sampled_from([(4, 3), (3, 2, 2), (5,)]))
 def test_adaptive_gradient_clipping(seed, clipping, shape):
     p, (g, *_) = draw(seed, shape)
     p[0] = 0  # less than eps
@@ -311,7 +311,7 @@ def test_adaptive_gradient_clipping(seed, clipping, shape):
     )
 
 
-@thrice(rho=st.floats(0.01, 1), adaptive=st.booleans())
+@several(rho=st.floats(0.01, 1), adaptive=st.booleans())
 def test_sam(seed, rho, adaptive):
     p, (a, *_) = draw(seed)
     g = 4 * a * p**3  # the loss is sum(a * p**4)
@@ -330,7 +330,7 @@ def test_sam(seed, rho, adaptive):
     np.testing.assert_allclose(grads["w"], expected, rtol=1e-3, atol=1e-4)
 
 
-@thrice(eta=st.floats(0.01, 1), gamma=st.floats(0, 1))
+@several(eta=st.floats(0.01, 1), gamma=st.floats(0, 1))
 def test_noise_has_the_variance_of_the_paper(seed, eta, gamma):
     noise = optim.add_noise(mx.random.key(seed), eta=eta, gamma=gamma)
     grads = {"a": mx.zeros(20_000), "b": mx.zeros(20_000)}

@@ -20,15 +20,15 @@ from tests.optimizers import (
     momenta,
     ours,
     rates,
+    several,
     theirs,
-    thrice,
     weight_decays,
 )
 
 torch = pytest.importorskip("torch")
 
 
-@thrice(
+@several(
     lr=rates,
     momentum=st.just(0.0) | momenta,
     dampening=st.floats(0, 1),
@@ -42,7 +42,7 @@ def test_sgd(seed, lr, **kwargs):
     )
 
 
-@thrice(lr=rates, momentum=momenta, weight_decay=weight_decays)
+@several(lr=rates, momentum=momenta, weight_decay=weight_decays)
 def test_sgd_with_nesterov(seed, lr, **kwargs):
     check(
         optim.sgd(lr, nesterov=True, **kwargs),
@@ -51,7 +51,7 @@ def test_sgd_with_nesterov(seed, lr, **kwargs):
     )
 
 
-@thrice(
+@several(
     lr=rates,
     eta_minus=st.floats(0.1, 0.9),
     eta_plus=st.floats(1.01, 3),
@@ -72,7 +72,7 @@ def test_rprop(seed, lr, eta_minus, eta_plus, least, most):
     check(optimizer, make, seed)
 
 
-@thrice(
+@several(
     lr=rates,
     lambd=st.just(0.0) | st.floats(1e-4, 1),
     alpha=st.floats(0, 2),
@@ -98,7 +98,7 @@ def test_asgd_and_its_average(seed, lr, **kwargs):
         np.testing.assert_allclose(averages[name], ax.numpy(), rtol=4e-6, atol=4e-6)
 
 
-@thrice(
+@several(
     lr=rates,
     decay=long_decays,
     eps=eps,
@@ -113,7 +113,7 @@ def test_rmsprop(seed, lr, decay, **kwargs):
     )
 
 
-@thrice(
+@several(
     lr=rates,
     decay=long_decays,
     eps=eps,
@@ -131,7 +131,7 @@ def test_centered_rmsprop(seed, lr, decay, **kwargs):
     )
 
 
-@thrice(
+@several(
     lr=rates,
     eps=eps,
     weight_decay=weight_decays,
@@ -148,7 +148,7 @@ def test_adagrad(seed, lr, initial, **kwargs):
     )
 
 
-@thrice(lr=st.floats(0.1, 2), decay=decays, eps=eps, weight_decay=weight_decays)
+@several(lr=st.floats(0.1, 2), decay=decays, eps=eps, weight_decay=weight_decays)
 def test_adadelta(seed, lr, decay, **kwargs):
     check(
         optim.adadelta(lr, decay=decay, **kwargs),
@@ -185,17 +185,17 @@ factored = {
 }
 
 
-@thrice(lr=rates, weight_decay=weight_decays, **factored)
+@several(lr=rates, weight_decay=weight_decays, **factored)
 def test_adafactor(seed, **kwargs):
     check_adafactor(seed, **kwargs)
 
 
-@thrice(lr=st.floats(0.3, 1), **factored)
+@several(lr=st.floats(0.3, 1), **factored)
 def test_adafactor_whose_rate_falls_as_the_root_of_the_step(seed, **kwargs):
     check_adafactor(seed, **kwargs)
 
 
-@thrice(
+@several(
     lr=rates,
     momentum=st.floats(0.1, 0.99),
     nesterov=st.booleans(),
