@@ -104,7 +104,7 @@ CASES = [
     for name, f in OURS.items()
     for how in derivatives(lf, mx, f)
     if not (name in ("reverse", "calls itself", "tripled") and how in FORWARD)
-    # JAX has none of a value that bwd depends on.
+    # JAX has no forward derivative of a value that the backward rule depends on.
     and (name, how) != ("calls itself", "jvp of grad")
     # One number of several has no logsumexp.
     and not (name == "logsumexp" and "vmap" in how)
