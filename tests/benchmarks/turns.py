@@ -28,6 +28,7 @@ class Peer(NamedTuple):
 OURS = Peer("lucid_fn", "lucid")
 PEERS = (
     OURS,
+    Peer("lucid_fn, built in", "lucid_built_in"),
     Peer("PyTorch, eager", "pytorch", "nchw"),
     Peer("PyTorch, eager, channels last", "pytorch", "channels_last", True),
     Peer("PyTorch, torch.compile", "pytorch", "nchw+compile"),

@@ -99,6 +99,11 @@ WIDE = {
     "resnet18-16": Workload(
         "ResNet-18 for CIFAR-10, batch 16, Adam", "resnet18", CIFAR, 16
     ),
+    "resnet18-own": Workload(
+        "ResNet-18 for CIFAR-10 of a user's own blocks, batch 128, to the built-in",
+        *("resnet18-own", CIFAR, 128),
+        modules=("lucid", "lucid_built_in"),
+    ),
     "resnet18-224-infer": Workload(
         "ResNet-18 inference, one image of 224 x 224",
         *("resnet18-224", IMAGENET, 1),

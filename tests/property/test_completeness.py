@@ -4,12 +4,13 @@ import inspect
 
 import pytest
 
-from lucid_fn import data, losses, metrics, nn, optim, schedules
+from lucid_fn import data, losses, metrics, models, nn, optim, schedules
 from tests.registry import (
     data as augmentations,
     layers,
     losses as loss_registry,
     metrics as metric_registry,
+    models as model_registry,
     optimizers,
     schedules as schedule_registry,
 )
@@ -18,6 +19,7 @@ REGISTRIES = {
     data: (augmentations.AUGMENTATIONS, augmentations.NO_CASES),
     losses: (loss_registry.LOSSES, {}),
     metrics: (metric_registry.METRICS, metric_registry.NO_CASES),
+    models: (model_registry.MODELS, model_registry.NO_CASES),
     nn: (layers.LAYERS, layers.NO_CASES),
     optim: (optimizers.OPTIMIZERS + optimizers.PARTS, optimizers.NO_CASES),
     schedules: (schedule_registry.SCHEDULES, schedule_registry.NO_CASES),

@@ -13,7 +13,8 @@ from tests.benchmarks.peers import jax_jit, lucid
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="needs PyTorch"
 )
-TRAINED = sorted({w.model for w in workloads.WORKLOADS.values() if w.kind != "other"})
+COMPARED = [w for w in workloads.WORKLOADS.values() if "pytorch" in w.modules]
+TRAINED = sorted({w.model for w in COMPARED if w.kind != "other"})
 
 
 class Zeros:
@@ -39,11 +40,19 @@ def test_all_have_as_many_params(name):
     assert ours == sum(leaf.size for leaf in jax.tree.leaves(theirs))
 
 
+def test_a_user_s_own_model_is_the_built_in_one():
+    sizes = [
+        tree.size(lucid.MODELS[name]().init(random.key(0))[0])
+        for name in ("resnet18-own", "resnet18")
+    ]
+    assert sizes[0] == sizes[1]
+
+
 @needs_torch
 def test_all_have_every_workload():
     from tests.benchmarks.peers import pytorch
 
-    for workload in workloads.WORKLOADS.values():
+    for workload in COMPARED:
         for peer in (lucid, pytorch, jax_jit):
             known = peer.OTHERS if workload.kind == "other" else peer.MODELS
             assert workload.model in known

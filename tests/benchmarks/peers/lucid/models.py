@@ -114,6 +114,46 @@ def mobilenet() -> nn.Layer:
     )
 
 
+def resnet18_own() -> nn.Layer:
+    """ResNet-18 for CIFAR-10 without `lucid_fn.models`."""
+
+    def forward(x, conv1, bn1, conv2, bn2, downsample):
+        y = nn.relu(bn1(conv1(x)))
+        return nn.relu(bn2(conv2(y)) + downsample(x))
+
+    def block(channels: int, width: int, stride: int) -> nn.Layer:
+        conv1, bn1 = conv_norm(channels, width, 3, stride=stride, padding=1)
+        conv2, bn2 = conv_norm(width, width, 3, padding=1)
+        same = stride == 1 and channels == width
+        return nn.compose(
+            forward,
+            examplewise=True,
+            conv1=conv1,
+            bn1=bn1,
+            conv2=conv2,
+            bn2=bn2,
+            downsample=nn.identity
+            if same
+            else nn.serial(*conv_norm(channels, width, 1, stride=stride)),
+        )
+
+    widths = (64, 64, 128, 256, 512)
+    return nn.serial(
+        *conv_norm(3, 64, 3, padding=1),
+        nn.relu,
+        *[
+            layer
+            for channels, width in pairwise(widths)
+            for layer in (
+                block(channels, width, 1 if width == 64 else 2),
+                block(width, width, 1),
+            )
+        ],
+        nn.global_avg_pool2d,
+        nn.linear(512, 10),
+    )
+
+
 def unet() -> nn.Layer:
     def double(channels: int, width: int) -> nn.Layer:
         return nn.serial(
@@ -191,6 +231,7 @@ MODELS = {
     "lm-head": lm_head,
     "mobilenet": mobilenet,
     "unet": unet,
+    "resnet18-own": resnet18_own,
     "resnet18": models.cifar_resnet18,
     "resnet18-224": models.resnet18,
     "resnet50-224": models.resnet50,
