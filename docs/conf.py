@@ -22,7 +22,7 @@ copyright = author  # Sphinx's name for it
 release = lucid_fn.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
@@ -37,6 +37,12 @@ html_title = "lucid_fn"
 html_copy_source = False
 html_show_copyright = html_show_sphinx = False
 pygments_style, pygments_dark_style = "friendly", "monokai"
+
+# Tutorials are notebooks in Markdown; their output is that of the latest build.
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+nb_merge_streams = True
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
