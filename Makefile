@@ -12,7 +12,7 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plain fix check site bench clean
+.PHONY: help demo torch test test-plain test-oldest fix check site bench release clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -28,11 +28,22 @@ $(VENV)/made: pyproject.toml
 demo: $(VENV)/made  ## train LeNet-5 on MNIST: out/lenet/history.json and curves.png
 	$(BIN)/python examples/lenet_mnist.py --out out/lenet
 
+torch: $(VENV)/made  ## install PyTorch, which the parity tests compare with
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+
 test: $(VENV)/made  ## run the whole test suite
 	$(BIN)/python -m pytest -n 2
 
 test-plain: $(VENV)/made  ## run the laws on the formulations that GPUs use
 	LUCID_FN_OPS=plain $(BIN)/python -m pytest -n 2 tests/property tests/parity
+
+# The oldest versions that pyproject.toml admits, in an environment of its own.
+test-oldest:  ## run the tests with the oldest supported versions
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --upgrade pip uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest \
+	    --resolution lowest-direct --editable '.[$(BACKEND)examples,dev]'
+	.venv-oldest/bin/python -m pytest -n 2 tests/unit tests/property lucid_fn
 
 fix: $(VENV)/made  ## sort imports, format, and mend what the linter can
 	$(BIN)/ruff check --fix .
@@ -52,5 +63,16 @@ site: $(VENV)/made  ## build the documentation site: docs/_build/html
 bench: $(VENV)/made  ## compare with PyTorch, jax and mlx.nn (minutes; not in CI)
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -m tests.benchmarks
 
+# What is published is what is tested: the quickstart runs from the installed wheel.
+release: $(VENV)/made  ## build dist/: sdist and wheel, checked and tried in an empty environment
+	rm -rf dist .venv-wheel
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv .venv-wheel
+	wheel=$$(echo dist/*.whl) && \
+	    .venv-wheel/bin/python -m pip install --quiet "$$wheel[$(BACKEND)examples]"
+	cd dist && ../.venv-wheel/bin/python ../tests/e2e/run_page.py ../docs/quickstart.md
+	cd dist && ../.venv-wheel/bin/python -m lucid_fn doctor
+
 clean:  ## remove the environments and what the examples wrote
-	rm -rf .venv .venv-* out
+	rm -rf .venv .venv-* dist out

@@ -7,17 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.run_page import blocks, run
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
 )
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(page: Path) -> list[str]:
-    return BLOCK.findall(page.read_text())
-
-
 PROGRAMS = [page for page in PAGES if blocks(page)]
 
 
@@ -28,10 +23,7 @@ def named(page: Path) -> str:
 @pytest.mark.parametrize("page", PROGRAMS, ids=named)
 def test_the_python_blocks_of_a_page_run(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    program: dict = {"__name__": "page"}
-    for block in blocks(page):
-        if ">>>" not in block:  # doctests run as such
-            exec(compile(block, str(page), "exec"), program)
+    run(page)
 
 
 @functools.cache
