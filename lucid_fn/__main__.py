@@ -1,4 +1,4 @@
-"""The command line: `python -m lucid_fn doctor`."""
+"""The command line: `python -m lucid_fn doctor` and `python -m lucid_fn demo`."""
 
 import argparse
 import sys
@@ -11,7 +11,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m lucid_fn",
         description="Functional deep learning for MLX: pure functions over trees.",
     )
-    commands = parser.add_subparsers(dest="command", metavar="command")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(metavar="command")
+    _add_doctor(commands)
+    _add_demo(commands)
+    chosen = parser.parse_args(arguments)
+    if chosen.run is None:
+        parser.print_help()
+        return 2
+    return int(chosen.run(chosen))
+
+
+def _add_doctor(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
     doctor = commands.add_parser(
         "doctor",
         help="say what makes this machine fast or slow, and what to do",
@@ -19,19 +32,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "The exit code is 1 if something is broken, else 0.",
     )
     doctor.add_argument("--json", action="store_true", help="print JSON")
-    chosen = parser.parse_args(arguments)
-    if chosen.command is None:
-        parser.print_help()
-        return 2
-    return _doctor(as_json=chosen.json)
+    doctor.set_defaults(run=_doctor)
 
 
-def _doctor(*, as_json: bool) -> int:
+def _doctor(chosen: argparse.Namespace) -> int:
     from lucid_fn import doctor  # only when asked for
 
     checks = doctor.examine()
-    print(doctor.as_json(checks) if as_json else doctor.as_text(checks))
+    print(doctor.as_json(checks) if chosen.json else doctor.as_text(checks))
     return int(any(check.verdict == "broken" for check in checks))
+
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="train LeNet-5 on MNIST",
+        description="Trains LeNet-5 on MNIST and prints its test accuracy. "
+        "The exit code is 1 if that is not possible, else 0.",
+    )
+    demo.add_argument(
+        "--data", help="folder with MNIST's four files; they are downloaded otherwise"
+    )
+    demo.add_argument("--epochs", type=int, default=3, help="3 by default")
+    demo.add_argument("--out", help="a .json file for the record of the run")
+    demo.set_defaults(run=_demo)
+
+
+def _demo(chosen: argparse.Namespace) -> int:
+    from lucid_fn import demo
+
+    try:
+        demo.run(chosen.data, epochs=chosen.epochs, out=chosen.out)
+    except (OSError, ValueError) as error:  # no data, no network, a wrong number
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
