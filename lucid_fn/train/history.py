@@ -42,6 +42,22 @@ class History(NamedTuple):
         with io.atomic_write(path, caller=caller) as file:
             file.write(text.encode() + b"\n")
 
+    def to_html(self, path: str | Path, *, title: str = "Training run") -> None:
+        """Write the record as one HTML page, with curves; see `plot.report`.
+
+        Args:
+            path: the page, a `.html` file; the folder must exist.
+            title: the heading of the page.
+
+        Raises:
+            ImportError: if matplotlib is not installed.
+            ValueError: if the record has no epoch.
+            OSError: if the page cannot be written.
+        """
+        from lucid_fn import plot  # which draws records, and is not needed to train
+
+        plot.report(self, path, title=title)
+
     def dumps(self) -> str:
         """The record as JSON text; infinities and NaN become strings."""
         return json.dumps(plain(self._asdict()), indent=1, allow_nan=False)

@@ -1,23 +1,20 @@
-"""Curves of training runs. Needs matplotlib: `pip install lucid-fn[examples]`."""
+"""Losses and metrics over the epochs of training runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.plot.figure import COLORS, save, stacked_panels, whole_ticks
 from lucid_fn.train import History
 
-__all__ = ["batch_and_epoch_losses", "compare", "curves"]
+Runs = Mapping[str, History | Sequence[History]]
 
 
 class _Pen(NamedTuple):
     color: str
     width: float
-
-
-_COLORS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
 
 
 def curves(history: History, path: str | Path, *, title: str = "") -> None:
@@ -43,13 +40,16 @@ def curves(history: History, path: str | Path, *, title: str = "") -> None:
     compare({"": history}, path, title=title)
 
 
-def compare(runs: Mapping[str, History], path: str | Path, *, title: str = "") -> None:
+def compare(runs: Runs, path: str | Path, *, title: str = "") -> None:
     """Draws the curves of several runs over each other, a color each.
 
-    The train curves are solid, those of the test set dashed.
+    The train curves are solid, those of the test set dashed. Several runs under one
+    name, such as those of several seeds, are drawn as their mean, with a band from the
+    smallest to the largest value.
 
     Args:
-        runs: the records by the name that goes into the legend.
+        runs: the records by the name that goes into the legend; a record, or a list of
+            them.
         path: the picture, `.png`, `.pdf` or `.svg`.
         title: goes above the curves.
 
@@ -63,20 +63,27 @@ def compare(runs: Mapping[str, History], path: str | Path, *, title: str = "") -
         >>> from lucid_fn import plot, train
         >>> epochs = [{"epoch": 1, "train_loss": 0.9, "test_loss": 0.8}]
         >>> run = train.History([1.1, 0.7], epochs, {}, {}, interrupted=False)
-        >>> plot.compare({"sgd": run, "adam": run}, tempfile.mkdtemp() + "/compare.png")
+        >>> path = tempfile.mkdtemp() + "/compare.png"
+        >>> plot.compare({"sgd": run, "adam, 2 seeds": [run, run]}, path)
     """
-    _check(runs, "plot.compare")
-    metrics = _shared_metrics(runs)
-    figure, axes = _panels(len(metrics), title)
+    figure = draw_curves(runs, title)
+    save(figure, path, "plot.compare")
+
+
+def draw_curves(runs: Runs, title: str = "") -> Any:
+    """The figure of `compare`."""
+    grouped = _grouped(runs, "plot.compare")
+    metrics = _shared_metrics(grouped)
+    figure, axes = stacked_panels(len(metrics), title)
     for axis, metric in zip(axes, metrics, strict=True):
-        for (name, history), pen in zip(runs.items(), _pens(runs), strict=True):
-            _plot_phases(axis, history, metric, name, pen)
+        for (name, group), pen in zip(grouped.items(), _pens(grouped), strict=True):
+            _plot_phases(axis, group, metric, name, pen)
         axis.set_ylabel(_label(metric))
         axis.grid(alpha=0.3)
         axis.legend()
     axes[-1].set_xlabel("epoch")
-    _whole_ticks(axes[-1])
-    figure.savefig(path, dpi=144)
+    whole_ticks(axes[-1])
+    return figure
 
 
 def batch_and_epoch_losses(
@@ -105,23 +112,23 @@ def batch_and_epoch_losses(
         >>> path = tempfile.mkdtemp() + "/losses.png"
         >>> plot.batch_and_epoch_losses({"sgd": run}, path)
     """
-    _check(runs, "plot.batch_and_epoch_losses")
-    figure, (batches, epochs) = _panels(2, title, share_x=False)
-    for (name, history), pen in zip(runs.items(), _pens(runs), strict=True):
+    grouped = _grouped(runs, "plot.batch_and_epoch_losses", alone=True)
+    figure, (batches, epochs) = stacked_panels(2, title, share_x=False)
+    for (name, (history,)), pen in zip(grouped.items(), _pens(grouped), strict=True):
         losses = history.batch_losses
         steps = range(1, len(losses) + 1)
         batches.plot(steps, losses, color=pen.color, alpha=0.25, linewidth=0.7)
         mean = _running_mean(losses)
         batches.plot(steps, mean, color=pen.color, linewidth=pen.width, label=name)
-        _plot_phases(epochs, history, "loss", name, pen)
+        _plot_phases(epochs, [history], "loss", name, pen)
     batches.set_xlabel("batch")
     epochs.set_xlabel("epoch")
-    _whole_ticks(epochs)
+    whole_ticks(epochs)
     for axis in (batches, epochs):
         axis.set_ylabel(_label("loss"))
         axis.grid(alpha=0.3)
         axis.legend()
-    figure.savefig(path, dpi=144)
+    save(figure, path, "plot.batch_and_epoch_losses")
 
 
 def _running_mean(values: list[float]) -> list[float]:
@@ -146,26 +153,39 @@ def _running_mean(values: list[float]) -> list[float]:
 
 
 def _plot_phases(
-    axis: Any, history: History, metric: str, name: str, pen: _Pen
+    axis: Any, group: list[History], metric: str, name: str, pen: _Pen
 ) -> None:
     """A metric over the epochs: train, and test if it is there."""
     for phase, style in (("train", "-o"), ("test", "--s")):
-        key = f"{phase}_{metric}"
         # A run that was resumed may have got test batches, or other metrics, late.
-        records = [record for record in history.epochs if key in record]
-        if records:
-            axis.plot(
-                [record["epoch"] for record in records],
-                [record[key] for record in records],
-                style,
-                color=pen.color,
-                linewidth=pen.width,
-                markersize=pen.width + 2,
-                label=f"{name} {phase}".strip(),
-            )
+        values: dict[float, list[float]] = {}
+        for record in [record for history in group for record in history.epochs]:
+            if f"{phase}_{metric}" in record:
+                values.setdefault(record["epoch"], []).append(
+                    record[f"{phase}_{metric}"]
+                )
+        if not values:
+            continue
+        epochs = sorted(values)
+        axis.plot(
+            epochs,
+            [np.mean(values[epoch]) for epoch in epochs],
+            style,
+            color=pen.color,
+            linewidth=pen.width,
+            markersize=pen.width + 2,
+            label=f"{name} {phase}".strip(),
+        )
+        if len(group) > 1:
+            smallest = [min(values[epoch]) for epoch in epochs]
+            largest = [max(values[epoch]) for epoch in epochs]
+            axis.fill_between(epochs, smallest, largest, color=pen.color, alpha=0.15)
 
 
-def _check(runs: Mapping[str, History], caller: str) -> None:
+def _grouped(
+    runs: Runs, caller: str, *, alone: bool = False
+) -> dict[str, list[History]]:
+    """The records by name, as lists; of one each, if they are to be `alone`."""
     if not isinstance(runs, Mapping):
         raise TypeError(
             f"{caller}: runs must be a dict of histories by name, got "
@@ -173,17 +193,26 @@ def _check(runs: Mapping[str, History], caller: str) -> None:
         )
     if not runs:
         raise ValueError(f"{caller}: runs must hold a history, got none")
-    for name, history in runs.items():
-        if not isinstance(history, History):
-            raise TypeError(
-                f"{caller}: the run {name!r} must be a History, got "
-                f"{type(history).__name__}; read a file with train.load_history"
-            )
-        if not history.epochs:
-            raise ValueError(f"{caller}: the history {name!r} must have an epoch")
+    grouped = {}
+    for name, run in runs.items():
+        # A `History` is a tuple, too.
+        several = isinstance(run, list | tuple) and not isinstance(run, History)
+        group: list[Any] = list(run) if several and not alone else [run]
+        if not group:
+            raise ValueError(f"{caller}: the run {name!r} must hold a history, got []")
+        for history in group:
+            if not isinstance(history, History):
+                raise TypeError(
+                    f"{caller}: the run {name!r} must be a History, got "
+                    f"{type(history).__name__}; read a file with train.load_history"
+                )
+            if not history.epochs:
+                raise ValueError(f"{caller}: the history {name!r} must have an epoch")
+        grouped[name] = group
+    return grouped
 
 
-def _shared_metrics(runs: Mapping[str, History]) -> list[str]:
+def _shared_metrics(runs: dict[str, list[History]]) -> list[str]:
     """The metrics that all runs have, the loss first."""
     sets = [
         {
@@ -192,7 +221,8 @@ def _shared_metrics(runs: Mapping[str, History]) -> list[str]:
             for key in record
             if key.startswith("train_") and key != "train_seconds"
         }
-        for history in runs.values()
+        for group in runs.values()
+        for history in group
     ]
     shared = set.intersection(*sets)
     if not shared:
@@ -207,31 +237,7 @@ def _label(metric: str) -> str:
     return "loss (nats)" if metric == "loss" else metric.replace("_", " ")
 
 
-def _pens(runs: Mapping[str, History]) -> list[_Pen]:
+def _pens(runs: dict[str, list[History]]) -> list[_Pen]:
     """A color each; each line thinner than the last, so that equal runs show both."""
     widths = [1.5 + 3 * i for i in reversed(range(len(runs)))]
-    return [_Pen(_COLORS[i % len(_COLORS)], width) for i, width in enumerate(widths)]
-
-
-def _panels(count: int, title: str, *, share_x: bool = True) -> tuple[Any, list[Any]]:
-    """A figure of panels above each other, drawn without a screen."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "lucid_fn.plot needs matplotlib: pip install 'lucid-fn[examples]'"
-        ) from error
-    figure = Figure(figsize=(7, 3.2 * count), layout="constrained")
-    axes = figure.subplots(count, 1, sharex=share_x, squeeze=False)[:, 0]
-    if title:
-        axes[0].set_title(title)
-    return figure, list(axes)
-
-
-def _whole_ticks(axis: Any) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-guide(globals(), "plot")
+    return [_Pen(COLORS[i % len(COLORS)], width) for i, width in enumerate(widths)]

@@ -1,0 +1,25 @@
+"""Pictures of runs and of what models compute, by matplotlib (extra `examples`).
+
+Every function writes a file, `.png`, `.pdf` or `.svg`, and needs no screen.
+"""
+
+from lucid_fn.elsewhere import guide
+from lucid_fn.plot.confusion import confusion
+from lucid_fn.plot.curves import batch_and_epoch_losses, compare, curves
+from lucid_fn.plot.gradients import gradients
+from lucid_fn.plot.images import images
+from lucid_fn.plot.learning_rate import lr
+from lucid_fn.plot.report import report
+
+__all__ = [
+    "batch_and_epoch_losses",
+    "compare",
+    "confusion",
+    "curves",
+    "gradients",
+    "images",
+    "lr",
+    "report",
+]
+
+guide(globals(), "plot")

@@ -1,0 +1,94 @@
+"""Images in a grid."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lucid_fn.checks import check_count
+from lucid_fn.plot.figure import new_figure, save
+
+_MOST = 400  # images; more are too small to see
+
+
+def images(
+    images: Any,
+    path: str | Path,
+    *,
+    columns: int | None = None,
+    names: Sequence[Any] | None = None,
+    title: str = "",
+) -> None:
+    """Draws images in a grid, row by row.
+
+    Args:
+        images: shape `(N, H, W, C)` with one or three channels, or `(N, H, W)`; at most
+            400. Integers are in [0, 255]. Floats are drawn from black at the smallest
+            to white at the largest of all numbers, so normalized images need no
+            conversion.
+        path: the picture, `.png`, `.pdf` or `.svg`.
+        columns: how many in a row, at least 1; a square by default.
+        names: goes above the images, such as their labels.
+        title: goes above the grid.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+        ValueError: if `images` has another shape, or there are not as many names as
+            images.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from lucid_fn import plot
+        >>> digits = np.random.default_rng(0).normal(size=(8, 28, 28, 1))
+        >>> path = tempfile.mkdtemp() + "/digits.png"
+        >>> plot.images(digits, path, columns=4, names=range(8))
+    """
+    pixels = _pixels(images)
+    if names is not None and len(names) != len(pixels):
+        raise ValueError(
+            f"plot.images: names must be those of {len(pixels)} images, got "
+            f"{len(names)}"
+        )
+    if columns is None:
+        columns = math.ceil(math.sqrt(len(pixels)))
+    columns = min(check_count("plot.images", "columns", columns), len(pixels))
+    rows = math.ceil(len(pixels) / columns)
+    height, width = pixels.shape[1:3]
+    above = 0.25 if names is not None else 0.0  # inches
+    figure = new_figure(columns, rows * (height / width + above) + 0.4 * bool(title))
+    axes = figure.subplots(rows, columns, squeeze=False).reshape(-1)
+    for axis in axes:
+        axis.axis("off")
+    for i, image in enumerate(pixels):
+        axes[i].imshow(image, interpolation="nearest")
+        if names is not None:
+            axes[i].set_title(str(names[i]), fontsize=8)
+    if title:
+        figure.suptitle(title)
+    save(figure, path, "plot.images")
+
+
+def _pixels(images: Any) -> np.ndarray:
+    """RGB in [0, 1], `(N, H, W, 3)`."""
+    given = np.array(images)
+    pixels = given[..., None] if given.ndim == 3 else given
+    if pixels.ndim != 4 or pixels.shape[3] not in (1, 3) or not pixels.size:
+        raise ValueError(
+            "plot.images: images must have shape (N, H, W), (N, H, W, 1) or (N, H, W, "
+            f"3), got {given.shape}"
+        )
+    if len(pixels) > _MOST:
+        raise ValueError(
+            f"plot.images: images must be at most {_MOST}, got {len(pixels)}; give "
+            f"images[:{_MOST}]"
+        )
+    if np.issubdtype(pixels.dtype, np.integer):
+        scaled = np.clip(pixels / 255.0, 0.0, 1.0)
+    else:
+        pixels = np.nan_to_num(pixels.astype(np.float64), posinf=0.0, neginf=0.0)
+        spread = pixels.max() - pixels.min()
+        scaled = (pixels - pixels.min()) / (spread or 1.0)
+    return np.broadcast_to(scaled, (*scaled.shape[:3], 3))
