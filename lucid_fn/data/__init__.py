@@ -5,6 +5,7 @@ from lucid_fn.data.batching import Batches, batches
 from lucid_fn.data.cifar10 import CIFAR10_MIRRORS, load_cifar10
 from lucid_fn.data.dataset import Dataset
 from lucid_fn.data.fashion_mnist import FASHION_MNIST_MIRRORS, load_fashion_mnist
+from lucid_fn.data.loading import Loader, loader
 from lucid_fn.data.mnist import MNIST_MIRRORS, load_mnist
 from lucid_fn.data.normalization import (
     CIFAR10_MEAN,
@@ -26,12 +27,14 @@ __all__ = [
     "MNIST_STD",
     "Batches",
     "Dataset",
+    "Loader",
     "Prefetched",
     "batches",
     "cutout",
     "load_cifar10",
     "load_fashion_mnist",
     "load_mnist",
+    "loader",
     "normalize",
     "prefetch",
     "random_crop",

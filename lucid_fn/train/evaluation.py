@@ -182,13 +182,15 @@ def pairs(
 ) -> Iterator[tuple[Any, Any]]:
     """The batches after the first `skip`; each must be a pair `(x, targets)`."""
     try:
-        iterator = iter(batches)
+        # A loader need not make what is left out.
+        quick = skip and hasattr(batches, "skip")
+        iterator = batches.skip(skip) if quick else iter(batches)
     except TypeError as error:
         raise TypeError(
             f"{caller}: {name} must be batches to iterate over, got "
             f"{type(batches).__name__}; give data.batches(...) or a list"
         ) from error
-    for batch in itertools.islice(iterator, skip, None):
+    for batch in itertools.islice(iterator, 0 if quick else skip, None):
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             got = type(batch).__name__
             if isinstance(batch, tuple | list):

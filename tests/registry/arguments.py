@@ -213,6 +213,7 @@ BY_FUNCTION = {
     random.dirichlet: {"alpha": mx.ones(3)},
     random.permutation: {"x": 8},
     random.randint: {"low": 0, "high": 5},
+    data.loader: {"source": [1, 2, 3], "workers": 0},
     data.normalize: {"images": np.zeros((2, 8, 8, 4), np.uint8), "mean": 0.0},
     train.fit: {
         "ts": train.init(LINEAR, optim.sgd(0.1), random.key(0)),

@@ -23,6 +23,7 @@ NO_CASES = {
     "load_cifar10": "reads files, see test_cifar10",
     "load_fashion_mnist": "reads files, see test_fashion_mnist",
     "load_mnist": "reads files, see test_mnist",
+    "loader": "an iterable, see test_loading",
     "normalize": "draws nothing, see test_normalization",
     "prefetch": "an iterable, see test_prefetching",
 }

@@ -43,7 +43,7 @@ ONES = mx.ones((1, 1))
         (losses, "CrossEntropyLoss", "is losses.cross_entropy here"),
         (data, "TensorDataset", "torch.utils.data.TensorDataset is data.batches here"),
         (data, "RandomCrop", "torchvision.transforms.RandomCrop is data.random_crop"),
-        (data, "DataLoader", "torch.utils.data.DataLoader is data.batches here"),
+        (data, "DataLoader", "torch.utils.data.DataLoader is data.loader here"),
         (interop.torch, "load", r"a file of PyTorch: interop\.torch\.load_pt"),
         (nn, "MaxPooling2D", "did you mean nn.max_pool2d?"),
         (nn, "swish", r"flax\.linen\.swish is nn\.silu here$"),
