@@ -14,6 +14,7 @@ from lucid_fn.ops.elementwise import elementwise, rounded_once
 from lucid_fn.ops.hard_activations import hard_tanh
 from lucid_fn.ops.input_checks import takes_array, takes_float
 from lucid_fn.ops.seam import examplewise, pointwise
+from lucid_fn.ops.split import split_evenly
 from lucid_fn.types import Array, Scalar
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -357,5 +358,5 @@ def glu(x: Array, axis: int = -1) -> Array:
             "glu: axis must be one of x, of even length, "
             f"got {axis} for x of shape {x.shape}"
         )
-    a, b = mx.split(x, 2, axis=axis)
+    a, b = split_evenly(x, 2, axis)
     return a * sigmoid(b)

@@ -10,6 +10,7 @@ from lucid_fn.numerics import is_valid_label
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.elementary import sigmoid, tanh
 from lucid_fn.ops.seam import replaceable
+from lucid_fn.ops.split import split_evenly
 from lucid_fn.types import Array, ArrayFn
 
 Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, H); the first is put out
@@ -148,8 +149,8 @@ def rnn_step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
 def gru_step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
     """One step of `gru`."""
     (hidden,) = carry
-    reset_x, update_x, new_x = mx.split(gates_x, 3, axis=-1)
-    reset_h, update_h, new_h = mx.split(gates_h, 3, axis=-1)
+    reset_x, update_x, new_x = split_evenly(gates_x, 3)
+    reset_h, update_h, new_h = split_evenly(gates_h, 3)
     reset, update = sigmoid(reset_x + reset_h), sigmoid(update_x + update_h)
     new = tanh(new_x + reset * new_h)
     return (new + update * (hidden - new),)
@@ -157,7 +158,7 @@ def gru_step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
 
 def lstm_step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
     """One step of `lstm` without a projection."""
-    write, forget, new, read = mx.split(gates_x + gates_h, 4, axis=-1)
+    write, forget, new, read = split_evenly(gates_x + gates_h, 4)
     cell = sigmoid(forget) * carry[1] + sigmoid(write) * tanh(new)
     return sigmoid(read) * tanh(cell), cell
 
@@ -242,8 +243,7 @@ def step_by_step(
     if weights.bias_ih is not None:
         gates_x = add_bias(gates_x, weights.bias_ih)
     outputs = []
-    # `unstack` has a slower gradient than `split`.
-    for t, gates in enumerate(mx.split(gates_x, len(gates_x))):
+    for t, gates in enumerate(split_evenly(gates_x, len(gates_x), axis=0)):
         gates_h = carry[0] @ weights.weight_hh.T
         if weights.bias_hh is not None:
             gates_h = add_bias(gates_h, weights.bias_hh)

@@ -308,10 +308,16 @@ def merged(captures: list[Capture], name: str) -> ValueError:
     Of two captured numbers that are equal, `mx.compile` keeps one; results that only
     depend on the other are lost to it if they went through a gradient's auxiliaries.
     """
-    found = [f"`{capture.name}`" for capture in captures] or ["them"]
+    if not captures:  # `mx.split` is the other thing that MLX merges wrongly
+        return ValueError(
+            f"jit: `{name}` splits an array by mx.split or mx.unstack both inside and "
+            "outside of a gradient, which MLX cannot compile; use slices: x[:, :n]"
+        )
+    found = [f"`{capture.name}`" for capture in captures]
     return ValueError(
         f"jit: `{name}` reads arrays from outside ({', '.join(found)}) in a way that "
-        "MLX cannot compile; give them to it as arguments"
+        "MLX cannot compile; give them to it as arguments, and use slices in place of "
+        "mx.split and mx.unstack"
     )
 
 

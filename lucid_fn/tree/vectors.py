@@ -53,7 +53,7 @@ def ravel(tree: Tree, /) -> tuple[Array, Callable[[Array], Tree]]:
             raise ValueError(
                 f"unravel: vector must have shape ({size},), got {vector.shape}"
             )
-        parts = list(mx.split(vector, ends[:-1])) if ends else []
+        parts = [vector[a:b] for a, b in itertools.pairwise([0, *ends])]
         filled = [
             part.reshape(shape).astype(dtype)
             for part, (shape, dtype) in zip(parts, kinds, strict=True)

@@ -9,6 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 import lucid_fn as lf
 from lucid_fn import random, tree
+from lucid_fn.tree import leaves
 from tests import assertions
 from tests.registry.case import over
 from tests.registry.layers import DRAWN, EVAL, EXAMPLES, LAYERS, SLOPE
@@ -138,6 +139,25 @@ def test_compiled_is_eager(case):
         return layer.apply(params, state, x, train=True, key=key)
 
     assert_close(lf.jit(apply)(params, state, x, key), apply(params, state, x, key))
+
+
+@over(LAYERS)
+def test_a_gradient_and_another_pass_are_compiled_together(case):
+    """MLX fails where both split one array by `mx.split`."""
+    layer, params, state, x, key = prepared(case, 0)
+    floating = {"params": params, **({"x": x} if all(map(is_float, leaves(x))) else {})}
+
+    def passes(floating, state, x, key):
+        def loss(floating):
+            given = floating.get("x", x)
+            y, _ = layer.apply(floating["params"], state, given, train=True, key=key)
+            return sum(map(mx.sum, floats(y)))
+
+        grads = lf.grad(loss)(floating) if leaves(floating) else ()
+        return grads, layer.apply(floating["params"], state, x, train=False)
+
+    arguments = floating, state, x, key
+    assert_close(lf.jit(passes)(*arguments), passes(*arguments))
 
 
 @over(LAYERS, EXAMPLES)

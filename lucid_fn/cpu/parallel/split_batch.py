@@ -9,13 +9,13 @@ cores a train step of ResNet-18 takes 5 to 15 % less time.
 
 import operator
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Any
 
 import mlx.core as mx
 
 from lucid_fn.cpu.parallel.streams import count, map_parts, split
 from lucid_fn.ops.seam import current_part
+from lucid_fn.ops.split import split as split_array
 from lucid_fn.types import Array
 
 # Numbers of a batch below which handing over to streams takes longer than computing.
@@ -155,7 +155,7 @@ def _parts_like(x: Any, like: DividedBatch) -> list[Any]:
     lengths = [part.shape[0] for part in like.parts]
     if sum(lengths) != x.shape[0]:
         raise ValueError("another number of examples")
-    return list(mx.split(x, list(accumulate(lengths))[:-1]))
+    return split_array(x, lengths, axis=0)
 
 
 def distinct_shape_per_part(fn: Callable[..., Array]) -> Callable[..., Array]:

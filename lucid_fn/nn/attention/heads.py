@@ -8,6 +8,7 @@ from lucid_fn.nn.attention.positions import angles_at, check_base, check_even, r
 from lucid_fn.nn.core.checks import check_float, check_params, check_positive
 from lucid_fn.nn.core.layer import require_names
 from lucid_fn.ops.multiply_adds import count_multiply_adds
+from lucid_fn.ops.split import split_evenly
 from lucid_fn.types import Array, Key, Params
 
 
@@ -32,10 +33,12 @@ def project(
     """Query, key and value by heads: `(N, L, H, D)`."""
     weight, offset = params["in_proj_weight"], params["in_proj_bias"] if bias else None
     if all(x is sequences[0] for x in sequences):  # one product in place of three
-        parts = list(mx.split(ops.linear(sequences[0], weight, offset), 3, axis=-1))
+        parts = split_evenly(ops.linear(sequences[0], weight, offset), 3)
     else:
-        offsets = [None] * 3 if offset is None else mx.split(offset, 3)
-        parts = list(map(ops.linear, sequences, mx.split(weight, 3), offsets))
+        offsets = [None] * 3 if offset is None else split_evenly(offset, 3)
+        parts = list(
+            map(ops.linear, sequences, split_evenly(weight, 3, axis=0), offsets)
+        )
     count_multiply_adds(sum(part.size for part in parts) * weight.shape[-1])
     q, k, v = (
         part.reshape(*part.shape[:2], num_heads, part.shape[2] // num_heads)

@@ -16,6 +16,7 @@ from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.ops.embedding import take_rows_or_nan
 from lucid_fn.ops.input_checks import takes_array
+from lucid_fn.ops.split import split_evenly
 from lucid_fn.types import Array, Key, Params, State
 
 _SMALL_NORMAL = initializers.normal(0.02)
@@ -122,7 +123,7 @@ def rotary_positions(
 
 def rotate(x: Array, angles: Array) -> Array:
     """Rotates the points of the two halves of the last axis of `x` by `angles`."""
-    left, right = mx.split(x, 2, axis=-1)  # (..., D / 2)
+    left, right = split_evenly(x, 2)  # (..., D / 2)
     cos, sin = mx.cos(angles), mx.sin(angles)
     turned = [left * cos - right * sin, left * sin + right * cos]
     return mx.concatenate(turned, axis=-1).astype(x.dtype)

@@ -9,6 +9,7 @@ import mlx.core as mx
 from lucid_fn import ops
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.multiply_adds import count_multiply_adds
+from lucid_fn.ops.split import split_evenly
 from lucid_fn.types import Array
 
 
@@ -103,11 +104,10 @@ def _convolve3d(x: Array, weight: Array, window: Window) -> Array:
             f"{extent} slices and an input of {x.shape[1]}"
         )
     reach = (depth - 1) * stride + 1
+    taps = [mx.squeeze(tap, 1) for tap in split_evenly(weight, weight.shape[1], axis=1)]
     terms = [
         _convolve2d(x[:, start : start + reach : stride].flatten(0, 1), tap, plane)
-        for start, tap in zip(
-            range(0, extent, dilation), mx.unstack(weight, axis=1), strict=True
-        )
+        for start, tap in zip(range(0, extent, dilation), taps, strict=True)
     ]
     return mx.unflatten(reduce(operator.add, terms), 0, (x.shape[0], depth))
 

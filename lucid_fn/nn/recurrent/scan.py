@@ -7,6 +7,7 @@ import mlx.core as mx
 from lucid_fn.checks import check_array
 from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.recurrent.carry import RecurrentInputs, SequenceAndCarry
+from lucid_fn.ops.split import split_evenly
 from lucid_fn.random import fold_in
 from lucid_fn.types import Key, Params, State
 
@@ -70,7 +71,7 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
                 f"{sequence.shape}"
             )
         length = sequence.shape[1]
-        steps = [mx.squeeze(part, 1) for part in mx.split(sequence, length, axis=1)]
+        steps = [mx.squeeze(part, 1) for part in split_evenly(sequence, length, axis=1)]
         begun = isinstance(x, SequenceAndCarry)
         carry = x.carry if isinstance(x, SequenceAndCarry) else None
         outputs = []
