@@ -32,6 +32,12 @@ def _add_doctor(
         "The exit code is 1 if something is broken, else 0.",
     )
     doctor.add_argument("--json", action="store_true", help="print JSON")
+    doctor.add_argument(
+        "--selftest",
+        action="store_true",
+        help="also compute every kind of layer, loss and optimizer, and compare with "
+        "the CPU (a minute)",
+    )
     doctor.set_defaults(run=_doctor)
 
 
@@ -39,6 +45,8 @@ def _doctor(chosen: argparse.Namespace) -> int:
     from lucid_fn import doctor  # only when asked for
 
     checks = doctor.examine()
+    if chosen.selftest:
+        checks.append(doctor.selftest())
     print(doctor.as_json(checks) if chosen.json else doctor.as_text(checks))
     return int(any(check.verdict == "broken" for check in checks))
 

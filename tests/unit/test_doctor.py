@@ -13,8 +13,9 @@ from lucid_fn import doctor
 from lucid_fn.__main__ import main
 from lucid_fn.cpu import runtime
 from lucid_fn.cpu.runtime import kernel_cache
-from lucid_fn.doctor import machine, report, timings
+from lucid_fn.doctor import comparisons, machine, report, timings
 from lucid_fn.doctor.check import Check
+from lucid_fn.ops import seam
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="for Linux alone")
 
@@ -264,3 +265,29 @@ def test_the_command_prints_json():
     assert done.returncode == 0, done.stdout + done.stderr
     names = [check["name"] for check in json.loads(done.stdout)["checks"]]
     assert names[:3] == ["device", "load", "BLAS"] and len(names) == 10
+
+
+def test_the_selftest_passes_here():
+    check = doctor.selftest()
+    assert check.verdict == "ok", check.found
+    assert check.numbers["computations"] > 50
+
+
+def test_the_selftest_names_what_is_wrong(monkeypatch):
+    def fails(x):
+        raise NotImplementedError("no such kernel")
+
+    def wrong(x):
+        return x * (1.1 if seam.tuned() else 1.0)
+
+    computations = [
+        comparisons.Computation("right", lambda x: x, (mx.ones(3),)),
+        comparisons.Computation("wrong", wrong, (mx.ones(3),)),
+        comparisons.Computation("nan", lambda x: x * float("nan"), (mx.ones(3),)),
+        comparisons.Computation("fails", fails, (mx.ones(3),)),
+    ]
+    monkeypatch.setattr(comparisons, "_computations", lambda: computations)
+    check = doctor.selftest()
+    assert check.verdict == "broken"
+    assert check.found.startswith("3 computations of 4: wrong is 1.0e-01 off; nan is")
+    assert "fails fails (NotImplementedError: no such kernel)" in check.found
