@@ -56,12 +56,11 @@ def selftest() -> Check:
             f"difference is {worst.difference:.1e}, in {worst.name}"
         )
         return Check("selftest", "ok", found, numbers=numbers)
-    lines = [
-        f"{c.name} {f'fails ({c.error:.200})' if c.error else f'is {c.difference:.1e} off'}"
+    found = f"{plural(len(wrong), 'computation')} of {len(compared)}: " + "; ".join(
+        f"{c.name} fails ({c.error:.200})"
+        if c.error
+        else f"{c.name} is {c.difference:.1e} off"
         for c in wrong
-    ]
-    found = (
-        f"{plural(len(wrong), 'computation')} of {len(compared)}: {'; '.join(lines)}"
     )
     advice = "please report it, with this output"
     return Check("selftest", "broken", found, advice, numbers)
