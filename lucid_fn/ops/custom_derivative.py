@@ -7,6 +7,7 @@ import mlx.core as mx
 
 from lucid_fn.numerics import sum_examples
 from lucid_fn.ops.seam import computing_part, current_part
+from lucid_fn.ops.vectorize import vectorize
 from lucid_fn.types import Array
 
 Rule = Callable[..., Any]
@@ -104,7 +105,8 @@ def _mapped_vjp(rule: Rule, axes: Axes) -> Rule:
             found = rule(_like(x, primals), _like(g, cotangents), _like(y, outputs))
             return _as_tuple(found)
 
-        run = mx.vmap(each, in_axes=(*axes, *[0] * (len(gs) + len(ys))))
+        in_axes = (*axes, *[0] * (len(gs) + len(ys)))
+        run = vectorize(each, in_axes, "vmap", "the rule of a custom derivative")
         grads = [
             dx if axis == 0 else sum_examples(dx)  # all examples share this argument
             for dx, axis in zip(run(*xs, *gs, *ys), axes, strict=True)
@@ -125,7 +127,8 @@ def _mapped_jvp(rule: Rule, axes: Axes) -> Rule:
                 moved[i] = dx
             return rule(_like(flat[: len(xs)], primals), _like(moved, tangents))
 
-        run = mx.vmap(each, in_axes=(*axes, *[axes[i] for i in given]))
+        in_axes = (*axes, *[axes[i] for i in given])
+        run = vectorize(each, in_axes, "vmap", "the rule of a custom derivative")
         return run(*xs, *[dxs[i] for i in given])
 
     return jvp

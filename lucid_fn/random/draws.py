@@ -250,7 +250,7 @@ def randint(
         )
     start, end = map(_as_uint64, bounds)
     words = mx.random.split(key, draws).astype(mx.uint64)
-    bits = ((words[:, 0] << 32) | words[:, 1]).reshape(size)
+    bits = (words[:, 0] * 2**32 + words[:, 1]).reshape(size)
     # Unsigned arithmetic is modulo 2^64: right for negative bounds too, once they are
     # moved up to be compared.
     up = _as_uint64(-limits.min)

@@ -80,7 +80,8 @@ def _salt(label: str | int | Array) -> Array:
                 f"shape (), got {label.dtype} {label.shape}"
             )
         wide = label.astype(mx.uint64)
-        upper = (wide >> 32).astype(mx.uint32) + mx.array(_INT_SALT, mx.uint32)
+        # Divided, not shifted: MLX's shift reads beyond its arrays under vmap.
+        upper = (wide // 2**32).astype(mx.uint32) + mx.array(_INT_SALT, mx.uint32)
         return mx.stack([upper, wide.astype(mx.uint32)])
     kinds = "a str, an int or an array"
     number = to_integer("fold_in", "label", label, kinds=kinds)

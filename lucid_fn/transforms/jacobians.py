@@ -9,6 +9,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.evaluation import any_traced, transforming
+from lucid_fn.ops.vectorize import vectorize
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.argnums import chooser
 from lucid_fn.transforms.arguments import (
@@ -23,7 +24,8 @@ from lucid_fn.transforms.gradients import REVERSE_FIX
 from lucid_fn.types import Array, Tree
 
 Flat = Callable[..., list[Array]]
-Blocks = Callable[[Flat, list[Array], list[Array]], list[list[Array]]]
+Mapped = Callable[[Flat, list[Array]], list[Array]]
+Blocks = Callable[[Flat, list[Array], list[Array], Mapped], list[list[Array]]]
 
 
 def jacrev(
@@ -53,7 +55,8 @@ def jacrev(
         and the dtypes of `x`, and are 0 where `y` does not depend on `x`.
 
     Raises:
-        ValueError: when called, if there is no argument at a position.
+        ValueError: when called, if there is no argument at a position, or if MLX would
+            vectorize an operation wrongly (see `vmap`).
         TypeError: if `fn` is not a function, or `argnums` holds something else than
             positions; when called, if a leaf to differentiate or of `y` is not real of
             a float dtype, if `fn` returns no pair where `has_aux` says so, or if `y`
@@ -170,7 +173,8 @@ def _jacobian_of(
         if any(x.size for x in leaves) and any(y.size for y in results):
             fix = "use jacrev" if caller == "jacfwd" else REVERSE_FIX
             with transforming(), diagnosis.explains_missing_rule(caller, fix):
-                found = blocks(flat, leaves, results)
+                mapped = functools.partial(_mapped, caller=caller, name=name_of(fn))
+                found = blocks(flat, leaves, results, mapped)
         else:
             found = [
                 [mx.zeros(y.shape + x.shape, x.dtype) for x in leaves] for y in results
@@ -184,13 +188,15 @@ def _jacobian_of(
     return jacobian
 
 
-def _rows(flat: Flat, leaves: list[Array], results: list[Array]) -> list[list[Array]]:
+def _rows(
+    flat: Flat, leaves: list[Array], results: list[Array], mapped: Mapped
+) -> list[list[Array]]:
     """The derivatives of each result in each leaf, by a cotangent for each entry."""
 
     def pull(*cotangents: Array) -> list[Array]:
         return list(mx.vjp(fenced(flat), leaves, list(cotangents))[1])
 
-    rows = _mapped(pull, _units(results))  # (entries of results, *x.shape), by leaf
+    rows = mapped(pull, _units(results))  # (entries of results, *x.shape), by leaf
     return [
         [
             row[span].reshape(y.shape + x.shape)
@@ -201,14 +207,14 @@ def _rows(flat: Flat, leaves: list[Array], results: list[Array]) -> list[list[Ar
 
 
 def _columns(
-    flat: Flat, leaves: list[Array], results: list[Array]
+    flat: Flat, leaves: list[Array], results: list[Array], mapped: Mapped
 ) -> list[list[Array]]:
     """The derivatives of each result in each leaf, by a tangent for each entry."""
 
     def push(*tangents: Array) -> list[Array]:
         return list(mx.jvp(flat, leaves, list(tangents))[1])
 
-    columns = _mapped(push, _units(leaves))  # (entries of leaves, *y.shape), by result
+    columns = mapped(push, _units(leaves))  # (entries of leaves, *y.shape), by result
     return [
         [
             mx.moveaxis(column[span], 0, -1).reshape(y.shape + x.shape)
@@ -218,12 +224,15 @@ def _columns(
     ]
 
 
-def _mapped(product: Flat, units: list[Array]) -> list[Array]:
+def _mapped(
+    product: Flat, units: list[Array], *, caller: str, name: str
+) -> list[Array]:
     """The products with all unit vectors, stacked."""
     if len(units[0]) == 1:
         # So that a Hessian of a scalar is not vectorised twice: convolutions are slow.
         return [y[None] for y in product(*[unit[0] for unit in units])]
-    return list(mx.vmap(product)(*units))
+    axes = [0] * len(units)
+    return list(vectorize(product, axes, caller, f"`{name}`")(*units))
 
 
 def _units(arrays: list[Array]) -> list[Array]:

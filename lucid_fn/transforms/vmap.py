@@ -8,6 +8,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.evaluation import is_symbolic, transforming
+from lucid_fn.ops.vectorize import vectorize
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
@@ -35,10 +36,10 @@ def vmap(
         out_axes: the axis of the batch in the results, likewise; `None` for a result
             that is the same for all examples, and has no such axis.
 
-    In `fn`, write `mx.logical_and(a, b)` and `mx.logical_or(a, b)` for `a & b` and
-    `a | b`, and put what differs between the examples left of `!=`. MLX's rules for
-    `&`, `|`, `^`, `<<`, `>>` and `!=` are wrong where only one side has the batch: the
-    results have another shape, or values from beyond the arrays. `mx.divmod` fails.
+    Some of MLX's rules are wrong where one side has the batch and the other has not:
+    those of `&`, `|`, `^`, `<<`, `>>`, of `!=` if the left side has none, of `a[i] = b`
+    and `a.at[i].add(b)` if `b` has none, and that of `mx.divmod`. Their use in `fn` or
+    in its derivative is an error that says what to write, such as `mx.logical_and`.
 
     Returns:
         The vectorised function. Keyword arguments are shared by all examples.
@@ -46,8 +47,9 @@ def vmap(
     Raises:
         ValueError: when called, if `in_axes` or `out_axes` does not fit, an axis is
             out of range, the sizes of the batch differ, no argument has one, a result
-            of the axis `None` differs between the examples, or if `fn` uses MLX's
-            hidden random state, of which all examples would get the same.
+            of the axis `None` differs between the examples, if `fn` uses MLX's hidden
+            random state, of which all examples would get the same, or if MLX would
+            vectorize one of its operations wrongly.
         TypeError: if `fn` is not a function; when called, if a leaf is not an array,
             or if `fn` needs the value of an array.
 
@@ -107,9 +109,8 @@ def vmap(
         try:
             fix = "use other operations or a loop"
             with transforming(), diagnosis.explains_missing_rule("vmap", fix):
-                out = mx.vmap(flat, in_axes=tuple(a for a in axes if a is not None))(
-                    *mapped
-                )
+                given = [axis for axis in axes if axis is not None]
+                out = vectorize(flat, given, "vmap", f"`{name}`")(*mapped)
         except (ValueError, RuntimeError) as error:
             if is_symbolic(error):
                 raise diagnosis.value_read(error, name, "vmap") from error

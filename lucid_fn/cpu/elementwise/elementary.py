@@ -77,8 +77,9 @@ def _expm1_parts(x: Array) -> tuple[Array, Array]:
     # The exponent plus its bias, as an integer, in the place of a float's exponent.
     # `_ROUND + 128` is even like `_ROUND`: ties go the same way as in k, though MLX
     # does not see that both are the same number, which would cost a pass over memory.
+    # Multiplied rather than shifted, since MLX vectorizes shifts wrongly.
     biased = (x * _HALF_LOG2_E + (_ROUND + 128.0)) - (_ROUND + 1.0)
-    e = mx.view(mx.left_shift(biased.astype(mx.int32), 23), mx.float32)
+    e = mx.view(biased.astype(mx.int32) * (1 << 23), mx.float32)
     k = (x * _HALF_LOG2_E + _ROUND) - _ROUND
     r = mx.contiguous((x - k * _LN4[0]) - k * _LN4[1])  # |r| <= log(2)
     s = r * r
@@ -120,7 +121,7 @@ def exp_of_negative(x: Array) -> Array:
     # `_expm1_parts`: half the range for the polynomial and its rounding errors.
     x = mx.contiguous(mx.where(x < _EXP_LOW, _EXP_LOW, x))
     biased = (x * _LOG2_E + (_ROUND + 192.0)) - (_ROUND + 1.0)  # k + 127 + 64
-    e = mx.view(mx.left_shift(biased.astype(mx.int32), 23), mx.float32)
+    e = mx.view(biased.astype(mx.int32) * (1 << 23), mx.float32)
     k = (x * _LOG2_E + _ROUND) - _ROUND
     r = mx.contiguous((x - k * _LN2[0]) - k * _LN2[1])  # |r| <= log(2) / 2
     s = r * r
