@@ -69,9 +69,7 @@ def test_the_derivative_of_an_assignment_is_refused():
         return mx.sum(assigned(x, x[0] * x[2]) ** 2)
 
     x = X.astype(mx.float32)
-    with pytest.raises(
-        ValueError, match=r"vmap: `loss` .* differentiates such"
-    ):
+    with pytest.raises(ValueError, match=r"vmap: `loss` .* differentiates such"):
         lf.vmap(lf.grad(loss))(x)
     with pytest.raises(ValueError, match="jacrev: `<lambda>` assigns"):
         lf.jacrev(lambda x: assigned(x, x[0] * x[2]) ** 2)(x[0])
