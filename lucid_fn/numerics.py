@@ -6,13 +6,38 @@ numbers its float32 sum is 4 % off. Blocks of blocks keep the error below 1e-6.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from typing import Any
 
 import mlx.core as mx
 
 from lucid_fn.types import Array
+
+# ---- reductions over axes of length 0 ----
+
+
+def reduced(
+    reduce: Callable[..., Array],
+    x: Array,
+    *,
+    empty: float,
+    axis: int | tuple[int, ...] | None = None,
+    keepdims: bool = False,
+) -> Array:
+    """`reduce(x, axis, keepdims)`, such as `mx.mean`; `empty` over no numbers.
+
+    MLX reduces an axis of length 0 of a transposed array by a plan that it never fills
+    in: it loops over whatever the memory holds, for minutes or into other results.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> reduced(mx.mean, mx.zeros((0, 2)).T, axis=1, empty=mx.nan)
+        array([nan, nan], dtype=float32)
+    """
+    y = reduce(x, axis=axis, keepdims=keepdims)
+    return y if x.size else mx.full(y.shape, empty, y.dtype)
+
 
 # ---- sums over any axes ----
 
@@ -74,8 +99,7 @@ def _sum_middle(x: Array) -> Array:
         sums = mx.sum(head, axis=2).reshape(outer, blocks * beside, inner)
         x = sums if whole == n else mx.concatenate([sums, x[:, whole:]], axis=1)
         n = x.shape[1]
-    # mx.sum over no numbers may be whatever the memory holds.
-    return mx.sum(x, axis=1) if n else mx.zeros((outer, inner), x.dtype)
+    return reduced(mx.sum, x, axis=1, empty=0)
 
 
 # ---- sums over rows, in the fewest kernels ----
@@ -105,10 +129,8 @@ def sum_rows(x: Array) -> Array:
 
 def _sum_in_blocks(x: Array, longest: int) -> Array:
     *leading, rows, columns = x.shape
-    if not x.size:  # MLX adds up an axis of length 0 by a plan that it never filled in
-        return mx.zeros((*leading, columns), x.dtype)
-    if rows <= max(2 * longest, _FEW_ROWS):
-        return x.sum(axis=-2)
+    if rows <= max(2 * longest, _FEW_ROWS) or not x.size:
+        return reduced(mx.sum, x, axis=-2, empty=0)
     # Of a length that leaves no rest, if there is one.
     lengths = range(longest, longest // 2, -1)
     block = next((length for length in lengths if rows % length == 0), longest)

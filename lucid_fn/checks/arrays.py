@@ -71,12 +71,12 @@ def check_same_shape(caller: str, **arrays: Array) -> None:
 
 
 def check_classes(caller: str, **arrays: Array) -> None:
-    """Raises unless every argument has a last axis, and numbers in it."""
+    """Raises unless every argument has a last axis, with at least one class."""
     for name, x in arrays.items():
-        if x.ndim == 0 or x.size == 0:
+        if x.ndim == 0 or x.shape[-1] == 0:
             raise ValueError(
-                f"{caller}: {name} must have shape (..., num_classes) and not be "
-                f"empty, got {x.shape}"
+                f"{caller}: {name} must have shape (..., num_classes) with at least "
+                f"one class, got {x.shape}"
             )
 
 

@@ -191,7 +191,8 @@ def _check(
     )
     if logits.ndim != 3 or 0 in logits.shape:
         raise ValueError(
-            f"ctc: logits must have shape (N, T, num_classes), got {logits.shape}"
+            "ctc: logits must have shape (N, T, num_classes), of which none is 0, got "
+            f"{logits.shape}"
         )
     n = logits.shape[0]
     if labels.ndim != 2 or labels.shape[0] != n:

@@ -19,12 +19,12 @@ def accuracy(logits: Array, labels: Array) -> Array:
         labels: class indices, integer, shape `(...)`.
 
     Returns:
-        float32, shape `()`, in [0, 1]. For the accuracy over several batches, weight
-        each by its size: see `streaming_mean`.
+        float32, shape `()`, in [0, 1]; NaN of no labels. For the accuracy over several
+        batches, weight each by its size: see `streaming_mean`.
 
     Raises:
         TypeError: if `labels` is not of an integer dtype.
-        ValueError: if `labels.shape != logits.shape[:-1]`, if they are empty, or if
+        ValueError: if `labels.shape != logits.shape[:-1]`, or if
             there is one class only.
 
     Example:
@@ -40,6 +40,8 @@ def accuracy(logits: Array, labels: Array) -> Array:
             "accuracy: logits must have a score for each of several classes, got "
             f"{logits.shape}; for one score of a yes use metrics.binary_counts"
         )
+    if labels.size == 0:  # MLX has no argmax of nothing
+        return mx.array(mx.nan)
     guess = mx.argmax(logits, axis=-1)
     largest = mx.take_along_axis(logits, guess[..., None], axis=-1).squeeze(-1)
     hits = mx.logical_and(guess == labels, largest == largest)  # NaN is not NaN
@@ -58,7 +60,7 @@ def top_k_accuracy(logits: Array, labels: Array, *, k: int) -> Array:
         k: number of guesses, in [1, num_classes].
 
     Returns:
-        float32, shape `()`, in [0, 1].
+        float32, shape `()`, in [0, 1]; NaN of no labels.
 
     Raises:
         TypeError: if `labels` is not of an integer dtype.

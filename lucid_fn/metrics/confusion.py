@@ -5,7 +5,7 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from lucid_fn.checks import check_array, check_count, check_integer, check_same_shape
-from lucid_fn.numerics import is_valid_label
+from lucid_fn.numerics import is_valid_label, reduced
 from lucid_fn.types import Array
 
 
@@ -108,8 +108,8 @@ def class_counts(confusion: Array) -> Counts:
     hits = mx.diagonal(confusion)
     return Counts(
         true_positives=hits,
-        false_positives=mx.sum(confusion, axis=0) - hits,
-        false_negatives=mx.sum(confusion, axis=1) - hits,
+        false_positives=reduced(mx.sum, confusion, axis=0, empty=0) - hits,
+        false_negatives=reduced(mx.sum, confusion, axis=1, empty=0) - hits,
     )
 
 
@@ -150,7 +150,8 @@ def binary_counts(predictions: Array, labels: Array) -> Counts:
         )
 
     def count(x: Array) -> Array:
-        return mx.sum(x.reshape(-1, x.shape[-1]).astype(mx.int32), axis=0)
+        axes = tuple(range(x.ndim - 1))
+        return reduced(mx.sum, x.astype(mx.int32), axis=axes, empty=0)
 
     return Counts(
         true_positives=count(mx.logical_and(predictions, labels)),

@@ -19,9 +19,9 @@ def perplexity(logits: Array, labels: Array) -> Array:
             outside gives NaN.
 
     Returns:
-        float32, shape `()`, at least 1; `num_classes` for equal logits. Perplexities of
-        several batches do not average: take the exponential of their mean
-        cross-entropy.
+        float32, shape `()`, at least 1; `num_classes` for equal logits, NaN of none.
+        Perplexities of several batches do not average: take the exponential of their
+        mean cross-entropy.
 
     Raises:
         TypeError: if `logits` is not of a float or `labels` not of an integer dtype.

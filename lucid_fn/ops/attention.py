@@ -6,6 +6,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn.checks import check_array, check_float, check_scalar
+from lucid_fn.numerics import reduced
 from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.ops.seam import replaceable
 from lucid_fn.ops.softmax import softmax
@@ -200,12 +201,13 @@ def _whole_mask(
     if mask.dtype == mx.bool_:
         # Not `&` and `|`, which `vmap` gets wrong where one of the two is not mapped.
         mask = mx.logical_and(mask, _earlier(length, keys)) if causal else mask
-        some = mx.any(mask, axis=-1, keepdims=True)
+        some = reduced(mx.any, mask, axis=-1, keepdims=True, empty=False)
         return mx.logical_or(mask, mx.logical_not(some)), some
     if causal:
         hidden = mx.array(-math.inf, mask.dtype)
         mask = mx.where(_earlier(length, keys), mask, hidden)
-    some = mx.any(mask != -math.inf, axis=-1, keepdims=True)
+    shown = mask != -math.inf
+    some = reduced(mx.any, shown, axis=-1, keepdims=True, empty=False)
     return mx.where(some, mask, mx.zeros_like(mask)), some
 
 

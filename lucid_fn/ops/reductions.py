@@ -7,7 +7,7 @@ from typing import cast
 import mlx.core as mx
 
 from lucid_fn.checks import check_array, check_count
-from lucid_fn.numerics import blocked_sum, widen
+from lucid_fn.numerics import blocked_sum, reduced, widen
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.types import Array, ArrayFn
 
@@ -92,9 +92,7 @@ def _wide_sum(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
     if count > _FEW and _is_inexact(x):
         y = cast(Array, _sum_over(axes)(x))
     else:
-        y = mx.sum(x, axis=axes, keepdims=True)
-    if count == 0:  # mx.sum of shape (0, 2, 0) is whatever the memory holds
-        y = mx.zeros(y.shape, y.dtype)
+        y = reduced(mx.sum, x, axis=axes, keepdims=True, empty=0)
     return y if keepdims else y.squeeze(axes)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from lucid_fn.checks import check_count
-from lucid_fn.numerics import widen
+from lucid_fn.numerics import reduced, widen
 from lucid_fn.ops.input_checks import takes_float
 from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array
@@ -126,14 +126,11 @@ def _apply(name: str, fn: Along, x: Array, axis: int) -> Array:
             f"{name}: axis must be one of x, got {axis} for x of shape {x.shape}"
         )
     if x.size == 0:  # MLX has no maximum of nothing
-        return x if fn is not logsumexp_along else _log_of_no_sum(x, axis)
+        if fn is not logsumexp_along:
+            return x
+        return reduced(mx.sum, x, axis=axis, keepdims=True, empty=-mx.inf)
     # Counted from the end: a mapped axis comes first.
     return fn(x, axis - x.ndim if axis >= 0 else axis)
-
-
-def _log_of_no_sum(x: Array, axis: int) -> Array:
-    total = mx.sum(x, axis=axis, keepdims=True)
-    return total if x.shape[axis] else total - mx.inf
 
 
 @replaceable

@@ -6,6 +6,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.checks import check_scalar
+from lucid_fn.numerics import reduced
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import (
     GradientTransformation,
@@ -98,12 +99,12 @@ def scale_by_factored_rms(
         def scale(path: str, g: Array, _: Array) -> Array:
             squares = mx.square(g.astype(accumulator_dtype(g)))
             if g.ndim > 1:
-                row = mx.mean(squares, axis=-1, keepdims=True)  # (..., rows, 1)
-                column = mx.mean(squares, axis=-2, keepdims=True)  # (..., 1, columns)
+                row = _mean(squares, axis=-1)  # (..., rows, 1)
+                column = _mean(squares, axis=-2)  # (..., 1, columns)
                 row = rows[path] = average(decay, opt_state.rows[path], row, new)
                 column = average(decay, opt_state.columns[path], column, new)
                 columns[path] = column
-                mean = mx.maximum(mx.mean(row, axis=-2, keepdims=True), eps)
+                mean = mx.maximum(_mean(row, axis=-2), eps)
                 v = row * column / mean  # (..., rows, columns)
             else:
                 v = full[path] = average(decay, opt_state.full[path], squares, new)
@@ -229,3 +230,7 @@ def adafactor(
         scale_by_param_rms(least),
         scale_by_learning_rate(relative_step, weight_decay=weight_decay),
     )
+
+
+def _mean(x: Array, axis: int) -> Array:
+    return reduced(mx.mean, x, axis=axis, keepdims=True, empty=0)

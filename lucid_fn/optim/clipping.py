@@ -6,6 +6,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.checks import check_scalar
+from lucid_fn.numerics import reduced
 from lucid_fn.optim import leaves, states
 from lucid_fn.optim.base import (
     GradientTransformation,
@@ -181,4 +182,4 @@ def _unit_norm(x: Array) -> Array:
     """The norm of each slice along the first axis; of the whole, if there is one."""
     axes = tuple(range(1, x.ndim)) if x.ndim > 1 else None
     squares = mx.square(x.astype(accumulator_dtype(x)))
-    return mx.sqrt(mx.sum(squares, axis=axes, keepdims=True))
+    return mx.sqrt(reduced(mx.sum, squares, axis=axes, keepdims=True, empty=0))

@@ -329,5 +329,6 @@ def _dot(a: Tree, b: Tree) -> Array:
 
 def _largest(values: Tree) -> Array:
     """The largest absolute value: shape `()`."""
-    largest = [mx.max(mx.abs(x)) for x in tree.leaves(values)]
-    return mx.max(mx.stack([x.astype(accumulator_dtype(x)) for x in largest]))
+    largest = [mx.max(mx.abs(x)) for x in tree.leaves(values) if x.size]
+    wide = [x.astype(accumulator_dtype(x)) for x in largest]
+    return mx.max(mx.stack([mx.array(0.0), *wide]))

@@ -6,6 +6,7 @@ import mlx.core as mx
 
 from lucid_fn import random
 from lucid_fn.checks import check_scalar
+from lucid_fn.numerics import reduced
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import (
     GradientTransformation,
@@ -78,7 +79,8 @@ def centralize() -> GradientTransformation:
         if g.ndim < 2:
             return g
         x = g.astype(accumulator_dtype(g))
-        mean = mx.mean(x, axis=tuple(range(1, g.ndim)), keepdims=True)
+        axes = tuple(range(1, g.ndim))
+        mean = reduced(mx.mean, x, axis=axes, keepdims=True, empty=0)
         return (x - mean).astype(g.dtype)
 
     return stateless_with_tree_map(center, caller="centralize")

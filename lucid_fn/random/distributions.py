@@ -45,6 +45,14 @@ def draw_exponential(key: Key, shape: tuple[int, ...]) -> Array:
     return -mx.log1p(-mx.random.uniform(shape=shape, key=key))
 
 
+def first_accepted(candidates: Array, accepted: Array) -> Array:
+    """The first candidate along axis 0 that is accepted, and the first if none is."""
+    if candidates.size == 0:  # MLX has no argmax of nothing
+        return candidates[0]
+    first = mx.argmax(accepted, axis=0, keepdims=True)
+    return mx.take_along_axis(candidates, first, axis=0)[0]
+
+
 def laplace(key: Key, shape: Sequence[int] = (), dtype: mx.Dtype = mx.float32) -> Array:
     """Draws from the Laplace distribution, `p(x) = exp(-|x|) / 2`.
 

@@ -317,6 +317,10 @@ def categorical(key: Key, logits: Array, *, axis: int = -1) -> Array:
             "random.categorical: logits must have at least one class, got shape "
             f"{logits.shape}"
         )
+    if logits.size == 0:
+        batch = list(logits.shape)
+        del batch[axis]
+        return started(mx.zeros(batch, mx.uint32))
     return started(mx.random.categorical(logits, axis, key=key))
 
 

@@ -20,7 +20,7 @@ from lucid_fn.random.checks import (
     to_parameter,
     to_shape,
 )
-from lucid_fn.random.distributions import draw_exponential
+from lucid_fn.random.distributions import draw_exponential, first_accepted
 from lucid_fn.types import Array, Key
 
 _CANDIDATES = 8  # of which each is accepted with a probability above 0.95
@@ -159,7 +159,6 @@ def _gamma(key: Key, a: float | Array, shape: tuple[int, ...]) -> tuple[Array, A
     bound = x * x / 2 + d * (1 - v + mx.log(v))
     below = -draw_exponential(uniform_key, candidates) < bound
     accepted = mx.logical_and(root > 0, below)
-    first = mx.argmax(accepted, axis=0, keepdims=True)
-    v = mx.take_along_axis(mx.where(accepted, v, 1.0), first, axis=0)[0]
+    v = first_accepted(mx.where(accepted, v, 1.0), accepted)
     boost = mx.where(small, -draw_exponential(boost_key, shape) / alpha, 0.0)
     return mx.where(alpha > 0, d * v, math.nan), boost

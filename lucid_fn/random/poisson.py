@@ -17,6 +17,7 @@ from lucid_fn.random.checks import (
     shape_or_that_of,
     to_parameter,
 )
+from lucid_fn.random.distributions import first_accepted
 from lucid_fn.types import Array, Key
 
 _CANDIDATES = 12  # of which each is accepted with a probability above 0.85
@@ -105,9 +106,7 @@ def _poisson_of_many(key: Key, rate: Array, shape: tuple[int, ...]) -> Array:
     height = mx.log(v * (1.1239 + 1.1328 / (b - 3.4)) / (a / (us * us) + b))
     below = mx.logical_or(squeeze, height <= _log_poisson(k, rate))
     accepted = mx.logical_and(k >= 0, below)
-    first = mx.argmax(accepted, axis=0, keepdims=True)
-    k = mx.where(accepted, k, mx.floor(rate))
-    return mx.take_along_axis(k, first, axis=0)[0]
+    return first_accepted(mx.where(accepted, k, mx.floor(rate)), accepted)
 
 
 def _log_poisson(k: Array, rate: Array) -> Array:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import mlx.core as mx
 
 from lucid_fn.checks import check_count, check_number
+from lucid_fn.numerics import reduced
 from lucid_fn.schedules.base import (
     Schedule,
     as_step,
@@ -102,7 +103,8 @@ def multi_step_decay(
     def schedule(step: Array) -> Array:
         step = as_step(step)
         passed = step[..., None] >= mx.array(stairs, mx.int32)
-        return init_value * powers(gamma, mx.sum(passed, axis=-1).astype(step.dtype))
+        falls = reduced(mx.sum, passed, axis=-1, empty=0).astype(step.dtype)
+        return init_value * powers(gamma, falls)
 
     return schedule
 

@@ -193,7 +193,7 @@ def hvp(
     def slope(*args: Any) -> Array:
         grads = gradient_of(fn, places, False, "hvp")(*args)[1]
         products = zip(tree.leaves(grads), directions, strict=True)
-        return sum([mx.sum(g * v) for g, v in products], mx.array(0.0))
+        return sum([mx.sum(g * v) for g, v in products if g.size], mx.array(0.0))
 
     args = tree.unflatten(structure, leaves)
     product: tuple[Tree, ...] = gradient_of(slope, places, False, "hvp")(*args)[1]

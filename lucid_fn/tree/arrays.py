@@ -170,5 +170,6 @@ def all_finite(tree: Tree, /) -> Array:
         >>> tree.all_finite({"a": mx.array([1.0, float("inf")])})
         array(False, dtype=bool)
     """
-    finite = [mx.all(mx.isfinite(leaf)) for leaf in arrays_of(tree, "all_finite")]
+    leaves = [leaf for leaf in arrays_of(tree, "all_finite") if leaf.size]
+    finite = [mx.all(mx.isfinite(leaf)) for leaf in leaves]
     return mx.all(mx.stack(finite)) if finite else mx.array(True)

@@ -1,5 +1,7 @@
 """Normalization by neighbouring channels."""
 
+import math
+
 import mlx.core as mx
 
 from lucid_fn.checks import check_count, check_float, check_number
@@ -50,7 +52,8 @@ def local_response_norm(
                 f"local_response_norm: x must have shape (N, ..., C), got {x.shape}"
             )
         wide = x.astype(mx.float32)
-        squares = (wide * wide).reshape(-1, x.shape[-1], 1)
+        rows = math.prod(x.shape[:-1])
+        squares = (wide * wide).reshape(rows, x.shape[-1], 1)
         padded = mx.pad(squares, [(0, 0), (size // 2, (size - 1) // 2), (0, 0)])
         mean = avg_pool1d(padded, size, stride=1).reshape(x.shape)
         return (wide * (k + alpha * mean) ** -beta).astype(x.dtype)

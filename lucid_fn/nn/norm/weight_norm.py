@@ -6,6 +6,7 @@ import mlx.core as mx
 
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.layer import Layer, check_layer, require_names, wrap
+from lucid_fn.numerics import reduced
 from lucid_fn.types import Array, Key, Params, State
 
 
@@ -69,4 +70,5 @@ def _length(v: Array) -> Array:
     """The length of each slice of axis 0, with that axis kept; no number overflows."""
     axes = tuple(range(1, v.ndim))
     squares = mx.square(v.astype(mx.float32))
-    return mx.sqrt(mx.sum(squares, axis=axes, keepdims=True)).astype(v.dtype)
+    total = reduced(mx.sum, squares, axis=axes, keepdims=True, empty=0)
+    return mx.sqrt(total).astype(v.dtype)

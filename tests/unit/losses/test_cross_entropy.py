@@ -78,8 +78,8 @@ def test_messages_of_losses_with_labels(loss):
         loss(LOGITS.astype(mx.int32), LABELS)
     with pytest.raises(ValueError, match=r"shape \(\.\.\., num_classes\) .*got \(\)"):
         loss(mx.array(1.0), mx.array(0))
-    with pytest.raises(ValueError, match=r"must .* not be empty, got \(0, 3\)"):
-        loss(LOGITS[:0], LABELS[:0])
+    with pytest.raises(ValueError, match=r"at least one class, got \(2, 0\)"):
+        loss(LOGITS[:, :0], LABELS)
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ def test_other_messages_of_cross_entropy():
         losses.cross_entropy(LOGITS, mx.softmax(LOGITS), ignore_index=1)
     with pytest.raises(ValueError, match=r"logits must have shape .*got \(\)"):
         losses.cross_entropy(mx.array(1.0), mx.array(0))
-    with pytest.raises(ValueError, match=r"logits must .* not be empty, got \(0, 3\)"):
-        losses.cross_entropy(LOGITS[:0], LABELS[:0])
+    with pytest.raises(ValueError, match=r"at least one class, got \(2, 0\)"):
+        losses.cross_entropy(LOGITS[:, :0], LABELS)
 
 
 def test_messages_of_soft_target_cross_entropy():
