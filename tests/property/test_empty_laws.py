@@ -70,7 +70,7 @@ def test_a_loss_of_no_examples_is_empty_and_sums_to_0(case):
 
 def test_ctc_says_that_it_needs_examples():
     (case,) = [case for case in LOSSES if case.name == "ctc"]
-    with pytest.raises(ValueError, match="ctc: logits must .* of which none is 0"):
+    with pytest.raises(ValueError, match=r"ctc: logits must .* of which none is 0"):
         case.make()(*no_examples(case))
 
 
