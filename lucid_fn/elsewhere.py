@@ -50,6 +50,7 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "input2": ("second",),
     "input_lengths": ("logit_lengths",),
     "is_causal": ("causal",),
+    "is_training": ("train",),
     "kernel_size": ("size",),
     "labels": ("targets",),
     "lambd": ("threshold",),
@@ -76,6 +77,8 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "peak_value": ("peak",),
     "reduce": ("reduction",),
     "rho": ("decay",),
+    "rng": ("key",),
+    "rngs": ("key",),
     "scale_factor": ("scale",),
     "shuffle": ("seed",),
     "size_average": ("reduction",),
@@ -106,6 +109,7 @@ _ABSENT = {
     "capturable": "lf.jit compiles the whole step",
     "cycle_momentum": "optim.inject takes schedules.one_cycle_momentum",
     "decoupled_weight_decay": "optim.adamw has decoupled weight decay",
+    "deterministic": "train=False is deterministic",
     "device": "mx.set_default_device chooses it",
     "dtype": "tree.cast casts the params",
     "donate_argnames": "arrays that are used no more are freed",
@@ -121,6 +125,7 @@ _ABSENT = {
     "mask": "optim.masked and optim.partition choose params by their path",
     "max_momentum": "optim.inject takes schedules.one_cycle_momentum",
     "maximize": "negate the loss",
+    "mutable": "apply returns the new state",
     "num_workers": "data.prefetch makes batches ahead, on a thread",
     "padding_mode": "pad before, with nn.circular_pad, nn.reflect_pad or "
     "nn.replicate_pad",
@@ -204,7 +209,7 @@ def guide(
     namespace: dict[str, Any],
     module: str,
     *,
-    made: Callable[..., None] = lambda *_: None,
+    made: Callable[..., Any] = lambda result, *_: result,
 ) -> None:
     """Makes the errors of a package's public names say what to write instead.
 
@@ -216,7 +221,8 @@ def guide(
     Args:
         namespace: the package's `globals()`, with its `__all__`.
         module: what users call the package, such as `nn`.
-        made: is told of each call, `made(result, fn, args, options)`.
+        made: is told of each call, `made(result, fn, args, options)`, and returns what
+            the call returns.
     """
     public, package = namespace["__all__"], namespace["__name__"]
     files = [
@@ -255,7 +261,9 @@ class _Package(ModuleType):
         super().__setattr__(name, value)
 
 
-def explains_calls(fn: Fn, *, made: Callable[..., None] = lambda *_: None) -> Fn:
+def explains_calls(
+    fn: Fn, *, made: Callable[..., Any] = lambda result, *_: result
+) -> Fn:
     """`fn`, whose error for arguments that it does not take says how to give them.
 
     Nothing is looked at unless Python itself refuses the call.
@@ -268,11 +276,31 @@ def explains_calls(fn: Fn, *, made: Callable[..., None] = lambda *_: None) -> Fn
         except TypeError as error:
             if not _refused_by_python(error, explained):
                 raise
-            message = _call_message(fn, args, options)
+            message = call_message(fn, args, options)
         else:
-            made(result, fn, args, options)
-            return result
+            return made(result, fn, args, options)
         raise TypeError(message)
+
+    return cast(Fn, explained)
+
+
+def explains_positions(fn: Fn, name: str, hint: str = "") -> Fn:
+    """`fn`, which takes arguments by position alone; the error of others explains.
+
+    Args:
+        fn: a function whose parameters are positional.
+        name: what the error calls it.
+        hint: what the error says in the end.
+    """
+    parameters = inspect.signature(fn).parameters.values()
+    least = sum(p.default is p.empty for p in parameters)
+    most = len(parameters)
+
+    @wraps(fn)
+    def explained(*args: Any, **options: Any) -> Any:
+        if options or not least <= len(args) <= most:
+            raise TypeError(call_message(fn, args, options, name) + hint)
+        return fn(*args)
 
     return cast(Fn, explained)
 
@@ -295,12 +323,15 @@ def _refused_by_python(error: TypeError, fn: Callable[..., Any]) -> bool:
     return lines == wrappers[: len(lines)]
 
 
-def _call_message(
-    fn: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]
+def call_message(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    options: dict[str, Any],
+    name: str = "",
 ) -> str:
     """How the call should have been written."""
     signature = inspect.signature(fn)
-    name, parameters = fn.__name__, signature.parameters
+    name, parameters = name or fn.__name__, signature.parameters
     problems = [
         _unknown_argument(given, list(parameters))
         for given in options
@@ -308,8 +339,15 @@ def _call_message(
     ]
     named_only = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
     positional = [p for p in parameters.values() if p.kind not in named_only]
+    by_name = [p.name for p in positional if p.kind is p.POSITIONAL_ONLY]
+    by_name = [name for name in by_name if name in options]
+    if by_name:
+        problems.append(f"takes {' and '.join(by_name)} by position")
     extra = args[len(positional) :]
-    if extra:
+    if extra and len(positional) == len(parameters):
+        names = [p.name for p in positional]
+        problems.append(f"takes {' and '.join(names) or 'nothing'} alone")
+    elif extra:
         if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             names = [f"name_{i + 1}" for i in range(len(extra))]
         else:
@@ -331,7 +369,13 @@ def _call_message(
         and p.name not in options
     ]
     if missing and not problems:
-        problems.append(f"needs {' and '.join(missing)}")
+        only = [p.name for p in positional if p.kind is p.POSITIONAL_ONLY]
+        of_several = len(only) > 1 and only[-1] in missing
+        problems.append(
+            f"takes {' and '.join(only)} by position, got {len(args)} of them"
+            if of_several
+            else f"needs {' and '.join(missing)}"
+        )
     problems = problems or ["got an argument twice"]
     return f"{name}: {'; '.join(problems)}; write {name}({_short(signature)})"
 

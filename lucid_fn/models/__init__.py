@@ -3,8 +3,8 @@
 from lucid_fn.elsewhere import guide
 from lucid_fn.models.lenet import lenet5
 from lucid_fn.models.resnet import cifar_resnet18, resnet18, resnet34, resnet50
-from lucid_fn.nn.core.layer import note_construction
+from lucid_fn.nn.core.layer import finish
 
 __all__ = ["cifar_resnet18", "lenet5", "resnet18", "resnet34", "resnet50"]
 
-guide(globals(), "models", made=note_construction)
+guide(globals(), "models", made=finish)

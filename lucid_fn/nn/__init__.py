@@ -42,8 +42,8 @@ from lucid_fn.nn.core.layer import (
     ApplyFn,
     InitFn,
     Layer,
+    finish,
     lift,
-    note_construction,
     parametric,
 )
 from lucid_fn.nn.core.summary import (
@@ -322,4 +322,4 @@ __all__ = [
     "weight_norm",
 ]
 
-guide(globals(), "nn", made=note_construction)
+guide(globals(), "nn", made=finish)

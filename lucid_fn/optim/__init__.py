@@ -38,6 +38,7 @@ from lucid_fn.optim.clipping import (
     gradient_norm,
     zero_nans,
 )
+from lucid_fn.optim.errors import explains_pair
 from lucid_fn.optim.hyperparams import (
     InjectState,
     hyperparameters,
@@ -239,4 +240,4 @@ __all__ = [
     "zero_nans",
 ]
 
-guide(globals(), "optim")
+guide(globals(), "optim", made=explains_pair)

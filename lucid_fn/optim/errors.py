@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+from lucid_fn.elsewhere import explains_positions
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -47,6 +49,14 @@ def errors_named_after(constructor: Callable[P, T]) -> Callable[P, T]:
         return type(pair)(*map(renamed, pair))
 
     return named
+
+
+def explains_pair(made: Any, *_: Any) -> Any:
+    """What a public function made; a transformation explains how it is called."""
+    if getattr(made, "_fields", ()) != ("init", "update"):
+        return made
+    init = explains_positions(made.init, "init")
+    return made._replace(init=init, update=explains_positions(made.update, "update"))
 
 
 def _without_part(message: str) -> str | None:

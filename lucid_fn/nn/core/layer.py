@@ -1,5 +1,6 @@
 """The layer contract: a pair of pure functions."""
 
+import inspect
 import reprlib
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.elsewhere import call_message, explains_positions
 from lucid_fn.evaluation import started
 from lucid_fn.numpy_arrays import to_array
 from lucid_fn.ops import seam
@@ -107,18 +109,26 @@ def as_apply(
     """
 
     def apply(
-        params: Params,
-        state: State,
-        x: Any,
-        /,
-        *,
-        train: bool = _NOT_GIVEN,
-        key: Key | None = None,
+        *args: Any, train: bool = _NOT_GIVEN, key: Key | None = None, **others: Any
     ) -> tuple[Any, State]:
+        if len(args) != 3 or others:
+            options = {**others, "train": train}
+            raise TypeError(call_message(_apply, args, options, "apply"))
         _check_train(train)
+        params, state, x = args
         return run(params, state, to_input(x), train, key)
 
+    apply.__signature__ = _SIGNATURE  # type: ignore[attr-defined]  # for `help`
     return apply
+
+
+def _apply(
+    params: Params, state: State, x: Any, /, *, train: bool, key: Key | None = None
+) -> None:
+    """What errors say of the calls of a layer's `apply`."""
+
+
+_SIGNATURE = inspect.signature(_apply)
 
 
 def _check_train(train: Any) -> None:
@@ -211,12 +221,16 @@ def note_call(
     apply.made_by = f"{name}({', '.join(given)})" if given else name
 
 
-def note_construction(
-    made: Any, fn: Any, args: Sequence[Any], options: Mapping[str, Any]
-) -> None:
-    """Notes for `repr` what made a layer; anything else is not noted."""
-    if isinstance(made, Layer):
-        note_call(made.apply, fn, args, options)
+def finish(made: Any, fn: Any, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """What a public function made; a layer gets a `repr`, and an `init` that explains.
+
+    Anything else is returned as it is.
+    """
+    if not isinstance(made, Layer):
+        return made
+    note_call(made.apply, fn, args, options)
+    hint = ", without an input, since a layer is given its sizes"
+    return made._replace(init=explains_positions(made.init, "init", hint))
 
 
 def _shown(arg: Any) -> str:
