@@ -26,6 +26,7 @@ from lucid_fn.checks.scalars import (
     to_number,
     to_sizes,
 )
+from lucid_fn.checks.sizes import check_size, shapes_only
 
 __all__ = [
     "NUMBER_OR_ARRAY",
@@ -43,8 +44,10 @@ __all__ = [
     "check_rows",
     "check_same_shape",
     "check_scalar",
+    "check_size",
     "is_integer",
     "is_number",
+    "shapes_only",
     "to_number",
     "to_sizes",
 ]

@@ -33,6 +33,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import nn, random, tree
+from lucid_fn.checks import shapes_only
 from lucid_fn.elsewhere import guide
 from lucid_fn.evaluation import lazily, started
 from lucid_fn.interop.arrays import described, to_mlx, to_numpy
@@ -107,7 +108,7 @@ def from_state_dict(
         name: to_mlx(caller, name, value)
         for name, value in renamed(caller, state_dict, rename).items()
     }
-    with lazily():  # of which only the shapes are used
+    with lazily(), shapes_only():  # of which only the shapes are used
         params, state = model.init(random.key(0))
     leaves = leaves_of(params, state)
     counts = {path for path in leaves if path.rpartition(".")[2] == _COUNT}
@@ -172,7 +173,7 @@ def to_state_dict(
     """
     caller = "to_state_dict"
     _check_model(caller, model)
-    with lazily():
+    with lazily(), shapes_only():
         template = model.init(random.key(0))
     leaves = leaves_of(params, state)
     _check_own(caller, leaves_of(*template), leaves)

@@ -1,12 +1,11 @@
 """Pooling to an output of a given size: windows as even as they can be."""
 
 import math
-from itertools import pairwise
 
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.checks import check_narrow_float, to_sizes
+from lucid_fn.checks import check_narrow_float, check_size, to_sizes
 from lucid_fn.ops.interpolate import take_places
 from lucid_fn.ops.pooling import avg_pool2d, max_pool2d
 from lucid_fn.ops.seam import examplewise
@@ -94,24 +93,18 @@ def _even_windows(
     window = []
     for axis, outputs in enumerate(output_size, start=1):
         length = x.shape[axis]
-        spans = [
-            (i * length // outputs, -(-(i + 1) * length // outputs))
-            for i in range(outputs)
-        ]
-        longest = max(end - start for start, end in spans)
+        places = np.arange(outputs)
+        start, end = places * length // outputs, -(-(places + 1) * length // outputs)
+        longest = int((end - start).max())
         window.append(longest)
-        counts = counts[..., None] * np.array([end - start for start, end in spans])
-        if all(a[1] == b[0] for a, b in pairwise(spans)):
-            continue  # `outputs` divides `length`
+        counts = counts[..., None] * (end - start)
+        if length % outputs == 0:
+            continue
         width = [(0, 0)] * x.ndim
         width[axis] = (0, 1)
         x = mx.pad(x, width, constant_values=mx.array(fill, x.dtype))
-        at = [
-            start + i if start + i < end else length
-            for start, end in spans
-            for i in range(longest)
-        ]
-        x = take_places(x, at, axis)
+        at = start[:, None] + np.arange(longest)
+        x = take_places(x, np.where(at < end[:, None], at, length).ravel(), axis)
     return x, (window[0], window[1]), mx.array(counts[..., None], mx.float32)
 
 
@@ -124,4 +117,5 @@ def _output_size(
             f"{name}: x must have shape (N, H, W, C) with pixels, got {x.shape}"
         )
     rows, columns = to_sizes(name, "output_size", output_size, dims=2, at_least=1)
+    check_size(name, "output_size", (x.shape[0], rows, columns, x.shape[-1]))
     return rows, columns

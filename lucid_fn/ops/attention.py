@@ -5,7 +5,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_array, check_float, check_scalar
+from lucid_fn.checks import check_array, check_float, check_scalar, check_size
 from lucid_fn.numerics import reduced
 from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.ops.seam import replaceable
@@ -135,6 +135,7 @@ def dot_product_attention_weights(
     count_multiply_adds(n * heads * length * keys * size)
     if 0 in (n, length, heads, keys):
         return mx.zeros((n, heads, length, keys), dtype)
+    check_size(caller, "query and key", (n, heads, length, keys))
     scale = _to_scale(caller, scale, size)
     weights, some = weights_and_attending(query, key, mask, causal, scale)
     return _or_zero(weights, some).astype(dtype)

@@ -6,7 +6,7 @@ from typing import NamedTuple, cast
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_count, check_narrow_float, to_sizes
+from lucid_fn.checks import check_count, check_narrow_float, check_size, to_sizes
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.conv_plain import PLAIN, TAPS, Formulation, Geometry, Pair
 from lucid_fn.ops.custom_derivative import Bilinear, bilinear
@@ -82,6 +82,8 @@ def conv2d(
             f"{geometry.extent} pixels and an input of {geometry.padded}; "
             "raise padding, or lower dilation or the kernel's size"
         )
+    check_size("conv2d", "padding", (x.shape[0], *geometry.padded, x.shape[-1]))
+    check_size("conv2d", "weight", (x.shape[0], *geometry.out, weight.shape[0]))
     if x.dtype != weight.dtype:
         dtype = mx.result_type(x, weight)
         x, weight = x.astype(dtype), weight.astype(dtype)

@@ -110,4 +110,4 @@ def take_places(x: Array, places: Sequence[int] | np.ndarray, axis: int) -> Arra
         shape = list(x.shape)
         shape[axis] = len(places)
         return mx.zeros(shape, x.dtype)
-    return mx.take(x, mx.array([int(place) for place in places]), axis=axis)
+    return mx.take(x, mx.array(np.asarray(places, np.int32)), axis=axis)

@@ -8,7 +8,13 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.checks import Sizes, check_array, check_narrow_float, to_sizes
+from lucid_fn.checks import (
+    Sizes,
+    check_array,
+    check_narrow_float,
+    check_size,
+    to_sizes,
+)
 from lucid_fn.ops.seam import examplewise, replaceable
 from lucid_fn.types import Array
 
@@ -344,4 +350,6 @@ def _windows(
             f"{name}: size must be at most that of x and its padding, got {size} "
             f"for x of shape {x.shape} and padding {padding}"
         )
+    padded = (n + 2 * p for n, p in zip(x.shape[1:-1], pads, strict=True))
+    check_size(name, "padding", (x.shape[0], *padded, x.shape[-1]))
     return windows

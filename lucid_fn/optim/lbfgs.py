@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import transforms, tree
-from lucid_fn.checks import check_count, check_number
+from lucid_fn.checks import check_count, check_number, check_size
 from lucid_fn.numerics import total
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, apply_updates, chain, stateful
@@ -71,12 +71,14 @@ def scale_by_lbfgs(*, history_size: int = 10) -> GradientTransformation:
 
     def init(params: Params, /) -> ScaleByLbfgsState:
         flat = _flat(params)
+        shape = (size, flat.size)
+        check_size("scale_by_lbfgs", "history_size", shape)
         return ScaleByLbfgsState(
             step=first_step(),
             params=mx.zeros_like(flat),
             grads=mx.zeros_like(flat),
-            steps=mx.zeros((size, flat.size), flat.dtype),
-            changes=mx.zeros((size, flat.size), flat.dtype),
+            steps=mx.zeros(shape, flat.dtype),
+            changes=mx.zeros(shape, flat.dtype),
             inverses=mx.zeros(size, flat.dtype),
             scale=mx.array(1.0, flat.dtype),
         )

@@ -1,9 +1,7 @@
 """Checks of the arguments of random functions."""
 
-import functools
 import math
 import operator
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +10,6 @@ import numpy as np
 
 from lucid_fn import checks
 from lucid_fn.checks import check_count, is_integer, to_number
-from lucid_fn.evaluation import may_start
 from lucid_fn.types import Array, Key
 
 _LONGEST_AXIS = 2**31 - 1
@@ -57,22 +54,8 @@ def to_shape(caller: str, shape: Sequence[int]) -> tuple[int, ...]:
             f"elements, got {sizes}"
         )
     # MLX would write to the memory that it did not get.
-    if 4 * draws > _memory() and may_start():
-        raise MemoryError(
-            f"random.{caller}: shape must fit in memory, {_memory() / 1e9:.0f} GB, got "
-            f"{sizes}, which takes {4 * draws / 1e9:.0f} GB; lf.eval_shape gives the "
-            "shapes of a function's results without computing them"
-        )
+    checks.check_size(f"random.{caller}", "shape", sizes)
     return sizes
-
-
-@functools.cache
-def _memory() -> float:
-    """The bytes of physical memory, as far as the system tells."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # unknown to the system
-        return math.inf
 
 
 def check_dtype(caller: str, dtype: mx.Dtype, category: Any, words: str) -> None:

@@ -10,6 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import tree
+from lucid_fn.checks import shapes_only
 from lucid_fn.evaluation import is_symbolic, lazily
 from lucid_fn.transforms import diagnosis, snapshots
 from lucid_fn.transforms.arguments import as_array, check_function, name_of
@@ -102,7 +103,7 @@ def eval_shape(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Tree:
         found.append(tree.map(_spec, fn(*args, **kwargs)))
 
     try:
-        with lazily():
+        with lazily(), shapes_only():
             mx.compile(traced)([array for array in holders if array is not None])
     except (ValueError, RuntimeError) as error:
         if is_symbolic(error):

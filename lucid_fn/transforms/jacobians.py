@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.checks import check_size
 from lucid_fn.evaluation import any_traced, transforming
 from lucid_fn.ops.vectorize import vectorize
 from lucid_fn.transforms import diagnosis
@@ -196,7 +197,7 @@ def _rows(
     def pull(*cotangents: Array) -> list[Array]:
         return list(mx.vjp(fenced(flat), leaves, list(cotangents))[1])
 
-    rows = mapped(pull, _units(results))  # (entries of results, *x.shape), by leaf
+    rows = mapped(pull, results)  # (entries of results, *x.shape), by leaf
     return [
         [
             row[span].reshape(y.shape + x.shape)
@@ -214,7 +215,7 @@ def _columns(
     def push(*tangents: Array) -> list[Array]:
         return list(mx.jvp(flat, leaves, list(tangents))[1])
 
-    columns = mapped(push, _units(leaves))  # (entries of leaves, *y.shape), by result
+    columns = mapped(push, leaves)  # (entries of leaves, *y.shape), by result
     return [
         [
             mx.moveaxis(column[span], 0, -1).reshape(y.shape + x.shape)
@@ -225,9 +226,10 @@ def _columns(
 
 
 def _mapped(
-    product: Flat, units: list[Array], *, caller: str, name: str
+    product: Flat, arrays: list[Array], *, caller: str, name: str
 ) -> list[Array]:
-    """The products with all unit vectors, stacked."""
+    """The products with all unit vectors of the space of `arrays`, stacked."""
+    units = _units(arrays, caller, name)
     if len(units[0]) == 1:
         # So that a Hessian of a scalar is not vectorised twice: convolutions are slow.
         return [y[None] for y in product(*[unit[0] for unit in units])]
@@ -235,9 +237,11 @@ def _mapped(
     return list(vectorize(product, axes, caller, f"`{name}`")(*units))
 
 
-def _units(arrays: list[Array]) -> list[Array]:
+def _units(arrays: list[Array], caller: str, name: str) -> list[Array]:
     """The unit vectors of the space of all entries, as arrays `(entries, *x.shape)`."""
     total = sum(x.size for x in arrays)
+    for x in arrays:
+        check_size(caller, f"`{name}`", (total, *x.shape))
     return [
         mx.eye(total, x.size, -span.start, x.dtype).reshape(total, *x.shape)
         for x, span in zip(arrays, _spans(arrays), strict=True)

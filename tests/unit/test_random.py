@@ -221,7 +221,7 @@ def test_a_shape_beyond_mlx_is_a_value_error(key, name, shape):
 @pytest.mark.parametrize("name", sorted(SHAPED.keys() - {"randint"}))
 def test_a_shape_that_memory_does_not_hold_is_an_error_of_ours(key, name):
     shape = (2**20, 2**20)  # 4 TB
-    with pytest.raises(MemoryError, match=rf"random.{name}: shape must fit in memory"):
+    with pytest.raises(MemoryError, match=rf"random.{name}: shape must .* fit"):
         SHAPED[name](key, shape)
     assert eval_shape(lambda key: SHAPED[name](key, shape), key).shape == shape
 

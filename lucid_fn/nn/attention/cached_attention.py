@@ -4,6 +4,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_size
 from lucid_fn.evaluation import started
 from lucid_fn.nn.attention.heads import (
     check_projections,
@@ -76,6 +77,7 @@ def cached_attention(
     shape = (batch_size, max_length, num_heads, embed_dim // num_heads)
 
     def init(key: Key, /) -> tuple[Params, State]:
+        check_size(caller, "batch_size and max_length", shape)
         state = {
             "keys": mx.zeros(shape),
             "values": mx.zeros(shape),

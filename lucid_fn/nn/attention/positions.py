@@ -8,7 +8,13 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import random
-from lucid_fn.checks import check_count, check_float, check_integer, check_number
+from lucid_fn.checks import (
+    check_count,
+    check_float,
+    check_integer,
+    check_number,
+    check_size,
+)
 from lucid_fn.evaluation import started
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_params, check_positive, check_state
@@ -54,6 +60,7 @@ def sinusoidal_positions(
     length = check_count("sinusoidal_positions", "length", length)
     features = check_count("sinusoidal_positions", "features", features)
     check_even("sinusoidal_positions", "features", features)
+    check_size("sinusoidal_positions", "length and features", (length, features))
     check_base("sinusoidal_positions", base)
     _check_offset("sinusoidal_positions", offset)
     return _waves(length, features, base, offset)
@@ -296,6 +303,7 @@ def alibi_bias(num_heads: int, length: int, *, keys: int | None = None) -> Array
         raise ValueError(
             f"alibi_bias: keys must be at least length, got {keys} and {length}"
         )
+    check_size("alibi_bias", "num_heads and length", (num_heads, length, keys))
     power = 1 << (num_heads.bit_length() - 1)
     exponents = [8 * h / power for h in range(1, power + 1)]
     exponents += [4 * h / power for h in range(1, 2 * (num_heads - power), 2)]

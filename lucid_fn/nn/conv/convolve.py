@@ -7,6 +7,7 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from lucid_fn import ops
+from lucid_fn.checks import check_size
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.ops.split import split_evenly
@@ -24,6 +25,10 @@ class Window(NamedTuple):
 
 def convolve(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
     """`(N, ..., C)` with a weight `(O, ..., C / groups)`: `(N, ..., O)`."""
+    caller = f"conv{x.ndim - 2}d"
+    axes = zip(x.shape[1:-1], window.padding, strict=True)
+    padded = (length + 2 * padding for length, padding in axes)
+    check_size(caller, "padding", (x.shape[0], *padded, x.shape[-1]))
     y = _convolve(x, weight, window)
     count_multiply_adds(y.size * (weight.size // weight.shape[0]))
     return y if bias is None else add_bias(y, bias)
@@ -48,9 +53,10 @@ def transpose_convolve(
             x.shape[1:-1], weight.shape[1:-1], *window[:3], output_padding, strict=True
         )
     )
+    caller = f"conv_transpose{len(sizes)}d"
     if min(sizes) < 1:
         raise ValueError(
-            f"conv_transpose{len(sizes)}d: padding must leave an output, got one of "
+            f"{caller}: padding must leave an output, got one of "
             f"size {sizes} from x of shape {x.shape}"
         )
     # Of that size, the convolution may have more outputs than there are in x.
@@ -60,6 +66,7 @@ def transpose_convolve(
     ]
     x = mx.pad(x, [(0, 0), *more, (0, 0)])
     channels = weight.shape[-1] * window.groups
+    check_size(caller, "stride and dilation", (x.shape[0], *sizes, channels))
     dtype = mx.result_type(x, weight)
     at = mx.zeros((x.shape[0], *sizes, channels), dtype)
     weight = weight.astype(dtype)

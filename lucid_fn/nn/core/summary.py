@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import random, tree
+from lucid_fn.checks import shapes_only
 from lucid_fn.evaluation import lazily
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.core.recording import Record, recording
@@ -96,7 +97,7 @@ def summary(
         isinstance(size, int) for size in input_shape
     )
     x = mx.zeros(input_shape, dtype) if is_shape else input_shape
-    with lazily(), recording() as recorder:
+    with lazily(), shapes_only(), recording() as recorder:
         params, state = layer.init(random.key(0))
         y, _ = layer.apply(params, state, x, train=False)
     products = sum(recorder.multiply_adds)

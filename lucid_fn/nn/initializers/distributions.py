@@ -5,7 +5,7 @@ import math
 import mlx.core as mx
 
 from lucid_fn import random
-from lucid_fn.checks import check_count, check_number, to_number
+from lucid_fn.checks import check_count, check_number, check_size, to_number
 from lucid_fn.nn.initializers.scaling import (
     LINEAR_GAIN,
     RELU_GAIN,
@@ -32,7 +32,7 @@ def zeros(key: Key, shape: Shape) -> Array:
         >>> initializers.zeros(random.key(0), (2,))
         array([0, 0], dtype=float32)
     """
-    return mx.zeros(shape)
+    return _full("zeros", shape, 0.0)
 
 
 def ones(key: Key, shape: Shape) -> Array:
@@ -48,7 +48,7 @@ def ones(key: Key, shape: Shape) -> Array:
         >>> initializers.ones(random.key(0), (2,))
         array([1, 1], dtype=float32)
     """
-    return mx.ones(shape)
+    return _full("ones", shape, 1.0)
 
 
 def constant(value: float) -> Initializer:
@@ -64,7 +64,7 @@ def constant(value: float) -> Initializer:
         array([0.5, 0.5], dtype=float32)
     """
     value = to_number("constant", "value", value)
-    return lambda key, shape: mx.full(shape, value, mx.float32)
+    return lambda key, shape: _full("constant", shape, value)
 
 
 def uniform(low: float, high: float) -> Initializer:
@@ -389,3 +389,8 @@ def bias_by_fan_in(key: Key, weight_shape: Shape, size: int) -> Array:
 
 def _symmetric(key: Key, shape: Shape, bound: float) -> Array:
     return random.uniform(key, shape, low=-bound, high=bound)
+
+
+def _full(caller: str, shape: Shape, value: float) -> Array:
+    check_size(f"initializers.{caller}", "shape", shape)
+    return mx.full(shape, value, mx.float32)

@@ -5,7 +5,7 @@ import math
 import mlx.core as mx
 
 from lucid_fn import random
-from lucid_fn.checks import check_number
+from lucid_fn.checks import check_number, check_size
 from lucid_fn.nn.initializers.scaling import Initializer, Shape, fans
 from lucid_fn.types import Array, Key
 
@@ -60,6 +60,7 @@ def identity(key: Key, shape: Shape) -> Array:
                [0, 1, 0]], dtype=float32)
     """
     fans(shape)
+    check_size("initializers.identity", "shape", shape)
     taps = math.prod(shape[1:-1])
     middle = 0
     for size in shape[1:-1]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_count, check_float, to_sizes
+from lucid_fn.checks import check_count, check_float, check_size, to_sizes
 from lucid_fn.nn.core.checks import (
     check_eps,
     check_last_axis,
@@ -206,6 +206,7 @@ def _normalizing(
     size = math.prod(shape)
 
     def init(key: Key) -> Params:
+        check_size(caller, "shape", shape)
         weight = {"weight": mx.ones(shape)} if has_weight else {}
         return weight | ({"bias": mx.zeros(shape)} if has_bias else {})
 

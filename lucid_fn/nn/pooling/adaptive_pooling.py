@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_float, to_sizes
+from lucid_fn.checks import check_float, check_size, to_sizes
 from lucid_fn.nn.core.layer import Layer, lift
 from lucid_fn.types import Array
 
@@ -142,7 +142,14 @@ def _adaptive(
 ) -> Layer:
     """The layer of `pool(x, size)`."""
     size = to_sizes(caller, "output_size", output_size, dims=dims, at_least=1)
-    return lift(lambda x: pool(x, size), examplewise=True)
+
+    def forward(x: Array) -> Array:
+        check_float(caller, x=x)
+        if x.ndim == dims + 2:
+            check_size(caller, "output_size", (x.shape[0], *size, x.shape[-1]))
+        return pool(x, size)
+
+    return lift(forward, examplewise=True)
 
 
 def _of_sequences(caller: str, pool: PoolFn) -> PoolFn:

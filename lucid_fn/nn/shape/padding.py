@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_array, to_number, to_sizes
+from lucid_fn.checks import check_array, check_size, to_number, to_sizes
 from lucid_fn.nn.core.layer import Layer, lift
 from lucid_fn.ops.interpolate import take_places
 from lucid_fn.types import Array
@@ -147,7 +147,10 @@ def _padding(
             raise ValueError(
                 f"{caller}: x must have shape (N, ..., C) with {wanted}, got {x.shape}"
             )
-        return widened(x, [every] * axes if every else pairs)
+        borders = [every] * axes if every else pairs
+        padded = (n + sum(pair) for n, pair in zip(x.shape[1:-1], borders, strict=True))
+        check_size(caller, "padding", (x.shape[0], *padded, x.shape[-1]))
+        return widened(x, borders)
 
     return lift(forward, examplewise=True)
 

@@ -12,6 +12,7 @@ from lucid_fn.checks import (
     check_array,
     check_count,
     check_float,
+    check_size,
     to_number,
     to_sizes,
 )
@@ -250,6 +251,8 @@ def _resize(
                 f"{caller}: scale must leave a pixel, got {scales} for x of shape "
                 f"{x.shape}"
             )
+        shape = (x.shape[0], *(axis.outputs for axis in axes), x.shape[-1])
+        check_size(caller, "scale" if sizes is None else "size", shape)
         y = widen(x) if mx.issubdtype(x.dtype, mx.floating) else x
         for number, axis in enumerate(axes, start=1):
             y = _along(y, number, axis, taps(axis))
