@@ -16,6 +16,7 @@ from lucid_fn.ops.softmax import (
     Along,
     log_softmax_along,
     logsumexp_along,
+    slopes_of_logsumexp,
     softmax_along,
 )
 from lucid_fn.types import Array, ArrayFn
@@ -142,9 +143,12 @@ def _log_softmax(axis: int) -> ArrayFn:
 
 @lru_cache(maxsize=64)
 def _logsumexp(axis: int) -> ArrayFn:
+    def slopes(x: Array, axis: int) -> Array:
+        return slopes_of_logsumexp(x, softmax(x, axis), axis)
+
     return _along(
         axis,
         _log_sum,
-        vjp=lambda x, g, axis: multiply(softmax(x, axis), g),
-        jvp=lambda x, dx, axis: _sum(softmax(x, axis) * dx, axis),
+        vjp=lambda x, g, axis: multiply(slopes(x, axis), g),
+        jvp=lambda x, dx, axis: _sum(slopes(x, axis) * dx, axis),
     )

@@ -1,14 +1,17 @@
 """Softmax, its logarithm, and the logarithm of a sum of exponentials."""
 
 from collections.abc import Callable
+from functools import lru_cache
+from typing import cast
 
 import mlx.core as mx
 
 from lucid_fn.checks import check_count
 from lucid_fn.numerics import reduced, widen
+from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.input_checks import takes_float
 from lucid_fn.ops.seam import replaceable
-from lucid_fn.types import Array
+from lucid_fn.types import Array, ArrayFn
 
 Along = Callable[[Array, int], Array]
 
@@ -103,7 +106,8 @@ def logsumexp(x: Array, axis: int = -1, *, keepdims: bool = False) -> Array:
         keepdims: whether the axis stays, with length 1.
 
     Returns:
-        Array of the dtype of `x` and of its shape less the axis.
+        Array of the dtype of `x` and of its shape less the axis. The gradient is the
+        softmax; beside an infinite number it is 0, as in PyTorch and JAX.
 
     Raises:
         TypeError: if `x` is not an MLX array of a float dtype.
@@ -153,4 +157,34 @@ def log_softmax_along(x: Array, axis: int) -> Array:
 @replaceable
 def logsumexp_along(x: Array, axis: int) -> Array:
     """`logsumexp`, which keeps the axis, counted from the end."""
-    return mx.logsumexp(widen(x), axis=axis, keepdims=True).astype(x.dtype)
+    y: Array = _logsumexp(axis)(widen(x))
+    return y.astype(x.dtype)
+
+
+@lru_cache(maxsize=64)
+def _logsumexp(axis: int) -> ArrayFn:
+    @custom_function
+    def run(x: Array) -> Array:
+        return mx.logsumexp(mx.stop_gradient(x), axis=axis, keepdims=True)
+
+    def slopes(x: Array) -> Array:
+        return slopes_of_logsumexp(x, mx.softmax(x, axis=axis), axis)
+
+    @run.vjp
+    def run_vjp(x: Array, g: Array, _: Array) -> Array:
+        return slopes(x) * g
+
+    @run.jvp
+    def run_jvp(x: Array, dx: Array) -> Array:
+        return mx.sum(slopes(x) * dx, axis=axis, keepdims=True)
+
+    return cast(ArrayFn, run)
+
+
+def slopes_of_logsumexp(x: Array, softmax: Array, axis: int) -> Array:
+    """The softmax, and 0 for the finite numbers beside an infinite one, as their limit.
+
+    `exp(x - logsumexp(x))`, which this is, is 0 there, while the softmax has no value.
+    """
+    largest = mx.max(x, axis=axis, keepdims=True)
+    return mx.where(mx.logical_and(largest == mx.inf, x < mx.inf), 0.0, softmax)

@@ -35,10 +35,21 @@ class History(NamedTuple):
         Raises:
             OSError: if the folder does not exist, or the file cannot be written.
             TypeError: if JSON cannot hold the configuration.
+            ValueError: if `load_history` could not load it, as where an epoch has no
+                number `"epoch"`.
         """
         caller = "history.to_json"
         path = io.check_path(caller, "path", path)
-        text = self.dumps()
+        try:
+            text = self.dumps()
+            _checked(json.loads(text))
+        except TypeError as error:
+            raise TypeError(
+                f"{caller}: the record must hold numbers, strings, bools, lists and "
+                f"dicts, but {error}; read the number of an array with .item()"
+            ) from None
+        except ValueError as error:
+            raise ValueError(f"{caller}: {error}") from None
         with io.atomic_write(path, caller=caller) as file:
             file.write(text.encode() + b"\n")
 
@@ -140,13 +151,15 @@ _SPECIAL = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 
 
 def plain(value: Any) -> Any:
-    """Infinities and NaN, which JSON lacks, as strings; paths as strings."""
+    """Infinities, NaN and paths as strings, NumPy's scalars as Python's numbers."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(float(value))
     if isinstance(value, dict):
         return {key: plain(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
         return [plain(child) for child in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
     return str(value) if isinstance(value, Path) else value
 
 

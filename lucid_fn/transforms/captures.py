@@ -36,6 +36,7 @@ _LIBRARIES = tuple(
 _MISSING = object()
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque, MappingProxyType)
 NUMBERS = (int, float, np.number)
+_FEW = 256  # items of a container whose numbers are compared at every call
 
 
 class Capture(NamedTuple):
@@ -175,9 +176,22 @@ def _place(array: Any) -> int:
 
 def _tell(value: Any, arrays: list[Any]) -> list[Any]:
     """What differs once a name has another value."""
-    if isinstance(value, NUMBERS):
-        return [(type(value), repr(value))]
-    return [(id(array), _place(array)) for array in arrays]
+    return [(id(array), _place(array)) for array in arrays] + _numbers(value)
+
+
+def _numbers(value: Any) -> list[Any]:
+    """A number, or those in nested dicts, lists and tuples, if they are few."""
+    found: list[Any] = []
+    todo, visited = [value], 0
+    while todo and visited < _FEW:
+        node, visited = todo.pop(), visited + 1
+        if isinstance(node, NUMBERS):
+            found.append((type(node), repr(node)))
+        elif isinstance(node, dict):
+            todo += node.values()
+        elif isinstance(node, list | tuple):
+            todo += node
+    return found if not todo else []
 
 
 def _has_changed(capture: Capture) -> bool:
@@ -211,10 +225,10 @@ def find(fn: Any, caller: str) -> list[Capture]:
             _check_traced(arrays, name, owner, caller)
             if is_transforming() and _is_handed_on(function, name, value):
                 _check_traced(_hidden(value), name, owner, caller)
-            number = isinstance(value, NUMBERS) and not of_library(function)
-            if number and name in bytecode.rebound(function.__code__):
-                number = False  # a counter of its traces, say
-            if number or (arrays and not of_library(function)):
+            numbers = bool(_numbers(value))
+            if numbers and name in bytecode.rebound(function.__code__):
+                numbers = False  # a counter of its traces, say
+            if (numbers or arrays) and not of_library(function):
                 seen = _tell(value, arrays)
                 found[id(function), name] = Capture(name, owner, read, seen, arrays)
     return list(found.values())
@@ -257,6 +271,17 @@ def check(captures: list[Capture], name: str) -> None:
                 f"value; pass `{capture.name}` as an argument, and return its new "
                 "value if the function makes one"
             )
+
+
+def settled(captures: list[Capture], name: str) -> list[Capture]:
+    """The captures after a trace; raises if a captured array has changed in it.
+
+    Numbers in a container that it changes itself are counters of its traces, say, and
+    are watched no more.
+    """
+    kept = [c for c in captures if c.kept or not _has_changed(c)]
+    check(kept, name)
+    return kept
 
 
 def check_constants(
@@ -303,15 +328,18 @@ def _hidden(value: Any) -> list[Any]:
 
 
 def merged(captures: list[Capture], name: str) -> ValueError:
-    """The error for captured scalars that MLX merged, and then looks for in vain.
+    """The error for arrays that MLX merged, and then looks for in vain.
 
-    Of two captured numbers that are equal, `mx.compile` keeps one; results that only
-    depend on the other are lost to it if they went through a gradient's auxiliaries.
+    Of two arrays that are equal, captured or computed, `mx.compile` keeps one; results
+    that only depend on the other are lost to it if they went through a gradient's
+    auxiliaries, or through `mx.split` in both directions.
     """
-    if not captures:  # `mx.split` is the other thing that MLX merges wrongly
+    if not captures:  # these are the other things that MLX merges wrongly
         return ValueError(
             f"jit: `{name}` splits an array by mx.split or mx.unstack both inside and "
-            "outside of a gradient, which MLX cannot compile; use slices: x[:, :n]"
+            "outside of a gradient, or returns with has_aux what the loss computes "
+            "too, which MLX cannot compile; use slices, x[:, :n], and put "
+            "mx.contiguous around what has_aux returns"
         )
     found = [f"`{capture.name}`" for capture in captures]
     return ValueError(

@@ -107,8 +107,9 @@ def jit(
     Inside `disable_jit` it runs as it is.
 
     `fn` must be pure: it runs only while it is traced. Arrays and numbers that it
-    reads without being given them are compiled in as constants; once such a name has
-    another value, the next call is an error.
+    reads without being given them, also in dicts, lists and tuples, are compiled in as
+    constants; once such a name has another value, the next call is an error. Not
+    watched are numbers in other objects, or in a container of more than 256 items.
 
     Args:
         fn: a function of trees to a tree of arrays, numbers and strings. With options
@@ -255,6 +256,7 @@ def jit(
 
     @functools.wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
+        nonlocal captured, latest
         if not compiling.get():
             args, kwargs = tree.map(_from_numpy, (args, kwargs))
             return started(fn(*args, **kwargs))
@@ -274,10 +276,12 @@ def jit(
                 arrays
             )
             if len(traced_calls) > traces_before:
-                captures.check(held, name)  # `fn` may have bound one itself
+                captured = captures.settled(held, name)
                 check_crowd()
             under_way = token is not None and start(out, token)
         except (ValueError, RuntimeError, IndexError) as error:
+            if not traces_before:  # nothing is compiled in yet
+                captured = latest = None
             if is_symbolic(error):
                 raise diagnosis.value_read(error, name, "jit") from error
             if reason := unavailable(error):

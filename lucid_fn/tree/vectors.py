@@ -9,7 +9,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn.tree.arrays import arrays_of
-from lucid_fn.tree.structure import flatten, unflatten
+from lucid_fn.tree.structure import flatten, paths, unflatten
 from lucid_fn.types import Array, Tree
 
 
@@ -21,11 +21,13 @@ def ravel(tree: Tree, /) -> tuple[Array, Callable[[Array], Tree]]:
 
     Returns:
         A vector of all numbers, leaf by leaf, in the dtype that all leaves together
-        promote to; and `unravel(vector)`, which takes any vector of that length to a
-        tree of the structure, shapes and dtypes of `tree`. Gradients flow through both.
+        promote to, which holds each of them exactly; and `unravel(vector)`, which takes
+        any vector of that length to a tree of the structure, shapes and dtypes of
+        `tree`. Gradients flow through both.
 
     Raises:
-        TypeError: if a leaf is not an array; by `unravel`, if it is not given an array.
+        TypeError: if a leaf is not an array, or that dtype would round its numbers, as
+            float32 does int32 beyond 2**24; by `unravel`, if it is not given an array.
         ValueError: by `unravel`, if the vector has another shape.
 
     Example:
@@ -63,11 +65,36 @@ def ravel(tree: Tree, /) -> tuple[Array, Callable[[Array], Tree]]:
     if not leaves:
         return mx.zeros(0), unravel
     dtype = functools.reduce(_promoted, [leaf.dtype for leaf in leaves])
+    for leaf, path in zip(leaves, paths(tree), strict=True):
+        if _digits(leaf.dtype) > _digits(dtype):
+            raise TypeError(
+                f"ravel: the leaves must have a dtype in common that holds all, "
+                f"got {leaf.dtype} at {path}, which {dtype} would round; ravel the "
+                "leaves of a dtype alone, as by tree.partition"
+            )
     return mx.concatenate([leaf.reshape(-1).astype(dtype) for leaf in leaves]), unravel
 
 
 def _promoted(a: mx.Dtype, b: mx.Dtype) -> mx.Dtype:
     return (mx.zeros((), a) + mx.zeros((), b)).dtype
+
+
+def _digits(dtype: mx.Dtype) -> int:
+    """The binary digits of the numbers that a dtype holds exactly."""
+    if dtype == mx.bool_:
+        return 1
+    if mx.issubdtype(dtype, mx.integer):
+        return mx.iinfo(dtype).max.bit_length()
+    return _FLOAT_DIGITS[dtype]
+
+
+_FLOAT_DIGITS = {
+    mx.bfloat16: 8,
+    mx.float16: 11,
+    mx.float32: 24,
+    mx.complex64: 24,
+    mx.float64: 53,
+}
 
 
 def equal(a: Tree, b: Tree, /, *, equal_nan: bool = False) -> Array:

@@ -26,6 +26,9 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
     made by `compose`. Params and state are those of the cell; the state is updated at
     each step, and each step has its own key.
 
+    In a chain of scans the second one goes on from the carry of the first. To start it
+    without one, put `lambda y: y.sequence` between them.
+
     Args:
         cell: the layer of one step.
         reverse: whether to run from the last step to the first; outputs are at the

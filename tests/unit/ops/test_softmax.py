@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+import lucid_fn as lf
 from lucid_fn import ops
 
 RTOL = 5e-6  # numbers 30 below the largest: x - max(x) is rounded to 2e-6
@@ -103,3 +104,24 @@ def test_an_axis_that_is_not_there_is_named(function, axis):
 def test_a_scalar_has_no_axis():
     with pytest.raises(ValueError, match="softmax: axis must be one of x, got -1"):
         ops.softmax(mx.array(1.0))
+
+
+@pytest.mark.parametrize(
+    ("x", "slopes"),
+    [
+        ([1.0, np.inf, 2.0], [0, np.nan, 0]),
+        ([np.inf, np.inf, 1.0], [np.nan, np.nan, 0]),
+        ([np.inf, -np.inf], [np.nan, 0]),
+        ([-np.inf, 1.0], [0, 1]),
+        ([-np.inf, -np.inf], [np.nan, np.nan]),
+        ([np.nan, np.inf], [np.nan, np.nan]),
+    ],
+)
+def test_beside_an_infinite_number_the_gradient_of_logsumexp_is_0(x, slopes):
+    """As in PyTorch and JAX: `exp(x - logsumexp(x))`."""
+    x = mx.array(x)
+    for many in (x, mx.tile(x, (1200, 1))):  # by one kernel and by several
+        found = lf.grad(lambda x: mx.sum(ops.logsumexp(x)))(many)
+        assert np.array_equal(found, np.broadcast_to(slopes, found.shape), True)
+    tangent = lf.jvp(ops.logsumexp, (x,), (mx.ones_like(x),))[1]
+    assert np.array_equal(tangent, np.sum(slopes), equal_nan=True)

@@ -2,6 +2,7 @@
 
 import json
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
@@ -137,3 +138,29 @@ def test_a_path_that_is_no_file_is_told(tmp_path):
         train.load_history(tmp_path)
     with pytest.raises(TypeError, match="load_history: path must be a path, got 3"):
         train.load_history(3)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "message"),
+    [
+        ({"test_loss": 1.0}, "epochs.0.epoch must be an integer of at least 1, got No"),
+        ({"epoch": 1, "loss": "x"}, "epochs.0.loss must be a number, got 'x'"),
+    ],
+)
+def test_a_record_that_could_not_be_loaded_is_not_written(tmp_path, epoch, message):
+    path = tmp_path / "history.json"
+    with pytest.raises(ValueError, match=f"^history.to_json: {message}"):
+        train.History([0.5], [epoch], {}, {}, False).to_json(path)
+    assert not path.exists()
+
+
+def test_numpy_numbers_are_written_and_arrays_named(tmp_path):
+    path = tmp_path / "history.json"
+    losses, epochs = (
+        [np.float32(0.5)],
+        [{"epoch": np.int64(1), "loss": np.float64("inf")}],
+    )
+    train.History(losses, epochs, {}, {}, False).to_json(path)
+    assert train.load_history(path).epochs == [{"epoch": 1, "loss": float("inf")}]
+    with pytest.raises(TypeError, match=r"history.to_json: the record .*array is no"):
+        train.History([mx.array(0.5)], [], {}, {}, False).to_json(path)

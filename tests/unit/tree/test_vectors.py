@@ -9,7 +9,7 @@ from tests.strategies import Pair
 
 VALUES = {
     "w": mx.array([[1.0, 2.0], [3.0, 4.0]]),
-    "b": [mx.array(5, mx.int32), Pair(mx.array([True, False]), None)],
+    "b": [mx.array(5, mx.int8), Pair(mx.array([True, False]), None)],
     "empty": mx.zeros((0, 3), mx.float16),
 }
 
@@ -92,3 +92,28 @@ def test_a_place_is_read_replaced_and_changed():
     assert place.set(9) == {"a": [1, Pair(2, 9)]}
     assert place.apply(lambda x: x + 1) == {"a": [1, Pair(2, 4)]}
     assert values == {"a": [1, Pair(2, 3)]}
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "rounded"),
+    [
+        ((mx.int32, mx.float32), "int32 at 0"),
+        ((mx.float16, mx.int16), "int16 at 1"),
+        ((mx.uint64, mx.int64), "int64"),
+        ((mx.complex64, mx.float64), "float64 at 1"),
+    ],
+)
+def test_leaves_that_the_common_dtype_would_round_are_refused(dtypes, rounded):
+    leaves = [mx.ones(2).astype(dtype) for dtype in dtypes]
+    with pytest.raises(
+        TypeError, match=f"ravel: the leaves must .*{rounded}.*partition"
+    ):
+        tree.ravel(leaves)
+
+
+def test_leaves_that_it_holds_are_raveled():
+    kinds = mx.bool_, mx.int8, mx.uint16, mx.float16, mx.bfloat16, mx.float32
+    leaves = [mx.array([0, 1]).astype(dtype) for dtype in kinds]
+    vector, unravel = tree.ravel(leaves)
+    assert vector.dtype == mx.float32
+    assert tree.equal(unravel(vector), leaves)
