@@ -7,6 +7,7 @@ import mlx.core as mx
 
 from lucid_fn.cpu.memory.broadcast import multiply, subtract
 from lucid_fn.cpu.memory.row_reductions import row_max, row_sum
+from lucid_fn.cpu.parallel.streams import concat, map_large
 from lucid_fn.cpu.softmax import is_small
 from lucid_fn.ops.cross_entropy import cross_entropy_of_labels, tangent
 from lucid_fn.ops.custom_derivative import custom_function
@@ -40,29 +41,34 @@ def _exponentials(logits: Array) -> _Exponentials:
 
 @custom_function
 def _cross_entropy(logits: Array, labels: Array) -> Array:
-    rows, column = _rows(logits), labels.reshape(-1, 1)
-    largest, _, total = _exponentials(rows)
-    at_label = mx.take_along_axis(rows, column, axis=1)
-    loss = mx.log(total) - (at_label - largest)
+    def part(logits: Array, column: Array) -> Array:
+        largest, _, total = _exponentials(logits.astype(mx.float32))
+        at_label = mx.take_along_axis(logits, column, axis=1).astype(mx.float32)
+        return mx.log(total) - (at_label - largest)
+
+    loss = concat(map_large(part, *_rows(logits, labels)))
     return loss.reshape(labels.shape).astype(logits.dtype)
 
 
 @_cross_entropy.vjp
 def _vjp(primals: Sequence[Array], g: Array, _: Array) -> tuple[Array, Array]:
     logits, labels = primals
-    column = labels.reshape(-1, 1)
-    _, e, total = _exponentials(_rows(logits))
-    # The label's one, times the total, is taken off before the division: one number a
-    # row changes, and the row is not compared with all labels.
-    at_label = mx.take_along_axis(e, column, axis=1) - total
-    e = mx.put_along_axis(e, column, at_label, axis=1)
-    dlogits = multiply(e, g.astype(mx.float32).reshape(-1, 1) / total)
-    return dlogits.reshape(logits.shape).astype(logits.dtype), mx.zeros_like(labels)
+
+    def part(logits: Array, column: Array, g: Array) -> Array:
+        _, e, total = _exponentials(logits.astype(mx.float32))
+        # The label's one, times the total, is taken off before the division: one number
+        # a row changes, and the row is not compared with all labels.
+        at_label = mx.take_along_axis(e, column, axis=1) - total
+        e = mx.put_along_axis(e, column, at_label, axis=1)
+        return multiply(e, g.astype(mx.float32) / total).astype(logits.dtype)
+
+    dlogits = concat(map_large(part, *_rows(logits, labels), g.reshape(-1, 1)))
+    return dlogits.reshape(logits.shape), mx.zeros_like(labels)
 
 
 _cross_entropy.jvp(tangent)
 
 
-def _rows(logits: Array) -> Array:
-    """`(..., C)` to float32 `(R, C)`."""
-    return logits.astype(mx.float32).reshape(-1, logits.shape[-1])
+def _rows(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """`(..., C)` to `(R, C)`, and the labels to `(R, 1)`."""
+    return logits.reshape(-1, logits.shape[-1]), labels.reshape(-1, 1)

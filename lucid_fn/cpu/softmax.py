@@ -1,16 +1,17 @@
 """Softmax and its relatives on CPUs, with derivatives in closed form."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import cast
 
 import mlx.core as mx
 
-from lucid_fn.cpu.elementwise.elementary import exp, exp_of_negative
 from lucid_fn.cpu.memory.broadcast import divide, multiply, subtract
 from lucid_fn.cpu.memory.row_reductions import row_max, row_sum
+from lucid_fn.cpu.parallel.streams import concat, map_large
 from lucid_fn.numerics import blocked_sum
 from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.elementary import exp, exp_of_negative
 from lucid_fn.ops.seam import plain
 from lucid_fn.ops.softmax import (
     Along,
@@ -100,18 +101,29 @@ def _along(
     def in_float32(fn: Callable[..., Array], *arrays: Array) -> Array:
         return fn(*(a.astype(mx.float32) for a in arrays), axis).astype(arrays[0].dtype)
 
+    def by_rows(fn: Callable[..., Array], x: Array, *others: Array) -> Array:
+        if axis != -1:
+            return in_float32(fn, x, *others)
+        rows = (a.reshape(a.size // a.shape[-1], a.shape[-1]) for a in (x, *others))
+        y = concat(map_large(partial(in_float32, fn), *rows))
+        return y.reshape(*x.shape[:-1], y.shape[-1])
+
+    def fixed(x: Array, axis: int) -> Array:
+        # MLX's jvp would differentiate `forward` too, for nothing. Of the part, as in
+        # the derivatives below: then both passes share what they compute.
+        return forward(mx.stop_gradient(x), axis)
+
     @custom_function
     def run(x: Array) -> Array:
-        # MLX's jvp would differentiate `forward` too, for nothing.
-        return in_float32(forward, mx.stop_gradient(x))
+        return by_rows(fixed, x)
 
     @run.vjp
     def run_vjp(x: Array, g: Array, _: Array) -> Array:
-        return in_float32(vjp, x, g)
+        return by_rows(vjp, x, g)
 
     @run.jvp
     def run_jvp(x: Array, dx: Array) -> Array:
-        return in_float32(jvp, x, dx)
+        return by_rows(jvp, x, dx)
 
     return cast(ArrayFn, run)
 

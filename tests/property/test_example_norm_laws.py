@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from lucid_fn import ops
-from lucid_fn.cpu.norm import group_norm
+from lucid_fn.cpu.parallel import streams
 from tests.strategies import seeds
 
 BOUND = 1e-5  # relative to the largest number, or to the 1 of what cancels
@@ -65,7 +65,7 @@ def test_values_and_gradients_are_those_of_the_plain_formulation(norm, batch):
 def batch(request, monkeypatch):
     """On one stream, and on several as large batches are."""
     if request.param == "split":
-        monkeypatch.setattr(group_norm, "_SPLITS", 0)
+        monkeypatch.setattr(streams, "_LARGE", 0)
     return numbers((3, 4, 6))
 
 

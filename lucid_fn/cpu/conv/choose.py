@@ -4,15 +4,18 @@ from functools import lru_cache, wraps
 
 import mlx.core as mx
 
-from lucid_fn.cpu.conv import im2col, toeplitz, winograd
+from lucid_fn.cpu.conv import depthwise, im2col, toeplitz, winograd
+from lucid_fn.cpu.conv.grouped import by_groups
 from lucid_fn.cpu.parallel.gradient_order import comes_first
 from lucid_fn.ops.conv import Convolution, convolution
 from lucid_fn.ops.conv_plain import TAPS, ConvFn, Formulation, Geometry
 from lucid_fn.ops.custom_derivative import after
 from lucid_fn.types import Array
 
+_LEAST_OF_GROUP = 1 << 12  # numbers that are worth a convolution of their own
 _LARGE = 1 << 19  # numbers of an input whose windows are not to be kept in memory
 
+DEPTHWISE = Formulation(depthwise.forward, depthwise.input_grad, depthwise.weight_grad)
 IM2COL = Formulation(im2col.forward, im2col.input_grad, im2col.weight_grad)
 TOEPLITZ = Formulation(toeplitz.forward, toeplitz.input_grad, toeplitz.weight_grad)
 WINOGRAD = Formulation(
@@ -67,16 +70,23 @@ def choose(
     geometry: Geometry, batch: int, in_channels: int, out_channels: int
 ) -> Formulation:
     """The fastest formulation on a CPU. Reasons: two cores, AVX-512."""
-    few = min(in_channels, out_channels) < 16
     if geometry.groups > 1:
-        # Matrix products batched over groups, or multiply-adds if depthwise: MLX has a
-        # plain loop for these.
-        return TAPS
+        if in_channels == 1:
+            return DEPTHWISE
+        # Matrix products batched over groups, where that copies no windows, or where
+        # the many operations of each group would take longer.
+        numbers = batch * geometry.size[0] * geometry.size[1] * in_channels
+        whole = geometry.kernel == (1, 1) or numbers < _LEAST_OF_GROUP
+        return TAPS if whole else GROUPED
+    few = min(in_channels, out_channels) < 16
     if in_channels < 16 and geometry.dilation[1] == 1:
         return TOEPLITZ
     if not few and _is_3x3(geometry) and _fills_tiles(geometry, batch):
         return WINOGRAD
     return IM2COL
+
+
+GROUPED = by_groups(choose)
 
 
 def _is_3x3(geometry: Geometry) -> bool:

@@ -11,9 +11,9 @@ from functools import lru_cache, reduce
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.cpu.conv.small_products import by_rows, over_rows
 from lucid_fn.cpu.memory.rows import Rows, rows_at, take_rows
 from lucid_fn.cpu.parallel.streams import concat_split, sum_split
+from lucid_fn.cpu.small_products import by_rows, over_rows
 from lucid_fn.ops.conv_plain import Geometry, Pair, pad
 from lucid_fn.types import Array
 

@@ -1,18 +1,29 @@
 """Sums and maxima of rows, the last axis, faster and more exact than one by one."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import mlx.core as mx
 
+from lucid_fn.cpu import runtime
+from lucid_fn.cpu.memory.broadcast import multiply
+from lucid_fn.cpu.small_products import by_rows
 from lucid_fn.types import Array
 
 # Numbers of a long row that are added one after another, and beside each other.
 _LONG, _BLOCK, _RUN = 4096, 32, 64
 
+# Numbers of a row that a BLAS adds up with an error below 1e-6, and that are worth it.
+_MOST_BY_PRODUCT, _FEWEST_BY_PRODUCT = 1024, 32
+
 
 def row_sum(x: Array) -> Array:
-    """`(R, C)` to `(R, 1)`, exact to 1e-6 for rows of any length."""
+    """`(R, C)` float32 to `(R, 1)`, exact to 1e-6 for rows of any length."""
     rows, columns = x.shape
+    run = _run_of_product(columns)
+    if run and x.size:
+        sums = by_rows(x.reshape(-1, run), mx.ones((run, 1)))
+        return sums if run == columns else row_sum(sums.reshape(rows, -1))
     if columns <= _LONG:
         return _reduce(x, mx.sum, mx.add)
     count = columns // (_BLOCK * _RUN)
@@ -20,6 +31,13 @@ def row_sum(x: Array) -> Array:
     blocks = x[:, :whole].reshape(rows, count, _BLOCK, _RUN)  # a view
     y = row_sum(mx.sum(blocks, axis=2).reshape(rows, count * _RUN))
     return y if whole == columns else y + row_sum(x[:, whole:])
+
+
+def row_dot(x: Array, weight: Array) -> Array:
+    """Each row times `weight` `(C,)`, `(R, C)` to `(R, 1)`; exact as `row_sum`."""
+    if _run_of_product(x.shape[1]) == x.shape[1]:
+        return by_rows(x, weight[:, None])
+    return row_sum(multiply(x, weight))
 
 
 def row_max(x: Array) -> Array:
@@ -45,3 +63,17 @@ def _reduce(
     if count * run == columns:
         return y
     return join(y, reduce(x[:, count * run :], axis=1, keepdims=True))
+
+
+@lru_cache(maxsize=512)
+def _run_of_product(columns: int) -> int:
+    """Numbers of a row to be added up by a product with ones; 0 if others are faster.
+
+    Where OpenBLAS does not pack the matrix first: 0.12 nanoseconds a number. Its other
+    kernels take 0.3, and round three times as much.
+    """
+    if runtime.packs_small_products():
+        return 0
+    lengths = range(min(columns, _MOST_BY_PRODUCT), _FEWEST_BY_PRODUCT - 1, -1)
+    run = next((length for length in lengths if columns % length == 0), 0)
+    return run if run == columns or run >= _MOST_BY_PRODUCT // 4 else 0

@@ -2,20 +2,18 @@
 
 import math
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import mlx.core as mx
 
 from lucid_fn.cpu.memory.broadcast import add, multiply, subtract
-from lucid_fn.cpu.parallel.streams import map_split
+from lucid_fn.cpu.parallel.streams import map_large
 from lucid_fn.numerics import channel_sum, sum_rows
 from lucid_fn.ops import reductions
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.group_norm import normalize_groups
 from lucid_fn.ops.seam import plain
 from lucid_fn.types import Array, ArrayFn
-
-_SPLITS = 1 << 18  # values from which on two streams are faster than one
 
 
 def group_norm(x: Array, weight: Array, bias: Array, groups: int, eps: float) -> Array:
@@ -66,7 +64,7 @@ def _group_norm(groups: int, eps: float) -> ArrayFn:
             a = r * scale
             return add(multiply(centred, a), offset - rest * a)
 
-        return mx.concatenate(_in_parts(part, _in_blocks(x))).reshape(x.shape)
+        return mx.concatenate(map_large(part, _in_blocks(x))).reshape(x.shape)
 
     @run.vjp
     def vjp(
@@ -85,7 +83,7 @@ def _group_norm(groups: int, eps: float) -> ArrayFn:
             dx = multiply(g, scale * r) - multiply(centred, b)
             return subtract(mx.contiguous(dx), c), dweight, dbias
 
-        parts = _in_parts(part, _in_blocks(x), _in_blocks(g))
+        parts = map_large(part, _in_blocks(x), _in_blocks(g))
         dx, dweight, dbias = (
             mx.concatenate(list(arrays)) for arrays in zip(*parts, strict=True)
         )
@@ -121,7 +119,3 @@ def _share(x: Array, groups: int) -> Array:
 
 def _sum(x: Array) -> Array:
     return sum_rows(x)[:, None]
-
-
-def _in_parts(fn: ArrayFn, *arrays: Array) -> list[Any]:
-    return map_split(fn, *arrays) if arrays[0].size >= _SPLITS else [fn(*arrays)]

@@ -1,12 +1,13 @@
 """Layer norm and RMS norm on CPUs, with gradients in closed form."""
 
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import NamedTuple, cast
 
 import mlx.core as mx
 
 from lucid_fn.cpu.memory.broadcast import multiply, subtract
-from lucid_fn.cpu.memory.row_reductions import row_sum
+from lucid_fn.cpu.memory.row_reductions import row_dot
+from lucid_fn.cpu.parallel.streams import concat, map_large
 from lucid_fn.numerics import channel_sum, widen
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.layer_norm import normalize_rows, scale_rows
@@ -53,20 +54,28 @@ def _scale(x: Array, eps: float) -> _Rows:
 def _layer_norm(eps: float) -> ArrayFn:
     @custom_function
     def run(x: Array, weight: Array, bias: Array) -> Array:
-        h, _ = _centre_and_scale(_rows(x), eps)
-        return (h * weight + bias).reshape(x.shape)
+        def part(x: Array) -> Array:
+            return _centre_and_scale(x, eps).h * weight + bias
+
+        return concat(map_large(part, _rows(x))).reshape(x.shape)
 
     @run.vjp
     def vjp(
         primals: tuple[Array, Array, Array], g: Array, _: Array
     ) -> tuple[Array, Array, Array]:
         x, weight, _ = primals
-        g = _rows(g)
-        h, r = _centre_and_scale(_rows(x), eps)
-        dh = multiply(g, weight)
-        along_h = multiply(h, _row_mean(mx.contiguous(dh * h)))
-        dx = multiply(subtract(mx.contiguous(dh - along_h), _row_mean(dh)), r)
-        return dx.reshape(x.shape), channel_sum(g * h), channel_sum(g)
+
+        def part(x: Array, g: Array) -> tuple[Array, Array, Array]:
+            # With dh = g * weight: dx = r * (dh - mean(dh) - h * mean(dh * h)).
+            h, r = _centre_and_scale(x, eps)
+            gh, scale = mx.contiguous(g * h), weight / len(weight)
+            along_h = multiply(h, row_dot(gh, scale))
+            rest = subtract(mx.contiguous(g * weight - along_h), row_dot(g, scale))
+            return multiply(rest, r), channel_sum(gh), channel_sum(g)
+
+        dx, *sums = zip(*map_large(part, _rows(x), _rows(g)), strict=True)
+        dweight, dbias = (reduce(mx.add, parts) for parts in sums)
+        return concat(dx).reshape(x.shape), dweight, dbias
 
     return cast(ArrayFn, run)
 
@@ -75,18 +84,23 @@ def _layer_norm(eps: float) -> ArrayFn:
 def _rms_norm(eps: float) -> ArrayFn:
     @custom_function
     def run(x: Array, weight: Array) -> Array:
-        h, _ = _scale(_rows(x), eps)
-        return (h * weight).reshape(x.shape)
+        def part(x: Array) -> Array:
+            return _scale(x, eps).h * weight
+
+        return concat(map_large(part, _rows(x))).reshape(x.shape)
 
     @run.vjp
     def vjp(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
         x, weight = primals
-        g = _rows(g)
-        h, r = _scale(_rows(x), eps)
-        dh = multiply(g, weight)
-        along_h = multiply(h, _row_mean(mx.contiguous(dh * h)))
-        dx = multiply(mx.contiguous(dh - along_h), r)
-        return dx.reshape(x.shape), channel_sum(g * h)
+
+        def part(x: Array, g: Array) -> tuple[Array, Array]:
+            h, r = _scale(x, eps)
+            gh = mx.contiguous(g * h)
+            along_h = multiply(h, row_dot(gh, weight / len(weight)))
+            return multiply(mx.contiguous(g * weight - along_h), r), channel_sum(gh)
+
+        dx, dweight = zip(*map_large(part, _rows(x), _rows(g)), strict=True)
+        return concat(dx).reshape(x.shape), reduce(mx.add, dweight)
 
     return cast(ArrayFn, run)
 
@@ -98,5 +112,4 @@ def _rows(x: Array) -> Array:
 
 def _row_mean(x: Array) -> Array:
     """`(R, C)` to `(R, 1)`."""
-    # Not a Python number: a kernel of its own for each size of layer.
-    return multiply(row_sum(x), mx.array(1 / x.shape[1]))
+    return row_dot(x, mx.full((x.shape[1],), 1 / x.shape[1]))

@@ -22,6 +22,7 @@ from lucid_fn.types import Array
 
 _VARIABLE = "LUCID_FN_STREAMS"
 _MOST = 8  # parts of a batch of 128 get too small beyond
+_LARGE = 1 << 18  # numbers from which on two streams norm or sum rows faster than one
 
 
 @cache
@@ -64,8 +65,8 @@ def _setting() -> int:
 
 
 def map_split(
-    fn: Callable[..., Array], x: Array, *others: Array | list[Array]
-) -> list[Array]:
+    fn: Callable[..., Any], x: Array, *others: Array | list[Array]
+) -> list[Any]:
     """`fn` of the parts of the arrays along axis 0, each part on its own stream.
 
     Args:
@@ -103,18 +104,28 @@ def split(x: Array) -> list[Array]:
     return [x[start:end] for start, end in pairwise(bounds)]
 
 
+def map_large(fn: Callable[..., Any], x: Array, *others: Array) -> list[Any]:
+    """`map_split` of a large `x`; what `fn` returns for all of it otherwise."""
+    return map_split(fn, x, *others) if x.size >= _LARGE else [fn(x, *others)]
+
+
 def concat_split(
     fn: Callable[..., Array], x: Array, *others: Array | list[Array]
 ) -> Array:
     """`fn(x, *others)`, for an `fn` that treats the entries of axis 0 independently."""
-    parts = map_split(fn, x, *others)
-    return parts[0] if len(parts) == 1 else mx.concatenate(parts)
+    return concat(map_split(fn, x, *others))
+
+
+def concat(parts: Sequence[Array]) -> Array:
+    """The parts of one array, joined along axis 0."""
+    return parts[0] if len(parts) == 1 else mx.concatenate(list(parts))
 
 
 def sum_split(
     fn: Callable[..., Array], x: Array, *others: Array | list[Array]
 ) -> Array:
     """`fn(x, *others)`, for an `fn` that sums over axis 0."""
+    total: Array
     total, *parts = map_split(fn, x, *others)
     for part in parts:
         total = total + part

@@ -121,6 +121,12 @@ def remove_abandoned(pattern: str) -> None:
                 path.unlink()
 
 
+def clear() -> None:
+    """Removes all kernels."""
+    for path in _kernels(0.0):
+        path.unlink(missing_ok=True)
+
+
 def _kernels(since: float) -> Iterator[Path]:
     """The files of kernels that were written, renamed or cut since a time."""
     with os.scandir(folder()) as entries:

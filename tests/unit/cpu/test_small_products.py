@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from lucid_fn.cpu.conv import small_products
+from lucid_fn.cpu import small_products
 
 SIZES = st.tuples(st.integers(1, 12_000), st.integers(1, 200), st.integers(1, 200))
 

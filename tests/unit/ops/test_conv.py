@@ -71,7 +71,10 @@ def test_groups_see_their_own_channels():
         (geometry(28, 5), 64, 1, 6, "TOEPLITZ"),  # LeNet-5
         (geometry(12, 5), 64, 6, 16, "TOEPLITZ"),
         (geometry(9, 3, dilation=2), 64, 1, 6, "IM2COL"),  # wide bands of zeros
-        (geometry(8, 3, padding=1, groups=32), 64, 1, 32, "TAPS"),
+        (geometry(8, 3, padding=1, groups=32), 64, 1, 32, "DEPTHWISE"),
+        (geometry(8, 3, padding=1, groups=32), 64, 4, 128, "GROUPED"),
+        (geometry(8, 3, padding=1, groups=32), 1, 4, 128, "TAPS"),  # of few numbers
+        (geometry(8, 1, groups=4), 64, 16, 64, "TAPS"),  # no windows to copy
         (geometry(5, 3, padding=1, dilation=2), 64, 32, 32, "IM2COL"),
         (geometry(3, 3), 64, 64, 64, "IM2COL"),  # one pixel of a tile of sixteen
         (geometry(4, 3, padding=1), 64, 512, 512, "WINOGRAD"),

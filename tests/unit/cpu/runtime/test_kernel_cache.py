@@ -169,7 +169,8 @@ def test_what_a_killed_compiler_left_is_removed_after_an_hour(kernels):
 def test_a_header_that_was_cut_short_is_made_again(monkeypatch, tmp_path):
     """g++ refuses to compile with one."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(kernel_header, "start_compiler", unavailable)
+    for name in ("provide", "start_compiler"):
+        monkeypatch.setattr(kernel_header, name, unavailable)
     precompile = kernel_header.precompile.__wrapped__
     header = kernel_header.target()
     header.parent.mkdir(parents=True)

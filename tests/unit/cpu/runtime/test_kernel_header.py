@@ -1,4 +1,4 @@
-"""MLX's kernels are compiled with a precompiled header, wherever one can be made."""
+"""MLX's kernels get a header of ours, precompiled, wherever that can be made."""
 
 import os
 import shutil
@@ -64,7 +64,7 @@ def test_the_header_is_there_whole_or_not_at_all(gxx):
     assert sorted(finish()) == [name, f"{name}.made"]
 
 
-def test_it_is_made_once(gxx):
+def test_the_precompiled_header_is_made_once(gxx):
     gxx("exit 1")
     kernel_header.target().parent.mkdir(parents=True)
     kernel_header.target().touch()
@@ -121,3 +121,77 @@ def test_the_folder_is_that_of_mlx(monkeypatch):
     assert kernel_cache.folder() == Path(f"/b/mlx/{mx.__version__}/cpu")
     monkeypatch.setenv("TMP", "/a")
     assert kernel_cache.folder() == Path(f"/a/mlx/{mx.__version__}/cpu")
+
+
+# ---- what the header does to kernels ----
+
+ADAM = """
+import mlx.core as mx, lucid_fn as lf
+from lucid_fn.cpu.runtime import kernel_header
+{setup}
+@lf.jit
+def update(p, g, m, v):
+    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * (g * g)
+    step = mx.where(g > 0, m, -m) / (mx.maximum(mx.sqrt(v), mx.rsqrt(v)) + 1e-8)
+    return p - 0.001 * step, m, v
+arrays = mx.random.normal((4, 999), key=mx.random.key(0))
+for result in update(*(arrays * arrays)):
+    print(bytes(mx.view(result, mx.uint8)).hex())
+"""
+avx2 = pytest.mark.skipif(not kernel_header._has_avx2(), reason="needs AVX2")
+
+
+@needs_gxx
+@avx2
+def test_a_kernel_uses_vectors_of_32_bytes(run, gxx, tmp_path):
+    gxx(f'{GXX} -fopt-info-vec "$@" 2> {tmp_path}/report')
+    variables = {"TMPDIR": str(tmp_path), "LUCID_FN_PRECOMPILE": "none"}
+    run(ADAM.format(setup=""), PATH=os.environ["PATH"], **variables)
+    assert "vectorized using 32 byte vectors" in (tmp_path / "report").read_text()
+
+
+@needs_gxx
+@avx2
+def test_a_kernel_computes_the_same_bits_without_the_header(run, tmp_path):
+    without = "kernel_header.provide = lambda: None"
+    results = []
+    for setup in ("", without):
+        folder = tmp_path / str(len(setup))
+        folder.mkdir()
+        variables = {"TMPDIR": str(folder), "LUCID_FN_PRECOMPILE": "none"}
+        results.append(run(ADAM.format(setup=setup), **variables))
+    assert results[0] == results[1] and len(results[0]) > 3 * 999 * 8
+
+
+@pytest.fixture
+def kernels(gxx):
+    """A folder with a kernel and a precompiled header from before."""
+    gxx("exit 1")
+    paths = kernel_cache.folder() / "libA_f4.so", kernel_header.target()
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return paths
+
+
+@needs_gxx
+def test_kernels_are_all_compiled_with_the_same_header(monkeypatch, kernels):
+    monkeypatch.setattr(kernel_header, "_has_avx2", lambda: True)
+    kernel_header.provide()
+    assert "ivdep" in kernel_header.header().read_text()
+    assert not any(path.exists() for path in kernels)
+    kernels[0].touch()
+    kernel_header.provide()
+    assert kernels[0].exists()
+
+
+@needs_gxx
+def test_a_processor_without_avx2_runs_no_kernel_of_one_that_has_it(
+    monkeypatch, kernels
+):
+    monkeypatch.setattr(kernel_header, "_has_avx2", lambda: False)
+    kernel_header.provide()
+    assert kernels[0].exists()  # of a folder that has no header of ours
+    kernel_header.header().write_text("AVX2")
+    kernel_header.provide()
+    assert not kernels[0].exists() and not kernel_header.header().exists()
