@@ -368,6 +368,12 @@ def _token(out: Any) -> Array | None:
 
 def _is_plain(structure: tree.Structure) -> bool:
     """Whether `mx.compile` returns a tree of this structure as it is."""
-    kind: Any = structure.kind
-    plain = kind in (object, type(None), dict, list, tuple) or hasattr(kind, "_fields")
-    return plain and all(map(_is_plain, structure.children))
+    kinds = object, type(None), dict, list, tuple
+    todo = [structure]  # no recursion, which Python 3.12 limits to fewer levels in C
+    while todo:
+        node = todo.pop()
+        kind: Any = node.kind
+        if kind not in kinds and not hasattr(kind, "_fields"):
+            return False
+        todo += node.children
+    return True
