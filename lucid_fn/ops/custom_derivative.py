@@ -6,6 +6,8 @@ from typing import Any, TypeAlias, cast
 import mlx.core as mx
 
 from lucid_fn.numerics import sum_examples
+from lucid_fn.ops import exporting
+from lucid_fn.ops.exporting import as_tuple, like
 from lucid_fn.ops.seam import computing_part, current_part
 from lucid_fn.ops.vectorize import vectorize
 from lucid_fn.types import Array
@@ -28,11 +30,13 @@ class custom_function:  # a decorator, as `mx.custom_function`
     """
 
     def __init__(self, fn: Callable[..., Any]) -> None:
-        self._fn = fn
-        self._rules: dict[str, Rule] = {"vmap": self._vectorized}
+        self.fn = fn
+        self.rules: dict[str, Rule] = {"vmap": self._vectorized}
         self._by_part: dict[int | None, Callable[..., Any]] = {}
 
     def __call__(self, *args: Any) -> Any:
+        if exporting.is_exporting():
+            return exporting.call(self, args)
         part = current_part()
         if part not in self._by_part:
             self._by_part[part] = self._bound_to(part)
@@ -51,28 +55,28 @@ class custom_function:  # a decorator, as `mx.custom_function`
         return self._set("vmap", rule)
 
     def _set(self, kind: str, rule: Rule) -> Rule:
-        self._rules[kind] = rule
+        self.rules[kind] = rule
         return rule
 
     def _bound_to(self, part: int | None) -> Callable[..., Any]:
-        fn: Any = mx.custom_function(self._fn)
-        for kind, rule in self._rules.items():
+        fn: Any = mx.custom_function(self.fn)
+        for kind, rule in self.rules.items():
             getattr(fn, kind)(rule if part is None else _on_part(part, rule))
         return fn  # type: ignore[no-any-return]  # MLX's stubs know no such class
 
     def _vectorized(self, arrays: Any, axes: Any) -> tuple[Any, Any]:
         """The function mapped over `axes` of its arguments, and its output's axes."""
-        flat, axes = _as_tuple(arrays), _as_tuple(axes)
+        flat, axes = as_tuple(arrays), as_tuple(axes)
         rows = [
             x if axis is None else mx.moveaxis(x, axis, 0)
             for x, axis in zip(flat, axes, strict=True)
         ]
         first: Axes = tuple(None if axis is None else 0 for axis in axes)
-        mapped = custom_function(mx.vmap(self._fn, in_axes=first))
-        if "vjp" in self._rules:
-            mapped.vjp(_mapped_vjp(self._rules["vjp"], first))
-        if "jvp" in self._rules:
-            mapped.jvp(_mapped_jvp(self._rules["jvp"], first))
+        mapped = custom_function(exporting.vmap(self.fn, in_axes=first))
+        if "vjp" in self.rules:
+            mapped.vjp(_mapped_vjp(self.rules["vjp"], first))
+        if "jvp" in self.rules:
+            mapped.jvp(_mapped_jvp(self.rules["jvp"], first))
         y = mapped(*rows)
         return y, 0 if isinstance(y, mx.array) else (0,) * len(y)
 
@@ -85,25 +89,14 @@ def _on_part(part: int, rule: Rule) -> Rule:
     return run
 
 
-# MLX gives a rule an array where there is one argument or result, else a sequence.
-
-
-def _as_tuple(arrays: Any) -> tuple[Any, ...]:
-    return tuple(arrays) if isinstance(arrays, list | tuple) else (arrays,)
-
-
-def _like(arrays: Sequence[Any], example: Any) -> Any:
-    return tuple(arrays) if isinstance(example, list | tuple) else arrays[0]
-
-
 def _mapped_vjp(rule: Rule, axes: Axes) -> Rule:
     def vjp(primals: Any, cotangents: Any, outputs: Any) -> Any:
-        xs, gs, ys = map(_as_tuple, (primals, cotangents, outputs))
+        xs, gs, ys = map(as_tuple, (primals, cotangents, outputs))
 
         def each(*flat: Array) -> tuple[Array, ...]:
             x, g, y = _cut(flat, len(xs), len(gs))
-            found = rule(_like(x, primals), _like(g, cotangents), _like(y, outputs))
-            return _as_tuple(found)
+            found = rule(like(x, primals), like(g, cotangents), like(y, outputs))
+            return as_tuple(found)
 
         in_axes = (*axes, *[0] * (len(gs) + len(ys)))
         run = vectorize(each, in_axes, "vmap", "the rule of a custom derivative")
@@ -111,21 +104,21 @@ def _mapped_vjp(rule: Rule, axes: Axes) -> Rule:
             dx if axis == 0 else sum_examples(dx)  # all examples share this argument
             for dx, axis in zip(run(*xs, *gs, *ys), axes, strict=True)
         ]
-        return _like(grads, primals)
+        return like(grads, primals)
 
     return vjp
 
 
 def _mapped_jvp(rule: Rule, axes: Axes) -> Rule:
     def jvp(primals: Any, tangents: Any) -> Any:
-        xs, dxs = _as_tuple(primals), _as_tuple(tangents)
+        xs, dxs = as_tuple(primals), as_tuple(tangents)
         given = [i for i, dx in enumerate(dxs) if dx is not None]
 
         def each(*flat: Array) -> Any:
             moved: list[Array | None] = [None] * len(xs)
             for i, dx in zip(given, flat[len(xs) :], strict=True):
                 moved[i] = dx
-            return rule(_like(flat[: len(xs)], primals), _like(moved, tangents))
+            return rule(like(flat[: len(xs)], primals), like(moved, tangents))
 
         in_axes = (*axes, *[axes[i] for i in given])
         run = vectorize(each, in_axes, "vmap", "the rule of a custom derivative")
@@ -203,7 +196,7 @@ def bilinear(
     ) -> tuple[Array, int]:
         a, b, *_ = arrays
         if not folds or axes[0] is None or axes[1] is not None:
-            return mx.vmap(mappable, in_axes=axes[:2])(a, b), 0
+            return exporting.vmap(mappable, in_axes=axes[:2])(a, b), 0
         a = mx.moveaxis(a, axes[0], 0)
         y = function(a.reshape(-1, *a.shape[2:]), b)
         return y.reshape(*a.shape[:2], *y.shape[1:]), 0

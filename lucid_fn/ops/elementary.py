@@ -3,6 +3,7 @@
 import mlx.core as mx
 
 from lucid_fn.ops.elementwise import elementwise
+from lucid_fn.ops.exporting import contiguous
 from lucid_fn.types import Array
 
 
@@ -60,7 +61,7 @@ def exp_of_negative(x: Array) -> Array:
 
 def _expm1_of_negative_slope(x: Array, y: Array) -> Array:
     # `contiguous` ends a fused kernel, which g++ would not vectorize with more in it.
-    return mx.contiguous((1.0 + y) * (x <= 0).astype(x.dtype))
+    return contiguous((1.0 + y) * (x <= 0).astype(x.dtype))
 
 
 @elementwise(slope=_expm1_of_negative_slope)

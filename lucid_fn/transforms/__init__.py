@@ -10,6 +10,7 @@ from lucid_fn.transforms.debugging import (
     eval_shape,
 )
 from lucid_fn.transforms.directional import hvp, jvp, vjp
+from lucid_fn.transforms.export import export, load_exported
 from lucid_fn.transforms.gradients import grad, stop_gradient, value_and_grad
 from lucid_fn.transforms.jacobians import hessian, jacfwd, jacrev
 from lucid_fn.transforms.jit import jit
@@ -23,6 +24,7 @@ __all__ = [
     "custom_vjp",
     "disable_jit",
     "eval_shape",
+    "export",
     "grad",
     "hessian",
     "hvp",
@@ -30,6 +32,7 @@ __all__ = [
     "jacrev",
     "jit",
     "jvp",
+    "load_exported",
     "stop_gradient",
     "value_and_grad",
     "vjp",

@@ -160,7 +160,7 @@ def parts_of(value: Any) -> tuple[list[Any], list[tuple[FunctionType, Any]]]:
     return arrays, functions
 
 
-def _place(array: Any) -> int:
+def place_of(array: Any) -> int:
     """Where the values of an array are: `a += 1` moves them, and keeps the object."""
     try:
         view = np.asarray(array)
@@ -176,7 +176,7 @@ def _place(array: Any) -> int:
 
 def _tell(value: Any, arrays: list[Any]) -> list[Any]:
     """What differs once a name has another value."""
-    return [(id(array), _place(array)) for array in arrays] + _numbers(value)
+    return [(id(array), place_of(array)) for array in arrays] + _numbers(value)
 
 
 def _numbers(value: Any) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.ops.exporting import is_exporting
 from lucid_fn.transforms import captures
 from lucid_fn.transforms.arguments import check_function, fenced, name_of, to_arrays
 from lucid_fn.types import Array
@@ -77,6 +78,8 @@ def _recomputed(
 
     `mx.checkpoint` would do if its barrier had a rule for vmap, and if it were fenced.
     """
+    if is_exporting():  # there is nothing to keep
+        return flat
     saved: Any = mx.custom_function(flat)
 
     @saved.vjp  # type: ignore[untyped-decorator]  # untyped in MLX's stubs

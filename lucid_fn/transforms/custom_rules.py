@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.ops import exporting
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.transforms import captures
 from lucid_fn.transforms.arguments import (
@@ -184,7 +185,7 @@ def custom_jvp(
         ) -> list[Array]:
             zeros = [mx.zeros_like(x) for x in primals]
             linear = fenced(lambda *tangents: push(primals, list(tangents)))
-            return list(mx.vjp(linear, zeros, cotangents)[1])
+            return list(exporting.vjp(linear, zeros, cotangents)[1])
 
         def plain(given: tuple[Any, ...]) -> Any:
             return both(given, tree.map(_zero, given))[0]
@@ -283,7 +284,7 @@ def _run(
         xs, gs = _listed(primals), _listed(cotangents)
         if uses == 1:
             return tuple(pull(xs, gs, structures[-1]))
-        return tuple(mx.vjp(fenced(outer), xs, gs)[1])
+        return tuple(exporting.vjp(fenced(outer), xs, gs)[1])
 
     def jvp(primals: Any, tangents: Any) -> tuple[Array, ...]:
         nonlocal uses
@@ -293,7 +294,9 @@ def _run(
             mx.zeros_like(x) if t is None else t
             for x, t in zip(xs, _listed(tangents), strict=True)
         ]
-        return tuple(push(xs, moved) if uses == 1 else mx.jvp(outer, xs, moved)[1])
+        if uses == 1:
+            return tuple(push(xs, moved))
+        return tuple(exporting.jvp(outer, xs, moved)[1])
 
     if not call.arrays:
         return fn(*call.arguments([]))
@@ -301,6 +304,8 @@ def _run(
     ruled.vjp(vjp)
     ruled.jvp(jvp)
     out = _listed(ruled(*call.arrays))
+    if not structures:  # the results were known
+        exporting.apart(flat)(*call.arrays)
     return tree.unflatten(structures[-1], out)
 
 

@@ -51,6 +51,7 @@ def value_read(error: Exception, name: str, transform: str) -> TypeError:
         "jit": "give a fixed argument as a bool or by static_argnames",
         "vmap": "give a fixed argument the axis None",
         "eval_shape": "give a fixed argument as a number",
+        "export": "let the function capture a fixed argument",
     }[transform]
     look = "; to look at values, run it in lf.disable_jit()" * (transform == "jit")
     return TypeError(

@@ -7,6 +7,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.evaluation import transforming
+from lucid_fn.ops import exporting
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
@@ -110,7 +111,7 @@ def jvp(
     flat, out_structures = _flat(fn, structure, "jvp")
     fix = "use vjp, grad or hvp, or give the operation a rule with lf.custom_jvp"
     with transforming(), diagnosis.explains_missing_rule("jvp", fix):
-        values, derivatives = mx.jvp(flat, leaves, directions)
+        values, derivatives = exporting.jvp(flat, leaves, directions)
     out = out_structures[-1]
     return tree.unflatten(out, list(values)), tree.unflatten(out, list(derivatives))
 
@@ -153,7 +154,7 @@ def vjp(
     def pull(cotangents: Tree) -> tuple[Tree, ...]:
         given = _match(cotangents, value, "cotangents", "the value", "vjp")
         with transforming(), diagnosis.explains_missing_rule("vjp", REVERSE_FIX):
-            _, grads = mx.vjp(fenced(flat), leaves, given)
+            _, grads = exporting.vjp(fenced(flat), leaves, given)
         pulled: tuple[Tree, ...] = tree.unflatten(structure, list(grads))
         return pulled
 

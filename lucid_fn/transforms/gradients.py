@@ -7,7 +7,13 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import any_traced, transforming
+from lucid_fn.evaluation import (
+    any_traced,
+    followed,
+    is_transforming,
+    transforming,
+)
+from lucid_fn.ops import exporting
 from lucid_fn.ops.seam import differentiating
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.argnums import chooser
@@ -125,6 +131,8 @@ def gradient_of(
     def both(*args: Any, **kwargs: Any) -> tuple[Any, Tree]:
         leaves, call, collect = choose(args, kwargs)
         depends = True
+        if is_transforming():
+            leaves = followed(leaves)
 
         def loss_of(leaves: list[Array]) -> Any:
             nonlocal depends
@@ -135,7 +143,7 @@ def gradient_of(
 
         if leaves:
             with transforming(), diagnosis.explains_missing_rule(caller, REVERSE_FIX):
-                value, grads = mx.value_and_grad(loss_of)(leaves)
+                value, grads = exporting.value_and_grad(loss_of)(leaves)
         else:
             value, grads = loss_of(leaves), []
         if leaves and not depends:

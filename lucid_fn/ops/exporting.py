@@ -1,0 +1,434 @@
+"""Derivatives in a graph that is written to a file.
+
+A file holds MLX's own operations, so a custom function, whose rules are Python, may not
+be among them. While a function is traced for export, custom functions are therefore
+run as they are. A derivative cuts its function at each of them instead: MLX
+differentiates what lies between two cuts, and the rules are applied here. The result
+is the graph that MLX's own derivative has, without the custom functions.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple, Protocol
+
+import mlx.core as mx
+
+from lucid_fn.evaluation import followed
+from lucid_fn.types import Array
+
+Flat = Callable[..., Any]  # from arrays to a list of arrays
+Place = tuple[int, int]  # of an array: the number of the call, and of its result
+
+
+class CustomFunction(Protocol):
+    """A function, and its rules by the transformation that they are for."""
+
+    fn: Callable[..., Any]
+    rules: dict[str, Callable[..., Any]]
+
+
+class Call(NamedTuple):
+    """One call of a custom function."""
+
+    function: CustomFunction
+    args: tuple[Array, ...]
+    out: Any  # an array or a sequence of arrays
+
+
+# What a custom function does: a transformation that runs around it says so.
+Run = Callable[[CustomFunction, tuple[Array, ...]], Any]
+
+# The innermost one is the last; `None` outside of traces for export.
+_around: ContextVar[tuple[Run, ...] | None] = ContextVar("around", default=None)
+
+# An argument of the function that is traced for export.
+_anchor: ContextVar[Array] = ContextVar("anchor")
+
+
+def is_exporting() -> bool:
+    """Whether a function is traced for export, or checked before."""
+    return _around.get() is not None
+
+
+@contextmanager
+def exporting(argument: Array) -> Iterator[None]:
+    """Inside the block, custom functions leave nothing but MLX's operations.
+
+    Args:
+        argument: one of the function that is traced.
+    """
+    token = _anchor.set(argument)
+    try:
+        with _set(()):
+            yield
+    finally:
+        _anchor.reset(token)
+
+
+@contextmanager
+def checking() -> Iterator[None]:
+    """Inside the block, derivatives are as ever, but those of `mx.grad` are errors.
+
+    They know nothing of custom functions that are run as they are.
+    """
+    with _set((_refuse,)):
+        yield
+
+
+@contextmanager
+def _set(around: tuple[Run, ...] | None) -> Iterator[None]:
+    token = _around.set(around)
+    try:
+        yield
+    finally:
+        _around.reset(token)
+
+
+def call(function: CustomFunction, args: tuple[Array, ...]) -> Any:
+    """What a custom function returns in a trace for export."""
+    around = _around.get()
+    if not around:
+        return function.fn(*args)
+    return around[-1](function, args)
+
+
+def as_tuple(arrays: Any) -> tuple[Any, ...]:
+    return tuple(arrays) if isinstance(arrays, list | tuple) else (arrays,)
+
+
+def unpacked(args: Sequence[Any]) -> Any:
+    """What MLX gives a rule: the argument where there is one, else a sequence."""
+    return tuple(args) if len(args) > 1 else args[0]
+
+
+def like(arrays: Sequence[Any], example: Any) -> Any:
+    """Results in the form of others: an array, or a sequence of them."""
+    return tuple(arrays) if isinstance(example, list | tuple) else arrays[0]
+
+
+def _refuse(function: CustomFunction, args: tuple[Array, ...]) -> Any:
+    """A custom function of MLX that has no derivative."""
+    return _refusing(function.fn, function.rules["vmap"])(*args)
+
+
+def _refusing(fn: Callable[..., Any], vmap: Callable[..., Any]) -> Callable[..., Any]:
+    def refuse(*_: Any) -> Any:
+        raise TypeError(
+            "export: derivatives must be taken by lf.grad, lf.vjp and so on, got one "
+            "of mx.grad or mx.vjp, which would not see the library's own rules"
+        )
+
+    custom: Any = mx.custom_function(fn)
+    custom.vjp(refuse)
+    custom.jvp(refuse)
+    custom.vmap(vmap)
+    return custom  # type: ignore[no-any-return]  # a function in truth
+
+
+def apart(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`fn`, whose custom functions no transformation around takes notice of."""
+
+    def run(*args: Any) -> Any:
+        with _set(()):
+            return fn(*args)
+
+    return run
+
+
+def contiguous(x: Array) -> Array:
+    """`mx.contiguous`, which ends a fused kernel, but which no file can hold."""
+    return x if is_exporting() else mx.contiguous(x)
+
+
+# ---- transformations ----
+
+
+def vmap(fn: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
+    """`mx.vmap`, of which the custom functions inside of `fn` have their rules."""
+
+    def mapped(*args: Array) -> Any:
+        around = _around.get()
+        if around is None:
+            return mx.vmap(fn, in_axes=in_axes)(*args)
+        axes = in_axes if isinstance(in_axes, tuple) else (in_axes,) * len(args)
+        size = next(
+            x.shape[axis]
+            for x, axis in zip(args, axes, strict=True)
+            if axis is not None
+        )
+
+        def inside(row: Array, *args: Array) -> Any:
+            def vectorized(function: CustomFunction, args: tuple[Array, ...]) -> Any:
+                return _vectorized(function, args, row, size)
+
+            with _set((*around, vectorized)):
+                return fn(*args)
+
+        return mx.vmap(inside, in_axes=(0, *axes))(mx.zeros(size), *args)
+
+    return mapped
+
+
+def _vectorized(
+    function: CustomFunction, args: tuple[Array, ...], row: Array, size: int
+) -> Any:
+    """A custom function of MLX, which is gone once its rule for `vmap` was applied.
+
+    MLX does so where an argument is mapped, which is why it is given `row`.
+    """
+
+    def rule(arrays: Any, axes: Any) -> tuple[Any, Any]:
+        *given, _ = arrays
+        if any(axis is not None for axis in axes[:-1]):
+            pair = unpacked(given), unpacked(axes[:-1])
+            return function.rules["vmap"](*pair)  # type: ignore[no-any-return]
+        y = call(function, tuple(given))
+        rows = [mx.broadcast_to(x, (size, *x.shape)) for x in as_tuple(y)]
+        return like(rows, y), like([0] * len(rows), y)
+
+    return _refusing(lambda *flat: function.fn(*flat[:-1]), rule)(*args, row)
+
+
+def value_and_grad(fn: Flat) -> Flat:
+    """`mx.value_and_grad` of a function of a list of arrays to a loss, or with more."""
+
+    def both(leaves: list[Array]) -> tuple[Any, list[Array]]:
+        if _is_usual():
+            with _as_usual():
+                return mx.value_and_grad(fn)(leaves)
+        found: list[Any] = []
+
+        def loss(*leaves: Array) -> list[Array]:
+            found.append(fn(list(leaves)))
+            return [found[-1][0] if isinstance(found[-1], tuple) else found[-1]]
+
+        def ones(out: list[Array]) -> list[Array]:
+            return [mx.ones_like(out[0])]
+
+        grads = _pull(loss, leaves, ones)[1]
+        return found[0], grads
+
+    return both
+
+
+def vjp(
+    fn: Flat, primals: list[Array], cotangents: list[Array]
+) -> tuple[list[Array], list[Array]]:
+    """`mx.vjp`."""
+    if _is_usual():
+        with _as_usual():
+            return mx.vjp(fn, followed(primals), cotangents)
+    return _pull(fn, primals, lambda _: cotangents)
+
+
+def jvp(
+    fn: Flat, primals: list[Array], tangents: list[Array]
+) -> tuple[list[Array], list[Array]]:
+    """`mx.jvp`."""
+    if _is_usual():
+        with _as_usual():
+            return mx.jvp(fn, followed(primals), tangents)
+    return _push(fn, primals, tangents)
+
+
+def _is_usual() -> bool:
+    around = _around.get()
+    return around is None or around[:1] == (_refuse,)
+
+
+@contextmanager
+def _as_usual() -> Iterator[None]:
+    """Inside the block, custom functions are MLX's, also in a check."""
+    with _set(None):
+        yield
+
+
+# ---- a function cut at its custom functions ----
+
+
+class _Stop(BaseException):  # not to be caught by `except Exception` in user code
+    """Ends a run at the custom function whose arguments are wanted."""
+
+    def __init__(self, args: tuple[Array, ...]) -> None:
+        self.args_of_call = args
+
+
+class _Cut:
+    """A function in pieces, each from its arguments and the results of the calls
+    before, to the arguments of a call, or to the function's own results."""
+
+    def __init__(self, fn: Flat, primals: list[Array], kind: str) -> None:
+        self._fn = fn
+        self._primals = primals
+        self._kind = kind  # of rules
+        self.calls: list[Call] = []
+        with self._around(self._record):
+            self.out = list(as_tuple(fn(*primals)))
+
+    @contextmanager
+    def _around(self, run: Run) -> Iterator[None]:
+        outer = _around.get() or ()
+
+        def with_rule(function: CustomFunction, args: tuple[Array, ...]) -> Any:
+            if self._kind not in function.rules:  # the derivative is that inside
+                return function.fn(*args)
+            with _set(outer):
+                return run(function, args)
+
+        with _set((*outer, with_rule)):
+            yield
+
+    def _record(self, function: CustomFunction, args: tuple[Array, ...]) -> Any:
+        out = call(function, args)
+        self.calls.append(Call(function, args, out))
+        return out
+
+    def piece(self, last: int | None, places: list[Place]) -> Flat:
+        """From the primals and what is at `places` to the arguments of call `last`."""
+
+        def run(*arrays: Array) -> list[Array]:
+            given = dict(zip(places, arrays[len(self._primals) :], strict=True))
+            number = 0
+
+            def known(function: CustomFunction, args: tuple[Array, ...]) -> Any:
+                nonlocal number
+                if number == last:
+                    raise _Stop(args)
+                out = self.calls[number].out
+                values = [
+                    given.get((number, i), y) for i, y in enumerate(as_tuple(out))
+                ]
+                number += 1
+                return like(values, out)
+
+            try:
+                with self._around(known):
+                    out = as_tuple(self._fn(*arrays[: len(self._primals)]))
+            except _Stop as stop:
+                out = tuple(x for x in stop.args_of_call if is_inexact(x))
+            # Behind another operation, which is not computed, MLX does not see a
+            # `stop_gradient`, for which it expects no cotangent.
+            return [mx.contiguous(y) for y in out]
+
+        return run
+
+    def places(self, calls: Sequence[int]) -> list[Place]:
+        """Those of the results of these calls that have derivatives."""
+        return [
+            (call, i)
+            for call in calls
+            for i, y in enumerate(as_tuple(self.calls[call].out))
+            if is_inexact(y)
+        ]
+
+    def arrays(self, places: list[Place]) -> list[Array]:
+        """What a piece is given: the primals, and what is at `places`."""
+        values = [as_tuple(self.calls[call].out)[i] for call, i in places]
+        arrays = [*self._primals, *values]
+        return followed(arrays) if _around.get() else arrays
+
+    def reached(self, cotangents: list[Array]) -> list[int]:
+        """The calls that the results depend on, and that depend on the primals."""
+        found: set[int] = set()
+        numbers = iter(range(len(self.calls)))
+
+        def marked(function: CustomFunction, args: tuple[Array, ...]) -> Any:
+            number = next(numbers)
+            out = self.calls[number].out
+            custom: Any = mx.custom_function(lambda *_: out)
+
+            @custom.vjp  # type: ignore[untyped-decorator]  # untyped in MLX's stubs
+            def mark(primals: Any, *_: Any) -> Any:
+                found.add(number)
+                return like([mx.zeros_like(x) for x in as_tuple(primals)], primals)
+
+            return custom(*args)
+
+        def whole(*arrays: Array) -> list[Array]:
+            with self._around(marked):
+                return [mx.contiguous(y) for y in as_tuple(self._fn(*arrays))]
+
+        mx.vjp(whole, self.arrays([]), cotangents)
+        return sorted(found)
+
+
+def _pull(
+    fn: Flat, primals: list[Array], cotangents_of: Callable[[list[Array]], list[Array]]
+) -> tuple[list[Array], list[Array]]:
+    cut = _Cut(fn, primals, "vjp")
+    cotangents = [_anchored(g) for g in cotangents_of(cut.out)]
+    reached = cut.reached(cotangents)
+    grads: dict[Any, Array] = {}  # by the number of a primal, or by place
+
+    def pull(last: int | None, cotangents: list[Array]) -> None:
+        places = cut.places([i for i in reached if last is None or i < last])
+        piece = cut.piece(last, places)
+        found = mx.vjp(piece, cut.arrays(places), cotangents)[1]
+        for key, grad in zip([*range(len(primals)), *places], found, strict=True):
+            if not _is_zero(grad):
+                grads[key] = grads[key] + grad if key in grads else grad
+
+    pull(None, cotangents)
+    for number in reversed(reached):
+        function, args, out = cut.calls[number]
+        results = as_tuple(out)
+        if not any((number, i) in grads for i in range(len(results))):
+            continue
+        given = [
+            grads[number, i] if (number, i) in grads else mx.zeros_like(y)
+            for i, y in enumerate(results)
+        ]
+        grad = function.rules["vjp"](unpacked(args), like(given, out), out)
+        pairs = zip(args, as_tuple(grad), strict=True)
+        pull(number, [grad for x, grad in pairs if is_inexact(x)])
+    zeros = (mx.zeros_like(x) for x in primals)
+    return cut.out, [grads.get(i, zero) for i, zero in enumerate(zeros)]
+
+
+def _push(
+    fn: Flat, primals: list[Array], tangents: list[Array]
+) -> tuple[list[Array], list[Array]]:
+    cut = _Cut(fn, primals, "jvp")
+    tangents = [_anchored(x) for x in tangents]
+    moved: dict[Place, Array] = {}
+
+    def push(last: int | None) -> list[Array]:
+        places = list(moved)
+        piece = cut.piece(last, places)
+        return mx.jvp(piece, cut.arrays(places), [*tangents, *moved.values()])[1]
+
+    for number, (function, args, _) in enumerate(cut.calls):
+        found = iter(push(number))
+        given = [next(found) if is_inexact(x) else None for x in args]
+        given = [None if x is None or _is_zero(x) else x for x in given]
+        if all(x is None for x in given):
+            continue
+        results = function.rules["jvp"](unpacked(args), unpacked(given))
+        for i, y in enumerate(as_tuple(results)):
+            if is_inexact(y):
+                moved[number, i] = y
+    return cut.out, push(None)
+
+
+def is_inexact(x: Array) -> bool:
+    return mx.issubdtype(x.dtype, mx.inexact)
+
+
+def _anchored(x: Array) -> Array:
+    """`x`, but dependent on an argument of the exported function."""
+    anchor = _anchor.get()
+    known = mx.any(anchor[(slice(0, 1),) * anchor.ndim])
+    return mx.where(known, x, x)
+
+
+def _is_zero(x: Array) -> bool:
+    """Whether an array is what MLX returns where it finds no derivative.
+
+    Any other is linear in what was anchored, and cannot be evaluated in a trace.
+    """
+    try:
+        mx.eval(x)
+    except (ValueError, RuntimeError):
+        return False
+    return True

@@ -1,0 +1,434 @@
+"""Functions over trees in files that plain MLX runs."""
+
+import contextlib
+import functools
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn import random, tree
+from lucid_fn.evaluation import (
+    is_symbolic,
+    lazily,
+    may_start,
+    started,
+    transforming,
+)
+from lucid_fn.io import check_path
+from lucid_fn.ops import exporting, seam
+from lucid_fn.transforms import captures, diagnosis
+from lucid_fn.transforms.arguments import (
+    as_array,
+    check_function,
+    describe,
+    leaf_paths,
+    name_of,
+    parameter_names,
+    remedy,
+    to_arrays,
+)
+from lucid_fn.transforms.exported import (
+    Description,
+    Flat,
+    Leaf,
+    as_metadata,
+    batch_size,
+    check_seal,
+    from_json,
+    import_flat,
+    named_tuples,
+    to_json,
+    write_sealed,
+)
+from lucid_fn.types import Array
+
+
+def export(
+    fn: Callable[..., Any],
+    path: str | os.PathLike[str],
+    *example_args: Any,
+    batch_argnums: int | Sequence[int] = (),
+) -> None:
+    """Writes a function, with all that it captures, to a file that MLX can run.
+
+    The file needs none of the code that `fn` is made of. `load_exported` reads it, and
+    so does `mx.import_function`, by which the function takes and returns the leaves of
+    the trees in the order of `tree.leaves`. The graph is of MLX's own operations in the
+    plain formulations of `ops`, with all derivatives in it resolved, so that a whole
+    training step can be exported as well as a model in evaluation mode.
+
+    Args:
+        fn: a function of trees of arrays to a tree of arrays. Arrays that it captures,
+            such as params, are constants of the file.
+        path: the file to write; `.mlxfn` is MLX's suffix.
+        example_args: arguments of the shapes and dtypes that the function will take.
+            Numbers become arrays, as in `jit`.
+        batch_argnums: the positions of arguments whose leaves have the batch on axis 0,
+            of which the exported function then takes any number of examples; it must
+            treat them independently. The file holds a graph for each power of two up
+            to the number of examples given, and `load_exported` divides a batch among
+            these.
+
+    Raises:
+        TypeError: if `fn` is not a function, a leaf of an argument or result is not an
+            array, or `fn` needs the value of an array or takes a derivative by
+            `mx.grad` instead of `lf.grad`.
+        ValueError: if `fn` uses MLX's hidden random state, or an operation that MLX
+            cannot write to a file, captures a transposed view of an array, or does not
+            treat the examples of a batch independently.
+        OSError: if the file cannot be written.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import mlx.core as mx
+        >>> import lucid_fn as lf
+        >>> from lucid_fn import models, random
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "lenet.mlxfn"
+        >>> model = models.lenet5()
+        >>> params, state = model.init(random.key(0))
+        >>> def predict(images):
+        ...     return model.apply(params, state, images, train=False)[0]
+        >>> lf.export(predict, path, mx.zeros((8, 28, 28, 1)), batch_argnums=0)
+        >>> lf.load_exported(path)(mx.zeros((5, 28, 28, 1))).shape
+        (5, 10)
+    """
+    check_function("export", fn)
+    name = name_of(fn)
+    if not may_start():
+        raise ValueError(
+            f"export: `{name}` must be exported outside of grad, vmap and jit"
+        )
+    target = check_path("export", "path", path)
+    arrays, description = _described(fn, example_args, batch_argnums)
+    captured = captures.find(fn, "export")
+    mx.eval([capture.kept for capture in captured])
+    flat, results = _flat(fn, tree.flatten(example_args)[1])
+    with _tracing(name, lambda: flat(arrays)), exporting.checking():
+        _check_constants(flat, arrays, captured)
+    description = description._replace(result=to_json(results[-1]))
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "graph.mlxfn"
+        _write(file, flat, arrays, description)
+        if description.batch_sizes and not _takes_batches(file, flat, arrays):
+            raise ValueError(
+                f"export: `{name}` must treat the examples of a batch independently to "
+                "be exported for any number of them; leave batch_argnums out, and "
+                "export each size to a file"
+            )
+        write_sealed(target, file.read_bytes())
+
+
+def load_exported(path: str | os.PathLike[str]) -> Callable[..., Any]:
+    """The function that `export` wrote to a file.
+
+    Args:
+        path: the file. MLX runs what it holds, so it should come from a source that
+            you trust.
+
+    Returns:
+        A function of trees of the structures, shapes and dtypes that were exported. Its
+        results have the structure that they had. A named tuple among them is of the
+        type of one among the arguments that has its name and fields, such as a
+        `TrainState`, else of a new type. `jit`, `grad` and `vmap` take the function;
+        its derivatives are those of MLX. It runs in the main thread only, to which MLX
+        binds what it reads.
+
+    Raises:
+        ValueError: if the file was not written by `export`, or is damaged; when called,
+            if an argument has another structure, shape or dtype; the message names the
+            leaf.
+        FileNotFoundError: if there is no such file.
+
+    Example: see `export`.
+    """
+    file = check_path("load_exported", "path", path)
+    check_seal(file)
+    run, description = import_flat(file)
+    caller = f"`{description.name}` of {file.name}"
+    made = named_tuples(from_json(description.result, {}))
+
+    @functools.lru_cache(maxsize=8)
+    def structures(given: tree.Structure) -> list[tree.Structure]:
+        known = made | named_tuples(given)
+        return [from_json(x, known) for x in (description.args, description.result)]
+
+    def exported(*args: Any) -> Any:
+        leaves, given = tree.flatten(args)
+        wanted, result = structures(given)
+        if given != wanted:
+            _raise_difference(args, wanted, description, caller)
+        arrays = _matched(leaves, description, caller)
+        return started(tree.unflatten(result, run(arrays)))
+
+    exported.__name__ = exported.__qualname__ = description.name
+    return exported
+
+
+# ---- arguments ----
+
+
+def _described(
+    fn: Callable[..., Any], args: tuple[Any, ...], batch_argnums: int | Sequence[int]
+) -> tuple[list[Array], Description]:
+    """The arrays among the example arguments, and what a call must have."""
+    places = [batch_argnums] if isinstance(batch_argnums, int) else batch_argnums
+    for place in places:
+        if not -len(args) <= place < len(args):
+            raise ValueError(
+                f"export: batch_argnums must be positions of the {len(args)} example "
+                f"arguments, got {place}"
+            )
+    batched = {place % len(args) for place in places}
+    names = parameter_names(fn)[: len(args)]
+    names += [f"args[{i}]" for i in range(len(names), len(args))]
+    paths = iter(leaf_paths(names, args, {}))
+    arrays, leaves = [], []
+    for i, leaf in (
+        (i, leaf) for i, arg in enumerate(args) for leaf in tree.leaves(arg)
+    ):
+        path, array = next(paths), as_array(leaf)
+        if array is None:
+            fix = remedy(leaf) or "let `fn` capture what is constant"
+            raise TypeError(
+                f"export: {path} of `{name_of(fn)}` must be an array, got "
+                f"{describe(leaf)}; {fix}"
+            )
+        if i in batched and (array.ndim == 0 or len(array) == 0):
+            raise ValueError(
+                f"export: {path} of `{name_of(fn)}` must have at least one example on "
+                f"axis 0, since batch_argnums has {i}, got {describe(array)}"
+            )
+        arrays.append(array)
+        leaves.append(Leaf(path, list(array.shape), _name(array.dtype), i in batched))
+    if not arrays:
+        raise ValueError(
+            f"export: `{name_of(fn)}` must take at least one array, got none"
+        )
+    sizes = {len(x) for x, leaf in zip(arrays, leaves, strict=True) if leaf.batched}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"export: the arguments of `{name_of(fn)}` that batch_argnums names must "
+            f"have one number of examples, got {' and '.join(map(str, sorted(sizes)))}"
+        )
+    return arrays, Description(
+        name=name_of(fn),
+        parameters=names,
+        args=to_json(tree.flatten(args)[1]),
+        leaves=leaves,
+        result=None,
+        batch_sizes=[size for limit in sizes for size in _powers_of_two(limit)],
+    )
+
+
+def _name(dtype: mx.Dtype) -> str:
+    return str(dtype).removeprefix("mlx.core.")
+
+
+def _raise_difference(
+    args: tuple[Any, ...], wanted: tree.Structure, description: Description, caller: str
+) -> None:
+    names = description.parameters
+    if len(args) != len(names):
+        raise ValueError(
+            f"{caller} takes {len(names)} arguments ({', '.join(names)}), got "
+            f"{len(args)}"
+        )
+    example = tree.unflatten(wanted, [leaf.dtype for leaf in description.leaves])
+    for name, there, here in zip(names, example, args, strict=True):
+        pair = {name: there}, {name: here}  # mapping over both says where they differ
+        tree.map(lambda *_: None, *pair, caller=f"{caller}: exported and given")
+
+
+def _matched(leaves: list[Any], description: Description, caller: str) -> list[Array]:
+    """The arrays among the arguments of a call, if they are as exported."""
+    arrays = [
+        _fitting(leaf, want, caller)
+        for leaf, want in zip(leaves, description.leaves, strict=True)
+    ]
+    sizes = {
+        len(array): want.path
+        for array, want in zip(arrays, description.leaves, strict=True)
+        if want.batched
+    }
+    if len(sizes) > 1 or 0 in sizes:
+        found = " and ".join(f"{size} in {path}" for size, path in sizes.items())
+        raise ValueError(
+            f"{caller}: the number of examples must be one, and positive, got {found}"
+        )
+    return arrays
+
+
+def _fitting(value: Any, want: Leaf, caller: str) -> Array:
+    array = as_array(value)
+    if array is not None and isinstance(value, int | float):  # which have no dtype
+        array = array.astype(getattr(mx, want.dtype))
+    if array is not None and _name(array.dtype) == want.dtype:
+        start = int(want.batched)
+        if (
+            array.ndim == len(want.shape)
+            and [*array.shape[start:]] == want.shape[start:]
+        ):
+            return array
+    shape = str(tuple(want.shape))
+    if want.batched:
+        shape = "(N" + shape.removeprefix(f"({want.shape[0]}")
+    raise ValueError(
+        f"{caller}: {want.path} must be {want.dtype} of shape {shape}, as exported, "
+        f"got {describe(value)}; convert it, or export the function again"
+    )
+
+
+# ---- tracing ----
+
+
+def _flat(
+    fn: Callable[..., Any], structure: tree.Structure
+) -> tuple[Flat, list[tree.Structure]]:
+    """`fn` from arrays to arrays, and where it leaves the structure of its results."""
+    results: list[tree.Structure] = []
+
+    def flat(arrays: list[Array]) -> list[Array]:
+        value = fn(*tree.unflatten(structure, arrays))
+        out, result = to_arrays(value, "result", "export")
+        results.append(result)
+        return out
+
+    return flat, results
+
+
+@contextlib.contextmanager
+def _tracing(name: str, again: Callable[[], Any]) -> Any:
+    """Traces plain formulations inside the block, and explains MLX's errors."""
+    before = diagnosis.random_state()
+    try:
+        with seam.plain(), transforming(), lazily():
+            yield
+    except (ValueError, RuntimeError) as error:
+        if is_symbolic(error):
+            raise diagnosis.value_read(error, name, "export") from error
+        if "Unable to serialize primitive" in str(error):
+            primitive = str(error).rpartition(" ")[2]
+            raise ValueError(
+                f"export: MLX cannot write the operation {primitive}, which `{name}` "
+                f"uses, to a file; {_FIXES.get(primitive, 'use other operations')}"
+            ) from error
+        raise
+    if diagnosis.random_state() is not before:
+        line = diagnosis.random_line(again)
+        raise ValueError(
+            f"export: {line} uses the hidden random state, which `{name}` would hold "
+            "as a constant; give it a key that comes in as an argument"
+        )
+
+
+_FIXES = {
+    "CustomTransforms": "use lf.custom_vjp in place of mx.custom_function",
+    "Contiguous": "leave mx.contiguous out",
+    "Compiled": "leave mx.compile out",
+}
+
+
+class _Seen(Exception):
+    """Ends a trace whose constants were seen."""
+
+
+def _check_constants(
+    flat: Flat, arrays: list[Array], captured: list[captures.Capture]
+) -> None:
+    """Raises if MLX would write wrong values: it does not look at strides."""
+
+    def look(event: dict[str, Any]) -> None:
+        for _, array in event.get("constants", []):
+            if not memoryview(array).c_contiguous:
+                place = captures.place_of(array)
+                names = (
+                    f"`{capture.name}`"
+                    for capture in captured
+                    if place in map(captures.place_of, capture.kept)
+                )
+                raise ValueError(
+                    f"export: {next(names, 'an array')}, which the function captures, "
+                    "must lie in memory in the order of its axes, since MLX writes "
+                    f"others wrongly, got a transposed or broadcast {describe(array)}; "
+                    "capture mx.contiguous of it instead"
+                )
+        if "constants" in event:
+            raise _Seen
+
+    with contextlib.suppress(_Seen):
+        mx.export_function(look, lambda *arrays: flat(list(arrays)), *arrays)
+
+
+def _write(
+    file: Path, flat: Flat, arrays: list[Array], description: Description
+) -> None:
+    """Writes a graph, or one for each of the sizes of a batch."""
+
+    def unwrapped(*arrays: Array) -> list[Array]:
+        with exporting.exporting(arrays[0]):
+            return flat(list(arrays))
+
+    with (
+        _tracing(description.name, lambda: flat(arrays)),
+        mx.exporter(
+            str(file),
+            unwrapped,
+            metadata=as_metadata(description),
+        ) as exporter,
+    ):
+        if not description.batch_sizes:
+            exporter(*arrays)
+        for size in description.batch_sizes:
+            exporter(*_resized(arrays, description, size))
+
+
+# ---- batches of any size ----
+
+
+def _powers_of_two(limit: int) -> list[int]:
+    """Those up to the limit, the largest first."""
+    return [1 << i for i in reversed(range(limit.bit_length()))]
+
+
+def _resized(arrays: list[Array], description: Description, size: int) -> list[Array]:
+    """The arguments with another number of examples."""
+    return [
+        array[mx.arange(size) % len(array)] if leaf.batched else array
+        for array, leaf in zip(arrays, description.leaves, strict=True)
+    ]
+
+
+def _takes_batches(file: Path, flat: Flat, arrays: list[Array]) -> bool:
+    """Whether the function in a file agrees with `flat` on batches of other sizes."""
+    run, description = import_flat(file)
+    for size in (3, batch_size(arrays, description) + 1):
+        given = [
+            # Drawn, since examples may be equal, as zeros are.
+            random.normal(random.key(i), array.shape).astype(array.dtype)
+            if leaf.batched and mx.issubdtype(array.dtype, mx.floating)
+            else array
+            for i, (array, leaf) in enumerate(
+                zip(
+                    _resized(arrays, description, size), description.leaves, strict=True
+                )
+            )
+        ]
+        with seam.plain():
+            expected = flat(given)
+        try:
+            if not all(map(_is_close, run(given), expected)):
+                return False
+        except (ValueError, RuntimeError):
+            return False
+    return True
+
+
+def _is_close(a: Array, b: Array) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return bool(mx.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True).item())
