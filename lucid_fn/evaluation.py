@@ -65,13 +65,15 @@ def may_start() -> bool:
 
 
 def followed(arrays: list[Array]) -> list[Array]:
-    """The arrays, of which an outer derivative keeps track in an inner one.
+    """The arrays, of which a derivative around keeps track in the one that comes.
 
     It marks a copy of each of its arrays. A derivative inside of it clears the marks of
     all that it reads, and the next one would take a copy without a mark for one that
     is left over, and differentiate what it was copied from, which the outer derivative
     knows nothing of. What comes from another operation it takes as it is.
     """
+    if not is_transforming():
+        return arrays
     return [mx.squeeze(mx.expand_dims(x, 0), 0) for x in arrays]
 
 

@@ -218,7 +218,7 @@ def vjp(
     """`mx.vjp`."""
     if _is_usual():
         with _as_usual():
-            return mx.vjp(fn, followed(primals), cotangents)
+            return mx.vjp(fn, primals, cotangents)
     return _pull(fn, primals, lambda _: cotangents)
 
 
@@ -228,7 +228,7 @@ def jvp(
     """`mx.jvp`."""
     if _is_usual():
         with _as_usual():
-            return mx.jvp(fn, followed(primals), tangents)
+            return mx.jvp(fn, primals, tangents)
     return _push(fn, primals, tangents)
 
 
@@ -365,8 +365,9 @@ def _pull(
         places = cut.places([i for i in reached if last is None or i < last])
         piece = cut.piece(last, places)
         found = mx.vjp(piece, cut.arrays(places), cotangents)[1]
-        for key, grad in zip([*range(len(primals)), *places], found, strict=True):
-            if not _is_zero(grad):
+        keys = [*range(len(primals)), *places]
+        for key, grad, zero in zip(keys, found, _are_zero(found), strict=True):
+            if not zero:
                 grads[key] = grads[key] + grad if key in grads else grad
 
     pull(None, cotangents)
@@ -399,9 +400,12 @@ def _push(
         return mx.jvp(piece, cut.arrays(places), [*tangents, *moved.values()])[1]
 
     for number, (function, args, _) in enumerate(cut.calls):
-        found = iter(push(number))
-        given = [next(found) if is_inexact(x) else None for x in args]
-        given = [None if x is None or _is_zero(x) else x for x in given]
+        found = push(number)
+        directions = iter(zip(found, _are_zero(found), strict=True))
+        given: list[Array | None] = []
+        for x in args:
+            direction, zero = next(directions) if is_inexact(x) else (None, True)
+            given.append(None if zero else direction)
         if all(x is None for x in given):
             continue
         results = function.rules["jvp"](unpacked(args), unpacked(given))
@@ -422,13 +426,17 @@ def _anchored(x: Array) -> Array:
     return mx.where(known, x, x)
 
 
-def _is_zero(x: Array) -> bool:
-    """Whether an array is what MLX returns where it finds no derivative.
+def _are_zero(arrays: list[Array]) -> list[bool]:
+    """Which arrays are what MLX returns where it finds no derivative.
 
-    Any other is linear in what was anchored, and cannot be evaluated in a trace.
+    Any other is linear in what was anchored, and has no value in a trace. Most are
+    zero, and to evaluate them at once takes as long as to evaluate one.
     """
     try:
-        mx.eval(x)
+        mx.eval(arrays)
     except (ValueError, RuntimeError):
-        return False
-    return True
+        if len(arrays) == 1:
+            return [False]
+        half = len(arrays) // 2
+        return _are_zero(arrays[:half]) + _are_zero(arrays[half:])
+    return [True] * len(arrays)

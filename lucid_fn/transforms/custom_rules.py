@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.evaluation import followed
 from lucid_fn.ops import exporting
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.transforms import captures
@@ -284,7 +285,7 @@ def _run(
         xs, gs = _listed(primals), _listed(cotangents)
         if uses == 1:
             return tuple(pull(xs, gs, structures[-1]))
-        return tuple(exporting.vjp(fenced(outer), xs, gs)[1])
+        return tuple(exporting.vjp(fenced(outer), followed(xs), gs)[1])
 
     def jvp(primals: Any, tangents: Any) -> tuple[Array, ...]:
         nonlocal uses
@@ -296,7 +297,7 @@ def _run(
         ]
         if uses == 1:
             return tuple(push(xs, moved))
-        return tuple(exporting.jvp(outer, xs, moved)[1])
+        return tuple(exporting.jvp(outer, followed(xs), moved)[1])
 
     if not call.arrays:
         return fn(*call.arguments([]))

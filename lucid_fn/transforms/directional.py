@@ -6,7 +6,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import transforming
+from lucid_fn.evaluation import followed, transforming
 from lucid_fn.ops import exporting
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
@@ -109,6 +109,7 @@ def jvp(
     check_function("jvp", fn)
     leaves, structure, directions = _with_tangents(primals, tangents, "jvp")
     flat, out_structures = _flat(fn, structure, "jvp")
+    leaves = followed(leaves)
     fix = "use vjp, grad or hvp, or give the operation a rule with lf.custom_jvp"
     with transforming(), diagnosis.explains_missing_rule("jvp", fix):
         values, derivatives = exporting.jvp(flat, leaves, directions)
@@ -153,8 +154,9 @@ def vjp(
 
     def pull(cotangents: Tree) -> tuple[Tree, ...]:
         given = _match(cotangents, value, "cotangents", "the value", "vjp")
+        arrays = followed(leaves)
         with transforming(), diagnosis.explains_missing_rule("vjp", REVERSE_FIX):
-            _, grads = exporting.vjp(fenced(flat), leaves, given)
+            _, grads = exporting.vjp(fenced(flat), arrays, given)
         pulled: tuple[Tree, ...] = tree.unflatten(structure, list(grads))
         return pulled
 

@@ -7,12 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import (
-    any_traced,
-    followed,
-    is_transforming,
-    transforming,
-)
+from lucid_fn.evaluation import any_traced, followed, transforming
 from lucid_fn.ops import exporting
 from lucid_fn.ops.seam import differentiating
 from lucid_fn.transforms import diagnosis
@@ -130,9 +125,7 @@ def gradient_of(
     @functools.wraps(fn)
     def both(*args: Any, **kwargs: Any) -> tuple[Any, Tree]:
         leaves, call, collect = choose(args, kwargs)
-        depends = True
-        if is_transforming():
-            leaves = followed(leaves)
+        leaves, depends = followed(leaves), True
 
         def loss_of(leaves: list[Array]) -> Any:
             nonlocal depends

@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.checks import check_size
-from lucid_fn.evaluation import any_traced, transforming
+from lucid_fn.evaluation import any_traced, followed, transforming
 from lucid_fn.ops import exporting
 from lucid_fn.ops.vectorize import vectorize
 from lucid_fn.transforms import diagnosis
@@ -173,6 +173,7 @@ def _jacobian_of(
             return arrays
 
         if any(x.size for x in leaves) and any(y.size for y in results):
+            leaves = followed(leaves)
             fix = "use jacrev" if caller == "jacfwd" else REVERSE_FIX
             with transforming(), diagnosis.explains_missing_rule(caller, fix):
                 mapped = functools.partial(_mapped, caller=caller, name=name_of(fn))

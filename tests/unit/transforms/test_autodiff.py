@@ -4,10 +4,20 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn import checkpoint, grad, random, stop_gradient, tree, value_and_grad
+from lucid_fn import (
+    checkpoint,
+    grad,
+    jvp,
+    random,
+    stop_gradient,
+    tree,
+    value_and_grad,
+    vjp,
+)
 from tests.strategies import Pair, equal
 
 V = mx.array([1.0, 2.0])
+ONE = mx.array(1.0)
 
 
 def square(x):
@@ -230,3 +240,17 @@ def test_no_gradient_flows_through_a_stopped_tree():
 def test_stopping_keeps_values_and_what_is_no_array():
     values = {"a": V, "b": (3, "text", None), "c": mx.array([1, 2])}
     assert equal(stop_gradient(values), values)
+
+
+@pytest.mark.parametrize("inner", [grad, lambda f: lambda x: vjp(f, x)[1](ONE)[0]])
+def test_an_outer_derivative_follows_what_two_inner_ones_read(inner):
+    """MLX loses track of an argument that one inner derivative only reads."""
+    x = mx.array(3.0)
+
+    def first_read_then_differentiated(x):
+        read = inner(lambda y: y**2 * x)(x)  # 2 x^2
+        return read + inner(lambda y: y**3)(x)  # 3 x^2
+
+    assert grad(first_read_then_differentiated)(x).item() == 10 * 3
+    _, slope = jvp(first_read_then_differentiated, (x,), (ONE,))
+    assert slope.item() == 10 * 3
