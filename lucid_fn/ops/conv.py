@@ -153,6 +153,8 @@ def convolution(
             right_grad=lambda *arrays: functions.weight_grad(*arrays),
             mappable=lambda x, weight: taps.forward(x, weight, geometry),
             folds=True,
+            merges=(0, 3) if geometry.groups == 1 else None,
+            loops=True,
             right_first=right_first,
             prepare=prepare,
         )
@@ -167,6 +169,7 @@ def convolution(
             right_grad=lambda g, dx: functions.weight_grad(dx, g),
             mappable=lambda g, weight: taps.input_grad(g, weight, geometry),
             folds=True,
+            loops=True,
         ),
         weight_grad=bilinear(
             weight_grad,
@@ -174,6 +177,8 @@ def convolution(
             right_grad=lambda x, dweight: functions.forward(x, dweight),
             mappable=lambda x, g: taps.weight_grad(x, g, geometry),
             folds=False,
+            merges=(3, 0) if geometry.groups == 1 else None,
+            loops=True,
         ),
     )
     return functions

@@ -146,6 +146,8 @@ def bilinear(
     right_grad: Bilinear,
     mappable: Bilinear,
     folds: bool,
+    merges: tuple[int, int] | None = None,
+    loops: bool = False,
     right_first: bool = False,
     prepare: Callable[[Array, Array, Array], list[Array]] | None = None,
 ) -> Bilinear:
@@ -159,6 +161,11 @@ def bilinear(
             and vectorize.
         folds: whether axis 0 of `a` is a batch, so that mapping over `a` alone can be
             done by a longer batch.
+        merges: an axis of `b` and one of `y`, of which each slice of the one makes the
+            slice of the other by itself, so that mapping over `b` alone can be done by
+            a longer axis; `None` if there is no such.
+        loops: whether `run` is so much faster than `mappable` that few and large
+            slices are best computed one by one.
         right_first: whether the gradient of `a` waits for that of `b`; only where the
             latter is wanted for certain.
         prepare: `(a, b, gradient of y) -> arrays` which both gradients start from;
@@ -194,14 +201,41 @@ def bilinear(
     def vmap(
         arrays: tuple[Array, ...], axes: tuple[int | None, ...]
     ) -> tuple[Array, int]:
-        a, b, *_ = arrays
-        if not folds or axes[0] is None or axes[1] is not None:
-            return exporting.vmap(mappable, in_axes=axes[:2])(a, b), 0
-        a = mx.moveaxis(a, axes[0], 0)
-        y = function(a.reshape(-1, *a.shape[2:]), b)
-        return y.reshape(*a.shape[:2], *y.shape[1:]), 0
+        (a, b, *_), (along_a, along_b, *_) = arrays, axes
+        if along_a is None and along_b is not None and merges is not None:
+            source, target = merges
+            b = mx.moveaxis(b, along_b, source)
+            y = function(a, b.flatten(source, source + 1))
+            return mx.unflatten(y, target, (b.shape[source], -1)), target
+        if along_b is None and along_a is not None and folds:
+            a = mx.moveaxis(a, along_a, 0)
+            y = function(a.reshape(-1, *a.shape[2:]), b)
+            return y.reshape(*a.shape[:2], *y.shape[1:]), 0
+        sizes = [
+            x.shape[axis]
+            for x, axis in zip((a, b), axes, strict=False)
+            if axis is not None
+        ]
+        size = sizes[0]
+        each = a.size if along_a is None else a.size // max(size, 1)
+        if loops and 0 < size <= _FEW and each >= _LARGE:
+            rows = _slices(a, along_a, size), _slices(b, along_b, size)
+            return mx.stack(list(map(function, *rows))), 0
+        return exporting.vmap(mappable, in_axes=axes[:2])(a, b), 0
 
     return function
+
+
+_FEW = 64  # slices that are computed one by one
+_LARGE = 1 << 13  # numbers of a slice for which that pays
+
+
+def _slices(x: Array, axis: int | None, size: int) -> list[Array]:
+    if axis is None:
+        return [x] * size
+    # Not by `mx.split`, some of whose results `mx.compile` loses.
+    rows = mx.moveaxis(x, axis, 0)
+    return [rows[i] for i in range(size)]
 
 
 def after(x: Array, other: Array) -> Array:
