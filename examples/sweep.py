@@ -4,8 +4,8 @@
 
 A training step is written for one model. `lf.vmap` makes it one of eight, of which each
 has a key, a learning rate, a momentum and a weight decay of its own: all of these are
-leaves of its `TrainState`. `--one-by-one` trains the same models one after the other.
-`--out` gets `sweep.json` and `sweep.png`.
+leaves of its `TrainState`. `--one-by-one` trains the same models one by one. `--out` gets
+`sweep.json` and `sweep.png`.
 """
 
 import argparse
@@ -30,7 +30,7 @@ WEIGHT_DECAYS = [0.0, 1e-4, 1e-3, 5e-4, 0.0, 1e-4, 1e-3, 5e-4]
 class Config(NamedTuple):
     data: str = str(MNIST)
     epochs: int = 1
-    batch_size: int = 64
+    test_images: int = 10_000
     seed: int = 42
     steps: int | None = None
     one_by_one: bool = False
@@ -70,7 +70,7 @@ def main(config: Config) -> train.TrainState:
     for epoch in range(config.epochs):
         order = (config.seed, epoch)
         training = (x_train, dataset.train_labels)
-        for x, labels in data.batches(training, config.batch_size, seed=order):
+        for x, labels in data.batches(training, 64, seed=order):
             if len(history) == config.steps:
                 break
             ts, values = step(ts, x, labels)
@@ -78,7 +78,8 @@ def main(config: Config) -> train.TrainState:
     curves = np.array(mx.stack(history))  # (steps, models); waits for the last step
     seconds = time.perf_counter() - start
 
-    testing = data.batches((x_test, dataset.test_labels), 1000)
+    some = slice(config.test_images)
+    testing = data.batches((x_test[some], dataset.test_labels[some]), 1000)
     values = [evaluate(ts, x, labels)["accuracy"] for x, labels in testing]
     accuracies = mx.mean(mx.stack(values), axis=0).tolist()
     print("learning rate  momentum  weight decay    loss    test accuracy")
@@ -136,7 +137,7 @@ def parse(arguments: list[str] | None = None) -> Config:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="folder with the four IDX files")
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--test-images", type=int)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--steps", type=int, help="stop after so many")
     parser.add_argument("--one-by-one", action="store_true", help="for comparison")

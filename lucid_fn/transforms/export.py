@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from lucid_fn.evaluation import (
     started,
     transforming,
 )
-from lucid_fn.io import check_path
 from lucid_fn.ops import exporting, seam
 from lucid_fn.transforms import captures, diagnosis
 from lucid_fn.transforms.arguments import (
@@ -96,6 +94,10 @@ def export(
         >>> lf.load_exported(path)(mx.zeros((5, 28, 28, 1))).shape
         (5, 10)
     """
+    import tempfile  # here, since few programs need them
+
+    from lucid_fn.io import check_path
+
     check_function("export", fn)
     name = name_of(fn)
     if not may_start():
@@ -144,8 +146,18 @@ def load_exported(path: str | os.PathLike[str]) -> Callable[..., Any]:
             leaf.
         FileNotFoundError: if there is no such file.
 
-    Example: see `export`.
+    Example:
+        >>> import pathlib, tempfile
+        >>> import mlx.core as mx
+        >>> import lucid_fn as lf
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "step.mlxfn"
+        >>> params = {"w": mx.array([1.0, 2.0])}
+        >>> lf.export(lf.grad(lambda params: mx.sum(params["w"] ** 2)), path, params)
+        >>> lf.load_exported(path)(params)
+        {'w': array([2, 4], dtype=float32)}
     """
+    from lucid_fn.io import check_path
+
     file = check_path("load_exported", "path", path)
     check_seal(file)
     run, description = import_flat(file)

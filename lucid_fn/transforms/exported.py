@@ -1,6 +1,5 @@
 """What a file of an exported function holds besides MLX's graph, and its functions."""
 
-import json
 import zlib
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from typing import Any, NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.io import atomic_write, reading
 from lucid_fn.types import Array
 
 Flat: TypeAlias = Callable[[list[Array]], list[Array]]
@@ -45,11 +43,15 @@ def batch_size(arrays: list[Array], description: Description) -> int:
 
 
 def as_metadata(description: Description) -> str:
+    import json  # here, since few programs need it
+
     return json.dumps({"lucid_fn": _FORMAT, **description._asdict()})
 
 
 def import_flat(file: Path) -> tuple[Flat, Description]:
     """The function of the leaves, and what it is described by."""
+    import json
+
     imported: Any = mx.import_function(str(file), return_metadata=True)
     run, metadata = imported
     values = json.loads(metadata)
@@ -86,12 +88,16 @@ def import_flat(file: Path) -> tuple[Flat, Description]:
 
 def write_sealed(path: Path, graph: bytes) -> None:
     """Writes what MLX exported, with a checksum, which MLX does not look at."""
+    from lucid_fn.io import atomic_write
+
     with atomic_write(path, caller="export") as out:
         out.write(graph + _SEAL + zlib.crc32(graph).to_bytes(4, "little"))
 
 
 def check_seal(path: Path) -> None:
     """Raises unless all that `export` wrote is there: MLX checks nothing it reads."""
+    from lucid_fn.io import reading
+
     with reading(path, caller="load_exported") as file:
         content = file.read()
     graph, seal, checksum = content[:-12], content[-12:-4], content[-4:]
