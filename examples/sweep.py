@@ -4,8 +4,8 @@
 
 A training step is written for one model. `lf.vmap` makes it one of eight, of which each
 has a key, a learning rate, a momentum and a weight decay of its own: all of these are
-leaves of its `TrainState`. `--one-by-one` trains the same models one by one. `--out` gets
-`sweep.json` and `sweep.png`.
+leaves of its `TrainState`. `--one-by-one` trains the same models one by one, and
+`--out` gets `sweep.json` and `sweep.png`.
 """
 
 import argparse
