@@ -112,9 +112,6 @@ def one_by_one(fn: Any) -> Any:
 
 def draw(losses: np.ndarray, path: Path) -> None:
     """The loss of each model, their median, and the band between the quartiles."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     window = max(1, len(losses) // 50)
@@ -125,9 +122,8 @@ def draw(losses: np.ndarray, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     axes.plot(steps, smooth.T, color="tab:blue", alpha=0.25, linewidth=0.8)
     axes.fill_between(steps, low, high, alpha=0.3, label="25 % to 75 % of the models")
-    axes.plot(steps, middle, color="tab:blue", label="median")
+    axes.plot(steps, middle, color="tab:blue", label="median of 8 LeNets")
     axes.set(yscale="log", xlabel="step", ylabel=f"loss, mean of {window} batches")
-    axes.set_title(f"{losses.shape[1]} LeNets in one compiled step")
     axes.legend()
     figure.savefig(path, dpi=150)
     plt.close(figure)
