@@ -1,6 +1,7 @@
 """Array functions with their own derivatives, fast on every device."""
 
 from lucid_fn.elsewhere import guide
+from lucid_fn.ops import linalg
 from lucid_fn.ops.activations import (
     celu,
     elu,
@@ -91,6 +92,7 @@ __all__ = [
     "hard_tanh",
     "layer_norm",
     "leaky_relu",
+    "linalg",
     "linear",
     "log_sigmoid",
     "log_softmax",

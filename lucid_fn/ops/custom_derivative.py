@@ -9,7 +9,7 @@ from lucid_fn.numerics import sum_examples
 from lucid_fn.ops import exporting
 from lucid_fn.ops.exporting import as_tuple, like
 from lucid_fn.ops.seam import computing_part, current_part
-from lucid_fn.ops.vectorize import vectorize
+from lucid_fn.ops.vectorize import noting_mapped, vectorize
 from lucid_fn.types import Array
 
 Rule = Callable[..., Any]
@@ -72,7 +72,9 @@ class custom_function:  # a decorator, as `mx.custom_function`
             for x, axis in zip(flat, axes, strict=True)
         ]
         first: Axes = tuple(None if axis is None else 0 for axis in axes)
-        mapped = custom_function(exporting.vmap(self.fn, in_axes=first))
+        mapped = custom_function(
+            exporting.vmap(noting_mapped(self.fn, first), in_axes=first)
+        )
         if "vjp" in self.rules:
             mapped.vjp(_mapped_vjp(self.rules["vjp"], first))
         if "jvp" in self.rules:

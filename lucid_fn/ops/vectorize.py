@@ -8,6 +8,7 @@ through for these before it is vectorized.
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import mlx.core as mx
@@ -77,7 +78,7 @@ def vectorize(
     """
 
     def checked(*arrays: Array) -> Any:
-        out = fn(*arrays)
+        out = noting_mapped(fn, in_axes)(*arrays)
         batched = [
             x for x, axis in zip(arrays, in_axes, strict=True) if axis is not None
         ]
@@ -95,6 +96,29 @@ def vectorize(
         return exporting.vmap(checked, in_axes=first)(*moved)
 
     return run
+
+
+# Set while a function is traced by `mx.vmap`, and seen by its own thread only.
+_mapped: ContextVar[Array | None] = ContextVar("mapped", default=None)
+
+
+def noting_mapped(fn: Callable[..., Any], in_axes: Axes) -> Callable[..., Any]:
+    """`fn`, to be given to `mx.vmap`: inside of it `mapped_array` has a result."""
+
+    def noted(*arrays: Array) -> Any:
+        pairs = zip(arrays, in_axes, strict=True)
+        token = _mapped.set(next(x for x, axis in pairs if axis is not None))
+        try:
+            return fn(*arrays)
+        finally:
+            _mapped.reset(token)
+
+    return noted
+
+
+def mapped_array() -> Array | None:
+    """An array that the innermost `vmap` around maps; `None` outside of all."""
+    return _mapped.get()
 
 
 def _check(

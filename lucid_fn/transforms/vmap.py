@@ -8,7 +8,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.evaluation import is_symbolic, transforming
-from lucid_fn.ops.vectorize import vectorize
+from lucid_fn.ops.vectorize import noting_mapped, vectorize
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
@@ -190,7 +190,8 @@ def _is_mapped(
     in_axes = tuple(axis for axis in axes if axis is not None)
     try:
         with transforming():
-            mx.vmap(lambda *arrays: [flat(*arrays)[i]], in_axes, [None])(*mapped)
+            one = noting_mapped(lambda *arrays: [flat(*arrays)[i]], in_axes)
+            mx.vmap(one, in_axes, [None])(*mapped)
     except ValueError as error:
         if "[vmap] Axis -1 invalid" in str(error):
             return True

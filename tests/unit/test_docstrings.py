@@ -23,6 +23,7 @@ PACKAGES = [
     "lucid_fn.interop.compare",
     "lucid_fn.interop.torch",
     "lucid_fn.nn.initializers",
+    "lucid_fn.ops.linalg",
     "lucid_fn.testing",
 ]
 API = Path(__file__).parents[2] / "docs" / "api"
