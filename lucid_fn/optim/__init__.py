@@ -63,6 +63,11 @@ from lucid_fn.optim.learning_rate import (
     set_learning_rate,
 )
 from lucid_fn.optim.lion import ScaleByLionState, lion, scale_by_lion
+from lucid_fn.optim.loss_scaling import (
+    DynamicLossScaleState,
+    dynamic_loss_scale,
+    loss_scale,
+)
 from lucid_fn.optim.mars import ScaleByMarsState, mars, scale_by_mars
 from lucid_fn.optim.muon import ScaleByMuonState, muon, orthogonalize, scale_by_muon
 from lucid_fn.optim.nadam import ScaleByNadamState, nadam, scale_by_nadam
@@ -121,6 +126,7 @@ __all__ = [
     "AddNoiseState",
     "ApplyIfFiniteState",
     "ClipByGlobalNormState",
+    "DynamicLossScaleState",
     "GradientTransformation",
     "InjectState",
     "LearningRateState",
@@ -177,6 +183,7 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_param_norm",
     "clip_by_value",
+    "dynamic_loss_scale",
     "freeze",
     "gradient_norm",
     "hyperparameters",
@@ -188,6 +195,7 @@ __all__ = [
     "learning_rate",
     "lion",
     "lookahead",
+    "loss_scale",
     "mars",
     "masked",
     "muon",

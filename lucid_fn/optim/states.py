@@ -5,15 +5,7 @@ from typing import Any
 
 def find_one(opt_state: Any, kinds: tuple[type, ...], caller: str) -> Any:
     """The one state of these kinds, however deep it is in chains and wrappers."""
-    found: list[Any] = []
-
-    def visit(node: Any) -> None:
-        if isinstance(node, kinds):
-            found.append(node)
-        for child in _children(node):
-            visit(child)
-
-    visit(opt_state)
+    found = find(opt_state, kinds)
     if len(found) != 1:
         names = [kind.__name__ for kind in kinds]
         raise ValueError(
@@ -21,6 +13,12 @@ def find_one(opt_state: Any, kinds: tuple[type, ...], caller: str) -> Any:
             f"{len(found)}" + ("; give the state of one group" if found else "")
         )
     return found[0]
+
+
+def find(opt_state: Any, kinds: tuple[type, ...]) -> list[Any]:
+    """The states of these kinds, however deep they are in chains and wrappers."""
+    inner = [state for child in _children(opt_state) for state in find(child, kinds)]
+    return [opt_state, *inner] if isinstance(opt_state, kinds) else inner
 
 
 def replace(opt_state: Any, old: Any, new: Any) -> Any:

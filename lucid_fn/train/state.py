@@ -10,7 +10,7 @@ from lucid_fn.checks import check_float
 from lucid_fn.elsewhere import explains_calls
 from lucid_fn.evaluation import started
 from lucid_fn.random.checks import is_key
-from lucid_fn.types import Array, Key, Params, State
+from lucid_fn.types import Array, Key, Params, Scalar, State
 
 LossFn: TypeAlias = Callable[[Any, Any], Array]
 """`loss_fn(predictions, targets)`: a loss per example, or their mean."""
@@ -117,23 +117,25 @@ def make_step(
     extra = _check_metrics("train.make_step", metrics)
 
     def objective(
-        params: Params, state: State, key: Key, x: Any, targets: Any
+        params: Params, state: State, key: Key, scale: Scalar, x: Any, targets: Any
     ) -> tuple[Array, tuple[State, Metrics]]:
         y, state = model.apply(params, state, x, train=True, key=key)
         loss = mean_loss(loss_fn(y, targets))
-        return loss, (state, {name: fn(y, targets) for name, fn in extra.items()})
+        values = {"loss": loss, **{name: fn(y, targets) for name, fn in extra.items()}}
+        return loss * scale, (state, values)
 
     @explains_calls
     def step(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
         _check_state("step", ts)  # while tracing, so that later calls cost nothing
         value_and_grad = transforms.value_and_grad(objective, has_aux=True)
-        (loss, (state, values)), grads = value_and_grad(
-            ts.params, ts.state, random.fold_in(ts.key, ts.step), x, targets
+        key, scale = random.fold_in(ts.key, ts.step), optim.loss_scale(ts.opt_state)
+        (_, (state, values)), grads = value_and_grad(
+            ts.params, ts.state, key, scale, x, targets
         )
         updates, opt_state = optimizer.update(grads, ts.opt_state, ts.params)
         params = optim.apply_updates(ts.params, updates)
         new = TrainState(params, state, opt_state, ts.key, ts.step + 1)
-        return new, {"loss": loss, **values}
+        return new, values
 
     return transforms.jit(step)
 

@@ -107,6 +107,7 @@ OF_PARTS = {
     "accumulate",
     "apply_if_finite",
     "chain",
+    "dynamic_loss_scale",
     "inject",
     "lookahead",
     "masked",

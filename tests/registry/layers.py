@@ -368,6 +368,7 @@ NO_CASES = {
     "dot_product_attention_weights": "a function of arrays, see test_attention",
     "fold_batch_norm": "a function of params, see test_batch_statistics",
     "lift": "makes the cases of plain functions",
+    "mixed_precision": "has dtypes of its own, see test_mixed_precision",
     "parametric": "what linear and the others are made with",
     "rotary_positions": "a function of arrays, see test_positions",
     "sinusoidal_positions": "makes an array, see test_positions",

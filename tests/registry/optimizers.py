@@ -21,6 +21,7 @@ NO_CASES = {
     "averaged_params": "reads a state",
     "gradient_norm": "reads a state",
     "hyperparameters": "reads a state",
+    "loss_scale": "reads a state",
     "lbfgs_minimize": "a solver, see test_lbfgs_parity",
     "learning_rate": "reads a state",
     "orthogonalize": "a function of a matrix",
@@ -104,6 +105,12 @@ OPTIMIZERS = [
     Case(
         "accumulate",
         lambda rate=1.0: optim.accumulate(optim.adam(rate), steps=2),
+        None,
+        COUNTS_DOWN,
+    ),
+    Case(
+        "dynamic_loss_scale",
+        lambda rate=0.5: optim.dynamic_loss_scale(optim.adam(rate), init_scale=1.0),
         None,
         COUNTS_DOWN,
     ),

@@ -151,6 +151,68 @@ def checkpointed(layer: Layer) -> Layer:
     return Layer(layer.init, apply)
 
 
+def mixed_precision(
+    layer: Layer | ArrayFn,
+    compute_dtype: mx.Dtype = mx.bfloat16,
+    *,
+    param_dtype: mx.Dtype = mx.float32,
+    output_dtype: mx.Dtype = mx.float32,
+) -> Layer:
+    """`layer`, whose params are stored in one dtype and computed with in another.
+
+    Params and inputs are cast before `layer` is applied, its output afterwards, so
+    gradients reach the params in `param_dtype`. The state is never cast, and norms
+    compute and keep their statistics in float32 in any case.
+
+    Args:
+        layer: a layer, or a function on arrays.
+        compute_dtype: of the params, the input and the products.
+        param_dtype: of the params that `init` returns; those that are given to `apply`
+            may have any.
+        output_dtype: of the output, and so of the loss.
+
+    Raises:
+        TypeError: if `layer` is neither a layer nor a function on arrays, or a dtype is
+            not of floats.
+
+    Source: Micikevicius et al., 2018, https://arxiv.org/abs/1710.03740, section 3.1.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> model = nn.mixed_precision(nn.linear(4, 2), mx.float16)
+        >>> params, state = model.init(random.key(0))
+        >>> y, _ = model.apply(params, state, mx.ones((1, 4)), train=True)
+        >>> params["weight"].dtype, y.dtype
+        (mlx.core.float32, mlx.core.float32)
+    """
+    inner = as_layer("mixed_precision: layer", layer)
+    for name, dtype in (
+        ("compute_dtype", compute_dtype),
+        ("param_dtype", param_dtype),
+        ("output_dtype", output_dtype),
+    ):
+        if not isinstance(dtype, mx.Dtype) or not mx.issubdtype(dtype, mx.floating):
+            raise TypeError(
+                f"mixed_precision: {name} must be a float dtype such as mx.bfloat16, "
+                f"got {dtype!r}"
+            )
+
+    def init(key: Key, /) -> tuple[Params, State]:
+        params, state = inner.init(key)
+        return tree.cast(params, param_dtype), state
+
+    @as_apply
+    def apply(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, State]:
+        half, x = tree.cast((params, x), compute_dtype)
+        y, new_state = inner.apply(half, state, x, train=train, key=key)
+        return tree.cast(y, output_dtype), new_state
+
+    return Layer(init, apply)
+
+
 class Tapped(NamedTuple):
     """The output of a layer, and outputs of its inner layers by their paths."""
 

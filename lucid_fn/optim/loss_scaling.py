@@ -1,0 +1,143 @@
+"""Loss scaling, which keeps small gradients of float16 from becoming 0."""
+
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.checks import check_count, check_number
+from lucid_fn.optim import leaves
+from lucid_fn.optim.base import (
+    GradientTransformation,
+    check_transformation,
+    stateful,
+)
+from lucid_fn.optim.leaves import end_kernel
+from lucid_fn.optim.moments import accumulator_dtype, first_step, precision
+from lucid_fn.optim.states import find
+from lucid_fn.types import Array, Params, Tree
+
+
+class DynamicLossScaleState(NamedTuple):
+    """The scale of the loss, and how long it has held."""
+
+    scale: Array  # float32 at least, shape ()
+    growth_tracker: Array  # int32, shape (): finite steps since the scale changed
+    inner: Any
+
+
+def dynamic_loss_scale(
+    optimizer: GradientTransformation,
+    *,
+    init_scale: float = 2.0**16,
+    growth_factor: float = 2.0,
+    backoff_factor: float = 0.5,
+    growth_interval: int = 2000,
+) -> GradientTransformation:
+    """Dynamic loss scaling: what `torch.amp.GradScaler` does, as a transformation.
+
+    It takes gradients of `loss_scale(opt_state) * loss`, as `train.make_step` computes
+    them, and gives `optimizer` those divided by the scale, in float32 at least. If one
+    is not finite, the update is 0, the state of `optimizer` stays as it was, and the
+    scale is multiplied by `backoff_factor`. After `growth_interval` finite steps in a
+    row it is multiplied by `growth_factor`, unless that overflows.
+
+    Args:
+        optimizer: gets the gradients of the loss itself, so clipping belongs inside.
+        init_scale: the first scale, positive.
+        growth_factor: above 1.
+        backoff_factor: in (0, 1).
+        growth_interval: a number of steps, at least 1.
+
+    Raises:
+        TypeError: if an argument is of the wrong type.
+        ValueError: if a number is out of its range.
+
+    Source: Micikevicius et al., 2018, https://arxiv.org/abs/1710.03740, section 3.2.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> import lucid_fn as lf
+        >>> from lucid_fn import optim
+        >>> optimizer = optim.dynamic_loss_scale(optim.sgd(0.1), init_scale=1024.0)
+        >>> params = {"w": mx.array(1.0)}
+        >>> opt_state = optimizer.init(params)
+        >>> def scaled_loss(params):
+        ...     return optim.loss_scale(opt_state) * params["w"] ** 2
+        >>> grads = lf.grad(scaled_loss)(params)
+        >>> updates, opt_state = optimizer.update(grads, opt_state, params)
+        >>> round(updates["w"].item(), 6)
+        -0.2
+    """
+    name = "dynamic_loss_scale"
+    check_transformation(name, "optimizer", optimizer)
+    init_scale = check_number(name, "init_scale", init_scale, above=0)
+    growth_factor = check_number(name, "growth_factor", growth_factor, above=1)
+    backoff_factor = check_number(
+        name, "backoff_factor", backoff_factor, above=0, below=1
+    )
+    growth_interval = check_count(name, "growth_interval", growth_interval)
+
+    def init(params: Params, /) -> DynamicLossScaleState:
+        scale = mx.array(init_scale, precision(params))
+        return DynamicLossScaleState(scale, first_step(), optimizer.init(params))
+
+    def update(
+        grads: Tree, opt_state: DynamicLossScaleState, params: Params, /
+    ) -> tuple[Tree, DynamicLossScaleState]:
+        scale, tracker, old = opt_state
+        inverse = end_kernel(1 / scale)
+        unscaled = leaves.map(lambda g: _widened(g) * inverse, grads, caller=name)
+        finite = end_kernel(tree.all_finite(unscaled))
+        updates, inner = optimizer.update(unscaled, old, params)
+        tracker = mx.where(finite, tracker + 1, 0)
+        grown = scale * growth_factor
+        grows = (tracker >= growth_interval) & mx.isfinite(grown)
+        new_scale = mx.where(grows, grown, scale)
+        new_scale = mx.where(finite, new_scale, scale * backoff_factor)
+        return (
+            leaves.map(
+                lambda u, g: mx.where(finite, u, 0).astype(g.dtype), updates, grads
+            ),
+            DynamicLossScaleState(
+                new_scale,
+                mx.where(tracker >= growth_interval, 0, tracker).astype(mx.int32),
+                leaves.map(lambda a, b: mx.where(finite, a, b), inner, old),
+            ),
+        )
+
+    return stateful(name, DynamicLossScaleState, init, update)
+
+
+def _widened(g: Array) -> Array:
+    return g.astype(accumulator_dtype(g))
+
+
+def loss_scale(opt_state: Any) -> Array | float:
+    """What the loss is to be multiplied by before it is differentiated.
+
+    Args:
+        opt_state: a state of any optimizer.
+
+    Returns:
+        The scale of a `dynamic_loss_scale` in it, shape `()`; 1.0 if there is none.
+
+    Raises:
+        ValueError: if there are several.
+
+    Example:
+        >>> from lucid_fn import optim
+        >>> optimizer = optim.dynamic_loss_scale(optim.sgd(0.1))
+        >>> optim.loss_scale(optimizer.init({})).item()
+        65536.0
+        >>> optim.loss_scale(optim.sgd(0.1).init({}))
+        1.0
+    """
+    found = find(opt_state, (DynamicLossScaleState,))
+    if len(found) > 1:
+        raise ValueError(
+            "loss_scale: opt_state must hold one DynamicLossScaleState at most, got "
+            f"{len(found)}; wrap the whole optimizer in dynamic_loss_scale, once"
+        )
+    scale: Array | float = found[0].scale if found else 1.0
+    return scale
