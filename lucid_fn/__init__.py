@@ -32,6 +32,7 @@ from lucid_fn.transforms import (
 if TYPE_CHECKING:
     from lucid_fn import (
         data,
+        debug,
         doctor,
         interop,
         losses,
@@ -55,6 +56,7 @@ __all__ = [
     "custom_jvp",
     "custom_vjp",
     "data",
+    "debug",
     "disable_jit",
     "doctor",
     "eval_shape",

@@ -1,91 +1,45 @@
 """What hypothesis draws: seeds, shapes, trees and layers. Arrays come from the seed."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import mlx.core as mx
 from hypothesis import strategies as st
 
-from lucid_fn import nn, random, tree
+from lucid_fn import nn, tree
+from lucid_fn.testing import strategies
+from lucid_fn.testing.strategies import (
+    Pair,
+    arrays,
+    keys,
+    params,
+    reordered,
+    seeds,
+    shapes,
+)
 
-
-class Pair(NamedTuple):
-    """A named tuple to build trees of."""
-
-    first: Any
-    second: Any
+__all__ = [
+    "FEATURES",
+    "Pair",
+    "arrays",
+    "counter",
+    "equal",
+    "keys",
+    "layers",
+    "params",
+    "reordered",
+    "seeds",
+    "shapes",
+    "trees",
+]
 
 
 FEATURES = 4
 """The size of the last axis of what the layers of `layers` take and return."""
 
 
-def seeds() -> st.SearchStrategy[int]:
-    """Seeds of keys."""
-    return st.integers(0, 2**64 - 1)
-
-
-def keys() -> st.SearchStrategy[mx.array]:
-    """Keys of random numbers."""
-    return seeds().map(random.key)
-
-
-def shapes(
-    min_dims: int = 0, max_dims: int = 3, max_size: int = 4
-) -> st.SearchStrategy[tuple[int, ...]]:
-    """Shapes without empty axes."""
-    sizes = st.integers(1, max_size)
-    return st.lists(sizes, min_size=min_dims, max_size=max_dims).map(tuple)
-
-
-def arrays(
-    shape: st.SearchStrategy[tuple[int, ...]] | None = None, bound: float = 3.0
-) -> st.SearchStrategy[mx.array]:
-    """Float arrays with values in `[-bound, bound)`."""
-    return st.builds(
-        lambda key, shape: random.uniform(key, shape, low=-bound, high=bound),
-        keys(),
-        shapes() if shape is None else shape,
-    )
-
-
 def trees(leaves: st.SearchStrategy[Any] | None = None) -> st.SearchStrategy[Any]:
-    """Trees of all kinds of nodes, empty ones and `None` among them."""
-    names = st.text("abcxyz_", min_size=1, max_size=3)
-
-    def grow(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-        return st.one_of(
-            st.dictionaries(names, inner, max_size=3),
-            st.dictionaries(st.integers(0, 9), inner, max_size=2),
-            st.lists(inner, max_size=3),
-            st.lists(inner, max_size=3).map(tuple),
-            st.builds(Pair, inner, inner),
-        )
-
-    leaf = st.integers(-9, 9) if leaves is None else leaves
-    return st.recursive(st.one_of(leaf, st.none()), grow, max_leaves=8)
-
-
-def params() -> st.SearchStrategy[dict[str, Any]]:
-    """Nested dicts of arrays, none of them empty, as layers hold them."""
-    names = st.text("abc", min_size=1, max_size=2)
-
-    def grow(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-        return st.dictionaries(names, inner, min_size=1, max_size=3)
-
-    return grow(st.recursive(arrays(), grow, max_leaves=6))
-
-
-def reordered(draw: Callable[..., Any], values: Any) -> Any:
-    """The same tree with the keys of its dicts inserted in another order."""
-    if isinstance(values, dict):
-        order = draw(st.permutations(list(values)))
-        return {key: reordered(draw, values[key]) for key in order}
-    if isinstance(values, Pair):
-        return Pair(*(reordered(draw, value) for value in values))
-    if isinstance(values, list | tuple):
-        return type(values)(reordered(draw, value) for value in values)
-    return values
+    """Trees of all kinds of nodes, with integers as leaves."""
+    return strategies.trees(st.integers(-9, 9) if leaves is None else leaves)
 
 
 def layers() -> st.SearchStrategy[nn.Layer]:

@@ -164,7 +164,8 @@ def freeze() -> GradientTransformation:
 
 
 def _chosen(predicate: Callable[[str], bool], values: dict[str, Any]) -> dict[str, Any]:
-    return tree.partition(predicate, values)[0]
+    chosen: dict[str, Any] = tree.partition(predicate, values)[0]
+    return chosen
 
 
 def _put(chosen: dict[str, Any], values: Tree) -> Tree:

@@ -9,6 +9,7 @@ from lucid_fn.train.callbacks import (
     to_tensorboard,
 )
 from lucid_fn.train.checkpoint import load, load_metadata, load_params, save
+from lucid_fn.train.debugging import NonFiniteError
 from lucid_fn.train.evaluation import evaluate
 from lucid_fn.train.history import History, load_history
 from lucid_fn.train.loop import fit
@@ -19,6 +20,7 @@ __all__ = [
     "Callback",
     "History",
     "LoadReport",
+    "NonFiniteError",
     "TrainState",
     "early_stopping",
     "evaluate",

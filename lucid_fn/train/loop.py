@@ -15,6 +15,7 @@ from lucid_fn.checks import check_count
 from lucid_fn.train import checkpoint as checkpoints, checks, progress
 from lucid_fn.train.beginning import Beginning, begin, length
 from lucid_fn.train.callbacks import Callback, Record
+from lucid_fn.train.debugging import check_step
 from lucid_fn.train.evaluation import READ_BEHIND, Means, number, pairs, rows
 from lucid_fn.train.history import History
 from lucid_fn.train.interruption import deferred
@@ -38,6 +39,7 @@ def fit(
     history_path: str | Path | None = None,
     config: dict[str, Any] | None = None,
     show: bool = True,
+    debug: bool = False,
 ) -> tuple[TrainState, History]:
     """Train for a number of epochs, with evaluation, a record and checkpoints.
 
@@ -87,6 +89,9 @@ def fit(
         config: settings to keep in the record.
         show: whether to print a line per epoch, and a progress bar in a terminal or a
             notebook if `tqdm` is installed.
+        debug: whether to look after each step if the loss, the params and the state are
+            finite, and raise a `NonFiniteError` at the first that is not, which says
+            in which layer, and holds what runs the step again. Each step is waited for.
 
     Returns:
         The final state and the record. The record covers this call and, if it was
@@ -100,6 +105,7 @@ def fit(
             scalar; if the epoch of `ts` is not known; or if the checkpoint is damaged,
             does not fit, is behind `ts`, or ends in the middle of an epoch and the run
             is to continue.
+        NonFiniteError: with `debug=True`, at the first step that is not finite.
         OSError: if `checkpoint` or `history_path` cannot be written; this is checked
             before the first step.
 
@@ -120,6 +126,8 @@ def fit(
         (6, 3)
     """
     checks.check_run(ts, step, batches)
+    if not isinstance(debug, bool):
+        raise TypeError(f"fit: debug must be a bool, got {debug!r}")
     epochs = check_count("fit", "epochs", epochs)
     if max_steps is not None:
         max_steps = check_count("fit", "max_steps", max_steps)
@@ -140,7 +148,7 @@ def fit(
         max_steps=max_steps,
         checkpoint=checkpoint,
     )
-    run = _Run(start, step, after_step, checkpoint is not None, show)
+    run = _Run(start, step, after_step, checkpoint is not None, show, debug)
     run.history = run.history._replace(
         config=config or run.history.config, interrupted=False
     )
@@ -216,6 +224,7 @@ class _Run:
     on_step: tuple[Callback, ...]
     counted: bool  # whether steps must count in ts.step, as a checkpoint needs
     show: bool
+    debug: bool
     rest: Iterator[Any] = field(default_factory=lambda: iter(()))  # of the epoch
     made: int = 0  # steps
     ended: bool = False  # by a callback after a step
@@ -261,6 +270,9 @@ class _Run:
         try:
             for x, targets in itertools.islice(self.rest, left):
                 ts, metrics = _unpacked(self.step(self.ts, x, targets))
+                if self.debug:
+                    where = f"epoch {epoch + 1}"
+                    check_step(self.step, self.ts, ts, metrics, (x, targets), where)
                 means.add(rows(x, targets), metrics, behind=behind)
                 self.ts = ts  # one state at a time, so that Ctrl-C leaves the latest
                 self.made += 1

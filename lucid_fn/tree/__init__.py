@@ -1,6 +1,7 @@
 """Trees: arrays in nested dicts, lists, tuples and named tuples.
 
-Everything else is a leaf, but `None`, which is a tree without leaves. Leaves are
+Dataclasses of `chex`, and those of `register_node`, are nodes as well. Everything else
+is a leaf, but `None`, which is a tree without leaves. Leaves are
 visited in the order of the sorted keys, so two dicts that differ in the order of
 insertion only are the same tree; an `OrderedDict` keeps its own order. Other subclasses
 of dict are refused, since their class would be lost. A leaf's path is its keys, indices
@@ -26,11 +27,13 @@ from lucid_fn.tree.naming import (
     partition,
     restore,
 )
+from lucid_fn.tree.reports import TreeSummary, TreeSummaryRow, diff, summary
 from lucid_fn.tree.structure import (
     Structure,
     flatten,
     leaves,
     paths,
+    register_node,
     unflatten,
 )
 from lucid_fn.tree.vectors import equal, ravel
@@ -38,9 +41,12 @@ from lucid_fn.tree.vectors import equal, ravel
 __all__ = [
     "Place",
     "Structure",
+    "TreeSummary",
+    "TreeSummaryRow",
     "all_finite",
     "at",
     "cast",
+    "diff",
     "equal",
     "flatten",
     "global_norm",
@@ -54,8 +60,10 @@ __all__ = [
     "partition",
     "paths",
     "ravel",
+    "register_node",
     "restore",
     "size",
+    "summary",
     "unflatten",
     "zeros_like",
 ]

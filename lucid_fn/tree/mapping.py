@@ -51,7 +51,7 @@ def map(
         column, found = flatten(other, is_leaf=is_leaf)
         if found != structure:
             # The structures differ, so there is a place where.
-            path, a, b = _difference(tree, other, is_leaf)  # type: ignore[misc]
+            path, a, b = difference(tree, other, is_leaf)  # type: ignore[misc]
             where = f" at {join(path)}" if path else ""
             raise ValueError(
                 f"{caller}: structures differ{where}: {describe(a)} and {describe(b)}"
@@ -113,7 +113,7 @@ def describe(node: Any) -> str:
     return f"{name}({', '.join(str(k) for k in keys)})"
 
 
-def _difference(
+def difference(
     a: Tree, b: Tree, is_leaf: IsLeaf | None, path: tuple[Any, ...] = ()
 ) -> tuple[tuple[Any, ...], Any, Any] | None:
     """The first place where two trees differ in structure, and what is there."""
@@ -125,6 +125,6 @@ def _difference(
         return path, a, b
     if ours and theirs:
         for key, x, y in zip(*ours[1:], theirs[2], strict=True):
-            if found := _difference(x, y, is_leaf, (*path, key)):
+            if found := difference(x, y, is_leaf, (*path, key)):
                 return found
     return None

@@ -1,5 +1,6 @@
 """Leaves by their dotted paths: flat dicts, places in a tree, and parts of trees."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -90,99 +91,132 @@ def restore(
     return map_with_path(lambda path, _: flat[path], template)
 
 
-def partition(
-    predicate: Callable[[str], bool], tree: dict[str, Any], /
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Two trees: the leaves whose path satisfies `predicate`, and the others.
+def partition(predicate: Callable[..., bool], tree: Tree, /) -> tuple[Tree, Tree]:
+    """Two trees: the leaves that satisfy `predicate`, and the others.
 
-    A leaf is absent from the tree it is not in, and so is a dict without leaves:
-    both can be given to `grad` and to an optimizer. `merge` is the inverse.
+    A leaf is absent from the tree it is not in, and so is a dict without leaves: both
+    can be given to `grad` and to an optimizer. In a list or tuple, whose items an
+    absent one would renumber, `None` takes its place. `merge` is the inverse.
 
     Args:
-        predicate: takes the dotted path.
-        tree: nested dicts of arrays, such as params.
+        predicate: takes the dotted path, or the path and the leaf.
+        tree: any tree, such as params.
 
     Raises:
-        TypeError: if the tree holds lists or tuples, whose items an absent one would
-            renumber, or `None`.
+        TypeError: if the tree is a leaf.
 
     Example:
         >>> from lucid_fn import tree
         >>> params = {"body": {"weight": 1, "bias": 2}, "head": {"weight": 3}}
         >>> tree.partition(lambda path: path.startswith("head"), params)
         ({'head': {'weight': 3}}, {'body': {'weight': 1, 'bias': 2}})
+        >>> tree.partition(lambda path, leaf: leaf > 1, {"layers": [1, 2, None]})
+        ({'layers': [None, 2, None]}, {'layers': [1, None, None]})
     """
-
-    if not isinstance(tree, dict):
-        raise TypeError(
-            f"tree.partition: tree must be nested dicts, got {describe(tree)}"
-        )
+    if entries_of(tree) is None:
+        raise TypeError(f"tree.partition: tree must have leaves, got {describe(tree)}")
+    chosen = predicate if _takes_leaf(predicate) else lambda path, _: predicate(path)
     try:
-        return _split(predicate, tree, ())
+        return _split(chosen, tree, ())
     except RecursionError:
         raise too_deep() from None
 
 
+def _takes_leaf(predicate: Callable[..., bool]) -> bool:
+    """Whether it has two arguments that must be given."""
+    try:
+        parameters = inspect.signature(predicate).parameters.values()
+    except (TypeError, ValueError):  # a function of C
+        return False
+    positional = [
+        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    return len([p for p in positional if p.default is p.empty]) > 1
+
+
 def _split(
-    predicate: Callable[[str], bool], node: dict[str, Any], path: tuple[Any, ...]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    chosen: dict[str, Any] = {}
-    others: dict[str, Any] = {}
-    for key, child in node.items():
-        here = (*path, key)
-        if isinstance(child, dict):
-            parts = _split(predicate, child, here)
-            for part, side in zip(parts, (chosen, others), strict=True):
-                if part:
-                    side[key] = part
-        elif entries_of(child) is not None:
-            raise TypeError(
-                "tree.partition: tree must be nested dicts, got "
-                f"{describe(child)} at {join(here)}"
-            )
+    predicate: Callable[[str, Any], bool], node: Tree, path: tuple[Any, ...]
+) -> tuple[Any, Any]:
+    """Both halves of an inner node, with `_ABSENT` for the children of the other."""
+    kind, keys, children = entries_of(node)  # type: ignore[misc]  # not of a leaf
+    halves: tuple[list[Any], list[Any]] = ([], [])
+    for key, child in zip(keys, children, strict=True):
+        below = (*path, key)
+        if not (entries := entries_of(child)):
+            first = bool(predicate(join(below), child))
+            pair = (child, _ABSENT) if first else (_ABSENT, child)
+        elif not entries[2]:  # of no leaves: kept with the others
+            pair = (_ABSENT, child)
         else:
-            (chosen if predicate(join(here)) else others)[key] = child
-    return chosen, others
+            pair = _split(predicate, child, below)
+        for half, part in zip(halves, pair, strict=True):
+            half.append(part)
+    if path and all(part is _ABSENT for part in halves[1]):
+        return _half(node, kind, keys, halves[0]), _ABSENT
+    if path and all(part is _ABSENT for part in halves[0]):
+        return _ABSENT, _half(node, kind, keys, halves[1])
+    first, second = (_half(node, kind, keys, half) for half in halves)
+    return first, second
 
 
-def merge(a: dict[str, Any], b: dict[str, Any], /) -> dict[str, Any]:
-    """The nested dict with the leaves of both; the inverse of `partition`.
+_ABSENT: Any = object()
+
+
+def _half(node: Tree, kind: type, keys: list[Any], parts: list[Any]) -> Any:
+    if isinstance(node, dict):
+        held = dict(zip(keys, parts, strict=True))
+        return kind((k, held[k]) for k in node if held[k] is not _ABSENT)
+    return build(kind, [None if part is _ABSENT else part for part in parts], keys)
+
+
+def merge(a: Tree, b: Tree, /) -> Tree:
+    """The tree with the leaves of both; the inverse of `partition`.
 
     Args:
-        a: nested dicts.
-        b: nested dicts with other leaves.
+        a: a tree.
+        b: a tree of the same lists and tuples, with other leaves: where one has `None`
+            the other's is taken, and of dicts the entries of both.
 
     Raises:
-        TypeError: if a tree is not a dict.
-        ValueError: if a leaf is in both.
+        TypeError: if a tree is a leaf.
+        ValueError: if a leaf is in both, or the trees have other kinds of nodes.
 
     Example:
         >>> from lucid_fn import tree
         >>> tree.merge({"fc": {"weight": 1}}, {"fc": {"bias": 2}})
         {'fc': {'weight': 1, 'bias': 2}}
+        >>> tree.merge([1, None], [None, 2])
+        [1, 2]
     """
-
     for tree in (a, b):
-        if not isinstance(tree, dict):
-            raise TypeError(f"tree.merge: trees must be dicts, got {describe(tree)}")
+        if entries_of(tree) is None:
+            raise TypeError(f"tree.merge: trees must have leaves, got {describe(tree)}")
     try:
         return _combine(a, b, ())
     except RecursionError:
         raise too_deep() from None
 
 
-def _combine(
-    a: dict[str, Any], b: dict[str, Any], path: tuple[Any, ...]
-) -> dict[str, Any]:
-    out = dict(a)
-    for key, child in b.items():
-        if key not in out:
-            out[key] = child
-        elif isinstance(out[key], dict) and isinstance(child, dict):
-            out[key] = _combine(out[key], child, (*path, key))
-        else:
-            raise ValueError(f"tree.merge: both trees hold {join((*path, key))!r}")
-    return out
+def _combine(a: Tree, b: Tree, path: tuple[Any, ...]) -> Tree:
+    if a is None or b is None:
+        return b if a is None else a
+    ours, theirs = entries_of(a), entries_of(b)
+    if ours is None or theirs is None:
+        raise ValueError(f"tree.merge: both trees hold {join(path)!r}")
+    if isinstance(a, dict) and type(a) is type(b):
+        out = dict(a)
+        for key, child in b.items():
+            both = key in out
+            out[key] = _combine(out[key], child, (*path, key)) if both else child
+        return ours[0](out)
+    if ours[:2] != theirs[:2]:
+        place = f" at {join(path)}" if path else ""
+        raise ValueError(
+            f"tree.merge: structures differ{place}: {describe(a)} and {describe(b)}"
+        )
+    pairs = zip(ours[1], ours[2], theirs[2], strict=True)
+    parts = [_combine(x, y, (*path, key)) for key, x, y in pairs]
+    return build(ours[0], parts, ours[1])
 
 
 def _child(node: Any, part: str, path: str, caller: str) -> tuple[int, Any]:

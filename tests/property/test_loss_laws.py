@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 
 import lucid_fn as lf
 from lucid_fn import losses
+from lucid_fn.testing import loss_laws as laws
 from tests.registry.case import over
 from tests.registry.losses import LOSSES, N
 
@@ -20,6 +21,10 @@ def drawn(case, seed):
     return case.make(), case.inputs(np.random.default_rng(seed))
 
 
+def subject(case, seed):
+    return laws.Subject(*drawn(case, seed))
+
+
 def is_float(x):
     return mx.issubdtype(x.dtype, mx.floating)
 
@@ -28,10 +33,12 @@ def is_float(x):
 @settings(max_examples=3)
 @given(seed=seeds)
 def test_the_losses_of_a_batch_are_those_of_its_examples(case, seed):
-    loss, inputs = drawn(case, seed)
-    for i, expected in enumerate(loss(*inputs)):
-        alone = loss(*[x[i : i + 1] for x in inputs])
-        assert_allclose(alone[0], expected, rtol=1e-5, atol=1e-6)
+    laws.a_batch_is_its_examples(subject(case, seed))
+
+
+@over(LOSSES)
+def test_a_loss_is_pure(case):
+    laws.the_loss_is_pure(subject(case, 0))
 
 
 @over(LOSSES, law="nonnegative")
@@ -56,32 +63,23 @@ def test_the_gradient_is_the_difference_quotient(case, seed):
 
 @over(LOSSES)
 def test_first_and_second_derivatives_are_finite_at_zero(case):
-    loss, inputs = drawn(case, 0)
-    x, *rest = [mx.zeros_like(z) if is_float(z) else z for z in inputs]
-    slope = mx.grad(lambda z: mx.sum(loss(z, *rest)))
-    assert mx.all(mx.isfinite(slope(x))).item()
-    assert mx.all(mx.isfinite(mx.grad(lambda z: mx.sum(slope(z)))(x))).item()
+    laws.derivatives_at_zero_are_finite(subject(case, 0))
 
 
 @over(LOSSES)
 def test_a_compiled_loss_is_the_loss(case):
-    loss, inputs = drawn(case, 0)
-    assert_allclose(mx.compile(loss)(*inputs), loss(*inputs), rtol=1e-5, atol=1e-6)
+    laws.compiled_is_eager(subject(case, 0))
 
 
 @over(LOSSES)
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
 @pytest.mark.parametrize("scale", [1, 150])
 def test_half_precision_is_the_float32_loss_rounded_once(case, dtype, scale):
-    """Whatever is squared, multiplied or added on the way overflows in no dtype."""
-    loss, inputs = drawn(case, 0)
-    first, *rest = [x.astype(dtype) if is_float(x) else x for x in inputs]
-    half = [first if "scaled inputs" in case.exempt else scale * first, *rest]
-    rounded = [x.astype(mx.float32) if is_float(x) else x for x in half]
-    found, expected = loss(*half), loss(*rounded)
-    assert found.dtype == (mx.float32 if "dtype" in case.exempt else dtype)
-    assert mx.array_equal(found, expected.astype(found.dtype)).item()
-    assert mx.all(mx.isfinite(expected)).item() or case.name == "poisson_nll"
+    if "scaled inputs" in case.exempt:
+        scale = 1
+    result = mx.float32 if "dtype" in case.exempt else dtype
+    found = laws.half_precision_is_rounded_once(subject(case, 0), dtype, scale, result)
+    assert mx.all(mx.isfinite(found)).item() or case.name == "poisson_nll"
 
 
 def means(case, loss, inputs):
@@ -166,28 +164,8 @@ def test_a_mean_of_half_precision_does_not_overflow_in_its_sum(case, dtype):
 
 
 @over(LOSSES)
-def test_a_loss_can_be_mapped_over_a_new_axis(case):
-    loss, inputs = drawn(case, 0)
-    stacked = [mx.stack([x, x[::-1]]) for x in inputs]
-    mapped = mx.vmap(loss)(*stacked)
-    assert_allclose(mapped[0], loss(*inputs), rtol=1e-5, atol=1e-6)
-    assert_allclose(mapped[1], loss(*inputs)[::-1], rtol=1e-5, atol=1e-6)
-
-
-@over(LOSSES)
-def test_the_gradient_of_a_mapped_loss_is_that_of_the_losses(case):
-    loss, inputs = drawn(case, 0)
-    stacked = [mx.stack([x, x[::-1]]) for x in inputs]
-    others = stacked[1:]
-    weights = mx.array(np.random.default_rng(0).normal(size=loss(*inputs).shape))
-
-    def one_by_one(x, *others):
-        rows = [loss(*(a[i] for a in (x, *others))) for i in range(2)]
-        return mx.sum(weights * mx.stack(rows))
-
-    got = mx.grad(lambda x: mx.sum(weights * mx.vmap(loss)(x, *others)))(stacked[0])
-    expected = mx.grad(lambda x: one_by_one(x, *others))(stacked[0])
-    assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+def test_a_vectorized_loss_and_its_gradient_are_those_of_a_loop(case):
+    laws.vectorized_is_a_loop(subject(case, 0))
 
 
 def logits_and_labels(seed, n=N, c=5):

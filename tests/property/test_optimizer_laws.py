@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from lucid_fn import optim, random, transforms, tree
+from lucid_fn.testing import optimizer_laws as laws
 from tests import assertions
 from tests.registry.case import over
 from tests.registry.optimizers import OPTIMIZERS, PARTS
@@ -35,6 +36,10 @@ def draw(seed, dtype=mx.float32):
     }
 
 
+def subject(case, seed=0):
+    return laws.Subject(case.make(), draw(seed))
+
+
 def _shapes(shapes):
     return {f"{a}.{b}": s for a, inner in shapes.items() for b, s in inner.items()}
 
@@ -60,24 +65,16 @@ assert_close = functools.partial(assertions.assert_close, rtol=1e-5, atol=1e-6)
 
 
 @over(ALL)
-@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16, mx.float64])
+@pytest.mark.parametrize("dtype", laws.DTYPES)
 def test_updates_and_states_keep_structures_shapes_and_dtypes(case, dtype):
-    optimizer, params, grads = case.make(), draw(0, dtype), draw(1, dtype)
-    begun = optimizer.init(params)
-    updates, opt_state = optimizer.update(grads, begun, params)
-    assert kinds(updates) == kinds(grads)
-    assert kinds(opt_state) == kinds(begun)
-    assert tree.flatten(opt_state)[1] == tree.flatten(begun)[1]
-    assert kinds(optim.apply_updates(params, updates)) == kinds(params)
+    laws.structures_shapes_and_dtypes_stay(subject(case), dtype)
 
 
 @over(ALL)
 def test_a_state_shares_no_array_with_itself_nor_with_the_params(case):
-    # A compiled function may not take as an argument what it also captures.
+    laws.the_state_shares_no_array(subject(case))
     params = draw(0)
     opt_state = case.make().init(params)
-    leaves = tree.leaves((params, opt_state))
-    assert len({id(leaf) for leaf in leaves}) == len(leaves)
     capturing = transforms.jit(lambda params: (params, opt_state))
     assert equal(capturing(params), (params, opt_state))
 
@@ -94,39 +91,19 @@ def test_a_zero_gradient_on_a_new_state_is_a_zero_update(case):
 @few
 @given(seed=seeds())
 def test_an_update_is_a_function_of_its_arguments_and_leaves_them_alone(case, seed):
-    optimizer, params, grads = case.make(), draw(seed), draw(seed ^ 1)
-    _, opt_state = steps(optimizer, params, [grads])
-    arguments = (grads, opt_state, params)
-    before = tree.map(lambda x: x + 0, arguments)
-    assert equal(optimizer.update(*arguments), optimizer.update(*arguments))
-    assert equal(before, arguments)
+    laws.an_update_is_pure(subject(case, seed))
 
 
 @over(ALL)
 @few
 @given(seed=seeds())
 def test_a_state_survives_its_names(case, seed):
-    optimizer, params = case.make(), draw(seed)
-    grads = [draw(seed ^ i) for i in range(1, 5)]
-    half, opt_state = steps(optimizer, params, grads[:2])
-    flat = tree.named_leaves(opt_state)
-    restored = tree.restore(optimizer.init(params), flat)
-    straight = steps(optimizer, half, grads[2:], opt_state)
-    assert equal(straight, steps(optimizer, half, grads[2:], restored))
+    laws.a_state_survives_its_names(subject(case, seed))
 
 
 @over(ALL)
 def test_a_stack_of_optimizers_under_vmap_is_each_alone(case):
-    optimizer = case.make()
-    runs = [([draw(seed)] + [draw(seed + 10 * i) for i in (1, 2)]) for seed in (0, 1)]
-    params, first, second = tree.map(lambda a, b: mx.stack([a, b]), *runs)
-    opt_state = transforms.vmap(optimizer.init)(params)
-    for grads in (first, second):
-        updates, opt_state = transforms.vmap(optimizer.update)(grads, opt_state, params)
-        params = optim.apply_updates(params, updates)
-    for i, (begun, *grads) in enumerate(runs):
-        alone = tree.map(lambda x, i=i: x[i], (params, opt_state))
-        assert_close(alone, steps(optimizer, begun, grads))
+    laws.a_stack_under_vmap_is_each_alone(subject(case))
 
 
 @over(ALL)

@@ -7,6 +7,7 @@ import pytest
 
 from lucid_fn import optim, random, schedules, tree
 from lucid_fn.optim import leaves
+from lucid_fn.testing import optimizer_laws as laws
 from tests.registry.case import over
 from tests.registry.optimizers import OPTIMIZERS, PARTS
 
@@ -52,10 +53,8 @@ def test_dir_shows_public_names_and_no_modules(package):
 @over(ALL, law="float32 state")
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
 def test_the_state_of_16_bit_params_is_float32(case, dtype):
-    _, opt_state = after(case.make(), draw(0, dtype))
-    for path, x in tree.named_leaves(opt_state).items():
-        if mx.issubdtype(x.dtype, mx.floating):
-            assert x.dtype == mx.float32, path
+    subject = laws.Subject(case.make(), draw(0, dtype))
+    laws.moments_of_16_bits_are_float32(subject, dtype)
 
 
 @over(ALL)

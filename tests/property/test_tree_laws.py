@@ -85,6 +85,16 @@ def test_merge_is_the_inverse_of_partition(values, data):
     assert equal(tree.merge(a, b), values) and equal(tree.merge(b, a), values)
 
 
+@given(trees(), st.data())
+def test_merge_is_the_inverse_of_partition_for_all_kinds_of_nodes(values, data):
+    assume(tree.leaves(values) and not isinstance(values, int))
+    chosen = set(data.draw(st.lists(st.sampled_from(tree.paths(values)))))
+    a, b = tree.partition(lambda path: path in chosen, values)
+    assert set(tree.paths(a)) == chosen
+    assert set(tree.paths(b)) == set(tree.paths(values)) - chosen
+    assert equal(tree.merge(a, b), values) and equal(tree.merge(b, a), values)
+
+
 @given(params())
 def test_partition_leaves_no_empty_dict(values):
     for part in tree.partition(lambda path: path.startswith("a"), values):

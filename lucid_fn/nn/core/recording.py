@@ -1,9 +1,9 @@
-"""What happens inside a layer during one `apply`, for `tap` and `summary`."""
+"""What happens inside a layer during one `apply`, for `tap`, `summary` and `debug`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from lucid_fn.nn.core.layer import ApplyFn, as_apply
 from lucid_fn.ops.multiply_adds import counting
@@ -21,10 +21,18 @@ class Record(NamedTuple):
     multiply_adds: int
 
 
+Watch: TypeAlias = Callable[[str, str, Any], Any]
+"""`watch(path, what, values)` returns the values, which a child gets or returns.
+
+They are its `"params"` and `"input"` before it is applied, and its `"output"` after.
+"""
+
+
 class _Recorder(NamedTuple):
     path: tuple[str, ...]
     records: list[Record]  # in the order in which calls end
     multiply_adds: list[int]
+    watch: Watch | None
 
 
 # Set inside the block of `recording` only, and seen by its own thread only.
@@ -32,10 +40,10 @@ _recorder: ContextVar[_Recorder | None] = ContextVar("recorder", default=None)
 
 
 @contextmanager
-def recording() -> Iterator[_Recorder]:
+def recording(watch: Watch | None = None) -> Iterator[_Recorder]:
     """Records the calls of children, and their products, inside the block."""
     with counting() as multiply_adds:
-        recorder = _Recorder((), [], multiply_adds)
+        recorder = _Recorder((), [], multiply_adds, watch)
         token = _recorder.set(recorder)
         try:
             yield recorder
@@ -54,14 +62,19 @@ def record_child(name: str, apply: ApplyFn) -> ApplyFn:
     def recorded(
         params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
+        path, watch = ".".join(inner.path), inner.watch
+        if watch is not None:
+            params = watch(path, "params", params)
+            x = watch(path, "input", join(x))
         before = len(inner.multiply_adds)
         token = _recorder.set(inner)
         try:
             y, new_state = apply(params, state, x, train=train, key=key)
         finally:
             _recorder.reset(token)
+        if watch is not None:
+            y = watch(path, "output", join(y))
         products = sum(inner.multiply_adds[before:])
-        path = ".".join(inner.path)
         inner.records.append(Record(path, params, state, join(y), products))
         return y, new_state
 

@@ -1,7 +1,4 @@
-"""Assertions for functions of trees of MLX arrays, to test models of your own.
-
-The only module that imports chex, which takes most of a second.
-"""
+"""Assertions of trees of arrays and of functions of them, by chex."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,16 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import random, transforms, tree
-from lucid_fn.elsewhere import guide
 from lucid_fn.types import Array, Tree
-
-__all__ = [
-    "assert_close",
-    "assert_finite",
-    "assert_same_structure",
-    "check_grads",
-    "check_pure",
-]
 
 
 def _numpy(arrays: Tree) -> Tree:
@@ -198,6 +186,3 @@ def _direction(grads: Tree, seed: int) -> Tree:
     # On the other side the two would cancel, for a single number entirely.
     sign = 1.0 if same_side else -1.0
     return unit(tree.map(lambda a, b: a + sign * b, along, drawn))
-
-
-guide(globals(), "testing")
