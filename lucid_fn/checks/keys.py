@@ -16,7 +16,12 @@ def check_key(caller: str, key: Any, *, name: str = "key") -> Key:
         if isinstance(key, mx.array)
         else repr(key)
     )
+    batch = isinstance(key, mx.array) and key.ndim > 1 and key.shape[-1] == 2
     raise TypeError(
         f"{caller}: {name} must be a key (uint32, shape (2,)), got {got}; "
-        "make one with random.key(0)"
+        + (
+            "use lf.vmap for a batch of keys"
+            if batch
+            else "make one with random.key(0)"
+        )
     )

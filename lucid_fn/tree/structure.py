@@ -254,7 +254,7 @@ def collect_as(structure: Structure, node: Any, out: list[Any]) -> bool:
         return False
     if kind is type(None):
         return True
-    if _fields_of(kind):
+    if _fields_of(kind):  # type: ignore[arg-type]  # narrowed
         node = [getattr(node, key) for key in keys]
     if len(node) != len(keys):
         return False
