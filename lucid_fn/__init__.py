@@ -77,6 +77,7 @@ __all__ = [
     "ops",
     "optim",
     "plot",
+    "profile",
     "random",
     "schedules",
     "stop_gradient",
@@ -95,6 +96,8 @@ _UNLISTED = ("cpu", "testing")
 
 def __getattr__(name: str) -> Any:
     """Imports a subpackage at its first use: all of them take 0.09 s and more."""
+    if name == "profile":
+        return importlib.import_module("lucid_fn.profiling").profile
     if name in __all__ or name in _UNLISTED:
         return importlib.import_module(f"lucid_fn.{name}")
     raise_unknown("lf", name, __all__)
