@@ -82,8 +82,9 @@ def make_step(
     """A compiled training step `(ts, x, targets) -> (ts, metrics)`.
 
     It applies the model with `train=True` and the key of the step, differentiates the
-    mean of the loss, and adds the optimizer's updates to the params. The result is
-    already being computed when the function returns, so `mx.eval` is not needed.
+    mean of the loss, times the scale of an `optim.dynamic_loss_scale`, and adds the
+    optimizer's updates to the params. The result is already being computed when the
+    function returns, so `mx.eval` is not needed.
 
     Args:
         model: a layer.

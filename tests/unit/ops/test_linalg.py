@@ -1,5 +1,7 @@
 """What linear algebra does with singular, degenerate, empty and wrong arguments."""
 
+from contextlib import nullcontext
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -187,6 +189,14 @@ def test_shapes_that_do_not_fit_are_told(call, message):
 def test_types_and_dtypes_that_do_not_fit_are_told(call, message):
     with pytest.raises(TypeError, match=message):
         call()
+
+
+def test_other_devices_hand_their_matrices_to_the_cpu(monkeypatch):
+    streams = []
+    monkeypatch.setattr(mx, "default_device", lambda: mx.gpu)
+    monkeypatch.setattr(mx, "stream", lambda s: streams.append(s) or nullcontext())
+    assert linalg.inv(mx.eye(2)).tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    assert streams == [mx.cpu]
 
 
 def test_an_unknown_name_is_answered():
