@@ -69,13 +69,13 @@ def nonfinite(fn: Callable[..., Any], *args: Any) -> NonFinite | None:
         >>> import mlx.core as mx
         >>> import lucid_fn as lf
         >>> from lucid_fn import nn, random
-        >>> model = nn.serial(fc=nn.linear(2, 2), root=mx.sqrt, out=nn.linear(2, 1))
+        >>> model = nn.serial(fc=nn.linear(2, 2), log=lambda x: mx.log(0 * x))
         >>> params, state = model.init(random.key(0))
         >>> def loss(params, x):
         ...     y, _ = model.apply(params, state, x, train=True)
         ...     return mx.sum(y)
         >>> print(lf.debug.nonfinite(loss, params, mx.array([[1.0, 9.0]])))
-        forward: in layer root: output: of 2 numbers 2 are NaN and 0 infinite
+        forward: in layer log: output: of 2 numbers 0 are NaN and 2 infinite
     """
     if not callable(fn):
         raise TypeError(f"nonfinite: fn must be a function, got {type(fn).__name__}")
