@@ -3,8 +3,8 @@
 Names and signatures are those of `jax.numpy.linalg`, and of `jax.scipy.linalg` for
 `solve_triangular`. All functions take leading axes as a batch, in float32 and float64,
 under every transformation of `lf`; `mx.vmap` itself has no rule for LU and QR. MLX has
-them on CPUs alone, so other devices hand their matrices over. The values of arrays are not read: where there is no result, as of a
-singular matrix, it is not a number.
+them on CPUs alone, so other devices hand their matrices over. The values of arrays are
+not read: where there is no result, as of a singular matrix, it is not a number.
 """
 
 from lucid_fn.elsewhere import guide
