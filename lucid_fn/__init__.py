@@ -32,6 +32,7 @@ from lucid_fn.transforms import (
 if TYPE_CHECKING:
     from lucid_fn import (
         data,
+        distributed,
         doctor,
         interop,
         losses,
@@ -56,6 +57,7 @@ __all__ = [
     "custom_vjp",
     "data",
     "disable_jit",
+    "distributed",
     "doctor",
     "eval_shape",
     "export",

@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import is_symbolic, transforming
+from lucid_fn.evaluation import is_symbolic, ordering, transforming
 from lucid_fn.ops.vectorize import vectorize
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
@@ -108,7 +108,11 @@ def vmap(
 
         try:
             fix = "use other operations or a loop"
-            with transforming(), diagnosis.explains_missing_rule("vmap", fix):
+            with (
+                transforming(),
+                ordering(anew=True),
+                diagnosis.explains_missing_rule("vmap", fix),
+            ):
                 given = [axis for axis in axes if axis is not None]
                 out = vectorize(flat, given, "vmap", f"`{name}`")(*mapped)
         except (ValueError, RuntimeError) as error:
@@ -189,7 +193,7 @@ def _is_mapped(
     """Whether result `i` depends on a mapped argument, in which case MLX says so."""
     in_axes = tuple(axis for axis in axes if axis is not None)
     try:
-        with transforming():
+        with transforming(), ordering(anew=True):
             mx.vmap(lambda *arrays: [flat(*arrays)[i]], in_axes, [None])(*mapped)
     except ValueError as error:
         if "[vmap] Axis -1 invalid" in str(error):

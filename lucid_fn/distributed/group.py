@@ -1,0 +1,171 @@
+"""The processes of a run, and how they find each other."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+
+from lucid_fn.checks import check_number
+
+if TYPE_CHECKING:
+    from lucid_fn.distributed.watchdog import Watchdog
+
+# What the environment holds where a launcher started this process, by backend.
+_LAUNCHED = {
+    "ring": ("MLX_RANK", "MLX_HOSTFILE"),
+    "nccl": ("MLX_RANK", "NCCL_HOST_IP", "NCCL_PORT", "MLX_WORLD_SIZE"),
+    "jaccl": ("MLX_RANK", "MLX_JACCL_COORDINATOR"),
+    "mpi": ("OMPI_COMM_WORLD_RANK",),
+}
+TIMEOUT_VARIABLE = "LUCID_FN_TIMEOUT"
+_TIMEOUT = 300.0  # seconds; the first step of a large model compiles for a minute
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of a run: this one's `rank`, in `[0, size)`, and their number.
+
+    `init` makes it. Functions that take a `group` do for a group of one, and for
+    `None`, what they do without it.
+    """
+
+    rank: int
+    size: int
+    backend: str | None = None
+    handle: Any = field(default=None, repr=False, compare=False)  # MLX's group
+    watchdog: "Watchdog | None" = field(default=None, repr=False, compare=False)
+
+    def exchange(self, what: str, value: Any) -> list[Any]:
+        """The JSON values of all ranks, in their order; waits for all of them.
+
+        They go beside the backend, so that what differs can neither hang nor damage it.
+        """
+        if self.watchdog is None:
+            return [value]
+        with self.waiting(what):
+            return self.watchdog.exchange(what, value)
+
+    def agree(self, what: str, values: list[str]) -> None:
+        """Raises `ValueError` on every rank unless all ranks give the same values."""
+        given = self.exchange(what, values)
+        for rank, other in enumerate(given):
+            if other != given[0]:
+                raise ValueError(_difference(what, given[0], other, rank))
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Inside the block this process waits for the others: see `Watchdog`."""
+        if self.watchdog is None:
+            yield
+            return
+        with self.watchdog.waiting(what):
+            yield
+
+    def advance(self) -> None:
+        """Tells the watchdog that this process goes on to its next step."""
+        if self.watchdog is not None:
+            self.watchdog.advance()
+
+
+def _difference(what: str, first: list[str], other: list[str], rank: int) -> str:
+    pairs = zip([*first, "no more"], [*other, "no more"], strict=False)
+    place, (ours, theirs) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
+    return (
+        f"{what}: all ranks must have the same, but of its {place + 1}. part rank 0 has "
+        f"{ours} and rank {rank} has {theirs}; give all ranks one script and one "
+        "configuration"
+    )
+
+
+def init(*, backend: str | None = None, timeout: float | None = None) -> Group:
+    """The group of the processes that were launched together.
+
+    A process that was started by itself is a group of one, with which nothing is sent
+    and every function of this package is the identity. So one script serves both:
+
+        python script.py
+        python -m lucid_fn launch -n 4 script.py
+
+    It may be called again, and returns the same group. `mlx.launch` and `mpirun` work
+    as well. Each process watches the others: when one is killed, or gives no sign of
+    life, or is waited for longer than `timeout`, all others end with a message that
+    names it, instead of waiting for ever.
+
+    Args:
+        backend: `"ring"` (TCP), `"mpi"`, `"nccl"` or `"jaccl"`; by default the one that
+            the launcher has prepared.
+        timeout: seconds without a sign of life, or without a step while others wait,
+            after which a process counts as stalled; positive. The default is that of
+            `launch --timeout`, or 300.
+
+    Returns:
+        The group: `rank`, in `[0, size)`, and `size`.
+
+    Raises:
+        ValueError: if `backend` is unknown, or `timeout` is not positive.
+        RuntimeError: if the processes do not find each other.
+
+    Example:
+        >>> from lucid_fn import distributed
+        >>> group = distributed.init()
+        >>> group.rank, group.size
+        (0, 1)
+    """
+    if backend is not None and backend not in _LAUNCHED:
+        raise ValueError(
+            f"distributed.init: backend must be one of {', '.join(_LAUNCHED)}, got "
+            f"{backend!r}"
+        )
+    if timeout is not None:
+        timeout = check_number("distributed.init", "timeout", timeout, above=0)
+    chosen = backend or _launched(os.environ)
+    if chosen is None or not _launched(os.environ, chosen):
+        return Group(0, 1)
+    return _connected(chosen, timeout or float(os.environ.get(TIMEOUT_VARIABLE, _TIMEOUT)))
+
+
+def _launched(environ: Mapping[str, str], backend: str | None = None) -> str | None:
+    """The backend that a launcher has prepared, if any."""
+    for name, variables in _LAUNCHED.items():
+        if backend in (None, name) and all(map(environ.get, variables)):
+            return name
+    return None
+
+
+@cache  # a process can join one group only
+def _connected(backend: str, timeout: float) -> Group:
+    from lucid_fn.distributed import watchdog  # sockets and threads, for several only
+
+    meet = watchdog.address_given(os.environ)
+    watch = None
+    if meet is not None:  # all are there before the backend waits for them, unwatched
+        watch = watchdog.start(*meet, timeout=timeout)
+    handle = _handle(backend)
+    rank, size = handle.rank(), handle.size()
+    if size == 1:
+        return Group(0, 1)
+    if watch is None:
+        share: Callable[[list[int]], list[int]] = lambda x: _from_root(handle, x)
+        watch = watchdog.start(*watchdog.meet_at(rank, size, share), timeout=timeout)
+    return Group(rank, size, backend, handle, watch)
+
+
+def _handle(backend: str) -> Any:
+    try:
+        return mx.distributed.init(strict=True, backend=backend)
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"distributed.init: the backend {backend} did not connect: {error}; check "
+            "that all processes run and reach the addresses in the hosts file"
+        ) from error
+
+
+def _from_root(handle: Any, numbers: list[int]) -> list[int]:
+    """The integers of rank 0."""
+    mine = mx.array(numbers, mx.int32) * (handle.rank() == 0)
+    summed: Any = mx.distributed.all_sum(mine, group=handle).tolist()
+    return list(summed)
