@@ -20,7 +20,12 @@ class Batches:
     """What `batches` returns: has a length, and can be iterated over again."""
 
     def __init__(
-        self, arrays: Tree, batch_size: int, seed: Seed | None, drop_last: bool
+        self,
+        arrays: Tree,
+        batch_size: int,
+        seed: Seed | None,
+        drop_last: bool,
+        shard: tuple[int, int],
     ) -> None:
         self._leaves, self._structure = tree.flatten(arrays)
         # Data is computed once, and not anew for a thread that prefetches from it.
@@ -29,24 +34,43 @@ class Batches:
         self._batch_size = batch_size
         self._seed = seed
         self._size = len(self._leaves[0])
-        self._end = self._size - self._size % batch_size if drop_last else self._size
+        self._rank, self._ranks = shard
+        rest = self._size % batch_size
+        self._end = self._size - rest if drop_last else self._size
+        self._count = -(-self._end // batch_size)
+        if 0 < self._end % batch_size < self._ranks:  # too few for a batch of all ranks
+            self._count -= 1
 
     def __len__(self) -> int:
-        return -(-self._end // self._batch_size)
+        return self._count
 
     def __iter__(self) -> Iterator[Any]:
         order = None
         if self._seed is not None:
             order = np.random.default_rng(self._seed).permutation(self._size)
-        for start in range(0, self._end, self._batch_size):
-            stop = min(start + self._batch_size, self._end)
+        for i in range(self._count):
+            start, stop = self._own_rows(i)
             rows = slice(start, stop) if order is None else order[start:stop]
             batch = [_take(leaf, rows) for leaf in self._leaves]
             yield started(tree.unflatten(self._structure, batch))
 
+    def _own_rows(self, i: int) -> tuple[int, int]:
+        """This rank's rows of a batch: as many as those of the others, or one more."""
+        start = i * self._batch_size
+        end = self._end if i == self._count - 1 else start + self._batch_size
+        first, last = (
+            (end - start) * rank // self._ranks for rank in (self._rank, self._rank + 1)
+        )
+        return start + first, start + last
+
 
 def batches(
-    arrays: Tree, batch_size: int, *, seed: Seed | None = None, drop_last: bool = False
+    arrays: Tree,
+    batch_size: int,
+    *,
+    seed: Seed | None = None,
+    drop_last: bool = False,
+    shard: tuple[int, int] | None = None,
 ) -> Batches:
     """The rows of equally long arrays, in batches of MLX arrays.
 
@@ -65,17 +89,24 @@ def batches(
         seed: shuffles the rows: a non-negative integer, or a tuple of such. `None`
             keeps their order, as for testing.
         drop_last: whether to leave out a last batch of fewer than `batch_size` rows.
+        shard: the pair `(rank, size)` of one of `size` processes that share the work,
+            such as `(group.rank, group.size)`. Each batch of `batch_size` rows is
+            divided among them, so that together they see what one process would, in
+            the same order for any `size`, and have equal numbers of batches. Where
+            fewer than `size` rows would be left for a last batch, they join the one
+            before.
 
     Returns:
         An iterable, with a `len`, of trees like `arrays` whose leaves are MLX arrays
-        `(batch_size, ...)`; the last may be shorter. Dtypes are kept, but float64
-        becomes float32, as MLX computes in.
+        `(batch_size, ...)`, or `(batch_size / size, ...)` with a shard; the last may be
+        shorter. Dtypes are kept, but float64 becomes float32, as MLX computes in.
 
     Raises:
-        TypeError: if a leaf of `arrays` is not an array of numbers, or if `batch_size`
-            or `seed` is not an integer.
+        TypeError: if a leaf of `arrays` is not an array of numbers, if `batch_size` or
+            `seed` is not an integer, or `shard` is not a pair of integers.
         ValueError: if there is no array, if lengths differ or are 0, if `batch_size`
-            is below 1, if `seed` is negative, or if no batch would be left.
+            is below 1 or the size of `shard`, if `seed` is negative, if the rank of
+            `shard` is not in `[0, size)`, or if no batch would be left.
 
     Example:
         >>> import numpy as np
@@ -86,6 +117,8 @@ def batches(
         >>> shuffled = data.batches((x, labels), 2, seed=1, drop_last=True)
         >>> [y.tolist() for _, y in shuffled]
         [[4, 0], [1, 2]]
+        >>> [y.tolist() for _, y in data.batches((x, labels), 4, shard=(1, 2))]
+        [[2, 3]]
     """
     size = _common_length(arrays)
     batch_size = check_count("batches", "batch_size", batch_size, at_least=1)
@@ -101,7 +134,27 @@ def batches(
             check_count("batches", "seed", part, at_least=0, below=None, kinds=kind)
             for part in parts
         )
-    return Batches(arrays, batch_size, seed, drop_last)
+    return Batches(
+        arrays, batch_size, seed, drop_last, _check_shard(shard, batch_size, size)
+    )
+
+
+def _check_shard(shard: Any, batch_size: int, length: int) -> tuple[int, int]:
+    if shard is None:
+        return 0, 1
+    if not isinstance(shard, tuple | list) or len(shard) != 2:
+        raise TypeError(
+            "batches: shard must be a pair (rank, size), such as (group.rank, "
+            f"group.size), got {shard!r}"
+        )
+    size = check_count("batches", "the size of shard", shard[1])
+    rank = check_count("batches", "the rank of shard", shard[0], at_least=0, below=size)
+    if size > min(batch_size, length):
+        raise ValueError(
+            "batches: shard must have at most as many ranks as a batch has rows, "
+            f"{min(batch_size, length)}, got {size}; use a larger batch or fewer ranks"
+        )
+    return rank, size
 
 
 def _take(array: NDArray[Any] | mx.array, rows: slice | NDArray[np.intp]) -> mx.array:

@@ -43,7 +43,7 @@ def all_sum(values: Tree, group: Group | None) -> Tree:
         >>> distributed.all_sum(mx.array(1.0), group)
         array(1, dtype=float32)
     """
-    return _map("all_sum", _sum, values, group)
+    return _map("all_sum", sum_array, values, group)
 
 
 def all_mean(values: Tree, group: Group | None) -> Tree:
@@ -69,12 +69,12 @@ def all_mean(values: Tree, group: Group | None) -> Tree:
     for path, leaf in tree.named_leaves(values).items():
         if isinstance(leaf, mx.array) and not mx.issubdtype(leaf.dtype, mx.inexact):
             raise TypeError(
-                f"all_mean: {path or 'values'} must be a float array, got {leaf.dtype}; "
-                "convert it, or use all_sum"
+                f"all_mean: {path or 'values'} must be a float array, got "
+                f"{leaf.dtype}; convert it, or use all_sum"
             )
 
     def mean(group: Group, x: Array) -> Array:
-        return _sum(group, x / group.size)
+        return sum_array(group, x / group.size)
 
     return _map("all_mean", mean, values, group)
 
@@ -131,7 +131,8 @@ def broadcast(values: Tree, group: Group | None, *, root: int = 0) -> Tree:
     root = check_count("broadcast", "root", root, at_least=0, below=size)
 
     def send(group: Group, x: Array) -> Array:
-        return _sum(group, x if group.rank == root else mx.zeros_like(x)).astype(x.dtype)
+        own = x if group.rank == root else mx.zeros_like(x)
+        return sum_array(group, own).astype(x.dtype)
 
     return _map("broadcast", send, values, group)
 
@@ -159,7 +160,7 @@ def _map(
     _check_arrays(name, values)
     if group is None or group.size == 1:
         return values
-    _announce(name, values, group)
+    announce(name, values, group)
     return started(tree.map(partial(fn, group), values))
 
 
@@ -172,7 +173,7 @@ def _check_arrays(name: str, values: Tree) -> None:
             )
 
 
-def _announce(name: str, values: Tree, group: Group) -> None:
+def announce(name: str, values: Tree, group: Group) -> None:
     """Has the ranks compare what they are about to do.
 
     Outside of a trace they do so at once. What `jit` traces is compared as a whole,
@@ -191,7 +192,8 @@ def _announce(name: str, values: Tree, group: Group) -> None:
 # ---- one array ----
 
 
-def _sum(group: Group, x: Array) -> Array:
+def sum_array(group: Group, x: Array) -> Array:
+    """The sum of one array, which the caller has announced."""
     if x.dtype == mx.bool_:
         x = x.astype(mx.int32)
     return _in_order(_all_sum(group), x) if x.size else x
@@ -228,13 +230,13 @@ def _all_sum(group: Group) -> Collective:
 
     @run.vjp
     def vjp(x: Array, g: Array, _: Array) -> Array:
-        _announce("gradient of all_sum", g, group)
-        return _sum(group, g)
+        announce("gradient of all_sum", g, group)
+        return sum_array(group, g)
 
     @run.jvp
     def jvp(x: Array, dx: Array) -> Array:
-        _announce("tangent of all_sum", dx, group)
-        return _sum(group, dx)
+        announce("tangent of all_sum", dx, group)
+        return sum_array(group, dx)
 
     @run.vmap
     def vmap(x: Array, axis: int) -> tuple[Array, int]:
@@ -254,12 +256,12 @@ def _all_gather(group: Group) -> Collective:
 
     @run.vjp
     def vjp(x: Array, g: Array, _: Array) -> Array:
-        _announce("gradient of all_gather", g, group)
-        return _sum(group, g)[group.rank]
+        announce("gradient of all_gather", g, group)
+        return sum_array(group, g)[group.rank]
 
     @run.jvp
     def jvp(x: Array, dx: Array) -> Array:
-        _announce("tangent of all_gather", dx, group)
+        announce("tangent of all_gather", dx, group)
         return _gather(group, dx)
 
     @run.vmap

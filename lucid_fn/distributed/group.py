@@ -1,10 +1,10 @@
 """The processes of a run, and how they find each other."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -65,19 +65,33 @@ class Group:
         with self.watchdog.waiting(what):
             yield
 
-    def advance(self) -> None:
-        """Tells the watchdog that this process goes on to its next step."""
-        if self.watchdog is not None:
-            self.watchdog.advance()
+    def is_several(self) -> bool:
+        """Whether there is anyone to talk to."""
+        return self.size > 1
+
+    def boundary(self, *, stop: bool) -> bool:
+        """Between two steps: whether all processes stop here.
+
+        Some steps after one of them has wished to, all do, after the same one.
+        """
+        return stop if self.watchdog is None else self.watchdog.boundary(stop=stop)
+
+
+def check_group(caller: str, group: Any) -> None:
+    """Raises unless `group` is a group or `None`."""
+    if group is not None and not isinstance(group, Group):
+        raise TypeError(
+            f"{caller}: group must be a Group, as distributed.init() returns it, or "
+            f"None, got {type(group).__name__}"
+        )
 
 
 def _difference(what: str, first: list[str], other: list[str], rank: int) -> str:
     pairs = zip([*first, "no more"], [*other, "no more"], strict=False)
     place, (ours, theirs) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
     return (
-        f"{what}: all ranks must have the same, but of its {place + 1}. part rank 0 has "
-        f"{ours} and rank {rank} has {theirs}; give all ranks one script and one "
-        "configuration"
+        f"{what}: all ranks must have the same, got in place {place} {ours} on rank 0 "
+        f"and {theirs} on rank {rank}; give all ranks one script and one configuration"
     )
 
 
@@ -125,7 +139,8 @@ def init(*, backend: str | None = None, timeout: float | None = None) -> Group:
     chosen = backend or _launched(os.environ)
     if chosen is None or not _launched(os.environ, chosen):
         return Group(0, 1)
-    return _connected(chosen, timeout or float(os.environ.get(TIMEOUT_VARIABLE, _TIMEOUT)))
+    given = timeout or float(os.environ.get(TIMEOUT_VARIABLE, _TIMEOUT))
+    return _connected(chosen, given)
 
 
 def _launched(environ: Mapping[str, str], backend: str | None = None) -> str | None:
@@ -149,8 +164,8 @@ def _connected(backend: str, timeout: float) -> Group:
     if size == 1:
         return Group(0, 1)
     if watch is None:
-        share: Callable[[list[int]], list[int]] = lambda x: _from_root(handle, x)
-        watch = watchdog.start(*watchdog.meet_at(rank, size, share), timeout=timeout)
+        meet = watchdog.meet_at(rank, size, partial(_from_root, handle))
+        watch = watchdog.start(*meet, timeout=timeout)
     return Group(rank, size, backend, handle, watch)
 
 

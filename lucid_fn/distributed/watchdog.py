@@ -33,6 +33,7 @@ EXIT_CODE = 75  # of a process that ends because of another: EX_TEMPFAIL
 _PERIOD = 0.5  # seconds between two signs of life
 _PATIENCE = 5.0  # seconds in which a process that ends may be waited for
 _MOST = 1 << 26  # bytes of a message
+_AHEAD = 4  # steps that a process goes on until all know after which one they stop
 
 Place = tuple[int, int, str, int, int]  # rank, size, host, port, token
 Message = dict[str, Any]
@@ -185,6 +186,12 @@ class Watchdog:
         self._step = 0  # how often it has waited for the others
         self._waits: list[str] = []  # for what it waits now
         self._leaving = False
+        self._lock = threading.Lock()
+        self._boundaries = 0  # between steps, so far: the same ones on all ranks
+        self._asked = False  # whether it has wished to stop
+        self._pause: int | None = None  # not to go on from here without knowing more
+        self._stop: int | None = None  # where all stop
+        self._known = threading.Event()
 
     # ---- the main thread ----
 
@@ -206,9 +213,29 @@ class Watchdog:
         finally:
             self._waits.pop()
 
-    def advance(self) -> None:
-        """The process goes on to its next step."""
+    def boundary(self, *, stop: bool) -> bool:
+        """Between two steps: whether all ranks stop here.
+
+        A rank that stopped at once would leave the others waiting in their next step.
+        So rank 0 asks all ranks how far they are, and lets them stop a little later.
+        Each promises not to go on further than that in the meantime.
+        """
         self._step += 1
+        with self._lock:
+            self._boundaries += 1
+            here, pause = self._boundaries, self._pause
+        if stop and not self._asked:
+            self._asked = True
+            self.send({"stop": True})
+        if pause is not None and here >= pause:
+            self._known.wait()
+        return self._stop is not None and here >= self._stop
+
+    def resume(self) -> None:
+        """Forgets that all have stopped; all ranks have to call it."""
+        self.exchange("resume", None)
+        self._asked, self._pause, self._stop = False, None, None
+        self._known.clear()
 
     def leave(self) -> None:
         """Says that this process ends by itself."""
@@ -259,6 +286,13 @@ class Watchdog:
             self._end(message["verdict"])
         if "values" in message:
             self._answers.put(message["values"])
+        if "pause" in message:
+            with self._lock:
+                self._pause = self._boundaries + _AHEAD
+                self.send({"pausing": self._pause})
+        if "stop" in message:
+            self._stop = message["stop"]
+            self._known.set()
         if "step" in message:
             hub.update(message, time.monotonic())
 
@@ -328,6 +362,7 @@ class _Hub:
         self.members: dict[int, _Member] = {}
         self.started = time.monotonic()
         self.told = 0.0
+        self.pausing: dict[int, int] | None = None  # where each rank pauses
 
     def run(self) -> None:
         while True:
@@ -376,6 +411,13 @@ class _Hub:
                 member.what = message["what"]
                 member.values.append(message["value"])
                 self._answer()
+            if "stop" in message and self.pausing is None:
+                self.pausing = {}
+                self._send_all({"pause": True})
+            if "pausing" in message and self.pausing is not None:
+                self.pausing[rank] = message["pausing"]
+                if len(self.pausing) == self.size:
+                    self._send_all({"stop": max(self.pausing.values())})
 
     def _rank_of(self, line: _Line) -> int | None:
         return next((r for r, m in self.members.items() if m.line is line), None)
@@ -402,6 +444,8 @@ class _Hub:
         everyone = [self.members.get(rank) for rank in range(self.size)]
         if all(member is not None and member.values for member in everyone):
             values = [member.values.pop(0) for member in everyone if member]
+            if all(member.what == "resume" for member in everyone if member):
+                self.pausing = None
             self._send_all({"values": values})
 
     def _judge(self, now: float) -> str | None:
@@ -447,7 +491,7 @@ class _Hub:
         if 0 in self.members:
             member = self.members[0]
             status: Message = {"step": member.step, "waits": member.waits}
-            self._send_all(status | ({"leaving": True} if member.left else {}), but=0)
+            self._send_all(status | ({"leaving": True} if member.left else {}))
 
     def _send_all(self, message: Message, *, but: int | None = None) -> None:
         for rank, member in self.members.items():

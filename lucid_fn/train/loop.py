@@ -15,10 +15,10 @@ from lucid_fn.checks import check_count
 from lucid_fn.train import checkpoint as checkpoints, checks, progress
 from lucid_fn.train.beginning import Beginning, begin, length
 from lucid_fn.train.callbacks import Callback, Record
-from lucid_fn.train.evaluation import READ_BEHIND, Means, number, pairs, rows
+from lucid_fn.train.evaluation import READ_BEHIND, Means, number, pairs
 from lucid_fn.train.history import History
 from lucid_fn.train.interruption import deferred
-from lucid_fn.train.state import EvalFn, StepFn, TrainState, step_of
+from lucid_fn.train.state import EvalFn, StepFn, TrainState, rows, step_of
 from lucid_fn.types import Array
 
 

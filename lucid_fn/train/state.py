@@ -5,8 +5,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
 
-from lucid_fn import nn, ops, optim, random, transforms
+from lucid_fn import nn, ops, optim, random, transforms, tree
 from lucid_fn.checks import check_float
+from lucid_fn.distributed.averaging import average
+from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.elsewhere import explains_calls
 from lucid_fn.evaluation import started
 from lucid_fn.random.checks import is_key
@@ -78,6 +80,7 @@ def make_step(
     loss_fn: LossFn,
     *,
     metrics: Mapping[str, Callable[[Any, Any], Array]] | None = None,
+    group: Group | None = None,
 ) -> StepFn:
     """A compiled training step `(ts, x, targets) -> (ts, metrics)`.
 
@@ -91,6 +94,11 @@ def make_step(
         loss_fn: `loss_fn(predictions, targets)`, one value per example or their mean.
         metrics: more functions of `(predictions, targets)` to scalars, by name, such
             as `{"accuracy": metrics.accuracy}`.
+        group: processes that train together, as `distributed.init` returns it: data
+            parallelism. Each gives its own part of the batch. The gradients, the
+            metrics and the new state, such as the running statistics of batch norm,
+            are averaged over all examples, so that all processes stay equal; dropout
+            and other randomness differs among them.
 
     Returns:
         The step. Its metrics are `"loss"` and the given ones, of the batch, before the
@@ -115,6 +123,7 @@ def make_step(
     _check_optimizer("train.make_step", optimizer)
     _check_loss_fn("train.make_step", loss_fn)
     extra = _check_metrics("train.make_step", metrics)
+    check_group("train.make_step", group)
 
     def objective(
         params: Params, state: State, key: Key, x: Any, targets: Any
@@ -128,12 +137,14 @@ def make_step(
         _check_state("step", ts)  # while tracing, so that later calls cost nothing
         value_and_grad = transforms.value_and_grad(objective, has_aux=True)
         (loss, (state, values)), grads = value_and_grad(
-            ts.params, ts.state, random.fold_in(ts.key, ts.step), x, targets
+            ts.params, ts.state, _step_key(ts, group), x, targets
         )
+        values = {"loss": loss, **values}
+        values, state, grads = _averaged((values, state, grads), group, x, targets)
         updates, opt_state = optimizer.update(grads, ts.opt_state, ts.params)
         params = optim.apply_updates(ts.params, updates)
         new = TrainState(params, state, opt_state, ts.key, ts.step + 1)
-        return new, {"loss": loss, **values}
+        return new, values
 
     return transforms.jit(step)
 
@@ -143,6 +154,7 @@ def make_eval_step(
     loss_fn: LossFn,
     *,
     metrics: Mapping[str, Callable[[Any, Any], Array]] | None = None,
+    group: Group | None = None,
 ) -> EvalFn:
     """A compiled evaluation step `(ts, x, targets) -> metrics`, with `train=False`.
 
@@ -153,6 +165,8 @@ def make_eval_step(
         model: a layer.
         loss_fn: as in `make_step`.
         metrics: as in `make_step`.
+        group: as in `make_step`; the metrics are those of all examples, the outputs of
+            this process's.
 
     Raises:
         TypeError: if an argument is of the wrong type.
@@ -170,6 +184,7 @@ def make_eval_step(
     _check_model("train.make_eval_step", model)
     _check_loss_fn("train.make_eval_step", loss_fn)
     extra = _check_metrics("train.make_eval_step", metrics)
+    check_group("train.make_eval_step", group)
 
     def measure(
         params: Params, state: State, x: Any, targets: Any
@@ -177,7 +192,7 @@ def make_eval_step(
         y, _ = model.apply(params, state, x, train=False)
         loss = mean_loss(loss_fn(y, targets))
         values = {name: fn(y, targets) for name, fn in extra.items()}
-        return {"loss": loss, **values}, y
+        return _averaged({"loss": loss, **values}, group, x, targets), y
 
     with_outputs = transforms.jit(measure)
     metrics_only = transforms.jit(lambda *arguments: measure(*arguments)[0])
@@ -189,6 +204,27 @@ def make_eval_step(
         return compiled(ts.params, ts.state, x, targets)
 
     return evaluate
+
+
+def rows(x: Any, targets: Any) -> int:
+    """The batch size: the length of the first array, of the targets if they have one.
+
+    An input may hold arrays that all examples share, such as a mask.
+    """
+    leaves = [*tree.leaves(targets), *tree.leaves(x)]
+    return next((len(leaf) for leaf in leaves if getattr(leaf, "ndim", 0)), 1)
+
+
+def _step_key(ts: TrainState, group: Group | None) -> Key:
+    key = random.fold_in(ts.key, ts.step)
+    if group is None or not group.is_several():
+        return key
+    return random.fold_in(key, group.rank)
+
+
+def _averaged(values: Any, group: Group | None, x: Any, targets: Any) -> Any:
+    """Means over the examples of all processes."""
+    return average(values, group, weight=rows(x, targets))
 
 
 def mean_loss(loss: Any) -> Array:
