@@ -69,12 +69,17 @@ class Group:
         """Whether there is anyone to talk to."""
         return self.size > 1
 
-    def boundary(self, *, stop: bool) -> bool:
-        """Between two steps: whether all processes stop here.
+    def stops_here(self, *, asked: bool) -> bool:
+        """Between two steps: whether all processes stop, a few after one was asked to.
 
-        Some steps after one of them has wished to, all do, after the same one.
+        All have to call it after the same steps.
         """
-        return stop if self.watchdog is None else self.watchdog.boundary(stop=stop)
+        return asked if self.watchdog is None else self.watchdog.stops_here(asked=asked)
+
+    def resume(self) -> None:
+        """Forgets that all have stopped; all have to call it."""
+        if self.watchdog is not None:
+            self.watchdog.resume()
 
 
 def check_group(caller: str, group: Any) -> None:

@@ -256,8 +256,9 @@ def _readers(worker: Worker) -> Iterator[threading.Thread]:
 
 def _copy(source: TextIO, target: TextIO, prefix: str) -> None:
     for line in source:
-        target.write(f"{prefix}{line.rstrip()}\n")  # one write, so lines stay whole
-        target.flush()
+        with contextlib.suppress(OSError):  # nobody reads any more, but the run goes on
+            target.write(f"{prefix}{line.rstrip()}\n")  # at once: lines stay whole
+            target.flush()
 
 
 @contextlib.contextmanager

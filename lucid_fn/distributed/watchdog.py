@@ -213,7 +213,7 @@ class Watchdog:
         finally:
             self._waits.pop()
 
-    def boundary(self, *, stop: bool) -> bool:
+    def stops_here(self, *, asked: bool) -> bool:
         """Between two steps: whether all ranks stop here.
 
         A rank that stopped at once would leave the others waiting in their next step.
@@ -224,7 +224,7 @@ class Watchdog:
         with self._lock:
             self._boundaries += 1
             here, pause = self._boundaries, self._pause
-        if stop and not self._asked:
+        if asked and not self._asked:
             self._asked = True
             self.send({"stop": True})
         if pause is not None and here >= pause:

@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.distributed import Group
 from lucid_fn.train.state import EvalFn, TrainState, rows
 from lucid_fn.types import Array
 
@@ -114,6 +115,14 @@ class Means:
             if "loss" in self.latest:
                 self.losses.append(self.latest["loss"])
             self.size += size
+
+    def combine(self, group: Group | None) -> None:
+        """Adds what the other ranks have, in the order of the ranks."""
+        if group is not None and group.is_several():
+            given = group.exchange("fit", [self.size, self.sums])
+            self.size = sum(size for size, _ in given)
+            for name in self.sums:
+                self.sums[name] = sum(sums[name] for _, sums in given)
 
     def means(self) -> dict[str, float]:
         if not self.size:  # nothing has been read so far

@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import numpy as np
 
 from lucid_fn import optim
 from lucid_fn.checks import check_count
-from lucid_fn.train import checkpoint as checkpoints, checks, progress
+from lucid_fn.distributed.group import Group, check_group
+from lucid_fn.train import checkpoint as checkpoints, checks, progress, ranks
 from lucid_fn.train.beginning import Beginning, begin, length
 from lucid_fn.train.callbacks import Callback, Record
 from lucid_fn.train.evaluation import READ_BEHIND, Means, number, pairs
@@ -38,6 +40,7 @@ def fit(
     history_path: str | Path | None = None,
     config: dict[str, Any] | None = None,
     show: bool = True,
+    group: Group | None = None,
 ) -> tuple[TrainState, History]:
     """Train for a number of epochs, with evaluation, a record and checkpoints.
 
@@ -87,6 +90,13 @@ def fit(
         config: settings to keep in the record.
         show: whether to print a line per epoch, and a progress bar in a terminal or a
             notebook if `tqdm` is installed.
+        group: processes that train together, as `distributed.init` returns it, with
+            steps that were made with it and batches with a `shard`. All start from the
+            state of rank 0, or from the checkpoint, which all must see. Rank 0 alone
+            calls the callbacks, writes and shows; what a callback decides holds for
+            all. Metrics are those of all examples. Ctrl-C on any rank ends the run on
+            all, after the same step, within a few. Before each epoch the ranks compare
+            their states and numbers of batches.
 
     Returns:
         The final state and the record. The record covers this call and, if it was
@@ -99,7 +109,7 @@ def fit(
             `test_batches` is missing, an epoch has no batches, or a metric is not a
             scalar; if the epoch of `ts` is not known; or if the checkpoint is damaged,
             does not fit, is behind `ts`, or ends in the middle of an epoch and the run
-            is to continue.
+            is to continue; if the ranks of `group` differ.
         OSError: if `checkpoint` or `history_path` cannot be written; this is checked
             before the first step.
 
@@ -129,6 +139,9 @@ def fit(
     after_step = checks.to_callbacks("on_step", on_step)
     after_epoch = checks.to_callbacks("on_epoch", on_epoch)
     checks.check_config(config)
+    check_group("fit", group)
+    root = group is None or group.rank == 0
+    show = show and root
     checkpoint = checks.to_checkpoint(checkpoint)
     history_path = checks.to_history_path(history_path)
 
@@ -140,7 +153,8 @@ def fit(
         max_steps=max_steps,
         checkpoint=checkpoint,
     )
-    run = _Run(start, step, after_step, checkpoint is not None, show)
+    start = ranks.begin_alike(start, group)
+    run = _Run(start, step, after_step, checkpoint is not None, show, group)
     run.history = run.history._replace(
         config=config or run.history.config, interrupted=False
     )
@@ -149,12 +163,12 @@ def fit(
         print(f"resumed from {checkpoint} after epoch {start.epoch}", flush=True)
 
     def keep() -> None:
-        if history_path is not None:
+        if history_path is not None and root:
             run.history.to_json(history_path)
 
     try:
-        with deferred() as stop_here:
-            ended = start.resumed and _resume(start, after_step, after_epoch)
+        with deferred(group) as stop_here, run.waiting():
+            ended = start.resumed and _resume(start, after_step, after_epoch, group)
             for epoch in range(start.epoch, start.end):
                 if ended or run.out_of_steps():
                     break
@@ -164,14 +178,16 @@ def fit(
                     record |= run.test(evaluate, test_batches, stop_here)
                 record |= _learning_rate_of(run.ts)
                 run.history.epochs.append(record)
-                if checkpoint is not None:
+                if checkpoint is not None and root:
                     checkpoints.save(checkpoint, run.ts, metadata=run.metadata())
                 keep()
                 if show:  # last, since printing may fail
                     print(progress.epoch_line(record, start.end), flush=True)
-                ended = _call(after_epoch, run.ts, record)
+                ended = _call(after_epoch, run.ts, record, group)
                 stop_here()
     except KeyboardInterrupt:
+        if group is not None:
+            group.resume()
         run.history = run.history._replace(interrupted=True)
         if show:
             print("interrupted: what has been done so far is kept", flush=True)
@@ -183,6 +199,7 @@ def _resume(
     start: Beginning,
     after_step: tuple[Callback, ...],
     after_epoch: tuple[Callback, ...],
+    group: Group | None,
 ) -> bool:
     """Tell the callbacks where the run resumes; returns whether one of them ends it."""
     epochs = start.history.epochs
@@ -191,14 +208,21 @@ def _resume(
             if hasattr(callback, "resume"):
                 past = epochs[: len(epochs) - again]
                 callback.resume(past, start.epoch + 1 - again)
-    return _call(after_epoch, start.ts, epochs[-1])
+    return _call(after_epoch, start.ts, epochs[-1], group)
 
 
-def _call(callbacks: tuple[Callback, ...], ts: TrainState, record: Record) -> bool:
-    """Call all of them; returns whether one of them ends the run."""
+def _call(
+    callbacks: tuple[Callback, ...],
+    ts: TrainState,
+    record: Record,
+    group: Group | None,
+) -> bool:
+    """Call all of them on rank 0; returns whether one of them ends the run."""
+    called = callbacks if group is None or group.rank == 0 else ()
     # Only a bool says so: functions that write return how many bytes they wrote.
-    returned = [callback(ts, dict(record)) for callback in callbacks]
-    return any(_is_true(value) for value in returned)
+    returned = [callback(ts, dict(record)) for callback in called]
+    ended = any(_is_true(value) for value in returned)
+    return ranks.from_root("fit (callbacks)", ended, group) if callbacks else False
 
 
 def _is_true(value: Any) -> bool:
@@ -216,12 +240,17 @@ class _Run:
     on_step: tuple[Callback, ...]
     counted: bool  # whether steps must count in ts.step, as a checkpoint needs
     show: bool
+    group: Group | None
     rest: Iterator[Any] = field(default_factory=lambda: iter(()))  # of the epoch
     made: int = 0  # steps
     ended: bool = False  # by a callback after a step
 
     def __post_init__(self) -> None:
         self.ts, self.history = self.start.ts, self.start.history
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Inside the block, the watchdog of the group expects steps."""
+        return nullcontext() if self.group is None else self.group.waiting("fit")
 
     def out_of_steps(self) -> bool:
         return self.ended or self._left() == 0
@@ -249,6 +278,7 @@ class _Run:
         """One epoch, or what is left of the steps; its part of the record."""
         start, means = time.perf_counter(), Means("fit")
         given = batches(epoch)
+        ranks.compare(self.ts, given, self.group)
         skip = self.start.skip if epoch == self.start.epoch else 0
         self.rest = pairs("fit", "batches", given, skip=skip)
         left, total = self._left(), length(given)
@@ -280,12 +310,14 @@ class _Run:
             raise ValueError(
                 "fit: batches must yield at least one batch an epoch, got none"
             )
+        means.combine(self.group)
         return means.record("train", start)
 
     def _tell(self, epoch: int, values: Record) -> bool:
         """Call what wants to know of each step; returns whether the run ends."""
         record = {"epoch": epoch + 1, "step": self.start.step + self.made, **values}
-        return _call(self.on_step, self.ts, record | _learning_rate_of(self.ts))
+        record |= _learning_rate_of(self.ts)
+        return _call(self.on_step, self.ts, record, self.group)
 
     def test(
         self,
@@ -303,6 +335,7 @@ class _Run:
             raise ValueError(
                 "fit: test_batches must yield at least one batch, got none"
             )
+        means.combine(self.group)
         return means.record("test", start)
 
 

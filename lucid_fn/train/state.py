@@ -1,6 +1,6 @@
 """The state of a training run, and compiled training and evaluation steps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
@@ -139,12 +139,13 @@ def make_step(
         (loss, (state, values)), grads = value_and_grad(
             ts.params, ts.state, _step_key(ts, group), x, targets
         )
-        values = {"loss": loss, **values}
-        values, state, grads = _averaged((values, state, grads), group, x, targets)
+        values, state, grads = _averaged(
+            ({"loss": loss, **values}, state, grads), group, x, targets
+        )
         updates, opt_state = optimizer.update(grads, ts.opt_state, ts.params)
         params = optim.apply_updates(ts.params, updates)
         new = TrainState(params, state, opt_state, ts.key, ts.step + 1)
-        return new, values
+        return new, _in_order(values, extra)
 
     return transforms.jit(step)
 
@@ -192,7 +193,8 @@ def make_eval_step(
         y, _ = model.apply(params, state, x, train=False)
         loss = mean_loss(loss_fn(y, targets))
         values = {name: fn(y, targets) for name, fn in extra.items()}
-        return _averaged({"loss": loss, **values}, group, x, targets), y
+        averaged = _averaged({"loss": loss, **values}, group, x, targets)
+        return _in_order(averaged, extra), y
 
     with_outputs = transforms.jit(measure)
     metrics_only = transforms.jit(lambda *arguments: measure(*arguments)[0])
@@ -225,6 +227,11 @@ def _step_key(ts: TrainState, group: Group | None) -> Key:
 def _averaged(values: Any, group: Group | None, x: Any, targets: Any) -> Any:
     """Means over the examples of all processes."""
     return average(values, group, weight=rows(x, targets))
+
+
+def _in_order(values: Metrics, extra: Iterable[str]) -> Metrics:
+    """The loss first, then the others as they were given; trees sort them."""
+    return {name: values[name] for name in ("loss", *extra)}
 
 
 def mean_loss(loss: Any) -> Array:
