@@ -5,8 +5,8 @@
 Ten epochs of SGD with momentum on the 60,000 images take about a minute on two CPU
 cores and reach a test accuracy of 0.991. `--out` gets `history.json` and `curves.png`.
 `python -m lucid_fn launch -n 2 examples/lenet_mnist.py` trains in two processes, with
-the same result. See `lenet_from_scratch.py` for the same without layers, optimizers and loops from the
-library.
+the same result. See `lenet_from_scratch.py` for the same without layers, optimizers and
+loops from the library.
 """
 
 import argparse
