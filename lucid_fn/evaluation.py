@@ -76,13 +76,20 @@ def ordering(*, anew: bool = False) -> Iterator[Order]:
 
 @contextmanager
 def transforming() -> Iterator[None]:
-    """Inside the block, no evaluation may be started."""
-    token = _inside.set(True)
-    try:
-        with ordering():
+    """Inside the block, no evaluation may be started.
+
+    Collectives start at its end: else that of the result which is evaluated first would
+    run first, which need not be the same one in all processes.
+    """
+    outermost = _order.get() is None
+    with ordering() as own:
+        token = _inside.set(True)
+        try:
             yield
-    finally:
-        _inside.reset(token)
+        finally:
+            _inside.reset(token)
+    if outermost and own.last is not None:
+        start(own.last)
 
 
 def is_transforming() -> bool:

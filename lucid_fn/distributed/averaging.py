@@ -29,18 +29,18 @@ def average(
     bucket_bytes: int = BUCKET_BYTES,
     dtype: mx.Dtype | None = None,
 ) -> Tree:
-    """`sum(weight * values) / sum(weight)` over all processes, of each float leaf.
+    """`sum(values) / sum(weight)` over all processes, of each float leaf.
 
     Leaves are laid into buckets, the last ones first, since their gradients are there
     first: a sum for each leaf takes two to four times as long.
 
     Args:
-        values: a tree of arrays; those of integers stay as they are.
+        values: a tree of arrays, multiplied by the weight; integers stay as they are.
         group: as `init` returns it; `None` is a group of one.
-        weight: of this process; it need not be the same on all.
+        weight: of this process, such as its number of examples.
         bucket_bytes: largest size of a bucket, unless one leaf is larger.
         dtype: in which to send and add; `None` for that of each leaf, but float32 for
-            float16, in which the weighted sum could overflow.
+            float16, in which the sum could overflow.
 
     Returns:
         A tree like `values`, the same on all processes to the last bit.
@@ -54,7 +54,7 @@ def average(
     for bucket in _buckets(leaves, bucket_bytes, dtype):
         parts = [leaves[place] for place in bucket.places]
         flat = mx.concatenate([part.reshape(-1) for part in parts])  # (n,)
-        flat = (flat * own).astype(bucket.dtype)
+        flat = flat.astype(bucket.dtype)
         if total is None:  # the sum of the weights goes along with the first bucket
             flat, total = _sum_with_weight(group, flat, own)
         else:

@@ -131,7 +131,8 @@ def broadcast(values: Tree, group: Group | None, *, root: int = 0) -> Tree:
     root = check_count("broadcast", "root", root, at_least=0, below=size)
 
     def send(group: Group, x: Array) -> Array:
-        own = x if group.rank == root else mx.zeros_like(x)
+        # Differentiable on every rank: all take part in the sum of the cotangents.
+        own = mx.where(mx.array(group.rank == root), x, mx.zeros_like(x))
         return sum_array(group, own).astype(x.dtype)
 
     return _map("broadcast", send, values, group)
@@ -180,7 +181,10 @@ def announce(name: str, values: Tree, group: Group) -> None:
     before it runs: later calls then cost nothing.
     """
     leaves = tree.named_leaves(values)
-    signatures = [f"{name} {x.dtype} {x.shape} {path}" for path, x in leaves.items()]
+    signatures = [
+        f"{name} of {path or 'an array'} {x.shape} {str(x.dtype).rpartition('.')[2]}"
+        for path, x in leaves.items()
+    ]
     current = order()
     if not is_tracing():
         group.agree(name, signatures)

@@ -130,17 +130,22 @@ def make_step(
     ) -> tuple[Array, tuple[State, Metrics]]:
         y, state = model.apply(params, state, x, train=True, key=key)
         loss = mean_loss(loss_fn(y, targets))
-        return loss, (state, {name: fn(y, targets) for name, fn in extra.items()})
+        values = {name: fn(y, targets) for name, fn in extra.items()}
+        return loss * share(x, targets), (state, {"loss": loss, **values})
+
+    def share(x: Any, targets: Any) -> int:
+        """The weight of a loss whose gradients are added to those of other ranks."""
+        return 1 if group is None or not group.is_several() else rows(x, targets)
 
     @explains_calls
     def step(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
         _check_state("step", ts)  # while tracing, so that later calls cost nothing
         value_and_grad = transforms.value_and_grad(objective, has_aux=True)
-        (loss, (state, values)), grads = value_and_grad(
+        (_, (state, values)), grads = value_and_grad(
             ts.params, ts.state, _step_key(ts, group), x, targets
         )
         values, state, grads = _averaged(
-            ({"loss": loss, **values}, state, grads), group, x, targets
+            (values, state), group, rows(x, targets), sums=grads
         )
         updates, opt_state = optimizer.update(grads, ts.opt_state, ts.params)
         params = optim.apply_updates(ts.params, updates)
@@ -193,7 +198,8 @@ def make_eval_step(
         y, _ = model.apply(params, state, x, train=False)
         loss = mean_loss(loss_fn(y, targets))
         values = {name: fn(y, targets) for name, fn in extra.items()}
-        averaged = _averaged({"loss": loss, **values}, group, x, targets)
+        values = {"loss": loss, **values}
+        (averaged,) = _averaged((values,), group, rows(x, targets))
         return _in_order(averaged, extra), y
 
     with_outputs = transforms.jit(measure)
@@ -224,9 +230,31 @@ def _step_key(ts: TrainState, group: Group | None) -> Key:
     return random.fold_in(key, group.rank)
 
 
-def _averaged(values: Any, group: Group | None, x: Any, targets: Any) -> Any:
-    """Means over the examples of all processes."""
-    return average(values, group, weight=rows(x, targets))
+def _averaged(
+    means: tuple[Any, ...], group: Group | None, count: int, *, sums: Any = None
+) -> Any:
+    """Means over the examples of all ranks, from those of this one.
+
+    Args:
+        means: trees of means over `count` examples.
+        group: the ranks.
+        count: the examples of this rank.
+        sums: gradients of a sum over examples. They cannot be multiplied by `count`
+            afterwards: with sync batch norm they come from the losses of other ranks.
+
+    Returns:
+        The means of all these trees.
+    """
+    if group is None or not group.is_several():
+        return (*means, sums) if sums is not None else means
+    weighted = tree.map(lambda x: _weighted(x, count), means)
+    given = (*weighted, sums) if sums is not None else weighted
+    return average(given, group, weight=count)
+
+
+def _weighted(x: Array, count: int) -> Array:
+    """`count * x`; integers, such as numbers of batches, are the same on all ranks."""
+    return (x * count).astype(x.dtype) if mx.issubdtype(x.dtype, mx.floating) else x
 
 
 def _in_order(values: Metrics, extra: Iterable[str]) -> Metrics:

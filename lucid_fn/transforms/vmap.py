@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import is_symbolic, ordering, transforming
+from lucid_fn.evaluation import is_symbolic, ordering, start, transforming
 from lucid_fn.ops.vectorize import vectorize
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
@@ -110,7 +110,7 @@ def vmap(
             fix = "use other operations or a loop"
             with (
                 transforming(),
-                ordering(anew=True),
+                ordering(anew=True) as order,
                 diagnosis.explains_missing_rule("vmap", fix),
             ):
                 given = [axis for axis in axes if axis is not None]
@@ -119,6 +119,8 @@ def vmap(
             if is_symbolic(error):
                 raise diagnosis.value_read(error, name, "vmap") from error
             raise
+        if order.last is not None:  # as at the end of `transforming`
+            start(list(out))
         result = tree.unflatten(out_structures[-1], list(out))
         places = _spread(out_axes, result, "out_axes")
         for i, axis in enumerate(places):
