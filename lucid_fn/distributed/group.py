@@ -1,10 +1,12 @@
 """The processes of a run, and how they find each other."""
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -126,7 +128,8 @@ def init(*, backend: str | None = None, timeout: float | None = None) -> Group:
 
     Raises:
         ValueError: if `backend` is unknown, or `timeout` is not positive.
-        RuntimeError: if the processes do not find each other.
+        RuntimeError: if the processes do not find each other, or the hosts file is
+            damaged.
 
     Example:
         >>> from lucid_fn import distributed
@@ -142,7 +145,7 @@ def init(*, backend: str | None = None, timeout: float | None = None) -> Group:
     if timeout is not None:
         timeout = check_number("distributed.init", "timeout", timeout, above=0)
     chosen = backend or _launched(os.environ)
-    if chosen is None or not _launched(os.environ, chosen):
+    if chosen is None or not _launched(os.environ, chosen) or _alone(chosen):
         return Group(0, 1)
     given = timeout or float(os.environ.get(TIMEOUT_VARIABLE, _TIMEOUT))
     return _connected(chosen, given)
@@ -154,6 +157,20 @@ def _launched(environ: Mapping[str, str], backend: str | None = None) -> str | N
         if backend in (None, name) and all(map(environ.get, variables)):
             return name
     return None
+
+
+def _alone(backend: str) -> bool:
+    """Whether the ring has one process, with which MLX would fail to connect."""
+    if backend != "ring":
+        return False
+    try:
+        text = Path(os.environ["MLX_HOSTFILE"]).read_text().strip()
+        return len(json.loads(text or "[]")) < 2
+    except (OSError, ValueError, TypeError) as error:
+        raise RuntimeError(
+            "distributed.init: MLX_HOSTFILE must be a file such as "
+            f'[["127.0.0.1:5000"], ["127.0.0.1:5001"]], got {error}'
+        ) from error
 
 
 @cache  # a process can join one group only

@@ -24,6 +24,7 @@ from lucid_fn.distributed.watchdog import (
 )
 
 _LOCAL = "127.0.0.1"
+_THREADS = ("OMP_NUM_THREADS", "LUCID_FN_STREAMS")  # cores that a process may use
 _POLL = 0.01  # seconds; who failed first is told apart by it
 _SETTLE = 1.0  # seconds in which those that fail together do so
 _GRACE = 5.0  # seconds from SIGTERM to SIGKILL
@@ -118,10 +119,11 @@ def _run(
             try:
                 for rank, host in enumerate(places):
                     own = {**variables, "MLX_RANK": str(rank)}
+                    beside = places.count(host)
                     workers.append(
-                        _start_here(rank, command, own, str(ring), lifeline)
+                        _start_here(rank, command, own, str(ring), lifeline, beside)
                         if host.is_local()
-                        else _start_there(rank, host, command, own)
+                        else _start_there(rank, host, command, own, beside)
                     )
                 os.close(lifeline)
                 readers = [reader for worker in workers for reader in _readers(worker)]
@@ -169,14 +171,13 @@ def _reserve() -> socket.socket:
 
 
 def _threads(workers: int) -> dict[str, str]:
-    """What keeps the processes of one machine from taking each other's cores."""
+    """What keeps the processes of this machine from taking each other's cores."""
+    if workers == 1:
+        return {}
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else (os.cpu_count() or 1)
     each = str(max(cores // workers, 1))
-    return {
-        name: os.environ.get(name, each)
-        for name in ("OMP_NUM_THREADS", "LUCID_FN_STREAMS")
-    }
+    return {name: os.environ.get(name, each) for name in _THREADS}
 
 
 def _start_here(
@@ -185,11 +186,11 @@ def _start_here(
     variables: dict[str, str],
     ring: str,
     lifeline: int,
+    workers: int,
 ) -> Worker:
-    size = int(variables[ADDRESS_VARIABLE].rpartition(":")[2])
     environment = {
         **os.environ,
-        **_threads(size),
+        **_threads(workers),
         **variables,
         "MLX_HOSTFILE": ring,
         LIFELINE_VARIABLE: str(lifeline),
@@ -210,9 +211,13 @@ def _start_here(
 
 
 def _start_there(
-    rank: int, host: Host, command: Sequence[str], variables: dict[str, str]
+    rank: int,
+    host: Host,
+    command: Sequence[str],
+    variables: dict[str, str],
+    workers: int,
 ) -> Worker:
-    script = remote_script(command, variables)
+    script = remote_script(command, variables, workers)
     process = subprocess.Popen(
         ["ssh", "-tt", "-o", "LogLevel=QUIET", host.ssh, script],
         stdin=subprocess.DEVNULL,
@@ -225,8 +230,12 @@ def _start_there(
     return Worker(rank, process)
 
 
-def remote_script(command: Sequence[str], variables: dict[str, str]) -> str:
+def remote_script(
+    command: Sequence[str], variables: dict[str, str], workers: int
+) -> str:
     """The shell script that starts a process on another machine, in this folder."""
+    cores = "$(nproc 2>/dev/null || sysctl -n hw.ncpu)"
+    each = f"$(( {cores} < {workers} ? 1 : {cores} / {workers} ))"
     ring = shlex.quote(variables["MLX_HOSTFILE"])
     others = {k: v for k, v in variables.items() if k != "MLX_HOSTFILE"}
     lines = [
@@ -234,6 +243,7 @@ def remote_script(command: Sequence[str], variables: dict[str, str]) -> str:
         "ring=$(mktemp)",
         f"printf %s {ring} > $ring",
         "export PYTHONUNBUFFERED=1 MLX_HOSTFILE=$ring",
+        *(f"export {name}={each}" for name in _THREADS * (workers > 1)),
         *(f"export {name}={shlex.quote(text)}" for name, text in others.items()),
         f"exec {shlex.join([sys.executable, *command])}",
     ]
@@ -255,10 +265,11 @@ def _readers(worker: Worker) -> Iterator[threading.Thread]:
 
 
 def _copy(source: TextIO, target: TextIO, prefix: str) -> None:
-    for line in source:
-        with contextlib.suppress(OSError):  # nobody reads any more, but the run goes on
-            target.write(f"{prefix}{line.rstrip()}\n")  # at once: lines stay whole
-            target.flush()
+    with source:
+        for line in source:
+            with contextlib.suppress(OSError):  # nobody reads, but the run goes on
+                target.write(f"{prefix}{line.rstrip()}\n")  # at once: lines stay whole
+                target.flush()
 
 
 @contextlib.contextmanager

@@ -23,7 +23,6 @@ def main(checkpoint: str, epochs: int) -> None:
         lambda epoch: data.batches((x, labels), 32, seed=(0, epoch), shard=shard),
         epochs=epochs,
         checkpoint=checkpoint,
-        show=False,
         group=group,
     )
     bits = b"".join(np.array(leaf).tobytes() for leaf in tree.leaves(ts))
