@@ -117,8 +117,8 @@ def batches(
         >>> shuffled = data.batches((x, labels), 2, seed=1, drop_last=True)
         >>> [y.tolist() for _, y in shuffled]
         [[4, 0], [1, 2]]
-        >>> [y.tolist() for _, y in data.batches((x, labels), 4, shard=(1, 2))]
-        [[2, 3]]
+        >>> [y.tolist() for _, y in data.batches((x, labels), 5, shard=(1, 2))]
+        [[2, 3, 4]]
     """
     size = _common_length(arrays)
     batch_size = check_count("batches", "batch_size", batch_size, at_least=1)

@@ -8,6 +8,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.checks import check_count
+from lucid_fn.distributed import agreement
 from lucid_fn.distributed.group import Group
 from lucid_fn.evaluation import is_tracing, order, started
 from lucid_fn.ops.custom_derivative import after, custom_function
@@ -99,7 +100,7 @@ def all_gather(values: Tree, group: Group | None) -> Tree:
         >>> distributed.all_gather(mx.array([1.0, 2.0]), distributed.init()).shape
         (1, 2)
     """
-    if group is None or group.size == 1:
+    if not agreement.several(group):
         _check_arrays("all_gather", values)
         return tree.map(lambda x: x[None], values)
     return _map("all_gather", _gather, values, group)
@@ -151,15 +152,14 @@ def barrier(group: Group | None) -> None:
         >>> from lucid_fn import distributed
         >>> distributed.barrier(distributed.init())
     """
-    if group is not None:
-        group.agree("barrier", ["barrier"])
+    agreement.agree(group, "barrier", ["barrier"])
 
 
 def _map(
     name: str, fn: Callable[[Group, Array], Array], values: Tree, group: Group | None
 ) -> Tree:
     _check_arrays(name, values)
-    if group is None or group.size == 1:
+    if not agreement.several(group):
         return values
     announce(name, values, group)
     return started(tree.map(partial(fn, group), values))
@@ -187,10 +187,10 @@ def announce(name: str, values: Tree, group: Group) -> None:
     ]
     current = order()
     if not is_tracing():
-        group.agree(name, signatures)
+        agreement.agree(group, name, signatures)
     elif current is not None:
         current.signatures += signatures
-        current.agree = group.agree
+        current.agree = partial(agreement.agree, group)
 
 
 # ---- one array ----

@@ -2,8 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -41,48 +40,6 @@ class Group:
     handle: Any = field(default=None, repr=False, compare=False)  # MLX's group
     watchdog: "Watchdog | None" = field(default=None, repr=False, compare=False)
 
-    def exchange(self, what: str, value: Any) -> list[Any]:
-        """The JSON values of all ranks, in their order; waits for all of them.
-
-        They go beside the backend, so that what differs can neither hang nor damage it.
-        """
-        if self.watchdog is None:
-            return [value]
-        with self.waiting(what):
-            return self.watchdog.exchange(what, value)
-
-    def agree(self, what: str, values: list[str]) -> None:
-        """Raises `ValueError` on every rank unless all ranks give the same values."""
-        given = self.exchange(what, values)
-        for rank, other in enumerate(given):
-            if other != given[0]:
-                raise ValueError(_difference(what, given[0], other, rank))
-
-    @contextmanager
-    def waiting(self, what: str) -> Iterator[None]:
-        """Inside the block this process waits for the others: see `Watchdog`."""
-        if self.watchdog is None:
-            yield
-            return
-        with self.watchdog.waiting(what):
-            yield
-
-    def is_several(self) -> bool:
-        """Whether there is anyone to talk to."""
-        return self.size > 1
-
-    def stops_here(self, *, asked: bool) -> bool:
-        """Between two steps: whether all processes stop, a few after one was asked to.
-
-        All have to call it after the same steps.
-        """
-        return asked if self.watchdog is None else self.watchdog.stops_here(asked=asked)
-
-    def resume(self) -> None:
-        """Forgets that all have stopped; all have to call it."""
-        if self.watchdog is not None:
-            self.watchdog.resume()
-
 
 def check_group(caller: str, group: Any) -> None:
     """Raises unless `group` is a group or `None`."""
@@ -91,15 +48,6 @@ def check_group(caller: str, group: Any) -> None:
             f"{caller}: group must be a Group, as distributed.init() returns it, or "
             f"None, got {type(group).__name__}"
         )
-
-
-def _difference(what: str, first: list[str], other: list[str], rank: int) -> str:
-    pairs = zip([*first, "no more"], [*other, "no more"], strict=False)
-    place, (ours, theirs) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
-    return (
-        f"{what}: all ranks must have the same, got in place {place} {ours} on rank 0 "
-        f"and {theirs} on rank {rank}; give all ranks one script and one configuration"
-    )
 
 
 def init(*, backend: str | None = None, timeout: float | None = None) -> Group:

@@ -10,6 +10,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.distributed import Group
+from lucid_fn.distributed.agreement import exchange, several
 from lucid_fn.train.state import EvalFn, TrainState, rows
 from lucid_fn.types import Array
 
@@ -118,8 +119,8 @@ class Means:
 
     def combine(self, group: Group | None) -> None:
         """Adds what the other ranks have, in the order of the ranks."""
-        if group is not None and group.is_several():
-            given = group.exchange("fit", [self.size, self.sums])
+        if several(group):
+            given = exchange(group, "fit", [self.size, self.sums])
             self.size = sum(size for size, _ in given)
             for name in self.sums:
                 self.sums[name] = sum(sums[name] for _, sums in given)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lucid_fn.distributed import Group
+from lucid_fn.distributed.agreement import stops_here
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def deferred(group: Group | None = None) -> Iterator[Callable[[], None]]:
         asked = True
 
     def stop_here() -> None:
-        if asked if group is None else group.stops_here(asked=asked):
+        if stops_here(group, asked=asked):
             raise KeyboardInterrupt
 
     here = threading.current_thread() is threading.main_thread()

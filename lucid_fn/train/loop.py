@@ -3,7 +3,6 @@
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from lucid_fn import optim
 from lucid_fn.checks import check_count
+from lucid_fn.distributed.agreement import resume, waiting
 from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.train import checkpoint as checkpoints, checks, progress, ranks
 from lucid_fn.train.beginning import Beginning, begin, length
@@ -167,7 +167,7 @@ def fit(
             run.history.to_json(history_path)
 
     try:
-        with deferred(group) as stop_here, run.waiting():
+        with deferred(group) as stop_here, waiting(group, "fit"):
             ended = start.resumed and _resume(start, after_step, after_epoch, group)
             for epoch in range(start.epoch, start.end):
                 if ended or run.out_of_steps():
@@ -186,8 +186,7 @@ def fit(
                 ended = _call(after_epoch, run.ts, record, group)
                 stop_here()
     except KeyboardInterrupt:
-        if group is not None:
-            group.resume()
+        resume(group)
         run.history = run.history._replace(interrupted=True)
         if show:
             print("interrupted: what has been done so far is kept", flush=True)
@@ -247,10 +246,6 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.ts, self.history = self.start.ts, self.start.history
-
-    def waiting(self) -> AbstractContextManager[None]:
-        """Inside the block, the watchdog of the group expects steps."""
-        return nullcontext() if self.group is None else self.group.waiting("fit")
 
     def out_of_steps(self) -> bool:
         return self.ended or self._left() == 0

@@ -8,6 +8,7 @@ import numpy as np
 
 from lucid_fn import safetensors, tree
 from lucid_fn.distributed import Group, broadcast
+from lucid_fn.distributed.agreement import agree, exchange, several
 from lucid_fn.train.beginning import Beginning, length
 from lucid_fn.train.state import TrainState
 
@@ -19,7 +20,7 @@ def begin_alike(start: Beginning, group: Group | None) -> Beginning:
         ValueError: if the ranks are in different places of the run, as where not all of
             them see the checkpoint, or if their states have different structures.
     """
-    if group is None or not group.is_several():
+    if not several(group):
         return start
     place = {
         "the step": start.step,
@@ -28,7 +29,8 @@ def begin_alike(start: Beginning, group: Group | None) -> Beginning:
         "the last epoch": start.end,
         "whether the run is resumed": start.resumed,
     }
-    group.agree(
+    agree(
+        group,
         "fit (the checkpoint must be seen by all ranks)",
         [f"{name} {value}" for name, value in place.items()],
     )
@@ -37,12 +39,12 @@ def begin_alike(start: Beginning, group: Group | None) -> Beginning:
 
 def compare(ts: TrainState, batches: Any, group: Group | None) -> None:
     """Raises `ValueError` unless all ranks have equal states and as many batches."""
-    if group is None or not group.is_several():
+    if not several(group):
         return
-    group.agree("fit (the length of batches)", [str(length(batches))])
+    agree(group, "fit (the length of batches)", [str(length(batches))])
     leaves = tree.named_leaves(ts)
     sums = [f"{path} with checksum {_checksum(x)}" for path, x in leaves.items()]
-    group.agree("fit (the states of the ranks)", sums)
+    agree(group, "fit (the states of the ranks)", sums)
 
 
 def _checksum(x: mx.array) -> str:
@@ -52,4 +54,4 @@ def _checksum(x: mx.array) -> str:
 
 def from_root(what: str, value: Any, group: Group | None) -> Any:
     """The JSON value of rank 0."""
-    return value if group is None else group.exchange(what, value)[0]
+    return exchange(group, what, value)[0]

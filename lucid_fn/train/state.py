@@ -7,6 +7,7 @@ import mlx.core as mx
 
 from lucid_fn import nn, ops, optim, random, transforms, tree
 from lucid_fn.checks import check_float
+from lucid_fn.distributed.agreement import several
 from lucid_fn.distributed.averaging import average
 from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.elsewhere import explains_calls
@@ -135,7 +136,7 @@ def make_step(
 
     def share(x: Any, targets: Any) -> int:
         """The weight of a loss whose gradients are added to those of other ranks."""
-        return 1 if group is None or not group.is_several() else rows(x, targets)
+        return rows(x, targets) if several(group) else 1
 
     @explains_calls
     def step(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
@@ -225,9 +226,7 @@ def rows(x: Any, targets: Any) -> int:
 
 def _step_key(ts: TrainState, group: Group | None) -> Key:
     key = random.fold_in(ts.key, ts.step)
-    if group is None or not group.is_several():
-        return key
-    return random.fold_in(key, group.rank)
+    return random.fold_in(key, group.rank) if several(group) else key
 
 
 def _averaged(
@@ -245,7 +244,7 @@ def _averaged(
     Returns:
         The means of all these trees.
     """
-    if group is None or not group.is_several():
+    if not several(group):
         return (*means, sums) if sums is not None else means
     weighted = tree.map(lambda x: _weighted(x, count), means)
     given = (*weighted, sums) if sums is not None else weighted

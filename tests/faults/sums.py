@@ -24,6 +24,7 @@ def worker(count: int, seed: int) -> None:
 
     import lucid_fn as lf
     from lucid_fn import distributed
+    from lucid_fn.distributed.agreement import stops_here, waiting
 
     group = distributed.init()
     sizes = np.random.default_rng(seed).choice([1, 7, 1000, 44_000, 300_000], 20)
@@ -35,14 +36,14 @@ def worker(count: int, seed: int) -> None:
 
     w = mx.zeros((1,))
     slowest, wrong, before = 0.0, 0, time.perf_counter()
-    with group.waiting("sums"):
+    with waiting(group, "sums"):
         for i in range(count):
             size = int(sizes[i % len(sizes)])
             x = mx.full((size, 1), float(group.rank + i % 3 + 1))
             expected = sum(rank + i % 3 + 1 for rank in range(group.size))
             total = step(x, w.reshape(1, 1))
             wrong += total[-1, 0].item() != expected
-            group.stops_here(asked=False)
+            stops_here(group, asked=False)
             now = time.perf_counter()
             slowest, before = max(slowest, now - before if i > 40 else 0.0), now
             if group.rank == 0 and (i + 1) % 5000 == 0:

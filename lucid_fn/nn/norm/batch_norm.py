@@ -7,6 +7,7 @@ import numpy as np
 
 from lucid_fn import ops
 from lucid_fn.checks import check_count, check_number
+from lucid_fn.distributed.agreement import several
 from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.checks import (
@@ -97,7 +98,7 @@ def batch_norm(
         return mx.ones((num_features,), x.dtype), mx.zeros((num_features,), x.dtype)
 
     def by_batch(params: Params, x: Array) -> tuple[Array, Array, Array]:
-        if group is not None and group.is_several():
+        if several(group):
             return by_all(params, x, group)
         count = x.size // num_features
         if count == 1:
