@@ -8,60 +8,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid_fn import tree
-from lucid_fn.checks import check_count
+from lucid_fn.data.order import BatchOrder, Seed, check_order
 from lucid_fn.evaluation import started
 from lucid_fn.numpy_arrays import check_numpy, from_numpy
 from lucid_fn.types import Tree
-
-Seed = int | tuple[int, ...]
 
 
 class Batches:
     """What `batches` returns: has a length, and can be iterated over again."""
 
-    def __init__(
-        self,
-        arrays: Tree,
-        batch_size: int,
-        seed: Seed | None,
-        drop_last: bool,
-        shard: tuple[int, int],
-    ) -> None:
+    def __init__(self, arrays: Tree, order: BatchOrder) -> None:
         self._leaves, self._structure = tree.flatten(arrays)
         # Data is computed once, and not anew for a thread that prefetches from it.
         lazy = [leaf for leaf in self._leaves if isinstance(leaf, mx.array)]
         mx.async_eval(lazy)  # type: ignore[no-untyped-call]  # untyped in MLX's stubs
-        self._batch_size = batch_size
-        self._seed = seed
-        self._size = len(self._leaves[0])
-        self._rank, self._ranks = shard
-        rest = self._size % batch_size
-        self._end = self._size - rest if drop_last else self._size
-        self._count = -(-self._end // batch_size)
-        if 0 < self._end % batch_size < self._ranks:  # too few for a batch of all ranks
-            self._count -= 1
+        self._order = order
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._order)
 
     def __iter__(self) -> Iterator[Any]:
-        order = None
-        if self._seed is not None:
-            order = np.random.default_rng(self._seed).permutation(self._size)
-        for i in range(self._count):
-            start, stop = self._own_rows(i)
-            rows = slice(start, stop) if order is None else order[start:stop]
+        permutation = self._order.permutation()
+        for i in range(len(self._order)):
+            rows = self._order.rows(i, permutation)
             batch = [_take(leaf, rows) for leaf in self._leaves]
             yield started(tree.unflatten(self._structure, batch))
-
-    def _own_rows(self, i: int) -> tuple[int, int]:
-        """This rank's rows of a batch: as many as those of the others, or one more."""
-        start = i * self._batch_size
-        end = self._end if i == self._count - 1 else start + self._batch_size
-        first, last = (
-            (end - start) * rank // self._ranks for rank in (self._rank, self._rank + 1)
-        )
-        return start + first, start + last
 
 
 def batches(
@@ -120,41 +91,9 @@ def batches(
         >>> [y.tolist() for _, y in data.batches((x, labels), 5, shard=(1, 2))]
         [[2, 3, 4]]
     """
-    size = _common_length(arrays)
-    batch_size = check_count("batches", "batch_size", batch_size, at_least=1)
-    if drop_last and batch_size > size:
-        raise ValueError(
-            f"batches: batch_size must be at most {size}, the number of rows, with "
-            f"drop_last=True, got {batch_size}: no batch would be left"
-        )
-    if seed is not None:
-        parts = seed if isinstance(seed, tuple) else (seed,)
-        kind = "an integer, a tuple of integers, or None to keep the order"
-        seed = tuple(
-            check_count("batches", "seed", part, at_least=0, below=None, kinds=kind)
-            for part in parts
-        )
-    return Batches(
-        arrays, batch_size, seed, drop_last, _check_shard(shard, batch_size, size)
-    )
-
-
-def _check_shard(shard: Any, batch_size: int, length: int) -> tuple[int, int]:
-    if shard is None:
-        return 0, 1
-    if not isinstance(shard, tuple | list) or len(shard) != 2:
-        raise TypeError(
-            "batches: shard must be a pair (rank, size), such as (group.rank, "
-            f"group.size), got {shard!r}"
-        )
-    size = check_count("batches", "the size of shard", shard[1])
-    rank = check_count("batches", "the rank of shard", shard[0], at_least=0, below=size)
-    if size > min(batch_size, length):
-        raise ValueError(
-            "batches: shard must have at most as many ranks as a batch has rows, "
-            f"{min(batch_size, length)}, got {size}; use a larger batch or fewer ranks"
-        )
-    return rank, size
+    length = _common_length(arrays)
+    order = check_order("batches", length, batch_size, seed, drop_last, shard)
+    return Batches(arrays, order)
 
 
 def _take(array: NDArray[Any] | mx.array, rows: slice | NDArray[np.intp]) -> mx.array:

@@ -129,7 +129,12 @@ def _connected(backend: str, timeout: float) -> Group:
     watch = None
     if meet is not None:  # all are there before the backend waits for them, unwatched
         watch = watchdog.start(*meet, timeout=timeout)
-    handle = _handle(backend)
+    try:
+        handle = _handle(backend)
+    except RuntimeError as error:
+        if watch is not None:
+            watch.end_unconnected(error)
+        raise
     rank, size = handle.rank(), handle.size()
     if size == 1:
         return Group(0, 1)

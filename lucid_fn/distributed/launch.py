@@ -21,12 +21,14 @@ from lucid_fn.distributed.watchdog import (
     ADDRESS_VARIABLE,
     EXIT_CODE,
     LIFELINE_VARIABLE,
+    UNCONNECTED,
 )
 
 _LOCAL = "127.0.0.1"
 _THREADS = ("OMP_NUM_THREADS", "LUCID_FN_STREAMS")  # cores that a process may use
 _POLL = 0.01  # seconds; who failed first is told apart by it
 _SETTLE = 1.0  # seconds in which those that fail together do so
+_CONNECTIONS = 3  # more attempts: MLX waits 15 s only for a process on a busy machine
 _GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 
 
@@ -71,12 +73,17 @@ def launch(
         and the number of the signal that ended it.
     """
     places = [host for host in hosts for _ in range(workers)]
-    for left in range(restarts, -1, -1):
+    left, connections = restarts, _CONNECTIONS
+    while True:
         code, interrupted = _run(command, places, timeout, port)
-        if code == 0 or interrupted or left == 0:
+        if code == UNCONNECTED and connections and not interrupted:
+            connections -= 1  # nothing has been done yet, so it costs no restart
+            _say("starts all processes again, which did not connect")
+        elif code == 0 or interrupted or left == 0:
             return code
-        _say(f"starts all processes again ({left} of {restarts} restarts left)")
-    return code
+        else:
+            _say(f"starts all processes again ({left} of {restarts} restarts left)")
+            left -= 1
 
 
 def read_hosts(text: str) -> list[Host]:

@@ -29,6 +29,7 @@ from typing import Any
 ADDRESS_VARIABLE = "LUCID_FN_WATCHDOG"  # host:port:token:rank:size, from `launch`
 LIFELINE_VARIABLE = "LUCID_FN_LIFELINE"  # a pipe that ends with the launcher
 EXIT_CODE = 75  # of a process that ends because of another: EX_TEMPFAIL
+UNCONNECTED = 69  # of one whose backend did not connect: EX_UNAVAILABLE
 
 _PERIOD = 0.5  # seconds between two signs of life
 _PATIENCE = 5.0  # seconds in which a process that ends may be waited for
@@ -192,6 +193,7 @@ class Watchdog:
         self._pause: int | None = None  # not to go on from here without knowing more
         self._stop: int | None = None  # where all stop
         self._known = threading.Event()
+        self._left = threading.Event()  # rank 0 knows that it ends
 
     # ---- the main thread ----
 
@@ -238,9 +240,10 @@ class Watchdog:
         self._known.clear()
 
     def leave(self) -> None:
-        """Says that this process ends by itself."""
+        """Says that this process ends by itself; waits until rank 0 knows."""
         self._leaving = True
         self.send({"leaving": True, **self._status()})
+        self._left.wait(_PATIENCE)
 
     # ---- its thread ----
 
@@ -261,6 +264,7 @@ class Watchdog:
                 messages = self._line.receive()
                 if messages is None:
                     if self._leaving or hub.left:
+                        self._left.set()
                         return self._watch_alone(hub)
                     self._end(f"rank 0 has ended{hub.doing()}")
                 heard = now
@@ -286,6 +290,8 @@ class Watchdog:
             self._end(message["verdict"])
         if "values" in message:
             self._answers.put(message["values"])
+        if "left" in message:
+            self._left.set()
         if "pause" in message:
             with self._lock:
                 self._pause = self._boundaries + _AHEAD
@@ -300,14 +306,18 @@ class Watchdog:
         waits = self._waits[-1:]
         return {"step": self._step, "waits": waits[0] if waits else None}
 
+    def end_unconnected(self, error: Exception) -> None:
+        """Ends the process; `launch`, which has started it, starts all again."""
+        _end(self.rank, str(error), UNCONNECTED)
+
     def _end(self, message: str) -> None:
         _end(self.rank, message)
 
 
-def _end(rank: int, message: str) -> None:
+def _end(rank: int, message: str, code: int = EXIT_CODE) -> None:
     """Ends the process, whose main thread may never return from MLX."""
     os.write(2, f"lucid_fn: rank {rank} ends: {message}\n".encode())
-    os._exit(EXIT_CODE)
+    os._exit(code)
 
 
 @dataclass
@@ -407,6 +417,9 @@ class _Hub:
             member.heard = now
             if "step" in message:
                 member.update(message, now)
+            if "leaving" in message:
+                self._tell_of_rank_0()  # the others, before rank 0 is gone
+                line.send({"left": True})
             if "value" in message:
                 member.what = message["what"]
                 member.values.append(message["value"])

@@ -114,6 +114,17 @@ def test_all_are_started_again_as_often_as_asked(launched, tmp_path):
     assert launched(code.replace("< 3", "< 9"), "-n", "2").returncode == 4
 
 
+def test_processes_that_did_not_connect_are_started_again(launched, tmp_path):
+    code = f"""
+    file = {str(tmp_path)!r} + f'/{{rank}}'
+    open(file, 'a').write('x')
+    sys.exit(69 if rank == 0 and len(open(file).read()) < 3 else 0)
+    """
+    done = launched(code, "-n", "2")
+    assert done.returncode == 0
+    assert done.stderr.count("starts all processes again, which did not connect") == 2
+
+
 def test_ctrl_c_reaches_all_and_does_not_restart(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
