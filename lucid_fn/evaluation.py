@@ -72,6 +72,8 @@ def ordering(*, anew: bool = False) -> Iterator[Order]:
         yield own
     finally:
         _order.reset(token)
+        if around is not None:
+            around.agree = own.agree or around.agree
 
 
 @contextmanager

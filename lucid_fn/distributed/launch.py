@@ -150,7 +150,7 @@ def _environment(
     ports: list[int] = []
     for i in range(len(places) + 1):
         if all(map(Host.is_local, places)):
-            held = _reserve()
+            held = reserve_port()
             reserved.append(held)
             ports.append(int(held.getsockname()[1]))
         else:
@@ -164,7 +164,7 @@ def _environment(
     return variables, reserved
 
 
-def _reserve() -> socket.socket:
+def reserve_port() -> socket.socket:
     """A free port, kept from other programs until the socket is closed.
 
     MLX listens with SO_REUSEPORT, so that the process that it is kept for can use it;
@@ -343,6 +343,8 @@ def _cause(ended: dict[int, int]) -> tuple[int, int]:
 
 
 def _reason(code: int) -> str:
+    if code == EXIT_CODE:
+        return "ended because of another process, which it names above"
     if code >= 0:
         return f"ended with exit code {code}"
     try:

@@ -56,6 +56,8 @@ def collectives(group: Group) -> dict:
         "vmap of all_gather": lf.vmap(lambda x: distributed.all_gather(x, group))(both),
         "vmap of grad": lf.vmap(lf.grad(squares))(both),
         "grad of vmap": lf.grad(lambda both: lf.vmap(squares)(both).sum())(both),
+        "grad of checkpoint": lf.grad(lf.checkpoint(squares))(x),
+        "grad of checkpoint in jit": lf.jit(lf.grad(lf.checkpoint(squares)))(x),
         "two sums in jit": [summed, tenfold],
         "two sums in another order": sorted(numbers),
     }
@@ -83,6 +85,9 @@ def mismatches(group: Group) -> dict:
         "kinds": lambda: (distributed.all_sum, distributed.all_gather)[rank](
             mx.zeros(2), group
         ),
+        "in vmap in jit": lambda: lf.jit(
+            lf.vmap(lambda x: distributed.all_sum(x, group))
+        )(mx.zeros((3, 2 + rank))),
         "names": lambda: average({("weight", "bias")[rank]: mx.zeros(2)}),
     }
     return {name: _message(case) for name, case in cases.items()}

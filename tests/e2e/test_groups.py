@@ -1,6 +1,7 @@
 """Groups of real processes on this machine, on ports of their own."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from lucid_fn.distributed import Group
+from lucid_fn.distributed.launch import reserve_port
 from tests.e2e import group_worker
 
 LAUNCH = [sys.executable, "-m", "lucid_fn", "launch"]
@@ -59,6 +61,8 @@ SUM = {  # what both have
     "vmap": [[3.0, 6.0], [6.0, 12.0]],
     "vmap of grad": [[18.0, 36.0], [36.0, 72.0]],
     "grad of vmap": [[18.0, 36.0], [36.0, 72.0]],
+    "grad of checkpoint": [18.0, 36.0],
+    "grad of checkpoint in jit": [18.0, 36.0],
     "two sums in jit": [[3.0, 6.0], [30.0, 60.0]],
     "two sums in another order": [2, 20],
 }
@@ -90,6 +94,7 @@ def test_derivatives_that_differ_by_rank_are_right(pair):
         ),
         ("order in jit", "(1,) float32 on rank 0 and all_sum of an array (2,)"),
         ("kinds", "all_sum of an array (2,) float32 on rank 0 and all_gather of"),
+        ("in vmap in jit", "an array (2,) float32 on rank 0 and all_sum of an array"),
         ("names", "average of weight (2,) float32 on rank 0 and average of bias"),
     ],
 )
@@ -127,3 +132,27 @@ def test_callbacks_run_on_rank_0_and_decide_for_all(pair):
 def test_each_rank_drops_values_of_its_own(pair, four):
     assert {*pair[0]["kept"]} == {0, 1, 2}
     assert {*four[0]["kept"]} == {0, 1, 2, 3, 4}
+
+
+def test_a_group_that_another_launcher_started_finds_itself(tmp_path):
+    """As `mlx.launch` does it: a rank and a hosts file, and nothing else."""
+    code = (
+        "from lucid_fn import distributed as d; group = d.init(); d.barrier(group); "
+        "print(group.rank, group.size, group.watchdog is not None)"
+    )
+    with reserve_port() as first, reserve_port() as second:
+        ports = [held.getsockname()[1] for held in (first, second)]
+        hosts = tmp_path / "hosts.json"
+        hosts.write_text(json.dumps([[f"127.0.0.1:{port}"] for port in ports]))
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", code],
+                env={**os.environ, "MLX_RANK": str(rank), "MLX_HOSTFILE": str(hosts)},
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(2)
+        ]
+        printed = [process.communicate()[0] for process in processes]
+    assert printed == ["0 2 True\n", "1 2 True\n"]
+    assert [process.returncode for process in processes] == [0, 0]

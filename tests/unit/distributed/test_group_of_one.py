@@ -114,6 +114,30 @@ def test_the_shards_of_a_batch_are_the_batch_of_one_process(rows, size):
         assert joined == whole
 
 
+def test_a_loader_is_divided_as_batches_are():
+    source = list(range(13))
+    for rank in range(3):
+        shard = (rank, 3)
+        ours = [x.tolist() for x in data.loader(source, 6, seed=1, shard=shard)]
+        arrays = mx.arange(13)
+        assert ours == [
+            x.tolist() for x in data.batches(arrays, 6, seed=1, shard=shard)
+        ]
+
+
+def noisy(item, rng):
+    return item + rng.standard_normal()
+
+
+def test_a_transform_draws_other_numbers_on_each_rank():
+    source = [0.0] * 8
+    drawn = [
+        [x.tolist() for x in data.loader(source, 8, seed=1, transform=noisy, shard=s)]
+        for s in ((0, 2), (1, 2))
+    ]
+    assert len({*chain(*drawn[0], *drawn[1])}) == 8
+
+
 @pytest.mark.parametrize(
     "shard, error, words",
     [
