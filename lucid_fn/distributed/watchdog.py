@@ -20,7 +20,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -34,6 +34,7 @@ UNCONNECTED = 69  # of one whose backend did not connect: EX_UNAVAILABLE
 _PERIOD = 0.5  # seconds between two signs of life
 _PATIENCE = 5.0  # seconds in which a process that ends may be waited for
 _MOST = 1 << 26  # bytes of a message
+_RESUME = "the end of an interruption"
 _AHEAD = 4  # steps that a process goes on until all know after which one they stop
 
 Place = tuple[int, int, str, int, int]  # rank, size, host, port, token
@@ -149,11 +150,8 @@ class _Line:
     def send(self, message: Message) -> None:
         """Sends; a connection that has ended is noticed where one receives."""
         data = json.dumps(message).encode()
-        try:
-            with self._lock:
-                self.connection.sendall(struct.pack(">I", len(data)) + data)
-        except OSError:
-            pass
+        with suppress(OSError), self._lock:
+            self.connection.sendall(struct.pack(">I", len(data)) + data)
 
     def receive(self) -> list[Message] | None:
         """The messages that are there, `None` once the connection has ended."""
@@ -183,7 +181,7 @@ class Watchdog:
         self.rank = rank
         self.timeout = timeout
         self._line = _Line(connection)
-        self._answers: SimpleQueue[list[Any]] = SimpleQueue()
+        self._answers: SimpleQueue[tuple[list[str], list[Any]]] = SimpleQueue()
         self._step = 0  # how often it has waited for the others
         self._waits: list[str] = []  # for what it waits now
         self._leaving = False
@@ -201,9 +199,21 @@ class Watchdog:
         self._line.send(message)
 
     def exchange(self, what: str, value: Any) -> list[Any]:
-        """The values of all ranks, in their order."""
+        """The values of all ranks, in their order.
+
+        Raises:
+            ValueError: on all ranks, if another one exchanges something else here.
+        """
         self.send({"what": what, "value": value})
-        return self._answers.get()
+        whats, values = self._answers.get()
+        for rank, other in enumerate(whats):
+            if other != whats[0]:
+                raise ValueError(
+                    f"{what}: all ranks must do the same, got {whats[0]} on rank 0 "
+                    f"and {other} on rank {rank}; call what needs all ranks outside "
+                    "of conditions that differ among them"
+                )
+        return values
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
@@ -235,7 +245,7 @@ class Watchdog:
 
     def resume(self) -> None:
         """Forgets that all have stopped; all ranks have to call it."""
-        self.exchange("resume", None)
+        self.exchange(_RESUME, None)
         self._asked, self._pause, self._stop = False, None, None
         self._known.clear()
 
@@ -289,7 +299,7 @@ class Watchdog:
         if "verdict" in message:
             self._end(message["verdict"])
         if "values" in message:
-            self._answers.put(message["values"])
+            self._answers.put((message["whats"], message["values"]))
         if "left" in message:
             self._left.set()
         if "pause" in message:
@@ -316,7 +326,8 @@ class Watchdog:
 
 def _end(rank: int, message: str, code: int = EXIT_CODE) -> None:
     """Ends the process, whose main thread may never return from MLX."""
-    os.write(2, f"lucid_fn: rank {rank} ends: {message}\n".encode())
+    with suppress(OSError):  # the launcher, which reads it, may be gone
+        os.write(2, f"lucid_fn: rank {rank} ends: {message}\n".encode())
     os._exit(code)
 
 
@@ -331,8 +342,7 @@ class _Member:
     step: int = 0
     waits: str | None = None
     left: bool = False  # it ended by itself
-    values: list[Any] = field(default_factory=list)  # its part of an exchange
-    what: str = ""
+    given: list[tuple[str, Any]] = field(default_factory=list)  # to be exchanged
 
     def update(self, status: Message, now: float) -> None:
         new = status["step"], status["waits"]
@@ -421,8 +431,7 @@ class _Hub:
                 self._tell_of_rank_0()  # the others, before rank 0 is gone
                 line.send({"left": True})
             if "value" in message:
-                member.what = message["what"]
-                member.values.append(message["value"])
+                member.given.append((message["what"], message["value"]))
                 self._answer()
             if "stop" in message and self.pausing is None:
                 self.pausing = {}
@@ -454,12 +463,13 @@ class _Hub:
 
     def _answer(self) -> None:
         """Sends the values of an exchange once all are there."""
-        everyone = [self.members.get(rank) for rank in range(self.size)]
-        if all(member is not None and member.values for member in everyone):
-            values = [member.values.pop(0) for member in everyone if member]
-            if all(member.what == "resume" for member in everyone if member):
-                self.pausing = None
-            self._send_all({"values": values})
+        members = [self.members[rank] for rank in sorted(self.members)]
+        if len(members) < self.size or not all(member.given for member in members):
+            return
+        whats, values = zip(*(m.given.pop(0) for m in members), strict=True)
+        if set(whats) == {_RESUME}:
+            self.pausing = None
+        self._send_all({"whats": whats, "values": values})
 
     def _judge(self, now: float) -> str | None:
         """What is wrong, if anything is."""

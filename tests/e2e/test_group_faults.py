@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,18 @@ def test_ctrl_c_ends_all_after_the_same_step_with_the_checkpoint_kept(tmp_path):
     assert output.count("interrupted: what has been done so far is kept") == 1
     assert len(results) == 2 and len({*results}) == 1
     assert train.load_metadata(path)["cut"] == "False"
+
+
+def test_a_launcher_that_is_killed_leaves_no_process_behind(tmp_path):
+    launcher, pids = started(tmp_path / "run.safetensors", epochs=10_000)
+    launcher.kill()
+    launcher.communicate()
+    while any(map(is_alive, pids)):  # ends, or the test hangs
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False

@@ -93,7 +93,7 @@ def test_derivatives_that_differ_by_rank_are_right(pair):
             "float32 on rank 0 and all_sum of an array (2,) float16",
         ),
         ("order in jit", "(1,) float32 on rank 0 and all_sum of an array (2,)"),
-        ("kinds", "all_sum of an array (2,) float32 on rank 0 and all_gather of"),
+        ("kinds", "must do the same, got all_sum on rank 0 and all_gather on rank 1"),
         ("in vmap in jit", "an array (2,) float32 on rank 0 and all_sum of an array"),
         ("names", "average of weight (2,) float32 on rank 0 and average of bias"),
     ],
