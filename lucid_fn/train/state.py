@@ -132,11 +132,11 @@ def make_step(
         y, state = model.apply(params, state, x, train=True, key=key)
         loss = mean_loss(loss_fn(y, targets))
         values = {name: fn(y, targets) for name, fn in extra.items()}
-        return loss * share(x, targets), (state, {"loss": loss, **values})
+        return total(loss, x, targets), (state, {"loss": loss, **values})
 
-    def share(x: Any, targets: Any) -> int:
-        """The weight of a loss whose gradients are added to those of other ranks."""
-        return rows(x, targets) if several(group) else 1
+    def total(loss: Array, x: Any, targets: Any) -> Array:
+        """What is differentiated: a sum where others add theirs, else the mean."""
+        return loss * rows(x, targets) if several(group) else loss
 
     @explains_calls
     def step(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
@@ -235,7 +235,7 @@ def _averaged(
     """Means over the examples of all ranks, from those of this one.
 
     Args:
-        means: trees of means over `count` examples.
+        means: the metrics, and other trees of means over `count` examples.
         group: the ranks.
         count: the examples of this rank.
         sums: gradients of a sum over examples. They cannot be multiplied by `count`
@@ -246,7 +246,9 @@ def _averaged(
     """
     if not several(group):
         return (*means, sums) if sums is not None else means
-    weighted = tree.map(lambda x: _weighted(x, count), means)
+    metrics, *others = means
+    floats = {name: _as_float(x) for name, x in metrics.items()}
+    weighted = tree.map(lambda x: _weighted(x, count), (floats, *others))
     given = (*weighted, sums) if sums is not None else weighted
     return average(given, group, weight=count)
 
@@ -254,6 +256,12 @@ def _averaged(
 def _weighted(x: Array, count: int) -> Array:
     """`count * x`; integers, such as numbers of batches, are the same on all ranks."""
     return (x * count).astype(x.dtype) if mx.issubdtype(x.dtype, mx.floating) else x
+
+
+def _as_float(metric: Any) -> Array:
+    """A metric that has a mean: counts, bools and numbers become float32."""
+    x = metric if isinstance(metric, mx.array) else mx.array(metric)
+    return x if mx.issubdtype(x.dtype, mx.floating) else x.astype(mx.float32)
 
 
 def _in_order(values: Metrics, extra: Iterable[str]) -> Metrics:

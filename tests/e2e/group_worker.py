@@ -164,6 +164,23 @@ def kept(group: Group) -> list:
     return (mx.round((before - after) * 32 * group.size)).reshape(-1)
 
 
+def counted(group: Group) -> list:
+    """Metrics that are no floats: a count, a bool and a number."""
+    layer = nn.linear(1, 1)
+    metrics = {
+        "count": lambda y, targets: (targets > 0).sum(),
+        "any": lambda y, targets: (targets > 1).any(),
+        "number": lambda y, targets: 3,
+    }
+    step = train.make_step(
+        layer, optim.sgd(0.1), losses.mse, metrics=metrics, group=group
+    )
+    ts = train.init(layer, optim.sgd(0.1), random.key(0))
+    targets = mx.full((1 + group.rank, 1), float(group.rank + 1))
+    _, values = step(ts, mx.ones(targets.shape), targets)
+    return [values[name] for name in metrics]
+
+
 def main() -> None:
     group = distributed.init()
     found = {
@@ -173,6 +190,7 @@ def main() -> None:
         "mismatches": mismatches(group) if group.size == 2 else {},
         "training": training(group),
         "kept": kept(group),
+        "counted": counted(group),
     }
     print("found " + json.dumps(plain(found)))
 

@@ -134,6 +134,12 @@ def test_each_rank_drops_values_of_its_own(pair, four):
     assert {*four[0]["kept"]} == {0, 1, 2, 3, 4}
 
 
+def test_metrics_are_weighted_by_examples_whatever_their_type(pair):
+    """Rank 0 has 1 example with a count of 1, and rank 1 has 2 with a count of 2."""
+    for found in pair:
+        assert found["counted"] == pytest.approx([5 / 3, 2 / 3, 3.0])
+
+
 def test_a_group_that_another_launcher_started_finds_itself(tmp_path):
     """As `mlx.launch` does it: a rank and a hosts file, and nothing else."""
     code = (
