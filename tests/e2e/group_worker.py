@@ -172,10 +172,9 @@ def counted(group: Group) -> list:
         "any": lambda y, targets: (targets > 1).any(),
         "number": lambda y, targets: 3,
     }
-    step = train.make_step(
-        layer, optim.sgd(0.1), losses.mse, metrics=metrics, group=group
-    )
-    ts = train.init(layer, optim.sgd(0.1), random.key(0))
+    sgd = optim.sgd(0.1)
+    step = train.make_step(layer, sgd, losses.mse, metrics=metrics, group=group)
+    ts = train.init(layer, sgd, random.key(0))
     targets = mx.full((1 + group.rank, 1), float(group.rank + 1))
     _, values = step(ts, mx.ones(targets.shape), targets)
     return [values[name] for name in metrics]
