@@ -12,7 +12,7 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo torch test test-plain test-oldest fix check site bench release clean
+.PHONY: help demo torch test test-plain test-faults test-oldest fix check site bench release clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,10 @@ test-oldest:  ## run the tests with the oldest supported versions
 	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest \
 	    --resolution lowest-direct --editable '.[$(BACKEND)examples,dev]'
 	.venv-oldest/bin/python -m pytest -n 2 tests/unit tests/property lucid_fn
+
+test-faults: $(VENV)/made  ## kill processes of a group at random, and sum 20,000 times (minutes)
+	$(BIN)/python -m tests.faults kills
+	$(BIN)/python -m tests.faults sums
 
 fix: $(VENV)/made  ## sort imports, format, and mend what the linter can
 	$(BIN)/ruff check --fix .

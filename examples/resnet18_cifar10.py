@@ -7,7 +7,8 @@ the learning rate times 0.5 after every 5 epochs, and times 0.1 after every 10. 
 `--schedule 5 0.5` for one of them. `--data` is a folder with CIFAR-10 in any of its
 versions; by default it is the sample of 2,000 + 500 images beside this file, enough to
 see it run. `--out` gets a history for each schedule and `curves.png`; `--checkpoint` a
-file for each to go on from.
+file for each to go on from. `python -m lucid_fn launch -n 2 ...` trains in two
+processes, whose batch norms have statistics of their own half of the batch.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import mlx.core as mx
 
 from lucid_fn import (
     data,
+    distributed,
     losses,
     metrics,
     models,
@@ -64,13 +66,17 @@ def run(config: Config, dataset: data.Dataset, step_size: int, gamma: float):
         for images in (dataset.train_images, dataset.test_images)
     )
     training = (x_train, dataset.train_labels)
+    group = distributed.init()
+    shard = (group.rank, group.size)
     key = random.key(config.seed)
 
     def batches(epoch: int):
-        cut = data.batches(training, config.batch_size, seed=(config.seed, epoch))
+        seed = (config.seed, epoch)
+        cut = data.batches(training, config.batch_size, seed=seed, shard=shard)
         if not config.augment:
             return cut
-        return augmented(cut, random.fold_in(random.fold_in(key, "augment"), epoch))
+        augment_key = random.fold_in(random.fold_in(key, "augment"), epoch)
+        return augmented(cut, random.fold_in(augment_key, group.rank))
 
     steps_per_epoch = -(-len(x_train) // config.batch_size)
     by_epoch = schedules.step_decay(
@@ -86,15 +92,16 @@ def run(config: Config, dataset: data.Dataset, step_size: int, gamma: float):
         checkpoint = path.with_name(f"{path.stem}_{name}{path.suffix}")
     return train.fit(
         train.init(model, optimizer, key),
-        train.make_step(model, optimizer, loss, metrics=accuracy),
+        train.make_step(model, optimizer, loss, metrics=accuracy, group=group),
         batches,
         epochs=config.epochs,
-        evaluate=train.make_eval_step(model, loss, metrics=accuracy),
-        test_batches=data.batches((x_test, dataset.test_labels), 250),
+        evaluate=train.make_eval_step(model, loss, metrics=accuracy, group=group),
+        test_batches=data.batches((x_test, dataset.test_labels), 250, shard=shard),
         max_steps=config.steps,
         checkpoint=checkpoint,
         history_path=config.out and Path(config.out) / f"{name}.json",
         config={**config._asdict(), "step_size": step_size, "gamma": gamma},
+        group=group,
     )
 
 
@@ -113,19 +120,27 @@ def main(config: Config) -> dict[str, train.History]:
     if config.out is not None:
         Path(config.out).mkdir(parents=True, exist_ok=True)
     dataset = load(config)
-    print(f"{len(dataset.train_images):,} images to train, ", end="")
-    print(f"{len(dataset.test_images):,} to test")
+    shown = distributed.init().rank == 0
+    if shown:
+        print(f"{len(dataset.train_images):,} images to train, ", end="")
+        print(f"{len(dataset.test_images):,} to test")
 
     runs = {}
     for step_size, gamma in config.schedule:
         name = f"x {gamma:g} every {step_size} epochs"
-        print(f"\nlearning rate {config.learning_rate:g} {name}", flush=True)
+        if shown:
+            print(f"\nlearning rate {config.learning_rate:g} {name}", flush=True)
         ts, history = run(config, dataset, step_size, gamma)
         if history.epochs:
             runs[name] = history
         if history.interrupted:
             break
+    if shown:
+        report(config, runs, tree.size(ts.params))
+    return runs
 
+
+def report(config: Config, runs: dict[str, train.History], parameters: int) -> None:
     print(f"\n{'':24}train loss  accuracy   test loss  accuracy   s/epoch")
     for name, history in runs.items():
         last = history.epochs[-1]
@@ -135,12 +150,11 @@ def main(config: Config) -> dict[str, train.History]:
             f"{last['test_loss']:12.4f}{last['test_accuracy']:10.4f}"
             f"{sum(seconds) / len(seconds):10.1f}"
         )
-    print(f"\nparameters {tree.size(ts.params):,}")
+    print(f"\nparameters {parameters:,}")
     if config.out is not None and runs:
         picture = Path(config.out) / "curves.png"
         plot.batch_and_epoch_losses(runs, picture, title="ResNet-18 on CIFAR-10")
         print(f"wrote {picture} and {len(runs)} histories")
-    return runs
 
 
 def parse(arguments: list[str] | None = None) -> Config:

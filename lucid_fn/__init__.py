@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lucid_fn import (
         data,
         debug,
+        distributed,
         doctor,
         interop,
         losses,
@@ -58,6 +59,7 @@ __all__ = [
     "data",
     "debug",
     "disable_jit",
+    "distributed",
     "doctor",
     "eval_shape",
     "export",

@@ -1,4 +1,4 @@
-"""The command line: `python -m lucid_fn doctor` and `python -m lucid_fn demo`."""
+"""The command line: `python -m lucid_fn doctor`, `demo` and `launch`."""
 
 import argparse
 import sys
@@ -15,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(metavar="command")
     _add_doctor(commands)
     _add_demo(commands)
+    _add_launch(commands)
     chosen = parser.parse_args(arguments)
     if chosen.run is None:
         parser.print_help()
@@ -75,6 +76,71 @@ def _demo(chosen: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _add_launch(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
+    launch = commands.add_parser(
+        "launch",
+        help="run a script in several processes that train together",
+        description="Runs a Python script in several processes, for "
+        "lucid_fn.distributed. If one fails, all are ended, and its exit code is "
+        "returned.",
+    )
+    launch.add_argument(
+        *("-n", "--workers"), type=int, default=1, help="processes on each host"
+    )
+    launch.add_argument(
+        "--hosts",
+        default="127.0.0.1",
+        help="addresses with commas, or a .json file in the format of mlx.launch",
+    )
+    launch.add_argument(
+        "--restart",
+        type=int,
+        default=0,
+        dest="restarts",
+        metavar="K",
+        help="start all again up to K times after a failure; give fit a checkpoint",
+    )
+    launch.add_argument(
+        "--timeout",
+        type=float,
+        help="seconds without a sign of life or a step until a process is given up; "
+        "300 by default",
+    )
+    launch.add_argument(
+        "--port", type=int, help="the first port on other machines; 32323 by default"
+    )
+    launch.add_argument("script", help="the script; its arguments follow")
+    launch.add_argument("arguments", nargs=argparse.REMAINDER)
+    launch.set_defaults(run=_launch, error=launch.error)
+
+
+def _launch(chosen: argparse.Namespace) -> int:
+    from lucid_fn.distributed import launch
+
+    if chosen.workers < 1:
+        chosen.error(f"-n must be at least 1, got {chosen.workers}")
+    if chosen.restarts < 0:
+        chosen.error(f"--restart must be at least 0, got {chosen.restarts}")
+    if chosen.timeout is not None and not chosen.timeout > 0:
+        chosen.error(f"--timeout must be positive, got {chosen.timeout}")
+    try:
+        hosts = launch.read_hosts(chosen.hosts)
+    except ValueError as error:
+        chosen.error(str(error))
+    if not hosts:
+        chosen.error("--hosts must name a host, got none")
+    return launch.launch(
+        [chosen.script, *chosen.arguments],
+        workers=chosen.workers,
+        hosts=hosts,
+        restarts=chosen.restarts,
+        timeout=chosen.timeout,
+        port=chosen.port,
+    )
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ states, results of compiled functions) is started at once.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import mlx.core as mx
@@ -31,14 +32,66 @@ _inside: ContextVar[bool] = ContextVar("inside", default=False)
 _may_start: ContextVar[bool] = ContextVar("may_start", default=True)
 
 
+@dataclass
+class Order:
+    """The collectives of one transformation, which run in the order of the program.
+
+    Each depends on the one before. Without that, two processes that evaluate their
+    results in different orders would add one's first array to the other's second.
+    """
+
+    last: Array | None = None  # depends on the latest collective
+    signatures: list[str] = field(default_factory=list)  # of all, where `jit` traces
+    agree: Callable[[str, list[str]], None] | None = None  # compares them over ranks
+
+
+# Set inside of transformations only, and seen by its own thread only.
+_order: ContextVar[Order | None] = ContextVar("order", default=None)
+
+
+def order() -> Order | None:
+    """The collectives of the transformation under way; `None` outside of any."""
+    return _order.get()
+
+
+@contextmanager
+def ordering(*, anew: bool = False) -> Iterator[Order]:
+    """Inside the block, collectives belong to the order that the block is given.
+
+    Args:
+        anew: whether it is one of its own inside another transformation too. `vmap`
+            needs that: what it traces has no values outside.
+    """
+    around = _order.get()
+    if around is not None and not anew:
+        yield around
+        return
+    own = Order() if around is None else Order(signatures=around.signatures)
+    token = _order.set(own)
+    try:
+        yield own
+    finally:
+        _order.reset(token)
+        if around is not None:
+            around.agree = own.agree or around.agree
+
+
 @contextmanager
 def transforming() -> Iterator[None]:
-    """Inside the block, no evaluation may be started."""
-    token = _inside.set(True)
-    try:
-        yield
-    finally:
-        _inside.reset(token)
+    """Inside the block, no evaluation may be started.
+
+    Collectives start at its end: else that of the result which is evaluated first would
+    run first, which need not be the same one in all processes.
+    """
+    outermost = _order.get() is None
+    with ordering() as own:
+        token = _inside.set(True)
+        try:
+            yield
+        finally:
+            _inside.reset(token)
+    if outermost and own.last is not None:
+        start(own.last)
 
 
 def is_transforming() -> bool:
@@ -59,9 +112,14 @@ def lazily() -> Iterator[None]:
         _may_start.reset(token)
 
 
+def is_tracing() -> bool:
+    """Whether a function is traced, of which nothing is computed now."""
+    return not _may_start.get()
+
+
 def may_start() -> bool:
     """Whether evaluation may be started: no trace and no derivative is running."""
-    return _may_start.get() and not is_transforming()
+    return not is_tracing() and not is_transforming()
 
 
 def followed(arrays: list[Array]) -> list[Array]:

@@ -8,45 +8,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid_fn import tree
-from lucid_fn.checks import check_count
+from lucid_fn.data.order import BatchOrder, Seed, check_order
 from lucid_fn.evaluation import started
 from lucid_fn.numpy_arrays import check_numpy, from_numpy
 from lucid_fn.types import Tree
-
-Seed = int | tuple[int, ...]
 
 
 class Batches:
     """What `batches` returns: has a length, and can be iterated over again."""
 
-    def __init__(
-        self, arrays: Tree, batch_size: int, seed: Seed | None, drop_last: bool
-    ) -> None:
+    def __init__(self, arrays: Tree, order: BatchOrder) -> None:
         self._leaves, self._structure = tree.flatten(arrays)
         # Data is computed once, and not anew for a thread that prefetches from it.
         lazy = [leaf for leaf in self._leaves if isinstance(leaf, mx.array)]
         mx.async_eval(lazy)  # type: ignore[no-untyped-call]  # untyped in MLX's stubs
-        self._batch_size = batch_size
-        self._seed = seed
-        self._size = len(self._leaves[0])
-        self._end = self._size - self._size % batch_size if drop_last else self._size
+        self._order = order
 
     def __len__(self) -> int:
-        return -(-self._end // self._batch_size)
+        return len(self._order)
 
     def __iter__(self) -> Iterator[Any]:
-        order = None
-        if self._seed is not None:
-            order = np.random.default_rng(self._seed).permutation(self._size)
-        for start in range(0, self._end, self._batch_size):
-            stop = min(start + self._batch_size, self._end)
-            rows = slice(start, stop) if order is None else order[start:stop]
+        permutation = self._order.permutation()
+        for i in range(len(self._order)):
+            rows = self._order.rows(i, permutation)
             batch = [_take(leaf, rows) for leaf in self._leaves]
             yield started(tree.unflatten(self._structure, batch))
 
 
 def batches(
-    arrays: Tree, batch_size: int, *, seed: Seed | None = None, drop_last: bool = False
+    arrays: Tree,
+    batch_size: int,
+    *,
+    seed: Seed | None = None,
+    drop_last: bool = False,
+    shard: tuple[int, int] | None = None,
 ) -> Batches:
     """The rows of equally long arrays, in batches of MLX arrays.
 
@@ -65,17 +60,24 @@ def batches(
         seed: shuffles the rows: a non-negative integer, or a tuple of such. `None`
             keeps their order, as for testing.
         drop_last: whether to leave out a last batch of fewer than `batch_size` rows.
+        shard: the pair `(rank, size)` of one of `size` processes that share the work,
+            such as `(group.rank, group.size)`. Each batch of `batch_size` rows is
+            divided among them, so that together they see what one process would, in
+            the same order for any `size`, and have equal numbers of batches. Where
+            fewer than `size` rows would be left for a last batch, they join the one
+            before.
 
     Returns:
         An iterable, with a `len`, of trees like `arrays` whose leaves are MLX arrays
-        `(batch_size, ...)`; the last may be shorter. Dtypes are kept, but float64
-        becomes float32, as MLX computes in.
+        `(batch_size, ...)`, or `(batch_size / size, ...)` with a shard; the last may be
+        shorter. Dtypes are kept, but float64 becomes float32, as MLX computes in.
 
     Raises:
-        TypeError: if a leaf of `arrays` is not an array of numbers, or if `batch_size`
-            or `seed` is not an integer.
+        TypeError: if a leaf of `arrays` is not an array of numbers, if `batch_size` or
+            `seed` is not an integer, or `shard` is not a pair of integers.
         ValueError: if there is no array, if lengths differ or are 0, if `batch_size`
-            is below 1, if `seed` is negative, or if no batch would be left.
+            is below 1 or the size of `shard`, if `seed` is negative, if the rank of
+            `shard` is not in `[0, size)`, or if no batch would be left.
 
     Example:
         >>> import numpy as np
@@ -86,22 +88,12 @@ def batches(
         >>> shuffled = data.batches((x, labels), 2, seed=1, drop_last=True)
         >>> [y.tolist() for _, y in shuffled]
         [[4, 0], [1, 2]]
+        >>> [y.tolist() for _, y in data.batches((x, labels), 5, shard=(1, 2))]
+        [[2, 3, 4]]
     """
-    size = _common_length(arrays)
-    batch_size = check_count("batches", "batch_size", batch_size, at_least=1)
-    if drop_last and batch_size > size:
-        raise ValueError(
-            f"batches: batch_size must be at most {size}, the number of rows, with "
-            f"drop_last=True, got {batch_size}: no batch would be left"
-        )
-    if seed is not None:
-        parts = seed if isinstance(seed, tuple) else (seed,)
-        kind = "an integer, a tuple of integers, or None to keep the order"
-        seed = tuple(
-            check_count("batches", "seed", part, at_least=0, below=None, kinds=kind)
-            for part in parts
-        )
-    return Batches(arrays, batch_size, seed, drop_last)
+    length = _common_length(arrays)
+    order = check_order("batches", length, batch_size, seed, drop_last, shard)
+    return Batches(arrays, order)
 
 
 def _take(array: NDArray[Any] | mx.array, rows: slice | NDArray[np.intp]) -> mx.array:

@@ -31,7 +31,9 @@ class _Items(NamedTuple):
         transform = self.transform
         if transform is not None and self.drawing:
             # A stream for each batch, whoever makes it and whenever.
-            seeds = np.random.SeedSequence(order.seed or (), spawn_key=(batch,))
+            rank, ranks = order.shard
+            stream = (batch, rank) if ranks > 1 else (batch,)
+            seeds = np.random.SeedSequence(order.seed or (), spawn_key=stream)
             transform = partial(transform, rng=np.random.default_rng(seeds))
         return collate([self._item(i, transform) for i in numbers], numbers)
 
@@ -133,6 +135,7 @@ def loader(
     drop_last: bool = False,
     transform: Callable[..., Any] | None = None,
     workers: int = 0,
+    shard: tuple[int, int] | None = None,
 ) -> Loader:
     """Batches of the items of a data set, made in worker processes if asked.
 
@@ -159,6 +162,8 @@ def loader(
         workers: processes that make batches ahead of their use; 0 makes them here. Each
             gets a pickled copy of source and transform, so these must be defined in a
             module, and a source of many files should hold their paths.
+        shard: the pair `(rank, size)` of one of `size` processes that share the work;
+            see `batches`. What a transform draws differs among them.
 
     Returns:
         An iterable with a `len`, `epoch(number)`, `skip(count)` and `close()`; also a
@@ -192,7 +197,7 @@ def loader(
             )
     if not len(source):
         raise ValueError("loader: source must have at least one item, got none")
-    order = check_order("loader", len(source), batch_size, seed, drop_last)
+    order = check_order("loader", len(source), batch_size, seed, drop_last, shard)
     drawing = False
     if transform is not None:
         check_function("loader", "transform", transform)

@@ -19,6 +19,7 @@ class BatchOrder:
     batch_size: int
     seed: tuple[int, ...] | None  # shuffles the rows; `None` keeps their order
     drop_last: bool
+    shard: tuple[int, int] = (0, 1)  # rank and number of those who share each batch
 
     @property
     def end(self) -> int:
@@ -27,7 +28,9 @@ class BatchOrder:
         return self.length - rest if self.drop_last else self.length
 
     def __len__(self) -> int:
-        return -(-self.end // self.batch_size)
+        whole, rest = divmod(self.end, self.batch_size)
+        # Less than a row for each rank makes no batch: it joins the one before.
+        return whole + (rest >= self.shard[1])
 
     def permutation(self) -> NDArray[np.intp] | None:
         """The rows in their order; `None` if they keep it."""
@@ -38,21 +41,28 @@ class BatchOrder:
     def rows(
         self, batch: int, permutation: NDArray[np.intp] | None
     ) -> slice | NDArray[np.intp]:
-        """The rows of a batch, counted from 0."""
+        """The rows of a batch, counted from 0, that are this rank's."""
         start = batch * self.batch_size
-        rows = slice(start, min(start + self.batch_size, self.end))
+        size = (self.end if batch == len(self) - 1 else start + self.batch_size) - start
+        rank, ranks = self.shard
+        rows = slice(start + size * rank // ranks, start + size * (rank + 1) // ranks)
         return rows if permutation is None else permutation[rows]
 
 
 def check_order(
-    caller: str, length: int, batch_size: Any, seed: Any, drop_last: bool
+    caller: str,
+    length: int,
+    batch_size: Any,
+    seed: Any,
+    drop_last: bool,
+    shard: Any,
 ) -> BatchOrder:
     """The order of `length` rows, as the user asked for it.
 
     Raises:
-        TypeError: if `batch_size` or `seed` is not an integer.
-        ValueError: if `batch_size` is below 1, `seed` is negative, or no batch would be
-            left.
+        TypeError: if `batch_size` or `seed` is not an integer, or `shard` no pair.
+        ValueError: if `batch_size` is below 1, `seed` is negative, no batch would be
+            left, or `shard` is not a rank and a size that a batch can be divided by.
     """
     batch_size = check_count(caller, "batch_size", batch_size, at_least=1)
     if drop_last and batch_size > length:
@@ -67,4 +77,23 @@ def check_order(
             check_count(caller, "seed", part, at_least=0, below=None, kinds=kind)
             for part in parts
         )
-    return BatchOrder(length, batch_size, seed, drop_last)
+    shard = _check_shard(caller, shard, min(batch_size, length))
+    return BatchOrder(length, batch_size, seed, drop_last, shard)
+
+
+def _check_shard(caller: str, shard: Any, rows: int) -> tuple[int, int]:
+    if shard is None:
+        return 0, 1
+    if not isinstance(shard, tuple | list) or len(shard) != 2:
+        raise TypeError(
+            f"{caller}: shard must be a pair (rank, size), such as (group.rank, "
+            f"group.size), got {shard!r}"
+        )
+    size = check_count(caller, "the size of shard", shard[1])
+    rank = check_count(caller, "the rank of shard", shard[0], at_least=0, below=size)
+    if size > rows:
+        raise ValueError(
+            f"{caller}: shard must have at most as many ranks as a batch has rows, "
+            f"{rows}, got {size}; use a larger batch or fewer ranks"
+        )
+    return rank, size

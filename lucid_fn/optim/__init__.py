@@ -23,6 +23,7 @@ from lucid_fn.optim.adamax import ScaleByAdamaxState, adamax, scale_by_adamax
 from lucid_fn.optim.adan import ScaleByAdanState, adan, scale_by_adan
 from lucid_fn.optim.ademamix import ScaleByAdemamixState, ademamix, scale_by_ademamix
 from lucid_fn.optim.asgd import asgd
+from lucid_fn.optim.average_gradients import average_gradients
 from lucid_fn.optim.base import (
     GradientTransformation,
     apply_updates,
@@ -176,6 +177,7 @@ __all__ = [
     "apply_if_finite",
     "apply_updates",
     "asgd",
+    "average_gradients",
     "averaged_params",
     "centralize",
     "chain",

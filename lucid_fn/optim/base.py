@@ -161,12 +161,15 @@ def check_transformation(caller: str, name: str, value: Any) -> None:
     )
 
 
-def stateless(fn: Callable[[Tree, Params], Tree]) -> GradientTransformation:
+def stateless(
+    fn: Callable[[Tree, Params], Tree], *, caller: str = "stateless"
+) -> GradientTransformation:
     """A transformation without state: `updates = fn(grads, params)`.
 
     Args:
         fn: maps trees to a tree with the structure, shapes and dtypes of `grads`. To
             write it for one leaf, see `stateless_with_tree_map`.
+        caller: the name that errors begin with.
 
     Raises:
         TypeError: if `fn` is not a function; on update, if the state is not `()`.
@@ -184,7 +187,7 @@ def stateless(fn: Callable[[Tree, Params], Tree]) -> GradientTransformation:
         >>> unit.update({"w": mx.array([3.0, 4.0])}, (), {"w": mx.zeros(2)})[0]
         {'w': array([0.6, 0.8], dtype=float32)}
     """
-    return _stateless("stateless", fn)
+    return _stateless(caller, fn)
 
 
 def stateless_with_tree_map(

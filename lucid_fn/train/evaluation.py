@@ -9,7 +9,9 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.train.state import EvalFn, TrainState
+from lucid_fn.distributed import Group
+from lucid_fn.distributed.agreement import exchange, several
+from lucid_fn.train.state import EvalFn, TrainState, rows
 from lucid_fn.types import Array
 
 # Values are read when the step after the next is on its way, so that reading them
@@ -115,6 +117,14 @@ class Means:
                 self.losses.append(self.latest["loss"])
             self.size += size
 
+    def combine(self, group: Group | None) -> None:
+        """Adds what the other ranks have, in the order of the ranks."""
+        if several(group):
+            given = exchange(group, "fit", [self.size, self.sums])
+            self.size = sum(size for size, _ in given)
+            for name in self.sums:
+                self.sums[name] = sum(sums[name] for _, sums in given)
+
     def means(self) -> dict[str, float]:
         if not self.size:  # nothing has been read so far
             return {}
@@ -166,15 +176,6 @@ def number(value: Any) -> float:
     """A scalar as a Python number; waits for its computation."""
     item: Any = value.item() if isinstance(value, mx.array) else value
     return float(item)
-
-
-def rows(x: Any, targets: Any) -> int:
-    """The batch size: the length of the first array, of the targets if they have one.
-
-    An input may hold arrays that all examples share, such as a mask.
-    """
-    leaves = [*tree.leaves(targets), *tree.leaves(x)]
-    return next((len(leaf) for leaf in leaves if getattr(leaf, "ndim", 0)), 1)
 
 
 def pairs(

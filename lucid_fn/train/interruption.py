@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from lucid_fn.distributed import Group
+from lucid_fn.distributed.agreement import stops_here
+
 
 @contextmanager
-def deferred() -> Iterator[Callable[[], None]]:
+def deferred(group: Group | None = None) -> Iterator[Callable[[], None]]:
     """Defer Ctrl-C to the next call of the function that the block is given.
 
-    That call raises `KeyboardInterrupt`. A second Ctrl-C raises it at once, in case the
-    program hangs.
+    That call raises `KeyboardInterrupt`; in a group, one a few steps later does, the
+    same on all ranks. A second Ctrl-C raises it at once, in case the program hangs.
 
     Python raises `KeyboardInterrupt` between any two of its instructions, such as the
     end of a step and the assignment of its result, where it would leave the state and
@@ -28,7 +31,7 @@ def deferred() -> Iterator[Callable[[], None]]:
         asked = True
 
     def stop_here() -> None:
-        if asked:
+        if stops_here(group, asked=asked):
             raise KeyboardInterrupt
 
     here = threading.current_thread() is threading.main_thread()

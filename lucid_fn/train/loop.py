@@ -12,14 +12,16 @@ import numpy as np
 
 from lucid_fn import optim
 from lucid_fn.checks import check_count
-from lucid_fn.train import checkpoint as checkpoints, checks, progress
+from lucid_fn.distributed.agreement import resume, waiting
+from lucid_fn.distributed.group import Group, check_group
+from lucid_fn.train import checkpoint as checkpoints, checks, progress, ranks
 from lucid_fn.train.beginning import Beginning, begin, length
 from lucid_fn.train.callbacks import Callback, Record
 from lucid_fn.train.debugging import check_step
-from lucid_fn.train.evaluation import READ_BEHIND, Means, number, pairs, rows
+from lucid_fn.train.evaluation import READ_BEHIND, Means, number, pairs
 from lucid_fn.train.history import History
 from lucid_fn.train.interruption import deferred
-from lucid_fn.train.state import EvalFn, StepFn, TrainState, step_of
+from lucid_fn.train.state import EvalFn, StepFn, TrainState, rows, step_of
 from lucid_fn.types import Array
 
 
@@ -40,6 +42,7 @@ def fit(
     config: dict[str, Any] | None = None,
     show: bool = True,
     debug: bool = False,
+    group: Group | None = None,
 ) -> tuple[TrainState, History]:
     """Train for a number of epochs, with evaluation, a record and checkpoints.
 
@@ -92,6 +95,13 @@ def fit(
         debug: whether to look after each step if the loss, the params and the state are
             finite, and raise a `NonFiniteError` at the first that is not, which says
             in which layer, and holds what runs the step again. Each step is waited for.
+        group: processes that train together, as `distributed.init` returns it, with
+            steps that were made with it and batches with a `shard`. All start from the
+            state of rank 0, or from the checkpoint, which all must see. Rank 0 alone
+            calls the callbacks, writes and shows; what a callback decides holds for
+            all. Metrics are those of all examples. Ctrl-C on any rank ends the run on
+            all, after the same step, within a few. Before each epoch the ranks compare
+            their states and numbers of batches.
 
     Returns:
         The final state and the record. The record covers this call and, if it was
@@ -104,7 +114,7 @@ def fit(
             `test_batches` is missing, an epoch has no batches, or a metric is not a
             scalar; if the epoch of `ts` is not known; or if the checkpoint is damaged,
             does not fit, is behind `ts`, or ends in the middle of an epoch and the run
-            is to continue.
+            is to continue; if the ranks of `group` differ.
         NonFiniteError: with `debug=True`, at the first step that is not finite.
         OSError: if `checkpoint` or `history_path` cannot be written; this is checked
             before the first step.
@@ -137,6 +147,9 @@ def fit(
     after_step = checks.to_callbacks("on_step", on_step)
     after_epoch = checks.to_callbacks("on_epoch", on_epoch)
     checks.check_config(config)
+    check_group("fit", group)
+    root = group is None or group.rank == 0
+    show = show and root
     checkpoint = checks.to_checkpoint(checkpoint)
     history_path = checks.to_history_path(history_path)
 
@@ -148,7 +161,8 @@ def fit(
         max_steps=max_steps,
         checkpoint=checkpoint,
     )
-    run = _Run(start, step, after_step, checkpoint is not None, show, debug)
+    start = ranks.begin_alike(start, group)
+    run = _Run(start, step, after_step, checkpoint is not None, show, debug, group)
     run.history = run.history._replace(
         config=config or run.history.config, interrupted=False
     )
@@ -157,12 +171,12 @@ def fit(
         print(f"resumed from {checkpoint} after epoch {start.epoch}", flush=True)
 
     def keep() -> None:
-        if history_path is not None:
+        if history_path is not None and root:
             run.history.to_json(history_path)
 
     try:
-        with deferred() as stop_here:
-            ended = start.resumed and _resume(start, after_step, after_epoch)
+        with deferred(group) as stop_here, waiting(group, "fit"):
+            ended = start.resumed and _resume(start, after_step, after_epoch, group)
             for epoch in range(start.epoch, start.end):
                 if ended or run.out_of_steps():
                     break
@@ -172,14 +186,15 @@ def fit(
                     record |= run.test(evaluate, test_batches, stop_here)
                 record |= _learning_rate_of(run.ts)
                 run.history.epochs.append(record)
-                if checkpoint is not None:
+                if checkpoint is not None and root:
                     checkpoints.save(checkpoint, run.ts, metadata=run.metadata())
                 keep()
                 if show:  # last, since printing may fail
                     print(progress.epoch_line(record, start.end), flush=True)
-                ended = _call(after_epoch, run.ts, record)
+                ended = _call(after_epoch, run.ts, record, group)
                 stop_here()
     except KeyboardInterrupt:
+        resume(group)
         run.history = run.history._replace(interrupted=True)
         if show:
             print("interrupted: what has been done so far is kept", flush=True)
@@ -191,6 +206,7 @@ def _resume(
     start: Beginning,
     after_step: tuple[Callback, ...],
     after_epoch: tuple[Callback, ...],
+    group: Group | None,
 ) -> bool:
     """Tell the callbacks where the run resumes; returns whether one of them ends it."""
     epochs = start.history.epochs
@@ -199,14 +215,21 @@ def _resume(
             if hasattr(callback, "resume"):
                 past = epochs[: len(epochs) - again]
                 callback.resume(past, start.epoch + 1 - again)
-    return _call(after_epoch, start.ts, epochs[-1])
+    return _call(after_epoch, start.ts, epochs[-1], group)
 
 
-def _call(callbacks: tuple[Callback, ...], ts: TrainState, record: Record) -> bool:
-    """Call all of them; returns whether one of them ends the run."""
+def _call(
+    callbacks: tuple[Callback, ...],
+    ts: TrainState,
+    record: Record,
+    group: Group | None,
+) -> bool:
+    """Call all of them on rank 0; returns whether one of them ends the run."""
+    called = callbacks if group is None or group.rank == 0 else ()
     # Only a bool says so: functions that write return how many bytes they wrote.
-    returned = [callback(ts, dict(record)) for callback in callbacks]
-    return any(_is_true(value) for value in returned)
+    returned = [callback(ts, dict(record)) for callback in called]
+    ended = any(_is_true(value) for value in returned)
+    return ranks.from_root("fit (callbacks)", ended, group) if callbacks else False
 
 
 def _is_true(value: Any) -> bool:
@@ -225,6 +248,7 @@ class _Run:
     counted: bool  # whether steps must count in ts.step, as a checkpoint needs
     show: bool
     debug: bool
+    group: Group | None
     rest: Iterator[Any] = field(default_factory=lambda: iter(()))  # of the epoch
     made: int = 0  # steps
     ended: bool = False  # by a callback after a step
@@ -258,6 +282,7 @@ class _Run:
         """One epoch, or what is left of the steps; its part of the record."""
         start, means = time.perf_counter(), Means("fit")
         given = batches(epoch)
+        ranks.compare(self.ts, given, self.group)
         skip = self.start.skip if epoch == self.start.epoch else 0
         self.rest = pairs("fit", "batches", given, skip=skip)
         left, total = self._left(), length(given)
@@ -292,12 +317,14 @@ class _Run:
             raise ValueError(
                 "fit: batches must yield at least one batch an epoch, got none"
             )
+        means.combine(self.group)
         return means.record("train", start)
 
     def _tell(self, epoch: int, values: Record) -> bool:
         """Call what wants to know of each step; returns whether the run ends."""
         record = {"epoch": epoch + 1, "step": self.start.step + self.made, **values}
-        return _call(self.on_step, self.ts, record | _learning_rate_of(self.ts))
+        record |= _learning_rate_of(self.ts)
+        return _call(self.on_step, self.ts, record, self.group)
 
     def test(
         self,
@@ -315,6 +342,7 @@ class _Run:
             raise ValueError(
                 "fit: test_batches must yield at least one batch, got none"
             )
+        means.combine(self.group)
         return means.record("test", start)
 
 

@@ -1,12 +1,15 @@
 """The state of a training run, and compiled training and evaluation steps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
 
-from lucid_fn import nn, ops, optim, random, transforms
+from lucid_fn import nn, ops, optim, random, transforms, tree
 from lucid_fn.checks import check_float
+from lucid_fn.distributed.agreement import several
+from lucid_fn.distributed.averaging import average
+from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.elsewhere import explains_calls
 from lucid_fn.evaluation import started
 from lucid_fn.random.checks import is_key
@@ -78,6 +81,7 @@ def make_step(
     loss_fn: LossFn,
     *,
     metrics: Mapping[str, Callable[[Any, Any], Array]] | None = None,
+    group: Group | None = None,
 ) -> StepFn:
     """A compiled training step `(ts, x, targets) -> (ts, metrics)`.
 
@@ -92,6 +96,11 @@ def make_step(
         loss_fn: `loss_fn(predictions, targets)`, one value per example or their mean.
         metrics: more functions of `(predictions, targets)` to scalars, by name, such
             as `{"accuracy": metrics.accuracy}`.
+        group: processes that train together, as `distributed.init` returns it: data
+            parallelism. Each gives its own part of the batch. The gradients, the
+            metrics and the new state, such as the running statistics of batch norm,
+            are averaged over all examples, so that all processes stay equal; dropout
+            and other randomness differs among them.
 
     Returns:
         The step. Its metrics are `"loss"` and the given ones, of the batch, before the
@@ -116,27 +125,35 @@ def make_step(
     _check_optimizer("train.make_step", optimizer)
     _check_loss_fn("train.make_step", loss_fn)
     extra = _check_metrics("train.make_step", metrics)
+    check_group("train.make_step", group)
 
     def objective(
         params: Params, state: State, key: Key, scale: Scalar, x: Any, targets: Any
     ) -> tuple[Array, tuple[State, Metrics]]:
         y, state = model.apply(params, state, x, train=True, key=key)
         loss = mean_loss(loss_fn(y, targets))
-        values = {"loss": loss, **{name: fn(y, targets) for name, fn in extra.items()}}
-        return loss * scale, (state, values)
+        values = {name: fn(y, targets) for name, fn in extra.items()}
+        return total(loss * scale, x, targets), (state, {"loss": loss, **values})
+
+    def total(loss: Array, x: Any, targets: Any) -> Array:
+        """What is differentiated: a sum where others add theirs, else the mean."""
+        return loss * rows(x, targets) if several(group) else loss
 
     @explains_calls
     def step(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
         _check_state("step", ts)  # while tracing, so that later calls cost nothing
         value_and_grad = transforms.value_and_grad(objective, has_aux=True)
-        key, scale = random.fold_in(ts.key, ts.step), optim.loss_scale(ts.opt_state)
+        key, scale = _step_key(ts, group), optim.loss_scale(ts.opt_state)
         (_, (state, values)), grads = value_and_grad(
             ts.params, ts.state, key, scale, x, targets
+        )
+        values, state, grads = _averaged(
+            (values, state), group, rows(x, targets), sums=grads
         )
         updates, opt_state = optimizer.update(grads, ts.opt_state, ts.params)
         params = optim.apply_updates(ts.params, updates)
         new = TrainState(params, state, opt_state, ts.key, ts.step + 1)
-        return new, values
+        return new, _in_order(values, extra)
 
     return transforms.jit(step)
 
@@ -146,6 +163,7 @@ def make_eval_step(
     loss_fn: LossFn,
     *,
     metrics: Mapping[str, Callable[[Any, Any], Array]] | None = None,
+    group: Group | None = None,
 ) -> EvalFn:
     """A compiled evaluation step `(ts, x, targets) -> metrics`, with `train=False`.
 
@@ -156,6 +174,8 @@ def make_eval_step(
         model: a layer.
         loss_fn: as in `make_step`.
         metrics: as in `make_step`.
+        group: as in `make_step`; the metrics are those of all examples, the outputs of
+            this process's.
 
     Raises:
         TypeError: if an argument is of the wrong type.
@@ -173,6 +193,7 @@ def make_eval_step(
     _check_model("train.make_eval_step", model)
     _check_loss_fn("train.make_eval_step", loss_fn)
     extra = _check_metrics("train.make_eval_step", metrics)
+    check_group("train.make_eval_step", group)
 
     def measure(
         params: Params, state: State, x: Any, targets: Any
@@ -180,7 +201,9 @@ def make_eval_step(
         y, _ = model.apply(params, state, x, train=False)
         loss = mean_loss(loss_fn(y, targets))
         values = {name: fn(y, targets) for name, fn in extra.items()}
-        return {"loss": loss, **values}, y
+        values = {"loss": loss, **values}
+        (averaged,) = _averaged((values,), group, rows(x, targets))
+        return _in_order(averaged, extra), y
 
     with_outputs = transforms.jit(measure)
     metrics_only = transforms.jit(lambda *arguments: measure(*arguments)[0])
@@ -192,6 +215,60 @@ def make_eval_step(
         return compiled(ts.params, ts.state, x, targets)
 
     return evaluate
+
+
+def rows(x: Any, targets: Any) -> int:
+    """The batch size: the length of the first array, of the targets if they have one.
+
+    An input may hold arrays that all examples share, such as a mask.
+    """
+    leaves = [*tree.leaves(targets), *tree.leaves(x)]
+    return next((len(leaf) for leaf in leaves if getattr(leaf, "ndim", 0)), 1)
+
+
+def _step_key(ts: TrainState, group: Group | None) -> Key:
+    key = random.fold_in(ts.key, ts.step)
+    return random.fold_in(key, group.rank) if several(group) else key
+
+
+def _averaged(
+    means: tuple[Any, ...], group: Group | None, count: int, *, sums: Any = None
+) -> Any:
+    """Means over the examples of all ranks, from those of this one.
+
+    Args:
+        means: the metrics, and other trees of means over `count` examples.
+        group: the ranks.
+        count: the examples of this rank.
+        sums: gradients of a sum over examples. They cannot be multiplied by `count`
+            afterwards: with sync batch norm they come from the losses of other ranks.
+
+    Returns:
+        The means of all these trees.
+    """
+    if not several(group):
+        return (*means, sums) if sums is not None else means
+    metrics, *others = means
+    floats = {name: _as_float(x) for name, x in metrics.items()}
+    weighted = tree.map(lambda x: _weighted(x, count), (floats, *others))
+    given = (*weighted, sums) if sums is not None else weighted
+    return average(given, group, weight=count)
+
+
+def _weighted(x: Array, count: int) -> Array:
+    """`count * x`; integers, such as numbers of batches, are the same on all ranks."""
+    return (x * count).astype(x.dtype) if mx.issubdtype(x.dtype, mx.floating) else x
+
+
+def _as_float(metric: Any) -> Array:
+    """A metric that has a mean: counts, bools and numbers become float32."""
+    x = metric if isinstance(metric, mx.array) else mx.array(metric)
+    return x if mx.issubdtype(x.dtype, mx.floating) else x.astype(mx.float32)
+
+
+def _in_order(values: Metrics, extra: Iterable[str]) -> Metrics:
+    """The loss first, then the others as they were given; trees sort them."""
+    return {name: values[name] for name in ("loss", *extra)}
 
 
 def mean_loss(loss: Any) -> Array:

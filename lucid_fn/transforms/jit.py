@@ -14,6 +14,7 @@ from lucid_fn.evaluation import (
     is_symbolic,
     is_transforming,
     lazily,
+    ordering,
     start,
     started,
     unavailable,
@@ -161,6 +162,7 @@ def jit(
     in_flight: collections.deque[Array] = collections.deque()
     captured: list[captures.Capture] | None = None
     double = False  # whether one of them is of float64
+    agreed: set[tuple[str, ...]] = set()  # collectives that all processes do alike
     lock = threading.Lock()
 
     def compile_call(call: Call, numbers: list[str]) -> Compiled:
@@ -272,9 +274,14 @@ def jit(
         traces_before = len(traced_calls)
         try:
             # MLX does so, too, unless a derivative took the marks off the arguments.
-            out, token = (function.plain if is_transforming() else function.fast)(
-                arrays
-            )
+            with ordering() as order:
+                out, token = (function.plain if is_transforming() else function.fast)(
+                    arrays
+                )
+            collectives = tuple(order.signatures)
+            if order.agree is not None and collectives not in agreed:
+                order.agree(name, list(collectives))
+                agreed.add(collectives)
             if len(traced_calls) > traces_before:
                 captured = captures.settled(held, name)
                 check_crowd()

@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import is_symbolic, transforming
+from lucid_fn.evaluation import is_symbolic, ordering, start, transforming
 from lucid_fn.ops.vectorize import noting_mapped, vectorize
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
@@ -108,13 +108,19 @@ def vmap(
 
         try:
             fix = "use other operations or a loop"
-            with transforming(), diagnosis.explains_missing_rule("vmap", fix):
+            with (
+                transforming(),
+                ordering(anew=True) as order,
+                diagnosis.explains_missing_rule("vmap", fix),
+            ):
                 given = [axis for axis in axes if axis is not None]
                 out = vectorize(flat, given, "vmap", f"`{name}`")(*mapped)
         except (ValueError, RuntimeError) as error:
             if is_symbolic(error):
                 raise diagnosis.value_read(error, name, "vmap") from error
             raise
+        if order.last is not None:  # as at the end of `transforming`
+            start(list(out))
         result = tree.unflatten(out_structures[-1], list(out))
         places = _spread(out_axes, result, "out_axes")
         for i, axis in enumerate(places):
@@ -189,7 +195,7 @@ def _is_mapped(
     """Whether result `i` depends on a mapped argument, in which case MLX says so."""
     in_axes = tuple(axis for axis in axes if axis is not None)
     try:
-        with transforming():
+        with transforming(), ordering(anew=True):
             one = noting_mapped(lambda *arrays: [flat(*arrays)[i]], in_axes)
             mx.vmap(one, in_axes, [None])(*mapped)
     except ValueError as error:

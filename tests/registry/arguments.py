@@ -58,6 +58,7 @@ BY_NAME = {
     "factor": 2,
     "fan": initializers.fan_in,
     "gain": 1.0,
+    "group": None,
     "features": 4,
     "groups": 2,
     "hidden_size": 3,

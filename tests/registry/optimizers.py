@@ -14,6 +14,7 @@ MATRICES = frozenset({"leaves.map"})  # whose products use all cores already
 ONE_VECTOR = frozenset({"leaves.map"})  # in place of a tree
 GROUPS = frozenset({"leaves.map"})  # moves leaves, computes nothing itself
 OWN_FUNCTION = frozenset({"leaves.map", "another model"})  # the user's, of whole trees
+ALONE = frozenset({"leaves.map"})  # in a group of one it computes nothing
 COUNTS_DOWN = frozenset({"saturation"})  # its counter is bounded by an argument
 
 NO_CASES = {
@@ -148,6 +149,7 @@ PARTS = [
         None,
         DECAYS,
     ),
+    Case("average_gradients", lambda: optim.average_gradients(None), None, ALONE),
     Case("add_decayed_weights", lambda: optim.add_decayed_weights(0.1), None, DECAYS),
     Case("add_noise", lambda: optim.add_noise(random.key(0), eta=0.1), None, NOISY),
     Case("centralize", lambda: optim.centralize()),

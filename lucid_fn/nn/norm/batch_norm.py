@@ -7,6 +7,8 @@ import numpy as np
 
 from lucid_fn import ops
 from lucid_fn.checks import check_count, check_number
+from lucid_fn.distributed.agreement import several
+from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.checks import (
     check_eps,
@@ -15,6 +17,7 @@ from lucid_fn.nn.core.checks import (
 )
 from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.norm import running_statistics
+from lucid_fn.nn.norm.sync_batch_norm import sync_batch_norm
 from lucid_fn.ops.seam import accepts_divided
 from lucid_fn.types import Array, Key, Params, State
 
@@ -26,6 +29,7 @@ def batch_norm(
     eps: float = 1e-5,
     affine: bool = True,
     track_running_stats: bool = True,
+    group: Group | None = None,
 ) -> Layer:
     """Batch normalization of each channel, the last axis: `(..., num_features)` to the
     same.
@@ -47,8 +51,13 @@ def batch_norm(
         affine: whether there are a weight and a bias.
         track_running_stats: whether there is a state; without one, the batch's own
             statistics serve in eval mode too.
+        group: processes that train together, as `distributed.init` returns it. Then
+            `mean` and `var` are those of the batches of all of them, as if one process
+            had the whole batch ("sync batch norm"), at the price of a small collective
+            in each pass.
 
     Raises:
+        TypeError: if `group` is not a group.
         ValueError: if an argument is out of range; on apply, if `x` has the wrong
             number of channels, if the state is missing, or if there is one value a
             channel to normalize, whose variance is 0.
@@ -72,6 +81,7 @@ def batch_norm(
             "batch_norm", "momentum", momentum, at_least=0, at_most=1
         )
     eps = check_eps("batch_norm", eps)
+    check_group("batch_norm", group)
 
     def init(key: Key, /) -> tuple[Params, State]:
         shape = (num_features,)
@@ -88,6 +98,8 @@ def batch_norm(
         return mx.ones((num_features,), x.dtype), mx.zeros((num_features,), x.dtype)
 
     def by_batch(params: Params, x: Array) -> tuple[Array, Array, Array]:
+        if several(group):
+            return by_all(params, x, group)
         count = x.size // num_features
         if count == 1:
             raise ValueError(
@@ -100,6 +112,12 @@ def batch_norm(
         # half a second of compiler time for each size of layer.
         unbiased = np.full(num_features, count / max(count - 1, 1), np.float32)
         return y, mean, var * mx.array(unbiased)
+
+    def by_all(params: Params, x: Array, group: Group) -> tuple[Array, Array, Array]:
+        y, mean, var, count = sync_batch_norm(
+            x, *scale_and_shift(params, x), eps=eps, group=group
+        )
+        return y, mean, var * (count / mx.maximum(count - 1, 1))
 
     def by_state(params: Params, state: State, x: Array) -> Array:
         mean, var = state["running_mean"], state["running_var"]

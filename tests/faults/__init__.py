@@ -1,0 +1,1 @@
+"""Long tests of what happens to a group whose processes are killed; see __main__."""
