@@ -4,7 +4,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn import random
+from lucid_fn import ops, random
 from lucid_fn.checks import check_count, check_integer
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_params, check_positive
@@ -128,19 +128,25 @@ def tied_embedding(
         "tied_embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim
     )
     rows = embedding(num_embeddings, embedding_dim, weight_init=weight_init)
-    # Only the embedding has its params: it hands them on beside the rows.
-    with_weight = parametric(
-        lambda key: rows.init(key)[0],
-        lambda params, x: (
-            rows.apply(params, {}, x, train=False)[0],
-            params["weight"],
-        ),
-    )
 
     def forward(x: Any, embedding: ArrayFn, body: ArrayFn) -> Array:
         vectors, weight = embedding(x)
-        logits: Array = body(vectors) @ weight.T
-        count_multiply_adds(logits.size * embedding_dim)
-        return logits
+        return project_to_rows(body(vectors), weight)
 
-    return compose(forward, embedding=with_weight, body=body)
+    return compose(forward, embedding=rows_and_weight(rows), body=body)
+
+
+def rows_and_weight(rows: Layer) -> Layer:
+    """An `embedding` that returns its weight too, as only it has its params."""
+
+    def with_weight(params: Params, x: Array) -> tuple[Array, Any]:
+        return rows.apply(params, {}, x, train=False)[0], params["weight"]
+
+    return parametric(lambda key: rows.init(key)[0], with_weight)
+
+
+def project_to_rows(x: Array, weight: Any) -> Array:
+    """The product of vectors `(..., D)` with each row of the weight of an embedding."""
+    logits = ops.linear(x, weight)
+    count_multiply_adds(logits.size * x.shape[-1])
+    return logits
