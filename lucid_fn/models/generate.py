@@ -93,7 +93,11 @@ def generate(
         end_token = check_count(CALLER, "end_token", end_token, at_least=0)
     prompt = _checked_prompt(prompt)
     _check_cache(state, prompt.shape, max_new_tokens)
-    options = {"top_k": top_k, "top_p": _as_array(top_p), "end": _as_array(end_token)}
+    options: dict[str, Any] = {
+        "top_k": top_k,
+        "top_p": _as_array(top_p),
+        "end": _as_array(end_token),
+    }
     if temperature > 0:
         options |= {"temperature": mx.array(temperature), "key": _needed(key)}
 
@@ -115,8 +119,9 @@ def generate(
                 break
     written = mx.concatenate(tokens, axis=1)
     missing = prompt.shape[1] + max_new_tokens - written.shape[1]
-    if missing:
-        written = mx.pad(written, ((0, 0), (0, missing)), constant_values=end_token)
+    if missing and end_token is not None:
+        after = mx.full((len(prompt), missing), end_token, mx.int32)
+        written = mx.concatenate([written, after], axis=1)
     return written, state
 
 
@@ -160,7 +165,8 @@ def _checked_prompt(prompt: Any) -> Array:
             f"{CALLER}: prompt must have shape (N, P) with at least one token, got "
             f"{prompt.shape}{hint}"
         )
-    return prompt.astype(mx.int32)
+    tokens: Array = prompt.astype(mx.int32)
+    return tokens
 
 
 def _check_cache(state: State, shape: tuple[int, ...], new: int) -> None:

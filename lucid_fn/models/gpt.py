@@ -122,16 +122,16 @@ def gpt(
         x = ln_f(h(drop(wpe(rows))))  # (N, L, d_model)
         return project_to_rows(x, weight) if lm_head is None else lm_head(x)
 
-    untied = nn.linear(d_model, vocab_size, bias=False)
-    model = nn.compose(
-        forward,
-        wte=rows_and_weight(nn.embedding(vocab_size, d_model)),
-        wpe=nn.learned_positions(max_length, d_model, cached=cache is not None),
-        drop=nn.dropout(rate),
-        h=nn.serial(*[block() for _ in range(num_layers)]),
-        ln_f=nn.layer_norm(d_model, eps=eps),
-        **({} if tied else {"lm_head": untied}),
-    )
+    children = {
+        "wte": rows_and_weight(nn.embedding(vocab_size, d_model)),
+        "wpe": nn.learned_positions(max_length, d_model, cached=cache is not None),
+        "drop": nn.dropout(rate),
+        "h": nn.serial(*[block() for _ in range(num_layers)]),
+        "ln_f": nn.layer_norm(d_model, eps=eps),
+    }
+    if not tied:
+        children["lm_head"] = nn.linear(d_model, vocab_size, bias=False)
+    model = nn.compose(forward, examplewise=False, **children)
     return nn.Layer(_gpt2_init(model, num_layers), model.apply)
 
 

@@ -7,12 +7,13 @@ import mlx.core as mx
 from lucid_fn import ops, random
 from lucid_fn.checks import check_count, check_integer
 from lucid_fn.nn import initializers
-from lucid_fn.nn.core.checks import check_params, check_positive
+from lucid_fn.nn.core.checks import MayBeQuantized, check_params, check_positive
 from lucid_fn.nn.core.combinators import compose
-from lucid_fn.nn.core.layer import Layer, parametric
+from lucid_fn.nn.core.layer import Layer, parametric, quantizable
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.ops.embedding import take_rows_or_nan
 from lucid_fn.ops.multiply_adds import count_multiply_adds
+from lucid_fn.ops.quantized import QuantizedWeight, dequantized_rows
 from lucid_fn.types import Array, ArrayFn, Key, Params
 
 _UNIT_NORMAL = initializers.normal()
@@ -69,14 +70,17 @@ def embedding(
 
     def forward(params: Params, x: Array) -> Array:
         check_integer("embedding", x=x)
-        check_params("embedding", params, weight=shape)
-        rows = take_rows_or_nan(params["weight"], x)
+        check_params("embedding", params, weight=MayBeQuantized(shape))
+        weight = params["weight"]
+        if isinstance(weight, QuantizedWeight):
+            return dequantized_rows(weight, x, embedding_dim)
+        rows = take_rows_or_nan(weight, x)
         if padding is None:
             return rows
         is_padding = (x == mx.array(padding))[..., None]
         return mx.where(is_padding, mx.stop_gradient(rows), rows)
 
-    return parametric(init, forward)
+    return quantizable(parametric(init, forward), "weight")
 
 
 def _to_index(padding_idx: Any, num_embeddings: int) -> int | None:
@@ -142,7 +146,8 @@ def rows_and_weight(rows: Layer) -> Layer:
     def with_weight(params: Params, x: Array) -> tuple[Array, Any]:
         return rows.apply(params, {}, x, train=False)[0], params["weight"]
 
-    return parametric(lambda key: rows.init(key)[0], with_weight)
+    layer = parametric(lambda key: rows.init(key)[0], with_weight)
+    return quantizable(layer, "weight")
 
 
 def project_to_rows(x: Array, weight: Any) -> Array:

@@ -14,6 +14,7 @@ from lucid_fn.nn.attention.heads import (
     merge_heads,
     project,
     rotated,
+    with_projections,
 )
 from lucid_fn.nn.attention.multi_head_attention import AttentionInputs
 from lucid_fn.nn.core.checks import check_positive, check_state
@@ -116,7 +117,7 @@ def cached_attention(
         y = mx.where(cached, y, mx.array(mx.nan, y.dtype))
         return y, {"keys": keys, "values": values, "length": length + x.shape[1]}
 
-    return Layer(init, apply)
+    return with_projections(Layer(init, apply))
 
 
 def _only_array(caller: str, x: Any) -> Any:
