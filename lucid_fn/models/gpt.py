@@ -4,17 +4,14 @@ Radford et al., 2019, "Language models are unsupervised multitask learners", sec
 2.3, with the names of its released weights.
 """
 
-import math
 from typing import Any
 
-import mlx.core as mx
-
-from lucid_fn import nn, random, tree
+from lucid_fn import nn
 from lucid_fn.checks import check_count
-from lucid_fn.evaluation import lazily, started
+from lucid_fn.models.normal_init import normal_init
 from lucid_fn.nn.core.checks import check_activation, check_eps, check_rate
 from lucid_fn.nn.embedding import project_to_rows, rows_and_weight
-from lucid_fn.types import Array, ArrayFn, Key, Params, State
+from lucid_fn.types import Array, ArrayFn
 
 
 def gpt(
@@ -132,7 +129,8 @@ def gpt(
     if not tied:
         children["lm_head"] = nn.linear(d_model, vocab_size, bias=False)
     model = nn.compose(forward, examplewise=False, **children)
-    return nn.Layer(_gpt2_init(model, num_layers), model.apply)
+    ends_of_branches = ("out_proj.weight", "c_proj.weight")
+    return normal_init(model, dict.fromkeys(ends_of_branches, (2 * num_layers) ** -0.5))
 
 
 def _block(**children: nn.Layer) -> nn.Layer:
@@ -159,28 +157,6 @@ def _attention(
     return nn.cached_attention(
         d_model, num_heads, batch_size=batch_size, max_length=length
     )
-
-
-def _gpt2_init(model: nn.Layer, num_layers: int) -> nn.InitFn:
-    """The model's `init`, with GPT-2's initial values."""
-    std, final_std = 0.02, 0.02 / math.sqrt(2 * num_layers)
-
-    def init(key: Key, /) -> tuple[Params, State]:
-        def draw(path: str, leaf: Array) -> Array:
-            if path.endswith("bias"):
-                return mx.zeros_like(leaf)
-            if leaf.ndim < 2:  # the ones of a norm
-                return leaf
-            ends_branch = path.endswith(("out_proj.weight", "c_proj.weight"))
-            scale = final_std if ends_branch else std
-            return scale * random.normal(random.fold_in(key, path), leaf.shape)
-
-        with lazily():  # the draws of the layers are not computed
-            params, state = model.init(key)
-            params = tree.map_with_path(draw, params)
-        return started((params, state))
-
-    return init
 
 
 def _check_cache(cache: Any, max_length: int) -> None:
