@@ -8,11 +8,8 @@ from lucid_fn import tree
 from lucid_fn.checks import check_function
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.layer import Layer, check_held, check_layer
-from lucid_fn.ops.quantized import quantize as quantize_weight
+from lucid_fn.ops.quantized import BITS, GROUP_SIZES, quantize as quantize_weight
 from lucid_fn.types import Params
-
-_BITS = (4, 8)
-_GROUP_SIZES = (32, 64, 128)
 
 
 def quantize(
@@ -71,8 +68,8 @@ def quantize(
     if predicate is not None:
         check_function(caller, "predicate", predicate, kinds="a function of the path")
     for name, value, allowed in (
-        ("bits", bits, _BITS),
-        ("group_size", group_size, _GROUP_SIZES),
+        ("bits", bits, BITS),
+        ("group_size", group_size, GROUP_SIZES),
     ):
         if value not in allowed or isinstance(value, bool):
             raise ValueError(

@@ -9,7 +9,7 @@ from lucid_fn.checks import check_float, check_size
 from lucid_fn.numerics import sum_of_products
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.custom_derivative import Bilinear, bilinear
-from lucid_fn.ops.quantized import QuantizedWeight, is_quantized, quantized_product
+from lucid_fn.ops.quantized import QuantizedWeight, quantized_product
 from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array
 
@@ -61,11 +61,6 @@ def linear(
 
 def _quantized_linear(x: Array, weight: QuantizedWeight, bias: Array | None) -> Array:
     check_float("linear", x=x, **{} if bias is None else {"bias": bias})
-    if x.ndim == 0 or not is_quantized(weight, (len(weight.packed), x.shape[-1])):
-        raise ValueError(
-            "linear: x must have shape (..., I) for a quantized weight (O, I), got "
-            f"{x.shape} and scales {weight.scales.shape}"
-        )
     y = quantized_product(x, weight)
     return y if bias is None else add_bias(y, bias)
 

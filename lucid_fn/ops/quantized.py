@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.evaluation import is_transforming
 from lucid_fn.ops.embedding import take_rows_or_nan
 from lucid_fn.types import Array
 
@@ -22,56 +22,70 @@ class QuantizedWeight(NamedTuple):
     biases: Array  # (O, I / group_size)
 
 
-def bits_and_group_size(weight: QuantizedWeight, in_features: int) -> dict[str, Any]:
-    """The options of MLX's functions of quantized weights."""
-    return {
-        "bits": 32 * weight.packed.shape[-1] // in_features,
-        "group_size": in_features // weight.scales.shape[-1],
-    }
+BITS = (4, 8)
+GROUP_SIZES = (32, 64, 128)
+
+
+class Format(NamedTuple):
+    """How a weight is quantized: the options of MLX's functions."""
+
+    bits: int
+    group_size: int
+
+
+def format_of(weight: QuantizedWeight, in_features: int) -> Format | None:
+    """How a weight of so many inputs is quantized; `None` if it is not one of them."""
+    words, groups = weight.packed.shape[-1], weight.scales.shape[-1]
+    for bits in BITS:
+        for group_size in GROUP_SIZES:
+            if (32 * words, group_size * groups) == (bits * in_features, in_features):
+                return Format(bits, group_size)
+    return None
 
 
 def is_quantized(weight: Any, shape: tuple[int, ...] | None) -> bool:
     """Whether this is a quantized weight of this shape."""
     if not isinstance(weight, QuantizedWeight) or shape is None or len(shape) != 2:
         return False
-    rows = [getattr(part, "shape", ())[:-1] for part in weight]
-    in_features, groups = shape[1], weight.scales.shape[-1]
-    return rows == [shape[:1]] * 3 and in_features % max(groups, 1) == 0
+    fits = all(part.shape[:-1] == shape[:1] for part in weight)
+    return fits and format_of(weight, shape[1]) is not None
 
 
 def quantized_product(x: Array, weight: QuantizedWeight) -> Array:
     """`x @ weight.T`: `(..., I)` and `(O, I)` to `(..., O)`, in the promoted dtype."""
-    options = bits_and_group_size(weight, x.shape[-1])
+    found = format_of(weight, x.shape[-1])
+    if found is None:
+        raise ValueError(
+            "linear: x must have shape (..., I) for a quantized weight (O, I), got "
+            f"{x.shape} and scales {weight.scales.shape}"
+        )
     dtype = mx.result_type(x, weight.scales)
     packed, *others = weight
     x, scales, biases = (part.astype(dtype) for part in (x, *others))
+    if is_transforming():  # MLX's kernel has no rule for `vmap`
+        return x @ _dequantized(packed, scales, biases, found).T
+    return mx.quantized_matmul(
+        x, packed, scales, biases, True, found.group_size, found.bits
+    )
 
-    def product(x: Array, packed: Array, scales: Array, biases: Array) -> Array:
-        return mx.quantized_matmul(x, packed, scales, biases, transpose=True, **options)
 
-    run = custom_function(product)
-
-    @run.vmap
-    def _(arrays: Any, axes: Any) -> tuple[Array, int]:
-        """MLX has no rule; the examples of `x` are rows of one product."""
-        if any(axis is not None for axis in axes[1:]):
-            raise ValueError(
-                "linear: vmap must not map over quantized weights; give the params "
-                "in_axes=None"
-            )
-        return product(mx.moveaxis(arrays[0], axes[0], 0), *arrays[1:]), 0
-
-    y: Array = run(x, packed, scales, biases)
-    return y
+def _dequantized(packed: Array, scales: Array, biases: Array, found: Format) -> Array:
+    """The weight `(O, I)`, with gradients in scales and biases."""
+    one, zero = mx.ones_like(scales), mx.zeros_like(scales)
+    integers = mx.dequantize(packed, one, zero, found.group_size, found.bits)
+    groups = integers.reshape(*scales.shape, found.group_size)
+    weight: Array = groups * scales[..., None] + biases[..., None]
+    return weight.reshape(integers.shape)
 
 
 def dequantized_rows(weight: QuantizedWeight, x: Array, size: int) -> Array:
     """The rows of length `size` at the integers `x`, NaN where there is none."""
     packed, *others = weight
-    index = mx.clip(x, 0, len(packed) - 1)
+    rows = mx.take(packed, mx.clip(x, 0, len(packed) - 1), axis=0)
     scales, biases = (take_rows_or_nan(part, x) for part in others)
-    rows = mx.take(packed, index, axis=0)
-    return mx.dequantize(rows, scales, biases, **bits_and_group_size(weight, size))
+    found = format_of(weight, size)
+    assert found is not None  # the layer has checked
+    return mx.dequantize(rows, scales, biases, found.group_size, found.bits)
 
 
 def quantize(weight: Array, bits: int, group_size: int) -> QuantizedWeight:
