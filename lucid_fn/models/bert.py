@@ -9,9 +9,14 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import nn
-from lucid_fn.checks import check_array, check_count
+from lucid_fn.checks import check_array
 from lucid_fn.models.normal_init import normal_init
-from lucid_fn.nn.core.checks import check_activation, check_eps, check_rate
+from lucid_fn.nn.core.checks import (
+    check_activation,
+    check_eps,
+    check_positive,
+    check_rate,
+)
 from lucid_fn.types import Array, ArrayFn
 
 
@@ -90,11 +95,17 @@ def bert(
         ((1, 3, 8), (1, 8))
     """
     caller = "bert"
-    sizes = {"vocab_size": vocab_size, "max_length": max_length, "d_model": d_model}
-    sizes |= {"num_layers": num_layers, "num_heads": num_heads}
-    sizes |= {"dim_feedforward": dim_feedforward, "num_token_types": num_token_types}
-    for name, size in sizes.items():
-        check_count(caller, name, size)
+    vocab_size, max_length, num_layers, num_heads, d_model = check_positive(
+        caller,
+        vocab_size=vocab_size,
+        max_length=max_length,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        d_model=d_model,
+    )
+    dim_feedforward, num_token_types = check_positive(
+        caller, dim_feedforward=dim_feedforward, num_token_types=num_token_types
+    )
     rate, eps = check_rate(caller, rate), check_eps(caller, eps)
     check_activation(caller, activation)
 

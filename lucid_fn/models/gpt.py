@@ -9,7 +9,12 @@ from typing import Any
 from lucid_fn import nn
 from lucid_fn.checks import check_count
 from lucid_fn.models.normal_init import normal_init
-from lucid_fn.nn.core.checks import check_activation, check_eps, check_rate
+from lucid_fn.nn.core.checks import (
+    check_activation,
+    check_eps,
+    check_positive,
+    check_rate,
+)
 from lucid_fn.nn.embedding import project_to_rows, rows_and_weight
 from lucid_fn.types import Array, ArrayFn
 
@@ -80,19 +85,22 @@ def gpt(
         (1, 3, 50)
     """
     caller = "gpt"
-    sizes = {"vocab_size": vocab_size, "max_length": max_length, "d_model": d_model}
-    sizes |= {"num_layers": num_layers, "num_heads": num_heads}
-    if dim_feedforward is not None:
-        sizes["dim_feedforward"] = dim_feedforward
-    for name, size in sizes.items():
-        check_count(caller, name, size)
+    hidden = 4 * d_model if dim_feedforward is None else dim_feedforward
+    vocab_size, max_length, num_layers, num_heads, d_model, hidden = check_positive(
+        caller,
+        vocab_size=vocab_size,
+        max_length=max_length,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        d_model=d_model,
+        dim_feedforward=hidden,
+    )
     rate, eps = check_rate(caller, rate), check_eps(caller, eps)
     check_activation(caller, activation)
     if cache is not None:
         _check_cache(cache, max_length)
 
     def block() -> nn.Layer:
-        hidden = dim_feedforward or 4 * d_model
         return _block(
             ln_1=nn.layer_norm(d_model, eps=eps),
             attn=_attention(d_model, num_heads, rate, cache),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.checks import check_function
+from lucid_fn.checks import check_count, check_function
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.layer import Layer, check_held, check_layer
 from lucid_fn.ops.quantized import BITS, GROUP_SIZES, quantize as quantize_weight
@@ -67,15 +67,8 @@ def quantize(
     check_held(params, "params")
     if predicate is not None:
         check_function(caller, "predicate", predicate, kinds="a function of the path")
-    for name, value, allowed in (
-        ("bits", bits, BITS),
-        ("group_size", group_size, GROUP_SIZES),
-    ):
-        if value not in allowed or isinstance(value, bool):
-            raise ValueError(
-                f"{caller}: {name} must be one of {', '.join(map(str, allowed))}, got "
-                f"{value!r}"
-            )
+    bits = _check_among("bits", bits, BITS)
+    group_size = _check_among("group_size", group_size, GROUP_SIZES)
     paths = [p for p in _weights(layer, "") if predicate is None or predicate(p)]
     if not paths:
         raise ValueError(
@@ -98,6 +91,16 @@ def quantize(
             )
         small = tree.at(small, path).set(quantize_weight(weight, bits, group_size))
     return started(small)
+
+
+def _check_among(name: str, value: int, allowed: tuple[int, ...]) -> int:
+    value = check_count("quantize", name, value)
+    if value not in allowed:
+        raise ValueError(
+            f"quantize: {name} must be one of {', '.join(map(str, allowed))}, got "
+            f"{value}"
+        )
+    return value
 
 
 def _weights(layer: Layer, prefix: str) -> Iterator[str]:
