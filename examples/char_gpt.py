@@ -70,15 +70,30 @@ def windows(tokens: np.ndarray, starts: np.ndarray, config: Config) -> Batches:
     return [(group[:, :-1], group[:, 1:]) for group in groups]
 
 
+def continued(params: dict, sizes: dict, alphabet: str, config: Config) -> str:
+    """What the trained model writes after the prompt, until the context is full."""
+    cache = (1, config.context)
+    decoder = models.gpt(len(alphabet), config.context, **sizes, cache=cache)
+    _, state = decoder.init(random.key(0))
+    written, _ = models.generate(
+        decoder,
+        params,
+        state,
+        mx.array([[alphabet.index(character) for character in PROMPT]]),
+        max_new_tokens=config.context - len(PROMPT),
+        temperature=config.temperature,
+        key=random.key(config.seed),
+    )
+    return "".join(alphabet[token] for token in written[0].tolist())
+
+
 def main(config: Config) -> train.History:
     start = time.perf_counter()
     out = None if config.out is None else Path(config.out)
     if out is not None:  # before there is anything to lose
         out.mkdir(parents=True, exist_ok=True)
-
     tokens, alphabet = read(config.data)
-    cut = len(tokens) * 9 // 10
-    training, validation = tokens[:cut], tokens[cut:]
+    training, validation = np.split(tokens, [len(tokens) * 9 // 10])
 
     def batches(epoch: int) -> Batches:
         rng = np.random.default_rng((config.seed, epoch))
@@ -86,53 +101,29 @@ def main(config: Config) -> train.History:
         starts = rng.integers(0, len(training) - config.context, count)
         return windows(training, starts, config)
 
-    sizes = {
-        "num_layers": config.layers,
-        "num_heads": config.heads,
-        "d_model": config.width,
-        "rate": config.dropout,
-    }
+    sizes = {"num_layers": config.layers, "num_heads": config.heads}
+    sizes |= {"d_model": config.width, "rate": config.dropout}
     model = models.gpt(len(alphabet), config.context, **sizes)
     total = config.epochs * config.steps
-    rate = schedules.warmup_cosine(
-        config.learning_rate, warmup_steps=total // 20, total_steps=total
-    )
-    optimizer = optim.chain(
-        optim.clip_by_global_norm(1.0), optim.adamw(rate, b2=0.99, weight_decay=0.1)
-    )
+    peak, warmup = config.learning_rate, total // 20
+    rate = schedules.warmup_cosine(peak, warmup_steps=warmup, total_steps=total)
+    adamw = optim.adamw(rate, b2=0.99, weight_decay=0.1)
+    optimizer = optim.chain(optim.clip_by_global_norm(1.0), adamw)
     loss, accuracy = losses.softmax_cross_entropy, {"accuracy": metrics.accuracy}
+    starts = np.arange(0, len(validation) - config.context, config.context)
     ts, history = train.fit(
         train.init(model, optimizer, random.key(config.seed)),
         train.make_step(model, optimizer, loss, metrics=accuracy),
         batches,
         epochs=config.epochs,
         evaluate=train.make_eval_step(model, loss, metrics=accuracy),
-        test_batches=windows(
-            validation,
-            np.arange(0, len(validation) - config.context, config.context),
-            config,
-        ),
+        test_batches=windows(validation, starts, config),
         config=config._asdict(),
     )
     if not history.epochs:  # Ctrl-C in the first one
         return history
 
-    decoder = models.gpt(
-        len(alphabet), config.context, **sizes, cache=(1, config.context)
-    )
-    _, cache = decoder.init(random.key(0))
-    prompt = np.array([[alphabet.index(character) for character in PROMPT]])
-    written, _ = models.generate(
-        decoder,
-        ts.params,
-        cache,
-        mx.array(prompt),
-        max_new_tokens=config.context - len(PROMPT),
-        temperature=config.temperature,
-        key=random.key(config.seed),
-    )
-    sample = "".join(alphabet[token] for token in written[0].tolist())
-
+    sample = continued(ts.params, sizes, alphabet, config)
     last = history.epochs[-1]
     print("\n             loss    bits    accuracy")
     for name, phase in (("train", "train"), ("validation", "test")):
