@@ -2,9 +2,9 @@
 
     python examples/char_gpt.py --out out/char_gpt
 
-Four rounds of 200 steps take MINUTES on two CPU cores and reach a validation loss of
-LOSS nats a character on the last tenth of the text, which is not trained on. Then the
-model continues a verse. `--out` gets `history.json`, `curves.png` and `sample.txt`.
+Four rounds of 200 steps take four minutes of processor time, on two cores, and reach a
+validation loss of 1.49 nats a character, on the last tenth of the text. Then the model
+continues a verse. `--out` gets `history.json`, `curves.png` and `sample.txt`.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from lucid_fn import (
 
 TEXT = Path(__file__).parent / "data" / "text" / "kjv.txt.gz"
 PROMPT = "And God said, "
+Batches = list[tuple[np.ndarray, np.ndarray]]
 
 
 class Config(NamedTuple):
@@ -47,9 +48,6 @@ class Config(NamedTuple):
     temperature: float = 0.8
     seed: int = 42
     out: str | None = None
-
-
-Batches = list[tuple[np.ndarray, np.ndarray]]
 
 
 def read(path: str) -> tuple[np.ndarray, str]:

@@ -74,14 +74,10 @@ def gpt2_from_state_dict(
         TypeError: if an argument is of the wrong type.
 
     Example:
-        >>> from lucid_fn import interop, models, random
-        >>> config = {"n_layer": 1, "n_head": 2, "n_embd": 8, "vocab_size": 50}
-        >>> config |= {"n_positions": 16, "tie_word_embeddings": True}
-        >>> try:
-        ...     interop.huggingface.gpt2_from_state_dict({}, config)
-        ... except ValueError as error:
-        ...     print(str(error).splitlines()[1])
-          missing: h.0.attn.in_proj_bias
+        >>> from lucid_fn import interop
+        >>> interop.huggingface.gpt2_from_state_dict({}, {"n_embd": 8})
+        Traceback (most recent call last):
+        ValueError: gpt2_from_state_dict: config must hold 'vocab_size', got n_embd
     """
     caller = "gpt2_from_state_dict"
     _check_mappings(caller, state_dict, config)
