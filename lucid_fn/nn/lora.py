@@ -1,5 +1,6 @@
 """Low-rank adaptation: fine-tuning with few params."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from lucid_fn import random, tree
 from lucid_fn.checks import check_count, check_function, check_number
 from lucid_fn.evaluation import started
 from lucid_fn.nn import initializers
+from lucid_fn.nn.core.checks import check_params
 from lucid_fn.nn.core.layer import Layer, check_layer, require_names, wrap
 from lucid_fn.types import Array, Key, Params, State
 
@@ -91,7 +93,7 @@ def lora(
 
     def merge(params: Params) -> Params:
         held = require_names(params, "params")
-        merged: Params = _moved(held["base"], held["lora"], scale, "base")
+        merged: Params = _moved(held["base"], held["lora"], rank, scale, "base")
         return merged
 
     def run(
@@ -140,11 +142,13 @@ def merge_lora(layer: Layer, params: Params) -> Params:
     return started(merged)
 
 
-def _moved(base: Any, lora: Any, scale: float, path: str) -> Any:
+def _moved(base: Any, lora: Any, rank: int, scale: float, path: str) -> Any:
     """The params with the products of `lora` added, which has a part of their tree."""
     if isinstance(base, mx.array):
-        a, b = lora["a"], lora["b"]
-        product = (scale * b) @ a.reshape(len(a), -1)  # (out, inputs)
+        shapes = {"a": (rank, *base.shape[1:]), "b": (*base.shape[:1], rank)}
+        check_params(f"lora: {path}", lora, **shapes)
+        rows = lora["a"].reshape(rank, math.prod(base.shape[1:]))
+        product = (scale * lora["b"]) @ rows  # (out, inputs)
         return base + product.reshape(base.shape).astype(base.dtype)
     unknown = lora.keys() - base.keys()
     if unknown:
@@ -153,7 +157,7 @@ def _moved(base: Any, lora: Any, scale: float, path: str) -> Any:
             f"{', '.join(sorted(unknown))} under {path}"
         )
     return {
-        name: _moved(child, lora[name], scale, f"{path}.{name}")
+        name: _moved(child, lora[name], rank, scale, f"{path}.{name}")
         if name in lora
         else child
         for name, child in base.items()

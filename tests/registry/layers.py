@@ -345,7 +345,13 @@ LAYERS = [
         EXAMPLES,
     ),
     layer("spectral_norm", lambda: nn.spectral_norm(nn.conv2d(4, 3, 2)), IMAGE, SLOPE),
-    layer("lora", lambda: nn.lora(nn.linear(4, 3), lambda path: True), SEQUENCE, SLOPE),
+    layer(
+        "lora",
+        lambda: nn.lora(nn.linear(4, 3), lambda path: True),
+        SEQUENCE,
+        DRAWN,  # one of the two matrices begins with zeros
+        SLOPE,
+    ),
     layer("weight_norm", lambda: nn.weight_norm(nn.conv2d(4, 3, 2)), IMAGE),
     layer(
         "tap", lambda: nn.tap(nn.serial(a=nn.linear(4, 2), b=nn.tanh), "a"), SEQUENCE
