@@ -23,8 +23,8 @@ def quantize(
     """Params with the weights of linear layers, attentions and embeddings in few bits.
 
     The layer takes them in the place of its own, and multiplies by MLX's kernels for
-    quantized weights, which read a quarter to an eighth of the memory. All else stays
-    as it is. They are for inference: gradients flow through such a layer, but its
+    quantized weights, which read a quarter to a seventh of the memory. On CPUs this
+    saves no time. All else stays as it is. They are for inference: gradients flow through such a layer, but its
     integers cannot be trained.
 
     The numbers of a row are quantized in groups of `group_size`, to

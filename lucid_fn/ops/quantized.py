@@ -6,6 +6,7 @@ import mlx.core as mx
 
 from lucid_fn.evaluation import is_transforming
 from lucid_fn.ops.embedding import take_rows_or_nan
+from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array
 
 
@@ -62,11 +63,17 @@ def quantized_product(x: Array, weight: QuantizedWeight) -> Array:
     dtype = mx.result_type(x, weight.scales)
     packed, *others = weight
     x, scales, biases = (part.astype(dtype) for part in (x, *others))
+    same = QuantizedWeight(packed, scales, biases)
     if is_transforming():  # MLX's kernel has no rule for `vmap`
-        return x @ _dequantized(packed, scales, biases, found).T
-    return mx.quantized_matmul(
-        x, packed, scales, biases, True, found.group_size, found.bits
-    )
+        return x @ _dequantized(*same, found).T
+    return multiply(x, same, found)
+
+
+@replaceable
+def multiply(x: Array, weight: QuantizedWeight, found: Format) -> Array:
+    """`x @ weight.T`, of one dtype, by MLX's kernel."""
+    bits, group_size = found
+    return mx.quantized_matmul(x, *weight, True, group_size, bits)
 
 
 def _dequantized(packed: Array, scales: Array, biases: Array, found: Format) -> Array:

@@ -175,18 +175,24 @@ def test_scales_and_biases_have_gradients():
     )
 
 
-def test_params_can_be_mapped_over():
+def test_params_that_are_mapped_over_are_refused():
     layer = nn.linear(64, 3)
-    several = [nn.quantize(layer, layer.init(random.key(i))[0]) for i in range(2)]
-    x = random.normal(random.key(2), (2, 5, 64))
+    params, _ = layer.init(random.key(0))
+    small = nn.quantize(layer, params)
+    both = tree.map(lambda x: mx.stack([x, x]), small)
+    mapped = lf.vmap(lambda params, x: layer.apply(params, {}, x, train=False)[0])
+    with pytest.raises(ValueError, match="which MLX vectorizes wrongly"):
+        mapped(both, mx.ones((2, 5, 64)))
 
-    def output(params, x):
-        return layer.apply(params, {}, x, train=False)[0]
 
-    both = tree.map(lambda *parts: mx.stack(parts), *several)
-    y = lf.vmap(output)(both, x)
-    for i, params in enumerate(several):
-        assert mx.allclose(y[i], output(params, x[i]), atol=1e-5)
+def test_many_rows_are_the_product_of_one_after_the_other():
+    layer = nn.linear(128, 6)
+    params, _ = layer.init(random.key(0))
+    small = nn.quantize(layer, params, bits=8)
+    x = random.normal(random.key(1), (2, 9, 128))
+    y, _ = layer.apply(small, {}, x, train=False)
+    rows = [layer.apply(small, {}, x[:, i], train=False)[0] for i in range(9)]
+    assert mx.allclose(y, mx.stack(rows, axis=1), atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
