@@ -23,9 +23,10 @@ def quantize(
     """Params with the weights of linear layers, attentions and embeddings in few bits.
 
     The layer takes them in the place of its own, and multiplies by MLX's kernels for
-    quantized weights, which read a quarter to a seventh of the memory. On CPUs this
-    saves no time. All else stays as it is. They are for inference: gradients flow through such a layer, but its
-    integers cannot be trained.
+    quantized weights, which read a quarter to a seventh of the memory; on CPUs this
+    saves no time. All else stays as it is. They are for inference: gradients flow
+    through such a layer, but its integers cannot be trained, and `vmap` must not map
+    over them.
 
     The numbers of a row are quantized in groups of `group_size`, to
     `scale * integer + bias`. None moves by more than one step of its group,
