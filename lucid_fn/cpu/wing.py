@@ -11,6 +11,7 @@ from lucid_fn.cpu import (
     interpolate,
     linear,
     pooling,
+    quantized,
     softmax,
 )
 from lucid_fn.cpu.conv import choose
@@ -38,6 +39,7 @@ from lucid_fn.ops.interpolate import combine, combine_grad
 from lucid_fn.ops.layer_norm import normalize_rows, scale_rows
 from lucid_fn.ops.linear import product
 from lucid_fn.ops.pooling import max_of_windows, mean_of_windows
+from lucid_fn.ops.quantized import multiply
 from lucid_fn.ops.recurrent import run_steps
 from lucid_fn.ops.softmax import log_softmax_along, logsumexp_along, softmax_along
 
@@ -68,6 +70,7 @@ FORMULATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     cross_entropy_of_labels: cross_entropy.cross_entropy,
     convolve: choose.convolve,
     product: linear.product,
+    multiply: quantized.product,
     max_of_windows: pooling.max_of_windows,
     mean_of_windows: pooling.mean_of_windows,
     combine: interpolate.combine,

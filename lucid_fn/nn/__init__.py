@@ -79,6 +79,7 @@ from lucid_fn.nn.linear import (
     bilinear,
     linear,
 )
+from lucid_fn.nn.lora import lora, merge_lora
 from lucid_fn.nn.norm.batch_norm import batch_norm
 from lucid_fn.nn.norm.batch_renorm import batch_renorm
 from lucid_fn.nn.norm.batch_statistics import (
@@ -114,6 +115,7 @@ from lucid_fn.nn.pooling.pooling import (
     max_pool2d,
     max_pool3d,
 )
+from lucid_fn.nn.quantize import quantize
 from lucid_fn.nn.recurrent.carry import (
     LSTMCarry,
     RecurrentInputs,
@@ -269,11 +271,13 @@ __all__ = [
     "local_response_norm",
     "log_sigmoid",
     "log_softmax",
+    "lora",
     "lstm",
     "lstm_cell",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "merge_lora",
     "mish",
     "mixed_precision",
     "multi_head_attention",
@@ -283,6 +287,7 @@ __all__ = [
     "pixel_unshuffle",
     "positional_encoding",
     "prelu",
+    "quantize",
     "reflect_pad",
     "relu",
     "relu6",

@@ -4,15 +4,16 @@ from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn import random
+from lucid_fn import ops, random
 from lucid_fn.checks import check_count, check_integer
 from lucid_fn.nn import initializers
-from lucid_fn.nn.core.checks import check_params, check_positive
+from lucid_fn.nn.core.checks import MayBeQuantized, check_params, check_positive
 from lucid_fn.nn.core.combinators import compose
-from lucid_fn.nn.core.layer import Layer, parametric
+from lucid_fn.nn.core.layer import Layer, parametric, quantizable
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.ops.embedding import take_rows_or_nan
 from lucid_fn.ops.multiply_adds import count_multiply_adds
+from lucid_fn.ops.quantized import QuantizedWeight, dequantized_rows
 from lucid_fn.types import Array, ArrayFn, Key, Params
 
 _UNIT_NORMAL = initializers.normal()
@@ -69,14 +70,17 @@ def embedding(
 
     def forward(params: Params, x: Array) -> Array:
         check_integer("embedding", x=x)
-        check_params("embedding", params, weight=shape)
-        rows = take_rows_or_nan(params["weight"], x)
+        check_params("embedding", params, weight=MayBeQuantized(shape))
+        weight = params["weight"]
+        if isinstance(weight, QuantizedWeight):
+            return dequantized_rows(weight, x, embedding_dim)
+        rows = take_rows_or_nan(weight, x)
         if padding is None:
             return rows
         is_padding = (x == mx.array(padding))[..., None]
         return mx.where(is_padding, mx.stop_gradient(rows), rows)
 
-    return parametric(init, forward)
+    return quantizable(parametric(init, forward), "weight")
 
 
 def _to_index(padding_idx: Any, num_embeddings: int) -> int | None:
@@ -128,19 +132,26 @@ def tied_embedding(
         "tied_embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim
     )
     rows = embedding(num_embeddings, embedding_dim, weight_init=weight_init)
-    # Only the embedding has its params: it hands them on beside the rows.
-    with_weight = parametric(
-        lambda key: rows.init(key)[0],
-        lambda params, x: (
-            rows.apply(params, {}, x, train=False)[0],
-            params["weight"],
-        ),
-    )
 
     def forward(x: Any, embedding: ArrayFn, body: ArrayFn) -> Array:
         vectors, weight = embedding(x)
-        logits: Array = body(vectors) @ weight.T
-        count_multiply_adds(logits.size * embedding_dim)
-        return logits
+        return project_to_rows(body(vectors), weight)
 
-    return compose(forward, embedding=with_weight, body=body)
+    return compose(forward, embedding=rows_and_weight(rows), body=body)
+
+
+def rows_and_weight(rows: Layer) -> Layer:
+    """An `embedding` that returns its weight too, as only it has its params."""
+
+    def with_weight(params: Params, x: Array) -> tuple[Array, Any]:
+        return rows.apply(params, {}, x, train=False)[0], params["weight"]
+
+    layer = parametric(lambda key: rows.init(key)[0], with_weight)
+    return quantizable(layer, "weight")
+
+
+def project_to_rows(x: Array, weight: Any) -> Array:
+    """The product of vectors `(..., D)` with each row of the weight of an embedding."""
+    logits = ops.linear(x, weight)
+    count_multiply_adds(logits.size * x.shape[-1])
+    return logits

@@ -5,8 +5,13 @@ from typing import Any
 
 from lucid_fn import ops
 from lucid_fn.nn import initializers
-from lucid_fn.nn.core.checks import check_last_axis, check_params, check_positive
-from lucid_fn.nn.core.layer import Layer, parametric
+from lucid_fn.nn.core.checks import (
+    MayBeQuantized,
+    check_last_axis,
+    check_params,
+    check_positive,
+)
+from lucid_fn.nn.core.layer import Layer, parametric, quantizable
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.multiply_adds import count_multiply_adds
@@ -56,12 +61,12 @@ def linear(
 
     def forward(params: Params, x: Array) -> Array:
         check_last_axis("linear", x, in_features)
-        check_params("linear", params, weight=shape, bias=bias_shape)
+        check_params("linear", params, weight=MayBeQuantized(shape), bias=bias_shape)
         y = ops.linear(x, params["weight"], params["bias"] if bias else None)
         count_multiply_adds(y.size * in_features)
         return y
 
-    return parametric(init, forward, examplewise=True)
+    return quantizable(parametric(init, forward, examplewise=True), "weight")
 
 
 def bilinear(

@@ -53,12 +53,14 @@ from lucid_fn.ops.pooling import (
     max_pool2d,
     max_pool3d,
 )
+from lucid_fn.ops.quantized import QuantizedWeight
 from lucid_fn.ops.recurrent import RecurrentWeights, gru, lstm, rnn
 from lucid_fn.ops.reductions import mean, sum
 from lucid_fn.ops.seam import plain
 from lucid_fn.ops.softmax import log_softmax, logsumexp, softmax, softmin
 
 __all__ = [
+    "QuantizedWeight",
     "RecurrentWeights",
     "adaptive_avg_pool2d",
     "adaptive_max_pool2d",

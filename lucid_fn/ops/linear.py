@@ -9,16 +9,19 @@ from lucid_fn.checks import check_float, check_size
 from lucid_fn.numerics import sum_of_products
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.custom_derivative import Bilinear, bilinear
+from lucid_fn.ops.quantized import QuantizedWeight, quantized_product
 from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array
 
 
-def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+def linear(
+    x: Array, weight: Array | QuantizedWeight, bias: Array | None = None
+) -> Array:
     """The affine map `x @ weight.T + bias`.
 
     Args:
         x: float, shape `(..., I)`.
-        weight: float, shape `(O, I)`.
+        weight: float, shape `(O, I)`, or quantized by `nn.quantize`.
         bias: float, shape `(O,)`; none by default.
 
     Returns:
@@ -34,6 +37,8 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
         >>> ops.linear(mx.array([[1.0, 2.0]]), mx.array([[3.0, 4.0], [5.0, 6.0]]))
         array([[11, 17]], dtype=float32)
     """
+    if isinstance(weight, QuantizedWeight):
+        return _quantized_linear(x, weight, bias)
     check_float("linear", x=x, weight=weight, **{} if bias is None else {"bias": bias})
     if x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(
@@ -51,6 +56,12 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     # All sizes in numbers: MLX drops a reshape to the same shape, but not one with -1.
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     y = product(rows, weight).reshape(*x.shape[:-1], weight.shape[0])
+    return y if bias is None else add_bias(y, bias)
+
+
+def _quantized_linear(x: Array, weight: QuantizedWeight, bias: Array | None) -> Array:
+    check_float("linear", x=x, **{} if bias is None else {"bias": bias})
+    y = quantized_product(x, weight)
     return y if bias is None else add_bias(y, bias)
 
 

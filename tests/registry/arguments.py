@@ -41,7 +41,8 @@ NO_NUMBERS = {
 """Functions whose numbers have no names of their own, and why."""
 
 IMAGES = mx.zeros((2, 8, 8, 4))
-LINEAR = nn.linear(4, 4)
+LINEAR, WIDE = nn.linear(4, 4), nn.linear(64, 4)
+DECODER = models.gpt(4, 8, num_layers=1, num_heads=2, d_model=4, cache=(1, 8))
 SCORES, LABELS = mx.ones((2, 4)), mx.array([0, 1])
 PARAMS = {"w": mx.ones(2)}
 SCHEDULE = schedules.constant(1.0)
@@ -77,6 +78,9 @@ BY_NAME = {
     "weight_shape": (4, 4),
     "scale": 2.0,
     "times": 2,
+    "predicate": lambda path: True,
+    "rank": 2,
+    "vocab_size": 4,
     **dict.fromkeys(
         ["d_model", "embedding_dim", "in_channels", "in_features", "input_size"], 4
     ),
@@ -197,6 +201,7 @@ BY_FUNCTION = {
         "bn_state": {"running_mean": mx.zeros(4), "running_var": mx.ones(4)},
         "groups": 1,
     },
+    nn.quantize: {"layer": WIDE, "params": WIDE.init(random.key(0))[0]},
     nn.rotary_positions: {"x": SEQUENCES},
     nn.upsample_cubic: {"size": None},
     nn.upsample_linear: {"size": None},
@@ -216,6 +221,19 @@ BY_FUNCTION = {
     random.randint: {"low": 0, "high": 5},
     data.loader: {"source": [1, 2, 3], "workers": 0},
     data.normalize: {"images": np.zeros((2, 8, 8, 4), np.uint8), "mean": 0.0},
+    models.bert: {"d_model": 4, "dim_feedforward": 8, "num_layers": 1, "num_heads": 2},
+    models.gpt: {"d_model": 4, "dim_feedforward": 8, "num_layers": 1, "num_heads": 2},
+    models.generate: {
+        "model": DECODER,
+        "params": DECODER.init(random.key(0))[0],
+        "state": DECODER.init(random.key(0))[1],
+        "prompt": mx.array([[1, 2]]),
+        "max_new_tokens": 2,
+        "top_k": 2,
+        "top_p": 0.5,
+        "end_token": 3,
+        "key": random.key(0),
+    },
     train.fit: {
         "ts": train.init(LINEAR, optim.sgd(0.1), random.key(0)),
         "batches": lambda epoch: [(mx.ones((1, 4)), mx.ones(1))],

@@ -345,6 +345,13 @@ LAYERS = [
         EXAMPLES,
     ),
     layer("spectral_norm", lambda: nn.spectral_norm(nn.conv2d(4, 3, 2)), IMAGE, SLOPE),
+    layer(
+        "lora",
+        lambda: nn.lora(nn.linear(4, 3), lambda path: True),
+        SEQUENCE,
+        DRAWN,  # one of the two matrices begins with zeros
+        SLOPE,
+    ),
     layer("weight_norm", lambda: nn.weight_norm(nn.conv2d(4, 3, 2)), IMAGE),
     layer(
         "tap", lambda: nn.tap(nn.serial(a=nn.linear(4, 2), b=nn.tanh), "a"), SEQUENCE
@@ -367,6 +374,8 @@ NO_CASES = {
     "dot_product_attention": "a function of several arrays, see test_attention",
     "dot_product_attention_weights": "a function of arrays, see test_attention",
     "fold_batch_norm": "a function of params, see test_batch_statistics",
+    "merge_lora": "a function of params, see test_lora",
+    "quantize": "a function of params, see test_quantize",
     "lift": "makes the cases of plain functions",
     "mixed_precision": "has dtypes of its own, see test_mixed_precision",
     "parametric": "what linear and the others are made with",

@@ -5,7 +5,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn.checks import check_size
-from lucid_fn.evaluation import started
+from lucid_fn.evaluation import is_transforming, started
 from lucid_fn.nn.attention.heads import (
     check_projections,
     check_sequence,
@@ -14,6 +14,7 @@ from lucid_fn.nn.attention.heads import (
     merge_heads,
     project,
     rotated,
+    with_projections,
 )
 from lucid_fn.nn.attention.multi_head_attention import AttentionInputs
 from lucid_fn.nn.core.checks import check_positive, check_state
@@ -38,10 +39,10 @@ def cached_attention(
     Its params are those of `multi_head_attention`. Unlike any other layer's, its state
     also moves in eval mode; begin a new sequence with the state that `init` returns.
 
-    State: `keys` and `values` `(batch_size, max_length, num_heads, D)`, float32, and
-    `length`, int32, the number of positions seen so far. As `length` is a value, it is
-    not checked: outputs at positions beyond `max_length` are NaN, and the cache stays
-    as it is there.
+    State: `keys` and `values` `(batch_size, num_heads, max_length + 1, D)`, float32,
+    whose last place is always 0, and `length`, int32, the number of positions seen so
+    far. As `length` is a value, it is not checked: outputs at positions beyond
+    `max_length` are NaN, and the cache stays as it is.
 
     Args:
         embed_dim: features of input and output.
@@ -74,7 +75,7 @@ def cached_attention(
     batch_size, max_length = check_positive(
         caller, batch_size=batch_size, max_length=max_length
     )
-    shape = (batch_size, max_length, num_heads, embed_dim // num_heads)
+    shape = (batch_size, num_heads, max_length + 1, embed_dim // num_heads)
 
     def init(key: Key, /) -> tuple[Params, State]:
         check_size(caller, "batch_size and max_length", shape)
@@ -102,21 +103,21 @@ def cached_attention(
         query, new_keys, new_values = project(params, (x, x, x), num_heads, bias)
         if rotary_base is not None:
             query, new_keys = rotated(query, new_keys, rotary_base, length)
-        keys = _put(state["keys"], new_keys, length)
-        values = _put(state["values"], new_values, length)
         places = (length + mx.arange(x.shape[1]))[:, None]  # (L, 1)
+        cached = (places >= 0) & (places < max_length)
+        keys = _put(state["keys"], new_keys, places, cached)
+        values = _put(state["values"], new_values, places, cached)
         y = dot_product_attention(
             query,
-            keys.astype(query.dtype),
-            values.astype(query.dtype),
-            mask=mx.arange(max_length) <= places,
+            _heads_last(keys, query.dtype),
+            _heads_last(values, query.dtype),
+            mask=mx.arange(max_length + 1) <= places,
         )
         y = merge_heads(params, y, bias)
-        cached = (places >= 0) & (places < max_length)
         y = mx.where(cached, y, mx.array(mx.nan, y.dtype))
         return y, {"keys": keys, "values": values, "length": length + x.shape[1]}
 
-    return Layer(init, apply)
+    return with_projections(Layer(init, apply))
 
 
 def _only_array(caller: str, x: Any) -> Any:
@@ -128,16 +129,27 @@ def _only_array(caller: str, x: Any) -> Any:
     return x
 
 
-def _put(cache: Array, new: Array, start: Array) -> Array:
-    """The cache with `new` at the places from `start` on, as far as there are such.
+def _heads_last(cache: Array, dtype: mx.Dtype) -> Array:
+    """`(N, H, S, D)` as `(N, S, H, D)`; in memory the places of a head are a matrix."""
+    return cache.transpose(0, 2, 1, 3).astype(dtype)
 
-    `mx.slice_update` would write beyond the end: it does not check an array `start`.
+
+def _put(cache: Array, new: Array, places: Array, cached: Array) -> Array:
+    """The cache with `new` `(N, L, H, D)` at those of its places that are cached.
+
+    The last place of the cache takes a 0 instead of what has no place.
     """
-    length = new.shape[1]
+    length, last = new.shape[1], cache.shape[2] - 1
     if new.size == 0:
         return cache
-    index = mx.arange(cache.shape[1]) - start
+    new = mx.where(cached, new.transpose(0, 2, 1, 3), 0).astype(cache.dtype)
+    places = mx.where(cached, places, last)  # (L, 1)
+    if length == 1 and not is_transforming():
+        # In place where nothing else holds the cache. MLX does not check the start,
+        # and has no rule for `vmap` over it.
+        return mx.slice_update(cache, new, places[0], (2,))
+    index = mx.arange(last + 1) - places[0]
     if length > 1:  # else `new` is broadcast
-        new = mx.take(new, mx.clip(index, 0, length - 1), axis=1)
-    is_new = ((index >= 0) & (index < length))[:, None, None]
-    return mx.where(is_new, new.astype(cache.dtype), cache)
+        new = mx.take(new, mx.clip(index, 0, length - 1), axis=2)
+    is_new = (index >= 0) & (index < length)
+    return mx.where(is_new[:, None], new, cache)

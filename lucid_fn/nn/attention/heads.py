@@ -1,13 +1,21 @@
 """The projections of multi-head attention: to heads, and back."""
 
+from typing import Any
+
 import mlx.core as mx
 
 from lucid_fn import ops, random
 from lucid_fn.nn import initializers
 from lucid_fn.nn.attention.positions import angles_at, check_base, check_even, rotate
-from lucid_fn.nn.core.checks import check_float, check_params, check_positive
-from lucid_fn.nn.core.layer import require_names
+from lucid_fn.nn.core.checks import (
+    MayBeQuantized,
+    check_float,
+    check_params,
+    check_positive,
+)
+from lucid_fn.nn.core.layer import Layer, quantizable, require_names
 from lucid_fn.ops.multiply_adds import count_multiply_adds
+from lucid_fn.ops.quantized import QuantizedWeight
 from lucid_fn.ops.split import split_evenly
 from lucid_fn.types import Array, Key, Params
 
@@ -27,6 +35,11 @@ def init_projections(key: Key, embed_dim: int, bias: bool) -> Params:
     return {"in_proj_weight": weight, **biases, "out_proj": out_proj}
 
 
+def with_projections(layer: Layer) -> Layer:
+    """The layer, whose params are those of `init_projections`."""
+    return quantizable(layer, "in_proj_weight", "out_proj.weight")
+
+
 def project(
     params: Params, sequences: tuple[Array, Array, Array], num_heads: int, bias: bool
 ) -> tuple[Array, Array, Array]:
@@ -36,10 +49,8 @@ def project(
         parts = split_evenly(ops.linear(sequences[0], weight, offset), 3)
     else:
         offsets = [None] * 3 if offset is None else split_evenly(offset, 3)
-        parts = list(
-            map(ops.linear, sequences, split_evenly(weight, 3, axis=0), offsets)
-        )
-    count_multiply_adds(sum(part.size for part in parts) * weight.shape[-1])
+        parts = list(map(ops.linear, sequences, _in_three(weight), offsets))
+    count_multiply_adds(sum(part.size for part in parts) * sequences[0].shape[-1])
     q, k, v = (
         part.reshape(*part.shape[:2], num_heads, part.shape[2] // num_heads)
         for part in parts
@@ -63,8 +74,20 @@ def merge_heads(params: Params, y: Array, bias: bool) -> Array:
     out_proj = params["out_proj"]
     weight, offset = out_proj["weight"], out_proj["bias"] if bias else None
     y = ops.linear(mx.flatten(y, 2), weight, offset)
-    count_multiply_adds(y.size * weight.shape[-1])
+    count_multiply_adds(y.size * y.shape[-1])
     return y
+
+
+def _in_three(weight: Any) -> list[Any]:
+    """The weights of query, key and value."""
+    if isinstance(weight, QuantizedWeight):
+        return [
+            QuantizedWeight(*parts)
+            for parts in zip(
+                *(split_evenly(part, 3, axis=0) for part in weight), strict=True
+            )
+        ]
+    return split_evenly(weight, 3, axis=0)
 
 
 def check_sequence(caller: str, name: str, x: Array, embed_dim: int) -> None:
@@ -81,13 +104,13 @@ def check_projections(caller: str, params: Params, embed_dim: int, bias: bool) -
     check_params(
         caller,
         params,
-        in_proj_weight=(3 * embed_dim, embed_dim),
+        in_proj_weight=MayBeQuantized((3 * embed_dim, embed_dim)),
         in_proj_bias=(3 * embed_dim,) if bias else None,
     )
     check_params(
         f"{caller}: out_proj",
         require_names(params, "params")["out_proj"],
-        weight=(embed_dim, embed_dim),
+        weight=MayBeQuantized((embed_dim, embed_dim)),
         bias=(embed_dim,) if bias else None,
     )
 

@@ -15,6 +15,7 @@ from lucid_fn.nn.attention.heads import (
     merge_heads,
     project,
     rotated,
+    with_projections,
 )
 from lucid_fn.nn.core.checks import check_key, check_rate
 from lucid_fn.nn.core.examples import over_examples
@@ -141,8 +142,10 @@ def multi_head_attention(
 
         return attend, [*inputs[:3], each, kept]
 
-    return over_examples(
-        prepare, init=init, divides=lambda query: True, pack=AttentionOutput
+    return with_projections(
+        over_examples(
+            prepare, init=init, divides=lambda query: True, pack=AttentionOutput
+        )
     )
 
 

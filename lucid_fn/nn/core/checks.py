@@ -9,6 +9,7 @@ from lucid_fn.checks import (
     check_number,
 )
 from lucid_fn.nn.core.layer import Layer, check_held
+from lucid_fn.ops.quantized import is_quantized
 from lucid_fn.ops.seam import join
 from lucid_fn.types import Array, Key, Params, State
 
@@ -60,6 +61,10 @@ Shape: TypeAlias = tuple[int, ...] | None
 """That of an array, or `None` where a layer has no such array."""
 
 
+class MayBeQuantized(tuple[int, ...]):
+    """The shape of a weight that may be a `QuantizedWeight` instead of an array."""
+
+
 def check_params(caller: str, params: Params, **shapes: Shape) -> None:
     """Raises unless the params have these names, and arrays of these shapes.
 
@@ -85,6 +90,8 @@ def _check_held(
             raise ValueError(
                 f"{caller}: {kind} must hold {name!r}, got {has}; {origin}"
             )
+        if isinstance(shape, MayBeQuantized) and is_quantized(found, shape):
+            continue
         if found is not None and getattr(found, "shape", None) != shape:
             want = "be absent" if shape is None else f"have shape {shape}"
             got = getattr(found, "shape", type(found).__name__)

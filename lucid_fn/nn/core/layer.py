@@ -331,6 +331,12 @@ def parametric(
     return Layer(init, seam.marked_like(apply, examples))
 
 
+def quantizable(layer: Layer, *paths: str) -> Layer:
+    """The layer, which takes quantized weights at these paths of its params."""
+    layer.apply.quantizable = paths  # type: ignore[attr-defined]  # nn.quantize reads it
+    return layer
+
+
 def check_held(held: Any, kind: str) -> None:
     """Raises unless params or state are a dict."""
     if not isinstance(held, dict):

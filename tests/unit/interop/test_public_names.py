@@ -13,4 +13,4 @@ def test_dir_shows_public_names_and_no_modules(module):
 
 
 def test_dir_of_interop_shows_the_libraries():
-    assert dir(interop) == ["compare", "torch"]
+    assert dir(interop) == ["compare", "huggingface", "torch"]

@@ -1,0 +1,164 @@
+"""Low-rank adaptation: fine-tuning with few params."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn import random, tree
+from lucid_fn.checks import check_count, check_function, check_number
+from lucid_fn.evaluation import started
+from lucid_fn.nn import initializers
+from lucid_fn.nn.core.checks import check_params
+from lucid_fn.nn.core.layer import Layer, check_layer, require_names, wrap
+from lucid_fn.types import Array, Key, Params, State
+
+
+def lora(
+    layer: Layer,
+    predicate: Callable[[str], bool],
+    *,
+    rank: int = 8,
+    alpha: float | None = None,
+) -> Layer:
+    """`layer` whose weights move by products of two thin matrices only (LoRA).
+
+    `weight + alpha / rank * b @ a` takes the place of each chosen weight. As `b` begins
+    with zeros, the layer begins as it is. The gradients of its own params are zeros;
+    leave them out of the optimizer as well, as with `frozen`.
+
+    Params: `base`, those of `layer`, and `lora`, which has `a` `(rank, ..., in)`,
+    uniform in +-1/sqrt(inputs), and `b` `(out, rank)`, zeros, at the path of each
+    weight. To adapt a trained layer, put its params in the place of `base`. The state
+    is that of `layer`.
+
+    Args:
+        layer: a layer.
+        predicate: function of the dotted path of a param, such as
+            `"h.0.attn.in_proj_weight"`: whether it is adapted, if it has two axes or
+            more, as weights of linear layers, attentions, embeddings and convolutions.
+        rank: columns of `b`, at least 1.
+        alpha: scale of the product; `rank` if `None`.
+
+    Raises:
+        TypeError: if an argument is of the wrong type.
+        ValueError: if a number is out of range; on init, if no weight is chosen.
+
+    Source: Hu et al., 2021, https://arxiv.org/abs/2106.09685, section 4.1.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, optim, random
+        >>> layer = nn.serial(fc1=nn.linear(4, 8), act=nn.relu, fc2=nn.linear(8, 2))
+        >>> trained, _ = layer.init(random.key(0))
+        >>> adapted = nn.lora(layer, lambda path: path == "fc1.weight", rank=2)
+        >>> params, state = adapted.init(random.key(1))
+        >>> params = {**params, "base": trained}
+        >>> {path: a.shape for path, a in params["lora"]["fc1"]["weight"].items()}
+        {'a': (2, 4), 'b': (8, 2)}
+        >>> optimizer = optim.masked(optim.adamw(1e-3), lambda p: p.startswith("lora."))
+        >>> merged = nn.merge_lora(adapted, params)
+        >>> layer.apply(merged, state, mx.ones((1, 4)), train=False)[0].shape
+        (1, 2)
+    """
+    caller = "lora"
+    check_layer(caller, layer)
+    check_function(caller, "predicate", predicate, kinds="a function of the path")
+    rank = check_count(caller, "rank", rank)
+    scale = 1.0
+    if alpha is not None:
+        scale = check_number(caller, "alpha", alpha, above=0) / rank
+
+    def init(key: Key, /) -> tuple[Params, State]:
+        base, state = layer.init(key)
+        leaves = tree.named_leaves(base)
+
+        def adapts(path: str) -> bool:
+            return leaves[path].ndim > 1 and predicate(path)
+
+        def draw(path: str, weight: Array) -> Params:
+            shape = (rank, *weight.shape[1:])
+            a = initializers.uniform_by_fan_in(random.fold_in(key, f"{path}.a"), shape)
+            return {"a": a, "b": mx.zeros((len(weight), rank))}
+
+        chosen, _ = tree.partition(adapts, base)
+        if not chosen:
+            raise ValueError(
+                f"{caller}: predicate must choose a weight of two axes or more, of "
+                f"{', '.join(leaves)}"
+            )
+        params = {"base": base, "lora": tree.map_with_path(draw, chosen)}
+        return started((params, state))
+
+    def merge(params: Params) -> Params:
+        held = require_names(params, "params")
+        merged: Params = _moved(held["base"], held["lora"], rank, scale, "base")
+        return merged
+
+    def run(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, State]:
+        held = require_names(params, "params")
+        fixed = tree.map(mx.stop_gradient, held["base"])
+        merged = merge({"base": fixed, "lora": held["lora"]})
+        return layer.apply(merged, state, x, train=train, key=key)
+
+    adapted = wrap(layer, run, init=init)
+    adapted.apply.merge = merge  # type: ignore[attr-defined]  # merge_lora calls it
+    return adapted
+
+
+def merge_lora(layer: Layer, params: Params) -> Params:
+    """The params of the layer inside of `lora`, with its products added to the weights.
+
+    The layer inside computes with them exactly what the adapted one does.
+
+    Args:
+        layer: what `lora` returned.
+        params: its params.
+
+    Raises:
+        TypeError: if the layer was not made by `lora`.
+        ValueError: if the params are not its own.
+
+    Source: Hu et al., 2021, https://arxiv.org/abs/2106.09685, section 4.1.
+
+    Example:
+        >>> from lucid_fn import nn, random
+        >>> adapted = nn.lora(nn.linear(4, 8), lambda path: True, rank=2)
+        >>> params, _ = adapted.init(random.key(0))
+        >>> {name: a.shape for name, a in nn.merge_lora(adapted, params).items()}
+        {'weight': (8, 4), 'bias': (8,)}
+    """
+    check_layer("merge_lora", layer)
+    merge = getattr(layer.apply, "merge", None)
+    if merge is None:
+        raise TypeError(
+            f"merge_lora: layer must be made by nn.lora, got {layer!r}; the params of "
+            "other layers have nothing to merge"
+        )
+    merged: Params = merge(params)
+    return started(merged)
+
+
+def _moved(base: Any, lora: Any, rank: int, scale: float, path: str) -> Any:
+    """The params with the products of `lora` added, which has a part of their tree."""
+    if isinstance(base, mx.array):
+        shapes = {"a": (rank, *base.shape[1:]), "b": (*base.shape[:1], rank)}
+        check_params(f"lora: {path}", lora, **shapes)
+        rows = lora["a"].reshape(rank, math.prod(base.shape[1:]))
+        product = (scale * lora["b"]) @ rows  # (out, inputs)
+        return base + product.reshape(base.shape).astype(base.dtype)
+    unknown = lora.keys() - base.keys()
+    if unknown:
+        raise ValueError(
+            f"lora: params['lora'] must have paths of params['base'], got "
+            f"{', '.join(sorted(unknown))} under {path}"
+        )
+    return {
+        name: _moved(child, lora[name], rank, scale, f"{path}.{name}")
+        if name in lora
+        else child
+        for name, child in base.items()
+    }
