@@ -10,11 +10,13 @@ from lucid_fn.transforms import (
     ShapeDtype,
     check_pure,
     checkpoint,
+    cond,
     custom_jvp,
     custom_vjp,
     disable_jit,
     eval_shape,
     export,
+    fori_loop,
     grad,
     hessian,
     hvp,
@@ -23,10 +25,13 @@ from lucid_fn.transforms import (
     jit,
     jvp,
     load_exported,
+    map,
+    scan,
     stop_gradient,
     value_and_grad,
     vjp,
     vmap,
+    while_loop,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +58,7 @@ __all__ = [
     "ShapeDtype",
     "check_pure",
     "checkpoint",
+    "cond",
     "custom_jvp",
     "custom_vjp",
     "data",
@@ -61,6 +67,7 @@ __all__ = [
     "doctor",
     "eval_shape",
     "export",
+    "fori_loop",
     "grad",
     "hessian",
     "hvp",
@@ -71,6 +78,7 @@ __all__ = [
     "jvp",
     "load_exported",
     "losses",
+    "map",
     "metrics",
     "models",
     "nn",
@@ -79,6 +87,7 @@ __all__ = [
     "plot",
     "profile",
     "random",
+    "scan",
     "schedules",
     "stop_gradient",
     "train",
@@ -87,6 +96,7 @@ __all__ = [
     "value_and_grad",
     "vjp",
     "vmap",
+    "while_loop",
 ]
 
 

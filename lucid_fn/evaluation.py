@@ -13,10 +13,10 @@ states, results of compiled functions) is started at once.
 """
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import mlx.core as mx
 
@@ -26,6 +26,9 @@ T = TypeVar("T")
 
 # Set inside the block of `transforming` only, and seen by its own thread only.
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
+
+# How many calls of what `mapped` returns the thread is in.
+_maps: ContextVar[int] = ContextVar("maps", default=0)
 
 # Unset inside the block of `lazily` only.
 _may_start: ContextVar[bool] = ContextVar("may_start", default=True)
@@ -57,6 +60,44 @@ def lazily() -> Iterator[None]:
         yield
     finally:
         _may_start.reset(token)
+
+
+def mapped(fn: Callable[..., T], in_axes: Any = 0) -> Callable[..., T]:
+    """`mx.vmap`, inside of which `is_mapping` holds."""
+    vectorised: Any = mx.vmap(fn, in_axes=in_axes)
+
+    def run(*args: Any) -> T:
+        with _mapping(1):
+            return vectorised(*args)  # type: ignore[no-any-return]  # what fn returns
+
+    return run
+
+
+@contextmanager
+def _mapping(change: int) -> Iterator[None]:
+    token = _maps.set(max(_maps.get() + change, 0))
+    try:
+        yield
+    finally:
+        _maps.reset(token)
+
+
+def replacing() -> AbstractContextManager[None]:
+    """Inside the block, which is in a rule for `vmap`, arrays are those outside of it.
+
+    MLX calls the rules after it has traced the function, with the batch.
+    """
+    return _mapping(-1)
+
+
+def is_mapping() -> bool:
+    """Whether `vmap` traces a function, which may then hold no compiled one."""
+    return _maps.get() > 0
+
+
+def is_tracing() -> bool:
+    """Whether a function is being traced whose compiled form will repeat it."""
+    return not _may_start.get()
 
 
 def may_start() -> bool:

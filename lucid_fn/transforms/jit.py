@@ -300,6 +300,7 @@ def jit(
             return tree.unflatten(structures[out.structure], out.leaves)
         return out
 
+    run.__compiles__ = fn  # type: ignore[attr-defined]  # a function may hold one
     return run
 
 
