@@ -25,7 +25,8 @@ from lucid_fn.types import Array
 T = TypeVar("T")
 
 # Set inside the block of `transforming` only, and seen by its own thread only.
-_inside: ContextVar[bool] = ContextVar("inside", default=False)
+# It has a letter for each transformation: r for reverse derivatives, x for others.
+_inside: ContextVar[str] = ContextVar("inside", default="")
 
 # How many calls of what `mapped` returns the thread is in.
 _maps: ContextVar[int] = ContextVar("maps", default=0)
@@ -35,9 +36,9 @@ _may_start: ContextVar[bool] = ContextVar("may_start", default=True)
 
 
 @contextmanager
-def transforming() -> Iterator[None]:
+def transforming(*, reverse: bool = False) -> Iterator[None]:
     """Inside the block, no evaluation may be started."""
-    token = _inside.set(True)
+    token = _inside.set(_inside.get() + ("r" if reverse else "x"))
     try:
         yield
     finally:
@@ -46,7 +47,12 @@ def transforming() -> Iterator[None]:
 
 def is_transforming() -> bool:
     """Whether a transformation of this library other than `jit` runs a function."""
-    return _inside.get()
+    return bool(_inside.get())
+
+
+def is_differentiated_once() -> bool:
+    """Whether one reverse derivative is all that runs a function."""
+    return _inside.get() == "r"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import is_symbolic, is_transforming
+from lucid_fn.evaluation import any_traced, is_symbolic, is_transforming
 from lucid_fn.transforms import captures, diagnosis
 from lucid_fn.transforms.arguments import as_array, describe, remedy
 from lucid_fn.transforms.closures import Closed, close
@@ -61,8 +61,10 @@ def arrays_of(values: Tree, what: str, caller: str) -> tuple[Arrays, tree.Struct
 def closed(fn: Any, caller: str) -> Closed:
     """`fn` taken apart; what it closes over must be within reach of derivatives."""
     found = close(fn)
-    if is_transforming():
-        captures.find(found.filled([mx.array(0.0)] * len(found.arrays)), caller)
+    other = mx.array(0.0)
+    # In the rules that MLX calls it takes every array for one of a transformation.
+    if is_transforming() and not any_traced([other]):
+        captures.find(found.filled([other] * len(found.arrays)), caller)
     return found
 
 

@@ -188,4 +188,5 @@ class _Filler:
         is_array = isinstance(content, mx.array)
         if not is_array and not self._walk.reaching.get(id(content)):
             return cell
-        return self._made.setdefault(id(cell), CellType())
+        made: CellType = self._made.setdefault(id(cell), CellType())
+        return made

@@ -143,8 +143,9 @@ def _choose(
         grads = [mx.zeros_like(x) for x in (holds, *xs)]
         if floats and kept:
             given = [*xs, *(cts[i] for i in kept)]
-            pulls = (_pull(fn, floats, kept, len(xs)) for fn in (a, b))
-            for place, g in zip(floats, _choose(holds, *pulls, given), strict=True):
+            ours, theirs = (_pull(fn, floats, kept, len(xs)) for fn in (a, b))
+            found = _choose(holds, ours, theirs, given)
+            for place, g in zip(floats, found, strict=True):
                 grads[place + 1] = g
         return tuple(grads)
 
@@ -156,8 +157,8 @@ def _choose(
             for x, t in zip(xs, list(tangents)[1:], strict=True)
         ]
         given = [*xs, *(moved[i] for i in floats)]
-        pushes = (_push(fn, floats, len(xs)) for fn in (a, b))
-        return tuple(_choose(holds, *pushes, given))
+        ours, theirs = (_push(fn, floats, len(xs)) for fn in (a, b))
+        return tuple(_choose(holds, ours, theirs, given))
 
     return _listed(custom(pred, *arrays))
 

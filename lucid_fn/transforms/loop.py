@@ -7,12 +7,14 @@ bodies. So every composition of them is one, too, whose body is compiled once.
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
 
 from lucid_fn.evaluation import (
     any_traced,
+    is_differentiated_once,
     is_mapping,
     is_tracing,
     is_transforming,
@@ -47,10 +49,11 @@ class TooLongError(ValueError):
 
 
 class Sizes(NamedTuple):
-    """How many arrays a body takes of two kinds; all others are inputs."""
+    """How many arrays a body takes of each kind; all others are stacked inputs."""
 
     constants: int
     carry: int
+    given: int = 0  # inputs that are not stacked: there is one array for each turn
 
     def cut(self, flat: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
         a, b = self.constants, self.constants + self.carry
@@ -77,7 +80,7 @@ class Body:
         return self._derived[key]
 
     def __call__(self, arrays: Arrays) -> Arrays:
-        """One turn, whose inputs and outputs have an axis of length 1 in front."""
+        """One turn; stacked inputs and outputs have an axis of length 1 in front."""
         if self._compiles and compiling.get() and not is_mapping():
             try:
                 return list(self._compiled(*arrays))
@@ -93,8 +96,10 @@ class Body:
 
     def _run(self, arrays: Sequence[Array]) -> Arrays:
         constants, carry, inputs = self.sizes.cut(arrays)
-        after, outputs = self.turn(constants, carry, [x[0] for x in inputs])
-        return [*after, *(y[None] for y in outputs)]
+        given = self.sizes.given
+        squeezed = [mx.squeeze(x, 0) for x in inputs[given:]]
+        after, outputs = self.turn(constants, carry, inputs[:given] + squeezed)
+        return [*after, *(mx.expand_dims(y, 0) for y in outputs)]
 
 
 def run(
@@ -111,6 +116,9 @@ def run(
             f"compiled function, which holds every one of them, got {length:,}; call "
             f"it outside of lf.jit, since {caller} compiles its body by itself"
         )
+    if is_differentiated_once():
+        out = _loop(body, length, reverse, kept=[])(arrays)
+        return out[:split], out[split:]
     differentiated = is_transforming() or may_start()  # as inside of mx.grad
     out = _loop(_keeping(body) if differentiated else body, length, reverse)(arrays)
     return out[:split], out[split : len(out) - split * differentiated]
@@ -151,17 +159,31 @@ def run_in_segments(
 
 
 def _turns(
-    body: Body, arrays: Arrays, length: int, reverse: bool, *, starts: bool = False
+    body: Body,
+    arrays: Arrays,
+    length: int,
+    reverse: bool,
+    *,
+    given: Sequence[Arrays] = (),
+    kept: list[Arrays] | None = None,
+    starts: bool = False,
 ) -> Arrays:
-    """All turns, one after the other."""
+    """All turns, one after the other.
+
+    `given` are the inputs that are not stacked, and the carry before each turn goes
+    into `kept`, both by the place of the turn among the inputs.
+    """
     constants, carry, stacked = body.sizes.cut(arrays)
-    inputs = [mx.split(x, length) for x in stacked]
+    inputs = [_entries(x, length) for x in stacked]
     size = len(carry)
     outputs: list[Arrays] = []
     under_way: Arrays = []
     for turn in range(length):
         t = length - 1 - turn if reverse else turn
-        out = body([*constants, *carry, *(x[t] for x in inputs)])
+        if kept is not None:
+            kept.append(carry)
+        own = given[t] if given else []
+        out = body([*constants, *carry, *own, *(x[t] for x in inputs)])
         carry = out[:size]
         outputs.append(out[size:])
         if starts and turn % _STRETCH == _STRETCH - 1:
@@ -170,14 +192,38 @@ def _turns(
             under_way = out
     if reverse:
         outputs.reverse()
+        if kept is not None:
+            kept.reverse()
     return [*carry, *(mx.concatenate(list(ys)) for ys in zip(*outputs, strict=True))]
 
 
-def _loop(body: Body, length: int, reverse: bool) -> Callable[[Arrays], Arrays]:
-    """All turns, with derivatives and a batching rule."""
+def _entries(x: Array, length: int) -> Arrays:
+    """The entries of axis 0, by splits that are small.
+
+    Each result of a split looks at all the others when it is freed.
+    """
+    if length <= _STRETCH:
+        return list(mx.split(x, length))
+    starts = range(0, length, _STRETCH)
+    parts = [x[i : i + _STRETCH] for i in starts]
+    return [entry for part in parts for entry in mx.split(part, len(part))]
+
+
+def _loop(
+    body: Body, length: int, reverse: bool, *, kept: list[Arrays] | None = None
+) -> Callable[[Arrays], Arrays]:
+    """All turns, with derivatives and a batching rule.
+
+    With a list for the carries that the derivative needs, it cannot be differentiated
+    a second time: MLX raises an error at a compiled turn.
+    """
     sizes = body.sizes
 
     def flat(*arrays: Array) -> tuple[Array, ...]:
+        if kept is not None:
+            kept.clear()
+            turns = partial(_turns, kept=kept)
+            return tuple(untraced(turns, body, list(arrays), length, reverse))
         # MLX must not seek derivatives inside, where a compiled turn has none.
         fixed = [mx.stop_gradient(array) for array in arrays]
         if is_mapping():
@@ -189,6 +235,8 @@ def _loop(body: Body, length: int, reverse: bool) -> Callable[[Arrays], Arrays]:
     @custom.vjp
     def vjp(primals: Any, cotangents: Any, outputs: Any) -> tuple[Array, ...]:
         xs, cts, ys = map(_listed, (primals, cotangents, outputs))
+        if kept is not None:
+            return tuple(_pulled(body, xs, cts, [], length, reverse, kept))
         if body.keeps:
             before = ys[len(ys) - sizes.carry :]
         else:
@@ -259,18 +307,22 @@ def _pulled(
     before: Arrays,
     length: int,
     reverse: bool,
+    kept: list[Arrays] | None = None,
 ) -> Arrays:
     """The cotangents of constants, carry and inputs, by a loop in the other direction.
 
-    Its carry are the cotangents of the carry, and those of the constants so far.
+    Its carry are the cotangents of the carry, and those of the constants so far. The
+    carry before each turn is stacked in `before`, or not stacked in `kept`.
     """
     constants, carry, inputs = body.sizes.cut(primals)
     c, k, x = map(_floats, (constants, carry, inputs))
     d_carry, d_outputs = cotangents[: len(carry)], cotangents[len(carry) :]
     y = _floats(d_outputs)
     backward = body.derived(
-        ("pulled", tuple(c), tuple(k), tuple(x), tuple(y)),
-        lambda: _pulled_body(body, len(inputs), c, k, x, y),
+        ("pulled", kept is None, *map(tuple, (c, k, x, y))),
+        lambda: _pulled_body(
+            body, len(inputs), c, k, x, y, 0 if kept is None else len(carry)
+        ),
     )
     arrays = [
         *constants,
@@ -280,7 +332,11 @@ def _pulled(
         *inputs,
         *_at(d_outputs, y),
     ]
-    found = _loop(backward, length, not reverse)(arrays)
+    if kept is None:
+        found = _loop(backward, length, not reverse)(arrays)
+    else:
+        turns = partial(_turns, given=kept)
+        found = untraced(turns, backward, arrays, length, not reverse)
     a, b = len(k), len(k) + len(c)
     zeros = [mx.zeros_like(array) for array in primals]
     d_constants, d_start, d_inputs = body.sizes.cut(zeros)
@@ -292,7 +348,13 @@ def _pulled(
 
 
 def _pulled_body(
-    body: Body, inputs: int, c: list[int], k: list[int], x: list[int], y: list[int]
+    body: Body,
+    inputs: int,
+    c: list[int],
+    k: list[int],
+    x: list[int],
+    y: list[int],
+    given: int,
 ) -> Body:
     sizes = body.sizes
 
@@ -319,7 +381,7 @@ def _pulled_body(
         summed = [total + g for total, g in zip(sums, grads[:a], strict=True)]
         return [*grads[a:b], *summed], list(grads[b:])
 
-    return Body(turn, Sizes(sizes.constants, len(k) + len(c)))
+    return Body(turn, Sizes(sizes.constants, len(k) + len(c), given))
 
 
 # ---- the forward derivative ----

@@ -74,7 +74,8 @@ def _bound(name: str, value: Any) -> int:
             "where arrays cannot be read; give the function the number by "
             "static_argnames, or a fixed number of turns with mx.where in the body"
         )
-    return int(value.item())
+    number: Any = value.item()
+    return int(number)
 
 
 def _is_readable(arrays: list[Array]) -> bool:
