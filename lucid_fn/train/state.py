@@ -112,10 +112,22 @@ def make_step(
         >>> list(metrics), ts.step.item()
         (['loss'], 1)
     """
-    _check_model("train.make_step", model)
-    _check_optimizer("train.make_step", optimizer)
-    _check_loss_fn("train.make_step", loss_fn)
-    extra = _check_metrics("train.make_step", metrics)
+    step = update("train.make_step", model, optimizer, loss_fn, metrics)
+    return transforms.jit(explains_calls(step))
+
+
+def update(
+    caller: str,
+    model: nn.Layer,
+    optimizer: optim.GradientTransformation,
+    loss_fn: LossFn,
+    metrics: Mapping[str, Callable[[Any, Any], Array]] | None,
+) -> StepFn:
+    """The step of `make_step`, not compiled."""
+    _check_model(caller, model)
+    _check_optimizer(caller, optimizer)
+    _check_loss_fn(caller, loss_fn)
+    extra = _check_metrics(caller, metrics)
 
     def objective(
         params: Params, state: State, key: Key, scale: Scalar, x: Any, targets: Any
@@ -125,7 +137,6 @@ def make_step(
         values = {"loss": loss, **{name: fn(y, targets) for name, fn in extra.items()}}
         return loss * scale, (state, values)
 
-    @explains_calls
     def step(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
         _check_state("step", ts)  # while tracing, so that later calls cost nothing
         value_and_grad = transforms.value_and_grad(objective, has_aux=True)
@@ -138,7 +149,7 @@ def make_step(
         new = TrainState(params, state, opt_state, ts.key, ts.step + 1)
         return new, values
 
-    return transforms.jit(step)
+    return step
 
 
 def make_eval_step(

@@ -78,7 +78,14 @@ def body_of(
     caller: str,
 ) -> Traced:
     """The body of `call(fn, carry, inputs)`, which returns the carry and outputs."""
-    key = caller, made.key, carry, inputs, specs, mx.default_stream(mx.default_device())
+    key = (
+        caller,
+        made.key,
+        carry,
+        inputs,
+        specs,
+        str(mx.default_stream(mx.default_device())),
+    )
     found = _traces.found.get(key)
     if found is None:
         found = _traces.found[key] = _new(name, made, carry, inputs, call, caller)

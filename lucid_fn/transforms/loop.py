@@ -44,6 +44,10 @@ MOST_UNROLLED = 2048
 _STRETCH = 16
 
 
+# From this size of its results on, a turn starts once the one before has ended.
+_LARGE = 16 * 2**20  # bytes
+
+
 class TooLongError(ValueError):
     """A loop has too many turns to be part of a compiled function."""
 
@@ -178,6 +182,7 @@ def _turns(
     size = len(carry)
     outputs: list[Arrays] = []
     under_way: Arrays = []
+    stretch = _STRETCH
     for turn in range(length):
         t = length - 1 - turn if reverse else turn
         if kept is not None:
@@ -186,9 +191,11 @@ def _turns(
         out = body([*constants, *carry, *own, *(x[t] for x in inputs)])
         carry = out[:size]
         outputs.append(out[size:])
-        if starts and turn % _STRETCH == _STRETCH - 1:
+        if turn == 0 and sum(array.nbytes for array in out) > _LARGE:
+            stretch = 1
+        if starts and turn % stretch == stretch - 1:
+            mx.eval(under_way)  # so that memory does not grow with the turns
             start(out)
-            mx.eval(under_way)  # so that the graph does not grow with the turns
             under_way = out
     if reverse:
         outputs.reverse()
