@@ -10,7 +10,6 @@ name the stream of the thread that asked.
 import contextvars
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import mlx.core as mx
@@ -23,11 +22,19 @@ T = TypeVar("T")
 class _Helper(threading.local):
     """The one other thread of each thread, in which compiled functions stay known."""
 
-    def __init__(self) -> None:
-        self.pool = ThreadPoolExecutor(1, thread_name_prefix="lucid_fn")
+    pool: Any = None
 
 
 _helper = _Helper()
+
+
+def _pool() -> Any:
+    if _helper.pool is None:
+        # Loaded at the first use: it brings `logging` along.
+        from concurrent.futures import ThreadPoolExecutor
+
+        _helper.pool = ThreadPoolExecutor(1, thread_name_prefix="lucid_fn")
+    return _helper.pool
 
 
 def untraced(fn: Callable[..., T], *args: Any) -> T:
@@ -42,4 +49,5 @@ def untraced(fn: Callable[..., T], *args: Any) -> T:
         with mx.stream(stream), computing_part(0):
             return fn(*args)
 
-    return _helper.pool.submit(context.run, run).result()
+    out: T = _pool().submit(context.run, run).result()
+    return out
