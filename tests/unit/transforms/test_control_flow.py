@@ -171,6 +171,26 @@ def test_checkpoint_every_changes_no_gradient():
     assert all(mx.allclose(g, grads[0], rtol=1e-6).item() for g in grads)
 
 
+def test_checkpoint_every_saves_memory():
+    x = mx.zeros(1 << 14)
+    mx.eval(x)
+
+    def loss(w, every):
+        def turn(h, _):
+            return mx.sin(h * w) * mx.cos(h), None
+
+        return mx.sum(lf.scan(turn, x, None, 256, checkpoint_every=every)[0])
+
+    def peak(every):
+        mx.synchronize()
+        mx.reset_peak_memory()
+        before = mx.get_active_memory()
+        mx.eval(lf.grad(loss)(mx.array(0.5), every))
+        return mx.get_peak_memory() - before
+
+    assert peak(16) < 0.5 * peak(None)
+
+
 def test_without_jit_the_body_runs_at_every_turn():
     counter = Counter(add)
     with lf.disable_jit():
