@@ -19,13 +19,13 @@ from lucid_fn.evaluation import (
     is_tracing,
     is_transforming,
     lazily,
-    mapped,
     may_start,
     replacing,
     start,
     transforming,
 )
 from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.vectorize import vectorize
 from lucid_fn.transforms.arguments import fenced
 from lucid_fn.transforms.checkpointing import after
 from lucid_fn.transforms.switch import compiling
@@ -490,7 +490,8 @@ def _mapped_body(body: Body, n: int, axes: tuple[tuple[int | None, ...], ...]) -
             return [*after, *outputs]
 
         with transforming():
-            out = mapped(flat, in_axes)(*(x for part in parts for x in part))
+            run = vectorize(flat, in_axes, "vmap", "the body of a loop")
+            out = run(*(x for part in parts for x in part))
         return list(out[: sizes.carry]), list(out[sizes.carry :])
 
     return Body(turn, sizes, keeps=body.keeps, waits=body.waits)
