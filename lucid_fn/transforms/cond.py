@@ -9,6 +9,7 @@ import numpy as np
 from lucid_fn import tree
 from lucid_fn.checks import check_function
 from lucid_fn.evaluation import any_traced, may_start, transforming
+from lucid_fn.ops import exporting
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.transforms.arguments import describe, fenced
 from lucid_fn.transforms.bodies import arrays_of, closed
@@ -172,7 +173,9 @@ def _pull(fn: Flat, floats: list[int], kept: list[int], count: int) -> Flat:
             return [out[i] for i in kept]
 
         with transforming():
-            return list(mx.vjp(fenced(values), [xs[i] for i in floats], cotangents)[1])
+            return list(
+                exporting.vjp(fenced(values), [xs[i] for i in floats], cotangents)[1]
+            )
 
     return pull
 
@@ -185,7 +188,7 @@ def _push(fn: Flat, floats: list[int], count: int) -> Flat:
             return fn(_filled(xs, floats, given))
 
         with transforming():
-            return list(mx.jvp(values, [xs[i] for i in floats], tangents)[1])
+            return list(exporting.jvp(values, [xs[i] for i in floats], tangents)[1])
 
     return push
 

@@ -24,6 +24,7 @@ from lucid_fn.evaluation import (
     start,
     transforming,
 )
+from lucid_fn.ops import exporting
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.vectorize import vectorize
 from lucid_fn.transforms.arguments import fenced
@@ -85,7 +86,7 @@ class Body:
 
     def __call__(self, arrays: Arrays) -> Arrays:
         """One turn; stacked inputs and outputs have an axis of length 1 in front."""
-        if self._compiles and compiling.get() and not is_mapping():
+        if self._compiles and compiling.get() and not _is_plain():
             try:
                 return list(self._compiled(*arrays))
             except TooLongError:
@@ -216,6 +217,15 @@ def _entries(x: Array, length: int) -> Arrays:
     return [entry for part in parts for entry in mx.split(part, len(part))]
 
 
+def _is_plain() -> bool:
+    """Whether what is built must be MLX's operations, without compiled functions."""
+    return is_mapping() or exporting.is_exporting()
+
+
+def _built(turns: Callable[..., Arrays], *args: Any) -> Arrays:
+    return turns(*args) if _is_plain() else untraced(turns, *args)
+
+
 def _loop(
     body: Body, length: int, reverse: bool, *, kept: list[Arrays] | None = None
 ) -> Callable[[Arrays], Arrays]:
@@ -230,12 +240,10 @@ def _loop(
         if kept is not None:
             kept.clear()
             turns = partial(_turns, kept=kept)
-            return tuple(untraced(turns, body, list(arrays), length, reverse))
+            return tuple(_built(turns, body, list(arrays), length, reverse))
         # MLX must not seek derivatives inside, where a compiled turn has none.
         fixed = [mx.stop_gradient(array) for array in arrays]
-        if is_mapping():
-            return tuple(_turns(body, fixed, length, reverse))
-        return tuple(untraced(_turns, body, fixed, length, reverse))
+        return tuple(_built(_turns, body, fixed, length, reverse))
 
     custom = custom_function(flat)
 
@@ -343,7 +351,7 @@ def _pulled(
         found = _loop(backward, length, not reverse)(arrays)
     else:
         turns = partial(_turns, given=kept)
-        found = untraced(turns, backward, arrays, length, not reverse)
+        found = _built(turns, backward, arrays, length, not reverse)
     a, b = len(k), len(k) + len(c)
     zeros = [mx.zeros_like(array) for array in primals]
     d_constants, d_start, d_inputs = body.sizes.cut(zeros)
@@ -383,7 +391,7 @@ def _pulled_body(
 
         arrays = [*_at(constants, c), *_at(before, k), *_at(xs, x)]
         with transforming():
-            grads = mx.vjp(fenced(values), arrays, [*d_carry, *d_outputs])[1]
+            grads = exporting.vjp(fenced(values), arrays, [*d_carry, *d_outputs])[1]
         a, b = len(c), len(c) + len(k)
         summed = [total + g for total, g in zip(sums, grads[:a], strict=True)]
         return [*grads[a:b], *summed], list(grads[b:])
@@ -436,7 +444,7 @@ def _pushed_body(body: Body, places: list[list[int]], inputs: int) -> Body:
             a for v, place in zip(values, places, strict=True) for a in _at(v, place)
         ]
         with transforming():
-            ys, dys = mx.jvp(out, flat, [t for part in moved for t in part])
+            ys, dys = exporting.jvp(out, flat, [t for part in moved for t in part])
         n = sizes.carry
         return [*ys[:n], *_at(dys, places[1])], [*ys[n:], *dys[n:]]
 
