@@ -263,7 +263,7 @@ def collector(structure: Structure) -> Collector | None:
         values = _getter(itemgetter, keys)
     elif kind is OrderedDict:
         values = functools.partial(_values_in_order, keys)
-    size = None if keys and _fields_of(kind) else len(keys)
+    size = None if _fields_of(kind) else len(keys)
     if size is None:
         values = _getter(attrgetter, keys)
     return Collector(kind, size, values, inner if any(inner) else None)
@@ -290,8 +290,8 @@ def collect_as(like: Collector, node: Any, out: list[Any]) -> bool:
     kind, size, values, children = like
     if type(node) is not kind:
         return False
-    if size == 0:
-        return node is None or bool(_fields_of(kind)) or not node
+    if kind is type(None):
+        return True
     if size is not None and len(node) != size:
         return False
     if values is not None:
