@@ -10,11 +10,13 @@ from lucid_fn.transforms import (
     ShapeDtype,
     check_pure,
     checkpoint,
+    cond,
     custom_jvp,
     custom_vjp,
     disable_jit,
     eval_shape,
     export,
+    fori_loop,
     grad,
     hessian,
     hvp,
@@ -23,10 +25,13 @@ from lucid_fn.transforms import (
     jit,
     jvp,
     load_exported,
+    map,
+    scan,
     stop_gradient,
     value_and_grad,
     vjp,
     vmap,
+    while_loop,
 )
 
 if TYPE_CHECKING:
@@ -54,6 +59,7 @@ __all__ = [
     "ShapeDtype",
     "check_pure",
     "checkpoint",
+    "cond",
     "custom_jvp",
     "custom_vjp",
     "data",
@@ -63,6 +69,7 @@ __all__ = [
     "doctor",
     "eval_shape",
     "export",
+    "fori_loop",
     "grad",
     "hessian",
     "hvp",
@@ -73,6 +80,7 @@ __all__ = [
     "jvp",
     "load_exported",
     "losses",
+    "map",
     "metrics",
     "models",
     "nn",
@@ -81,6 +89,7 @@ __all__ = [
     "plot",
     "profile",
     "random",
+    "scan",
     "schedules",
     "stop_gradient",
     "train",
@@ -89,6 +98,7 @@ __all__ = [
     "value_and_grad",
     "vjp",
     "vmap",
+    "while_loop",
 ]
 
 

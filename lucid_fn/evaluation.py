@@ -14,10 +14,10 @@ states, results of compiled functions) is started at once.
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import mlx.core as mx
 
@@ -26,7 +26,11 @@ from lucid_fn.types import Array
 T = TypeVar("T")
 
 # Set inside the block of `transforming` only, and seen by its own thread only.
-_inside: ContextVar[bool] = ContextVar("inside", default=False)
+# It has a letter for each transformation: r for reverse derivatives, x for others.
+_inside: ContextVar[str] = ContextVar("inside", default="")
+
+# How many calls of what `mapped` returns the thread is in.
+_maps: ContextVar[int] = ContextVar("maps", default=0)
 
 # Unset inside the block of `lazily` only.
 _may_start: ContextVar[bool] = ContextVar("may_start", default=True)
@@ -77,7 +81,7 @@ def ordering(*, anew: bool = False) -> Iterator[Order]:
 
 
 @contextmanager
-def transforming() -> Iterator[None]:
+def transforming(*, reverse: bool = False) -> Iterator[None]:
     """Inside the block, no evaluation may be started.
 
     Collectives start at its end: else that of the result which is evaluated first would
@@ -85,7 +89,7 @@ def transforming() -> Iterator[None]:
     """
     outermost = _order.get() is None
     with ordering() as own:
-        token = _inside.set(True)
+        token = _inside.set(_inside.get() + ("r" if reverse else "x"))
         try:
             yield
         finally:
@@ -96,7 +100,12 @@ def transforming() -> Iterator[None]:
 
 def is_transforming() -> bool:
     """Whether a transformation of this library other than `jit` runs a function."""
-    return _inside.get()
+    return bool(_inside.get())
+
+
+def is_differentiated_once() -> bool:
+    """Whether one reverse derivative is all that runs a function."""
+    return _inside.get() == "r"
 
 
 @contextmanager
@@ -112,8 +121,41 @@ def lazily() -> Iterator[None]:
         _may_start.reset(token)
 
 
+def mapped(fn: Callable[..., T], in_axes: Any = 0) -> Callable[..., T]:
+    """`mx.vmap`, inside of which `is_mapping` holds."""
+    vectorised: Any = mx.vmap(fn, in_axes=in_axes)
+
+    def run(*args: Any) -> T:
+        with _mapping(1):
+            return vectorised(*args)  # type: ignore[no-any-return]  # what fn returns
+
+    return run
+
+
+@contextmanager
+def _mapping(change: int) -> Iterator[None]:
+    token = _maps.set(max(_maps.get() + change, 0))
+    try:
+        yield
+    finally:
+        _maps.reset(token)
+
+
+def replacing() -> AbstractContextManager[None]:
+    """Inside the block, which is in a rule for `vmap`, arrays are those outside of it.
+
+    MLX calls the rules after it has traced the function, with the batch.
+    """
+    return _mapping(-1)
+
+
+def is_mapping() -> bool:
+    """Whether `vmap` traces a function, which may then hold no compiled one."""
+    return _maps.get() > 0
+
+
 def is_tracing() -> bool:
-    """Whether a function is traced, of which nothing is computed now."""
+    """Whether a function is being traced whose compiled form will repeat it."""
     return not _may_start.get()
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import mlx.core as mx
 
-from lucid_fn.evaluation import followed
+from lucid_fn.evaluation import followed, mapped as vectorised
 from lucid_fn.types import Array
 
 Flat = Callable[..., Any]  # from arrays to a list of arrays
@@ -150,7 +150,7 @@ def vmap(fn: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
     def mapped(*args: Array) -> Any:
         around = _around.get()
         if around is None:
-            return mx.vmap(fn, in_axes=in_axes)(*args)
+            return vectorised(fn, in_axes)(*args)
         axes = in_axes if isinstance(in_axes, tuple) else (in_axes,) * len(args)
         size = next(
             x.shape[axis]
@@ -165,7 +165,7 @@ def vmap(fn: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
             with _set((*around, vectorized)):
                 return fn(*args)
 
-        return mx.vmap(inside, in_axes=(0, *axes))(mx.zeros(size), *args)
+        return vectorised(inside, (0, *axes))(mx.zeros(size), *args)
 
     return mapped
 

@@ -10,6 +10,7 @@ from lucid_fn.train.callbacks import (
 )
 from lucid_fn.train.checkpoint import load, load_metadata, load_params, save
 from lucid_fn.train.debugging import NonFiniteError
+from lucid_fn.train.epoch import make_epoch_step
 from lucid_fn.train.evaluation import evaluate
 from lucid_fn.train.history import History, load_history
 from lucid_fn.train.loop import fit
@@ -31,6 +32,7 @@ __all__ = [
     "load_history",
     "load_metadata",
     "load_params",
+    "make_epoch_step",
     "make_eval_step",
     "make_step",
     "save",

@@ -121,11 +121,24 @@ def make_step(
         >>> list(metrics), ts.step.item()
         (['loss'], 1)
     """
-    _check_model("train.make_step", model)
-    _check_optimizer("train.make_step", optimizer)
-    _check_loss_fn("train.make_step", loss_fn)
-    extra = _check_metrics("train.make_step", metrics)
-    check_group("train.make_step", group)
+    step = update("train.make_step", model, optimizer, loss_fn, metrics, group)
+    return transforms.jit(explains_calls(step))
+
+
+def update(
+    caller: str,
+    model: nn.Layer,
+    optimizer: optim.GradientTransformation,
+    loss_fn: LossFn,
+    metrics: Mapping[str, Callable[[Any, Any], Array]] | None,
+    group: Group | None = None,
+) -> StepFn:
+    """The step of `make_step`, not compiled."""
+    _check_model(caller, model)
+    _check_optimizer(caller, optimizer)
+    _check_loss_fn(caller, loss_fn)
+    extra = _check_metrics(caller, metrics)
+    check_group(caller, group)
 
     def objective(
         params: Params, state: State, key: Key, scale: Scalar, x: Any, targets: Any
@@ -139,7 +152,6 @@ def make_step(
         """What is differentiated: a sum where others add theirs, else the mean."""
         return loss * rows(x, targets) if several(group) else loss
 
-    @explains_calls
     def step(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
         _check_state("step", ts)  # while tracing, so that later calls cost nothing
         value_and_grad = transforms.value_and_grad(objective, has_aux=True)
@@ -155,7 +167,7 @@ def make_step(
         new = TrainState(params, state, opt_state, ts.key, ts.step + 1)
         return new, _in_order(values, extra)
 
-    return transforms.jit(step)
+    return step
 
 
 def make_eval_step(

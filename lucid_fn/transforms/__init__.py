@@ -2,6 +2,7 @@
 
 from lucid_fn.elsewhere import guide
 from lucid_fn.transforms.checkpointing import checkpoint
+from lucid_fn.transforms.cond import cond
 from lucid_fn.transforms.custom_rules import custom_jvp, custom_vjp
 from lucid_fn.transforms.debugging import (
     ShapeDtype,
@@ -14,17 +15,22 @@ from lucid_fn.transforms.export import export, load_exported
 from lucid_fn.transforms.gradients import grad, stop_gradient, value_and_grad
 from lucid_fn.transforms.jacobians import hessian, jacfwd, jacrev
 from lucid_fn.transforms.jit import jit
+from lucid_fn.transforms.loops import fori_loop, while_loop
+from lucid_fn.transforms.map import map
+from lucid_fn.transforms.scan import scan
 from lucid_fn.transforms.vmap import vmap
 
 __all__ = [
     "ShapeDtype",
     "check_pure",
     "checkpoint",
+    "cond",
     "custom_jvp",
     "custom_vjp",
     "disable_jit",
     "eval_shape",
     "export",
+    "fori_loop",
     "grad",
     "hessian",
     "hvp",
@@ -33,10 +39,13 @@ __all__ = [
     "jit",
     "jvp",
     "load_exported",
+    "map",
+    "scan",
     "stop_gradient",
     "value_and_grad",
     "vjp",
     "vmap",
+    "while_loop",
 ]
 
 guide(globals(), "lf")

@@ -22,7 +22,7 @@ from lucid_fn.transforms.widening import (
     that_widen,
     with_double_floats,
 )
-from lucid_fn.tree.structure import collect_as
+from lucid_fn.tree.structure import Collector, collect_as, collector as collector_of
 from lucid_fn.types import Array
 
 
@@ -34,12 +34,23 @@ class Call(NamedTuple):
     structure: tree.Structure
     static: tuple[tuple[str, Hashable], ...]  # name and value of static arguments
     numbers: Numbers  # those that become arrays and could change a dtype
+    weak: Numbers  # all that become arrays
+    double: bool  # whether floats become float64 arrays whatever they meet
 
     def key(self) -> Hashable:
         """What calls of one compiled function have in common."""
         static = tuple((name, _typed(value)) for name, value in self.static)
         numbers = tuple(place for place, _ in self.numbers)
         return self.structure, self.constants, static, numbers
+
+    def fits(self, arrays: list[Array]) -> bool:
+        """Whether arrays of other dtypes leave the numbers what they are."""
+        if not self.weak:
+            return True
+        filled, weak = _with_numbers(arrays, self.weak, self.double)
+        same = [x.dtype for x in filled] == [x.dtype for x in arrays]
+        places = [[place for place, _ in found] for found in (weak, self.numbers)]
+        return same and places[0] == places[1]
 
 
 def _typed(value: Any) -> Hashable:
@@ -135,28 +146,77 @@ def to_call(
                 "array, a number, a bool, a string, None or a tree of these, got "
                 f"{describe(leaf)}; {'; '.join(filter(None, fixes))}"
             )
-    if numbers and (double or any(x.dtype == mx.float64 for x in arrays)):
-        arrays = with_double_floats(arrays, numbers)
-    weak = that_widen(tuple(numbers), arrays)
-    return Call(arrays, tuple(constants), structure, tuple(values), weak)
+    arrays, wide = _with_numbers(arrays, tuple(numbers), double)
+    return Call(
+        *(arrays, tuple(constants), structure, tuple(values)),
+        *(wide, tuple(numbers), double),
+    )
 
 
-_ARRAYS = {mx.array}
+def _with_numbers(
+    arrays: list[Array], numbers: Numbers, double: bool
+) -> tuple[list[Array], Numbers]:
+    """The arrays, those of numbers in their dtypes, and the numbers that widen."""
+    if not numbers:
+        return arrays, ()
+    places = {place for place, _ in numbers}
+    others = (x for i, x in enumerate(arrays) if i not in places)
+    if double or any(x.dtype == mx.float64 for x in others):
+        arrays = with_double_floats(arrays, list(numbers))
+    return arrays, that_widen(numbers, arrays)
+
+
+class Like(NamedTuple):
+    """What another call is compared with that may be like the one before."""
+
+    collector: Collector | None
+    types: list[type]  # of the leaves
+    constants: tuple[tuple[int, Any], ...]
+    numbers: tuple[int, ...]  # the places of Python numbers
+    floats: mx.Dtype  # what Python's floats become
+
+
+def like(call: Call, leaves: list[Any]) -> Like | None:
+    """What to compare calls with after `call`; `None` where that takes `to_call`."""
+    types = list(map(type, leaves))
+    if call.static or not _KINDS.issuperset(types):
+        return None
+    numbers = tuple([i for i, kind in enumerate(types) if kind in (float, int)])
+    is_double = any(call.arrays[place].dtype == mx.float64 for place, _ in call.weak)
+    floats = mx.float64 if is_double else mx.float32
+    return Like(collector_of(call.structure), types, call.constants, numbers, floats)
+
+
+_KINDS = frozenset((mx.array, float, int, bool, str))
 
 
 def arrays_like(
-    structure: tree.Structure, args: tuple[Any, ...], kwargs: dict[str, Any]
+    like: Like, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> list[Array] | None:
-    """The arrays of a call that has this structure and arrays only; else `None`.
+    """The arrays of a call, if it is like the one before; else `None`.
 
-    Most calls are like the one before, and this takes a third of what `to_call` does.
+    Most are, and this takes a small part of what `to_call` does. The dtypes of arrays
+    beside numbers are not looked at: `Call.fits` does when a new trace is made.
     """
     leaves: list[Any] = []
-    if collect_as(structure, (args, kwargs), leaves) and set(map(type, leaves)) == (
-        _ARRAYS
-    ):
-        return leaves
-    return None
+    if like.collector is None or not collect_as(like.collector, (args, kwargs), leaves):
+        return None
+    if list(map(type, leaves)) != like.types:
+        return None
+    for place in like.numbers:
+        number = leaves[place]
+        if type(number) is float:
+            leaves[place] = mx.array(number, like.floats)
+        elif -(2**31) <= number < 2**31:
+            leaves[place] = mx.array(number)
+        else:
+            return None
+    for place, constant in like.constants:
+        if leaves[place] != constant:
+            return None
+    for place, _ in reversed(like.constants):
+        del leaves[place]
+    return leaves
 
 
 def _is_constant(value: Any) -> bool:

@@ -87,7 +87,7 @@ def _recomputed(
         arrays: list[Array], cotangents: list[Array], out: list[Array]
     ) -> list[Array]:
         again = fenced(lambda *arrays: flat(list(arrays)))
-        return mx.vjp(again, _after(arrays, [*cotangents, *out]), cotangents)[1]
+        return mx.vjp(again, after(arrays, [*cotangents, *out]), cotangents)[1]
 
     return saved  # type: ignore[no-any-return]  # a function in truth
 
@@ -107,10 +107,10 @@ def _wait(arrays: list[Array], others: list[Array]) -> list[Array]:
     return [mx.where(either, x, x) for x in arrays]
 
 
-_after: Any = mx.custom_function(_wait)
+after: Any = mx.custom_function(_wait)
 
 
-@_after.vmap  # type: ignore[untyped-decorator]  # untyped in MLX's stubs
+@after.vmap  # type: ignore[untyped-decorator]  # untyped in MLX's stubs
 def _(
     inputs: tuple[list[Array], list[Array]], axes: tuple[list[Any], list[Any]]
 ) -> tuple[list[Array], list[int]]:

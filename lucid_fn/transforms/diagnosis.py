@@ -52,7 +52,7 @@ def value_read(error: Exception, name: str, transform: str) -> TypeError:
         "vmap": "give a fixed argument the axis None",
         "eval_shape": "give a fixed argument as a number",
         "export": "let the function capture a fixed argument",
-    }[transform]
+    }.get(transform, "read what is fixed from outside of it")
     look = "; to look at values, run it in lf.disable_jit()" * (transform == "jit")
     return TypeError(
         f"{transform}: {where(error.__traceback__)} needs the value of an array, but "

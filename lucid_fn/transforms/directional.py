@@ -155,7 +155,10 @@ def vjp(
     def pull(cotangents: Tree) -> tuple[Tree, ...]:
         given = _match(cotangents, value, "cotangents", "the value", "vjp")
         arrays = followed(leaves)
-        with transforming(), diagnosis.explains_missing_rule("vjp", REVERSE_FIX):
+        with (
+            transforming(reverse=True),
+            diagnosis.explains_missing_rule("vjp", REVERSE_FIX),
+        ):
             _, grads = exporting.vjp(fenced(flat), arrays, given)
         pulled: tuple[Tree, ...] = tree.unflatten(structure, list(grads))
         return pulled

@@ -135,7 +135,10 @@ def gradient_of(
             return out
 
         if leaves:
-            with transforming(), diagnosis.explains_missing_rule(caller, REVERSE_FIX):
+            with (
+                transforming(reverse=True),
+                diagnosis.explains_missing_rule(caller, REVERSE_FIX),
+            ):
                 value, grads = exporting.value_and_grad(loss_of)(leaves)
         else:
             value, grads = loss_of(leaves), []

@@ -11,6 +11,7 @@ import numpy as np
 
 from lucid_fn import tree
 from lucid_fn.evaluation import (
+    any_traced,
     is_symbolic,
     is_transforming,
     lazily,
@@ -30,8 +31,10 @@ from lucid_fn.transforms.arguments import (
 )
 from lucid_fn.transforms.calls import (
     Call,
+    Like,
     arrays_like,
     from_call,
+    like,
     static_places,
     to_call,
 )
@@ -62,6 +65,17 @@ class Compiled(NamedTuple):
     fast: Flat
 
 
+class _OtherDtypes(Exception):
+    """Numbers do something else beside the arrays of this call."""
+
+
+def _called(function: Compiled, arrays: list[Array]) -> tuple[Any, Array | None]:
+    # MLX does so, too, unless a derivative took the marks off the arguments.
+    called = function.plain if is_transforming() else function.fast
+    out: tuple[Any, Array | None] = called(arrays)
+    return out
+
+
 class Packed(NamedTuple):
     """A result of a kind that `mx.compile` would not return as it is."""
 
@@ -71,6 +85,10 @@ class Packed(NamedTuple):
 
 # One call may run while Python prepares the next; more would only hold memory.
 _MAX_IN_FLIGHT = 2
+
+# MLX allocates the results of a call when it starts. From this size on a call starts
+# once the one before has ended, so that there is one set of them.
+_LARGE = 16 * 2**20  # bytes
 
 
 @overload
@@ -155,7 +173,7 @@ def jit(
     names = parameter_names(fn)
     static = static_places(fn, static_argnames, names)
     compiled: collections.OrderedDict[Hashable, Compiled] = collections.OrderedDict()
-    latest: tuple[Any, tree.Structure, Compiled] | None = None  # and its device
+    latest: tuple[Any, Like, Compiled] | None = None  # the last call, and its device
     traced_calls: dict[Hashable, dict[str, str]] = {}
     crowded = False  # whether each trace has a compiled function of its own
     structures: list[tree.Structure] = []
@@ -163,12 +181,16 @@ def jit(
     captured: list[captures.Capture] | None = None
     double = False  # whether one of them is of float64
     agreed: set[tuple[str, ...]] = set()  # collectives that all processes do alike
+    waits = False  # for the call before, since results are large
     lock = threading.Lock()
 
     def compile_call(call: Call, numbers: list[str]) -> Compiled:
         call = call._replace(arrays=[])  # not to keep the first arguments alive
 
         def traced(arrays: list[Array]) -> Any:
+            nonlocal waits
+            if not call.fits(arrays):
+                raise _OtherDtypes
             args, kwargs = from_call(call._replace(arrays=arrays), static)
             key = (call.key(), traces.shapes(arrays))
             if key not in traced_calls:  # MLX runs `fn` at each call inside grad
@@ -201,7 +223,8 @@ def jit(
                 given = widening.with_numbers(arrays, call.numbers)
                 args, kwargs = from_call(call._replace(arrays=given), static)
                 out = widening.narrowed(out, lambda: fn(*args, **kwargs))
-            return out, _token(out)
+            waits = waits or _bytes(out) > _LARGE
+            return out, _token(out, arrays)
 
         def packed(arrays: list[Array]) -> Any:
             out, token = traced(arrays)
@@ -238,8 +261,8 @@ def jit(
             compiled.move_to_end(key)
             if len(compiled) > traces.MOST:
                 compiled.popitem(last=False)
-        others = call.constants or call.static or call.numbers or crowded
-        latest = None if others else (device, call.structure, function)
+        known = None if crowded else like(call, tree.leaves((args, kwargs)))
+        latest = None if known is None else (device, known, function)
         return function, call.arrays
 
     def check_crowd() -> None:
@@ -273,11 +296,12 @@ def jit(
         captures.check(held, name)
         traces_before = len(traced_calls)
         try:
-            # MLX does so, too, unless a derivative took the marks off the arguments.
             with ordering() as order:
-                out, token = (function.plain if is_transforming() else function.fast)(
-                    arrays
-                )
+                try:
+                    out, token = _called(function, arrays)
+                except _OtherDtypes:
+                    function, arrays = find(device, args, kwargs)
+                    out, token = _called(function, arrays)
             collectives = tuple(order.signatures)
             if order.agree is not None and collectives not in agreed:
                 order.agree(name, list(collectives))
@@ -285,6 +309,8 @@ def jit(
             if len(traced_calls) > traces_before:
                 captured = captures.settled(held, name)
                 check_crowd()
+            while waits and in_flight:
+                mx.eval(in_flight.popleft())
             under_way = token is not None and start(out, token)
         except (ValueError, RuntimeError, IndexError) as error:
             if not traces_before:  # nothing is compiled in yet
@@ -299,7 +325,7 @@ def jit(
             if "uncaptured inputs" in str(error):
                 raise captures.given_twice(held, arrays, name) from error
             raise
-        if under_way:
+        if token is not None and under_way:
             in_flight.append(token)
             if len(in_flight) > _MAX_IN_FLIGHT:
                 mx.eval(in_flight.popleft())
@@ -307,6 +333,7 @@ def jit(
             return tree.unflatten(structures[out.structure], out.leaves)
         return out
 
+    run.__compiles__ = fn  # type: ignore[attr-defined]  # a function may hold one
     return run
 
 
@@ -358,15 +385,29 @@ def _check_result(out: Any, name: str) -> None:
             )
 
 
-def _token(out: Any) -> Array | None:
-    """What to wait for until the arrays of a result are there.
+def _bytes(out: Any) -> int:
+    return sum(leaf.nbytes for leaf in tree.leaves(out) if isinstance(leaf, mx.array))
 
-    It is computed, so that it is neither an argument passed through nor keeps a large
-    array alive, and by an indexing, with which nothing is fused.
+
+# A result as small as this may be kept until it is there.
+_SMALL = 4096  # bytes
+
+
+def _token(out: Any, arguments: list[Array]) -> Array | None:
+    """What to wait for until the arrays of a result are there, found while tracing.
+
+    A small one that is computed, so neither an argument passed through nor a constant.
+    Or else a number of the smallest one, which keeps no large array alive, by an
+    indexing, with which nothing is fused.
     """
     arrays = [leaf for leaf in tree.leaves(out) if isinstance(leaf, mx.array)]
-    if not arrays:
+    if not arrays or is_transforming():
         return None
+    given = set(map(id, arguments))
+    for array in arrays:
+        small = 0 < array.nbytes <= _SMALL
+        if small and id(array) not in given and any_traced([array]):
+            return array
     smallest = min(arrays, key=lambda array: array.size)
     if smallest.size == 0:
         return mx.concatenate([smallest.flatten(), mx.zeros(1, smallest.dtype)])

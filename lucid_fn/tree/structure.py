@@ -5,6 +5,7 @@ import functools
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import mlx.core as mx
@@ -242,33 +243,67 @@ def _collect(node: Any, out: list[Any]) -> None:
                 _collect(child, out)
 
 
-def collect_as(structure: Structure, node: Any, out: list[Any]) -> bool:
+class Collector(NamedTuple):
+    """How to take the leaves out of trees of one structure: see `collector`."""
+
+    kind: Any
+    size: int | None  # `None` for a dataclass, which has no length
+    values: Callable[[Any], Any] | None  # of what is not a sequence, in order of keys
+    children: tuple["Collector | None", ...] | None  # `None` where all are leaves
+
+
+def collector(structure: Structure) -> Collector | None:
+    """What `collect_as` needs to know of a structure; `None` for a leaf."""
+    kind, keys, children = structure
+    if kind is object:
+        return None
+    inner = tuple([collector(child) for child in children])
+    values: Callable[[Any], Any] | None = None
+    if kind is dict and keys:
+        values = _getter(itemgetter, keys)
+    elif kind is OrderedDict:
+        values = functools.partial(_values_in_order, keys)
+    size = None if _fields_of(kind) else len(keys)
+    if size is None:
+        values = _getter(attrgetter, keys)
+    return Collector(kind, size, values, inner if any(inner) else None)
+
+
+def _getter(getter: Any, keys: tuple[Any, ...]) -> Callable[[Any], Any]:
+    """A getter of several entries, also of a single one."""
+    get: Callable[[Any], Any] = getter(*keys)
+    return get if len(keys) > 1 else lambda node: (get(node),)
+
+
+def _values_in_order(keys: tuple[Any, ...], node: Any) -> Any:
+    if tuple(node) != keys:
+        raise KeyError
+    return node.values()
+
+
+def collect_as(like: Collector, node: Any, out: list[Any]) -> bool:
     """Adds the leaves of a tree to `out`; `False` if its structure is another one.
 
-    Takes less than half the time of `flatten` and a comparison. What stands at the
-    place of a leaf is not looked at: whether it is one is the caller's to check.
+    Takes a fourth of the time of `flatten` and a comparison. What stands at the place
+    of a leaf is not looked at: whether it is one is the caller's to check.
     """
-    kind: Any
-    kind, keys, children = structure
+    kind, size, values, children = like
     if type(node) is not kind:
         return False
     if kind is type(None):
         return True
-    if _fields_of(kind):  # type: ignore[arg-type]  # narrowed
-        node = [getattr(node, key) for key in keys]
-    if len(node) != len(keys):
+    if size is not None and len(node) != size:
         return False
-    if kind is dict:
+    if values is not None:
         try:
-            node = [node[key] for key in keys]
+            node = values(node)
         except KeyError:
             return False
-    elif kind is OrderedDict:
-        if tuple(node) != keys:
-            return False
-        node = node.values()
+    if children is None:
+        out += node
+        return True
     for child, value in zip(children, node):  # noqa: B905  # strict takes time
-        if child is _LEAF:
+        if child is None:
             out.append(value)
         elif not collect_as(child, value, out):
             return False

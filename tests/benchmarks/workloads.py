@@ -173,9 +173,22 @@ WIDE = {
             f"Update of {leaves} small leaves in one compiled call",
             *("dispatch", (16,), leaves),
             kind="other",
+            modules=ALL,
         )
-        for leaves in (10, 100, 1000)
+        for leaves in (1, 10, 100, 1000)
     },
+    "scan-sgd": Workload(
+        "100 SGD steps of an MLP 32-64-10 in one loop, batch 32",
+        *("scan-sgd", (100, 32), 32),
+        kind="other",
+        modules=("lucid", "jax_jit"),
+    ),
+    "scan-gru": Workload(
+        "Gradient of a GRU of 32 over 400 steps, batch 8, written as a loop",
+        *("scan-gru", (400, 16), 8),
+        kind="other",
+        modules=("lucid", "jax_jit"),
+    ),
 }
 
 WORKLOADS = MAIN | WIDE

@@ -20,7 +20,7 @@ from lucid_fn import (
     vjp,
     vmap,
 )
-from lucid_fn.transforms.calls import arrays_like
+from lucid_fn.transforms import calls
 from tests import assertions
 from tests.strategies import arrays, equal, keys, params, reordered, shapes, trees
 
@@ -65,12 +65,14 @@ def test_one_trace_serves_every_order_of_insertion(data, values):
 
 @given(trees(arrays()), trees(arrays()))
 def test_a_call_like_the_one_before_is_told_from_another(a, b):
-    arguments = ((a,), {"b": b})
-    structure = tree.flatten(arguments)[1]
-    leaves = tree.leaves(arguments)
-    assert equal(arrays_like(structure, *arguments) or [], leaves)
+    def before(*args, **kwargs):
+        call = calls.to_call(args, kwargs, {}, [], "f", double=False)
+        return calls.like(call, tree.leaves((args, kwargs)))
+
+    leaves = tree.leaves(((a,), {"b": b}))
+    assert equal(calls.arrays_like(before(a, b=b), (a,), {"b": b}) or [], leaves)
     same = tree.flatten(a)[1] == tree.flatten(b)[1]
-    other = arrays_like(tree.flatten(((a,), {}))[1], (b,), {})
+    other = calls.arrays_like(before(a), (b,), {})
     assert equal(other or [], tree.leaves(b) if same else [])
 
 

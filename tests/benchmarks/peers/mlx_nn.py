@@ -85,9 +85,28 @@ MODELS = {
 }
 
 
+def dispatch(workload: Workload, size: int) -> Callable[[], None]:
+    """`mx.compile` and `mx.eval`, with nothing around them."""
+    add = mx.compile(lambda leaves, c: {name: x + c for name, x in leaves.items()})
+    leaves = {f"leaf{i}": mx.zeros(workload.shape) for i in range(size)}
+    one = mx.array(1.0)
+
+    def run() -> None:
+        nonlocal leaves
+        leaves = add(leaves, one)
+        mx.eval(leaves)
+
+    return run
+
+
+OTHERS = {"dispatch": dispatch}
+
+
 def make(workload: Workload, size: int, variant: str) -> Callable[[], None]:
     if variant == "tuned":
         import lucid_fn  # noqa: F401  # its runtime is what this variant adds
+    if workload.kind == "other":
+        return OTHERS[workload.model](workload, size)
     model = MODELS[workload.model]()
     model.train()
     x, labels = map(mx.array, workloads.batch(workload, size))

@@ -177,6 +177,48 @@ def dispatch(workload: Workload, size: int) -> Run:
     return run
 
 
+def scan_sgd(workload: Workload, size: int) -> Run:
+    (steps, features), hidden, classes = workload.shape, 64, workload.classes
+    noise = workloads.noise
+    params = {"w1": noise(features, hidden) * 0.1, "b1": jnp.zeros(hidden)}
+    params |= {"w2": noise(hidden, classes) * 0.1, "b2": jnp.zeros(classes)}
+    xs, ys = noise(steps, size, features), jnp.zeros((steps, size, classes))
+
+    def loss(p, x, y):
+        hidden = jnp.maximum(x @ p["w1"] + p["b1"], 0)
+        return jnp.mean((hidden @ p["w2"] + p["b2"] - y) ** 2)
+
+    def step(p, batch):
+        value, grads = jax.value_and_grad(loss)(p, *batch)
+        return {name: p[name] - 0.1 * grads[name] for name in p}, value
+
+    run = jax.jit(lambda *args: lax.scan(step, *args))
+    return lambda: jax.block_until_ready(run(params, (xs, ys)))
+
+
+def scan_gru(workload: Workload, size: int) -> Run:
+    (steps, features), hidden = workload.shape, 32
+    shapes = ((features, 3 * hidden), (hidden, 3 * hidden), (3 * hidden,))
+    weights = [workloads.noise(*shape) * 0.1 for shape in shapes]
+    xs = workloads.noise(steps, size, features)
+
+    def loss(weights, xs):
+        w, u, b = weights
+
+        def cell(h, x):
+            r, z, n = jnp.split(x @ w + b, 3, axis=-1)
+            r_h, z_h, n_h = jnp.split(h @ u, 3, axis=-1)
+            z = jax.nn.sigmoid(z + z_h)
+            new = jnp.tanh(n + jax.nn.sigmoid(r + r_h) * n_h)
+            h = (1 - z) * new + z * h
+            return h, h
+
+        return jnp.mean(lax.scan(cell, jnp.zeros((size, hidden)), xs)[1] ** 2)
+
+    gradient = jax.jit(jax.grad(loss))
+    return lambda: jax.block_until_ready(gradient(weights, xs))
+
+
 OTHERS = {
     "decoding": decoding,
     "dcgan": dcgan,
@@ -185,4 +227,6 @@ OTHERS = {
     "cross-entropy": cross_entropy,
     "embedding": embedding,
     "dispatch": dispatch,
+    "scan-sgd": scan_sgd,
+    "scan-gru": scan_gru,
 }

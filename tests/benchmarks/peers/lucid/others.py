@@ -160,15 +160,56 @@ def embedding(workload: Workload, size: int) -> Run:
 
 
 def dispatch(workload: Workload, size: int) -> Run:
-    add = lf.jit(lambda leaves: tree.map(lambda x: x + 1.0, leaves))
+    add = lf.jit(lambda leaves, c: tree.map(lambda x: x + c, leaves))
     leaves = {f"leaf{i}": mx.zeros(workload.shape) for i in range(size)}
 
     def run() -> None:
         nonlocal leaves
-        leaves = add(leaves)
+        leaves = add(leaves, 1.0)  # a Python number among the arguments
         mx.eval(leaves)
 
     return run
+
+
+def scan_sgd(workload: Workload, size: int) -> Run:
+    (steps, features), hidden, classes = workload.shape, 64, workload.classes
+    noise = workloads.noise
+    params = {"w1": mx.array(noise(features, hidden)) * 0.1, "b1": mx.zeros(hidden)}
+    params |= {"w2": mx.array(noise(hidden, classes)) * 0.1, "b2": mx.zeros(classes)}
+    xs, ys = mx.array(noise(steps, size, features)), mx.zeros((steps, size, classes))
+
+    def loss(p, x, y):
+        hidden = mx.maximum(x @ p["w1"] + p["b1"], 0)
+        return mx.mean((hidden @ p["w2"] + p["b2"] - y) ** 2)
+
+    def step(p, batch):
+        value, grads = lf.value_and_grad(loss)(p, *batch)
+        return {name: p[name] - 0.1 * grads[name] for name in p}, value
+
+    return lambda: mx.eval(lf.scan(step, params, (xs, ys)))
+
+
+def scan_gru(workload: Workload, size: int) -> Run:
+    (steps, features), hidden = workload.shape, 32
+    shapes = ((features, 3 * hidden), (hidden, 3 * hidden), (3 * hidden,))
+    weights = [mx.array(workloads.noise(*shape)) * 0.1 for shape in shapes]
+    xs = mx.array(workloads.noise(steps, size, features))
+
+    def loss(weights, xs):
+        w, u, b = weights
+
+        def cell(h, x):
+            r, z, n = mx.split(x @ w + b, 3, axis=-1)
+            r_h, z_h, n_h = mx.split(h @ u, 3, axis=-1)
+            z = ops.sigmoid(z + z_h)
+            new = ops.tanh(n + ops.sigmoid(r + r_h) * n_h)
+            h = (1 - z) * new + z * h
+            return h, h
+
+        return mx.mean(lf.scan(cell, mx.zeros((size, hidden)), xs)[1] ** 2)
+
+    gradient = lf.grad(loss)
+    return lambda: mx.eval(gradient(weights, xs))
 
 
 OTHERS = {
@@ -179,4 +220,6 @@ OTHERS = {
     "cross-entropy": cross_entropy,
     "embedding": embedding,
     "dispatch": dispatch,
+    "scan-sgd": scan_sgd,
+    "scan-gru": scan_gru,
 }

@@ -1,0 +1,191 @@
+"""The functions that users give to loops, as bodies over flat arrays."""
+
+import collections
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.evaluation import any_traced, is_symbolic, is_transforming
+from lucid_fn.transforms import captures, diagnosis
+from lucid_fn.transforms.arguments import as_array, describe, remedy
+from lucid_fn.transforms.closures import Closed, close
+from lucid_fn.transforms.debugging import ShapeDtype, eval_shape
+from lucid_fn.transforms.loop import Arrays, Body, Sizes
+from lucid_fn.transforms.widening import is_weak
+from lucid_fn.tree.mapping import describe as show
+from lucid_fn.types import Array, Tree
+
+_MOST = 64
+
+
+class Traced(NamedTuple):
+    """What is kept of a body for the next loop over the same code."""
+
+    body: Body
+    structures: list[tree.Structure]  # of the outputs, since the first trace
+    held: Any  # whose identities are in the key
+
+
+class _Traces(threading.local):
+    """The bodies used last; of each thread, as MLX's compiled functions are."""
+
+    def __init__(self) -> None:
+        self.found: collections.OrderedDict[Hashable, Traced] = (
+            collections.OrderedDict()
+        )
+
+
+_traces = _Traces()
+
+
+def arrays_of(values: Tree, what: str, caller: str) -> tuple[Arrays, tree.Structure]:
+    """The leaves of a tree of arrays and numbers, as arrays."""
+    leaves, structure = tree.flatten(values)
+    arrays = []
+    for i, leaf in enumerate(leaves):
+        array = mx.array(leaf) if isinstance(leaf, bool) else as_array(leaf)
+        if array is None:
+            where = f"{what}.{tree.paths(values)[i]}".rstrip(".")
+            fix = remedy(leaf) or "read what is constant from outside of the function"
+            raise TypeError(
+                f"{caller}: {where} must be an array or a number, got "
+                f"{describe(leaf)}; {fix}"
+            )
+        arrays.append(array)
+    return arrays, structure
+
+
+def closed(fn: Any, caller: str) -> Closed:
+    """`fn` taken apart; what it closes over must be within reach of derivatives."""
+    found = close(fn)
+    other = mx.array(0.0)
+    # In the rules that MLX calls it takes every array for one of a transformation.
+    if is_transforming() and not any_traced([other]):
+        captures.find(found.filled([other] * len(found.arrays)), caller)
+    return found
+
+
+def body_of(
+    name: str,
+    made: Closed,
+    carry: tree.Structure,
+    inputs: tree.Structure,
+    specs: Hashable,
+    call: Callable[[Any, Tree, Tree], tuple[Tree, Tree]],
+    caller: str,
+) -> Traced:
+    """The body of `call(fn, carry, inputs)`, which returns the carry and outputs."""
+    key = (
+        caller,
+        made.key,
+        carry,
+        inputs,
+        specs,
+        str(mx.default_stream(mx.default_device())),
+    )
+    found = _traces.found.get(key)
+    if found is None:
+        found = _traces.found[key] = _new(name, made, carry, inputs, call, caller)
+    _traces.found.move_to_end(key)
+    if len(_traces.found) > _MOST:
+        _traces.found.popitem(last=False)
+    return found
+
+
+def _new(
+    name: str,
+    made: Closed,
+    carry: tree.Structure,
+    inputs: tree.Structure,
+    call: Callable[[Any, Tree, Tree], tuple[Tree, Tree]],
+    caller: str,
+) -> Traced:
+    structures: list[tree.Structure] = []
+
+    def turn(constants: Arrays, before: Arrays, xs: Arrays) -> tuple[Arrays, Arrays]:
+        random_state = diagnosis.random_state()
+        given = tree.unflatten(carry, before), tree.unflatten(inputs, xs)
+        try:
+            after, out = call(made.filled(constants), *given)
+        except (ValueError, RuntimeError) as error:
+            if is_symbolic(error):
+                raise diagnosis.value_read(error, name, caller) from error
+            raise
+        if diagnosis.random_state() is not random_state:
+            raise ValueError(
+                f"{caller}: `{name}` uses MLX's hidden random state, which would draw "
+                "the same numbers at every turn; give it a key a turn, for instance "
+                "random.fold_in(key, i)"
+            )
+        outputs, structure = arrays_of(out, "the output", caller)
+        structures[:] = [structure]
+        return check_carry(after, carry, before, name, caller), outputs
+
+    return Traced(
+        Body(turn, Sizes(len(made.arrays), _places(carry))), structures, made.held
+    )
+
+
+def _places(structure: tree.Structure) -> int:
+    if structure.kind is object:
+        return 1
+    return sum(map(_places, structure.children))
+
+
+def with_dtypes(init: Tree, arrays: Arrays, after: Callable[[Tree], Tree]) -> Arrays:
+    """The leaves of an initial carry, its numbers in the dtypes of `after(init)`.
+
+    So a loop from 0 may add up floats, and one from 0.0 float16, as in JAX.
+    """
+    leaves = tree.leaves(init)
+    if not any(is_weak(leaf) for leaf in leaves):
+        return arrays
+    try:
+        found = tree.leaves(eval_shape(after, init))
+    except Exception:
+        return arrays  # it takes numbers for arrays; what is wrong the trace will tell
+    if len(found) != len(arrays):
+        return arrays
+    return [
+        x.astype(new.dtype) if is_weak(leaf) and isinstance(new, ShapeDtype) else x
+        for leaf, x, new in zip(leaves, arrays, found, strict=True)
+    ]
+
+
+def check_carry(
+    after: Tree, structure: tree.Structure, before: Arrays, name: str, caller: str
+) -> Arrays:
+    """The leaves of a carry, which must have the types that they had before."""
+    like = tree.unflatten(structure, before)
+
+    def check(path: str, old: Array, new: Any) -> Array:
+        array = mx.array(new) if isinstance(new, bool) else as_array(new)
+        where = f"carry.{path}".rstrip(".")
+        if array is None:
+            raise TypeError(
+                f"{caller}: `{name}` must return arrays in the carry, got "
+                f"{describe(new)} for {where}"
+            )
+        if not isinstance(new, mx.array):
+            array = array.astype(old.dtype)  # a number takes the dtype that is there
+        if (array.shape, array.dtype) != (old.shape, old.dtype):
+            raise TypeError(
+                f"{caller}: `{name}` must return the carry with the shapes and dtypes "
+                f"that it was given, got {describe(array)} for {where}, which was "
+                f"{describe(old)}; give an initial carry of that kind, or cast it with "
+                "astype"
+            )
+        return array
+
+    try:
+        return tree.leaves(tree.map_with_path(check, like, after, caller="carry"))
+    except ValueError as error:
+        if not str(error).startswith("carry: structures differ"):
+            raise
+        raise TypeError(
+            f"{caller}: `{name}` must return the carry with the structure that it was "
+            f"given, {show(like)}, got {show(after)}; {error}"
+        ) from None

@@ -1,0 +1,192 @@
+"""Functions as trees: their code is the structure, what they close over the leaves.
+
+A body of a loop that closes over params must not take them for constants: no gradient
+would reach them. So its arrays are taken out of its closures and become arguments, as
+in JAX. And two functions made by the same line of code differ in their arrays alone, so
+that what was compiled for one serves the other.
+"""
+
+from collections.abc import Callable, Hashable
+from functools import partial
+from types import CellType, FunctionType, MethodType
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+
+from lucid_fn.transforms import bytecode, captures
+from lucid_fn.transforms.captures import NUMBERS, of_library
+from lucid_fn.tree.structure import build
+from lucid_fn.types import Array
+
+_CONSTANTS = (*NUMBERS, complex, str, bytes, type(None))
+_KEEPS = "__compiles__"  # where `jit` says what it compiles
+
+
+class Closed(NamedTuple):
+    """A function taken apart."""
+
+    arrays: list[Array]  # that it, and what it calls, close over
+    key: Hashable  # what tells it from functions with other code or constants
+    held: list[Any]  # what the key names by identity, to be kept alive with it
+    filled: Callable[[list[Array]], Any]  # the function with other ones
+
+
+def close(fn: Any) -> Closed:
+    """Takes the arrays out of the closures of `fn`, or of a tuple of functions.
+
+    Those in globals and in attributes of objects stay where they are, as constants.
+    """
+    walk = _Walk()
+    key = walk.visit(fn)
+    return Closed(walk.arrays, key, walk.held, partial(_filled, fn, walk))
+
+
+def _filled(fn: Any, walk: "_Walk", arrays: list[Array]) -> Any:
+    return _Filler(walk, arrays).fill(fn) if arrays else fn
+
+
+class _Walk:
+    """A depth-first visit of what a function closes over."""
+
+    def __init__(self) -> None:
+        self.arrays: list[Array] = []
+        self.places: dict[int, int] = {}  # of an array's identity
+        self.held: list[Any] = []
+        self.reaching: dict[int, bool] = {}  # whether an array is reached, by identity
+        self._numbers: dict[int, int] = {}  # in which order values were met
+
+    def visit(self, value: Any) -> Hashable:
+        if isinstance(value, mx.array):
+            if id(value) not in self.places:
+                self.places[id(value)] = len(self.arrays)
+                self.arrays.append(value)
+            return "array", self.places[id(value)]
+        if isinstance(value, _CONSTANTS):
+            return type(value), repr(value)
+        value = _inside_jit(value)
+        if id(value) in self._numbers:
+            self.reaching.setdefault(id(value), True)  # inside itself: who knows
+            return "again", self._numbers[id(value)]
+        self._numbers[id(value)] = len(self._numbers)
+        self.held.append(value)
+        before, met = len(self.arrays), set(self.reaching)
+        key = self._inner(value)
+        inside = self.reaching.keys() - met
+        self.reaching[id(value)] = (
+            len(self.arrays) > before
+            or _has_array(key)
+            or any(self.reaching[item] for item in inside)
+        )
+        return key
+
+    def _inner(self, value: Any) -> Hashable:
+        if isinstance(value, FunctionType):
+            cells = [
+                self.visit(bytecode.cell_value(cell, None))
+                for cell in value.__closure__ or ()
+            ]
+            defaults = self.visit((value.__defaults__, value.__kwdefaults__))
+            return value.__code__, *cells, defaults, self._outside(value, None)
+        if isinstance(value, MethodType):
+            fn, bound = value.__func__, value.__self__
+            outside = self._outside(fn, bound)
+            return "method", self.visit(fn), self.visit(bound), outside
+        if isinstance(value, partial):
+            parts = value.func, value.args, value.keywords
+            return "partial", *map(self.visit, parts)
+        if isinstance(value, dict | list | tuple):
+            items = value.values() if isinstance(value, dict) else value
+            keys = tuple(map(repr, value)) if isinstance(value, dict) else ()
+            return type(value), keys, *map(self.visit, items)
+        return "object", id(value)
+
+    def _outside(self, fn: Any, bound: Any) -> Hashable:
+        """What `fn` reads beyond its closure, by value or by identity."""
+        if not isinstance(fn, FunctionType) or of_library(fn):
+            return ()
+        found: list[Hashable] = []
+        own = fn.__code__.co_freevars
+        for name, read in captures.reads_of(fn, bound):
+            if name in own:
+                continue
+            value = read()
+            if isinstance(value, _CONSTANTS):
+                found.append((name, type(value), repr(value)))
+            else:
+                self.held.append(value)
+                found.append((name, id(value)))
+        return tuple(found)
+
+
+def _inside_jit(value: Any) -> Any:
+    """What a function of `jit` compiles, which holds compiled code of its own."""
+    return vars(value)[_KEEPS] if _KEEPS in getattr(value, "__dict__", ()) else value
+
+
+def _has_array(key: Any) -> bool:
+    return isinstance(key, tuple) and any(
+        isinstance(part, tuple) and part[:1] == ("array",) for part in key
+    )
+
+
+class _Filler:
+    """Builds what reaches an array again, with others; the rest stays as it is."""
+
+    def __init__(self, walk: _Walk, arrays: list[Array]) -> None:
+        self._walk = walk
+        self._arrays = arrays
+        self._made: dict[int, Any] = {}
+
+    def fill(self, value: Any) -> Any:
+        if isinstance(value, mx.array):
+            return self._arrays[self._walk.places[id(value)]]
+        value = _inside_jit(value)
+        if not self._walk.reaching.get(id(value)):
+            return value
+        if id(value) not in self._made:
+            self._made[id(value)] = self._build(value)
+        return self._made[id(value)]
+
+    def _build(self, value: Any) -> Any:
+        if isinstance(value, FunctionType):
+            return self._function(value)
+        if isinstance(value, MethodType):
+            return MethodType(self.fill(value.__func__), self.fill(value.__self__))
+        if isinstance(value, partial):
+            args = map(self.fill, value.args)
+            named = {key: self.fill(item) for key, item in value.keywords.items()}
+            return partial(self.fill(value.func), *args, **named)
+        if isinstance(value, dict):
+            made = type(value)()
+            made.update((key, self.fill(item)) for key, item in value.items())
+            return made
+        if isinstance(value, list | tuple):
+            return build(type(value), list(map(self.fill, value)), ())
+        return value
+
+    def _function(self, fn: FunctionType) -> FunctionType:
+        cells = fn.__closure__ or ()
+        made = FunctionType(
+            fn.__code__,
+            fn.__globals__,
+            fn.__name__,
+            fn.__defaults__,
+            tuple(map(self._cell, cells)),
+        )
+        self._made[id(fn)] = made  # before its cells are filled, which may hold it
+        made.__defaults__ = self.fill(fn.__defaults__)
+        made.__kwdefaults__ = self.fill(fn.__kwdefaults__)
+        made.__dict__.update(vars(fn))
+        for old, new in zip(cells, made.__closure__ or (), strict=True):
+            if new is not old:
+                new.cell_contents = self.fill(old.cell_contents)
+        return made
+
+    def _cell(self, cell: CellType) -> CellType:
+        """A new cell where it must hold something else: functions go on sharing it."""
+        content = _inside_jit(bytecode.cell_value(cell, None))
+        is_array = isinstance(content, mx.array)
+        if not is_array and not self._walk.reaching.get(id(content)):
+            return cell
+        made: CellType = self._made.setdefault(id(cell), CellType())
+        return made

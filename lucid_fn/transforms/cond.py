@@ -1,0 +1,204 @@
+"""One of two functions, by a condition."""
+
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_fn import tree
+from lucid_fn.checks import check_function
+from lucid_fn.evaluation import any_traced, may_start, transforming
+from lucid_fn.ops import exporting
+from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.transforms.arguments import describe, fenced
+from lucid_fn.transforms.bodies import arrays_of, closed
+from lucid_fn.tree.mapping import describe as show
+from lucid_fn.types import Array, Tree
+
+Flat = Callable[[list[Array]], list[Array]]
+
+
+def cond(
+    pred: Any,
+    true_fn: Callable[..., Any],
+    false_fn: Callable[..., Any],
+    *operands: Tree,
+) -> Tree:
+    """`true_fn(*operands)` if `pred` holds, else `false_fn(*operands)`.
+
+    A condition that can be read is, and one function runs. Inside of `jit`, `grad` and
+    `vmap` an array cannot: both functions are computed there, and one result is taken.
+    So is its derivative: a NaN of the other function does not come through, as it does
+    with `mx.where`.
+
+    Args:
+        pred: a bool or a number, or an array of shape `()`.
+        true_fn: a pure function of the operands.
+        false_fn: likewise, with results of the same structure, shapes and dtypes.
+        operands: trees; what is not an array or a number is constant.
+
+    Returns:
+        What the function returns.
+
+    Raises:
+        TypeError: if `pred` is not a scalar, or `true_fn` or `false_fn` not a function;
+            if both are computed, and their results differ in structure, shape or dtype.
+        ValueError: inside a transformation, if a function reads an array of it in an
+            attribute of an object.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> import lucid_fn as lf
+        >>> root = lambda x: lf.cond(x > 0, mx.sqrt, mx.zeros_like, x)
+        >>> lf.grad(root)(0.0)
+        array(0, dtype=float32)
+    """
+    check_function("cond", "true_fn", true_fn)
+    check_function("cond", "false_fn", false_fn)
+    if isinstance(pred, bool | int | float | np.generic):
+        return (true_fn if pred else false_fn)(*operands)
+    if not isinstance(pred, mx.array) or pred.shape != ():
+        raise TypeError(
+            f"cond: pred must be a bool or an array of shape (), got {describe(pred)}; "
+            "choose by element with mx.where"
+        )
+    if may_start() and not any_traced([pred]):
+        return (true_fn if pred.item() else false_fn)(*operands)
+    return _both(pred, true_fn, false_fn, operands)
+
+
+def _both(
+    pred: Array,
+    true_fn: Callable[..., Any],
+    false_fn: Callable[..., Any],
+    operands: tuple[Tree, ...],
+) -> Tree:
+    functions = closed((true_fn, false_fn), "cond")
+    leaves, structure = tree.flatten(operands)
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, mx.array)]
+    captured = len(functions.arrays)
+    found: dict[int, tuple[Tree, tree.Structure]] = {}
+
+    def flat(which: int) -> Flat:
+        def run(arrays: list[Array]) -> list[Array]:
+            filled = list(leaves)
+            for place, array in zip(places, arrays[captured:], strict=True):
+                filled[place] = array
+            fn = functions.filled(arrays[:captured])[which]
+            out = fn(*tree.unflatten(structure, filled))
+            results, out_structure = arrays_of(out, "the result", "cond")
+            found[which] = out, out_structure
+            return results
+
+        return run
+
+    arrays = [*functions.arrays, *(leaves[place] for place in places)]
+    results = _choose(pred, flat(0), flat(1), arrays, lambda a, b: _check(found, a, b))
+    return tree.unflatten(found[0][1], results)
+
+
+def _check(
+    found: dict[int, tuple[Tree, tree.Structure]], a: list[Array], b: list[Array]
+) -> None:
+    (ours, structure), (theirs, other) = found[0], found[1]
+    if structure != other:
+        raise TypeError(
+            "cond: true_fn and false_fn must return trees of one structure, got "
+            f"{show(ours)} and {show(theirs)}"
+        )
+    for x, y, path in zip(a, b, tree.paths(ours), strict=True):
+        if (x.shape, x.dtype) != (y.shape, y.dtype):
+            where = f" at {path}" if path else ""
+            raise TypeError(
+                "cond: true_fn and false_fn must return arrays of one shape and dtype, "
+                f"got {describe(x)} and {describe(y)}{where}"
+            )
+
+
+def _choose(
+    pred: Array,
+    a: Flat,
+    b: Flat,
+    arrays: list[Array],
+    check: Callable[[list[Array], list[Array]], None] = lambda a, b: None,
+) -> list[Array]:
+    """`a(arrays)` or `b(arrays)`, and of the derivatives that of the same one."""
+
+    def choose(*flat: Array) -> tuple[Array, ...]:
+        holds, *given = map(mx.stop_gradient, flat)
+        ours, theirs = a(given), b(given)
+        check(ours, theirs)
+        return tuple(
+            mx.where(holds != 0, x, y) for x, y in zip(ours, theirs, strict=True)
+        )
+
+    custom = custom_function(choose)
+    floats = [i for i, x in enumerate(arrays) if mx.issubdtype(x.dtype, mx.inexact)]
+
+    @custom.vjp
+    def vjp(primals: Any, cotangents: Any, outputs: Any) -> tuple[Array, ...]:
+        holds, *xs = primals
+        cts, ys = _listed(cotangents), _listed(outputs)
+        kept = [i for i, y in enumerate(ys) if mx.issubdtype(y.dtype, mx.inexact)]
+        grads = [mx.zeros_like(x) for x in (holds, *xs)]
+        if floats and kept:
+            given = [*xs, *(cts[i] for i in kept)]
+            ours, theirs = (_pull(fn, floats, kept, len(xs)) for fn in (a, b))
+            found = _choose(holds, ours, theirs, given)
+            for place, g in zip(floats, found, strict=True):
+                grads[place + 1] = g
+        return tuple(grads)
+
+    @custom.jvp
+    def jvp(primals: Any, tangents: Any) -> tuple[Array, ...]:
+        holds, *xs = primals
+        moved = [
+            mx.zeros_like(x) if t is None else t
+            for x, t in zip(xs, list(tangents)[1:], strict=True)
+        ]
+        given = [*xs, *(moved[i] for i in floats)]
+        ours, theirs = (_push(fn, floats, len(xs)) for fn in (a, b))
+        return tuple(_choose(holds, ours, theirs, given))
+
+    return _listed(custom(pred, *arrays))
+
+
+def _pull(fn: Flat, floats: list[int], kept: list[int], count: int) -> Flat:
+    def pull(arrays: list[Array]) -> list[Array]:
+        xs, cotangents = arrays[:count], arrays[count:]
+
+        def values(*given: Array) -> list[Array]:
+            out = fn(_filled(xs, floats, given))
+            return [out[i] for i in kept]
+
+        with transforming():
+            return list(
+                exporting.vjp(fenced(values), [xs[i] for i in floats], cotangents)[1]
+            )
+
+    return pull
+
+
+def _push(fn: Flat, floats: list[int], count: int) -> Flat:
+    def push(arrays: list[Array]) -> list[Array]:
+        xs, tangents = arrays[:count], arrays[count:]
+
+        def values(*given: Array) -> list[Array]:
+            return fn(_filled(xs, floats, given))
+
+        with transforming():
+            return list(exporting.jvp(values, [xs[i] for i in floats], tangents)[1])
+
+    return push
+
+
+def _filled(xs: list[Array], places: list[int], given: Any) -> list[Array]:
+    filled = list(xs)
+    for place, x in zip(places, given, strict=True):
+        filled[place] = x
+    return filled
+
+
+def _listed(arrays: Any) -> list[Any]:
+    return list(arrays) if isinstance(arrays, list | tuple) else [arrays]

@@ -1,0 +1,170 @@
+"""Loops over a counter and loops on a condition."""
+
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_fn import tree
+from lucid_fn.checks import check_count, check_function
+from lucid_fn.evaluation import any_traced, may_start, start
+from lucid_fn.transforms.arguments import describe, name_of
+from lucid_fn.transforms.bodies import arrays_of, body_of, closed, with_dtypes
+from lucid_fn.transforms.loop import MOST_UNROLLED
+from lucid_fn.transforms.scan import run_scan
+from lucid_fn.types import Array, Tree
+
+
+def fori_loop(
+    lower: int | Array,
+    upper: int | Array,
+    body: Callable[[Array, Any], Any],
+    init: Tree,
+) -> Tree:
+    """Runs `carry = body(i, carry)` for each `i` from `lower` up to `upper - 1`.
+
+    It is a `scan` over the counter, so that all derivatives work.
+
+    Args:
+        lower: the first value of the counter, an integer. An array is read, which is
+            possible outside of transformations alone.
+        upper: the value at which the loop has ended; none is run if it is not above
+            `lower`.
+        body: a pure function `(i, carry) -> carry`, with `i` an int32 array; compiled
+            once. The carry keeps its structure, shapes and dtypes.
+        init: the carry before the first turn, as in `scan`.
+
+    Returns:
+        The carry after the last turn.
+
+    Raises:
+        TypeError: if a bound is not an integer, or an array that cannot be read; as
+            `scan` for `body` and the carry.
+        ValueError: as `scan`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> import lucid_fn as lf
+        >>> lf.fori_loop(0, 5, lambda i, total: total + i, 0)
+        array(10, dtype=int32)
+    """
+    check_function("fori_loop", "body", body)
+    first, last = _bound("lower", lower), _bound("upper", upper)
+    counter = mx.arange(first, max(first, last), dtype=mx.int32)
+
+    def call(body: Callable[..., Any], carry: Tree, i: Array) -> tuple[Tree, Tree]:
+        return body(i, carry), None
+
+    return run_scan(body, init, counter, len(counter), caller="fori_loop", call=call)[0]
+
+
+def _bound(name: str, value: Any) -> int:
+    if not isinstance(value, mx.array):
+        return check_count(
+            "fori_loop", name, value, at_least=-(2**31), kinds="an integer"
+        )
+    if value.shape != () or not mx.issubdtype(value.dtype, mx.integer):
+        raise TypeError(
+            f"fori_loop: {name} must be an integer of shape (), got {describe(value)}"
+        )
+    if not _is_readable([value]):
+        raise TypeError(
+            f"fori_loop: {name} must be a Python integer inside of jit, grad and vmap, "
+            "where arrays cannot be read; give the function the number by "
+            "static_argnames, or a fixed number of turns with mx.where in the body"
+        )
+    number: Any = value.item()
+    return int(number)
+
+
+def _is_readable(arrays: list[Array]) -> bool:
+    return may_start() and not any_traced(arrays)
+
+
+def while_loop(
+    cond: Callable[[Any], Any], body: Callable[[Any], Any], init: Tree
+) -> Tree:
+    """Runs `carry = body(carry)` as long as `cond(carry)` holds.
+
+    Both are compiled together, once, and the condition is read after each turn. So the
+    loop runs outside of `jit`, `grad` and `vmap`. Inside it does if the condition is a
+    Python bool, that is, made of Python numbers in the carry alone.
+
+    Args:
+        cond: a pure function of the carry to a bool or an array of shape `()`.
+        body: a pure function `carry -> carry`. The carry keeps its structure, shapes
+            and dtypes.
+        init: the carry before the first turn, as in `scan`.
+
+    Returns:
+        The first carry for which `cond` does not hold.
+
+    Raises:
+        TypeError: if `cond` or `body` is not a function, if `cond` does not return a
+            scalar, or one that cannot be read inside a transformation; as `scan` for
+            the carry.
+        ValueError: as `scan`, and inside a transformation after 2,048 turns.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> import lucid_fn as lf
+        >>> lf.while_loop(lambda x: x < 100, lambda x: 2 * x, 3)
+        array(192, dtype=int32)
+    """
+    check_function("while_loop", "cond", cond)
+    check_function("while_loop", "body", body)
+    carry, structure = arrays_of(init, "init", "while_loop")
+    functions = closed((cond, body), "while_loop")
+    if not _is_readable([*carry, *functions.arrays]):
+        return _unrolled(cond, body, init)
+    carry = with_dtypes(init, carry, body)
+
+    def call(
+        functions: tuple[Callable[..., Any], ...], carry: Tree, _: Tree
+    ) -> tuple[Tree, Tree]:
+        carry = functions[1](carry)
+        return carry, _scalar(functions[0](carry), name_of(cond))
+
+    key = tuple((x.shape, x.dtype) for x in (*functions.arrays, *carry))
+    no_inputs = tree.flatten(None)[1]
+    turn = body_of(
+        name_of(body), functions, structure, no_inputs, key, call, "while_loop"
+    ).body
+    holds = _scalar(cond(tree.unflatten(structure, carry)), name_of(cond))
+    while bool(holds):
+        *carry, holds = turn([*functions.arrays, *carry])
+        start(carry, holds)
+    return tree.unflatten(structure, carry)
+
+
+def _unrolled(
+    cond: Callable[[Any], Any], body: Callable[[Any], Any], carry: Tree
+) -> Tree:
+    """The loop inside a transformation, which no array may decide on."""
+    for _ in range(MOST_UNROLLED):
+        holds = cond(carry)
+        if not isinstance(holds, bool | np.bool_):
+            raise TypeError(
+                f"while_loop: `{name_of(cond)}` must return a Python bool inside of "
+                f"jit, grad and vmap, where arrays cannot be read, got "
+                f"{describe(holds)}; use fori_loop or scan with a fixed number of "
+                "turns, and mx.where(holds, new, old) in the body"
+            )
+        if not holds:
+            return carry
+        carry = body(carry)
+    raise ValueError(
+        f"while_loop: a loop must end within {MOST_UNROLLED:,} turns inside a "
+        "transformation, which goes through every one of them"
+    )
+
+
+def _scalar(holds: Any, name: str) -> Any:
+    shape = getattr(holds, "shape", ())
+    if shape != () or not isinstance(holds, mx.array | bool | int | float | np.generic):
+        raise TypeError(
+            f"while_loop: `{name}` must return a bool, or an array of shape (), got "
+            f"{describe(holds)}; reduce it with mx.all or mx.any"
+        )
+    return holds

@@ -1,0 +1,159 @@
+"""Loops with a carry over the leading axis of trees."""
+
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn import tree
+from lucid_fn.checks import check_count, check_function
+from lucid_fn.evaluation import started
+from lucid_fn.transforms import loop
+from lucid_fn.transforms.arguments import describe, name_of
+from lucid_fn.transforms.bodies import arrays_of, body_of, closed, with_dtypes
+from lucid_fn.transforms.untraced import untraced
+from lucid_fn.types import Tree
+
+
+def scan(
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Tree,
+    xs: Tree = None,
+    length: int | None = None,
+    *,
+    reverse: bool = False,
+    checkpoint_every: int | None = None,
+) -> tuple[Tree, Tree]:
+    """Runs `carry, y = f(carry, x)` over the leading axis of `xs`, and stacks the `y`s.
+
+    `f` is compiled once, whatever the number of turns: in Python it runs only while it
+    is traced. All derivatives work, also in what `f` closes over, and so does `vmap`.
+    Reverse derivatives keep the carry before each turn, and compute the rest of a turn
+    again.
+
+    Inside `lf.jit` the compiled function holds every turn, of which there may be 2,048.
+    A longer loop is called outside of it, and is compiled by itself.
+
+    Args:
+        f: a pure function `(carry, x) -> (carry, y)` of trees. The carry keeps its
+            structure, shapes and dtypes.
+        init: the carry before the first turn: arrays and numbers. A Python number takes
+            the dtype that `f` gives it.
+        xs: a tree of arrays, all of them with the number of turns as the size of axis
+            0; `None` if there is nothing to go over, in which case `x` is `None`.
+        length: the number of turns; may be left out if `xs` has an array.
+        reverse: whether to go from the last entry of `xs` to the first; the `y`s stay
+            in the places of their `x`s.
+        checkpoint_every: keeps one carry in so many for the reverse derivative, and
+            computes those between them again.
+
+    Returns:
+        The carry after the last turn, and the stacked `y`s: `(length, ...)`.
+
+    Raises:
+        TypeError: if `f` is not a function, does not return a pair, or changes the
+            structure, a shape or a dtype of the carry, the message names the leaf; if
+            it needs the value of an array; if an argument is of the wrong type.
+        ValueError: if the arrays of `xs` and `length` disagree, if there is neither, if
+            a loop inside `lf.jit` is too long, or if `f` draws from MLX's hidden random
+            state or reads an array of a transformation around in an attribute.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> import lucid_fn as lf
+        >>> decay = mx.array(0.5)
+        >>> def average(h, x):
+        ...     h = decay * h + (1 - decay) * x
+        ...     return h, h
+        >>> last, ys = lf.scan(average, 0.0, mx.array([1.0, 1.0, 1.0]))
+        >>> ys
+        array([0.5, 0.75, 0.875], dtype=float32)
+    """
+    check_function("scan", "f", f)
+    if not isinstance(reverse, bool):
+        raise TypeError(f"scan: reverse must be a bool, got {reverse!r}")
+    if checkpoint_every is not None:
+        checkpoint_every = check_count("scan", "checkpoint_every", checkpoint_every)
+    turns = turns_of(xs, length, "scan")
+    return run_scan(
+        f, init, xs, turns, reverse=reverse, every=checkpoint_every, caller="scan"
+    )
+
+
+def _pair(f: Callable[..., Any], carry: Tree, x: Tree) -> tuple[Tree, Tree]:
+    out = f(carry, x)
+    if not (isinstance(out, tuple | list) and len(out) == 2):
+        raise TypeError(
+            f"scan: `{name_of(f)}` must return the pair (carry, y), got "
+            f"{type(out).__name__}; write (carry, None) if there is no y"
+        )
+    return out[0], out[1]
+
+
+def run_scan(
+    f: Callable[..., Any],
+    init: Tree,
+    xs: Tree,
+    length: int,
+    *,
+    reverse: bool = False,
+    every: int | None = None,
+    caller: str,
+    call: Callable[..., tuple[Tree, Tree]] = _pair,
+) -> tuple[Tree, Tree]:
+    """`scan` of `call(f, carry, x)`."""
+    inputs, in_structure = arrays_of(xs, "xs", caller)
+    carry, structure = arrays_of(init, "init", caller)
+    made = closed(f, caller)
+    example = tree.unflatten(
+        in_structure, [mx.zeros(x.shape[1:], x.dtype) for x in inputs]
+    )
+    carry = with_dtypes(init, carry, lambda c: call(f, c, example)[0])
+    specs = [[(a.shape, a.dtype) for a in part] for part in (made.arrays, carry)]
+    specs.append([(x.shape[1:], x.dtype) for x in inputs])
+    key = structure, in_structure, tuple(map(tuple, specs))
+    traced = body_of(name_of(f), made, structure, in_structure, key, call, caller)
+    body, arrays = traced.body, [*made.arrays, *carry]
+    if length == 0:
+        one = [mx.zeros((1, *x.shape[1:]), x.dtype) for x in inputs]
+        shown = untraced(body, [*arrays, *one])[len(carry) :]
+        after, ys = carry, [mx.zeros((0, *y.shape[1:]), y.dtype) for y in shown]
+    elif every is None or every >= length:
+        after, ys = loop.run(
+            body, [*arrays, *inputs], length, reverse=reverse, caller=caller
+        )
+    else:
+        after, ys = loop.run_in_segments(
+            body, [*arrays, *inputs], length, every, reverse=reverse, caller=caller
+        )
+    last, out = (
+        tree.unflatten(structure, after),
+        tree.unflatten(traced.structures[-1], ys),
+    )
+    return started((last, out))
+
+
+def turns_of(xs: Tree, length: int | None, caller: str) -> int:
+    """The number of turns, on which all arrays and the argument must agree."""
+    found: tuple[str, int] | None = None
+    if length is not None:
+        found = "length", check_count(caller, "length", length, at_least=0)
+    for path, leaf in zip(tree.paths(xs), tree.leaves(xs), strict=True):
+        where = f"xs.{path}".rstrip(".")
+        if not getattr(leaf, "shape", ()):
+            raise ValueError(
+                f"{caller}: {where} must have an axis 0 to go over, got "
+                f"{describe(leaf)}; read what all turns share from outside of the "
+                "function"
+            )
+        size = leaf.shape[0]
+        if found is None:
+            found = where, size
+        elif found[1] != size:
+            raise ValueError(
+                f"{caller}: the arrays of xs and length must agree on the number of "
+                f"turns, got {found[1]} for {found[0]} and {size} for {where}"
+            )
+    if found is None:
+        raise ValueError(f"{caller}: length must be given where xs has no array")
+    return found[1]
