@@ -93,6 +93,11 @@ LAYERS = [
     ),
     layer("batch_renorm", partial(nn.batch_renorm, 4), IMAGE, EXAMPLES, SLOPE),
     layer("frozen", lambda: nn.frozen(nn.batch_norm(4)), IMAGE, SLOPE),
+    layer(
+        "freeze_batch_norm",
+        lambda: nn.freeze_batch_norm(nn.serial(nn.linear(4, 3), nn.batch_norm(3))),
+        IMAGE,
+    ),
     layer("dropout", partial(nn.dropout, 0.5), IMAGE, EXAMPLES),
     layer("dropout1d", partial(nn.dropout1d, 0.5), SEQUENCE, EXAMPLES),
     layer("dropout2d", partial(nn.dropout2d, 0.5), IMAGE, EXAMPLES),

@@ -187,7 +187,11 @@ def compose_layers(
             y, new_state = run(join(x), join)
         return y if is_divided(x) else join(y), new_state
 
-    apply.children = layers  # type: ignore[attr-defined]  # what `repr` shows
+    def rebuild(children: dict[str, Layer]) -> Layer:
+        return compose_layers(forward, children, in_parts=in_parts, extras=extras)
+
+    # What `repr` shows, and what replaces layers inside of this one: see `surgery`.
+    apply.children, apply.rebuild = layers, rebuild  # type: ignore[attr-defined]
     return Layer(init, apply if in_parts is None else accepts_divided(apply))
 
 
