@@ -115,7 +115,7 @@ def test_a_child_of_another_name_is_an_error(name):
         getattr(models, name)(head=nn.identity, stem=nn.identity)
 
 
-@pytest.mark.parametrize("name", models.__all__)
+@pytest.mark.parametrize("name", sorted({*models.__all__} - {"backbone"}))
 def test_a_wrong_number_of_classes_is_an_error_of_the_model(name):
     for given, kind in ((0, ValueError), ("10", TypeError), (True, TypeError)):
         with pytest.raises(kind, match=f"^{name}: num_classes must be"):
