@@ -96,14 +96,22 @@ def cutmix(
     y = random.randint(y_key, (n, 1), high=height)
     x = random.randint(x_key, (n, 1), high=width)
     box = rectangles_around(y, x, weight, height, width)
-    mixed = mx.where(box.masks(height, width), mx.roll(images, 1, 0), images)
+    mixed = mx.where(box.masks(height, width), _before(images), images)
     covered = box.height * box.width / (height * width)
     return started((mixed, blended(one_hot, 1 - covered)))
 
 
 def blended(x: Array, weight: Array) -> Array:
     """Each example blended with the one before it, whose part is `1 - weight`."""
-    return weight * x + (1 - weight) * mx.roll(x, 1, 0)
+    return weight * x + (1 - weight) * _before(x)
+
+
+def _before(x: Array) -> Array:
+    """The example before each one in the batch; the last one before the first.
+
+    Not `mx.roll`: of two rolls of one array `mx.compile` makes an IndexError.
+    """
+    return mx.concatenate([x[-1:], x[:-1]])
 
 
 def rectangles_around(

@@ -7,9 +7,11 @@ import pytest
 import lucid_fn as lf
 from lucid_fn import data, losses, random
 from lucid_fn.data.augmentation.mixing import rectangles_around
+from tests.strategies import equal
 
 N = 4000
-each = pytest.mark.parametrize("mix", [data.mixup, data.cutmix])
+MIXES = [data.mixup, data.cutmix]
+each = pytest.mark.parametrize("mix", MIXES)
 
 
 def drawn(mix, key, alpha=1.0, size=8):
@@ -90,6 +92,16 @@ def test_a_compiled_step_trains_on_mixtures(mix, key):
     x = mx.random.normal((6, 4, 4, 1), key=key)
     values = [loss(mx.ones((16, 3)), random.key(seed), x).item() for seed in (0, 1)]
     assert values == pytest.approx([np.log(3)] * 2, rel=1e-5)
+
+
+def test_both_kinds_of_mixture_are_compiled_together(key):
+    # MLX: of two rolls of one array `mx.compile` makes an IndexError.
+    x, labels = mx.random.normal((4, 3, 3, 1), key=key), mx.arange(4)
+
+    def both(key, x):
+        return [mix(key, x + 1, labels, num_classes=4) for mix in MIXES]
+
+    assert equal(lf.jit(both)(key, x), both(key, x))
 
 
 @each

@@ -148,9 +148,7 @@ def test_a_vision_transformer_begins_with_equal_logits(key):
 
 
 def test_sizes_that_do_not_fit_are_errors(key):
-    with pytest.raises(
-        ValueError, match=r"vit: image_size must be a multiple .* 30"
-    ):
+    with pytest.raises(ValueError, match=r"vit: image_size must be a multiple .* 30"):
         models.vit(image_size=30, patch_size=8)
     with pytest.raises(ValueError, match="multi_head_attention: num_heads must divide"):
         models.vit(hidden_dim=10, num_heads=3)
