@@ -4,9 +4,9 @@
     python examples/vit_cifar10.py --data ~/cifar10 --epochs 100
 
 Random crops, flips and colors, mixup or cutmix, a warm-up and a cosine, weight decay,
-and an average of the params, which is what is tested; the best epoch is kept. By default
-it trains on the sample of 2,000 + 500 images beside this file, which takes minutes on two
-CPU cores. `--data` is a folder with all of CIFAR-10. `--out` gets a history,
+and an average of the params, which is what is tested; the best epoch is kept. It trains
+on the sample of 2,000 + 500 images beside this file, which takes minutes on two CPU
+cores; `--data` is a folder with all of CIFAR-10. `--out` gets a history,
 `best.safetensors`, `curves.png`, and `batch.png`: what it trains on.
 """
 
