@@ -4,6 +4,7 @@ Dosovitskiy et al., 2020, "An image is worth 16x16 words: transformers for image
 recognition at scale", https://arxiv.org/abs/2010.11929, figure 1 and table 1.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
@@ -187,7 +188,7 @@ def _block(
     )
 
 
-def _with_param(name: str, draw: Any, layer: nn.Layer) -> nn.Layer:
+def _with_param(name: str, draw: Callable[[Key], Array], layer: nn.Layer) -> nn.Layer:
     """`layer`, which gets the pair of the input and a param of its own.
 
     Beside the params of children, which are dicts, that one is an array.

@@ -1,13 +1,27 @@
 """Every model, with a small input: `init, apply = make()`, `x, = inputs(rng)`."""
 
+from functools import partial
+
 from lucid_fn import models
 from tests.registry.case import Case
 from tests.registry.layers import normal
 
+# Laws that a model may be exempt from.
+DEAD = "every parameter has a gradient"  # but where initial weights are zero
+
 SMALL_IMAGES = normal(2, 32, 32, 3)
 
-NO_CASES: dict[str, str] = {}
+NO_CASES = {"backbone": "changes a model, see test_backbone"}
 """Public functions that make no model, and why."""
+
+VIT = {
+    "image_size": 32,
+    "patch_size": 8,
+    "num_layers": 2,
+    "num_heads": 2,
+    "hidden_dim": 16,
+    "mlp_dim": 24,
+}
 
 MODELS = [
     Case("lenet5", models.lenet5, normal(2, 28, 28, 1)),
@@ -15,4 +29,9 @@ MODELS = [
     Case("resnet34", models.resnet34, SMALL_IMAGES),
     Case("resnet50", models.resnet50, SMALL_IMAGES),
     Case("cifar_resnet18", models.cifar_resnet18, SMALL_IMAGES),
+    Case(
+        "mobilenet_v2", partial(models.mobilenet_v2, width=0.25), normal(2, 64, 64, 3)
+    ),
+    Case("vit", partial(models.vit, **VIT), SMALL_IMAGES, frozenset([DEAD])),
+    Case("unet", partial(models.unet, 3, width=4, depth=2), SMALL_IMAGES),
 ]

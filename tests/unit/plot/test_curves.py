@@ -1,8 +1,7 @@
-"""Curves of training runs, and images."""
+"""Curves of training runs."""
 
 import math
 
-import mlx.core as mx
 import numpy as np
 import pytest
 
@@ -77,31 +76,3 @@ def test_a_run_without_an_epoch_is_an_error(tmp_path):
     run = train.History([0.9], [], {}, {}, False)
     with pytest.raises(ValueError, match=r"plot\.compare: the history '' must have"):
         plot.curves(run, tmp_path / "curves.png")
-
-
-def test_images_are_drawn_side_by_side_with_white_between():
-    first, second, third = (np.full((4, 3, 1), x, np.uint8) for x in (0, 51, 255))
-    grid = plot._grid(np.stack([first, second, third]), 2)
-    assert grid.shape == (9, 7, 3)
-    assert (grid[:4, :3] == 0).all()
-    np.testing.assert_allclose(grid[:4, 4:], 0.2, atol=1e-6)
-    assert (grid[4] == 1).all() and (grid[:, 3] == 1).all()  # the gaps
-    assert (grid[5:, 4:] == 1).all()  # there is no fourth image
-
-
-def test_floats_are_clipped_and_channels_kept(tmp_path):
-    colors = np.array([[[[-1.0, 0.5, 2.0]]]])
-    np.testing.assert_array_equal(plot._grid(colors, 8), [[[0, 0.5, 1]]])
-    for images in (mx.zeros((5, 4, 4, 1)), np.zeros((1, 4, 6, 3), np.uint8)):
-        plot.images(images, tmp_path / "images.png", columns=3, title="images")
-        assert (tmp_path / "images.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_what_is_no_batch_of_images_is_an_error(tmp_path):
-    path = tmp_path / "images.png"
-    with pytest.raises(ValueError, match=r"images must have shape \(N, H, W, 1\) or"):
-        plot.images(np.zeros((4, 4, 3)), path)
-    with pytest.raises(TypeError, match="uint8, or floats from 0 to 1, got int64"):
-        plot.images(np.zeros((1, 4, 4, 3), np.int64), path)
-    with pytest.raises(ValueError, match=r"plot\.images: columns must be at least 1"):
-        plot.images(np.zeros((1, 4, 4, 3)), path, columns=0)
