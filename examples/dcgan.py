@@ -2,7 +2,7 @@
 
     python examples/dcgan.py
 
-Three epochs on 20,000 digits take a few minutes on two CPU cores. `--out` gets
+Five epochs on 20,000 digits take a few minutes on two CPU cores. `--out` gets
 `history.json`, `losses.png` and `samples.png`. Source: https://arxiv.org/abs/1511.06434.
 """
 
@@ -23,7 +23,7 @@ SMALL = nn.initializers.normal(0.02)  # the initialization of the paper
 class Config(NamedTuple):
     data: str = str(MNIST)
     subset: int = 20_000
-    epochs: int = 3
+    epochs: int = 5
     batch_size: int = 64
     learning_rate: float = 2e-4
     latent: int = 64

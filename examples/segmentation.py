@@ -3,7 +3,7 @@
     python examples/segmentation.py
 
 A MNIST digit in a random color is put on each of 2,000 CIFAR-10 photographs. Each pixel
-is to be classified: background, or one of ten digits. It takes minutes on two CPU cores.
+is to be classified: background, or one of ten digits. It takes minutes on two CPUs.
 `--out` gets a history, `curves.png`, and `pictures.png`: test scenes, the truth and the
 prediction.
 """
@@ -38,7 +38,7 @@ class Config(NamedTuple):
     data: str = str(DATA)
     train_scenes: int = 2000
     test_scenes: int = 250
-    epochs: int = 8
+    epochs: int = 16
     batch_size: int = 16
     learning_rate: float = 5e-3
     width: int = 12
