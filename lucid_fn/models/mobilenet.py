@@ -35,7 +35,7 @@ def mobilenet_v2(
 
     Args:
         num_classes: the number of classes, at least 1.
-        width: factor of all channels, which are rounded to multiples of 8; positive.
+        width: factor of all channels, which are rounded to multiples of 8; in (0, 100].
         rate: probability of dropping a feature before the classifier, in [0, 1).
 
     Raises:
@@ -50,9 +50,9 @@ def mobilenet_v2(
         >>> tree.size(params)
         3504872
     """
-    check_positive("mobilenet_v2", num_classes=num_classes)
-    width = check_number("mobilenet_v2", "width", width, above=0)
-    check_rate("mobilenet_v2", rate)
+    (num_classes,) = check_positive("mobilenet_v2", num_classes=num_classes)
+    width = check_number("mobilenet_v2", "width", width, above=0, at_most=100)
+    rate = check_rate("mobilenet_v2", rate)
     channels = _rounded(32 * width)
     blocks = [_conv_norm_act(3, channels, 3, stride=2)]
     for expansion, out, count, stride in _STAGES:

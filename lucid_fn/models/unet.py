@@ -48,8 +48,13 @@ def unet(
         >>> model.apply(params, state, mx.zeros((1, 28, 28, 1)), train=False)[0].shape
         (1, 28, 28, 3)
     """
-    check_positive("unet", num_classes=num_classes, in_channels=in_channels)
-    check_positive("unet", width=width, depth=depth)
+    num_classes, in_channels, width, depth = check_positive(
+        "unet",
+        num_classes=num_classes,
+        in_channels=in_channels,
+        width=width,
+        depth=depth,
+    )
     widths = [width * 2**level for level in range(depth + 1)]
     downs: dict[str, Any] = {
         f"down{i + 1}": _down(narrow, wide)

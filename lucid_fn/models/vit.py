@@ -10,6 +10,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import nn, random
+from lucid_fn.checks import check_number
 from lucid_fn.evaluation import started
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_positive, check_rate
@@ -69,10 +70,20 @@ def vit(
         >>> model.apply(params, state, mx.zeros((1, 32, 32, 3)), train=False)[0].shape
         (1, 10)
     """
-    check_positive("vit", num_classes=num_classes, num_layers=num_layers)
-    check_positive("vit", image_size=image_size, patch_size=patch_size)
-    check_positive("vit", hidden_dim=hidden_dim, mlp_dim=mlp_dim, num_heads=num_heads)
-    check_rate("vit", rate)
+    num_classes, image_size, patch_size, num_layers = check_positive(
+        "vit",
+        num_classes=num_classes,
+        image_size=image_size,
+        patch_size=patch_size,
+        num_layers=num_layers,
+    )
+    num_heads, hidden_dim, mlp_dim = check_positive(
+        "vit", num_heads=num_heads, hidden_dim=hidden_dim, mlp_dim=mlp_dim
+    )
+    rate = check_rate("vit", rate)
+    attention_rate = check_number(
+        "vit", "attention_rate", attention_rate, at_least=0, below=1
+    )
     if image_size % patch_size:
         raise ValueError(
             f"vit: image_size must be a multiple of patch_size, got {image_size} and "

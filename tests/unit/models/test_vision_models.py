@@ -140,5 +140,5 @@ def test_sizes_that_do_not_fit_are_errors(key):
     unet = models.unet(depth=3, width=4)
     with pytest.raises(ValueError, match="unet: x must have at least 8 rows and col"):
         unet.apply(*unet.init(key), mx.zeros((1, 4, 16, 3)), train=False)
-    with pytest.raises(ValueError, match="mobilenet_v2: width must be positive"):
+    with pytest.raises(ValueError, match=r"mobilenet_v2: width must be in \(0, 100\]"):
         models.mobilenet_v2(width=0)
