@@ -133,8 +133,6 @@ _ABSENT = {
     "update(grads, opt_state, params)",
     "pin_memory": "memory is shared",
     "requires_grad": "nn.frozen and optim.freeze keep params as they are",
-    "strict": "all must fit; for a layer of your own load into a model of the file's "
-    "sizes, and replace its params",
     "training": "the mode is an argument of apply: apply(params, state, x, "
     "train=True, key=key)",
     "weight": 'for a loss, multiply the values of reduction="none" by it',

@@ -1,6 +1,10 @@
 """Data sets in NumPy, and batches of MLX arrays from them."""
 
-from lucid_fn.data.augmentation import cutout, random_crop, random_flip
+from lucid_fn.data.augmentation.color import color_jitter
+from lucid_fn.data.augmentation.cropping import random_crop, random_resized_crop
+from lucid_fn.data.augmentation.erasing import cutout, random_erasing
+from lucid_fn.data.augmentation.flipping import random_flip
+from lucid_fn.data.augmentation.mixing import cutmix, mixup
 from lucid_fn.data.batching import Batches, batches
 from lucid_fn.data.cifar10 import CIFAR10_MIRRORS, load_cifar10
 from lucid_fn.data.dataset import Dataset
@@ -30,15 +34,20 @@ __all__ = [
     "Loader",
     "Prefetched",
     "batches",
+    "color_jitter",
+    "cutmix",
     "cutout",
     "load_cifar10",
     "load_fashion_mnist",
     "load_mnist",
     "loader",
+    "mixup",
     "normalize",
     "prefetch",
     "random_crop",
+    "random_erasing",
     "random_flip",
+    "random_resized_crop",
 ]
 
 guide(globals(), "data")

@@ -20,13 +20,13 @@ The other way round, a `linear` whose output becomes a map looks like one whose 
 is cut in parts, so that is an error as well, and must be said.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lucid_fn import nn
+from lucid_fn import nn, tree
 from lucid_fn.interop.probing import (
     INPUT,
     Source,
@@ -35,6 +35,7 @@ from lucid_fn.interop.probing import (
     find_input_shape,
     weights_of,
 )
+from lucid_fn.nn.core.surgery import map_layers
 
 
 class Flattened(NamedTuple):
@@ -57,7 +58,12 @@ def find_flattened(
         ValueError: if that cannot be told.
     """
     shapes = {path: leaf.shape for path, leaf in sorted(weights_of(params).items())}
-    linears = {path: shape for path, shape in shapes.items() if len(shape) == 2}
+    merging, known = _merge_heads(tree.paths(params)), _without_flatten(model)
+    linears = {
+        path: shape
+        for path, shape in shapes.items()
+        if len(shape) == 2 and path not in merging and not path.startswith(known)
+    }
     kernels = {path: shape for path, shape in shapes.items() if len(shape) > 2}
     if not linears:
         return Flattened({}, {})
@@ -86,6 +92,29 @@ def find_flattened(
         for axis in (-1, 0):
             _check_no_map(caller, linears, supports, kernel, axis, shape[axis])
     return Flattened(rows, columns)
+
+
+def _merge_heads(paths: Collection[str]) -> set[str]:
+    """The output projections of attentions, which take the heads of a token.
+
+    Derivatives do not tell that: through one feature of a head the queries and keys of
+    all its features are seen.
+    """
+    attentions = (path for path in paths if path.endswith("in_proj_weight"))
+    return {f"{p.removesuffix('in_proj_weight')}out_proj.weight" for p in attentions}
+
+
+def _without_flatten(model: nn.Layer) -> tuple[str, ...]:
+    """What the paths of layers begin with that say they take no flattened map."""
+    found: list[str] = []
+
+    def note(path: str, layer: nn.Layer) -> nn.Layer:
+        if getattr(layer.apply, "without_flatten", False):
+            found.append(f"{path}." if path else "")
+        return layer
+
+    map_layers(note, model)
+    return tuple(found)
 
 
 def _judge(

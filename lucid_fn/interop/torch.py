@@ -28,7 +28,7 @@ Nothing here imports PyTorch.
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, overload
 
 import mlx.core as mx
 
@@ -46,27 +46,62 @@ from lucid_fn.interop.naming import Rename, prefix_hint, renamed
 from lucid_fn.interop.probing import leaves_of
 from lucid_fn.interop.pt_files import load_pt
 from lucid_fn.io import Opaque
-from lucid_fn.types import Array, Params, State
+from lucid_fn.train.partial_loading import LoadReport, match
+from lucid_fn.types import Array, Key, Params, State
 
 _COUNT = "num_batches_tracked"
 _SHOWN = 30
+
+
+@overload
+def from_state_dict(
+    model: nn.Layer,
+    state_dict: Mapping[str, Any],
+    *,
+    strict: Literal[True] = True,
+    key: Key | None = None,
+    rename: Rename | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    flattened: Mapping[str, tuple[int, ...]] | None = None,
+    axes: Mapping[str, tuple[int, ...]] | None = None,
+) -> tuple[Params, State]: ...
+
+
+@overload
+def from_state_dict(
+    model: nn.Layer,
+    state_dict: Mapping[str, Any],
+    *,
+    strict: Literal[False],
+    key: Key,
+    rename: Rename | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    flattened: Mapping[str, tuple[int, ...]] | None = None,
+    axes: Mapping[str, tuple[int, ...]] | None = None,
+) -> tuple[Params, State, LoadReport]: ...
 
 
 def from_state_dict(
     model: nn.Layer,
     state_dict: Mapping[str, Any],
     *,
+    strict: bool = True,
+    key: Key | None = None,
     rename: Rename | None = None,
     input_shape: tuple[int, ...] | None = None,
     flattened: Mapping[str, tuple[int, ...]] | None = None,
     axes: Mapping[str, tuple[int, ...]] | None = None,
-) -> tuple[Params, State]:
+) -> tuple[Params, State] | tuple[Params, State, LoadReport]:
     """The params and the state of a model with the weights of a PyTorch model.
 
     Args:
         model: a layer; its names and shapes say what there must be.
         state_dict: arrays in PyTorch's layout by name: NumPy's, MLX's or tensors.
             `num_batches_tracked` may be absent, and is 0 then.
+        strict: whether all arrays must be there and fit. Otherwise each layer whose
+            arrays all are there and fit is loaded, and the others are those of
+            `model.init(key)`: a head of another size, for example.
+        key: for the layers that are not loaded, with `strict=False`.
         rename: from PyTorch's names to ours: a mapping of names or of their first
             parts, `{"classifier.0": "fc1"}`, or a function; `None` as a result leaves
             an array out. Names that are not in a mapping are kept. `{"module": ""}`
@@ -81,11 +116,13 @@ def from_state_dict(
 
     Returns:
         `(params, state)`, in the dtypes of the given arrays: float16 stays float16.
-        float64 becomes float32, and counts int32.
+        float64 becomes float32, and counts int32. With `strict=False`
+        `(params, state, report)`, where the report is a `train.LoadReport`.
 
     Raises:
         ValueError: if names are missing or unexpected, or a shape is not the model's;
-            all are listed. If it cannot be told what follows a flatten.
+            all are listed. If it cannot be told what follows a flatten. With
+            `strict=False`, if no layer fits, or there is no key.
         TypeError: if something is not an array, or not of floats where params are.
 
     Example:
@@ -108,26 +145,43 @@ def from_state_dict(
         name: to_mlx(caller, name, value)
         for name, value in renamed(caller, state_dict, rename).items()
     }
-    with lazily(), shapes_only():  # of which only the shapes are used
-        params, state = model.init(random.key(0))
+    if strict:
+        with lazily(), shapes_only():  # of which only the shapes are used
+            params, state = model.init(random.key(0))
+    elif key is None:
+        raise ValueError(
+            f"{caller}: strict=False needs a key, got None; the layers that are not "
+            "loaded are initialized with key=random.key(0), for example"
+        )
+    else:
+        params, state = model.init(key)
     leaves = leaves_of(params, state)
     counts = {path for path in leaves if path.rpartition(".")[2] == _COUNT}
     arrays = {path: mx.array(0) for path in counts} | arrays
     # Names and axes do not depend on what follows a flatten, so they are checked first.
     plain = _layouts(caller, model, params, state, None, {}, axes)
-    hint = prefix_hint(arrays, leaves) if rename is None else None
-    hint = hint or _other_sizes(leaves, arrays, plain)
-    _check(caller, leaves, arrays, plain, hint)
+    if strict:
+        hint = prefix_hint(arrays, leaves) if rename is None else None
+        hint = hint or _other_sizes(leaves, arrays, plain)
+        _check(caller, leaves, arrays, plain, hint)
+
+    def fits(path: str) -> bool:
+        return not _misfits(leaves[path], arrays[path], plain[path])
+
+    report = match(leaves, arrays, fits, caller=caller)
+    taken = set(report.taken)
     found = _layouts(caller, model, params, state, input_shape, flattened, axes)
 
     def convert(path: str, leaf: Array) -> Array:
+        if path not in taken:
+            return leaf
         array = found[path].from_torch(arrays[path])
         if mx.issubdtype(leaf.dtype, mx.integer):
             return array.astype(leaf.dtype)
         return mx.contiguous(array)
 
     made = tree.map_with_path(convert, params), tree.map_with_path(convert, state)
-    return started(made)
+    return started(made if strict else (*made, report))
 
 
 def to_state_dict(
@@ -237,21 +291,26 @@ def _check(
     problems = [f"missing: {path}" for path in leaves if path not in arrays]
     problems += [f"unexpected: {path}" for path in arrays if path not in leaves]
     for path in leaves.keys() & arrays.keys():
-        ours, given = leaves[path], arrays[path]
-        expected = layout[path].shape_in_torch(ours.shape)
-        if given.shape != expected:
-            fix = ""
-            if given.shape == ours.shape:
-                fix = "; it has channels last already, give it as PyTorch has it"
-            problems.append(
-                f"{path}: must have shape {expected}, got {given.shape}{fix}"
-            )
-        kind = mx.floating if mx.issubdtype(ours.dtype, mx.floating) else mx.integer
-        if not mx.issubdtype(given.dtype, kind):
-            word = "floats" if kind == mx.floating else "integers"
-            problems.append(f"{path}: must be {word}, got {given.dtype}")
+        misfits = _misfits(leaves[path], arrays[path], layout[path])
+        problems += [f"{path}: must {misfit}" for misfit in misfits]
     what = "the arrays do not fit the model" + (f"; {hint}" if hint else "")
     _report(caller, what, problems)
+
+
+def _misfits(ours: Array, given: Array, layout: Layout) -> list[str]:
+    """What is wrong with an array that is given for one of ours."""
+    found = []
+    expected = layout.shape_in_torch(ours.shape)
+    if given.shape != expected:
+        fix = ""
+        if given.shape == ours.shape:
+            fix = "; it has channels last already, give it as PyTorch has it"
+        found.append(f"have shape {expected}, got {given.shape}{fix}")
+    kind = mx.floating if mx.issubdtype(ours.dtype, mx.floating) else mx.integer
+    if not mx.issubdtype(given.dtype, kind):
+        word = "floats" if kind == mx.floating else "integers"
+        found.append(f"be {word}, got {given.dtype}")
+    return found
 
 
 def _other_sizes(
@@ -272,11 +331,7 @@ def _other_sizes(
     if len(differ) != 1:
         return None
     (name,) = differ
-    top = name.partition(".")[0]
-    return (
-        f"for a {name} of your own load into a model of the file's sizes, and replace "
-        f"its params: {{**params, {top!r}: own[{top!r}]}}"
-    )
+    return f"to keep a {name} of your own, give strict=False and a key"
 
 
 def _check_own(

@@ -84,6 +84,7 @@ from lucid_fn.nn.norm.batch_norm import batch_norm
 from lucid_fn.nn.norm.batch_renorm import batch_renorm
 from lucid_fn.nn.norm.batch_statistics import (
     fold_batch_norm,
+    freeze_batch_norm,
     update_batch_norm,
 )
 from lucid_fn.nn.norm.local_response_norm import (
@@ -242,6 +243,7 @@ __all__ = [
     "feature_alpha_dropout",
     "flatten",
     "fold_batch_norm",
+    "freeze_batch_norm",
     "frozen",
     "gelu",
     "gelu_sigmoid",

@@ -1,6 +1,6 @@
 """Loading the layers that match from the arrays of another model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import mlx.core as mx
@@ -35,13 +35,43 @@ def restore(
         ValueError: if there is no such layer.
     """
     expected = tree.named_leaves(like)
-    of_run = isinstance(like, TrainState)
+    report = match(
+        expected,
+        arrays,
+        lambda path: _fits(expected[path], arrays[path]),
+        of_run=isinstance(like, TrainState),
+        caller=caller,
+    )
+    taken = set(report.taken)
+
+    def choose(path: str, leaf: Any) -> Any:
+        return arrays[path] if path in taken else leaf
+
+    return tree.map_with_path(choose, like), report
+
+
+def match(
+    expected: Mapping[str, Any],
+    arrays: Mapping[str, Array],
+    fits: Callable[[str], bool],
+    *,
+    of_run: bool = False,
+    caller: str,
+) -> LoadReport:
+    """Which arrays belong to layers whose arrays are all there and all fit.
+
+    Args:
+        expected: what a model has, by path.
+        arrays: what there is for it, by path.
+        fits: whether the array at a path that both have is one for the model.
+        of_run: whether `expected` is a `TrainState`.
+        caller: the name that errors begin with.
+
+    Raises:
+        ValueError: if there is no such layer.
+    """
     differing = expected.keys() ^ arrays.keys()
-    differing |= {
-        path
-        for path in expected.keys() & arrays.keys()
-        if not _fits(expected[path], arrays[path])
-    }
+    differing |= {p for p in expected.keys() & arrays.keys() if not fits(p)}
     broken = {_layer(path, of_run) for path in differing}
     if broken:  # the optimizer's state, the key and the step are those of one run
         broken.add(None)
@@ -51,16 +81,11 @@ def restore(
             f"{caller}: no layer matches; like has {_some(expected)}, the file has "
             f"{_some(arrays)}"
         )
-    report = LoadReport(
+    return LoadReport(
         tuple(sorted(taken)),
         tuple(sorted(expected.keys() - taken)),
         tuple(sorted(arrays.keys() - taken)),
     )
-
-    def choose(path: str, leaf: Any) -> Any:
-        return arrays[path] if path in taken else leaf
-
-    return tree.map_with_path(choose, like), report
 
 
 def restore_params(

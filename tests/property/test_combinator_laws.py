@@ -1,6 +1,7 @@
 """Laws of combinators, over nested layers with params, state and random masks."""
 
 import mlx.core as mx
+import pytest
 from hypothesis import given, settings, strategies as st
 
 from lucid_fn import nn, random, tree
@@ -153,3 +154,46 @@ def test_frozen_is_eval_mode(layer, key):
     params, state = layer.init(key)
     got = nn.frozen(layer).apply(params, state, X, train=True)
     assert equal(got, layer.apply(params, state, X, train=False))
+
+
+@few
+@given(layers(), keys(), st.booleans())
+def test_a_forward_of_train_and_key_gets_the_mode_and_a_key_of_its_own(
+    layer, key, train
+):
+    def forward(x, a, *, train, key):
+        seen.append((train, key))
+        return a(x)
+
+    seen = []
+    greedy, plain = (nn.compose(f, a=layer) for f in (forward, lambda x, a: a(x)))
+    params, state = greedy.init(key)
+    assert equal((params, state), plain.init(key))
+    got, want = (
+        f.apply(params, state, X, train=train, key=key) for f in (greedy, plain)
+    )
+    assert equal(got, want)  # the keys of children are those without it
+    mode, own = seen[0]
+    assert mode is train
+    children = [random.fold_in(key, label) for label in ("a", "a:1", "a:2")]
+    assert not any(mx.array_equal(own, other) for other in [key, *children])
+
+
+@few
+@given(layers(), keys())
+def test_a_forward_with_a_key_needs_one_in_train_mode_only(layer, key):
+    sampler = nn.compose(lambda x, a, *, key: a(x) if key is None else x, a=layer)
+    params, state = sampler.init(key)
+    plain, _ = layer.apply(params.get("a", {}), state.get("a", {}), X, train=False)
+    assert equal(sampler.apply(params, state, X, train=False)[0], plain)
+    with pytest.raises(ValueError, match="compose: train=True needs a key, got None"):
+        sampler.apply(params, state, X, train=True)
+
+
+@few
+@given(keys())
+def test_a_child_may_be_named_train_or_key(key):
+    layer = nn.compose(
+        lambda x, *, train, key: key(train(x)), train=mx.abs, key=mx.negative
+    )
+    assert mx.array_equal(layer.apply({}, {}, X, train=False)[0], -mx.abs(X))

@@ -7,7 +7,7 @@ import pytest
 import lucid_fn as lf
 from lucid_fn import random
 from tests.registry.case import over
-from tests.registry.data import AUGMENTATIONS
+from tests.registry.data import AUGMENTATIONS, DIFFERENT
 from tests.strategies import equal
 
 
@@ -36,6 +36,16 @@ def test_the_result_is_a_function_of_key_and_images(case):
 
 
 @over(AUGMENTATIONS)
+def test_compiled_and_vmapped_as_eager(case):
+    augment, images = drawn(case)
+    keys = random.split(random.key(5), 3)
+    several = mx.stack([images, images[::-1], images + 1])
+    expected = mx.stack([augment(k, x) for k, x in zip(keys, several, strict=True)])
+    assert mx.array_equal(lf.vmap(augment)(keys, several), expected)
+    assert mx.array_equal(lf.jit(lf.vmap(augment))(keys, several), expected)
+
+
+@over(AUGMENTATIONS, DIFFERENT)
 def test_images_are_augmented_one_by_one(case):
     augment, images = drawn(case)
     same = mx.broadcast_to(images[:1], (64, *images.shape[1:]))

@@ -10,7 +10,7 @@ import lucid_fn as lf
 from lucid_fn import interop, random, tree
 from tests import assertions
 from tests.registry.case import over
-from tests.registry.models import MODELS
+from tests.registry.models import DEAD, MODELS
 from tests.strategies import equal
 
 # float32, through up to 50 layers, in another order of additions
@@ -62,7 +62,7 @@ def test_a_state_dict_holds_all_of_a_model(case):
     assert equal(interop.torch.from_state_dict(model, kept), (params, state))
 
 
-@over(MODELS)
+@over(MODELS, DEAD)
 def test_every_parameter_has_a_gradient(case):
     """No child is left out of the forward pass."""
     model, params, state, x = prepared(case)

@@ -12,7 +12,34 @@ def images(rng):
     return (mx.array(rng.integers(0, 256, (6, 8, 7, 3), dtype="uint8")),)
 
 
+# Laws that an augmentation may be exempt from.
+DIFFERENT = "equal images become different ones"
+
+
+def mixed(mix):
+    """The images that `mixup` or `cutmix` returns, for labels that fit."""
+
+    def augment(key, images):
+        count = len(images) if isinstance(images, mx.array) else 2
+        return mix(key, images, mx.arange(count) % 3, num_classes=3)[0]
+
+    return lambda: augment
+
+
 AUGMENTATIONS = [
+    Case(
+        "color_jitter",
+        lambda: partial(data.color_jitter, brightness=0.5, hue=0.2),
+        images,
+    ),
+    Case("cutmix", mixed(data.cutmix), images, frozenset([DIFFERENT])),
+    Case("mixup", mixed(data.mixup), images, frozenset([DIFFERENT])),
+    Case("random_erasing", lambda: data.random_erasing, images),
+    Case(
+        "random_resized_crop",
+        lambda: partial(data.random_resized_crop, size=(8, 7)),
+        images,
+    ),
     Case("cutout", lambda: partial(data.cutout, size=3), images),
     Case("random_crop", lambda: partial(data.random_crop, padding=2), images),
     Case("random_flip", lambda: data.random_flip, images),

@@ -5,7 +5,7 @@ from functools import partial
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn import nn
+from lucid_fn import nn, random
 from tests.registry.activations import ACTIVATIONS, OF_INTEGERS_TOO
 from tests.registry.case import Case
 
@@ -54,6 +54,12 @@ def layer(name, make, inputs, *exempt):
     return Case(name, make, inputs, frozenset(exempt))
 
 
+def noisy(x, a, *, train, key):
+    """Adds noise to what a child returns, as the code of a VAE has it."""
+    y = a(x)
+    return y + random.normal(key, y.shape, dtype=y.dtype) if train else y
+
+
 SEQUENCE = normal(3, 7, 4)
 IMAGE = normal(2, 6, 5, 4)
 VOLUME = normal(2, 4, 3, 5, 4)
@@ -87,6 +93,11 @@ LAYERS = [
     ),
     layer("batch_renorm", partial(nn.batch_renorm, 4), IMAGE, EXAMPLES, SLOPE),
     layer("frozen", lambda: nn.frozen(nn.batch_norm(4)), IMAGE, SLOPE),
+    layer(
+        "freeze_batch_norm",
+        lambda: nn.freeze_batch_norm(nn.serial(nn.linear(4, 3), nn.batch_norm(3))),
+        IMAGE,
+    ),
     layer("dropout", partial(nn.dropout, 0.5), IMAGE, EXAMPLES),
     layer("dropout1d", partial(nn.dropout1d, 0.5), SEQUENCE, EXAMPLES),
     layer("dropout2d", partial(nn.dropout2d, 0.5), IMAGE, EXAMPLES),
@@ -331,6 +342,12 @@ LAYERS = [
         ),
     ),
     layer("scan", lambda: nn.scan(nn.gru_cell(4, 3), reverse=True), SEQUENCE),
+    layer(
+        "compose-train-key",
+        partial(nn.compose, noisy, a=nn.linear(4, 3)),
+        SEQUENCE,
+        EXAMPLES,
+    ),
     layer("repeat", lambda: nn.repeat(nn.linear(4, 4), 3), SEQUENCE),
     layer(
         "parallel",
@@ -370,7 +387,6 @@ LAYERS = [
 NO_CASES = {
     "alibi_bias": "makes an array, see test_positions",
     "update_batch_norm": "a function of a state, see test_batch_statistics",
-    "compose": "what serial, residual and the others are made with",
     "dot_product_attention": "a function of several arrays, see test_attention",
     "dot_product_attention_weights": "a function of arrays, see test_attention",
     "fold_batch_norm": "a function of params, see test_batch_statistics",

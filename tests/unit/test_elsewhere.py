@@ -129,10 +129,6 @@ def test_an_unknown_name_is_told_what_it_is_called_here(package, name, message):
             "'T_0' is called first_period here; 'T_mult' is called growth here",
         ),
         (
-            lambda: interop.torch.from_state_dict(nn.relu, {}, strict=False),
-            r"from_state_dict: has no argument 'strict' \(all must fit; for a layer of",
-        ),
-        (
             lambda: lf.jit(len, static_argnums=1),
             r"jit: 'static_argnums' is called static_argnames here; write jit\(fn",
         ),

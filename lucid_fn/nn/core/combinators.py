@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import Parameter
 from typing import Any
 
 from lucid_fn.checks import check_array
 from lucid_fn.evaluation import started
+from lucid_fn.nn.core.checks import check_key
 from lucid_fn.nn.core.layer import (
     Layer,
     as_apply,
@@ -56,11 +58,16 @@ def compose(
     the call of `compose` and in the trees. A child that is called twice shares its
     params; its state moves twice, and its two keys differ.
 
+    If `forward` has keyword-only parameters `train` or `key`, it is given the mode, or
+    a key of its own, for what it does differently or draws itself: `forward(x, encoder,
+    decoder, *, train, key)`. The keys of the children do not depend on that.
+
     Do not call a bound child inside a transformation made in `forward`, such as
     `lf.vmap` or `lf.checkpoint`: its state would escape it. Transform the layer.
 
     Args:
-        forward: takes `x` and the children by name, and returns the output.
+        forward: takes `x` and the children by name, and returns the output. Its `key`
+            is `None` where `apply` has none, which it may have in eval mode only.
         examplewise: whether `forward` itself, apart from its children, treats the
             entries of axis 0 of `x` independently. On a CPU of several cores a large
             batch then stays divided among the cores from child to child, as it does in
@@ -74,7 +81,8 @@ def compose(
             something other than what a layer returns; on apply, if `train` is not a
             bool.
         ValueError: if a child's name holds a dot; on apply, if params or state hold a
-            name that is not a child's.
+            name that is not a child's, or if `forward` takes a key and there is none in
+            train mode.
 
     Example:
         >>> import mlx.core as mx
@@ -88,12 +96,17 @@ def compose(
         >>> y, state = block.apply(params, state, mx.ones((2, 4)), train=True)
         >>> y.shape
         (2, 4)
+        >>> def noisy(x, body, *, train, key):
+        ...     return body(x + random.normal(key, x.shape) if train else x)
+        >>> noisy = nn.compose(noisy, body=nn.linear(4, 2))
+        >>> params, state = noisy.init(random.key(0))
+        >>> noisy.apply(params, state, y, train=True, key=random.key(1))[0].shape
+        (2, 2)
     """
     layers = as_layers("compose", children)
-    _check_forward(forward, layers)
-    return compose_layers(
-        forward, layers, in_parts=_stays_divided if examplewise else None
-    )
+    extras = _check_forward(forward, layers)
+    in_parts = _stays_divided if examplewise else None
+    return compose_layers(forward, layers, in_parts=in_parts, extras=extras)
 
 
 def _stays_divided(x: Any) -> Any:
@@ -110,11 +123,13 @@ def compose_layers(
     layers: dict[str, Layer],
     *,
     in_parts: Callable[[Any], Any] | None,
+    extras: frozenset[str] = frozenset(),
 ) -> Layer:
     """The layer of a `forward` that accepts the children `layers`.
 
     Where `forward` treats examples independently, `in_parts` divides what it and its
-    children get; `None` where it does not.
+    children get; `None` where it does not. `extras` are the names among `train` and
+    `key` that `forward` accepts too.
     """
 
     def init(key: Key, /) -> tuple[Params, State]:
@@ -132,6 +147,7 @@ def compose_layers(
     ) -> tuple[Any, State]:
         _check_names(params, layers, "params")
         _check_names(state, layers, "state")
+        given = _extras_given(extras, train, key)
 
         def run(x: Any, for_child: Callable[[Any], Any]) -> tuple[Any, State]:
             """The output and the new state; children get what `for_child` returns."""
@@ -157,7 +173,7 @@ def compose_layers(
                 return call
 
             bound = {name: bind(name, layer) for name, layer in layers.items()}
-            return forward(x, **bound), _drop_empty(new_state)
+            return forward(x, **bound, **given), _drop_empty(new_state)
 
         if in_parts is None:
             y, new_state = run(join(x), join)
@@ -171,7 +187,11 @@ def compose_layers(
             y, new_state = run(join(x), join)
         return y if is_divided(x) else join(y), new_state
 
-    apply.children = layers  # type: ignore[attr-defined]  # what `repr` shows
+    def rebuild(children: dict[str, Layer]) -> Layer:
+        return compose_layers(forward, children, in_parts=in_parts, extras=extras)
+
+    # What `repr` shows, and what replaces layers inside of this one: see `surgery`.
+    apply.children, apply.rebuild = layers, rebuild  # type: ignore[attr-defined]
     return Layer(init, apply if in_parts is None else accepts_divided(apply))
 
 
@@ -204,7 +224,24 @@ def as_layer(what: str, child: Any) -> Layer:
     return layer
 
 
-def _check_forward(forward: Callable[..., Any], layers: dict[str, Layer]) -> None:
+def _extras_given(
+    extras: frozenset[str], train: bool, key: Key | None
+) -> dict[str, Any]:
+    """What `forward` gets besides its children.
+
+    Its key has a label that no child can have: theirs end in the number of the call.
+    """
+    given: dict[str, Any] = {"train": train} if "train" in extras else {}
+    if "key" in extras:
+        own = check_key("compose", key) if train else key
+        given["key"] = None if own is None else fold_in(own, "forward")
+    return given
+
+
+def _check_forward(
+    forward: Callable[..., Any], layers: dict[str, Layer]
+) -> frozenset[str]:
+    """The extras that `forward` accepts: the mode `train`, and a `key` of its own."""
     if not callable(forward) or isinstance(forward, Layer):
         raise TypeError(
             "compose: forward must be a function forward(x, **children), got "
@@ -215,13 +252,23 @@ def _check_forward(forward: Callable[..., Any], layers: dict[str, Layer]) -> Non
             "compose: forward must be a Python function forward(x, **children), got "
             f"{forward!r}, whose parameters are not known"
         )
+    extras = frozenset(
+        name
+        for name in ("train", "key")
+        if name not in layers
+        and name in signature.parameters
+        and signature.parameters[name].kind == Parameter.KEYWORD_ONLY
+    )
     try:
-        signature.bind(None, **layers)
+        signature.bind(None, **layers, **dict.fromkeys(extras))
     except TypeError as error:
+        positional = {"train", "key"} & set(signature.parameters) - extras - set(layers)
+        fix = "; write train and key after a *, as in forward(x, *, train, key)"
         raise TypeError(
             f"compose: forward{signature} does not accept the "
-            f"children {', '.join(layers)}: {error}"
+            f"children {', '.join(layers)}: {error}{fix if positional else ''}"
         ) from None
+    return extras
 
 
 def _pair(caller: str, made: Any, words: str) -> tuple[Any, Any]:

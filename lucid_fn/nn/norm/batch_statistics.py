@@ -1,14 +1,16 @@
 """Functions of the statistics that batch norms hold."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import mlx.core as mx
 
 from lucid_fn import random, transforms, tree
-from lucid_fn.checks import check_count
+from lucid_fn.checks import check_count, check_function
+from lucid_fn.evaluation import lazily
 from lucid_fn.nn.core.checks import check_eps
-from lucid_fn.nn.core.layer import Layer, require_names
+from lucid_fn.nn.core.layer import Layer, check_layer, require_names, wrap
+from lucid_fn.nn.core.surgery import map_layers
 from lucid_fn.nn.norm import running_statistics
 from lucid_fn.types import Array, Key, Params, State
 
@@ -157,3 +159,77 @@ def fold_batch_norm(
         scaled = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
     scaled = scaled.reshape(weight.shape)
     return {"weight": scaled.astype(weight.dtype), "bias": bias.astype(weight.dtype)}
+
+
+def freeze_batch_norm(
+    layer: Layer, predicate: Callable[[str], bool] = lambda path: True, /
+) -> Layer:
+    """`layer` with its batch norms in eval mode, whose weights and biases still train.
+
+    Such a norm divides by the running statistics, which stay as they are, in train mode
+    too: as `eval()` of PyTorch's `BatchNorm2d` inside of a model that trains. That is
+    for fine-tuning on small batches, whose own statistics are noisy. Params and state
+    are those of `layer`.
+
+    Args:
+        layer: made by combinators, such as `models.resnet18()`.
+        predicate: function of the dotted path of a norm, such as `"layer1.0.bn1"`:
+            whether it is frozen; by default all are.
+
+    Raises:
+        TypeError: if an argument is of the wrong type.
+        ValueError: if there is no such norm, or one is inside of a wrapper, such as
+            `nn.checkpointed`, and cannot be reached.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> model = nn.serial(fc=nn.linear(2, 3), bn=nn.batch_norm(3))
+        >>> model = nn.freeze_batch_norm(model, lambda path: path == "bn")
+        >>> params, state = model.init(random.key(0))
+        >>> _, new = model.apply(params, state, mx.ones((4, 2)), train=True)
+        >>> new["bn"]["num_batches_tracked"].item()
+        0
+    """
+    check_layer("freeze_batch_norm", layer)
+    check_function(
+        "freeze_batch_norm", "predicate", predicate, kinds="a function of a path"
+    )
+    with lazily():  # of which only the names are used
+        _, state = layer.init(random.key(0))
+    paths = [
+        path.removesuffix("running_mean").removesuffix(".")
+        for path in tree.paths(state)
+        if path.rpartition(".")[2] == "running_mean"
+    ]
+    chosen = {path for path in paths if predicate(path)}
+    if not chosen:
+        raise ValueError(
+            "freeze_batch_norm: predicate must choose a norm, got none; there are "
+            f"{', '.join(paths) or 'none in the layer'}"
+        )
+    reached = set[str]()
+
+    def change(path: str, inner: Layer) -> Layer:
+        if path not in chosen:
+            return inner
+        reached.add(path)
+        return _in_eval_mode(inner)
+
+    frozen = map_layers(change, layer)
+    if hidden := chosen - reached:
+        raise ValueError(
+            "freeze_batch_norm: norms must not be inside of wrappers, got "
+            f"{', '.join(sorted(hidden))}; freeze them before nn.checkpointed and the "
+            "like wrap them"
+        )
+    return frozen
+
+
+def _in_eval_mode(layer: Layer) -> Layer:
+    def run(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, State]:
+        return layer.apply(params, state, x, train=False, key=key)
+
+    return wrap(layer, run)

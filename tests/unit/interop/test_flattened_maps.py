@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from lucid_fn import models, nn, random
+from lucid_fn.interop import flattening
 from lucid_fn.interop.torch import to_state_dict
 
 
@@ -224,3 +225,38 @@ def test_scales_and_shifts_of_channels_are_not_taken_for_a_map():
 def test_a_wrong_map_is_an_error(flattened, message):
     with pytest.raises(ValueError, match=message):
         exported(models.lenet5(), flattened=flattened)
+
+
+def test_the_projection_of_an_attention_over_a_map_follows_no_flatten():
+    def tokens(x):
+        return x.reshape(len(x), -1, x.shape[-1])  # (N, H * W, C)
+
+    model = nn.serial(
+        a=nn.conv2d(3, 8, 3), b=tokens, c=nn.multi_head_attention(8, 2),
+        d=nn.global_avg_pool1d, e=nn.linear(8, 5),
+    )  # fmt: skip
+    params, weights = exported(model)
+    ours = np.array(params["c"]["out_proj"]["weight"])
+    np.testing.assert_array_equal(weights["c.out_proj.weight"], ours)
+    assert_kept(params, weights, "e")
+
+
+def test_a_vision_transformer_says_that_it_flattens_nothing(monkeypatch):
+    vit = models.vit(
+        5, image_size=32, patch_size=8, num_layers=1, num_heads=2, hidden_dim=8,
+        mlp_dim=16,
+    )  # fmt: skip
+    model = nn.serial(backbone=models.backbone(vit), head=nn.linear(8, 3))
+    asked = []
+    experiment = flattening.experiment
+
+    def watched(*args):
+        supports = experiment(*args)
+        return lambda path, *rest: asked.append(path) or supports(path, *rest)
+
+    monkeypatch.setattr(flattening, "experiment", watched)
+    exported(vit)
+    assert asked == []
+    params, weights = exported(model)
+    assert set(asked) == {"head.weight"}
+    assert_kept(params, weights, "head")

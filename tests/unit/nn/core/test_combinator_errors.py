@@ -237,6 +237,10 @@ BUILT_WRONG = {
         lambda: nn.compose(two, conv1=mx.abs, bn1=mx.abs, extra=mx.abs),
         "compose: .*children conv1, bn1, extra: .*unexpected keyword argument 'extra'",
     ),
+    "a key among the children": (
+        lambda: nn.compose(lambda x, a, key: x, a=mx.abs),
+        r"compose: .*missing .* 'key'; write train and key after a \*",
+    ),
     "a child called like the input": (
         lambda: nn.compose(lambda x, y: x, x=mx.abs, y=mx.abs),
         "compose: .* accept the children x, y: multiple values for argument 'x'",

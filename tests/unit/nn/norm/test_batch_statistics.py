@@ -3,6 +3,7 @@
 import mlx.core as mx
 import pytest
 
+import lucid_fn as lf
 from lucid_fn import nn, random, tree
 
 
@@ -145,3 +146,46 @@ def test_reestimating_forgets_statistics_that_are_not_numbers(key):
     spoiled = {**state, "running_mean": mx.array([mx.nan, mx.inf])}
     found = nn.update_batch_norm(layer, params, spoiled, [mx.ones((3, 2))])
     assert found["running_mean"].tolist() == [1.0, 1.0]
+
+
+def two_norms():
+    return nn.serial(
+        body=nn.serial(fc=nn.linear(3, 4), bn=nn.batch_norm(4), drop=nn.dropout(0.5)),
+        bn=nn.batch_norm(4),
+    )
+
+
+def test_frozen_batch_norms_normalize_by_the_state_and_train_their_weights(key):
+    frozen = nn.freeze_batch_norm(two_norms())
+    params, _ = frozen.init(key)
+    state = {"body": {"bn": drawn_state(key, 4)}, "bn": drawn_state(key, 4)}
+    x = random.normal(key, (5, 3))
+
+    def total(params):
+        y, new = frozen.apply(params, state, x, train=True, key=key)
+        return mx.sum(mx.square(y)), new
+
+    grads, new = lf.grad(total, has_aux=True)(params)
+    assert tree.equal(new, state)
+    assert all(mx.any(leaf != 0) for leaf in tree.leaves(grads))
+
+
+def test_only_the_chosen_batch_norms_are_frozen_and_dropout_still_drops(key):
+    frozen = nn.freeze_batch_norm(two_norms(), lambda path: path == "body.bn")
+    params, state = frozen.init(key)
+    x = random.normal(key, (5, 3))
+    y, new = frozen.apply(params, state, x, train=True, key=key)
+    assert tree.equal(new["body"], state["body"])
+    assert new["bn"]["num_batches_tracked"].item() == 1
+    other, _ = frozen.apply(params, state, x, train=True, key=random.key(9))
+    assert not mx.array_equal(y, other)
+
+
+def test_freezing_no_norm_or_one_in_a_wrapper_is_an_error():
+    with pytest.raises(ValueError, match=r"got none; there are bn, body\.bn"):
+        nn.freeze_batch_norm(two_norms(), lambda path: path == "bn2")
+    with pytest.raises(ValueError, match="there are none in the layer"):
+        nn.freeze_batch_norm(nn.linear(3, 4))
+    hidden = nn.serial(a=nn.checkpointed(two_norms()), b=nn.batch_norm(4))
+    with pytest.raises(ValueError, match=r"wrappers, got a\.bn, a\.body\.bn; freeze"):
+        nn.freeze_batch_norm(hidden)
