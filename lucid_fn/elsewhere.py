@@ -4,6 +4,7 @@
 It is read when an error is raised, and never before.
 """
 
+import importlib
 import inspect
 import re
 import sys
@@ -208,6 +209,7 @@ def guide(
     module: str,
     *,
     made: Callable[..., Any] = lambda result, *_: result,
+    later: tuple[str, ...] = (),
 ) -> None:
     """Makes the errors of a package's public names say what to write instead.
 
@@ -221,6 +223,7 @@ def guide(
         module: what users call the package, such as `nn`.
         made: is told of each call, `made(result, fn, args, options)`, and returns what
             the call returns.
+        later: packages in the package, imported at their first use.
     """
     public, package = namespace["__all__"], namespace["__name__"]
     files = [
@@ -238,7 +241,9 @@ def guide(
                 if vars(file).get(name) is fn:
                     setattr(file, name, explained)
 
-    def get(name: str) -> NoReturn:
+    def get(name: str) -> ModuleType:
+        if name in later:
+            return importlib.import_module(f"{package}.{name}")
         raise_unknown(module, name, public)
 
     namespace["__getattr__"] = get

@@ -2,14 +2,19 @@
 
 from collections.abc import Callable
 
+import mlx.core as mx
+
 from lucid_fn.cpu.parallel.gradient_order import comes_first
 from lucid_fn.cpu.parallel.streams import concat_split, sum_split
+from lucid_fn.cpu.small_products import by_rows
 from lucid_fn.ops.linear import forward, input_grad, product_of, weight_grad
 from lucid_fn.types import Array
 
 # Of a product that is divided among the cores by itself.
 _LEAST = 1 << 26  # multiplications
 _FEWEST_ROWS = _FEWEST_SUMMED = 128
+
+_FEW_ROWS = 8  # of which the weight is more than they are
 
 
 def product(x: Array, weight: Array) -> Array:
@@ -19,6 +24,10 @@ def product(x: Array, weight: Array) -> Array:
 
 
 def _forward(x: Array, weight: Array) -> Array:
+    if 0 < len(x) <= _FEW_ROWS:
+        # The BLAS packs its second operand, here the smaller one. To pack the weight
+        # takes several times as long as one row, as in decoding, is multiplied.
+        return mx.contiguous(by_rows(weight, x.T).T)
     return _by_rows(lambda x: forward(x, weight), x, weight)
 
 

@@ -1,7 +1,8 @@
 """Array functions with their own derivatives, fast on every device."""
 
+from typing import TYPE_CHECKING
+
 from lucid_fn.elsewhere import guide
-from lucid_fn.ops import linalg
 from lucid_fn.ops.activations import (
     celu,
     elu,
@@ -58,6 +59,9 @@ from lucid_fn.ops.recurrent import RecurrentWeights, gru, lstm, rnn
 from lucid_fn.ops.reductions import mean, sum
 from lucid_fn.ops.seam import plain
 from lucid_fn.ops.softmax import log_softmax, logsumexp, softmax, softmin
+
+if TYPE_CHECKING:
+    from lucid_fn.ops import linalg
 
 __all__ = [
     "QuantizedWeight",
@@ -127,4 +131,4 @@ __all__ = [
     "tanh_shrink",
 ]
 
-guide(globals(), "ops")
+guide(globals(), "ops", later=("linalg",))

@@ -6,7 +6,7 @@ from typing import NamedTuple, cast
 import mlx.core as mx
 
 from lucid_fn.cpu.memory.broadcast import multiply, subtract
-from lucid_fn.cpu.memory.row_reductions import row_dot
+from lucid_fn.cpu.memory.row_reductions import row_dot, row_sum
 from lucid_fn.cpu.parallel.streams import concat, map_large
 from lucid_fn.numerics import channel_sum, widen
 from lucid_fn.ops.custom_derivative import custom_function
@@ -112,4 +112,5 @@ def _rows(x: Array) -> Array:
 
 def _row_mean(x: Array) -> Array:
     """`(R, C)` to `(R, 1)`."""
-    return row_dot(x, mx.full((x.shape[1],), 1 / x.shape[1]))
+    # Not a Python number: a kernel of its own for each size of layer.
+    return multiply(row_sum(x), mx.array(1 / x.shape[1]))

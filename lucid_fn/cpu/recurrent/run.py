@@ -158,6 +158,7 @@ def _run_back(
     (gates_x, _, weight, _, *start), masks = _arguments(cell, args)
     rows, length, n = gates_x.shape
     size, carried, held = len(start[0]), len(start), len(saved) // length
+    back = mx.contiguous(weight.T)  # once: the BLAS multiplies by it faster
     dy = mx.split(grads[0].swapaxes(0, 1).reshape(length * size, n), length)
     d_carry = tuple(grads[1:])
     d_gates_x, d_gates_h = [], []
@@ -173,7 +174,7 @@ def _run_back(
         )
         d_gates_x.append(mx.concatenate(list(dx)))
         d_gates_h.append(d_gates_x[-1] if dh is dx else mx.concatenate(list(dh)))
-        through_gates = weight.T @ d_gates_h[-1]
+        through_gates = back @ d_gates_h[-1]
         d_hidden = through_gates if direct is None else direct + through_gates
         d_carry = (d_hidden, *d_others)
         if past is not None:

@@ -14,6 +14,8 @@ from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.ops.split import split_evenly
 from lucid_fn.types import Array
 
+_MANY_CHANNELS = 16  # of which one convolution is faster than a sum of several
+
 
 class Window(NamedTuple):
     """How a kernel moves: one number for each spatial axis, but for the groups."""
@@ -101,7 +103,10 @@ def _convolve2d(x: Array, weight: Array, window: Window) -> Array:
 
 
 def _convolve3d(x: Array, weight: Array, window: Window) -> Array:
-    """The sum over the depth of the kernel of convolutions of the slices it meets."""
+    """The sum over the depth of the kernel of convolutions of the slices it meets.
+
+    Many channels of all these slices are those of a single image.
+    """
     (stride, *strides), (padding, *paddings), (dilation, *dilations), groups = window
     plane = Window(tuple(strides), tuple(paddings), tuple(dilations), groups)
     x = mx.pad(x, [(0, 0), (padding, padding), (0, 0), (0, 0), (0, 0)])
@@ -113,12 +118,16 @@ def _convolve3d(x: Array, weight: Array, window: Window) -> Array:
             f"{extent} slices and an input of {x.shape[1]}"
         )
     reach = (depth - 1) * stride + 1
-    taps = [mx.squeeze(tap, 1) for tap in split_evenly(weight, weight.shape[1], axis=1)]
-    terms = [
-        _convolve2d(x[:, start : start + reach : stride].flatten(0, 1), tap, plane)
-        for start, tap in zip(range(0, extent, dilation), taps, strict=True)
+    slices = [
+        x[:, start : start + reach : stride].flatten(0, 1)
+        for start in range(0, extent, dilation)
     ]
-    return mx.unflatten(reduce(operator.add, terms), 0, (x.shape[0], depth))
+    taps = [mx.squeeze(tap, 1) for tap in split_evenly(weight, weight.shape[1], axis=1)]
+    if groups == 1 and x.shape[-1] >= _MANY_CHANNELS:
+        slices, taps = [mx.concatenate(slices, -1)], [mx.concatenate(taps, -1)]
+    pairs = zip(slices, taps, strict=True)
+    y = reduce(operator.add, (_convolve2d(x, tap, plane) for x, tap in pairs))
+    return mx.unflatten(y, 0, (x.shape[0], depth))
 
 
 _BY_DIMS = {1: _convolve1d, 2: _convolve2d, 3: _convolve3d}

@@ -163,3 +163,26 @@ def test_a_bias_of_another_size_is_an_error(key):
         nn.conv1d(2, 3, 1).apply(
             {**params, "bias": mx.ones(1)}, {}, mx.ones((1, 4, 2)), train=False
         )
+
+
+@pytest.mark.parametrize("channels", [15, 16])
+def test_a_convolution_of_volumes_is_that_of_mlx(channels, key):
+    """With few channels, and with as many as are taken as those of one image."""
+    layer = nn.conv3d(channels, 4, (3, 2, 3), stride=(2, 1, 1), padding=1, dilation=2)
+    x = random.normal(key, (2, 9, 6, 5, channels))
+    params, _ = layer.init(key)
+
+    def by_mlx(params, x):
+        y = mx.conv3d(x, params["weight"], (2, 1, 1), padding=1, dilation=2)
+        return y + params["bias"]
+
+    def by_layer(params, x):
+        return layer.apply(params, {}, x, train=False)[0]
+
+    assert mx.allclose(by_layer(params, x), by_mlx(params, x), atol=1e-5)
+    # The derivatives are those of a function that is linear in x and in the weight.
+    weight_only = {"weight": params["weight"], "bias": mx.zeros((4,))}
+    y = by_layer(weight_only, x)
+    grads = lf.grad(lambda p, x: mx.sum(by_layer(p, x) * y), (0, 1))(weight_only, x)
+    for array, grad in ((params["weight"], grads[0]["weight"]), (x, grads[1])):
+        assert mx.sum(array * grad).item() == pytest.approx(mx.sum(y * y).item(), 1e-4)
