@@ -92,7 +92,7 @@ def dynamic_loss_scale(
         updates, inner = optimizer.update(unscaled, old, params)
         tracker = mx.where(finite, tracker + 1, 0)
         grown = scale * growth_factor
-        grows = (tracker >= growth_interval) & mx.isfinite(grown)
+        grows = mx.logical_and(tracker >= growth_interval, mx.isfinite(grown))
         new_scale = mx.where(grows, grown, scale)
         new_scale = mx.where(finite, new_scale, scale * backoff_factor)
         return (

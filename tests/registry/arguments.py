@@ -241,6 +241,11 @@ BY_FUNCTION = {
         "end_token": 3,
         "key": random.key(0),
     },
+    train.make_epoch_step: {
+        "model": LINEAR,
+        "optimizer": optim.sgd(0.1),
+        "loss_fn": losses.mse,
+    },
     train.fit: {
         "ts": train.init(LINEAR, optim.sgd(0.1), random.key(0)),
         "batches": lambda epoch: [(mx.ones((1, 4)), mx.ones(1))],

@@ -29,6 +29,7 @@ CACHE = "the state holds the keys and values of all examples"
 CARRY = "the carry has as many examples as the input"
 JOINED = "what is said of a sequence and the carry after it are whole arrays"
 SEVERAL = "the output is several arrays"
+DRAWN = "its forward draws one array for the whole batch"
 SEQUENCE = "the first axis may be that of the positions"
 PURE = "it is run again inside a transformation, which takes arrays"
 
@@ -38,6 +39,7 @@ STAYS_WHOLE = {
     "cached_attention": CACHE,
     "cached_attention-rotary": CACHE,
     "checkpointed": PURE,
+    "compose-train-key": DRAWN,
     "embedding": INTEGERS,
     "embedding-padding": INTEGERS,
     "glu": AXIS,
