@@ -59,6 +59,7 @@ from lucid_fn.ops.recurrent import RecurrentWeights, gru, lstm, rnn
 from lucid_fn.ops.reductions import mean, sum
 from lucid_fn.ops.seam import plain
 from lucid_fn.ops.softmax import log_softmax, logsumexp, softmax, softmin
+from lucid_fn.ops.vectors import cosine_similarity, normalize, pairwise_distance
 
 if TYPE_CHECKING:
     from lucid_fn.ops import linalg
@@ -75,6 +76,7 @@ __all__ = [
     "batch_norm_eval",
     "celu",
     "conv2d",
+    "cosine_similarity",
     "dot_product_attention",
     "dot_product_attention_weights",
     "elu",
@@ -109,6 +111,8 @@ __all__ = [
     "max_pool3d",
     "mean",
     "mish",
+    "normalize",
+    "pairwise_distance",
     "plain",
     "prelu",
     "relu",

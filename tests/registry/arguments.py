@@ -99,6 +99,7 @@ BY_NAME = {
     "var": mx.ones(4),
     "weight": mx.ones(4),
     "x": IMAGES,
+    "y": IMAGES,
     # of losses and metrics
     "anchor": SCORES,
     "distances": SCORES,
