@@ -128,8 +128,6 @@ _ABSENT = {
     "maximize": "negate the loss",
     "mutable": "apply returns the new state",
     "num_workers": "data.prefetch makes batches ahead, on a thread",
-    "padding_mode": "pad before, with nn.circular_pad, nn.reflect_pad or "
-    "nn.replicate_pad",
     "params": "they are arguments of init and update: init(params), "
     "update(grads, opt_state, params)",
     "pin_memory": "memory is shared",

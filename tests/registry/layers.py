@@ -69,6 +69,11 @@ LAYERS = [
     layer("linear-no-bias", partial(nn.linear, 4, 3, bias=False), SEQUENCE),
     layer("conv1d", partial(nn.conv1d, 4, 6, 3, stride=2, padding=1), SEQUENCE),
     layer("conv2d", partial(nn.conv2d, 4, 6, (3, 2), padding=(1, 0)), IMAGE),
+    layer(
+        "conv2d-same",
+        partial(nn.conv2d, 4, 3, (2, 3), padding="same", padding_mode="reflect"),
+        IMAGE,
+    ),
     layer("conv2d-depthwise", partial(nn.conv2d, 4, 8, 3, groups=4), IMAGE),
     layer("conv2d-dilated", partial(nn.conv2d, 4, 2, 2, dilation=2, stride=2), IMAGE),
     layer("conv3d", partial(nn.conv3d, 4, 3, (2, 1, 3), stride=(2, 1, 2)), VOLUME),

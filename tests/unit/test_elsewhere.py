@@ -97,10 +97,6 @@ def test_an_unknown_name_is_told_what_it_is_called_here(package, name, message):
             r"linear: has no argument 'device' \(mx.set_default_device chooses it\)",
         ),
         (
-            lambda: nn.conv2d(3, 4, 3, padding_mode="circular"),
-            r"has no argument 'padding_mode' \(pad before, with nn.circular_pad",
-        ),
-        (
             lambda: losses.binary_cross_entropy(ONES, ONES, weight=ONES),
             r"has no argument 'weight' \(for a loss, multiply the values",
         ),
