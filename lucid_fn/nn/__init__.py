@@ -108,6 +108,7 @@ from lucid_fn.nn.pooling.adaptive_pooling import (
     adaptive_max_pool2d,
     adaptive_max_pool3d,
 )
+from lucid_fn.nn.pooling.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
 from lucid_fn.nn.pooling.pooling import (
     avg_pool1d,
     avg_pool2d,
@@ -274,6 +275,9 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "lora",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "lstm",
     "lstm_cell",
     "max_pool1d",

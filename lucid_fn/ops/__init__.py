@@ -46,6 +46,7 @@ from lucid_fn.ops.hard_activations import (
 )
 from lucid_fn.ops.layer_norm import layer_norm, rms_norm
 from lucid_fn.ops.linear import linear
+from lucid_fn.ops.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
 from lucid_fn.ops.pooling import (
     avg_pool1d,
     avg_pool2d,
@@ -105,6 +106,9 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "lstm",
     "max_pool1d",
     "max_pool2d",

@@ -139,11 +139,11 @@ def _length(x: Array, p: float, axis: int) -> Array:
         return sum(mx.abs(x), axis=axis, keepdims=True)
     if math.isinf(p):
         return mx.max(mx.abs(x), axis=axis, keepdims=True)
-    powers = mx.square(x) if p == 2 else _power(mx.abs(x), p)
-    return _power(sum(powers, axis=axis, keepdims=True), 1 / p)
+    powers = mx.square(x) if p == 2 else power_from_zero(mx.abs(x), p)
+    return power_from_zero(sum(powers, axis=axis, keepdims=True), 1 / p)
 
 
-def _power(x: Array, exponent: float) -> Array:
+def power_from_zero(x: Array, exponent: float) -> Array:
     """`x ** exponent` of numbers from 0 on, with the derivative 0 at 0."""
     positive = x != 0  # of nan too
     base = mx.where(positive, x, 1.0)

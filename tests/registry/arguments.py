@@ -192,6 +192,7 @@ BY_FUNCTION = {
         for kind in ("avg", "max")
         for n in (1, 2, 3)
     },
+    **{getattr(ops, f"lp_pool{n}d"): {"p": 2.0, **volume(n)} for n in (1, 2, 3)},
     ops.conv2d: {"weight": mx.ones((4, 2, 2, 2)), "groups": 2, "bias": mx.zeros(4)},
     ops.group_norm: {"x": SEQUENCES},
     initializers.constant: {"value": 0.5},
@@ -215,6 +216,7 @@ BY_FUNCTION = {
     losses.cross_entropy: {"ignore_index": -100},
     losses.ctc: {"logits": mx.ones((2, 3, 4)), "labels": mx.ones((2, 1), mx.int32)},
     losses.multi_margin: {"p": 1},
+    **{getattr(nn, f"lp_pool{n}d"): {"p": 2.0} for n in (1, 2, 3)},
     metrics.confusion_matrix: {"predictions": LABELS},
     schedules.constant: {"value": 1.0},
     schedules.noam: {"factor": 1.0},
