@@ -33,6 +33,7 @@ from lucid_fn.ops.global_pooling import (
     global_max_pool2d,
     global_max_pool3d,
 )
+from lucid_fn.ops.grid_sample import affine_grid, grid_sample
 from lucid_fn.ops.group_norm import group_norm
 from lucid_fn.ops.hard_activations import (
     hard_shrink,
@@ -60,6 +61,7 @@ from lucid_fn.ops.recurrent import RecurrentWeights, gru, lstm, rnn
 from lucid_fn.ops.reductions import mean, sum
 from lucid_fn.ops.seam import plain
 from lucid_fn.ops.softmax import log_softmax, logsumexp, softmax, softmin
+from lucid_fn.ops.unfold import fold, unfold
 from lucid_fn.ops.vectors import cosine_similarity, normalize, pairwise_distance
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ __all__ = [
     "RecurrentWeights",
     "adaptive_avg_pool2d",
     "adaptive_max_pool2d",
+    "affine_grid",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -83,6 +86,7 @@ __all__ = [
     "elu",
     "erf",
     "exp",
+    "fold",
     "gelu",
     "gelu_sigmoid",
     "gelu_tanh",
@@ -93,6 +97,7 @@ __all__ = [
     "global_max_pool2d",
     "global_max_pool3d",
     "glu",
+    "grid_sample",
     "group_norm",
     "gru",
     "hard_shrink",
@@ -137,6 +142,7 @@ __all__ = [
     "sum",
     "tanh",
     "tanh_shrink",
+    "unfold",
 ]
 
 guide(globals(), "ops", later=("linalg",))
