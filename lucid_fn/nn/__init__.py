@@ -73,6 +73,7 @@ from lucid_fn.nn.dropout.dropout import (
 )
 from lucid_fn.nn.embedding import (
     embedding,
+    embedding_bag,
     tied_embedding,
 )
 from lucid_fn.nn.linear import (
@@ -87,12 +88,12 @@ from lucid_fn.nn.norm.batch_statistics import (
     freeze_batch_norm,
     update_batch_norm,
 )
+from lucid_fn.nn.norm.instance_norm import instance_norm
 from lucid_fn.nn.norm.local_response_norm import (
     local_response_norm,
 )
 from lucid_fn.nn.norm.normalization import (
     group_norm,
-    instance_norm,
     layer_norm,
     rms_norm,
 )
@@ -241,6 +242,7 @@ __all__ = [
     "dropout3d",
     "elu",
     "embedding",
+    "embedding_bag",
     "feature_alpha_dropout",
     "flatten",
     "fold_batch_norm",

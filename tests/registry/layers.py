@@ -192,6 +192,19 @@ LAYERS = [
     layer("rms_norm", partial(nn.rms_norm, 4), SEQUENCE),
     layer("group_norm", partial(nn.group_norm, 2, 4), IMAGE),
     layer("instance_norm", partial(nn.instance_norm, 4, affine=True), SEQUENCE),
+    layer(
+        "instance_norm-tracked",
+        partial(nn.instance_norm, 4, affine=True, track_running_stats=True),
+        IMAGE,
+    ),
+    layer("embedding_bag", partial(nn.embedding_bag, 9, 4), integers(9, 3, 5), REAL),
+    layer(
+        "embedding_bag-max",
+        partial(nn.embedding_bag, 9, 4, mode="max", padding_idx=0),
+        integers(9, 3, 5),
+        SLOPE,
+        REAL,
+    ),
     layer("embedding", partial(nn.embedding, 9, 4), integers(9, 3, 5), REAL),
     layer(
         "embedding-padding",

@@ -32,7 +32,11 @@ ONES = mx.ones((1, 1))
         (nn, "Linear", "nn has no attribute 'Linear'; torch.nn.Linear is nn.linear"),
         (nn, "Conv2d", "torch.nn.Conv2d is nn.conv2d here"),
         (nn, "BatchNorm2d", "torch.nn.BatchNorm2d is nn.batch_norm here"),
-        (nn, "Unfold", "there is no torch.nn.Unfold here: use a convolution"),
+        (
+            nn,
+            "FractionalMaxPool2d",
+            "there is no torch.nn.FractionalMaxPool2d here: use nn.max_pool2d",
+        ),
         (nn, "Conv2D", "did you mean nn.conv2d?"),
         (optim, "AdamW", "torch.optim.AdamW is optim.adamw here"),
         (
