@@ -208,6 +208,7 @@ def guide(
     *,
     made: Callable[..., Any] = lambda result, *_: result,
     later: tuple[str, ...] = (),
+    files_later: dict[str, tuple[str, ...]] | None = None,
 ) -> None:
     """Makes the errors of a package's public names say what to write instead.
 
@@ -222,6 +223,8 @@ def guide(
         made: is told of each call, `made(result, fn, args, options)`, and returns what
             the call returns.
         later: packages in the package, imported at their first use.
+        files_later: files in the package that are imported at the first use of one of
+            their functions, with the names of these. No file has such a name.
     """
     public, package = namespace["__all__"], namespace["__name__"]
     files = [
@@ -239,9 +242,15 @@ def guide(
                 if vars(file).get(name) is fn:
                     setattr(file, name, explained)
 
-    def get(name: str) -> ModuleType:
+    def get(name: str) -> Any:
         if name in later:
             return importlib.import_module(f"{package}.{name}")
+        for file, functions in (files_later or {}).items():
+            if name in functions:
+                fn = getattr(importlib.import_module(f"{package}.{file}"), name)
+                marked = hasattr(fn, "__divided__")
+                namespace[name] = fn if marked else explains_calls(fn, made=made)
+                return namespace[name]
         raise_unknown(module, name, public)
 
     namespace["__getattr__"] = get

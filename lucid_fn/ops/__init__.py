@@ -33,7 +33,6 @@ from lucid_fn.ops.global_pooling import (
     global_max_pool2d,
     global_max_pool3d,
 )
-from lucid_fn.ops.grid_sample import affine_grid, grid_sample
 from lucid_fn.ops.group_norm import group_norm
 from lucid_fn.ops.hard_activations import (
     hard_shrink,
@@ -47,7 +46,6 @@ from lucid_fn.ops.hard_activations import (
 )
 from lucid_fn.ops.layer_norm import layer_norm, rms_norm
 from lucid_fn.ops.linear import linear
-from lucid_fn.ops.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
 from lucid_fn.ops.pooling import (
     avg_pool1d,
     avg_pool2d,
@@ -61,11 +59,23 @@ from lucid_fn.ops.recurrent import RecurrentWeights, gru, lstm, rnn
 from lucid_fn.ops.reductions import mean, sum
 from lucid_fn.ops.seam import plain
 from lucid_fn.ops.softmax import log_softmax, logsumexp, softmax, softmin
-from lucid_fn.ops.unfold import fold, unfold
-from lucid_fn.ops.vectors import cosine_similarity, normalize, pairwise_distance
 
 if TYPE_CHECKING:
     from lucid_fn.ops import linalg
+
+if TYPE_CHECKING:
+    from lucid_fn.ops.grid_sampling import affine_grid, grid_sample
+    from lucid_fn.ops.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
+    from lucid_fn.ops.unfolding import fold, unfold
+    from lucid_fn.ops.vectors import cosine_similarity, normalize, pairwise_distance
+
+# Loaded at their first use: `import lucid_fn` does not wait for them.
+_LATER = {
+    "grid_sampling": ("affine_grid", "grid_sample"),
+    "lp_pooling": ("lp_pool1d", "lp_pool2d", "lp_pool3d"),
+    "unfolding": ("fold", "unfold"),
+    "vectors": ("cosine_similarity", "normalize", "pairwise_distance"),
+}
 
 __all__ = [
     "QuantizedWeight",
@@ -145,4 +155,4 @@ __all__ = [
     "unfold",
 ]
 
-guide(globals(), "ops", later=("linalg",))
+guide(globals(), "ops", later=("linalg",), files_later=_LATER)
