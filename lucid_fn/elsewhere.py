@@ -58,6 +58,7 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "layer_norm_eps": ("eps",),
     "loader": ("batches",),
     "log_probs": ("logits",),
+    "log_target": ("log_targets",),
     "lr": ("learning_rate",),
     "max_lr": ("peak", "high"),
     "max_val": ("high",),
@@ -121,15 +122,12 @@ _ABSENT = {
     "last_epoch": "a schedule is a function of the step",
     "line_search_fn": "optim.lbfgs_minimize has a line search",
     "log_input": "the predictions are always logarithms of the rates",
-    "log_target": "the targets are probabilities: mx.exp(targets)",
     "map_location": "arrays have no device",
     "mask": "optim.masked and optim.partition choose params by their path",
     "max_momentum": "optim.inject takes schedules.one_cycle_momentum",
     "maximize": "negate the loss",
     "mutable": "apply returns the new state",
     "num_workers": "data.prefetch makes batches ahead, on a thread",
-    "padding_mode": "pad before, with nn.circular_pad, nn.reflect_pad or "
-    "nn.replicate_pad",
     "params": "they are arguments of init and update: init(params), "
     "update(grads, opt_state, params)",
     "pin_memory": "memory is shared",
@@ -210,6 +208,7 @@ def guide(
     *,
     made: Callable[..., Any] = lambda result, *_: result,
     later: tuple[str, ...] = (),
+    files_later: dict[str, tuple[str, ...]] | None = None,
 ) -> None:
     """Makes the errors of a package's public names say what to write instead.
 
@@ -224,6 +223,8 @@ def guide(
         made: is told of each call, `made(result, fn, args, options)`, and returns what
             the call returns.
         later: packages in the package, imported at their first use.
+        files_later: files in the package that are imported at the first use of one of
+            their functions, with the names of these. No file has such a name.
     """
     public, package = namespace["__all__"], namespace["__name__"]
     files = [
@@ -241,9 +242,15 @@ def guide(
                 if vars(file).get(name) is fn:
                     setattr(file, name, explained)
 
-    def get(name: str) -> ModuleType:
+    def get(name: str) -> Any:
         if name in later:
             return importlib.import_module(f"{package}.{name}")
+        for file, functions in (files_later or {}).items():
+            if name in functions:
+                fn = getattr(importlib.import_module(f"{package}.{file}"), name)
+                marked = hasattr(fn, "__divided__")
+                namespace[name] = fn if marked else explains_calls(fn, made=made)
+                return namespace[name]
         raise_unknown(module, name, public)
 
     namespace["__getattr__"] = get

@@ -32,7 +32,7 @@ from lucid_fn.ops.batch_norm import channel_scale, normalize_channels
 from lucid_fn.ops.bias import add_channels, sum_channels
 from lucid_fn.ops.conv import convolve
 from lucid_fn.ops.cross_entropy import cross_entropy_of_labels
-from lucid_fn.ops.elementary import exp_of_negative, expm1_of_negative
+from lucid_fn.ops.elementary import exp_of_negative, expm1_of_negative, log_add_one
 from lucid_fn.ops.embedding import multiply_rows
 from lucid_fn.ops.group_norm import normalize_groups
 from lucid_fn.ops.interpolate import combine, combine_grad
@@ -80,7 +80,7 @@ FORMULATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     exp_of_negative: elementary.exp_of_negative,
     expm1_of_negative: elementary.expm1_of_negative,
     ops.sigmoid: elementary.sigmoid,
-    ops.softplus: elementary.softplus,
+    log_add_one: elementary.softplus,
     ops.log_sigmoid: elementary.log_sigmoid,
     ops.erf: elementary.erf,
     ops.silu: activations.silu,

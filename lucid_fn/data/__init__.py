@@ -9,6 +9,7 @@ from lucid_fn.data.batching import Batches, batches
 from lucid_fn.data.cifar10 import CIFAR10_MIRRORS, load_cifar10
 from lucid_fn.data.dataset import Dataset
 from lucid_fn.data.fashion_mnist import FASHION_MNIST_MIRRORS, load_fashion_mnist
+from lucid_fn.data.kmnist import KMNIST_MIRRORS, load_kmnist
 from lucid_fn.data.loading import Loader, loader
 from lucid_fn.data.mnist import MNIST_MIRRORS, load_mnist
 from lucid_fn.data.normalization import (
@@ -26,6 +27,7 @@ __all__ = [
     "CIFAR10_MIRRORS",
     "CIFAR10_STD",
     "FASHION_MNIST_MIRRORS",
+    "KMNIST_MIRRORS",
     "MNIST_MEAN",
     "MNIST_MIRRORS",
     "MNIST_STD",
@@ -39,6 +41,7 @@ __all__ = [
     "cutout",
     "load_cifar10",
     "load_fashion_mnist",
+    "load_kmnist",
     "load_mnist",
     "loader",
     "mixup",

@@ -10,7 +10,11 @@ from lucid_fn.types import Array
 
 
 def kl_divergence(
-    log_predictions: Array, targets: Array, *, reduction: Reduction = "none"
+    log_predictions: Array,
+    targets: Array,
+    *,
+    log_targets: bool = False,
+    reduction: Reduction = "none",
 ) -> Array:
     """Kullback-Leibler divergence of the prediction from the target, in nats.
 
@@ -20,7 +24,8 @@ def kl_divergence(
     Args:
         log_predictions: log-probabilities `log_p`, float, shape `(..., num_classes)`.
         targets: probabilities `z` that sum to 1 over the last axis, float, of the same
-            shape.
+            shape; or their logarithms.
+        log_targets: whether the targets are log-probabilities, `log(z)`.
         reduction: `"none"`, `"sum"`, or `"mean"`, which is PyTorch's
             `reduction="batchmean"`: the sum over all, divided by the length of the
             first axis, which is the batch.
@@ -49,7 +54,11 @@ def kl_divergence(
     if targets.ndim == 0:
         raise ValueError(f"{caller}: targets must have shape (..., classes), got ()")
     log_p, z, dtype = as_pair(caller, "log_predictions", log_predictions, targets)
-    entropy = z * mx.log(mx.where(z > 0, z, 1.0))
+    if log_targets:
+        log_z, z = z, mx.exp(z)
+        entropy = weigh(z, log_z)
+    else:
+        entropy = z * mx.log(mx.where(z > 0, z, 1.0))
     losses = ops.sum(entropy - weigh(z, log_p), axis=-1)
     count = mx.array(targets.shape[0], losses.dtype)
     return reduce(caller, losses, reduction, dtype, count=count)

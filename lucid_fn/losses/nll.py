@@ -1,11 +1,18 @@
 """Negative log-likelihoods: of classes, of normal and of Poisson distributions."""
 
 import math
+from typing import cast
 
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_count, check_float, check_number, check_rows
+from lucid_fn.checks import (
+    check_count,
+    check_float,
+    check_number,
+    check_rows,
+    is_number,
+)
 from lucid_fn.losses.labels import at_label, check_weight, counted
 from lucid_fn.losses.pairs import as_pair, weigh
 from lucid_fn.losses.reduction import Reduction, reduce
@@ -63,7 +70,7 @@ def nll(
 def gaussian_nll(
     predictions: Array,
     targets: Array,
-    variance: Array,
+    variance: Array | float,
     *,
     full: bool = False,
     eps: float = 1e-6,
@@ -77,8 +84,9 @@ def gaussian_nll(
     Args:
         predictions: means, float, any shape.
         targets: of the same shape.
-        variance: at least 0, float, of the same shape, or with a last axis of 1 or
-            without the last axis: one for each row. A negative one gives NaN.
+        variance: at least 0, a number or a float array of the same shape, but for axes
+            of length 1, or without the last axis: one for each row. A negative one
+            gives NaN.
         full: whether to add the constant.
         eps: least variance, positive.
         reduction: `"none"`, `"mean"` or `"sum"`, over all elements.
@@ -103,16 +111,9 @@ def gaussian_nll(
     """
     eps = check_number("gaussian_nll", "eps", eps, above=0)
     x, z, dtype = as_pair("gaussian_nll", "predictions", predictions, targets)
-    check_float("gaussian_nll", variance=variance)
-    shape = predictions.shape
-    if variance.shape == shape[:-1] and shape:
-        variance = variance[..., None]
-    if variance.shape not in (shape, (*shape[:-1], 1)):
-        raise ValueError(
-            f"gaussian_nll: variance must have shape {shape}, {(*shape[:-1], 1)} or "
-            f"{shape[:-1]}, got {variance.shape}"
-        )
-    dtype, wide = mx.result_type(dtype, variance), widen(variance)
+    wide = widen(_to_variance(variance, x))
+    if isinstance(variance, mx.array):
+        dtype = mx.result_type(dtype, variance)
     bounded = wide - mx.stop_gradient(wide) + eps
     v = mx.where(wide < eps, bounded, wide)
     losses = 0.5 * (mx.log(v) + mx.square(x - z) / v)
@@ -120,6 +121,26 @@ def gaussian_nll(
     if full:
         losses = losses + 0.5 * math.log(2 * math.pi)
     return reduce("gaussian_nll", losses, reduction, dtype)
+
+
+def _to_variance(variance: Array | float, x: Array) -> Array:
+    """The variance as an array that broadcasts to the shape of `x`."""
+    if is_number(variance):
+        number = check_number("gaussian_nll", "variance", variance, at_least=0)
+        return mx.array(number, x.dtype)
+    check_float("gaussian_nll", variance=variance)
+    found, shape = cast(Array, variance), x.shape
+    if found.shape == shape[:-1] and shape:
+        return found[..., None]
+    fits = len(found.shape) == len(shape) and all(
+        n in (1, length) for n, length in zip(found.shape, shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"gaussian_nll: variance must have shape {shape}, the same with axes of "
+            f"length 1, or {shape[:-1]}, got {found.shape}"
+        )
+    return found
 
 
 def poisson_nll(

@@ -73,6 +73,7 @@ from lucid_fn.nn.dropout.dropout import (
 )
 from lucid_fn.nn.embedding import (
     embedding,
+    embedding_bag,
     tied_embedding,
 )
 from lucid_fn.nn.linear import (
@@ -87,12 +88,12 @@ from lucid_fn.nn.norm.batch_statistics import (
     freeze_batch_norm,
     update_batch_norm,
 )
+from lucid_fn.nn.norm.instance_norm import instance_norm
 from lucid_fn.nn.norm.local_response_norm import (
     local_response_norm,
 )
 from lucid_fn.nn.norm.normalization import (
     group_norm,
-    instance_norm,
     layer_norm,
     rms_norm,
 )
@@ -108,6 +109,7 @@ from lucid_fn.nn.pooling.adaptive_pooling import (
     adaptive_max_pool2d,
     adaptive_max_pool3d,
 )
+from lucid_fn.nn.pooling.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
 from lucid_fn.nn.pooling.pooling import (
     avg_pool1d,
     avg_pool2d,
@@ -240,6 +242,7 @@ __all__ = [
     "dropout3d",
     "elu",
     "embedding",
+    "embedding_bag",
     "feature_alpha_dropout",
     "flatten",
     "fold_batch_norm",
@@ -274,6 +277,9 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "lora",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "lstm",
     "lstm_cell",
     "max_pool1d",

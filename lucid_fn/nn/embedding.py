@@ -1,6 +1,6 @@
 """Embeddings, and embeddings tied to an output layer."""
 
-from typing import Any
+from typing import Any, Literal
 
 import mlx.core as mx
 
@@ -59,7 +59,7 @@ def embedding(
     )
 
     shape = num_embeddings, embedding_dim
-    padding = _to_index(padding_idx, num_embeddings)
+    padding = _to_index("embedding", padding_idx, num_embeddings)
 
     def init(key: Key) -> Params:
         weight = weight_init(random.fold_in(key, "weight"), shape)
@@ -83,14 +83,85 @@ def embedding(
     return quantizable(parametric(init, forward), "weight")
 
 
-def _to_index(padding_idx: Any, num_embeddings: int) -> int | None:
+def embedding_bag(
+    num_embeddings: int,
+    embedding_dim: int,
+    *,
+    mode: Literal["mean", "sum", "max"] = "mean",
+    padding_idx: int | None = None,
+    weight_init: Initializer = _UNIT_NORMAL,
+) -> Layer:
+    """Embeddings of bags of integers: `(..., L)` to vectors `(..., embedding_dim)`.
+
+    The mean, sum or maximum of the rows of a bag: see `embedding`. Bags of different
+    lengths are filled up with `padding_idx`, which does not count; a bag of nothing
+    else is 0.
+
+    Params: `weight` `(num_embeddings, embedding_dim)`, as in `embedding`.
+
+    Args:
+        num_embeddings: number of rows.
+        embedding_dim: size of a row.
+        mode: what is made of the rows of a bag.
+        padding_idx: integer that stands for padding, in [-num_embeddings,
+            num_embeddings): its row begins as zeros and gets no gradient.
+        weight_init: draws the weight from a key and a shape.
+
+    Raises:
+        ValueError: if a size is not positive, `padding_idx` out of range, or `mode`
+            none of the three; on apply, if `x` has no axis.
+        TypeError: on apply, if `x` is not of an integer dtype.
+
+    Source: `torch.nn.EmbeddingBag` of arrays with two axes.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.embedding_bag(10, 4, padding_idx=0)
+        >>> params, state = layer.init(random.key(0))
+        >>> bags = mx.array([[1, 2, 3], [4, 0, 0]])
+        >>> layer.apply(params, state, bags, train=False)[0].shape
+        (2, 4)
+    """
+    caller = "embedding_bag"
+    num_embeddings, embedding_dim = check_positive(
+        caller, num_embeddings=num_embeddings, embedding_dim=embedding_dim
+    )
+    if mode not in ("mean", "sum", "max"):
+        raise ValueError(f"{caller}: mode must be 'mean', 'sum' or 'max', got {mode!r}")
+    padding = _to_index(caller, padding_idx, num_embeddings)
+    table = embedding(
+        num_embeddings, embedding_dim, padding_idx=padding, weight_init=weight_init
+    )
+
+    def forward(params: Params, x: Array) -> Array:
+        check_integer(caller, x=x)
+        if x.ndim == 0:
+            raise ValueError(f"{caller}: x must have shape (..., L), got ()")
+        check_params(caller, params, weight=(num_embeddings, embedding_dim))
+        rows, _ = table.apply(params, {}, x, train=False)  # (..., L, embedding_dim)
+        held = mx.ones(x.shape, mx.bool_) if padding is None else x != mx.array(padding)
+        held = held[..., None]
+        count = mx.sum(held, axis=-2)  # (..., 1)
+        if mode == "max" and x.shape[-1]:
+            largest = mx.max(mx.where(held, rows, -mx.inf), axis=-2)
+            return mx.where(count > 0, largest, 0.0)
+        total = ops.sum(mx.where(held, rows, 0.0), axis=-2)
+        if mode != "mean":
+            return total
+        return total / mx.maximum(count, 1).astype(total.dtype)
+
+    return parametric(lambda key: table.init(key)[0], forward)
+
+
+def _to_index(caller: str, padding_idx: Any, num_embeddings: int) -> int | None:
     """The row of the padding, counted from the first."""
     if padding_idx is None:
         return None
-    index = check_count("embedding", "padding_idx", padding_idx, at_least=None)
+    index = check_count(caller, "padding_idx", padding_idx, at_least=None)
     if not -num_embeddings <= index < num_embeddings:
         raise ValueError(
-            f"embedding: padding_idx must be one of {num_embeddings} rows, got {index}"
+            f"{caller}: padding_idx must be one of {num_embeddings} rows, got {index}"
         )
     return index % num_embeddings
 

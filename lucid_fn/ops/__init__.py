@@ -63,11 +63,26 @@ from lucid_fn.ops.softmax import log_softmax, logsumexp, softmax, softmin
 if TYPE_CHECKING:
     from lucid_fn.ops import linalg
 
+if TYPE_CHECKING:
+    from lucid_fn.ops.grid_sampling import affine_grid, grid_sample
+    from lucid_fn.ops.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
+    from lucid_fn.ops.unfolding import fold, unfold
+    from lucid_fn.ops.vectors import cosine_similarity, normalize, pairwise_distance
+
+# Loaded at their first use: `import lucid_fn` does not wait for them.
+_LATER = {
+    "grid_sampling": ("affine_grid", "grid_sample"),
+    "lp_pooling": ("lp_pool1d", "lp_pool2d", "lp_pool3d"),
+    "unfolding": ("fold", "unfold"),
+    "vectors": ("cosine_similarity", "normalize", "pairwise_distance"),
+}
+
 __all__ = [
     "QuantizedWeight",
     "RecurrentWeights",
     "adaptive_avg_pool2d",
     "adaptive_max_pool2d",
+    "affine_grid",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -75,11 +90,13 @@ __all__ = [
     "batch_norm_eval",
     "celu",
     "conv2d",
+    "cosine_similarity",
     "dot_product_attention",
     "dot_product_attention_weights",
     "elu",
     "erf",
     "exp",
+    "fold",
     "gelu",
     "gelu_sigmoid",
     "gelu_tanh",
@@ -90,6 +107,7 @@ __all__ = [
     "global_max_pool2d",
     "global_max_pool3d",
     "glu",
+    "grid_sample",
     "group_norm",
     "gru",
     "hard_shrink",
@@ -103,12 +121,17 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "lstm",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
     "mean",
     "mish",
+    "normalize",
+    "pairwise_distance",
     "plain",
     "prelu",
     "relu",
@@ -129,6 +152,7 @@ __all__ = [
     "sum",
     "tanh",
     "tanh_shrink",
+    "unfold",
 ]
 
-guide(globals(), "ops", later=("linalg",))
+guide(globals(), "ops", later=("linalg",), files_later=_LATER)

@@ -1,8 +1,8 @@
 """Two-dimensional convolution."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, TypeAlias, cast
 
 import mlx.core as mx
 
@@ -13,6 +13,9 @@ from lucid_fn.ops.custom_derivative import Bilinear, bilinear
 from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array
 
+NamedPadding: TypeAlias = Literal["same", "valid"]
+"""Paddings that depend on the kernel, or are none."""
+
 
 def conv2d(
     x: Array,
@@ -20,7 +23,7 @@ def conv2d(
     bias: Array | None = None,
     *,
     stride: int | Pair = 1,
-    padding: int | Pair | tuple[Pair, Pair] = 0,
+    padding: int | Pair | tuple[Pair, Pair] | NamedPadding = 0,
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> Array:
@@ -40,7 +43,8 @@ def conv2d(
         stride: pixels from one window to the next, positive; a pair is (vertical,
             horizontal).
         padding: zeros around the image, at least 0; a pair is (vertical, horizontal),
-            a pair of pairs ((top, bottom), (left, right)).
+            a pair of pairs ((top, bottom), (left, right)). `"same"` gives an output of
+            the size of `x`, for a stride of 1, and `"valid"` is 0.
         dilation: pixels from one tap of the kernel to the next, positive.
         groups: number of groups into which input and output channels are split; a
             group of outputs sees its group of inputs. `groups = C` is depthwise.
@@ -68,12 +72,21 @@ def conv2d(
     """
     groups = check_count("conv2d", "groups", groups, at_least=None)
     _check_arrays(x, weight, bias, groups)
+    kernel = weight.shape[1], weight.shape[2]
+    stride = _pair("stride", stride, least=1)
+    dilation = _pair("dilation", dilation, least=1)
+    if isinstance(padding, str):
+        vertical, horizontal = named_padding(
+            "conv2d", padding, kernel, stride, dilation
+        )
+    else:
+        vertical, horizontal = _paddings(padding)
     geometry = Geometry(
         size=(x.shape[1], x.shape[2]),
-        kernel=(weight.shape[1], weight.shape[2]),
-        stride=_pair("stride", stride, least=1),
-        padding=_paddings(padding),
-        dilation=_pair("dilation", dilation, least=1),
+        kernel=kernel,
+        stride=stride,
+        padding=(vertical, horizontal),
+        dilation=dilation,
         groups=groups,
     )
     if min(geometry.out) < 1:
@@ -224,3 +237,27 @@ def _paddings(padding: int | Pair | tuple[Pair, Pair]) -> tuple[Pair, Pair]:
             f"((top, bottom), (left, right)), got {padding}"
         )
     return _pair("padding", sides[0], least=0), _pair("padding", sides[1], least=0)
+
+
+def named_padding(
+    caller: str,
+    padding: str,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+) -> list[Pair]:
+    """For each axis the zeros before and after it that "same" or "valid" stands for."""
+    if padding not in ("same", "valid"):
+        raise ValueError(
+            f"{caller}: padding must be an integer of at least 0, {len(kernel)} of "
+            f"them, 'same' or 'valid', got {padding!r}"
+        )
+    if padding == "valid":
+        return [(0, 0)] * len(kernel)
+    if set(stride) != {1}:
+        raise ValueError(
+            f"{caller}: padding='same' needs a stride of 1, got {tuple(stride)}; give "
+            "the padding as a number"
+        )
+    reach = [step * (taps - 1) for taps, step in zip(kernel, dilation, strict=True)]
+    return [(total // 2, total - total // 2) for total in reach]

@@ -2,9 +2,12 @@
 
 import mlx.core as mx
 
-from lucid_fn.ops.elementwise import elementwise
+from lucid_fn.checks import check_scalar
+from lucid_fn.ops.elementwise import elementwise, rounded_once
 from lucid_fn.ops.exporting import contiguous
-from lucid_fn.types import Array
+from lucid_fn.ops.input_checks import takes_float
+from lucid_fn.ops.seam import pointwise
+from lucid_fn.types import Array, Scalar
 
 
 @elementwise(slope=lambda _, y: 1.0 - y * y)
@@ -94,20 +97,30 @@ def sigmoid(x: Array) -> Array:
 
 
 @elementwise(slope=lambda x, _: sigmoid(x))
-def softplus(x: Array) -> Array:
-    """A smooth ReLU, `log(1 + exp(x))`.
+def log_add_one(x: Array) -> Array:
+    """`log(1 + exp(x))`, which `softplus` is made of."""
+    return mx.logaddexp(x, 0.0)
+
+
+@pointwise
+@takes_float
+@rounded_once
+def softplus(x: Array, beta: Scalar = 1.0) -> Array:
+    """A smooth ReLU, `log(1 + exp(beta * x)) / beta`.
 
     Args:
         x: float, any shape.
+        beta: sharpness, positive: the limit of large `beta` is the ReLU.
 
     Returns:
         Array of the shape and dtype of `x`, at least 0.
 
     Raises:
         TypeError: if `x` is not an MLX array of a float dtype.
+        ValueError: if `beta` is not positive.
 
-    Source: PyTorch's `Softplus` with `beta = 1`; its `threshold` (the identity above
-    20) makes no difference in float32.
+    Source: PyTorch's `Softplus`; its `threshold` (the identity where `beta * x` is
+    above 20) makes no difference in float32.
 
     Example:
         >>> import mlx.core as mx
@@ -115,7 +128,10 @@ def softplus(x: Array) -> Array:
         >>> ops.softplus(mx.array([-100.0, 0.0, 100.0]))
         array([3.78351e-44, 0.693147, 100], dtype=float32)
     """
-    return mx.logaddexp(x, 0.0)
+    beta = check_scalar("softplus", "beta", beta, above=0)
+    if isinstance(beta, float) and beta == 1:
+        return log_add_one(x)
+    return log_add_one(beta * x) / beta
 
 
 @elementwise(slope=lambda x, _: sigmoid(-x))

@@ -23,7 +23,13 @@ AXES = {1: "L", 2: "H, W", 3: "D, H, W"}  # the spatial axes, by their number
 
 @examplewise
 def max_pool2d(
-    x: Array, size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
+    x: Array,
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
 ) -> Array:
     """The maximum of each window of an image, channel by channel.
 
@@ -36,10 +42,13 @@ def max_pool2d(
             `stride` and `padding`.
         stride: pixels from one window to the next, positive; `size` by default.
         padding: pixels of minus infinity added on each side, at most half of `size`.
+        dilation: pixels from one number of a window to the next, positive.
+        ceil_mode: whether windows may reach over the end of the padded image, as long
+            as they begin before the padding after it: sizes are rounded up.
 
     Returns:
-        Array of shape `(N, OH, OW, C)`, `OH = (H + 2 * padding - size) // stride + 1`,
-        and of the dtype of `x`.
+        Array of shape `(N, OH, OW, C)` and of the dtype of `x`, with
+        `OH = (H + 2 * padding - dilation * (size - 1) - 1) // stride + 1`.
 
     Raises:
         TypeError: if `x` is not float32, float16, bfloat16 or an integer array.
@@ -54,12 +63,20 @@ def max_pool2d(
         array([[5, 7],
                [13, 15]], dtype=float32)
     """
-    return _max_pool("max_pool2d", x, size, stride, padding, dims=2)
+    return _max_pool(
+        "max_pool2d", x, size, stride, padding, dilation, ceil_mode, dims=2
+    )
 
 
 @examplewise
 def max_pool1d(
-    x: Array, size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
+    x: Array,
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
 ) -> Array:
     """Max pooling of sequences: see `max_pool2d`.
 
@@ -68,6 +85,8 @@ def max_pool1d(
         size: length of the window, in places.
         stride: places between windows; `size` if `None`.
         padding: minus infinities added on each side, at most half of `size`.
+        dilation: places from one number of a window to the next.
+        ceil_mode: whether windows may reach over the end; see `max_pool2d`.
 
     Raises:
         ValueError: as `max_pool2d`.
@@ -78,12 +97,20 @@ def max_pool1d(
         >>> ops.max_pool1d(mx.ones((2, 8, 4)), 2).shape
         (2, 4, 4)
     """
-    return _max_pool("max_pool1d", x, size, stride, padding, dims=1)
+    return _max_pool(
+        "max_pool1d", x, size, stride, padding, dilation, ceil_mode, dims=1
+    )
 
 
 @examplewise
 def max_pool3d(
-    x: Array, size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
+    x: Array,
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
 ) -> Array:
     """Max pooling of volumes: see `max_pool2d`.
 
@@ -92,6 +119,8 @@ def max_pool3d(
         size: of the window, in voxels; a triple is (depth, height, width).
         stride: voxels between windows; `size` if `None`.
         padding: minus infinities added on each side, at most half of `size`.
+        dilation: voxels from one number of a window to the next.
+        ceil_mode: whether windows may reach over the end; see `max_pool2d`.
 
     Raises:
         ValueError: as `max_pool2d`.
@@ -102,7 +131,9 @@ def max_pool3d(
         >>> ops.max_pool3d(mx.ones((1, 2, 4, 4, 3)), (1, 2, 2)).shape
         (1, 2, 2, 2, 3)
     """
-    return _max_pool("max_pool3d", x, size, stride, padding, dims=3)
+    return _max_pool(
+        "max_pool3d", x, size, stride, padding, dilation, ceil_mode, dims=3
+    )
 
 
 @examplewise
@@ -113,6 +144,7 @@ def avg_pool2d(
     stride: Sizes | None = None,
     padding: Sizes = 0,
     count_include_pad: bool = True,
+    ceil_mode: bool = False,
 ) -> Array:
     """The mean of each window of an image, channel by channel.
 
@@ -124,6 +156,7 @@ def avg_pool2d(
         padding: zeros added on each side, at most half of `size`.
         count_include_pad: whether the zeros count; if `False`, the sum is divided by
             the number of pixels of `x` in the window.
+        ceil_mode: as in `max_pool2d`; what is beyond the padding is not counted.
 
     Returns:
         Array of shape `(N, OH, OW, C)`, `OH = (H + 2 * padding - size) // stride + 1`,
@@ -142,7 +175,9 @@ def avg_pool2d(
         array([[2.5, 4.5],
                [10.5, 12.5]], dtype=float32)
     """
-    return _avg_pool("avg_pool2d", x, size, stride, padding, count_include_pad, dims=2)
+    return average(
+        "avg_pool2d", x, size, stride, padding, count_include_pad, ceil_mode, dims=2
+    )
 
 
 @examplewise
@@ -153,6 +188,7 @@ def avg_pool1d(
     stride: Sizes | None = None,
     padding: Sizes = 0,
     count_include_pad: bool = True,
+    ceil_mode: bool = False,
 ) -> Array:
     """Average pooling of sequences: see `avg_pool2d`.
 
@@ -162,6 +198,7 @@ def avg_pool1d(
         stride: places between windows; `size` if `None`.
         padding: zeros added on each side, at most half of `size`.
         count_include_pad: whether the zeros count in the mean.
+        ceil_mode: whether windows may reach over the end; see `avg_pool2d`.
 
     Raises:
         ValueError: as `avg_pool2d`.
@@ -172,7 +209,9 @@ def avg_pool1d(
         >>> ops.avg_pool1d(mx.ones((2, 8, 4)), 2).shape
         (2, 4, 4)
     """
-    return _avg_pool("avg_pool1d", x, size, stride, padding, count_include_pad, dims=1)
+    return average(
+        "avg_pool1d", x, size, stride, padding, count_include_pad, ceil_mode, dims=1
+    )
 
 
 @examplewise
@@ -183,6 +222,7 @@ def avg_pool3d(
     stride: Sizes | None = None,
     padding: Sizes = 0,
     count_include_pad: bool = True,
+    ceil_mode: bool = False,
 ) -> Array:
     """Average pooling of volumes: see `avg_pool2d`.
 
@@ -192,6 +232,7 @@ def avg_pool3d(
         stride: voxels between windows; `size` if `None`.
         padding: zeros added on each side, at most half of `size`.
         count_include_pad: whether the zeros count in the mean.
+        ceil_mode: whether windows may reach over the end; see `avg_pool2d`.
 
     Raises:
         ValueError: as `avg_pool2d`.
@@ -202,32 +243,75 @@ def avg_pool3d(
         >>> ops.avg_pool3d(mx.ones((1, 2, 4, 4, 3)), (1, 2, 2)).shape
         (1, 2, 2, 2, 3)
     """
-    return _avg_pool("avg_pool3d", x, size, stride, padding, count_include_pad, dims=3)
+    return average(
+        "avg_pool3d", x, size, stride, padding, count_include_pad, ceil_mode, dims=3
+    )
 
 
 def _max_pool(
-    name: str, x: Array, size: Sizes, stride: Sizes | None, padding: Sizes, dims: int
+    name: str,
+    x: Array,
+    size: Sizes,
+    stride: Sizes | None,
+    padding: Sizes,
+    dilation: Sizes,
+    ceil_mode: bool,
+    dims: int,
 ) -> Array:
     check_array(name, x=x)
     integers = mx.issubdtype(x.dtype, mx.integer)
     if not integers:
         check_narrow_float(name, x=x)
-    windows = _windows(name, x, size, stride, padding, dims)
-    return (max_by_slots if integers else max_of_windows)(x, windows)
+    windows = _windows(
+        name, x, size, stride, padding, dims, dilation=dilation, ceil_mode=ceil_mode
+    )
+    if ceil_mode:
+        # Each window begins with a number of x: what is added wins none of them.
+        x, windows = _lengthened(x, windows, _least(x.dtype))
+    by_slots = integers or any(step > 1 for step in windows.dilation)
+    return (max_by_slots if by_slots else max_of_windows)(x, windows)
 
 
-def _avg_pool(
+def average(
     name: str,
     x: Array,
     size: Sizes,
     stride: Sizes | None,
     padding: Sizes,
     count_include_pad: bool,
+    ceil_mode: bool,
     dims: int,
 ) -> Array:
+    """The average pooling `name` of this many spatial axes."""
     check_narrow_float(name, x=x)
-    windows = _windows(name, x, size, stride, padding, dims)
-    return mean_of_windows(x, windows, count_include_pad)
+    windows = _windows(name, x, size, stride, padding, dims, ceil_mode=ceil_mode)
+    if not ceil_mode:
+        return mean_of_windows(x, windows, count_include_pad)
+    longer, wider = _lengthened(x.astype(mx.float32), windows, 0.0)
+    mean = mean_of_windows(longer, wider, True)
+    # (*out, 1)
+    share = wider.slots / _counts(windows, wider.out, count_include_pad)
+    return (mean * mx.array(share)).astype(x.dtype)
+
+
+def _lengthened(x: Array, windows: "Windows", fill: float) -> tuple[Array, "Windows"]:
+    """`x` with as much after each axis as the windows of `ceil_mode` reach over it."""
+    extra = [
+        max((outputs - 1) * stride + extent - size - 2 * padding, 0)
+        for outputs, stride, extent, size, padding in zip(
+            windows.out_rounded_up,
+            windows.stride,
+            windows.extent,
+            windows.size,
+            windows.padding,
+            strict=True,
+        )
+    ]
+    if not any(extra):
+        return x, windows
+    width = [(0, 0), *((0, n) for n in extra), (0, 0)]
+    x = mx.pad(x, width, constant_values=mx.array(fill, x.dtype))
+    return x, windows._replace(size=x.shape[1:-1])
 
 
 # ---- plain formulations ----
@@ -240,13 +324,33 @@ class Windows(NamedTuple):
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """The length of a window along each axis."""
+        taps = zip(self.kernel, self.dilation, strict=True)
+        return tuple(d * (k - 1) + 1 for k, d in taps)
 
     @property
     def out(self) -> tuple[int, ...]:
         """The number of windows along each axis."""
+        return tuple(room // s + 1 for room, s in self._room())
+
+    @property
+    def out_rounded_up(self) -> tuple[int, ...]:
+        """That with windows that reach over the end, but begin before the padding."""
         return tuple(
-            (size + 2 * p - k) // s + 1 for size, k, s, p in zip(*self[:4], strict=True)
+            -(-room // s) + 1 - (-(-room // s) * s >= size + p)
+            for (room, s), size, p in zip(
+                self._room(), self.size, self.padding, strict=True
+            )
         )
+
+    def _room(self) -> list[tuple[int, int]]:
+        """How far a window can move along each axis, and the stride."""
+        axes = zip(self.size, self.extent, self.stride, self.padding, strict=True)
+        return [(size + 2 * p - extent, s) for size, extent, s, p in axes]
 
     @property
     def slots(self) -> int:
@@ -256,9 +360,7 @@ class Windows(NamedTuple):
 
 def max_by_slots(x: Array, windows: Windows) -> Array:
     """The maximum of each window; its gradient goes to the first one in the window."""
-    integers = mx.issubdtype(x.dtype, mx.integer)
-    least = mx.iinfo(x.dtype).min if integers else -math.inf
-    y, *others = gather_slots(x, windows, least)
+    y, *others = gather_slots(x, windows, _least(x.dtype))
     # What is outside of the image loses even to minus infinity: no gradient there.
     held, *met = _slots_inside(windows)
     for other, inside in zip(others, met, strict=True):
@@ -267,6 +369,10 @@ def max_by_slots(x: Array, windows: Windows) -> Array:
             better = mx.logical_or(better, mx.array(inside & ~held))
         y, held = mx.where(better, other, y), held | inside
     return y
+
+
+def _least(dtype: mx.Dtype) -> float:
+    return mx.iinfo(dtype).min if mx.issubdtype(dtype, mx.integer) else -math.inf
 
 
 def mean_by_slots(x: Array, windows: Windows, count_include_pad: bool) -> Array:
@@ -289,8 +395,9 @@ def gather_slots(x: Array, windows: Windows, fill: float) -> list[Array]:
         x = mx.pad(x, width, constant_values=mx.array(fill, x.dtype))
 
     def at(slot: tuple[int, ...]) -> tuple[slice, ...]:
-        axes = zip(slot, windows.stride, windows.out, strict=True)
-        return slice(None), *(slice(i, i + s * (n - 1) + 1, s) for i, s, n in axes)
+        axes = zip(slot, windows.dilation, windows.stride, windows.out, strict=True)
+        starts = ((i * d, s, n) for i, d, s, n in axes)
+        return slice(None), *(slice(i, i + s * (n - 1) + 1, s) for i, s, n in starts)
 
     return [x[at(slot)] for slot in product(*map(range, windows.kernel))]
 
@@ -304,8 +411,8 @@ def _slots_inside(windows: Windows) -> list[np.ndarray]:
 
     axes = zip(windows.size, windows.stride, windows.padding, windows.out, strict=True)
     inside = [
-        [along(slot, *axis) for slot in range(k)]
-        for k, axis in zip(windows.kernel, axes, strict=True)
+        [along(slot * d, *axis) for slot in range(k)]
+        for k, d, axis in zip(windows.kernel, windows.dilation, axes, strict=True)
     ]
     return [reduce(np.logical_and.outer, at)[..., None] for at in product(*inside)]
 
@@ -315,19 +422,35 @@ def divisors(windows: Windows, count_include_pad: bool) -> Array:
     if count_include_pad or not any(windows.padding):
         # Not a scalar, which `mx.compile` would share between the parts of a batch.
         return mx.array([float(windows.slots)])
+    return mx.array(_counts(windows, windows.out, count_include_pad))
+
+
+def _counts(
+    windows: Windows, out: tuple[int, ...], count_include_pad: bool
+) -> np.ndarray:
+    """How many numbers of `x`, or of it and its padding, each window has."""
     counts: np.ndarray = np.ones((), np.float32)
-    for size, k, s, p in zip(*windows, strict=True):
-        start = np.arange((size + 2 * p - k) // s + 1) * s - p
-        inside = np.minimum(start + k, size) - np.maximum(start, 0)
+    axes = zip(out, windows.size, *windows[1:4], strict=True)
+    for n, size, k, s, p in axes:
+        start, around = np.arange(n) * s - p, p if count_include_pad else 0
+        inside = np.minimum(start + k, size + around) - np.maximum(start, -around)
         counts = counts[..., None] * inside
-    return mx.array(counts[..., None], mx.float32)
+    return counts[..., None].astype(np.float32)  # (*out, 1)
 
 
 # ---- arguments ----
 
 
 def _windows(
-    name: str, x: Array, size: Sizes, stride: Sizes | None, padding: Sizes, dims: int
+    name: str,
+    x: Array,
+    size: Sizes,
+    stride: Sizes | None,
+    padding: Sizes,
+    dims: int,
+    *,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
 ) -> Windows:
     if x.ndim != dims + 2:
         raise ValueError(
@@ -340,12 +463,13 @@ def _windows(
         else to_sizes(name, "stride", stride, dims=dims, at_least=1)
     )
     pads = to_sizes(name, "padding", padding, dims=dims, at_least=0)
-    if any(2 * p > k for p, k in zip(pads, kernel, strict=True)):
+    steps = to_sizes(name, "dilation", dilation, dims=dims, at_least=1)
+    windows = Windows(x.shape[1:-1], kernel, strides, pads, steps)
+    if any(2 * p > extent for p, extent in zip(pads, windows.extent, strict=True)):
         raise ValueError(
             f"{name}: padding must be at most half of size, got {padding} and {size}"
         )
-    windows = Windows(x.shape[1:-1], kernel, strides, pads)
-    if min(windows.out) < 1:
+    if min(windows.out_rounded_up if ceil_mode else windows.out) < 1:
         raise ValueError(
             f"{name}: size must be at most that of x and its padding, got {size} "
             f"for x of shape {x.shape} and padding {padding}"

@@ -1,7 +1,8 @@
 """Muon: momentum orthogonalized by Newton-Schulz iterations."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias
 
 import mlx.core as mx
 
@@ -17,6 +18,15 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 # The quintic with the steepest slope at 0 that keeps singular values in [0.7, 1.2].
 _QUINTIC = (3.4445, -4.7750, 2.0315)
+
+
+AdjustLr: TypeAlias = Literal["original", "match_rms_adamw"]
+"""How the size of a step depends on the shape of a matrix."""
+
+_RATIOS: dict[str, Callable[[int, int], float]] = {
+    "original": lambda rows, columns: math.sqrt(max(1.0, rows / columns)),
+    "match_rms_adamw": lambda rows, columns: 0.2 * math.sqrt(max(rows, columns)),
+}
 
 
 class ScaleByMuonState(NamedTuple):
@@ -77,25 +87,30 @@ def scale_by_muon(
     nesterov: bool = True,
     steps: int = 5,
     eps: Scalar = 1e-7,
+    adjust_lr: AdjustLr = "original",
 ) -> GradientTransformation:
     """Muon's direction: the running mean of the gradients, orthogonalized.
 
     `m = momentum * m + (1 - momentum) * g`, with `nesterov` then
     `momentum * m + (1 - momentum) * g` again. As a matrix with one row for each output
-    unit, it is orthogonalized and multiplied by `sqrt(max(1, rows / columns))`.
+    unit, it is orthogonalized and multiplied by `sqrt(max(1, rows / columns))`, or by
+    `0.2 * sqrt(max(rows, columns))` with `adjust_lr="match_rms_adamw"`.
 
     Args:
         momentum: decay of the mean, in [0, 1).
         nesterov: whether to use Nesterov momentum.
         steps: iterations of `orthogonalize`, at least 1.
         eps: least norm to divide by, positive.
+        adjust_lr: how a step depends on the shape of a matrix, `"original"` or
+            `"match_rms_adamw"`, with which learning rates of AdamW can be used.
 
     Raises:
-        ValueError: if a number is out of its range; on init, if a param has fewer than
-            two axes.
+        ValueError: if an argument is out of its range; on init, if a param has fewer
+            than two axes.
         TypeError: if `steps` is not an integer.
 
-    Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon.
+    Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; Liu et al.,
+    2025, https://arxiv.org/abs/2502.16982, section 2.2, for `"match_rms_adamw"`.
 
     Example:
         >>> import mlx.core as mx
@@ -107,6 +122,11 @@ def scale_by_muon(
     momentum = check_scalar(caller, "momentum", momentum, at_least=0, below=1)
     steps = check_count(caller, "steps", steps)
     eps = check_scalar(caller, "eps", eps, above=0)
+    if adjust_lr not in _RATIOS:
+        raise ValueError(
+            f"{caller}: adjust_lr must be 'original' or 'match_rms_adamw', got "
+            f"{adjust_lr!r}"
+        )
 
     def init(params: Params, /) -> ScaleByMuonState:
         for path, p in tree.named_leaves(params).items():
@@ -133,7 +153,7 @@ def scale_by_muon(
                 return g
             ahead = average(momentum, m, g) if nesterov else m
             matrix = ahead.reshape(ahead.shape[0], -1)  # (output units, the rest)
-            ratio = math.sqrt(max(1.0, matrix.shape[0] / matrix.shape[1]))
+            ratio = _RATIOS[adjust_lr](*matrix.shape)
             orthogonal = orthogonalize(matrix, steps=steps, eps=eps)
             return (ratio * orthogonal).reshape(g.shape).astype(g.dtype)
 
@@ -152,6 +172,7 @@ def muon(
     weight_decay: Scalar = 0.1,
     steps: int = 5,
     eps: Scalar = 1e-7,
+    adjust_lr: AdjustLr = "original",
 ) -> GradientTransformation:
     """Muon: orthogonalized momentum for the weight matrices of hidden layers.
 
@@ -167,10 +188,12 @@ def muon(
             least 0.
         steps: iterations of `orthogonalize`, at least 1.
         eps: least norm to divide by, positive.
+        adjust_lr: how a step depends on the shape of a matrix, `"original"` or
+            `"match_rms_adamw"`, with which learning rates of AdamW can be used.
 
     Raises:
-        ValueError: if a number is out of its range; on init, if a param has fewer than
-            two axes.
+        ValueError: if an argument is out of its range; on init, if a param has fewer
+            than two axes.
         TypeError: if `steps` is not an integer.
 
     Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; the
@@ -187,6 +210,8 @@ def muon(
         >>> opt_state = optimizer.init(params)
     """
     return chain(
-        scale_by_muon(momentum, nesterov=nesterov, steps=steps, eps=eps),
+        scale_by_muon(
+            momentum, nesterov=nesterov, steps=steps, eps=eps, adjust_lr=adjust_lr
+        ),
         scale_by_learning_rate(learning_rate, weight_decay=weight_decay),
     )

@@ -40,6 +40,10 @@ PAIRS = {
     "softmax": (ops.softmax, lambda x: F.softmax(x, -1)),
     "softmin": (ops.softmin, lambda x: F.softmin(x, -1)),
     "softplus": (ops.softplus, F.softplus),
+    "softplus-sharp": (
+        lambda x: ops.softplus(x, 2.5),
+        lambda x: F.softplus(x, 2.5, 99),
+    ),
     "softsign": (ops.softsign, F.softsign),
     "tanh": (ops.tanh, torch.tanh),
     "tanh_shrink": (ops.tanh_shrink, F.tanhshrink),

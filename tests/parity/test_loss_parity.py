@@ -126,13 +126,25 @@ def test_kl_divergence_with_its_batchmean(seed):
 
 
 @EXAMPLES
+@given(seed=seeds)
+def test_kl_divergence_with_logarithms_as_targets(seed):
+    rng = generators(seed)
+    agree(
+        lambda x, t: mx.mean(losses.kl_divergence(x, t, log_targets=True)),
+        lambda x, t: F.kl_div(x, t, reduction="batchmean", log_target=True),
+        np.log(rng.dirichlet(np.ones(C), N)).astype(np.float32),
+        np.log(rng.dirichlet(np.ones(C), N)).astype(np.float32),
+    )
+
+
+@EXAMPLES
 @given(
     seed=seeds,
     full=st.booleans(),
     eps=st.sampled_from([1e-6, 0.3]),
-    columns=st.sampled_from([(), (1,), (C,)]),
+    shape=st.sampled_from([(N,), (N, 1), (1, C), (N, C)]),
 )
-def test_gaussian_nll(seed, full, eps, columns):
+def test_gaussian_nll(seed, full, eps, shape):
     rng = generators(seed)
     agree(
         lambda x, y, v: losses.gaussian_nll(x, y, v, full=full, eps=eps),
@@ -141,7 +153,7 @@ def test_gaussian_nll(seed, full, eps, columns):
         ),
         normal(rng, N, C),
         normal(rng, N, C),
-        rng.uniform(0.1, 2, (N, *columns)).astype(np.float32),
+        rng.uniform(0.1, 2, shape).astype(np.float32),
     )
 
 

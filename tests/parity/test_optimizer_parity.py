@@ -200,14 +200,16 @@ def test_adafactor_whose_rate_falls_as_the_root_of_the_step(seed, **kwargs):
     momentum=st.floats(0.1, 0.99),
     nesterov=st.booleans(),
     weight_decay=weight_decays,
+    adjust_lr=st.sampled_from(["original", "match_rms_adamw"]),
 )
-def test_muon_but_for_the_bfloat16_of_pytorch(seed, lr, **kwargs):
+def test_muon_but_for_the_bfloat16_of_pytorch(seed, lr, adjust_lr, **kwargs):
     params, grads = draw(seed)
     params, grads = (
         {"weight": params["weight"]},
         [{"weight": g["weight"]} for g in grads],
     )
-    got, _ = ours(optim.muon(lr, **kwargs), params, grads)
+    got, _ = ours(optim.muon(lr, adjust_lr=adjust_lr, **kwargs), params, grads)
+    kwargs["adjust_lr_fn"] = adjust_lr
     make = functools.partial(torch.optim.Muon, lr=lr, **kwargs)
     expected = theirs(make, params, grads)["weight"]
     # A step has the size of the rate; bfloat16 keeps 8 bits of it.

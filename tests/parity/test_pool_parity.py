@@ -72,6 +72,49 @@ def test_avg_pool_is_pytorchs(case, count_include_pad):
     )
 
 
+@given(poolings(), st.tuples(st.integers(1, 3), st.integers(1, 3)), st.booleans())
+def test_dilated_max_pool_is_pytorchs(case, dilation, ceil_mode):
+    x, size, stride, padding, seed = case
+    x = np.pad(x, [(0, 0), (0, 8), (0, 8), (0, 0)], "wrap")
+    options = {"dilation": dilation, "ceil_mode": ceil_mode}
+    check(
+        lambda x: ops.max_pool2d(x, size, stride=stride, padding=padding, **options),
+        lambda x: F.max_pool2d(x, size, stride, padding, **options),
+        x,
+        seed,
+    )
+
+
+@given(poolings(), st.booleans())
+def test_pools_with_sizes_rounded_up_are_pytorchs(case, count_include_pad):
+    x, size, stride, padding, seed = case
+    for ours, theirs, options in (
+        (ops.max_pool2d, F.max_pool2d, {}),
+        (ops.avg_pool2d, F.avg_pool2d, {"count_include_pad": count_include_pad}),
+    ):
+        options = {**options, "ceil_mode": True}
+        check(
+            lambda x, f=ours, options=options: f(
+                x, size, stride=stride, padding=padding, **options
+            ),
+            lambda x, f=theirs, options=options: f(x, size, stride, padding, **options),
+            x,
+            seed,
+        )
+
+
+@given(poolings(), st.sampled_from([1, 2, 4]), st.booleans())
+def test_lp_pool_is_pytorchs(case, p, ceil_mode):
+    x, size, stride, _, seed = case
+    x = x if p > 1 else abs(x)
+    check(
+        lambda x: ops.lp_pool2d(x, p, size, stride=stride, ceil_mode=ceil_mode),
+        lambda x: F.lp_pool2d(x, p, size, stride, ceil_mode),
+        x,
+        seed,
+    )
+
+
 @given(
     shape=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     output_size=st.tuples(st.integers(1, 5), st.integers(1, 5)),

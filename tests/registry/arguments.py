@@ -99,6 +99,7 @@ BY_NAME = {
     "var": mx.ones(4),
     "weight": mx.ones(4),
     "x": IMAGES,
+    "y": IMAGES,
     # of losses and metrics
     "anchor": SCORES,
     "distances": SCORES,
@@ -191,7 +192,11 @@ BY_FUNCTION = {
         for kind in ("avg", "max")
         for n in (1, 2, 3)
     },
+    **{getattr(ops, f"lp_pool{n}d"): {"p": 2.0, **volume(n)} for n in (1, 2, 3)},
     ops.conv2d: {"weight": mx.ones((4, 2, 2, 2)), "groups": 2, "bias": mx.zeros(4)},
+    ops.affine_grid: {"theta": mx.ones((1, 2, 3))},
+    ops.fold: {"x": mx.ones((1, 1, 16))},
+    ops.grid_sample: {"grid": mx.zeros((2, 3, 3, 2))},
     ops.group_norm: {"x": SEQUENCES},
     initializers.constant: {"value": 0.5},
     initializers.normal: {"mean": 0.0},
@@ -214,6 +219,7 @@ BY_FUNCTION = {
     losses.cross_entropy: {"ignore_index": -100},
     losses.ctc: {"logits": mx.ones((2, 3, 4)), "labels": mx.ones((2, 1), mx.int32)},
     losses.multi_margin: {"p": 1},
+    **{getattr(nn, f"lp_pool{n}d"): {"p": 2.0} for n in (1, 2, 3)},
     metrics.confusion_matrix: {"predictions": LABELS},
     schedules.constant: {"value": 1.0},
     schedules.noam: {"factor": 1.0},

@@ -61,6 +61,10 @@ def gaussian(rng):
     return *values(rng), uniform(rng, N, C)
 
 
+def two_log_simplexes(rng):
+    return log_simplex(rng)[0], log_simplex(rng)[0]
+
+
 def counts(rng):
     return normal(rng, N, C), integers(rng, 9, N, C)
 
@@ -140,6 +144,11 @@ LOSSES = [
     Case("huber", lambda: partial(losses.huber, delta=0.5), values),
     Case("log_cosh", lambda: losses.log_cosh, values),
     Case("kl_divergence", lambda: losses.kl_divergence, log_simplex),
+    Case(
+        "kl_divergence-log",
+        lambda: partial(losses.kl_divergence, log_targets=True),
+        two_log_simplexes,
+    ),
     Case("gaussian_nll", lambda: losses.gaussian_nll, gaussian, NEGATIVE),
     Case("poisson_nll", lambda: losses.poisson_nll, counts, NEGATIVE),
     Case("hinge", lambda: losses.hinge, signs),

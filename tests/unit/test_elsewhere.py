@@ -32,7 +32,11 @@ ONES = mx.ones((1, 1))
         (nn, "Linear", "nn has no attribute 'Linear'; torch.nn.Linear is nn.linear"),
         (nn, "Conv2d", "torch.nn.Conv2d is nn.conv2d here"),
         (nn, "BatchNorm2d", "torch.nn.BatchNorm2d is nn.batch_norm here"),
-        (nn, "Unfold", "there is no torch.nn.Unfold here: use a convolution"),
+        (
+            nn,
+            "FractionalMaxPool2d",
+            "there is no torch.nn.FractionalMaxPool2d here: use nn.max_pool2d",
+        ),
         (nn, "Conv2D", "did you mean nn.conv2d?"),
         (optim, "AdamW", "torch.optim.AdamW is optim.adamw here"),
         (
@@ -95,10 +99,6 @@ def test_an_unknown_name_is_told_what_it_is_called_here(package, name, message):
         (
             lambda: nn.linear(3, 4, device="cpu"),
             r"linear: has no argument 'device' \(mx.set_default_device chooses it\)",
-        ),
-        (
-            lambda: nn.conv2d(3, 4, 3, padding_mode="circular"),
-            r"has no argument 'padding_mode' \(pad before, with nn.circular_pad",
         ),
         (
             lambda: losses.binary_cross_entropy(ONES, ONES, weight=ONES),

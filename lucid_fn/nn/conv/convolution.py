@@ -1,12 +1,19 @@
 """Convolutions on channels-last arrays."""
 
-from lucid_fn.checks import Sizes, check_count, to_sizes
+from typing import Literal, TypeAlias
+
+from lucid_fn.checks import Sizes, check_count, check_size, to_sizes
 from lucid_fn.nn import initializers
 from lucid_fn.nn.conv.convolve import Window, convolve
 from lucid_fn.nn.core.checks import check_images, check_params, check_positive
 from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.nn.initializers import Initializer
+from lucid_fn.nn.shape.padding import PLACES, add_border
+from lucid_fn.ops.conv import NamedPadding, named_padding
 from lucid_fn.types import Array, Key, Params
+
+PaddingMode: TypeAlias = Literal["zeros", "reflect", "replicate", "circular"]
+"""What is added around an image."""
 
 
 def conv2d(
@@ -15,7 +22,8 @@ def conv2d(
     kernel_size: Sizes,
     *,
     stride: Sizes = 1,
-    padding: Sizes = 0,
+    padding: Sizes | NamedPadding = 0,
+    padding_mode: PaddingMode = "zeros",
     dilation: Sizes = 1,
     groups: int = 1,
     bias: bool = True,
@@ -37,7 +45,11 @@ def conv2d(
         out_channels: channels of the output.
         kernel_size: height and width of the window, in pixels; one number for both.
         stride: pixels between windows.
-        padding: zeros added on each side.
+        padding: pixels added on each side. `"same"` gives an output of the size of the
+            input, for a stride of 1: `dilation * (kernel_size - 1)` pixels in all, with
+            one more after than before if that is odd. `"valid"` is 0.
+        padding_mode: what is added: `"zeros"`, or numbers of the image, as by
+            `nn.reflect_pad`, `nn.replicate_pad` or `nn.circular_pad`.
         dilation: pixels between the taps of a window.
         groups: parts the channels are divided into; each output sees one of them.
             `groups=in_channels` is a depthwise convolution.
@@ -47,7 +59,8 @@ def conv2d(
 
     Raises:
         ValueError: if a size is out of range, or `groups` does not divide both channel
-            counts; on apply, if `x` has the wrong shape.
+            counts; on apply, if `x` has the wrong shape, or is too small for
+            `padding_mode`.
 
     Example:
         >>> import mlx.core as mx
@@ -58,9 +71,18 @@ def conv2d(
         >>> y.shape
         (2, 24, 24, 6)
     """
-    window = to_window("conv2d", 2, stride, padding, dilation, groups)
+    window = to_window("conv2d", 2, stride, 0, dilation, groups)
     return _convolution(
-        2, in_channels, out_channels, kernel_size, window, bias, weight_init, bias_init
+        2,
+        in_channels,
+        out_channels,
+        kernel_size,
+        window,
+        padding,
+        padding_mode,
+        bias,
+        weight_init,
+        bias_init,
     )
 
 
@@ -70,7 +92,8 @@ def conv1d(
     kernel_size: Sizes,
     *,
     stride: Sizes = 1,
-    padding: Sizes = 0,
+    padding: Sizes | NamedPadding = 0,
+    padding_mode: PaddingMode = "zeros",
     dilation: Sizes = 1,
     groups: int = 1,
     bias: bool = True,
@@ -86,7 +109,8 @@ def conv1d(
         out_channels: channels of the output.
         kernel_size: length of the window, in places.
         stride: places between windows.
-        padding: zeros added on each side.
+        padding: places added on each side, `"same"` or `"valid"`; see `conv2d`.
+        padding_mode: what is added; see `conv2d`.
         dilation: places between the taps of a window.
         groups: parts the channels are divided into; each output sees one of them.
         bias: whether a bias is added.
@@ -104,9 +128,18 @@ def conv1d(
         >>> layer.apply(params, state, mx.ones((2, 9, 4)), train=False)[0].shape
         (2, 4, 8)
     """
-    window = to_window("conv1d", 1, stride, padding, dilation, groups)
+    window = to_window("conv1d", 1, stride, 0, dilation, groups)
     return _convolution(
-        1, in_channels, out_channels, kernel_size, window, bias, weight_init, bias_init
+        1,
+        in_channels,
+        out_channels,
+        kernel_size,
+        window,
+        padding,
+        padding_mode,
+        bias,
+        weight_init,
+        bias_init,
     )
 
 
@@ -116,7 +149,8 @@ def conv3d(
     kernel_size: Sizes,
     *,
     stride: Sizes = 1,
-    padding: Sizes = 0,
+    padding: Sizes | NamedPadding = 0,
+    padding_mode: PaddingMode = "zeros",
     dilation: Sizes = 1,
     groups: int = 1,
     bias: bool = True,
@@ -134,7 +168,8 @@ def conv3d(
         out_channels: channels of the output.
         kernel_size: depth, height and width of the window; one number for all.
         stride: voxels between windows.
-        padding: zeros added on each side.
+        padding: voxels added on each side, `"same"` or `"valid"`; see `conv2d`.
+        padding_mode: what is added; see `conv2d`.
         dilation: voxels between the taps of a window.
         groups: parts the channels are divided into; each output sees one of them.
         bias: whether a bias is added.
@@ -152,9 +187,18 @@ def conv3d(
         >>> layer.apply(params, state, mx.ones((1, 4, 6, 6, 2)), train=False)[0].shape
         (1, 4, 6, 6, 3)
     """
-    window = to_window("conv3d", 3, stride, padding, dilation, groups)
+    window = to_window("conv3d", 3, stride, 0, dilation, groups)
     return _convolution(
-        3, in_channels, out_channels, kernel_size, window, bias, weight_init, bias_init
+        3,
+        in_channels,
+        out_channels,
+        kernel_size,
+        window,
+        padding,
+        padding_mode,
+        bias,
+        weight_init,
+        bias_init,
     )
 
 
@@ -164,6 +208,8 @@ def _convolution(
     out_channels: int,
     kernel_size: Sizes,
     window: Window,
+    padding: Sizes | NamedPadding,
+    padding_mode: PaddingMode,
     bias: bool,
     weight_init: Initializer,
     bias_init: Initializer | None,
@@ -175,6 +221,18 @@ def _convolution(
     kernel = to_sizes(caller, "kernel_size", kernel_size, dims=dims, at_least=1)
     shape = (out_channels, *kernel, in_channels // window.groups)
     bias_shape = (out_channels,) if bias else None
+    pairs = _sides(caller, padding, kernel, window)
+    if padding_mode not in ("zeros", *PLACES):
+        raise ValueError(
+            f"{caller}: padding_mode must be 'zeros', 'reflect', 'replicate' or "
+            f"'circular', got {padding_mode!r}"
+        )
+    # What the convolution itself does not add.
+    bordered = padding_mode != "zeros" or any(
+        before != after for before, after in pairs
+    )
+    if not bordered:
+        window = window._replace(padding=tuple(before for before, _ in pairs))
 
     def init(key: Key) -> Params:
         return initializers.weight_and_bias(key, shape, bias, weight_init, bias_init)
@@ -182,9 +240,23 @@ def _convolution(
     def forward(params: Params, x: Array) -> Array:
         check_images(caller, x, in_channels, dims=dims)
         check_params(caller, params, weight=shape, bias=bias_shape)
+        if bordered:
+            padded = (n + sum(p) for n, p in zip(x.shape[1:-1], pairs, strict=True))
+            check_size(caller, "padding", (x.shape[0], *padded, x.shape[-1]))
+            x = add_border(caller, padding_mode, x, pairs)
         return convolve(x, params["weight"], params["bias"] if bias else None, window)
 
     return parametric(init, forward, examplewise=True)
+
+
+def _sides(
+    caller: str, padding: Sizes | NamedPadding, kernel: tuple[int, ...], window: Window
+) -> list[tuple[int, int]]:
+    """What is added before and after each spatial axis."""
+    if isinstance(padding, str):
+        return named_padding(caller, padding, kernel, window.stride, window.dilation)
+    sides = to_sizes(caller, "padding", padding, dims=len(kernel), at_least=0)
+    return [(side, side) for side in sides]
 
 
 def to_window(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_count, check_float, check_size, to_sizes
+from lucid_fn.checks import check_float, check_size, to_sizes
 from lucid_fn.nn.core.checks import (
     check_eps,
     check_last_axis,
@@ -132,44 +132,15 @@ def group_norm(
         >>> mx.round(layer.apply(params, state, x, train=False)[0], 2)
         array([[-1, 1, 0, 0]], dtype=float32)
     """
-    return _group_norm("group_norm", num_groups, num_channels, eps, affine, least=2)
-
-
-def instance_norm(
-    num_features: int, *, eps: float = 1e-5, affine: bool = False
-) -> Layer:
-    """Instance normalization, of each channel of each example: `(N, ..., num_features)`
-    to the same.
-
-    `group_norm` with as many groups as channels, by default without params.
-
-    Args:
-        num_features: channels of the input.
-        eps: added to the variance; positive.
-        affine: whether there are a weight and a bias.
-
-    Raises:
-        ValueError: as `group_norm`; on apply, if there is one value to normalize, whose
-            variance is 0.
-
-    Source: Ulyanov et al., 2016, https://arxiv.org/abs/1607.08022, eq. 4.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import nn
-        >>> x = mx.array([[[1.0], [3.0]]])
-        >>> nn.instance_norm(1).apply({}, {}, x, train=True)[0].squeeze()
-        array([-0.999995, 0.999995], dtype=float32)
-    """
-    num_features = check_count("instance_norm", "num_features", num_features)
-    return _group_norm(
-        "instance_norm", num_features, num_features, eps, affine, least=3
+    return group_norm_layer(
+        "group_norm", num_groups, num_channels, eps, affine, least=2
     )
 
 
-def _group_norm(
+def group_norm_layer(
     caller: str, groups: int, channels: int, eps: float, affine: bool, least: int
 ) -> Layer:
+    """The layer of `caller`, for arrays of `least` axes or more."""
     groups, channels = check_positive(caller, num_groups=groups, num_channels=channels)
     eps = check_eps(caller, eps)
     if channels % groups:

@@ -10,7 +10,12 @@ from lucid_fn.types import Array
 
 
 def max_pool2d(
-    size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
 ) -> Layer:
     """2D max pooling, the largest value of each window: see `lucid_fn.ops.max_pool2d`.
 
@@ -18,6 +23,9 @@ def max_pool2d(
         size: height and width of the window, in pixels; one number for both.
         stride: pixels between windows; `size` if `None`.
         padding: minus infinities added on each side, at most half of `size`.
+        dilation: pixels from one number of a window to the next.
+        ceil_mode: whether windows may reach over the end of the padded image: sizes are
+            rounded up instead of down.
 
     Raises:
         ValueError: if an argument is out of range; on apply, if `x` does not have the
@@ -30,11 +38,17 @@ def max_pool2d(
         >>> pool.apply({}, {}, mx.ones((2, 7, 7, 4)), train=False)[0].shape
         (2, 4, 4, 4)
     """
-    return _pool(2, ops.max_pool2d, size, stride, padding)
+    pool = partial(ops.max_pool2d, ceil_mode=ceil_mode)
+    return pool_layer(2, pool, size, stride, padding=padding, dilation=dilation)
 
 
 def max_pool1d(
-    size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
 ) -> Layer:
     """`max_pool2d` for sequences `(N, L, C)`.
 
@@ -42,6 +56,8 @@ def max_pool1d(
         size: length of the window, in places.
         stride: places between windows; `size` if `None`.
         padding: minus infinities added on each side, at most half of `size`.
+        dilation: places from one number of a window to the next.
+        ceil_mode: whether windows may reach over the end; see `max_pool2d`.
 
     Raises:
         ValueError: as `max_pool2d`.
@@ -52,11 +68,17 @@ def max_pool1d(
         >>> nn.max_pool1d(2).apply({}, {}, mx.ones((2, 8, 4)), train=False)[0].shape
         (2, 4, 4)
     """
-    return _pool(1, ops.max_pool1d, size, stride, padding)
+    pool = partial(ops.max_pool1d, ceil_mode=ceil_mode)
+    return pool_layer(1, pool, size, stride, padding=padding, dilation=dilation)
 
 
 def max_pool3d(
-    size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0
+    size: Sizes,
+    *,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
 ) -> Layer:
     """`max_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
 
@@ -64,6 +86,8 @@ def max_pool3d(
         size: depth, height and width of the window, in voxels; one number for all.
         stride: voxels between windows; `size` if `None`.
         padding: minus infinities added on each side, at most half of `size`.
+        dilation: voxels from one number of a window to the next.
+        ceil_mode: whether windows may reach over the end; see `max_pool2d`.
 
     Raises:
         ValueError: as `max_pool2d`.
@@ -75,7 +99,8 @@ def max_pool3d(
         >>> pool.apply({}, {}, mx.ones((2, 3, 4, 4, 1)), train=False)[0].shape
         (2, 3, 2, 2, 1)
     """
-    return _pool(3, ops.max_pool3d, size, stride, padding)
+    pool = partial(ops.max_pool3d, ceil_mode=ceil_mode)
+    return pool_layer(3, pool, size, stride, padding=padding, dilation=dilation)
 
 
 def avg_pool2d(
@@ -84,6 +109,7 @@ def avg_pool2d(
     stride: Sizes | None = None,
     padding: Sizes = 0,
     count_include_pad: bool = True,
+    ceil_mode: bool = False,
 ) -> Layer:
     """2D average pooling, the mean of each window: see `lucid_fn.ops.avg_pool2d`.
 
@@ -93,6 +119,8 @@ def avg_pool2d(
         padding: zeros added on each side, at most half of `size`.
         count_include_pad: whether the zeros count in the mean, as by default in
             PyTorch.
+        ceil_mode: whether windows may reach over the end of the padded image, of which
+            the mean is that of the part inside.
 
     Raises:
         ValueError: as `max_pool2d`.
@@ -103,8 +131,10 @@ def avg_pool2d(
         >>> nn.avg_pool2d(2).apply({}, {}, mx.ones((2, 8, 8, 4)), train=False)[0].shape
         (2, 4, 4, 4)
     """
-    pool = partial(ops.avg_pool2d, count_include_pad=count_include_pad)
-    return _pool(2, pool, size, stride, padding)
+    pool = partial(
+        ops.avg_pool2d, count_include_pad=count_include_pad, ceil_mode=ceil_mode
+    )
+    return pool_layer(2, pool, size, stride, padding=padding)
 
 
 def avg_pool1d(
@@ -113,6 +143,7 @@ def avg_pool1d(
     stride: Sizes | None = None,
     padding: Sizes = 0,
     count_include_pad: bool = True,
+    ceil_mode: bool = False,
 ) -> Layer:
     """`avg_pool2d` for sequences `(N, L, C)`.
 
@@ -121,6 +152,7 @@ def avg_pool1d(
         stride: places between windows; `size` if `None`.
         padding: zeros added on each side, at most half of `size`.
         count_include_pad: whether the zeros count in the mean.
+        ceil_mode: whether windows may reach over the end; see `avg_pool2d`.
 
     Raises:
         ValueError: as `max_pool2d`.
@@ -131,8 +163,10 @@ def avg_pool1d(
         >>> nn.avg_pool1d(2).apply({}, {}, mx.ones((2, 8, 4)), train=False)[0].shape
         (2, 4, 4)
     """
-    pool = partial(ops.avg_pool1d, count_include_pad=count_include_pad)
-    return _pool(1, pool, size, stride, padding)
+    pool = partial(
+        ops.avg_pool1d, count_include_pad=count_include_pad, ceil_mode=ceil_mode
+    )
+    return pool_layer(1, pool, size, stride, padding=padding)
 
 
 def avg_pool3d(
@@ -141,6 +175,7 @@ def avg_pool3d(
     stride: Sizes | None = None,
     padding: Sizes = 0,
     count_include_pad: bool = True,
+    ceil_mode: bool = False,
 ) -> Layer:
     """`avg_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
 
@@ -149,6 +184,7 @@ def avg_pool3d(
         stride: voxels between windows; `size` if `None`.
         padding: zeros added on each side, at most half of `size`.
         count_include_pad: whether the zeros count in the mean.
+        ceil_mode: whether windows may reach over the end; see `avg_pool2d`.
 
     Raises:
         ValueError: as `max_pool2d`.
@@ -160,30 +196,45 @@ def avg_pool3d(
         >>> pool.apply({}, {}, mx.ones((2, 3, 4, 4, 1)), train=False)[0].shape
         (2, 3, 2, 2, 1)
     """
-    pool = partial(ops.avg_pool3d, count_include_pad=count_include_pad)
-    return _pool(3, pool, size, stride, padding)
+    pool = partial(
+        ops.avg_pool3d, count_include_pad=count_include_pad, ceil_mode=ceil_mode
+    )
+    return pool_layer(3, pool, size, stride, padding=padding)
 
 
-def _pool(
+def pool_layer(
     dims: int,
     pool: Callable[..., Array],
     size: Sizes,
     stride: Sizes | None,
-    padding: Sizes,
+    **others: Sizes,
 ) -> Layer:
-    """The layer of a pooling function, with its arguments checked."""
+    """The layer of a pooling function, with its arguments checked.
+
+    Args:
+        dims: number of spatial axes.
+        pool: the function.
+        size: as of the function.
+        stride: as of the function.
+        others: its `padding` and `dilation`, if it has them.
+    """
     caller = getattr(pool, "func", pool).__name__
     window = to_sizes(caller, "size", size, dims=dims, at_least=1)
-    strides = to_sizes(
-        caller, "stride", size if stride is None else stride, dims=dims, at_least=1
-    )
-    added = to_sizes(caller, "padding", padding, dims=dims, at_least=0)
-    if any(2 * p > s for p, s in zip(added, window, strict=True)):
+    strides = size if stride is None else stride
+    options = {
+        name: to_sizes(caller, name, value, dims=dims, at_least=int(name != "padding"))
+        for name, value in {"stride": strides, **others}.items()
+    }
+    padding = options.get("padding", (0,) * dims)
+    dilation = options.get("dilation", (1,) * dims)
+    axes = zip(padding, dilation, window, strict=True)
+    if any(2 * p > d * (k - 1) + 1 for p, d, k in axes):
         raise ValueError(
-            f"{caller}: padding must be at most half of size, got {padding} and {size}"
+            f"{caller}: padding must be at most half of size, got {others['padding']} "
+            f"and {size}"
         )
 
     def forward(x: Array) -> Array:
-        return pool(x, window, stride=strides, padding=added)
+        return pool(x, size=window, **options)
 
     return lift(forward, examplewise=True)

@@ -5,6 +5,7 @@ number for both of its sides or a pair (before, after).
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import mlx.core as mx
@@ -69,12 +70,8 @@ def reflect_pad(padding: Border) -> Layer:
         [3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0]
     """
 
-    def places(length: int, before: int, after: int) -> list[int]:
-        _check_length("reflect_pad", length, before, after, most=length - 1)
-        last = length - 1
-        return [last - abs(last - abs(i)) for i in range(-before, length + after)]
-
-    return _padding("reflect_pad", padding, _by_place(places))
+    widened = partial(add_border, "reflect_pad", "reflect")
+    return _padding("reflect_pad", padding, widened)
 
 
 def replicate_pad(padding: Border) -> Layer:
@@ -96,12 +93,8 @@ def replicate_pad(padding: Border) -> Layer:
         [1.0, 1.0, 2.0, 3.0, 3.0]
     """
 
-    def places(length: int, before: int, after: int) -> list[int]:
-        if length == 0:
-            raise ValueError("replicate_pad: x must have an edge, got an empty axis")
-        return [0] * before + list(range(length)) + [length - 1] * after
-
-    return _padding("replicate_pad", padding, _by_place(places))
+    widened = partial(add_border, "replicate_pad", "replicate")
+    return _padding("replicate_pad", padding, widened)
 
 
 def circular_pad(padding: Border) -> Layer:
@@ -123,11 +116,46 @@ def circular_pad(padding: Border) -> Layer:
         [3.0, 1.0, 2.0, 3.0, 1.0]
     """
 
-    def places(length: int, before: int, after: int) -> list[int]:
-        _check_length("circular_pad", length, before, after, most=length)
-        return [i % length for i in range(-before, length + after)]
+    widened = partial(add_border, "circular_pad", "circular")
+    return _padding("circular_pad", padding, widened)
 
-    return _padding("circular_pad", padding, _by_place(places))
+
+def add_border(caller: str, mode: str, x: Array, pairs: Pairs) -> Array:
+    """`x` with a border along each spatial axis, of zeros or of its own numbers.
+
+    Args:
+        caller: public function that errors name.
+        mode: `"zeros"`, or one of `PLACES`.
+        x: channels last.
+        pairs: for each spatial axis the numbers added before and after.
+    """
+    if mode == "zeros":
+        return mx.pad(x, [(0, 0), *pairs, (0, 0)])
+    for axis, pair in enumerate(pairs, start=1):
+        if any(pair):
+            x = take_places(x, PLACES[mode](caller, x.shape[axis], *pair), axis)
+    return x
+
+
+def _reflected(caller: str, length: int, before: int, after: int) -> list[int]:
+    _check_length(caller, length, before, after, most=length - 1)
+    last = length - 1
+    return [last - abs(last - abs(i)) for i in range(-before, length + after)]
+
+
+def _replicated(caller: str, length: int, before: int, after: int) -> list[int]:
+    if length == 0:
+        raise ValueError(f"{caller}: x must have an edge, got an empty axis")
+    return [0] * before + list(range(length)) + [length - 1] * after
+
+
+def _wrapped(caller: str, length: int, before: int, after: int) -> list[int]:
+    _check_length(caller, length, before, after, most=length)
+    return [i % length for i in range(-before, length + after)]
+
+
+PLACES = {"reflect": _reflected, "replicate": _replicated, "circular": _wrapped}
+"""Of each mode, the places of the old axis whose numbers the new one has."""
 
 
 def _padding(
@@ -158,20 +186,6 @@ def _padding(
 def _pair(caller: str, side: int | tuple[int, int]) -> tuple[int, int]:
     before, after = to_sizes(caller, "padding", side, dims=2, at_least=0)
     return before, after
-
-
-def _by_place(
-    places: Callable[[int, int, int], list[int]],
-) -> Callable[[Array, Pairs], Array]:
-    """Axis by axis, the numbers at these places of the old axis."""
-
-    def widened(x: Array, pairs: Pairs) -> Array:
-        for axis, pair in enumerate(pairs, start=1):
-            if any(pair):
-                x = take_places(x, places(x.shape[axis], *pair), axis)
-        return x
-
-    return widened
 
 
 def _check_length(caller: str, length: int, before: int, after: int, most: int) -> None:

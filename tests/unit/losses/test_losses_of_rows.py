@@ -26,6 +26,19 @@ def test_gaussian_nll_takes_a_variance_for_each_row():
     assert_allclose(losses.gaussian_nll(X, Y, mx.array([0.5, 2.0])), wide)
 
 
+def test_gaussian_nll_takes_a_number_as_variance():
+    wide = losses.gaussian_nll(X, Y, mx.full(X.shape, 2.0))
+    assert_allclose(losses.gaussian_nll(X, Y, 2.0), wide)
+
+
+def test_kl_divergence_of_a_log_target_of_minus_infinity_is_finite():
+    log_p = mx.log(mx.array([0.5, 0.5]))
+    log_z = mx.array([0.0, -mx.inf])
+    loss = lambda t: losses.kl_divergence(log_p, t, log_targets=True)  # noqa: E731
+    assert_allclose(loss(log_z), mx.log(mx.array(2.0)))
+    assert mx.isfinite(mx.grad(loss)(log_z)).all().item()
+
+
 def test_messages_of_kl_divergence():
     with pytest.raises(TypeError, match=r"targets must be of a float dtype"):
         losses.kl_divergence(X, X.astype(mx.int32))
@@ -40,8 +53,10 @@ def test_messages_of_gaussian_nll():
         losses.gaussian_nll(X, Y, mx.ones(3))
     with pytest.raises(ValueError, match="eps must be positive and finite, got 0"):
         losses.gaussian_nll(X, Y, X, eps=0)
-    with pytest.raises(TypeError, match="variance must be an MLX array, got float"):
-        losses.gaussian_nll(X, Y, 1.0)
+    with pytest.raises(TypeError, match="variance must be an MLX array, got str"):
+        losses.gaussian_nll(X, Y, "1.0")
+    with pytest.raises(ValueError, match="variance must be at least 0"):
+        losses.gaussian_nll(X, Y, -1.0)
     with pytest.raises(ValueError, match="targets must have the shape of predictions"):
         losses.gaussian_nll(X, Y[0], X)
 

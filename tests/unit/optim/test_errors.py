@@ -23,6 +23,10 @@ def never_finite(params):
 
 
 VALUES = [
+    (
+        lambda: optim.muon(0.1, adjust_lr="none"),
+        "^muon: adjust_lr must be 'original' or 'match_rms_adamw', got 'none'",
+    ),
     (lambda: optim.sgd(-1), "sgd: learning_rate must be at least 0 and finite, got -1"),
     (lambda: optim.adam(float("nan")), "adam: learning_rate must be .*, got nan"),
     (lambda: optim.sgd(mx.ones(2)), r"sgd: learning_rate must have shape \(\)"),

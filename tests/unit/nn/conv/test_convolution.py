@@ -4,7 +4,7 @@ import mlx.core as mx
 import pytest
 
 import lucid_fn as lf
-from lucid_fn import nn, random
+from lucid_fn import nn, ops, random
 
 
 def apply(layer, x, key):
@@ -186,3 +186,24 @@ def test_a_convolution_of_volumes_is_that_of_mlx(channels, key):
     grads = lf.grad(lambda p, x: mx.sum(by_layer(p, x) * y), (0, 1))(weight_only, x)
     for array, grad in ((params["weight"], grads[0]["weight"]), (x, grads[1])):
         assert mx.sum(array * grad).item() == pytest.approx(mx.sum(y * y).item(), 1e-4)
+
+
+def test_the_same_padding_needs_a_stride_of_1():
+    message = "conv2d: padding='same' needs a stride of 1, got .2, 1.; give"
+    with pytest.raises(ValueError, match=message):
+        nn.conv2d(3, 4, 3, padding="same", stride=(2, 1))
+
+
+def test_an_unknown_padding_is_an_error():
+    with pytest.raises(ValueError, match=r"conv1d: padding must .* got 'full'"):
+        nn.conv1d(3, 4, 3, padding="full")
+    with pytest.raises(ValueError, match=r"conv2d: padding must .* 'full'"):
+        ops.conv2d(mx.ones((1, 3, 3, 1)), mx.ones((1, 2, 2, 1)), padding="full")
+    with pytest.raises(ValueError, match=r"conv3d: padding_mode must .* got 'mirror'"):
+        nn.conv3d(3, 4, 3, padding=1, padding_mode="mirror")
+
+
+def test_an_image_too_small_to_reflect_is_an_error_of_the_convolution(key):
+    layer = nn.conv2d(1, 1, 3, padding=2, padding_mode="reflect")
+    with pytest.raises(ValueError, match="conv2d: padding must be at most 1 for an"):
+        apply(layer, mx.ones((1, 2, 5, 1)), key)

@@ -1,0 +1,220 @@
+"""Sampling of images and volumes at any places, as in spatial transformers."""
+
+import operator
+from functools import reduce
+from itertools import product
+from typing import Literal
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_fn.checks import Sizes, check_float, check_size, to_sizes
+from lucid_fn.numerics import widen
+from lucid_fn.types import Array
+
+
+def grid_sample(
+    x: Array,
+    grid: Array,
+    *,
+    mode: Literal["bilinear", "nearest"] = "bilinear",
+    padding_mode: Literal["zeros", "border", "reflection"] = "zeros",
+    align_corners: bool = False,
+) -> Array:
+    """The values of an image, or a volume, at the places of a grid.
+
+    A place has the coordinates (x, y), or (x, y, z), where -1 and 1 are the outer
+    edges of the first and last pixel, or their centers with `align_corners`. It has
+    gradients in the image and, if `mode` is `"bilinear"`, in the grid.
+
+    Args:
+        x: float, shape `(N, H, W, C)` or `(N, D, H, W, C)`.
+        grid: places, float, shape `(N, OH, OW, 2)` or `(N, OD, OH, OW, 3)`; nan stands
+            for -1.
+        mode: `"bilinear"`, the mean of the pixels around a place, weighted by their
+            nearness along each axis, or `"nearest"`, the nearest pixel.
+        padding_mode: what is outside of the image: `"zeros"`, the nearest pixel of the
+            border, or its reflection.
+        align_corners: whether -1 and 1 are the centers of the pixels at the border.
+
+    Returns:
+        Array of shape `(N, OH, OW, C)`, or `(N, OD, OH, OW, C)`, and of the dtype of
+        `x`.
+
+    Raises:
+        TypeError: if `x` or `grid` is not of a float dtype.
+        ValueError: if a shape does not fit, `x` has no pixels, or `mode` or
+            `padding_mode` is none of those above.
+
+    Source: Jaderberg et al., 2015, "Spatial transformer networks", eq. 3 and 5;
+    `torch.nn.functional.grid_sample`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> x = mx.array([1.0, 3.0]).reshape(1, 1, 2, 1)
+        >>> places = mx.array([[-0.5, 0.0], [0.0, 0.0]]).reshape(1, 1, 2, 2)
+        >>> ops.grid_sample(x, places).flatten()
+        array([1, 2], dtype=float32)
+    """
+    _check(x, grid, mode, padding_mode)
+    n, sizes, channels = x.shape[0], x.shape[1:-1], x.shape[-1]
+    shape = (n, *grid.shape[1:-1], channels)
+    check_size("grid_sample", "grid", shape)
+    if 0 in shape:
+        return mx.zeros(shape, x.dtype)
+    grid = widen(grid)
+    grid = mx.where(mx.isnan(grid), -1.0, grid).reshape(n, -1, len(sizes))
+    # The last axis of x is that of the first coordinate.
+    places = [
+        _place(grid[..., -1 - axis], size, padding_mode, align_corners)
+        for axis, size in enumerate(sizes)
+    ]  # (N, P) each
+    corners = [_NEIGHBOURS[mode](place) for place in places]
+    rows = widen(x).reshape(-1, channels)
+    terms = [_corner(rows, n, sizes, corner) for corner in product(*corners)]
+    return reduce(operator.add, terms).astype(x.dtype).reshape(shape)
+
+
+def affine_grid(theta: Array, size: Sizes, *, align_corners: bool = False) -> Array:
+    """The places that affine maps send the pixels of an image to, for `grid_sample`.
+
+    `theta @ (x, y, 1)` for the place `(x, y)` of each pixel.
+
+    Args:
+        theta: maps, float, shape `(N, 2, 3)` for images or `(N, 3, 4)` for volumes.
+        size: of the grid: (height, width), or (depth, height, width); one number for
+            all axes.
+        align_corners: as in `grid_sample`, which must be given the same.
+
+    Returns:
+        Float array of shape `(N, H, W, 2)` or `(N, D, H, W, 3)`, of the dtype of
+        `theta`.
+
+    Raises:
+        TypeError: if `theta` is not of a float dtype.
+        ValueError: if `theta` has another shape, or `size` is out of range.
+
+    Source: Jaderberg et al., 2015, "Spatial transformer networks", eq. 1;
+    `torch.nn.functional.affine_grid`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import ops
+        >>> flipped = mx.array([[[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
+        >>> x = mx.arange(4.0).reshape(1, 2, 2, 1)
+        >>> ops.grid_sample(x, ops.affine_grid(flipped, (2, 2))).squeeze()
+        array([[1, 0],
+               [3, 2]], dtype=float32)
+    """
+    check_float("affine_grid", theta=theta)
+    if theta.shape[1:] not in ((2, 3), (3, 4)):
+        raise ValueError(
+            "affine_grid: theta must have shape (N, 2, 3) or (N, 3, 4), got "
+            f"{theta.shape}"
+        )
+    dims = theta.shape[1]
+    sizes = to_sizes("affine_grid", "size", size, dims=dims, at_least=1)
+    check_size("affine_grid", "size", (theta.shape[0], *sizes, dims + 1))
+    axes = [_centers(length, align_corners) for length in sizes]
+    *coordinates, ones = *reversed(np.meshgrid(*axes, indexing="ij")), np.ones(sizes)
+    places = mx.array(np.stack([*coordinates, ones], -1).astype(np.float32))
+    wide = widen(theta)
+    # (H, W, 1, 3) * (N, 1, 1, 2, 3), summed over the last axis
+    maps = wide.reshape(theta.shape[0], *[1] * dims, dims, dims + 1)
+    return mx.sum(mx.expand_dims(places, -2) * maps, axis=-1).astype(theta.dtype)
+
+
+def _centers(length: int, align_corners: bool) -> np.ndarray:
+    """The coordinates of the pixels along an axis."""
+    if length == 1:
+        return np.zeros(1)
+    end = 1.0 if align_corners else 1 - 1 / length
+    return np.linspace(-end, end, length)
+
+
+def _check(x: Array, grid: Array, mode: str, padding_mode: str) -> None:
+    check_float("grid_sample", x=x, grid=grid)
+    if mode not in _NEIGHBOURS:
+        raise ValueError(
+            f"grid_sample: mode must be 'bilinear' or 'nearest', got {mode!r}"
+        )
+    if padding_mode not in ("zeros", "border", "reflection"):
+        raise ValueError(
+            "grid_sample: padding_mode must be 'zeros', 'border' or 'reflection', got "
+            f"{padding_mode!r}"
+        )
+    if x.ndim not in (4, 5) or 0 in x.shape[1:-1]:
+        raise ValueError(
+            "grid_sample: x must have shape (N, H, W, C) or (N, D, H, W, C) with a "
+            f"pixel, got {x.shape}"
+        )
+    dims = x.ndim - 2
+    if grid.ndim != x.ndim or grid.shape[0] != x.shape[0] or grid.shape[-1] != dims:
+        wanted = ", ".join(["N", "OD", "OH", "OW"][:1] + ["OD", "OH", "OW"][-dims:])
+        raise ValueError(
+            f"grid_sample: grid must have shape ({wanted}, {dims}) with N = "
+            f"{x.shape[0]}, as x of shape {x.shape} has, got {grid.shape}"
+        )
+
+
+def _place(
+    coordinate: Array, size: int, padding_mode: str, align_corners: bool
+) -> Array:
+    """Where a coordinate is along an axis, in pixels; the first one is at 0."""
+    if align_corners:
+        place = (coordinate + 1) * ((size - 1) / 2)
+    else:
+        place = (coordinate + 1) * (size / 2) - 0.5
+    if padding_mode == "zeros":  # further away is as far: no index is too large
+        return mx.where((place > -2) & (place < size + 1), place, -2.0)
+    if padding_mode == "reflection":
+        place = _reflected(place, size, align_corners)
+    last = size - 1.0  # where the border begins, there is no gradient, as in PyTorch
+    return mx.where(place <= 0, 0.0, mx.where(place >= last, last, place))
+
+
+def _reflected(place: Array, size: int, align_corners: bool) -> Array:
+    """The place, reflected at the edges or, with `align_corners`, the centers there."""
+    low, span = (0.0, size - 1.0) if align_corners else (-0.5, float(size))
+    if span == 0:
+        return mx.zeros_like(place)
+    distance = mx.where(place < low, low - place, place - low)
+    times = mx.stop_gradient(mx.floor(distance / span))
+    rest = distance - times * span
+    return low + mx.where(times % 2 == 0, rest, span - rest)
+
+
+Neighbour = tuple[Array, Array | None]
+"""The index of a pixel along an axis, as a float, and its weight; `None` is 1."""
+
+
+def _linear(place: Array) -> list[Neighbour]:
+    below = mx.stop_gradient(mx.floor(place))
+    share = place - below
+    return [(below, 1 - share), (below + 1, share)]
+
+
+def _nearest(place: Array) -> list[Neighbour]:
+    return [(mx.stop_gradient(mx.round(place)), None)]  # halves to even, as PyTorch
+
+
+_NEIGHBOURS = {"bilinear": _linear, "nearest": _nearest}
+
+
+def _corner(
+    rows: Array, n: int, sizes: tuple[int, ...], corner: tuple[Neighbour, ...]
+) -> Array:
+    """The pixels at one corner of each place, weighted: `(N, P, C)`; 0 outside."""
+    index = mx.arange(n)[:, None]  # of the images; then of their rows and pixels
+    inside: Array | None = None
+    for (at, _), size in zip(corner, sizes, strict=True):
+        fits = (at >= 0) & (at < size)
+        inside = fits if inside is None else inside & fits
+        index = index * size + mx.clip(at, 0, size - 1).astype(mx.int32)
+    assert inside is not None  # there is an axis
+    pixels = mx.take(rows, index, axis=0)  # (N, P, C)
+    weights = [weight for _, weight in corner if weight is not None]
+    weight = reduce(operator.mul, weights, inside.astype(rows.dtype))
+    # A pixel that is not finite, but outside, does not count.
+    return mx.where(inside[..., None], pixels * weight[..., None], 0.0)
