@@ -24,7 +24,7 @@ def scan(
     reverse: bool = False,
     checkpoint_every: int | None = None,
 ) -> tuple[Tree, Tree]:
-    """Runs `carry, y = f(carry, x)` over the leading axis of `xs`, and stacks the `y`s.
+    """Runs `carry, y = f(carry, x)` over the leading axis of `xs`, and stacks each `y`.
 
     `f` is compiled once, whatever the number of turns: in Python it runs only while it
     is traced. All derivatives work, also in what `f` closes over, and so does `vmap`.
@@ -42,13 +42,13 @@ def scan(
         xs: a tree of arrays, all of them with the number of turns as the size of axis
             0; `None` if there is nothing to go over, in which case `x` is `None`.
         length: the number of turns; may be left out if `xs` has an array.
-        reverse: whether to go from the last entry of `xs` to the first; the `y`s stay
-            in the places of their `x`s.
+        reverse: whether to go from the last entry of `xs` to the first; each `y` stays
+            in the place of its `x`.
         checkpoint_every: keeps one carry in so many for the reverse derivative, and
             computes those between them again.
 
     Returns:
-        The carry after the last turn, and the stacked `y`s: `(length, ...)`.
+        The carry after the last turn, and each `y`, stacked: `(length, ...)`.
 
     Raises:
         TypeError: if `f` is not a function, does not return a pair, or changes the
