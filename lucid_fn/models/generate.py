@@ -6,7 +6,7 @@ import mlx.core as mx
 
 from lucid_fn import nn, random, transforms, tree
 from lucid_fn.checks import check_count, check_integer, check_key, check_number
-from lucid_fn.evaluation import lazily, start
+from lucid_fn.evaluation import lazily, start, started
 from lucid_fn.models.sampling import next_tokens
 from lucid_fn.nn.core.layer import check_held, check_layer, to_input
 from lucid_fn.types import Array, Key, Params, State
@@ -122,7 +122,7 @@ def generate(
     if missing and end_token is not None:
         after = mx.full((len(prompt), missing), end_token, mx.int32)
         written = mx.concatenate([written, after], axis=1)
-    return written, state
+    return started(written), state
 
 
 @transforms.jit(static_argnames="apply")

@@ -130,9 +130,10 @@ def taps_weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
             sum_rows((tap.reshape(n, groups, 1) * by_channel).reshape(n, o))
             for tap in inputs
         ]
-        return mx.stack(grads, axis=-1).reshape(shape)
+        return mx.stack(grads, axis=-1).reshape(shape).astype(g.dtype)
     by_group = g.reshape(n, groups, o // groups).transpose(1, 0, 2)
-    return sum_of_products(by_group, _columns(inputs, groups)).reshape(shape)
+    products = sum_of_products(by_group, _columns(inputs, groups))
+    return products.reshape(shape).astype(g.dtype)
 
 
 def taps(x: Array, geometry: Geometry) -> list[Array]:

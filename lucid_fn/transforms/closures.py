@@ -120,7 +120,8 @@ class _Walk:
 
 def _inside_jit(value: Any) -> Any:
     """What a function of `jit` compiles, which holds compiled code of its own."""
-    return vars(value)[_KEEPS] if _KEEPS in getattr(value, "__dict__", ()) else value
+    by, fn = getattr(value, "__dict__", {}).get(_KEEPS, (None, None))
+    return fn if by == id(value) else value
 
 
 def _has_array(key: Any) -> bool:

@@ -333,7 +333,8 @@ def jit(
             return tree.unflatten(structures[out.structure], out.leaves)
         return out
 
-    run.__compiles__ = fn  # type: ignore[attr-defined]  # a function may hold one
+    # A function may hold one. The identity tells it from wrappers, which get a copy.
+    run.__compiles__ = id(run), fn  # type: ignore[attr-defined]
     return run
 
 

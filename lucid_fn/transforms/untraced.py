@@ -8,6 +8,8 @@ name the stream of the thread that asked.
 """
 
 import contextvars
+import queue
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -19,22 +21,55 @@ from lucid_fn.ops.seam import computing_part
 T = TypeVar("T")
 
 
-class _Helper(threading.local):
-    """The one other thread of each thread, in which compiled functions stay known."""
+class _Helper:
+    """Another thread, in which compiled functions stay known, and which runs calls.
 
-    pool: Any = None
+    It is a daemon, and still waits when the program ends. A thread that ends while
+    Python shuts down, as those of `concurrent.futures` do, frees MLX's compiled
+    functions without an interpreter, which aborts the process.
+    """
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        threading.Thread(
+            target=_serve, args=(self._calls,), name="lucid_fn", daemon=True
+        ).start()
+
+    def run(self, fn: Callable[[], T]) -> T:
+        """`fn()`, or what it raises."""
+        results: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._calls.put((fn, results))
+        value, error = results.get()
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # whose traceback holds this frame
+        out: T = value
+        return out
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():  # the thread that it belonged to has ended
+            self._calls.put(None)
 
 
-_helper = _Helper()
+def _serve(calls: "queue.SimpleQueue[Any]") -> None:
+    while (call := calls.get()) is not None:
+        fn, results = call
+        try:
+            results.put((fn(), None))
+        except BaseException as error:  # it belongs to the thread that asked
+            results.put((None, error))
+        del call, fn, results  # which would live until the next call
 
 
-def _pool() -> Any:
-    if _helper.pool is None:
-        # Loaded at the first use: it brings `logging` along.
-        from concurrent.futures import ThreadPoolExecutor
+class _Helpers(threading.local):
+    """The one helper of each thread."""
 
-        _helper.pool = ThreadPoolExecutor(1, thread_name_prefix="lucid_fn")
-    return _helper.pool
+    helper: _Helper | None = None
+
+
+_helpers = _Helpers()
 
 
 def untraced(fn: Callable[..., T], *args: Any) -> T:
@@ -49,5 +84,6 @@ def untraced(fn: Callable[..., T], *args: Any) -> T:
         with mx.stream(stream), computing_part(0):
             return fn(*args)
 
-    out: T = _pool().submit(context.run, run).result()
-    return out
+    if _helpers.helper is None:
+        _helpers.helper = _Helper()
+    return _helpers.helper.run(lambda: context.run(run))
