@@ -1,4 +1,4 @@
-"""The thread in which compiled bodies of loops are called inside other transformations."""
+"""The thread in which bodies of loops are called inside other transformations."""
 
 import subprocess
 import sys
@@ -20,9 +20,10 @@ params, state = layer.init(random.key(0))
 
 
 def loss(params, x):
-    return lf.fori_loop(
-        0, 2, lambda i, c: c + layer.apply(params, state, x, train=True)[0][0].sum(), 0.0
-    )
+    def turn(i, total):
+        return total + layer.apply(params, state, x, train=True)[0][0].sum()
+
+    return lf.fori_loop(0, 2, turn, 0.0)
 
 
 def norm(x):
