@@ -150,9 +150,18 @@ def with_dtypes(init: Tree, arrays: Arrays, after: Callable[[Tree], Tree]) -> Ar
     if len(found) != len(arrays):
         return arrays
     return [
-        x.astype(new.dtype) if is_weak(leaf) and isinstance(new, ShapeDtype) else x
+        x.astype(_dtype_after(x, new)) if is_weak(leaf) else x
         for leaf, x, new in zip(leaves, arrays, found, strict=True)
     ]
+
+
+def _dtype_after(x: Array, new: Any) -> mx.Dtype:
+    """That of `new`, which a body makes of the number `x`; of numbers it is a number."""
+    if isinstance(new, ShapeDtype):
+        return new.dtype
+    if isinstance(new, float) and not mx.issubdtype(x.dtype, mx.inexact):
+        return mx.float32
+    return x.dtype
 
 
 def check_carry(

@@ -107,10 +107,18 @@ def _wait(arrays: list[Array], others: list[Array]) -> list[Array]:
     return [mx.where(either, x, x) for x in arrays]
 
 
-after: Any = mx.custom_function(_wait)
+_after: Any = mx.custom_function(_wait)
 
 
-@after.vmap  # type: ignore[untyped-decorator]  # untyped in MLX's stubs
+def after(arrays: list[Array], others: list[Array]) -> list[Array]:
+    """`arrays`, which are not there before `others` are."""
+    if is_exporting():  # a file holds the operations in their order
+        return arrays
+    out: list[Array] = _after(arrays, others)
+    return out
+
+
+@_after.vmap  # type: ignore[untyped-decorator]  # untyped in MLX's stubs
 def _(
     inputs: tuple[list[Array], list[Array]], axes: tuple[list[Any], list[Any]]
 ) -> tuple[list[Array], list[int]]:

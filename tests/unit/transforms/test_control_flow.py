@@ -348,3 +348,9 @@ def test_errors_name_the_function_the_leaf_and_what_is_wrong(message):
 def test_numpy_arrays_are_taken_as_arrays():
     out, ys = lf.scan(add, np.zeros(3, np.float32), np.array(XS))
     assert equal(out, XS.sum(0)) and ys.shape == (4, 3)
+
+
+@pytest.mark.parametrize("init, added", [(0, 1.5), (0, 1), (0.0, 1)])
+def test_a_number_in_the_carry_takes_the_dtype_that_the_body_gives_it(init, added):
+    total, _ = lf.scan(lambda c, _: (c + added, None), init, None, length=2)
+    assert total.item() == init + 2 * added

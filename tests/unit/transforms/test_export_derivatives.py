@@ -107,3 +107,20 @@ def test_a_trees_gradients_have_its_structure(tmp_path):
     lf.export(grad, tmp_path / "fn.mlxfn", params, X)
     got = lf.load_exported(tmp_path / "fn.mlxfn")(params, X)
     assert tree.paths(got) == ["b", "w"]
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: lf.cond(x.sum() < 9, lambda x: mx.sin(x).sum(), lambda x: x.sum(), x),
+        lambda x: lf.scan(
+            lambda c, _: (mx.sin(c) * x, None), x, None, length=4, checkpoint_every=2
+        )[0].sum(),
+    ],
+    ids=["cond", "scan with checkpoint_every"],
+)
+def test_derivatives_of_control_flow_are_exported(fn, tmp_path):
+    x = mx.array([0.5, 1.0, 2.0])
+    lf.export(lf.grad(fn), tmp_path / "grad.mlxfn", x)
+    got = lf.load_exported(tmp_path / "grad.mlxfn")(x)
+    assert mx.allclose(got, lf.grad(fn)(x), rtol=1e-5)
