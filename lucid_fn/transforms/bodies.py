@@ -156,7 +156,7 @@ def with_dtypes(init: Tree, arrays: Arrays, after: Callable[[Tree], Tree]) -> Ar
 
 
 def _dtype_after(x: Array, new: Any) -> mx.Dtype:
-    """That of `new`, which a body makes of the number `x`; of numbers it is a number."""
+    """That of `new`, which a body makes of the number `x`; a number stays one."""
     if isinstance(new, ShapeDtype):
         return new.dtype
     if isinstance(new, float) and not mx.issubdtype(x.dtype, mx.inexact):
