@@ -46,6 +46,19 @@ def collected(batches):
     return [tree.map(lambda leaf: np.array(leaf).tolist(), batch) for batch in batches]
 
 
+def test_num_workers_is_told_to_be_workers():
+    with pytest.raises(TypeError, match="'num_workers' is called workers here"):
+        data.loader(Squares(), 2, num_workers=2)
+
+
+def test_a_loader_as_the_batches_of_fit_is_told_of_its_method_epoch():
+    model, optimizer = nn.linear(3, 2), optim.sgd(0.1)
+    ts = train.init(model, optimizer, random.key(0))
+    step = train.make_step(model, optimizer, losses.cross_entropy)
+    with pytest.raises(TypeError, match=r"got Loader; .* fit\(ts, step, loader\.epoch"):
+        train.fit(ts, step, data.loader(Squares(), 2), epochs=1)
+
+
 @pytest.mark.parametrize("seed", [None, 3, (3, 1)])
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_the_order_is_that_of_batches(seed, drop_last):
