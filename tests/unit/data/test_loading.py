@@ -46,6 +46,22 @@ def collected(batches):
     return [tree.map(lambda leaf: np.array(leaf).tolist(), batch) for batch in batches]
 
 
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (
+            lambda x, y: x,
+            r"take item, as in transform\(item\), got <lambda>\(x, y\): .*'y'",
+        ),
+        (lambda: 1, "too many positional arguments; a pair is one item"),
+        (lambda x, y, rng: x, r"take item and rng, as in transform\(item, rng=rng\)"),
+    ],
+)
+def test_a_transform_takes_one_item(transform, message):
+    with pytest.raises(TypeError, match=f"^loader: transform must .*{message}"):
+        data.loader(Squares(), 2, seed=0, transform=transform)
+
+
 def test_num_workers_is_told_to_be_workers():
     with pytest.raises(TypeError, match="'num_workers' is called workers here"):
         data.loader(Squares(), 2, num_workers=2)
