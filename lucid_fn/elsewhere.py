@@ -74,6 +74,7 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "need_weights": ("return_weights",),
     "nhead": ("num_heads",),
     "nonlinearity": ("activation",),
+    "num_workers": ("workers",),
     "out_dims": ("out_axes",),
     "p": ("rate",),
     "peak_value": ("peak",),
@@ -127,7 +128,7 @@ _ABSENT = {
     "max_momentum": "optim.inject takes schedules.one_cycle_momentum",
     "maximize": "negate the loss",
     "mutable": "apply returns the new state",
-    "num_workers": "data.prefetch makes batches ahead, on a thread",
+    "num_workers": "data.loader makes batches in processes, data.prefetch on a thread",
     "params": "they are arguments of init and update: init(params), "
     "update(grads, opt_state, params)",
     "pin_memory": "memory is shared",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import transforms, tree
+from lucid_fn import io, transforms, tree
 from lucid_fn.checks import check_count
 from lucid_fn.nn.core.recording import Record, recording
 from lucid_fn.ops.custom_derivative import custom_function
@@ -62,8 +62,13 @@ class Profile(NamedTuple):
         """Writes a file for `chrome://tracing` or https://ui.perfetto.dev.
 
         Args:
-            path: of the `.json` file.
+            path: of the `.json` file; its folder must exist.
+
+        Raises:
+            OSError: if the file cannot be written.
         """
+        caller = "profile.to_chrome_trace"
+        path = io.check_path(caller, "path", path)
         events = [
             {
                 "name": span.path,
@@ -76,7 +81,8 @@ class Profile(NamedTuple):
             }
             for span in self.spans
         ]
-        Path(path).write_text(json.dumps({"traceEvents": events}))
+        with io.atomic_write(path, caller=caller) as file:
+            file.write(json.dumps({"traceEvents": events}).encode())
 
 
 def _cells(row: ProfileRow) -> tuple[str, ...]:

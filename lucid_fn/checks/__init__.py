@@ -12,7 +12,7 @@ from lucid_fn.checks.arrays import (
     check_rows,
     check_same_shape,
 )
-from lucid_fn.checks.functions import check_function
+from lucid_fn.checks.functions import check_function, check_parameters
 from lucid_fn.checks.keys import check_key
 from lucid_fn.checks.scalars import (
     NUMBER_OR_ARRAY,
@@ -41,6 +41,7 @@ __all__ = [
     "check_key",
     "check_narrow_float",
     "check_number",
+    "check_parameters",
     "check_rows",
     "check_same_shape",
     "check_scalar",

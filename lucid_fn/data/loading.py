@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lucid_fn import tree
-from lucid_fn.checks import check_count, check_function
+from lucid_fn.checks import check_count, check_function, check_parameters
 from lucid_fn.data.collating import collate
 from lucid_fn.data.order import BatchOrder, Seed, check_order
 from lucid_fn.data.workers import Workers
@@ -202,6 +202,14 @@ def loader(
     if transform is not None:
         check_function("loader", "transform", transform)
         drawing = _takes_generator(transform)
+        check_parameters(
+            "loader",
+            "transform",
+            transform,
+            ("item",),
+            ("rng",) if drawing else (),
+            fix="a pair is one item: take it apart in the function",
+        )
     if drawing and order.seed is None:
         raise ValueError(
             "loader: seed must be given for a transform that draws, got None"

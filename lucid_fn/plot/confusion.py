@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lucid_fn.plot.figure import new_figure, save
+from lucid_fn.plot.figure import check_picture, new_figure, save
 
 _MOST_NUMBERS = 20  # classes; the cells of more are too small to write into
 
@@ -26,7 +26,7 @@ def confusion(
     Args:
         matrix: counts, integer, shape `(C, C)`, rows are labels and columns
             predictions, as returned by `metrics.confusion_matrix`.
-        path: the picture, `.png`, `.pdf` or `.svg`.
+        path: the picture, `.png`, `.pdf` or `.svg`; its folder must exist.
         names: of the classes; their numbers by default.
         title: goes above the matrix.
 
@@ -34,6 +34,7 @@ def confusion(
         ImportError: if matplotlib is not installed.
         ValueError: if `matrix` is not square, has a negative count, or there are not as
             many names as classes.
+        OSError: if the picture cannot be written.
 
     Example:
         >>> import tempfile
@@ -43,6 +44,7 @@ def confusion(
         >>> path = tempfile.mkdtemp() + "/confusion.png"
         >>> plot.confusion(counts, path, names=["cat", "dog"])
     """
+    path = check_picture("plot.confusion", path)
     counts = np.array(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
         raise ValueError(

@@ -6,7 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lucid_fn.plot.figure import COLORS, save, stacked_panels, whole_ticks
+from lucid_fn.plot.figure import (
+    COLORS,
+    check_picture,
+    save,
+    stacked_panels,
+    whole_ticks,
+)
 from lucid_fn.train import History
 
 Runs = Mapping[str, History | Sequence[History]]
@@ -22,13 +28,14 @@ def curves(history: History, path: str | Path, *, title: str = "") -> None:
 
     Args:
         history: the record of a run.
-        path: the picture, `.png`, `.pdf` or `.svg`.
+        path: the picture, `.png`, `.pdf` or `.svg`; its folder must exist.
         title: goes above the curves.
 
     Raises:
         ImportError: if matplotlib is not installed.
         TypeError: if `history` is not a `History`.
         ValueError: if the record has no epoch.
+        OSError: if the picture cannot be written.
 
     Example:
         >>> import tempfile
@@ -37,7 +44,8 @@ def curves(history: History, path: str | Path, *, title: str = "") -> None:
         >>> run = train.History([1.1, 0.7], epochs, {}, {}, interrupted=False)
         >>> plot.curves(run, tempfile.mkdtemp() + "/curves.png", title="LeNet-5")
     """
-    compare({"": history}, path, title=title)
+    path = check_picture("plot.curves", path)
+    save(draw_curves({"": history}, "plot.curves", title), path, "plot.curves")
 
 
 def compare(runs: Runs, path: str | Path, *, title: str = "") -> None:
@@ -50,13 +58,14 @@ def compare(runs: Runs, path: str | Path, *, title: str = "") -> None:
     Args:
         runs: the records by the name that goes into the legend; a record, or a list of
             them.
-        path: the picture, `.png`, `.pdf` or `.svg`.
+        path: the picture, `.png`, `.pdf` or `.svg`; its folder must exist.
         title: goes above the curves.
 
     Raises:
         ImportError: if matplotlib is not installed.
         TypeError: if a run is not a `History`.
         ValueError: if there is no run, or a record has no epoch.
+        OSError: if the picture cannot be written.
 
     Example:
         >>> import tempfile
@@ -66,14 +75,14 @@ def compare(runs: Runs, path: str | Path, *, title: str = "") -> None:
         >>> path = tempfile.mkdtemp() + "/compare.png"
         >>> plot.compare({"sgd": run, "adam, 2 seeds": [run, run]}, path)
     """
-    figure = draw_curves(runs, title)
-    save(figure, path, "plot.compare")
+    path = check_picture("plot.compare", path)
+    save(draw_curves(runs, "plot.compare", title), path, "plot.compare")
 
 
-def draw_curves(runs: Runs, title: str = "") -> Any:
-    """The figure of `compare`."""
-    grouped = _grouped(runs, "plot.compare")
-    metrics = _shared_metrics(grouped)
+def draw_curves(runs: Runs, caller: str, title: str = "") -> Any:
+    """The figure of `compare`; a run alone may have the name ""."""
+    grouped = _grouped(runs, caller)
+    metrics = _shared_metrics(grouped, caller)
     figure, axes = stacked_panels(len(metrics), title)
     for axis, metric in zip(axes, metrics, strict=True):
         for (name, group), pen in zip(grouped.items(), _pens(grouped), strict=True):
@@ -96,13 +105,14 @@ def batch_and_epoch_losses(
 
     Args:
         runs: the records by the name that goes into the legend.
-        path: the picture, `.png`, `.pdf` or `.svg`.
+        path: the picture, `.png`, `.pdf` or `.svg`; its folder must exist.
         title: goes above the curves.
 
     Raises:
         ImportError: if matplotlib is not installed.
         TypeError: if a run is not a `History`.
         ValueError: if there is no run, or a record has no epoch.
+        OSError: if the picture cannot be written.
 
     Example:
         >>> import tempfile
@@ -112,6 +122,7 @@ def batch_and_epoch_losses(
         >>> path = tempfile.mkdtemp() + "/losses.png"
         >>> plot.batch_and_epoch_losses({"sgd": run}, path)
     """
+    path = check_picture("plot.batch_and_epoch_losses", path)
     grouped = _grouped(runs, "plot.batch_and_epoch_losses", alone=True)
     figure, (batches, epochs) = stacked_panels(2, title, share_x=False)
     for (name, (history,)), pen in zip(grouped.items(), _pens(grouped), strict=True):
@@ -200,19 +211,20 @@ def _grouped(
         group: list[Any] = list(run) if several and not alone else [run]
         if not group:
             raise ValueError(f"{caller}: the run {name!r} must hold a history, got []")
+        called = f"the history {name!r}" if name else "history"
         for history in group:
             if not isinstance(history, History):
                 raise TypeError(
-                    f"{caller}: the run {name!r} must be a History, got "
+                    f"{caller}: {called} must be a History, got "
                     f"{type(history).__name__}; read a file with train.load_history"
                 )
             if not history.epochs:
-                raise ValueError(f"{caller}: the history {name!r} must have an epoch")
+                raise ValueError(f"{caller}: {called} must have an epoch, got none")
         grouped[name] = group
     return grouped
 
 
-def _shared_metrics(runs: dict[str, list[History]]) -> list[str]:
+def _shared_metrics(runs: dict[str, list[History]], caller: str) -> list[str]:
     """The metrics that all runs have, the loss first."""
     sets = [
         {
@@ -227,7 +239,7 @@ def _shared_metrics(runs: dict[str, list[History]]) -> list[str]:
     shared = set.intersection(*sets)
     if not shared:
         raise ValueError(
-            "plot.compare: runs must have a metric in common, got "
+            f"{caller}: runs must have a metric in common, got "
             + " and ".join(", ".join(sorted(names)) or "none" for names in sets)
         )
     return sorted(shared, key=lambda metric: (metric != "loss", metric))

@@ -41,12 +41,26 @@ def whole_ticks(axis: Any) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def save(figure: Any, path: str | Path, caller: str) -> None:
-    """Writes a figure in the format that the suffix of `path` names.
+def check_picture(caller: str, path: str | Path) -> Path:
+    """The file of a picture, before anything is drawn; `.png` without a suffix.
 
     Raises:
+        ImportError: if matplotlib is not installed.
         TypeError: if `path` is not a path.
-        ValueError: if matplotlib does not know the format.
+        ValueError: if matplotlib does not know the format that the suffix names.
         OSError: if the file cannot be written.
     """
-    figure.savefig(io.check_path(caller, "path", path), dpi=144)
+    path = io.check_path(caller, "path", path)
+    path = path if path.suffix else path.with_name(f"{path.name}.png")
+    if path.suffix[1:].lower() not in new_figure(1, 1).canvas.get_supported_filetypes():
+        raise ValueError(
+            f"{caller}: path must end in .png, .pdf or .svg, got {str(path)!r}"
+        )
+    io.check_writable(path, caller=caller)
+    return path
+
+
+def save(figure: Any, path: Path, caller: str) -> None:
+    """Writes a figure in the format that the suffix of `path` names."""
+    with io.atomic_write(path, caller=caller) as file:
+        figure.savefig(file, format=path.suffix[1:].lower(), dpi=144)

@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import tree
-from lucid_fn.plot.figure import COLORS, new_figure, save
+from lucid_fn.plot.figure import COLORS, check_picture, new_figure, save
 from lucid_fn.types import Params
 
 
@@ -21,13 +21,14 @@ def gradients(
 
     Args:
         grads: the gradients, a tree like the params.
-        path: the picture, `.png`, `.pdf` or `.svg`.
+        path: the picture, `.png`, `.pdf` or `.svg`; its folder must exist.
         params: draws norms relative to those of these params.
         title: goes above the bars.
 
     Raises:
         ImportError: if matplotlib is not installed.
         ValueError: if there is no gradient, or the trees differ.
+        OSError: if the picture cannot be written.
 
     Example:
         >>> import tempfile
@@ -36,6 +37,7 @@ def gradients(
         >>> grads = {"fc1": {"weight": mx.ones(3)}, "fc2": {"weight": mx.ones(2) / 9}}
         >>> plot.gradients(grads, tempfile.mkdtemp() + "/gradients.png")
     """
+    path = check_picture("plot.gradients", path)
     sizes = _norms(grads)
     if not sizes:
         raise ValueError("plot.gradients: grads must hold an array, got none")

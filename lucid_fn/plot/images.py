@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lucid_fn.checks import check_count
-from lucid_fn.plot.figure import new_figure, save
+from lucid_fn.plot.figure import check_picture, new_figure, save
 
 _MOST = 400  # images; more are too small to see
 
@@ -28,7 +28,7 @@ def images(
             400. Integers are in [0, 255]. Floats are drawn from black at the smallest
             to white at the largest of all numbers, so normalized images need no
             conversion.
-        path: the picture, `.png`, `.pdf` or `.svg`.
+        path: the picture, `.png`, `.pdf` or `.svg`; its folder must exist.
         columns: how many in a row, at least 1; a square by default.
         names: goes above the images, such as their labels.
         title: goes above the grid.
@@ -37,6 +37,7 @@ def images(
         ImportError: if matplotlib is not installed.
         ValueError: if `images` has another shape, or there are not as many names as
             images.
+        OSError: if the picture cannot be written.
 
     Example:
         >>> import tempfile
@@ -46,6 +47,7 @@ def images(
         >>> path = tempfile.mkdtemp() + "/digits.png"
         >>> plot.images(digits, path, columns=4, names=range(8))
     """
+    path = check_picture("plot.images", path)
     pixels = _pixels(images)
     if names is not None and len(names) != len(pixels):
         raise ValueError(

@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn.checks import check_count, check_function
-from lucid_fn.plot.figure import save, stacked_panels
+from lucid_fn.plot.figure import check_picture, save, stacked_panels
 from lucid_fn.types import Array
 
 _POINTS = 2000  # more than a picture has pixels
@@ -24,7 +24,7 @@ def lr(
 
     Args:
         schedule: a function of the step, such as `schedules.cosine_decay(...)`.
-        path: the picture, `.png`, `.pdf` or `.svg`.
+        path: the picture, `.png`, `.pdf` or `.svg`; its folder must exist.
         steps: the last step, at least 1.
         title: goes above the curve.
 
@@ -32,6 +32,7 @@ def lr(
         ImportError: if matplotlib is not installed.
         TypeError: if `schedule` is not a function or `steps` not an integer.
         ValueError: if `steps` is less than 1.
+        OSError: if the picture cannot be written.
 
     Example:
         >>> import tempfile
@@ -39,6 +40,7 @@ def lr(
         >>> schedule = schedules.warmup_cosine(0.1, warmup_steps=50, total_steps=500)
         >>> plot.lr(schedule, tempfile.mkdtemp() + "/lr.png", steps=500)
     """
+    path = check_picture("plot.lr", path)
     check_function("plot.lr", "schedule", schedule)
     steps = check_count("plot.lr", "steps", steps)
     shown = np.unique(np.linspace(0, steps, min(steps + 1, _POINTS)).astype(np.int32))

@@ -49,8 +49,14 @@ def report(history: History, path: str | Path, *, title: str = "Training run") -
         >>> run = train.History([1.1, 0.7], epochs, {"lr": 0.1}, {}, interrupted=False)
         >>> plot.report(run, tempfile.mkdtemp() + "/run.html", title="LeNet-5")
     """
-    path = io.check_path("plot.report", "path", path)
-    picture = _svg(draw_curves({"": history}))
+    write_report("plot.report", history, path, title)
+
+
+def write_report(caller: str, history: History, path: str | Path, title: str) -> None:
+    """`report`, with errors that begin with `caller`."""
+    path = io.check_path(caller, "path", path)
+    io.check_writable(path, caller=caller)
+    picture = _svg(draw_curves({"": history}, caller))
     end = "was interrupted" if history.interrupted else "ended by itself"
     heading = html.escape(title)
     page = f"""<!doctype html>
@@ -75,7 +81,7 @@ def report(history: History, path: str | Path, *, title: str = "Training run") -
 </body>
 </html>
 """
-    with io.atomic_write(path, caller="plot.report") as file:
+    with io.atomic_write(path, caller=caller) as file:
         file.write(page.encode())
 
 

@@ -33,10 +33,14 @@ def check_run(ts: Any, step: Any, batches: Any) -> None:
             f"train.make_step returns it, got {type(step).__name__}"
         )
     if not callable(batches):
+        fix = (  # a `Loader` has a method for it
+            "give its method, as in fit(ts, step, loader.epoch, epochs=...)"
+            if hasattr(batches, "epoch")
+            else "write lambda epoch: data.batches((x, y), 64, seed=(0, epoch))"
+        )
         raise TypeError(
             "fit: batches must be a function of the epoch, so that each has its own "
-            f"order, got {type(batches).__name__}; write lambda epoch: "
-            "data.batches((x, y), 64, seed=(0, epoch))"
+            f"order, got {type(batches).__name__}; {fix}"
         )
     if not _takes(batches, 1):
         raise TypeError(

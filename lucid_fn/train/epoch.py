@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import nn, optim, random, transforms, tree
-from lucid_fn.checks import check_count, check_function
+from lucid_fn.checks import check_count, check_parameters
 from lucid_fn.elsewhere import explains_calls
 from lucid_fn.train.state import LossFn, Metrics, StepFn, TrainState, update
 from lucid_fn.types import Array, Key
@@ -73,7 +73,7 @@ def make_epoch_step(
         if not isinstance(flag, bool):
             raise TypeError(f"{caller}: {name} must be a bool, got {flag!r}")
     if augment is not None:
-        check_function(caller, "augment", augment)
+        check_parameters(caller, "augment", augment, ("key", "x"))
 
     @explains_calls
     def epoch(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:

@@ -65,9 +65,10 @@ class History(NamedTuple):
             ValueError: if the record has no epoch.
             OSError: if the page cannot be written.
         """
-        from lucid_fn import plot  # which draws records, and is not needed to train
+        # It draws records, and is not needed to train.
+        from lucid_fn.plot.report import write_report
 
-        plot.report(self, path, title=title)
+        write_report("history.to_html", self, path, title)
 
     def dumps(self) -> str:
         """The record as JSON text; infinities and NaN become strings."""

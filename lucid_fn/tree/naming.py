@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_function
 from lucid_fn.tree.mapping import describe, map_with_path
 from lucid_fn.tree.structure import (
     build,
@@ -103,7 +104,7 @@ def partition(predicate: Callable[..., bool], tree: Tree, /) -> tuple[Tree, Tree
         tree: any tree, such as params.
 
     Raises:
-        TypeError: if the tree is a leaf.
+        TypeError: if `predicate` is not a function, or the tree is a leaf.
 
     Example:
         >>> from lucid_fn import tree
@@ -113,6 +114,14 @@ def partition(predicate: Callable[..., bool], tree: Tree, /) -> tuple[Tree, Tree
         >>> tree.partition(lambda path, leaf: leaf > 1, {"layers": [1, 2, None]})
         ({'layers': [None, 2, None]}, {'layers': [1, None, None]})
     """
+    check_function(
+        "tree.partition",
+        "predicate",
+        predicate,
+        kinds="a function of the dotted path, or of the path and the leaf",
+        fix="write tree.partition(predicate, tree), such as "
+        'tree.partition(lambda path: path.startswith("head"), params)',
+    )
     if entries_of(tree) is None:
         raise TypeError(f"tree.partition: tree must have leaves, got {describe(tree)}")
     chosen = predicate if _takes_leaf(predicate) else lambda path, _: predicate(path)

@@ -62,6 +62,12 @@ ONES = mx.ones((1, 1))
             "no_grad",
             "there is no torch.no_grad here: gradients are computed only where",
         ),
+        (nn, "LoRA", r"flax\.nnx\.LoRA is nn\.lora here"),
+        (nn, "LoRAParam", r"flax\.nnx\.LoRAParam is nn\.lora here"),
+        (nn, "DataParallel", r"DataParallel is train\.make_step .* lucid_fn launch"),
+        (lf, "pmap", "processes instead of devices: python -m lucid_fn launch"),
+        (lf, "switch", r"switch is lf\.cond here \(nested"),
+        (nn, "fuse_linear_bn_eval", r"is nn\.fold_batch_norm here"),
         (nn, "quantum", "nn has no attribute 'quantum'$"),
     ],
 )

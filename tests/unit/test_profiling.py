@@ -102,6 +102,14 @@ def test_the_table_and_the_trace_hold_every_layer(tmp_path):
     assert {event["ph"] for event in events} == {"X"}
 
 
+def test_a_trace_in_a_missing_folder_is_an_error_of_the_method(tmp_path):
+    found = lf.profile(*loss_of(), repeats=1)
+    with pytest.raises(
+        FileNotFoundError, match=r"^profile\.to_chrome_trace: .*there is no folder"
+    ):
+        found.to_chrome_trace(tmp_path / "no" / "trace.json")
+
+
 def test_layers_inside_of_vmap_are_passed_over():
     params, state = MODEL.init(random.key(0))
 

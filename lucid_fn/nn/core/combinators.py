@@ -155,10 +155,11 @@ def compose_layers(
             calls = dict.fromkeys(layers, 0)
 
             def bind(name: str, layer: Layer) -> Callable[[Any], Any]:
-                def call(x: Any) -> Any:
+                def call(*args: Any, **options: Any) -> Any:
                     calls[name] += 1
                     label = f"{name}:{calls[name]}"
                     with _scope(name):
+                        x = _input_of(name, args, options)
                         out = record_child(name, layer.apply)(
                             params.get(name, {}),
                             new_state.get(name, {}),
@@ -269,6 +270,22 @@ def _check_forward(
             f"children {', '.join(layers)}: {error}{fix if positional else ''}"
         ) from None
     return extras
+
+
+def _input_of(child: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """The input that `forward` gives a child."""
+    if len(args) + len(options) == 1 and not options.keys() - {"x"}:
+        return args[0] if args else options["x"]
+    if options:
+        got = " and ".join(options)
+        fix = "train, key, params and state are those of apply, passed on by compose"
+    else:
+        got = f"{len(args)} arguments"
+        fix = f"a layer of several inputs takes them as one, as in {child}((x, y))"
+    raise TypeError(
+        f"compose: child {child!r} must be called with its input alone, as in "
+        f"{child}(x), got {got}; {fix}"
+    )
 
 
 def _pair(caller: str, made: Any, words: str) -> tuple[Any, Any]:

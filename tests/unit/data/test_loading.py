@@ -46,6 +46,35 @@ def collected(batches):
     return [tree.map(lambda leaf: np.array(leaf).tolist(), batch) for batch in batches]
 
 
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (
+            lambda x, y: x,
+            r"take item, as in transform\(item\), got <lambda>\(x, y\): .*'y'",
+        ),
+        (lambda: 1, "too many positional arguments; a pair is one item"),
+        (lambda x, y, rng: x, r"take item and rng, as in transform\(item, rng=rng\)"),
+    ],
+)
+def test_a_transform_takes_one_item(transform, message):
+    with pytest.raises(TypeError, match=f"^loader: transform must .*{message}"):
+        data.loader(Squares(), 2, seed=0, transform=transform)
+
+
+def test_num_workers_is_told_to_be_workers():
+    with pytest.raises(TypeError, match="'num_workers' is called workers here"):
+        data.loader(Squares(), 2, num_workers=2)
+
+
+def test_a_loader_as_the_batches_of_fit_is_told_of_its_method_epoch():
+    model, optimizer = nn.linear(3, 2), optim.sgd(0.1)
+    ts = train.init(model, optimizer, random.key(0))
+    step = train.make_step(model, optimizer, losses.cross_entropy)
+    with pytest.raises(TypeError, match=r"got Loader; .* fit\(ts, step, loader\.epoch"):
+        train.fit(ts, step, data.loader(Squares(), 2), epochs=1)
+
+
 @pytest.mark.parametrize("seed", [None, 3, (3, 1)])
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_the_order_is_that_of_batches(seed, drop_last):

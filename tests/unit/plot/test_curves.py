@@ -74,5 +74,5 @@ def test_what_cannot_be_drawn_is_an_error(tmp_path):
 
 def test_a_run_without_an_epoch_is_an_error(tmp_path):
     run = train.History([0.9], [], {}, {}, False)
-    with pytest.raises(ValueError, match=r"plot\.compare: the history '' must have"):
+    with pytest.raises(ValueError, match=r"plot\.curves: history must have an epoch"):
         plot.curves(run, tmp_path / "curves.png")

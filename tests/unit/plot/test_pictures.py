@@ -21,8 +21,9 @@ RUN = train.History(
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def drawn(monkeypatch, tmp_path):
     """The figures that are saved."""
+    monkeypatch.chdir(tmp_path)
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: figures.append(self))
     return figures
@@ -165,3 +166,53 @@ def test_a_report_holds_the_run_and_loads_nothing(tmp_path):
     words = [word for word in page.words if word]
     assert words[0] == "A & B"
     assert {"test loss", "0.3333", "note", "<b>", "mlx", "1"} <= set(words)
+
+
+CALLS = {
+    "plot.curves": lambda path: plot.curves(RUN, path),
+    "plot.compare": lambda path: plot.compare({"a": RUN}, path),
+    "plot.batch_and_epoch_losses": lambda path: plot.batch_and_epoch_losses(
+        {"a": RUN}, path
+    ),
+    "plot.confusion": lambda path: plot.confusion(mx.eye(2), path),
+    "plot.images": lambda path: plot.images(mx.ones((2, 3, 3)), path),
+    "plot.gradients": lambda path: plot.gradients({"w": mx.ones(3)}, path),
+    "plot.lr": lambda path: plot.lr(lambda step: step * 1.0, path, steps=3),
+    "plot.report": lambda path: plot.report(RUN, path),
+    "history.to_html": lambda path: RUN.to_html(path),
+}
+
+
+@pytest.mark.parametrize("caller", CALLS)
+def test_a_missing_folder_is_an_error_before_anything_is_drawn(caller, drawn):
+    with pytest.raises(FileNotFoundError, match=f"^{caller}: .*there is no folder"):
+        CALLS[caller]("no/picture.svg")
+    assert not drawn
+
+
+@pytest.mark.parametrize("caller", list(CALLS)[:7])
+def test_an_unknown_suffix_is_an_error_before_anything_is_drawn(caller, drawn):
+    with pytest.raises(ValueError, match=rf"^{caller}: path must end in \.png, \.pdf"):
+        CALLS[caller]("picture.doc")
+    assert not drawn
+
+
+@pytest.mark.parametrize("suffix", [".png", ".PNG", ".pdf", ".svg", ""])
+def test_the_suffix_chooses_the_format(suffix, tmp_path):
+    plot.curves(RUN, tmp_path / f"curves{suffix}")
+    (written,) = tmp_path.iterdir()
+    assert written.suffix == (suffix or ".png")
+    begins = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
+    assert written.read_bytes().startswith(begins[written.suffix.lower()])
+
+
+def test_errors_of_a_record_name_the_function_that_was_called():
+    empty = RUN._replace(epochs=[])
+    with pytest.raises(ValueError, match=r"^plot\.curves: history must have an epoch"):
+        plot.curves(empty, "unused.png")
+    with pytest.raises(TypeError, match=r"^plot\.curves: history must be a History"):
+        plot.curves({"a": RUN}, "unused.png")
+    with pytest.raises(TypeError, match=r"^plot\.curves: path must be a path, got His"):
+        plot.curves("unused.png", RUN)
+    with pytest.raises(ValueError, match=r"^history\.to_html: history must have an ep"):
+        empty.to_html("unused.html")

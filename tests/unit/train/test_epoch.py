@@ -126,3 +126,18 @@ def test_data_that_fills_no_epoch_is_refused(x, labels, options, message):
 def test_options_are_checked(options, message):
     with pytest.raises((TypeError, ValueError), match=message):
         train.make_epoch_step(MODEL, OPTIMIZER, LOSS, **{"batch_size": 4, **options})
+
+
+@pytest.mark.parametrize("augment", [lambda x: x, lambda key, x, targets: x])
+def test_augment_takes_a_key_and_a_batch(augment):
+    message = (
+        r"^train\.make_epoch_step: augment must take key and x, as in augment\(key"
+    )
+    with pytest.raises(TypeError, match=message):
+        epochs(augment=augment)
+
+
+def test_augment_may_have_more_parameters_with_defaults():
+    double = epochs(augment=lambda key, x, scale=2.0: scale * x, shuffle=False)
+    plain = epochs(shuffle=False)
+    assert equal(double(started(), X, LABELS), plain(started(), 2.0 * X, LABELS))

@@ -81,6 +81,17 @@ def test_partition_splits_by_the_dotted_path():
     assert others == {"body": {"bias": 2}}
 
 
+@pytest.mark.parametrize(
+    ("first", "got"), [("head", "str 'head'"), ({"head": 1}, r"dict \{'head': 1\}")]
+)
+def test_partition_says_that_the_function_comes_first(first, got):
+    with pytest.raises(
+        TypeError,
+        match=f"^tree.partition: predicate must be a function .*got {got}; write tree",
+    ):
+        tree.partition(first, lambda path: True)
+
+
 def test_partition_of_nothing_is_two_empty_dicts():
     assert tree.partition(lambda path: True, {}) == ({}, {})
 

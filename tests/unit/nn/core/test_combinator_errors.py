@@ -314,3 +314,30 @@ def test_modules_of_other_libraries_are_refused():
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match=r"lift: fn must be .* torch\.nn's ReLU"):
         nn.lift(torch.nn.ReLU())
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (
+            lambda x, a: a(x, train=False),
+            r"child 'a' must be called .* a\(x\), got train; train, key, params",
+        ),
+        (lambda x, a: a(x, x), r"got 2 arguments; .* as in a\(\(x, y\)\)"),
+        (lambda x, a: a(), "got 0 arguments"),
+        (lambda x, a: a(y=x), "got y; "),
+    ],
+)
+@pytest.mark.parametrize("examplewise", [False, True])
+def test_a_bound_child_is_called_with_its_input_alone(forward, message, examplewise):
+    model = nn.compose(forward, a=nn.linear(4, 4), examplewise=examplewise)
+    with pytest.raises(TypeError, match=f"^compose: .*{message}") as caught:
+        run(model)
+    assert caught.value.__notes__ == ["in layer a"]
+
+
+def test_a_bound_child_takes_its_input_by_name_as_well():
+    children = {"a": nn.linear(4, 4)}
+    by_name = nn.compose(lambda x, a: a(x=x), **children)
+    by_position = nn.compose(lambda x, a: a(x), **children)
+    np.testing.assert_array_equal(run(by_name)[0], run(by_position)[0])
