@@ -137,12 +137,16 @@ def gpt(
     }
     if not tied:
         children["lm_head"] = nn.linear(d_model, vocab_size, bias=False)
-    model = nn.compose(forward, examplewise=False, **children)
-    if tied:  # `models.backbone` calls it: there is no child to leave out
-        features = partial(nn.compose, _features, examplewise=False)
-        model.apply.without_head = features  # type: ignore[attr-defined]
     ends_of_branches = ("out_proj.weight", "c_proj.weight")
-    return normal_init(model, dict.fromkeys(ends_of_branches, (2 * num_layers) ** -0.5))
+    scales = dict.fromkeys(ends_of_branches, (2 * num_layers) ** -0.5)
+
+    def with_init(forward: Any, **children: nn.Layer) -> nn.Layer:
+        return normal_init(nn.compose(forward, examplewise=False, **children), scales)
+
+    model = with_init(forward, **children)
+    if tied:  # `models.backbone` calls it: there is no child to leave out
+        model.apply.without_head = partial(with_init, _features)  # type: ignore[attr-defined]
+    return model
 
 
 def _features(

@@ -61,6 +61,7 @@ def test_the_features_of_a_gpt_are_those_before_its_logits(tied, key):
     rows = params["wte" if tied else "lm_head"]["weight"]
     inside = {name: child for name, child in params.items() if name != "lm_head"}
     features = models.backbone(model)
+    assert tree.equal(features.init(key), (inside, state))
     y, _ = features.apply(inside, state, TOKENS, train=False)
     assert y.shape == (1, 3, 8)
     testing.assert_close(y @ rows.T, logits, atol=1e-5)
