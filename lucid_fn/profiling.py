@@ -101,7 +101,9 @@ def _rate(flops: int, seconds: float) -> str:
     return f"{flops / seconds / 1e9:.1f}" if flops and seconds else ""
 
 
-def profile(fn: Callable[..., Any], *args: Any, repeats: int = 3) -> Profile:
+def profile(
+    fn: Callable[..., Any], *args: Any, repeats: int = 3, **kwargs: Any
+) -> Profile:
     """Measures the time that each layer takes, forward and backward.
 
     `fn` runs without `jit`, and each layer is waited for before the next one starts:
@@ -110,13 +112,15 @@ def profile(fn: Callable[..., Any], *args: Any, repeats: int = 3) -> Profile:
     goes. If `fn` returns a loss, a float array of shape `()` or a tuple that begins
     with one, its gradients in all float arguments are computed too. So are those that
     `fn` computes itself, as a training step does. Layers inside of `lf.vmap` are not
-    seen.
+    seen. Those in the body of a loop, such as `lf.scan`, are traced when the loop
+    begins, and run with it: their rows show 0 ms, and their time is part of `other`.
 
     Args:
         fn: a function of trees, such as a loss that applies a model, or a step of
             `train.make_step`.
         args: its arguments.
         repeats: runs after one that warms up; the fastest one is taken.
+        kwargs: its keyword arguments.
 
     Returns:
         A `Profile`: a table as text, and `to_chrome_trace(path)` writes a timeline.
@@ -140,13 +144,15 @@ def profile(fn: Callable[..., Any], *args: Any, repeats: int = 3) -> Profile:
     if not callable(fn):
         raise TypeError(f"profile: fn must be a function, got {type(fn).__name__}")
     repeats = check_count("profile", "repeats", repeats)
-    runs = [_run(fn, args) for _ in range(repeats + 1)]
+    runs = [_run(fn, args, kwargs) for _ in range(repeats + 1)]
     return min(runs[1:], key=lambda run: run.seconds)
 
 
-def _run(fn: Callable[..., Any], args: tuple[Any, ...]) -> Profile:
+def _run(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Profile:
     clock = _Clock()
-    leaves, structure = tree.flatten(args)
+    leaves, structure = tree.flatten((args, kwargs))
     mx.eval([leaf for leaf in leaves if isinstance(leaf, mx.array)])
     movable = {i: leaf for i, leaf in enumerate(leaves) if _is_float(leaf)}
     has_loss = False
@@ -154,7 +160,8 @@ def _run(fn: Callable[..., Any], args: tuple[Any, ...]) -> Profile:
     def loss(movable: dict[int, Array]) -> Array:
         nonlocal has_loss
         filled = [movable.get(i, leaf) for i, leaf in enumerate(leaves)]
-        out = fn(*tree.unflatten(structure, filled))
+        positional, named = tree.unflatten(structure, filled)
+        out = fn(*positional, **named)
         found = out[0] if isinstance(out, tuple) and out else out
         has_loss = isinstance(found, mx.array) and found.ndim == 0 and _is_float(found)
         if not has_loss:

@@ -11,7 +11,9 @@ def backbone(model: nn.Layer, /) -> nn.Layer:
 
     The params of the backbone are those of the model without the head's, under the same
     names, so that pretrained ones fit. Of `models.resnet18()` the features have the
-    shape `(N, 512)`, of `models.unet()` they are a map `(N, H, W, 64)`.
+    shape `(N, 512)`, of `models.unet()` they are a map `(N, H, W, 64)`. The head of a
+    model whose embedding is its output layer too, as of `models.gpt()`, is the product
+    with the embedding: the features are `(N, L, d_model)`, and no child is left out.
 
     Args:
         model: one of `models`, or what `nn.serial` or `nn.compose` made of named
@@ -19,7 +21,7 @@ def backbone(model: nn.Layer, /) -> nn.Layer:
 
     Raises:
         TypeError: if `model` is not a layer.
-        ValueError: if `model` is not made of children.
+        ValueError: if `model` is not made of children, or is wrapped.
 
     Example:
         >>> import mlx.core as mx
@@ -37,7 +39,12 @@ def backbone(model: nn.Layer, /) -> nn.Layer:
     if not children:
         raise ValueError(
             "backbone: model must be made of named children, as nn.serial makes one, "
-            f"got {model!r}"
+            "and is wrapped afterwards, as in "
+            f"nn.mixed_precision(models.backbone(model)), got {model!r}"
         )
+    without_head = getattr(model.apply, "without_head", None)
+    if without_head is not None:
+        tied: nn.Layer = without_head(**children)
+        return tied
     *_, head = children
     return with_children(model, {**children, head: as_layer(head, nn.identity)})

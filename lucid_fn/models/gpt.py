@@ -4,6 +4,7 @@ Radford et al., 2019, "Language models are unsupervised multitask learners", sec
 2.3, with the names of its released weights.
 """
 
+from functools import partial
 from typing import Any
 
 from lucid_fn import nn
@@ -136,9 +137,28 @@ def gpt(
     }
     if not tied:
         children["lm_head"] = nn.linear(d_model, vocab_size, bias=False)
-    model = nn.compose(forward, examplewise=False, **children)
     ends_of_branches = ("out_proj.weight", "c_proj.weight")
-    return normal_init(model, dict.fromkeys(ends_of_branches, (2 * num_layers) ** -0.5))
+    scales = dict.fromkeys(ends_of_branches, (2 * num_layers) ** -0.5)
+
+    def with_init(forward: Any, **children: nn.Layer) -> nn.Layer:
+        return normal_init(nn.compose(forward, examplewise=False, **children), scales)
+
+    model = with_init(forward, **children)
+    if tied:  # `models.backbone` calls it: there is no child to leave out
+        model.apply.without_head = partial(with_init, _features)  # type: ignore[attr-defined]
+    return model
+
+
+def _features(
+    tokens: Array,
+    wte: ArrayFn,
+    wpe: ArrayFn,
+    drop: ArrayFn,
+    h: ArrayFn,
+    ln_f: ArrayFn,
+) -> Any:
+    rows, _ = wte(tokens)
+    return ln_f(h(drop(wpe(rows))))  # (N, L, d_model)
 
 
 def _block(**children: nn.Layer) -> nn.Layer:

@@ -1,5 +1,7 @@
 """The initial values that GPT-2 and BERT share."""
 
+from typing import Any
+
 import mlx.core as mx
 
 from lucid_fn import nn, random, tree
@@ -27,4 +29,7 @@ def normal_init(model: nn.Layer, scales: dict[str, float] | None = None) -> nn.L
             params = tree.map_with_path(lambda *leaf: draw(key, *leaf), params)
         return started((params, state))
 
-    return nn.Layer(init, model.apply)
+    made: Any = model.apply  # with other children, the initial values stay normal
+    rebuild = made.rebuild
+    made.rebuild = lambda children: normal_init(rebuild(children), scales)
+    return nn.Layer(init, made)

@@ -1,5 +1,6 @@
 """Embeddings, and embeddings tied to an output layer."""
 
+from functools import partial
 from typing import Any, Literal
 
 import mlx.core as mx
@@ -208,7 +209,12 @@ def tied_embedding(
         vectors, weight = embedding(x)
         return project_to_rows(body(vectors), weight)
 
-    return compose(forward, embedding=rows_and_weight(rows), body=body)
+    def features(x: Any, embedding: ArrayFn, body: ArrayFn) -> Any:
+        return body(embedding(x)[0])
+
+    layer = compose(forward, embedding=rows_and_weight(rows), body=body)
+    layer.apply.without_head = partial(compose, features)  # type: ignore[attr-defined]
+    return layer
 
 
 def rows_and_weight(rows: Layer) -> Layer:

@@ -12,6 +12,7 @@ from lucid_fn.evaluation import started
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_params
 from lucid_fn.nn.core.layer import Layer, check_layer, require_names, wrap
+from lucid_fn.ops.quantized import QuantizedWeight
 from lucid_fn.types import Array, Key, Params, State
 
 
@@ -42,7 +43,8 @@ def lora(
         alpha: scale of the product; `rank` if `None`.
 
     Raises:
-        TypeError: if an argument is of the wrong type.
+        TypeError: if an argument is of the wrong type; on apply, if a chosen weight is
+            quantized.
         ValueError: if a number is out of range; on init, if no weight is chosen.
 
     Source: Hu et al., 2021, https://arxiv.org/abs/2106.09685, section 4.1.
@@ -144,6 +146,12 @@ def merge_lora(layer: Layer, params: Params) -> Params:
 
 def _moved(base: Any, lora: Any, rank: int, scale: float, path: str) -> Any:
     """The params with the products of `lora` added, which has a part of their tree."""
+    if isinstance(base, QuantizedWeight):
+        raise TypeError(
+            f"lora: {path} must be an array, got a QuantizedWeight, to which no "
+            "product can be added; merge before you quantize: "
+            "nn.quantize(layer, nn.merge_lora(adapted, params))"
+        )
     if isinstance(base, mx.array):
         shapes = {"a": (rank, *base.shape[1:]), "b": (*base.shape[:1], rank)}
         check_params(f"lora: {path}", lora, **shapes)

@@ -25,7 +25,7 @@ svg { width: 100%; height: auto; }
 """
 
 
-def report(history: History, path: str | Path, *, title: str = "Training run") -> None:
+def report(history: History, path: str | Path, title: str = "Training run") -> None:
     """Writes a run as one HTML page, with everything in it: nothing else is loaded.
 
     It holds the curves, a table of the epochs, the configuration and the versions and

@@ -53,7 +53,7 @@ class History(NamedTuple):
         with io.atomic_write(path, caller=caller) as file:
             file.write(text.encode() + b"\n")
 
-    def to_html(self, path: str | Path, *, title: str = "Training run") -> None:
+    def to_html(self, path: str | Path, title: str = "Training run") -> None:
         """Write the record as one HTML page, with curves; see `plot.report`.
 
         Args:

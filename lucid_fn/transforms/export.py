@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import mlx.core as mx
 
 from lucid_fn import random, tree
 from lucid_fn.evaluation import (
+    UnavailableError,
     is_symbolic,
     lazily,
     may_start,
@@ -73,11 +75,12 @@ def export(
 
     Raises:
         TypeError: if `fn` is not a function, a leaf of an argument or result is not an
-            array, or `fn` needs the value of an array or takes a derivative by
-            `mx.grad` instead of `lf.grad`.
+            array, or `fn` needs the value of an array or takes a derivative of
+            a layer, or of another function with a rule of its own, by `mx.grad`
+            instead of `lf.grad`.
         ValueError: if `fn` uses MLX's hidden random state, or an operation that MLX
             cannot write to a file, captures a transposed view of an array, or does not
-            treat the examples of a batch independently.
+            treat the examples of a batch independently, or return them on axis 0.
         OSError: if the file cannot be written.
 
     Example:
@@ -144,6 +147,8 @@ def load_exported(path: str | os.PathLike[str]) -> Callable[..., Any]:
         ValueError: if the file was not written by `export`, or is damaged; when called,
             if an argument has another structure, shape or dtype; the message names the
             leaf.
+        TypeError: when called, if keyword arguments are not those that are missing.
+        RuntimeError: when called outside of the main thread.
         FileNotFoundError: if there is no such file.
 
     Example:
@@ -169,13 +174,25 @@ def load_exported(path: str | os.PathLike[str]) -> Callable[..., Any]:
         known = made | named_tuples(given)
         return [from_json(x, known) for x in (description.args, description.result)]
 
-    def exported(*args: Any) -> Any:
+    def exported(*args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            args = _positional(args, kwargs, description.parameters, caller)
         leaves, given = tree.flatten(args)
         wanted, result = structures(given)
         if given != wanted:
             _raise_difference(args, wanted, description, caller)
         arrays = _matched(leaves, description, caller)
-        return started(tree.unflatten(result, run(arrays)))
+        try:
+            return started(tree.unflatten(result, run(arrays)))
+        except UnavailableError as error:
+            if threading.current_thread() is threading.main_thread():
+                raise
+            raise RuntimeError(
+                f"{caller} must run in the main thread, to which MLX binds what "
+                "load_exported reads, got a call in "
+                f"{threading.current_thread().name!r}; hand the arguments over to the "
+                "main thread, through a queue.Queue for example"
+            ) from error
 
     exported.__name__ = exported.__qualname__ = description.name
     return exported
@@ -239,6 +256,19 @@ def _described(
 
 def _name(dtype: mx.Dtype) -> str:
     return str(dtype).removeprefix("mlx.core.")
+
+
+def _positional(
+    args: tuple[Any, ...], kwargs: dict[str, Any], names: list[str], caller: str
+) -> tuple[Any, ...]:
+    """All arguments of a call in the order of their names."""
+    rest = names[len(args) :]
+    if set(rest) != kwargs.keys():
+        raise TypeError(
+            f"{caller} takes {', '.join(names)}, got {len(args)} positional arguments "
+            f"and {', '.join(kwargs)}; give each once, by its place or name"
+        )
+    return *args, *[kwargs[name] for name in rest]
 
 
 def _raise_difference(
@@ -432,6 +462,14 @@ def _takes_batches(file: Path, flat: Flat, arrays: list[Array]) -> bool:
         ]
         with seam.plain():
             expected = flat(given)
+        for y in expected:
+            if y.ndim == 0 or y.shape[0] != size:
+                raise ValueError(
+                    f"export: `{description.name}` must return the batch on axis 0 of "
+                    "each result, since batch_argnums says that its arguments have it "
+                    f"there, got {describe(y)} for {size} examples; leave "
+                    "batch_argnums out if it computes one thing of all examples"
+                )
         try:
             if not all(map(_is_close, run(given), expected)):
                 return False

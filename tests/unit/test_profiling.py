@@ -130,3 +130,21 @@ def test_layers_inside_of_vmap_are_passed_over():
 def test_what_cannot_be_profiled_is_told(args, options, error, message):
     with pytest.raises(error, match=message):
         lf.profile(*args, **options)
+
+
+def test_keyword_arguments_are_given_to_the_function():
+    loss, params = loss_of()
+    found = lf.profile(lambda *, p: loss(p), p=params)
+    assert all(row.backward > 0 for row in found.rows)
+
+
+def test_the_time_of_a_loop_is_in_the_total_alone():
+    params, state = MODEL.init(random.key(0))
+
+    def run(x, _):
+        return MODEL.apply(params, state, x, train=False)[0] @ mx.ones((2, 4)), None
+
+    found = lf.profile(lambda x: lf.scan(run, x, length=2)[0], X)
+    assert [row.path for row in found.rows] == ["up", "body.act", "body.down"]
+    assert all(row.forward == 0 for row in found.rows)
+    assert found.seconds > 0

@@ -32,7 +32,7 @@ def children_of(layer: Layer) -> dict[str, Layer]:
 def with_children(layer: Layer, children: dict[str, Layer]) -> Layer:
     """A layer made like `layer`, of other children under the same names."""
     rebuilt: Layer = layer.apply.rebuild(children)  # type: ignore[attr-defined]
-    for note in ("made_by", "without_flatten"):
+    for note in ("made_by", "without_flatten", "without_head"):
         if hasattr(layer.apply, note):
             setattr(rebuilt.apply, note, getattr(layer.apply, note))
     return rebuilt

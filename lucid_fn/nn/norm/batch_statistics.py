@@ -206,7 +206,7 @@ def freeze_batch_norm(
     if not chosen:
         raise ValueError(
             "freeze_batch_norm: predicate must choose a norm, got none; there are "
-            f"{', '.join(paths) or 'none in the layer'}"
+            f"{_some(paths) or 'none in the layer'}"
         )
     reached = set[str]()
 
@@ -220,10 +220,16 @@ def freeze_batch_norm(
     if hidden := chosen - reached:
         raise ValueError(
             "freeze_batch_norm: norms must not be inside of wrappers, got "
-            f"{', '.join(sorted(hidden))}; freeze them before nn.checkpointed and the "
-            "like wrap them"
+            f"{_some(sorted(hidden))}; freeze them before they are wrapped, as in "
+            "nn.mixed_precision(nn.freeze_batch_norm(model))"
         )
     return frozen
+
+
+def _some(paths: list[str]) -> str:
+    """The first of many paths, and how many more there are."""
+    shown = ", ".join(paths[:5])
+    return shown if len(paths) <= 5 else f"{shown} and {len(paths) - 5} more"
 
 
 def _in_eval_mode(layer: Layer) -> Layer:

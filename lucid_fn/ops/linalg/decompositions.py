@@ -4,11 +4,12 @@ from typing import Any, NamedTuple, cast
 
 import mlx.core as mx
 
-from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.custom_derivative import after, custom_function
 from lucid_fn.ops.linalg.matrices import (
     check_matrix,
     check_square,
     diagonal,
+    identity_like,
     matrix_function,
     nan_unless,
     symmetric,
@@ -97,7 +98,8 @@ def eigh(a: Array) -> EighResult:
 
 def _run_eigh(a: Array) -> list[Array]:
     finite, a = _finite(a)
-    return nan_unless(finite, list(mx.linalg.eigh(a)))
+    # `mx.compile` merges two decompositions of one matrix, and loses their results.
+    return nan_unless(finite, list(mx.linalg.eigh(after(a, finite))))
 
 
 def _finite(a: Array) -> tuple[Array, Array]:
@@ -106,7 +108,11 @@ def _finite(a: Array) -> tuple[Array, Array]:
     return finite, mx.where(finite[..., None, None], a, mx.zeros_like(a))
 
 
-_eigh = matrix_function(_run_eigh)
+def _empty_eigh(a: Array) -> list[Array]:
+    return [diagonal(a), a]
+
+
+_eigh = matrix_function(_run_eigh, _empty_eigh)
 
 
 @_eigh.vjp
@@ -183,8 +189,19 @@ def _run_reduced(a: Array) -> list[Array]:
     return [u[..., :, :k], s, vh[..., :k, :]]
 
 
-_full_svd = matrix_function(_run_svd)
-_svd = matrix_function(_run_reduced)
+def _empty_svd(a: Array) -> list[Array]:
+    m, n = a.shape[-2:]
+    return [identity_like(a, m, m), diagonal(a), identity_like(a, n, n)]
+
+
+def _empty_reduced(a: Array) -> list[Array]:
+    k = min(a.shape[-2:])
+    u, s, vh = _empty_svd(a)
+    return [u[..., :, :k], s, vh[..., :k, :]]
+
+
+_full_svd = matrix_function(_run_svd, _empty_svd)
+_svd = matrix_function(_run_reduced, _empty_reduced)
 
 
 def _refused(*_: Any) -> Any:
@@ -274,7 +291,12 @@ def qr(a: Array) -> QRResult:
     return QRResult(q, mx.concatenate([r, transposed(q) @ a[..., k:]], axis=-1))
 
 
-_qr = matrix_function(lambda a: mx.linalg.qr(a))
+def _empty_qr(a: Array) -> list[Array]:
+    k = min(a.shape[-2:])
+    return [identity_like(a, a.shape[-2], k), mx.zeros_like(a[..., :k, :])]
+
+
+_qr = matrix_function(lambda a: mx.linalg.qr(a), _empty_qr)
 
 
 def _by_r(x: Array, r: Array) -> Array:

@@ -22,11 +22,16 @@ class matrix_function:  # a decorator, as `custom_function`
     Args:
         run: of matrices with equal leading axes to an array or several with the same.
             MLX has it on CPUs alone, so it is computed there.
+        empty: the same where a matrix has no elements. LAPACK is not to see these: a
+            division by their length ends the process.
         arity: the number of matrices.
     """
 
-    def __init__(self, run: Callable[..., Any], arity: int = 1) -> None:
+    def __init__(
+        self, run: Callable[..., Any], empty: Callable[..., Any], arity: int = 1
+    ) -> None:
         self._run = run
+        self._empty = empty
         self._arity = arity
         self._custom = custom_function(self._forward)
         self._custom.vmap(self._vectorized)
@@ -41,8 +46,9 @@ class matrix_function:  # a decorator, as `custom_function`
             # Inside of `vmap`: MLX would look for a rule of each operation. With
             # `arrays[-1]` among the arguments the rule below replaces the result.
             matrices = tuple(mx.zeros(x.shape, x.dtype) for x in matrices)
+        run = self._empty if _any_empty(matrices) else self._run
         with _on_cpu():
-            return self._run(*map(mx.stop_gradient, matrices))
+            return run(*map(mx.stop_gradient, matrices))
 
     def _vectorized(self, arrays: Any, axes: Any) -> tuple[Any, Any]:
         pairs = list(zip(_listed(arrays), _listed(axes), strict=True))
@@ -62,7 +68,10 @@ class matrix_function:  # a decorator, as `custom_function`
         def vjp(primals: Any, cotangents: Any, _: Any) -> Any:
             given = _listed(primals)
             matrices, others = given[: self._arity], given[self._arity :]
-            grads = _listed(rule(*matrices, *_listed(cotangents)))
+            if _any_empty(matrices):
+                grads = list(map(mx.zeros_like, matrices))
+            else:
+                grads = _listed(rule(*matrices, *_listed(cotangents)))
             grads += map(mx.zeros_like, others)
             return grads if isinstance(primals, list | tuple) else grads[0]
 
@@ -75,6 +84,10 @@ class matrix_function:  # a decorator, as `custom_function`
             pairs = zip(_listed(primals), _listed(tangents), strict=True)
             filled = [mx.zeros_like(x) if dx is None else dx for x, dx in pairs]
             matrices = _listed(primals)[: self._arity]
+            if _any_empty(matrices):
+                out = self._empty(*matrices)
+                zeros = list(map(mx.zeros_like, _listed(out)))
+                return zeros[0] if isinstance(out, mx.array) else zeros
             return rule(*matrices, *filled[: self._arity])
 
         self._custom.jvp(jvp)
@@ -82,6 +95,10 @@ class matrix_function:  # a decorator, as `custom_function`
 
 def _on_cpu() -> AbstractContextManager[Any]:
     return nullcontext() if mx.default_device() == mx.cpu else mx.stream(mx.cpu)
+
+
+def _any_empty(matrices: Sequence[Array]) -> bool:
+    return any(x.size == 0 for x in matrices)
 
 
 def _listed(arrays: Any) -> list[Any]:
@@ -136,6 +153,12 @@ def as_system(caller: str, a: Array, b: Array) -> tuple[Array, Array]:
 
 
 # ---- small things of matrices ----
+
+
+def identity_like(a: Array, rows: int, columns: int) -> Array:
+    """`mx.eye(rows, columns)` for each of the matrices `a`."""
+    one = mx.eye(rows, columns, dtype=a.dtype)
+    return mx.broadcast_to(one, (*a.shape[:-2], rows, columns))
 
 
 def transposed(a: Array) -> Array:

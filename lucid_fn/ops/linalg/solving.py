@@ -56,7 +56,7 @@ def _run_solve(a: Array, b: Array) -> Array:
     return _substitute(upper, _substitute(lower, b, lower=True), lower=False)
 
 
-_solve = matrix_function(_run_solve, arity=2)
+_solve = matrix_function(_run_solve, lambda a, b: mx.zeros_like(b), arity=2)
 
 
 @_solve.vjp
@@ -156,7 +156,11 @@ def _substitute(a: Array, b: Array, *, lower: bool) -> Array:
 
 def _triangular(lower: bool) -> Any:
     """The solution with a matrix whose other half is zeros."""
-    solve = matrix_function(lambda a, b: _substitute(a, b, lower=lower), arity=2)
+    solve = matrix_function(
+        lambda a, b: _substitute(a, b, lower=lower),
+        lambda a, b: mx.zeros_like(b),
+        arity=2,
+    )
     half = mx.tril if lower else mx.triu
 
     @solve.vjp
@@ -214,7 +218,7 @@ def _run_cholesky(a: Array) -> Array:
     return nan_unless(definite, [factor])[0]
 
 
-_cholesky = matrix_function(_run_cholesky)
+_cholesky = matrix_function(_run_cholesky, mx.zeros_like)
 
 
 def _lower_half(a: Array) -> Array:
@@ -270,7 +274,16 @@ def slogdet(a: Array) -> SlogdetResult:
     return SlogdetResult(*_slogdet(a))
 
 
-_slogdet = matrix_function(lambda a: mx.linalg.slogdet(a))
+def _empty_det(a: Array) -> Array:
+    """1 for each matrix without rows."""
+    return mx.ones(a.shape[:-2], a.dtype)
+
+
+def _empty_slogdet(a: Array) -> list[Array]:
+    return [_empty_det(a), mx.zeros(a.shape[:-2], a.dtype)]
+
+
+_slogdet = matrix_function(lambda a: mx.linalg.slogdet(a), _empty_slogdet)
 
 
 @_slogdet.vjp
@@ -318,7 +331,7 @@ def _run_det(a: Array) -> Array:
     return sign * mx.prod(diagonal(upper), axis=-1)
 
 
-_det = matrix_function(_run_det)
+_det = matrix_function(_run_det, _empty_det)
 
 
 @_det.vjp

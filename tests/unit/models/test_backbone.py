@@ -3,7 +3,7 @@
 import mlx.core as mx
 import pytest
 
-from lucid_fn import models, nn, random, tree
+from lucid_fn import models, nn, random, testing, tree
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,35 @@ def test_a_layer_without_children_has_no_backbone():
         TypeError, match="backbone: layer must be a layer, got function"
     ):
         models.backbone(nn.relu)
+
+
+TOKENS = mx.array([[1, 2, 3]])
+SIZES = {"num_layers": 1, "num_heads": 2, "d_model": 8}
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_features_of_a_gpt_are_those_before_its_logits(tied, key):
+    model = models.gpt(20, 8, tied=tied, **SIZES)
+    params, state = model.init(key)
+    logits, _ = model.apply(params, state, TOKENS, train=False)
+    rows = params["wte" if tied else "lm_head"]["weight"]
+    inside = {name: child for name, child in params.items() if name != "lm_head"}
+    features = models.backbone(model)
+    assert tree.equal(features.init(key), (inside, state))
+    y, _ = features.apply(inside, state, TOKENS, train=False)
+    assert y.shape == (1, 3, 8)
+    testing.assert_close(y @ rows.T, logits, atol=1e-5)
+
+
+def test_the_features_of_a_tied_embedding_are_those_of_its_body(key):
+    model = nn.tied_embedding(nn.layer_norm(4), 10, 4)
+    params, state = model.init(key)
+    logits, _ = model.apply(params, state, TOKENS, train=False)
+    y, _ = models.backbone(model).apply(params, state, TOKENS, train=False)
+    testing.assert_close(y @ params["embedding"]["weight"].T, logits, atol=1e-5)
+
+
+def test_a_wrapped_model_is_told_to_be_wrapped_afterwards():
+    wrapped = nn.mixed_precision(models.lenet5())
+    with pytest.raises(ValueError, match=r"nn\.mixed_precision\(models\.backbone\("):
+        models.backbone(wrapped)

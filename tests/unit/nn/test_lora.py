@@ -178,3 +178,16 @@ def test_params_of_another_layer_are_errors():
         adapted.apply(other, {}, mx.ones((1, 4)), train=False)
     with pytest.raises(TypeError, match=r"merge_lora: layer must be made by nn\.lora"):
         nn.merge_lora(nn.linear(4, 3), params)
+
+
+def test_quantized_weights_are_told_to_be_merged_before():
+    layer = nn.serial(fc=nn.linear(64, 64), out=nn.linear(64, 64))
+    adapted = nn.lora(layer, lambda path: path == "fc.weight")
+    params, state = adapted.init(random.key(0))
+    small = {**params, "base": nn.quantize(layer, params["base"])}
+    with pytest.raises(
+        TypeError, match=r"base\.fc\.weight .* merge before you quantize"
+    ):
+        adapted.apply(small, state, mx.ones((1, 64)), train=True)
+    merged = nn.quantize(layer, nn.merge_lora(adapted, params))
+    assert layer.apply(merged, state, mx.ones((1, 64)), train=False)[0].shape == (1, 64)

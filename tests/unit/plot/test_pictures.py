@@ -157,7 +157,7 @@ class Elements(html.parser.HTMLParser):
 
 def test_a_report_holds_the_run_and_loads_nothing(tmp_path):
     path = tmp_path / "run.html"
-    RUN.to_html(path, title="A & B")
+    RUN.to_html(path, "A & B")
     page = Elements(path.read_text())
     assert {"svg", "table", "h1"} <= set(page.tags)
     assert not {"script", "link", "img"} & set(page.tags)

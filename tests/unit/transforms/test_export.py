@@ -152,7 +152,27 @@ def test_batch_argnums_must_name_batches(path, place, shape, message):
         lf.export(lambda x: x, path, mx.ones(shape), batch_argnums=place)
 
 
+@pytest.mark.parametrize(
+    "fn", [mx.sum, mx.transpose, lambda x: (x, mx.sum(x, axis=0)), lambda x: mx.ones(1)]
+)
+def test_every_result_must_have_the_batch_on_axis_0(path, fn):
+    with pytest.raises(ValueError, match="must return the batch on axis 0 of each"):
+        lf.export(lambda x: fn(x), path, mx.ones((8, 4)), batch_argnums=0)
+
+
+def test_arguments_can_be_given_by_name(path):
+    run = exported(path, lambda x, y: x - y, X, X)
+    assert run(X, y=X + 1).tolist() == run(y=X + 1, x=X).tolist() == [-1.0] * 3
+
+
 # ---- calls that do not fit ----
+
+
+def test_names_that_do_not_fit_are_told(path):
+    run = exported(path, lambda x, y: x - y, X, X)
+    for call in (lambda: run(X, x=X), lambda: run(X, z=X), lambda: run(X, X, y=X)):
+        with pytest.raises(TypeError, match=r"takes x, y, got . positional .* and"):
+            call()
 
 
 @pytest.mark.parametrize(

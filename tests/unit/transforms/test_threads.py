@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+import lucid_fn as lf
 from lucid_fn import data, grad, jit, losses, nn, optim, random, train, tree
 
 SIZES = (8, 16, 16, 3)
@@ -179,3 +180,12 @@ def test_a_draw_inside_a_derivative_does_not_cut_the_graph():
     assert mx.allclose(grad(loss)(2.0), mx.sum(noise) + 4 * 3)
     assert mx.allclose(jit(grad(loss))(2.0), mx.sum(noise) + 4 * 3)
     assert mx.allclose(mx.grad(loss)(mx.array(2.0)), mx.sum(noise) + 4 * 3)
+
+
+def test_an_exported_function_says_that_it_runs_in_the_main_thread(tmp_path):
+    path = tmp_path / "double.mlxfn"
+    lf.export(lambda x: 2 * x, path, mx.ones(3))
+    here = lf.load_exported(path)
+    for run in (here, lambda x: lf.load_exported(path)(x)):
+        with pytest.raises(RuntimeError, match=r"double\.mlxfn must run in the main"):
+            in_thread(lambda run=run: run(mx.ones(3)))

@@ -186,6 +186,9 @@ def test_freezing_no_norm_or_one_in_a_wrapper_is_an_error():
         nn.freeze_batch_norm(two_norms(), lambda path: path == "bn2")
     with pytest.raises(ValueError, match="there are none in the layer"):
         nn.freeze_batch_norm(nn.linear(3, 4))
+    many = nn.checkpointed(nn.serial(*[nn.batch_norm(4) for _ in range(7)]))
+    with pytest.raises(ValueError, match=r"got 0, 1, 2, 3, 4 and 2 more; freeze them"):
+        nn.freeze_batch_norm(many)
     hidden = nn.serial(a=nn.checkpointed(two_norms()), b=nn.batch_norm(4))
     with pytest.raises(ValueError, match=r"wrappers, got a\.bn, a\.body\.bn; freeze"):
         nn.freeze_batch_norm(hidden)
