@@ -34,7 +34,7 @@ _LIBRARIES = tuple(
 )
 
 _MISSING = object()
-_CONTAINERS = (dict, list, tuple, set, frozenset, deque, MappingProxyType)
+CONTAINERS = (dict, list, tuple, set, frozenset, deque, MappingProxyType)
 NUMBERS = (int, float, np.number)
 _FEW = 256  # items of a container whose numbers are compared at every call
 
@@ -146,7 +146,7 @@ def parts_of(value: Any) -> tuple[list[Any], list[tuple[FunctionType, Any]]]:
                 functions.append((node.__func__, node.__self__))
         elif isinstance(node, functools.partial):
             todo += [node.func, *node.args, *node.keywords.values()]
-        elif isinstance(node, _CONTAINERS):
+        elif isinstance(node, CONTAINERS):
             if id(node) not in visited:
                 visited.add(id(node))
                 if isinstance(node, dict | MappingProxyType):

@@ -8,13 +8,15 @@ that what was compiled for one serves the other.
 
 from collections.abc import Callable, Hashable
 from functools import partial
-from types import CellType, FunctionType, MethodType
+from types import CellType, FunctionType, MappingProxyType, MethodType
 from typing import Any, NamedTuple
 
 import mlx.core as mx
+import numpy as np
 
+from lucid_fn.evaluation import any_traced
 from lucid_fn.transforms import bytecode, captures
-from lucid_fn.transforms.captures import NUMBERS, of_library
+from lucid_fn.transforms.captures import CONTAINERS, NUMBERS, of_library
 from lucid_fn.tree.structure import build
 from lucid_fn.types import Array
 
@@ -34,7 +36,8 @@ class Closed(NamedTuple):
 def close(fn: Any) -> Closed:
     """Takes the arrays out of the closures of `fn`, or of a tuple of functions.
 
-    Those in globals and in attributes of objects stay where they are, as constants.
+    Those in globals and in attributes of objects stay where they are, as constants. The
+    key tells their values apart.
     """
     walk = _Walk()
     key = walk.visit(fn)
@@ -53,6 +56,7 @@ class _Walk:
         self.places: dict[int, int] = {}  # of an array's identity
         self.held: list[Any] = []
         self.reaching: dict[int, bool] = {}  # whether an array is reached, by identity
+        self._told: set[int] = set()  # the identities of containers and functions
         self._numbers: dict[int, int] = {}  # in which order values were met
 
     def visit(self, value: Any) -> Hashable:
@@ -98,10 +102,10 @@ class _Walk:
             items = value.values() if isinstance(value, dict) else value
             keys = tuple(map(repr, value)) if isinstance(value, dict) else ()
             return type(value), keys, *map(self.visit, items)
-        return "object", id(value)
+        return "object", self._content(value)
 
     def _outside(self, fn: Any, bound: Any) -> Hashable:
-        """What `fn` reads beyond its closure, by value or by identity."""
+        """What `fn` reads beyond its closure, and what that holds."""
         if not isinstance(fn, FunctionType) or of_library(fn):
             return ()
         found: list[Hashable] = []
@@ -109,13 +113,41 @@ class _Walk:
         for name, read in captures.reads_of(fn, bound):
             if name in own:
                 continue
-            value = read()
-            if isinstance(value, _CONSTANTS):
-                found.append((name, type(value), repr(value)))
-            else:
-                self.held.append(value)
-                found.append((name, id(value)))
+            found.append((name, self._content(read())))
         return tuple(found)
+
+    def _content(self, value: Any) -> Hashable:
+        """What tells a constant from a later one: a trace has its parts compiled in."""
+        if isinstance(value, _CONSTANTS):
+            return type(value), repr(value)
+        if isinstance(value, MethodType):  # is another object at each access
+            return "method", *map(self._content, (value.__func__, value.__self__))
+        self.held.append(value)
+        value = _inside_jit(value)
+        if isinstance(value, mx.array):
+            # A traced one has no values yet, whose place could be asked for.
+            return id(value), 0 if any_traced([value]) else captures.place_of(value)
+        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+            return id(value), hash(value.tobytes())
+        if id(value) in self._told:
+            return id(value)
+        self._told.add(id(value))
+        return id(value), *map(self._content, _parts(value))
+
+
+def _parts(value: Any) -> list[Any]:
+    """What a container holds, and what a function reads."""
+    if isinstance(value, FunctionType):
+        if of_library(value):
+            return [bytecode.cell_value(c, None) for c in value.__closure__ or ()]
+        return [read() for _, read in captures.reads_of(value, None)]
+    if isinstance(value, partial):
+        return [value.func, value.args, value.keywords]
+    if isinstance(value, np.ndarray):
+        return value.ravel().tolist()
+    if isinstance(value, dict | MappingProxyType):
+        return [*value, *value.values()]
+    return list(value) if isinstance(value, CONTAINERS) else []
 
 
 def _inside_jit(value: Any) -> Any:
