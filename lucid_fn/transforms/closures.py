@@ -6,6 +6,7 @@ in JAX. And two functions made by the same line of code differ in their arrays a
 that what was compiled for one serves the other.
 """
 
+import copy
 from collections.abc import Callable, Hashable
 from functools import partial
 from types import CellType, FunctionType, MappingProxyType, MethodType
@@ -190,7 +191,7 @@ class _Filler:
             named = {key: self.fill(item) for key, item in value.keywords.items()}
             return partial(self.fill(value.func), *args, **named)
         if isinstance(value, dict):
-            made = type(value)()
+            made = copy.copy(value)  # its class may take other arguments than a dict
             made.update((key, self.fill(item)) for key, item in value.items())
             return made
         if isinstance(value, list | tuple):
