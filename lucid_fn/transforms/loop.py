@@ -208,8 +208,11 @@ def _turns(
 def _entries(x: Array, length: int) -> Arrays:
     """The entries of axis 0, by splits that are small.
 
-    Each result of a split looks at all the others when it is freed.
+    Each result of a split looks at all the others when it is freed. Where a function is
+    traced there are slices: MLX cannot compile a split of which results are not used.
     """
+    if is_tracing():
+        return [x[i : i + 1] for i in range(length)]
     if length <= _STRETCH:
         return list(mx.split(x, length))
     starts = range(0, length, _STRETCH)
