@@ -98,6 +98,31 @@ def transforming(*, reverse: bool = False) -> Iterator[None]:
         start(own.last)
 
 
+class Repetition:
+    """One trace of a function that stands for many calls: a loop's turns, say."""
+
+    def __init__(self, caller: str) -> None:
+        self.caller = caller
+
+
+_repetition: ContextVar[Repetition | None] = ContextVar("repetition", default=None)
+
+
+def repetition() -> Repetition | None:
+    """The innermost repetition that is traced; `None` outside of all."""
+    return _repetition.get()
+
+
+@contextmanager
+def repeating(caller: str) -> Iterator[None]:
+    """Inside the block, a function is traced that `caller` runs many times."""
+    token = _repetition.set(Repetition(caller))
+    try:
+        yield
+    finally:
+        _repetition.reset(token)
+
+
 def is_transforming() -> bool:
     """Whether a transformation of this library other than `jit` runs a function."""
     return bool(_inside.get())

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import any_traced, is_symbolic, is_transforming
+from lucid_fn.evaluation import any_traced, is_symbolic, is_transforming, repeating
 from lucid_fn.transforms import captures, diagnosis
 from lucid_fn.transforms.arguments import as_array, describe, remedy
 from lucid_fn.transforms.closures import Closed, close
@@ -109,7 +109,8 @@ def _new(
         random_state = diagnosis.random_state()
         given = tree.unflatten(carry, before), tree.unflatten(inputs, xs)
         try:
-            after, out = call(made.filled(constants), *given)
+            with repeating(caller):
+                after, out = call(made.filled(constants), *given)
         except (ValueError, RuntimeError) as error:
             if is_symbolic(error):
                 raise diagnosis.value_read(error, name, caller) from error

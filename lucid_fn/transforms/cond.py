@@ -8,7 +8,7 @@ import numpy as np
 
 from lucid_fn import tree
 from lucid_fn.checks import check_function
-from lucid_fn.evaluation import any_traced, may_start, transforming
+from lucid_fn.evaluation import any_traced, may_start, repeating, transforming
 from lucid_fn.ops import exporting
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.transforms.arguments import describe, fenced
@@ -86,7 +86,8 @@ def _both(
             for place, array in zip(places, arrays[captured:], strict=True):
                 filled[place] = array
             fn = functions.filled(arrays[:captured])[which]
-            out = fn(*tree.unflatten(structure, filled))
+            with repeating("cond"):
+                out = fn(*tree.unflatten(structure, filled))
             results, out_structure = arrays_of(out, "the result", "cond")
             found[which] = out, out_structure
             return results

@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import is_symbolic, ordering, start, transforming
+from lucid_fn.evaluation import is_symbolic, ordering, repeating, start, transforming
 from lucid_fn.ops.vectorize import noting_mapped, vectorize
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
@@ -89,7 +89,8 @@ def vmap(
             ]
             before = diagnosis.random_state()
             given = tree.unflatten(structure, filled)
-            out = fn(*given, **tree.map(owned, kwargs))
+            with repeating("vmap"):
+                out = fn(*given, **tree.map(owned, kwargs))
             if diagnosis.random_state() is not before:
                 line = diagnosis.random_line(lambda: fn(*given, **kwargs))
                 raise ValueError(

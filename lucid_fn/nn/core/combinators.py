@@ -1,12 +1,17 @@
 """Layers made of layers. All threading is in `compose`, and only there."""
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import Parameter
+from operator import is_not
 from typing import Any
 
+import mlx.core as mx
+
+from lucid_fn import tree
 from lucid_fn.checks import check_array
-from lucid_fn.evaluation import started
+from lucid_fn.evaluation import repetition, started
 from lucid_fn.nn.core.checks import check_key
 from lucid_fn.nn.core.layer import (
     Layer,
@@ -148,6 +153,7 @@ def compose_layers(
         _check_names(params, layers, "params")
         _check_names(state, layers, "state")
         given = _extras_given(extras, train, key)
+        around = repetition()
 
         def run(x: Any, for_child: Callable[[Any], Any]) -> tuple[Any, State]:
             """The output and the new state; children get what `for_child` returns."""
@@ -158,17 +164,23 @@ def compose_layers(
                 def call(*args: Any, **options: Any) -> Any:
                     calls[name] += 1
                     label = f"{name}:{calls[name]}"
+                    before = new_state.get(name, {})
                     with _scope(name):
                         x = _input_of(name, args, options)
+                        own = None if key is None else fold_in(key, label)
                         out = record_child(name, layer.apply)(
                             params.get(name, {}),
-                            new_state.get(name, {}),
+                            before,
                             for_child(x) if takes_divided(layer.apply) else join(x),
                             train=train,
-                            key=None if key is None else fold_in(key, label),
+                            key=own,
                         )
-                        y, new_state[name] = _pair("apply", out, "(y, state)")
-                        _check_made("apply", state=new_state[name])
+                        y, after = _pair("apply", out, "(y, state)")
+                        _check_made("apply", state=after)
+                        inside = repetition()
+                        if inside is not None and inside is not around:
+                            _check_repeated(name, inside.caller, before, after, own, y)
+                        new_state[name] = after
                     return y
 
                 return call
@@ -194,6 +206,33 @@ def compose_layers(
     # What `repr` shows, and what replaces layers inside of this one: see `surgery`.
     apply.children, apply.rebuild = layers, rebuild  # type: ignore[attr-defined]
     return Layer(init, apply if in_parts is None else accepts_divided(apply))
+
+
+def _check_repeated(
+    name: str, caller: str, before: State, after: State, key: Key | None, y: Any
+) -> None:
+    """Raises if a child, of which `caller` repeats one call, has a state or draws."""
+    old, new = tree.leaves(before), tree.leaves(after)
+    if len(old) != len(new) or any(map(is_not, old, new)):
+        fault = "changes its state, and the change would be lost"
+    elif key is not None and _depends_on(y, key):
+        fault = "draws random numbers, which would be the same ones at every call"
+    else:
+        return
+    raise ValueError(
+        f"compose: child {name!r} is called inside of {caller}, whose function is "
+        f"traced once for many calls, and {fault}; call it outside of {caller}, or use "
+        "nn.repeat or nn.scan, or give forward the parts: "
+        "layer.apply(params, state, x, train=train, key=key) with the state in the "
+        "carry, and a key for each call from random.split or random.fold_in(key, i)"
+    )
+
+
+def _depends_on(y: Any, key: Key) -> bool:
+    """Whether arrays that are not computed yet are made from a key."""
+    graph = io.StringIO()
+    mx.export_to_dot(graph, *tree.leaves(join(y)), the_key=key)
+    return '"the_key" ->' in graph.getvalue()
 
 
 def as_layers(caller: str, children: dict[str, Any]) -> dict[str, Layer]:
