@@ -4,11 +4,20 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import mlx.core as mx
+import numpy as np
 
 from lucid_fn import nn, optim, random, transforms, tree
 from lucid_fn.checks import check_count, check_parameters
 from lucid_fn.elsewhere import explains_calls
-from lucid_fn.train.state import LossFn, Metrics, StepFn, TrainState, update
+from lucid_fn.train.state import (
+    LossFn,
+    Metrics,
+    StepFn,
+    TrainState,
+    check_state,
+    update,
+)
+from lucid_fn.transforms.arguments import as_array
 from lucid_fn.types import Array, Key
 
 Augment: TypeAlias = Callable[[Key, Any], Any]
@@ -46,8 +55,10 @@ def make_epoch_step(
         metrics: as in `make_step`.
 
     Returns:
-        The epoch. `x` and `targets` are trees of arrays that have the examples as axis
-        0. Its metrics are those of `make_step`, each of shape `(steps,)`.
+        The epoch. `x` and `targets` are trees of arrays, of MLX or NumPy, that have the
+        examples as axis 0. Its metrics are those of `make_step`, each of shape
+        `(steps,)`. It is called by itself, not by `fit`: a run is a Python loop over
+        epochs, which keeps the means of the metrics and saves `ts` where it likes.
 
     Raises:
         TypeError: if an argument is of the wrong type.
@@ -77,6 +88,8 @@ def make_epoch_step(
 
     @explains_calls
     def epoch(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
+        check_state("epoch", ts)
+        x, targets = tree.map(_from_numpy, (x, targets))
         n = _examples(x, targets)
         full, rest = divmod(n, batch_size)
         rest = 0 if drop_last else rest
@@ -106,6 +119,10 @@ def make_epoch_step(
         return ts, joined
 
     return epoch
+
+
+def _from_numpy(leaf: Any) -> Any:
+    return as_array(leaf) if isinstance(leaf, np.ndarray) else leaf
 
 
 def _batches(order: Array, size: int, full: int, rest: int) -> list[Array]:

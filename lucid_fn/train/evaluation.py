@@ -166,7 +166,8 @@ def _check_scalar(caller: str, name: str, value: Any) -> None:
         raise ValueError(
             f"{caller}: metric {name!r} must be a scalar, since metrics are averaged "
             f"over batches, got shape {value.shape}; return its mean, or one metric "
-            "per entry"
+            "per entry; an epoch of train.make_epoch_step is called by itself, as "
+            "ts, metrics = epoch(ts, x, targets)"
         )
     if value.dtype == mx.complex64:
         raise TypeError(f"{caller}: metric {name!r} must be real, got {value.dtype}")

@@ -153,7 +153,7 @@ def update(
         return loss * rows(x, targets) if several(group) else loss
 
     def step(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
-        _check_state("step", ts)  # while tracing, so that later calls cost nothing
+        check_state("step", ts)  # while tracing, so that later calls cost nothing
         value_and_grad = transforms.value_and_grad(objective, has_aux=True)
         key, scale = _step_key(ts, group), optim.loss_scale(ts.opt_state)
         (_, (state, values)), grads = value_and_grad(
@@ -222,7 +222,7 @@ def make_eval_step(
 
     @explains_calls
     def evaluate(ts: TrainState, x: Any, targets: Any, *, outputs: bool = False) -> Any:
-        _check_state("evaluate", ts)
+        check_state("evaluate", ts)
         compiled = with_outputs if outputs else metrics_only
         return compiled(ts.params, ts.state, x, targets)
 
@@ -293,7 +293,7 @@ def mean_loss(loss: Any) -> Array:
     return ops.mean(loss.astype(mx.float32))
 
 
-def _check_state(caller: str, ts: Any) -> None:
+def check_state(caller: str, ts: Any) -> None:
     if not (hasattr(ts, "params") and hasattr(ts, "state")):
         raise TypeError(
             f"{caller}: the first argument must be a TrainState, as train.init "

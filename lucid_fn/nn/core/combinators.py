@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from inspect import Parameter
 from operator import is_not
 from typing import Any
@@ -11,7 +11,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.checks import check_array
-from lucid_fn.evaluation import repetition, started
+from lucid_fn.evaluation import lazily, repetition, started
 from lucid_fn.nn.core.checks import check_key
 from lucid_fn.nn.core.layer import (
     Layer,
@@ -165,7 +165,10 @@ def compose_layers(
                     calls[name] += 1
                     label = f"{name}:{calls[name]}"
                     before = new_state.get(name, {})
-                    with _scope(name):
+                    inside = repetition()
+                    repeated = inside is not None and inside is not around
+                    # What is computed has lost the graph that tells of its key.
+                    with _scope(name), lazily() if repeated else nullcontext():
                         x = _input_of(name, args, options)
                         own = None if key is None else fold_in(key, label)
                         out = record_child(name, layer.apply)(
@@ -177,8 +180,7 @@ def compose_layers(
                         )
                         y, after = _pair("apply", out, "(y, state)")
                         _check_made("apply", state=after)
-                        inside = repetition()
-                        if inside is not None and inside is not around:
+                        if inside is not None and repeated:
                             _check_repeated(name, inside.caller, before, after, own, y)
                         new_state[name] = after
                     return y

@@ -1,6 +1,7 @@
 """make_epoch_step: its steps are single steps, its order is the documented one."""
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 from lucid_fn import losses, nn, optim, random, train, tree
@@ -141,3 +142,20 @@ def test_augment_may_have_more_parameters_with_defaults():
     double = epochs(augment=lambda key, x, scale=2.0: scale * x, shuffle=False)
     plain = epochs(shuffle=False)
     assert equal(double(started(), X, LABELS), plain(started(), 2.0 * X, LABELS))
+
+
+def test_numpy_arrays_are_taken_as_those_of_mlx():
+    ts, metrics = epochs()(started(), X, LABELS)
+    found, values = epochs()(started(), np.array(X), np.array(LABELS))
+    assert equal(found, ts)
+    assert equal(values, metrics)
+
+
+def test_what_is_no_train_state_is_named():
+    with pytest.raises(TypeError, match="epoch: the first argument must be a TrainSta"):
+        epochs()(MODEL.init(random.key(0)), X, LABELS)
+
+
+def test_fit_says_that_an_epoch_is_called_by_itself():
+    with pytest.raises(ValueError, match="make_epoch_step is called by itself"):
+        train.fit(started(), epochs(), lambda epoch: [(X, LABELS)], epochs=1)

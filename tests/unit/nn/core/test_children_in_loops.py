@@ -36,6 +36,14 @@ def test_a_child_that_draws_or_has_a_state_is_refused(loop: str, fault: str) -> 
         layer.apply(params, state, X, train=True, key=random.key(1))
 
 
+@pytest.mark.parametrize("fault", CHILDREN)
+def test_it_is_refused_where_jit_is_disabled_too(fault: str) -> None:
+    layer = nn.compose(lambda x, a: LOOPS["scan"](a, x), a=CHILDREN[fault])
+    params, state = layer.init(random.key(0))
+    with lf.disable_jit(), pytest.raises(ValueError, match=fault):
+        layer.apply(params, state, X, train=True, key=random.key(1))
+
+
 @pytest.mark.parametrize("child", [nn.linear(4, 4), *CHILDREN.values()])
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_child_that_does_neither_is_called_in_loops(
