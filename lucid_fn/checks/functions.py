@@ -46,8 +46,8 @@ def check_parameters(
         fix: what errors advise.
     """
     check_function(caller, name, fn)
-    try:
-        signature = inspect.signature(fn)
+    try:  # what wraps a function may take other arguments than that
+        signature = inspect.signature(fn, follow_wrapped=False)
     except (TypeError, ValueError):
         return
     if type(fn).__module__ == "nanobind":  # MLX's: `(*args, **kwargs)`, or none

@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import tree
-from lucid_fn.checks import check_function
+from lucid_fn.checks import check_function, check_parameters
 from lucid_fn.evaluation import any_traced, may_start, repeating, transforming
 from lucid_fn.ops import exporting
 from lucid_fn.ops.custom_derivative import custom_function
@@ -56,6 +56,9 @@ def cond(
     """
     check_function("cond", "true_fn", true_fn)
     check_function("cond", "false_fn", false_fn)
+    names = [f"operands[{i}]" for i in range(len(operands))]
+    check_parameters("cond", "true_fn", true_fn, names)
+    check_parameters("cond", "false_fn", false_fn, names)
     if isinstance(pred, bool | int | float | np.generic):
         return (true_fn if pred else false_fn)(*operands)
     if not isinstance(pred, mx.array) or pred.shape != ():

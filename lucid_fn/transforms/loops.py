@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import tree
-from lucid_fn.checks import check_count, check_function
+from lucid_fn.checks import check_count, check_function, check_parameters
 from lucid_fn.evaluation import any_traced, may_start, start
 from lucid_fn.transforms.arguments import describe, name_of
 from lucid_fn.transforms.bodies import arrays_of, body_of, closed, with_dtypes
@@ -54,6 +54,7 @@ def fori_loop(
     counter = mx.arange(first, max(first, last), dtype=mx.int32)
 
     def call(body: Callable[..., Any], carry: Tree, i: Array) -> tuple[Tree, Tree]:
+        check_parameters("fori_loop", "body", body, ("i", "carry"))
         return body(i, carry), None
 
     return run_scan(body, init, counter, len(counter), caller="fori_loop", call=call)[0]
@@ -114,6 +115,7 @@ def while_loop(
     """
     check_function("while_loop", "cond", cond)
     check_function("while_loop", "body", body)
+    check_parameters("while_loop", "cond", cond, ("carry",))
     carry, structure = arrays_of(init, "init", "while_loop")
     functions = closed((cond, body), "while_loop")
     if not _is_readable([*carry, *functions.arrays]):
@@ -123,6 +125,7 @@ def while_loop(
     def call(
         functions: tuple[Callable[..., Any], ...], carry: Tree, _: Tree
     ) -> tuple[Tree, Tree]:
+        check_parameters("while_loop", "body", functions[1], ("carry",))
         carry = functions[1](carry)
         return carry, _scalar(functions[0](carry), name_of(cond))
 
@@ -142,6 +145,7 @@ def _unrolled(
     cond: Callable[[Any], Any], body: Callable[[Any], Any], carry: Tree
 ) -> Tree:
     """The loop inside a transformation, which no array may decide on."""
+    check_parameters("while_loop", "body", body, ("carry",))
     for _ in range(MOST_UNROLLED):
         holds = cond(carry)
         if not isinstance(holds, bool | np.bool_):

@@ -6,7 +6,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.checks import check_count, check_function
+from lucid_fn.checks import check_count, check_function, check_parameters
 from lucid_fn.evaluation import started
 from lucid_fn.transforms import loop
 from lucid_fn.transforms.arguments import describe, name_of
@@ -81,6 +81,7 @@ def scan(
 
 
 def _pair(f: Callable[..., Any], carry: Tree, x: Tree) -> tuple[Tree, Tree]:
+    check_parameters("scan", "f", f, ("carry", "x"))
     out = f(carry, x)
     if not (isinstance(out, tuple | list) and len(out) == 2):
         raise TypeError(
