@@ -58,6 +58,7 @@ class _Walk:
         self.held: list[Any] = []
         self.reaching: dict[int, bool] = {}  # whether an array is reached, by identity
         self._told: set[int] = set()  # the identities of containers and functions
+        self._methods: set[tuple[int, int]] = set()  # of functions and their objects
         self._numbers: dict[int, int] = {}  # in which order values were met
 
     def visit(self, value: Any) -> Hashable:
@@ -122,7 +123,7 @@ class _Walk:
         if isinstance(value, _CONSTANTS):
             return type(value), repr(value)
         if isinstance(value, MethodType):  # is another object at each access
-            return "method", *map(self._content, (value.__func__, value.__self__))
+            return self._method(value.__func__, value.__self__)
         self.held.append(value)
         value = _inside_jit(value)
         if isinstance(value, mx.array):
@@ -134,6 +135,16 @@ class _Walk:
             return id(value)
         self._told.add(id(value))
         return id(value), *map(self._content, _parts(value))
+
+    def _method(self, fn: Any, bound: Any) -> Hashable:
+        pair = id(fn), id(bound)
+        if pair in self._methods:
+            return pair
+        self._methods.add(pair)
+        self.held += [fn, bound]
+        known = isinstance(fn, FunctionType)
+        reads = captures.reads_of(fn, bound) if known else ()
+        return pair, *(self._content(read()) for _, read in reads)
 
 
 def _parts(value: Any) -> list[Any]:

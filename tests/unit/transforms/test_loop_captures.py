@@ -25,6 +25,22 @@ def forward(h: Any) -> Any:
     return h * P["w"]
 
 
+class Scaled:
+    """Has a method and a property that read a dict, and the method itself."""
+
+    held = P
+
+    def times(self, x: Any) -> Any:
+        self.times  # noqa: B018  # a method that reads itself has an end, too
+        return x * self.held["w"]
+
+    @property
+    def weight(self) -> Any:
+        return self.held["w"]
+
+
+SCALED = Scaled()
+
 LOOPS: dict[str, Callable[[], Any]] = {
     "scan": lambda: lf.scan(lambda c, x: (c * P["w"] + x, None), 0.0, mx.ones(4))[0],
     "fori_loop": lambda: lf.fori_loop(0, 3, lambda i, h: h * P["w"] + 1, 1.0),
@@ -36,6 +52,9 @@ LOOPS: dict[str, Callable[[], Any]] = {
         lambda h: h < 8 * P["w"], lambda h: h + 1, 0.0
     ),
     "a function": lambda: lf.map(lambda x: x * scale(), mx.ones(4)),
+    "a method": lambda: lf.map(lambda x: SCALED.times(x), mx.ones(4)),
+    "a method as the body": lambda: lf.map(SCALED.times, mx.ones(4)),
+    "a property": lambda: lf.map(lambda x: x * SCALED.weight, mx.ones(4)),
     "the body itself": lambda: lf.map(forward, mx.ones(4)),
     "a gradient": lambda: lf.grad(
         lambda a: lf.fori_loop(0, 3, lambda i, h: h * P["w"], a)
