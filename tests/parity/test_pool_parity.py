@@ -13,8 +13,12 @@ F = torch.nn.functional
 ATOL = 2e-6  # float32 sums of up to 25 numbers of size 1, in another order
 
 
-def check(pool, torch_pool, x, seed):
-    """`pool` of NHWC agrees with `torch_pool` of NCHW, and so do the gradients."""
+def check(pool, torch_pool, x, seed, summed=1):
+    """`pool` of NHWC agrees with `torch_pool` of NCHW, and so do the gradients.
+
+    The rounding grows with the numbers that are `summed`; means and maxima sum none.
+    """
+    bounds = {"rtol": 0, "atol": ATOL * summed}
     theirs = torch.tensor(x.transpose(0, 3, 1, 2)).requires_grad_()
     y = torch_pool(theirs)
     g = np.random.default_rng(seed).normal(size=y.shape).astype(np.float32)
@@ -23,10 +27,10 @@ def check(pool, torch_pool, x, seed):
         pool, [mx.array(x)], [mx.array(g.transpose(0, 2, 3, 1))]
     )
     np.testing.assert_allclose(
-        np.array(ours).transpose(0, 3, 1, 2), y.detach().numpy(), rtol=0, atol=ATOL
+        np.array(ours).transpose(0, 3, 1, 2), y.detach().numpy(), **bounds
     )
     np.testing.assert_allclose(
-        np.array(our_dx).transpose(0, 3, 1, 2), dx.numpy(), rtol=0, atol=ATOL
+        np.array(our_dx).transpose(0, 3, 1, 2), dx.numpy(), **bounds
     )
 
 
@@ -112,6 +116,7 @@ def test_lp_pool_is_pytorchs(case, p, ceil_mode):
         lambda x: F.lp_pool2d(x, p, size, stride, ceil_mode),
         x,
         seed,
+        summed=size[0] * size[1],
     )
 
 
