@@ -316,11 +316,6 @@ def explains_positions(fn: Fn, name: str, hint: str = "") -> Fn:
     return cast(Fn, explained)
 
 
-def _is_explained(fn: Any) -> bool:
-    """Whether another package that has the function too has wrapped it already."""
-    return fn.__code__ in explains_calls.__code__.co_consts
-
-
 def _refused_by_python(error: TypeError, fn: Callable[..., Any]) -> bool:
     """Whether the error is that of a call which no line of `fn` has seen."""
     wrappers, lines = [], []

@@ -59,7 +59,7 @@ class Workers:
             )
             with theirs:
                 self._channels.append(ours)
-                _start(process, make)
+                _start(process)
             self._processes.append(process)
 
     def begin(self, order: BatchOrder, start: int) -> int:
@@ -91,15 +91,14 @@ class Workers:
         return made.batch
 
 
-def _start(process: BaseProcess, make: Make) -> None:
+def _start(process: BaseProcess) -> None:
     try:
         process.start()
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         raise TypeError(
             "loader: source and transform must be such that they can be pickled for "
-            f"the workers, got {make.__self__!r:.120} ({error}); define their "  # type: ignore[attr-defined]
-            "classes and functions in a module, not in a function or as a lambda, or "
-            "give workers=0"
+            f"the workers, got what cannot ({error}); define their classes and "
+            "functions in a module, not in a function or as a lambda, or give workers=0"
         ) from error
 
 

@@ -197,7 +197,7 @@ def _steps(optimizer: optim.GradientTransformation, params: Any) -> Any:
     """The params after three steps."""
     opt_state = optimizer.init(params)
     for seed in range(3):
-        grads = tree.map(lambda p: _draw(p.shape, seed=seed), params)  # noqa: B023
+        grads = tree.map(lambda p, seed=seed: _draw(p.shape, seed), params)
         updates, opt_state = optimizer.update(grads, opt_state, params)
         params = optim.apply_updates(params, updates)
     return params

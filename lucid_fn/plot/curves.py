@@ -45,7 +45,8 @@ def curves(history: History, path: str | Path, *, title: str = "") -> None:
         >>> plot.curves(run, tempfile.mkdtemp() + "/curves.png", title="LeNet-5")
     """
     path = check_picture("plot.curves", path)
-    save(draw_curves({"": history}, "plot.curves", title), path, "plot.curves")
+    figure = draw_curves({"": history}, "plot.curves", title, alone=True)
+    save(figure, path, "plot.curves")
 
 
 def compare(runs: Runs, path: str | Path, *, title: str = "") -> None:
@@ -79,9 +80,11 @@ def compare(runs: Runs, path: str | Path, *, title: str = "") -> None:
     save(draw_curves(runs, "plot.compare", title), path, "plot.compare")
 
 
-def draw_curves(runs: Runs, caller: str, title: str = "") -> Any:
+def draw_curves(
+    runs: Runs, caller: str, title: str = "", *, alone: bool = False
+) -> Any:
     """The figure of `compare`; a run alone may have the name ""."""
-    grouped = _grouped(runs, caller)
+    grouped = _grouped(runs, caller, alone=alone)
     metrics = _shared_metrics(grouped, caller)
     figure, axes = stacked_panels(len(metrics), title)
     for axis, metric in zip(axes, metrics, strict=True):

@@ -56,7 +56,7 @@ def write_report(caller: str, history: History, path: str | Path, title: str) ->
     """`report`, with errors that begin with `caller`."""
     path = io.check_path(caller, "path", path)
     io.check_writable(path, caller=caller)
-    picture = _svg(draw_curves({"": history}, caller))
+    picture = _svg(draw_curves({"": history}, caller, alone=True))
     end = "was interrupted" if history.interrupted else "ended by itself"
     heading = html.escape(title)
     page = f"""<!doctype html>

@@ -93,8 +93,8 @@ def diff(
 
     Returns:
         A sentence for each path that is in one of them alone, or where shapes, dtypes
-        or values differ. NaN equals NaN. A node of another kind has its own path, the
-        empty one if that is the whole tree.
+        or values differ. NaN equals NaN. Where one tree has a node of another type, the
+        path is that of the node; it is empty if that is the whole tree.
 
     Example:
         >>> import mlx.core as mx

@@ -48,8 +48,8 @@ AUGMENTATIONS = [
 NO_CASES = {
     "batches": "an iterable, see test_batches_laws",
     "load_cifar10": "reads files, see test_cifar10",
-    "load_fashion_mnist": "reads files, see test_fashion_mnist",
-    "load_kmnist": "reads files, see test_kmnist",
+    "load_fashion_mnist": "reads files, see test_relatives_of_mnist",
+    "load_kmnist": "reads files, see test_relatives_of_mnist",
     "load_mnist": "reads files, see test_mnist",
     "loader": "an iterable, see test_loading",
     "normalize": "draws nothing, see test_normalization",

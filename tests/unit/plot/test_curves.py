@@ -76,3 +76,11 @@ def test_a_run_without_an_epoch_is_an_error(tmp_path):
     run = train.History([0.9], [], {}, {}, False)
     with pytest.raises(ValueError, match=r"plot\.curves: history must have an epoch"):
         plot.curves(run, tmp_path / "curves.png")
+
+
+def test_curves_are_those_of_one_run(tmp_path):
+    run = train.History([0.9], [{"epoch": 1, "train_loss": 0.9}], {}, {}, False)
+    with pytest.raises(
+        TypeError, match=r"plot\.curves: .* must be a History, got list"
+    ):
+        plot.curves([run, run], tmp_path / "curves.png")
