@@ -22,7 +22,7 @@ READ_BEHIND = 2
 def evaluate(
     ts: TrainState,
     step: EvalFn,
-    batches: Iterable[tuple[Any, Any]],
+    batches: Iterable[tuple[Any, ...]],
     *,
     outputs: bool = False,
 ) -> Any:

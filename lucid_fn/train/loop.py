@@ -28,11 +28,11 @@ from lucid_fn.types import Array
 def fit(
     ts: TrainState,
     step: StepFn,
-    batches: Callable[[int], Iterable[tuple[Any, Any]]],
+    batches: Callable[[int], Iterable[tuple[Any, ...]]],
     *,
     epochs: int,
     evaluate: EvalFn | None = None,
-    test_batches: Iterable[tuple[Any, Any]] | None = None,
+    test_batches: Iterable[tuple[Any, ...]] | None = None,
     on_step: Callback | Sequence[Callback] | None = None,
     on_epoch: Callback | Sequence[Callback] | None = None,
     start_epoch: int | None = None,
@@ -275,7 +275,7 @@ class _Run:
 
     def train(
         self,
-        batches: Callable[[int], Iterable[tuple[Any, Any]]],
+        batches: Callable[[int], Iterable[tuple[Any, ...]]],
         epoch: int,
         stop_here: Callable[[], None],
     ) -> Record:
@@ -329,7 +329,7 @@ class _Run:
     def test(
         self,
         evaluate: EvalFn,
-        batches: Iterable[tuple[Any, Any]],
+        batches: Iterable[tuple[Any, ...]],
         stop_here: Callable[[], None],
     ) -> Record:
         """All test batches; their part of the record."""
