@@ -1,7 +1,8 @@
 """Rules about numbers that several packages share.
 
 Most of them are sums. MLX adds up one number after another on a CPU: of 4 million equal
-numbers its float32 sum is 4 % off. Blocks of blocks keep the error below 1e-6.
+numbers its float32 sum is 4 % off. Blocks of blocks keep the error below 1e-6. On a GPU
+each thread adds up a part, so there blocks are longer, and kernels fewer.
 """
 
 import itertools
@@ -91,6 +92,8 @@ def _runs(axes: Sequence[int]) -> Iterator[tuple[int, int]]:
 def _sum_middle(x: Array) -> Array:
     """`(outer, n, inner)` to `(outer, inner)`."""
     outer, n, inner = x.shape
+    if _on_gpu():
+        return _sum_in_long_blocks(x)
     while n > _LAST:
         beside = min(max(_BESIDE // max(inner, 1), 1), n // _BLOCK)
         blocks = n // (_BLOCK * beside)
@@ -122,22 +125,44 @@ def sum_rows(x: Array) -> Array:
         array([3, 3], dtype=float32)
     """
     x = x.astype(mx.result_type(x.dtype, mx.float32))
+    if _on_gpu():
+        return _sum_in_long_blocks(x)
     rows = x.shape[-2]
     levels = max(2, math.ceil(math.log(max(rows, 2), _LONGEST_BLOCK)))
-    return _sum_in_blocks(x, math.ceil(rows ** (1 / levels)))
+    return _sum_in_blocks(x, math.ceil(rows ** (1 / levels)), _FEW_ROWS)
 
 
-def _sum_in_blocks(x: Array, longest: int) -> Array:
+def _sum_in_blocks(x: Array, longest: int, few: int) -> Array:
     *leading, rows, columns = x.shape
-    if rows <= max(2 * longest, _FEW_ROWS) or not x.size:
+    if rows <= max(2 * longest, few) or not x.size:
         return reduced(mx.sum, x, axis=-2, empty=0)
     # Of a length that leaves no rest, if there is one.
     lengths = range(longest, longest // 2, -1)
     block = next((length for length in lengths if rows % length == 0), longest)
     blocks, rest = divmod(rows, block)
     inside = x[..., : rows - rest, :].reshape(*leading, blocks, block, columns)
-    total = _sum_in_blocks(inside.sum(axis=-2), longest)
+    total = _sum_in_blocks(inside.sum(axis=-2), longest, few)
     return total + x[..., rows - rest :, :].sum(axis=-2) if rest else total
+
+
+# ---- the same on GPUs ----
+
+# What a thread adds up: at most 1e-6 off. (Of the kernels in MLX 0.32's
+# mlx/backend/metal/kernels/reduction and mlx/backend/cuda/reduce.)
+_OF_A_THREAD = 64
+_THREADS = 32  # for each sum
+_THREADS_OF_FEW_SUMS = 1024
+
+
+def _on_gpu() -> bool:
+    return bool(mx.default_device() == mx.gpu)
+
+
+def _sum_in_long_blocks(x: Array) -> Array:
+    rows, sums = x.shape[-2], x.size // max(x.shape[-2], 1)
+    are_few = rows > _THREADS * sums and sums < 1 << 15
+    few = _OF_A_THREAD * (_THREADS_OF_FEW_SUMS if are_few else _THREADS)
+    return _sum_in_blocks(x, _OF_A_THREAD * _THREADS, few)
 
 
 def channel_sum(x: Array) -> Array:

@@ -104,7 +104,7 @@ def taps_forward(x: Array, weight: Array, geometry: Geometry) -> Array:
     """`(N, H, W, C)` and `(O, KH, KW, C/groups)` to `(N, OH, OW, O)`."""
     n, (oh, ow), c = x.shape[0], geometry.out, x.shape[-1]
     groups, o = geometry.groups, weight.shape[0]
-    if groups == c:  # depthwise: no sum over channels, so no matrix product
+    if groups == c > 1:  # depthwise: no sum over channels, so no matrix product
         return _depthwise(taps(x, geometry), weight)
     columns = _columns(taps(x, geometry), groups)  # (G, N*OH*OW, KH*KW*C/G)
     kernel = weight.reshape(groups, o // groups, -1).transpose(0, 2, 1)
@@ -124,7 +124,7 @@ def taps_weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
     n, o, groups = math.prod(g.shape[:-1]), g.shape[-1], geometry.groups
     shape = (o, *geometry.kernel, x.shape[-1] // groups)
     inputs = taps(x, geometry)
-    if groups == x.shape[-1]:
+    if groups == x.shape[-1] > 1:
         by_channel = g.reshape(n, groups, o // groups)
         grads = [
             sum_rows((tap.reshape(n, groups, 1) * by_channel).reshape(n, o))

@@ -81,7 +81,7 @@ def rms_norm(x: Array, weight: Array, *, eps: float) -> Array:
 @replaceable
 def normalize_rows(x: Array, weight: Array, bias: Array, eps: float) -> Array:
     """`layer_norm`, whose result is not yet cast to its dtype."""
-    if mx.default_device() == mx.gpu:
+    if _has_kernel(x):
         return mx.fast.layer_norm(x, weight, bias, eps)
     x, weight, bias = map(widen, (x, weight, bias))
     x = x - mean(x, axis=-1, keepdims=True)
@@ -93,10 +93,15 @@ def normalize_rows(x: Array, weight: Array, bias: Array, eps: float) -> Array:
 @replaceable
 def scale_rows(x: Array, weight: Array, eps: float) -> Array:
     """`rms_norm`, whose result is not yet cast to its dtype."""
-    if mx.default_device() == mx.gpu:
+    if _has_kernel(x):
         return mx.fast.rms_norm(x, weight, eps)
     x, weight = widen(x), widen(weight)
     return _over_root_mean_square(x, eps) * broadcast(weight, x)
+
+
+def _has_kernel(x: Array) -> bool:
+    """Whether MLX has a kernel for it: on GPUs, which are asked for a row at least."""
+    return bool(mx.default_device() == mx.gpu and x.size)
 
 
 def _over_root_mean_square(x: Array, eps: float) -> Array:
