@@ -388,6 +388,8 @@ def call_message(
 
 def _shown(value: Any) -> str:
     """A value as code, or its type where that would be long."""
+    if hasattr(value, "shape"):  # an array, which may be traced and have no values
+        return f"<{type(value).__name__}>"
     code = repr(value)
     return code if len(code) <= 40 and "\n" not in code else f"<{type(value).__name__}>"
 

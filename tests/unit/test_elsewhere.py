@@ -196,6 +196,11 @@ def test_a_call_inside_of_a_function_is_explained_as_the_one_it_is():
         outer(elsewhere.explains_calls(lambda: outer(nn.linear)))
 
 
+def test_a_traced_array_is_not_asked_for_its_values():
+    with pytest.raises(TypeError, match=r"as in randint\(<array>, \(3,\)"):
+        mx.compile(lambda key: lf.random.randint(key, (3,), 0, high=9))(mx.zeros(2))
+
+
 def test_guided_functions_can_be_pickled_and_keep_their_signature():
     assert pickle.loads(pickle.dumps(nn.linear)) is nn.linear
     assert pickle.loads(pickle.dumps(optim.adam)) is optim.adam

@@ -47,9 +47,7 @@ def test_a_gpu_takes_the_norm_of_each_weight_of_a_network_by_one_sum(gpu):
     assert sums(norm, flat) == 2
 
 
-@given(
-    rows=st.integers(0, 200_000), columns=st.integers(1, 3), seed=st.integers(0, 99)
-)
+@given(rows=st.integers(0, 200_000), columns=st.integers(1, 3), seed=st.integers(0, 99))
 def test_long_blocks_add_up_every_row(rows, columns, seed):
     x = np.random.default_rng(seed).integers(0, 9, (2, rows, columns))
     with pytest.MonkeyPatch.context() as patch:
