@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import lucid_fn as lf
-from lucid_fn import losses, nn, ops, optim, random, train, tree
+from lucid_fn import losses, nn, optim, random, train, tree
 from lucid_fn.ops import exporting
 from tests.registry.activations import ACTIVATIONS
 from tests.registry.case import over
