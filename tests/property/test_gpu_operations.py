@@ -122,7 +122,7 @@ def with_gradients(model, x):
         def loss(params):
             y, new_state = model.apply(params, state, x, train=True, key=key)
             floats = [y for y in tree.leaves(y) if mx.issubdtype(y.dtype, mx.floating)]
-            return sum(map(mx.sum, floats)), new_state
+            return sum(map(mx.sum, floats)), (y, new_state)
 
         if not tree.leaves(params):
             return loss(params)

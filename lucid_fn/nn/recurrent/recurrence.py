@@ -121,7 +121,12 @@ def recurrent(
                     outputs.append(y)
                     after.append(end)
                 x = mx.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
-            last = [mx.stack(list(each), axis=1) for each in zip(*after, strict=True)]
+            # Not by `mx.stack`, as the outputs are: `mx.compile` would merge the parts
+            # of both, and lose a carry that is an auxiliary of a gradient.
+            last = [
+                mx.concatenate(list(each), axis=1).reshape(len(x), len(each), size)
+                for each, size in zip(zip(*after, strict=True), sizes, strict=True)
+            ]
             return x, *last
 
         return through, [x, lengths, *before, *kept]
