@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import mlx.core as mx
@@ -20,12 +21,20 @@ SLOWING = {
     "MALLOC_CHECK_": "it makes malloc check itself",
 }
 
+# On macOS it is Apple's clang by that name.
+_INSTALL = "xcode-select --install" if sys.platform == "darwin" else "apt install g++"
+
 
 def device() -> Check:
     """Where MLX computes."""
-    model = mx.device_info().get("device_name", "of an unknown model")
+    info = mx.device_info()
+    model = info.get("device_name", "of an unknown model")
+    if not on_cpu():  # on Metal, or else on CUDA
+        memory = int(info.get("memory_size") or info.get("total_memory") or 0)
+        found = f"GPU: {model}, {memory / 2**30:.0f} GiB of memory"
+        return Check("device", "ok", found, numbers={"bytes": memory})
     if not on_linux_cpu():
-        return Check("device", "ok", f"{'CPU' if on_cpu() else 'GPU'}: {model}")
+        return Check("device", "ok", f"CPU: {model}")
     cores = runtime.physical_cores()
     found = f"CPU: {model}, {plural(cores, 'core')} for this process"
     return Check("device", "ok", found, numbers={"cores": cores})
@@ -75,7 +84,7 @@ def compiler() -> Check:
         version = _gxx("--version").partition("\n")[0]
     except (OSError, subprocess.CalledProcessError):
         found = "no g++ in PATH: MLX runs operations one by one, unfused"
-        return Check("compiler", "slow", found, "install g++ (apt install g++)")
+        return Check("compiler", "slow", found, f"install g++ ({_INSTALL})")
     include = Path(str(mx.__file__)).parent / "include"
     flags = ("-std=c++17", "-fsyntax-only", "-I", str(include), "-x", "c++", "-")
     try:
@@ -83,7 +92,7 @@ def compiler() -> Check:
     except subprocess.CalledProcessError as error:
         message = error.stderr.strip().partition("\n")[0]
         found = f"g++ cannot compile MLX's kernels: {message}"
-        return Check("compiler", "broken", found, "reinstall g++ (apt install g++)")
+        return Check("compiler", "broken", found, f"reinstall g++ ({_INSTALL})")
     return Check("compiler", "ok", version)
 
 

@@ -113,10 +113,18 @@ def atomic_write(path: Path, *, caller: str) -> Iterator[BufferedWriter]:
                 # The bytes must be on the disk before the name is, or a power cut
                 # leaves an empty file under it.
                 file.flush()
-                os.fsync(file.fileno())
+                _to_disk(file.fileno())
                 os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _to_disk(descriptor: int) -> None:
+    """`os.fsync`, after which macOS may still keep bytes in the cache of the disk."""
+    os.fsync(descriptor)
+    if number := getattr(fcntl, "F_FULLFSYNC", None):
+        with contextlib.suppress(OSError):  # a file system without it
+            fcntl.fcntl(descriptor, number)
 
 
 def check_writable(path: Path, *, caller: str) -> None:

@@ -1,6 +1,7 @@
 """`atomic_write`: one whole file under every name, and errors that name it."""
 
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -177,6 +178,15 @@ def test_a_failed_write_names_the_file_and_the_fix(path, monkeypatch, number):
         write(path)
     assert raised.value.errno == number
     assert path.read_bytes() == b"old" and not leftovers(path)
+
+
+def test_on_a_mac_the_disk_writes_its_cache_too(path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(os, "fsync", lambda _: calls.append("fsync"))
+    monkeypatch.setattr(fcntl, "fcntl", lambda _, number: calls.append(number))
+    write(path)
+    assert calls == ["fsync", 51]
 
 
 def test_a_limit_on_the_size_of_files_names_the_file(path):
