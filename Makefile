@@ -12,10 +12,10 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo torch test test-plain test-faults test-oldest fix check site bench release clean
+.PHONY: help demo torch test test-plain test-faults selftest test-oldest fix check site bench release clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/made: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
@@ -36,6 +36,9 @@ test: $(VENV)/made  ## run the whole test suite
 
 test-plain: $(VENV)/made  ## run the laws on the formulations that GPUs use
 	LUCID_FN_OPS=plain $(BIN)/python -m pytest -n 2 tests/property tests/parity
+
+selftest: $(VENV)/made  ## compare what this machine's GPU computes with the CPU
+	$(BIN)/python -m lucid_fn doctor --selftest
 
 # The oldest versions that pyproject.toml admits, in an environment of its own.
 test-oldest:  ## run the tests with the oldest supported versions

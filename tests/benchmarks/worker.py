@@ -30,8 +30,15 @@ def seconds(run) -> float:
 
 def held_bytes() -> int:
     """The memory of the process now: to tell the model's share from the imports'."""
+    if sys.platform != "linux":
+        return peak_bytes()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()
+
+
+def peak_bytes() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def main(module: str, variant: str, name: str, size: str, side: str) -> None:
@@ -44,8 +51,7 @@ def main(module: str, variant: str, name: str, size: str, side: str) -> None:
     say(first=seconds(run), imported=imported)
     for line in sys.stdin:
         times = [seconds(run) for _ in range(int(line))]
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        say(times=times, peak=peak)
+        say(times=times, peak=peak_bytes())
 
 
 if __name__ == "__main__":
