@@ -48,7 +48,8 @@ def dot_product_attention(
         ValueError: if the shapes do not fit.
 
     Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, eq. 1. On a GPU
-    it is MLX's fused kernel, which never stores the weights.
+    it is MLX's fused kernel, which never stores the weights, for the shapes that MLX
+    has one for; whether the gradient has one, too, depends on its version.
 
     Example:
         >>> import mlx.core as mx

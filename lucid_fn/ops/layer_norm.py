@@ -1,4 +1,8 @@
-"""Normalization of each row, the last axis: layer norm and RMS norm."""
+"""Normalization of each row, the last axis: layer norm and RMS norm.
+
+On GPUs they are MLX's kernels. Their statistics are float32 too, but in half precision
+the normalized row is rounded before it is scaled.
+"""
 
 import mlx.core as mx
 
