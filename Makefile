@@ -1,3 +1,4 @@
+# It runs with GNU make 3.81 too, which is that of macOS, and with the tools of BSD.
 # `make demo` trains LeNet-5 on MNIST, `make test` runs the whole test suite.
 # `make test PYTHON=python3.13` does so with that Python, in an environment of its own.
 PYTHON ?= python3
