@@ -8,6 +8,7 @@ import pytest
 
 from lucid_fn import ops
 from lucid_fn.cpu import pooling
+from lucid_fn.ops import pooling as plain
 
 POOLS = [ops.max_pool2d, ops.avg_pool2d]
 
@@ -239,3 +240,28 @@ def test_adaptive_pools_name_a_bad_output_size(output_size):
         ValueError, match="output_size must be an integer of at least 1"
     ):
         ops.adaptive_avg_pool2d(mx.ones((1, 4, 4, 1)), output_size)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel"),
+    [((2, 4, 6, 3), (2, 3)), ((2, 7, 5, 2), (2, 2)), ((3, 9, 1), (4,))],
+)
+def test_tiles_are_slots_with_ties_nan_and_infinities(shape, kernel):
+    rng = np.random.default_rng(0)
+    numbers = rng.choice([-np.inf, -1.0, -1.0, 0.0, 2.0, np.inf, np.nan], shape)
+    x = mx.array(numbers.astype(np.float32))
+    out = tuple(n // k for n, k in zip(shape[1:-1], kernel, strict=True))
+    none, unit = (0,) * len(kernel), (1,) * len(kernel)
+    windows = plain.Windows(shape[1:-1], kernel, kernel, none, unit)
+    g = mx.array(rng.normal(size=(shape[0], *out, shape[-1])).astype(np.float32))
+    for tiles, slots in (
+        (plain.max_by_tiles, plain.max_by_slots),
+        (
+            lambda x, windows: plain.mean_by_tiles(x, windows, True),
+            lambda x, windows: plain.mean_by_slots(x, windows, True),
+        ),
+    ):
+        (found,), (slope,) = mx.vjp(lambda x, f=tiles: f(x, windows), [x], [g])
+        (expected,), (grad,) = mx.vjp(lambda x, f=slots: f(x, windows), [x], [g])
+        assert mx.allclose(found, expected, rtol=1e-6, equal_nan=True)
+        assert mx.allclose(slope, grad, rtol=1e-6)
