@@ -123,9 +123,10 @@ def _alone(backend: str) -> bool:
 
 @cache  # a process can join one group only
 def _connected(backend: str, timeout: float) -> Group:
-    from lucid_fn.distributed import watchdog  # sockets and threads, for several only
+    # Sockets and threads, for several only.
+    from lucid_fn.distributed import connection, watchdog
 
-    meet = watchdog.address_given(os.environ)
+    meet = connection.address_given(os.environ)
     watch = None
     if meet is not None:  # all are there before the backend waits for them, unwatched
         watch = watchdog.start(*meet, timeout=timeout)
@@ -139,7 +140,7 @@ def _connected(backend: str, timeout: float) -> Group:
     if size == 1:
         return Group(0, 1)
     if watch is None:
-        meet = watchdog.meet_at(rank, size, partial(_from_root, handle))
+        meet = connection.meet_at(rank, size, partial(_from_root, handle))
         watch = watchdog.start(*meet, timeout=timeout)
     return Group(rank, size, backend, handle, watch)
 

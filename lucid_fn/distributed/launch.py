@@ -16,13 +16,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from lucid_fn.distributed.connection import ADDRESS_VARIABLE
 from lucid_fn.distributed.group import TIMEOUT_VARIABLE
-from lucid_fn.distributed.watchdog import (
-    ADDRESS_VARIABLE,
-    EXIT_CODE,
-    LIFELINE_VARIABLE,
-    UNCONNECTED,
-)
+from lucid_fn.distributed.hub import EXIT_CODE
+from lucid_fn.distributed.watchdog import LIFELINE_VARIABLE, UNCONNECTED
 
 _LOCAL = "127.0.0.1"
 _THREADS = ("OMP_NUM_THREADS", "LUCID_FN_STREAMS")  # cores that a process may use

@@ -1,7 +1,7 @@
 """Models without their heads."""
 
 from lucid_fn import nn
-from lucid_fn.nn.core.combinators import as_layer
+from lucid_fn.nn.core.children import as_layer
 from lucid_fn.nn.core.layer import check_layer
 from lucid_fn.nn.core.surgery import children_of, with_children
 

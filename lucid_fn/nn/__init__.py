@@ -33,11 +33,13 @@ from lucid_fn.nn.conv.transposed_convolution import (
     conv_transpose3d,
 )
 from lucid_fn.nn.core.combinators import (
-    compose,
     identity,
+    parallel,
+    repeat,
     residual,
     serial,
 )
+from lucid_fn.nn.core.compose import compose
 from lucid_fn.nn.core.layer import (
     ApplyFn,
     InitFn,
@@ -56,8 +58,6 @@ from lucid_fn.nn.core.wrappers import (
     checkpointed,
     frozen,
     mixed_precision,
-    parallel,
-    repeat,
     tap,
 )
 from lucid_fn.nn.dropout.alpha_dropout import (

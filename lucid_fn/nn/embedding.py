@@ -9,7 +9,7 @@ from lucid_fn import ops, random
 from lucid_fn.checks import check_count, check_integer
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import MayBeQuantized, check_params, check_positive
-from lucid_fn.nn.core.combinators import compose
+from lucid_fn.nn.core.compose import compose
 from lucid_fn.nn.core.layer import Layer, parametric, quantizable
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.ops.embedding import take_rows_or_nan

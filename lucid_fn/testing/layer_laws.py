@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import nn, random, transforms, tree
-from lucid_fn.nn.core.combinators import as_layer
+from lucid_fn.nn.core.children import as_layer
 from lucid_fn.nn.core.layer import to_input
 from lucid_fn.testing.laws import (
     Law,

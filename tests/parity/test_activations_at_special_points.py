@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lucid_fn import nn, ops
-from tests.registry.layers import ACTIVATIONS
+from tests.registry.activations import ACTIVATIONS
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional

@@ -6,7 +6,8 @@ import numpy as np
 import lucid_fn as lf
 from lucid_fn import ops, random, tree
 from tests.registry.case import over
-from tests.registry.layers import EMPTY, LAYERS
+from tests.registry.layer_case import COUNT
+from tests.registry.layers import LAYERS
 
 
 @over(LAYERS)
@@ -27,9 +28,8 @@ def test_an_exported_layer_is_the_plain_one_bit_for_bit(case, tmp_path):
         assert mx.array_equal(a, b, equal_nan=True)
 
 
-@over([case for case in LAYERS if case.name != "batch_norm-stateless"], EMPTY)
+@over(LAYERS, COUNT)
 def test_an_exported_layer_takes_any_number_of_examples(case, tmp_path):
-    """But for statistics of the batch, and caches of the size of one."""
     layer = case.make()
     params, state = layer.init(random.key(0))
     (x,) = case.inputs(np.random.default_rng(0))

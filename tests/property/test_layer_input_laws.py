@@ -9,7 +9,8 @@ import pytest
 import lucid_fn as lf
 from lucid_fn import random, tree
 from tests.registry.case import over
-from tests.registry.layers import EMPTY, LAYERS, PROMOTED, REAL
+from tests.registry.layer_case import EMPTY, PROMOTED, REAL
+from tests.registry.layers import LAYERS
 from tests.strategies import equal
 
 TRAIN = pytest.mark.parametrize("train", [True, False])

@@ -8,7 +8,8 @@ from hypothesis import given, settings, strategies as st
 from lucid_fn import random, tree
 from lucid_fn.testing import layer_laws as laws
 from tests.registry.case import over
-from tests.registry.layers import DRAWN, EVAL, EXAMPLES, LAYERS, SLOPE
+from tests.registry.layer_case import DRAWN, EVAL, EXAMPLES, SLOPE
+from tests.registry.layers import LAYERS
 from tests.strategies import equal
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -79,7 +79,8 @@ def test_half_precision_is_the_float32_loss_rounded_once(case, dtype, scale):
         scale = 1
     result = mx.float32 if "dtype" in case.exempt else dtype
     found = laws.half_precision_is_rounded_once(subject(case, 0), dtype, scale, result)
-    assert mx.all(mx.isfinite(found)).item() or case.name == "poisson_nll"
+    if "finite in half precision" not in case.exempt:
+        assert mx.all(mx.isfinite(found)).item()
 
 
 def means(case, loss, inputs):

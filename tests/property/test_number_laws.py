@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lucid_fn import nn, optim, random, schedules
-from tests.registry import arguments
+from tests.registry import arguments, ranges
 from tests.strategies import equal
 
 
@@ -84,6 +84,16 @@ def test_numbers_that_do_not_fit_are_refused_by_name(package, name, parameter):
                 value,
                 error,
             )
+
+
+@each_number
+def test_a_number_outside_of_its_range_is_told_the_range(package, name, parameter):
+    range_ = ranges.of(package, name, parameter.name)
+    for value in ranges.outside(range_):
+        with pytest.raises(ValueError) as raised:
+            call(package, name, **{parameter.name: value})
+        start = rf"{named(name, parameter)}be {re.escape(range_)}"
+        assert re.match(rf"{start}.*, got {value}\b", str(raised.value)), value
 
 
 @pytest.mark.parametrize(

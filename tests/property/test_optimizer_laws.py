@@ -181,7 +181,7 @@ def test_rosenbrocks_valley_is_found_in_300_steps(case):
     assert loss < 0.1 * rosenbrock(START).item()
 
 
-@over([case for case in OPTIMIZERS if "partition" not in case.name])
+@over(OPTIMIZERS, law="one rate")
 def test_the_learning_rate_of_a_schedule_can_be_read(case):
     count = 100
     _, opt_state = descend(case, parabola, count)

@@ -14,11 +14,6 @@ from tests.registry.optimizers import OPTIMIZERS, PARTS
 ALL = OPTIMIZERS + PARTS
 
 
-def public(case):
-    """The public function that a case is of."""
-    return case.name.split(" ")[0].strip(",")
-
-
 def draw(seed, *dtypes):
     """A tree like that of a small network, of normal numbers, in turn of the dtypes."""
     keys = random.split(random.key(seed), 3)
@@ -120,14 +115,14 @@ def test_a_wrong_state_is_refused_by_the_name_of_the_function(case):
     optimizer, params = case.make(), draw(0, mx.float32)
     others = ({"w": params}, None, optim.chain(*[optim.swa()] * 5).init(params))
     for wrong in others:
-        with pytest.raises(TypeError, match=f"^{public(case)}: opt_state must be "):
+        with pytest.raises(TypeError, match=f"^{case.function}: opt_state must be "):
             optimizer.update(params, wrong, params)
 
 
 @over(ALL)
 def test_an_update_without_params_is_refused_by_name(case):
     optimizer, params = case.make(), draw(0, mx.float32)
-    with pytest.raises(TypeError, match=f"^{public(case)}: update needs the params"):
+    with pytest.raises(TypeError, match=f"^{case.function}: update needs the params"):
         optimizer.update(params, optimizer.init(params))
 
 
@@ -148,8 +143,8 @@ def test_gradients_of_another_structure_are_refused_by_name(case):
     optimizer, params = case.make(), draw(0, mx.float32)
     grads = {**params, "fc": {"weight": params["fc"]["weight"]}}
     # Some do not look at all of them, and others leave it to a part of the user's.
-    of_parts = optim.__all__ if public(case) in OF_PARTS else []
-    names = "|".join([public(case), "apply_updates", *of_parts])
+    of_parts = optim.__all__ if case.function in OF_PARTS else []
+    names = "|".join([case.function, "apply_updates", *of_parts])
     with pytest.raises(ValueError, match=rf"^({names})\b.*: structures differ"):
         updates, _ = optimizer.update(grads, optimizer.init(params), params)
         optim.apply_updates(params, updates)

@@ -1,6 +1,8 @@
 """The line of a registry, and how a test runs over all lines."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -9,10 +11,17 @@ import pytest
 class Case(NamedTuple):
     """One thing to run the laws on."""
 
-    name: str
+    name: str  # its first word is the public function
     make: Callable[[], Any]
     inputs: Callable[..., tuple[Any, ...]] | None = None  # drawn from a generator
     exempt: frozenset[str] = frozenset()  # laws that it does not promise to keep
+    # What errors call the range of a number, where it is another than in `ranges`.
+    ranges: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def function(self) -> str:
+        """The public function that it is of."""
+        return re.split("[ ,-]", self.name)[0]
 
 
 def over(cases: Sequence[Case], law: str | None = None) -> pytest.MarkDecorator:

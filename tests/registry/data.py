@@ -40,8 +40,18 @@ AUGMENTATIONS = [
         lambda: partial(data.random_resized_crop, size=(8, 7)),
         images,
     ),
-    Case("cutout", lambda: partial(data.cutout, size=3), images),
-    Case("random_crop", lambda: partial(data.random_crop, padding=2), images),
+    Case(
+        "cutout",
+        lambda: partial(data.cutout, size=3),
+        images,
+        ranges={"size": "at least 1"},
+    ),
+    Case(
+        "random_crop",
+        lambda: partial(data.random_crop, padding=2),
+        images,
+        ranges={"padding": "at least 0"},
+    ),
     Case("random_flip", lambda: data.random_flip, images),
 ]
 

@@ -2,56 +2,23 @@
 
 from functools import partial
 
-import mlx.core as mx
-import numpy as np
-
 from lucid_fn import nn, random
 from tests.registry.activations import ACTIVATIONS, OF_INTEGERS_TOO
-from tests.registry.case import Case
-
-# Laws that a layer may be exempt from.
-EXAMPLES = "a batch is its examples"
-EVAL = "eval keeps the state"
-DRAWN = "params depend on the key"
-SLOPE = "the gradient is the slope"
-EMPTY = "an empty batch has an empty result"
-REAL = "integers are refused"
-PROMOTED = "the result has the dtype that input and params promote to"
-
-
-def normal(*shape):
-    return lambda rng: (mx.array(rng.normal(size=shape).astype(np.float32)),)
-
-
-def apart(*shape):
-    """Values at least 0.1 apart, and 0.03 from kinks: no step of a slope meets one."""
-    size = np.prod(shape)
-
-    def draw(rng):
-        values = 0.1 * (rng.permutation(size) - size // 2) + 0.03
-        return (mx.array(values.reshape(shape).astype(np.float32)),)
-
-    return draw
-
-
-def integers(high, *shape):
-    return lambda rng: (mx.array(rng.integers(0, high, shape)),)
-
-
-def several(kind, *draws):
-    """An input of several arrays."""
-    return lambda rng: (kind(*[draw(rng)[0] for draw in draws]),)
-
-
-def mask(*shape):
-    """Of attention, with a key for every query."""
-    return lambda rng: (
-        mx.array((rng.random(shape) < 0.5) | np.eye(*shape[-2:], dtype=bool)),
-    )
-
-
-def layer(name, make, inputs, *exempt):
-    return Case(name, make, inputs, frozenset(exempt))
+from tests.registry.layer_case import (
+    COUNT,
+    DRAWN,
+    EXAMPLES,
+    IMAGE,
+    PROMOTED,
+    REAL,
+    SEQUENCE,
+    SLOPE,
+    VOLUME,
+    apart,
+    layer,
+    normal,
+)
+from tests.registry.sequence_layers import SEQUENCE_LAYERS
 
 
 def noisy(x, a, *, train, key):
@@ -59,10 +26,6 @@ def noisy(x, a, *, train, key):
     y = a(x)
     return y + random.normal(key, y.shape, dtype=y.dtype) if train else y
 
-
-SEQUENCE = normal(3, 7, 4)
-IMAGE = normal(2, 6, 5, 4)
-VOLUME = normal(2, 4, 3, 5, 4)
 
 LAYERS = [
     layer("linear", partial(nn.linear, 4, 3), SEQUENCE),
@@ -86,7 +49,9 @@ LAYERS = [
         IMAGE,
     ),
     layer("conv_transpose3d", partial(nn.conv_transpose3d, 4, 2, 2, stride=2), VOLUME),
-    layer("batch_norm", partial(nn.batch_norm, 4), IMAGE, EXAMPLES),
+    layer(
+        "batch_norm", partial(nn.batch_norm, 4), IMAGE, EXAMPLES, momentum="in [0, 1]"
+    ),
     layer(
         "batch_norm-average", partial(nn.batch_norm, 4, momentum=None), IMAGE, EXAMPLES
     ),
@@ -95,8 +60,16 @@ LAYERS = [
         partial(nn.batch_norm, 4, affine=False, track_running_stats=False),
         IMAGE,
         EXAMPLES,
+        COUNT,  # it looks at the batch in eval mode, too
     ),
-    layer("batch_renorm", partial(nn.batch_renorm, 4), IMAGE, EXAMPLES, SLOPE),
+    layer(
+        "batch_renorm",
+        partial(nn.batch_renorm, 4),
+        IMAGE,
+        EXAMPLES,
+        SLOPE,
+        momentum="in [0, 1]",
+    ),
     layer("frozen", lambda: nn.frozen(nn.batch_norm(4)), IMAGE, SLOPE),
     layer(
         "freeze_batch_norm",
@@ -174,7 +147,14 @@ LAYERS = [
     layer("pixel_unshuffle", partial(nn.pixel_unshuffle, 2), normal(2, 4, 6, 3), REAL),
     layer("channel_shuffle", partial(nn.channel_shuffle, 2), IMAGE, REAL),
     layer("unflatten", partial(nn.unflatten, 2, 2), SEQUENCE, REAL),
-    layer("local_response_norm", partial(nn.local_response_norm, 3), IMAGE),
+    layer(
+        "local_response_norm",
+        partial(nn.local_response_norm, 3),
+        IMAGE,
+        size="at least 1",
+        alpha="finite",
+        beta="finite",
+    ),
     layer(
         "bilinear",
         partial(nn.bilinear, 4, 5, 3),
@@ -191,188 +171,37 @@ LAYERS = [
     layer("layer_norm-2d", partial(nn.layer_norm, (5, 4), bias=False), IMAGE, DRAWN),
     layer("rms_norm", partial(nn.rms_norm, 4), SEQUENCE),
     layer("group_norm", partial(nn.group_norm, 2, 4), IMAGE),
-    layer("instance_norm", partial(nn.instance_norm, 4, affine=True), SEQUENCE),
+    layer(
+        "instance_norm",
+        partial(nn.instance_norm, 4, affine=True),
+        SEQUENCE,
+        momentum="in [0, 1]",
+    ),
     layer(
         "instance_norm-tracked",
         partial(nn.instance_norm, 4, affine=True, track_running_stats=True),
         IMAGE,
     ),
-    layer("embedding_bag", partial(nn.embedding_bag, 9, 4), integers(9, 3, 5), REAL),
     layer(
-        "embedding_bag-max",
-        partial(nn.embedding_bag, 9, 4, mode="max", padding_idx=0),
-        integers(9, 3, 5),
-        SLOPE,
+        "upsample_nearest",
+        partial(nn.upsample_nearest, (2, 1.5)),
+        IMAGE,
         REAL,
-    ),
-    layer("embedding", partial(nn.embedding, 9, 4), integers(9, 3, 5), REAL),
-    layer(
-        "embedding-padding",
-        partial(nn.embedding, 9, 4, padding_idx=0),
-        integers(9, 3, 5),
-        SLOPE,
-        REAL,
+        scale="a positive number",
     ),
     layer(
-        "tied_embedding",
-        lambda: nn.tied_embedding(nn.linear(4, 4), 9, 4),
-        integers(9, 3, 5),
-        REAL,
+        "upsample_linear",
+        partial(nn.upsample_linear, 2),
+        IMAGE,
+        scale="a positive number",
     ),
-    layer("learned_positions", partial(nn.learned_positions, 9, 4), SEQUENCE),
     layer(
-        "learned_positions-cached",
-        partial(nn.learned_positions, 9, 4, cached=True),
-        SEQUENCE,
-        EVAL,
+        "upsample_cubic",
+        partial(nn.upsample_cubic, size=(9, 4)),
+        IMAGE,
+        scale="a positive number",
     ),
-    layer("positional_encoding", partial(nn.positional_encoding, 4), SEQUENCE),
-    layer("upsample_nearest", partial(nn.upsample_nearest, (2, 1.5)), IMAGE, REAL),
-    layer("upsample_linear", partial(nn.upsample_linear, 2), IMAGE),
-    layer("upsample_cubic", partial(nn.upsample_cubic, size=(9, 4)), IMAGE),
     layer("prelu", partial(nn.prelu, 4), apart(3, 7, 4)),
-    layer("multi_head_attention", partial(nn.multi_head_attention, 4, 2), SEQUENCE),
-    layer(
-        "multi_head_attention-causal-rotary",
-        partial(nn.multi_head_attention, 4, 2, causal=True, rotary_base=100.0),
-        SEQUENCE,
-    ),
-    layer(
-        "multi_head_attention-masked",
-        partial(nn.multi_head_attention, 4, 2, bias=False),
-        several(
-            nn.AttentionInputs,
-            normal(3, 5, 4),
-            normal(3, 7, 4),
-            normal(3, 7, 4),
-            mask(3, 1, 5, 7),
-        ),
-    ),
-    layer(
-        "multi_head_attention-dropout",
-        partial(nn.multi_head_attention, 4, 2, causal=True, rate=0.2),
-        SEQUENCE,
-        EXAMPLES,
-    ),
-    layer(
-        "cached_attention",
-        partial(nn.cached_attention, 4, 2, batch_size=3, max_length=8),
-        SEQUENCE,
-        EXAMPLES,
-        EVAL,
-        EMPTY,  # the size of the batch is given
-    ),
-    layer(
-        "cached_attention-rotary",
-        partial(
-            nn.cached_attention, 4, 1, batch_size=3, max_length=8, rotary_base=100.0
-        ),
-        SEQUENCE,
-        EXAMPLES,
-        EVAL,
-        EMPTY,
-    ),
-    layer(
-        "transformer_encoder_layer",
-        partial(
-            nn.transformer_encoder_layer,
-            4,
-            2,
-            dim_feedforward=8,
-            rate=0.0,
-            activation=nn.gelu,
-            norm_first=True,
-        ),
-        SEQUENCE,
-    ),
-    layer(
-        "multi_head_attention-weights",
-        partial(nn.multi_head_attention, 4, 2, return_weights=True),
-        SEQUENCE,
-    ),
-    layer(
-        "transformer_encoder_layer-cached",
-        partial(
-            nn.transformer_encoder_layer,
-            4,
-            2,
-            dim_feedforward=8,
-            rate=0.0,
-            activation=nn.gelu,
-            causal=True,
-            bias=False,
-            cache=(3, 8),
-        ),
-        SEQUENCE,
-        EXAMPLES,
-        EVAL,
-        EMPTY,
-    ),
-    layer(
-        "transformer_decoder_layer",
-        partial(
-            nn.transformer_decoder_layer, 4, 2, dim_feedforward=8, activation=nn.silu
-        ),
-        several(nn.DecoderInputs, normal(3, 5, 4), normal(3, 7, 4)),
-        EXAMPLES,
-    ),
-    layer(
-        "transformer_encoder",
-        lambda: nn.transformer_encoder(
-            nn.transformer_encoder_layer(4, 2, dim_feedforward=8, activation=nn.gelu),
-            2,
-            norm=nn.layer_norm(4),
-        ),
-        several(nn.EncoderInputs, normal(3, 7, 4), mask(3, 1, 7, 7)),
-        EXAMPLES,
-    ),
-    layer(
-        "transformer_decoder",
-        lambda: nn.transformer_decoder(
-            nn.transformer_decoder_layer(
-                4, 2, dim_feedforward=8, rate=0.0, activation=nn.silu
-            ),
-            2,
-        ),
-        several(nn.DecoderInputs, normal(3, 5, 4), normal(3, 7, 4)),
-    ),
-    layer("rnn", partial(nn.rnn, 4, 3), SEQUENCE),
-    layer("gru", partial(nn.gru, 4, 3, num_layers=2, bidirectional=True), SEQUENCE),
-    layer("lstm", partial(nn.lstm, 4, 3, num_layers=2), SEQUENCE),
-    layer(
-        "lstm-carried",
-        partial(nn.lstm, 4, 3, bias=False),
-        several(
-            nn.RecurrentInputs,
-            normal(3, 4, 4),
-            several(nn.LSTMCarry, normal(3, 1, 3), normal(3, 1, 3)),
-        ),
-    ),
-    layer(
-        "lstm-lengths",
-        partial(nn.lstm, 4, 3, num_layers=2, bidirectional=True),
-        lambda rng: (
-            nn.RecurrentInputs(SEQUENCE(rng)[0], lengths=integers(8, 3)(rng)[0]),
-        ),
-    ),
-    layer("lstm-projected", partial(nn.lstm, 4, 3, proj_size=2), SEQUENCE),
-    layer(
-        "lstm-dropout",
-        partial(nn.lstm, 4, 3, num_layers=2, bidirectional=True, rate=0.3),
-        SEQUENCE,
-        EXAMPLES,
-    ),
-    layer("rnn_cell", partial(nn.rnn_cell, 4, 3), normal(3, 4)),
-    layer("gru_cell", partial(nn.gru_cell, 4, 3, bias=False), normal(3, 4)),
-    layer(
-        "lstm_cell",
-        partial(nn.lstm_cell, 4, 3),
-        several(
-            nn.SequenceAndCarry,
-            normal(3, 4),
-            several(nn.LSTMCarry, normal(3, 3), normal(3, 3)),
-        ),
-    ),
     layer("scan", lambda: nn.scan(nn.gru_cell(4, 3), reverse=True), SEQUENCE),
     layer(
         "compose-train-key",
@@ -414,6 +243,7 @@ LAYERS = [
         )
         for function in ACTIVATIONS
     ],
+    *SEQUENCE_LAYERS,
 ]
 
 NO_CASES = {

@@ -96,6 +96,7 @@ def weighted_nll(log_probs, labels, **options):
     return losses.nll(log_probs, labels, weight=mx.array([0.5, 1.0, 2.0]), **options)
 
 
+# Laws that a loss may be exempt from.
 NEGATIVE = frozenset({"nonnegative"})
 # They compute in float32 what comes as float64: no difference quotient is so precise.
 SINGLE = frozenset({"difference quotient"})
@@ -106,6 +107,10 @@ WIDE = frozenset({"dtype"})
 
 # Their inputs are probabilities, which are not multiplied.
 BOUNDED = frozenset({"scaled inputs"})
+# Exponentials of 150 are no numbers of half precision.
+INFINITE = frozenset({"finite in half precision"})
+# It needs examples.
+SOME = frozenset({"no examples"})
 
 LOSSES = [
     Case(
@@ -134,13 +139,28 @@ LOSSES = [
         bits,
     ),
     Case("binary_cross_entropy", lambda: losses.binary_cross_entropy, chances, BOUNDED),
-    Case("focal", lambda: losses.focal, bits),
+    Case("focal", lambda: losses.focal, bits, ranges={"alpha": "in [0, 1]"}),
     Case("focal of gamma 1/2", lambda: partial(losses.focal, gamma=0.5), bits),
     Case("dice", lambda: losses.dice, chances, BOUNDED),
-    Case("focal_tversky", lambda: losses.focal_tversky, chances, BOUNDED),
+    Case(
+        "focal_tversky",
+        lambda: losses.focal_tversky,
+        chances,
+        BOUNDED,
+        {
+            "alpha": "at least 0 and finite",
+            "beta": "at least 0 and finite",
+            "gamma": "at least 1 and finite",
+        },
+    ),
     Case("mse", lambda: losses.mse, values),
     Case("l1", lambda: losses.l1, values),
-    Case("smooth_l1", lambda: partial(losses.smooth_l1, beta=0.5), values),
+    Case(
+        "smooth_l1",
+        lambda: partial(losses.smooth_l1, beta=0.5),
+        values,
+        ranges={"beta": "at least 0 and finite"},
+    ),
     Case("huber", lambda: partial(losses.huber, delta=0.5), values),
     Case("log_cosh", lambda: losses.log_cosh, values),
     Case("kl_divergence", lambda: losses.kl_divergence, log_simplex),
@@ -150,12 +170,28 @@ LOSSES = [
         two_log_simplexes,
     ),
     Case("gaussian_nll", lambda: losses.gaussian_nll, gaussian, NEGATIVE),
-    Case("poisson_nll", lambda: losses.poisson_nll, counts, NEGATIVE),
+    Case("poisson_nll", lambda: losses.poisson_nll, counts, NEGATIVE | INFINITE),
     Case("hinge", lambda: losses.hinge, signs),
     Case("hinge_embedding", lambda: losses.hinge_embedding, signs, NEGATIVE),
     Case("margin_ranking", lambda: losses.margin_ranking, two_scores),
-    Case("multi_margin", lambda: partial(losses.multi_margin, p=2), rows, LABELS),
-    Case("cosine_embedding", lambda: losses.cosine_embedding, two_vectors),
-    Case("triplet_margin", lambda: losses.triplet_margin, three_vectors),
-    Case("ctc", lambda: ctc, speech, SINGLE | WIDE | LABELS),
+    Case(
+        "multi_margin",
+        lambda: partial(losses.multi_margin, p=2),
+        rows,
+        LABELS,
+        {"p": "at least 1"},
+    ),
+    Case(
+        "cosine_embedding",
+        lambda: losses.cosine_embedding,
+        two_vectors,
+        ranges={"margin": "in [-1, 1]"},
+    ),
+    Case(
+        "triplet_margin",
+        lambda: losses.triplet_margin,
+        three_vectors,
+        ranges={"margin": "positive and finite"},
+    ),
+    Case("ctc", lambda: ctc, speech, SINGLE | WIDE | LABELS | SOME),
 ]

@@ -37,7 +37,12 @@ def of_counts(metric):
 
 METRICS = [
     Case("accuracy", lambda: metrics.accuracy, scores),
-    Case("top_k_accuracy", lambda: partial(metrics.top_k_accuracy, k=2), scores),
+    Case(
+        "top_k_accuracy",
+        lambda: partial(metrics.top_k_accuracy, k=2),
+        scores,
+        ranges={"k": "in [1, 4], the number of classes"},
+    ),
     Case(
         "confusion_matrix",
         lambda: partial(metrics.confusion_matrix, num_classes=C),
@@ -59,7 +64,7 @@ METRICS = [
         lambda: lambda x, y: ops.sum(metrics.binary_counts(x > 0, y > 0)[0]),
         bits,
     ),
-    Case("r2", lambda: metrics.r2, values),
+    Case("r2", lambda: metrics.r2, values, frozenset({"no examples"})),
 ]
 
 NO_CASES = {

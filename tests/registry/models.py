@@ -4,7 +4,7 @@ from functools import partial
 
 from lucid_fn import models
 from tests.registry.case import Case
-from tests.registry.layers import integers, normal
+from tests.registry.layer_case import integers, normal
 
 # Laws that a model may be exempt from.
 DEAD = "every parameter has a gradient"  # but where initial weights are zero
@@ -43,5 +43,10 @@ MODELS = [
         "mobilenet_v2", partial(models.mobilenet_v2, width=0.25), normal(2, 64, 64, 3)
     ),
     Case("vit", partial(models.vit, **VIT), SMALL_IMAGES, frozenset([DEAD])),
-    Case("unet", partial(models.unet, 3, width=4, depth=2), SMALL_IMAGES),
+    Case(
+        "unet",
+        partial(models.unet, 3, width=4, depth=2),
+        SMALL_IMAGES,
+        ranges={"width": "at least 1"},
+    ),
 ]

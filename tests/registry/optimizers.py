@@ -12,10 +12,13 @@ DECAYS = frozenset({"zero gradient"})  # params shrink without a gradient, too
 NOISY = frozenset({"zero gradient"})
 MATRICES = frozenset({"leaves.map"})  # whose products use all cores already
 ONE_VECTOR = frozenset({"leaves.map"})  # in place of a tree
-GROUPS = frozenset({"leaves.map"})  # moves leaves, computes nothing itself
+GROUPS = frozenset({"leaves.map", "one rate"})  # moves leaves, computes nothing
 OWN_FUNCTION = frozenset({"leaves.map", "another model"})  # the user's, of whole trees
 ALONE = frozenset({"leaves.map"})  # in a group of one it computes nothing
 COUNTS_DOWN = frozenset({"saturation"})  # its counter is bounded by an argument
+
+ALPHA = {"alpha": "at least 0 and finite"}
+RPROP = {"learning_rate": "positive and finite"}  # its step sizes never become 0
 
 NO_CASES = {
     "apply_updates": "adds updates to params",
@@ -72,7 +75,7 @@ OPTIMIZERS = [
     Case("adabelief", lambda rate=0.3: optim.adabelief(rate)),
     Case("yogi", lambda rate=0.5: optim.yogi(rate)),
     Case("adan", lambda rate=0.3: optim.adan(rate)),
-    Case("ademamix", lambda rate=0.3: optim.ademamix(rate)),
+    Case("ademamix", lambda rate=0.3: optim.ademamix(rate), ranges=ALPHA),
     Case(
         "ademamix with warm-up",
         lambda rate=0.3: optim.ademamix(rate, b3=0.99, warmup_steps=100),
@@ -87,7 +90,7 @@ OPTIMIZERS = [
     Case("adagrad", lambda rate=0.5: optim.adagrad(rate)),
     Case("adagrad with decay", lambda rate=1.0: optim.adagrad(rate, lr_decay=1e-3)),
     Case("adadelta", lambda rate=30.0: optim.adadelta(rate)),
-    Case("asgd", lambda rate=0.5: optim.asgd(rate), None, DECAYS),
+    Case("asgd", lambda rate=0.5: optim.asgd(rate), None, DECAYS, ALPHA),
     Case(
         "chain of scale_by_rprop and a rate",  # rprop itself has none
         lambda rate=1.0: optim.chain(
@@ -100,8 +103,16 @@ OPTIMIZERS = [
     Case("novograd", lambda rate=0.1: optim.novograd(rate)),
     Case("adafactor", lambda rate=1.0: optim.adafactor(rate)),
     Case("partition with muon", muon, None, MATRICES | GROUPS),
-    Case("schedule_free_sgd", lambda rate=1.0: optim.schedule_free_sgd(rate)),
-    Case("schedule_free_adamw", lambda rate=1.0: optim.schedule_free_adamw(rate)),
+    Case(
+        "schedule_free_sgd",
+        lambda rate=1.0: optim.schedule_free_sgd(rate),
+        ranges={"b1": "in (0, 1)"},
+    ),
+    Case(
+        "schedule_free_adamw",
+        lambda rate=1.0: optim.schedule_free_adamw(rate),
+        ranges={"b1": "in (0, 1)"},
+    ),
     Case("lbfgs", lambda rate=0.5: optim.lbfgs(rate, history_size=4), None, ONE_VECTOR),
     Case(
         "accumulate",
@@ -121,6 +132,7 @@ OPTIMIZERS = [
         lambda rate=1.0: optim.lookahead(optim.adam(rate), period=3),
         None,
         COUNTS_DOWN | {"float32 state"},  # its slow params have the params' dtype
+        {"alpha": "in [0, 1]"},
     ),
     Case(
         "inject",
@@ -141,7 +153,7 @@ OPTIMIZERS = [
 PARTS = [
     Case("chain", lambda: optim.chain()),
     Case("trace", lambda: optim.trace(0.9, dampening=0.5)),
-    Case("rprop", lambda: optim.rprop(0.1)),
+    Case("rprop", lambda: optim.rprop(0.1), ranges=RPROP),
     Case("scale_by_learning_rate", lambda: optim.scale_by_learning_rate(0.1)),
     Case(
         "scale_by_learning_rate with decay",
@@ -174,7 +186,11 @@ PARTS = [
     Case("scale_by_adam", lambda: optim.scale_by_adam()),
     Case("scale_by_adamax", lambda: optim.scale_by_adamax()),
     Case("scale_by_adan", lambda: optim.scale_by_adan()),
-    Case("scale_by_ademamix", lambda: optim.scale_by_ademamix(warmup_steps=3)),
+    Case(
+        "scale_by_ademamix",
+        lambda: optim.scale_by_ademamix(warmup_steps=3),
+        ranges=ALPHA,
+    ),
     Case("scale_by_amsgrad", lambda: optim.scale_by_amsgrad()),
     Case("scale_by_belief", lambda: optim.scale_by_belief()),
     Case("scale_by_factored_rms", lambda: optim.scale_by_factored_rms()),
@@ -186,12 +202,13 @@ PARTS = [
     Case("scale_by_novograd", lambda: optim.scale_by_novograd()),
     Case("scale_by_radam", lambda: optim.scale_by_radam()),
     Case("scale_by_rms", lambda: optim.scale_by_rms(unbiased=True)),
-    Case("scale_by_rprop", lambda: optim.scale_by_rprop(0.1)),
+    Case("scale_by_rprop", lambda: optim.scale_by_rprop(0.1), ranges=RPROP),
     Case("scale_by_stddev", lambda: optim.scale_by_stddev()),
     Case("scale_by_yogi", lambda: optim.scale_by_yogi()),
     Case(
         "schedule_free",
         lambda: optim.schedule_free(optim.scale_by_lion(), 0.1, b1=0.9),
+        ranges={"b1": "in (0, 1)"},
     ),
     Case(
         "stateless",

@@ -9,20 +9,29 @@ ENDLESS = frozenset({"constant after the end"})
 stairs = {"step_size": 7, "gamma": 0.5}
 cycle = {"up_steps": 4, "down_steps": 9}
 
+GAMMA = {"gamma": "positive and finite"}
+
 NO_CASES = {"reduce_on_plateau": "has a state: not a function of the step"}
 """Public functions that make no schedule, and why."""
 
 SCHEDULES = [
     Case("constant", lambda: schedules.constant(0.3)),
-    Case("step_decay", lambda: schedules.step_decay(0.3, **stairs), exempt=ENDLESS),
+    Case(
+        "step_decay",
+        lambda: schedules.step_decay(0.3, **stairs),
+        exempt=ENDLESS,
+        ranges=GAMMA,
+    ),
     Case(
         "multi_step_decay",
         lambda: schedules.multi_step_decay(0.3, milestones=(9, 4, 31), gamma=0.1),
+        ranges=GAMMA,
     ),
     Case(
         "exponential_decay",
         lambda: schedules.exponential_decay(0.3, gamma=0.97),
         exempt=ENDLESS,
+        ranges=GAMMA,
     ),
     Case(
         "polynomial_decay",
@@ -52,10 +61,20 @@ SCHEDULES = [
         "inverse_sqrt",
         lambda: schedules.inverse_sqrt(0.3, warmup_steps=9),
         exempt=ENDLESS,
+        ranges={"warmup_steps": "at least 1"},
     ),
-    Case("noam", lambda: schedules.noam(64, warmup_steps=9), exempt=ENDLESS),
+    Case(
+        "noam",
+        lambda: schedules.noam(64, warmup_steps=9),
+        exempt=ENDLESS,
+        ranges={"warmup_steps": "at least 1", "factor": "finite"},
+    ),
     Case("one_cycle", lambda: schedules.one_cycle(0.3, total_steps=60)),
-    Case("one_cycle_momentum", lambda: schedules.one_cycle_momentum(total_steps=60)),
+    Case(
+        "one_cycle_momentum",
+        lambda: schedules.one_cycle_momentum(total_steps=60),
+        ranges={"base": "finite"},
+    ),
     Case("cyclic", lambda: schedules.cyclic(0.1, 0.3, **cycle), exempt=ENDLESS),
     Case(
         "cyclic_halving",
@@ -66,6 +85,7 @@ SCHEDULES = [
         "cyclic_exponential",
         lambda: schedules.cyclic_exponential(0.1, 0.3, gamma=0.9, **cycle),
         exempt=ENDLESS,
+        ranges=GAMMA,
     ),
     Case(
         "join",
@@ -79,12 +99,15 @@ SCHEDULES = [
         lambda: schedules.warmup(
             schedules.cosine_decay(0.3, decay_steps=50), warmup_steps=9
         ),
+        ranges={"warmup_steps": "at least 1", "start": "finite"},
     ),
     Case(
         "per_epoch",
         lambda: schedules.per_epoch(schedules.cosine_decay(0.3, decay_steps=9), 6),
     ),
     Case(
-        "scale", lambda: schedules.scale(schedules.cosine_decay(3, decay_steps=60), 0.1)
+        "scale",
+        lambda: schedules.scale(schedules.cosine_decay(3, decay_steps=60), 0.1),
+        ranges={"factor": "finite"},
     ),
 ]

@@ -15,7 +15,7 @@ from lucid_fn.nn.core.checks import (
     check_positive,
     check_rate,
 )
-from lucid_fn.nn.core.combinators import compose
+from lucid_fn.nn.core.compose import compose
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.dropout.dropout import dropout
 from lucid_fn.nn.linear import linear

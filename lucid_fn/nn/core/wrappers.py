@@ -1,13 +1,11 @@
 """Layers that change how another one is built, called or computed."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import mlx.core as mx
 
 from lucid_fn import transforms, tree
-from lucid_fn.checks import check_count
-from lucid_fn.nn.core.combinators import as_layer, as_layers, compose_layers, serial
+from lucid_fn.nn.core.children import as_layer
 from lucid_fn.nn.core.layer import (
     Layer,
     as_apply,
@@ -16,61 +14,6 @@ from lucid_fn.nn.core.layer import (
 )
 from lucid_fn.nn.core.recording import recording
 from lucid_fn.types import ArrayFn, Key, Params, State
-
-
-def repeat(layer: Layer, times: int) -> Layer:
-    """A chain of `times` copies of `layer`, each with its own params: `"0"`, `"1"`, ...
-
-    Args:
-        layer: from some shape to the same.
-        times: number of copies, at least 1.
-
-    Raises:
-        ValueError: if `times` is not positive.
-
-    Example:
-        >>> from lucid_fn import nn, random
-        >>> params, _ = nn.repeat(nn.linear(4, 4), 3).init(random.key(0))
-        >>> list(params)
-        ['0', '1', '2']
-    """
-    times = check_count("repeat", "times", times)
-    return serial(*[layer] * times)
-
-
-def parallel(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
-    """Applies all layers to the same input: `x -> (a(x), b(x), ...)`.
-
-    Positional layers are named `"0"`, `"1"`, ... as in `serial`.
-
-    Args:
-        *layers: layers and functions on arrays.
-        **named: the same with names, which are those of their params; not both.
-
-    Raises:
-        TypeError: if some layers are positional and some named.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import nn, random
-        >>> towers = nn.parallel(nn.linear(4, 2), nn.linear(4, 3))
-        >>> model = nn.serial(towers, lambda ys: mx.concatenate(ys, axis=-1))
-        >>> params, state = model.init(random.key(0))
-        >>> model.apply(params, state, mx.ones((1, 4)), train=False)[0].shape
-        (1, 5)
-    """
-    if layers and named:
-        raise TypeError(
-            "parallel: layers must be all positional or all named, got "
-            f"{len(layers)} positional and {', '.join(named)}"
-        )
-
-    def forward(x: Any, /, **children: Callable[[Any], Any]) -> Any:
-        return tuple(child(x) for child in children.values())
-
-    children = named or {str(i): layer for i, layer in enumerate(layers)}
-    layers_by_name = as_layers("parallel", children)
-    return compose_layers(forward, layers_by_name, in_parts=None)
 
 
 def frozen(layer: Layer | ArrayFn) -> Layer:

@@ -10,8 +10,9 @@ import lucid_fn as lf
 from lucid_fn import nn, random
 from lucid_fn.cpu.parallel import split_batch, streams
 from lucid_fn.ops.seam import is_divided, takes_divided
+from tests.registry.activations import ACTIVATIONS
 from tests.registry.case import over
-from tests.registry.layers import ACTIVATIONS, LAYERS
+from tests.registry.layers import LAYERS
 
 ALONG_AN_AXIS = {nn.glu, nn.log_softmax, nn.softmax, nn.softmin}  # it may be the batch
 

@@ -7,7 +7,7 @@ import pytest
 
 import lucid_fn as lf
 from lucid_fn import nn, ops
-from tests.registry.layers import ACTIVATIONS
+from tests.registry.activations import ACTIVATIONS
 
 
 @pytest.mark.parametrize("function", ACTIVATIONS, ids=lambda f: f.__name__)

@@ -1,10 +1,11 @@
-"""What the watchdog of a group concludes, from states and times that are given."""
+"""What rank 0 concludes of a group, from states and times that are given."""
 
 import socket
 
 import pytest
 
-from lucid_fn.distributed.watchdog import _Hub, _Line, _Member, address_given
+from lucid_fn.distributed.connection import Line
+from lucid_fn.distributed.hub import Hub, Member
 
 TIMEOUT = 60.0
 
@@ -13,9 +14,9 @@ TIMEOUT = 60.0
 def hub():
     """A hub of three ranks, all of them well at time 1000."""
     own, other = socket.socketpair()
-    hub = _Hub(3, TIMEOUT, own, other, token=1)
+    hub = Hub(3, TIMEOUT, own, other, token=1)
     for rank in range(3):
-        hub.members[rank] = _Member(f"process {rank}", None, 1000.0, 1000.0)
+        hub.members[rank] = Member(f"process {rank}", None, 1000.0, 1000.0)
     yield hub
     own.close()
     other.close()
@@ -89,33 +90,8 @@ def test_a_hub_that_was_stopped_itself_asks_anew(hub):
     assert hub._judge(5001.0) is None
 
 
-def test_messages_are_whole_however_they_are_cut():
-    one, other = socket.socketpair()
-    with one, other:
-        sender, receiver = _Line(one), _Line(other)
-        sender.send({"step": 1})
-        received = receiver.receive()
-        one.sendall(b"\0\0\0\x0b")
-        assert receiver.receive() == []
-        one.sendall(b'{"step": 2}')
-        assert received + receiver.receive() == [{"step": 1}, {"step": 2}]
-
-
-def test_what_is_no_message_ends_the_connection():
-    one, other = socket.socketpair()
-    with one, other:
-        one.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        assert _Line(other).receive() is None
-
-
 def test_strangers_without_the_token_stay_outside(hub):
-    line = _Line(hub.server)
+    line = Line(hub.server)
     hub.strangers.append(line)
     assert hub._greet(line, {"hello": 1, "token": 2, "where": ""}, 0.0) is None
     assert line in hub.strangers
-
-
-def test_the_address_comes_from_the_environment():
-    variables = {"LUCID_FN_WATCHDOG": "10.0.0.1:4000:77:3", "MLX_RANK": "2"}
-    assert address_given(variables) == (2, 3, "10.0.0.1", 4000, 77)
-    assert address_given({}) is None

@@ -1,0 +1,30 @@
+"""The messages among the processes of a group, and where they meet."""
+
+import socket
+
+from lucid_fn.distributed.connection import Line, address_given
+
+
+def test_messages_are_whole_however_they_are_cut():
+    one, other = socket.socketpair()
+    with one, other:
+        sender, receiver = Line(one), Line(other)
+        sender.send({"step": 1})
+        received = receiver.receive()
+        one.sendall(b"\0\0\0\x0b")
+        assert receiver.receive() == []
+        one.sendall(b'{"step": 2}')
+        assert received + receiver.receive() == [{"step": 1}, {"step": 2}]
+
+
+def test_what_is_no_message_ends_the_connection():
+    one, other = socket.socketpair()
+    with one, other:
+        one.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert Line(other).receive() is None
+
+
+def test_the_address_comes_from_the_environment():
+    variables = {"LUCID_FN_WATCHDOG": "10.0.0.1:4000:77:3", "MLX_RANK": "2"}
+    assert address_given(variables) == (2, 3, "10.0.0.1", 4000, 77)
+    assert address_given({}) is None
