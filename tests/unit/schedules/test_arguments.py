@@ -38,29 +38,6 @@ def test_a_step_must_be_an_integer(step):
 constant = schedules.constant(1.0)
 MESSAGES = [
     (schedules.constant, ("x",), {}, TypeError, "value must be a number, got 'x'"),
-    (schedules.constant, (True,), {}, TypeError, "value must be a number, got True"),
-    (schedules.constant, (float("nan"),), {}, ValueError, "value must be finite"),
-    (
-        schedules.step_decay,
-        (1.0,),
-        {"step_size": 0, "gamma": 0.5},
-        ValueError,
-        "step_size must be at least 1, got 0",
-    ),
-    (
-        schedules.step_decay,
-        (1.0,),
-        {"step_size": 1.5, "gamma": 0.5},
-        TypeError,
-        r"step_size must be an integer, got 1.5",
-    ),
-    (
-        schedules.step_decay,
-        (1.0,),
-        {"step_size": 1, "gamma": 0},
-        ValueError,
-        "gamma must be positive and finite, got 0",
-    ),
     (
         schedules.multi_step_decay,
         (1.0,),
@@ -68,22 +45,6 @@ MESSAGES = [
         ValueError,
         r"milestones\[1\] must be at least 0, got -1",
     ),
-    (
-        schedules.exponential_decay,
-        (1.0,),
-        {"gamma": -0.1},
-        ValueError,
-        "gamma must be positive and finite, got -0.1",
-    ),
-    (
-        schedules.polynomial_decay,
-        (1.0,),
-        {"decay_steps": 1, "power": 0},
-        ValueError,
-        "power must be positive and finite, got 0",
-    ),
-    (schedules.linear, (1.0,), {"total_steps": 0}, ValueError, "total_steps must be"),
-    (schedules.cosine_decay, (1,), {"decay_steps": -1}, ValueError, "decay_steps must"),
     (
         schedules.cosine_restarts,
         (1.0,),
@@ -99,47 +60,11 @@ MESSAGES = [
         "need 0 <= warmup_steps < total_steps, got 5 and 5",
     ),
     (
-        schedules.warmup_linear,
-        (1.0,),
-        {"warmup_steps": -1, "total_steps": 5},
-        ValueError,
-        "warmup_steps must be at least 0, got -1",
-    ),
-    (schedules.inverse_sqrt, (1.0,), {"warmup_steps": 0}, ValueError, "warmup_steps"),
-    (
-        schedules.noam,
-        (0,),
-        {"warmup_steps": 1},
-        ValueError,
-        "model_size must be at least 1",
-    ),
-    (
         schedules.one_cycle,
         (1.0,),
         {"total_steps": 3},
         ValueError,
         "pct_start must be in .* more than one of the total_steps, got 0.3 of 3",
-    ),
-    (
-        schedules.one_cycle_momentum,
-        (),
-        {"total_steps": 9, "pct_start": 1.0},
-        ValueError,
-        "pct_start must be in",
-    ),
-    (
-        schedules.cyclic,
-        (0.0, 1.0),
-        {"up_steps": 0},
-        ValueError,
-        "up_steps must be at least 1",
-    ),
-    (
-        schedules.cyclic_exponential,
-        (0.0, 1.0),
-        {"up_steps": 1, "gamma": 0.0},
-        ValueError,
-        "gamma must be positive",
     ),
     (
         schedules.join,
@@ -170,35 +95,7 @@ MESSAGES = [
         "schedule must be a schedule, got float 0.1; for a number use "
         "schedules.constant",
     ),
-    (
-        schedules.per_epoch,
-        (constant, 0),
-        {},
-        ValueError,
-        "steps_per_epoch must be at least 1, got 0",
-    ),
     (schedules.scale, (constant, None), {}, TypeError, "factor must be a number"),
-    (
-        schedules.reduce_on_plateau,
-        (1.0,),
-        {"factor": 1.0},
-        ValueError,
-        r"factor must be in \(0, 1\), got 1.0",
-    ),
-    (
-        schedules.reduce_on_plateau,
-        (1.0,),
-        {"patience": -1},
-        ValueError,
-        "patience must be at least 0",
-    ),
-    (
-        schedules.reduce_on_plateau,
-        (1.0,),
-        {"threshold": -0.1},
-        ValueError,
-        "threshold must be at least 0 and finite, got -0.1",
-    ),
 ]
 
 
