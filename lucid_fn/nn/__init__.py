@@ -88,14 +88,11 @@ from lucid_fn.nn.norm.batch_statistics import (
     freeze_batch_norm,
     update_batch_norm,
 )
+from lucid_fn.nn.norm.group_norm import group_norm
 from lucid_fn.nn.norm.instance_norm import instance_norm
+from lucid_fn.nn.norm.layer_norm import layer_norm, rms_norm
 from lucid_fn.nn.norm.local_response_norm import (
     local_response_norm,
-)
-from lucid_fn.nn.norm.normalization import (
-    group_norm,
-    layer_norm,
-    rms_norm,
 )
 from lucid_fn.nn.norm.spectral_norm import (
     spectral_norm,

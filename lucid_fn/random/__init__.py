@@ -5,21 +5,14 @@ call; nothing here touches it. Use a key once: `split` it for more.
 """
 
 from lucid_fn.elsewhere import guide
-from lucid_fn.random.choice import choice
-from lucid_fn.random.distributions import exponential, laplace, multivariate_normal
-from lucid_fn.random.draws import (
-    bernoulli,
-    categorical,
-    gumbel,
-    normal,
-    permutation,
-    randint,
-    truncated_normal,
-    uniform,
-)
+from lucid_fn.random.categorical import categorical, gumbel
+from lucid_fn.random.choice import choice, permutation
+from lucid_fn.random.exponential import exponential, laplace
 from lucid_fn.random.gamma import beta, dirichlet, gamma
 from lucid_fn.random.keys import fold_in, key, split
+from lucid_fn.random.normal import multivariate_normal, normal, truncated_normal
 from lucid_fn.random.poisson import poisson
+from lucid_fn.random.uniform import bernoulli, randint, uniform
 
 __all__ = [
     "bernoulli",

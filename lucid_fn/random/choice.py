@@ -1,4 +1,4 @@
-"""Draws from given items."""
+"""Draws from given items, and items in random order."""
 
 import math
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from lucid_fn.random.checks import (
     check_vector,
     to_shape,
 )
-from lucid_fn.random.distributions import draw_exponential
-from lucid_fn.random.draws import permutation, randint
+from lucid_fn.random.exponential import draw_exponential
+from lucid_fn.random.uniform import randint
 from lucid_fn.types import Array, Key
 
 
@@ -77,6 +77,33 @@ def choice(
     if not isinstance(a, mx.array):
         return started(places)
     return started(mx.take(a, places, axis=axis))
+
+
+def permutation(key: Key, x: int | Array, *, axis: int = 0) -> Array:
+    """The integers below `x`, or the slices of an array along `axis`, in random order.
+
+    Args:
+        key: a key.
+        x: a number of integers, or an array.
+        axis: the axis along which an array is shuffled.
+
+    Raises:
+        TypeError: if `key` is not a key, or `x` neither an integer nor an array.
+        ValueError: if `x` is a negative number, or has no such axis.
+
+    Example:
+        >>> from lucid_fn import random
+        >>> sorted(random.permutation(random.key(0), 5).tolist())
+        [0, 1, 2, 3, 4]
+    """
+    check_key("permutation", key)
+    axis = check_axis("permutation", axis, x.ndim if isinstance(x, mx.array) else 1)
+    if isinstance(x, mx.array):
+        return started(mx.random.permutation(x, axis, key=key))
+    count = check_count(
+        "random.permutation", "x", x, at_least=0, kinds="an integer or an array"
+    )
+    return started(mx.random.permutation(count, key=key))
 
 
 def _places(key: Key, n: int, draws: int, replace: bool, p: Array | None) -> Array:

@@ -20,7 +20,7 @@ from lucid_fn.random.checks import (
     to_parameter,
     to_shape,
 )
-from lucid_fn.random.distributions import draw_exponential, first_accepted
+from lucid_fn.random.exponential import draw_exponential, first_accepted
 from lucid_fn.types import Array, Key
 
 _CANDIDATES = 8  # of which each is accepted with a probability above 0.95

@@ -17,7 +17,7 @@ from lucid_fn.random.checks import (
     shape_or_that_of,
     to_parameter,
 )
-from lucid_fn.random.distributions import first_accepted
+from lucid_fn.random.exponential import first_accepted
 from lucid_fn.types import Array, Key
 
 _CANDIDATES = 12  # of which each is accepted with a probability above 0.85
@@ -121,7 +121,3 @@ def _log_poisson(k: Array, rate: Array) -> Array:
     n = mx.maximum(k, 1)
     stirling = 1 / (12 * n) - 1 / (360 * n * n * n)
     return mx.where(k < 1, -rate, -deviance - stirling - 0.5 * mx.log(2 * math.pi * n))
-
-
-def _is_rate(x: float) -> bool:
-    return 0 <= x < math.inf

@@ -15,12 +15,12 @@ from lucid_fn.checks import check_count
 from lucid_fn.distributed.agreement import resume, waiting
 from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.train import checkpoint as checkpoints, checks, progress, ranks
-from lucid_fn.train.beginning import Beginning, begin, length
 from lucid_fn.train.callbacks import Callback, Record
 from lucid_fn.train.debugging import check_step
 from lucid_fn.train.evaluation import READ_BEHIND, Means, number, pairs
 from lucid_fn.train.history import History
 from lucid_fn.train.interruption import deferred
+from lucid_fn.train.resuming import Beginning, begin, length
 from lucid_fn.train.state import EvalFn, StepFn, TrainState, rows, step_of
 from lucid_fn.types import Array
 

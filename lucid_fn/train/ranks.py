@@ -9,7 +9,7 @@ import numpy as np
 from lucid_fn import safetensors, tree
 from lucid_fn.distributed import Group, broadcast
 from lucid_fn.distributed.agreement import agree, exchange, several
-from lucid_fn.train.beginning import Beginning, length
+from lucid_fn.train.resuming import Beginning, length
 from lucid_fn.train.state import TrainState
 
 

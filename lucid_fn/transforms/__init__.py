@@ -10,15 +10,15 @@ from lucid_fn.transforms.debugging import (
     disable_jit,
     eval_shape,
 )
-from lucid_fn.transforms.directional import hvp, jvp, vjp
 from lucid_fn.transforms.export import export, load_exported
 from lucid_fn.transforms.gradients import grad, stop_gradient, value_and_grad
+from lucid_fn.transforms.jacobian_products import hvp, jvp, vjp
 from lucid_fn.transforms.jacobians import hessian, jacfwd, jacrev
 from lucid_fn.transforms.jit import jit
-from lucid_fn.transforms.loops import fori_loop, while_loop
 from lucid_fn.transforms.map import map
 from lucid_fn.transforms.scan import scan
 from lucid_fn.transforms.vmap import vmap
+from lucid_fn.transforms.while_loop import fori_loop, while_loop
 
 __all__ = [
     "ShapeDtype",

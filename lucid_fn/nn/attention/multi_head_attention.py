@@ -18,7 +18,7 @@ from lucid_fn.nn.attention.heads import (
     with_projections,
 )
 from lucid_fn.nn.core.checks import check_key, check_rate
-from lucid_fn.nn.core.examples import over_examples
+from lucid_fn.nn.core.examplewise import over_examples
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.dropout.dropout import drop
 from lucid_fn.ops.attention import (

@@ -19,7 +19,7 @@ from lucid_fn.nn.core.compose import compose
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.dropout.dropout import dropout
 from lucid_fn.nn.linear import linear
-from lucid_fn.nn.norm.normalization import layer_norm
+from lucid_fn.nn.norm.layer_norm import layer_norm
 from lucid_fn.ops import relu
 from lucid_fn.types import Array, ArrayFn
 

@@ -8,7 +8,7 @@ import mlx.core as mx
 from lucid_fn import random
 from lucid_fn.nn.core.checks import AXES, check_float, check_key, check_rate
 from lucid_fn.nn.core.combinators import identity
-from lucid_fn.nn.core.examples import over_examples
+from lucid_fn.nn.core.examplewise import over_examples
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.types import Array, Key, Params
 

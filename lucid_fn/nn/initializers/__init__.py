@@ -26,8 +26,7 @@ from lucid_fn.nn.initializers.distributions import (
     xavier_uniform,
     zeros,
 )
-from lucid_fn.nn.initializers.matrices import identity, orthogonal
-from lucid_fn.nn.initializers.scaling import (
+from lucid_fn.nn.initializers.fans import (
     LINEAR_GAIN,
     RELU_GAIN,
     SELU_GAIN,
@@ -41,6 +40,7 @@ from lucid_fn.nn.initializers.scaling import (
     fans,
     leaky_relu_gain,
 )
+from lucid_fn.nn.initializers.matrices import identity, orthogonal
 
 __all__ = [
     "LINEAR_GAIN",

@@ -6,7 +6,7 @@ import mlx.core as mx
 
 from lucid_fn import random
 from lucid_fn.checks import check_count, check_number, check_size, to_number
-from lucid_fn.nn.initializers.scaling import (
+from lucid_fn.nn.initializers.fans import (
     LINEAR_GAIN,
     RELU_GAIN,
     Fan,

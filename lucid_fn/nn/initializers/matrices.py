@@ -6,7 +6,7 @@ import mlx.core as mx
 
 from lucid_fn import random
 from lucid_fn.checks import check_number, check_size
-from lucid_fn.nn.initializers.scaling import Initializer, Shape, fans
+from lucid_fn.nn.initializers.fans import Initializer, Shape, fans
 from lucid_fn.types import Array, Key
 
 

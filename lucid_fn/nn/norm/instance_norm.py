@@ -10,7 +10,7 @@ from lucid_fn.evaluation import started
 from lucid_fn.nn.core.checks import check_last_axis, check_params
 from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.norm import running_statistics
-from lucid_fn.nn.norm.normalization import group_norm_layer
+from lucid_fn.nn.norm.group_norm import group_norm_layer
 from lucid_fn.numerics import widen
 from lucid_fn.types import Array, Key, Params, State
 

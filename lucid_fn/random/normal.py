@@ -1,5 +1,6 @@
-"""Draws from more distributions, computed in float32."""
+"""Draws from normal distributions: of one number, truncated, and of vectors."""
 
+import math
 from collections.abc import Sequence
 
 import mlx.core as mx
@@ -11,15 +12,15 @@ from lucid_fn.random.checks import (
     check_key,
     check_vector,
     shape_or_that_of,
+    to_parameter,
     to_shape,
 )
+from lucid_fn.random.truncation import draw_truncated_normal
 from lucid_fn.types import Array, Key
 
 
-def exponential(
-    key: Key, shape: Sequence[int] = (), dtype: mx.Dtype = mx.float32
-) -> Array:
-    """Draws from the exponential distribution of rate 1, `p(x) = exp(-x)`.
+def normal(key: Key, shape: Sequence[int] = (), dtype: mx.Dtype = mx.float32) -> Array:
+    """Draws from the standard normal distribution: mean 0, standard deviation 1.
 
     Args:
         key: a key.
@@ -28,51 +29,69 @@ def exponential(
 
     Raises:
         TypeError: if `key`, `shape` or `dtype` is of the wrong type.
+
+    Example:
+        >>> from lucid_fn import random
+        >>> random.normal(random.key(0), (2, 3)).shape
+        (2, 3)
+    """
+    check_key("normal", key)
+    size = to_shape("normal", shape)
+    check_dtype("normal", dtype, mx.floating, "a float dtype")
+    return started(mx.random.normal(size, dtype, key=key))
+
+
+def truncated_normal(
+    key: Key,
+    shape: Sequence[int] = (),
+    dtype: mx.Dtype = mx.float32,
+    *,
+    low: float | Array = -2.0,
+    high: float | Array = 2.0,
+) -> Array:
+    """Draws from the standard normal distribution truncated to `[low, high]`.
+
+    Also far out in a tail, where few normal draws would lie.
+
+    Args:
+        key: a key.
+        shape: the shape of the result, to which `low` and `high` broadcast.
+        dtype: a float dtype.
+        low: least value, in standard deviations; may be infinite.
+        high: greatest value, in standard deviations; may be infinite.
+
+    Raises:
+        TypeError: if an argument is of the wrong type.
+        ValueError: unless `low < high`, or if one does not broadcast to `shape`. An
+            array with such values gives NaN there.
 
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import random
-        >>> mx.all(random.exponential(random.key(0), (100,)) >= 0).item()
+        >>> x = random.truncated_normal(random.key(0), (100,), low=0.0)
+        >>> mx.all((x >= 0) & (x <= 2)).item()
         True
     """
-    check_key("exponential", key)
-    size = to_shape("exponential", shape)
-    check_dtype("exponential", dtype, mx.floating, "a float dtype")
-    return started(draw_exponential(key, size).astype(dtype))
+    check_key("truncated_normal", key)
+    size = to_shape("truncated_normal", shape)
+    check_dtype("truncated_normal", dtype, mx.floating, "a float dtype")
+    low, high = (
+        to_parameter("truncated_normal", name, x, size, _is_not_nan, "a number")
+        for name, x in (("low", low), ("high", high))
+    )
+    known = not isinstance(low, mx.array) and not isinstance(high, mx.array)
+    if known and not low < high:
+        raise ValueError(
+            f"random.truncated_normal: low must be less than high, got {low} and {high}"
+        )
+    x = draw_truncated_normal(key, size, low, high)
+    if not known:
+        x = mx.where(mx.array(low) < mx.array(high), x, math.nan)
+    return started(x.astype(dtype))
 
 
-def draw_exponential(key: Key, shape: tuple[int, ...]) -> Array:
-    return -mx.log1p(-mx.random.uniform(shape=shape, key=key))
-
-
-def first_accepted(candidates: Array, accepted: Array) -> Array:
-    """The first candidate along axis 0 that is accepted, and the first if none is."""
-    if candidates.size == 0:  # MLX has no argmax of nothing
-        return candidates[0]
-    first = mx.argmax(accepted, axis=0, keepdims=True)
-    return mx.take_along_axis(candidates, first, axis=0)[0]
-
-
-def laplace(key: Key, shape: Sequence[int] = (), dtype: mx.Dtype = mx.float32) -> Array:
-    """Draws from the Laplace distribution, `p(x) = exp(-|x|) / 2`.
-
-    Args:
-        key: a key.
-        shape: the shape of the result.
-        dtype: a float dtype.
-
-    Raises:
-        TypeError: if `key`, `shape` or `dtype` is of the wrong type.
-
-    Example:
-        >>> from lucid_fn import random
-        >>> random.laplace(random.key(0), (2, 3)).shape
-        (2, 3)
-    """
-    check_key("laplace", key)
-    size = to_shape("laplace", shape)
-    check_dtype("laplace", dtype, mx.floating, "a float dtype")
-    return started(mx.random.laplace(size, mx.float32, key=key).astype(dtype))
+def _is_not_nan(x: float) -> bool:
+    return x == x
 
 
 def multivariate_normal(

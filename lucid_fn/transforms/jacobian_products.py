@@ -1,4 +1,4 @@
-"""Derivatives in a direction: forward, backward and of second order, over trees."""
+"""Products with Jacobians and Hessians: `jvp`, `vjp` and `hvp`, over trees."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

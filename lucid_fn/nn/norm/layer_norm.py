@@ -1,4 +1,4 @@
-"""Layers that normalize the values of each example, in train and eval mode alike."""
+"""Layer normalization and RMS normalization, of the last axes of each example."""
 
 import math
 from collections.abc import Callable
@@ -9,9 +9,7 @@ from lucid_fn import ops
 from lucid_fn.checks import check_float, check_size, to_sizes
 from lucid_fn.nn.core.checks import (
     check_eps,
-    check_last_axis,
     check_params,
-    check_positive,
 )
 from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.types import Array, Key, Params
@@ -58,7 +56,7 @@ def layer_norm(
         rows = _in_rows("layer_norm", x, shape)
         return ops.layer_norm(rows, weight, bias, eps=eps).reshape(x.shape)
 
-    return _normalizing("layer_norm", normalize, eps, shape, affine, affine and bias)
+    return normalizing("layer_norm", normalize, eps, shape, affine, affine and bias)
 
 
 def rms_norm(
@@ -96,72 +94,10 @@ def rms_norm(
         rows = _in_rows("rms_norm", x, shape)
         return ops.rms_norm(rows, weight, eps=eps).reshape(x.shape)
 
-    return _normalizing("rms_norm", normalize, eps, shape, affine, False)
+    return normalizing("rms_norm", normalize, eps, shape, affine, False)
 
 
-def group_norm(
-    num_groups: int, num_channels: int, *, eps: float = 1e-5, affine: bool = True
-) -> Layer:
-    """Group normalization, of groups of neighbouring channels: `(N, ..., C)` to the
-    same.
-
-    `y = (x - mean) / sqrt(var + eps) * weight + bias`, with the mean and the (biased)
-    variance of an example over all axes, for each of the groups. It works with a batch
-    of one.
-
-    Params: `weight` `(num_channels,)`, ones, and `bias` `(num_channels,)`, zeros.
-
-    Args:
-        num_groups: groups, a divisor of `num_channels`.
-        num_channels: channels of the input.
-        eps: added to the variance; positive.
-        affine: whether there are a weight and a bias.
-
-    Raises:
-        ValueError: if an argument is out of range; on apply, if `x` has the wrong
-            number of channels.
-
-    Source: Wu & He, 2018, https://arxiv.org/abs/1803.08494, eq. 7.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import nn, random
-        >>> layer = nn.group_norm(2, 4)
-        >>> params, state = layer.init(random.key(0))
-        >>> x = mx.array([[1.0, 3.0, 10.0, 10.0]])
-        >>> mx.round(layer.apply(params, state, x, train=False)[0], 2)
-        array([[-1, 1, 0, 0]], dtype=float32)
-    """
-    return group_norm_layer(
-        "group_norm", num_groups, num_channels, eps, affine, least=2
-    )
-
-
-def group_norm_layer(
-    caller: str, groups: int, channels: int, eps: float, affine: bool, least: int
-) -> Layer:
-    """The layer of `caller`, for arrays of `least` axes or more."""
-    groups, channels = check_positive(caller, num_groups=groups, num_channels=channels)
-    eps = check_eps(caller, eps)
-    if channels % groups:
-        raise ValueError(
-            f"{caller}: num_groups must divide num_channels, got {groups} and "
-            f"{channels}"
-        )
-
-    def normalize(x: Array, weight: Array, bias: Array) -> Array:
-        check_last_axis(caller, x, channels, least_ndim=least)
-        if math.prod(x.shape[1:]) == groups:
-            raise ValueError(
-                f"{caller}: x must have at least 2 values to normalize, got 1, x of "
-                f"shape {x.shape}"
-            )
-        return ops.group_norm(x, weight, bias, groups=groups, eps=eps)
-
-    return _normalizing(caller, normalize, eps, (channels,), affine, affine)
-
-
-def _normalizing(
+def normalizing(
     caller: str,
     normalize: Callable[[Array, Array, Array], Array],
     eps: float,

@@ -1,4 +1,4 @@
-"""Loops over a counter and loops on a condition."""
+"""Loops on a condition, and loops over a counter: `while_loop` and `fori_loop`."""
 
 from collections.abc import Callable
 from typing import Any
