@@ -8,8 +8,8 @@ from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.moments import (
-    average,
     average_square,
+    first_moment,
     first_step,
     increment,
     unbiased_ratio,
@@ -63,12 +63,7 @@ def scale_by_belief(
         grads: Tree, opt_state: ScaleByBeliefState, params: Params, /
     ) -> tuple[Tree, ScaleByBeliefState]:
         step = increment(opt_state.step)
-        mu = leaves.map(
-            lambda m, g: average(b1, m, g),
-            opt_state.mu,
-            grads,
-            caller=f"{caller} (state and grads)",
-        )
+        mu = first_moment(caller, b1, opt_state.mu, grads)
 
         def disbelief(s: Array, m: Array, g: Array) -> Array:
             square = average_square(b2, s, g.astype(m.dtype) - m)

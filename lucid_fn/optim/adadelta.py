@@ -9,7 +9,7 @@ from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
-from lucid_fn.optim.moments import average_square, zeros
+from lucid_fn.optim.moments import average_square, second_moment, zeros
 from lucid_fn.optim.regularization import add_decayed_weights
 from lucid_fn.types import Params, Scalar, Tree
 
@@ -54,12 +54,7 @@ def scale_by_adadelta(
     def update(
         grads: Tree, opt_state: ScaleByAdadeltaState, params: Params, /
     ) -> tuple[Tree, ScaleByAdadeltaState]:
-        nu = leaves.map(
-            lambda v, g: average_square(decay, v, g),
-            opt_state.nu,
-            grads,
-            caller=f"{caller} (state and grads)",
-        )
+        nu = second_moment(caller, decay, opt_state.nu, grads)
         deltas = leaves.map(
             lambda v, d, g: mx.sqrt(d + eps) / mx.sqrt(v + eps) * g.astype(v.dtype),
             nu,

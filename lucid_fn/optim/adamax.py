@@ -11,8 +11,8 @@ from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import (
-    average,
     bias_correction,
+    first_moment,
     first_step,
     increment,
     precision,
@@ -67,12 +67,7 @@ def scale_by_adamax(
         grads: Tree, opt_state: ScaleByAdamaxState, params: Params, /
     ) -> tuple[Tree, ScaleByAdamaxState]:
         step = increment(opt_state.step)
-        mu = leaves.map(
-            lambda m, g: average(b1, m, g),
-            opt_state.mu,
-            grads,
-            caller=f"{caller} (state and grads)",
-        )
+        mu = first_moment(caller, b1, opt_state.mu, grads)
 
         def decaying_maximum(u: Array, g: Array) -> Array:
             return mx.maximum(b2 * u, mx.abs(g.astype(u.dtype)) + eps).astype(u.dtype)

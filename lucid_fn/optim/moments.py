@@ -106,14 +106,29 @@ def decay_from_second(
     return end_kernel(kept), end_kernel(weight)
 
 
+def first_moment(caller: str, decay: Scalar, mu: Tree, grads: Tree) -> Tree:
+    """The averages `mu` of the gradients, one step on."""
+
+    def follow(m: Array, g: Array) -> Array:
+        return average(decay, m, g)
+
+    return leaves.map(follow, mu, grads, caller=f"{caller} (state and grads)")
+
+
+def second_moment(caller: str, decay: Scalar, nu: Tree, grads: Tree) -> Tree:
+    """The averages `nu` of the gradients' squares, one step on."""
+
+    def follow(v: Array, g: Array) -> Array:
+        return average_square(decay, v, g)
+
+    return leaves.map(follow, nu, grads, caller=f"{caller} (state and grads)")
+
+
 def update_moments(
     caller: str, b1: Scalar, b2: Scalar, mu: Tree, nu: Tree, grads: Tree
 ) -> tuple[Tree, Tree]:
-    """The averages `mu` of the gradients and `nu` of their squares, one step on."""
-    caller = f"{caller} (state and grads)"
-    mu = leaves.map(lambda m, g: average(b1, m, g), mu, grads, caller=caller)
-    nu = leaves.map(lambda v, g: average_square(b2, v, g), nu, grads, caller=caller)
-    return mu, nu
+    """The averages of the gradients and of their squares, one step on."""
+    return first_moment(caller, b1, mu, grads), second_moment(caller, b2, nu, grads)
 
 
 def unbiased_ratio(

@@ -12,7 +12,7 @@ from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
-from lucid_fn.optim.moments import average, zeros
+from lucid_fn.optim.moments import average, first_moment, zeros
 from lucid_fn.optim.norms import norm
 from lucid_fn.types import Array, Params, Scalar, Tree
 
@@ -141,12 +141,7 @@ def scale_by_muon(
         grads: Tree, opt_state: ScaleByMuonState, params: Params, /
     ) -> tuple[Tree, ScaleByMuonState]:
         leaves.check_shapes(grads, params, caller=f"{caller} (grads and params)")
-        mu = leaves.map(
-            lambda m, g: average(momentum, m, g),
-            opt_state.mu,
-            grads,
-            caller=f"{caller} (state and grads)",
-        )
+        mu = first_moment(caller, momentum, opt_state.mu, grads)
 
         def direction(m: Array, g: Array) -> Array:
             if g.size == 0:

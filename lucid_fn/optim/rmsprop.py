@@ -11,12 +11,12 @@ from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import (
-    average_square,
     bias_correction,
     first_step,
     increment,
     is_zero,
     precision,
+    second_moment,
     update_moments,
     zeros,
 )
@@ -76,12 +76,7 @@ def scale_by_rms(
         grads: Tree, opt_state: ScaleByRmsState, params: Params, /
     ) -> tuple[Tree, ScaleByRmsState]:
         step = increment(opt_state.step)
-        nu = leaves.map(
-            lambda v, g: average_square(decay, v, g),
-            opt_state.nu,
-            grads,
-            caller=f"{caller} (state and grads)",
-        )
+        nu = second_moment(caller, decay, opt_state.nu, grads)
         scale: Scalar = 1.0
         if unbiased:
             scale = end_kernel(mx.rsqrt(bias_correction(decay, step, precision(nu))))

@@ -10,7 +10,7 @@ from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.moments import (
-    average,
+    first_moment,
     first_step,
     increment,
     unbiased_ratio,
@@ -75,12 +75,7 @@ def scale_by_yogi(
             return (v - (1 - b2) * mx.sign(v - square) * square).astype(v.dtype)
 
         step = increment(opt_state.step)
-        mu = leaves.map(
-            lambda m, g: average(b1, m, g),
-            opt_state.mu,
-            grads,
-            caller=f"{caller} (state and grads)",
-        )
+        mu = first_moment(caller, b1, opt_state.mu, grads)
         nu = leaves.map(follow, opt_state.nu, grads)
         updates = unbiased_ratio(b1, b2, eps, step, mu, nu, grads)
         return updates, ScaleByYogiState(step, mu, nu)
