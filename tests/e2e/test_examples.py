@@ -61,8 +61,10 @@ def test_lenet_from_scratch_prints_the_same_lines(lenet, tmp_path):
     assert record["test_accuracy"] > 0.7
 
 
-def test_the_comparison_with_pytorch_agrees(tmp_path):
+def test_the_comparison_with_pytorch_agrees(tmp_path, monkeypatch):
     pytest.importorskip("torch")
+    # On a busy machine the threads of PyTorch mostly wait for each other.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     out = str(tmp_path)
     printed = run("compare_with_pytorch.py", "lenet", "--steps", "60", "--out", out)
     ours = json.loads((tmp_path / "lucid_fn.json").read_text())

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 
-class Case(NamedTuple):
+@dataclass(frozen=True, eq=False)  # one is equal to itself alone, so that it has a hash
+class Case:
     """One thing to run the laws on."""
 
     name: str  # its first word is the public function
@@ -16,7 +17,7 @@ class Case(NamedTuple):
     inputs: Callable[..., tuple[Any, ...]] | None = None  # drawn from a generator
     exempt: frozenset[str] = frozenset()  # laws that it does not promise to keep
     # What errors call the range of a number, where it is another than in `ranges`.
-    ranges: Mapping[str, str] = MappingProxyType({})
+    ranges: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def function(self) -> str:
