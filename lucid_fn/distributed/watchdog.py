@@ -212,5 +212,5 @@ class Watchdog:
         """Ends the process; `launch`, which has started it, starts all again."""
         end_process(self.rank, str(error), UNCONNECTED)
 
-    def end_process(self, message: str) -> None:
+    def _end(self, message: str) -> None:
         end_process(self.rank, message)

@@ -11,7 +11,6 @@ from lucid_fn import models, nn, random, testing, tree
     [
         (models.lenet5(), "fc3", (2, 28, 28, 1), (2, 84)),
         (models.cifar_resnet18(), "fc", (2, 32, 32, 3), (2, 512)),
-        (models.resnet50(), "fc", (2, 64, 64, 3), (2, 2048)),
     ],
 )
 def test_a_backbone_is_the_model_without_its_head(model, head, shape, features):
