@@ -1,5 +1,6 @@
 """Shared set-up: the CPU, hypothesis profiles, and one key."""
 
+import gc
 import importlib.util
 import os
 import signal
@@ -19,6 +20,8 @@ if importlib.util.find_spec("torch") is None:
     ]
 
 
+# The tests themselves live to the end: the collector need never look at them.
+gc.disable()
 mx.set_default_device(mx.cpu)
 # A shell starts programs in the background with Ctrl-C ignored, which tests send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -50,6 +53,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in item.iter_markers("tuned"):
             (reason,) = mark.args
             item.add_marker(pytest.mark.skip(reason=f"LUCID_FN_OPS=plain: {reason}"))
+
+
+def pytest_collection_finish() -> None:
+    """Leaves what was collected out of all later collections of garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import lucid_fn as lf
 from lucid_fn import interop, random, tree
 from tests import assertions
 from tests.registry.case import over
-from tests.registry.models import DEAD, MODELS
+from tests.registry.models import DEAD, LARGE, MODELS
 from tests.strategies import equal
 
 # float32, through up to 50 layers, in another order of additions
@@ -34,7 +34,7 @@ def outputs(case, x):
     return model.apply(params, state, x, train=False)[0]
 
 
-@over(MODELS)
+@over(MODELS, LARGE)
 def test_init_is_a_function_of_the_key(case):
     _, params, state, _ = prepared(case)
     assert equal(case.make().init(random.key(0)), (params, state))
@@ -55,7 +55,7 @@ def test_in_evaluation_a_batch_is_its_examples(case):
     assert_close(whole, tree.map(lambda *parts: mx.concatenate(parts), *ones))
 
 
-@over(MODELS)
+@over(MODELS, LARGE)
 def test_a_state_dict_holds_all_of_a_model(case):
     model, params, state, _ = prepared(case)
     kept = interop.torch.to_state_dict(model, params, state)
