@@ -37,7 +37,7 @@ class Structure(NamedTuple):
         return f"{self.kind.__name__}({inner})"
 
 
-_DEEPEST_WALK = 10_000
+_DEEPEST_WALK = 4_000
 _structure = tuple.__new__  # a named tuple's own constructor takes twice as long
 _LEAF = Structure(object, (), ())
 _NONE = Structure(type(None), (), ())
