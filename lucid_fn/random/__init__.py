@@ -5,9 +5,8 @@ call; nothing here touches it. Use a key once: `split` it for more.
 """
 
 from lucid_fn.elsewhere import guide
-from lucid_fn.random.categorical import categorical, gumbel
-from lucid_fn.random.choice import choice, permutation
-from lucid_fn.random.exponential import exponential, laplace
+from lucid_fn.random.choice import categorical, choice, permutation
+from lucid_fn.random.exponential import exponential, gumbel, laplace
 from lucid_fn.random.gamma import beta, dirichlet, gamma
 from lucid_fn.random.keys import fold_in, key, split
 from lucid_fn.random.normal import multivariate_normal, normal, truncated_normal

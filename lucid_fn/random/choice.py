@@ -1,4 +1,4 @@
-"""Draws from given items, and items in random order."""
+"""Draws from given items or classes, and items in random order."""
 
 import math
 from collections.abc import Sequence
@@ -77,6 +77,47 @@ def choice(
     if not isinstance(a, mx.array):
         return started(places)
     return started(mx.take(a, places, axis=axis))
+
+
+def categorical(key: Key, logits: Array, *, axis: int = -1) -> Array:
+    """Draws class indices with the probabilities `softmax(logits)` along `axis`.
+
+    Args:
+        key: a key.
+        logits: unnormalised log-probabilities.
+        axis: the axis of the classes, which the result has no more.
+
+    Returns:
+        Indices, uint32.
+
+    Raises:
+        TypeError: if `key` is not a key, or `logits` not an array of real numbers.
+        ValueError: if `logits` has no such axis, or no classes.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import random
+        >>> random.categorical(random.key(0), mx.array([[0.0, -1e9], [-1e9, 0.0]]))
+        array([0, 1], dtype=uint32)
+    """
+    check_key("categorical", key)
+    if not isinstance(logits, mx.array):
+        raise TypeError(
+            f"random.categorical: logits must be an array, got {type(logits).__name__}"
+        )
+    if mx.issubdtype(logits.dtype, mx.complexfloating):
+        raise TypeError(f"random.categorical: logits must be real, got {logits.dtype}")
+    axis = check_axis("categorical", axis, logits.ndim)
+    if logits.shape[axis] == 0:
+        raise ValueError(
+            "random.categorical: logits must have at least one class, got shape "
+            f"{logits.shape}"
+        )
+    if logits.size == 0:
+        batch = list(logits.shape)
+        del batch[axis]
+        return started(mx.zeros(batch, mx.uint32))
+    return started(mx.random.categorical(logits, axis, key=key))
 
 
 def permutation(key: Key, x: int | Array, *, axis: int = 0) -> Array:

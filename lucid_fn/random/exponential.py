@@ -1,4 +1,4 @@
-"""Draws from the exponential distribution and its two-sided form, Laplace's."""
+"""Draws from the exponential, the Laplace and the Gumbel distribution."""
 
 from collections.abc import Sequence
 
@@ -58,6 +58,30 @@ def laplace(key: Key, shape: Sequence[int] = (), dtype: mx.Dtype = mx.float32) -
     size = to_shape("laplace", shape)
     check_dtype("laplace", dtype, mx.floating, "a float dtype")
     return started(mx.random.laplace(size, mx.float32, key=key).astype(dtype))
+
+
+def gumbel(key: Key, shape: Sequence[int] = (), dtype: mx.Dtype = mx.float32) -> Array:
+    """Draws from the standard Gumbel distribution, `-log(-log(u))` of uniform `u`.
+
+    Args:
+        key: a key.
+        shape: the shape of the result.
+        dtype: a float dtype.
+
+    Raises:
+        TypeError: if `key`, `shape` or `dtype` is of the wrong type.
+
+    Example:
+        >>> from lucid_fn import random
+        >>> random.gumbel(random.key(0), (2, 3)).shape
+        (2, 3)
+    """
+    check_key("gumbel", key)
+    size = to_shape("gumbel", shape)
+    check_dtype("gumbel", dtype, mx.floating, "a float dtype")
+    # In 16 bits the largest uniform number is far from 1, and all tails end there.
+    u = mx.random.uniform(shape=size, key=key)
+    return started(-mx.log(-mx.log(mx.maximum(u, 2.0**-33))).astype(dtype))
 
 
 def draw_exponential(key: Key, shape: tuple[int, ...]) -> Array:
