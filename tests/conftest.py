@@ -4,6 +4,8 @@ import gc
 import importlib.util
 import os
 import signal
+from collections.abc import Generator
+from typing import Any
 
 import hypothesis
 import mlx.core as mx
@@ -20,8 +22,6 @@ if importlib.util.find_spec("torch") is None:
     ]
 
 
-# The tests themselves live to the end: the collector need never look at them.
-gc.disable()
 mx.set_default_device(mx.cpu)
 # A shell starts programs in the background with Ctrl-C ignored, which tests send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -55,10 +55,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=f"LUCID_FN_OPS=plain: {reason}"))
 
 
-def pytest_collection_finish() -> None:
-    """Leaves what was collected out of all later collections of garbage."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Spares the garbage collector the tests themselves, which live to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture
