@@ -47,6 +47,7 @@ from lucid_fn.ops.hard_activations import (
 from lucid_fn.ops.layer_norm import layer_norm, rms_norm
 from lucid_fn.ops.linear import linear
 from lucid_fn.ops.pooling import (
+    MaxPoolOutput,
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from lucid_fn.ops.grid_sampling import affine_grid, grid_sample
     from lucid_fn.ops.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
+    from lucid_fn.ops.max_unpooling import max_unpool1d, max_unpool2d, max_unpool3d
     from lucid_fn.ops.unfolding import fold, unfold
     from lucid_fn.ops.vectors import cosine_similarity, normalize, pairwise_distance
 
@@ -73,11 +75,13 @@ if TYPE_CHECKING:
 _LATER = {
     "grid_sampling": ("affine_grid", "grid_sample"),
     "lp_pooling": ("lp_pool1d", "lp_pool2d", "lp_pool3d"),
+    "max_unpooling": ("max_unpool1d", "max_unpool2d", "max_unpool3d"),
     "unfolding": ("fold", "unfold"),
     "vectors": ("cosine_similarity", "normalize", "pairwise_distance"),
 }
 
 __all__ = [
+    "MaxPoolOutput",
     "QuantizedWeight",
     "RecurrentWeights",
     "adaptive_avg_pool2d",
@@ -128,6 +132,9 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mean",
     "mish",
     "normalize",

@@ -5,7 +5,7 @@ from functools import partial
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn import nn, random
+from lucid_fn import nn, ops, random
 from tests.registry.activations import ACTIVATIONS, OF_INTEGERS_TOO
 from tests.registry.case import Case
 
@@ -41,6 +41,11 @@ def integers(high, *shape):
 def several(kind, *draws):
     """An input of several arrays."""
     return lambda rng: (kind(*[draw(rng)[0] for draw in draws]),)
+
+
+def pooled(pool, *shape):
+    """What `pool` finds in windows of 2."""
+    return lambda rng: (pool(apart(*shape)(rng)[0], 2, return_indices=True),)
 
 
 def mask(*shape):
@@ -122,6 +127,23 @@ LAYERS = [
         REAL,
     ),
     layer("max_pool3d", partial(nn.max_pool3d, 2), apart(2, 4, 3, 5, 4), REAL),
+    layer(
+        "max_pool2d-indices",
+        partial(nn.max_pool2d, 3, stride=2, padding=1, return_indices=True),
+        apart(2, 6, 5, 4),
+        REAL,
+    ),
+    layer("max_unpool1d", partial(nn.max_unpool1d, 2), pooled(ops.max_pool1d, 3, 7, 4)),
+    layer(
+        "max_unpool2d",
+        partial(nn.max_unpool2d, 2, output_size=(6, 5)),
+        pooled(ops.max_pool2d, 2, 6, 5, 4),
+    ),
+    layer(
+        "max_unpool3d",
+        partial(nn.max_unpool3d, 2),
+        pooled(ops.max_pool3d, 2, 4, 3, 5, 4),
+    ),
     layer("avg_pool1d", partial(nn.avg_pool1d, 3, stride=1), SEQUENCE),
     layer("avg_pool2d", partial(nn.avg_pool2d, 2, padding=1), IMAGE),
     layer("avg_pool3d", partial(nn.avg_pool3d, 2), VOLUME),
@@ -231,6 +253,7 @@ LAYERS = [
     layer("upsample_linear", partial(nn.upsample_linear, 2), IMAGE),
     layer("upsample_cubic", partial(nn.upsample_cubic, size=(9, 4)), IMAGE),
     layer("prelu", partial(nn.prelu, 4), apart(3, 7, 4)),
+    layer("rrelu", nn.rrelu, apart(3, 7, 4), EXAMPLES),
     layer("multi_head_attention", partial(nn.multi_head_attention, 4, 2), SEQUENCE),
     layer(
         "multi_head_attention-causal-rotary",
@@ -253,6 +276,11 @@ LAYERS = [
         partial(nn.multi_head_attention, 4, 2, causal=True, rate=0.2),
         SEQUENCE,
         EXAMPLES,
+    ),
+    layer(
+        "multi_head_attention-widths",
+        partial(nn.multi_head_attention, 4, 2, kdim=3, vdim=5),
+        several(nn.AttentionInputs, normal(3, 5, 4), normal(3, 7, 3), normal(3, 7, 5)),
     ),
     layer(
         "cached_attention",
