@@ -4,7 +4,14 @@ import math
 
 import mlx.core as mx
 
-from lucid_fn.checks import Sizes, check_array, check_float, check_size, to_sizes
+from lucid_fn.checks import (
+    Sizes,
+    batch_hint,
+    check_array,
+    check_float,
+    check_size,
+    to_sizes,
+)
 from lucid_fn.ops.pooling import AXES
 from lucid_fn.types import Array
 
@@ -176,6 +183,7 @@ def _check_arrays(name: str, x: Array, indices: Array, dims: int) -> None:
     if x.ndim != dims + 2:
         raise ValueError(
             f"{name}: x must have shape (N, {AXES[dims]}, C), got {x.shape}"
+            f"{batch_hint(x, dims + 2)}"
         )
     if indices.shape != x.shape:
         raise ValueError(

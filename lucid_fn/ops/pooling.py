@@ -11,6 +11,7 @@ import numpy as np
 
 from lucid_fn.checks import (
     Sizes,
+    batch_hint,
     check_array,
     check_narrow_float,
     check_size,
@@ -612,6 +613,7 @@ def _windows(
     if x.ndim != dims + 2:
         raise ValueError(
             f"{name}: x must have shape (N, {AXES[dims]}, C), got {x.shape}"
+            f"{batch_hint(x, dims + 2)}"
         )
     kernel = to_sizes(name, "size", size, dims=dims, at_least=1)
     strides = (

@@ -141,7 +141,7 @@ LAYERS = [
     ),
     layer(
         "max_unpool3d",
-        partial(nn.max_unpool3d, 2),
+        partial(nn.max_unpool3d, 2, output_size=(4, 3, 5)),
         pooled(ops.max_pool3d, 2, 4, 3, 5, 4),
     ),
     layer("avg_pool1d", partial(nn.avg_pool1d, 3, stride=1), SEQUENCE),

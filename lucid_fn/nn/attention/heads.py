@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import ops, random
+from lucid_fn.checks import batch_hint
 from lucid_fn.nn import initializers
 from lucid_fn.nn.attention.positions import angles_at, check_base, check_even, rotate
 from lucid_fn.nn.core.checks import (
@@ -121,6 +122,7 @@ def check_sequence(caller: str, name: str, x: Array, embed_dim: int) -> None:
     if x.ndim != 3 or x.shape[-1] != embed_dim:
         raise ValueError(
             f"{caller}: {name} must have shape (N, L, {embed_dim}), got {x.shape}"
+            f"{batch_hint(x, 3, name)}"
         )
 
 

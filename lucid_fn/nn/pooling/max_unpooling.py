@@ -118,15 +118,14 @@ def _max_unpool(
     output_size: Sizes | None,
 ) -> Layer:
     caller = f"max_unpool{dims}d"
-    given = {"stride": (stride, 1), "output_size": (output_size, 1)}
     options = {
-        name: to_sizes(caller, name, value, dims=dims, at_least=least)
-        for name, (value, least) in {**given, "padding": (padding, 0)}.items()
-        if value is not None
+        "size": to_sizes(caller, "size", size, dims=dims, at_least=1),
+        "padding": to_sizes(caller, "padding", padding, dims=dims, at_least=0),
     }
-    fn = partial(
-        unpool, size=to_sizes(caller, "size", size, dims=dims, at_least=1), **options
-    )
+    for name, value in {"stride": stride, "output_size": output_size}.items():
+        if value is not None:
+            options[name] = to_sizes(caller, name, value, dims=dims, at_least=1)
+    fn = partial(unpool, **options)
 
     def prepare(params: Params, x: Any, train: bool, key: Key | None) -> Any:
         if not isinstance(x, MaxPoolOutput):
