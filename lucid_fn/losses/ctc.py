@@ -5,7 +5,7 @@ from typing import cast
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_count, check_float, check_integer
+from lucid_fn.checks import batch_hint, check_count, check_float, check_integer
 from lucid_fn.losses.reduction import Reduction, reduce
 from lucid_fn.numerics import is_valid_label, widen
 from lucid_fn.ops.custom_derivative import custom_function
@@ -195,7 +195,7 @@ def _check(
     if logits.ndim != 3 or 0 in logits.shape:
         raise ValueError(
             "ctc: logits must have shape (N, T, num_classes), of which none is 0, got "
-            f"{logits.shape}"
+            f"{logits.shape}{batch_hint(logits, 3, 'logits')}"
         )
     n = logits.shape[0]
     if labels.ndim != 2 or labels.shape[0] != n:
