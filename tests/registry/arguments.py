@@ -229,6 +229,7 @@ BY_FUNCTION = {
     losses.cross_entropy: {"ignore_index": -100},
     losses.ctc: {"logits": mx.ones((2, 3, 4)), "labels": mx.ones((2, 1), mx.int32)},
     losses.multi_margin: {"p": 1},
+    losses.triplet_margin: {"p": 1.0},
     **{getattr(nn, f"lp_pool{n}d"): {"p": 2.0} for n in (1, 2, 3)},
     metrics.confusion_matrix: {"predictions": LABELS},
     schedules.constant: {"value": 1.0},
