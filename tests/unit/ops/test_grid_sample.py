@@ -64,10 +64,15 @@ def test_half_precision_is_computed_in_float32(key):
     np.testing.assert_array_equal(np.array(y), np.array(exact.astype(mx.float16)))
 
 
-def test_vmap_of_a_gradient_is_the_loop(key):
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_vmap_of_a_gradient_is_the_loop(mode, key):
     x = random.normal(key, (3, 1, 4, 4, 2))
     grid = random.uniform(key, (3, 1, 2, 2, 2), low=-1.0, high=1.0)
-    grad = lf.grad(lambda x, grid: mx.square(ops.grid_sample(x, grid)).sum(), (0, 1))
+
+    def loss(x, grid):
+        return mx.square(ops.grid_sample(x, grid, mode=mode)).sum()
+
+    grad = lf.grad(loss, (0, 1))
     together = lf.jit(lf.vmap(grad))(x, grid)
     for found, *each in zip(together, *map(grad, x, grid), strict=True):
         assert mx.allclose(found, mx.stack(each), atol=1e-5)
