@@ -101,6 +101,12 @@ LAYERS = [
         IMAGE,
         EXAMPLES,
     ),
+    layer(
+        "batch_norm-no-bias",
+        partial(nn.batch_norm, 4, bias=False),
+        IMAGE,
+        EXAMPLES,
+    ),
     layer("batch_renorm", partial(nn.batch_renorm, 4), IMAGE, EXAMPLES, SLOPE),
     layer("frozen", lambda: nn.frozen(nn.batch_norm(4)), IMAGE, SLOPE),
     layer(
@@ -213,10 +219,11 @@ LAYERS = [
     layer("layer_norm-2d", partial(nn.layer_norm, (5, 4), bias=False), IMAGE, DRAWN),
     layer("rms_norm", partial(nn.rms_norm, 4), SEQUENCE),
     layer("group_norm", partial(nn.group_norm, 2, 4), IMAGE),
+    layer("group_norm-no-bias", partial(nn.group_norm, 2, 4, bias=False), IMAGE),
     layer("instance_norm", partial(nn.instance_norm, 4, affine=True), SEQUENCE),
     layer(
         "instance_norm-tracked",
-        partial(nn.instance_norm, 4, affine=True, track_running_stats=True),
+        partial(nn.instance_norm, 4, affine=True, bias=False, track_running_stats=True),
         IMAGE,
     ),
     layer("embedding_bag", partial(nn.embedding_bag, 9, 4), integers(9, 3, 5), REAL),
