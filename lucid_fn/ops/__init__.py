@@ -47,7 +47,6 @@ from lucid_fn.ops.hard_activations import (
 from lucid_fn.ops.layer_norm import layer_norm, rms_norm
 from lucid_fn.ops.linear import linear
 from lucid_fn.ops.pooling import (
-    MaxPoolOutput,
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
@@ -81,7 +80,6 @@ _LATER = {
 }
 
 __all__ = [
-    "MaxPoolOutput",
     "QuantizedWeight",
     "RecurrentWeights",
     "adaptive_avg_pool2d",

@@ -96,7 +96,7 @@ def max_pool2d(
     Returns:
         Array of shape `(N, OH, OW, C)` and of the dtype of `x`, with
         `OH = (H + 2 * padding - dilation * (size - 1) - 1) // stride + 1`; or
-        `ops.MaxPoolOutput(y, indices)`, with the index `row * W + column` of the number
+        `nn.MaxPoolOutput(y, indices)`, with the index `row * W + column` of the number
         that each window passes its gradient to, int32.
 
     Raises:
