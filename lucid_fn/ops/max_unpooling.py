@@ -162,10 +162,10 @@ def _max_unpool(
     check_size(name, "output_size", (n, *sizes, channels))
     if x.size == 0:
         return mx.zeros((n, *sizes, channels), x.dtype)
-    # (N, H, W, C) to (N, H * W, C); 64 bits, as a uint8 is less than any 256
+    # (N, H, W, C) to (N, H * W, C); in 64 bits: 256 would be 0 among bytes
     places = indices.reshape(n, -1, channels).astype(mx.int64)
     fits = (places >= 0) & (places < pixels)
-    places = mx.where(fits, places, 0)  # MLX does not check them
+    places = mx.where(fits, places, 0).astype(mx.int32)  # MLX does not check them
     zeros = mx.zeros((n, pixels, channels), x.dtype)
     y = mx.put_along_axis(zeros, places, x.reshape(places.shape), axis=1)
     y = mx.where(mx.all(fits, axis=1, keepdims=True), y, mx.array(math.nan, x.dtype))
