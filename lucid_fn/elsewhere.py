@@ -22,6 +22,7 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "T_0": ("first_period",),
     "T_max": ("decay_steps",),
     "T_mult": ("growth",),
+    "adjust_lr_fn": ("adjust_lr",),
     "alpha": ("decay",),
     "base_lr": ("low",),
     "beta2_decay": ("decay_power",),
@@ -52,6 +53,7 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "input_lengths": ("logit_lengths",),
     "is_causal": ("causal",),
     "is_training": ("train",),
+    "keepdim": ("keepdims",),
     "kernel_size": ("size",),
     "labels": ("targets",),
     "lambd": ("threshold",),
@@ -60,6 +62,7 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "log_probs": ("logits",),
     "log_target": ("log_targets",),
     "lr": ("learning_rate",),
+    "max_iter": ("max_iterations",),
     "max_lr": ("peak", "high"),
     "max_val": ("high",),
     "max_value": ("high",),
@@ -74,6 +77,10 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "need_weights": ("return_weights",),
     "nhead": ("num_heads",),
     "nonlinearity": ("activation",),
+    "norm_type": ("p",),
+    "ns_coefficients": ("coefficients",),
+    "ns_steps": ("steps",),
+    "num_groups": ("groups",),
     "num_workers": ("workers",),
     "out_dims": ("out_axes",),
     "p": ("rate",),
@@ -136,7 +143,6 @@ _ABSENT = {
     "training": "the mode is an argument of apply: apply(params, state, x, "
     "train=True, key=key)",
     "weight": 'for a loss, multiply the values of reduction="none" by it',
-    "zero_infinity": "use mx.where on the losses, and on their gradients",
 }
 """Arguments of other libraries that have no counterpart, and what to do instead."""
 

@@ -4,6 +4,7 @@ Values of arrays are never checked: they are lazy, and a check would compute the
 """
 
 from lucid_fn.checks.arrays import (
+    batch_hint,
     check_array,
     check_classes,
     check_float,
@@ -31,6 +32,7 @@ from lucid_fn.checks.sizes import check_size, shapes_only
 __all__ = [
     "NUMBER_OR_ARRAY",
     "Sizes",
+    "batch_hint",
     "check_array",
     "check_axis",
     "check_classes",

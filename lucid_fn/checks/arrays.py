@@ -26,6 +26,13 @@ def _remedy(name: str, x: Any) -> str:
     return f"convert it with mx.array({name})"
 
 
+def batch_hint(x: Array, ndim: int, name: str = "x") -> str:
+    """The end of an error about a shape of `ndim` axes: the batch axis is missing."""
+    if x.ndim != ndim - 1:
+        return ""
+    return f"; a single example needs a batch axis: {name}[None]"
+
+
 def check_float(caller: str, **arrays: Any) -> None:
     """Raises unless every argument is an MLX array of a float dtype."""
     check_array(caller, **arrays)

@@ -7,7 +7,9 @@ from lucid_fn.data.augmentation.flipping import random_flip
 from lucid_fn.data.augmentation.mixing import cutmix, mixup
 from lucid_fn.data.batching import Batches, batches
 from lucid_fn.data.cifar10 import CIFAR10_MIRRORS, load_cifar10
+from lucid_fn.data.cifar100 import CIFAR100_MIRRORS, load_cifar100
 from lucid_fn.data.dataset import Dataset
+from lucid_fn.data.emnist import EMNIST_MIRRORS, load_emnist
 from lucid_fn.data.fashion_mnist import FASHION_MNIST_MIRRORS, load_fashion_mnist
 from lucid_fn.data.kmnist import KMNIST_MIRRORS, load_kmnist
 from lucid_fn.data.loading import Loader, loader
@@ -26,6 +28,8 @@ __all__ = [
     "CIFAR10_MEAN",
     "CIFAR10_MIRRORS",
     "CIFAR10_STD",
+    "CIFAR100_MIRRORS",
+    "EMNIST_MIRRORS",
     "FASHION_MNIST_MIRRORS",
     "KMNIST_MIRRORS",
     "MNIST_MEAN",
@@ -40,6 +44,8 @@ __all__ = [
     "cutmix",
     "cutout",
     "load_cifar10",
+    "load_cifar100",
+    "load_emnist",
     "load_fashion_mnist",
     "load_kmnist",
     "load_mnist",

@@ -3,10 +3,11 @@
 import contextlib
 import gzip
 import os
+import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from lucid_fn import io
 
@@ -30,12 +31,14 @@ def data_folder(root: str | os.PathLike[str] | None, name: str, caller: str) -> 
 def unpacked(path: Path, caller: str) -> Iterator[IO[bytes]]:
     """Open a file as a stream, decompressed if its name ends in `.gz`.
 
+    It may be in an archive: `archive.zip/folder/file` is read without extracting it.
+
     Raises:
         OSError: if the file cannot be read; the message names it.
         ValueError: if the file is empty, or is not whole gzip where its name says so,
             or is gzip where its name does not; here, or while it is read.
     """
-    with io.reading(path, caller=caller) as file:
+    with _opened(path, caller) as file:
         start = file.peek(4)[:4]
         _check_kind(path, start, caller)
         if path.suffix != ".gz":
@@ -48,6 +51,26 @@ def unpacked(path: Path, caller: str) -> Iterator[IO[bytes]]:
             raise ValueError(
                 f"{caller}: {path} must be whole gzip data, got a truncated or damaged "
                 f"file ({error}); replace it"
+            ) from error
+
+
+@contextlib.contextmanager
+def _opened(path: Path, caller: str) -> Iterator[Any]:
+    """The buffered file, which may be in an archive, as `archive.zip/folder/file`."""
+    archives = (p for p in path.parents if p.suffix == ".zip" and p.is_file())
+    archive = next(archives, None)
+    with io.reading(archive or path, caller=caller) as file:
+        if archive is None:
+            yield file
+            return
+        name = path.relative_to(archive).as_posix()
+        try:
+            with zipfile.ZipFile(file) as zipped, zipped.open(name) as member:
+                yield member
+        except (zipfile.BadZipFile, KeyError, RuntimeError) as error:
+            raise ValueError(
+                f"{caller}: {archive} must be a whole zip archive with {name}, got a "
+                f"damaged or another file ({error}); replace it"
             ) from error
 
 

@@ -98,7 +98,7 @@ def load_idx_files(
         files: in the order of the fields of `Dataset`.
         mirrors: where to fetch those that are missing; none to fetch nothing.
     """
-    found = {file.name: _find(folder, file.name) for file in files}
+    found = {file.name: find_idx(folder, file.name) for file in files}
     for file in files if mirrors else ():
         if found[file.name] is None:
             found[file.name] = fetch(file, mirrors, folder, caller)
@@ -106,11 +106,12 @@ def load_idx_files(
     if len(paths) < len(files):
         raise FileNotFoundError(_missing(caller, title, folder, found))
     return Dataset(
-        *_load_split(caller, title, *paths[:2]), *_load_split(caller, title, *paths[2:])
+        *load_split(caller, title, *paths[:2]), *load_split(caller, title, *paths[2:])
     )
 
 
-def _find(folder: Path, name: str) -> Path | None:
+def find_idx(folder: Path, name: str) -> Path | None:
+    """The file of this name, plain if there is one, else packed."""
     candidates = (folder / name.removesuffix(".gz"), folder / name)
     return next((path for path in candidates if path.is_file()), None)
 
@@ -129,9 +130,15 @@ def _missing(
     )
 
 
-def _load_split(
-    caller: str, title: str, image_path: Path, label_path: Path
+def load_split(
+    caller: str,
+    title: str,
+    image_path: Path,
+    label_path: Path,
+    *,
+    classes: range = range(10),
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Images `(N, 28, 28, 1)` and labels, which must be among the classes."""
     images = read_idx(image_path, (None, 28, 28), caller)
     labels = read_idx(label_path, (None,), caller)
     if len(images) != len(labels):
@@ -140,11 +147,12 @@ def _load_split(
             f"{len(images)} images and {len(labels)} labels; they are of different "
             "sets: replace one"
         )
-    if labels.max() > 9:
-        index = int(np.argmax(labels > 9))
+    wrong = (labels < classes.start) | (labels >= classes.stop)
+    if wrong.any():
+        index = int(np.argmax(wrong))
         raise ValueError(
-            f"{caller}: {label_path} must hold labels in [0, 10), got "
-            f"{labels[index]} at index {index}; it is damaged or not {title}: "
-            "replace it"
+            f"{caller}: {label_path} must hold labels in [{classes.start}, "
+            f"{classes.stop}), got {labels[index]} at index {index}; it is damaged or "
+            f"not {title}: replace it"
         )
     return images[..., None], labels.astype(np.int32)

@@ -100,8 +100,13 @@ def _merge_heads(paths: Collection[str]) -> set[str]:
     Derivatives do not tell that: through one feature of a head the queries and keys of
     all its features are seen.
     """
-    attentions = (path for path in paths if path.endswith("in_proj_weight"))
-    return {f"{p.removesuffix('in_proj_weight')}out_proj.weight" for p in attentions}
+    names = ("in_proj_weight", "q_proj_weight")
+    return {
+        f"{path.removesuffix(name)}out_proj.weight"
+        for path in paths
+        for name in names
+        if path.endswith(name)
+    }
 
 
 def _without_flatten(model: nn.Layer) -> tuple[str, ...]:

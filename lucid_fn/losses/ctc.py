@@ -5,7 +5,7 @@ from typing import cast
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_count, check_float, check_integer
+from lucid_fn.checks import batch_hint, check_count, check_float, check_integer
 from lucid_fn.losses.reduction import Reduction, reduce
 from lucid_fn.numerics import is_valid_label, widen
 from lucid_fn.ops.custom_derivative import custom_function
@@ -22,6 +22,7 @@ def ctc(
     logit_lengths: Array,
     label_lengths: Array,
     blank: int = 0,
+    zero_infinity: bool = False,
     reduction: Reduction = "none",
 ) -> Array:
     """CTC loss: the negative log-probability of unaligned labels, in nats.
@@ -44,6 +45,7 @@ def ctc(
         label_lengths: labels of each sequence, integer, shape `(N,)`, in [0, S]; any
             other gives NaN.
         blank: the class that stands for no label.
+        zero_infinity: whether an infinite loss counts as 0.
         reduction: `"none"`, `"sum"`, or `"mean"`, which is the mean of
             `loss / max(label_length, 1)`, as PyTorch's.
 
@@ -100,7 +102,8 @@ def ctc(
     emitted = mx.moveaxis(emitted, 0, 1)  # (T, N, L)
     outputs = _likelihood(emitted, active, skips, end)
     likelihood, _ = cast(tuple[Array, Array], outputs)
-    losses = mx.where(likelihood < _LOG_ZERO / 2, mx.inf, -likelihood)
+    impossible = 0.0 if zero_infinity else mx.inf
+    losses = mx.where(likelihood < _LOG_ZERO / 2, impossible, -likelihood)
     losses = mx.where(valid, losses, mx.nan)
     if reduction == "mean":
         losses = losses / mx.maximum(label_lengths, 1)
@@ -192,7 +195,7 @@ def _check(
     if logits.ndim != 3 or 0 in logits.shape:
         raise ValueError(
             "ctc: logits must have shape (N, T, num_classes), of which none is 0, got "
-            f"{logits.shape}"
+            f"{logits.shape}{batch_hint(logits, 3, 'logits')}"
         )
     n = logits.shape[0]
     if labels.ndim != 2 or labels.shape[0] != n:

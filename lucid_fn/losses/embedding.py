@@ -1,5 +1,7 @@
 """Metric learning: losses of the angle or distance between embeddings."""
 
+from functools import partial
+
 import mlx.core as mx
 
 from lucid_fn import ops
@@ -7,6 +9,7 @@ from lucid_fn.checks import check_array, check_float, check_number, check_same_s
 from lucid_fn.losses.pairs import by_sign, positive_part
 from lucid_fn.losses.reduction import Reduction, reduce
 from lucid_fn.numerics import widen
+from lucid_fn.ops.vectors import check_order, pairwise_distance
 from lucid_fn.types import Array
 
 # PyTorch's; added to the squared lengths, so that a vector of zeros has a gradient.
@@ -73,20 +76,22 @@ def triplet_margin(
     negative: Array,
     *,
     margin: float = 1.0,
+    p: float = 2.0,
     eps: float = 1e-6,
     swap: bool = False,
     reduction: Reduction = "none",
 ) -> Array:
     """Triplet margin loss, `max(0, d(a, p) - d(a, n) + margin)`.
 
-    `a`, `p` and `n` are the anchor, a positive and a negative, and
-    `d(x, y) = |x - y + eps|` is the Euclidean distance.
+    `a`, `p` and `n` are the anchor, a positive and a negative, and `d` is
+    `ops.pairwise_distance`, the Euclidean distance by default.
 
     Args:
         anchor: vectors, float, shape `(..., D)`.
         positive: vectors that belong to the anchors, of the same shape.
         negative: vectors that do not, of the same shape.
         margin: by how much the negative should be further, positive.
+        p: order of the distance, positive; `math.inf` for the largest difference.
         eps: added to each difference, positive: equal vectors have a gradient.
         swap: whether the distance from the positive to the negative counts instead
             where it is the smaller one.
@@ -97,7 +102,7 @@ def triplet_margin(
 
     Raises:
         TypeError: if a vector is not of a float dtype.
-        ValueError: if the shapes differ, `margin` or `eps` is not positive, or
+        ValueError: if the shapes differ, `margin`, `p` or `eps` is not positive, or
             `reduction` is none of the three.
 
     Source: Balntas et al., 2016, "Learning shallow convolutional feature descriptors
@@ -115,11 +120,13 @@ def triplet_margin(
     _check_vectors(
         "triplet_margin", anchor=anchor, positive=positive, negative=negative
     )
-    a, p, n = widen(anchor), widen(positive), widen(negative)
-    to_negative = _distance(a, n, eps)
+    p = check_order("triplet_margin", p)
+    distance = partial(pairwise_distance, p=p, eps=eps)
+    a, near, far = widen(anchor), widen(positive), widen(negative)
+    to_negative = distance(a, far)
     if swap:
-        to_negative = mx.minimum(to_negative, _distance(p, n, eps))
-    losses = positive_part(_distance(a, p, eps) - to_negative + margin)
+        to_negative = mx.minimum(to_negative, distance(near, far))
+    losses = positive_part(distance(a, near) - to_negative + margin)
     dtype = mx.result_type(anchor, positive, negative)
     return reduce("triplet_margin", losses, reduction, dtype)
 
@@ -134,10 +141,3 @@ def _check_vectors(caller: str, **vectors: Array) -> None:
 
 def _inverse_length(x: Array) -> Array:
     return mx.rsqrt(ops.sum(mx.square(x), axis=-1) + _EPS)
-
-
-def _distance(x: Array, y: Array, eps: float) -> Array:
-    squared = ops.sum(mx.square(x - y + eps), axis=-1)
-    # At 0 the root has no derivative; it is 0, as PyTorch's. NaN is not 0.
-    apart = squared != 0
-    return mx.where(apart, mx.sqrt(mx.where(apart, squared, 1.0)), 0.0)

@@ -2,7 +2,7 @@
 
 from lucid_fn.elsewhere import guide
 from lucid_fn.nn import initializers
-from lucid_fn.nn.activations import prelu
+from lucid_fn.nn.activations import prelu, rrelu
 from lucid_fn.nn.attention.cached_attention import cached_attention
 from lucid_fn.nn.attention.multi_head_attention import (
     AttentionInputs,
@@ -107,7 +107,13 @@ from lucid_fn.nn.pooling.adaptive_pooling import (
     adaptive_max_pool3d,
 )
 from lucid_fn.nn.pooling.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
+from lucid_fn.nn.pooling.max_unpooling import (
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
 from lucid_fn.nn.pooling.pooling import (
+    MaxPoolOutput,
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
@@ -198,6 +204,7 @@ __all__ = [
     "InitFn",
     "LSTMCarry",
     "Layer",
+    "MaxPoolOutput",
     "RecurrentInputs",
     "SequenceAndCarry",
     "Summary",
@@ -282,6 +289,9 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "merge_lora",
     "mish",
     "mixed_precision",
@@ -304,6 +314,7 @@ __all__ = [
     "rnn",
     "rnn_cell",
     "rotary_positions",
+    "rrelu",
     "scan",
     "selu",
     "serial",

@@ -4,11 +4,20 @@ Those without are plain functions of `lucid_fn.ops`, which every combinator take
 child; for other hyper-parameters than the default, `functools.partial` binds them.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import mlx.core as mx
 
-from lucid_fn import ops
+from lucid_fn import ops, random
 from lucid_fn.checks import check_count, check_number
-from lucid_fn.nn.core.checks import check_last_axis, check_params
+from lucid_fn.nn.core.checks import (
+    check_float,
+    check_key,
+    check_last_axis,
+    check_params,
+)
+from lucid_fn.nn.core.examplewise import over_examples
 from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.types import Array, Key, Params
 
@@ -50,3 +59,51 @@ def prelu(num_parameters: int = 1, *, init_value: float = 0.25) -> Layer:
         return ops.prelu(x, params["weight"])
 
     return parametric(init, forward, examplewise=True)
+
+
+def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
+    """Randomized leaky ReLU: `x` if it is positive, else `slope * x`.
+
+    While training, the slope of each number is drawn from a uniform distribution on
+    `[lower, upper)`; in eval mode it is the mean, `(lower + upper) / 2`.
+
+    Args:
+        lower: the least slope.
+        upper: the greatest slope, at least `lower`.
+
+    Raises:
+        TypeError: on apply, if `x` is not of a float dtype.
+        ValueError: if `upper` is below `lower`; on apply, if `train` is true and there
+            is no key.
+
+    Source: Xu et al., 2015, https://arxiv.org/abs/1505.00853, section 2.4;
+    `torch.nn.RReLU`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer, x = nn.rrelu(0.25, 0.75), mx.array([-1.0, 2.0])
+        >>> layer.apply({}, {}, x, train=False)[0]
+        array([-0.5, 2], dtype=float32)
+        >>> y, _ = layer.apply({}, {}, x, train=True, key=random.key(0))
+        >>> -0.75 <= y[0].item() <= -0.25, y[1].item()
+        (True, 2.0)
+    """
+    lower = check_number("rrelu", "lower", lower)
+    upper = check_number("rrelu", "upper", upper, at_least=lower)
+
+    def prepare(
+        params: Params, x: Any, train: bool, key: Key | None
+    ) -> tuple[Callable[..., Array], list[Any]]:
+        check_float("rrelu", x=x)
+        if not train:
+            return lambda x: ops.leaky_relu(x, (lower + upper) / 2), [x]
+        key = check_key("rrelu", key)
+        return _leak, [x, random.uniform(key, x.shape, low=lower, high=upper)]
+
+    return over_examples(prepare)
+
+
+def _leak(x: Array, slope: Array) -> Array:
+    """`x` where it is positive, else `slope * x`, rounded once."""
+    return mx.where(x > 0, x, (x * slope).astype(x.dtype))

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from lucid_fn.ops.grid_sampling import affine_grid, grid_sample
     from lucid_fn.ops.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
+    from lucid_fn.ops.max_unpooling import max_unpool1d, max_unpool2d, max_unpool3d
     from lucid_fn.ops.unfolding import fold, unfold
     from lucid_fn.ops.vectors import cosine_similarity, normalize, pairwise_distance
 
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
 _LATER = {
     "grid_sampling": ("affine_grid", "grid_sample"),
     "lp_pooling": ("lp_pool1d", "lp_pool2d", "lp_pool3d"),
+    "max_unpooling": ("max_unpool1d", "max_unpool2d", "max_unpool3d"),
     "unfolding": ("fold", "unfold"),
     "vectors": ("cosine_similarity", "normalize", "pairwise_distance"),
 }
@@ -128,6 +130,9 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mean",
     "mish",
     "normalize",

@@ -5,7 +5,13 @@ from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_array, check_float, check_scalar, check_size
+from lucid_fn.checks import (
+    batch_hint,
+    check_array,
+    check_float,
+    check_scalar,
+    check_size,
+)
 from lucid_fn.numerics import reduced
 from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.ops.seam import replaceable
@@ -255,6 +261,7 @@ def _check_heads(
     if query.ndim != 4:
         raise ValueError(
             f"{caller}: query must have shape (N, L, H, D), got {query.shape}"
+            f"{batch_hint(query, 4, 'query')}"
         )
     n, _, heads, size = query.shape
     if (

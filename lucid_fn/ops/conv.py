@@ -6,7 +6,13 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_count, check_narrow_float, check_size, to_sizes
+from lucid_fn.checks import (
+    batch_hint,
+    check_count,
+    check_narrow_float,
+    check_size,
+    to_sizes,
+)
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.conv_plain import PLAIN, TAPS, Formulation, Geometry, Pair
 from lucid_fn.ops.custom_derivative import Bilinear, bilinear
@@ -214,6 +220,7 @@ def _check_arrays(x: Array, weight: Array, bias: Array | None, groups: int) -> N
     if x.ndim != 4 or x.shape[-1] != channels:
         raise ValueError(
             f"conv2d: x must have shape (N, H, W, {channels}), got {x.shape}"
+            f"{batch_hint(x, 4)}"
         )
     if bias is not None and bias.shape != (out_channels,):
         raise ValueError(

@@ -4,7 +4,7 @@ import math
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_float
+from lucid_fn.checks import batch_hint, check_float
 from lucid_fn.numerics import sum_rows
 from lucid_fn.ops.input_checks import takes_array
 from lucid_fn.ops.pooling import AXES
@@ -167,6 +167,6 @@ def _places(name: str, x: Array, dims: int) -> Array:
     if x.ndim != dims + 2 or 0 in x.shape[1:-1]:
         raise ValueError(
             f"{name}: x must have shape (N, {AXES[dims]}, C), with no empty axis "
-            f"between, got {x.shape}"
+            f"between, got {x.shape}{batch_hint(x, dims + 2)}"
         )
     return x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])

@@ -3,7 +3,7 @@
 import operator
 from functools import reduce
 from itertools import product
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import mlx.core as mx
 import numpy as np
@@ -17,7 +17,7 @@ def grid_sample(
     x: Array,
     grid: Array,
     *,
-    mode: Literal["bilinear", "nearest"] = "bilinear",
+    mode: Literal["bilinear", "nearest", "bicubic"] = "bilinear",
     padding_mode: Literal["zeros", "border", "reflection"] = "zeros",
     align_corners: bool = False,
 ) -> Array:
@@ -25,14 +25,15 @@ def grid_sample(
 
     A place has the coordinates (x, y), or (x, y, z), where -1 and 1 are the outer
     edges of the first and last pixel, or their centers with `align_corners`. It has
-    gradients in the image and, if `mode` is `"bilinear"`, in the grid.
+    gradients in the image and, unless `mode` is `"nearest"`, in the grid.
 
     Args:
         x: float, shape `(N, H, W, C)` or `(N, D, H, W, C)`.
         grid: places, float, shape `(N, OH, OW, 2)` or `(N, OD, OH, OW, 3)`; nan stands
             for -1.
         mode: `"bilinear"`, the mean of the pixels around a place, weighted by their
-            nearness along each axis, or `"nearest"`, the nearest pixel.
+            nearness along each axis, `"nearest"`, the nearest pixel, or `"bicubic"`,
+            the cubic convolution of the four pixels around a place along each axis.
         padding_mode: what is outside of the image: `"zeros"`, the nearest pixel of the
             border, or its reflection.
         align_corners: whether -1 and 1 are the centers of the pixels at the border.
@@ -47,7 +48,7 @@ def grid_sample(
             `padding_mode` is none of those above.
 
     Source: Jaderberg et al., 2015, "Spatial transformer networks", eq. 3 and 5;
-    `torch.nn.functional.grid_sample`.
+    `torch.nn.functional.grid_sample`; `"bicubic"` as in `nn.upsample_cubic`.
 
     Example:
         >>> import mlx.core as mx
@@ -66,11 +67,11 @@ def grid_sample(
     grid = widen(grid)
     grid = mx.where(mx.isnan(grid), -1.0, grid).reshape(n, -1, len(sizes))
     # The last axis of x is that of the first coordinate.
-    places = [
-        _place(grid[..., -1 - axis], size, padding_mode, align_corners)
+    neighbours = _MODES[mode]
+    corners = [
+        neighbours(grid[..., -1 - axis], _Axis(size, padding_mode, align_corners))
         for axis, size in enumerate(sizes)
     ]  # (N, P) each
-    corners = [_NEIGHBOURS[mode](place) for place in places]
     rows = widen(x).reshape(-1, channels)
     terms = [_corner(rows, n, sizes, corner) for corner in product(*corners)]
     return reduce(operator.add, terms).astype(x.dtype).reshape(shape)
@@ -135,9 +136,10 @@ def _centers(length: int, align_corners: bool) -> np.ndarray:
 
 def _check(x: Array, grid: Array, mode: str, padding_mode: str) -> None:
     check_float("grid_sample", x=x, grid=grid)
-    if mode not in _NEIGHBOURS:
+    if mode not in _MODES:
         raise ValueError(
-            f"grid_sample: mode must be 'bilinear' or 'nearest', got {mode!r}"
+            "grid_sample: mode must be 'bilinear', 'nearest' or 'bicubic', got "
+            f"{mode!r}"
         )
     if padding_mode not in ("zeros", "border", "reflection"):
         raise ValueError(
@@ -158,48 +160,88 @@ def _check(x: Array, grid: Array, mode: str, padding_mode: str) -> None:
         )
 
 
-def _place(
-    coordinate: Array, size: int, padding_mode: str, align_corners: bool
-) -> Array:
-    """Where a coordinate is along an axis, in pixels; the first one is at 0."""
-    if align_corners:
-        place = (coordinate + 1) * ((size - 1) / 2)
-    else:
-        place = (coordinate + 1) * (size / 2) - 0.5
-    if padding_mode == "zeros":  # further away is as far: no index is too large
-        return mx.where((place > -2) & (place < size + 1), place, -2.0)
-    if padding_mode == "reflection":
-        place = _reflected(place, size, align_corners)
-    last = size - 1.0  # where the border begins, there is no gradient, as in PyTorch
-    return mx.where(place <= 0, 0.0, mx.where(place >= last, last, place))
+class _Axis(NamedTuple):
+    """An axis of the image, and what is outside of it."""
 
+    size: int
+    padding_mode: str
+    align_corners: bool
 
-def _reflected(place: Array, size: int, align_corners: bool) -> Array:
-    """The place, reflected at the edges or, with `align_corners`, the centers there."""
-    low, span = (0.0, size - 1.0) if align_corners else (-0.5, float(size))
-    if span == 0:
-        return mx.zeros_like(place)
-    distance = mx.where(place < low, low - place, place - low)
-    times = mx.stop_gradient(mx.floor(distance / span))
-    rest = distance - times * span
-    return low + mx.where(times % 2 == 0, rest, span - rest)
+    def place(self, coordinate: Array) -> Array:
+        """Where a coordinate is, in pixels; the first one is at 0."""
+        if self.align_corners:
+            return (coordinate + 1) * ((self.size - 1) / 2)
+        return (coordinate + 1) * (self.size / 2) - 0.5
+
+    def inside(self, place: Array) -> Array:
+        """The place that is sampled in place of this one."""
+        if self.padding_mode == "zeros":  # no index is too large
+            return mx.where((place > -2) & (place < self.size + 1), place, -2.0)
+        if self.padding_mode == "reflection":
+            place = self._reflected(place)
+        # Where the border begins, there is no gradient, as in PyTorch.
+        last = self.size - 1.0
+        return mx.where(place <= 0, 0.0, mx.where(place >= last, last, place))
+
+    def _reflected(self, place: Array) -> Array:
+        """Reflected at the edges or, with `align_corners`, the centers there."""
+        low, span = (0.0, self.size - 1.0) if self.align_corners else (-0.5, self.size)
+        if span == 0:
+            return mx.zeros_like(place)
+        place = mx.clip(place, -_FAR, _FAR)  # infinity has no reflection
+        distance = mx.where(place < low, low - place, place - low)
+        times = mx.stop_gradient(mx.floor(distance / span))
+        rest = distance - times * span
+        return low + mx.where(times % 2 == 0, rest, span - rest)
 
 
 Neighbour = tuple[Array, Array | None]
 """The index of a pixel along an axis, as a float, and its weight; `None` is 1."""
 
 
-def _linear(place: Array) -> list[Neighbour]:
+def _linear(coordinate: Array, axis: _Axis) -> list[Neighbour]:
+    place = axis.inside(axis.place(coordinate))
     below = mx.stop_gradient(mx.floor(place))
     share = place - below
     return [(below, 1 - share), (below + 1, share)]
 
 
-def _nearest(place: Array) -> list[Neighbour]:
+def _nearest(coordinate: Array, axis: _Axis) -> list[Neighbour]:
+    place = axis.inside(axis.place(coordinate))
     return [(mx.stop_gradient(mx.round(place)), None)]  # halves to even, as PyTorch
 
 
-_NEIGHBOURS = {"bilinear": _linear, "nearest": _nearest}
+def _cubic(coordinate: Array, axis: _Axis) -> list[Neighbour]:
+    place = axis.place(coordinate)
+    far = _FAR if axis.padding_mode == "reflection" else 3  # further away is as far
+    place = mx.clip(place, -far, axis.size - 1 + far)
+    below = mx.stop_gradient(mx.floor(place))
+    share = place - below
+    # The pixels are moved inside of the image one by one, not the place.
+    return [
+        (mx.stop_gradient(axis.inside(below + step)), weight)
+        for step, weight in zip(range(-1, 3), _cubic_weights(share), strict=True)
+    ]
+
+
+_FAR = 2.0**23  # float32 has no places between two pixels further away
+_CUBIC_A = -0.75  # PyTorch's
+
+
+def _cubic_weights(share: Array) -> list[Array]:
+    """Those of the pixels at distances `1 + share`, `share`, `1 - share` and so on."""
+    a = _CUBIC_A
+
+    def near(d: Array) -> Array:
+        return ((a + 2) * d - (a + 3)) * d * d + 1
+
+    def far(d: Array) -> Array:
+        return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+
+    return [far(1 + share), near(share), near(1 - share), far(2 - share)]
+
+
+_MODES = {"bilinear": _linear, "nearest": _nearest, "bicubic": _cubic}
 
 
 def _corner(

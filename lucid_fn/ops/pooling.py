@@ -1,15 +1,17 @@
 """Max and average pooling over one, two or three spatial axes, channels last."""
 
 import math
+from collections.abc import Callable
 from functools import lru_cache, reduce
 from itertools import product
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, Protocol, cast, overload
 
 import mlx.core as mx
 import numpy as np
 
 from lucid_fn.checks import (
     Sizes,
+    batch_hint,
     check_array,
     check_narrow_float,
     check_size,
@@ -22,7 +24,48 @@ from lucid_fn.types import Array, ArrayFn
 AXES = {1: "L", 2: "H, W", 3: "D, H, W"}  # the spatial axes, by their number
 
 
-@examplewise
+class MaxPoolOutput(NamedTuple):
+    """What max pooling returns with `return_indices=True`."""
+
+    y: Array  # (N, *out, C)
+    indices: Array  # (N, *out, C), int32
+
+
+class MaxPool(Protocol):
+    """The type of `max_pool1d`, `max_pool2d` and `max_pool3d`."""
+
+    @overload
+    def __call__(
+        self,
+        x: Array,
+        size: Sizes,
+        *,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        dilation: Sizes = 1,
+        ceil_mode: bool = False,
+        return_indices: Literal[False] = False,
+    ) -> Array: ...
+
+    @overload
+    def __call__(
+        self,
+        x: Array,
+        size: Sizes,
+        *,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        dilation: Sizes = 1,
+        ceil_mode: bool = False,
+        return_indices: Literal[True],
+    ) -> MaxPoolOutput: ...
+
+
+def _examplewise(fn: Callable[..., Array | MaxPoolOutput]) -> MaxPool:
+    return cast(MaxPool, examplewise(fn))
+
+
+@_examplewise
 def max_pool2d(
     x: Array,
     size: Sizes,
@@ -31,7 +74,8 @@ def max_pool2d(
     padding: Sizes = 0,
     dilation: Sizes = 1,
     ceil_mode: bool = False,
-) -> Array:
+    return_indices: bool = False,
+) -> Array | MaxPoolOutput:
     """The maximum of each window of an image, channel by channel.
 
     A window with a nan gives nan. The gradient goes to the first maximum of a window in
@@ -46,10 +90,14 @@ def max_pool2d(
         dilation: pixels from one number of a window to the next, positive.
         ceil_mode: whether windows may reach over the end of the padded image, as long
             as they begin before the padding after it: sizes are rounded up.
+        return_indices: whether to return where the maxima are too, as `max_unpool2d`
+            takes it.
 
     Returns:
         Array of shape `(N, OH, OW, C)` and of the dtype of `x`, with
-        `OH = (H + 2 * padding - dilation * (size - 1) - 1) // stride + 1`.
+        `OH = (H + 2 * padding - dilation * (size - 1) - 1) // stride + 1`; or
+        `nn.MaxPoolOutput(y, indices)`, with the index `row * W + column` of the number
+        that each window passes its gradient to, int32.
 
     Raises:
         TypeError: if `x` is not float32, float16, bfloat16 or an integer array.
@@ -63,13 +111,15 @@ def max_pool2d(
         >>> ops.max_pool2d(x, 2).squeeze()
         array([[5, 7],
                [13, 15]], dtype=float32)
+        >>> ops.max_pool2d(x, 2, return_indices=True).indices.squeeze()
+        array([[5, 7],
+               [13, 15]], dtype=int32)
     """
-    return _max_pool(
-        "max_pool2d", x, size, stride, padding, dilation, ceil_mode, dims=2
-    )
+    windows = size, stride, padding, dilation
+    return _max_pool("max_pool2d", x, *windows, ceil_mode, return_indices, dims=2)
 
 
-@examplewise
+@_examplewise
 def max_pool1d(
     x: Array,
     size: Sizes,
@@ -78,7 +128,8 @@ def max_pool1d(
     padding: Sizes = 0,
     dilation: Sizes = 1,
     ceil_mode: bool = False,
-) -> Array:
+    return_indices: bool = False,
+) -> Array | MaxPoolOutput:
     """Max pooling of sequences: see `max_pool2d`.
 
     Args:
@@ -88,6 +139,7 @@ def max_pool1d(
         padding: minus infinities added on each side, at most half of `size`.
         dilation: places from one number of a window to the next.
         ceil_mode: whether windows may reach over the end; see `max_pool2d`.
+        return_indices: whether to return where the maxima are too; see `max_pool2d`.
 
     Raises:
         ValueError: as `max_pool2d`.
@@ -98,12 +150,11 @@ def max_pool1d(
         >>> ops.max_pool1d(mx.ones((2, 8, 4)), 2).shape
         (2, 4, 4)
     """
-    return _max_pool(
-        "max_pool1d", x, size, stride, padding, dilation, ceil_mode, dims=1
-    )
+    windows = size, stride, padding, dilation
+    return _max_pool("max_pool1d", x, *windows, ceil_mode, return_indices, dims=1)
 
 
-@examplewise
+@_examplewise
 def max_pool3d(
     x: Array,
     size: Sizes,
@@ -112,7 +163,8 @@ def max_pool3d(
     padding: Sizes = 0,
     dilation: Sizes = 1,
     ceil_mode: bool = False,
-) -> Array:
+    return_indices: bool = False,
+) -> Array | MaxPoolOutput:
     """Max pooling of volumes: see `max_pool2d`.
 
     Args:
@@ -122,6 +174,7 @@ def max_pool3d(
         padding: minus infinities added on each side, at most half of `size`.
         dilation: voxels from one number of a window to the next.
         ceil_mode: whether windows may reach over the end; see `max_pool2d`.
+        return_indices: whether to return where the maxima are too; see `max_pool2d`.
 
     Raises:
         ValueError: as `max_pool2d`.
@@ -132,9 +185,8 @@ def max_pool3d(
         >>> ops.max_pool3d(mx.ones((1, 2, 4, 4, 3)), (1, 2, 2)).shape
         (1, 2, 2, 2, 3)
     """
-    return _max_pool(
-        "max_pool3d", x, size, stride, padding, dilation, ceil_mode, dims=3
-    )
+    windows = size, stride, padding, dilation
+    return _max_pool("max_pool3d", x, *windows, ceil_mode, return_indices, dims=3)
 
 
 @examplewise
@@ -257,8 +309,9 @@ def _max_pool(
     padding: Sizes,
     dilation: Sizes,
     ceil_mode: bool,
+    return_indices: bool,
     dims: int,
-) -> Array:
+) -> Array | MaxPoolOutput:
     check_array(name, x=x)
     integers = mx.issubdtype(x.dtype, mx.integer)
     if not integers:
@@ -266,11 +319,16 @@ def _max_pool(
     windows = _windows(
         name, x, size, stride, padding, dims, dilation=dilation, ceil_mode=ceil_mode
     )
+    sizes = windows.size
     if ceil_mode:
         # Each window begins with a number of x: what is added wins none of them.
         x, windows = _lengthened(x, windows, _least(x.dtype))
     by_slots = integers or any(step > 1 for step in windows.dilation)
-    return (max_by_slots if by_slots else max_of_windows)(x, windows)
+    y = (max_by_slots if by_slots else max_of_windows)(x, windows)
+    if not return_indices:
+        return y
+    _, slot = _first_maxima(mx.stop_gradient(x), windows)
+    return MaxPoolOutput(y, _indices(slot, windows, sizes))
 
 
 def average(
@@ -361,15 +419,35 @@ class Windows(NamedTuple):
 
 def max_by_slots(x: Array, windows: Windows) -> Array:
     """The maximum of each window; its gradient goes to the first one in the window."""
+    return _first_maxima(x, windows)[0]
+
+
+def _first_maxima(x: Array, windows: Windows) -> tuple[Array, Array]:
+    """The maximum of each window, and the first slot that has it, int32."""
     y, *others = gather_slots(x, windows, _least(x.dtype))
+    first = mx.zeros(y.shape, mx.int32)
     # What is outside of the image loses even to minus infinity: no gradient there.
     held, *met = _slots_inside(windows)
-    for other, inside in zip(others, met, strict=True):
+    for slot, (other, inside) in enumerate(zip(others, met, strict=True), start=1):
         better = mx.logical_or(other > y, mx.isnan(other))
         if not held.all():
             better = mx.logical_or(better, mx.array(inside & ~held))
         y, held = mx.where(better, other, y), held | inside
-    return y
+        first = mx.where(better, slot, first)
+    return y, first
+
+
+def _indices(slot: Array, windows: Windows, sizes: tuple[int, ...]) -> Array:
+    """Where the slot of each window is in an image of these sizes, row by row."""
+    index, row = mx.zeros_like(slot), 1
+    axes = zip(sizes, *windows[1:], windows.out, strict=True)
+    for axis, (size, k, s, p, d, n) in reversed(list(enumerate(axes, start=1))):
+        shape = [1] * slot.ndim
+        shape[axis] = n
+        start = mx.arange(n, dtype=mx.int32).reshape(shape) * s - p
+        index, row = index + row * (start + slot % k * d), row * size
+        slot = slot // k
+    return index
 
 
 def _least(dtype: mx.Dtype) -> float:
@@ -535,6 +613,7 @@ def _windows(
     if x.ndim != dims + 2:
         raise ValueError(
             f"{name}: x must have shape (N, {AXES[dims]}, C), got {x.shape}"
+            f"{batch_hint(x, dims + 2)}"
         )
     kernel = to_sizes(name, "size", size, dims=dims, at_least=1)
     strides = (

@@ -6,7 +6,7 @@ from itertools import product
 
 import mlx.core as mx
 
-from lucid_fn.checks import Sizes, check_array, check_size, to_sizes
+from lucid_fn.checks import Sizes, batch_hint, check_array, check_size, to_sizes
 from lucid_fn.ops.pooling import Windows, gather_slots
 from lucid_fn.types import Array
 
@@ -51,7 +51,9 @@ def unfold(
     """
     check_array("unfold", x=x)
     if x.ndim != 4:
-        raise ValueError(f"unfold: x must have shape (N, H, W, C), got {x.shape}")
+        raise ValueError(
+            f"unfold: x must have shape (N, H, W, C), got {x.shape}{batch_hint(x, 4)}"
+        )
     sizes = (x.shape[1], x.shape[2])
     windows = _windows("unfold", sizes, size, stride, padding, dilation)
     features = x.shape[-1] * windows.slots
@@ -108,7 +110,7 @@ def fold(
     if x.ndim != 3 or x.shape[1] != rows * columns or x.shape[2] % windows.slots:
         raise ValueError(
             f"fold: x must have shape (N, {rows * columns}, C * {windows.slots}), one "
-            f"vector for each window, got {x.shape}"
+            f"vector for each window, got {x.shape}{batch_hint(x, 3)}"
         )
     channels = x.shape[2] // windows.slots
     check_size("fold", "output_size", (x.shape[0], height, width, channels))

@@ -75,7 +75,7 @@ def normalize(x: Array, *, p: float = 2.0, axis: int = -1, eps: float = 1e-12) -
         >>> ops.normalize(mx.array([3.0, 4.0]))
         array([0.6, 0.8], dtype=float32)
     """
-    p = _check_order("normalize", p)
+    p = check_order("normalize", p)
     eps = check_number("normalize", "eps", eps, above=0)
     check_float("normalize", x=x)
     axis = check_axis("normalize", axis, x.ndim)
@@ -120,7 +120,7 @@ def pairwise_distance(
         >>> ops.pairwise_distance(mx.array([1.0, 0.0]), mx.array([4.0, 4.0]), eps=0.0)
         array(5, dtype=float32)
     """
-    p = _check_order("pairwise_distance", p)
+    p = check_order("pairwise_distance", p)
     eps = check_number("pairwise_distance", "eps", eps, at_least=0)
     dtype = mx.result_type(*_check_pair("pairwise_distance", x, y))
     difference = widen(x) - widen(y) + eps
@@ -151,7 +151,8 @@ def power_from_zero(x: Array, exponent: float) -> Array:
     return mx.where(positive, power, 0.0)
 
 
-def _check_order(caller: str, p: float) -> float:
+def check_order(caller: str, p: float) -> float:
+    """The order of a length, which must be positive; it may be infinite."""
     p = to_number(caller, "p", p)
     if not p > 0:
         raise ValueError(f"{caller}: p must be positive, got {p}")

@@ -16,9 +16,11 @@ from lucid_fn.optim.moments import average, first_moment, zeros
 from lucid_fn.optim.norms import norm
 from lucid_fn.types import Array, Params, Scalar, Tree
 
+Coefficients: TypeAlias = tuple[Scalar, Scalar, Scalar]
+"""The a, b and c of a Newton-Schulz iteration."""
+
 # The quintic with the steepest slope at 0 that keeps singular values in [0.7, 1.2].
 _QUINTIC = (3.4445, -4.7750, 2.0315)
-
 
 AdjustLr: TypeAlias = Literal["original", "match_rms_adamw"]
 """How the size of a step depends on the shape of a matrix."""
@@ -35,7 +37,13 @@ class ScaleByMuonState(NamedTuple):
     mu: Tree  # float32 at least
 
 
-def orthogonalize(matrix: Array, *, steps: int = 5, eps: Scalar = 1e-7) -> Array:
+def orthogonalize(
+    matrix: Array,
+    *,
+    steps: int = 5,
+    coefficients: Coefficients = _QUINTIC,
+    eps: Scalar = 1e-7,
+) -> Array:
     """Orthogonalizes a matrix: its singular values become about 1, from 0.7 to 1.2.
 
     `X = X / norm(X)`, then `steps` Newton-Schulz iterations
@@ -45,6 +53,8 @@ def orthogonalize(matrix: Array, *, steps: int = 5, eps: Scalar = 1e-7) -> Array
     Args:
         matrix: float, shape `(M, N)`.
         steps: number of iterations, at least 1.
+        coefficients: `(a, b, c)` of an iteration; `(15 / 8, -5 / 4, 3 / 8)` lets the
+            singular values approach 1, in more steps.
         eps: least norm to divide by, positive.
 
     Returns:
@@ -71,7 +81,7 @@ def orthogonalize(matrix: Array, *, steps: int = 5, eps: Scalar = 1e-7) -> Array
         raise ValueError(
             f"orthogonalize: matrix must have shape (M, N), got {matrix.shape}"
         )
-    a, b, c = _QUINTIC
+    a, b, c = _check_coefficients("orthogonalize", coefficients)
     rows, columns = matrix.shape
     x = matrix.T if rows > columns else matrix  # the smaller of the two squares
     x = x / mx.maximum(norm(x), eps)
@@ -81,11 +91,22 @@ def orthogonalize(matrix: Array, *, steps: int = 5, eps: Scalar = 1e-7) -> Array
     return x.T if rows > columns else x
 
 
+def _check_coefficients(caller: str, coefficients: Coefficients) -> Coefficients:
+    if not isinstance(coefficients, tuple | list) or len(coefficients) != 3:
+        raise ValueError(
+            f"{caller}: coefficients must be three numbers, (a, b, c), got "
+            f"{coefficients!r}"
+        )
+    a, b, c = (check_scalar(caller, "coefficients", x) for x in coefficients)
+    return a, b, c
+
+
 def scale_by_muon(
     momentum: Scalar = 0.95,
     *,
     nesterov: bool = True,
     steps: int = 5,
+    coefficients: Coefficients = _QUINTIC,
     eps: Scalar = 1e-7,
     adjust_lr: AdjustLr = "original",
 ) -> GradientTransformation:
@@ -100,6 +121,7 @@ def scale_by_muon(
         momentum: decay of the mean, in [0, 1).
         nesterov: whether to use Nesterov momentum.
         steps: iterations of `orthogonalize`, at least 1.
+        coefficients: of an iteration; see `orthogonalize`.
         eps: least norm to divide by, positive.
         adjust_lr: how a step depends on the shape of a matrix, `"original"` or
             `"match_rms_adamw"`, with which learning rates of AdamW can be used.
@@ -121,6 +143,7 @@ def scale_by_muon(
     caller = "scale_by_muon"
     momentum = check_scalar(caller, "momentum", momentum, at_least=0, below=1)
     steps = check_count(caller, "steps", steps)
+    coefficients = _check_coefficients(caller, coefficients)
     eps = check_scalar(caller, "eps", eps, above=0)
     if adjust_lr not in _RATIOS:
         raise ValueError(
@@ -149,7 +172,9 @@ def scale_by_muon(
             ahead = average(momentum, m, g) if nesterov else m
             matrix = ahead.reshape(ahead.shape[0], -1)  # (output units, the rest)
             ratio = _RATIOS[adjust_lr](*matrix.shape)
-            orthogonal = orthogonalize(matrix, steps=steps, eps=eps)
+            orthogonal = orthogonalize(
+                matrix, steps=steps, coefficients=coefficients, eps=eps
+            )
             return (ratio * orthogonal).reshape(g.shape).astype(g.dtype)
 
         # Not on streams of their own: matrix products use all cores already.
@@ -166,6 +191,7 @@ def muon(
     nesterov: bool = True,
     weight_decay: Scalar = 0.1,
     steps: int = 5,
+    coefficients: Coefficients = _QUINTIC,
     eps: Scalar = 1e-7,
     adjust_lr: AdjustLr = "original",
 ) -> GradientTransformation:
@@ -182,6 +208,7 @@ def muon(
         weight_decay: decoupled weight decay, multiplied by the learning rate; at
             least 0.
         steps: iterations of `orthogonalize`, at least 1.
+        coefficients: of an iteration; see `orthogonalize`.
         eps: least norm to divide by, positive.
         adjust_lr: how a step depends on the shape of a matrix, `"original"` or
             `"match_rms_adamw"`, with which learning rates of AdamW can be used.
@@ -206,7 +233,12 @@ def muon(
     """
     return chain(
         scale_by_muon(
-            momentum, nesterov=nesterov, steps=steps, eps=eps, adjust_lr=adjust_lr
+            momentum,
+            nesterov=nesterov,
+            steps=steps,
+            coefficients=coefficients,
+            eps=eps,
+            adjust_lr=adjust_lr,
         ),
         scale_by_learning_rate(learning_rate, weight_decay=weight_decay),
     )

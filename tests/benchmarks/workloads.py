@@ -177,6 +177,13 @@ WIDE = {
         )
         for leaves in (1, 10, 100, 1000)
     },
+    "loader": Workload(
+        "Loader with 2 workers, 8,192 images padded, cropped, flipped and normalized",
+        *("loader", (8192,), 64),
+        kind="other",
+        modules=("lucid", "pytorch"),
+        compiled=False,
+    ),
     "scan-sgd": Workload(
         "100 SGD steps of an MLP 32-64-10 in one loop, batch 32",
         *("scan-sgd", (100, 32), 32),

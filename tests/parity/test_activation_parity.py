@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from lucid_fn import ops
+from lucid_fn import nn, ops
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -33,6 +33,7 @@ PAIRS = {
     "mish": (ops.mish, F.mish),
     "relu": (ops.relu, F.relu),
     "relu6": (ops.relu6, F.relu6),
+    "rrelu": (lambda x: nn.rrelu().apply({}, {}, x, train=False)[0], F.rrelu),
     "selu": (ops.selu, F.selu),
     "sigmoid": (ops.sigmoid, torch.sigmoid),
     "silu": (ops.silu, F.silu),

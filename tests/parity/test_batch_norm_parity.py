@@ -23,6 +23,7 @@ settings_of_batch_norm = st.fixed_dictionaries(
         "momentum": st.sampled_from([0.1, 0.5, 1.0, None]),
         "eps": st.sampled_from([1e-5, 1e-3]),
         "affine": st.booleans(),
+        "bias": st.booleans(),
         "track_running_stats": st.booleans(),
     }
 )

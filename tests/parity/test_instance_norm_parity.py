@@ -21,9 +21,11 @@ SHAPES = {1: (3, 7, 4), 2: (2, 5, 6, 4), 3: (2, 3, 4, 2, 4)}
 
 
 @pytest.mark.parametrize("dims", SHAPES)
-@pytest.mark.parametrize("affine", [False, True])
-def test_running_statistics_and_their_use_are_pytorchs(dims, affine):
-    options = {"affine": affine, "momentum": 0.3, "track_running_stats": True}
+@pytest.mark.parametrize(
+    "kind", [{"affine": False}, {"affine": True}, {"affine": True, "bias": False}]
+)
+def test_running_statistics_and_their_use_are_pytorchs(dims, kind):
+    options = {**kind, "momentum": 0.3, "track_running_stats": True}
     module = getattr(torch.nn, f"InstanceNorm{dims}d")(4, **options)
     layer = nn.instance_norm(4, **options)
     params, state = params_of(module), layer.init(mx.random.key(0))[1]

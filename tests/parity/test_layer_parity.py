@@ -27,6 +27,11 @@ CASES = {
     "linear": (partial(nn.linear, 4, 3), partial(T.Linear, 4, 3), (5, 4)),
     "prelu": (partial(nn.prelu, 4), partial(T.PReLU, 4), IMAGE),
     "group_norm": (partial(nn.group_norm, 2, 4), partial(T.GroupNorm, 2, 4), IMAGE),
+    "group_norm-no-bias": (
+        partial(nn.group_norm, 2, 4, bias=False),
+        partial(T.GroupNorm, 2, 4, bias=False),
+        IMAGE,
+    ),
     "instance_norm": (
         partial(nn.instance_norm, 4, affine=True),
         partial(T.InstanceNorm2d, 4, affine=True),

@@ -201,6 +201,8 @@ def test_adafactor_whose_rate_falls_as_the_root_of_the_step(seed, **kwargs):
     nesterov=st.booleans(),
     weight_decay=weight_decays,
     adjust_lr=st.sampled_from(["original", "match_rms_adamw"]),
+    coefficients=st.sampled_from([(3.4445, -4.775, 2.0315), (1.875, -1.25, 0.375)]),
+    steps=st.integers(1, 6),
 )
 def test_muon_but_for_the_bfloat16_of_pytorch(seed, lr, adjust_lr, **kwargs):
     params, grads = draw(seed)
@@ -210,6 +212,8 @@ def test_muon_but_for_the_bfloat16_of_pytorch(seed, lr, adjust_lr, **kwargs):
     )
     got, _ = ours(optim.muon(lr, adjust_lr=adjust_lr, **kwargs), params, grads)
     kwargs["adjust_lr_fn"] = adjust_lr
+    for name in ("coefficients", "steps"):
+        kwargs[f"ns_{name}"] = kwargs.pop(name)
     make = functools.partial(torch.optim.Muon, lr=lr, **kwargs)
     expected = theirs(make, params, grads)["weight"]
     # A step has the size of the rate; bfloat16 keeps 8 bits of it.

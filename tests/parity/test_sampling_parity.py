@@ -34,9 +34,11 @@ def channels_last(x):
     return x.movedim(1, -1)
 
 
-@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize(
+    ("dims", "mode"),
+    [(2, "bilinear"), (2, "nearest"), (2, "bicubic"), (3, "bilinear"), (3, "nearest")],
+)
 @pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
-@pytest.mark.parametrize("dims", [2, 3])
 @given(data=st.data(), align_corners=st.booleans(), seed=SEEDS)
 @settings(max_examples=8)
 def test_grid_sample_is_pytorchs(dims, mode, padding_mode, data, align_corners, seed):

@@ -72,6 +72,21 @@ def test_cross_attention_with_a_mask(bias):
     )
 
 
+@pytest.mark.parametrize(("kdim", "vdim"), [(5, None), (None, 7), (5, 7)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_keys_and_values_of_other_widths(kdim, vdim, bias):
+    widths = {"kdim": kdim, "vdim": vdim}
+    arrays = drawn(0, N, L, D), drawn(1, N, S, kdim or D), drawn(2, N, S, vdim or D)
+    theirs = torch.nn.MultiheadAttention(D, H, bias=bias, batch_first=True, **widths)
+    tensors = [torch.tensor(array) for array in arrays]
+    check(
+        nn.multi_head_attention(D, H, bias=bias, **widths),
+        redrawn(theirs),
+        nn.AttentionInputs(*map(mx.array, arrays)),
+        lambda module: module(*tensors)[0],
+    )
+
+
 def test_causal_self_attention():
     x = drawn(0, N, L, D)
     causal = torch.nn.Transformer.generate_square_subsequent_mask(L)

@@ -143,6 +143,8 @@ BY_NAME = {
     "high": 1.0,
     "init_value": 1.0,
     "low": 0.0,
+    "lower": 0.1,
+    "upper": 0.3,
     "milestones": [2, 4],
     "model_size": 64,
     "peak": 1.0,
@@ -193,6 +195,14 @@ BY_FUNCTION = {
         for n in (1, 2, 3)
     },
     **{getattr(ops, f"lp_pool{n}d"): {"p": 2.0, **volume(n)} for n in (1, 2, 3)},
+    **{
+        getattr(ops, f"max_unpool{n}d"): {
+            **volume(n),
+            "indices": mx.zeros((2, *[8] * n, 4), mx.int32),
+            "output_size": 15,
+        }
+        for n in (1, 2, 3)
+    },
     ops.conv2d: {"weight": mx.ones((4, 2, 2, 2)), "groups": 2, "bias": mx.zeros(4)},
     ops.affine_grid: {"theta": mx.ones((1, 2, 3))},
     ops.fold: {"x": mx.ones((1, 1, 16))},
@@ -219,6 +229,7 @@ BY_FUNCTION = {
     losses.cross_entropy: {"ignore_index": -100},
     losses.ctc: {"logits": mx.ones((2, 3, 4)), "labels": mx.ones((2, 1), mx.int32)},
     losses.multi_margin: {"p": 1},
+    losses.triplet_margin: {"p": 1.0},
     **{getattr(nn, f"lp_pool{n}d"): {"p": 2.0} for n in (1, 2, 3)},
     metrics.confusion_matrix: {"predictions": LABELS},
     schedules.constant: {"value": 1.0},

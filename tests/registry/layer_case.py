@@ -40,6 +40,11 @@ def several(kind, *draws):
     return lambda rng: (kind(*[draw(rng)[0] for draw in draws]),)
 
 
+def pooled(pool, *shape):
+    """What `pool` finds in windows of 2."""
+    return lambda rng: (pool(apart(*shape)(rng)[0], 2, return_indices=True),)
+
+
 def mask(*shape):
     """Of attention, with a key for every query."""
     return lambda rng: (

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from lucid_fn import nn, random
+from lucid_fn import nn, ops, random
 from tests.registry.activations import ACTIVATIONS, OF_INTEGERS_TOO
 from tests.registry.layer_case import (
     COUNT,
@@ -17,6 +17,7 @@ from tests.registry.layer_case import (
     apart,
     layer,
     normal,
+    pooled,
 )
 from tests.registry.sequence_layers import SEQUENCE_LAYERS
 
@@ -63,6 +64,12 @@ LAYERS = [
         COUNT,  # it looks at the batch in eval mode, too
     ),
     layer(
+        "batch_norm-no-bias",
+        partial(nn.batch_norm, 4, bias=False),
+        IMAGE,
+        EXAMPLES,
+    ),
+    layer(
         "batch_renorm",
         partial(nn.batch_renorm, 4),
         IMAGE,
@@ -95,6 +102,23 @@ LAYERS = [
         REAL,
     ),
     layer("max_pool3d", partial(nn.max_pool3d, 2), apart(2, 4, 3, 5, 4), REAL),
+    layer(
+        "max_pool2d-indices",
+        partial(nn.max_pool2d, 3, stride=2, padding=1, return_indices=True),
+        apart(2, 6, 5, 4),
+        REAL,
+    ),
+    layer("max_unpool1d", partial(nn.max_unpool1d, 2), pooled(ops.max_pool1d, 3, 7, 4)),
+    layer(
+        "max_unpool2d",
+        partial(nn.max_unpool2d, 2, output_size=(6, 5)),
+        pooled(ops.max_pool2d, 2, 6, 5, 4),
+    ),
+    layer(
+        "max_unpool3d",
+        partial(nn.max_unpool3d, 2, output_size=(4, 3, 5)),
+        pooled(ops.max_pool3d, 2, 4, 3, 5, 4),
+    ),
     layer("avg_pool1d", partial(nn.avg_pool1d, 3, stride=1), SEQUENCE),
     layer("avg_pool2d", partial(nn.avg_pool2d, 2, padding=1), IMAGE),
     layer("avg_pool3d", partial(nn.avg_pool3d, 2), VOLUME),
@@ -171,6 +195,7 @@ LAYERS = [
     layer("layer_norm-2d", partial(nn.layer_norm, (5, 4), bias=False), IMAGE, DRAWN),
     layer("rms_norm", partial(nn.rms_norm, 4), SEQUENCE),
     layer("group_norm", partial(nn.group_norm, 2, 4), IMAGE),
+    layer("group_norm-no-bias", partial(nn.group_norm, 2, 4, bias=False), IMAGE),
     layer(
         "instance_norm",
         partial(nn.instance_norm, 4, affine=True),
@@ -179,7 +204,7 @@ LAYERS = [
     ),
     layer(
         "instance_norm-tracked",
-        partial(nn.instance_norm, 4, affine=True, track_running_stats=True),
+        partial(nn.instance_norm, 4, affine=True, bias=False, track_running_stats=True),
         IMAGE,
     ),
     layer(
@@ -202,6 +227,9 @@ LAYERS = [
         scale="a positive number",
     ),
     layer("prelu", partial(nn.prelu, 4), apart(3, 7, 4)),
+    layer(
+        "rrelu", nn.rrelu, apart(3, 7, 4), EXAMPLES, upper="at least 0.125 and finite"
+    ),
     layer("scan", lambda: nn.scan(nn.gru_cell(4, 3), reverse=True), SEQUENCE),
     layer(
         "compose-train-key",

@@ -191,7 +191,7 @@ LOSSES = [
         "triplet_margin",
         lambda: losses.triplet_margin,
         three_vectors,
-        ranges={"margin": "positive and finite"},
+        ranges={"margin": "positive and finite", "p": "positive"},
     ),
     Case("ctc", lambda: ctc, speech, SINGLE | WIDE | LABELS | SOME),
 ]

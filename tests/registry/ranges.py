@@ -25,14 +25,14 @@ NAMES = {
     "dim_feedforward dims down_steps embed_dim embedding_dim epochs factor features "
     "first_period group_size groups growth growth_interval hidden_dim hidden_size "
     "history_size image_size in1_features in2_features in_channels in_features "
-    "input_size iterations keys length max_iterations max_length max_new_tokens "
+    "input_size iterations kdim keys length max_iterations max_length max_new_tokens "
     "max_search max_steps mlp_dim model_size num num_channels num_classes "
     "num_embeddings num_features num_groups num_heads num_layers num_parameters "
     "num_token_types out_channels out_features patch_size period rank step_size steps "
-    "steps_per_epoch times top_k total_steps up_steps vocab_size",
+    "steps_per_epoch times top_k total_steps up_steps vdim vocab_size",
     "at least 1 and finite": "eta_plus r_max",
     "below 2**31": "axis ignore_index offset padding_idx",
-    "finite": "end end_factor high init_value low margin mean min_value "
+    "finite": "end end_factor high init_value low lower margin mean min_value "
     "negative_slope peak scale start_factor threshold value",
     "finite and at least 0": "lam",
     "in (0, 1)": "backoff_factor",
@@ -103,5 +103,5 @@ def outside(range_):
         low, high = (eval(end) for end in (low, high))  # such as 2**64
         return [low - (first == "["), high + (last == "]")]
     values = [math.inf, math.nan] * ("finite" in range_) + [0] * ("positive" in range_)
-    values += [int(n) - 1 for n in re.findall(r"at least (\d)", range_)]
+    values += [eval(n) - 1 for n in re.findall(r"at least (\S+)", range_)]
     return values + [eval(n) for n in re.findall(r"(?:above|below) (\S+)", range_)]

@@ -73,6 +73,11 @@ SEQUENCE_LAYERS = [
         EXAMPLES,
     ),
     layer(
+        "multi_head_attention-widths",
+        partial(nn.multi_head_attention, 4, 2, kdim=3, vdim=5),
+        several(nn.AttentionInputs, normal(3, 5, 4), normal(3, 7, 3), normal(3, 7, 5)),
+    ),
+    layer(
         "cached_attention",
         partial(nn.cached_attention, 4, 2, batch_size=3, max_length=8),
         SEQUENCE,

@@ -77,9 +77,12 @@ def parameters(function) -> set[str]:
     return set(inspect.signature(function).parameters) - {"self"}
 
 
-def as_ruff_sorts(name: str) -> tuple[bool, bool, str]:
-    """Constants, then classes, then everything else."""
-    return not name.isupper(), not name[0].isupper(), name
+def as_ruff_sorts(name: str) -> tuple[bool, bool, list[str]]:
+    """Constants, then classes, then everything else; numbers by their size."""
+    parts = [
+        part.zfill(9) if part.isdigit() else part for part in re.split(r"(\d+)", name)
+    ]
+    return not name.isupper(), not name[0].isupper(), parts
 
 
 def unbound(program: str) -> set[str]:

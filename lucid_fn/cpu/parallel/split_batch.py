@@ -129,8 +129,8 @@ def map_examples(fn: Callable[..., Any], x: Any, *others: Any) -> Any:
     """`fn(x, *others)`, part by part where `x` is a divided batch.
 
     Each of the others is an array or a divided batch with as many examples, or `None`.
-    The result is an array or a tuple of arrays, and divided if `x` is. Errors are those
-    of the whole batch.
+    The result is an array or a tuple of arrays, named or not, and divided if `x` is.
+    Errors are those of the whole batch.
     """
     if isinstance(x, DividedBatch):
         try:
@@ -139,9 +139,11 @@ def map_examples(fn: Callable[..., Any], x: Any, *others: Any) -> Any:
         except (TypeError, ValueError):
             pass
         else:
-            if isinstance(results[0], tuple):
-                return tuple(map(DividedBatch, map(list, zip(*results, strict=True))))
-            return DividedBatch(results)
+            first = results[0]
+            if not isinstance(first, tuple):
+                return DividedBatch(results)
+            fields = map(DividedBatch, map(list, zip(*results, strict=True)))
+            return first._make(fields) if hasattr(first, "_make") else tuple(fields)
     whole = join(x)  # what was one argument, given twice, still is one
     return fn(whole, *(whole if y is x else join(y) for y in others))
 

@@ -76,6 +76,7 @@ def cached_attention(
         caller, batch_size=batch_size, max_length=max_length
     )
     shape = (batch_size, num_heads, max_length + 1, embed_dim // num_heads)
+    widths = (embed_dim,) * 3
 
     def init(key: Key, /) -> tuple[Params, State]:
         check_size(caller, "batch_size and max_length", shape)
@@ -84,7 +85,7 @@ def cached_attention(
             "values": mx.zeros(shape),
             "length": mx.array(0, mx.int32),
         }
-        return started((init_projections(key, embed_dim, bias), state))
+        return started((init_projections(key, widths, bias), state))
 
     @as_apply
     def apply(
@@ -99,7 +100,7 @@ def cached_attention(
             )
         check_state(caller, state, keys=shape, values=shape, length=())
         length = state["length"]
-        check_projections(caller, params, embed_dim, bias)
+        check_projections(caller, params, widths, bias)
         query, new_keys, new_values = project(params, (x, x, x), num_heads, bias)
         if rotary_base is not None:
             query, new_keys = rotated(query, new_keys, rotary_base, length)
@@ -117,7 +118,7 @@ def cached_attention(
         y = mx.where(cached, y, mx.array(mx.nan, y.dtype))
         return y, {"keys": keys, "values": values, "length": length + x.shape[1]}
 
-    return with_projections(Layer(init, apply))
+    return with_projections(Layer(init, apply), widths)
 
 
 def _only_array(caller: str, x: Any) -> Any:

@@ -1,10 +1,11 @@
 """The projections of multi-head attention: to heads, and back."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import mlx.core as mx
 
 from lucid_fn import ops, random
+from lucid_fn.checks import batch_hint
 from lucid_fn.nn import initializers
 from lucid_fn.nn.attention.positions import angles_at, check_base, check_even, rotate
 from lucid_fn.nn.core.checks import (
@@ -19,11 +20,18 @@ from lucid_fn.ops.quantized import QuantizedWeight
 from lucid_fn.ops.split import split_evenly
 from lucid_fn.types import Array, Key, Params
 
+Widths: TypeAlias = tuple[int, int, int]
+"""The features of query, key and value; those of the query are `embed_dim`."""
 
-def init_projections(key: Key, embed_dim: int, bias: bool) -> Params:
+
+def init_projections(key: Key, widths: Widths, bias: bool) -> Params:
     """The params of the projections, by PyTorch's names."""
-    shape = (3 * embed_dim, embed_dim)
-    weight = initializers.xavier_uniform()(random.fold_in(key, "in_proj_weight"), shape)
+    embed_dim = widths[0]
+    init_weight = initializers.xavier_uniform()
+    weights = {
+        name: init_weight(random.fold_in(key, name), shape)
+        for name, shape in _in_projections(widths).items()
+    }
     out_proj = initializers.weight_and_bias(
         random.fold_in(key, "out_proj"),
         (embed_dim, embed_dim),
@@ -31,26 +39,44 @@ def init_projections(key: Key, embed_dim: int, bias: bool) -> Params:
         initializers.uniform_by_fan_in,
         initializers.zeros,
     )
-    biases = {"in_proj_bias": mx.zeros(shape[:1])} if bias else {}
-    return {"in_proj_weight": weight, **biases, "out_proj": out_proj}
+    biases = {"in_proj_bias": mx.zeros((3 * embed_dim,))} if bias else {}
+    return {**weights, **biases, "out_proj": out_proj}
 
 
-def with_projections(layer: Layer) -> Layer:
+def with_projections(layer: Layer, widths: Widths) -> Layer:
     """The layer, whose params are those of `init_projections`."""
-    return quantizable(layer, "in_proj_weight", "out_proj.weight")
+    return quantizable(layer, *_in_projections(widths), "out_proj.weight")
+
+
+def _in_projections(widths: Widths) -> dict[str, tuple[int, int]]:
+    """The shapes of the weights of query, key and value: one array for equal widths."""
+    embed_dim, *others = widths
+    if others == [embed_dim] * 2:
+        return {"in_proj_weight": (3 * embed_dim, embed_dim)}
+    names = (f"{letter}_proj_weight" for letter in "qkv")
+    return {name: (embed_dim, width) for name, width in zip(names, widths, strict=True)}
 
 
 def project(
     params: Params, sequences: tuple[Array, Array, Array], num_heads: int, bias: bool
 ) -> tuple[Array, Array, Array]:
     """Query, key and value by heads: `(N, L, H, D)`."""
-    weight, offset = params["in_proj_weight"], params["in_proj_bias"] if bias else None
-    if all(x is sequences[0] for x in sequences):  # one product in place of three
+    weight, offset = params.get("in_proj_weight"), params.get("in_proj_bias")
+    offset = offset if bias else None
+    if weight is not None and all(x is sequences[0] for x in sequences):
+        # One product in place of three.
         parts = split_evenly(ops.linear(sequences[0], weight, offset), 3)
     else:
         offsets = [None] * 3 if offset is None else split_evenly(offset, 3)
-        parts = list(map(ops.linear, sequences, _in_three(weight), offsets))
-    count_multiply_adds(sum(part.size for part in parts) * sequences[0].shape[-1])
+        weights = (
+            [params[f"{letter}_proj_weight"] for letter in "qkv"]
+            if weight is None
+            else _in_three(weight)
+        )
+        parts = list(map(ops.linear, sequences, weights, offsets))
+    count_multiply_adds(
+        sum(part.size * x.shape[-1] for part, x in zip(parts, sequences, strict=True))
+    )
     q, k, v = (
         part.reshape(*part.shape[:2], num_heads, part.shape[2] // num_heads)
         for part in parts
@@ -96,16 +122,18 @@ def check_sequence(caller: str, name: str, x: Array, embed_dim: int) -> None:
     if x.ndim != 3 or x.shape[-1] != embed_dim:
         raise ValueError(
             f"{caller}: {name} must have shape (N, L, {embed_dim}), got {x.shape}"
+            f"{batch_hint(x, 3, name)}"
         )
 
 
-def check_projections(caller: str, params: Params, embed_dim: int, bias: bool) -> None:
+def check_projections(caller: str, params: Params, widths: Widths, bias: bool) -> None:
     """Raises unless the params are those of `init_projections`."""
+    embed_dim = widths[0]
+    weights = {
+        name: MayBeQuantized(shape) for name, shape in _in_projections(widths).items()
+    }
     check_params(
-        caller,
-        params,
-        in_proj_weight=MayBeQuantized((3 * embed_dim, embed_dim)),
-        in_proj_bias=(3 * embed_dim,) if bias else None,
+        caller, params, **weights, in_proj_bias=(3 * embed_dim,) if bias else None
     )
     check_params(
         f"{caller}: out_proj",

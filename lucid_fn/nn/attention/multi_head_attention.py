@@ -8,6 +8,7 @@ import mlx.core as mx
 from lucid_fn import random
 from lucid_fn.evaluation import started
 from lucid_fn.nn.attention.heads import (
+    Widths,
     check_projections,
     check_sequence,
     check_sizes,
@@ -17,7 +18,7 @@ from lucid_fn.nn.attention.heads import (
     rotated,
     with_projections,
 )
-from lucid_fn.nn.core.checks import check_key, check_rate
+from lucid_fn.nn.core.checks import check_key, check_positive, check_rate
 from lucid_fn.nn.core.examplewise import over_examples
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.dropout.dropout import drop
@@ -33,8 +34,8 @@ class AttentionInputs(NamedTuple):
     """The inputs of attention between two sequences."""
 
     query: Array  # (N, L, embed_dim)
-    key: Array  # (N, S, embed_dim)
-    value: Array  # (N, S, embed_dim)
+    key: Array  # (N, S, kdim)
+    value: Array  # (N, S, vdim)
     mask: Array | None = None  # broadcasts to (N, num_heads, L, S); true is attended to
 
 
@@ -49,6 +50,8 @@ def multi_head_attention(
     embed_dim: int,
     num_heads: int,
     *,
+    kdim: int | None = None,
+    vdim: int | None = None,
     causal: bool = False,
     rate: float = 0.0,
     bias: bool = True,
@@ -69,11 +72,16 @@ def multi_head_attention(
 
     Params: PyTorch's `in_proj_weight` `(3 * embed_dim, embed_dim)`, Xavier uniform,
     `in_proj_bias` `(3 * embed_dim,)`, zeros, both for query, key and value one after
-    the other, and `out_proj`, a linear layer.
+    the other, and `out_proj`, a linear layer. If keys or values are not as wide as
+    queries, there are `q_proj_weight` `(embed_dim, embed_dim)`, `k_proj_weight`
+    `(embed_dim, kdim)` and `v_proj_weight` `(embed_dim, vdim)` in place of
+    `in_proj_weight`, each Xavier uniform.
 
     Args:
-        embed_dim: features of inputs and output.
+        embed_dim: features of queries and output.
         num_heads: heads, a divisor of `embed_dim`.
+        kdim: features of keys; `embed_dim` if `None`.
+        vdim: features of values; `embed_dim` if `None`.
         causal: whether no query attends to later keys.
         rate: probability of dropping an attention weight during training, in [0, 1).
             The weights are stored then, which the fused kernel avoids.
@@ -104,19 +112,26 @@ def multi_head_attention(
     """
     caller = "multi_head_attention"
     embed_dim, num_heads = check_sizes(caller, embed_dim, num_heads, rotary_base)
+    kdim, vdim = check_positive(
+        caller,
+        kdim=embed_dim if kdim is None else kdim,
+        vdim=embed_dim if vdim is None else vdim,
+    )
+    widths = embed_dim, kdim, vdim
     rate = check_rate(caller, rate)
 
     def init(key: Key, /) -> tuple[Params, State]:
-        return started(init_projections(key, embed_dim, bias)), {}
+        return started(init_projections(key, widths, bias)), {}
 
     def prepare(
         params: Params, x: Any, train: bool, key: Key | None
     ) -> tuple[Callable[..., Any], list[Any]]:
-        inputs = x if isinstance(x, AttentionInputs) else AttentionInputs(x, x, x)
-        for name, sequence in zip(inputs._fields, inputs[:3], strict=False):
-            check_sequence(caller, name, sequence, embed_dim)
-        _check_memory(caller, inputs, embed_dim)
-        check_projections(caller, params, embed_dim, bias)
+        inputs = _as_inputs(caller, x, widths)
+        named = zip(inputs._fields, inputs[:3], widths, strict=False)
+        for name, sequence, width in named:
+            check_sequence(caller, name, sequence, width)
+        _check_memory(caller, inputs)
+        check_projections(caller, params, widths, bias)
         kept = None
         if train and rate > 0:
             n, length, _ = inputs.query.shape
@@ -145,8 +160,22 @@ def multi_head_attention(
     return with_projections(
         over_examples(
             prepare, init=init, divides=lambda query: True, pack=AttentionOutput
-        )
+        ),
+        widths,
     )
+
+
+def _as_inputs(caller: str, x: Any, widths: Widths) -> AttentionInputs:
+    """The inputs; an array attends to itself."""
+    if isinstance(x, AttentionInputs):
+        return x
+    if len(set(widths)) > 1:
+        raise ValueError(
+            f"{caller}: x must be nn.AttentionInputs(query, key, value), of "
+            f"{', '.join(map(str, widths))} features, got {type(x).__name__}; only "
+            "without kdim and vdim an array attends to itself"
+        )
+    return AttentionInputs(x, x, x)
 
 
 def _mask_of_examples(inputs: AttentionInputs) -> tuple[Array | None, Array | None]:
@@ -157,13 +186,13 @@ def _mask_of_examples(inputs: AttentionInputs) -> tuple[Array | None, Array | No
     return None, mask
 
 
-def _check_memory(caller: str, inputs: AttentionInputs, embed_dim: int) -> None:
+def _check_memory(caller: str, inputs: AttentionInputs) -> None:
     """Raises unless there is a value for each key, for the examples of the query."""
     n, keys = inputs.query.shape[0], inputs.key.shape[1]
-    for name, shape in (("key", inputs.key.shape), ("value", inputs.value.shape)):
+    for name, array in (("key", inputs.key), ("value", inputs.value)):
         length = "S" if name == "key" else keys
-        if shape[0] != n or (name == "value" and shape[1] != keys):
+        if array.shape[0] != n or (name == "value" and array.shape[1] != keys):
             raise ValueError(
-                f"{caller}: {name} must have shape ({n}, {length}, {embed_dim}), got "
-                f"{shape}"
+                f"{caller}: {name} must have shape ({n}, {length}, {array.shape[2]}), "
+                f"got {array.shape}"
             )

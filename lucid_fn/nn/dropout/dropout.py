@@ -6,6 +6,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import random
+from lucid_fn.checks import batch_hint
 from lucid_fn.nn.core.checks import AXES, check_float, check_key, check_rate
 from lucid_fn.nn.core.combinators import identity
 from lucid_fn.nn.core.examplewise import over_examples
@@ -143,6 +144,7 @@ def _dropping_channels(dims: int, rate: float) -> Layer:
         if x.ndim != dims + 2:
             raise ValueError(
                 f"{caller}: x must have shape (N, {AXES[dims]}, C), got {x.shape}"
+                f"{batch_hint(x, dims + 2)}"
             )
         return x.shape[0], *[1] * dims, x.shape[-1]
 

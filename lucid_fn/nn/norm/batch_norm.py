@@ -28,6 +28,7 @@ def batch_norm(
     momentum: float | None = 0.1,
     eps: float = 1e-5,
     affine: bool = True,
+    bias: bool = True,
     track_running_stats: bool = True,
     group: Group | None = None,
 ) -> Layer:
@@ -49,6 +50,7 @@ def batch_norm(
             so far.
         eps: added to the variance; positive.
         affine: whether there are a weight and a bias.
+        bias: whether there is a bias beside the weight.
         track_running_stats: whether there is a state; without one, the batch's own
             statistics serve in eval mode too.
         group: processes that train together, as `distributed.init` returns it. Then
@@ -85,17 +87,22 @@ def batch_norm(
 
     def init(key: Key, /) -> tuple[Params, State]:
         shape = (num_features,)
-        params = {"weight": mx.ones(shape), "bias": mx.zeros(shape)} if affine else {}
+        params = {"weight": mx.ones(shape)} if affine else {}
+        params |= {"bias": mx.zeros(shape)} if affine and bias else {}
         if not track_running_stats:
             return started(params), {}
         return started((params, running_statistics.start(num_features)))
 
     def scale_and_shift(params: Params, x: Any) -> tuple[Array, Array]:
-        shape = (num_features,) if affine else None
-        check_params("batch_norm", params, weight=shape, bias=shape)
-        if affine:
-            return params["weight"], params["bias"]
-        return mx.ones((num_features,), x.dtype), mx.zeros((num_features,), x.dtype)
+        shape = (num_features,)
+        check_params(
+            "batch_norm",
+            params,
+            weight=shape if affine else None,
+            bias=shape if affine and bias else None,
+        )
+        weight = params["weight"] if affine else mx.ones(shape, x.dtype)
+        return weight, params["bias"] if affine and bias else mx.zeros(shape, x.dtype)
 
     def by_batch(params: Params, x: Array) -> tuple[Array, Array, Array]:
         if several(group):

@@ -14,7 +14,12 @@ from lucid_fn.types import Array
 
 
 def group_norm(
-    num_groups: int, num_channels: int, *, eps: float = 1e-5, affine: bool = True
+    num_groups: int,
+    num_channels: int,
+    *,
+    eps: float = 1e-5,
+    affine: bool = True,
+    bias: bool = True,
 ) -> Layer:
     """Group normalization, of groups of neighbouring channels: `(N, ..., C)` to the
     same.
@@ -30,6 +35,7 @@ def group_norm(
         num_channels: channels of the input.
         eps: added to the variance; positive.
         affine: whether there are a weight and a bias.
+        bias: whether there is a bias beside the weight.
 
     Raises:
         ValueError: if an argument is out of range; on apply, if `x` has the wrong
@@ -47,12 +53,18 @@ def group_norm(
         array([[-1, 1, 0, 0]], dtype=float32)
     """
     return group_norm_layer(
-        "group_norm", num_groups, num_channels, eps, affine, least=2
+        "group_norm", num_groups, num_channels, eps, affine, bias, least=2
     )
 
 
 def group_norm_layer(
-    caller: str, groups: int, channels: int, eps: float, affine: bool, least: int
+    caller: str,
+    groups: int,
+    channels: int,
+    eps: float,
+    affine: bool,
+    bias: bool,
+    least: int,
 ) -> Layer:
     """The layer of `caller`, for arrays of `least` axes or more."""
     groups, channels = check_positive(caller, num_groups=groups, num_channels=channels)
@@ -72,4 +84,4 @@ def group_norm_layer(
             )
         return ops.group_norm(x, weight, bias, groups=groups, eps=eps)
 
-    return normalizing(caller, normalize, eps, (channels,), affine, affine)
+    return normalizing(caller, normalize, eps, (channels,), affine, affine and bias)

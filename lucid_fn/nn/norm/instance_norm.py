@@ -21,6 +21,7 @@ def instance_norm(
     momentum: float | None = 0.1,
     eps: float = 1e-5,
     affine: bool = False,
+    bias: bool = True,
     track_running_stats: bool = False,
 ) -> Layer:
     """Instance normalization, of each channel of each example: `(N, ..., num_features)`
@@ -37,6 +38,7 @@ def instance_norm(
             of all batches so far.
         eps: added to the variance; positive.
         affine: whether there are a weight and a bias.
+        bias: whether there is a bias beside the weight.
         track_running_stats: whether there is a state.
 
     Raises:
@@ -59,7 +61,7 @@ def instance_norm(
     if momentum is not None:
         momentum = check_number(caller, "momentum", momentum, at_least=0, at_most=1)
     stateless = group_norm_layer(
-        caller, num_features, num_features, eps, affine, least=3
+        caller, num_features, num_features, eps, affine, bias, least=3
     )
     if not track_running_stats:
         return stateless
@@ -70,12 +72,17 @@ def instance_norm(
 
     def by_state(params: Params, state: State, x: Array) -> Array:
         shape = (num_features,)
-        of_params = shape if affine else None
-        check_params(caller, params, weight=of_params, bias=of_params)
+        has_bias = affine and bias
+        check_params(
+            caller,
+            params,
+            weight=shape if affine else None,
+            bias=shape if has_bias else None,
+        )
         weight = params["weight"] if affine else mx.ones(shape, x.dtype)
-        bias = params["bias"] if affine else mx.zeros(shape, x.dtype)
+        shift = params["bias"] if has_bias else mx.zeros(shape, x.dtype)
         mean, var = state["running_mean"], state["running_var"]
-        return ops.batch_norm_eval(x, weight, bias, mean, var, eps=eps)
+        return ops.batch_norm_eval(x, weight, shift, mean, var, eps=eps)
 
     @as_apply
     def apply(

@@ -6,6 +6,7 @@ from functools import partial
 from lucid_fn import ops
 from lucid_fn.checks import Sizes, to_sizes
 from lucid_fn.nn.core.layer import Layer, lift
+from lucid_fn.ops.pooling import MaxPoolOutput as MaxPoolOutput
 from lucid_fn.types import Array
 
 
@@ -16,6 +17,7 @@ def max_pool2d(
     padding: Sizes = 0,
     dilation: Sizes = 1,
     ceil_mode: bool = False,
+    return_indices: bool = False,
 ) -> Layer:
     """2D max pooling, the largest value of each window: see `lucid_fn.ops.max_pool2d`.
 
@@ -26,6 +28,8 @@ def max_pool2d(
         dilation: pixels from one number of a window to the next.
         ceil_mode: whether windows may reach over the end of the padded image: sizes are
             rounded up instead of down.
+        return_indices: whether the output is `nn.MaxPoolOutput(y, indices)`, which
+            `nn.max_unpool2d` takes.
 
     Raises:
         ValueError: if an argument is out of range; on apply, if `x` does not have the
@@ -38,7 +42,7 @@ def max_pool2d(
         >>> pool.apply({}, {}, mx.ones((2, 7, 7, 4)), train=False)[0].shape
         (2, 4, 4, 4)
     """
-    pool = partial(ops.max_pool2d, ceil_mode=ceil_mode)
+    pool = partial(ops.max_pool2d, ceil_mode=ceil_mode, return_indices=return_indices)
     return pool_layer(2, pool, size, stride, padding=padding, dilation=dilation)
 
 
@@ -49,6 +53,7 @@ def max_pool1d(
     padding: Sizes = 0,
     dilation: Sizes = 1,
     ceil_mode: bool = False,
+    return_indices: bool = False,
 ) -> Layer:
     """`max_pool2d` for sequences `(N, L, C)`.
 
@@ -58,6 +63,7 @@ def max_pool1d(
         padding: minus infinities added on each side, at most half of `size`.
         dilation: places from one number of a window to the next.
         ceil_mode: whether windows may reach over the end; see `max_pool2d`.
+        return_indices: whether the output has indices; see `max_pool2d`.
 
     Raises:
         ValueError: as `max_pool2d`.
@@ -68,7 +74,7 @@ def max_pool1d(
         >>> nn.max_pool1d(2).apply({}, {}, mx.ones((2, 8, 4)), train=False)[0].shape
         (2, 4, 4)
     """
-    pool = partial(ops.max_pool1d, ceil_mode=ceil_mode)
+    pool = partial(ops.max_pool1d, ceil_mode=ceil_mode, return_indices=return_indices)
     return pool_layer(1, pool, size, stride, padding=padding, dilation=dilation)
 
 
@@ -79,6 +85,7 @@ def max_pool3d(
     padding: Sizes = 0,
     dilation: Sizes = 1,
     ceil_mode: bool = False,
+    return_indices: bool = False,
 ) -> Layer:
     """`max_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
 
@@ -88,6 +95,7 @@ def max_pool3d(
         padding: minus infinities added on each side, at most half of `size`.
         dilation: voxels from one number of a window to the next.
         ceil_mode: whether windows may reach over the end; see `max_pool2d`.
+        return_indices: whether the output has indices; see `max_pool2d`.
 
     Raises:
         ValueError: as `max_pool2d`.
@@ -99,7 +107,7 @@ def max_pool3d(
         >>> pool.apply({}, {}, mx.ones((2, 3, 4, 4, 1)), train=False)[0].shape
         (2, 3, 2, 2, 1)
     """
-    pool = partial(ops.max_pool3d, ceil_mode=ceil_mode)
+    pool = partial(ops.max_pool3d, ceil_mode=ceil_mode, return_indices=return_indices)
     return pool_layer(3, pool, size, stride, padding=padding, dilation=dilation)
 
 
@@ -204,7 +212,7 @@ def avg_pool3d(
 
 def pool_layer(
     dims: int,
-    pool: Callable[..., Array],
+    pool: Callable[..., Array | MaxPoolOutput],
     size: Sizes,
     stride: Sizes | None,
     **others: Sizes,
@@ -234,7 +242,7 @@ def pool_layer(
             f"and {size}"
         )
 
-    def forward(x: Array) -> Array:
+    def forward(x: Array) -> Array | MaxPoolOutput:
         return pool(x, size=window, **options)
 
     return lift(forward, examplewise=True)

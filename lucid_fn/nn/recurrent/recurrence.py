@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import ops, random
-from lucid_fn.checks import check_count, check_integer
+from lucid_fn.checks import batch_hint, check_count, check_integer
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.checks import (
     Shape,
@@ -93,6 +93,7 @@ def recurrent(
         if x.ndim != 3 or x.shape[-1] != input_size:
             raise ValueError(
                 f"{caller}: x must have shape (N, L, {input_size}), got {x.shape}"
+                f"{batch_hint(x, 3)}"
             )
         n, length, _ = x.shape
         _check_lengths(caller, lengths, n)

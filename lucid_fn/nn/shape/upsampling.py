@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import mlx.core as mx
@@ -9,6 +10,7 @@ import numpy as np
 
 from lucid_fn.checks import (
     Sizes,
+    batch_hint,
     check_array,
     check_count,
     check_float,
@@ -82,6 +84,7 @@ def upsample_linear(
     *,
     size: Sizes | None = None,
     align_corners: bool = False,
+    antialias: bool = False,
     dims: int = 2,
 ) -> Layer:
     """Linear interpolation along each axis; with two axes, bilinear.
@@ -94,6 +97,8 @@ def upsample_linear(
         scale: factor of the sizes, positive; one number for all axes.
         size: of the output, in pixels, in place of `scale`; one number for all axes.
         align_corners: whether the first and last output are the first and last input.
+        antialias: whether an output that is smaller weighs all inputs that it covers,
+            not only those around its place, as image libraries do.
         dims: spatial axes of the input: 1, 2 or 3.
 
     Raises:
@@ -113,6 +118,8 @@ def upsample_linear(
     """
 
     def taps(axis: _Axis) -> Taps:
+        if antialias:
+            return _antialiased(axis, align_corners, 1, lambda d: 1 - d)
         return _linear(axis, align_corners)
 
     return _resize("upsample_linear", taps, scale, size, dims)
@@ -123,6 +130,7 @@ def upsample_cubic(
     *,
     size: Sizes | None = None,
     align_corners: bool = False,
+    antialias: bool = False,
     dims: int = 2,
 ) -> Layer:
     """Cubic convolution along each axis; with two axes, bicubic.
@@ -135,6 +143,8 @@ def upsample_cubic(
         scale: factor of the sizes, positive; one number for all axes.
         size: of the output, in pixels, in place of `scale`; one number for all axes.
         align_corners: whether the first and last output are the first and last input.
+        antialias: whether an output that is smaller weighs all inputs that it covers,
+            not only those around its place, as image libraries do.
         dims: spatial axes of the input: 1, 2 or 3.
 
     Raises:
@@ -142,7 +152,7 @@ def upsample_cubic(
         ValueError: as `upsample_nearest`.
 
     Source: Keys, 1981, "Cubic convolution interpolation for digital image processing",
-    with PyTorch's `a = -0.75`.
+    with PyTorch's `a = -0.75`; -0.5 with `antialias`.
 
     Example:
         >>> import mlx.core as mx
@@ -154,6 +164,9 @@ def upsample_cubic(
     """
 
     def taps(axis: _Axis) -> Taps:
+        if antialias:
+            kernel = partial(_cubic_kernel, _CUBIC_A_ANTIALIASED)
+            return _antialiased(axis, align_corners, 2, kernel)
         return _cubic(axis, align_corners)
 
     return _resize("upsample_cubic", taps, scale, size, dims)
@@ -203,21 +216,48 @@ def _linear(axis: _Axis, align_corners: bool) -> Taps:
     return Taps(np.stack([below, above]), np.stack([1 - share, share]))
 
 
-_CUBIC_A = np.float32(-0.75)
+_CUBIC_A, _CUBIC_A_ANTIALIASED = np.float32(-0.75), np.float32(-0.5)  # PyTorch's
+
+
+def _cubic_kernel(a: np.float32, d: np.ndarray) -> np.ndarray:
+    """The weight of an input at a distance of at most 2."""
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    weight: np.ndarray = np.where(d <= 1, near, far)
+    return weight.astype(np.float32)
 
 
 def _cubic(axis: _Axis, align_corners: bool) -> Taps:
     at = _places(axis, align_corners)
     below = np.floor(at)
     distance = np.abs(at - below - np.arange(-1, 3, dtype=np.float32)[:, None])
-    d, a = distance, _CUBIC_A
-    near = ((a + 2) * d - (a + 3)) * d * d + 1
-    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
     index = below.astype(np.int64) + np.arange(-1, 3)[:, None]
-    return Taps(
-        np.clip(index, 0, axis.inputs - 1),
-        np.where(d <= 1, near, far).astype(np.float32),
-    )
+    return Taps(np.clip(index, 0, axis.inputs - 1), _cubic_kernel(_CUBIC_A, distance))
+
+
+def _antialiased(
+    axis: _Axis,
+    align_corners: bool,
+    radius: int,
+    kernel: Callable[[np.ndarray], np.ndarray],
+) -> Taps:
+    """The inputs under the kernel, which is as wide as an output if that is wider.
+
+    Those outside of the image have no weight; the others sum to 1.
+    """
+    if axis.inputs == axis.outputs:
+        return Taps(np.arange(axis.inputs)[None], None)
+    step, half = _step(axis, align_corners), np.float32(0.5)
+    stretch = max(step, np.float32(1))
+    center = step * (np.arange(axis.outputs, dtype=np.float32) + half)
+    reach = radius * stretch
+    first = np.maximum((center - reach + half).astype(np.int64), 0)
+    last = np.minimum((center + reach + half).astype(np.int64), axis.inputs) - 1
+    index = first + np.arange((last - first).max() + 1)[:, None]
+    distance = np.abs((index.astype(np.float32) - center + half) / stretch)
+    under = (index <= last) & (distance < radius)
+    weight = np.where(under, kernel(distance), np.float32(0))
+    return Taps(np.minimum(index, last), weight / weight.sum(axis=0))
 
 
 def _resize(
@@ -288,4 +328,5 @@ def _check(caller: str, x: Array, dims: int) -> None:
         raise ValueError(
             f"{caller}: x must have shape (N, {AXES[dims]}, C), got {x.shape}"
             + ("; no spatial axis may be empty" if 0 in x.shape else "")
+            + batch_hint(x, dims + 2)
         )

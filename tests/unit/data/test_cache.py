@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lucid_fn import data
-from lucid_fn.data import cache as cache_module, cifar10
+from lucid_fn.data import cache as cache_module, cifar
 
 
 def write_source(folder, seed):
@@ -35,12 +35,12 @@ def reads(monkeypatch):
     """A list that grows by one for each time the source is decoded."""
     calls = []
 
-    def counted(source):
+    def counted(layout, source):
         calls.append(source)
-        return original(source)
+        return original(layout, source)
 
-    original = cifar10._read
-    monkeypatch.setattr(cifar10, "_read", counted)
+    original = cifar._read
+    monkeypatch.setattr(cifar, "_read", counted)
     return calls
 
 

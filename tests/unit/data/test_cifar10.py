@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from lucid_fn import data
-from lucid_fn.data import cifar10
+from lucid_fn.data import cifar, cifar10
 from lucid_fn.data.download import Download
 
 REAL = Path(__file__).parents[3] / "examples" / "data" / "cifar10"
@@ -179,7 +179,7 @@ def test_a_gap_is_an_error_that_lists_what_is_missing(folder):
 
 
 def test_a_full_batch_needs_all_five(folder, monkeypatch):
-    monkeypatch.setattr(cifar10, "_FULL_BATCH", 4)
+    monkeypatch.setattr(cifar, "_FULL_BATCH", 4)
     (folder / "data_batch_5.bin").unlink()
     with pytest.raises(FileNotFoundError, match="the name data_batch_5; complete"):
         data.load_cifar10(folder)

@@ -227,12 +227,14 @@ def test_a_wrong_map_is_an_error(flattened, message):
         exported(models.lenet5(), flattened=flattened)
 
 
-def test_the_projection_of_an_attention_over_a_map_follows_no_flatten():
+@pytest.mark.parametrize("kdim", [None, 4])
+def test_the_projection_of_an_attention_over_a_map_follows_no_flatten(kdim):
     def tokens(x):
-        return x.reshape(len(x), -1, x.shape[-1])  # (N, H * W, C)
+        x = x.reshape(len(x), -1, x.shape[-1])  # (N, H * W, C)
+        return nn.AttentionInputs(x, x[..., :kdim], x)
 
     model = nn.serial(
-        a=nn.conv2d(3, 8, 3), b=tokens, c=nn.multi_head_attention(8, 2),
+        a=nn.conv2d(3, 8, 3), b=tokens, c=nn.multi_head_attention(8, 2, kdim=kdim),
         d=nn.global_avg_pool1d, e=nn.linear(8, 5),
     )  # fmt: skip
     params, weights = exported(model)

@@ -1,12 +1,13 @@
-"""Activations as children, and the one with parameters."""
+"""Activations as children, and those with parameters or draws."""
 
 from functools import partial
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 import lucid_fn as lf
-from lucid_fn import nn, ops
+from lucid_fn import nn, ops, random
 from tests.registry.activations import ACTIVATIONS
 
 
@@ -48,3 +49,30 @@ def test_other_channels_are_an_error(key):
 def test_a_number_of_parameters_out_of_range_is_an_error():
     with pytest.raises(ValueError, match="num_parameters must be at least 1, got 0"):
         nn.prelu(0)
+
+
+def test_rrelu_draws_a_slope_for_each_negative_number(key):
+    layer, x = nn.rrelu(0.25, 0.75), random.normal(random.key(1), (100, 100))
+
+    def loss(x):
+        y, _ = layer.apply({}, {}, x, train=True, key=key)
+        return mx.sum(y), y
+
+    (_, y), slope = lf.value_and_grad(loss, has_aux=True)(x)
+    assert mx.allclose(y, slope * x, atol=1e-6)
+    slope = np.array(slope)[np.array(x) <= 0]
+    assert 0.25 <= slope.min() < 0.26 and 0.74 < slope.max() < 0.75
+    assert abs(slope.mean() - 0.5) < 0.01
+    assert mx.array_equal(mx.where(x > 0, x, 0), mx.maximum(y, 0))
+
+
+def test_rrelu_needs_a_key_only_while_it_trains():
+    layer, x = nn.rrelu(), mx.array([-24.0, 2.0])
+    assert layer.apply({}, {}, x, train=False)[0].tolist() == [-5.5, 2.0]
+    with pytest.raises(ValueError, match="rrelu: train=True needs a key, got None"):
+        layer.apply({}, {}, x, train=True)
+
+
+def test_an_upper_slope_below_the_lower_is_an_error():
+    with pytest.raises(ValueError, match=r"rrelu: upper must be .*, got 0.1"):
+        nn.rrelu(0.2, 0.1)

@@ -1,12 +1,13 @@
 """What is not the training or the inference of one model."""
 
+import itertools
 from collections.abc import Callable
 
 import mlx.core as mx
 
 import lucid_fn as lf
-from lucid_fn import losses, nn, ops, optim, random, tree
-from tests.benchmarks import workloads
+from lucid_fn import data, losses, nn, ops, optim, random, tree
+from tests.benchmarks import augmenting, workloads
 from tests.benchmarks.workloads import Workload
 
 Run = Callable[[], None]
@@ -171,6 +172,24 @@ def dispatch(workload: Workload, size: int) -> Run:
     return run
 
 
+def loader(workload: Workload, size: int) -> Run:
+    """An epoch."""
+    (count,) = workload.shape
+    made = data.loader(
+        *(augmenting.Images(count), size),
+        seed=0,
+        transform=augmenting.augment,
+        workers=augmenting.WORKERS,
+    )
+    epochs = itertools.count()
+
+    def run() -> None:
+        for x, labels in made.epoch(next(epochs)):
+            mx.eval(x, labels)
+
+    return run
+
+
 def scan_sgd(workload: Workload, size: int) -> Run:
     (steps, features), hidden, classes = workload.shape, 64, workload.classes
     noise = workloads.noise
@@ -220,6 +239,7 @@ OTHERS = {
     "cross-entropy": cross_entropy,
     "embedding": embedding,
     "dispatch": dispatch,
+    "loader": loader,
     "scan-sgd": scan_sgd,
     "scan-gru": scan_gru,
 }

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.benchmarks import workloads
+from tests.benchmarks import augmenting, workloads
 from tests.benchmarks.peers.pytorch.models import blocks
 from tests.benchmarks.workloads import Workload
 
@@ -171,6 +172,40 @@ def dispatch(workload: Workload, size: int, layout: str, compiled: bool) -> Run:
     return run
 
 
+class Augmented(torch.utils.data.Dataset):
+    """Each worker has a generator of its own."""
+
+    def __init__(self, count: int) -> None:
+        self.images = augmenting.Images(count)
+        self.rng = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int):
+        if self.rng is None:
+            self.rng = np.random.default_rng(torch.initial_seed())
+        return augmenting.augment(self.images[index], self.rng)
+
+
+def loader(workload: Workload, size: int, layout: str, compiled: bool) -> Run:
+    """An epoch."""
+    (count,) = workload.shape
+    made = torch.utils.data.DataLoader(
+        Augmented(count),
+        size,
+        shuffle=True,
+        num_workers=augmenting.WORKERS,
+        persistent_workers=True,
+    )
+
+    def run() -> None:
+        for _ in made:
+            pass
+
+    return run
+
+
 OTHERS = {
     "decoding": decoding,
     "dcgan": dcgan,
@@ -179,4 +214,5 @@ OTHERS = {
     "cross-entropy": cross_entropy,
     "embedding": embedding,
     "dispatch": dispatch,
+    "loader": loader,
 }

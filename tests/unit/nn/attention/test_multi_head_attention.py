@@ -269,6 +269,7 @@ def test_the_cache_takes_no_mask(x, key):
             "num_heads must divide embed_dim, got 4",
         ),
         (lambda: nn.multi_head_attention(8, 0), "num_heads must be at least 1, got 0"),
+        (lambda: nn.multi_head_attention(8, 2, kdim=0), "kdim must be at least 1"),
         (lambda: nn.multi_head_attention(8, 2, rate=1.0), r"rate must be in \[0, 1\)"),
         (
             lambda: nn.cached_attention(8, 2, batch_size=0, max_length=4),
@@ -287,6 +288,23 @@ def test_inputs_of_another_shape_are_named(x, key):
     wrong = nn.AttentionInputs(x, mx.ones((2, 3, 4)), x)
     with pytest.raises(ValueError, match=r"key must have shape \(N, L, 8\), got"):
         layer.apply(params, {}, wrong, train=False)
+
+
+def test_each_projection_of_its_own_width_is_xavier_uniform(key):
+    layer = nn.multi_head_attention(64, 4, kdim=192, vdim=16)
+    params, _ = layer.init(key)
+    for letter, width in (("q", 64), ("k", 192), ("v", 16)):
+        weight = params[f"{letter}_proj_weight"]
+        assert weight.shape == (64, width)
+        bound = (6 / (64 + width)) ** 0.5
+        assert 0.95 * bound < mx.max(mx.abs(weight)).item() <= bound
+    assert params["in_proj_bias"].shape == (192,)
+
+
+def test_an_array_does_not_attend_to_itself_with_another_width(x, key):
+    layer = nn.multi_head_attention(8, 2, kdim=6)
+    with pytest.raises(ValueError, match=r"AttentionInputs.*of 8, 6, 8 features, got"):
+        layer.apply(*layer.init(key), x, train=False)
 
 
 def test_keys_and_values_of_another_length_are_named(x, key):

@@ -31,6 +31,21 @@ def test_aligned_corners_are_the_corners(key):
     assert mx.allclose(y[:, ::11, ::14], x[:, ::3, ::4], atol=1e-6)
 
 
+@pytest.mark.parametrize("make", [nn.upsample_linear, nn.upsample_cubic])
+def test_antialiasing_takes_a_pattern_that_is_too_fine_away(make):
+    stripes = mx.array([1.0, -1.0] * 32).reshape(1, 64, 1)
+    smooth = apply(make(size=4, antialias=True, dims=1), stripes)
+    assert mx.max(mx.abs(smooth)).item() < 0.02
+    assert mx.max(mx.abs(apply(make(size=21, dims=1), stripes))).item() > 0.9
+
+
+@pytest.mark.parametrize("make", [nn.upsample_linear, nn.upsample_cubic])
+def test_antialiasing_keeps_a_nan_where_it_is(make):
+    x = mx.where(mx.arange(32) == 31, mx.nan, 1.0).reshape(1, 32, 1)
+    y = apply(make(size=4, antialias=True, dims=1), x).flatten()
+    assert mx.isnan(y).tolist() == [False, False, make is nn.upsample_cubic, True]
+
+
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize(
     ("arguments", "message"),

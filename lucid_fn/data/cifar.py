@@ -1,0 +1,95 @@
+"""What the loaders of CIFAR-10 and CIFAR-100 share."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from lucid_fn.data.cache import fingerprints, read_cache, write_cache
+from lucid_fn.data.cifar_files import (
+    Batch,
+    Layout,
+    batch_files,
+    find_source,
+    read_batches,
+)
+from lucid_fn.data.dataset import Dataset
+from lucid_fn.data.download import Download, fetch
+from lucid_fn.io import check_path
+
+_FULL_BATCH = 10_000  # of CIFAR-10
+
+
+def load_batches(
+    layout: Layout,
+    folder: Path,
+    archive: Download,
+    mirrors: tuple[str, ...],
+    cache: str | os.PathLike[str] | None,
+) -> Dataset:
+    """The data set of a layout.
+
+    Args:
+        layout: the names of its files.
+        folder: where they are, or the path of an archive.
+        archive: what to fetch if there is nothing.
+        mirrors: where to fetch it; none to fetch nothing.
+        cache: a folder for the decoded arrays; none to write nothing.
+    """
+    source = find_source(layout, folder)
+    if source is None and mirrors:
+        source = fetch(archive, mirrors, folder, layout.caller)
+    if source is None:
+        raise FileNotFoundError(
+            f"{layout.caller}: root must be a folder with {layout.title}'s batches or "
+            f"one of its archives, {' or '.join(layout.archives)}, got {folder}, which "
+            f"{'has neither' if folder.exists() else 'is not there'}; "
+            "pass the folder that has them, or download=True to fetch them"
+        )
+    if cache is None:
+        return _read(layout, source)
+    return _read_cached(layout, source, check_path(layout.caller, "cache", cache))
+
+
+def _read_cached(layout: Layout, source: Path, cache: Path) -> Dataset:
+    paths = batch_files(layout, source).values() if source.is_dir() else [source]
+    sources = fingerprints(paths, layout.caller)
+    if layout.label_bytes > 1:  # the same files have two kinds of labels
+        sources[layout.labels.decode()] = {}
+    cached = read_cache(cache, sources, layout.caller)
+    if cached is None:
+        write_cache(cache, _read(layout, source), sources, layout.caller)
+        cached = read_cache(cache, sources, layout.caller)
+    if cached is None:
+        raise OSError(
+            f"{layout.caller}: cache must be a folder that keeps what is written, got "
+            f"{cache}"
+        )
+    return cached
+
+
+def _read(layout: Layout, source: Path) -> Dataset:
+    batches = read_batches(layout, source)
+    missing = _missing(layout, batches)
+    if missing:
+        raise FileNotFoundError(
+            f"{layout.caller}: {source} must hold all batches of {layout.title}, got "
+            f"none of the name {', '.join(missing)}; complete it, or read another copy"
+        )
+    train = [batches[name] for name in layout.train_batches if name in batches]
+    return Dataset(
+        np.concatenate([batch.images for batch in train]),
+        np.concatenate([batch.labels for batch in train]),
+        *batches[layout.test_batch],
+    )
+
+
+def _missing(layout: Layout, batches: dict[str, Batch]) -> list[str]:
+    """The names that are not there; of several a sample needs the first ones only."""
+    sizes = {name: len(batch.labels) for name, batch in batches.items()}
+    train = layout.train_batches
+    present = [i for i, name in enumerate(train) if name in sizes]
+    needed = max(present, default=0) + 1
+    if _FULL_BATCH in sizes.values():
+        needed = len(train)
+    return [n for n in (*train[:needed], layout.test_batch) if n not in sizes]
