@@ -157,6 +157,12 @@ from lucid_fn.nn.shape.upsampling import (
     upsample_linear,
     upsample_nearest,
 )
+from lucid_fn.nn.tensor_parallel import (
+    column_parallel_linear,
+    row_parallel_linear,
+    shard_params,
+    unshard_params,
+)
 from lucid_fn.ops import (
     celu,
     elu,
@@ -232,6 +238,7 @@ __all__ = [
     "channel_shuffle",
     "checkpointed",
     "circular_pad",
+    "column_parallel_linear",
     "compose",
     "constant_pad",
     "conv1d",
@@ -317,10 +324,12 @@ __all__ = [
     "rnn",
     "rnn_cell",
     "rotary_positions",
+    "row_parallel_linear",
     "rrelu",
     "scan",
     "selu",
     "serial",
+    "shard_params",
     "sigmoid",
     "silu",
     "sinusoidal_positions",
@@ -341,6 +350,7 @@ __all__ = [
     "transformer_encoder",
     "transformer_encoder_layer",
     "unflatten",
+    "unshard_params",
     "update_batch_norm",
     "upsample_cubic",
     "upsample_linear",
