@@ -6,6 +6,8 @@ from lucid_fn.distributed.collectives import (
     all_sum,
     barrier,
     broadcast,
+    sum_gradients,
+    sum_parts,
 )
 from lucid_fn.distributed.group import Group, init
 from lucid_fn.elsewhere import guide
@@ -18,6 +20,8 @@ __all__ = [
     "barrier",
     "broadcast",
     "init",
+    "sum_gradients",
+    "sum_parts",
 ]
 
 guide(globals(), "distributed")

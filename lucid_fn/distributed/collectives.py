@@ -139,6 +139,67 @@ def broadcast(values: Tree, group: Group | None, *, root: int = 0) -> Tree:
     return _map("broadcast", send, values, group)
 
 
+def sum_gradients(values: Tree, group: Group | None) -> Tree:
+    """The values themselves, whose gradients are summed over all processes.
+
+    It is where tensor parallelism begins: all ranks have the same `values`, and each
+    computes another part of what follows, up to `sum_parts`.
+
+    Args:
+        values: a tree of float arrays, the same on all ranks.
+        group: as `init` returns it; `None` is a group of one.
+
+    Returns:
+        A tree like `values`.
+
+    Raises:
+        TypeError: if a leaf is not an array.
+        ValueError: as `all_sum`, in its derivative.
+
+    Source: Shoeybi et al., 2019, https://arxiv.org/abs/1909.08053, section 3: `f`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import distributed
+        >>> distributed.sum_gradients(mx.array(1.0), distributed.init())
+        array(1, dtype=float32)
+    """
+    _check_arrays("sum_gradients", values)
+    if not agreement.several(group):
+        return values
+    return tree.map(_sum_gradients(group), values)
+
+
+def sum_parts(values: Tree, group: Group | None) -> Tree:
+    """The sum over all processes, of each leaf, with which all of them compute alike.
+
+    Its value is that of `all_sum`. There each rank has a loss of its own, and the
+    gradient is that of their sum; here all ranks compute the same loss from the result,
+    which counts once: the cotangent is passed on as it is. It ends what `sum_gradients`
+    begins.
+
+    Args:
+        values: a tree of float arrays, with the same shapes and dtypes on all ranks.
+        group: as `init` returns it; `None` is a group of one.
+
+    Returns:
+        A tree like `values`, the same on all ranks to the last bit.
+
+    Raises:
+        TypeError: if a leaf is not an array.
+        ValueError: as `all_sum`.
+
+    Source: Shoeybi et al., 2019, https://arxiv.org/abs/1909.08053, section 3: `g`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import distributed
+        >>> distributed.sum_parts(mx.array(1.0), distributed.init())
+        array(1, dtype=float32)
+    """
+    return _map("sum_parts", _sum_of_parts, values, group)
+
+
 def barrier(group: Group | None) -> None:
     """Waits until all processes have called it.
 
@@ -203,6 +264,10 @@ def sum_array(group: Group, x: Array) -> Array:
     return _in_order(_all_sum(group), x) if x.size else x
 
 
+def _sum_of_parts(group: Group, x: Array) -> Array:
+    return _in_order(_sum_parts(group), x) if x.size else x
+
+
 def _gather(group: Group, x: Array) -> Array:
     if x.size:
         return _in_order(_all_gather(group), x)
@@ -241,6 +306,54 @@ def _all_sum(group: Group) -> Collective:
     def jvp(x: Array, dx: Array) -> Array:
         announce("tangent of all_sum", dx, group)
         return sum_array(group, dx)
+
+    @run.vmap
+    def vmap(x: Array, axis: int) -> tuple[Array, int]:
+        return run(x), axis
+
+    return run
+
+
+@cache
+def _sum_gradients(group: Group) -> Collective:
+    """The identity, whose transpose is `_sum_parts`."""
+
+    @custom_function
+    def run(x: Array) -> Array:
+        return x
+
+    @run.vjp
+    def vjp(x: Array, g: Array, _: Array) -> Array:
+        announce("gradient of sum_gradients", g, group)
+        return _sum_of_parts(group, g)
+
+    @run.jvp
+    def jvp(x: Array, dx: Array) -> Array:
+        return run(dx)  # type: ignore[no-any-return]  # of an array it is one
+
+    @run.vmap
+    def vmap(x: Array, axis: int) -> tuple[Array, int]:
+        return run(x), axis
+
+    return run
+
+
+@cache
+def _sum_parts(group: Group) -> Collective:
+    """The sum, whose transpose is `_sum_gradients`."""
+
+    @custom_function
+    def run(x: Array) -> Array:
+        return mx.distributed.all_sum(x, group=group.handle, stream=_stream(group))
+
+    @run.vjp
+    def vjp(x: Array, g: Array, _: Array) -> Array:
+        return _sum_gradients(group)(g)
+
+    @run.jvp
+    def jvp(x: Array, dx: Array) -> Array:
+        announce("tangent of sum_parts", dx, group)
+        return _sum_of_parts(group, dx)
 
     @run.vmap
     def vmap(x: Array, axis: int) -> tuple[Array, int]:

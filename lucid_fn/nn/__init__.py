@@ -154,6 +154,12 @@ from lucid_fn.nn.shape.upsampling import (
     upsample_linear,
     upsample_nearest,
 )
+from lucid_fn.nn.tensor_parallel import (
+    column_parallel_linear,
+    row_parallel_linear,
+    shard_params,
+    unshard_params,
+)
 from lucid_fn.ops import (
     celu,
     elu,
@@ -229,6 +235,7 @@ __all__ = [
     "channel_shuffle",
     "checkpointed",
     "circular_pad",
+    "column_parallel_linear",
     "compose",
     "constant_pad",
     "conv1d",
@@ -314,10 +321,12 @@ __all__ = [
     "rnn",
     "rnn_cell",
     "rotary_positions",
+    "row_parallel_linear",
     "rrelu",
     "scan",
     "selu",
     "serial",
+    "shard_params",
     "sigmoid",
     "silu",
     "sinusoidal_positions",
@@ -338,6 +347,7 @@ __all__ = [
     "transformer_encoder",
     "transformer_encoder_layer",
     "unflatten",
+    "unshard_params",
     "update_batch_norm",
     "upsample_cubic",
     "upsample_linear",

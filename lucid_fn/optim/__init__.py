@@ -121,6 +121,12 @@ from lucid_fn.optim.wrappers import (
     lookahead,
 )
 from lucid_fn.optim.yogi import ScaleByYogiState, scale_by_yogi, yogi
+from lucid_fn.optim.zero_redundancy import (
+    ZeroRedundancyState,
+    shard_state,
+    unshard_state,
+    zero_redundancy,
+)
 
 __all__ = [
     "AccumulateState",
@@ -162,6 +168,7 @@ __all__ = [
     "ScheduledLearningRateState",
     "SwaState",
     "TraceState",
+    "ZeroRedundancyState",
     "accumulate",
     "adabelief",
     "adadelta",
@@ -242,12 +249,15 @@ __all__ = [
     "set_hyperparameters",
     "set_learning_rate",
     "sgd",
+    "shard_state",
     "stateless",
     "stateless_with_tree_map",
     "swa",
     "trace",
+    "unshard_state",
     "yogi",
     "zero_nans",
+    "zero_redundancy",
 ]
 
 guide(globals(), "optim", made=explains_pair)

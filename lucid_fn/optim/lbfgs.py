@@ -40,6 +40,11 @@ class ScaleByLbfgsState(NamedTuple):
     inverses: Array  # (history_size,): 1 / (step @ change)
     scale: Array  # float32 at least, shape (): of the first approximation
 
+    @property
+    def mixes_params(self) -> bool:
+        """Whether numbers for one param are computed from the state of others."""
+        return True
+
 
 def scale_by_lbfgs(*, history_size: int = 10) -> GradientTransformation:
     """The quasi-Newton direction: the gradient times an approximate inverse Hessian.

@@ -16,6 +16,7 @@ from lucid_fn.optim.moments import (
     increment,
     precision,
 )
+from lucid_fn.optim.zero_redundancy import check_whole
 from lucid_fn.types import Array, Params, Scalar, Tree
 
 
@@ -160,7 +161,7 @@ def averaged_params(opt_state: Any) -> Params:
         A tree like the params, in float32 at least.
 
     Raises:
-        ValueError: unless the state holds exactly one average.
+        ValueError: unless the state holds exactly one average, and the whole of it.
 
     Example:
         >>> import mlx.core as mx
@@ -169,7 +170,9 @@ def averaged_params(opt_state: Any) -> Params:
         >>> optim.averaged_params(optimizer.init({"w": mx.array(2.0)}))
         {'w': array(2, dtype=float32)}
     """
+    caller = "averaged_params"
+    check_whole(caller, opt_state)
     found: Params = states.find_one(
-        opt_state, (ParamEmaState, SwaState), "averaged_params"
+        opt_state, (ParamEmaState, SwaState), caller
     ).average
     return found

@@ -34,6 +34,11 @@ class ProdigyState(NamedTuple):
     mu: Tree  # float32 at least
     nu: Tree  # float32 at least
 
+    @property
+    def mixes_params(self) -> bool:
+        """Whether numbers for one param are computed from the state of others."""
+        return True
+
 
 def prodigy(
     learning_rate: ScalarOrSchedule = 1.0,

@@ -23,6 +23,7 @@ from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import copies, precision
 from lucid_fn.optim.regularization import add_decayed_weights
 from lucid_fn.optim.rmsprop import scale_by_rms
+from lucid_fn.optim.zero_redundancy import check_whole
 from lucid_fn.types import Array, Params, Scalar, Tree
 
 
@@ -125,8 +126,8 @@ def schedule_free_params(opt_state: Any, params: Params) -> Params:
         A tree like the params.
 
     Raises:
-        ValueError: unless the state holds exactly one schedule-free optimizer, or if
-            the structures differ.
+        ValueError: unless the state holds exactly one schedule-free optimizer, and the
+            whole of it, or if the structures differ.
 
     Example:
         >>> import mlx.core as mx
@@ -139,14 +140,14 @@ def schedule_free_params(opt_state: Any, params: Params) -> Params:
         >>> optim.schedule_free_params(opt_state, params)
         {'w': array(0.5, dtype=float32)}
     """
-    found: ScheduleFreeState = states.find_one(
-        opt_state, (ScheduleFreeState,), "schedule_free_params"
-    )
+    caller = "schedule_free_params"
+    check_whole(caller, opt_state)
+    found: ScheduleFreeState = states.find_one(opt_state, (ScheduleFreeState,), caller)
     averaged: Params = leaves.map(
         lambda y, z: (y + found.extrapolation * (y - z)).astype(y.dtype),
         params,
         found.z,
-        caller="schedule_free_params (params and state)",
+        caller=f"{caller} (params and state)",
     )
     return averaged
 

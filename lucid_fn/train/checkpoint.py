@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import io, safetensors, tree
+from lucid_fn.optim.zero_redundancy import check_whole, shard_state, whole_like
 from lucid_fn.train import partial_loading
 from lucid_fn.types import Array
 
@@ -32,7 +33,9 @@ def save(
         metadata: strings by name, stored in the header.
 
     Raises:
-        ValueError: if `path` has another suffix, or metadata uses a reserved name.
+        ValueError: if `path` has another suffix, or metadata uses a reserved name; if
+            `ts` has a part of an optimizer's state, which `optim.unshard_state` makes
+            whole.
         TypeError: if a leaf is not an array, or metadata is not strings by name.
         FileNotFoundError: if the folder does not exist.
         OSError: if the file cannot be written; the message names it.
@@ -49,6 +52,7 @@ def save(
     caller = "train.save"
     path = check_path(caller, "path", path)
     metadata = _check_metadata(caller, metadata)
+    check_whole(caller, ts)
     arrays = tree.named_leaves(ts)
     for name, leaf in arrays.items():
         if not isinstance(leaf, mx.array):
@@ -96,7 +100,8 @@ def load(path: str | Path, like: Any, *, strict: bool = True) -> Any:
     Args:
         path: the file.
         like: a tree of arrays with the expected structure, shapes and dtypes, such as
-            the result of `train.init`; its values are ignored.
+            the result of `train.init`; its values are ignored. With
+            `optim.zero_redundancy` each rank gets its part.
         strict: whether all arrays must match. With `False`, matching layers are taken
             from the file and all others keep the arrays of `like`. A layer is taken
             with all its params and its state or not at all; the optimizer's state, the
@@ -128,7 +133,8 @@ def load(path: str | Path, like: Any, *, strict: bool = True) -> Any:
     arrays, _ = read(path, caller)
     if strict:
         try:
-            return tree.restore(like, arrays, caller=f"{caller}: {path}")
+            whole = tree.restore(whole_like(like), arrays, caller=f"{caller}: {path}")
+            return shard_state(whole, like=like)
         except ValueError as error:
             error.add_note(
                 "train.load_params takes the params and the state of all layers that "

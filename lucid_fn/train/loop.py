@@ -99,9 +99,11 @@ def fit(
             steps that were made with it and batches with a `shard`. All start from the
             state of rank 0, or from the checkpoint, which all must see. Rank 0 alone
             calls the callbacks, writes and shows; what a callback decides holds for
-            all. Metrics are those of all examples. Ctrl-C on any rank ends the run on
-            all, after the same step, within a few. Before each epoch the ranks compare
-            their states and numbers of batches.
+            all. If `optim.zero_redundancy` divides the optimizer's state, checkpoints
+            and `on_epoch` have the whole, and `on_step` has that of rank 0. Metrics are
+            those of all examples. Ctrl-C on any rank ends the run on all, after the
+            same step, within a few. Before each epoch the ranks compare their states
+            and numbers of batches.
 
     Returns:
         The final state and the record. The record covers this call and, if it was
@@ -186,12 +188,15 @@ def fit(
                     record |= run.test(evaluate, test_batches, stop_here)
                 record |= _learning_rate_of(run.ts)
                 run.history.epochs.append(record)
+                whole = run.ts
+                if checkpoint is not None or after_epoch:
+                    whole = optim.unshard_state(run.ts, group)
                 if checkpoint is not None and root:
-                    checkpoints.save(checkpoint, run.ts, metadata=run.metadata())
+                    checkpoints.save(checkpoint, whole, metadata=run.metadata())
                 keep()
                 if show:  # last, since printing may fail
                     print(progress.epoch_line(record, start.end), flush=True)
-                ended = _call(after_epoch, run.ts, record, group)
+                ended = _call(after_epoch, whole, record, group)
                 stop_here()
     except KeyboardInterrupt:
         resume(group)
@@ -215,7 +220,8 @@ def _resume(
             if hasattr(callback, "resume"):
                 past = epochs[: len(epochs) - again]
                 callback.resume(past, start.epoch + 1 - again)
-    return _call(after_epoch, start.ts, epochs[-1], group)
+    whole = optim.unshard_state(start.ts, group) if after_epoch else start.ts
+    return _call(after_epoch, whole, epochs[-1], group)
 
 
 def _call(

@@ -9,6 +9,7 @@ import numpy as np
 from lucid_fn import safetensors, tree
 from lucid_fn.distributed import Group, broadcast
 from lucid_fn.distributed.agreement import agree, exchange, several
+from lucid_fn.optim.zero_redundancy import absent_paths
 from lucid_fn.train.resuming import Beginning, length
 from lucid_fn.train.state import TrainState
 
@@ -18,7 +19,8 @@ def begin_alike(start: Beginning, group: Group | None) -> Beginning:
 
     Raises:
         ValueError: if the ranks are in different places of the run, as where not all of
-            them see the checkpoint, or if their states have different structures.
+            them see the checkpoint, or if their states have different structures; if
+            they divide the optimizer's state and do not begin with the same params.
     """
     if not several(group):
         return start
@@ -34,7 +36,14 @@ def begin_alike(start: Beginning, group: Group | None) -> Beginning:
         "fit (the checkpoint must be seen by all ranks)",
         [f"{name} {value}" for name, value in place.items()],
     )
-    return start._replace(ts=broadcast(start.ts, group))
+    common = _common(start.ts, group)
+    if len(common) < len(tree.leaves(start.ts)):  # parts cannot come from rank 0
+        params = {path: x for path, x in common.items() if path.startswith("params.")}
+        what = "fit (the params; give train.init the same key on all ranks)"
+        agree(group, what, _checksums(params))
+    sent = broadcast(common, group)
+    ts = tree.map_with_path(lambda path, x: sent.get(path, x), start.ts)
+    return start._replace(ts=ts)
 
 
 def compare(ts: TrainState, batches: Any, group: Group | None) -> None:
@@ -42,9 +51,18 @@ def compare(ts: TrainState, batches: Any, group: Group | None) -> None:
     if not several(group):
         return
     agree(group, "fit (the length of batches)", [str(length(batches))])
+    agree(group, "fit (the states of the ranks)", _checksums(_common(ts, group)))
+
+
+def _common(ts: TrainState, group: Group) -> dict[str, mx.array]:
+    """The arrays that every rank has, by path: all that `zero_redundancy` leaves."""
+    divided = set().union(*exchange(group, "fit (divided states)", absent_paths(ts)))
     leaves = tree.named_leaves(ts)
-    sums = [f"{path} with checksum {_checksum(x)}" for path, x in leaves.items()]
-    agree(group, "fit (the states of the ranks)", sums)
+    return {path: x for path, x in leaves.items() if path not in divided}
+
+
+def _checksums(leaves: dict[str, mx.array]) -> list[str]:
+    return [f"{path} with checksum {_checksum(x)}" for path, x in leaves.items()]
 
 
 def _checksum(x: mx.array) -> str:

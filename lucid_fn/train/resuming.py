@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import tree
+from lucid_fn import optim, tree
+from lucid_fn.optim.zero_redundancy import whole_like
 from lucid_fn.train import checkpoint as checkpoints
 from lucid_fn.train.evaluation import number
 from lucid_fn.train.history import History, environment, parse_history
@@ -39,12 +40,12 @@ def begin(
     checkpoint: Path | None,
 ) -> Beginning:
     """Find where `fit` starts; `epochs` and `max_steps` are counted from `ts`."""
-    step = step_of(ts)
+    whole, step = whole_like(ts), step_of(ts)
     last_step = None if max_steps is None else step + max_steps
     if checkpoint is None or not checkpoint.exists():
         epoch, skip = _place(step, batches, start_epoch)
         history = History([], [], {}, environment(), False)
-        metadata = {"start_step": str(step), "settings": json.dumps(_settings(ts))}
+        metadata = {"start_step": str(step), "settings": json.dumps(_settings(whole))}
         return Beginning(
             ts=ts,
             history=history,
@@ -56,7 +57,7 @@ def begin(
             resumed=False,
             metadata=metadata,
         )
-    saved = _read(checkpoint, ts)
+    saved = _read(checkpoint, whole)
     if saved.step < step:
         raise ValueError(
             f"fit: checkpoint {checkpoint} must not be behind ts, got one of step "
@@ -72,13 +73,13 @@ def begin(
         )
     resumed = saved.step > step
     if resumed:
-        _say_what_changed(checkpoint, ts, saved)
+        _say_what_changed(checkpoint, whole, saved)
     elif start_epoch is None:
         start_epoch = saved.epoch
     start, _ = _place(step, batches, start_epoch)
     history = saved.history._replace(environment=environment())
     return Beginning(
-        ts=saved.ts if resumed else ts,
+        ts=optim.shard_state(saved.ts, like=ts) if resumed else ts,
         history=history,
         step=saved.step,
         epoch=saved.epoch,

@@ -12,6 +12,8 @@ from lucid_fn.distributed.averaging import average
 from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.elsewhere import explains_calls
 from lucid_fn.evaluation import started
+from lucid_fn.nn.core.sharding import cuts_of
+from lucid_fn.optim.states import find
 from lucid_fn.random.checks import is_key
 from lucid_fn.types import Array, Key, Params, Scalar, State
 
@@ -53,6 +55,8 @@ def init(
 
     Raises:
         TypeError: if an argument is of the wrong type.
+        ValueError: if `model` is divided among processes, and `optimizer` would take
+            the slices of this one for the whole, as `clip_by_global_norm` would.
 
     Example:
         >>> from lucid_fn import nn, optim, random, train
@@ -64,11 +68,13 @@ def init(
     _check_optimizer("train.init", optimizer)
     _check_key("train.init", key)
     params, state = model.init(random.fold_in(key, "init"))
+    opt_state = optimizer.init(params)
+    _check_sees_slices("train.init", model, opt_state)
     return started(
         TrainState(
             params,
             state,
-            optimizer.init(params),
+            opt_state,
             random.fold_in(key, "train"),
             mx.array(0, mx.int32),
         )
@@ -109,7 +115,8 @@ def make_step(
 
     Raises:
         TypeError: if an argument is of the wrong type.
-        ValueError: if a metric is called `"loss"`.
+        ValueError: if a metric is called `"loss"`, or there is a `group` of several and
+            `model` is divided among processes, whose gradients have no mean.
 
     Example:
         >>> import mlx.core as mx
@@ -139,6 +146,12 @@ def update(
     _check_loss_fn(caller, loss_fn)
     extra = _check_metrics(caller, metrics)
     check_group(caller, group)
+    if several(group) and _is_divided(model):
+        raise ValueError(
+            f"{caller}: group must be None for a model that is divided among "
+            "processes, whose gradients are of different slices, got a group of "
+            f"{group.size}; leave it out, and give all ranks the same batch"
+        )
 
     def objective(
         params: Params, state: State, key: Key, scale: Scalar, x: Any, targets: Any
@@ -318,6 +331,23 @@ def _check_optimizer(caller: str, optimizer: Any) -> None:
         raise TypeError(
             f"{caller}: optimizer must be a GradientTransformation such as "
             f"optim.sgd(0.1), got {type(optimizer).__name__}"
+        )
+
+
+def _is_divided(model: nn.Layer) -> bool:
+    """Whether each process has slices of some of the params."""
+    return next(cuts_of(model), None) is not None
+
+
+def _check_sees_slices(caller: str, model: nn.Layer, opt_state: Any) -> None:
+    """Raises if an optimizer would take this rank's slices for whole params."""
+    kinds = (optim.ClipByGlobalNormState, optim.ZeroRedundancyState)
+    found = find(opt_state, kinds) if _is_divided(model) else []
+    if found:
+        raise ValueError(
+            f"{caller}: optimizer must treat numbers one by one for a model that is "
+            "divided among processes, since it sees the slices of one, got one with a "
+            f"{type(found[0]).__name__}; leave that part out, or use clip_by_value"
         )
 
 

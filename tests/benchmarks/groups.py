@@ -2,9 +2,13 @@
 
     python -m tests.benchmarks.groups steps --rounds 3
     python -m tests.benchmarks.groups sums --rounds 3
+    python -m tests.benchmarks.groups overlap
 
 The sizes take turns, so that all see the same other load. It prints the smallest and
 the median time of a step, and the processor time of all processes together.
+
+`overlap` says when, within a step, the gradients of each layer have been summed, and
+how much longer the step takes if the other process is late for each sum.
 """
 
 import argparse
@@ -20,7 +24,9 @@ SUMS = {44_000: 200, 11_000_000: 6}  # numbers, repetitions
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["steps", "sums", "step", "sum"])
+    parser.add_argument(
+        "what", choices=["steps", "sums", "step", "sum", "overlap", "late"]
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--name", default=None)
@@ -29,6 +35,11 @@ def main() -> None:
         print(json.dumps(step(chosen.name)))
     elif chosen.what == "sum":
         print(json.dumps(sums()))
+    elif chosen.what == "late":
+        late()
+    elif chosen.what == "overlap":
+        command = [sys.executable, "-m", "lucid_fn", "launch", "-n", "2", __file__]
+        subprocess.run([*command, "late"], check=True)
     else:
         names = [chosen.name] if chosen.what == "sums" or chosen.name else [*STEPS]
         for name in names:
@@ -126,6 +137,45 @@ def sums() -> list[dict]:
             name = f"{count:,} numbers of {str(dtype).rpartition('.')[2]}"
             found.append(timed(name, lambda run=run, x=x: mx.eval(run(x)), times))
     return found
+
+
+def late() -> None:
+    """A step of rank 0, while rank 1 does nothing but its sums, each of them late."""
+    import mlx.core as mx
+
+    import lucid_fn as lf
+    from lucid_fn import distributed, nn, optim, random, tree
+
+    layers, width, batch = 10, 1024, 1024
+    group, count = distributed.init(), width * width
+    layer = nn.serial(nn.linear(width, width, bias=False), nn.relu)
+    model = nn.repeat(layer, layers)
+    params, state = model.init(random.key(0))
+    x = random.normal(random.key(1), (batch, width))
+    average = optim.average_gradients(group, bucket_bytes=4 * count)  # one for each
+
+    def loss(params):
+        return mx.mean(model.apply(params, state, x, train=False)[0] ** 2)
+
+    @lf.jit
+    def step(params):
+        grads, _ = average.update(lf.grad(loss)(params), (), params)
+        return tree.map(lambda p, g: p - 0.01 * g, params, grads)
+
+    mx.eval(step(params))
+    for delay in (0.0, 0.04) * 4:
+        distributed.barrier(group)
+        began, ended = time.perf_counter(), []
+        if group.rank == 0:
+            mx.eval(step(params))
+        for place in range(layers if group.rank == 1 else 0):
+            time.sleep(delay)
+            x = mx.zeros(count + (place == 0))  # with the weight of the mean
+            mx.eval(mx.distributed.all_sum(x, group=group.handle))
+            ended.append(round(1e3 * (time.perf_counter() - began)))
+        took = 1e3 * (time.perf_counter() - began)
+        found = f"sums end after {ended} ms" if group.rank else f"step {took:.0f} ms"
+        print(f"{1e3 * delay:.0f} ms late: {found}", flush=True)
 
 
 def timed(name: str, once, times: int) -> dict:

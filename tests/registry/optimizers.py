@@ -35,6 +35,9 @@ NO_CASES = {
     "schedule_free_params": "reads a state",
     "set_hyperparameters": "replaces a number in a state",
     "set_learning_rate": "replaces a number in a state",
+    "zero_redundancy": "changes nothing without a group, see test_sharded_groups",
+    "shard_state": "takes a part of a state",
+    "unshard_state": "joins the parts of a state",
 }
 """Public functions that make no transformation of any tree, and why."""
 

@@ -100,7 +100,7 @@ def cached_attention(
             )
         check_state(caller, state, keys=shape, values=shape, length=())
         length = state["length"]
-        check_projections(caller, params, widths, bias)
+        check_projections(caller, params, widths, bias, embed_dim)
         query, new_keys, new_values = project(params, (x, x, x), num_heads, bias)
         if rotary_base is not None:
             query, new_keys = rotated(query, new_keys, rotary_base, length)

@@ -15,6 +15,7 @@ from lucid_fn.nn.core.checks import (
     check_positive,
 )
 from lucid_fn.nn.core.layer import Layer, quantizable, require_names
+from lucid_fn.nn.core.sharding import Cut
 from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.ops.quantized import QuantizedWeight
 from lucid_fn.ops.split import split_evenly
@@ -30,7 +31,7 @@ def init_projections(key: Key, widths: Widths, bias: bool) -> Params:
     init_weight = initializers.xavier_uniform()
     weights = {
         name: init_weight(random.fold_in(key, name), shape)
-        for name, shape in _in_projections(widths).items()
+        for name, shape in _in_projections(widths, embed_dim).items()
     }
     out_proj = initializers.weight_and_bias(
         random.fold_in(key, "out_proj"),
@@ -45,16 +46,16 @@ def init_projections(key: Key, widths: Widths, bias: bool) -> Params:
 
 def with_projections(layer: Layer, widths: Widths) -> Layer:
     """The layer, whose params are those of `init_projections`."""
-    return quantizable(layer, *_in_projections(widths), "out_proj.weight")
+    names = _in_projections(widths, widths[0])
+    return quantizable(layer, *names, "out_proj.weight")
 
 
-def _in_projections(widths: Widths) -> dict[str, tuple[int, int]]:
+def _in_projections(widths: Widths, features: int) -> dict[str, tuple[int, int]]:
     """The shapes of the weights of query, key and value: one array for equal widths."""
-    embed_dim, *others = widths
-    if others == [embed_dim] * 2:
-        return {"in_proj_weight": (3 * embed_dim, embed_dim)}
+    if len(set(widths)) == 1:
+        return {"in_proj_weight": (3 * features, widths[0])}
     names = (f"{letter}_proj_weight" for letter in "qkv")
-    return {name: (embed_dim, width) for name, width in zip(names, widths, strict=True)}
+    return {name: (features, width) for name, width in zip(names, widths, strict=True)}
 
 
 def project(
@@ -99,8 +100,9 @@ def merge_heads(params: Params, y: Array, bias: bool) -> Array:
     """The output projection of heads `(N, L, H, D)`."""
     out_proj = params["out_proj"]
     weight, offset = out_proj["weight"], out_proj["bias"] if bias else None
-    y = ops.linear(mx.flatten(y, 2), weight, offset)
-    count_multiply_adds(y.size * y.shape[-1])
+    heads = mx.flatten(y, 2)  # (N, L, H * D)
+    y = ops.linear(heads, weight, offset)
+    count_multiply_adds(y.size * heads.shape[-1])
     return y
 
 
@@ -126,19 +128,34 @@ def check_sequence(caller: str, name: str, x: Array, embed_dim: int) -> None:
         )
 
 
-def check_projections(caller: str, params: Params, widths: Widths, bias: bool) -> None:
-    """Raises unless the params are those of `init_projections`."""
+def projection_cuts(widths: Widths, bias: bool) -> dict[str, Cut]:
+    """How the params of `init_projections` are divided by heads."""
+    embed_dim = widths[0]
+    cuts = {"out_proj.weight": Cut((embed_dim, embed_dim), 1)}
+    for name, shape in _in_projections(widths, embed_dim).items():
+        cuts[name] = Cut(shape, 0, blocks=shape[0] // embed_dim)
+    return cuts | ({"in_proj_bias": Cut((3 * embed_dim,), 0, blocks=3)} if bias else {})
+
+
+def check_projections(
+    caller: str, params: Params, widths: Widths, bias: bool, features: int
+) -> None:
+    """Raises unless the params are those of `init_projections`.
+
+    `features` is the size of all heads of this process.
+    """
     embed_dim = widths[0]
     weights = {
-        name: MayBeQuantized(shape) for name, shape in _in_projections(widths).items()
+        name: MayBeQuantized(shape)
+        for name, shape in _in_projections(widths, features).items()
     }
     check_params(
-        caller, params, **weights, in_proj_bias=(3 * embed_dim,) if bias else None
+        caller, params, **weights, in_proj_bias=(3 * features,) if bias else None
     )
     check_params(
         f"{caller}: out_proj",
         require_names(params, "params")["out_proj"],
-        weight=MayBeQuantized((embed_dim, embed_dim)),
+        weight=MayBeQuantized((embed_dim, features)),
         bias=(embed_dim,) if bias else None,
     )
 

@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import random
+from lucid_fn.distributed.agreement import several
+from lucid_fn.distributed.collectives import sum_gradients, sum_parts
+from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.evaluation import started
 from lucid_fn.nn.attention.heads import (
     Widths,
@@ -15,18 +18,21 @@ from lucid_fn.nn.attention.heads import (
     init_projections,
     merge_heads,
     project,
+    projection_cuts,
     rotated,
     with_projections,
 )
 from lucid_fn.nn.core.checks import check_key, check_positive, check_rate
 from lucid_fn.nn.core.examplewise import over_examples
-from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.core.layer import Layer, as_apply
+from lucid_fn.nn.core.sharding import Cut, parts_of, sharded, size_of_part
 from lucid_fn.nn.dropout.dropout import drop
 from lucid_fn.ops.attention import (
     attention_from_weights,
     dot_product_attention,
     dot_product_attention_weights,
 )
+from lucid_fn.ops.bias import add_bias
 from lucid_fn.types import Array, Key, Params, State
 
 
@@ -57,6 +63,7 @@ def multi_head_attention(
     bias: bool = True,
     rotary_base: float | None = None,
     return_weights: bool = False,
+    group: Group | None = None,
 ) -> Layer:
     """Multi-head attention: several heads, each on its own projection of the inputs.
 
@@ -90,13 +97,20 @@ def multi_head_attention(
             which queries and keys are rotated; `None` for no positions.
         return_weights: whether the output is `nn.AttentionOutput(y, weights)`, with the
             weights of each head, after dropout.
+        group: processes that divide the heads among them (tensor parallelism). Inputs
+            and output are the same on all ranks; of the weights and biases of
+            query, key and value, and of `out_proj.weight`, each has the slices of its
+            heads.
 
     Raises:
-        TypeError: on apply, if an input is not of a float dtype.
-        ValueError: if an argument is out of range; on apply, if shapes do not fit, or
-            if dropout has no key.
+        TypeError: if `group` is not a group; on apply, if an input is not of a float
+            dtype.
+        ValueError: if an argument is out of range, such as `num_heads` that are no
+            multiple of the number of ranks, or `return_weights` with several of them;
+            on apply, if shapes do not fit, or if dropout has no key.
 
-    Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, section 3.2.2.
+    Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, section 3.2.2; with
+    a group: Shoeybi et al., 2019, https://arxiv.org/abs/1909.08053, section 3.
 
     Example:
         >>> import mlx.core as mx
@@ -119,9 +133,13 @@ def multi_head_attention(
     )
     widths = embed_dim, kdim, vdim
     rate = check_rate(caller, rate)
+    parts = _parts_by_heads(caller, group, num_heads, return_weights)
+    heads, features = num_heads // parts.size, embed_dim // parts.size
+    cuts = projection_cuts(widths, bias)
 
     def init(key: Key, /) -> tuple[Params, State]:
-        return started(init_projections(key, widths, bias)), {}
+        params = init_projections(key, widths, bias)
+        return started(parts_of(params, parts, cuts)), {}
 
     def prepare(
         params: Params, x: Any, train: bool, key: Key | None
@@ -131,38 +149,41 @@ def multi_head_attention(
         for name, sequence, width in named:
             check_sequence(caller, name, sequence, width)
         _check_memory(caller, inputs)
-        check_projections(caller, params, widths, bias)
+        check_projections(caller, params, widths, bias, features)
+        inputs = _with_summed_gradients(inputs, parts)
         kept = None
         if train and rate > 0:
             n, length, _ = inputs.query.shape
             shape = n, num_heads, length, inputs.key.shape[1]
             kept = random.bernoulli(check_key(caller, key), 1 - rate, shape)
+            kept = _own_heads(kept, num_heads, parts)
 
-        each, shared = _mask_of_examples(inputs)
+        each, shared = _mask_of_examples(inputs, num_heads, parts)
 
         def attend(
             q: Array, k: Array, v: Array, mask: Array | None, kept: Array | None
         ) -> Any:
-            q, k, v = project(params, (q, k, v), num_heads, bias)
+            q, k, v = project(params, (q, k, v), heads, bias)
             if rotary_base is not None:
                 q, k = rotated(q, k, rotary_base, 0)
             options: Any = {"mask": shared if mask is None else mask, "causal": causal}
             if kept is None and not return_weights:
                 y = dot_product_attention(q, k, v, **options)
-                return merge_heads(params, y, bias)
+                return merge_heads(params, y, bias and parts.size == 1)
             weights = dot_product_attention_weights(q, k, **options)
             weights = weights if kept is None else drop(weights, kept, rate)
-            y = merge_heads(params, attention_from_weights(weights, v), bias)
+            y = attention_from_weights(weights, v)
+            y = merge_heads(params, y, bias and parts.size == 1)
             return (y, weights) if return_weights else y
 
         return attend, [*inputs[:3], each, kept]
 
-    return with_projections(
-        over_examples(
-            prepare, init=init, divides=lambda query: True, pack=AttentionOutput
-        ),
-        widths,
+    layer = over_examples(
+        prepare, init=init, divides=lambda query: True, pack=AttentionOutput
     )
+    if parts.size > 1:
+        layer = sharded(_summed(layer, parts, bias), parts, cuts)
+    return with_projections(layer, widths)
 
 
 def _as_inputs(caller: str, x: Any, widths: Widths) -> AttentionInputs:
@@ -178,9 +199,63 @@ def _as_inputs(caller: str, x: Any, widths: Widths) -> AttentionInputs:
     return AttentionInputs(x, x, x)
 
 
-def _mask_of_examples(inputs: AttentionInputs) -> tuple[Array | None, Array | None]:
+# ---- heads that are divided among ranks ----
+
+
+def _parts_by_heads(
+    caller: str, group: Group | None, num_heads: int, return_weights: bool
+) -> Group:
+    """The group that divides the heads; one of one where there is none."""
+    check_group(caller, group)
+    if not several(group):
+        return Group(0, 1)
+    size_of_part(caller, "num_heads", num_heads, group)
+    if return_weights:
+        raise ValueError(
+            f"{caller}: return_weights must be False with a group, got True; each rank "
+            "has the weights of its own heads only"
+        )
+    return group
+
+
+def _with_summed_gradients(inputs: AttentionInputs, parts: Group) -> AttentionInputs:
+    """The inputs; what was one array, given several times, still is one."""
+    if parts.size == 1:
+        return inputs
+    found = {id(x): sum_gradients(x, parts) for x in inputs[:3]}
+    query, key, value = (found[id(x)] for x in inputs[:3])
+    return AttentionInputs(query, key, value, inputs.mask)
+
+
+def _own_heads(x: Array, num_heads: int, parts: Group) -> Array:
+    """Of an array that broadcasts to `(N, H, L, S)`, what belongs to this rank."""
+    axis = x.ndim - 3
+    if parts.size == 1 or axis < 0 or x.shape[axis] != num_heads:
+        return x
+    return Cut(x.shape, axis).part(x, parts.rank, parts.size)
+
+
+def _summed(layer: Layer, parts: Group, bias: bool) -> Layer:
+    """The layer, whose outputs are added up over the ranks before the bias."""
+
+    @as_apply
+    def apply(
+        params: Params, state: State, x: Any, train: bool, key: Key | None
+    ) -> tuple[Any, State]:
+        y, state = layer.apply(params, state, x, train=train, key=key)
+        y = sum_parts(y, parts)
+        return add_bias(y, params["out_proj"]["bias"]) if bias else y, state
+
+    return Layer(layer.init, apply)
+
+
+def _mask_of_examples(
+    inputs: AttentionInputs, num_heads: int, parts: Group
+) -> tuple[Array | None, Array | None]:
     """The mask: as one that each example has a part of, or as one that all share."""
     mask, n = inputs.mask, inputs.query.shape[0]
+    if isinstance(mask, mx.array):
+        mask = _own_heads(mask, num_heads, parts)
     if isinstance(mask, mx.array) and mask.ndim == 4 and mask.shape[0] == n:
         return mask, None
     return None, mask

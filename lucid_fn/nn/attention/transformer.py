@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from lucid_fn.distributed.agreement import several
+from lucid_fn.distributed.group import Group
 from lucid_fn.nn.attention.cached_attention import cached_attention
 from lucid_fn.nn.attention.multi_head_attention import (
     AttentionInputs,
@@ -18,8 +20,8 @@ from lucid_fn.nn.core.checks import (
 from lucid_fn.nn.core.compose import compose
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.dropout.dropout import dropout
-from lucid_fn.nn.linear import linear
 from lucid_fn.nn.norm.layer_norm import layer_norm
+from lucid_fn.nn.tensor_parallel import column_parallel_linear, row_parallel_linear
 from lucid_fn.ops import relu
 from lucid_fn.types import Array, ArrayFn
 
@@ -58,6 +60,7 @@ def transformer_encoder_layer(
     bias: bool = True,
     rotary_base: float | None = None,
     cache: tuple[int, int] | None = None,
+    group: Group | None = None,
 ) -> Layer:
     """Transformer encoder layer: self-attention and a feed-forward network.
 
@@ -87,8 +90,13 @@ def transformer_encoder_layer(
         cache: `(batch_size, max_length)` of a `cached_attention` in place of
             `multi_head_attention`, for a causal layer; it takes no mask, and drops no
             attention weights.
+        group: processes that divide the heads and the features between the linear
+            layers among them (tensor parallelism); multiples of their number. Inputs
+            and output are the same on all ranks, and so must be the key. Not with a
+            `cache`.
 
     Raises:
+        TypeError: if `group` is not a group.
         ValueError: if an argument is out of range; on apply, if shapes do not fit, if
             dropout has no key, or if a layer with a cache gets a mask.
 
@@ -111,8 +119,9 @@ def transformer_encoder_layer(
     rate, eps = check_rate(caller, rate), check_eps(caller, eps)
     if rotary_base is not None:
         check_base(caller, rotary_base, "rotary_base")
+    divided: Any = {"bias": bias, "group": group}
     self_attention = _self_attention(
-        caller, d_model, num_heads, causal, rate, bias, rotary_base, cache
+        caller, d_model, num_heads, causal, rate, bias, rotary_base, cache, group
     )
 
     def forward(
@@ -144,10 +153,10 @@ def transformer_encoder_layer(
         self_attn=self_attention,
         dropout1=dropout(rate),
         norm1=layer_norm(d_model, eps=eps, bias=bias),
-        linear1=linear(d_model, dim_feedforward, bias=bias),
+        linear1=column_parallel_linear(d_model, dim_feedforward, **divided),
         activation=activation,
-        dropout=dropout(rate),
-        linear2=linear(dim_feedforward, d_model, bias=bias),
+        dropout=dropout(rate, group=group),
+        linear2=row_parallel_linear(dim_feedforward, d_model, **divided),
         dropout2=dropout(rate),
         norm2=layer_norm(d_model, eps=eps, bias=bias),
     )
@@ -166,6 +175,7 @@ def transformer_decoder_layer(
     bias: bool = True,
     rotary_base: float | None = None,
     cache: tuple[int, int] | None = None,
+    group: Group | None = None,
 ) -> Layer:
     """Transformer decoder layer: self- and cross-attention, and a feed-forward network.
 
@@ -192,6 +202,7 @@ def transformer_decoder_layer(
         rotary_base: as in `multi_head_attention`, for the self-attention.
         cache: as in `transformer_encoder_layer`, for the self-attention; give the same
             memory with each piece.
+        group: as in `transformer_encoder_layer`.
 
     Raises:
         TypeError: on apply, if the input is not `nn.DecoderInputs`.
@@ -217,8 +228,9 @@ def transformer_decoder_layer(
     rate, eps = check_rate(caller, rate), check_eps(caller, eps)
     if rotary_base is not None:
         check_base(caller, rotary_base, "rotary_base")
+    divided: Any = {"bias": bias, "group": group}
     self_attention = _self_attention(
-        caller, d_model, num_heads, causal, rate, bias, rotary_base, cache
+        caller, d_model, num_heads, causal, rate, bias, rotary_base, cache, group
     )
 
     def forward(
@@ -263,13 +275,13 @@ def transformer_decoder_layer(
         self_attn=self_attention,
         dropout1=dropout(rate),
         norm1=layer_norm(d_model, eps=eps, bias=bias),
-        multihead_attn=multi_head_attention(d_model, num_heads, rate=rate, bias=bias),
+        multihead_attn=multi_head_attention(d_model, num_heads, rate=rate, **divided),
         dropout2=dropout(rate),
         norm2=layer_norm(d_model, eps=eps, bias=bias),
-        linear1=linear(d_model, dim_feedforward, bias=bias),
+        linear1=column_parallel_linear(d_model, dim_feedforward, **divided),
         activation=activation,
-        dropout=dropout(rate),
-        linear2=linear(dim_feedforward, d_model, bias=bias),
+        dropout=dropout(rate, group=group),
+        linear2=row_parallel_linear(dim_feedforward, d_model, **divided),
         dropout3=dropout(rate),
         norm3=layer_norm(d_model, eps=eps, bias=bias),
     )
@@ -289,11 +301,17 @@ def _self_attention(
     bias: bool,
     rotary_base: float | None,
     cache: tuple[int, int] | None,
+    group: Group | None,
 ) -> Layer:
     options: Any = {"bias": bias, "rotary_base": rotary_base}
     if cache is None:
         return multi_head_attention(
-            d_model, num_heads, causal=causal, rate=rate, **options
+            d_model, num_heads, causal=causal, rate=rate, group=group, **options
+        )
+    if several(group):
+        raise ValueError(
+            f"{caller}: group must be None for a layer with a cache, got a group of "
+            f"{group.size}; decode with the params of nn.unshard_params on one process"
         )
     if not causal:
         raise ValueError(

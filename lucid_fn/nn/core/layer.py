@@ -206,7 +206,15 @@ def wrap(
 ) -> Layer:
     """A layer whose `run` gives `layer` the input as it is, and returns its output."""
     apply = seam.marked_like(as_apply(run), layer.apply)
-    return Layer(layer.init if init is None else init, apply)
+    if init is not None:
+        return Layer(init, apply)
+    return Layer(layer.init, around(apply, layer))
+
+
+def around(apply: ApplyFn, layer: Layer) -> ApplyFn:
+    """`apply`, marked as having the params of `layer`."""
+    apply.wrapped = layer  # type: ignore[attr-defined]  # nn.shard_params looks inside
+    return apply
 
 
 def note_call(

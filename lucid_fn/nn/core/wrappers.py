@@ -8,6 +8,7 @@ from lucid_fn import transforms, tree
 from lucid_fn.nn.core.children import as_layer
 from lucid_fn.nn.core.layer import (
     Layer,
+    around,
     as_apply,
     check_layer,
     wrap,
@@ -91,7 +92,7 @@ def checkpointed(layer: Layer) -> Layer:
         y, new_state = transforms.checkpoint(pure)(params, state, x, key)
         return y, new_state
 
-    return Layer(layer.init, apply)
+    return Layer(layer.init, around(apply, layer))
 
 
 def mixed_precision(
@@ -153,7 +154,7 @@ def mixed_precision(
         y, new_state = inner.apply(half, state, x, train=train, key=key)
         return tree.cast(y, output_dtype), new_state
 
-    return Layer(init, apply)
+    return Layer(init, around(apply, inner))
 
 
 class Tapped(NamedTuple):

@@ -7,21 +7,28 @@ import mlx.core as mx
 
 from lucid_fn import random
 from lucid_fn.checks import batch_hint
+from lucid_fn.distributed.agreement import several
+from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.nn.core.checks import AXES, check_float, check_key, check_rate
 from lucid_fn.nn.core.combinators import identity
 from lucid_fn.nn.core.examplewise import over_examples
 from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.core.sharding import Cut
 from lucid_fn.types import Array, Key, Params
 
 
-def dropout(rate: float) -> Layer:
+def dropout(rate: float, *, group: Group | None = None) -> Layer:
     """Dropout: zero with probability `rate`, else `x / (1 - rate)`; the identity in
     eval mode.
 
     Args:
         rate: probability of dropping a value, in [0, 1).
+        group: processes each of which has a part of the last axis, as after a
+            `column_parallel_linear`. The draw is then that of the whole, with the same
+            key on all ranks.
 
     Raises:
+        TypeError: if `group` is not a group.
         ValueError: if `rate` is out of range; on apply, if `train` is true and there
             is no key.
 
@@ -35,7 +42,19 @@ def dropout(rate: float) -> Layer:
         >>> sorted(set(y.tolist()))
         [0.0, 2.0]
     """
-    return dropping("dropout", rate, lambda x: x.shape)
+    check_group("dropout", group)
+    if not several(group):
+        return dropping("dropout", rate, lambda x: x.shape)
+
+    def whole(x: Array) -> tuple[int, ...]:
+        if x.ndim == 0:
+            raise ValueError("dropout: x must have shape (..., features), got ()")
+        return *x.shape[:-1], x.shape[-1] * group.size
+
+    def own(kept: Array) -> Array:
+        return Cut(kept.shape, kept.ndim - 1).part(kept, group.rank, group.size)
+
+    return dropping("dropout", rate, whole, own=own)
 
 
 def dropout1d(rate: float) -> Layer:
@@ -156,11 +175,14 @@ def dropping(
     rate: float,
     drawn: Callable[[Array], tuple[int, ...]],
     filled: Callable[[Array, Array], Array] | None = None,
+    *,
+    own: Callable[[Array], Array] = identity,
 ) -> Layer:
     """Drops with one draw for each place of the shape `drawn(x)`.
 
     `filled` is from `x` and what is kept of it, a bool, to the output; by default
-    zeros, and the rest divided by the probability of keeping it.
+    zeros, and the rest divided by the probability of keeping it. `own` is from what is
+    drawn to what there is of it here.
     """
     rate = check_rate(caller, rate)
 
@@ -175,7 +197,7 @@ def dropping(
         if not train or rate == 0:
             return identity, [x]
         kept = random.bernoulli(check_key(caller, key), 1 - rate, shape)
-        return filled or zeroed, [x, kept]
+        return filled or zeroed, [x, own(kept)]
 
     return over_examples(prepare)
 
