@@ -327,25 +327,13 @@ def _hidden(value: Any) -> list[Any]:
     return found
 
 
-def merged(captures: list[Capture], name: str) -> ValueError:
-    """The error for arrays that MLX merged, and then looks for in vain.
-
-    Of two arrays that are equal, captured or computed, `mx.compile` keeps one; results
-    that only depend on the other are lost to it if they went through a gradient's
-    auxiliaries, or through `mx.split` in both directions.
-    """
-    if not captures:  # these are the other things that MLX merges wrongly
-        return ValueError(
-            f"jit: `{name}` splits an array by mx.split or mx.unstack both inside and "
-            "outside of a gradient, or returns with has_aux what the loss computes "
-            "too, which MLX cannot compile; use slices, x[:, :n], and put "
-            "mx.contiguous around what has_aux returns"
-        )
-    found = [f"`{capture.name}`" for capture in captures]
+def lost(name: str) -> ValueError:
+    """The error for a function that cannot be compiled without merging, either."""
     return ValueError(
-        f"jit: `{name}` reads arrays from outside ({', '.join(found)}) in a way that "
-        "MLX cannot compile; give them to it as arguments, and use slices in place of "
-        "mx.split and mx.unstack"
+        f"jit: MLX merges equal operations of `{name}`, and loses a result; use "
+        "slices, x[:, :n], in place of mx.split and mx.unstack, put mx.contiguous "
+        "around what has_aux returns, and take arrays that are read from outside as "
+        "arguments"
     )
 
 

@@ -21,7 +21,7 @@ from lucid_fn.evaluation import (
     unavailable,
 )
 from lucid_fn.ops import seam
-from lucid_fn.transforms import captures, diagnosis, traces, widening
+from lucid_fn.transforms import captures, compilation, diagnosis, traces, widening
 from lucid_fn.transforms.arguments import (
     as_array,
     check_function,
@@ -235,7 +235,7 @@ def jit(
                 structures.append(structure)
             return Packed(structures.index(structure), leaves), token
 
-        return Compiled(traced, mx.compile(packed))
+        return Compiled(traced, compilation.compiled(packed))
 
     def find(
         device: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -320,8 +320,8 @@ def jit(
             if reason := unavailable(error):
                 paths = _array_paths(names, args, kwargs, static)
                 raise diagnosis.unavailable(reason, paths, held, name) from error
-            if "_Map_base::at" in str(error):
-                raise captures.merged(held, name) from error
+            if compilation.is_lost(error):
+                raise captures.lost(name) from error
             if "uncaptured inputs" in str(error):
                 raise captures.given_twice(held, arrays, name) from error
             raise

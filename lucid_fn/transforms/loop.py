@@ -29,6 +29,7 @@ from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.vectorize import vectorize
 from lucid_fn.transforms.arguments import fenced
 from lucid_fn.transforms.checkpointing import after
+from lucid_fn.transforms.compilation import compiled
 from lucid_fn.transforms.switch import compiling
 from lucid_fn.transforms.untraced import untraced
 from lucid_fn.types import Array
@@ -75,7 +76,7 @@ class Body:
         self.sizes = sizes
         self.keeps = keeps  # whether the last outputs are the carry before the turn
         self.waits = waits  # whether it is computed again only when its turn comes
-        self._compiled = mx.compile(self._traced)
+        self._compiled = compiled(self._traced)
         self._compiles = True
         self._derived: dict[Hashable, Body] = {}
 

@@ -38,8 +38,9 @@ def vmap(
 
     Some of MLX's rules are wrong where one side has the batch and the other has not:
     those of `&`, `|`, `^`, `<<`, `>>`, of `!=` if the left side has none, of `a[i] = b`
-    and `a.at[i].add(b)` if `b` has none, and that of `mx.divmod`. Their use in `fn` or
-    in its derivative is an error that says what to write, such as `mx.logical_and`.
+    and `a.at[i].add(b)` if `b` has none, that of `mx.addmm(c, a, b)` if only `c` has
+    it, and that of `mx.divmod`. Their use in `fn` or in its derivative is an error that
+    says what to write, such as `mx.logical_and`.
 
     Returns:
         The vectorised function. Keyword arguments are shared by all examples.
