@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import any_traced, is_symbolic, is_transforming, repeating
-from lucid_fn.transforms import captures, diagnosis
+from lucid_fn.evaluation import is_symbolic, repeating
+from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import as_array, describe, remedy
-from lucid_fn.transforms.closures import Closed, close
+from lucid_fn.transforms.closures import Closed
 from lucid_fn.transforms.debugging import ShapeDtype, eval_shape
 from lucid_fn.transforms.loop import Arrays, Body, Sizes
 from lucid_fn.transforms.widening import is_weak
@@ -56,16 +56,6 @@ def arrays_of(values: Tree, what: str, caller: str) -> tuple[Arrays, tree.Struct
             )
         arrays.append(array)
     return arrays, structure
-
-
-def closed(fn: Any, caller: str) -> Closed:
-    """`fn` taken apart; what it closes over must be within reach of derivatives."""
-    found = close(fn)
-    other = mx.array(0.0)
-    # In the rules that MLX calls it takes every array for one of a transformation.
-    if is_transforming() and not any_traced([other]):
-        captures.find(found.filled([other] * len(found.arrays)), caller)
-    return found
 
 
 def body_of(

@@ -252,7 +252,9 @@ def hold_doubles(captured: list[Capture]) -> bool:
 
 
 def _check_traced(arrays: list[Any], name: str, owner: str, caller: str) -> None:
-    if any_traced([array for array in arrays if isinstance(array, mx.array)]):
+    found = any_traced([array for array in arrays if isinstance(array, mx.array)])
+    # In the rules that MLX calls it takes every array for one of a transformation.
+    if found and not any_traced([mx.array(0.0)]):
         raise ValueError(
             f"{caller}: `{owner}` reads `{name}`, which is not an argument but depends "
             "on a transformation around this call, such as grad or vmap; it would be "

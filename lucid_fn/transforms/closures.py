@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.evaluation import any_traced
+from lucid_fn.evaluation import any_traced, is_transforming
 from lucid_fn.transforms import bytecode, captures
 from lucid_fn.transforms.captures import CONTAINERS, NUMBERS, of_library
 from lucid_fn.tree.structure import build
@@ -23,6 +23,7 @@ from lucid_fn.types import Array
 
 _CONSTANTS = (*NUMBERS, complex, str, bytes, type(None))
 _KEEPS = "__compiles__"  # where `jit` says what it compiles
+RULES = "__rules__"  # where `custom_vjp` says what it consists of
 
 
 class Closed(NamedTuple):
@@ -43,6 +44,16 @@ def close(fn: Any) -> Closed:
     walk = _Walk()
     key = walk.visit(fn)
     return Closed(walk.arrays, key, walk.held, partial(_filled, fn, walk))
+
+
+def closed(fn: Any, caller: str) -> Closed:
+    """`fn` taken apart; what it closes over must be within reach of derivatives."""
+    found = close(fn)
+    other = mx.array(0.0)
+    # In the rules that MLX calls it takes every array for one of a transformation.
+    if is_transforming() and not any_traced([other]):
+        captures.find(found.filled([other] * len(found.arrays)), caller)
+    return found
 
 
 def _filled(fn: Any, walk: "_Walk", arrays: list[Array]) -> Any:
@@ -70,6 +81,8 @@ class _Walk:
         if isinstance(value, _CONSTANTS):
             return type(value), repr(value)
         value = _inside_jit(value)
+        if _is_constant_rule(value):
+            return "object", self._content(value)
         if id(value) in self._numbers:
             self.reaching.setdefault(id(value), True)  # inside itself: who knows
             return "again", self._numbers[id(value)]
@@ -166,6 +179,15 @@ def _inside_jit(value: Any) -> Any:
     """What a function of `jit` compiles, which holds compiled code of its own."""
     by, fn = getattr(value, "__dict__", {}).get(_KEEPS, (None, None))
     return fn if by == id(value) else value
+
+
+def _is_constant_rule(value: Any) -> bool:
+    """Whether a function of `custom_vjp` or `custom_jvp` closes over constants alone.
+
+    It has no derivative in what it closes over, which therefore stays where it is.
+    """
+    by, parts = getattr(value, "__dict__", {}).get(RULES, (None, None))
+    return by == id(value) and not any_traced(close(parts).arrays)
 
 
 def _has_array(key: Any) -> bool:

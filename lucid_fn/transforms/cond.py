@@ -12,7 +12,8 @@ from lucid_fn.evaluation import any_traced, may_start, repeating, transforming
 from lucid_fn.ops import exporting
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.transforms.arguments import describe, fenced
-from lucid_fn.transforms.bodies import arrays_of, closed
+from lucid_fn.transforms.bodies import arrays_of
+from lucid_fn.transforms.closures import closed
 from lucid_fn.tree.mapping import describe as show
 from lucid_fn.types import Array, Tree
 

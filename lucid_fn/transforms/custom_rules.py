@@ -24,6 +24,7 @@ from lucid_fn.transforms.arguments import (
     name_of,
     to_arrays,
 )
+from lucid_fn.transforms.closures import RULES
 from lucid_fn.transforms.rule_checks import (
     check_places,
     cotangents_of,
@@ -115,6 +116,7 @@ def custom_vjp(
         check_function("custom_vjp: fwd of defvjp", fwd)
         check_function("custom_vjp: bwd of defvjp", bwd)
         rules.update(fwd=fwd, bwd=bwd)
+        setattr(ruled, RULES, (id(ruled), (fn, fwd, bwd)))
         return ruled
 
     ruled.defvjp = defvjp  # type: ignore[attr-defined]  # a function may hold one
@@ -196,6 +198,7 @@ def custom_jvp(
     def defjvp(rule: Callable[..., Any]) -> Callable[..., Any]:
         check_function("custom_jvp: the rule of defjvp", rule)
         rules["rule"] = rule
+        setattr(ruled, RULES, (id(ruled), (fn, rule)))
         return ruled
 
     ruled.defjvp = defjvp  # type: ignore[attr-defined]  # a function may hold one

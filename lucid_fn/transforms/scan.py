@@ -10,7 +10,8 @@ from lucid_fn.checks import check_count, check_function, check_parameters
 from lucid_fn.evaluation import started
 from lucid_fn.transforms import loop
 from lucid_fn.transforms.arguments import describe, name_of
-from lucid_fn.transforms.bodies import arrays_of, body_of, closed, with_dtypes
+from lucid_fn.transforms.bodies import arrays_of, body_of, with_dtypes
+from lucid_fn.transforms.closures import closed
 from lucid_fn.transforms.untraced import untraced
 from lucid_fn.types import Tree
 

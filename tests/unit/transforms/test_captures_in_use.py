@@ -61,18 +61,24 @@ def test_an_array_that_is_an_argument_as_well_is_named():
     assert compiled(ONE).item() == 2
 
 
-@pytest.mark.parametrize("transform", [jit, checkpoint])
+HIDING = [
+    lambda w: lambda x: x * w,
+    lambda w: lambda x: x * {"a": [w]}["a"][0],
+    lambda w: lambda x, w=w: x * w,
+    lambda w: functools.partial(mx.multiply, w),
+    lambda w: (lambda f: lambda x: f(x))(lambda x: x * w),
+    lambda w: types.SimpleNamespace(f=lambda x: x * w).f,
+]
+
+
+def in_an_attribute(w):
+    return lambda x, c=types.SimpleNamespace(w=w * 2): x * c.w  # noqa: B008
+
+
 @pytest.mark.parametrize(
-    "make",
-    [
-        lambda w: lambda x: x * w,
-        lambda w: lambda x: x * {"a": [w]}["a"][0],
-        lambda w: lambda x, w=w: x * w,
-        lambda w: functools.partial(mx.multiply, w),
-        lambda w: (lambda f: lambda x: f(x))(lambda x: x * w),
-        lambda w: types.SimpleNamespace(f=lambda x: x * w).f,
-        lambda w: lambda x, c=types.SimpleNamespace(w=w * 2): x * c.w,  # noqa: B008
-    ],
+    ("transform", "make"),
+    [*((jit, make) for make in HIDING), (jit, in_an_attribute)]
+    + [(checkpoint, in_an_attribute)],
 )
 def test_a_captured_value_of_a_transformation_is_an_error_and_no_zero_gradient(
     transform, make
@@ -83,6 +89,20 @@ def test_a_captured_value_of_a_transformation_is_an_error_and_no_zero_gradient(
     )
     with pytest.raises(ValueError, match=message):
         outer(mx.array(3.0))
+
+
+@pytest.mark.parametrize("make", HIDING)
+def test_gradients_reach_what_a_checkpointed_function_closes_over(make):
+    def loss(w, x):
+        return mx.sum(mx.sin(checkpoint(make(w))(x)))
+
+    def plain(w, x):
+        return mx.sum(mx.sin(w * x))
+
+    given = mx.array(3.0), mx.array([1.0, 2.0])
+    for outer in (lambda f: f, jit, grad, lambda f: jit(grad(f))):
+        found, expected = outer(grad(loss))(*given), outer(grad(plain))(*given)
+        assert mx.allclose(found, expected)
 
 
 @pytest.mark.parametrize("transform", [jit, checkpoint])
