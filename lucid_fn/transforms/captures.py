@@ -208,10 +208,10 @@ def find(fn: Any, caller: str) -> list[Capture]:
     Raises:
         ValueError: if one is traced: no gradient would reach it.
     """
-    found: dict[tuple[int, str], Capture] = {}
-    visited: set[tuple[int, int]] = set()
     held, todo = parts_of(fn)
-    _check_traced(held, "an argument of a partial", name_of(fn), caller)
+    met = [(held, "an argument of a partial", name_of(fn))]
+    watched: dict[tuple[int, str], tuple[Any, Capture]] = {}
+    visited: set[tuple[int, int]] = set()
     while todo:
         function, bound = todo.pop()
         if (id(function), id(bound)) in visited:
@@ -222,16 +222,20 @@ def find(fn: Any, caller: str) -> list[Capture]:
             value = read()
             arrays, functions = parts_of(value)
             todo += functions
-            _check_traced(arrays, name, owner, caller)
+            met.append((arrays, name, owner))
             if is_transforming() and _is_handed_on(function, name, value):
-                _check_traced(_hidden(value), name, owner, caller)
+                met.append((_hidden(value), name, owner))
             numbers = bool(_numbers(value))
             if numbers and name in bytecode.rebound(function.__code__):
                 numbers = False  # a counter of its traces, say
             if (numbers or arrays) and not of_library(function):
-                seen = _tell(value, arrays)
-                found[id(function), name] = Capture(name, owner, read, seen, arrays)
-    return list(found.values())
+                capture = Capture(name, owner, read, [], arrays)
+                watched[id(function), name] = value, capture
+    _check_traced(met, caller)
+    return [
+        capture._replace(seen=_tell(value, capture.kept))
+        for value, capture in watched.values()
+    ]
 
 
 def _is_handed_on(fn: FunctionType, name: str, value: Any) -> bool:
@@ -251,16 +255,20 @@ def hold_doubles(captured: list[Capture]) -> bool:
     )
 
 
-def _check_traced(arrays: list[Any], name: str, owner: str, caller: str) -> None:
-    found = any_traced([array for array in arrays if isinstance(array, mx.array)])
+def _check_traced(met: list[tuple[list[Any], str, str]], caller: str) -> None:
+    """Raises if an array is traced of those met by names in functions."""
+    every = [x for arrays, *_ in met for x in arrays if isinstance(x, mx.array)]
     # In the rules that MLX calls it takes every array for one of a transformation.
-    if found and not any_traced([mx.array(0.0)]):
-        raise ValueError(
-            f"{caller}: `{owner}` reads `{name}`, which is not an argument but depends "
-            "on a transformation around this call, such as grad or vmap; it would be "
-            "taken for a constant, which no gradient reaches; pass "
-            f"`{name}` as an argument"
-        )
+    if not any_traced(every) or any_traced([mx.array(0.0)]):
+        return
+    for arrays, name, owner in met:
+        if any_traced([x for x in arrays if isinstance(x, mx.array)]):
+            raise ValueError(
+                f"{caller}: `{owner}` reads `{name}`, which is not an argument but "
+                "depends on a transformation around this call, such as grad or vmap; "
+                "it would be taken for a constant, which no gradient reaches; pass "
+                f"`{name}` as an argument"
+            )
 
 
 def check(captures: list[Capture], name: str) -> None:

@@ -42,8 +42,16 @@ def close(fn: Any) -> Closed:
     key tells their values apart.
     """
     walk = _Walk()
-    key = walk.visit(fn)
+    key = walk.visit(fn), _places(walk.constants)
     return Closed(walk.arrays, key, walk.held, partial(_filled, fn, walk))
+
+
+def _places(constants: list[Array]) -> tuple[int, ...]:
+    """Where their values are; traced ones have none yet."""
+    traced = any_traced(constants)
+    return tuple(
+        0 if traced and any_traced([x]) else captures.place_of(x) for x in constants
+    )
 
 
 def closed(fn: Any, caller: str) -> Closed:
@@ -66,36 +74,36 @@ class _Walk:
     def __init__(self) -> None:
         self.arrays: list[Array] = []
         self.places: dict[int, int] = {}  # of an array's identity
+        self.constants: list[Array] = []  # that stay where they are
         self.held: list[Any] = []
         self.reaching: dict[int, bool] = {}  # whether an array is reached, by identity
+        self._met = 0  # how often an array was, or what reaches one
         self._told: set[int] = set()  # the identities of containers and functions
         self._methods: set[tuple[int, int]] = set()  # of functions and their objects
         self._numbers: dict[int, int] = {}  # in which order values were met
 
     def visit(self, value: Any) -> Hashable:
         if isinstance(value, mx.array):
+            self._met += 1
             if id(value) not in self.places:
                 self.places[id(value)] = len(self.arrays)
                 self.arrays.append(value)
             return "array", self.places[id(value)]
         if isinstance(value, _CONSTANTS):
             return type(value), repr(value)
-        value = _inside_jit(value)
-        if _is_constant_rule(value):
-            return "object", self._content(value)
+        if isinstance(value, FunctionType) and value.__dict__:
+            value = _inside_jit(value)
+            if _is_constant_rule(value):
+                return "object", self._content(value)
         if id(value) in self._numbers:
-            self.reaching.setdefault(id(value), True)  # inside itself: who knows
+            # Inside itself it may reach one later.
+            self._met += self.reaching.setdefault(id(value), True)
             return "again", self._numbers[id(value)]
         self._numbers[id(value)] = len(self._numbers)
         self.held.append(value)
-        before, met = len(self.arrays), set(self.reaching)
+        before = self._met
         key = self._inner(value)
-        inside = self.reaching.keys() - met
-        self.reaching[id(value)] = (
-            len(self.arrays) > before
-            or _has_array(key)
-            or any(self.reaching[item] for item in inside)
-        )
+        self.reaching[id(value)] = self._met > before
         return key
 
     def _inner(self, value: Any) -> Hashable:
@@ -104,7 +112,8 @@ class _Walk:
                 self.visit(bytecode.cell_value(cell, None))
                 for cell in value.__closure__ or ()
             ]
-            defaults = self.visit((value.__defaults__, value.__kwdefaults__))
+            given = value.__defaults__, value.__kwdefaults__
+            defaults = self.visit(given) if any(given) else ()
             return value.__code__, *cells, defaults, self._outside(value, None)
         if isinstance(value, MethodType):
             fn, bound = value.__func__, value.__self__
@@ -138,11 +147,12 @@ class _Walk:
         if isinstance(value, MethodType):  # is another object at each access
             return self._method(value.__func__, value.__self__)
         self.held.append(value)
-        value = _inside_jit(value)
-        if isinstance(value, mx.array):
-            # A traced one has no values yet, whose place could be asked for.
-            return id(value), 0 if any_traced([value]) else captures.place_of(value)
-        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        if isinstance(value, FunctionType):
+            value = _inside_jit(value)
+        elif isinstance(value, mx.array):
+            self.constants.append(value)
+            return id(value)
+        elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
             return id(value), hash(value.tobytes())
         if id(value) in self._told:
             return id(value)
@@ -188,12 +198,6 @@ def _is_constant_rule(value: Any) -> bool:
     """
     by, parts = getattr(value, "__dict__", {}).get(RULES, (None, None))
     return by == id(value) and not any_traced(close(parts).arrays)
-
-
-def _has_array(key: Any) -> bool:
-    return isinstance(key, tuple) and any(
-        isinstance(part, tuple) and part[:1] == ("array",) for part in key
-    )
 
 
 class _Filler:

@@ -121,7 +121,7 @@ def while_loop(
     functions = closed((cond, body), "while_loop")
     if not _is_readable([*carry, *functions.arrays]):
         return _unrolled(cond, body, init)
-    carry = with_dtypes(init, carry, body)
+    carry = with_dtypes(init, carry, functions, None, body)
 
     def call(
         functions: tuple[Callable[..., Any], ...], carry: Tree, _: Tree

@@ -110,10 +110,13 @@ def run_scan(
     example = tree.unflatten(
         in_structure, [mx.zeros(x.shape[1:], x.dtype) for x in inputs]
     )
-    carry = with_dtypes(init, carry, lambda c: call(f, c, example)[0])
-    specs = [[(a.shape, a.dtype) for a in part] for part in (made.arrays, carry)]
-    specs.append([(x.shape[1:], x.dtype) for x in inputs])
-    key = structure, in_structure, tuple(map(tuple, specs))
+    in_specs = tuple((x.shape[1:], x.dtype) for x in inputs)
+    carry = with_dtypes(
+        *(init, carry, made, (caller, in_structure, in_specs)),
+        lambda c: call(f, c, example)[0],
+    )
+    specs = tuple((x.shape, x.dtype) for x in (*made.arrays, *carry))
+    key = structure, in_structure, specs, in_specs
     traced = body_of(name_of(f), made, structure, in_structure, key, call, caller)
     body, arrays = traced.body, [*made.arrays, *carry]
     if length == 0:
