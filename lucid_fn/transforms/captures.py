@@ -212,23 +212,26 @@ def find(fn: Any, caller: str) -> list[Capture]:
     met = [(held, "an argument of a partial", name_of(fn))]
     watched: dict[tuple[int, str], tuple[Any, Capture]] = {}
     visited: set[tuple[int, int]] = set()
+    transforming = is_transforming()
     while todo:
         function, bound = todo.pop()
         if (id(function), id(bound)) in visited:
             continue
         visited.add((id(function), id(bound)))
-        owner = function.__name__
+        owner, of_others = function.__name__, of_library(function)
         for name, read in reads_of(function, bound):
             value = read()
             arrays, functions = parts_of(value)
             todo += functions
             met.append((arrays, name, owner))
-            if is_transforming() and _is_handed_on(function, name, value):
+            if transforming and _is_handed_on(function, name, value):
                 met.append((_hidden(value), name, owner))
+            if of_others:
+                continue
             numbers = bool(_numbers(value))
             if numbers and name in bytecode.rebound(function.__code__):
                 numbers = False  # a counter of its traces, say
-            if (numbers or arrays) and not of_library(function):
+            if numbers or arrays:
                 capture = Capture(name, owner, read, [], arrays)
                 watched[id(function), name] = value, capture
     _check_traced(met, caller)

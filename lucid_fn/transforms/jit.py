@@ -201,7 +201,7 @@ def jit(
                 traced_calls[key] = signature
             before = diagnosis.random_state()
             try:
-                with lazily():
+                with ordering() as order, lazily():
                     out = fn(*args, **kwargs)
             except Exception as error:
                 if numbers and not is_symbolic(error):
@@ -223,6 +223,10 @@ def jit(
                 given = widening.with_numbers(arrays, call.numbers)
                 args, kwargs = from_call(call._replace(arrays=given), static)
                 out = widening.narrowed(out, lambda: fn(*args, **kwargs))
+            collectives = tuple(order.signatures)
+            if order.agree is not None and collectives not in agreed:
+                order.agree(name, list(collectives))
+                agreed.add(collectives)
             waits = waits or _bytes(out) > _LARGE
             return out, _token(out, arrays)
 
@@ -296,16 +300,11 @@ def jit(
         captures.check(held, name)
         traces_before = len(traced_calls)
         try:
-            with ordering() as order:
-                try:
-                    out, token = _called(function, arrays)
-                except _OtherDtypes:
-                    function, arrays = find(device, args, kwargs)
-                    out, token = _called(function, arrays)
-            collectives = tuple(order.signatures)
-            if order.agree is not None and collectives not in agreed:
-                order.agree(name, list(collectives))
-                agreed.add(collectives)
+            try:
+                out, token = _called(function, arrays)
+            except _OtherDtypes:
+                function, arrays = find(device, args, kwargs)
+                out, token = _called(function, arrays)
             if len(traced_calls) > traces_before:
                 captured = captures.settled(held, name)
                 check_crowd()
