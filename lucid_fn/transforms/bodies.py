@@ -10,7 +10,7 @@ import mlx.core as mx
 from lucid_fn import tree
 from lucid_fn.evaluation import is_symbolic, repeating
 from lucid_fn.transforms import diagnosis
-from lucid_fn.transforms.arguments import as_array, describe, remedy
+from lucid_fn.transforms.arguments import as_result, describe, remedy
 from lucid_fn.transforms.closures import Closed
 from lucid_fn.transforms.debugging import ShapeDtype, eval_shape
 from lucid_fn.transforms.loop import Arrays, Body, Sizes
@@ -68,7 +68,7 @@ def arrays_of(values: Tree, what: str, caller: str) -> tuple[Arrays, tree.Struct
     leaves, structure = tree.flatten(values)
     arrays = []
     for i, leaf in enumerate(leaves):
-        array = mx.array(leaf) if isinstance(leaf, bool) else as_array(leaf)
+        array = as_result(leaf)
         if array is None:
             where = f"{what}.{tree.paths(values)[i]}".rstrip(".")
             fix = remedy(leaf) or "read what is constant from outside of the function"
@@ -171,7 +171,9 @@ def with_dtypes(
             dtypes = list(map(_dtype_after, arrays, new))
         return Dtypes(dtypes, made.held)
 
-    kinds = [(type(leaf), x.shape, x.dtype) for leaf, x in zip(leaves, arrays, strict=True)]
+    kinds = [
+        (type(leaf), x.shape, x.dtype) for leaf, x in zip(leaves, arrays, strict=True)
+    ]
     closed = [(x.shape, x.dtype) for x in made.arrays]
     key = made.key, structure, tuple(kinds), tuple(closed), inputs
     known = _recalled(_traces.dtypes, key, found).dtypes
@@ -197,7 +199,7 @@ def check_carry(
     like = tree.unflatten(structure, before)
 
     def check(path: str, old: Array, new: Any) -> Array:
-        array = mx.array(new) if isinstance(new, bool) else as_array(new)
+        array = as_result(new)
         where = f"carry.{path}".rstrip(".")
         if array is None:
             raise TypeError(

@@ -193,7 +193,8 @@ def jit(
                 raise _OtherDtypes
             args, kwargs = from_call(call._replace(arrays=arrays), static)
             key = (call.key(), traces.shapes(arrays))
-            if key not in traced_calls:  # MLX runs `fn` at each call inside grad
+            is_new = key not in traced_calls  # MLX runs `fn` at each call inside grad
+            if is_new:
                 signature = traces.signature(names, args, kwargs)
                 traces.check_count(
                     name, list(traced_calls.values()), signature, max_traces
@@ -204,6 +205,8 @@ def jit(
                 with ordering() as order, lazily():
                     out = fn(*args, **kwargs)
             except Exception as error:
+                if is_new:
+                    del traced_calls[key]
                 if numbers and not is_symbolic(error):
                     error.add_note(
                         f"jit: while `{name}` is traced, its Python numbers are arrays "
@@ -311,9 +314,11 @@ def jit(
             while waits and in_flight:
                 mx.eval(in_flight.popleft())
             under_way = token is not None and start(out, token)
-        except (ValueError, RuntimeError, IndexError) as error:
+        except Exception as error:
             if not traces_before:  # nothing is compiled in yet
                 captured = latest = None
+            if not isinstance(error, ValueError | RuntimeError | IndexError):
+                raise
             if is_symbolic(error):
                 raise diagnosis.value_read(error, name, "jit") from error
             if reason := unavailable(error):

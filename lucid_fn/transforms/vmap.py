@@ -12,6 +12,7 @@ from lucid_fn.ops.vectorize import noting_mapped, vectorize
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
+    as_result,
     check_function,
     describe,
     leaf_paths,
@@ -51,8 +52,8 @@ def vmap(
             of the axis `None` differs between the examples, if `fn` uses MLX's hidden
             random state, of which all examples would get the same, or if MLX would
             vectorize one of its operations wrongly.
-        TypeError: if `fn` is not a function; when called, if a leaf is not an array,
-            or if `fn` needs the value of an array.
+        TypeError: if `fn` is not a function; when called, if a leaf is neither an array
+            nor a number, or if `fn` needs the value of an array.
 
     Example:
         >>> import mlx.core as mx
@@ -101,12 +102,15 @@ def vmap(
                 )
             out_leaves, out_structure = tree.flatten(out)
             out_structures.append(out_structure)
+            found: list[Array] = []
             for leaf in out_leaves:
-                if not isinstance(leaf, mx.array):
+                array = as_result(leaf)
+                if array is None:
                     raise TypeError(
                         f"vmap: `{name}` must return arrays, got {describe(leaf)}"
                     )
-            return list(out_leaves)
+                found.append(array)
+            return found
 
         try:
             fix = "use other operations or a loop"
