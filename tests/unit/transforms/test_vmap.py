@@ -165,11 +165,6 @@ def noisy(x):
             "out_axes must be an int, No",
         ),
         (
-            lambda f: vmap(lambda x: 3.0)(X),
-            TypeError,
-            "must return arrays, got float 3",
-        ),
-        (
             lambda f: vmap(lambda x: {"a": "b"})(X),
             TypeError,
             "must return arrays, got str",
