@@ -202,8 +202,10 @@ def _has_changed(capture: Capture) -> bool:
     return not same or _tell(value, arrays) != capture.seen
 
 
-def find(fn: Any, caller: str) -> list[Capture]:
+def find(fn: Any, caller: str, *, traced: bool = False) -> list[Capture]:
     """The numbers, arrays, and trees of arrays, that `fn` and what it calls capture.
+
+    With `traced` they may be traced. They are not to be compared with later ones, then.
 
     Raises:
         ValueError: if one is traced: no gradient would reach it.
@@ -234,6 +236,8 @@ def find(fn: Any, caller: str) -> list[Capture]:
             if numbers or arrays:
                 capture = Capture(name, owner, read, [], arrays)
                 watched[id(function), name] = value, capture
+    if traced:
+        return [capture for _, capture in watched.values()]
     _check_traced(met, caller)
     return [
         capture._replace(seen=_tell(value, capture.kept))
