@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import followed
+from lucid_fn.evaluation import are_rules_passed, followed
 from lucid_fn.ops import exporting
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.transforms import captures
@@ -110,6 +110,8 @@ def custom_vjp(
         def plain(given: tuple[Any, ...]) -> Any:
             return pair(fwd(*given), "fwd", "(y, residuals)", "custom_vjp")[0]
 
+        if are_rules_passed():
+            return plain(call.arguments(call.arrays))
         return _run(call, fn, plain, pull, push, "custom_vjp")
 
     def defvjp(fwd: Callable[..., Any], bwd: Callable[..., Any]) -> Callable[..., Any]:
@@ -193,6 +195,8 @@ def custom_jvp(
         def plain(given: tuple[Any, ...]) -> Any:
             return both(given, tree.map(_zero, given))[0]
 
+        if are_rules_passed():
+            return plain(call.arguments(call.arrays))
         return _run(call, fn, plain, pull, push, "custom_jvp")
 
     def defjvp(rule: Callable[..., Any]) -> Callable[..., Any]:

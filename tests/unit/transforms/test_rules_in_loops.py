@@ -36,7 +36,7 @@ def unrolled(fn):
     def run(xs):
         c = mx.array(1.0)
         for i in range(len(XS)):
-            c = c + c * mx.sum(fn(xs[i]))
+            c = c + c * mx.sum(fn(xs[i : i + 1]))
         return c
 
     return run
@@ -47,6 +47,12 @@ OUTER = {
     "jit": lf.jit,
     "grad": lf.grad,
     "jit of grad": lambda fn: lf.jit(lf.grad(fn)),
+    "grad of grad": lambda fn: lf.grad(lambda xs: mx.sum(lf.grad(fn)(xs) ** 2)),
+    "jvp of grad": lambda fn: lambda xs: lf.jvp(lf.grad(fn), (xs,), (xs,)),
+    "grad of vmap of grad": lambda fn: lf.grad(
+        lambda xs: mx.sum(lf.vmap(lf.grad(fn))(mx.stack([xs, xs + 1])) ** 2)
+    ),
+    "jit of hessian": lambda fn: lf.jit(lf.hessian(fn)),
     "vmap of grad": lambda fn: lambda xs: lf.vmap(lf.grad(fn))(mx.stack([xs, xs + 1])),
 }
 
@@ -56,6 +62,35 @@ OUTER = {
 def test_arrays_outside_of_the_loop_are_constants(make, outer):
     fn = make(W)
     found, expected = (OUTER[outer](loop(fn))(XS) for loop in (scanned, unrolled))
+    assert_close(found, expected, rtol=1e-4)
+
+
+@FUNCTIONS
+def test_outer_derivatives_of_a_loop_in_a_loop_pass_rules_over(make):
+    fn = make(W)
+
+    def nested(xs):
+        turn = lambda c, _: (mx.sin(scanned(fn)(xs) * c), None)  # noqa: E731
+        return lf.scan(turn, 1.0, None, 2)[0]
+
+    def written(xs):
+        c = mx.sin(unrolled(fn)(xs) * mx.array(1.0))
+        return mx.sin(unrolled(fn)(xs) * c)
+
+    found, expected = (OUTER["grad of grad"](run)(XS / 10) for run in (nested, written))
+    assert_close(found, expected, rtol=1e-3)
+
+
+@FUNCTIONS
+@pytest.mark.parametrize("outer", ["grad", "grad of grad", "jvp of grad"])
+def test_outer_derivatives_of_cond_pass_rules_over(make, outer):
+    fn = make(W)
+
+    def chosen(xs):
+        return mx.sum(lf.cond(xs[0, 0] > 0, lambda x: fn(x) * x, mx.negative, xs) ** 2)
+
+    found = OUTER[outer](chosen)(XS)
+    expected = OUTER[outer](lambda xs: mx.sum((fn(xs) * xs) ** 2))(XS)
     assert_close(found, expected, rtol=1e-4)
 
 
