@@ -1,4 +1,4 @@
-"""`mx.compile`, also for functions of which it loses an array.
+"""`mx.compile`, also for functions of which it loses an array, and its switch.
 
 `mx.compile` merges equal operations before it fuses them, and its bookkeeping has
 faults. Of three equal operations behind `stop_gradient` one may no longer be known as a
@@ -11,14 +11,34 @@ without the merging, which MLX can do and Python's interface does not offer.
 
 import ctypes
 import functools
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import mlx.core as mx
 
 Fn = Callable[..., Any]
+
+_VARIABLE = "LUCID_FN_JIT"
+
+
+def _setting() -> bool:
+    setting = os.environ.get(_VARIABLE, "")
+    if setting not in ("", "none"):
+        raise ValueError(
+            f"jit: {_VARIABLE} must be 'none', which compiles nothing, got "
+            f"{setting!r}; unset it to compile"
+        )
+    return not setting
+
+
+_BY_DEFAULT: bool = _setting()
+
+# Changed inside the block of `disable_jit` only, and for its own thread only.
+compiling: ContextVar[bool] = ContextVar("compiling", default=_BY_DEFAULT)
 
 _LOST = "_Map_base::at", "unordered_map::at"  # of GNU's library and of LLVM's
 _SET_MODE = "_ZN3mlx4core16set_compile_modeENS0_11CompileModeE"

@@ -39,7 +39,7 @@ from lucid_fn.transforms.calls import (
     static_places,
     to_call,
 )
-from lucid_fn.transforms.switch import compiling
+from lucid_fn.transforms.compilation import compiling
 from lucid_fn.types import Array
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])

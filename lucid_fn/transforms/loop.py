@@ -31,8 +31,7 @@ from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.vectorize import vectorize
 from lucid_fn.transforms.arguments import fenced
 from lucid_fn.transforms.checkpointing import after
-from lucid_fn.transforms.compilation import compiled
-from lucid_fn.transforms.switch import compiling
+from lucid_fn.transforms.compilation import compiled, compiling
 from lucid_fn.transforms.untraced import untraced
 from lucid_fn.types import Array
 
