@@ -128,6 +128,29 @@ def is_transforming() -> bool:
     return bool(_inside.get())
 
 
+# How deep in transformations a rule is passed over, and no deeper.
+_passed: ContextVar[int | None] = ContextVar("passed", default=None)
+
+
+@contextmanager
+def passing_rules() -> Iterator[None]:
+    """Inside the block, `custom_vjp` and `custom_jvp` leave derivatives to MLX.
+
+    A rule holds for the innermost derivative, and the block is differentiated by one
+    further out. In derivatives within the block rules hold again.
+    """
+    token = _passed.set(len(_inside.get()))
+    try:
+        yield
+    finally:
+        _passed.reset(token)
+
+
+def are_rules_passed() -> bool:
+    """Whether derivatives of what is called here are left to MLX."""
+    return _passed.get() == len(_inside.get())
+
+
 def is_differentiated_once() -> bool:
     """Whether one reverse derivative is all that runs a function."""
     return _inside.get() == "r"

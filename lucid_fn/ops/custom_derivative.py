@@ -16,6 +16,10 @@ Rule = Callable[..., Any]
 Axes = tuple[int | None, ...]
 
 
+class _NoResults(Exception):
+    """A custom function returns no array, which ends the process in MLX."""
+
+
 class custom_function:  # a decorator, as `mx.custom_function`
     """`mx.custom_function`, with derivatives that survive `vmap` and divided batches.
 
@@ -40,7 +44,10 @@ class custom_function:  # a decorator, as `mx.custom_function`
         part = current_part()
         if part not in self._by_part:
             self._by_part[part] = self._bound_to(part)
-        return self._by_part[part](*args)
+        try:
+            return self._by_part[part](*args)
+        except _NoResults:
+            return ()
 
     def vjp(self, rule: Rule) -> Rule:
         """Sets `rule(primals, cotangents, outputs)`, the vector-Jacobian product."""
@@ -59,10 +66,16 @@ class custom_function:  # a decorator, as `mx.custom_function`
         return rule
 
     def _bound_to(self, part: int | None) -> Callable[..., Any]:
-        fn: Any = mx.custom_function(self.fn)
+        fn: Any = mx.custom_function(self._with_results)
         for kind, rule in self.rules.items():
             getattr(fn, kind)(rule if part is None else _on_part(part, rule))
         return fn  # type: ignore[no-any-return]  # MLX's stubs know no such class
+
+    def _with_results(self, *args: Any) -> Any:
+        out = self.fn(*args)
+        if isinstance(out, list | tuple) and not out:
+            raise _NoResults
+        return out
 
     def _vectorized(self, arrays: Any, axes: Any) -> tuple[Any, Any]:
         """The function mapped over `axes` of its arguments, and its output's axes."""

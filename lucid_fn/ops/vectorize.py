@@ -59,6 +59,11 @@ _FAULTS = {
     "SliceUpdate": _ASSIGNMENT,
     "DynamicSliceUpdate": _ASSIGNMENT,
     "DivMod": _Fault("calls mx.divmod(a, b)", "a // b and a % b", lambda _: False),
+    "AddMM": _Fault(
+        "calls mx.addmm(c, a, b) with an a and a b that all examples share",
+        "a @ b + c",
+        lambda has_batch: has_batch[0] or has_batch[1],  # the inputs are a, b, c
+    ),
 }
 
 

@@ -72,6 +72,12 @@ def as_array(value: Any) -> Array | None:
     return mx.array(value)
 
 
+def as_result(value: Any) -> Array | None:
+    """What a function returned as an array, bools too; `None` for what has none."""
+    is_bool = isinstance(value, bool | np.bool_)
+    return mx.array(bool(value)) if is_bool else as_array(value)
+
+
 def owned(value: Any) -> Any:
     """The same array as another Python object, and anything else as it is.
 

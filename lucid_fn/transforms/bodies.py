@@ -3,21 +3,22 @@
 import collections
 import threading
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import any_traced, is_symbolic, is_transforming, repeating
-from lucid_fn.transforms import captures, diagnosis
-from lucid_fn.transforms.arguments import as_array, describe, remedy
-from lucid_fn.transforms.closures import Closed, close
+from lucid_fn.evaluation import is_symbolic, repeating
+from lucid_fn.transforms import diagnosis
+from lucid_fn.transforms.arguments import as_result, describe, remedy
+from lucid_fn.transforms.closures import Closed
 from lucid_fn.transforms.debugging import ShapeDtype, eval_shape
 from lucid_fn.transforms.loop import Arrays, Body, Sizes
 from lucid_fn.transforms.widening import is_weak
 from lucid_fn.tree.mapping import describe as show
 from lucid_fn.types import Array, Tree
 
+T = TypeVar("T")
 _MOST = 64
 
 
@@ -29,6 +30,13 @@ class Traced(NamedTuple):
     held: Any  # whose identities are in the key
 
 
+class Dtypes(NamedTuple):
+    """What is kept of the dtypes of a carry that began with numbers."""
+
+    dtypes: list[mx.Dtype]
+    held: Any
+
+
 class _Traces(threading.local):
     """The bodies used last; of each thread, as MLX's compiled functions are."""
 
@@ -36,9 +44,23 @@ class _Traces(threading.local):
         self.found: collections.OrderedDict[Hashable, Traced] = (
             collections.OrderedDict()
         )
+        self.dtypes: collections.OrderedDict[Hashable, Dtypes] = (
+            collections.OrderedDict()
+        )
 
 
 _traces = _Traces()
+
+
+def _recalled(
+    memory: collections.OrderedDict[Hashable, T], key: Hashable, make: Callable[[], T]
+) -> T:
+    if key not in memory:
+        memory[key] = make()
+    memory.move_to_end(key)
+    if len(memory) > _MOST:
+        memory.popitem(last=False)
+    return memory[key]
 
 
 def arrays_of(values: Tree, what: str, caller: str) -> tuple[Arrays, tree.Structure]:
@@ -46,7 +68,7 @@ def arrays_of(values: Tree, what: str, caller: str) -> tuple[Arrays, tree.Struct
     leaves, structure = tree.flatten(values)
     arrays = []
     for i, leaf in enumerate(leaves):
-        array = mx.array(leaf) if isinstance(leaf, bool) else as_array(leaf)
+        array = as_result(leaf)
         if array is None:
             where = f"{what}.{tree.paths(values)[i]}".rstrip(".")
             fix = remedy(leaf) or "read what is constant from outside of the function"
@@ -56,16 +78,6 @@ def arrays_of(values: Tree, what: str, caller: str) -> tuple[Arrays, tree.Struct
             )
         arrays.append(array)
     return arrays, structure
-
-
-def closed(fn: Any, caller: str) -> Closed:
-    """`fn` taken apart; what it closes over must be within reach of derivatives."""
-    found = close(fn)
-    other = mx.array(0.0)
-    # In the rules that MLX calls it takes every array for one of a transformation.
-    if is_transforming() and not any_traced([other]):
-        captures.find(found.filled([other] * len(found.arrays)), caller)
-    return found
 
 
 def body_of(
@@ -86,13 +98,9 @@ def body_of(
         specs,
         str(mx.default_stream(mx.default_device())),
     )
-    found = _traces.found.get(key)
-    if found is None:
-        found = _traces.found[key] = _new(name, made, carry, inputs, call, caller)
-    _traces.found.move_to_end(key)
-    if len(_traces.found) > _MOST:
-        _traces.found.popitem(last=False)
-    return found
+    return _recalled(
+        _traces.found, key, lambda: _new(name, made, carry, inputs, call, caller)
+    )
 
 
 def _new(
@@ -136,23 +144,42 @@ def _places(structure: tree.Structure) -> int:
     return sum(map(_places, structure.children))
 
 
-def with_dtypes(init: Tree, arrays: Arrays, after: Callable[[Tree], Tree]) -> Arrays:
+def with_dtypes(
+    init: Tree,
+    arrays: Arrays,
+    made: Closed,
+    inputs: Hashable,
+    after: Callable[[Tree], Tree],
+) -> Arrays:
     """The leaves of an initial carry, its numbers in the dtypes of `after(init)`.
 
-    So a loop from 0 may add up floats, and one from 0.0 float16, as in JAX.
+    So a loop from 0 may add up floats, and one from 0.0 float16, as in JAX. What `made`
+    is of determines `after`, with the shapes and dtypes of `inputs`.
     """
-    leaves = tree.leaves(init)
-    if not any(is_weak(leaf) for leaf in leaves):
+    leaves, structure = tree.flatten(init)
+    weak = list(map(is_weak, leaves))
+    if not any(weak):
         return arrays
-    try:
-        found = tree.leaves(eval_shape(after, init))
-    except Exception:
-        return arrays  # it takes numbers for arrays; what is wrong the trace will tell
-    if len(found) != len(arrays):
-        return arrays
+
+    def found() -> Dtypes:
+        dtypes = [x.dtype for x in arrays]
+        try:
+            new = tree.leaves(eval_shape(after, init))
+        except Exception:
+            new = []  # it takes numbers for arrays; what is wrong the trace will tell
+        if len(new) == len(arrays):
+            dtypes = list(map(_dtype_after, arrays, new))
+        return Dtypes(dtypes, made.held)
+
+    kinds = [
+        (type(leaf), x.shape, x.dtype) for leaf, x in zip(leaves, arrays, strict=True)
+    ]
+    closed = [(x.shape, x.dtype) for x in made.arrays]
+    key = made.key, structure, tuple(kinds), tuple(closed), inputs
+    known = _recalled(_traces.dtypes, key, found).dtypes
     return [
-        x.astype(_dtype_after(x, new)) if is_weak(leaf) else x
-        for leaf, x, new in zip(leaves, arrays, found, strict=True)
+        x.astype(dtype) if is_number else x
+        for x, dtype, is_number in zip(arrays, known, weak, strict=True)
     ]
 
 
@@ -172,7 +199,7 @@ def check_carry(
     like = tree.unflatten(structure, before)
 
     def check(path: str, old: Array, new: Any) -> Array:
-        array = mx.array(new) if isinstance(new, bool) else as_array(new)
+        array = as_result(new)
         where = f"carry.{path}".rstrip(".")
         if array is None:
             raise TypeError(

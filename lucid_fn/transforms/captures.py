@@ -202,36 +202,47 @@ def _has_changed(capture: Capture) -> bool:
     return not same or _tell(value, arrays) != capture.seen
 
 
-def find(fn: Any, caller: str) -> list[Capture]:
+def find(fn: Any, caller: str, *, traced: bool = False) -> list[Capture]:
     """The numbers, arrays, and trees of arrays, that `fn` and what it calls capture.
+
+    With `traced` they may be traced. They are not to be compared with later ones, then.
 
     Raises:
         ValueError: if one is traced: no gradient would reach it.
     """
-    found: dict[tuple[int, str], Capture] = {}
-    visited: set[tuple[int, int]] = set()
     held, todo = parts_of(fn)
-    _check_traced(held, "an argument of a partial", name_of(fn), caller)
+    met = [(held, "an argument of a partial", name_of(fn))]
+    watched: dict[tuple[int, str], tuple[Any, Capture]] = {}
+    visited: set[tuple[int, int]] = set()
+    transforming = is_transforming()
     while todo:
         function, bound = todo.pop()
         if (id(function), id(bound)) in visited:
             continue
         visited.add((id(function), id(bound)))
-        owner = function.__name__
+        owner, of_others = function.__name__, of_library(function)
         for name, read in reads_of(function, bound):
             value = read()
             arrays, functions = parts_of(value)
             todo += functions
-            _check_traced(arrays, name, owner, caller)
-            if is_transforming() and _is_handed_on(function, name, value):
-                _check_traced(_hidden(value), name, owner, caller)
+            met.append((arrays, name, owner))
+            if transforming and _is_handed_on(function, name, value):
+                met.append((_hidden(value), name, owner))
+            if of_others:
+                continue
             numbers = bool(_numbers(value))
             if numbers and name in bytecode.rebound(function.__code__):
                 numbers = False  # a counter of its traces, say
-            if (numbers or arrays) and not of_library(function):
-                seen = _tell(value, arrays)
-                found[id(function), name] = Capture(name, owner, read, seen, arrays)
-    return list(found.values())
+            if numbers or arrays:
+                capture = Capture(name, owner, read, [], arrays)
+                watched[id(function), name] = value, capture
+    if traced:
+        return [capture for _, capture in watched.values()]
+    _check_traced(met, caller)
+    return [
+        capture._replace(seen=_tell(value, capture.kept))
+        for value, capture in watched.values()
+    ]
 
 
 def _is_handed_on(fn: FunctionType, name: str, value: Any) -> bool:
@@ -251,14 +262,20 @@ def hold_doubles(captured: list[Capture]) -> bool:
     )
 
 
-def _check_traced(arrays: list[Any], name: str, owner: str, caller: str) -> None:
-    if any_traced([array for array in arrays if isinstance(array, mx.array)]):
-        raise ValueError(
-            f"{caller}: `{owner}` reads `{name}`, which is not an argument but depends "
-            "on a transformation around this call, such as grad or vmap; it would be "
-            "taken for a constant, which no gradient reaches; pass "
-            f"`{name}` as an argument"
-        )
+def _check_traced(met: list[tuple[list[Any], str, str]], caller: str) -> None:
+    """Raises if an array is traced of those met by names in functions."""
+    every = [x for arrays, *_ in met for x in arrays if isinstance(x, mx.array)]
+    # In the rules that MLX calls it takes every array for one of a transformation.
+    if not any_traced(every) or any_traced([mx.array(0.0)]):
+        return
+    for arrays, name, owner in met:
+        if any_traced([x for x in arrays if isinstance(x, mx.array)]):
+            raise ValueError(
+                f"{caller}: `{owner}` reads `{name}`, which is not an argument but "
+                "depends on a transformation around this call, such as grad or vmap; "
+                "it would be taken for a constant, which no gradient reaches; pass "
+                f"`{name}` as an argument"
+            )
 
 
 def check(captures: list[Capture], name: str) -> None:
@@ -327,25 +344,13 @@ def _hidden(value: Any) -> list[Any]:
     return found
 
 
-def merged(captures: list[Capture], name: str) -> ValueError:
-    """The error for arrays that MLX merged, and then looks for in vain.
-
-    Of two arrays that are equal, captured or computed, `mx.compile` keeps one; results
-    that only depend on the other are lost to it if they went through a gradient's
-    auxiliaries, or through `mx.split` in both directions.
-    """
-    if not captures:  # these are the other things that MLX merges wrongly
-        return ValueError(
-            f"jit: `{name}` splits an array by mx.split or mx.unstack both inside and "
-            "outside of a gradient, or returns with has_aux what the loss computes "
-            "too, which MLX cannot compile; use slices, x[:, :n], and put "
-            "mx.contiguous around what has_aux returns"
-        )
-    found = [f"`{capture.name}`" for capture in captures]
+def lost(name: str) -> ValueError:
+    """The error for a function that cannot be compiled without merging, either."""
     return ValueError(
-        f"jit: `{name}` reads arrays from outside ({', '.join(found)}) in a way that "
-        "MLX cannot compile; give them to it as arguments, and use slices in place of "
-        "mx.split and mx.unstack"
+        f"jit: MLX merges equal operations of `{name}`, and loses a result; use "
+        "slices, x[:, :n], in place of mx.split and mx.unstack, put mx.contiguous "
+        "around what has_aux returns, and take arrays that are read from outside as "
+        "arguments"
     )
 
 

@@ -10,6 +10,7 @@ from lucid_fn import tree
 from lucid_fn.ops.exporting import is_exporting
 from lucid_fn.transforms import captures
 from lucid_fn.transforms.arguments import check_function, fenced, name_of, to_arrays
+from lucid_fn.transforms.closures import closed
 from lucid_fn.types import Array
 
 
@@ -21,13 +22,13 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     Args:
         fn: a function of trees of arrays to a tree of arrays. Arguments that are not
             arrays are constants; integer arrays, such as random keys and labels, get
-            no gradient.
+            no gradient. Gradients flow to the arrays that it closes over, too.
 
     Raises:
         TypeError: if `fn` is not a function; when called, if a result is not an array.
         ValueError: when called, if `fn` returns no array at all, or inside `grad`, if
-            `fn` reads params without being given them as arrays in its arguments, for
-            instance in a closure, a set or a dataclass: no gradient would reach them.
+            `fn` reads params in a set, in an attribute of an object or in a global
+            variable: no gradient would reach them.
 
     Example:
         >>> import mlx.core as mx
@@ -40,18 +41,20 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     def saving(*args: Any, **kwargs: Any) -> Any:
-        captures.find(fn, "checkpoint")
+        made = closed(fn, "checkpoint")
         leaves, structure = tree.flatten((args, kwargs))
         captures.check_constants(leaves, args, kwargs, fn, "checkpoint")
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, mx.array)]
         out_structures: list[tree.Structure] = []
 
         def flat(arrays: list[Array]) -> list[Array]:
+            arrays = list(map(_differentiable, arrays))
             filled = list(leaves)
-            for place, array in zip(places, arrays, strict=True):
-                filled[place] = _differentiable(array)
+            for place, array in zip(places, arrays[len(made.arrays) :], strict=True):
+                filled[place] = array
             args, kwargs = tree.unflatten(structure, filled)
-            out, out_structure = to_arrays(fn(*args, **kwargs), "result", "checkpoint")
+            value = made.filled(arrays[: len(made.arrays)])(*args, **kwargs)
+            out, out_structure = to_arrays(value, "result", "checkpoint")
             if not out:
                 raise ValueError(
                     f"checkpoint: `{name_of(fn)}` must return at least one array, got "
@@ -60,7 +63,8 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
             out_structures.append(out_structure)
             return out
 
-        out = _recomputed(flat)([_differentiable(leaves[i]) for i in places])
+        arrays = [*made.arrays, *(leaves[place] for place in places)]
+        out = _recomputed(flat)(list(map(_differentiable, arrays)))
         return tree.unflatten(out_structures[-1], out)
 
     return saving

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.evaluation import any_traced
+from lucid_fn.evaluation import any_traced, is_transforming
 from lucid_fn.transforms import bytecode, captures
 from lucid_fn.transforms.captures import CONTAINERS, NUMBERS, of_library
 from lucid_fn.tree.structure import build
@@ -23,6 +23,7 @@ from lucid_fn.types import Array
 
 _CONSTANTS = (*NUMBERS, complex, str, bytes, type(None))
 _KEEPS = "__compiles__"  # where `jit` says what it compiles
+RULES = "__rules__"  # where `custom_vjp` says what it consists of
 
 
 class Closed(NamedTuple):
@@ -41,8 +42,26 @@ def close(fn: Any) -> Closed:
     key tells their values apart.
     """
     walk = _Walk()
-    key = walk.visit(fn)
+    key = walk.visit(fn), _places(walk.constants)
     return Closed(walk.arrays, key, walk.held, partial(_filled, fn, walk))
+
+
+def _places(constants: list[Array]) -> tuple[int, ...]:
+    """Where their values are; traced ones have none yet."""
+    traced = any_traced(constants)
+    return tuple(
+        0 if traced and any_traced([x]) else captures.place_of(x) for x in constants
+    )
+
+
+def closed(fn: Any, caller: str) -> Closed:
+    """`fn` taken apart; what it closes over must be within reach of derivatives."""
+    found = close(fn)
+    other = mx.array(0.0)
+    # In the rules that MLX calls it takes every array for one of a transformation.
+    if is_transforming() and not any_traced([other]):
+        captures.find(found.filled([other] * len(found.arrays)), caller)
+    return found
 
 
 def _filled(fn: Any, walk: "_Walk", arrays: list[Array]) -> Any:
@@ -55,34 +74,36 @@ class _Walk:
     def __init__(self) -> None:
         self.arrays: list[Array] = []
         self.places: dict[int, int] = {}  # of an array's identity
+        self.constants: list[Array] = []  # that stay where they are
         self.held: list[Any] = []
         self.reaching: dict[int, bool] = {}  # whether an array is reached, by identity
+        self._met = 0  # how often an array was, or what reaches one
         self._told: set[int] = set()  # the identities of containers and functions
         self._methods: set[tuple[int, int]] = set()  # of functions and their objects
         self._numbers: dict[int, int] = {}  # in which order values were met
 
     def visit(self, value: Any) -> Hashable:
         if isinstance(value, mx.array):
+            self._met += 1
             if id(value) not in self.places:
                 self.places[id(value)] = len(self.arrays)
                 self.arrays.append(value)
             return "array", self.places[id(value)]
         if isinstance(value, _CONSTANTS):
             return type(value), repr(value)
-        value = _inside_jit(value)
+        if isinstance(value, FunctionType) and value.__dict__:
+            value = _inside_jit(value)
+            if _is_constant_rule(value):
+                return "object", self._content(value)
         if id(value) in self._numbers:
-            self.reaching.setdefault(id(value), True)  # inside itself: who knows
+            # Inside itself it may reach one later.
+            self._met += self.reaching.setdefault(id(value), True)
             return "again", self._numbers[id(value)]
         self._numbers[id(value)] = len(self._numbers)
         self.held.append(value)
-        before, met = len(self.arrays), set(self.reaching)
+        before = self._met
         key = self._inner(value)
-        inside = self.reaching.keys() - met
-        self.reaching[id(value)] = (
-            len(self.arrays) > before
-            or _has_array(key)
-            or any(self.reaching[item] for item in inside)
-        )
+        self.reaching[id(value)] = self._met > before
         return key
 
     def _inner(self, value: Any) -> Hashable:
@@ -91,7 +112,8 @@ class _Walk:
                 self.visit(bytecode.cell_value(cell, None))
                 for cell in value.__closure__ or ()
             ]
-            defaults = self.visit((value.__defaults__, value.__kwdefaults__))
+            given = value.__defaults__, value.__kwdefaults__
+            defaults = self.visit(given) if any(given) else ()
             return value.__code__, *cells, defaults, self._outside(value, None)
         if isinstance(value, MethodType):
             fn, bound = value.__func__, value.__self__
@@ -125,11 +147,12 @@ class _Walk:
         if isinstance(value, MethodType):  # is another object at each access
             return self._method(value.__func__, value.__self__)
         self.held.append(value)
-        value = _inside_jit(value)
-        if isinstance(value, mx.array):
-            # A traced one has no values yet, whose place could be asked for.
-            return id(value), 0 if any_traced([value]) else captures.place_of(value)
-        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        if isinstance(value, FunctionType):
+            value = _inside_jit(value)
+        elif isinstance(value, mx.array):
+            self.constants.append(value)
+            return id(value)
+        elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
             return id(value), hash(value.tobytes())
         if id(value) in self._told:
             return id(value)
@@ -168,10 +191,13 @@ def _inside_jit(value: Any) -> Any:
     return fn if by == id(value) else value
 
 
-def _has_array(key: Any) -> bool:
-    return isinstance(key, tuple) and any(
-        isinstance(part, tuple) and part[:1] == ("array",) for part in key
-    )
+def _is_constant_rule(value: Any) -> bool:
+    """Whether a function of `custom_vjp` or `custom_jvp` closes over constants alone.
+
+    It has no derivative in what it closes over, which therefore stays where it is.
+    """
+    by, parts = getattr(value, "__dict__", {}).get(RULES, (None, None))
+    return by == id(value) and not any_traced(close(parts).arrays)
 
 
 class _Filler:

@@ -8,11 +8,19 @@ import numpy as np
 
 from lucid_fn import tree
 from lucid_fn.checks import check_function, check_parameters
-from lucid_fn.evaluation import any_traced, may_start, repeating, transforming
+from lucid_fn.evaluation import (
+    any_traced,
+    are_rules_passed,
+    may_start,
+    passing_rules,
+    repeating,
+    transforming,
+)
 from lucid_fn.ops import exporting
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.transforms.arguments import describe, fenced
-from lucid_fn.transforms.bodies import arrays_of, closed
+from lucid_fn.transforms.bodies import arrays_of
+from lucid_fn.transforms.closures import closed
 from lucid_fn.tree.mapping import describe as show
 from lucid_fn.types import Array, Tree
 
@@ -77,7 +85,7 @@ def _both(
     false_fn: Callable[..., Any],
     operands: tuple[Tree, ...],
 ) -> Tree:
-    functions = closed((true_fn, false_fn), "cond")
+    functions, passed = closed((true_fn, false_fn), "cond"), are_rules_passed()
     leaves, structure = tree.flatten(operands)
     places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, mx.array)]
     captured = len(functions.arrays)
@@ -98,7 +106,8 @@ def _both(
         return run
 
     arrays = [*functions.arrays, *(leaves[place] for place in places)]
-    results = _choose(pred, flat(0), flat(1), arrays, lambda a, b: _check(found, a, b))
+    ours, theirs = (_passing(flat(i)) if passed else flat(i) for i in (0, 1))
+    results = _choose(pred, ours, theirs, arrays, lambda a, b: _check(found, a, b))
     if not found:  # a trace for export knows the results, and does not ask again
         flat(0)(arrays)
     return tree.unflatten(found[0][1], results)
@@ -140,6 +149,13 @@ def _choose(
         )
 
     custom = custom_function(choose)
+    uses = 0  # of the rules, which are those of the innermost derivative at first
+
+    def functions() -> tuple[Flat, Flat]:
+        nonlocal uses
+        uses += 1
+        return (a, b) if uses == 1 else (_passing(a), _passing(b))
+
     floats = [i for i, x in enumerate(arrays) if mx.issubdtype(x.dtype, mx.inexact)]
 
     @custom.vjp
@@ -150,7 +166,7 @@ def _choose(
         grads = [mx.zeros_like(x) for x in (holds, *xs)]
         if floats and kept:
             given = [*xs, *(cts[i] for i in kept)]
-            ours, theirs = (_pull(fn, floats, kept, len(xs)) for fn in (a, b))
+            ours, theirs = (_pull(fn, floats, kept, len(xs)) for fn in functions())
             found = _choose(holds, ours, theirs, given)
             for place, g in zip(floats, found, strict=True):
                 grads[place + 1] = g
@@ -164,10 +180,20 @@ def _choose(
             for x, t in zip(xs, list(tangents)[1:], strict=True)
         ]
         given = [*xs, *(moved[i] for i in floats)]
-        ours, theirs = (_push(fn, floats, len(xs)) for fn in (a, b))
+        ours, theirs = (_push(fn, floats, len(xs)) for fn in functions())
         return tuple(_choose(holds, ours, theirs, given))
 
     return _listed(custom(pred, *arrays))
+
+
+def _passing(fn: Flat) -> Flat:
+    """`fn` for the derivatives that are not the innermost one."""
+
+    def run(arrays: list[Array]) -> list[Array]:
+        with passing_rules():
+            return fn(arrays)
+
+    return run
 
 
 def _pull(fn: Flat, floats: list[int], kept: list[int], count: int) -> Flat:

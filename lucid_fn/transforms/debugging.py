@@ -14,7 +14,7 @@ from lucid_fn.checks import shapes_only
 from lucid_fn.evaluation import is_symbolic, lazily
 from lucid_fn.transforms import diagnosis, snapshots
 from lucid_fn.transforms.arguments import as_array, check_function, name_of
-from lucid_fn.transforms.switch import compiling
+from lucid_fn.transforms.compilation import compiling
 from lucid_fn.types import Array, Tree
 
 

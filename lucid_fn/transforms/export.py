@@ -12,7 +12,6 @@ import mlx.core as mx
 
 from lucid_fn import random, tree
 from lucid_fn.evaluation import (
-    UnavailableError,
     is_symbolic,
     lazily,
     may_start,
@@ -44,6 +43,7 @@ from lucid_fn.transforms.exported import (
     to_json,
     write_sealed,
 )
+from lucid_fn.transforms.untraced import asking_thread
 from lucid_fn.types import Array
 
 
@@ -148,7 +148,7 @@ def load_exported(path: str | os.PathLike[str]) -> Callable[..., Any]:
             if an argument has another structure, shape or dtype; the message names the
             leaf.
         TypeError: when called, if keyword arguments are not those that are missing.
-        RuntimeError: when called outside of the main thread.
+        RuntimeError: outside of the main thread; so does the function.
         FileNotFoundError: if there is no such file.
 
     Example:
@@ -163,6 +163,7 @@ def load_exported(path: str | os.PathLike[str]) -> Callable[..., Any]:
     """
     from lucid_fn.io import check_path
 
+    _check_thread("load_exported must be called")
     file = check_path("load_exported", "path", path)
     check_seal(file)
     run, description = import_flat(file)
@@ -175,6 +176,7 @@ def load_exported(path: str | os.PathLike[str]) -> Callable[..., Any]:
         return [from_json(x, known) for x in (description.args, description.result)]
 
     def exported(*args: Any, **kwargs: Any) -> Any:
+        _check_thread(f"{caller} must run")
         if kwargs:
             args = _positional(args, kwargs, description.parameters, caller)
         leaves, given = tree.flatten(args)
@@ -182,20 +184,19 @@ def load_exported(path: str | os.PathLike[str]) -> Callable[..., Any]:
         if given != wanted:
             _raise_difference(args, wanted, description, caller)
         arrays = _matched(leaves, description, caller)
-        try:
-            return started(tree.unflatten(result, run(arrays)))
-        except UnavailableError as error:
-            if threading.current_thread() is threading.main_thread():
-                raise
-            raise RuntimeError(
-                f"{caller} must run in the main thread, to which MLX binds what "
-                "load_exported reads, got a call in "
-                f"{threading.current_thread().name!r}; hand the arguments over to the "
-                "main thread, through a queue.Queue for example"
-            ) from error
+        return started(tree.unflatten(result, run(arrays)))
 
     exported.__name__ = exported.__qualname__ = description.name
     return exported
+
+
+def _check_thread(what: str) -> None:
+    if asking_thread() is not threading.main_thread():
+        raise RuntimeError(
+            f"{what} in the main thread, to which MLX binds what load_exported reads, "
+            f"got a call in {asking_thread().name!r}; hand the arguments over to the "
+            "main thread, through a queue.Queue for example"
+        )
 
 
 # ---- arguments ----

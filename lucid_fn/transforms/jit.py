@@ -13,6 +13,7 @@ from lucid_fn import tree
 from lucid_fn.evaluation import (
     any_traced,
     is_symbolic,
+    is_tracing,
     is_transforming,
     lazily,
     ordering,
@@ -21,7 +22,7 @@ from lucid_fn.evaluation import (
     unavailable,
 )
 from lucid_fn.ops import seam
-from lucid_fn.transforms import captures, diagnosis, traces, widening
+from lucid_fn.transforms import captures, compilation, diagnosis, traces, widening
 from lucid_fn.transforms.arguments import (
     as_array,
     check_function,
@@ -38,7 +39,7 @@ from lucid_fn.transforms.calls import (
     static_places,
     to_call,
 )
-from lucid_fn.transforms.switch import compiling
+from lucid_fn.transforms.compilation import compiling
 from lucid_fn.types import Array
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
@@ -70,10 +71,16 @@ class _OtherDtypes(Exception):
 
 
 def _called(function: Compiled, arrays: list[Array]) -> tuple[Any, Array | None]:
-    # MLX does so, too, unless a derivative took the marks off the arguments.
-    called = function.plain if is_transforming() else function.fast
+    # MLX does so, too, unless a derivative took the marks off the arguments, or only
+    # what the function closes over has marks.
+    called = function.plain if _is_inside() else function.fast
     out: tuple[Any, Array | None] = called(arrays)
     return out
+
+
+def _is_inside() -> bool:
+    """Whether a transformation runs the function, which then runs as it is."""
+    return is_transforming() or is_tracing()
 
 
 class Packed(NamedTuple):
@@ -130,6 +137,9 @@ def jit(
     constants; once such a name has another value, the next call is an error. Not
     watched are numbers in other objects, or in a container of more than 256 items.
 
+    Inside of other transformations, and of another compiled function, it runs as it is,
+    so that gradients reach what it reads.
+
     Args:
         fn: a function of trees to a tree of arrays, numbers and strings. With options
             alone, `@lf.jit(static_argnames="n")`, the result is a decorator.
@@ -143,8 +153,8 @@ def jit(
     Raises:
         ValueError: if `static_argnames` names no parameter of `fn`, or `max_traces` is
             not positive; when called, if a captured value has changed, or is traced by
-            a transformation around, or if `fn` uses MLX's hidden random state, which
-            compiling would freeze.
+            a transformation of MLX around, such as `mx.grad`, or if `fn` uses MLX's
+            hidden random state, which compiling would freeze.
         TypeError: if `fn` is not a function; when called, if an argument or a result
             can be neither an array nor a constant, or if `fn` needs the value of an
             array, for instance in `if loss > 1:`; the message names the line.
@@ -179,7 +189,7 @@ def jit(
     structures: list[tree.Structure] = []
     in_flight: collections.deque[Array] = collections.deque()
     captured: list[captures.Capture] | None = None
-    double = False  # whether one of them is of float64
+    double: bool | None = None  # whether one of them is of float64
     agreed: set[tuple[str, ...]] = set()  # collectives that all processes do alike
     waits = False  # for the call before, since results are large
     lock = threading.Lock()
@@ -193,7 +203,8 @@ def jit(
                 raise _OtherDtypes
             args, kwargs = from_call(call._replace(arrays=arrays), static)
             key = (call.key(), traces.shapes(arrays))
-            if key not in traced_calls:  # MLX runs `fn` at each call inside grad
+            is_new = key not in traced_calls  # MLX runs `fn` at each call inside grad
+            if is_new:
                 signature = traces.signature(names, args, kwargs)
                 traces.check_count(
                     name, list(traced_calls.values()), signature, max_traces
@@ -201,9 +212,11 @@ def jit(
                 traced_calls[key] = signature
             before = diagnosis.random_state()
             try:
-                with lazily():
+                with ordering() as order, lazily():
                     out = fn(*args, **kwargs)
             except Exception as error:
+                if is_new:
+                    del traced_calls[key]
                 if numbers and not is_symbolic(error):
                     error.add_note(
                         f"jit: while `{name}` is traced, its Python numbers are arrays "
@@ -223,6 +236,10 @@ def jit(
                 given = widening.with_numbers(arrays, call.numbers)
                 args, kwargs = from_call(call._replace(arrays=given), static)
                 out = widening.narrowed(out, lambda: fn(*args, **kwargs))
+            collectives = tuple(order.signatures)
+            if order.agree is not None and collectives not in agreed:
+                order.agree(name, list(collectives))
+                agreed.add(collectives)
             waits = waits or _bytes(out) > _LARGE
             return out, _token(out, arrays)
 
@@ -235,24 +252,27 @@ def jit(
                 structures.append(structure)
             return Packed(structures.index(structure), leaves), token
 
-        return Compiled(traced, mx.compile(packed))
+        return Compiled(traced, compilation.compiled(packed))
 
     def find(
         device: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Compiled, list[Array]]:
         """The compiled function for these arguments, and its arguments."""
         nonlocal captured, double, latest
-        if captured is None:
+        inside = _is_inside()
+        if captured is None and not inside:
             captured = captures.find(fn, "jit")
             double = captures.hold_doubles(captured)
             seam.prepare_compiler()  # MLX compiles the first kernels soon
+        elif double is None:
+            double = captures.hold_doubles(captures.find(fn, "jit", traced=True))
         call = to_call(args, kwargs, static, names, name, double=double)
         # The device is part of the key, since a trace is bound to its streams.
         shapes = traces.shapes(call.arrays) if crowded else None
         key = (call.key(), shapes, device)
         function = compiled.get(key)
         if function is None:
-            for _, value in () if is_transforming() else call.static:
+            for _, value in () if inside else call.static:
                 captures.find(value, "jit")  # a function, say, may hide traced arrays
             numbers = _numbers(names, args, kwargs, static)
             function = compile_call(call, numbers)
@@ -261,7 +281,9 @@ def jit(
             compiled.move_to_end(key)
             if len(compiled) > traces.MOST:
                 compiled.popitem(last=False)
-        known = None if crowded else like(call, tree.leaves((args, kwargs)))
+        known = None
+        if captured is not None and not crowded:
+            known = like(call, tree.leaves((args, kwargs)))
         latest = None if known is None else (device, known, function)
         return function, call.arrays
 
@@ -286,7 +308,7 @@ def jit(
             args, kwargs = tree.map(_from_numpy, (args, kwargs))
             return started(fn(*args, **kwargs))
         device = mx.default_device().type
-        arrays, last = None, latest
+        arrays, last, first = None, latest, captured is None
         if last is not None and last[0] == device:
             function = last[2]
             arrays = arrays_like(last[1], args, kwargs)
@@ -296,32 +318,30 @@ def jit(
         captures.check(held, name)
         traces_before = len(traced_calls)
         try:
-            with ordering() as order:
-                try:
-                    out, token = _called(function, arrays)
-                except _OtherDtypes:
-                    function, arrays = find(device, args, kwargs)
-                    out, token = _called(function, arrays)
-            collectives = tuple(order.signatures)
-            if order.agree is not None and collectives not in agreed:
-                order.agree(name, list(collectives))
-                agreed.add(collectives)
-            if len(traced_calls) > traces_before:
-                captured = captures.settled(held, name)
+            try:
+                out, token = _called(function, arrays)
+            except _OtherDtypes:
+                function, arrays = find(device, args, kwargs)
+                out, token = _called(function, arrays)
+            if first or len(traced_calls) > traces_before:
+                if captured is not None:
+                    captured = captures.settled(held, name)
                 check_crowd()
             while waits and in_flight:
                 mx.eval(in_flight.popleft())
             under_way = token is not None and start(out, token)
-        except (ValueError, RuntimeError, IndexError) as error:
+        except Exception as error:
             if not traces_before:  # nothing is compiled in yet
                 captured = latest = None
+            if not isinstance(error, ValueError | RuntimeError | IndexError):
+                raise
             if is_symbolic(error):
                 raise diagnosis.value_read(error, name, "jit") from error
             if reason := unavailable(error):
                 paths = _array_paths(names, args, kwargs, static)
                 raise diagnosis.unavailable(reason, paths, held, name) from error
-            if "_Map_base::at" in str(error):
-                raise captures.merged(held, name) from error
+            if compilation.is_lost(error):
+                raise captures.lost(name) from error
             if "uncaptured inputs" in str(error):
                 raise captures.given_twice(held, arrays, name) from error
             raise

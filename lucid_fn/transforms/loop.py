@@ -14,12 +14,14 @@ import mlx.core as mx
 
 from lucid_fn.evaluation import (
     any_traced,
+    are_rules_passed,
     is_differentiated_once,
     is_mapping,
     is_tracing,
     is_transforming,
     lazily,
     may_start,
+    passing_rules,
     replacing,
     start,
     transforming,
@@ -29,7 +31,7 @@ from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.vectorize import vectorize
 from lucid_fn.transforms.arguments import fenced
 from lucid_fn.transforms.checkpointing import after
-from lucid_fn.transforms.switch import compiling
+from lucid_fn.transforms.compilation import compiled, compiling
 from lucid_fn.transforms.untraced import untraced
 from lucid_fn.types import Array
 
@@ -75,7 +77,7 @@ class Body:
         self.sizes = sizes
         self.keeps = keeps  # whether the last outputs are the carry before the turn
         self.waits = waits  # whether it is computed again only when its turn comes
-        self._compiled = mx.compile(self._traced)
+        self._compiled = compiled(self._traced)
         self._compiles = True
         self._derived: dict[Hashable, Body] = {}
 
@@ -112,6 +114,8 @@ def run(
 ) -> tuple[Arrays, Arrays]:
     """The carry after `length` turns, at least one, and the stacked outputs."""
     split = body.sizes.carry
+    if are_rules_passed():
+        body = _passing(body)
     if may_start() and not any_traced(arrays):
         out = _turns(body, arrays, length, reverse, starts=True)
         return out[:split], out[split:]
@@ -249,18 +253,23 @@ def _loop(
         return tuple(_built(_turns, body, fixed, length, reverse))
 
     custom = custom_function(flat)
+    uses = 0  # of the rules, which are those of the innermost derivative at first
+
+    def differentiated() -> Body:
+        nonlocal uses
+        uses += 1
+        return body if uses == 1 else _passing(body)
 
     @custom.vjp
     def vjp(primals: Any, cotangents: Any, outputs: Any) -> tuple[Array, ...]:
         xs, cts, ys = map(_listed, (primals, cotangents, outputs))
+        turn = differentiated()
         if kept is not None:
-            return tuple(_pulled(body, xs, cts, [], length, reverse, kept))
-        if body.keeps:
-            before = ys[len(ys) - sizes.carry :]
-        else:
-            ys = _loop(_keeping(body), length, reverse)(xs)
-            before = ys[len(ys) - sizes.carry :]
-        return tuple(_pulled(body, xs, cts, before, length, reverse))
+            return tuple(_pulled(turn, xs, cts, [], length, reverse, kept))
+        if not body.keeps:
+            ys = _loop(_keeping(_passing(body)), length, reverse)(xs)
+        before = ys[len(ys) - sizes.carry :]
+        return tuple(_pulled(turn, xs, cts, before, length, reverse))
 
     @custom.jvp
     def jvp(primals: Any, tangents: Any) -> tuple[Array, ...]:
@@ -269,12 +278,13 @@ def _loop(
             mx.zeros_like(x) if t is None else t
             for x, t in zip(xs, _listed(tangents), strict=True)
         ]
-        return tuple(_pushed(body, xs, moved, length, reverse))
+        return tuple(_pushed(differentiated(), xs, moved, length, reverse))
 
     @custom.vmap
     def vmap(arrays: Any, axes: Any) -> tuple[tuple[Array, ...], tuple[int, ...]]:
         with replacing():
-            return _mapped(body, _listed(arrays), _listed(axes), length, reverse)
+            turn = _passing(body) if uses else body
+            return _mapped(turn, _listed(arrays), _listed(axes), length, reverse)
 
     return lambda arrays: _listed(custom(*arrays)) if arrays else list(flat())
 
@@ -298,6 +308,19 @@ def _filled(arrays: Arrays, places: list[int], values: Sequence[Array]) -> Array
     for place, value in zip(places, values, strict=True):
         filled[place] = value
     return filled
+
+
+def _passing(body: Body) -> Body:
+    """The body for the derivatives that are not the innermost one."""
+
+    def turn(constants: Arrays, carry: Arrays, inputs: Arrays) -> tuple[Arrays, Arrays]:
+        with passing_rules():
+            return body.turn(constants, carry, inputs)
+
+    def made() -> Body:
+        return Body(turn, body.sizes, keeps=body.keeps, waits=body.waits)
+
+    return body.derived("passing", made)
 
 
 def _keeping(body: Body) -> Body:

@@ -10,7 +10,8 @@ from lucid_fn.checks import check_count, check_function, check_parameters
 from lucid_fn.evaluation import started
 from lucid_fn.transforms import loop
 from lucid_fn.transforms.arguments import describe, name_of
-from lucid_fn.transforms.bodies import arrays_of, body_of, closed, with_dtypes
+from lucid_fn.transforms.bodies import arrays_of, body_of, with_dtypes
+from lucid_fn.transforms.closures import closed
 from lucid_fn.transforms.untraced import untraced
 from lucid_fn.types import Tree
 
@@ -109,10 +110,13 @@ def run_scan(
     example = tree.unflatten(
         in_structure, [mx.zeros(x.shape[1:], x.dtype) for x in inputs]
     )
-    carry = with_dtypes(init, carry, lambda c: call(f, c, example)[0])
-    specs = [[(a.shape, a.dtype) for a in part] for part in (made.arrays, carry)]
-    specs.append([(x.shape[1:], x.dtype) for x in inputs])
-    key = structure, in_structure, tuple(map(tuple, specs))
+    in_specs = tuple((x.shape[1:], x.dtype) for x in inputs)
+    carry = with_dtypes(
+        *(init, carry, made, (caller, in_structure, in_specs)),
+        lambda c: call(f, c, example)[0],
+    )
+    specs = tuple((x.shape, x.dtype) for x in (*made.arrays, *carry))
+    key = structure, in_structure, specs, in_specs
     traced = body_of(name_of(f), made, structure, in_structure, key, call, caller)
     body, arrays = traced.body, [*made.arrays, *carry]
     if length == 0:

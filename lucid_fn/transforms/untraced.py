@@ -20,6 +20,16 @@ from lucid_fn.ops.seam import computing_part
 
 T = TypeVar("T")
 
+# Set inside of calls that are made in a helper.
+_asking: contextvars.ContextVar[threading.Thread | None] = contextvars.ContextVar(
+    "asking", default=None
+)
+
+
+def asking_thread() -> threading.Thread:
+    """The thread that will compute what is built here: a helper computes nothing."""
+    return _asking.get() or threading.current_thread()
+
 
 class _Helper:
     """Another thread, in which compiled functions stay known, and which runs calls.
@@ -79,6 +89,7 @@ def untraced(fn: Callable[..., T], *args: Any) -> T:
     """
     stream = mx.default_stream(mx.default_device())
     context = contextvars.copy_context()
+    context.run(_asking.set, asking_thread())
 
     def run() -> T:
         with mx.stream(stream), computing_part(0):

@@ -12,6 +12,7 @@ from lucid_fn.ops.vectorize import noting_mapped, vectorize
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
+    as_result,
     check_function,
     describe,
     leaf_paths,
@@ -38,8 +39,9 @@ def vmap(
 
     Some of MLX's rules are wrong where one side has the batch and the other has not:
     those of `&`, `|`, `^`, `<<`, `>>`, of `!=` if the left side has none, of `a[i] = b`
-    and `a.at[i].add(b)` if `b` has none, and that of `mx.divmod`. Their use in `fn` or
-    in its derivative is an error that says what to write, such as `mx.logical_and`.
+    and `a.at[i].add(b)` if `b` has none, that of `mx.addmm(c, a, b)` if only `c` has
+    it, and that of `mx.divmod`. Their use in `fn` or in its derivative is an error that
+    says what to write, such as `mx.logical_and`.
 
     Returns:
         The vectorised function. Keyword arguments are shared by all examples.
@@ -50,8 +52,8 @@ def vmap(
             of the axis `None` differs between the examples, if `fn` uses MLX's hidden
             random state, of which all examples would get the same, or if MLX would
             vectorize one of its operations wrongly.
-        TypeError: if `fn` is not a function; when called, if a leaf is not an array,
-            or if `fn` needs the value of an array.
+        TypeError: if `fn` is not a function; when called, if a leaf is neither an array
+            nor a number, or if `fn` needs the value of an array.
 
     Example:
         >>> import mlx.core as mx
@@ -100,12 +102,15 @@ def vmap(
                 )
             out_leaves, out_structure = tree.flatten(out)
             out_structures.append(out_structure)
+            found: list[Array] = []
             for leaf in out_leaves:
-                if not isinstance(leaf, mx.array):
+                array = as_result(leaf)
+                if array is None:
                     raise TypeError(
                         f"vmap: `{name}` must return arrays, got {describe(leaf)}"
                     )
-            return list(out_leaves)
+                found.append(array)
+            return found
 
         try:
             fix = "use other operations or a loop"

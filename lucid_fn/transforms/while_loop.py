@@ -10,7 +10,8 @@ from lucid_fn import tree
 from lucid_fn.checks import check_count, check_function, check_parameters
 from lucid_fn.evaluation import any_traced, may_start, start
 from lucid_fn.transforms.arguments import describe, name_of
-from lucid_fn.transforms.bodies import arrays_of, body_of, closed, with_dtypes
+from lucid_fn.transforms.bodies import arrays_of, body_of, with_dtypes
+from lucid_fn.transforms.closures import closed
 from lucid_fn.transforms.loop import MOST_UNROLLED
 from lucid_fn.transforms.scan import run_scan
 from lucid_fn.types import Array, Tree
@@ -120,7 +121,7 @@ def while_loop(
     functions = closed((cond, body), "while_loop")
     if not _is_readable([*carry, *functions.arrays]):
         return _unrolled(cond, body, init)
-    carry = with_dtypes(init, carry, body)
+    carry = with_dtypes(init, carry, functions, None, body)
 
     def call(
         functions: tuple[Callable[..., Any], ...], carry: Tree, _: Tree

@@ -2,7 +2,6 @@
 
 import mlx.core as mx
 import numpy as np
-import pytest
 
 import lucid_fn as lf
 from lucid_fn.ops.split import split, split_evenly
@@ -28,16 +27,3 @@ def test_derivatives_of_both_modes_and_of_vmap():
     _, slope = lf.jvp(product, (x[0],), (mx.ones(6),))
     assert slope.item() == row.sum().item()
     assert lf.hvp(product, (x[0],), (mx.ones(6),))[0].tolist() == [1, 1, 1, 1, -2, -2]
-
-
-def test_a_split_by_mlx_that_it_cannot_compile_is_told():
-    def passes(x):
-        def product(x):
-            a, b = mx.split(x, 2)
-            return mx.sum(a * b)
-
-        a, b = mx.split(x, 2)
-        return lf.grad(product)(x), a + b
-
-    with pytest.raises(ValueError, match=r"splits an array by mx\.split .* use slices"):
-        lf.jit(passes)(mx.ones(4))

@@ -6,7 +6,7 @@ import types
 import mlx.core as mx
 import pytest
 
-from lucid_fn import checkpoint, grad, jit, nn, random
+from lucid_fn import checkpoint, grad, jit, nn, random, scan, vmap
 
 ONE = mx.array(1.0)
 
@@ -61,28 +61,70 @@ def test_an_array_that_is_an_argument_as_well_is_named():
     assert compiled(ONE).item() == 2
 
 
-@pytest.mark.parametrize("transform", [jit, checkpoint])
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda w: lambda x: x * w,
-        lambda w: lambda x: x * {"a": [w]}["a"][0],
-        lambda w: lambda x, w=w: x * w,
-        lambda w: functools.partial(mx.multiply, w),
-        lambda w: (lambda f: lambda x: f(x))(lambda x: x * w),
-        lambda w: types.SimpleNamespace(f=lambda x: x * w).f,
-        lambda w: lambda x, c=types.SimpleNamespace(w=w * 2): x * c.w,  # noqa: B008
-    ],
-)
-def test_a_captured_value_of_a_transformation_is_an_error_and_no_zero_gradient(
-    transform, make
-):
-    outer = grad(lambda w: mx.sum(transform(make(w))(mx.ones(2))))
-    message = (
-        rf"{transform.__name__}: `.*` reads `?.*, which is not an argument but dep"
-    )
+HIDING = [
+    lambda w: lambda x: x * w,
+    lambda w: lambda x: x * {"a": [w]}["a"][0],
+    lambda w: lambda x, w=w: x * w,
+    lambda w: functools.partial(mx.multiply, w),
+    lambda w: (lambda f: lambda x: f(x))(lambda x: x * w),
+    lambda w: types.SimpleNamespace(f=lambda x: x * w).f,
+]
+
+
+def in_an_attribute(w):
+    return lambda x, c=types.SimpleNamespace(w=w * 2): x * c.w  # noqa: B008
+
+
+@pytest.mark.parametrize("make", [*HIDING, in_an_attribute])
+def test_a_value_of_a_transformation_of_mlx_is_an_error_and_no_zero_gradient(make):
+    outer = mx.grad(lambda w: mx.sum(jit(make(w))(mx.ones(2))))
+    message = "jit: `.*` reads `?.*, which is not an argument but dep"
     with pytest.raises(ValueError, match=message):
         outer(mx.array(3.0))
+
+
+def test_a_checkpoint_that_reads_a_param_in_an_attribute_is_an_error():
+    outer = grad(lambda w: mx.sum(checkpoint(in_an_attribute(w))(mx.ones(2))))
+    with pytest.raises(ValueError, match=r"checkpoint: `<lambda>` reads `c\.w`, which"):
+        outer(mx.array(3.0))
+
+
+CASES = [(jit, make) for make in (*HIDING, in_an_attribute)]
+CASES += [(checkpoint, make) for make in HIDING]
+
+
+@pytest.mark.parametrize(("transform", "make"), CASES)
+def test_gradients_reach_what_a_function_reads(transform, make):
+    def loss(w, x):
+        return mx.sum(mx.sin(transform(make(w))(x)))
+
+    def plain(w, x):
+        return mx.sum(mx.sin(make(w)(x)))
+
+    given = mx.array(3.0), mx.array([1.0, 2.0])
+    for outer in (lambda f: f, jit, grad, lambda f: jit(grad(f))):
+        found, expected = outer(grad(loss))(*given), outer(grad(plain))(*given)
+        assert mx.allclose(found, expected)
+
+
+def test_a_compiled_function_reads_what_is_around_it():
+    def scaled(w):
+        return jit(lambda x: x * w)(mx.ones(2))
+
+    assert jit(scaled)(mx.array(3.0)).tolist() == [3.0, 3.0]
+    assert vmap(scaled)(mx.array([1.0, 2.0])).tolist() == [[1.0] * 2, [2.0] * 2]
+    total, _ = scan(lambda c, x: (c + mx.sum(scaled(c * x)), None), 1.0, mx.ones(2))
+    assert total.item() == 9.0
+
+
+def test_a_compiled_function_that_ran_inside_of_another_watches_what_it_reads():
+    held = {"w": mx.array(2.0)}
+    inner = jit(lambda x: x * held["w"])
+    assert grad(lambda x: inner(x))(1.0).item() == 2
+    assert inner(1.0).item() == 2
+    held["w"] = mx.array(5.0)
+    with pytest.raises(ValueError, match="has changed since"):
+        inner(1.0)
 
 
 @pytest.mark.parametrize("transform", [jit, checkpoint])

@@ -63,3 +63,18 @@ def test_a_static_nan_has_one_trace(value):
 def test_static_zeros_of_both_signs_are_told_apart():
     compiled = jit(lambda x, n: math.copysign(1, n) * x, static_argnames="n")
     assert [compiled(ONE, n).item() for n in (0.0, -0.0, 0.0)] == [1, -1, 1]
+
+
+def test_a_trace_that_fails_leaves_nothing_behind():
+    failures = [KeyError, OSError]
+
+    def fn(x):
+        if failures:
+            raise failures.pop()("not yet")
+        return x + 1
+
+    run = jit(fn, max_traces=1)
+    for shape, error in (((2,), OSError), ((3,), KeyError)):
+        with pytest.raises(error, match="not yet"):
+            run(mx.zeros(shape))
+    assert run(mx.zeros(4)).tolist() == [1.0] * 4

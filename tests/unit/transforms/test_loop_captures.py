@@ -131,3 +131,19 @@ def test_a_loop_over_the_same_values_is_not_traced_again() -> None:
     once = next(traces)
     run()
     assert next(traces) == once + 1
+
+
+def test_functions_that_close_over_one_another_reach_the_same_arrays():
+    def loss(w):
+        held = {"w": w}
+        scaled = lambda x: w * x  # noqa: E731
+        wrapped = lambda x: scaled(x) * held["w"]  # noqa: E731
+
+        def turn(total, x):
+            return total + scaled(x) + wrapped(x) + held["w"], None
+
+        return lf.scan(turn, 0.0, mx.array([1.0, 2.0, 3.0]))[0]
+
+    # The sum over x of w x + w^2 x + w.
+    assert lf.grad(loss)(2.0).item() == 6 + 2 * 2 * 6 + 3
+    assert lf.jit(lf.grad(loss))(2.0).item() == 33

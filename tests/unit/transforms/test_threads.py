@@ -185,7 +185,23 @@ def test_a_draw_inside_a_derivative_does_not_cut_the_graph():
 def test_an_exported_function_says_that_it_runs_in_the_main_thread(tmp_path):
     path = tmp_path / "double.mlxfn"
     lf.export(lambda x: 2 * x, path, mx.ones(3))
-    here = lf.load_exported(path)
-    for run in (here, lambda x: lf.load_exported(path)(x)):
+    double = lf.load_exported(path)
+    compiled = lf.jit(double)
+    compiled(mx.ones(3))
+    slope = grad(lambda x: mx.sum(double(x)))
+    for run in (double, compiled, jit(double), lf.vmap(double), slope, jit(slope)):
         with pytest.raises(RuntimeError, match=r"double\.mlxfn must run in the main"):
             in_thread(lambda run=run: run(mx.ones(3)))
+    with pytest.raises(RuntimeError, match="load_exported must be called in the main"):
+        in_thread(lambda: lf.load_exported(path))
+
+
+def test_an_exported_function_may_be_in_the_body_of_a_loop(tmp_path):
+    path = tmp_path / "double.mlxfn"
+    lf.export(lambda x: 2 * x, path, mx.ones(3))
+    double = lf.load_exported(path)
+
+    def total(xs):
+        return mx.sum(lf.scan(lambda c, x: (c + double(x), None), mx.zeros(3), xs)[0])
+
+    assert jit(grad(total))(mx.ones((2, 3))).tolist() == [[2.0] * 3] * 2

@@ -32,6 +32,10 @@ WRONG = {
         "assigns what all",
     ),
     "divmod": (lambda x: mx.divmod(x, 2)[0], "write a // b and a % b"),
+    "addmm": (
+        lambda x: mx.addmm(x * 1.0, mx.ones((1, 2)), mx.ones((2, 3))),
+        r"write a @ b \+ c",
+    ),
 }
 
 RIGHT = {
@@ -43,6 +47,7 @@ RIGHT = {
     "assigned to a shared array": lambda x: assigned(SHARED, x[0]),
     "shared sides only": lambda x: x + (SHARED & 1),
     "logical": lambda x: mx.logical_or(x > 2, SHARED > 2),
+    "addmm of a batch": lambda x: mx.addmm(mx.ones(2), x * 1.0, mx.ones((3, 2))),
     "scattered": lambda x: x.at[mx.array([0, 2])].add(SHARED[:2]),
 }
 

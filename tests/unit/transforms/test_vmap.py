@@ -165,11 +165,6 @@ def noisy(x):
             "out_axes must be an int, No",
         ),
         (
-            lambda f: vmap(lambda x: 3.0)(X),
-            TypeError,
-            "must return arrays, got float 3",
-        ),
-        (
             lambda f: vmap(lambda x: {"a": "b"})(X),
             TypeError,
             "must return arrays, got str",
@@ -229,3 +224,9 @@ def test_a_shared_result_may_depend_on_transformations_around(outer, shape):
 
     slopes = outer(grad(loss))(mx.array(2.0), mx.ones(shape))
     assert mx.all(slopes == 3 + 4).item()
+
+
+def test_numbers_that_a_function_returns_are_shared():
+    out = vmap(lambda x: {"x": x, "n": 3, "yes": True, "none": None})(mx.ones(2))
+    assert out["n"].tolist() == [3, 3] and out["yes"].tolist() == [True, True]
+    assert out["none"] is None

@@ -1,0 +1,99 @@
+"""`mx.compile`, also for functions of which it loses an array, and its switch.
+
+`mx.compile` merges equal operations before it fuses them, and its bookkeeping has
+faults. Of three equal operations behind `stop_gradient` one may no longer be known as a
+reader of its input, which is then fused into another kernel; two equal operations of
+several results, such as `mx.split`, may be merged in both directions; and a result in
+`aux` may be merged away. It notices, since it looks for the array in vain. Derivatives
+of derivatives are full of such operations. What fails is therefore compiled once more
+without the merging, which MLX can do and Python's interface does not offer.
+"""
+
+import ctypes
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import mlx.core as mx
+
+Fn = Callable[..., Any]
+
+_VARIABLE = "LUCID_FN_JIT"
+
+
+def _setting() -> bool:
+    setting = os.environ.get(_VARIABLE, "")
+    if setting not in ("", "none"):
+        raise ValueError(
+            f"jit: {_VARIABLE} must be 'none', which compiles nothing, got "
+            f"{setting!r}; unset it to compile"
+        )
+    return not setting
+
+
+_BY_DEFAULT: bool = _setting()
+
+# Changed inside the block of `disable_jit` only, and for its own thread only.
+compiling: ContextVar[bool] = ContextVar("compiling", default=_BY_DEFAULT)
+
+_LOST = "_Map_base::at", "unordered_map::at"  # of GNU's library and of LLVM's
+_SET_MODE = "_ZN3mlx4core16set_compile_modeENS0_11CompileModeE"
+_NO_SIMPLIFY, _ENABLED = 1, 3  # of MLX's enum CompileMode
+
+
+def compiled(fn: Fn) -> Fn:
+    """`mx.compile(fn)`, without the merging of operations where that fails."""
+    merging = mx.compile(fn)
+    unmerged: Fn | None = None
+
+    def run(*args: Any) -> Any:
+        nonlocal unmerged
+        if unmerged is None:
+            try:
+                return merging(*args)
+            except IndexError as error:
+                if not is_lost(error) or _mode_setter() is None:
+                    raise
+            # Another function, since MLX knows the compiled ones by their addresses.
+            unmerged = mx.compile(lambda *args: fn(*args))
+        with _without_merging():
+            return unmerged(*args)
+
+    return run
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether MLX has lost an array while it compiled a function."""
+    return any(words in str(error) for words in _LOST)
+
+
+@functools.cache
+def _mode_setter() -> Any:
+    """MLX's function that sets how functions are compiled, where it is to be found."""
+    return getattr(ctypes.PyDLL(str(mx.__file__)), _SET_MODE, None)
+
+
+# The mode is one for all threads. Those that compile meanwhile go without merging, too.
+_lock = threading.Lock()
+_blocks = 0
+
+
+@contextmanager
+def _without_merging() -> Iterator[None]:
+    """Inside the block, functions are compiled as they are."""
+    global _blocks
+    set_mode = _mode_setter()
+    with _lock:
+        _blocks += 1
+        set_mode(_NO_SIMPLIFY)
+    try:
+        yield
+    finally:
+        with _lock:
+            _blocks -= 1
+            if not _blocks:
+                set_mode(_ENABLED)

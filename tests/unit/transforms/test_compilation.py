@@ -1,0 +1,110 @@
+"""Functions of which `mx.compile` loses an array when it merges equal operations."""
+
+import threading
+
+import mlx.core as mx
+import pytest
+
+import lucid_fn as lf
+from lucid_fn import nn, random
+from lucid_fn.transforms import compilation
+from tests.assertions import assert_close
+
+
+def splits_twice(x):
+    def product(x):
+        a, b = mx.split(x, 2)
+        return mx.sum(a * b)
+
+    a, b = mx.split(x, 2)
+    return lf.grad(product)(x), a + b
+
+
+def returns_its_loss_as_aux(x):
+    def loss(x):
+        a, b = mx.split(x, 2)
+        value = mx.sum(a * b)
+        return value, {"value": value, "parts": (a, b)}
+
+    return lf.value_and_grad(loss, has_aux=True)(x)
+
+
+def squared_gradient_of_a_recurrence(x):
+    layer = nn.lstm(2, 2)
+    params, state = layer.init(random.key(0))
+
+    def loss(x):
+        return mx.sum(layer.apply(params, state, x, train=False)[0].sequence ** 2)
+
+    x = x.reshape(1, 2, 2)
+    return lf.grad(lambda x: mx.sum(lf.grad(loss)(x) ** 2))(x)
+
+
+LOSING = pytest.mark.parametrize(
+    "fn", [splits_twice, returns_its_loss_as_aux, squared_gradient_of_a_recurrence]
+)
+
+
+@LOSING
+def test_it_is_compiled_without_the_merging(fn):
+    x = mx.array([1.0, 2.0, 3.0, 5.0])
+    assert_close(lf.jit(fn)(x), fn(x), rtol=1e-5)
+
+
+@LOSING
+def test_it_is_traced_twice_and_no_more(fn):
+    traces = []
+
+    def counted(x):
+        traces.append(x.shape)
+        return fn(x)
+
+    run = lf.jit(counted)
+    for value in range(3):
+        run(mx.full((4,), float(value)))
+    assert len(traces) <= 2
+
+
+def test_a_loop_may_have_it_for_its_body():
+    def turn(total, x):
+        return total + splits_twice(x)[0], None
+
+    xs = mx.array([[1.0, 2.0, 3.0, 5.0], [1.0, 0.0, 1.0, 0.0]])
+    assert lf.scan(turn, mx.zeros(4), xs)[0].tolist() == [4.0, 5.0, 2.0, 2.0]
+
+
+def test_other_functions_are_merged_meanwhile_and_afterwards(monkeypatch):
+    modes = []
+    set_mode = compilation._mode_setter()
+
+    def recorded(mode):
+        modes.append(mode)
+        set_mode(mode)
+
+    monkeypatch.setattr(compilation, "_mode_setter", lambda: recorded)
+    lf.jit(splits_twice)(mx.ones(4))
+    assert modes == [1, 3]
+    with compilation._without_merging():
+        lf.jit(splits_twice)(mx.ones(4))
+        assert modes[-1] == 1
+    assert modes[-1] == 3
+
+
+def test_threads_may_compile_it_at_once():
+    found = []
+
+    def run():
+        found.append(lf.jit(splits_twice)(mx.ones(4))[0].tolist())
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[1.0] * 4] * 4
+
+
+def test_where_mlx_cannot_go_without_merging_the_error_says_what_to_write(monkeypatch):
+    monkeypatch.setattr(compilation, "_mode_setter", lambda: None)
+    with pytest.raises(ValueError, match=r"jit: MLX merges .* use slices"):
+        lf.jit(splits_twice)(mx.ones(4))
