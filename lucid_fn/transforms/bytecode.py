@@ -23,6 +23,22 @@ class Read(NamedTuple):
     is_global: bool
 
 
+def _loaded(instruction: dis.Instruction, code: CodeType) -> tuple[str, ...]:
+    """The names that an instruction loads; the last one is on top of the stack.
+
+    Since Python 3.13 one instruction may load two names, or store one and load another.
+    """
+    op, name = instruction.opname, instruction.argval
+    if op == "LOAD_GLOBAL" or op.startswith(("LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF")):
+        return (name,)
+    if "LOAD_FAST" not in op or op == "LOAD_FAST_AND_CLEAR":  # saves what it hides
+        return ()
+    names = name if isinstance(name, tuple) else (name,)
+    names = names[op.startswith("STORE_FAST") :]
+    # Since Python 3.13 it also loads cells, to make a closure of them.
+    return tuple(n for n in names if n not in code.co_cellvars + code.co_freevars)
+
+
 @functools.lru_cache(maxsize=4096)
 def dotted_reads(code: CodeType) -> tuple[Read, ...]:
     """What the code, and the functions it defines, read from outside.
@@ -36,18 +52,21 @@ def dotted_reads(code: CodeType) -> tuple[Read, ...]:
         is_global = False
         attributes: list[str] = []
         for instruction in dis.get_instructions(part):
-            name, op = instruction.argval, instruction.opname
+            op = instruction.opname
+            if op == "EXTENDED_ARG":  # a part of the next one
+                continue
             if root is not None and op in ("LOAD_ATTR", "LOAD_METHOD"):
-                attributes.append(name)
+                attributes.append(instruction.argval)
                 continue
             if root is not None:
                 reads[Read(root, tuple(attributes), is_global)] = None
             root, attributes, is_global = None, [], op == "LOAD_GLOBAL"
-            if is_global or op.startswith(("LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF")):
-                root = name
-            elif op.startswith("LOAD_FAST") and part is code:
-                # Newer Pythons load two names at once; the last one is on top.
-                root = name[-1] if isinstance(name, tuple) else name
+            loaded = _loaded(instruction, part)
+            if op.startswith(("LOAD_FAST", "STORE_FAST")) and part is not code:
+                continue  # a variable of a function within
+            for below in loaded[:-1]:
+                reads[Read(below, (), False)] = None
+            root = loaded[-1] if loaded else None
     return tuple(reads)
 
 

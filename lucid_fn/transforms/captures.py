@@ -110,6 +110,7 @@ def reads_of(fn: FunctionType, bound: Any) -> Iterator[tuple[str, Callable[[], A
     yield from roots.items()
     if of_library(fn):
         return
+    yield from _inherited(fn, bound)
     for name, attributes, is_global in bytecode.dotted_reads(fn.__code__):
         root = roots.get(name)
         if is_global:
@@ -122,6 +123,21 @@ def reads_of(fn: FunctionType, bound: Any) -> Iterator[tuple[str, Callable[[], A
                 break  # what follows is a method of the array
             read = functools.partial(_read, root, attributes[:length])
             yield ".".join((name, *attributes[:length])), read
+
+
+def _inherited(fn: FunctionType, bound: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """The methods of `bound` that a method may call by `super()`."""
+    code, mro = fn.__code__, type(bound).__mro__
+    if "super" not in code.co_names or "__class__" not in code.co_freevars:
+        return
+    cells = dict(zip(code.co_freevars, fn.__closure__ or (), strict=True))
+    owner = bytecode.cell_value(cells["__class__"], None)
+    above = mro[mro.index(owner) + 1 :] if owner in mro else ()
+    for name in code.co_names:
+        found = next((vars(base)[name] for base in above if name in vars(base)), None)
+        if isinstance(found, FunctionType):
+            method = MethodType(found, bound)
+            yield f"super().{name}", functools.partial(_identity, method)
 
 
 def parts_of(value: Any) -> tuple[list[Any], list[tuple[FunctionType, Any]]]:

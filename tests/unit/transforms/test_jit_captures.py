@@ -82,9 +82,17 @@ class Model:
     def in_lambda(self, x):
         return (lambda y: y * self.w)(x)
 
+    def in_comprehension(self, x):
+        return [self.w * y for y in (x,)]
+
     def shadowed(self, x):
         w = x * 2
         return w
+
+
+class Heir(Model):
+    def step(self, x):
+        return super().step(x)
 
 
 def rebind_weight():
@@ -136,8 +144,8 @@ def with_tree():
     return lambda x: x * params["layers"][0]["w"], change
 
 
-def with_model(call, change):
-    model = Model()
+def with_model(call, change, model=None):
+    model = model or Model()
     return call(model), lambda: change(model)
 
 
@@ -205,6 +213,8 @@ CHANGED = {
     "a number of self": lambda: with_model(lambda m: m.by_rate, new_rate),
     "an attribute of self's": lambda: with_model(lambda m: m.deep, new_inner),
     "self in a lambda": lambda: with_model(lambda m: m.in_lambda, new_w),
+    "self in a comprehension": lambda: with_model(lambda m: m.in_comprehension, new_w),
+    "self of a method by super": lambda: with_model(lambda m: m.step, new_w, Heir()),
     "self of a method it calls": lambda: with_model(lambda m: m.indirect, new_w),
     "a property of self": lambda: with_model(lambda m: m.by_property, new_w),
     "a callable object": lambda: with_model(lambda m: m, new_w),
