@@ -13,7 +13,11 @@ from lucid_fn.checks.arrays import (
     check_rows,
     check_same_shape,
 )
-from lucid_fn.checks.functions import check_function, check_parameters
+from lucid_fn.checks.functions import (
+    check_function,
+    check_parameters,
+    signature_of,
+)
 from lucid_fn.checks.keys import check_key
 from lucid_fn.checks.scalars import (
     NUMBER_OR_ARRAY,
@@ -51,6 +55,7 @@ __all__ = [
     "is_integer",
     "is_number",
     "shapes_only",
+    "signature_of",
     "to_number",
     "to_sizes",
 ]

@@ -2,8 +2,30 @@
 
 import inspect
 import reprlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
+
+
+def signature_of(
+    fn: Callable[..., Any], *, follow_wrapped: bool = True
+) -> inspect.Signature | None:
+    """The parameters of a function; `None` where Python does not know them.
+
+    Of a function of MLX, Python 3.13 says `(*args, **kwargs)`, which is that of the
+    type of such functions; earlier ones raise. Annotations are not evaluated, as
+    Python 3.14 would do only now: their names may exist for type checkers alone.
+    """
+    options: dict[str, Any] = {"follow_wrapped": follow_wrapped}
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        options["annotation_format"] = Format.STRING
+    try:
+        signature = inspect.signature(fn, **options)
+    except (TypeError, ValueError):
+        return None
+    return None if type(fn).__module__ == "nanobind" else signature
 
 
 def check_function(
@@ -46,11 +68,9 @@ def check_parameters(
         fix: what errors advise.
     """
     check_function(caller, name, fn)
-    try:  # what wraps a function may take other arguments than that
-        signature = inspect.signature(fn, follow_wrapped=False)
-    except (TypeError, ValueError):
-        return
-    if type(fn).__module__ == "nanobind":  # MLX's: `(*args, **kwargs)`, or none
+    # What wraps a function may take other arguments than that.
+    signature = signature_of(fn, follow_wrapped=False)
+    if signature is None:
         return
     try:
         signature.bind(*positional, **dict.fromkeys(named))

@@ -1,7 +1,6 @@
 """Batches of items that a data set makes one by one."""
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,7 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lucid_fn import tree
-from lucid_fn.checks import check_count, check_function, check_parameters
+from lucid_fn.checks import (
+    check_count,
+    check_function,
+    check_parameters,
+    signature_of,
+)
 from lucid_fn.data.collating import collate
 from lucid_fn.data.order import BatchOrder, Seed, check_order
 from lucid_fn.data.workers import Workers
@@ -220,7 +224,5 @@ def loader(
 
 
 def _takes_generator(transform: Callable[..., Any]) -> bool:
-    try:
-        return "rng" in inspect.signature(transform).parameters
-    except (TypeError, ValueError):  # a function without a signature
-        return False
+    signature = signature_of(transform)
+    return signature is not None and "rng" in signature.parameters

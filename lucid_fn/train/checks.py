@@ -1,6 +1,5 @@
 """Checks of the arguments of `fit`, before the first step."""
 
-import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import io
+from lucid_fn.checks import signature_of
 from lucid_fn.train import checkpoint as checkpoints
 from lucid_fn.train.callbacks import Callback
 
@@ -51,9 +51,8 @@ def check_run(ts: Any, step: Any, batches: Any) -> None:
 
 def _takes(fn: Callable[..., Any], count: int) -> bool:
     """Whether a function can be called with so many arguments."""
-    try:
-        signature = inspect.signature(fn)
-    except (TypeError, ValueError):  # of some builtins it is not known
+    signature = signature_of(fn)
+    if signature is None:
         return True
     try:
         signature.bind(*range(count))
@@ -99,7 +98,7 @@ def to_callbacks(name: str, given: Any) -> tuple[Callback, ...]:
             called = getattr(callback, "__name__", type(callback).__name__)
             raise TypeError(
                 f"fit: {name} must be a function of (ts, record), or a list of such, "
-                f"got {called}{inspect.signature(callback)}"
+                f"got {called}{signature_of(callback)}"
             )
     return callbacks
 

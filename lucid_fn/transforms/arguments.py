@@ -19,22 +19,9 @@ def name_of(fn: Callable[..., Any]) -> str:
     return getattr(fn, "__name__", type(fn).__name__)
 
 
-def signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
-    """The parameters of a function; `None` where Python does not know them.
-
-    Of a function of MLX, Python 3.13 says `(*args, **kwargs)`, which is that of the
-    type of such functions; earlier ones raise.
-    """
-    try:
-        signature = inspect.signature(fn)
-    except (TypeError, ValueError):
-        return None
-    return None if type(fn).__module__ == "nanobind" else signature
-
-
 def parameter_names(fn: Callable[..., Any]) -> list[str]:
     """The names of the positional parameters; none where Python does not know them."""
-    signature = signature_of(fn)
+    signature = checks.signature_of(fn)
     positional = (
         inspect.Parameter.POSITIONAL_ONLY,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,

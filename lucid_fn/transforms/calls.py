@@ -7,6 +7,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import tree
+from lucid_fn.checks import signature_of
 from lucid_fn.transforms.arguments import (
     as_array,
     describe,
@@ -14,7 +15,6 @@ from lucid_fn.transforms.arguments import (
     leaf_paths,
     name_of,
     remedy,
-    signature_of,
 )
 from lucid_fn.transforms.widening import (
     Numbers,

@@ -1,12 +1,11 @@
 """Leaves by their dotted paths: flat dicts, places in a tree, and parts of trees."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_function
+from lucid_fn.checks import check_function, signature_of
 from lucid_fn.tree.mapping import describe, map_with_path
 from lucid_fn.tree.structure import (
     build,
@@ -133,10 +132,8 @@ def partition(predicate: Callable[..., bool], tree: Tree, /) -> tuple[Tree, Tree
 
 def _takes_leaf(predicate: Callable[..., bool]) -> bool:
     """Whether it has two arguments that must be given."""
-    try:
-        parameters = inspect.signature(predicate).parameters.values()
-    except (TypeError, ValueError):  # a function of C
-        return False
+    signature = signature_of(predicate)
+    parameters = () if signature is None else signature.parameters.values()
     positional = [
         p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]

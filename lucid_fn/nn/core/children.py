@@ -4,8 +4,8 @@ from collections.abc import Callable
 from inspect import Parameter
 from typing import Any
 
+from lucid_fn.checks import signature_of
 from lucid_fn.nn.core.layer import Layer, check_held, check_plain, lift, note_call
-from lucid_fn.transforms.arguments import signature_of
 
 
 def as_layers(caller: str, children: dict[str, Any]) -> dict[str, Layer]:

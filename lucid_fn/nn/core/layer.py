@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.checks import signature_of
 from lucid_fn.elsewhere import call_message, explains_positions
 from lucid_fn.evaluation import started
 from lucid_fn.numpy_arrays import to_array
@@ -265,7 +266,8 @@ def check_plain(what: str, fn: Any) -> None:
             "whose parameters would never be trained; build it from the layers of nn, "
             f"whose names are told by nn.{name}"
         )
-    returned = getattr(fn, "__annotations__", {}).get("return")
+    signature = signature_of(fn)
+    returned = None if signature is None else signature.return_annotation
     if returned is Layer or str(returned) in ("Layer", "nn.Layer"):
         raise TypeError(f"{what} {_is_constructor(fn)}")
 
