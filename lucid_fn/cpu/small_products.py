@@ -8,7 +8,7 @@ take down to half the time. With its kernels for AVX2 nothing is gained or lost.
 
 from functools import lru_cache
 
-from lucid_fn.numerics import sum_by_pieces, sum_of_products
+from lucid_fn.numerics import promoted, sum_by_pieces, sum_of_products
 from lucid_fn.types import Array
 
 MOST = 1_000_000  # multiplications of a product that OpenBLAS computes as it is
@@ -30,7 +30,9 @@ def over_rows(a: Array, b: Array) -> Array:
     """`a.T @ b` of `(R, N)` and `(R, K)`: a sum over the rows."""
     (r, n), k = a.shape, b.shape[1]
     piece = _piece(r, k * n)
-    return sum_of_products(a, b) if piece == r else sum_by_pieces(a, b, piece)
+    if piece == r:
+        return sum_of_products(a, b)
+    return sum_by_pieces(a, b, piece).astype(promoted(a, b))
 
 
 @lru_cache(maxsize=512)

@@ -39,6 +39,24 @@ def test_products_are_computed_in_half_precision_and_gradients_are_not(dtype):
 
 
 @HALF
+def test_gradients_of_small_layers_over_many_rows_follow_those_in_float32(dtype):
+    """Such sums are formed in pieces, in float32."""
+    model = nn.serial(nn.linear(4, 8), nn.relu, nn.linear(8, 3))
+    params, state = model.init(random.key(0))
+    x = random.normal(random.key(1), (1200, 4))
+
+    def gradients(model):
+        def loss(params):
+            y, _ = model.apply(params, state, x, train=True)
+            return mx.mean(mx.square(y))
+
+        return lf.grad(loss)(params)
+
+    half = gradients(nn.mixed_precision(model, dtype))
+    testing.assert_close(half, gradients(model), rtol=0.02, atol=1e-3)
+
+
+@HALF
 @pytest.mark.parametrize("norm", [nn.batch_norm(3), nn.layer_norm(3), nn.rms_norm(3)])
 def test_norms_compute_their_statistics_in_float32(dtype, norm):
     """Squares of 300 overflow in float16, and bfloat16 has two digits."""
