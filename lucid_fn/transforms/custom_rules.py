@@ -6,13 +6,13 @@ computes, as they do in JAX.
 """
 
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.checks import signature_of
 from lucid_fn.evaluation import are_rules_passed, followed
 from lucid_fn.ops import exporting
 from lucid_fn.ops.custom_derivative import custom_function
@@ -244,11 +244,12 @@ def _split(
     for function in (fn, *rules):
         captures.find(function, caller)
     if kwargs:
-        bound = inspect.signature(fn).bind(*args, **kwargs)
-        if bound.kwargs:
+        signature = signature_of(fn)
+        bound = None if signature is None else signature.bind(*args, **kwargs)
+        if bound is None or bound.kwargs:
             raise TypeError(
                 f"{caller}: `{name_of(fn)}` must be given its arguments by position, "
-                f"got the keyword-only {', '.join(bound.kwargs)}"
+                f"got the keyword-only {', '.join(bound.kwargs if bound else kwargs)}"
             )
         args = bound.args
     held = tuple(_Constant(arg) if i in constant else arg for i, arg in enumerate(args))

@@ -1,10 +1,12 @@
 """One rule for numbers: what is one, what range it has to be in, what an error says."""
 
+import sys
+
 import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_fn.checks import check_count, check_number, check_scalar
+from lucid_fn.checks import check_count, check_number, check_scalar, signature_of
 
 
 @pytest.mark.parametrize(
@@ -76,3 +78,13 @@ def test_a_count_is_an_integer_of_int32():
         check_count("f", "n", 5.0)
     with pytest.raises(TypeError, match=r"^f: n must be an integer, got 0.5$"):
         check_count("f", "n", 0.5)
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="earlier versions evaluate them at once"
+)
+def test_annotations_of_a_function_are_not_evaluated():
+    """Their names may exist for type checkers only."""
+    names = {}
+    exec("def f(x: Missing) -> Missing: return x", names)
+    assert list(signature_of(names["f"]).parameters) == ["x"]
