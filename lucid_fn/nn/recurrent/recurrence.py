@@ -150,7 +150,16 @@ def _to_inputs(caller: str, x: Any) -> RecurrentInputs:
             f"in nn.serial(..., lambda y: y.sequence, {caller}(...)), or go on from a "
             "carry with nn.RecurrentInputs(x, carry)"
         )
-    return x if isinstance(x, RecurrentInputs) else RecurrentInputs(x)
+    if isinstance(x, RecurrentInputs):
+        return x
+    if isinstance(x, tuple):
+        raise TypeError(
+            f"{caller}: x must be an array or nn.RecurrentInputs, got "
+            f"{type(x).__name__}; for sequences of several lengths write "
+            "nn.RecurrentInputs(x, lengths=lengths), and of the pair (y, state) that "
+            "apply returns give y alone"
+        )
+    return RecurrentInputs(x)
 
 
 def _check_lengths(caller: str, lengths: Any, n: int) -> None:

@@ -250,6 +250,13 @@ def test_lengths_of_another_shape_or_dtype_are_errors(key):
         layer.apply(*held, nn.RecurrentInputs(x, None, [5, 3]), train=False)
 
 
+def test_lengths_in_a_plain_tuple_are_answered_with_the_named_one():
+    layer = nn.lstm(4, 8)
+    pair = mx.zeros((2, 3, 4)), mx.array([3, 2])
+    with pytest.raises(TypeError, match=r"got tuple; .*Inputs\(x, lengths="):
+        layer.apply(*layer.init(random.key(0)), pair, train=False)
+
+
 def test_padding_does_not_overflow_an_unbounded_activation(key):
     layer = nn.rnn(2, 3, activation=nn.relu)
     params = tree.map(lambda leaf: 3 * mx.ones_like(leaf), layer.init(key)[0])
