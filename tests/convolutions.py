@@ -55,10 +55,13 @@ def pairs(low: int, high: int) -> st.SearchStrategy[tuple[int, int]]:
 @st.composite
 def cases(draw: st.DrawFn, *, groups: int = 1, winograd: bool = False) -> Case:
     """Convolutions of any stride, padding, dilation and size, odd ones included."""
+    kind = st.sampled_from([((3, 3), (1, 1)), ((4, 4), (2, 2))])
+    free = st.tuples(pairs(1, 5), pairs(1, 3))
+    kernel, stride = draw(kind if winograd else free)
     geometry = Geometry(
         size=draw(pairs(1, 13)),
-        kernel=(3, 3) if winograd else draw(pairs(1, 5)),
-        stride=(1, 1) if winograd else draw(pairs(1, 3)),
+        kernel=kernel,
+        stride=stride,
         padding=(draw(pairs(0, 3)), draw(pairs(0, 3))),
         dilation=(1, 1) if winograd else draw(pairs(1, 3)),
         groups=groups,
@@ -82,9 +85,11 @@ def formulations(geometry: Geometry) -> dict[str, tuple[Formulation, float]]:
         return found
     found["gemm"] = (choose.IM2COL, SUM_BOUND)
     found["toeplitz"] = (choose.TOEPLITZ, SUM_BOUND)
-    unit = geometry.stride == geometry.dilation == (1, 1)
-    if unit and geometry.kernel == (3, 3):
+    place = geometry.kernel, geometry.stride, geometry.dilation
+    if place == ((3, 3), (1, 1), (1, 1)):
         found["winograd"] = (choose.WINOGRAD, WINOGRAD_BOUND)
+    if place == ((4, 4), (2, 2), (1, 1)):
+        found["strided winograd"] = (choose.WINOGRAD_STRIDED, WINOGRAD_BOUND)
     return found
 
 

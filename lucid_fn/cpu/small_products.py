@@ -13,13 +13,14 @@ from lucid_fn.types import Array
 
 MOST = 1_000_000  # multiplications of a product that OpenBLAS computes as it is
 _FEWEST_ROWS = 32  # of a piece; with fewer, the other operand is read too often
+_FEWEST_SUMMED = 64  # of a piece of a sum, whose result is written and read again
 
 
 def by_rows(a: Array, b: Array) -> Array:
     """`a @ b` of `(R, K)` and `(K, N)`."""
     r, k = a.shape
     n = b.shape[1]
-    piece = _piece(r, k * n)
+    piece = _piece(r, k * n, _FEWEST_ROWS)
     if piece == r:
         return a @ b
     # With two axes of b MLX would make one product of all pieces again.
@@ -29,16 +30,16 @@ def by_rows(a: Array, b: Array) -> Array:
 def over_rows(a: Array, b: Array) -> Array:
     """`a.T @ b` of `(R, N)` and `(R, K)`: a sum over the rows."""
     (r, n), k = a.shape, b.shape[1]
-    piece = _piece(r, k * n)
+    piece = _piece(r, k * n, _FEWEST_SUMMED)
     if piece == r:
         return sum_of_products(a, b)
     return sum_by_pieces(a, b, piece).astype(promoted(a, b))
 
 
 @lru_cache(maxsize=512)
-def _piece(rows: int, each: int) -> int:
+def _piece(rows: int, each: int, fewest: int) -> int:
     """Rows of a piece: all of them where no equal pieces fit."""
     most = MOST // max(each, 1)
     if rows <= most:
         return rows
-    return next((n for n in range(most, _FEWEST_ROWS - 1, -1) if rows % n == 0), rows)
+    return next((n for n in range(most, fewest - 1, -1) if rows % n == 0), rows)

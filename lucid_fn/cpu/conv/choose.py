@@ -4,7 +4,14 @@ from functools import lru_cache, wraps
 
 import mlx.core as mx
 
-from lucid_fn.cpu.conv import depthwise, im2col, toeplitz, winograd
+from lucid_fn.cpu import runtime
+from lucid_fn.cpu.conv import (
+    depthwise,
+    im2col,
+    toeplitz,
+    winograd,
+    winograd_strided,
+)
 from lucid_fn.cpu.conv.grouped import by_groups
 from lucid_fn.cpu.parallel.gradient_order import comes_first
 from lucid_fn.ops.conv import Convolution, convolution
@@ -20,6 +27,9 @@ IM2COL = Formulation(im2col.forward, im2col.input_grad, im2col.weight_grad)
 TOEPLITZ = Formulation(toeplitz.forward, toeplitz.input_grad, toeplitz.weight_grad)
 WINOGRAD = Formulation(
     winograd.forward, winograd.input_grad, winograd.weight_grad, winograd.prepare
+)
+WINOGRAD_STRIDED = Formulation(
+    winograd_strided.forward, winograd_strided.input_grad, winograd_strided.weight_grad
 )
 
 
@@ -81,17 +91,20 @@ def choose(
     few = min(in_channels, out_channels) < 16
     if in_channels < 16 and geometry.dilation[1] == 1:
         return TOEPLITZ
-    if not few and _is_3x3(geometry) and _fills_tiles(geometry, batch):
-        return WINOGRAD
+    if not few and _fills_tiles(geometry, batch):
+        if _is(geometry, kernel=3, stride=1):
+            return WINOGRAD
+        if _is(geometry, kernel=4, stride=2):
+            return WINOGRAD_STRIDED
     return IM2COL
 
 
 GROUPED = by_groups(choose)
 
 
-def _is_3x3(geometry: Geometry) -> bool:
-    unit = (1, 1)
-    return geometry.kernel == (3, 3) and geometry.stride == geometry.dilation == unit
+def _is(geometry: Geometry, *, kernel: int, stride: int) -> bool:
+    square = geometry.kernel, geometry.stride, geometry.dilation
+    return square == ((kernel, kernel), (stride, stride), (1, 1))
 
 
 def _fills_tiles(geometry: Geometry, batch: int) -> bool:
@@ -99,9 +112,11 @@ def _fills_tiles(geometry: Geometry, batch: int) -> bool:
 
     Winograd's products are 2.25 multiplications for each of the 9 of a direct sum, for
     every pixel of its tiles; with the transforms it breaks even at half-filled tiles.
-    The transformed kernels are four times as large as the kernels: from about 40 tiles
-    on that is less than what the products save, for any number of channels.
+    The transformed kernels are four times as large as the kernels: from so many pixels
+    on that is less than what the products save, for any number of channels, and from
+    twice as many for kernels of four phases.
     """
     oh, ow = geometry.out
     tiles = -(-oh // 4) * -(-ow // 4)
-    return 2 * oh * ow > 16 * tiles and batch * tiles >= 40
+    least = geometry.stride[0] * (512 if runtime.packs_small_products() else 256)
+    return 2 * oh * ow > 16 * tiles and batch * oh * ow >= least

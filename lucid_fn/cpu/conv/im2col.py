@@ -11,11 +11,13 @@ from functools import lru_cache
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.cpu.memory.rows import Rows, rows_at, take_rows
+from lucid_fn.cpu.memory.rows import Rows, rows_at, take_rows, transpose_rows
 from lucid_fn.cpu.parallel.streams import concat_split, sum_split
 from lucid_fn.numerics import sum_of_products
 from lucid_fn.ops.conv_plain import Geometry, Pair, taps
 from lucid_fn.types import Array
+
+_MANY = 64  # channels of which a product without zeros saves more than gathers take
 
 
 def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
@@ -46,33 +48,45 @@ def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
     `h + padding = stride * i + dilation * k`: rows `i = h // stride + e` of `g`, where
     `dilation * k = q + padding - stride * e`. Columns likewise.
     """
+    if geometry.out == (1, 1):  # no window follows: 0.6 instead of 5.6 ms of 4x4 pixels
+        return _scattered(g, weight, geometry._replace(stride=geometry.padded))
     if _skips_pixels(geometry):
         return _scattered(g, weight, geometry)
     if geometry.stride == (1, 1) and geometry.dilation != (1, 1):
         return _mirrored(g, weight, geometry)
     (h, w), (sh, sw), c = geometry.size, geometry.stride, weight.shape[-1]
     kernel = weight.transpose(1, 2, 0, 3)  # (KH, KW, O, C)
-    columns = _offsets(geometry, 1, range(sw))
     height, width = -(-h // sh), -(-w // sw)  # pixels of a phase
+    every = _offsets(geometry, 1, range(sw))
+    zeros = len(every) * sw > geometry.kernel[1]
+    together = 1 if zeros and c >= _MANY else sw  # phases of columns in a product
     phases: list[tuple[Geometry, Array] | None] = []
     for q in range(sh):
         rows = _offsets(geometry, 0, range(q, q + 1))
-        if rows and columns:
-            seen = _windows_at(geometry.out, (rows, columns), (height, width))
-            phases.append((seen, _phase(kernel, geometry, q, rows, columns)))
-        else:  # stride > kernel: no output sees these pixels
-            phases.append(None)
+        for r in range(0, sw, together):
+            some = range(r, r + together)
+            columns = _offsets(geometry, 1, some)
+            if rows and columns:
+                seen = _windows_at(geometry.out, (rows, columns), (height, width))
+                matrix = _phase(kernel, geometry, q, some, rows, columns)
+                phases.append((seen, matrix))
+            else:  # stride > kernel: no output sees these pixels
+                phases.append(None)
 
     def shard(g: Array) -> Array:
-        shape = (g.shape[0], height, 1, width * sw * c)
+        n = len(g)
+        shape = (n, height, width, together * c)
         grads = [
             mx.zeros(shape, g.dtype)
             if phase is None
             else (windows(g, phase[0]) @ phase[1]).reshape(shape)
             for phase in phases
         ]
-        dx = grads[0] if sh == 1 else mx.concatenate(grads, axis=2)
-        return dx.reshape(-1, height * sh, width * sw, c)[:, :h, :w]
+        dx = grads[0]
+        if len(grads) > 1:
+            dx = mx.concatenate(grads).reshape(sh, -1, *shape)
+            dx = transpose_rows(dx, (2, 3, 0, 4, 1))  # (N, H / SH, SH, W / SW, ...)
+        return dx.reshape(n, height * sh, width * sw, c)[:, :h, :w]
 
     return concat_split(shard, g)
 
@@ -219,15 +233,20 @@ def _windows_at(size: Pair, offsets: tuple[range, range], out: Pair) -> Geometry
 
 
 def _phase(
-    kernel: Array, geometry: Geometry, q: int, rows: range, columns: range
+    kernel: Array,
+    geometry: Geometry,
+    q: int,
+    phases: range,
+    rows: range,
+    columns: range,
 ) -> Array:
-    """What the windows of `g` are multiplied by: `(rows*columns*O, stride*C)`."""
+    """What the windows of `g` are multiplied by: `(rows*columns*O, phases*C)`."""
     zero = mx.zeros(kernel.shape[2:], kernel.dtype)  # (O, C)
     blocks = []
     for e in rows:
         for d in columns:
             line = []
-            for r in range(geometry.stride[1]):
+            for r in phases:
                 i, j = _tap(geometry, 0, q, e), _tap(geometry, 1, r, d)
                 line.append(zero if i is None or j is None else kernel[i, j])
             blocks.append(line[0] if len(line) == 1 else mx.concatenate(line, axis=1))

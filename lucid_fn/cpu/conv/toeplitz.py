@@ -17,6 +17,10 @@ from lucid_fn.cpu.small_products import by_rows, over_rows
 from lucid_fn.ops.conv_plain import Geometry, Pair, pad
 from lucid_fn.types import Array
 
+# Numbers of a stretch of which gathers take less time than copies number by number: 1.9
+# instead of 3.4 ms for two images in the 7x7 stem of a ResNet.
+_LONG = 16
+
 
 def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
     """`(N, H, W, C)` and `(O, KH, KW, C)` to `(N, OH, OW, O)`."""
@@ -107,7 +111,7 @@ def _stretches(x: Array, geometry: Geometry, out_channels: int) -> Array:
     stretch is the first few.
     """
     (oh, ow), (kh, _) = geometry.out, geometry.kernel
-    down, distinct_shape_per_part = geometry.stride[0], geometry.dilation[0]
+    down, dilation = geometry.stride[0], geometry.dilation[0]
     block, stretch = sizes(geometry, out_channels)
     step, count = _pieces(geometry, block, stretch)
     blocks = ow // block
@@ -125,10 +129,13 @@ def _stretches(x: Array, geometry: Geometry, out_channels: int) -> Array:
         for i in range(count)
     ]
     line = mx.concatenate(lines, axis=3)  # (N, H, blocks, S*C)
-    starts = range(0, kh * distinct_shape_per_part, distinct_shape_per_part)
-    span = down * (oh - 1) + 1
-    rows = mx.concatenate([line[:, i : i + span : down] for i in starts], axis=3)
-    rows = mx.view(rows, mx.float32) if size == 2 else rows
+    if size == 1 and stretch * c >= _LONG:
+        rows = mx.take(line.reshape(-1, stretch * c), _meets(n, h, geometry, block), 0)
+    else:
+        starts = range(0, kh * dilation, dilation)
+        span = down * (oh - 1) + 1
+        rows = mx.concatenate([line[:, i : i + span : down] for i in starts], axis=3)
+        rows = mx.view(rows, mx.float32) if size == 2 else rows
     return rows.reshape(-1, kh * stretch * c)  # from (N, OH, blocks, KH*S*C)
 
 
@@ -170,6 +177,16 @@ def _selection(geometry: Geometry, block: int) -> Array:
     pixel, out, tap = np.indices((stretch, block, geometry.kernel[1]))
     met = out * geometry.stride[1] + tap * geometry.dilation[1]
     return mx.array((pixel == met).astype(np.float32).reshape(-1, geometry.kernel[1]))
+
+
+@lru_cache(maxsize=128)
+def _meets(n: int, h: int, geometry: Geometry, block: int) -> Array:
+    """Row among `(N, h, blocks)` that each block of outputs and kernel row meets."""
+    (oh, ow), kh = geometry.out, geometry.kernel[0]
+    image, out, place, tap = np.indices((n, oh, ow // block, kh), sparse=True)
+    row = out * geometry.stride[0] + tap * geometry.dilation[0]
+    index = (image * h + row) * (ow // block) + place
+    return mx.array(index.reshape(-1).astype(np.uint32))
 
 
 @lru_cache(maxsize=128)

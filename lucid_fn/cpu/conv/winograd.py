@@ -69,7 +69,7 @@ def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
     if runtime.packs_small_products():
         kernels = _kernels(_G, _taps(weight)).swapaxes(3, 4)
     else:  # small products are slow with a transposed operand: it is turned before
-        taps = weight.reshape(*_panels(o), 9, c).transpose(0, 3, 1, 4, 2)
+        taps = weight.reshape(*panels(o), 9, c).transpose(0, 3, 1, 4, 2)
         kernels = _kernels(_G, taps)
     top, left = geometry.padding[0][0], geometry.padding[1][0]
     return _convolve(x, kernels, (top, left), geometry.out)
@@ -83,10 +83,10 @@ def prepare(g: Array, in_channels: int, geometry: Geometry) -> list[Array]:
     origin = 2 - geometry.padding[0][0], 2 - geometry.padding[1][0]
 
     def shard(g: Array) -> Array:
-        layout = _layout_of_grads(g.shape[0], geometry.size, in_channels, g.shape[-1])
+        layout = layout_of_grads(g.shape[0], geometry.size, in_channels, g.shape[-1])
         # Of tiles too many, one factor of the gradient in the weight has to be zero.
         tiles = from_pixels(g, layout, origin=origin, side=6, zeros=True)
-        return _transform(_BT, tiles)
+        return transform(_BT, tiles)
 
     return map_split(shard, g)
 
@@ -97,7 +97,7 @@ def input_grad(g: Array, weight: Array, geometry: Geometry, *prepared: Array) ->
     kernels = _kernels(_G[:, ::-1], _taps(weight))
 
     def shard(g: Array, tiles: Array) -> Array:
-        layout = _layout_of_grads(g.shape[0], geometry.size, c, o)
+        layout = layout_of_grads(g.shape[0], geometry.size, c, o)
         return _multiplied(tiles, kernels, layout, geometry.size)
 
     return concat_split(shard, g, list(prepared) or prepare(g, c, geometry))
@@ -112,8 +112,8 @@ def weight_grad(x: Array, g: Array, geometry: Geometry, *prepared: Array) -> Arr
     c, o = x.shape[-1], g.shape[-1]
 
     def shard(x: Array, tiles: Array) -> Array:
-        layout = _layout_of_grads(x.shape[0], geometry.size, c, o)
-        pixels = _transform(_AT.T, from_pixels(x, layout, origin=(0, 0), side=4))
+        layout = layout_of_grads(x.shape[0], geometry.size, c, o)
+        pixels = transform(_AT.T, from_pixels(x, layout, origin=(0, 0), side=4))
         pixels = pixels.reshape(-1, 36, layout.chunk, c)
         windows = tiles.reshape(-1, 36, layout.chunk, o)
         products = windows.transpose(0, 1, 3, 2) @ pixels  # (chunks, 36, O, C)
@@ -121,7 +121,7 @@ def weight_grad(x: Array, g: Array, geometry: Geometry, *prepared: Array) -> Arr
 
     products = sum_split(shard, x, list(prepared) or prepare(g, c, geometry))
     # The last pixel of a window of `g` was made with the first tap.
-    grad = _square(_G.T[::-1]) @ products.reshape(36, o * c)
+    grad = square(_G.T[::-1]) @ products.reshape(36, o * c)
     return transpose_rows(grad.reshape(9, o, c), (1, 0)).reshape(o, 3, 3, c)
 
 
@@ -130,8 +130,8 @@ def _convolve(x: Array, kernels: Array, origin: Pair, size: Pair) -> Array:
     outer, _, inner, c, width = kernels.shape
 
     def shard(x: Array) -> Array:
-        layout = _layout(x.shape[0], size, c, outer * inner * width)
-        tiles = _transform(_BT, from_pixels(x, layout, origin=origin, side=6))
+        layout = layout_of_tiles(x.shape[0], size, c, outer * inner * width)
+        tiles = transform(_BT, from_pixels(x, layout, origin=origin, side=6))
         return _multiplied(tiles, kernels, layout, size)
 
     return concat_split(shard, x)
@@ -142,27 +142,43 @@ def _multiplied(tiles: Array, kernels: Array, layout: Layout, size: Pair) -> Arr
 
     `kernels` are `(A, 36, B, C, width)`, those of `O = A * B * width` outputs.
     """
-    outer, _, inner, c, width = kernels.shape
-    tiles = tiles.reshape(-1, 1, 36, 1, layout.pieces, layout.piece, c)
-    products = tiles @ kernels[:, :, :, None]
-    # (chunks, outer, 36, inner, pieces, piece, width)
-    products = products.reshape(-1, 36, inner * layout.chunk * width)
-    return to_pixels(_transform(_AT, products), layout, size, (outer, inner))
+    outer, _, inner, _, _ = kernels.shape
+    sums = transform(_AT, multiply(tiles, kernels[None], layout))
+    return to_pixels(sums, layout, size, (outer, inner))
+
+
+def multiply(tiles: Array, kernels: Array, layout: Layout) -> Array:
+    """Transformed tiles times transformed kernels, at each of the points.
+
+    Args:
+        tiles: shape `(chunks, P, points, chunk * C)`, with or without axis 1.
+        kernels: shape `(P, A, points, B, C, width)`: for each of `P` sets of tiles
+            those of `A * B * width` outputs.
+        layout: of the tiles.
+
+    Returns:
+        Shape `(chunks * P * A, points, B * chunk * width)`.
+    """
+    sets, _, points, inner, c, width = kernels.shape
+    tiles = tiles.reshape(-1, sets, 1, points, 1, layout.pieces, layout.piece, c)
+    products = tiles @ kernels[..., None, :, :]
+    # (chunks, P, A, points, B, pieces, piece, width)
+    return products.reshape(-1, points, inner * layout.chunk * width)
 
 
 def _taps(weight: Array) -> Array:
     """`(O, 3, 3, C)` to `(A, 9, B, O, width)`, the input channels in panels."""
     o, _, _, c = weight.shape
-    return transpose_rows(weight.reshape(o, 9, *_panels(c)), (2, 1, 3, 0))
+    return transpose_rows(weight.reshape(o, 9, *panels(c)), (2, 1, 3, 0))
 
 
 def _kernels(matrix: np.ndarray, taps: Array) -> Array:
     """The transformed kernels: `(A, 9, B, C, width)` to `(A, 36, B, C, width)`."""
     outer, _, *shape = taps.shape
-    return _transform(matrix, taps.reshape(outer, 9, -1)).reshape(outer, 36, *shape)
+    return transform(matrix, taps.reshape(outer, 9, -1)).reshape(outer, 36, *shape)
 
 
-def _panels(channels: int) -> tuple[int, int, int]:
+def panels(channels: int) -> tuple[int, int, int]:
     """How channels that products give are divided: `(outer, inner, width)`.
 
     The products of `inner` panels follow each other, so that few tiles stay in the
@@ -171,11 +187,11 @@ def _panels(channels: int) -> tuple[int, int, int]:
     """
     if channels % _PANEL or runtime.packs_small_products():
         return 1, 1, channels
-    panels = channels // _PANEL
-    return (1, panels, _PANEL) if channels <= _FEW else (panels, 1, _PANEL)
+    count = channels // _PANEL
+    return (1, count, _PANEL) if channels <= _FEW else (count, 1, _PANEL)
 
 
-def _layout(images: int, size: Pair, c: int, o: int) -> Layout:
+def layout_of_tiles(images: int, size: Pair, c: int, o: int) -> Layout:
     """How many tiles are multiplied at a time.
 
     Where the BLAS does not pack small products, these save 14 to 35 % of the time with
@@ -189,7 +205,7 @@ def _layout(images: int, size: Pair, c: int, o: int) -> Layout:
     return every._replace(piece=min(-(-_ROW // (4 * max(c, o))) * 4, every.tiles))
 
 
-def _layout_of_grads(images: int, size: Pair, c: int, o: int) -> Layout:
+def layout_of_grads(images: int, size: Pair, c: int, o: int) -> Layout:
     """The same for the gradients, one of which is a sum over tiles."""
     every = _every_tile(images, size)
     if runtime.packs_small_products():
@@ -205,23 +221,24 @@ def _every_tile(images: int, size: Pair) -> Layout:
 
 def _in_pieces(every: Layout, c: int, o: int) -> Layout:
     """Kernels of many channels are read once for all tiles, not once a row of a few."""
-    pieces = -(-every.tiles // max(MOST // (c * _panels(o)[-1]), 1))
+    pieces = -(-every.tiles // max(MOST // (c * panels(o)[-1]), 1))
     return every._replace(piece=-(-every.tiles // pieces), pieces=pieces)
 
 
-def _transform(matrix: np.ndarray, rows: Array) -> Array:
+def transform(matrix: np.ndarray, rows: Array) -> Array:
     """`(N, K, L)` to `(N, M, L)`: the product with the square of the matrix.
 
     Short rows meet four rows of the square at a time, which keeps the products small.
     """
-    square = _square(matrix)
+    twice = square(matrix)
     n, k, length = rows.shape
-    fits = [r for r in (4, 3, 2) if len(square) % r == 0 and r * k * length <= MOST]
+    fits = [r for r in (5, 4, 3, 2) if len(twice) % r == 0 and r * k * length <= MOST]
     if not fits or runtime.packs_small_products():
-        return square @ rows
-    products = square.reshape(-1, fits[0], k) @ rows[:, None]
+        return twice @ rows
+    products = twice.reshape(-1, fits[0], k) @ rows[:, None]
     return products.reshape(n, -1, length)
 
 
-def _square(matrix: np.ndarray) -> Array:
+def square(matrix: np.ndarray) -> Array:
+    """The transform of rows and columns as one matrix."""
     return mx.array(np.kron(matrix, matrix).astype(np.float32))

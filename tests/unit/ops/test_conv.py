@@ -6,10 +6,16 @@ import pytest
 
 from lucid_fn import ops
 from lucid_fn.cpu import runtime
-from lucid_fn.cpu.conv import choose, winograd
+from lucid_fn.cpu.conv import choose, winograd, winograd_strided
 from lucid_fn.ops import conv_plain
 from lucid_fn.ops.conv_plain import Geometry
-from tests.convolutions import WINOGRAD_BOUND, case, formulations, relative_error
+from tests.convolutions import (
+    SUM_BOUND,
+    WINOGRAD_BOUND,
+    case,
+    formulations,
+    relative_error,
+)
 
 X = mx.arange(16, dtype=mx.float32).reshape(1, 4, 4, 1)
 
@@ -78,7 +84,9 @@ def test_groups_see_their_own_channels():
         (geometry(5, 3, padding=1, dilation=2), 64, 32, 32, "IM2COL"),
         (geometry(3, 3), 64, 64, 64, "IM2COL"),  # one pixel of a tile of sixteen
         (geometry(4, 3, padding=1), 64, 512, 512, "WINOGRAD"),
-        (geometry(4, 3, padding=1), 32, 512, 512, "IM2COL"),  # as large as its kernels
+        (geometry(4, 3, padding=1), 8, 512, 512, "IM2COL"),  # less than its kernels
+        (geometry(16, 4, stride=2, padding=1), 32, 64, 128, "WINOGRAD_STRIDED"),
+        (geometry(8, 4, stride=2, padding=1), 8, 128, 256, "IM2COL"),
         (geometry(32, 3, padding=1), 1, 64, 64, "WINOGRAD"),
     ],
 )
@@ -162,12 +170,15 @@ def test_mixed_precision_gives_the_wider_dtype():
     assert y.dtype == mx.float32
 
 
-def test_the_transforms_of_winograd_are_exact_in_exact_arithmetic():
+@pytest.mark.parametrize(("taps", "module"), [(3, winograd), (2, winograd_strided)])
+def test_the_transforms_of_winograd_are_exact_in_exact_arithmetic(taps, module):
     rng = np.random.default_rng(0)
-    x, w = rng.integers(-9, 9, (6, 6)), rng.integers(-9, 9, (3, 3))
-    at, g, bt = winograd._AT, winograd._G, winograd._BT
+    x, w = (rng.integers(-9, 9, (side, side)) for side in (taps + 3, taps))
+    at, g, bt = module._AT, module._G, module._BT
     found = at @ ((g @ w @ g.T) * (bt @ x @ bt.T)) @ at.T
-    direct = [[np.sum(x[i : i + 3, j : j + 3] * w) for j in range(4)] for i in range(4)]
+    direct = [
+        [np.sum(x[i : i + taps, j : j + taps] * w) for j in range(4)] for i in range(4)
+    ]
     np.testing.assert_allclose(found, direct, atol=1e-10)
 
 
@@ -204,6 +215,33 @@ def test_winograd_in_small_products_or_large_ones_is_the_convolution(
         found = getattr(tiles, name)(*arrays, one.geometry, *given)
         expected = getattr(exact, name)(*arrays, one.geometry)
         assert relative_error(found, expected) < WINOGRAD_BOUND, name
+
+
+@pytest.mark.parametrize("channels", [(16, 70), (64, 128), (40, 256), (192, 24)])
+@pytest.mark.parametrize("packs", [False, True])
+@pytest.mark.parametrize("padding", [((1, 1), (1, 1)), ((3, 0), (2, 1))])
+def test_winograd_with_a_stride_is_the_convolution(
+    channels, packs, padding, monkeypatch
+):
+    monkeypatch.setattr(runtime, "packs_small_products", lambda: packs)
+    place = geometry(19, 4, stride=2)._replace(padding=padding)
+    one = case(place, 5, *channels)
+    for run, exact, arrays in zip(
+        choose.WINOGRAD_STRIDED[:3],
+        conv_plain.PLAIN[:3],
+        [(one.x, one.weight), (one.g, one.weight), (one.x, one.g)],
+        strict=True,
+    ):
+        found, expected = run(*arrays, place), exact(*arrays, place)
+        assert relative_error(found, expected) < WINOGRAD_BOUND
+
+
+def test_one_window_and_phases_of_many_channels_have_the_gradient_of_a_sum():
+    for place in (geometry(4, 4), geometry(9, 3, stride=2, padding=1), geometry(5, 3)):
+        one = case(place, 2, 64, 7)
+        found = choose.IM2COL.input_grad(one.g, one.weight, place)
+        expected = conv_plain.PLAIN.input_grad(one.g, one.weight, place)
+        assert relative_error(found, expected) < SUM_BOUND
 
 
 @pytest.mark.parametrize(
