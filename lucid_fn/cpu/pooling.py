@@ -41,8 +41,7 @@ def _max(windows: Windows) -> ArrayFn:
     @run.vjp
     def vjp(x: Array, g: Array, y: Array) -> Array:
         def share(g: Array, winner: Array, slot: Array) -> Array:
-            # Not `where`, which costs four times as much.
-            return g * (winner == slot)
+            return mx.where(winner == slot, g, 0.0)
 
         def part(x: Array, y: Array, g: Array) -> Array:
             return _scatter((g, _winner(x, y, windows)), windows, share)

@@ -28,27 +28,34 @@ struct Rsqrt : mlx_ops::Rsqrt {
   float operator()(float x) { return 1.0f / ::sqrtf(x); }
 };
 
-// MLX's have a branch for nan.
+// As bits: g++ would compute what follows once for each branch.
+inline float chosen(bool condition, float x, float y) {
+  uint32_t a, b, mask = 0u - condition;
+  __builtin_memcpy(&a, &x, sizeof a);
+  __builtin_memcpy(&b, &y, sizeof b);
+  a = (a & mask) | (b & ~mask);
+  __builtin_memcpy(&x, &a, sizeof a);
+  return x;
+}
+
+struct Select : mlx_ops::Select {
+  using mlx_ops::Select::operator();
+  float operator()(bool condition, float x, float y) {
+    return chosen(condition, x, y);
+  }
+};
+
 struct Maximum : mlx_ops::Maximum {
   using mlx_ops::Maximum::operator();
-  float operator()(float x, float y) { return (x > y) | (x != x) ? x : y; }
+  float operator()(float x, float y) {
+    return chosen((x > y) | (x != x), x, y);
+  }
 };
 
 struct Minimum : mlx_ops::Minimum {
   using mlx_ops::Minimum::operator();
-  float operator()(float x, float y) { return (x < y) | (x != x) ? x : y; }
-};
-
-// As bits: g++ would compute what follows once for each branch.
-struct Select : mlx_ops::Select {
-  using mlx_ops::Select::operator();
-  float operator()(bool condition, float x, float y) {
-    uint32_t a, b, mask = 0u - condition;
-    __builtin_memcpy(&a, &x, sizeof a);
-    __builtin_memcpy(&b, &y, sizeof b);
-    a = (a & mask) | (b & ~mask);
-    __builtin_memcpy(&x, &a, sizeof a);
-    return x;
+  float operator()(float x, float y) {
+    return chosen((x < y) | (x != x), x, y);
   }
 };
 
