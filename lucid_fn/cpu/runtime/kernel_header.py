@@ -39,9 +39,12 @@ _OURS = Path(__file__).with_name("compiled_preamble.h")
 _OPTIONS = ("-std=c++17", "-O3", "-Wall", "-fPIC", "-shared")
 
 # Under its name only once it is whole, since others may compile kernels or headers. One
-# that has changed after `.made` has been damaged.
-_SCRIPT = '''g++ "$@" -o "$0.$$" && mv -f "$0.$$" "$0" && touch "$0.made" \\
-    || rm -f "$0.$$"'''
+# that has changed after `.made` has been damaged. That is a copy of the header that it
+# was made of: another process may replace the header in the meantime.
+_SCRIPT = '''source="$1"; shift; cp "$source" "$0.$$.made" \\
+    && g++ "$@" "$source" -o "$0.$$" && mv -f "$0.$$" "$0" \\
+    && touch "$0.$$.made" && mv -f "$0.$$.made" "$0.made" \\
+    || rm -f "$0.$$" "$0.$$.made"'''
 
 
 def header() -> Path:
@@ -64,7 +67,8 @@ def precompile() -> None:
     kernel_cache.prepare()
     with contextlib.suppress(Unavailable):
         provide()
-    _remove_damaged()
+    with contextlib.suppress(Unavailable):
+        _remove_unusable(include_folder())
     with contextlib.suppress(Unavailable):
         process = start_compiler()
         # One that ends and is not waited for stays in the table of processes.
@@ -132,13 +136,12 @@ def start_compiler() -> "Popen[bytes]":
     include, path = include_folder(), target()
     if path.exists():
         raise Unavailable("it is there already")
-    source = str(header() if header().exists() else include / PREAMBLE)
-    options = (*_OPTIONS, "-I", str(include), "-x", "c++-header", source)
+    options = (*_OPTIONS, "-I", str(include), "-x", "c++-header")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         kernel_cache.remove_abandoned(f"{PREAMBLE}.gch.*[0-9]")
         return subprocess.Popen(
-            ["sh", "-c", _SCRIPT, str(path), *options],
+            ["sh", "-c", _SCRIPT, str(path), str(_source(include)), *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -153,11 +156,23 @@ def _has_avx2() -> bool:
     return False
 
 
-def _remove_damaged() -> None:
-    """Removes a header that is not as it was made: g++ fails where one is cut short."""
+def _source(include: Path) -> Path:
+    """The header that kernels are compiled with."""
+    return header() if header().exists() else include / PREAMBLE
+
+
+def _remove_unusable(include: Path) -> None:
+    """Removes a precompiled header that is damaged or of another header.
+
+    g++ fails with one that is cut short, and takes any other in the place of the header
+    beside it: kernels that were compiled so are as slow as without ours.
+    """
     path = target()
     made = path.with_name(f"{path.name}.made")
     with contextlib.suppress(OSError):  # such as none there
         changed = path.stat().st_ctime_ns
         if not made.exists() or changed > made.stat().st_mtime_ns:
             path.unlink()
+        elif made.read_bytes() != _source(include).read_bytes():
+            path.unlink()
+            kernel_cache.clear()

@@ -176,13 +176,31 @@ def test_a_header_that_was_cut_short_is_made_again(monkeypatch, tmp_path):
     header = kernel_header.target()
     header.parent.mkdir(parents=True)
     header.write_bytes(bytes(1000))
-    header.with_name(f"{header.name}.made").touch()
+    made_of(header, kernel_header.include_folder() / kernel_header.PREAMBLE)
     precompile()
     assert header.exists()
     age(header.with_name(f"{header.name}.made"), 1)
     cut(header, 500)
     precompile()
     assert not header.exists()
+
+
+def test_a_header_made_of_another_is_made_again(monkeypatch, kernels):
+    """g++ takes it, and kernels are slow for ever."""
+    for name in ("provide", "start_compiler"):
+        monkeypatch.setattr(kernel_header, name, unavailable)
+    precompiled = kernel_header.target()
+    precompiled.parent.mkdir(parents=True, exist_ok=True)
+    precompiled.write_bytes(bytes(1000))
+    made_of(precompiled, kernel_header.include_folder() / kernel_header.PREAMBLE)
+    kernel_header.header().write_text("// ours")
+    kernel_header.precompile.__wrapped__()
+    assert not precompiled.exists()
+    assert not any(kernel.exists() for kernel in kernels)
+
+
+def made_of(precompiled: Path, source: Path) -> None:
+    shutil.copy(source, precompiled.with_name(f"{precompiled.name}.made"))
 
 
 def unavailable():
