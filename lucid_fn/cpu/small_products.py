@@ -17,14 +17,13 @@ _FEWEST_SUMMED = 64  # of a piece of a sum, whose result is written and read aga
 
 
 def by_rows(a: Array, b: Array) -> Array:
-    """`a @ b` of `(R, K)` and `(K, N)`."""
-    r, k = a.shape
-    n = b.shape[1]
+    """`a @ b` of `(R, K)` and `(..., K, N)`."""
+    (r, k), (*leading, _, n) = a.shape, b.shape
     piece = _piece(r, k * n, _FEWEST_ROWS)
     if piece == r:
         return a @ b
     # With two axes of b MLX would make one product of all pieces again.
-    return (a.reshape(-1, piece, k) @ b[None]).reshape(r, n)
+    return (a.reshape(-1, piece, k) @ b.reshape(-1, 1, k, n)).reshape(*leading, r, n)
 
 
 def over_rows(a: Array, b: Array) -> Array:

@@ -14,7 +14,7 @@ from lucid_fn.types import Array, ArrayFn
 
 Carry: TypeAlias = tuple[Array, ...]  # of arrays (H, N); the first is put out
 Arrays: TypeAlias = Sequence[Array]
-Step: TypeAlias = Callable[[ArrayFn, Array, Array, Carry], tuple[Carry, Arrays]]
+Step: TypeAlias = Callable[[ArrayFn, Array, Array, Array, Carry], tuple[Carry, Arrays]]
 Pulled: TypeAlias = tuple[Arrays, Arrays, Array | None, Carry]
 Pull: TypeAlias = Callable[[Carry, Arrays, Carry], Pulled]
 
@@ -22,23 +22,29 @@ Pull: TypeAlias = Callable[[Carry, Arrays, Carry], Pulled]
 class Cell(NamedTuple):
     """A step and its derivative.
 
-    `scales` are what the rows of each gate's weights are multiplied by, and `arrays` is
-    the number of arrays in the carry. `step` is from
-    tanh, the gates of the input and of the carry, both `(gates * H, N)`, and the carry
-    to the next carry and what `pull` needs. `pull` is from the carry before, that, and
-    the gradient of the next carry to those of both kinds of gates, in pieces `(H, N)`,
-    of `h` before, as far as it does not come through the gates (`None`: it all does),
-    and of the rest of the carry before.
+    `scales` are what the rows of each gate's weights are multiplied by, `arrays` is the
+    number of arrays in the carry, and `apart` that of the last gates whose `bias_hh`
+    is not simply added to the others. `step` is from tanh, the gates of the input, with
+    the biases that are added, and of the carry, both `(gates * H, N)`, the bias that is
+    left `(H, N)` and the carry to the next carry and what `pull` needs. `pull` is from
+    the carry before, that, and the gradient of the next carry to those of both kinds of
+    gates, in pieces `(H, N)`, of `h` before, as far as it does not come through the
+    gates (`None`: it all does), and of the rest of the carry before.
+
+    An operation takes MLX as long as its arithmetic here. So a sum and its tanh are one
+    kernel, and what `step` and `pull` both compute is in two wordings: in the same one,
+    `mx.compile` would have a kernel of its own for it.
     """
 
     scales: tuple[float, ...]
     arrays: int
+    apart: int
     step: Step
     pull: Pull
 
 
 def _rnn_step(
-    tanh: ArrayFn, gates_x: Array, gates_h: Array, carry: Carry
+    tanh: ArrayFn, gates_x: Array, gates_h: Array, bias: Array, carry: Carry
 ) -> tuple[Carry, Arrays]:
     hidden = tanh(gates_x + gates_h)
     return (hidden,), (hidden,)
@@ -51,35 +57,36 @@ def _rnn_pull(before: Carry, saved: Arrays, grads: Carry) -> Pulled:
 
 
 def _gru_step(
-    tanh: ArrayFn, gates_x: Array, gates_h: Array, carry: Carry
+    tanh: ArrayFn, gates_x: Array, gates_h: Array, bias: Array, carry: Carry
 ) -> tuple[Carry, Arrays]:
     (hidden,) = carry
-    rows = 2 * len(hidden)
-    gates = 0.5 + 0.5 * tanh(gates_x[:rows] + gates_h[:rows])
-    reset, update = mx.split(gates, 2)
-    new_h = gates_h[rows:]
-    new = tanh(gates_x[rows:] + reset * new_h)
-    return (new + update * (hidden - new),), (reset, update, new, new_h)
+    rows = [2 * hidden.shape[-2]]
+    (both_x, new_x), (both_h, new_h) = (
+        mx.split(gates, rows, axis=-2) for gates in (gates_x, gates_h)
+    )
+    reset, update = mx.split(tanh(both_x + both_h), 2, axis=-2)
+    new_h = new_h + bias
+    new = tanh(new_x + (0.5 + 0.5 * reset) * new_h)
+    hidden = new + (0.5 + 0.5 * update) * (hidden - new)
+    return (hidden,), (reset, update, new, new_h)
 
 
 def _gru_pull(before: Carry, saved: Arrays, grads: Carry) -> Pulled:
     (hidden,), (reset, update, new, new_h), (grad,) = before, saved, grads
-    d_new = grad * (1.0 - update) * (1.0 - new * new)
-    # sigmoid's slope is y * (1 - y), twice that in terms of the halved gate.
-    d_reset = 2.0 * d_new * new_h * (reset * (1.0 - reset))
-    d_update = 2.0 * grad * (hidden - new) * (update * (1.0 - update))
+    d_new = grad * (0.5 - 0.5 * update) * (1.0 - new * new)
+    d_reset = d_new * new_h * (0.5 - 0.5 * (reset * reset))
+    d_update = grad * (new - hidden) * (0.5 * (update * update) - 0.5)
     d_gates_x = [d_reset, d_update, d_new]
-    return d_gates_x, [d_reset, d_update, d_new * reset], grad * update, ()
+    d_gates_h = [d_reset, d_update, d_new * (0.5 * (1.0 + reset))]
+    return d_gates_x, d_gates_h, grad * (0.5 * (1.0 + update)), ()
 
 
 def _lstm_step(
-    tanh: ArrayFn, gates_x: Array, gates_h: Array, carry: Carry
+    tanh: ArrayFn, gates_x: Array, gates_h: Array, bias: Array, carry: Carry
 ) -> tuple[Carry, Arrays]:
     gates = tanh(gates_x + gates_h)
-    write, forget, new, read = mx.split(gates, 4)
+    write, forget, new, read = mx.split(gates, 4, axis=-2)
     cell = (0.5 + 0.5 * forget) * carry[1] + (0.5 + 0.5 * write) * new
-    # The barrier: with what follows in one kernel, g++ gives up on vectors.
-    cell = mx.contiguous(cell)
     out = tanh(cell)
     return ((0.5 + 0.5 * read) * out, cell), (write, forget, new, read, out)
 
@@ -88,18 +95,18 @@ def _lstm_pull(before: Carry, saved: Arrays, grads: Carry) -> Pulled:
     write, forget, new, read, out = saved  # of the gates, tanh and not the sigmoid
     d_hidden, d_cell = grads
     d_read = d_hidden * out * (0.5 - 0.5 * (read * read))
-    d_cell = d_cell + d_hidden * (0.5 + 0.5 * read) * (1.0 - out * out)
+    d_cell = d_cell + d_hidden * (0.5 * (1.0 + read)) * (1.0 - out * out)
     d_write = d_cell * new * (0.5 - 0.5 * (write * write))
     d_forget = d_cell * before[1] * (0.5 - 0.5 * (forget * forget))
-    d_new = d_cell * (0.5 + 0.5 * write) * (1.0 - new * new)
+    d_new = d_cell * (0.5 * (1.0 + write)) * (1.0 - new * new)
     d_gates = [d_write, d_forget, d_new, d_read]
-    d_before = d_cell * (0.5 + 0.5 * forget)
+    d_before = d_cell * (0.5 * (1.0 + forget))
     return d_gates, d_gates, None, (d_before,)
 
 
-RNN = Cell((1.0,), 1, _rnn_step, _rnn_pull)
-GRU = Cell((0.5, 0.5, 1.0), 1, _gru_step, _gru_pull)
-LSTM = Cell((0.5, 0.5, 1.0, 0.5), 2, _lstm_step, _lstm_pull)
+RNN = Cell((1.0,), 1, 0, _rnn_step, _rnn_pull)
+GRU = Cell((0.5, 0.5, 1.0), 1, 1, _gru_step, _gru_pull)
+LSTM = Cell((0.5, 0.5, 1.0, 0.5), 2, 0, _lstm_step, _lstm_pull)
 
 CELLS: dict[Callable[..., Any], Cell] = {
     recurrent.rnn_step: RNN,

@@ -138,29 +138,42 @@ arrays = mx.random.normal((4, 999), key=mx.random.key(0))
 for result in update(*(arrays * arrays)):
     print(bytes(mx.view(result, mx.uint8)).hex())
 """
+CLAMP = """
+import mlx.core as mx, lucid_fn as lf
+from lucid_fn.cpu.recurrent.run import _quotient
+from lucid_fn.cpu.runtime import kernel_header
+{setup}
+special = mx.array([mx.nan, mx.inf, -mx.inf, 0.0, -0.0, 1e-40, 7.957, -8.0])
+x = mx.concatenate([special, 5 * mx.random.normal((4096,), key=mx.random.key(0))])
+y = lf.jit(_quotient)(x)
+print(bytes(mx.view(y, mx.uint8)).hex())
+"""
+kernels = pytest.mark.parametrize("kernel", [ADAM, CLAMP], ids=["Adam", "clamp"])
 avx2 = pytest.mark.skipif(not kernel_header._has_avx2(), reason="needs AVX2")
 
 
 @needs_gxx
 @avx2
-def test_a_kernel_uses_vectors_of_32_bytes(run, gxx, tmp_path):
+@kernels
+def test_a_kernel_uses_vectors_of_32_bytes(run, gxx, tmp_path, kernel):
     gxx(f'{GXX} -fopt-info-vec "$@" 2> {tmp_path}/report')
     variables = {"TMPDIR": str(tmp_path), "LUCID_FN_PRECOMPILE": "none"}
-    run(ADAM.format(setup=""), PATH=os.environ["PATH"], **variables)
+    run(kernel.format(setup=""), PATH=os.environ["PATH"], **variables)
     assert "vectorized using 32 byte vectors" in (tmp_path / "report").read_text()
 
 
 @needs_gxx
 @avx2
-def test_a_kernel_computes_the_same_bits_without_the_header(run, tmp_path):
+@kernels
+def test_a_kernel_computes_the_same_bits_without_the_header(run, tmp_path, kernel):
     without = "kernel_header.provide = lambda: None"
     results = []
     for setup in ("", without):
         folder = tmp_path / str(len(setup))
         folder.mkdir()
         variables = {"TMPDIR": str(folder), "LUCID_FN_PRECOMPILE": "none"}
-        results.append(run(ADAM.format(setup=setup), **variables))
-    assert results[0] == results[1] and len(results[0]) > 3 * 999 * 8
+        results.append(run(kernel.format(setup=setup), **variables))
+    assert results[0] == results[1] and len(results[0]) > 999 * 8
 
 
 @pytest.fixture
