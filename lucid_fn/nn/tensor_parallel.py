@@ -1,8 +1,8 @@
 """Tensor parallelism: linear layers whose weights are divided among processes."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
-from lucid_fn import ops, tree
+from lucid_fn import ops, random, tree
 from lucid_fn.distributed.agreement import several
 from lucid_fn.distributed.collectives import all_gather, sum_gradients, sum_parts
 from lucid_fn.distributed.group import Group, check_group
@@ -20,6 +20,7 @@ from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.linear import linear
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.multiply_adds import count_multiply_adds
+from lucid_fn.transforms.debugging import eval_shape
 from lucid_fn.types import Array, Key, Params, Tree
 
 
@@ -202,13 +203,13 @@ def shard_params(layer: Layer, params: Tree) -> Tree:
     """
     caller = "shard_params"
     check_layer(caller, layer)
-    cuts = {path: (cut, group) for path, cut, group in cuts_of(layer)}
+    found = _by_path(layer)
 
     def slice_of(path: str, x: Any) -> Any:
-        name = _param_of(path, cuts)
-        if name is None:
+        divided = _of_param(path, found)
+        if divided is None:
             return x
-        cut, group = cuts[name]
+        cut, group = divided
         _check_shape(caller, path, x, cut.shape)
         return cut.part(x, group.rank, group.size)
 
@@ -242,31 +243,43 @@ def unshard_params(layer: Layer, params: Tree) -> Tree:
     """
     caller = "unshard_params"
     check_layer(caller, layer)
-    cuts = {path: (cut, group) for path, cut, group in cuts_of(layer)}
+    found = _by_path(layer)
+    cuts: dict[str, Cut] = {}
     parts: dict[str, Array] = {}
     for path, x in tree.named_leaves(params).items():
-        name = _param_of(path, cuts)
-        if name is not None:
-            cut, group = cuts[name]
-            _check_shape(caller, path, x, cut.part_shape(group.size))
+        divided = _of_param(path, found)
+        if divided is not None:
+            cuts[path], group = divided
+            _check_shape(caller, path, x, cuts[path].part_shape(group.size))
             parts[path] = x
     if not parts:
         return params
     gathered: dict[str, Array] = all_gather(parts, group)
 
     def whole(path: str, x: Any) -> Any:
-        if path not in gathered:
-            return x
-        return cuts[_param_of(path, cuts) or ""][0].whole(gathered[path])
+        return cuts[path].whole(gathered[path]) if path in cuts else x
 
     return started(tree.map_with_path(whole, params))
 
 
-def _param_of(path: str, names: Any) -> str | None:
-    """The divided param that a path in a tree around the params ends with."""
+_Divided: TypeAlias = tuple[Cut, Group] | None
+
+
+def _by_path(layer: Layer) -> dict[str, _Divided]:
+    """How each param of the layer is divided; `None` for those that are not."""
+    cuts = {path: (cut, group) for path, cut, group in cuts_of(layer)}
+    if not cuts:
+        return {}
+    params, _ = eval_shape(layer.init, random.key(0))
+    return {**dict.fromkeys(tree.named_leaves(params)), **cuts}
+
+
+def _of_param(path: str, found: dict[str, _Divided]) -> _Divided:
+    """How the param is divided that a path in a tree around the params ends with."""
     words = path.split(".")
+    # The longest ending first: `block.fc.weight` is not the `fc.weight` beside it.
     endings = (".".join(words[i:]) for i in range(len(words)))
-    return next((ending for ending in endings if ending in names), None)
+    return next((found[ending] for ending in endings if ending in found), None)
 
 
 def _check_shape(caller: str, path: str, x: Any, shape: tuple[int, ...]) -> None:

@@ -48,6 +48,17 @@ def test_a_train_state_is_divided_with_its_moments():
     assert shapes["opt_state"] == tree.map(lambda x: x.shape, adam)
 
 
+def test_a_param_that_ends_like_a_divided_one_is_not_divided():
+    def model(group):
+        up = nn.column_parallel_linear(4, 6, group=group)
+        down = nn.row_parallel_linear(6, 4, group=group)
+        return nn.serial(up, down, nn.serial(nn.linear(4, 6), nn.linear(6, 4)))
+
+    whole, _ = model(None).init(KEY)
+    own = nn.shard_params(model(PAIR[1]), {"params": whole})
+    assert tree.equal(own["params"], model(PAIR[1]).init(KEY)[0]).item()
+
+
 @pytest.mark.parametrize("wrap", [nn.checkpointed, nn.mixed_precision, nn.frozen])
 def test_layers_inside_of_wrappers_are_found(wrap):
     model = nn.serial(wrap(parallel(PAIR[1])))
