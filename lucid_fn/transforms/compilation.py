@@ -14,7 +14,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -60,10 +60,26 @@ def compiled(fn: Fn) -> Fn:
                     raise
             # Another function, since MLX knows the compiled ones by their addresses.
             unmerged = mx.compile(lambda *args: fn(*args))
-        with _without_merging():
+        # What has switched `mx.compile` off meanwhile keeps it off.
+        with _without_merging() if _is_on() else nullcontext():
             return unmerged(*args)
 
     return run
+
+
+def _is_on() -> bool:
+    """Whether `mx.compile` compiles; its mode can be set, but not be read."""
+    calls = 0
+
+    def count(x: mx.array) -> mx.array:
+        nonlocal calls
+        calls += 1
+        return x + 1
+
+    run, x = mx.compile(count), mx.array(0)
+    run(x)
+    run(x)
+    return calls == 1
 
 
 def is_lost(error: Exception) -> bool:

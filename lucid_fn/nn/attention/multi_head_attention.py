@@ -230,8 +230,13 @@ def _with_summed_gradients(inputs: AttentionInputs, parts: Group) -> AttentionIn
 def _own_heads(x: Array, num_heads: int, parts: Group) -> Array:
     """Of an array that broadcasts to `(N, H, L, S)`, what belongs to this rank."""
     axis = x.ndim - 3
-    if parts.size == 1 or axis < 0 or x.shape[axis] != num_heads:
+    if parts.size == 1 or axis < 0 or x.shape[axis] == 1:
         return x
+    if x.shape[axis] != num_heads:  # it could be that of the heads of a rank
+        raise ValueError(
+            f"multi_head_attention: mask must broadcast to (N, {num_heads}, L, S), got "
+            f"{x.shape}"
+        )
     return Cut(x.shape, axis).part(x, parts.rank, parts.size)
 
 

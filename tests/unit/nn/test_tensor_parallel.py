@@ -109,7 +109,16 @@ WRONG = {
     r"dropout: x must have shape \(..., features\), got \(\)": (
         lambda: nn.dropout(0.5, group=PAIR[0]).apply({}, {}, mx.array(1.0), train=False)
     ),
+    r"mask must broadcast to \(N, 4, L, S\), got \(1, 2, 3, 3\)": (
+        lambda: _attend(nn.multi_head_attention(8, 4, group=PAIR[0]), heads=2)
+    ),
 }
+
+
+def _attend(layer, heads):
+    x, mask = mx.ones((1, 3, 8)), mx.ones((1, heads, 3, 3), mx.bool_)
+    inputs = nn.AttentionInputs(x, x, x, mask)
+    return layer.apply(layer.init(KEY)[0], {}, inputs, train=False)
 
 
 def _apply(layer):

@@ -90,6 +90,18 @@ def test_other_functions_are_merged_meanwhile_and_afterwards(monkeypatch):
     assert modes[-1] == 3
 
 
+def test_what_switched_compiling_off_is_not_undone():
+    run = lf.jit(splits_twice)
+    expected = run(mx.ones(4))
+    mx.disable_compile()
+    try:
+        assert_close(run(mx.ones(4)), expected)
+        assert not compilation._is_on()
+    finally:
+        mx.enable_compile()
+    assert compilation._is_on()
+
+
 def test_threads_may_compile_it_at_once():
     found = []
 
