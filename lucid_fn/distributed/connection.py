@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-ADDRESS_VARIABLE = "LUCID_FN_WATCHDOG"  # host:port:token:rank:size, from `launch`
+ADDRESS_VARIABLE = "LUCID_FN_WATCHDOG"  # host:port:token:size, from `launch`
 
 _MOST = 1 << 26  # bytes of a message
 
@@ -108,7 +108,8 @@ class Line:
             self.connection.sendall(struct.pack(">I", len(data)) + data)
 
     def receive(self) -> list[Message] | None:
-        """The messages that are there, `None` once the connection has ended."""
+        """The messages that are there; `None` once the connection has ended, or if what
+        came is not a message, as from a program that scans ports."""
         try:
             data = self.connection.recv(1 << 16)
         except OSError:
@@ -119,10 +120,16 @@ class Line:
         messages = []
         while len(self._received) >= 4:
             (length,) = struct.unpack_from(">I", self._received)
-            if length > _MOST:  # not one of ours
+            if length > _MOST:
                 return None
             if len(self._received) < 4 + length:
                 break
-            messages.append(json.loads(bytes(self._received[4 : 4 + length])))
+            try:
+                message = json.loads(bytes(self._received[4 : 4 + length]))
+            except ValueError:
+                return None
+            if not isinstance(message, dict):
+                return None
+            messages.append(message)
             del self._received[: 4 + length]
         return messages

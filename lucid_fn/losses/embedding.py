@@ -81,9 +81,9 @@ def triplet_margin(
     swap: bool = False,
     reduction: Reduction = "none",
 ) -> Array:
-    """Triplet margin loss, `max(0, d(a, p) - d(a, n) + margin)`.
+    """Triplet margin loss: a positive should be nearer to the anchor than a negative.
 
-    `a`, `p` and `n` are the anchor, a positive and a negative, and `d` is
+    `max(0, d(anchor, positive) - d(anchor, negative) + margin)`, where `d` is
     `ops.pairwise_distance`, the Euclidean distance by default.
 
     Args:

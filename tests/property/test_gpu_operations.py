@@ -33,7 +33,7 @@ CPU_ONLY_DTYPES = {mx.float64}
 # A scatter into numbers of 8 bytes is refused on GPUs (mlx/ops.cpp).
 SCATTERS = {"Scatter", "ScatterAxis", "MaskedScatter"}
 # A kernel of Metal has 31 buffers (mlx/backend/metal/compiled.cpp): inputs, outputs,
-# # strides, shape and the number of axes.
+# strides, shape and the number of axes.
 MOST_BUFFERS, BESIDE_ARRAYS = 31, 3
 
 # These look at an array in another way, and compute nothing.

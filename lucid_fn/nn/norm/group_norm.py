@@ -84,4 +84,4 @@ def group_norm_layer(
             )
         return ops.group_norm(x, weight, bias, groups=groups, eps=eps)
 
-    return normalizing(caller, normalize, eps, (channels,), affine, affine and bias)
+    return normalizing(caller, normalize, (channels,), affine, affine and bias)

@@ -7,10 +7,7 @@ import mlx.core as mx
 
 from lucid_fn import ops
 from lucid_fn.checks import check_float, check_size, to_sizes
-from lucid_fn.nn.core.checks import (
-    check_eps,
-    check_params,
-)
+from lucid_fn.nn.core.checks import check_eps, check_params
 from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.types import Array, Key, Params
 
@@ -56,7 +53,7 @@ def layer_norm(
         rows = _in_rows("layer_norm", x, shape)
         return ops.layer_norm(rows, weight, bias, eps=eps).reshape(x.shape)
 
-    return normalizing("layer_norm", normalize, eps, shape, affine, affine and bias)
+    return normalizing("layer_norm", normalize, shape, affine, affine and bias)
 
 
 def rms_norm(
@@ -94,13 +91,12 @@ def rms_norm(
         rows = _in_rows("rms_norm", x, shape)
         return ops.rms_norm(rows, weight, eps=eps).reshape(x.shape)
 
-    return normalizing("rms_norm", normalize, eps, shape, affine, False)
+    return normalizing("rms_norm", normalize, shape, affine, False)
 
 
 def normalizing(
     caller: str,
     normalize: Callable[[Array, Array, Array], Array],
-    eps: float,
     shape: tuple[int, ...],
     has_weight: bool,
     has_bias: bool,
@@ -109,7 +105,6 @@ def normalizing(
 
     Where there are no params of `shape`, they are ones and zeros of the dtype of `x`.
     """
-    check_eps(caller, eps)
     size = math.prod(shape)
 
     def init(key: Key) -> Params:

@@ -2,6 +2,8 @@
 
 import socket
 
+import pytest
+
 from lucid_fn.distributed.connection import Line, address_given
 
 
@@ -17,10 +19,13 @@ def test_messages_are_whole_however_they_are_cut():
         assert received + receiver.receive() == [{"step": 1}, {"step": 2}]
 
 
-def test_what_is_no_message_ends_the_connection():
+@pytest.mark.parametrize(
+    "data", [b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\x03abc", b"\0\0\0\x02[]", b"\0\0\0\0"]
+)
+def test_what_is_no_message_ends_the_connection(data):
     one, other = socket.socketpair()
     with one, other:
-        one.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        one.sendall(data)
         assert Line(other).receive() is None
 
 
