@@ -52,3 +52,10 @@ def test_the_links_of_a_page_lead_somewhere(page):
         assert there.exists(), f"{page.name}: {target}"
         if anchor:
             assert anchor in anchors(there), f"{page.name}: {target}"
+
+
+def test_a_version_in_the_changelog_has_each_heading_and_entry_once():
+    """Git merges that file by union, which may repeat both."""
+    for version in re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.M):
+        lines = [x for x in version.splitlines() if x.startswith(("### ", "- "))]
+        assert len(lines) == len(set(lines))

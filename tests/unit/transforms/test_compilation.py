@@ -65,6 +65,16 @@ def test_it_is_traced_twice_and_no_more(fn):
     assert len(traces) <= 2
 
 
+def test_captured_counters_of_one_value_are_two():
+    first, second = mx.array(0), mx.array(0)
+
+    def loss(x):
+        return mx.sum(x), (first + 1, second + 2)
+
+    (_, counters), _ = lf.jit(lf.value_and_grad(loss, has_aux=True))(mx.ones(2))
+    assert [x.item() for x in counters] == [1, 2]
+
+
 def test_a_loop_may_have_it_for_its_body():
     def turn(total, x):
         return total + splits_twice(x)[0], None

@@ -397,13 +397,3 @@ def test_other_attributes_of_an_object_may_change():
     first = compiled(ONE)
     model.rate, model.tree = 7.0, {}
     assert mx.array_equal(compiled(ONE), first)
-
-
-def test_captured_counters_of_one_value_are_two():
-    first, second = mx.array(0), mx.array(0)
-
-    def loss(x):
-        return mx.sum(x), (first + 1, second + 2)
-
-    (_, counters), _ = jit(value_and_grad(loss, has_aux=True))(mx.ones(2))
-    assert [x.item() for x in counters] == [1, 2]
