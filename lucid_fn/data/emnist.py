@@ -88,7 +88,7 @@ def load_emnist(
         pass the folder that has them, or download=True to fetch them
     """
     caller = "load_emnist"
-    if split not in _CLASSES:
+    if split not in (*_CLASSES,):
         raise ValueError(
             f"{caller}: split must be one of {', '.join(_CLASSES)}, got {split!r}"
         )

@@ -8,12 +8,7 @@ from lucid_fn.distributed.collectives import all_gather, sum_gradients, sum_part
 from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.evaluation import started
 from lucid_fn.nn import initializers
-from lucid_fn.nn.core.checks import (
-    MayBeQuantized,
-    check_last_axis,
-    check_params,
-    check_positive,
-)
+from lucid_fn.nn.core.checks import check_last_axis, check_params, check_positive
 from lucid_fn.nn.core.layer import Layer, check_layer, parametric
 from lucid_fn.nn.core.sharding import Cut, cuts_of, parts_of, sharded, size_of_part
 from lucid_fn.nn.initializers import Initializer
@@ -86,8 +81,9 @@ def column_parallel_linear(
 
     def forward(params: Params, x: Array) -> Array:
         check_last_axis(caller, x, in_features)
-        shapes = (part, in_features), (part,) if bias else None
-        _check(caller, params, *shapes)
+        check_params(
+            caller, params, weight=(part, in_features), bias=(part,) if bias else None
+        )
         x = sum_gradients(x, group)
         y = ops.linear(x, params["weight"], params["bias"] if bias else None)
         count_multiply_adds(y.size * in_features)
@@ -146,18 +142,14 @@ def row_parallel_linear(
 
     def forward(params: Params, x: Array) -> Array:
         check_last_axis(caller, x, part)
-        shapes = (out_features, part), (out_features,) if bias else None
-        _check(caller, params, *shapes)
+        offset = (out_features,) if bias else None
+        check_params(caller, params, weight=(out_features, part), bias=offset)
         y = ops.linear(x, params["weight"], None)
         count_multiply_adds(y.size * part)
         y = sum_parts(y, group)
         return add_bias(y, params["bias"]) if bias else y
 
     return _parallel(linear(in_features, out_features, **options), forward, group, cuts)
-
-
-def _check(caller: str, params: Params, weight: Any, bias: Any) -> None:
-    check_params(caller, params, weight=MayBeQuantized(weight), bias=bias)
 
 
 def _parallel(whole: Layer, forward: Any, group: Group, cuts: dict[str, Cut]) -> Layer:

@@ -136,7 +136,7 @@ def _centers(length: int, align_corners: bool) -> np.ndarray:
 
 def _check(x: Array, grid: Array, mode: str, padding_mode: str) -> None:
     check_float("grid_sample", x=x, grid=grid)
-    if mode not in _MODES:
+    if mode not in (*_MODES,):
         raise ValueError(
             "grid_sample: mode must be 'bilinear', 'nearest' or 'bicubic', got "
             f"{mode!r}"

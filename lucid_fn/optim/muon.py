@@ -145,7 +145,7 @@ def scale_by_muon(
     steps = check_count(caller, "steps", steps)
     coefficients = _check_coefficients(caller, coefficients)
     eps = check_scalar(caller, "eps", eps, above=0)
-    if adjust_lr not in _RATIOS:
+    if adjust_lr not in (*_RATIOS,):
         raise ValueError(
             f"{caller}: adjust_lr must be 'original' or 'match_rms_adamw', got "
             f"{adjust_lr!r}"

@@ -131,9 +131,10 @@ def test_no_letter_has_the_label_0(tmp_path, to_files):
         data.load_emnist(tmp_path, split="letters")
 
 
-def test_another_split_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"split must be one of byclass, .*got 'all'"):
-        data.load_emnist(tmp_path, split="all")
+@pytest.mark.parametrize("split", ["all", ["letters"]])
+def test_another_split_is_an_error(tmp_path, split):
+    with pytest.raises(ValueError, match=r"split must be one of byclass, .*got .*'"):
+        data.load_emnist(tmp_path, split=split)
 
 
 def test_missing_files_are_an_error(tmp_path, monkeypatch):

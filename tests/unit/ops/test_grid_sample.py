@@ -90,6 +90,7 @@ def test_empty_batches_have_empty_results():
         ((1, 3, 3, 1), (2, 2, 2, 2), {}, r"grid must have shape \(N, OH, OW, 2\) with"),
         ((1, 3, 3, 1), (1, 2, 2, 3), {}, r"grid must .* got \(1, 2, 2, 3\)"),
         ((1, 3, 3, 1), (1, 2, 2, 2), {"mode": "cubic"}, "mode must be 'bilinear', "),
+        ((1, 3, 3, 1), (1, 2, 2, 2), {"mode": ["bicubic"]}, r"mode must .*\['bicubic'"),
         (
             (1, 3, 3, 1),
             (1, 2, 2, 2),
