@@ -10,6 +10,7 @@ import numpy as np
 
 from lucid_fn.checks import Sizes, check_float, check_size, to_sizes
 from lucid_fn.numerics import widen
+from lucid_fn.ops.interpolate import cubic_far, cubic_near
 from lucid_fn.types import Array
 
 
@@ -225,19 +226,11 @@ def _cubic(coordinate: Array, axis: _Axis) -> list[Neighbour]:
 
 
 _FAR = 2.0**23  # float32 has no places between two pixels further away
-_CUBIC_A = -0.75  # PyTorch's
 
 
 def _cubic_weights(share: Array) -> list[Array]:
     """Those of the pixels at distances `1 + share`, `share`, `1 - share` and so on."""
-    a = _CUBIC_A
-
-    def near(d: Array) -> Array:
-        return ((a + 2) * d - (a + 3)) * d * d + 1
-
-    def far(d: Array) -> Array:
-        return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-
+    near, far = cubic_near, cubic_far
     return [far(1 + share), near(share), near(1 - share), far(2 - share)]
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 import mlx.core as mx
 import numpy as np
@@ -10,6 +10,22 @@ import numpy as np
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array
+
+Distances = TypeVar("Distances", Array, np.ndarray)
+
+CUBIC_A = -0.75  # PyTorch's; of the cubic convolution of Keys, 1981
+
+
+def cubic_near(d: Distances, a: float = CUBIC_A) -> Distances:
+    """The weight of an input at a distance in [0, 1]."""
+    weight: Distances = ((a + 2) * d - (a + 3)) * d * d + 1
+    return weight
+
+
+def cubic_far(d: Distances, a: float = CUBIC_A) -> Distances:
+    """The weight of an input at a distance in [1, 2]."""
+    weight: Distances = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    return weight
 
 
 class Taps(NamedTuple):

@@ -21,7 +21,13 @@ from lucid_fn.checks import (
 from lucid_fn.nn.core.checks import AXES
 from lucid_fn.nn.core.layer import Layer, lift
 from lucid_fn.numerics import widen
-from lucid_fn.ops.interpolate import Taps, interpolate
+from lucid_fn.ops.interpolate import (
+    CUBIC_A,
+    Taps,
+    cubic_far,
+    cubic_near,
+    interpolate,
+)
 from lucid_fn.types import Array
 
 Scale: TypeAlias = float | tuple[float, ...]
@@ -216,14 +222,12 @@ def _linear(axis: _Axis, align_corners: bool) -> Taps:
     return Taps(np.stack([below, above]), np.stack([1 - share, share]))
 
 
-_CUBIC_A, _CUBIC_A_ANTIALIASED = np.float32(-0.75), np.float32(-0.5)  # PyTorch's
+_CUBIC_A_ANTIALIASED = -0.5  # PyTorch's
 
 
-def _cubic_kernel(a: np.float32, d: np.ndarray) -> np.ndarray:
+def _cubic_kernel(a: float, d: np.ndarray) -> np.ndarray:
     """The weight of an input at a distance of at most 2."""
-    near = ((a + 2) * d - (a + 3)) * d * d + 1
-    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-    weight: np.ndarray = np.where(d <= 1, near, far)
+    weight: np.ndarray = np.where(d <= 1, cubic_near(d, a), cubic_far(d, a))
     return weight.astype(np.float32)
 
 
@@ -232,7 +236,7 @@ def _cubic(axis: _Axis, align_corners: bool) -> Taps:
     below = np.floor(at)
     distance = np.abs(at - below - np.arange(-1, 3, dtype=np.float32)[:, None])
     index = below.astype(np.int64) + np.arange(-1, 3)[:, None]
-    return Taps(np.clip(index, 0, axis.inputs - 1), _cubic_kernel(_CUBIC_A, distance))
+    return Taps(np.clip(index, 0, axis.inputs - 1), _cubic_kernel(CUBIC_A, distance))
 
 
 def _antialiased(
