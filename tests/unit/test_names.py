@@ -52,6 +52,10 @@ def import_each(library: str) -> object:
     return module
 
 
+def test_the_top_of_the_page_links_to_each_table():
+    assert set(re.findall(r"\[([^\]]+)\]\(#", PAGE.split("\n## ")[0])) == TABLES.keys()
+
+
 @pytest.mark.parametrize("library", TABLES)
 def test_each_row_says_what_it_is_here_or_what_to_use_instead(library):
     for row in TABLES[library]:
