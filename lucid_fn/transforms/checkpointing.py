@@ -17,7 +17,9 @@ from lucid_fn.types import Array
 def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn`, whose backward pass computes the intermediate results again.
 
-    Saves the memory that they would take, for the time of one more forward pass.
+    Saves the memory that they would take, for the time of one more forward pass. The
+    second pass sees the values that `fn` closed over at the call; what it changes in
+    variables, lists and dicts around it is lost.
 
     Args:
         fn: a function of trees of arrays to a tree of arrays. Arguments that are not

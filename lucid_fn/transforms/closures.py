@@ -9,6 +9,7 @@ that what was compiled for one serves the other.
 import copy
 from collections.abc import Callable, Hashable
 from functools import partial
+from operator import is_
 from types import CellType, FunctionType, MappingProxyType, MethodType
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from lucid_fn.types import Array
 
 _CONSTANTS = (*NUMBERS, complex, str, bytes, type(None))
 _KEEPS = "__compiles__"  # where `jit` says what it compiles
+_UNBOUND = object()
 RULES = "__rules__"  # where `custom_vjp` says what it consists of
 
 
@@ -65,7 +67,18 @@ def closed(fn: Any, caller: str) -> Closed:
 
 
 def _filled(fn: Any, walk: "_Walk", arrays: list[Array]) -> Any:
-    return _Filler(walk, arrays).fill(fn) if arrays else fn
+    return _Filler(walk, arrays).fill(fn)
+
+
+def _items(holder: Any) -> list[Any]:
+    """What a cell, a dict or a list holds now."""
+    if isinstance(holder, CellType):
+        return [bytecode.cell_value(holder, _UNBOUND)]
+    return [*holder, *holder.values()] if isinstance(holder, dict) else list(holder)
+
+
+def _are_same(items: list[Any], before: list[Any]) -> bool:
+    return len(items) == len(before) and all(map(is_, items, before))
 
 
 class _Walk:
@@ -76,6 +89,8 @@ class _Walk:
         self.places: dict[int, int] = {}  # of an array's identity
         self.constants: list[Array] = []  # that stay where they are
         self.held: list[Any] = []
+        # Derivatives call the function later, when names may be bound to other values.
+        self.holders: dict[int, tuple[Any, list[Any]]] = {}  # and what they held
         self.reaching: dict[int, bool] = {}  # whether an array is reached, by identity
         self._met = 0  # how often an array was, or what reaches one
         self._told: set[int] = set()  # the identities of containers and functions
@@ -109,8 +124,7 @@ class _Walk:
     def _inner(self, value: Any) -> Hashable:
         if isinstance(value, FunctionType):
             cells = [
-                self.visit(bytecode.cell_value(cell, None))
-                for cell in value.__closure__ or ()
+                self.visit(self._held(cell)[0]) for cell in value.__closure__ or ()
             ]
             given = value.__defaults__, value.__kwdefaults__
             defaults = self.visit(given) if any(given) else ()
@@ -123,10 +137,23 @@ class _Walk:
             parts = value.func, value.args, value.keywords
             return "partial", *map(self.visit, parts)
         if isinstance(value, dict | list | tuple):
+            if not isinstance(value, tuple):
+                self._held(value)
             items = value.values() if isinstance(value, dict) else value
             keys = tuple(map(repr, value)) if isinstance(value, dict) else ()
             return type(value), keys, *map(self.visit, items)
         return "object", self._content(value)
+
+    def _held(self, holder: Any) -> list[Any]:
+        """What a cell, a dict or a list holds, which is remembered."""
+        return self.holders.setdefault(id(holder), (holder, _items(holder)))[1]
+
+    def has_changed(self) -> bool:
+        """Whether a cell, a dict or a list holds something else than when visited."""
+        return not all(
+            _are_same(_items(holder), before)
+            for holder, before in self.holders.values()
+        )
 
     def _outside(self, fn: Any, bound: Any) -> Hashable:
         """What `fn` reads beyond its closure, and what that holds."""
@@ -201,22 +228,30 @@ def _is_constant_rule(value: Any) -> bool:
 
 
 class _Filler:
-    """Builds what reaches an array again, with others; the rest stays as it is."""
+    """Builds what reaches an array again, with others; the rest stays as it is.
+
+    Or all of it, as it was when it was visited, if anything there has changed since.
+    """
 
     def __init__(self, walk: _Walk, arrays: list[Array]) -> None:
         self._walk = walk
         self._arrays = arrays
         self._made: dict[int, Any] = {}
+        self._anew = walk.has_changed()
 
     def fill(self, value: Any) -> Any:
         if isinstance(value, mx.array):
             return self._arrays[self._walk.places[id(value)]]
         value = _inside_jit(value)
-        if not self._walk.reaching.get(id(value)):
+        if not self._is_built(value):
             return value
         if id(value) not in self._made:
             self._made[id(value)] = self._build(value)
         return self._made[id(value)]
+
+    def _is_built(self, value: Any) -> bool:
+        reaching = self._walk.reaching.get(id(value))  # `None` for what was not visited
+        return self._anew if reaching is False else bool(reaching)
 
     def _build(self, value: Any) -> Any:
         if isinstance(value, FunctionType):
@@ -229,10 +264,14 @@ class _Filler:
             return partial(self.fill(value.func), *args, **named)
         if isinstance(value, dict):
             made = copy.copy(value)  # its class may take other arguments than a dict
-            made.update((key, self.fill(item)) for key, item in value.items())
+            made.clear()
+            items = self._items(value)
+            keys, values = items[: len(items) // 2], items[len(items) // 2 :]
+            made.update(zip(keys, map(self.fill, values), strict=True))
             return made
         if isinstance(value, list | tuple):
-            return build(type(value), list(map(self.fill, value)), ())
+            items = list(map(self.fill, self._items(value)))
+            return build(type(value), items, ())
         return value
 
     def _function(self, fn: FunctionType) -> FunctionType:
@@ -250,14 +289,21 @@ class _Filler:
         made.__dict__.update(vars(fn))
         for old, new in zip(cells, made.__closure__ or (), strict=True):
             if new is not old:
-                new.cell_contents = self.fill(old.cell_contents)
+                new.cell_contents = self.fill(self._items(old)[0])
         return made
 
     def _cell(self, cell: CellType) -> CellType:
         """A new cell where it must hold something else: functions go on sharing it."""
-        content = _inside_jit(bytecode.cell_value(cell, None))
+        raw = self._items(cell)[0]
+        content = _inside_jit(raw)
         is_array = isinstance(content, mx.array)
-        if not is_array and not self._walk.reaching.get(id(content)):
+        if raw is _UNBOUND or not (self._anew or is_array or self._is_built(content)):
             return cell
         made: CellType = self._made.setdefault(id(cell), CellType())
         return made
+
+    def _items(self, holder: Any) -> list[Any]:
+        """What a cell, a dict, a list or a tuple held when it was visited."""
+        if isinstance(holder, tuple):
+            return list(holder)
+        return self._walk.holders[id(holder)][1]
