@@ -129,6 +129,7 @@ def _lp_pool(
     p = check_number(name, "p", p, above=0)
     check_narrow_float(name, x=x)
     window = to_sizes(name, "size", size, dims=dims, at_least=1)
-    powers = mx.power(x.astype(mx.float32), p)
+    x32 = x.astype(mx.float32)
+    powers = x32 if p == 1 else mx.power(x32, p)  # whose second slope is nan at 0
     mean = average(name, powers, window, stride, 0, True, ceil_mode, dims)
     return power_from_zero(mean * math.prod(window), 1 / p).astype(x.dtype)

@@ -265,3 +265,13 @@ def test_tiles_are_slots_with_ties_nan_and_infinities(shape, kernel):
         (expected,), (grad,) = mx.vjp(lambda x, f=slots: f(x, windows), [x], [g])
         assert mx.allclose(found, expected, rtol=1e-6, equal_nan=True)
         assert mx.allclose(slope, grad, rtol=1e-6)
+
+
+def test_second_derivatives_of_lp_pooling_of_order_1_are_0_at_0():
+    x = mx.array([0.0, 1.0, 2.0, 0.0]).reshape(1, 4, 1)
+
+    def slopes(x):
+        return mx.grad(lambda x: mx.sum(ops.lp_pool1d(x, 1, 2) ** 2))(x)
+
+    found = mx.grad(lambda x: mx.sum(slopes(x)))(x)
+    assert mx.array_equal(found, mx.full(x.shape, 4.0))
