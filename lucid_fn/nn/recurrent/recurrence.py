@@ -29,8 +29,8 @@ from lucid_fn.types import Array, ArrayFn, Key, Params, State
 Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, hidden_size); the first is put out
 Recurrence: TypeAlias = Callable[..., tuple[Array, Carry]]  # as `ops.rnn`
 
-# Multiplications of a step from which on a batch is divided among the cores. Two parts of
-# 4 million take as long as one, of 6 million 0.85 of the time, of 2 million 1.4 times.
+# Multiplications of a step from which on a batch is divided among the cores. Two parts
+# of 4 million take as long as one, of 6 million 0.85 of the time, of 2 million 1.4.
 _LEAST = 5 << 20
 
 
