@@ -151,6 +151,12 @@ def _archived_files(
                     f"{largest} bytes, got {kind}; replace it"
                 )
             yield path, content.read()
+        # The checksum of all is behind the padding, which `tarfile` does not read.
+        if len(stream.read(largest)) == largest:
+            raise ValueError(
+                f"{caller}: {archive} must end after its files, got {largest} bytes or "
+                "more behind them; replace it"
+            )
 
 
 def _decode(layout: Layout, filename: str, content: bytes, *, where: str) -> Batch:

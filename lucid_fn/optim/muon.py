@@ -64,8 +64,8 @@ def orthogonalize(
         ValueError: if `matrix` does not have two axes, or a number is out of its range.
         TypeError: if an argument is of the wrong type.
 
-    Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; in the
-    dtype of the matrix, where PyTorch takes bfloat16.
+    Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; in
+    float32 at least, where PyTorch takes bfloat16.
 
     Example:
         >>> import mlx.core as mx
@@ -88,7 +88,7 @@ def orthogonalize(
     for _ in range(steps):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
-    return x.T if rows > columns else x
+    return (x.T if rows > columns else x).astype(matrix.dtype)
 
 
 def _check_coefficients(caller: str, coefficients: Coefficients) -> Coefficients:

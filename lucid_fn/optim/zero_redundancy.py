@@ -55,7 +55,7 @@ def zero_redundancy(
         TypeError: if an argument is of the wrong type; on init, if the params are a
             single array.
         ValueError: on init, if what `optimizer` keeps for one param depends on others:
-            `prodigy` and `lbfgs`.
+            `prodigy` and `lbfgs`; or if it has a `zero_redundancy` inside.
 
     Source: Rajbhandari et al., 2020, https://arxiv.org/abs/1910.02054, section 5.1;
     the assignment is that of `torch.distributed.optim.ZeroRedundancyOptimizer`.
@@ -82,6 +82,11 @@ def _divided(optimizer: GradientTransformation, group: Group) -> GradientTransfo
         _check_tree(caller, params)
         with lazily():  # its arrays are never computed
             whole = optimizer.init(params)
+        if is_divided(whole):
+            raise ValueError(
+                f"{caller}: optimizer must not have a zero_redundancy inside, whose "
+                "state is divided already; leave one of them out"
+            )
         mixed = [state for state in states.find(whole, (tuple,)) if _mixes(state)]
         if mixed:
             raise _not_apart(caller, f"one with a {type(mixed[0]).__name__}")

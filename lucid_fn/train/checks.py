@@ -9,6 +9,8 @@ import mlx.core as mx
 
 from lucid_fn import io
 from lucid_fn.checks import signature_of
+from lucid_fn.distributed.agreement import exchange, several
+from lucid_fn.distributed.group import Group
 from lucid_fn.train import checkpoint as checkpoints
 from lucid_fn.train.callbacks import Callback
 
@@ -59,6 +61,27 @@ def _takes(fn: Callable[..., Any], count: int) -> bool:
     except TypeError:
         return False
     return True
+
+
+def check_divided(step: Any, group: Group | None, checkpoint: Path | None) -> None:
+    """Raises if the slices of one rank would be taken for those of another."""
+    among: Group | None = getattr(step, "divided_among", None)
+    if among is None:
+        return
+    if several(group):
+        raise ValueError(
+            "fit: group must be None for a model that is divided among processes, "
+            "since all would go on with the slices of rank 0, got a group of "
+            f"{among.size}; leave it out, and call fit on every rank"
+        )
+    path = None if checkpoint is None else str(checkpoint.absolute())
+    paths = exchange(among, "fit (checkpoint)", path)
+    if any(paths) and len(set(paths) - {None}) < len(paths):
+        raise ValueError(
+            "fit: checkpoint must be another path on each rank for a model that is "
+            f"divided among processes, got {paths}; put the rank in its name, or leave "
+            "it out and save what nn.unshard_params returns"
+        )
 
 
 def check_evaluation(evaluate: Any, test_batches: Any) -> None:

@@ -116,7 +116,8 @@ def fit(
             `test_batches` is missing, an epoch has no batches, or a metric is not a
             scalar; if the epoch of `ts` is not known; or if the checkpoint is damaged,
             does not fit, is behind `ts`, or ends in the middle of an epoch and the run
-            is to continue; if the ranks of `group` differ.
+            is to continue; if the ranks of `group` differ, or the model is divided
+            among processes and there is a `group`, or one `checkpoint` for two ranks.
         NonFiniteError: with `debug=True`, at the first step that is not finite.
         OSError: if `checkpoint` or `history_path` cannot be written; this is checked
             before the first step.
@@ -154,6 +155,7 @@ def fit(
     show = show and root
     checkpoint = checks.to_checkpoint(checkpoint)
     history_path = checks.to_history_path(history_path)
+    checks.check_divided(step, group, checkpoint)
 
     start = begin(
         ts,
@@ -191,6 +193,7 @@ def fit(
                 whole = run.ts
                 if checkpoint is not None or after_epoch:
                     whole = optim.unshard_state(run.ts, group)
+                ranks.finish(whole, group)
                 if checkpoint is not None and root:
                     checkpoints.save(checkpoint, whole, metadata=run.metadata())
                 keep()

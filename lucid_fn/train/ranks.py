@@ -54,6 +54,17 @@ def compare(ts: TrainState, batches: Any, group: Group | None) -> None:
     agree(group, "fit (the states of the ranks)", _checksums(_common(ts, group)))
 
 
+def finish(ts: TrainState, group: Group | None) -> None:
+    """Waits until every rank has computed its state.
+
+    The last step of `zero_redundancy` sends its updates after the loss is known. A rank
+    that ended before would leave the others without them.
+    """
+    if several(group):
+        mx.eval(tree.leaves(ts))
+        exchange(group, "fit (the end of the epoch)", None)
+
+
 def _common(ts: TrainState, group: Group) -> dict[str, mx.array]:
     """The arrays that every rank has, by path: all that `zero_redundancy` leaves."""
     divided = set().union(*exchange(group, "fit (divided states)", absent_paths(ts)))

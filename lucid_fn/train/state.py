@@ -56,7 +56,8 @@ def init(
     Raises:
         TypeError: if an argument is of the wrong type.
         ValueError: if `model` is divided among processes, and `optimizer` would take
-            the slices of this one for the whole, as `clip_by_global_norm` would.
+            the slices of this one for the whole, as `clip_by_global_norm`,
+            `dynamic_loss_scale` and `prodigy` would.
 
     Example:
         >>> from lucid_fn import nn, optim, random, train
@@ -146,7 +147,7 @@ def update(
     _check_loss_fn(caller, loss_fn)
     extra = _check_metrics(caller, metrics)
     check_group(caller, group)
-    if several(group) and _is_divided(model):
+    if several(group) and _divided_among(model):
         raise ValueError(
             f"{caller}: group must be None for a model that is divided among "
             "processes, whose gradients are of different slices, got a group of "
@@ -180,6 +181,7 @@ def update(
         new = TrainState(params, state, opt_state, ts.key, ts.step + 1)
         return new, _in_order(values, extra)
 
+    vars(step)["divided_among"] = _divided_among(model)  # for `fit`; `jit` keeps it
     return step
 
 
@@ -334,21 +336,36 @@ def _check_optimizer(caller: str, optimizer: Any) -> None:
         )
 
 
-def _is_divided(model: nn.Layer) -> bool:
-    """Whether each process has slices of some of the params."""
-    return next(cuts_of(model), None) is not None
+def _divided_among(model: nn.Layer) -> Group | None:
+    """The processes of which each has slices of some of the params, if there are."""
+    return next((group for _, _, group in cuts_of(model)), None)
 
 
 def _check_sees_slices(caller: str, model: nn.Layer, opt_state: Any) -> None:
     """Raises if an optimizer would take this rank's slices for whole params."""
-    kinds = (optim.ClipByGlobalNormState, optim.ZeroRedundancyState)
-    found = find(opt_state, kinds) if _is_divided(model) else []
+    if _divided_among(model) is None:
+        return
+    found = [x for x in find(opt_state, (tuple,)) if _depends_on_all(x)]
     if found:
         raise ValueError(
             f"{caller}: optimizer must treat numbers one by one for a model that is "
             "divided among processes, since it sees the slices of one, got one with a "
             f"{type(found[0]).__name__}; leave that part out, or use clip_by_value"
         )
+
+
+def _depends_on_all(state: Any) -> bool:
+    """Whether one number of the params decides what becomes of the others.
+
+    Ranks that decide by their own slices no longer agree on what they all have.
+    """
+    kinds = (
+        optim.ApplyIfFiniteState,
+        optim.ClipByGlobalNormState,
+        optim.DynamicLossScaleState,
+        optim.ZeroRedundancyState,
+    )
+    return isinstance(state, kinds) or bool(getattr(state, "mixes_params", False))
 
 
 def _check_key(caller: str, key: Any) -> None:

@@ -123,3 +123,13 @@ def test_integers_have_nearest_neighbours():
     y, _ = nn.upsample_nearest(size=(5, 6)).apply({}, {}, ours, train=False)
     assert y.dtype == mx.uint8
     assert np.moveaxis(np.array(y), -1, 1).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_an_antialiased_row_of_aligned_corners_is_pytorchs(mode):
+    image = np.random.default_rng(0).normal(size=(2, 5, 6, 3)).astype(np.float32)
+    how = {"size": (1, 4), "align_corners": True, "antialias": True}
+    planes = torch.tensor(np.moveaxis(image, -1, 1).copy())
+    expected = torch.nn.functional.interpolate(planes, mode=mode, **how)
+    y, _ = MODES[mode](**how).apply({}, {}, mx.array(image), train=False)
+    assert np.allclose(y, np.moveaxis(expected.numpy(), 1, -1), atol=1e-6)

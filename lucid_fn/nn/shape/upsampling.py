@@ -184,8 +184,9 @@ def upsample_cubic(
 
 def _step(axis: _Axis, align_corners: bool = False) -> np.float32:
     """Inputs from one output to the next."""
-    if align_corners:
-        return np.float32(axis.inputs - 1) / np.float32(max(axis.outputs - 1, 1))
+    if align_corners:  # 0 for a single output, as in PyTorch: it is at the border
+        inputs = axis.inputs - 1 if axis.outputs > 1 else 0
+        return np.float32(inputs) / np.float32(max(axis.outputs - 1, 1))
     if axis.scale is not None:
         return np.float32(1 / axis.scale)
     return np.float32(axis.inputs) / np.float32(axis.outputs)

@@ -1,5 +1,6 @@
 """`load_cifar100`: fine and coarse labels in both versions."""
 
+import gzip
 import hashlib
 import io
 import pickle
@@ -145,3 +146,12 @@ def test_without_data_the_error_names_the_archives(tmp_path):
 
 def test_the_mirror_is_encrypted():
     assert all(url.startswith("https://") for url in data.CIFAR100_MIRRORS)
+
+
+def test_a_damaged_pixel_in_an_archive_is_an_error(tmp_path):
+    path = archive(tmp_path, "binary")
+    stored = bytearray(gzip.compress(gzip.decompress(path.read_bytes()), 0))
+    stored[len(stored) // 2] ^= 255  # of the pixels in `test.bin`
+    path.write_bytes(stored)
+    with pytest.raises(ValueError, match="CRC check failed"):
+        data.load_cifar100(path)

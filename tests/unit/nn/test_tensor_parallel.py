@@ -8,6 +8,7 @@ import pytest
 
 from lucid_fn import distributed, losses, nn, optim, random, train, tree
 from lucid_fn.distributed import Group
+from lucid_fn.train import checks
 
 PAIR = [Group(0, 2), Group(1, 2)]
 KEY = random.key(0)
@@ -162,6 +163,10 @@ def test_the_ranks_drop_together_what_one_process_drops():
     [
         optim.chain(optim.clip_by_global_norm(1.0), optim.sgd(0.1)),
         optim.zero_redundancy(optim.adam(0.1), PAIR[0]),
+        optim.dynamic_loss_scale(optim.adam(0.1)),
+        optim.apply_if_finite(optim.adam(0.1)),
+        optim.chain(optim.prodigy(), optim.add_decayed_weights(0.1)),
+        optim.lbfgs(),
     ],
 )
 def test_an_optimizer_that_takes_slices_for_the_whole_is_refused(optimizer):
@@ -172,3 +177,24 @@ def test_an_optimizer_that_takes_slices_for_the_whole_is_refused(optimizer):
 def test_gradients_of_slices_are_not_averaged():
     with pytest.raises(ValueError, match="group must be None for a model that is div"):
         train.make_step(parallel(PAIR[0]), optim.sgd(0.1), losses.mse, group=PAIR[0])
+
+
+def test_slices_do_not_all_become_those_of_rank_0_in_fit():
+    model, optimizer = parallel(PAIR[0]), optim.sgd(0.1)
+    ts = train.init(model, optimizer, KEY)
+    step = train.make_step(model, optimizer, losses.mse)
+    with pytest.raises(ValueError, match="fit: group must be None for a model that is"):
+        train.fit(ts, step, lambda epoch: [], epochs=1, group=PAIR[0])
+
+
+@pytest.mark.parametrize(
+    "paths", [["run.safetensors", "run.safetensors"], ["run.safetensors", None]]
+)
+def test_ranks_do_not_share_a_checkpoint_of_slices(paths, monkeypatch, tmp_path):
+    monkeypatch.setattr(checks, "exchange", lambda group, what, path: paths)
+    model, optimizer = parallel(PAIR[0]), optim.sgd(0.1)
+    ts = train.init(model, optimizer, KEY)
+    step = train.make_step(model, optimizer, losses.mse)
+    path = tmp_path / "run.safetensors"
+    with pytest.raises(ValueError, match="checkpoint must be another path on each ran"):
+        train.fit(ts, step, lambda epoch: [], epochs=1, checkpoint=path)

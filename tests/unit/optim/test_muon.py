@@ -34,3 +34,8 @@ def test_other_than_three_coefficients_are_an_error(coefficients):
 def test_a_coefficient_that_is_no_number_is_an_error():
     with pytest.raises(TypeError, match="orthogonalize: coefficients must be a number"):
         optim.orthogonalize(mx.eye(2), coefficients=(1.0, "2", 3.0))
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
+def test_an_orthogonalized_matrix_keeps_its_dtype(dtype):
+    assert optim.orthogonalize(mx.ones((2, 3), dtype)).dtype == dtype

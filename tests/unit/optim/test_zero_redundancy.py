@@ -175,3 +175,11 @@ def test_a_whole_state_of_another_model_is_refused():
 def test_arguments_of_the_wrong_type_are_errors(call, words):
     with pytest.raises(TypeError, match=words):
         call()
+
+
+@pytest.mark.parametrize("group", RANKS)
+def test_a_state_that_is_divided_already_is_refused_on_all_ranks(group):
+    inner = optim.zero_redundancy(optim.adam(0.1), group)
+    twice = optim.zero_redundancy(optim.chain(inner, optim.trace(0.9)), group)
+    with pytest.raises(ValueError, match="must not have a zero_redundancy inside"):
+        twice.init(draw(0))
