@@ -21,6 +21,8 @@ def _remedy(name: str, x: Any) -> str:
     """How to get the array that was meant."""
     if hasattr(x, "sequence"):  # what a recurrent layer returns
         return f"take {name}.sequence"
+    if hasattr(x, "_fields"):  # such as the values and the indices of a max pool
+        return f"take one of {', '.join(f'{name}.{field}' for field in x._fields)}"
     if isinstance(x, tuple):
         return "apply returns the pair (y, state): give y alone"
     return f"convert it with mx.array({name})"

@@ -111,3 +111,10 @@ def test_a_layer_refuses_an_array_without_indices():
     layer = nn.max_unpool2d(2)
     with pytest.raises(TypeError, match=r"nn.MaxPoolOutput\(y, indices\), got array"):
         layer.apply({}, {}, mx.ones((1, 2, 2, 1)), train=False)
+
+
+def test_a_layer_after_the_pool_takes_one_of_its_arrays(key):
+    model = nn.serial(nn.max_pool2d(2, return_indices=True), nn.linear(1, 1))
+    params, state = model.init(key)
+    with pytest.raises(TypeError, match=r"got MaxPoolOutput; take one of x\.\w+, x\."):
+        model.apply(params, state, mx.ones((1, 2, 2, 1)), train=False)
