@@ -169,6 +169,22 @@ def lazily() -> Iterator[None]:
         _may_start.reset(token)
 
 
+_postponed: ContextVar[bool] = ContextVar("postponed", default=False)
+
+
+@contextmanager
+def postponing() -> Iterator[None]:
+    """Inside the block, which traces nothing, `start` starts nothing either.
+
+    Compiled functions run compiled, and what they return is started by the caller.
+    """
+    token = _postponed.set(True)
+    try:
+        yield
+    finally:
+        _postponed.reset(token)
+
+
 def mapped(fn: Callable[..., T], in_axes: Any = 0) -> Callable[..., T]:
     """`mx.vmap`, inside of which `is_mapping` holds."""
     vectorised: Any = mx.vmap(fn, in_axes=in_axes)
@@ -241,7 +257,7 @@ def start(*values: object) -> bool:
     Raises:
         UnavailableError: if an array can never be computed here.
     """
-    if not may_start():
+    if _postponed.get() or not may_start():
         return False
     try:
         mx.async_eval(*values)  # type: ignore[no-untyped-call]  # untyped in MLX's stubs

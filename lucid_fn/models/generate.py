@@ -6,7 +6,7 @@ import mlx.core as mx
 
 from lucid_fn import nn, random, transforms, tree
 from lucid_fn.checks import check_count, check_integer, check_key, check_number
-from lucid_fn.evaluation import lazily, start, started
+from lucid_fn.evaluation import postponing, start, started
 from lucid_fn.models.sampling import next_tokens
 from lucid_fn.nn.core.layer import check_held, check_layer, to_input
 from lucid_fn.types import Array, Key, Params, State
@@ -108,7 +108,7 @@ def generate(
     for i in range(max_new_tokens):
         # Computed only when nothing holds the old state any more: then the cache is
         # written in place.
-        with lazily():
+        with postponing():
             token, ended, state = _step(
                 model.apply, params, state, token, ended, mx.array(i), **options
             )
