@@ -62,10 +62,12 @@ def check_forward(
         signature.bind(None, **layers, **dict.fromkeys(extras))
     except TypeError as error:
         positional = {"train", "key"} & set(signature.parameters) - extras - set(layers)
-        fix = "; write train and key after a *, as in forward(x, *, train, key)"
+        fix = "write train and key after a *, as in forward(x, *, train, key)"
+        if not positional:
+            fix = f"write it as forward({', '.join(['x', *layers])})"
         raise TypeError(
             f"compose: forward{signature} does not accept the "
-            f"children {', '.join(layers)}: {error}{fix if positional else ''}"
+            f"children {', '.join(layers)}: {error}; {fix}"
         ) from None
     return extras
 

@@ -227,7 +227,8 @@ def two(x, conv1, bn1):
 BUILT_WRONG = {
     "a name that is not forward's": (
         lambda: nn.compose(two, conv1=mx.abs, bn=mx.abs),
-        r"compose: .*\(x, conv1, bn1\) does not accept the children conv1, bn: .*bn1",
+        r"compose: .*\(x, conv1, bn1\) does not accept the children conv1, bn: .*bn1"
+        r".*; write it as forward\(x, conv1, bn\)",
     ),
     "a child too few": (
         lambda: nn.compose(two, conv1=mx.abs),
