@@ -1,8 +1,8 @@
 """Weights of other libraries, and comparisons with their training."""
 
-from lucid_fn.interop import compare, huggingface, torch
+from lucid_fn.interop import compare, huggingface, onnx, torch
 
-__all__ = ["compare", "huggingface", "torch"]
+__all__ = ["compare", "huggingface", "onnx", "torch"]
 
 
 def __dir__() -> list[str]:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import re
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -108,12 +109,12 @@ def export(
             f"export: `{name}` must be exported outside of grad, vmap and jit"
         )
     target = check_path("export", "path", path)
-    arrays, description = _described(fn, example_args, batch_argnums)
+    arrays, description = described(fn, example_args, batch_argnums)
     captured = captures.find(fn, "export")
     mx.eval([capture.kept for capture in captured])
-    flat, results = _flat(fn, tree.flatten(example_args)[1])
-    with _tracing(name, lambda: flat(arrays)), exporting.checking():
-        _check_constants(flat, arrays, captured)
+    flat, results = flat_function(fn, tree.flatten(example_args)[1])
+    with tracing(name, lambda: flat(arrays)):
+        _check_order(constants_of(flat, arrays), captured)
     description = description._replace(result=to_json(results[-1]))
 
     with tempfile.TemporaryDirectory() as folder:
@@ -202,7 +203,7 @@ def _check_thread(what: str) -> None:
 # ---- arguments ----
 
 
-def _described(
+def described(
     fn: Callable[..., Any], args: tuple[Any, ...], batch_argnums: int | Sequence[int]
 ) -> tuple[list[Array], Description]:
     """The arrays among the example arguments, and what a call must have."""
@@ -234,7 +235,7 @@ def _described(
                 f"axis 0, since batch_argnums has {i}, got {describe(array)}"
             )
         arrays.append(array)
-        leaves.append(Leaf(path, list(array.shape), _name(array.dtype), i in batched))
+        leaves.append(Leaf(path, list(array.shape), dtype_name(array.dtype), i in batched))
     if not arrays:
         raise ValueError(
             f"export: `{name_of(fn)}` must take at least one array, got none"
@@ -255,7 +256,7 @@ def _described(
     )
 
 
-def _name(dtype: mx.Dtype) -> str:
+def dtype_name(dtype: mx.Dtype) -> str:
     return str(dtype).removeprefix("mlx.core.")
 
 
@@ -310,7 +311,7 @@ def _fitting(value: Any, want: Leaf, caller: str) -> Array:
     array = as_array(value)
     if array is not None and isinstance(value, int | float):  # which have no dtype
         array = array.astype(getattr(mx, want.dtype))
-    if array is not None and _name(array.dtype) == want.dtype:
+    if array is not None and dtype_name(array.dtype) == want.dtype:
         start = int(want.batched)
         if (
             array.ndim == len(want.shape)
@@ -329,7 +330,7 @@ def _fitting(value: Any, want: Leaf, caller: str) -> Array:
 # ---- tracing ----
 
 
-def _flat(
+def flat_function(
     fn: Callable[..., Any], structure: tree.Structure
 ) -> tuple[Flat, list[tree.Structure]]:
     """`fn` from arrays to arrays, and where it leaves the structure of its results."""
@@ -345,7 +346,7 @@ def _flat(
 
 
 @contextlib.contextmanager
-def _tracing(name: str, again: Callable[[], Any]) -> Any:
+def tracing(name: str, again: Callable[[], Any]) -> Any:
     """Traces plain formulations inside the block, and explains MLX's errors."""
     before = diagnosis.random_state()
     try:
@@ -354,7 +355,7 @@ def _tracing(name: str, again: Callable[[], Any]) -> Any:
     except (ValueError, RuntimeError) as error:
         if is_symbolic(error):
             raise diagnosis.value_read(error, name, "export") from error
-        if "Unable to serialize primitive" in str(error):
+        if re.search("Unable to (serialize|get state for) primitive", str(error)):
             primitive = str(error).rpartition(" ")[2]
             raise ValueError(
                 f"export: MLX cannot write the operation {primitive}, which `{name}` "
@@ -380,54 +381,64 @@ class _Seen(Exception):
     """Ends a trace whose constants were seen."""
 
 
-def _check_constants(
-    flat: Flat, arrays: list[Array], captured: list[captures.Capture]
-) -> None:
-    """Raises if MLX would write wrong values: it does not look at strides."""
+def constants_of(flat: Flat, arrays: list[Array]) -> list[Array]:
+    """The constants in the graph of a function, of which `mx.grad` is an error."""
+    found: list[Array] = []
 
     def look(event: dict[str, Any]) -> None:
-        for _, array in event.get("constants", []):
-            if not memoryview(array).c_contiguous:
-                place = captures.place_of(array)
-                names = (
-                    f"`{capture.name}`"
-                    for capture in captured
-                    if place in map(captures.place_of, capture.kept)
-                )
-                raise ValueError(
-                    f"export: {next(names, 'an array')}, which the function captures, "
-                    "must lie in memory in the order of its axes, since MLX writes "
-                    f"others wrongly, got a transposed or broadcast {describe(array)}; "
-                    "capture mx.contiguous of it instead"
-                )
         if "constants" in event:
+            found.extend(array for _, array in event["constants"])
             raise _Seen
 
-    with contextlib.suppress(_Seen):
+    with exporting.checking(), contextlib.suppress(_Seen):
         mx.export_function(look, lambda *arrays: flat(list(arrays)), *arrays)
+    return found
+
+
+def _check_order(constants: list[Array], captured: list[captures.Capture]) -> None:
+    """Raises if MLX would write wrong values: it does not look at strides."""
+    for array in constants:
+        if not memoryview(array).c_contiguous:
+            place = captures.place_of(array)
+            names = (
+                f"`{capture.name}`"
+                for capture in captured
+                if place in map(captures.place_of, capture.kept)
+            )
+            raise ValueError(
+                f"export: {next(names, 'an array')}, which the function captures, "
+                "must lie in memory in the order of its axes, since MLX writes "
+                f"others wrongly, got a transposed or broadcast {describe(array)}; "
+                "capture mx.contiguous of it instead"
+            )
+
+
+def without_rules(flat: Flat) -> Callable[..., list[Array]]:
+    """The function whose graph has MLX's own operations only."""
+
+    def unwrapped(*arrays: Array) -> list[Array]:
+        with exporting.exporting(arrays[0]):
+            return flat(list(arrays))
+
+    return unwrapped
 
 
 def _write(
     file: Path, flat: Flat, arrays: list[Array], description: Description
 ) -> None:
     """Writes a graph, or one for each of the sizes of a batch."""
-
-    def unwrapped(*arrays: Array) -> list[Array]:
-        with exporting.exporting(arrays[0]):
-            return flat(list(arrays))
-
     with (
-        _tracing(description.name, lambda: flat(arrays)),
+        tracing(description.name, lambda: flat(arrays)),
         mx.exporter(
             str(file),
-            unwrapped,
+            without_rules(flat),
             metadata=as_metadata(description),
         ) as exporter,
     ):
         if not description.batch_sizes:
             exporter(*arrays)
         for size in description.batch_sizes:
-            exporter(*_resized(arrays, description, size))
+            exporter(*resized(arrays, description, size))
 
 
 # ---- batches of any size ----
@@ -438,7 +449,7 @@ def _powers_of_two(limit: int) -> list[int]:
     return [1 << i for i in reversed(range(limit.bit_length()))]
 
 
-def _resized(arrays: list[Array], description: Description, size: int) -> list[Array]:
+def resized(arrays: list[Array], description: Description, size: int) -> list[Array]:
     """The arguments with another number of examples."""
     return [
         array[mx.arange(size) % len(array)] if leaf.batched else array
@@ -457,7 +468,7 @@ def _takes_batches(file: Path, flat: Flat, arrays: list[Array]) -> bool:
             else array
             for i, (array, leaf) in enumerate(
                 zip(
-                    _resized(arrays, description, size), description.leaves, strict=True
+                    resized(arrays, description, size), description.leaves, strict=True
                 )
             )
         ]

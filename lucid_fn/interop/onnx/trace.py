@@ -1,0 +1,102 @@
+"""MLX's graph of a function, with the sizes in it that depend on the batch."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import mlx.core as mx
+
+from lucid_fn.transforms.arguments import describe
+from lucid_fn.types import Array
+
+
+class Size(NamedTuple):
+    """A number that depends on the number N of examples: slope * N + offset."""
+
+    slope: int
+    offset: int
+
+
+Shape: TypeAlias = tuple[int | Size, ...]
+Described: TypeAlias = tuple[str, Shape, mx.Dtype]  # an array of the graph, by name
+
+
+class Operation(NamedTuple):
+    """One of MLX's primitives, between arrays of the graph."""
+
+    name: str
+    arguments: list[Any]
+    inputs: list[Described]
+    outputs: list[Described]
+
+
+class Trace(NamedTuple):
+    """A graph, with its operations in the order of computation."""
+
+    inputs: list[Described]
+    outputs: list[Described]
+    constants: list[tuple[str, Array]]
+    operations: list[Operation]
+
+
+def trace(fn: Callable[..., list[Array]], arrays: list[Array]) -> Trace:
+    """The graph of a function of arrays."""
+    found: dict[str, Any] = {}
+    operations = []
+
+    def see(event: dict[str, Any]) -> None:
+        if event.pop("type") == "primitive":
+            operations.append(Operation(**event))
+        else:
+            found.update(event)
+
+    mx.export_function(see, fn, *arrays)
+    return Trace(found["inputs"], found["outputs"], found["constants"], operations)
+
+
+class Different(Exception):
+    """What the graphs for different numbers of examples do not have in common."""
+
+
+def join(traces: dict[int, Trace]) -> Trace:
+    """One graph for any number of examples, from those for some numbers.
+
+    Raises:
+        Different: if they differ otherwise than in sizes that depend linearly on the
+            number of examples.
+    """
+    counts = list(traces)
+
+    def joined(*values: Any) -> Any:
+        first = values[0]
+        if isinstance(first, mx.array):
+            if all(_is_equal(x, first) for x in values):
+                return first
+        elif isinstance(first, list | tuple):
+            if len({len(x) for x in values}) == 1:
+                items = map(joined, *values)
+                return type(first)(*items if hasattr(first, "_fields") else [items])
+        elif all(x == first for x in values):
+            return first
+        elif isinstance(first, int | float):
+            slope = (values[1] - first) // (counts[1] - counts[0])
+            size = Size(int(slope), int(first - slope * counts[0]))
+            pairs = zip(values, counts, strict=True)
+            if all(x == size.slope * n + size.offset for x, n in pairs):
+                return size
+        raise Different(" and ".join(map(_describe, values[:2])))
+
+    return joined(*traces.values())  # type: ignore[no-any-return]  # like its arguments
+
+
+def _is_equal(a: Array, b: Array) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return bool(mx.all((a == b) | ((a != a) & (b != b))).item())
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"{len(value)} operations"
+    if isinstance(value, mx.array) and value.size == 1:
+        return f"the constant {value.item()}"
+    return describe(value)
