@@ -55,16 +55,21 @@ class Graph:
     """Nodes and constants.
 
     Args:
+        inputs: their names.
+        outputs: their names.
         batch: the name of an input with the batch on axis 0, if there is one.
     """
 
-    def __init__(self, inputs: Sequence[str], batch: str | None) -> None:
+    def __init__(
+        self, inputs: Sequence[str], outputs: Sequence[str], batch: str | None
+    ) -> None:
         self.nodes: list[Any] = []
         self.constants: dict[str, NDArray[Any]] = {}
         self._inputs, self._batch = inputs, batch
-        self._sources: dict[str, list[str]] = {name: [] for name in inputs}  # of names
-        self._captured: set[str] = set()
-        self._made: dict[Any, list[str]] = {}  # by what it was made from
+        # What a tensor is made of, and what captured array a constant is made of.
+        self._sources: dict[str, list[str]] = {x: [] for x in (*inputs, *outputs)}
+        self._captured: dict[str, str] = {}
+        self._made: dict[Any, list[str]] = {}  # names, by all that makes a tensor
 
     def _unused(self, name: str) -> str:
         names = (f"{name}_{i}" if i else name for i in range(len(self._sources) + 1))
@@ -72,7 +77,7 @@ class Graph:
 
     # ---- constants ----
 
-    def capture(self, array: Array, name: str | None) -> Value:
+    def capture(self, array: Array, name: str | None = None) -> Value:
         """A constant of MLX's graph, and the name that its user has for it."""
         dtype = numpy_dtype(array.dtype)
         if array.dtype == mx.bfloat16:  # which NumPy lacks
@@ -80,7 +85,7 @@ class Graph:
         values = np.array(array).view(dtype)
         stored = self.constant(values, name)
         if name is not None:
-            self._captured.add(stored)
+            self._captured[stored] = stored
         return held(stored, array.shape, array.dtype)
 
     def constant(self, values: NDArray[Any], name: str | None = None) -> str:
@@ -125,8 +130,8 @@ class Graph:
         if key in self._made:
             return self._made[key]
         folded = operator != "Expand" and all(x in self.constants for x in inputs)
-        named = [x for x in inputs if x in self._captured]
-        base = named[0] if folded and named else operator
+        origin = next((self._captured[x] for x in inputs if x in self._captured), None)
+        base = f"{origin}.{operator}" if folded and origin else operator
         outputs: list[str] = []
         for _ in range(count):
             outputs.append(self._unused(base))
@@ -136,9 +141,10 @@ class Graph:
         )
         if folded:
             given = {name: self.constants[name] for name in inputs}
-            values = map(np.asarray, ReferenceEvaluator(node).run(None, given))
+            with np.errstate(all="ignore"):
+                values = map(np.asarray, ReferenceEvaluator(node).run(None, given))
             self.constants.update(zip(outputs, values, strict=True))
-            self._captured.update(outputs if named else [])
+            self._captured.update(dict.fromkeys(outputs, origin) if origin else {})
         else:
             self.nodes.append(node)
         self._made[key] = outputs
@@ -155,7 +161,7 @@ class Graph:
         names = [value.name for value in values]
         for name in names:  # which grows
             if name in self._captured or name in self._inputs:
-                return name
+                return self._captured.get(name, name)
             names += self._sources[name]
         return None
 

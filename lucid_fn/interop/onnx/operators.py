@@ -1,6 +1,5 @@
-"""What each of MLX's primitives is in ONNX."""
+"""What each of MLX's primitives is in ONNX: the table `OPERATORS`."""
 
-import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,9 +11,8 @@ from lucid_fn.interop.onnx.trace import Shape, Size
 
 
 class Node(NamedTuple):
-    """One of MLX's primitives, and the graph that gets its operators."""
+    """A call of one of MLX's primitives."""
 
-    graph: Graph
     name: str
     arguments: list[Any]
     inputs: list[Value]
@@ -27,19 +25,19 @@ class Node(NamedTuple):
 
 
 class Unsupported(Exception):
-    """What ONNX lacks: an operation of MLX, in words."""
+    """What ONNX has no operator for."""
 
 
-# The outputs, a tensor's name where it is held as it is.
+# The outputs, by the names of tensors where these hold them as they are.
 Result: TypeAlias = str | Value | list[str]
-Operator: TypeAlias = Callable[[Node], Result]
+Operator: TypeAlias = Callable[[Graph, Node], Result]
 
 
-def translate(node: Node) -> list[Value]:
-    """The outputs of an operation, whose operators the graph gets."""
+def translate(g: Graph, node: Node) -> list[Value]:
+    """The outputs of a primitive, for which the graph gets nodes."""
     if node.name not in OPERATORS:
         raise Unsupported(f"MLX's {node.name}")
-    made = OPERATORS[node.name](node)
+    made = OPERATORS[node.name](g, node)
     if isinstance(made, Value):
         return [made._replace(dtype=node.dtype)]
     names = made if isinstance(made, list) else [made]
@@ -49,293 +47,225 @@ def translate(node: Node) -> list[Value]:
 
 # ---- elementwise ----
 
-_POINTWISE = {
-    "Abs": "Abs",
-    "Add": "Add",
-    "ArcCos": "Acos",
-    "ArcCosh": "Acosh",
-    "ArcSin": "Asin",
-    "ArcSinh": "Asinh",
-    "ArcTan": "Atan",
-    "ArcTanh": "Atanh",
-    "Ceil": "Ceil",
-    "Cos": "Cos",
-    "Cosh": "Cosh",
-    "Divide": "Div",
-    "Erf": "Erf",
-    "Exp": "Exp",
-    "Floor": "Floor",
-    "Greater": "Greater",
-    "GreaterEqual": "GreaterOrEqual",
-    "Less": "Less",
-    "LessEqual": "LessOrEqual",
-    "LogicalAnd": "And",
-    "LogicalNot": "Not",
-    "LogicalOr": "Or",
-    "Maximum": "Max",
-    "Minimum": "Min",
-    "Multiply": "Mul",
-    "Negative": "Neg",
-    "Power": "Pow",
-    "Round": "Round",
-    "Select": "Where",
-    "Sigmoid": "Sigmoid",
-    "Sign": "Sign",
-    "Sin": "Sin",
-    "Sinh": "Sinh",
-    "Subtract": "Sub",
-    "Tan": "Tan",
-    "Tanh": "Tanh",
-}
-
 
 def _pointwise(operator: str) -> Operator:
-    return lambda node: node.graph.pointwise(operator, *node.inputs)
+    return lambda g, node: g.pointwise(operator, *node.inputs)
 
 
-def _same(node: Node) -> Value:
+def _same(g: Graph, node: Node) -> Value:
     return node.inputs[0]
 
 
-def _cast(node: Node, value: Value, dtype: mx.Dtype) -> Value:
+def _cast(g: Graph, value: Value, dtype: mx.Dtype) -> Value:
     if value.dtype == dtype:
         return value
-    cast = node.graph.pointwise("Cast", value, to=element_type(dtype))
-    return cast._replace(dtype=dtype)
+    return g.pointwise("Cast", value, to=element_type(dtype))._replace(dtype=dtype)
 
 
-def _as_type(node: Node) -> Value:
-    return _cast(node, node.inputs[0], node.dtype)
+def _as_type(g: Graph, node: Node) -> Value:
+    return _cast(g, node.inputs[0], node.dtype)
 
 
-def _view(node: Node) -> Value:
-    (x,) = node.inputs
-    if not all(
-        mx.issubdtype(dtype, mx.integer) and dtype.size == x.dtype.size
-        for dtype in (x.dtype, node.dtype)
-    ):
+def _view(g: Graph, node: Node) -> Value:
+    dtypes = node.inputs[0].dtype, node.dtype
+    are_integers = all(mx.issubdtype(dtype, mx.integer) for dtype in dtypes)
+    if not are_integers or dtypes[0].size != dtypes[1].size:
         raise Unsupported("a view of an array's bytes as another dtype")
-    return _cast(node, x, node.dtype)  # which takes the bits that fit
+    return _as_type(g, node)  # of which the bits are the same
 
 
-def _equal(node: Node) -> Value:
+def _equal(g: Graph, node: Node) -> Value:
     if node.arguments[0]:
-        raise Unsupported("an equality of NaNs")
-    return node.graph.pointwise("Equal", *node.inputs)
+        raise Unsupported("a comparison in which NaN equals NaN")
+    return g.pointwise("Equal", *node.inputs)
 
 
-def _not_equal(node: Node) -> Value:
-    return node.graph.pointwise("Not", node.graph.pointwise("Equal", *node.inputs))
+def _not_equal(g: Graph, node: Node) -> Value:
+    return g.pointwise("Not", g.pointwise("Equal", *node.inputs))
 
 
-def _square(node: Node) -> Value:
-    return node.graph.pointwise("Mul", *node.inputs * 2)
+def _square(g: Graph, node: Node) -> Value:
+    return g.pointwise("Mul", *node.inputs * 2)
 
 
-def _sqrt(node: Node) -> Value:
-    root = node.graph.pointwise("Sqrt", *node.inputs)
-    is_reciprocal = node.arguments[0]
-    return node.graph.pointwise("Reciprocal", root) if is_reciprocal else root
+def _sqrt(g: Graph, node: Node) -> Value:
+    root = g.pointwise("Sqrt", *node.inputs)
+    return g.pointwise("Reciprocal", root) if node.arguments[0] else root
 
 
-def _log(node: Node) -> Value:
-    base = (2.0, 10.0, None)[node.arguments[0]]
-    log = node.graph.pointwise("Log", *node.inputs)
-    if base is None:
-        return log
-    return node.graph.pointwise(
-        "Div", log, node.graph.scalar(float(np.log(base)), node.dtype)
-    )
+def _log(g: Graph, node: Node) -> Value:
+    base = (2.0, 10.0, np.e)[node.arguments[0]]
+    y = g.pointwise("Log", *node.inputs)
+    return y if base == np.e else g.pointwise("Div", y, g.scalar(np.log(base), y.dtype))
 
 
-def _expm1(node: Node) -> Value:
-    power = node.graph.pointwise("Exp", *node.inputs)
-    return node.graph.pointwise("Sub", power, node.graph.scalar(1, node.dtype))
+def _expm1(g: Graph, node: Node) -> Value:
+    return g.pointwise("Sub", g.pointwise("Exp", *node.inputs), g.scalar(1, node.dtype))
 
 
-def _log1p(node: Node) -> Value:
-    (x,) = node.inputs
-    y = node.graph.pointwise("Add", x, node.graph.scalar(1, node.dtype))
-    return node.graph.pointwise("Log", y)
+def _log1p(g: Graph, node: Node) -> Value:
+    return g.pointwise("Log", g.pointwise("Add", *node.inputs, g.scalar(1, node.dtype)))
 
 
-def _log_add_exp(node: Node) -> Value:
+def _log_add_exp(g: Graph, node: Node) -> Value:
     """max(a, b) + log(1 + exp(-|a - b|))."""
-    distance = node.graph.pointwise("Abs", node.graph.pointwise("Sub", *node.inputs))
-    rest = node.graph.pointwise("Softplus", node.graph.pointwise("Neg", distance))
-    return node.graph.pointwise("Add", node.graph.pointwise("Max", *node.inputs), rest)
+    distance = g.pointwise("Abs", g.pointwise("Sub", *node.inputs))
+    rest = g.pointwise("Softplus", g.pointwise("Neg", distance))
+    return g.pointwise("Add", g.pointwise("Max", *node.inputs), rest)
 
 
-def _floor_divide(node: Node) -> Value:
+def _floor_divide(g: Graph, node: Node) -> Value:
     a, b = node.inputs
     if mx.issubdtype(node.dtype, mx.floating):
-        return node.graph.pointwise("Floor", node.graph.pointwise("Div", a, b))
-    rest = node.graph.pointwise("Mod", a, b)  # of the sign of b
-    return node.graph.pointwise("Div", node.graph.pointwise("Sub", a, rest), b)
+        return g.pointwise("Floor", g.pointwise("Div", a, b))
+    rest = g.pointwise("Mod", a, b)  # of the sign of b
+    return g.pointwise("Div", g.pointwise("Sub", a, rest), b)
 
 
-def _remainder(node: Node) -> Value:
+def _remainder(g: Graph, node: Node) -> Value:
     if mx.issubdtype(node.dtype, mx.floating):
         raise Unsupported("the remainder of a division of floats")
-    return node.graph.pointwise("Mod", *node.inputs)
+    return g.pointwise("Mod", *node.inputs)
 
 
-def _bitwise(node: Node) -> Value:
-    name = ("And", "Or", "Xor", None, None)[node.arguments[0]]
-    if name is None:
+def _bitwise(g: Graph, node: Node) -> Value:
+    kind = node.arguments[0]
+    if kind > 2:
         raise Unsupported("a shift of bits")
     prefix = "" if node.dtype == mx.bool_ else "Bitwise"
-    return node.graph.pointwise(prefix + name, *node.inputs)
+    return g.pointwise(prefix + ("And", "Or", "Xor")[kind], *node.inputs)
 
 
 # ---- shapes ----
 
 
-def _broadcast(node: Node) -> Value:
-    return node.graph.broadcast(node.inputs[0], node.shape)
+def _like(node: Node, value: Value, name: str, dtype: mx.Dtype | None = None) -> Value:
+    """The output, in a tensor with its axes in the order of `value`'s."""
+    return Value(name, node.shape, dtype or node.dtype, node.shape, value.axes)
 
 
-def _transpose(node: Node) -> Value:
-    return node.graph.transpose(node.inputs[0], node.arguments[0])
+def _broadcast(g: Graph, node: Node) -> Value:
+    return g.broadcast(node.inputs[0], node.shape)
 
 
-def _reshape(node: Node) -> str:
-    return node.graph.reshape(node.graph.whole(node.inputs[0]), node.shape)
+def _transpose(g: Graph, node: Node) -> Value:
+    return g.transpose(node.inputs[0], node.arguments[0])
 
 
-def _expand_dims(node: Node) -> str:
-    axes = node.graph.ints(node.arguments[0])
-    return node.graph.add("Unsqueeze", node.graph.whole(node.inputs[0]), axes)
+def _reshape(g: Graph, node: Node) -> str:
+    return g.reshape(g.whole(node.inputs[0]), node.shape)
 
 
-def _squeeze(node: Node) -> str:
-    axes = node.graph.ints(node.arguments[0])
-    return node.graph.add("Squeeze", node.graph.whole(node.inputs[0]), axes)
+def _expand_dims(g: Graph, node: Node) -> str:
+    return g.add("Unsqueeze", g.whole(node.inputs[0]), g.ints(node.arguments[0]))
 
 
-def _as_before(node: Node, value: Value, name: str) -> Value:
-    """What a node computes from an array, with its axes in the same order."""
-    return Value(name, node.shape, node.dtype, node.shape, value.axes)
+def _squeeze(g: Graph, node: Node) -> str:
+    return g.add("Squeeze", g.whole(node.inputs[0]), g.ints(node.arguments[0]))
 
 
-def _slice(node: Node) -> Value:
-    x = node.graph.full(node.inputs[0])
-    bounds = zip(itertools.count(), *node.arguments, x.shape)
-    cut = [(x.axes.index(i), *rest) for i, *rest, n in bounds if rest != [0, n, 1]]
+def _slice(g: Graph, node: Node) -> Value:
+    x = g.full(node.inputs[0])
+    columns = zip(range(len(x.shape)), *node.arguments, x.shape, strict=True)
+    cut = [(x.axes.index(i), *rest) for i, *rest, n in columns if rest != [0, n, 1]]
     if not cut:
         return x
-    places, starts, ends, steps = map(node.graph.ints, zip(*cut, strict=True))
-    name = node.graph.add("Slice", x.name, starts, ends, places, steps)
-    return _as_before(node, x, name)
+    places, starts, ends, steps = map(g.ints, zip(*cut, strict=True))
+    return _like(node, x, g.add("Slice", x.name, starts, ends, places, steps))
 
 
-def _pad(node: Node) -> Value:
+def _pad(g: Graph, node: Node) -> Value:
     x, fill = node.inputs
     axes, low, high = node.arguments
     if not any((*low, *high)):
         return x
-    x = node.graph.full(x)
-    places = node.graph.ints([x.axes.index(axis) for axis in axes])
-    sizes = node.graph.ints((*low, *high))
-    name = node.graph.add("Pad", x.name, sizes, fill.name, places)
-    return _as_before(node, x, name)
+    x = g.full(x)
+    places = g.ints([x.axes.index(axis) for axis in axes])
+    return _like(
+        node, x, g.add("Pad", x.name, g.ints((*low, *high)), fill.name, places)
+    )
 
 
-def _concatenate(node: Node) -> Value:
-    first = node.graph.full(node.inputs[0])
-    parts = [node.graph.full(part) for part in node.inputs]
-    names = [node.graph.ordered(part, first.axes) for part in parts]
-    place = first.axes.index(node.arguments[0])
-    return _as_before(node, first, node.graph.add("Concat", *names, axis=place))
+def _concatenate(g: Graph, node: Node) -> Value:
+    parts = [g.full(part) for part in node.inputs]
+    axes = parts[0].axes
+    names = [g.ordered(part, axes) for part in parts]
+    place = axes.index(node.arguments[0])
+    return _like(node, parts[0], g.add("Concat", *names, axis=place))
 
 
-def _split(node: Node) -> list[str]:
+def _split(g: Graph, node: Node) -> list[str]:
     axis = node.arguments[1]
-    sizes = node.graph.ints([shape[axis] for shape in node.shapes])
-    x = node.graph.whole(node.inputs[0])
-    return node.graph.add_many("Split", len(node.shapes), x, sizes, axis=axis)
+    sizes = g.ints([shape[axis] for shape in node.shapes])
+    x = g.whole(node.inputs[0])
+    return g.add_many("Split", len(node.shapes), x, sizes, axis=axis)
 
 
-def _arange(node: Node) -> str:
-    start, stop, step = node.arguments
-    if not isinstance(stop, Size):
-        # In MLX, since its numbers are rounded in its own way.
-        return node.graph.capture(mx.arange(start, stop, step, node.dtype), None).name
-    bounds = [node.graph.ints([int(x)]) for x in (start, step)]
-    first, change = (node.graph.reshape(x, ()) for x in bounds)
-    last = node.graph.add("Squeeze", node.graph.ints([stop]))
-    numbers = node.graph.add("Range", first, last, change)
-    return node.graph.add("Cast", numbers, to=element_type(node.dtype))
+def _arange(g: Graph, node: Node) -> str:
+    bounds = start, stop, step = node.arguments
+    if not any(isinstance(x, Size) for x in bounds):
+        return g.capture(mx.arange(start, stop, step, node.dtype)).name
+    if start != 0 or step != 1:
+        raise Unsupported("a range up to the number of examples that counts otherwise")
+    first, last, one = (g.add("Squeeze", g.ints([n])) for n in (0, stop, 1))
+    numbers = g.add("Range", first, last, one)
+    return g.add("Cast", numbers, to=element_type(node.dtype))
 
 
 # ---- indices ----
 
 
-def _index(node: Node, value: Value) -> str:
-    return node.graph.whole(_cast(node, value, mx.int64))
+def _index(g: Graph, value: Value) -> str:
+    return g.whole(_cast(g, value, mx.int64))
 
 
-def _gather(node: Node) -> str:
-    """`x[i, j]`: the axes of the indices, then those of the slices."""
-    graph, (x, *indices) = node.graph, node.inputs
+def _gather(g: Graph, node: Node) -> str:
+    """`x[i, j]`: the axes of the indices, then those of `x`."""
+    x, *indices = node.inputs
     axes, sizes = node.arguments
+    if any(n != (1 if i in axes else x.shape[i]) for i, n in enumerate(sizes)):
+        raise Unsupported("a gather of parts of rows")
     rest = [axis for axis in range(len(x.shape)) if axis not in axes]
-    if any(sizes[axis] != x.shape[axis] for axis in rest) or any(
-        sizes[axis] != 1 for axis in axes
-    ):
-        raise Unsupported("a gather of parts of slices")
-    table = graph.whole(graph.transpose(x, [*axes, *rest]))
-    places = [_index(node, index) for index in indices]
+    table = g.whole(g.transpose(x, [*axes, *rest]))
+    places = [_index(g, index) for index in indices]
     if len(places) == 1:
-        return graph.reshape(graph.add("Gather", table, places[0], axis=0), node.shape)
-    last = graph.ints([-1])
-    places = [graph.add("Unsqueeze", place, last) for place in places]
-    stacked = graph.add("Concat", *places, axis=-1)
-    return graph.reshape(graph.add("GatherND", table, stacked), node.shape)
+        return g.reshape(g.add("Gather", table, places[0], axis=0), node.shape)
+    columns = [g.add("Unsqueeze", place, g.ints([-1])) for place in places]
+    rows = g.add("GatherND", table, g.add("Concat", *columns, axis=-1))
+    return g.reshape(rows, node.shape)
 
 
-def _gather_axis(node: Node) -> str:
+def _gather_axis(g: Graph, node: Node) -> str:
     x, index = node.inputs
-    return node.graph.add(
-        "GatherElements",
-        node.graph.whole(x),
-        _index(node, index),
-        axis=node.arguments[0],
-    )
+    axis = node.arguments[0]
+    return g.add("GatherElements", g.whole(x), _index(g, index), axis=axis)
 
 
-def _scatter_axis(node: Node) -> str:
-    kind, axis = node.arguments
-    x, index, updates = node.inputs
-    return node.graph.add(
-        "ScatterElements",
-        node.graph.whole(x),
-        _index(node, index),
-        node.graph.whole(updates),
-        axis=axis,
-        reduction=("add", "none")[kind],
-    )
+def _scatter_axis(g: Graph, node: Node) -> str:
+    (x, index, y), (kind, axis) = node.inputs, node.arguments
+    given = g.whole(x), _index(g, index), g.whole(y)
+    reduction = ("add", "none")[kind]
+    return g.add("ScatterElements", *given, axis=axis, reduction=reduction)
 
 
-def _slice_update(node: Node) -> Value:
-    """`x[start:end:step] = y`, where y is spread out and selected by a mask."""
-    graph, (x, y) = node.graph, node.inputs
-    kind, starts, _, steps = node.arguments
+def _slice_update(g: Graph, node: Node) -> Value:
+    """`x[start:end:step] = y`, where y is spread over x and selected by a mask."""
+    (x, y), (kind, starts, _, steps) = node.inputs, node.arguments
     if kind != 4:
-        raise Unsupported("an update of a slice by more than its new values")
-    spread, inside = graph.whole(y), np.array(True)
+        raise Unsupported("an update of a slice other than by new values")
+    spread, mask = g.whole(y), np.array(True)
     for axis, (total, size) in enumerate(zip(x.shape, y.shape, strict=True)):
         if size == total and steps[axis] == 1:
             continue
         if isinstance(total, Size) or isinstance(size, Size):
             raise Unsupported("an update of some of the examples")
         places, rests = np.divmod(np.arange(total) - starts[axis], steps[axis])
-        here = (rests == 0) & (places >= 0) & (places < size)
-        places = graph.constant(np.clip(places, 0, size - 1))
-        spread = graph.add("Gather", spread, places, axis=axis)
-        inside = inside & here.reshape(-1, *[1] * (len(x.shape) - axis - 1))
-    mask = held(graph.constant(inside), inside.shape, mx.bool_)
-    return graph.pointwise("Where", mask, held(spread, x.shape, x.dtype), x)
+        inside = (rests == 0) & (places >= 0) & (places < size)
+        places = g.constant(np.clip(places, 0, size - 1))
+        spread = g.add("Gather", spread, places, axis=axis)
+        mask = mask & inside.reshape(-1, *[1] * (len(x.shape) - axis - 1))
+    known = g.broadcast(held(g.constant(mask), mask.shape, mx.bool_), x.shape)
+    return g.pointwise("Where", known, held(spread, x.shape, x.dtype), x)
 
 
 # ---- reductions and sorts ----
@@ -343,140 +273,116 @@ def _slice_update(node: Node) -> Value:
 _REDUCTIONS = ("Min", "Max", "Sum", "Prod", "Min", "Max")  # the first two of bools
 
 
-def _reduce(node: Node) -> Value:
+def _reduce(g: Graph, node: Node) -> Value:
     kind, axes = node.arguments
-    graph, x = node.graph, node.graph.full(node.inputs[0])
-    x = _cast(node, x, mx.int32 if kind < 2 else node.dtype)
-    places = graph.ints([x.axes.index(axis) for axis in axes])
-    name = graph.add(f"Reduce{_REDUCTIONS[kind]}", x.name, places, keepdims=1)
-    y = _as_before(node, x, name)
-    return _cast(node, y._replace(dtype=x.dtype), node.dtype)
+    x = _cast(g, g.full(node.inputs[0]), mx.int32 if kind < 2 else node.dtype)
+    places = g.ints([x.axes.index(axis) for axis in axes])
+    name = g.add(f"Reduce{_REDUCTIONS[kind]}", x.name, places, keepdims=1)
+    return _cast(g, _like(node, x, name, x.dtype), node.dtype)
 
 
-def _log_sum_exp(node: Node) -> str:
-    x = node.graph.whole(node.inputs[0])
-    return node.graph.add("ReduceLogSumExp", x, node.graph.ints([-1]), keepdims=1)
+def _log_sum_exp(g: Graph, node: Node) -> str:
+    return g.add("ReduceLogSumExp", g.whole(node.inputs[0]), g.ints([-1]), keepdims=1)
 
 
-def _arg_reduce(node: Node) -> Value:
-    kind, axis = node.arguments
-    x = node.graph.full(node.inputs[0])
-    name = node.graph.add(
-        ("ArgMin", "ArgMax")[kind], x.name, axis=x.axes.index(axis), keepdims=1
-    )
-    y = _as_before(node, x, name)
-    return _cast(node, y._replace(dtype=mx.int64), node.dtype)
+def _softmax(g: Graph, node: Node) -> str:
+    return g.add("Softmax", g.whole(node.inputs[0]), axis=-1)
 
 
-def _cumulative(node: Node) -> str:
+def _arg_reduce(g: Graph, node: Node) -> Value:
+    (kind, axis), x = node.arguments, g.full(node.inputs[0])
+    operator = ("ArgMin", "ArgMax")[kind]
+    name = g.add(operator, x.name, axis=x.axes.index(axis), keepdims=1)
+    return _cast(g, _like(node, x, name, mx.int64), node.dtype)
+
+
+def _scan(g: Graph, node: Node) -> str:
     kind, axis, reverse, inclusive = node.arguments
     if kind != 2:
         raise Unsupported("a cumulative operation other than the sum")
-    return node.graph.add(
-        "CumSum",
-        node.graph.whole(node.inputs[0]),
-        node.graph.constant(np.array(axis)),
-        exclusive=int(not inclusive),
-        reverse=int(reverse),
-    )
+    given = g.whole(node.inputs[0]), g.constant(np.array(axis))
+    return g.add("CumSum", *given, exclusive=int(not inclusive), reverse=int(reverse))
 
 
 def _sorted(output: int) -> Operator:
     """The values of a sort, or their indices; a partition is sorted, too."""
 
-    def sort(node: Node) -> Value:
-        axis = node.arguments[-1]
-        (x,) = node.inputs
-        count = node.graph.ints([x.shape[axis]])
-        name = node.graph.add_many(
-            "TopK", 2, node.graph.whole(x), count, axis=axis, largest=0
-        )[output]
+    def sort(g: Graph, node: Node) -> Value:
+        x, axis = node.inputs[0], node.arguments[-1]
+        given = g.whole(x), g.ints([x.shape[axis]])
+        name = g.add_many("TopK", 2, *given, axis=axis, largest=0)[output]
         y = held(name, node.shape, (x.dtype, mx.int64)[output])
-        return _cast(node, y, node.dtype)
+        return _cast(g, y, node.dtype)
 
     return sort
-
-
-def _softmax(node: Node) -> str:
-    return node.graph.add("Softmax", node.graph.whole(node.inputs[0]), axis=-1)
 
 
 # ---- products ----
 
 
-def _factor(node: Node, value: Value) -> str:
-    """A matrix, or several of which only their number may still be broadcast."""
+def _factor(g: Graph, value: Value) -> str:
+    """A matrix, or several of which no more than their number is broadcast later."""
     is_whole = len(value.held) > 1 and value.held[-2:] == value.shape[-2:]
-    return node.graph.plain(value) if is_whole else node.graph.whole(value)
+    return g.plain(value) if is_whole else g.whole(value)
 
 
-def _matmul(node: Node) -> str:
-    return node.graph.add("MatMul", *[_factor(node, x) for x in node.inputs])
+def _matmul(g: Graph, node: Node) -> str:
+    return g.add("MatMul", *[_factor(g, x) for x in node.inputs])
 
 
-def _addmm(node: Node) -> Value:
+def _addmm(g: Graph, node: Node) -> Value:
     """alpha a b + beta c."""
-    alpha, beta = node.arguments
     a, b, c = node.inputs
-    product = held(_matmul(node._replace(inputs=[a, b])), node.shape, node.dtype)
-    if alpha != 1:
-        scale = node.graph.scalar(alpha, node.dtype)
-        product = node.graph.pointwise("Mul", product, scale)
-    if beta != 1:
-        c = node.graph.pointwise("Mul", c, node.graph.scalar(beta, node.dtype))
-    return node.graph.pointwise("Add", product, c)
+    name = g.add("MatMul", _factor(g, a), _factor(g, b))
+    scales = (g.scalar(x, node.dtype) for x in node.arguments)
+    terms = zip((held(name, node.shape, node.dtype), c), scales, strict=True)
+    return g.pointwise("Add", *[g.pointwise("Mul", *term) for term in terms])
 
 
-def _convolution(node: Node) -> Value:
+def _convolution(g: Graph, node: Node) -> Value:
     """With channels first in ONNX."""
     strides, low, high, dilation, input_dilation, groups, flip = node.arguments
-    graph, (x, weight) = node.graph, node.inputs
-    rank = len(node.shape)
-    first = (0, rank - 1, *range(1, rank - 1))
-    kernel = graph.ordered(graph.full(weight), first)
+    x, weight = map(g.full, node.inputs)
+    spatial = range(1, len(node.shape) - 1)
+    first = (0, len(node.shape) - 1, *spatial)
+    for axis, gap in zip(spatial, input_dilation, strict=True):
+        x = _dilated(g, x, axis, gap) if gap > 1 else x
+    kernel = g.ordered(weight, first)
     if flip:
-        axes, back = range(2, rank), [-1] * (rank - 2)
-        ends = graph.ints([-(2**31)] * (rank - 2))
-        kernel = graph.add(
-            "Slice", kernel, graph.ints(back), ends, graph.ints(axes), graph.ints(back)
-        )
-    maps = graph.ordered(graph.full(x), first)
-    shape = tuple(x.shape[axis] for axis in first)
-    for axis, gap in enumerate(input_dilation, 2):
-        if gap > 1:
-            maps, shape = _dilated(node, maps, shape, axis, gap)
-    name = graph.add(
-        "Conv",
-        maps,
-        kernel,
-        strides=strides,
-        pads=[*low, *high],
-        dilations=dilation,
-        group=groups,
-    )
+        back, ends = (g.ints([n] * len(spatial)) for n in (-1, -(2**31)))
+        places = g.ints([axis + 1 for axis in spatial])
+        kernel = g.add("Slice", kernel, back, ends, places, back)
+    pads = [*low, *high]
+    options = {"strides": strides, "pads": pads, "dilations": dilation, "group": groups}
+    name = g.add("Conv", g.ordered(x, first), kernel, **options)
     return Value(name, node.shape, node.dtype, node.shape, first)
 
 
-def _dilated(
-    node: Node, x: str, shape: Shape, axis: int, gap: int
-) -> tuple[str, Shape]:
-    """A tensor with `gap - 1` zeros between its neighbours on an axis."""
-    graph, size = node.graph, shape[axis]
+def _dilated(g: Graph, x: Value, axis: int, gap: int) -> Value:
+    """An array with `gap - 1` zeros between its neighbors on an axis."""
+    before, size, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     if isinstance(size, Size):
         raise Unsupported("zeros between examples")
-    column = graph.add("Unsqueeze", x, graph.ints([axis + 1]))
-    zero = graph.scalar(0, node.dtype).name
-    pads, place = graph.ints([0, gap - 1]), graph.ints([axis + 1])
-    rows = graph.add("Pad", column, pads, zero, place)
-    long = (*shape[:axis], size * gap, *shape[axis + 1 :])
-    end = size * gap - gap + 1
-    cut = [graph.ints([n]) for n in (0, end, axis)]
-    y = graph.add("Slice", graph.reshape(rows, long), *cut)
-    return y, (*shape[:axis], end, *shape[axis + 1 :])
+    place, zero = g.ints([axis + 1]), g.scalar(0, x.dtype).name
+    columns = g.add("Unsqueeze", g.whole(x), place)
+    padded = g.add("Pad", columns, g.ints([0, gap - 1]), zero, place)
+    rows = g.reshape(padded, (*before, size * gap, *after))
+    end = (size - 1) * gap + 1
+    y = g.add("Slice", rows, *[g.ints([n]) for n in (0, end, axis)])
+    return held(y, (*before, end, *after), x.dtype)
 
+
+_POINTWISE = """
+    Abs=Abs Add=Add ArcCos=Acos ArcCosh=Acosh ArcSin=Asin ArcSinh=Asinh ArcTan=Atan
+    ArcTanh=Atanh Ceil=Ceil Cos=Cos Cosh=Cosh Divide=Div Erf=Erf Exp=Exp Floor=Floor
+    Greater=Greater GreaterEqual=GreaterOrEqual Less=Less LessEqual=LessOrEqual
+    LogicalAnd=And LogicalNot=Not LogicalOr=Or Maximum=Max Minimum=Min Multiply=Mul
+    Negative=Neg Power=Pow Round=Round Select=Where Sigmoid=Sigmoid Sign=Sign Sin=Sin
+    Sinh=Sinh Subtract=Sub Tan=Tan Tanh=Tanh
+"""
 
 OPERATORS: dict[str, Operator] = {
-    **{name: _pointwise(operator) for name, operator in _POINTWISE.items()},
+    **{a: _pointwise(b) for a, b in (x.split("=") for x in _POINTWISE.split())},
     "AddMM": _addmm,
     "Arange": _arange,
     "ArgPartition": _sorted(1),
@@ -507,7 +413,7 @@ OPERATORS: dict[str, Operator] = {
     "Reduce": _reduce,
     "Remainder": _remainder,
     "Reshape": _reshape,
-    "Scan": _cumulative,
+    "Scan": _scan,
     "ScatterAxis": _scatter_axis,
     "Slice": _slice,
     "SliceUpdate": _slice_update,

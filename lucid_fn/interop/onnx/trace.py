@@ -1,11 +1,11 @@
 """MLX's graph of a function, with the sizes in it that depend on the batch."""
 
+import reprlib
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
 
-from lucid_fn.transforms.arguments import describe
 from lucid_fn.types import Array
 
 
@@ -97,6 +97,6 @@ def _is_equal(a: Array, b: Array) -> bool:
 def _describe(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"{len(value)} operations"
-    if isinstance(value, mx.array) and value.size == 1:
-        return f"the constant {value.item()}"
-    return describe(value)
+    if isinstance(value, mx.array):
+        return f"the constant {reprlib.repr(value.tolist())}"
+    return repr(value)

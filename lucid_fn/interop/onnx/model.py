@@ -1,0 +1,135 @@
+"""A traced graph as a model of ONNX, checked and in bytes."""
+
+from typing import Any
+
+import onnx
+
+import lucid_fn
+from lucid_fn.interop.onnx.graph import Graph, Value, element_type, held
+from lucid_fn.interop.onnx.operators import Node, Unsupported, translate
+from lucid_fn.interop.onnx.trace import Described, Operation, Size, Trace
+from lucid_fn.transforms import captures
+from lucid_fn.transforms.exported import Description, as_metadata
+
+_LIMIT = 2**31 - 2**20  # of protobuf, in bytes, less what is no weight
+
+_FIX = "write it with other operations, or leave it to the code that runs the file"
+_FIXES = {
+    "QuantizedMatmul": "export the model as it was before nn.quantize",
+    "RandomBits": "draw outside of the function, and pass what is drawn",
+}
+
+
+def serialized(
+    trace: Trace,
+    description: Description,
+    result_paths: list[str],
+    names: dict[int, str],
+    opset: int,
+) -> bytes:
+    """The content of a file.
+
+    Args:
+        trace: the graph of MLX.
+        description: the function that it is of.
+        result_paths: where in the result the outputs are.
+        names: those of captured arrays, by where their values are.
+        opset: the version of ONNX's operators.
+    """
+    leaves = description.leaves
+    inputs = [leaf.path for leaf in leaves]
+    outputs = [
+        path
+        if path[:1].isalpha() and path not in inputs
+        else f"result.{path}".strip(".")
+        for path in result_paths
+    ]
+    batch = next((leaf.path for leaf in leaves if leaf.batched), None)
+    graph = Graph(inputs, outputs, batch)
+    values: dict[str, Value] = {}
+    for path, (name, shape, dtype) in zip(inputs, trace.inputs, strict=True):
+        values[name] = held(path, tuple(shape), dtype)
+    for name, array in trace.constants:
+        values[name] = graph.capture(array, names.get(captures.place_of(array)))
+    for operation in trace.operations:
+        made = _translated(graph, operation, values, description.name)
+        for (name, *_), value in zip(operation.outputs, made, strict=True):
+            values[name] = value
+    for path, (name, *_) in zip(outputs, trace.outputs, strict=True):
+        graph.output(values[name], path)
+
+    proto = onnx.helper.make_graph(
+        graph.nodes,
+        description.name,
+        _infos(inputs, trace.inputs),
+        _infos(outputs, trace.outputs),
+        _initializers(graph, description.name),
+    )
+    model = onnx.helper.make_model(
+        proto,
+        producer_name="lucid_fn",
+        producer_version=lucid_fn.__version__,
+        opset_imports=[onnx.helper.make_opsetid("", opset)],
+    )
+    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
+    onnx.helper.set_model_props(model, {"lucid_fn": as_metadata(description)})
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ValueError(
+            f"export: opset {opset} of ONNX does not have all operators of "
+            f"`{description.name}` for its dtypes; try a later opset, or float32: "
+            f"{error}"
+        ) from error
+    return model.SerializeToString()  # type: ignore[no-any-return]
+
+
+def _translated(
+    graph: Graph, operation: Operation, values: dict[str, Value], caller: str
+) -> list[Value]:
+    """The outputs of an operation, for which the graph gets nodes."""
+    name, arguments, *_ = operation
+    inputs = [values[name] for name, *_ in operation.inputs]
+    shapes = [tuple(shape) for _, shape, _ in operation.outputs]
+    dtype = operation.outputs[0][2]
+    try:
+        return translate(graph, Node(name, arguments, inputs, shapes, dtype))
+    except Unsupported as error:
+        near = graph.nearest(inputs)
+        raise ValueError(
+            f"export: ONNX has no operator for {error}, which `{caller}` computes"
+            + (f" from `{near}`" if near else "")
+            + f"; {_FIXES.get(name, _FIX)}"
+        ) from None
+
+
+def _initializers(graph: Graph, caller: str) -> list[Any]:
+    """The constants that nodes take."""
+    used = {name for node in graph.nodes for name in node.input}
+    constants = {name: x for name, x in graph.constants.items() if name in used}
+    size = sum(x.nbytes for x in constants.values())
+    if size > _LIMIT:
+        raise ValueError(
+            f"export: a file of ONNX must hold less than 2 GiB, got {size / 2**30:.2f} "
+            f"GiB of arrays that `{caller}` captures; pass params as an argument, "
+            "which keeps them out of the file"
+        )
+    return [onnx.numpy_helper.from_array(x, name) for name, x in constants.items()]
+
+
+def _infos(names: list[str], arrays: list[Described]) -> list[Any]:
+    """What the model says of its inputs or outputs."""
+    return [
+        onnx.helper.make_tensor_value_info(
+            name, element_type(dtype), [_dimension(size) for size in shape]
+        )
+        for name, (_, shape, dtype) in zip(names, arrays, strict=True)
+    ]
+
+
+def _dimension(size: int | Size) -> int | str:
+    """A size, as an expression where it depends on the batch."""
+    if not isinstance(size, Size):
+        return size
+    factor = "N" if size.slope == 1 else f"{size.slope}*N"
+    return f"{factor}{size.offset:+}" if size.offset else factor
