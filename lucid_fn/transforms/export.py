@@ -235,7 +235,9 @@ def described(
                 f"axis 0, since batch_argnums has {i}, got {describe(array)}"
             )
         arrays.append(array)
-        leaves.append(Leaf(path, list(array.shape), dtype_name(array.dtype), i in batched))
+        leaves.append(
+            Leaf(path, list(array.shape), dtype_name(array.dtype), i in batched)
+        )
     if not arrays:
         raise ValueError(
             f"export: `{name_of(fn)}` must take at least one array, got none"
@@ -467,9 +469,7 @@ def _takes_batches(file: Path, flat: Flat, arrays: list[Array]) -> bool:
             if leaf.batched and mx.issubdtype(array.dtype, mx.floating)
             else array
             for i, (array, leaf) in enumerate(
-                zip(
-                    resized(arrays, description, size), description.leaves, strict=True
-                )
+                zip(resized(arrays, description, size), description.leaves, strict=True)
             )
         ]
         with seam.plain():

@@ -22,6 +22,7 @@ PACKAGES = [
     "lucid_fn.cpu.runtime",
     "lucid_fn.interop.compare",
     "lucid_fn.interop.huggingface",
+    "lucid_fn.interop.onnx",
     "lucid_fn.interop.torch",
     "lucid_fn.nn.initializers",
     "lucid_fn.ops.linalg",

@@ -12,7 +12,7 @@ import lucid_fn
 
 NOT_LOADED = [
     *("jax", "chex", "matplotlib", "scipy", "torch", "optax", "tqdm", "pandas"),
-    *("mlx.nn", "mlx.optimizers"),
+    *("mlx.nn", "mlx.optimizers", "onnx"),
 ]
 
 

@@ -1,9 +1,8 @@
-"""Functions in files of ONNX, which many other programs run."""
+"""Functions in files of ONNX, which other programs run."""
 
+from lucid_fn.elsewhere import guide
 from lucid_fn.interop.onnx.export import export
 
 __all__ = ["export"]
 
-
-def __dir__() -> list[str]:
-    return __all__
+guide(globals(), "interop.onnx")

@@ -102,12 +102,14 @@ def export(
     try:
         graph = join(traces)
     except Different as error:
-        few, more = list(traces)[:2]
         raise ValueError(
             f"export: `{name}` must depend on the number of examples by the sizes of "
-            f"arrays only, got {error} for {few} and {more} examples; leave "
-            "batch_argnums out, and export each number of examples to a file"
+            f"arrays only, got {error}; leave batch_argnums out, and export each "
+            "number of examples to a file"
         ) from None
+
+    if not graph.outputs:
+        raise ValueError(f"export: `{name}` must return at least one array, got none")
 
     from lucid_fn.interop.onnx.model import serialized  # here, since it loads onnx
 

@@ -83,7 +83,11 @@ def join(traces: dict[int, Trace]) -> Trace:
             pairs = zip(values, counts, strict=True)
             if all(x == size.slope * n + size.offset for x, n in pairs):
                 return size
-        raise Different(" and ".join(map(_describe, values[:2])))
+        others = zip(map(_describe, values), counts, strict=True)
+        other, count = next(x for x in others if x[0] != _describe(first))
+        raise Different(
+            f"{_describe(first)} for {counts[0]} examples and {other} for {count}"
+        )
 
     return joined(*traces.values())  # type: ignore[no-any-return]  # like its arguments
 
