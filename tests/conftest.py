@@ -11,9 +11,12 @@ import hypothesis
 import mlx.core as mx
 import pytest
 
+# Those that cannot even be imported; the other comparisons skip themselves.
+collect_ignore = []
+if importlib.util.find_spec("onnxruntime") is None:
+    collect_ignore += ["onnx_files.py"]
 if importlib.util.find_spec("torch") is None:
-    # Those that cannot even be imported; the other comparisons skip themselves.
-    collect_ignore = [
+    collect_ignore += [
         "benchmarks/peers/pytorch",
         "parity/layouts.py",
         "parity/losses_side_by_side.py",

@@ -4,15 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
+import pytest
 
 from lucid_fn import ops, tree
 from lucid_fn.transforms.arguments import as_array
 
+pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
 onnxruntime.set_default_logger_severity(4)  # what is an error is raised, too
 
 
-def session(path: Path) -> onnxruntime.InferenceSession:
+def session(path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(

@@ -400,7 +400,8 @@ def constants_of(flat: Flat, arrays: list[Array]) -> list[Array]:
 def _check_order(constants: list[Array], captured: list[captures.Capture]) -> None:
     """Raises if MLX would write wrong values: it does not look at strides."""
     for array in constants:
-        if not memoryview(array).c_contiguous:
+        view = memoryview(array)  # type: ignore[arg-type]  # as in MLX's stubs
+        if not view.c_contiguous:
             place = captures.place_of(array)
             names = (
                 f"`{capture.name}`"

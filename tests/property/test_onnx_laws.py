@@ -4,9 +4,6 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-
 from lucid_fn import interop, random, tree
 from tests.onnx_files import assert_computes
 from tests.registry.case import over

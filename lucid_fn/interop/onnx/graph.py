@@ -48,7 +48,8 @@ def element_type(dtype: mx.Dtype) -> int:
 
 def numpy_dtype(dtype: mx.Dtype) -> np.dtype[Any]:
     """NumPy's dtype, of which onnx has one for bfloat16."""
-    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(element_type(dtype)))
+    found: np.dtype[Any] = onnx.helper.tensor_dtype_to_np_dtype(element_type(dtype))
+    return found
 
 
 class Graph:

@@ -4,7 +4,6 @@ from typing import Any
 
 import onnx
 
-import lucid_fn
 from lucid_fn.interop.onnx.graph import Graph, Value, element_type, held
 from lucid_fn.interop.onnx.operators import Node, Unsupported, translate
 from lucid_fn.interop.onnx.trace import Described, Operation, Size, Trace
@@ -15,7 +14,7 @@ _LIMIT = 2**31 - 2**20  # of protobuf, in bytes, less what is no weight
 
 _FIX = "write it with other operations, or leave it to the code that runs the file"
 _FIXES = {
-    "QuantizedMatmul": "export the model as it was before nn.quantize",
+    "QuantizedMatmul": "capture what mx.dequantize makes of the weight",
     "RandomBits": "draw outside of the function, and pass what is drawn",
 }
 
@@ -68,7 +67,6 @@ def serialized(
     model = onnx.helper.make_model(
         proto,
         producer_name="lucid_fn",
-        producer_version=lucid_fn.__version__,
         opset_imports=[onnx.helper.make_opsetid("", opset)],
     )
     model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)

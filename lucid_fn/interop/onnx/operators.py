@@ -130,8 +130,9 @@ def _remainder(g: Graph, node: Node) -> Value:
 
 def _bitwise(g: Graph, node: Node) -> Value:
     kind = node.arguments[0]
-    if kind > 2:
-        raise Unsupported("a shift of bits")
+    if kind > 2:  # a shift, which ONNX has of unsigned integers
+        direction = ("LEFT", "RIGHT")[kind - 3]
+        return g.pointwise("BitShift", *node.inputs, direction=direction)
     prefix = "" if node.dtype == mx.bool_ else "Bitwise"
     return g.pointwise(prefix + ("And", "Or", "Xor")[kind], *node.inputs)
 
@@ -152,16 +153,18 @@ def _transpose(g: Graph, node: Node) -> Value:
     return g.transpose(node.inputs[0], node.arguments[0])
 
 
-def _reshape(g: Graph, node: Node) -> str:
-    return g.reshape(g.whole(node.inputs[0]), node.shape)
+def _shaped(operator: str) -> Operator:
+    """A change of shape, which an array of one number broadcast needs no node for."""
 
+    def shape(g: Graph, node: Node) -> Result:
+        x = node.inputs[0]
+        if not x.held:
+            return g.broadcast(x, node.shape)
+        if operator == "Reshape":
+            return g.reshape(g.whole(x), node.shape)
+        return g.add(operator, g.whole(x), g.ints(node.arguments[0]))
 
-def _expand_dims(g: Graph, node: Node) -> str:
-    return g.add("Unsqueeze", g.whole(node.inputs[0]), g.ints(node.arguments[0]))
-
-
-def _squeeze(g: Graph, node: Node) -> str:
-    return g.add("Squeeze", g.whole(node.inputs[0]), g.ints(node.arguments[0]))
+    return shape
 
 
 def _slice(g: Graph, node: Node) -> Value:
@@ -395,9 +398,9 @@ OPERATORS: dict[str, Operator] = {
     "Convolution": _convolution,
     "Copy": _same,
     "Equal": _equal,
-    "ExpandDims": _expand_dims,
+    "ExpandDims": _shaped("Unsqueeze"),
     "Expm1": _expm1,
-    "Flatten": _reshape,
+    "Flatten": _shaped("Reshape"),
     "FloorDivide": _floor_divide,
     "Full": _same,
     "Gather": _gather,
@@ -412,7 +415,7 @@ OPERATORS: dict[str, Operator] = {
     "Partition": _sorted(0),
     "Reduce": _reduce,
     "Remainder": _remainder,
-    "Reshape": _reshape,
+    "Reshape": _shaped("Reshape"),
     "Scan": _scan,
     "ScatterAxis": _scatter_axis,
     "Slice": _slice,
@@ -422,9 +425,9 @@ OPERATORS: dict[str, Operator] = {
     "Split": _split,
     "Sqrt": _sqrt,
     "Square": _square,
-    "Squeeze": _squeeze,
+    "Squeeze": _shaped("Squeeze"),
     "StopGradient": _same,
     "Transpose": _transpose,
-    "Unflatten": _reshape,
+    "Unflatten": _shaped("Reshape"),
     "View": _view,
 }
