@@ -9,6 +9,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.evaluation import may_start
+from lucid_fn.interop.onnx.model import serialized
 from lucid_fn.interop.onnx.trace import Different, join, trace
 from lucid_fn.io import atomic_write, check_path
 from lucid_fn.transforms import captures
@@ -112,9 +113,6 @@ def export(
 
     if not graph.outputs:
         raise ValueError(f"export: `{name}` must return at least one array, got none")
-
-    from lucid_fn.interop.onnx.model import serialized  # here, since it loads onnx
-
     description = description._replace(result=to_json(results[-1]))
     paths = tree.paths(tree.unflatten(results[-1], [0] * len(graph.outputs)))
     content = serialized(graph, description, paths, _names(captured), opset)

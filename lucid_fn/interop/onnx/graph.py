@@ -5,9 +5,7 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx.reference import ReferenceEvaluator
 
 from lucid_fn.interop.onnx.trace import Shape, Size
 from lucid_fn.types import Array
@@ -41,15 +39,39 @@ def held(name: str, shape: Shape, dtype: mx.Dtype) -> Value:
 
 def element_type(dtype: mx.Dtype) -> int:
     """ONNX's number for a dtype."""
+    from onnx import TensorProto  # here and below, since few programs need it
+
     name = str(dtype).removeprefix("mlx.core.")
     name = {"float32": "float", "float64": "double"}.get(name, name)
-    return getattr(onnx.TensorProto, name.upper())  # type: ignore[no-any-return]
+    return getattr(TensorProto, name.upper())  # type: ignore[no-any-return]
 
 
 def numpy_dtype(dtype: mx.Dtype) -> np.dtype[Any]:
     """NumPy's dtype, of which onnx has one for bfloat16."""
-    found: np.dtype[Any] = onnx.helper.tensor_dtype_to_np_dtype(element_type(dtype))
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    found: np.dtype[Any] = tensor_dtype_to_np_dtype(element_type(dtype))
     return found
+
+
+def _node(
+    operator: str,
+    inputs: Sequence[str],
+    outputs: list[str],
+    attributes: dict[str, Any],
+) -> Any:
+    from onnx.helper import make_node
+
+    return make_node(operator, inputs, outputs, outputs[0], **attributes)
+
+
+def _computed(node: Any, values: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    """The outputs of a node."""
+    from onnx.reference import ReferenceEvaluator
+
+    given = dict(zip(node.input, values, strict=True))
+    with np.errstate(all="ignore"):
+        return [np.asarray(y) for y in ReferenceEvaluator(node).run(None, given)]
 
 
 class Graph:
@@ -137,13 +159,9 @@ class Graph:
         for _ in range(count):
             outputs.append(self._unused(base))
             self._sources[outputs[-1]] = list(inputs)
-        node = onnx.helper.make_node(
-            operator, inputs, outputs, outputs[0], **attributes
-        )
+        node = _node(operator, inputs, outputs, attributes)
         if folded:
-            given = {name: self.constants[name] for name in inputs}
-            with np.errstate(all="ignore"):
-                values = map(np.asarray, ReferenceEvaluator(node).run(None, given))
+            values = _computed(node, [self.constants[name] for name in inputs])
             self.constants.update(zip(outputs, values, strict=True))
             self._captured.update(dict.fromkeys(outputs, origin) if origin else {})
         else:
@@ -153,9 +171,7 @@ class Graph:
 
     def output(self, value: Value, name: str) -> None:
         """Gives an array the name of an output."""
-        self.nodes.append(
-            onnx.helper.make_node("Identity", [self.whole(value)], [name], name)
-        )
+        self.nodes.append(_node("Identity", [self.whole(value)], [name], {}))
 
     def nearest(self, values: Sequence[Value]) -> str | None:
         """The captured array or input by which what is here was computed last."""
@@ -163,7 +179,7 @@ class Graph:
         for name in names:  # which grows
             if name in self._captured or name in self._inputs:
                 return self._captured.get(name, name)
-            names += self._sources[name]
+            names += [x for x in self._sources[name] if x not in names]
         return None
 
     # ---- arrays ----

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import onnx
-
 from lucid_fn.interop.onnx.graph import Graph, Value, element_type, held
 from lucid_fn.interop.onnx.operators import Node, Unsupported, translate
 from lucid_fn.interop.onnx.trace import Described, Operation, Size, Trace
@@ -35,6 +33,8 @@ def serialized(
         names: those of captured arrays, by where their values are.
         opset: the version of ONNX's operators.
     """
+    from onnx import checker, helper, shape_inference  # few programs need them
+
     leaves = description.leaves
     inputs = [leaf.path for leaf in leaves]
     outputs = [
@@ -57,23 +57,23 @@ def serialized(
     for path, (name, *_) in zip(outputs, trace.outputs, strict=True):
         graph.output(values[name], path)
 
-    proto = onnx.helper.make_graph(
+    proto = helper.make_graph(
         graph.nodes,
         description.name,
         _infos(inputs, trace.inputs),
         _infos(outputs, trace.outputs),
         _initializers(graph, description.name),
     )
-    model = onnx.helper.make_model(
+    model = helper.make_model(
         proto,
         producer_name="lucid_fn",
-        opset_imports=[onnx.helper.make_opsetid("", opset)],
+        opset_imports=[helper.make_opsetid("", opset)],
     )
-    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
-    onnx.helper.set_model_props(model, {"lucid_fn": as_metadata(description)})
+    model.ir_version = helper.find_min_ir_version_for(model.opset_import)
+    helper.set_model_props(model, {"lucid_fn": as_metadata(description)})
     try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        checker.check_model(model, full_check=True)
+    except (checker.ValidationError, shape_inference.InferenceError) as error:
         raise ValueError(
             f"export: opset {opset} of ONNX does not have all operators of "
             f"`{description.name}` for its dtypes; try a later opset, or float32: "
@@ -103,6 +103,8 @@ def _translated(
 
 def _initializers(graph: Graph, caller: str) -> list[Any]:
     """The constants that nodes take."""
+    from onnx.numpy_helper import from_array
+
     used = {name for node in graph.nodes for name in node.input}
     constants = {name: x for name, x in graph.constants.items() if name in used}
     size = sum(x.nbytes for x in constants.values())
@@ -112,13 +114,15 @@ def _initializers(graph: Graph, caller: str) -> list[Any]:
             f"GiB of arrays that `{caller}` captures; pass params as an argument, "
             "which keeps them out of the file"
         )
-    return [onnx.numpy_helper.from_array(x, name) for name, x in constants.items()]
+    return [from_array(x, name) for name, x in constants.items()]
 
 
 def _infos(names: list[str], arrays: list[Described]) -> list[Any]:
     """What the model says of its inputs or outputs."""
+    from onnx.helper import make_tensor_value_info
+
     return [
-        onnx.helper.make_tensor_value_info(
+        make_tensor_value_info(
             name, element_type(dtype), [_dimension(size) for size in shape]
         )
         for name, (_, shape, dtype) in zip(names, arrays, strict=True)

@@ -13,6 +13,7 @@ from tests.onnx_files import assert_computes, run
 onnx = pytest.importorskip("onnx")
 
 X = random.normal(random.key(0), (4, 6))
+QUANTIZED = mx.quantize(mx.ones((32, 64)))
 
 
 @pytest.fixture
@@ -189,8 +190,8 @@ WITHOUT_OPERATOR = {
     "a cumulative operation other": lambda x: mx.cumprod(x, 1),
     "a view of an array's bytes": lambda x: x.view(mx.int32),
     "a comparison in which NaN": lambda x: mx.array_equal(x, 2 * x, equal_nan=True),
-    "QuantizedMatmul.*; capture what mx.dequantize": lambda x: mx.quantized_matmul(
-        mx.zeros((2, 64)), *mx.quantize(mx.ones((32, 64)))
+    "QuantizedMatmul.*; capture what mx.dequantize": (
+        lambda x: mx.quantized_matmul(mx.zeros((2, 64)), *QUANTIZED)
     ),
     "a range up to the number": lambda x: mx.arange(0, 2 * len(x), 2),
 }
