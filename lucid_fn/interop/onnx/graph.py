@@ -131,14 +131,14 @@ class Graph:
         """A vector of sizes, computed where they depend on the batch."""
         pairs = [x if isinstance(x, Size) else Size(0, x) for x in sizes]
         slopes, offsets = np.array(pairs, np.int64).reshape(-1, 2).T
-        if not slopes.any() or self._batch is None:
+        if self._batch is None or not slopes.any():
             return self.constant(offsets)
         vector = self.add("Shape", self._batch, start=0, end=1)
         if (slopes != 1).any():
             vector = self.add("Mul", vector, self.constant(slopes))
-        return (
-            self.add("Add", vector, self.constant(offsets)) if offsets.any() else vector
-        )
+        if offsets.any():
+            vector = self.add("Add", vector, self.constant(offsets))
+        return vector
 
     # ---- nodes ----
 
@@ -212,16 +212,13 @@ class Graph:
 
     def ordered(self, value: Value, axes: tuple[int, ...]) -> str:
         """A tensor with the axes of the array in this order, and broadcast later."""
-        lacking = len(axes) - len(value.held)
-        if value.axes == axes and (not lacking or axes == tuple(range(len(axes)))):
+        if not value.held or value.axes == axes:
             return value.name
-        if not value.held:
-            return value.name
-        name, here = value.name, value.axes
+        name, lacking = value.name, len(axes) - len(value.held)
         if lacking:
             name = self.reshape(name, (1,) * lacking + value.held)
-            here = tuple(range(len(axes)))
-        return self.add("Transpose", name, perm=[here.index(axis) for axis in axes])
+        order = [value.axes.index(axis) for axis in axes]
+        return self.add("Transpose", name, perm=order)
 
     def plain(self, value: Value) -> str:
         """A tensor with the axes in their order, but maybe to be broadcast."""
@@ -239,18 +236,16 @@ class Graph:
         return self.plain(self.full(value))
 
     def pointwise(self, operator: str, *values: Value, **attributes: Any) -> Value:
-        """An elementwise operator, in the order of axes that the first map has."""
+        """An elementwise operator, with the axes in the order of the largest tensor."""
         shape = max((value.shape for value in values), key=len)
         plain = tuple(range(len(shape)))
-        axes = next((v.axes for v in values if v.axes != plain and v.held), plain)
-        if len(axes) != len(shape):
-            axes = plain
+        of_full_rank = [value for value in values if len(value.shape) == len(shape)]
+        largest = max(of_full_rank, key=lambda x: (x.is_full, x.axes != plain))
+        axes = largest.axes
         names = [self.ordered(value, axes) for value in values]
         rank = max(len(value.held) for value in values)
         sizes = [(1,) * (rank - len(value.held)) + value.held for value in values]
-        joint = tuple(
-            next((n for n in column if n != 1), 1)
-            for column in zip(*sizes, strict=True)
-        )
+        columns = zip(*sizes, strict=True)
+        joint = tuple(next((n for n in column if n != 1), 1) for column in columns)
         name = self.add(operator, *names, **attributes)
         return Value(name, shape, values[-1].dtype, joint, axes)

@@ -35,37 +35,21 @@ def serialized(
     """
     from onnx import checker, helper, shape_inference  # few programs need them
 
-    leaves = description.leaves
-    inputs = [leaf.path for leaf in leaves]
+    inputs = [leaf.path for leaf in description.leaves]
     outputs = [
-        path
-        if path[:1].isalpha() and path not in inputs
-        else f"result.{path}".strip(".")
+        path if path[:1].isalpha() and path not in inputs else f"result.{path}"
         for path in result_paths
     ]
-    batch = next((leaf.path for leaf in leaves if leaf.batched), None)
-    graph = Graph(inputs, outputs, batch)
-    values: dict[str, Value] = {}
-    for path, (name, shape, dtype) in zip(inputs, trace.inputs, strict=True):
-        values[name] = held(path, tuple(shape), dtype)
-    for name, array in trace.constants:
-        values[name] = graph.capture(array, names.get(captures.place_of(array)))
-    for operation in trace.operations:
-        made = _translated(graph, operation, values, description.name)
-        for (name, *_), value in zip(operation.outputs, made, strict=True):
-            values[name] = value
-    for path, (name, *_) in zip(outputs, trace.outputs, strict=True):
-        graph.output(values[name], path)
-
-    proto = helper.make_graph(
-        graph.nodes,
-        description.name,
-        _infos(inputs, trace.inputs),
-        _infos(outputs, trace.outputs),
-        _initializers(graph, description.name),
-    )
+    outputs = [path.rstrip(".") for path in outputs]  # of a result that is an array
+    graph = _graph(trace, description, outputs, names)
     model = helper.make_model(
-        proto,
+        helper.make_graph(
+            graph.nodes,
+            description.name,
+            _infos(inputs, trace.inputs),
+            _infos(outputs, trace.outputs),
+            _initializers(graph, description.name),
+        ),
         producer_name="lucid_fn",
         opset_imports=[helper.make_opsetid("", opset)],
     )
@@ -80,6 +64,27 @@ def serialized(
             f"{error}"
         ) from error
     return model.SerializeToString()  # type: ignore[no-any-return]
+
+
+def _graph(
+    trace: Trace, description: Description, outputs: list[str], names: dict[int, str]
+) -> Graph:
+    """The nodes and constants, from inputs to outputs."""
+    leaves = description.leaves
+    batch = next((leaf.path for leaf in leaves if leaf.batched), None)
+    graph = Graph([leaf.path for leaf in leaves], outputs, batch)
+    values: dict[str, Value] = {}
+    for leaf, (name, shape, dtype) in zip(leaves, trace.inputs, strict=True):
+        values[name] = held(leaf.path, tuple(shape), dtype)
+    for name, array in trace.constants:
+        values[name] = graph.capture(array, names.get(captures.place_of(array)))
+    for operation in trace.operations:
+        made = _translated(graph, operation, values, description.name)
+        for (name, *_), value in zip(operation.outputs, made, strict=True):
+            values[name] = value
+    for path, (name, *_) in zip(outputs, trace.outputs, strict=True):
+        graph.output(values[name], path)
+    return graph
 
 
 def _translated(

@@ -83,10 +83,11 @@ def join(traces: dict[int, Trace]) -> Trace:
             pairs = zip(values, counts, strict=True)
             if all(x == size.slope * n + size.offset for x, n in pairs):
                 return size
-        others = zip(map(_describe, values), counts, strict=True)
-        other, count = next(x for x in others if x[0] != _describe(first))
+        texts = [_describe(x) for x in values]
+        other = next((i for i, text in enumerate(texts) if text != texts[0]), 1)
         raise Different(
-            f"{_describe(first)} for {counts[0]} examples and {other} for {count}"
+            f"{texts[0]} for {counts[0]} examples and {texts[other]} for "
+            f"{counts[other]}"
         )
 
     return joined(*traces.values())  # type: ignore[no-any-return]  # like its arguments
@@ -99,8 +100,9 @@ def _is_equal(a: Array, b: Array) -> bool:
 
 
 def _describe(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"{len(value)} operations"
+    if isinstance(value, list) and value and isinstance(value[0], tuple):
+        return f"{len(value)} parts of the graph"
     if isinstance(value, mx.array):
-        return f"the constant {reprlib.repr(value.tolist())}"
+        few = value.flatten()[:7].tolist()
+        return f"the constant {reprlib.repr(few) if value.shape else few[0]}"
     return repr(value)
