@@ -103,6 +103,6 @@ def _describe(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], tuple):
         return f"{len(value)} parts of the graph"
     if isinstance(value, mx.array):
-        few = value.flatten()[:7].tolist()
-        return f"the constant {reprlib.repr(few) if value.shape else few[0]}"
+        few = value.flatten()[:7] if value.ndim else value
+        return f"the constant {reprlib.repr(few.tolist())}"
     return repr(value)
