@@ -1,6 +1,7 @@
 """A function of trees as a file of ONNX."""
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from lucid_fn.interop.onnx.model import serialized
 from lucid_fn.interop.onnx.trace import Different, join, trace
 from lucid_fn.io import atomic_write, check_path
 from lucid_fn.transforms import captures
-from lucid_fn.transforms.arguments import check_function, name_of
+from lucid_fn.transforms.arguments import check_function, name_of, parameter_names
 from lucid_fn.transforms.export import (
     constants_of,
     described,
@@ -52,8 +53,8 @@ def export(
             Numbers become arrays, as in `jit`.
         batch_argnums: the positions of arguments whose leaves have the batch on axis 0,
             of which the file then takes any number of examples, the dimension `N`.
-        opset: the version of ONNX's operators, at least 18. A later one has more of
-            them for bfloat16; older programs may not run it.
+        opset: the version of ONNX's operators, at least 18. Later ones take bfloat16
+            in more operators, and are unknown to older programs.
 
     Raises:
         ImportError: if onnx is not installed.
@@ -115,7 +116,7 @@ def export(
         raise ValueError(f"export: `{name}` must return at least one array, got none")
     description = description._replace(result=to_json(results[-1]))
     paths = tree.paths(tree.unflatten(results[-1], [0] * len(graph.outputs)))
-    content = serialized(graph, description, paths, _names(captured), opset)
+    content = serialized(graph, description, paths, _names(fn, captured), opset)
     with atomic_write(target, caller="export") as file:
         file.write(content)
 
@@ -138,10 +139,14 @@ def _counts(arrays: list[Array], description: Description) -> list[int]:
     return [size, size + 1, size + 1021]
 
 
-def _names(captured: list[captures.Capture]) -> dict[int, str]:
+def _names(fn: Callable[..., Any], captured: list[captures.Capture]) -> dict[int, str]:
     """The names of captured arrays, by where their values are."""
+    values = [(capture.name, capture.read()) for capture in captured]
+    if isinstance(fn, functools.partial):
+        given = zip(parameter_names(fn.func), fn.args, strict=False)
+        values += [*given, *fn.keywords.items()]
     names: dict[int, str] = {}
-    for name, value in ((capture.name, capture.read()) for capture in captured):
+    for name, value in values:
         with contextlib.suppress(TypeError):  # a dict that is no tree
             for path, leaf in zip(tree.paths(value), tree.leaves(value), strict=True):
                 if isinstance(leaf, mx.array) and leaf.size:

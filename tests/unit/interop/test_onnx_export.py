@@ -1,5 +1,6 @@
 """Files of ONNX: names, sizes, and what cannot be one."""
 
+import functools
 import json
 import sys
 
@@ -64,6 +65,13 @@ def test_captured_params_are_initializers_under_their_paths(path):
     np.testing.assert_array_equal(held["params.fc.bias"], params["fc"]["bias"])
     weight = held["params.fc.weight.Transpose"]
     np.testing.assert_array_equal(weight, np.array(params["fc"]["weight"]).T)
+
+
+def test_arrays_of_a_partial_are_named_after_its_parameters(path):
+    params, apply = made(nn.linear(6, 3))
+    interop.onnx.export(functools.partial(apply, params), path, X)
+    names = [x.name for x in graph_of(path).initializer]
+    assert sorted(names) == ["params.bias", "params.weight.Transpose"]
 
 
 def test_params_that_are_arguments_are_inputs(path):
