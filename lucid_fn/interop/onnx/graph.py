@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lucid_fn.interop.onnx.trace import Shape, Size
 from lucid_fn.types import Array
 
-_KEPT_SHORT = 64  # elements of a constant that is looked for among the others
+_FEW = 64  # elements of a constant that may be there twice
 
 
 class Value(NamedTuple):
@@ -92,6 +92,7 @@ class Graph:
         # What a tensor is made of, and what captured array a constant is made of.
         self._sources: dict[str, list[str]] = {x: [] for x in (*inputs, *outputs)}
         self._captured: dict[str, str] = {}
+        self._shared: set[str] = set()  # constants that are used as they are, too
         self._made: dict[Any, list[str]] = {}  # names, by all that makes a tensor
 
     def _unused(self, name: str) -> str:
@@ -100,8 +101,17 @@ class Graph:
 
     # ---- constants ----
 
-    def capture(self, array: Array, name: str | None = None) -> Value:
-        """A constant of MLX's graph, and the name that its user has for it."""
+    def capture(
+        self, array: Array, name: str | None = None, *, shared: bool = False
+    ) -> Value:
+        """A constant of MLX's graph.
+
+        Args:
+            array: its values.
+            name: what its user calls it.
+            shared: whether several operations take it, so that a transposed copy for
+                one of them would be in the file besides.
+        """
         dtype = numpy_dtype(array.dtype)
         if array.dtype == mx.bfloat16:  # which NumPy lacks
             array = array.view(mx.uint16)
@@ -109,11 +119,13 @@ class Graph:
         stored = self.constant(values, name)
         if name is not None:
             self._captured[stored] = stored
+        if shared and values.size > _FEW:
+            self._shared.add(stored)
         return held(stored, array.shape, array.dtype)
 
     def constant(self, values: NDArray[Any], name: str | None = None) -> str:
         key: Any = None
-        if name is None and values.size <= _KEPT_SHORT:
+        if name is None and values.size <= _FEW:
             key = values.dtype, values.shape, values.tobytes()
             if key in self._made:
                 return self._made[key][0]
@@ -148,11 +160,17 @@ class Graph:
     def add_many(
         self, operator: str, count: int, *inputs: str, **attributes: Any
     ) -> list[str]:
-        """The outputs of a node, or constants if all that it takes is constant."""
+        """The outputs of a node.
+
+        They are computed if all that it takes is constant, unless that would make the
+        file larger.
+        """
         key = operator, inputs, repr(attributes)
         if key in self._made:
             return self._made[key]
-        folded = operator != "Expand" and all(x in self.constants for x in inputs)
+        is_copy = operator == "Transpose" and inputs[0] in self._shared
+        are_constant = all(x in self.constants for x in inputs)
+        folded = are_constant and operator != "Expand" and not is_copy
         origin = next((self._captured[x] for x in inputs if x in self._captured), None)
         base = f"{origin}.{operator}" if folded and origin else operator
         outputs: list[str] = []

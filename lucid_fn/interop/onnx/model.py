@@ -1,5 +1,6 @@
 """A traced graph as a model of ONNX, checked and in bytes."""
 
+from collections import Counter
 from typing import Any
 
 from lucid_fn.interop.onnx.graph import Graph, Value, element_type, held
@@ -76,8 +77,10 @@ def _graph(
     values: dict[str, Value] = {}
     for leaf, (name, shape, dtype) in zip(leaves, trace.inputs, strict=True):
         values[name] = held(leaf.path, tuple(shape), dtype)
+    uses = Counter(name for x in trace.operations for name, *_ in x.inputs)
     for name, array in trace.constants:
-        values[name] = graph.capture(array, names.get(captures.place_of(array)))
+        given = names.get(captures.place_of(array))
+        values[name] = graph.capture(array, given, shared=uses[name] > 1)
     for operation in trace.operations:
         made = _translated(graph, operation, values, description.name)
         for (name, *_), value in zip(operation.outputs, made, strict=True):

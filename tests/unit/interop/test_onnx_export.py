@@ -121,6 +121,13 @@ def test_what_is_constant_is_computed_at_once(path):
     assert [node.op_type for node in graph_of(path).node] == ["Mul", "Identity"]
 
 
+def test_weights_that_are_used_twice_are_held_once(path):
+    table = random.normal(random.key(1), (20, 6))
+    interop.onnx.export(lambda i: table[i] @ table.T, path, mx.array([1, 2]))
+    (held,) = [x for x in graph_of(path).initializer if len(x.dims) == 2]
+    assert held.name == "table"
+
+
 def test_a_file_is_valid_for_each_opset(path):
     params, apply = made(nn.transformer_encoder_layer(6, 2, dim_feedforward=8))
     for opset in (18, onnx.defs.onnx_opset_version()):
