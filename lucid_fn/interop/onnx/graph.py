@@ -146,7 +146,7 @@ class Graph:
         if self._batch is None or not slopes.any():
             return self.constant(offsets)
         vector = self.add("Shape", self._batch, start=0, end=1)
-        if (slopes != 1).any():
+        if len(slopes) > 1 or slopes[0] != 1:
             vector = self.add("Mul", vector, self.constant(slopes))
         if offsets.any():
             vector = self.add("Add", vector, self.constant(offsets))

@@ -62,6 +62,7 @@ OPERATIONS = {
     ),
     "reshaped": (lambda x: x.reshape(-1, 2, 3).transpose(1, 0, 2).reshape(2, -1), X),
     "as long as the batch": (lambda x: (mx.zeros((len(x), 2)), mx.arange(len(x))), X),
+    "square": (lambda x: mx.broadcast_to(x[:, 0], (len(x), len(x))), X),
     "products": (
         lambda x: (x @ x.T, mx.addmm(mx.ones(3), x, mx.ones((6, 3)), 2.0, 0.5)),
         X,
