@@ -1,4 +1,4 @@
-"""Weights of other libraries, and comparisons with their training."""
+"""Weights of other libraries, comparisons with their training, and files of ONNX."""
 
 from lucid_fn.interop import compare, huggingface, onnx, torch
 
