@@ -4,6 +4,7 @@ A NumPy scalar, and a NumPy array of shape `()`, is the number that it holds.
 """
 
 import math
+import reprlib
 from typing import Any, TypeAlias
 
 import mlx.core as mx
@@ -176,6 +177,32 @@ def check_count(
         limit = "2**31" if below == 2**31 else below
         raise ValueError(f"{caller}: {name} must be below {limit}, got {value}")
     return int(value)
+
+
+def check_bool(caller: str, **flags: Any) -> None:
+    """Raises unless every argument is a bool of Python's or NumPy's.
+
+    A string or an array that switches something is a slip: `"no"` would be true, and
+    the value of an array is not known in a compiled function.
+
+    Args:
+        caller: public function that errors name.
+        flags: what the user gave, by the names of the arguments.
+
+    Raises:
+        TypeError: if one is not a bool.
+
+    Example:
+        >>> check_bool("linear", bias="no")
+        Traceback (most recent call last):
+        TypeError: linear: bias must be a bool, got 'no'; give True or False
+    """
+    for name, value in flags.items():
+        if not isinstance(value, bool | np.bool_):
+            shown = reprlib.repr(value) if is_integer(value) else _shown(value)
+            raise TypeError(
+                f"{caller}: {name} must be a bool, got {shown}; give True or False"
+            )
 
 
 def check_axis(caller: str, axis: Any, ndim: int) -> int:

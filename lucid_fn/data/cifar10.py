@@ -2,6 +2,7 @@
 
 import os
 
+from lucid_fn.checks import check_bool
 from lucid_fn.data.cifar import load_batches
 from lucid_fn.data.cifar_files import Layout
 from lucid_fn.data.dataset import Dataset
@@ -77,6 +78,7 @@ def load_cifar10(
         >>> dataset.train_images.shape, dataset.train_labels[:5].tolist()
         ((2000, 32, 32, 3), [6, 9, 9, 4, 1])
     """
+    check_bool("load_cifar10", download=download)
     folder = data_folder(root, "cifar10", "load_cifar10")
     mirrors = CIFAR10_MIRRORS if download else ()
     return load_batches(_LAYOUT, folder, _ARCHIVE, mirrors, cache)

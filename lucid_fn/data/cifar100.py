@@ -2,6 +2,7 @@
 
 import os
 
+from lucid_fn.checks import check_bool
 from lucid_fn.data.cifar import load_batches
 from lucid_fn.data.cifar_files import Layout
 from lucid_fn.data.dataset import Dataset
@@ -79,6 +80,7 @@ def load_cifar100(
         no/such/folder, which is not there; pass the folder that has them, or
         download=True to fetch them
     """
+    check_bool("load_cifar100", coarse=coarse, download=download)
     folder = data_folder(root, "cifar100", "load_cifar100")
     mirrors = CIFAR100_MIRRORS if download else ()
     return load_batches(_COARSE if coarse else _FINE, folder, _ARCHIVE, mirrors, cache)

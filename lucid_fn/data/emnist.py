@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from lucid_fn.checks import check_bool
 from lucid_fn.data.dataset import Dataset
 from lucid_fn.data.download import Download, fetch
 from lucid_fn.data.files import data_folder
@@ -88,6 +89,7 @@ def load_emnist(
         pass the folder that has them, or download=True to fetch them
     """
     caller = "load_emnist"
+    check_bool(caller, download=download)
     if split not in (*_CLASSES,):
         raise ValueError(
             f"{caller}: split must be one of {', '.join(_CLASSES)}, got {split!r}"

@@ -2,6 +2,7 @@
 
 import os
 
+from lucid_fn.checks import check_bool
 from lucid_fn.data.dataset import Dataset
 from lucid_fn.data.download import Download
 from lucid_fn.data.files import data_folder
@@ -63,6 +64,7 @@ def load_fashion_mnist(
         Fashion-MNIST files, plain or .gz, got no/such/folder, which is not there; pass
         the folder that has them, or download=True to fetch them
     """
+    check_bool("load_fashion_mnist", download=download)
     folder = data_folder(root, "fashion_mnist", "load_fashion_mnist")
     mirrors = FASHION_MNIST_MIRRORS if download else ()
     return load_idx_files(

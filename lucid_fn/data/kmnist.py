@@ -2,6 +2,7 @@
 
 import os
 
+from lucid_fn.checks import check_bool
 from lucid_fn.data.dataset import Dataset
 from lucid_fn.data.download import Download
 from lucid_fn.data.files import data_folder
@@ -71,6 +72,7 @@ def load_kmnist(
         Kuzushiji-MNIST files, plain or .gz, got no/such/folder, which is not there;
         pass the folder that has them, or download=True to fetch them
     """
+    check_bool("load_kmnist", download=download)
     folder = data_folder(root, "kmnist", "load_kmnist")
     mirrors = KMNIST_MIRRORS if download else ()
     return load_idx_files("load_kmnist", "Kuzushiji-MNIST", folder, _FILES, mirrors)

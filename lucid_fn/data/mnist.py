@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lucid_fn.checks import check_bool
 from lucid_fn.data.dataset import Dataset
 from lucid_fn.data.download import Download, fetch
 from lucid_fn.data.files import data_folder
@@ -77,6 +78,7 @@ def load_mnist(
         >>> dataset.train_images.shape, dataset.train_labels[:5].tolist()
         ((60000, 28, 28, 1), [5, 0, 4, 1, 9])
     """
+    check_bool("load_mnist", download=download)
     folder = data_folder(root, "mnist", "load_mnist")
     mirrors = MNIST_MIRRORS if download else ()
     return load_idx_files("load_mnist", "MNIST", folder, _FILES, mirrors)

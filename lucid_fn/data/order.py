@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid_fn.checks import check_count
+from lucid_fn.checks import check_bool, check_count
 
 Seed = int | tuple[int, ...]
 
@@ -64,6 +64,7 @@ def check_order(
         ValueError: if `batch_size` is below 1, `seed` is negative, no batch would be
             left, or `shard` is not a rank and a size that a batch can be divided by.
     """
+    check_bool(caller, drop_last=drop_last)
     batch_size = check_count(caller, "batch_size", batch_size, at_least=1)
     if drop_last and batch_size > length:
         raise ValueError(

@@ -33,7 +33,7 @@ from typing import Any, Literal, overload
 import mlx.core as mx
 
 from lucid_fn import nn, random, tree
-from lucid_fn.checks import shapes_only
+from lucid_fn.checks import check_bool, shapes_only
 from lucid_fn.elsewhere import guide
 from lucid_fn.evaluation import lazily, started
 from lucid_fn.interop.arrays import described, to_mlx, to_numpy
@@ -135,6 +135,7 @@ def from_state_dict(
         (8, 5, 5, 3)
     """
     caller = "from_state_dict"
+    check_bool(caller, strict=strict)
     _check_model(caller, model)
     if not isinstance(state_dict, Mapping):
         raise TypeError(

@@ -5,7 +5,13 @@ from typing import cast
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import batch_hint, check_count, check_float, check_integer
+from lucid_fn.checks import (
+    batch_hint,
+    check_bool,
+    check_count,
+    check_float,
+    check_integer,
+)
 from lucid_fn.losses.reduction import Reduction, reduce
 from lucid_fn.numerics import is_valid_label, widen
 from lucid_fn.ops.custom_derivative import custom_function
@@ -70,6 +76,7 @@ def ctc(
         >>> losses.ctc(logits, mx.array([[1]]), logit_lengths=two, label_lengths=one)
         array([1.09861], dtype=float32)
     """
+    check_bool("ctc", zero_infinity=zero_infinity)
     _check(logits, labels, logit_lengths, label_lengths)
     frames, num_classes = logits.shape[1:]
     blank = check_count("ctc", "blank", blank, at_least=0, below=num_classes)

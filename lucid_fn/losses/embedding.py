@@ -5,7 +5,13 @@ from functools import partial
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_array, check_float, check_number, check_same_shape
+from lucid_fn.checks import (
+    check_array,
+    check_bool,
+    check_float,
+    check_number,
+    check_same_shape,
+)
 from lucid_fn.losses.pairs import by_sign, positive_part
 from lucid_fn.losses.reduction import Reduction, reduce
 from lucid_fn.numerics import widen
@@ -115,6 +121,7 @@ def triplet_margin(
         >>> losses.triplet_margin(anchor, near, far)
         array([0.292893], dtype=float32)
     """
+    check_bool("triplet_margin", swap=swap)
     margin = check_number("triplet_margin", "margin", margin, above=0)
     eps = check_number("triplet_margin", "eps", eps, above=0)
     _check_vectors(

@@ -3,7 +3,7 @@
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_float, check_same_shape
+from lucid_fn.checks import check_bool, check_float, check_same_shape
 from lucid_fn.losses.pairs import as_pair, weigh
 from lucid_fn.losses.reduction import Reduction, reduce
 from lucid_fn.types import Array
@@ -49,6 +49,7 @@ def kl_divergence(
         array([0.693147], dtype=float32)
     """
     caller = "kl_divergence"
+    check_bool(caller, log_targets=log_targets)
     check_float(caller, log_predictions=log_predictions, targets=targets)
     check_same_shape(caller, log_predictions=log_predictions, targets=targets)
     if targets.ndim == 0:

@@ -7,6 +7,7 @@ import mlx.core as mx
 
 from lucid_fn import ops
 from lucid_fn.checks import (
+    check_bool,
     check_count,
     check_float,
     check_number,
@@ -109,6 +110,7 @@ def gaussian_nll(
         >>> losses.gaussian_nll(mx.array([1.0]), mx.array([3.0]), mx.array([4.0]))
         array([1.19315], dtype=float32)
     """
+    check_bool("gaussian_nll", full=full)
     eps = check_number("gaussian_nll", "eps", eps, above=0)
     x, z, dtype = as_pair("gaussian_nll", "predictions", predictions, targets)
     wide = widen(_to_variance(variance, x))
@@ -177,6 +179,7 @@ def poisson_nll(
         >>> losses.poisson_nll(mx.array([0.0, 1.0]), mx.array([2, 1]))
         array([1, 1.71828], dtype=float32)
     """
+    check_bool("poisson_nll", full=full)
     x, z, dtype = as_pair("poisson_nll", "log_rates", log_rates, targets)
     losses = mx.exp(x) - weigh(z, x)
     if full:

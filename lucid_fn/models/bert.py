@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import nn
-from lucid_fn.checks import check_array
+from lucid_fn.checks import check_array, check_bool
 from lucid_fn.models.normal_init import normal_init
 from lucid_fn.nn.core.checks import (
     check_activation,
@@ -95,6 +95,7 @@ def bert(
         ((1, 3, 8), (1, 8))
     """
     caller = "bert"
+    check_bool(caller, pooler=pooler)
     vocab_size, max_length, num_layers, num_heads, d_model = check_positive(
         caller,
         vocab_size=vocab_size,

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from lucid_fn import nn
-from lucid_fn.checks import check_count
+from lucid_fn.checks import check_bool, check_count
 from lucid_fn.models.normal_init import normal_init
 from lucid_fn.nn.core.checks import (
     check_activation,
@@ -86,6 +86,7 @@ def gpt(
         (1, 3, 50)
     """
     caller = "gpt"
+    check_bool(caller, tied=tied)
     hidden = 4 * d_model if dim_feedforward is None else dim_feedforward
     vocab_size, max_length, num_layers, num_heads, d_model, hidden = check_positive(
         caller,

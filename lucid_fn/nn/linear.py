@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from lucid_fn import ops
+from lucid_fn.checks import check_bool
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import (
     MayBeQuantized,
@@ -50,6 +51,7 @@ def linear(
         >>> {name: array.shape for name, array in params.items()}
         {'weight': (10, 84), 'bias': (10,)}
     """
+    check_bool("linear", bias=bias)
     in_features, out_features = check_positive(
         "linear", in_features=in_features, out_features=out_features
     )
@@ -112,6 +114,7 @@ def bilinear(
         >>> layer.apply(params, state, pair, train=False)[0].shape
         (5, 2)
     """
+    check_bool("bilinear", bias=bias)
     sizes = {"in1_features": in1_features, "in2_features": in2_features}
     in1_features, in2_features, out_features = check_positive(
         "bilinear", **sizes, out_features=out_features

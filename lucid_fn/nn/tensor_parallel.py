@@ -3,6 +3,7 @@
 from typing import Any, TypeAlias
 
 from lucid_fn import ops, random, tree
+from lucid_fn.checks import check_bool
 from lucid_fn.distributed.agreement import several
 from lucid_fn.distributed.collectives import all_gather, sum_gradients, sum_parts
 from lucid_fn.distributed.group import Group, check_group
@@ -69,6 +70,7 @@ def column_parallel_linear(
         (2, 4)
     """
     caller = "column_parallel_linear"
+    check_bool(caller, bias=bias)
     check_group(caller, group)
     check_positive(caller, in_features=in_features, out_features=out_features)
     options: Any = {"bias": bias, "weight_init": weight_init, "bias_init": bias_init}
@@ -132,6 +134,7 @@ def row_parallel_linear(
         (4,)
     """
     caller = "row_parallel_linear"
+    check_bool(caller, bias=bias)
     check_group(caller, group)
     check_positive(caller, in_features=in_features, out_features=out_features)
     options: Any = {"bias": bias, "weight_init": weight_init, "bias_init": bias_init}

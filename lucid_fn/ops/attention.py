@@ -8,6 +8,7 @@ import mlx.core as mx
 from lucid_fn.checks import (
     batch_hint,
     check_array,
+    check_bool,
     check_float,
     check_scalar,
     check_size,
@@ -257,6 +258,7 @@ def _check_mask(caller: str, mask: Array, shape: tuple[int, int, int, int]) -> N
 def _check_heads(
     caller: str, query: Array, key: Array, value: Array, causal: bool
 ) -> None:
+    check_bool(caller, causal=causal)
     check_float(caller, query=query, key=key, value=value)
     if query.ndim != 4:
         raise ValueError(

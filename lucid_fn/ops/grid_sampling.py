@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.checks import Sizes, check_float, check_size, to_sizes
+from lucid_fn.checks import Sizes, check_bool, check_float, check_size, to_sizes
 from lucid_fn.numerics import widen
 from lucid_fn.ops.interpolate import cubic_far, cubic_near
 from lucid_fn.types import Array
@@ -59,6 +59,7 @@ def grid_sample(
         >>> ops.grid_sample(x, places).flatten()
         array([1, 2], dtype=float32)
     """
+    check_bool("grid_sample", align_corners=align_corners)
     _check(x, grid, mode, padding_mode)
     n, sizes, channels = x.shape[0], x.shape[1:-1], x.shape[-1]
     shape = (n, *grid.shape[1:-1], channels)
@@ -109,6 +110,7 @@ def affine_grid(theta: Array, size: Sizes, *, align_corners: bool = False) -> Ar
         array([[1, 0],
                [3, 2]], dtype=float32)
     """
+    check_bool("affine_grid", align_corners=align_corners)
     check_float("affine_grid", theta=theta)
     if theta.shape[1:] not in ((2, 3), (3, 4)):
         raise ValueError(

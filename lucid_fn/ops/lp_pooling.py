@@ -4,7 +4,13 @@ import math
 
 import mlx.core as mx
 
-from lucid_fn.checks import Sizes, check_narrow_float, check_number, to_sizes
+from lucid_fn.checks import (
+    Sizes,
+    check_bool,
+    check_narrow_float,
+    check_number,
+    to_sizes,
+)
 from lucid_fn.ops.pooling import average
 from lucid_fn.ops.seam import examplewise
 from lucid_fn.ops.vectors import power_from_zero
@@ -126,6 +132,7 @@ def _lp_pool(
     ceil_mode: bool,
     dims: int,
 ) -> Array:
+    check_bool(name, ceil_mode=ceil_mode)
     p = check_number(name, "p", p, above=0)
     check_narrow_float(name, x=x)
     window = to_sizes(name, "size", size, dims=dims, at_least=1)

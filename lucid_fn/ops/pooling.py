@@ -13,6 +13,7 @@ from lucid_fn.checks import (
     Sizes,
     batch_hint,
     check_array,
+    check_bool,
     check_narrow_float,
     check_size,
     to_sizes,
@@ -312,6 +313,7 @@ def _max_pool(
     return_indices: bool,
     dims: int,
 ) -> Array | MaxPoolOutput:
+    check_bool(name, ceil_mode=ceil_mode, return_indices=return_indices)
     check_array(name, x=x)
     integers = mx.issubdtype(x.dtype, mx.integer)
     if not integers:
@@ -342,6 +344,7 @@ def average(
     dims: int,
 ) -> Array:
     """The average pooling `name` of this many spatial axes."""
+    check_bool(name, count_include_pad=count_include_pad, ceil_mode=ceil_mode)
     check_narrow_float(name, x=x)
     windows = _windows(name, x, size, stride, padding, dims, ceil_mode=ceil_mode)
     if not ceil_mode:

@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_bool
 from lucid_fn.numerics import is_valid_label
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.elementary import sigmoid, tanh
@@ -66,6 +67,7 @@ def rnn(
         array([[[0.462117],
                 [0]]], dtype=float32)
     """
+    check_bool("rnn", reverse=reverse)
     step = rnn_step if activation is tanh else partial(_activated, activation)
     return _over_time(step, x, weights, carry, lengths, reverse)
 
@@ -100,6 +102,7 @@ def gru(
         >>> ops.gru(mx.array([[[0.5]]]), weights, (mx.zeros((1, 1)),))[0]
         array([[[0.174468]]], dtype=float32)
     """
+    check_bool("gru", reverse=reverse)
     return _over_time(gru_step, x, weights, carry, lengths, reverse)
 
 
@@ -136,6 +139,7 @@ def lstm(
         >>> ops.lstm(mx.array([[[0.5]]]), weights, (mx.zeros((1, 1)),) * 2)[0]
         array([[[0.17427]]], dtype=float32)
     """
+    check_bool("lstm", reverse=reverse)
     projection = weights.weight_hr
     step = lstm_step if projection is None else partial(_projected, projection)
     return _over_time(step, x, weights, carry, lengths, reverse)

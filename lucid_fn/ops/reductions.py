@@ -6,7 +6,7 @@ from typing import cast
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_array, check_count
+from lucid_fn.checks import check_array, check_bool, check_count
 from lucid_fn.numerics import blocked_sum, reduced, widen
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.types import Array, ArrayFn
@@ -47,6 +47,7 @@ def sum(
         >>> ops.sum(mx.array([[1.0, 2.0], [3.0, 4.0]]), axis=0)
         array([4, 6], dtype=float32)
     """
+    check_bool("sum", keepdims=keepdims)
     y = _wide_sum(x, _axes("sum", x, axis), keepdims)
     return y.astype(x.dtype) if _is_inexact(x) else y
 
@@ -79,6 +80,7 @@ def mean(
         >>> ops.mean(mx.full((1_000_000,), 0.1))
         array(0.1, dtype=float32)
     """
+    check_bool("mean", keepdims=keepdims)
     axes = _axes("mean", x, axis)
     x = x if _is_inexact(x) else x.astype(mx.float32)
     count = math.prod(x.shape[axis] for axis in axes)

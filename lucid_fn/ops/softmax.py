@@ -6,7 +6,7 @@ from typing import cast
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_count
+from lucid_fn.checks import check_bool, check_count
 from lucid_fn.numerics import reduced, widen
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.input_checks import takes_float
@@ -119,6 +119,7 @@ def logsumexp(x: Array, axis: int = -1, *, keepdims: bool = False) -> Array:
         >>> ops.logsumexp(mx.array([0.0, 0.0]))
         array(0.693147, dtype=float32)
     """
+    check_bool("logsumexp", keepdims=keepdims)
     y = _apply("logsumexp", logsumexp_along, x, axis)
     return y if keepdims else y.squeeze(axis)
 

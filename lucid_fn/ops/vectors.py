@@ -4,7 +4,7 @@ import math
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_axis, check_float, check_number, to_number
+from lucid_fn.checks import check_axis, check_bool, check_float, check_number, to_number
 from lucid_fn.numerics import widen
 from lucid_fn.ops.reductions import sum
 from lucid_fn.types import Array
@@ -120,6 +120,7 @@ def pairwise_distance(
         >>> ops.pairwise_distance(mx.array([1.0, 0.0]), mx.array([4.0, 4.0]), eps=0.0)
         array(5, dtype=float32)
     """
+    check_bool("pairwise_distance", keepdims=keepdims)
     p = check_order("pairwise_distance", p)
     eps = check_number("pairwise_distance", "eps", eps, at_least=0)
     dtype = mx.result_type(*_check_pair("pairwise_distance", x, y))

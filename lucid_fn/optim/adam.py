@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_scalar
+from lucid_fn.checks import check_bool, check_scalar
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
@@ -168,6 +168,7 @@ def adam(
         >>> optimizer = optim.adam(1e-3, weight_decay=5e-4)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
+    check_bool("adam", amsgrad=amsgrad)
     scale_by = scale_by_amsgrad if amsgrad else scale_by_adam
     return chain(
         add_decayed_weights(weight_decay),
@@ -211,6 +212,7 @@ def adamw(
         >>> optimizer = optim.adamw(1e-3, weight_decay=0.1)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
+    check_bool("adamw", amsgrad=amsgrad)
     scale_by = scale_by_amsgrad if amsgrad else scale_by_adam
     return chain(
         scale_by(b1, b2, eps=eps),

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.checks import check_array, check_count, check_scalar
+from lucid_fn.checks import check_array, check_bool, check_count, check_scalar
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
@@ -141,6 +141,7 @@ def scale_by_muon(
         >>> opt_state = opt.init({"w": mx.zeros((3, 4))})
     """
     caller = "scale_by_muon"
+    check_bool(caller, nesterov=nesterov)
     momentum = check_scalar(caller, "momentum", momentum, at_least=0, below=1)
     steps = check_count(caller, "steps", steps)
     coefficients = _check_coefficients(caller, coefficients)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_scalar
+from lucid_fn.checks import check_bool, check_scalar
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
@@ -140,6 +140,7 @@ def nadam(
         >>> optimizer = optim.nadam(2e-3)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
+    check_bool("nadam", decoupled_weight_decay=decoupled_weight_decay)
     coupled = 0.0 if decoupled_weight_decay else weight_decay
     decoupled = weight_decay if decoupled_weight_decay else 0.0
     return chain(

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_scalar
+from lucid_fn.checks import check_bool, check_scalar
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
@@ -150,6 +150,7 @@ def radam(
         >>> optimizer = optim.radam(1e-3)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
+    check_bool("radam", decoupled_weight_decay=decoupled_weight_decay)
     coupled = 0.0 if decoupled_weight_decay else weight_decay
     decoupled = weight_decay if decoupled_weight_decay else 0.0
     return chain(

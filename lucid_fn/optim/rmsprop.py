@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_scalar
+from lucid_fn.checks import check_bool, check_scalar
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
@@ -66,6 +66,7 @@ def scale_by_rms(
         2.0
     """
     caller = "scale_by_rms"
+    check_bool(caller, unbiased=unbiased)
     decay = check_scalar(caller, "decay", decay, at_least=0, below=1)
     eps = check_scalar(caller, "eps", eps, above=0)
 
@@ -168,6 +169,7 @@ def rmsprop(
         >>> optimizer = optim.rmsprop(1e-2, momentum=0.9)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
+    check_bool("rmsprop", centered=centered)
     scale_by = scale_by_stddev if centered else scale_by_rms
     summed = trace(momentum)
     return chain(

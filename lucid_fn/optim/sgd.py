@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_scalar
+from lucid_fn.checks import check_bool, check_scalar
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
@@ -51,6 +51,7 @@ def trace(
         >>> opt.update(grads, opt_state, params)[0]
         {'w': array(1.5, dtype=float32)}
     """
+    check_bool("trace", nesterov=nesterov)
     momentum = check_scalar("trace", "momentum", momentum, at_least=0)
     dampening = check_scalar("trace", "dampening", dampening, at_least=0, at_most=1)
     if nesterov and (is_zero(momentum) or not is_zero(dampening)):

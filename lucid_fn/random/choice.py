@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_count
+from lucid_fn.checks import check_bool, check_count
 from lucid_fn.evaluation import started
 from lucid_fn.random.checks import (
     check_axis,
@@ -51,8 +51,7 @@ def choice(
     """
     check_key("choice", key)
     size = to_shape("choice", shape)
-    if not isinstance(replace, bool):
-        raise TypeError(f"random.choice: replace must be a bool, got {replace!r}")
+    check_bool("random.choice", replace=replace)
     axis = check_axis("choice", axis, a.ndim if isinstance(a, mx.array) else 1)
     if isinstance(a, mx.array):
         n = a.shape[axis]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_count, check_number, is_number
+from lucid_fn.checks import check_bool, check_count, check_number, is_number
 from lucid_fn.schedules.base import LAST_STEP
 from lucid_fn.types import Array, Scalar
 
@@ -75,6 +75,7 @@ def reduce_on_plateau(
         array(0.5, dtype=float32)
     """
     caller = "reduce_on_plateau"
+    check_bool(caller, maximize=maximize)
     init_value = check_number(caller, "init_value", init_value)
     factor = check_number(caller, "factor", factor, above=0, below=1)
     threshold = check_number(caller, "threshold", threshold, at_least=0)

@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import io, safetensors, tree
+from lucid_fn.checks import check_bool
 from lucid_fn.optim.zero_redundancy import check_whole, shard_state, whole_like
 from lucid_fn.train import partial_loading
 from lucid_fn.types import Array
@@ -129,6 +130,7 @@ def load(path: str | Path, like: Any, *, strict: bool = True) -> Any:
         (2, 3)
     """
     caller = "train.load"
+    check_bool(caller, strict=strict)
     path = io.check_path(caller, "path", path)
     arrays, _ = read(path, caller)
     if strict:

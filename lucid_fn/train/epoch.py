@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import nn, optim, random, transforms, tree
-from lucid_fn.checks import check_count, check_parameters
+from lucid_fn.checks import check_bool, check_count, check_parameters
 from lucid_fn.elsewhere import explains_calls
 from lucid_fn.train.state import (
     LossFn,
@@ -80,9 +80,7 @@ def make_epoch_step(
     caller = "train.make_epoch_step"
     step = update(caller, model, optimizer, loss_fn, metrics)
     batch_size = check_count(caller, "batch_size", batch_size)
-    for name, flag in (("shuffle", shuffle), ("drop_last", drop_last)):
-        if not isinstance(flag, bool):
-            raise TypeError(f"{caller}: {name} must be a bool, got {flag!r}")
+    check_bool(caller, shuffle=shuffle, drop_last=drop_last)
     if augment is not None:
         check_parameters(caller, "augment", augment, ("key", "x"))
 

@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.checks import check_bool
 from lucid_fn.distributed import Group
 from lucid_fn.distributed.agreement import exchange, several
 from lucid_fn.train.state import EvalFn, TrainState, rows
@@ -59,6 +60,7 @@ def evaluate(
         (5, 2)
     """
     caller = "train.evaluate"
+    check_bool(caller, outputs=outputs)
     if not callable(step):
         raise TypeError(
             f"{caller}: step must be a function (ts, x, targets) -> metrics, as "

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import nn, ops, optim, random, transforms, tree
-from lucid_fn.checks import check_float
+from lucid_fn.checks import check_bool, check_float
 from lucid_fn.distributed.agreement import several
 from lucid_fn.distributed.averaging import average
 from lucid_fn.distributed.group import Group, check_group
@@ -238,6 +238,7 @@ def make_eval_step(
     @explains_calls
     def evaluate(ts: TrainState, x: Any, targets: Any, *, outputs: bool = False) -> Any:
         check_state("evaluate", ts)
+        check_bool("evaluate", outputs=outputs)
         compiled = with_outputs if outputs else metrics_only
         return compiled(ts.params, ts.state, x, targets)
 

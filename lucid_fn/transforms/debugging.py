@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import tree
-from lucid_fn.checks import shapes_only
+from lucid_fn.checks import check_bool, shapes_only
 from lucid_fn.evaluation import is_symbolic, lazily
 from lucid_fn.transforms import diagnosis, snapshots
 from lucid_fn.transforms.arguments import as_array, check_function, name_of
@@ -42,8 +42,7 @@ def disable_jit(disable: bool = True) -> Iterator[None]:
         ...     y = shown(mx.array(1.0))
         array(1, dtype=float32)
     """
-    if not isinstance(disable, bool):
-        raise TypeError(f"disable_jit: disable must be a bool, got {disable!r}")
+    check_bool("disable_jit", disable=disable)
     token = compiling.set(not disable)
     try:
         yield

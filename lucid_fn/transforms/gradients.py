@@ -7,6 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.checks import check_bool
 from lucid_fn.evaluation import any_traced, followed, transforming
 from lucid_fn.ops import exporting
 from lucid_fn.ops.seam import differentiating
@@ -119,6 +120,7 @@ def stop_gradient(values: Tree, /) -> Tree:
 def gradient_of(
     fn: Callable[..., Any], argnums: int | Sequence[int], has_aux: bool, caller: str
 ) -> Callable[..., tuple[Any, Tree]]:
+    check_bool(caller, has_aux=has_aux)
     check_function(caller, fn)
     choose = chooser(fn, argnums, caller)
 

@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.checks import check_size
+from lucid_fn.checks import check_bool, check_size
 from lucid_fn.evaluation import any_traced, followed, transforming
 from lucid_fn.ops import exporting
 from lucid_fn.ops.vectorize import vectorize
@@ -152,6 +152,7 @@ def _jacobian_of(
     caller: str,
     blocks: Blocks,
 ) -> Callable[..., Any]:
+    check_bool(caller, has_aux=has_aux)
     check_function(caller, fn)
     choose = chooser(fn, argnums, caller)
 

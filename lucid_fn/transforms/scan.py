@@ -6,7 +6,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.checks import check_count, check_function, check_parameters
+from lucid_fn.checks import check_bool, check_count, check_function, check_parameters
 from lucid_fn.evaluation import started
 from lucid_fn.transforms import loop
 from lucid_fn.transforms.arguments import describe, name_of
@@ -71,8 +71,7 @@ def scan(
         array([0.5, 0.75, 0.875], dtype=float32)
     """
     check_function("scan", "f", f)
-    if not isinstance(reverse, bool):
-        raise TypeError(f"scan: reverse must be a bool, got {reverse!r}")
+    check_bool("scan", reverse=reverse)
     if checkpoint_every is not None:
         checkpoint_every = check_count("scan", "checkpoint_every", checkpoint_every)
     turns = turns_of(xs, length, "scan")

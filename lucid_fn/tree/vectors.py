@@ -8,6 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_bool
 from lucid_fn.tree.arrays import arrays_of
 from lucid_fn.tree.structure import flatten, paths, unflatten
 from lucid_fn.types import Array, Tree
@@ -116,6 +117,7 @@ def equal(a: Tree, b: Tree, /, *, equal_nan: bool = False) -> Array:
         >>> tree.equal({"w": mx.zeros(2)}, {"w": mx.zeros(2, mx.float16)})
         array(False, dtype=bool)
     """
+    check_bool("tree.equal", equal_nan=equal_nan)
     (ours, structure), (theirs, other) = flatten(a), flatten(b)
     if structure != other:
         return mx.array(False)

@@ -4,7 +4,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_size
+from lucid_fn.checks import check_bool, check_size
 from lucid_fn.evaluation import is_transforming, started
 from lucid_fn.nn.attention.heads import (
     check_projections,
@@ -71,6 +71,7 @@ def cached_attention(
         ((1, 1, 8), 4)
     """
     caller = "cached_attention"
+    check_bool(caller, bias=bias)
     embed_dim, num_heads = check_sizes(caller, embed_dim, num_heads, rotary_base)
     batch_size, max_length = check_positive(
         caller, batch_size=batch_size, max_length=max_length

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import random
+from lucid_fn.checks import check_bool
 from lucid_fn.distributed.agreement import several
 from lucid_fn.distributed.collectives import sum_gradients, sum_parts
 from lucid_fn.distributed.group import Group, check_group
@@ -125,6 +126,7 @@ def multi_head_attention(
         (1, 3, 8)
     """
     caller = "multi_head_attention"
+    check_bool(caller, causal=causal, bias=bias, return_weights=return_weights)
     embed_dim, num_heads = check_sizes(caller, embed_dim, num_heads, rotary_base)
     kdim, vdim = check_positive(
         caller,

@@ -9,6 +9,7 @@ import numpy as np
 
 from lucid_fn import random
 from lucid_fn.checks import (
+    check_bool,
     check_count,
     check_float,
     check_integer,
@@ -176,6 +177,7 @@ def learned_positions(
         True
     """
     caller = "learned_positions"
+    check_bool(caller, cached=cached)
     max_length, embedding_dim = check_positive(
         caller, max_length=max_length, embedding_dim=embedding_dim
     )
@@ -223,6 +225,7 @@ def positional_encoding(
                 [0.841471, 0.540302]]], dtype=float32)
     """
     caller = "positional_encoding"
+    check_bool(caller, cached=cached)
     embedding_dim = check_count(caller, "embedding_dim", embedding_dim)
     check_even(caller, "embedding_dim", embedding_dim)
     check_base(caller, base)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from lucid_fn.checks import check_bool
 from lucid_fn.distributed.agreement import several
 from lucid_fn.distributed.group import Group
 from lucid_fn.nn.attention.cached_attention import cached_attention
@@ -113,6 +114,7 @@ def transformer_encoder_layer(
         (1, 3, 8)
     """
     caller = "transformer_encoder_layer"
+    check_bool(caller, norm_first=norm_first, causal=causal, bias=bias)
     check_activation(caller, activation)
     sizes = {"num_heads": num_heads, "dim_feedforward": dim_feedforward}
     check_positive(caller, d_model=d_model, **sizes)
@@ -222,6 +224,7 @@ def transformer_decoder_layer(
         (1, 3, 8)
     """
     caller = "transformer_decoder_layer"
+    check_bool(caller, norm_first=norm_first, causal=causal, bias=bias)
     check_activation(caller, activation)
     sizes = {"num_heads": num_heads, "dim_feedforward": dim_feedforward}
     check_positive(caller, d_model=d_model, **sizes)

@@ -2,7 +2,7 @@
 
 from typing import Literal, TypeAlias
 
-from lucid_fn.checks import Sizes, check_count, check_size, to_sizes
+from lucid_fn.checks import Sizes, check_bool, check_count, check_size, to_sizes
 from lucid_fn.nn import initializers
 from lucid_fn.nn.conv.convolve import Window, convolve
 from lucid_fn.nn.core.checks import check_images, check_params, check_positive
@@ -215,6 +215,7 @@ def _convolution(
     bias_init: Initializer | None,
 ) -> Layer:
     caller = f"conv{dims}d"
+    check_bool(caller, bias=bias)
     in_channels, out_channels = check_channels(
         caller, in_channels, out_channels, window.groups
     )

@@ -1,6 +1,6 @@
 """Transposed convolutions, which enlarge images, on channels-last arrays."""
 
-from lucid_fn.checks import Sizes, to_sizes
+from lucid_fn.checks import Sizes, check_bool, to_sizes
 from lucid_fn.nn import initializers
 from lucid_fn.nn.conv.convolution import check_channels, to_window
 from lucid_fn.nn.conv.convolve import Window, transpose_convolve
@@ -193,6 +193,7 @@ def _transposed(
     weight_init: Initializer,
 ) -> Layer:
     caller = f"conv_transpose{dims}d"
+    check_bool(caller, bias=bias)
     in_channels, out_channels = check_channels(
         caller, in_channels, out_channels, window.groups
     )

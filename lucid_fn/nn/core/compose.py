@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.checks import check_bool
 from lucid_fn.evaluation import lazily, repetition, started
 from lucid_fn.nn.core.checks import check_key
 from lucid_fn.nn.core.children import (
@@ -108,6 +109,7 @@ def compose(
         >>> noisy.apply(params, state, y, train=True, key=random.key(1))[0].shape
         (2, 2)
     """
+    check_bool("compose", examplewise=examplewise)
     layers = as_layers("compose", children)
     extras = check_forward(forward, layers)
     in_parts = _stays_divided if examplewise else None

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.checks import signature_of
+from lucid_fn.checks import check_bool, signature_of
 from lucid_fn.elsewhere import call_message, explains_positions
 from lucid_fn.evaluation import started
 from lucid_fn.numpy_arrays import to_array
@@ -186,6 +186,7 @@ def lift(fn: ArrayFn, *, examplewise: bool = False) -> Layer:
         >>> square.apply({}, {}, mx.array(3.0), train=False)
         (array(9, dtype=float32), {})
     """
+    check_bool("lift", examplewise=examplewise)
     check_plain("lift: fn", fn)
     if examplewise:
         fn = seam.examplewise(fn)
@@ -322,6 +323,8 @@ def parametric(
         >>> scale.apply(params, state, mx.array([1.0, 2.0, 3.0]), train=True)
         (array([1, 2, 3], dtype=float32), {})
     """
+
+    check_bool("parametric", examplewise=examplewise)
 
     def examples(x: Any, params: Params) -> Any:
         return fn(params, x)

@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import ops
-from lucid_fn.checks import check_count, check_number
+from lucid_fn.checks import check_bool, check_count, check_number
 from lucid_fn.distributed.agreement import several
 from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.evaluation import started
@@ -77,6 +77,9 @@ def batch_norm(
         >>> state["running_mean"], state["running_var"]
         (array([0.1], dtype=float32), array([1.1], dtype=float32))
     """
+    check_bool(
+        "batch_norm", affine=affine, bias=bias, track_running_stats=track_running_stats
+    )
     num_features = check_count("batch_norm", "num_features", num_features)
     if momentum is not None:
         momentum = check_number(

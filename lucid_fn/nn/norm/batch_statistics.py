@@ -6,7 +6,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import random, transforms, tree
-from lucid_fn.checks import check_count, check_function
+from lucid_fn.checks import check_bool, check_count, check_function
 from lucid_fn.evaluation import lazily
 from lucid_fn.nn.core.checks import check_eps
 from lucid_fn.nn.core.layer import Layer, check_layer, require_names, wrap
@@ -137,6 +137,7 @@ def fold_batch_norm(
         >>> folded["weight"].tolist(), folded["bias"].tolist()
         ([[0.5, 0.5]], [0.5])
     """
+    check_bool("fold_batch_norm", transposed=transposed)
     eps = check_eps("fold_batch_norm", eps)
     statistics = require_names(bn_state, "bn_state")
     mean, var = statistics["running_mean"], statistics["running_var"]

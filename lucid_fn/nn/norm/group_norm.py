@@ -3,6 +3,7 @@
 import math
 
 from lucid_fn import ops
+from lucid_fn.checks import check_bool
 from lucid_fn.nn.core.checks import (
     check_eps,
     check_last_axis,
@@ -67,6 +68,7 @@ def group_norm_layer(
     least: int,
 ) -> Layer:
     """The layer of `caller`, for arrays of `least` axes or more."""
+    check_bool(caller, affine=affine, bias=bias)
     groups, channels = check_positive(caller, num_groups=groups, num_channels=channels)
     eps = check_eps(caller, eps)
     if channels % groups:

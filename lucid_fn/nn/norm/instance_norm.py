@@ -5,7 +5,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_count, check_number
+from lucid_fn.checks import check_bool, check_count, check_number
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.checks import check_last_axis, check_params
 from lucid_fn.nn.core.layer import Layer, as_apply
@@ -57,6 +57,9 @@ def instance_norm(
         array([-0.999995, 0.999995], dtype=float32)
     """
     caller = "instance_norm"
+    check_bool(
+        caller, affine=affine, bias=bias, track_running_stats=track_running_stats
+    )
     num_features = check_count(caller, "num_features", num_features)
     if momentum is not None:
         momentum = check_number(caller, "momentum", momentum, at_least=0, at_most=1)

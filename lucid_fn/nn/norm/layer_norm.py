@@ -6,7 +6,7 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_float, check_size, to_sizes
+from lucid_fn.checks import check_bool, check_float, check_size, to_sizes
 from lucid_fn.nn.core.checks import check_eps, check_params
 from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.types import Array, Key, Params
@@ -46,6 +46,7 @@ def layer_norm(
         >>> layer.apply(params, state, mx.array([[1.0, 3.0]]), train=False)[0]
         array([[-0.999995, 0.999995]], dtype=float32)
     """
+    check_bool("layer_norm", affine=affine, bias=bias)
     shape = _to_shape("layer_norm", normalized_shape)
     eps = check_eps("layer_norm", eps)
 
@@ -84,6 +85,7 @@ def rms_norm(
         >>> layer.apply(params, state, mx.array([[1.0, 7.0]]), train=False)[0]
         array([[0.2, 1.4]], dtype=float32)
     """
+    check_bool("rms_norm", affine=affine)
     shape = _to_shape("rms_norm", normalized_shape)
     eps = check_eps("rms_norm", eps)
 

@@ -3,7 +3,7 @@
 from functools import partial
 
 from lucid_fn import ops
-from lucid_fn.checks import Sizes, check_number
+from lucid_fn.checks import Sizes, check_bool, check_number
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.pooling.pooling import pool_layer
 
@@ -36,6 +36,7 @@ def lp_pool2d(
         >>> pool.apply({}, {}, mx.ones((2, 8, 8, 4)), train=False)[0].shape
         (2, 4, 4, 4)
     """
+    check_bool("lp_pool2d", ceil_mode=ceil_mode)
     p = check_number("lp_pool2d", "p", p, above=0)
     pool = partial(ops.lp_pool2d, p=p, ceil_mode=ceil_mode)
     return pool_layer(2, pool, size, stride)
@@ -66,6 +67,7 @@ def lp_pool1d(
         >>> pool.apply({}, {}, mx.ones((2, 8, 4)), train=False)[0].shape
         (2, 4, 4)
     """
+    check_bool("lp_pool1d", ceil_mode=ceil_mode)
     p = check_number("lp_pool1d", "p", p, above=0)
     pool = partial(ops.lp_pool1d, p=p, ceil_mode=ceil_mode)
     return pool_layer(1, pool, size, stride)
@@ -96,6 +98,7 @@ def lp_pool3d(
         >>> pool.apply({}, {}, mx.ones((1, 4, 4, 4, 2)), train=False)[0].shape
         (1, 2, 2, 2, 2)
     """
+    check_bool("lp_pool3d", ceil_mode=ceil_mode)
     p = check_number("lp_pool3d", "p", p, above=0)
     pool = partial(ops.lp_pool3d, p=p, ceil_mode=ceil_mode)
     return pool_layer(3, pool, size, stride)

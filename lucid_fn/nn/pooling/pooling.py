@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from lucid_fn import ops
-from lucid_fn.checks import Sizes, to_sizes
+from lucid_fn.checks import Sizes, check_bool, to_sizes
 from lucid_fn.nn.core.layer import Layer, lift
 from lucid_fn.ops.pooling import MaxPoolOutput as MaxPoolOutput
 from lucid_fn.types import Array
@@ -42,6 +42,7 @@ def max_pool2d(
         >>> pool.apply({}, {}, mx.ones((2, 7, 7, 4)), train=False)[0].shape
         (2, 4, 4, 4)
     """
+    check_bool("max_pool2d", ceil_mode=ceil_mode, return_indices=return_indices)
     pool = partial(ops.max_pool2d, ceil_mode=ceil_mode, return_indices=return_indices)
     return pool_layer(2, pool, size, stride, padding=padding, dilation=dilation)
 
@@ -74,6 +75,7 @@ def max_pool1d(
         >>> nn.max_pool1d(2).apply({}, {}, mx.ones((2, 8, 4)), train=False)[0].shape
         (2, 4, 4)
     """
+    check_bool("max_pool1d", ceil_mode=ceil_mode, return_indices=return_indices)
     pool = partial(ops.max_pool1d, ceil_mode=ceil_mode, return_indices=return_indices)
     return pool_layer(1, pool, size, stride, padding=padding, dilation=dilation)
 
@@ -107,6 +109,7 @@ def max_pool3d(
         >>> pool.apply({}, {}, mx.ones((2, 3, 4, 4, 1)), train=False)[0].shape
         (2, 3, 2, 2, 1)
     """
+    check_bool("max_pool3d", ceil_mode=ceil_mode, return_indices=return_indices)
     pool = partial(ops.max_pool3d, ceil_mode=ceil_mode, return_indices=return_indices)
     return pool_layer(3, pool, size, stride, padding=padding, dilation=dilation)
 
@@ -139,6 +142,7 @@ def avg_pool2d(
         >>> nn.avg_pool2d(2).apply({}, {}, mx.ones((2, 8, 8, 4)), train=False)[0].shape
         (2, 4, 4, 4)
     """
+    check_bool("avg_pool2d", count_include_pad=count_include_pad, ceil_mode=ceil_mode)
     pool = partial(
         ops.avg_pool2d, count_include_pad=count_include_pad, ceil_mode=ceil_mode
     )
@@ -171,6 +175,7 @@ def avg_pool1d(
         >>> nn.avg_pool1d(2).apply({}, {}, mx.ones((2, 8, 4)), train=False)[0].shape
         (2, 4, 4)
     """
+    check_bool("avg_pool1d", count_include_pad=count_include_pad, ceil_mode=ceil_mode)
     pool = partial(
         ops.avg_pool1d, count_include_pad=count_include_pad, ceil_mode=ceil_mode
     )
@@ -204,6 +209,7 @@ def avg_pool3d(
         >>> pool.apply({}, {}, mx.ones((2, 3, 4, 4, 1)), train=False)[0].shape
         (2, 3, 2, 2, 1)
     """
+    check_bool("avg_pool3d", count_include_pad=count_include_pad, ceil_mode=ceil_mode)
     pool = partial(
         ops.avg_pool3d, count_include_pad=count_include_pad, ceil_mode=ceil_mode
     )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lucid_fn.checks import check_float
+from lucid_fn.checks import check_bool, check_float
 from lucid_fn.nn.core.checks import check_activation, check_params, check_positive
 from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.nn.recurrent.carry import SequenceAndCarry
@@ -119,6 +119,7 @@ def lstm_cell(input_size: int, hidden_size: int, *, bias: bool = True) -> Layer:
 def _cell(
     caller: str, kind: Kind, input_size: int, hidden_size: int, bias: bool
 ) -> Layer:
+    check_bool(caller, bias=bias)
     input_size, hidden_size = check_positive(
         caller, input_size=input_size, hidden_size=hidden_size
     )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import ops, random
-from lucid_fn.checks import batch_hint, check_count, check_integer
+from lucid_fn.checks import batch_hint, check_bool, check_count, check_integer
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.checks import (
     Shape,
@@ -64,6 +64,7 @@ def recurrent(
     proj_size: int = 0,
 ) -> Layer:
     """The layer of a recurrence over whole sequences."""
+    check_bool(caller, bidirectional=bidirectional, bias=bias)
     input_size, hidden_size, num_layers = check_positive(
         caller, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers
     )

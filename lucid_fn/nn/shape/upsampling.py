@@ -12,6 +12,7 @@ from lucid_fn.checks import (
     Sizes,
     batch_hint,
     check_array,
+    check_bool,
     check_count,
     check_float,
     check_size,
@@ -80,6 +81,7 @@ def upsample_nearest(
         array([[1, 1, 2, 2],
                [1, 1, 2, 2]], dtype=float32)
     """
+    check_bool("upsample_nearest", exact=exact)
     return _resize(
         "upsample_nearest", _nearest_exact if exact else _nearest, scale, size, dims
     )
@@ -122,6 +124,8 @@ def upsample_linear(
         >>> layer.apply({}, {}, x, train=False)[0].squeeze()
         array([1, 1.25, 1.75, 2], dtype=float32)
     """
+
+    check_bool("upsample_linear", align_corners=align_corners, antialias=antialias)
 
     def taps(axis: _Axis) -> Taps:
         if antialias:
@@ -168,6 +172,8 @@ def upsample_cubic(
         >>> layer.apply({}, {}, x, train=False)[0].squeeze()
         array([-0.105469, 0.226562, 0.773438, 1.10547], dtype=float32)
     """
+
+    check_bool("upsample_cubic", align_corners=align_corners, antialias=antialias)
 
     def taps(axis: _Axis) -> Taps:
         if antialias:
