@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lucid_fn.data.dataset import Dataset
 from lucid_fn.io import atomic_write, make_folder, reading
 
-FORMAT = 1  # of the files below; a cache of another one is made again
+FORMAT = 2  # of the files below; a cache of another one is made again
 METADATA = "metadata.json"
 _LONGEST_METADATA = 1 << 20  # bytes; a thousand times what is written
 

@@ -26,6 +26,8 @@ def load_batches(
     archive: Download,
     mirrors: tuple[str, ...],
     cache: str | os.PathLike[str] | None,
+    *,
+    labels: bytes,
 ) -> Dataset:
     """The data set of a layout.
 
@@ -35,6 +37,7 @@ def load_batches(
         archive: what to fetch if there is nothing.
         mirrors: where to fetch it; none to fetch nothing.
         cache: a folder for the decoded arrays; none to write nothing.
+        labels: which of the layout's labels to return.
     """
     source = find_source(layout, folder)
     if source is None and mirrors:
@@ -47,15 +50,20 @@ def load_batches(
             "pass the folder that has them, or download=True to fetch them"
         )
     if cache is None:
-        return _read(layout, source)
-    return _read_cached(layout, source, check_path(layout.caller, "cache", cache))
+        dataset = _read(layout, source)
+    else:
+        folder = check_path(layout.caller, "cache", cache)
+        dataset = _read_cached(layout, source, folder)
+    kind = list(layout.labels).index(labels)
+    return dataset._replace(
+        train_labels=dataset.train_labels[:, kind],
+        test_labels=dataset.test_labels[:, kind],
+    )
 
 
 def _read_cached(layout: Layout, source: Path, cache: Path) -> Dataset:
     paths = batch_files(layout, source).values() if source.is_dir() else [source]
     sources = fingerprints(paths, layout.caller)
-    if layout.label_bytes > 1:  # the same files have two kinds of labels
-        sources[layout.labels.decode()] = {}
     cached = read_cache(cache, sources, layout.caller)
     if cached is None:
         write_cache(cache, _read(layout, source), sources, layout.caller)
@@ -69,6 +77,7 @@ def _read_cached(layout: Layout, source: Path, cache: Path) -> Dataset:
 
 
 def _read(layout: Layout, source: Path) -> Dataset:
+    """All that the files hold: labels are int32 `(N, kinds of labels)`."""
     batches = read_batches(layout, source)
     missing = _missing(layout, batches)
     if missing:

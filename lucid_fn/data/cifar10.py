@@ -19,10 +19,7 @@ _LAYOUT = Layout(
     test_batch="test_batch",
     folders=("cifar-10-batches-bin", "cifar-10-batches-py"),
     archives=("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz"),
-    labels=b"labels",
-    label_byte=0,
-    label_bytes=1,
-    num_classes=10,
+    labels={b"labels": 10},
     largest_file=64 << 20,
 )
 _ARCHIVE = Download(
@@ -81,4 +78,4 @@ def load_cifar10(
     check_bool("load_cifar10", download=download)
     folder = data_folder(root, "cifar10", "load_cifar10")
     mirrors = CIFAR10_MIRRORS if download else ()
-    return load_batches(_LAYOUT, folder, _ARCHIVE, mirrors, cache)
+    return load_batches(_LAYOUT, folder, _ARCHIVE, mirrors, cache, labels=b"labels")

@@ -12,22 +12,18 @@ from lucid_fn.data.files import data_folder
 CIFAR100_MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
 """Where `load_cifar100` downloads from, in this order."""
 
-_FINE = Layout(
+_LAYOUT = Layout(
     caller="load_cifar100",
     title="CIFAR-100",
     train_batches=("train",),
     test_batch="test",
     folders=("cifar-100-binary", "cifar-100-python"),
     archives=("cifar-100-binary.tar.gz", "cifar-100-python.tar.gz"),
-    labels=b"fine_labels",
-    label_byte=1,
-    label_bytes=2,
-    num_classes=100,
+    labels={b"coarse_labels": 20, b"fine_labels": 100},
     largest_file=320 << 20,
 )
-_COARSE = _FINE._replace(labels=b"coarse_labels", label_byte=0, num_classes=20)
 _ARCHIVE = Download(
-    _FINE.archives[0],
+    _LAYOUT.archives[0],
     168_513_733,
     "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
 )
@@ -57,7 +53,7 @@ def load_cifar100(
         download: whether to fetch the binary archive (169 MB) into `root` if nothing
             is there, from the first of `CIFAR100_MIRRORS` that sends it with the right
             checksum, which is that of TensorFlow Datasets.
-        cache: as in `load_cifar10`; a folder for the fine or for the coarse labels.
+        cache: as in `load_cifar10`; it holds the labels of both kinds.
 
     Returns:
         Images uint8, `(50000, 32, 32, 3)` and `(10000, 32, 32, 3)`, red, green, blue;
@@ -83,4 +79,5 @@ def load_cifar100(
     check_bool("load_cifar100", coarse=coarse, download=download)
     folder = data_folder(root, "cifar100", "load_cifar100")
     mirrors = CIFAR100_MIRRORS if download else ()
-    return load_batches(_COARSE if coarse else _FINE, folder, _ARCHIVE, mirrors, cache)
+    kind = b"coarse_labels" if coarse else b"fine_labels"
+    return load_batches(_LAYOUT, folder, _ARCHIVE, mirrors, cache, labels=kind)

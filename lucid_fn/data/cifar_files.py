@@ -12,7 +12,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +34,7 @@ class Layout(NamedTuple):
     test_batch: str
     folders: tuple[str, str]  # the binary and the Python version
     archives: tuple[str, str]
-    labels: bytes  # their key in a pickle
-    label_byte: int  # the place of the label in a record
-    label_bytes: int  # of a record
-    num_classes: int
+    labels: dict[bytes, int]  # key in a pickle, to classes; in the order of a record
     largest_file: int  # twice what a batch takes
 
     @property
@@ -60,7 +57,7 @@ class _BoundedGzip(gzip.GzipFile):
 
 
 class Batch(NamedTuple):
-    """Images uint8 `(N, 32, 32, 3)` and labels int32 `(N,)`."""
+    """Images uint8 `(N, 32, 32, 3)` and labels int32 `(N, kinds of labels)`."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int32]
@@ -164,13 +161,14 @@ def _decode(layout: Layout, filename: str, content: bytes, *, where: str) -> Bat
     pixels, labels = read(layout, content, where)
     if not len(labels):
         raise ValueError(f"{caller}: {where} must hold images, got none; replace it")
-    wrong = np.flatnonzero((labels < 0) | (labels >= layout.num_classes))
-    if len(wrong):
-        raise ValueError(
-            f"{caller}: {where} must hold labels in [0, {layout.num_classes}), got "
-            f"{labels[wrong[0]]} at index {wrong[0]}; it is damaged or not "
-            f"{layout.title}: replace it"
-        )
+    for kind, num_classes in zip(labels.T, layout.labels.values(), strict=True):
+        wrong = np.flatnonzero((kind < 0) | (kind >= num_classes))
+        if len(wrong):
+            raise ValueError(
+                f"{caller}: {where} must hold labels in [0, {num_classes}), got "
+                f"{kind[wrong[0]]} at index {wrong[0]}; it is damaged or not "
+                f"{layout.title}: replace it"
+            )
     images = np.empty((len(labels), 32 * 32, 3), np.uint8)
     for channel in range(3):  # three times as fast as a transposed copy
         images[:, :, channel] = pixels[:, 1024 * channel : 1024 * (channel + 1)]
@@ -180,7 +178,8 @@ def _decode(layout: Layout, filename: str, content: bytes, *, where: str) -> Bat
 def _read_binary(
     layout: Layout, content: bytes, where: str
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    size = layout.label_bytes + _PIXELS
+    kinds = len(layout.labels)
+    size = kinds + _PIXELS
     if len(content) % size:
         raise ValueError(
             f"{layout.caller}: {where} must hold records of {size} bytes, got "
@@ -188,8 +187,7 @@ def _read_binary(
             f"truncated or not {layout.title}: replace it"
         )
     records = np.frombuffer(content, np.uint8).reshape(-1, size)
-    labels = records[:, layout.label_byte].astype(np.int64)
-    return records[:, layout.label_bytes :], labels
+    return records[:, kinds:], records[:, :kinds].astype(np.int64)
 
 
 def _read_pickle(
@@ -198,18 +196,22 @@ def _read_pickle(
     try:
         batch = unpickle(content, encoding="bytes")
         fields = batch if isinstance(batch, dict) else {}
-        array, found = fields.get(b"data"), fields.get(layout.labels)
-        if not isinstance(array, Opaque) or not isinstance(found, list):
-            raise ValueError(f"a {type(batch).__name__} without these two")
+        array = fields.get(b"data")
+        kinds: list[Any] = [fields.get(key) for key in layout.labels]
+        if not isinstance(array, Opaque) or not all(isinstance(x, list) for x in kinds):
+            raise ValueError(f"a {type(batch).__name__} without these")
         pixels = bytes_array(array)
-        if not all(type(label) is int and abs(label) < 2**31 for label in found):
-            raise ValueError("labels that are not integers")
-        if pixels.shape != (len(found), _PIXELS):
-            raise ValueError(f"data of shape {pixels.shape} and {len(found)} labels")
+        for found in kinds:
+            if not all(type(label) is int and abs(label) < 2**31 for label in found):
+                raise ValueError("labels that are not integers")
+            if pixels.shape != (len(found), _PIXELS):
+                raise ValueError(
+                    f"data of shape {pixels.shape} and {len(found)} labels"
+                )
     except ValueError as error:
         raise ValueError(
             f"{layout.caller}: {where} must be a pickled dict of b'data', bytes of "
-            f"shape (N, {_PIXELS}), and {layout.labels!r}, N integers, got {error}; "
-            "replace it"
+            f"shape (N, {_PIXELS}), and {' and '.join(map(repr, layout.labels))}, N "
+            f"integers, got {error}; replace it"
         ) from error
-    return pixels, np.array(found, np.int64)
+    return pixels, np.array(kinds, np.int64).T

@@ -57,8 +57,7 @@ def unpacked(path: Path, caller: str) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def _opened(path: Path, caller: str) -> Iterator[Any]:
     """The buffered file, which may be in an archive, as `archive.zip/folder/file`."""
-    archives = (p for p in path.parents if p.suffix == ".zip" and p.is_file())
-    archive = next(archives, None)
+    archive = next((folder for folder in path.parents if folder.is_file()), None)
     with io.reading(archive or path, caller=caller) as file:
         if archive is None:
             yield file

@@ -95,15 +95,24 @@ def test_the_labels_of_a_cache_are_those_that_were_asked_for(tmp_path):
         assert_is_the_set(dataset, coarse)
 
 
+def test_a_cache_holds_both_kinds_of_labels(tmp_path):
+    extracted(tmp_path, "binary")
+    cache = tmp_path / "cache"
+    data.load_cifar100(tmp_path, cache=cache)
+    written = {path.name: path.stat().st_ino for path in cache.iterdir()}
+    data.load_cifar100(tmp_path, coarse=True, cache=cache)
+    assert {path.name: path.stat().st_ino for path in cache.iterdir()} == written
+
+
 @versions
-def test_a_label_out_of_range_is_named(tmp_path, version, monkeypatch):
+@pytest.mark.parametrize(("kind", "least"), [(0, 20), (1, 100)])
+def test_a_label_out_of_range_is_named(tmp_path, version, kind, least, monkeypatch):
     monkeypatch.setitem(BATCHES, "test", BATCHES["test"].copy())
-    BATCHES["test"][2, :2] = 20, 100
+    BATCHES["test"][2, kind] = least
     extracted(tmp_path, version)
-    for coarse, least in ((False, 100), (True, 20)):
-        message = rf"in \[0, {least}\), got {least} at index 2; .* not CIFAR-100"
-        with pytest.raises(ValueError, match=message):
-            data.load_cifar100(tmp_path, coarse=coarse)
+    message = rf"in \[0, {least}\), got {least} at index 2; .* not CIFAR-100"
+    with pytest.raises(ValueError, match=message):
+        data.load_cifar100(tmp_path)
 
 
 def test_a_missing_batch_is_named(tmp_path):

@@ -146,6 +146,14 @@ def test_missing_files_are_an_error(tmp_path, monkeypatch):
         data.load_emnist(split="digits")
 
 
+@pytest.mark.parametrize("name", ["letters.tar", "letters"])
+def test_a_file_that_is_no_archive_is_an_error_by_its_name(tmp_path, name):
+    (tmp_path / name).write_text("not an archive")
+    message = rf"load_emnist: {tmp_path / name} must be a whole zip .* not a zip file"
+    with pytest.raises(ValueError, match=message):
+        data.load_emnist(tmp_path / name, split="letters")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
