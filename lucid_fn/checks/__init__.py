@@ -19,6 +19,7 @@ from lucid_fn.checks.functions import (
     signature_of,
 )
 from lucid_fn.checks.keys import check_key
+from lucid_fn.checks.names import listed
 from lucid_fn.checks.scalars import (
     NUMBER_OR_ARRAY,
     Sizes,
@@ -56,6 +57,7 @@ __all__ = [
     "check_size",
     "is_integer",
     "is_number",
+    "listed",
     "shapes_only",
     "signature_of",
     "to_number",

@@ -81,10 +81,11 @@ def _array(value: Any, index: int, path: str) -> NDArray[Any]:
     try:
         array = np.asarray(value)
         check_numpy("loader", where, array)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: of torch
+        fix = "give a tuple" if isinstance(value, list) else "convert it in transform"
         raise TypeError(
             f"loader: {where} must be an array or a number, got "
-            f"{type(value).__name__} {value!r:.60}; convert it in transform"
+            f"{type(value).__name__} {value!r:.60}; {fix}"
         ) from error
     if isinstance(value, list):  # of Python's numbers
         narrow = {np.dtype(np.int64): np.int32, np.dtype(np.float64): np.float32}

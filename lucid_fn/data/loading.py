@@ -1,7 +1,7 @@
 """Batches of items that a data set makes one by one."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from lucid_fn.checks import (
     check_count,
     check_function,
     check_parameters,
+    listed,
     signature_of,
 )
 from lucid_fn.data.collating import collate
@@ -45,6 +46,8 @@ class _Items(NamedTuple):
         try:
             item = self.source[index]
             return item if transform is None else transform(item)
+        except StopIteration as error:  # it would end the batches in silence
+            raise RuntimeError(f"loader: item {index} raised StopIteration") from error
         except Exception as error:
             error.add_note(f"in item {index}")
             raise
@@ -199,6 +202,16 @@ def loader(
                 f"loader: source must have {name}, got {type(source).__name__}; of an "
                 "iterable make a list, or give batches of your own to data.prefetch"
             )
+    if isinstance(source, Mapping):
+        raise TypeError(
+            f"loader: source must have items by index, got {type(source).__name__} of "
+            f"{listed(map(repr, source))}; give one of its values"
+        )
+    if isinstance(source, tuple) and all(hasattr(part, "shape") for part in source):
+        raise TypeError(
+            f"loader: source must be one data set, got a tuple of {len(source)} "
+            "arrays; give them to data.batches, or list(zip(*arrays))"
+        )
     if not len(source):
         raise ValueError("loader: source must have at least one item, got none")
     order = check_order("loader", len(source), batch_size, seed, drop_last, shard)

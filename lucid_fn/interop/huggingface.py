@@ -12,6 +12,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import models, nn, random
+from lucid_fn.checks import listed
 from lucid_fn.elsewhere import guide
 from lucid_fn.evaluation import lazily, started
 from lucid_fn.interop.arrays import described, to_mlx
@@ -48,7 +49,7 @@ _BERT_NAMES = (
     (r"\.output\.LayerNorm\.", ".norm2."),
     (r"^pooler\.dense\.", "pooler."),
 )
-_BERT_OTHERS = re.compile(r"^cls\.|\.position_ids$")
+_BERT_OTHERS = re.compile(r"\.position_ids$")
 _QUERY = ".attention.self.query."
 
 
@@ -125,7 +126,8 @@ def bert_from_state_dict(
 ) -> tuple[nn.Layer, Params, State]:
     """`models.bert` with the weights of a `BertModel`, or of a model with one inside.
 
-    Heads for pre-training, whose names begin with `cls.`, are left out.
+    Where names begin with `bert.`, those of a model inside, all others are of its head,
+    and left out.
 
     Args:
         state_dict: arrays by Hugging Face's names: NumPy's, MLX's or tensors.
@@ -155,8 +157,10 @@ def bert_from_state_dict(
             f"{positions!r} and is_decoder={config.get('is_decoder', False)}"
         )
     arrays: dict[str, Array] = {}
+    is_inside = any(name.startswith("bert.") for name in state_dict)
     for name, value in state_dict.items():
-        if _BERT_OTHERS.search(name):
+        is_head = is_inside and not name.startswith("bert.")
+        if is_head or _BERT_OTHERS.search(name):
             continue
         if any(part in name for part in (".self.key.", ".self.value.")):
             continue  # see below
@@ -206,6 +210,10 @@ def _fitted(
         return from_state_dict(model, arrays, flattened={})
     except (TypeError, ValueError) as error:
         message = str(error).removeprefix("from_state_dict: ")
+        fix = "is the config that of these weights?"  # in place of advice for others
+        message = re.sub(
+            r"^(the arrays do not fit the model)[^\n]*", rf"\1; {fix}", message
+        )
         raise type(error)(f"{caller}: {message}") from None
 
 
@@ -222,7 +230,7 @@ def _check_mappings(caller: str, state_dict: Any, config: Any) -> None:
 
 def _of(caller: str, held: Mapping[str, Any], name: str, what: str = "config") -> Any:
     if name not in held:
-        raise ValueError(f"{caller}: {what} must hold {name!r}, got {', '.join(held)}")
+        raise ValueError(f"{caller}: {what} must hold {name!r}, got {listed(held)}")
     return held[name]
 
 

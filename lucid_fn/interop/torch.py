@@ -161,15 +161,15 @@ def from_state_dict(
     arrays = {path: mx.array(0) for path in counts} | arrays
     # Names and axes do not depend on what follows a flatten, so they are checked first.
     plain = _layouts(caller, model, params, state, None, {}, axes)
+    hint = prefix_hint(arrays, leaves) if rename is None else None
     if strict:
-        hint = prefix_hint(arrays, leaves) if rename is None else None
         hint = hint or _other_sizes(leaves, arrays, plain)
         _check(caller, leaves, arrays, plain, hint)
 
     def fits(path: str) -> bool:
         return not _misfits(leaves[path], arrays[path], plain[path])
 
-    report = match(leaves, arrays, fits, caller=caller)
+    report = match(leaves, arrays, fits, caller=caller, hint=hint or "")
     taken = set(report.taken)
     found = _layouts(caller, model, params, state, input_shape, flattened, axes)
 

@@ -174,7 +174,7 @@ def _check_cache(state: State, shape: tuple[int, ...], new: int) -> None:
 
     How much of a cache is taken is a value, which is checked if it can be read.
     """
-    check_held(state, "state")
+    check_held(state, "state", CALLER)
     leaves = tree.named_leaves(state)
     lengths = [x for path, x in leaves.items() if path.rpartition(".")[2] == "length"]
     caches = [x for path, x in leaves.items() if path.rpartition(".")[2] == "keys"]

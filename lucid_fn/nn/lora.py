@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import random, tree
-from lucid_fn.checks import check_count, check_function, check_number
+from lucid_fn.checks import check_count, check_function, check_number, listed
 from lucid_fn.evaluation import started
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_params
@@ -88,7 +88,7 @@ def lora(
         if not chosen:
             raise ValueError(
                 f"{caller}: predicate must choose a weight of two axes or more, of "
-                f"{', '.join(leaves)}"
+                f"{listed(leaves)}"
             )
         params = {"base": base, "lora": tree.map_with_path(draw, chosen)}
         return started((params, state))
@@ -137,10 +137,11 @@ def merge_lora(layer: Layer, params: Params) -> Params:
     merge = getattr(layer.apply, "merge", None)
     if merge is None:
         raise TypeError(
-            f"merge_lora: layer must be made by nn.lora, got {layer!r}; the params of "
-            "other layers have nothing to merge"
+            f"merge_lora: layer must be made by nn.lora, got {layer!r:.80}; the params "
+            "of other layers have nothing to merge"
         )
-    merged: Params = merge(params)
+    held = require_names(params, "params", "merge_lora")
+    merged: Params = merge({name: held[name] for name in ("base", "lora")})
     return started(merged)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.checks import check_count, check_function
+from lucid_fn.checks import check_count, check_function, listed
 from lucid_fn.evaluation import started
 from lucid_fn.nn.core.layer import Layer, check_held, check_layer
 from lucid_fn.ops.quantized import BITS, GROUP_SIZES, quantize as quantize_weight
@@ -47,8 +47,9 @@ def quantize(
     Raises:
         TypeError: if an argument is of the wrong type, or a weight is quantized
             already.
-        ValueError: if there is nothing to quantize, the group size does not divide the
-            inputs of a weight, or a number is out of range.
+        ValueError: if there is nothing to quantize, the predicate chooses nothing, the
+            group size does not divide the inputs of a weight, or a number is out of
+            range.
 
     Source: `mx.quantize` and `mx.quantized_matmul`, in its mode "affine".
 
@@ -65,16 +66,22 @@ def quantize(
     """
     caller = "quantize"
     check_layer(caller, layer)
-    check_held(params, "params")
+    check_held(params, "params", caller)
     if predicate is not None:
         check_function(caller, "predicate", predicate, kinds="a function of the path")
     bits = _check_among("bits", bits, BITS)
     group_size = _check_among("group_size", group_size, GROUP_SIZES)
-    paths = [p for p in _weights(layer, "") if predicate is None or predicate(p)]
-    if not paths:
+    weights = list(_weights(layer, ""))
+    if not weights:
         raise ValueError(
             f"{caller}: layer must have a linear layer, an attention or an embedding "
-            f"to quantize, got {layer!r}"
+            f"to quantize, got {layer!r:.80}"
+        )
+    paths = [path for path in weights if predicate is None or predicate(path)]
+    if not paths:
+        raise ValueError(
+            f"{caller}: predicate must choose a weight, got none; there are "
+            f"{listed(weights)}"
         )
     small = params
     for path in paths:

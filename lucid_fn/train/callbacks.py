@@ -146,7 +146,13 @@ def to_jsonl(path: str | Path) -> Callback:
     io.check_writable(path, caller=caller)
 
     def log(ts: TrainState, record: Record) -> None:
-        line = json.dumps({"step": step_of(ts), **plain(record)}, allow_nan=False)
+        try:
+            line = json.dumps({"step": step_of(ts), **plain(record)}, allow_nan=False)
+        except TypeError as error:
+            raise TypeError(
+                f"{caller}: the record must hold numbers and strings, got {record!r}; "
+                "take the number of an array with .item()"
+            ) from error
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")

@@ -9,7 +9,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.checks import check_bool
+from lucid_fn.checks import check_bool, check_parameters
 from lucid_fn.distributed import Group
 from lucid_fn.distributed.agreement import exchange, several
 from lucid_fn.train.state import EvalFn, TrainState, rows
@@ -66,6 +66,8 @@ def evaluate(
             f"{caller}: step must be a function (ts, x, targets) -> metrics, as "
             f"train.make_eval_step returns it, got {type(step).__name__}"
         )
+    given = ("outputs",) if outputs else ()
+    check_parameters(caller, "step", step, ("ts", "x", "targets"), given)
     means, parts = Means(caller), []
     for x, targets in pairs(caller, "batches", batches):
         if outputs:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.checks import listed
 from lucid_fn.train.state import TrainState
 from lucid_fn.types import Array
 
@@ -57,6 +58,7 @@ def match(
     *,
     of_run: bool = False,
     caller: str,
+    hint: str = "",
 ) -> LoadReport:
     """Which arrays belong to layers whose arrays are all there and all fit.
 
@@ -66,6 +68,7 @@ def match(
         fits: whether the array at a path that both have is one for the model.
         of_run: whether `expected` is a `TrainState`.
         caller: the name that errors begin with.
+        hint: what the error advises.
 
     Raises:
         ValueError: if there is no such layer.
@@ -78,8 +81,8 @@ def match(
     taken = {path for path in expected if _layer(path, of_run) not in broken}
     if expected and not taken:
         raise ValueError(
-            f"{caller}: no layer matches; like has {_some(expected)}, the file has "
-            f"{_some(arrays)}"
+            f"{caller}: no layer matches; like has {listed(expected)}, the file has "
+            f"{listed(sorted(arrays))}{hint and '; '}{hint}"
         )
     return LoadReport(
         tuple(sorted(taken)),
@@ -132,8 +135,3 @@ def _layer(path: str, of_run: bool) -> str | None:
 def _fits(ours: Any, theirs: Array) -> bool:
     is_array = isinstance(ours, mx.array)
     return is_array and ours.shape == theirs.shape and ours.dtype == theirs.dtype
-
-
-def _some(paths: Mapping[str, Any]) -> str:
-    shown = ", ".join(list(paths)[:5])
-    return f"{shown}, ..." if len(paths) > 5 else shown or "nothing"

@@ -350,11 +350,11 @@ def quantizable(layer: Layer, *paths: str) -> Layer:
     return layer
 
 
-def check_held(held: Any, kind: str) -> None:
+def check_held(held: Any, kind: str, caller: str = "apply") -> None:
     """Raises unless params or state are a dict."""
     if not isinstance(held, dict):
         raise TypeError(
-            f"apply: {kind} must be a dict as init returns it, got "
+            f"{caller}: {kind} must be a dict as init returns it, got "
             f"{type(held).__name__}; init returns the pair (params, state)"
         )
 
@@ -364,19 +364,22 @@ class _Held(dict[str, Any]):
 
     counts_as_dict = True  # to the functions of `tree`, which return plain dicts
 
-    def __init__(self, held: dict[str, Any], kind: str) -> None:
+    def __init__(self, held: dict[str, Any], kind: str, caller: str) -> None:
         super().__init__(held)
         self.kind = kind
+        self.caller = caller
 
     def __missing__(self, name: str) -> Any:
         has = ", ".join(map(str, self)) or "nothing"
         raise ValueError(
-            f"apply: {self.kind} must hold {name!r}, got {has}; were they made by this "
-            "layer's init?"
+            f"{self.caller}: {self.kind} must hold {name!r}, got {has}; were they made "
+            "by this layer's init?"
         )
 
 
-def require_names(held: dict[str, Any], kind: str) -> dict[str, Any]:
+def require_names(
+    held: dict[str, Any], kind: str, caller: str = "apply"
+) -> dict[str, Any]:
     """The params or the state, which must hold every name that is read of them."""
-    check_held(held, kind)
-    return _Held(held, kind)
+    check_held(held, kind, caller)
+    return _Held(held, kind, caller)

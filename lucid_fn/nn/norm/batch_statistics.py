@@ -6,7 +6,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import random, transforms, tree
-from lucid_fn.checks import check_bool, check_count, check_function
+from lucid_fn.checks import check_bool, check_count, check_function, listed
 from lucid_fn.evaluation import lazily
 from lucid_fn.nn.core.checks import check_eps
 from lucid_fn.nn.core.layer import Layer, check_layer, require_names, wrap
@@ -139,9 +139,9 @@ def fold_batch_norm(
     """
     check_bool("fold_batch_norm", transposed=transposed)
     eps = check_eps("fold_batch_norm", eps)
-    statistics = require_names(bn_state, "bn_state")
+    statistics = require_names(bn_state, "bn_state", "fold_batch_norm")
     mean, var = statistics["running_mean"], statistics["running_var"]
-    weight = require_names(conv, "conv")["weight"]
+    weight = require_names(conv, "conv", "fold_batch_norm")["weight"]
     groups = check_count("fold_batch_norm", "groups", groups)
     channels = weight.shape[-1] * groups if transposed else weight.shape[0]
     if (channels,) != mean.shape or (transposed and weight.shape[0] % groups):
@@ -207,7 +207,7 @@ def freeze_batch_norm(
     if not chosen:
         raise ValueError(
             "freeze_batch_norm: predicate must choose a norm, got none; there are "
-            f"{_some(paths) or 'none in the layer'}"
+            f"{listed(paths) if paths else 'none in the layer'}"
         )
     reached = set[str]()
 
@@ -221,16 +221,10 @@ def freeze_batch_norm(
     if hidden := chosen - reached:
         raise ValueError(
             "freeze_batch_norm: norms must not be inside of wrappers, got "
-            f"{_some(sorted(hidden))}; freeze them before they are wrapped, as in "
+            f"{listed(sorted(hidden))}; freeze them before they are wrapped, as in "
             "nn.mixed_precision(nn.freeze_batch_norm(model))"
         )
     return frozen
-
-
-def _some(paths: list[str]) -> str:
-    """The first of many paths, and how many more there are."""
-    shown = ", ".join(paths[:5])
-    return shown if len(paths) <= 5 else f"{shown} and {len(paths) - 5} more"
 
 
 def _in_eval_mode(layer: Layer) -> Layer:

@@ -131,6 +131,17 @@ def test_an_error_of_the_source_names_the_item(workers):
     assert "in item 4" in caught.value.__notes__
 
 
+def stop(item):
+    raise StopIteration
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_item_that_raises_stop_iteration_does_not_end_the_batches(workers):
+    loader = data.loader(Squares(), 2, workers=workers, transform=stop)
+    with loader, pytest.raises(RuntimeError, match="item 0 raised StopIteration"):
+        list(loader)
+
+
 def test_an_error_that_cannot_be_sent_is_told_as_text():
     loader = data.loader(Squares(), 2, workers=1, transform=fail)
     with loader, pytest.raises(RuntimeError, match=r"(?s)worker 0 failed.*Unpicklable"):
@@ -191,6 +202,7 @@ def test_items_may_be_dicts_and_named_tuples():
         ([("cat", 0)], TypeError, r"item 0, 0, must be an array or a number, got str"),
         ([{"a": None}], TypeError, "item 0, a, must be an array or .* got NoneType"),
         ([([1, [2]], 0)], TypeError, "item 0, 0, must be an array or a number, got l"),
+        ([[np.ones(2), 1]], TypeError, "got list .*; give a tuple"),
         (
             [np.ones(2), np.ones(3)],
             ValueError,
@@ -209,6 +221,8 @@ def test_items_that_cannot_be_stacked_are_told(items, error, message):
     [
         ((iter([1]), 2), TypeError, "source must have __len__, got list_iterator"),
         (([], 2), ValueError, "source must have at least one item, got none"),
+        (({"train": [1], "test": [2]}, 2), TypeError, "got dict of 'train', 'test'; g"),
+        (((np.ones(3), np.ones(3)), 2), TypeError, "one data set, .* to data.batches"),
         (([1], 0), ValueError, "loader: batch_size must be at least 1, got 0"),
         (([1], 2, 0, True), TypeError, "loader"),
     ],
@@ -248,6 +262,13 @@ def test_fit_takes_its_epochs_and_resumes_within_one():
     resumed = run(half)
     assert tree.equal(resumed, whole)
     assert len(made) == 3  # of seven items: the last two batches
+
+
+def test_a_tensor_that_requires_a_gradient_is_told_with_its_item():
+    torch = pytest.importorskip("torch")
+    items = [torch.ones(2, requires_grad=True)]
+    with pytest.raises(TypeError, match=r"item 0 must be an array .* got Tensor"):
+        list(data.loader(items, 1))
 
 
 def test_data_sets_of_pytorch_work_as_they_are():

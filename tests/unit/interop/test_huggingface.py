@@ -104,6 +104,7 @@ def test_half_precision_stays_half_precision():
 def test_old_names_of_bert_and_heads_are_known():
     weights = bert_weights()
     weights["cls.predictions.bias"] = np.zeros(20)
+    weights["classifier.weight"] = np.zeros((2, 8))
     weights["bert.embeddings.position_ids"] = np.arange(8)[None]
     model, params, state = load_bert(weights, BERT)
     name = "bert.encoder.layer.0.attention.self.value.weight"
@@ -129,6 +130,8 @@ def test_what_does_not_fit_is_listed():
         "c_fc.weight: m",
     ):
         assert part in str(e.value)
+    with pytest.raises(ValueError, match="fit the model; is the config that of these"):
+        load_gpt2(gpt2_weights(), {**GPT2, "vocab_size": 21})
     weights = bert_weights()
     del weights["bert.encoder.layer.0.attention.self.key.bias"]
     with pytest.raises(

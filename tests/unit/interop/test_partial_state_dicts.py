@@ -51,6 +51,11 @@ def test_what_fits_altogether_is_all_taken(key, weights):
 def test_without_a_key_or_a_layer_that_fits_it_is_an_error(key, weights):
     with pytest.raises(ValueError, match="strict=False needs a key, got None"):
         from_state_dict(model(10), weights, strict=False)
+    prefixed = {f"module.{name}": array for name, array in weights.items()}
+    with pytest.raises(
+        ValueError, match=r"no layer matches; .*; pass rename=.'module'"
+    ):
+        from_state_dict(model(10), prefixed, strict=False, key=key)
     other = nn.serial(other=nn.linear(2, 2))
     with pytest.raises(ValueError, match="from_state_dict: no layer matches"):
         from_state_dict(other, weights, strict=False, key=key)

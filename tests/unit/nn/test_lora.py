@@ -178,6 +178,10 @@ def test_params_of_another_layer_are_errors():
         adapted.apply(other, {}, mx.ones((1, 4)), train=False)
     with pytest.raises(TypeError, match=r"merge_lora: layer must be made by nn\.lora"):
         nn.merge_lora(nn.linear(4, 3), params)
+    with pytest.raises(
+        ValueError, match=r"^merge_lora: params must hold 'base', got w"
+    ):
+        nn.merge_lora(adapted, params["base"])
 
 
 def test_quantized_weights_are_told_to_be_merged_before():

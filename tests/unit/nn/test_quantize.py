@@ -257,7 +257,7 @@ def test_a_width_that_the_group_size_does_not_divide_is_an_error():
         ({"group_size": 16}, "group_size must be one of 32, 64, 128, got 16"),
         (
             {"predicate": lambda path: False},
-            "must have a linear layer, an attention or",
+            "predicate must choose a weight, got none; there are weight",
         ),
     ],
 )

@@ -236,6 +236,12 @@ def test_a_log_of_a_resumed_run_has_each_epoch_once(task, tmp_path):
     assert [line["loss"] for line in lines] == history.batch_losses
 
 
+def test_an_array_in_a_record_for_jsonl_is_told(task, tmp_path):
+    log = train.to_jsonl(tmp_path / "log.jsonl")
+    with pytest.raises(TypeError, match=r"to_jsonl: the record must .*\.item\(\)"):
+        log(task.start(), {"epoch": 1, "bleu": mx.array(0.5)})
+
+
 @pytest.mark.parametrize("make", [train.to_jsonl, train.keep_best])
 def test_a_folder_that_cannot_be_written_to_is_told_at_once(tmp_path, make):
     arguments = ["test_loss"] if make is train.keep_best else []

@@ -57,6 +57,15 @@ def test_no_batches_are_an_error(task):
         train.evaluate(task.start(), task.evaluate, [])
 
 
+def test_a_step_of_ones_own_that_has_no_outputs_is_told(task):
+    def step(ts, x, targets):
+        return {"loss": mx.array(1.0)}
+
+    message = r"evaluate: step must take .* and outputs, .* got step\(ts, x, targets\)"
+    with pytest.raises(TypeError, match=message):
+        train.evaluate(task.start(), step, [], outputs=True)
+
+
 def test_steps_that_are_not_functions_are_told(task):
     with pytest.raises(TypeError, match=r"train\.evaluate: step must be a function"):
         train.evaluate(task.start(), None, [])
