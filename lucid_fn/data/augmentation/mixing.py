@@ -7,6 +7,7 @@ from lucid_fn.checks import check_count, check_number
 from lucid_fn.data.augmentation.checks import checked_shape, in_float32, to_dtype
 from lucid_fn.data.augmentation.rectangles import Rectangles
 from lucid_fn.evaluation import started
+from lucid_fn.numerics import is_valid_label
 from lucid_fn.types import Array, Key
 
 
@@ -22,7 +23,8 @@ def mixup(
     Args:
         key: a key.
         images: any dtype, shape `(N, H, W, C)`.
-        labels: integers in `[0, num_classes)`, shape `(N,)`.
+        labels: integers in `[0, num_classes)`, shape `(N,)`; another gives targets of
+            NaN.
         num_classes: number of classes.
         alpha: the parameter of the beta distribution, positive: small for weights near
             0 and 1.
@@ -141,5 +143,6 @@ def _checked(
             f"{caller}: labels must have shape ({n},), one for each image, got "
             f"{labels.shape}"
         )
-    one_hot = labels[:, None] == mx.arange(num_classes)
-    return one_hot.astype(mx.float32), alpha
+    one_hot = (labels[:, None] == mx.arange(num_classes)).astype(mx.float32)
+    valid = is_valid_label(labels, num_classes)[:, None]
+    return mx.where(valid, one_hot, mx.nan), alpha

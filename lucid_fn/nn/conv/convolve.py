@@ -30,8 +30,16 @@ def convolve(x: Array, weight: Array, bias: Array | None, window: Window) -> Arr
     """`(N, ..., C)` with a weight `(O, ..., C / groups)`: `(N, ..., O)`."""
     caller = f"conv{x.ndim - 2}d"
     axes = zip(x.shape[1:-1], window.padding, strict=True)
-    padded = (length + 2 * padding for length, padding in axes)
+    padded = tuple(length + 2 * padding for length, padding in axes)
     check_size(caller, "padding", (x.shape[0], *padded, x.shape[-1]))
+    axes = zip(weight.shape[1:-1], window.dilation, strict=True)
+    spans = tuple(dilation * (taps - 1) + 1 for taps, dilation in axes)
+    if any(map(operator.gt, spans, padded)):
+        raise ValueError(
+            f"{caller}: kernel must fit into the padded input, got a kernel that spans "
+            f"{spans} and an input of {padded}; raise padding, or lower dilation or "
+            "the kernel's size"
+        )
     y = _convolve(x, weight, window)
     count_multiply_adds(y.size * (weight.size // weight.shape[0]))
     return y if bias is None else add_bias(y, bias)
@@ -112,11 +120,6 @@ def _convolve3d(x: Array, weight: Array, window: Window) -> Array:
     x = mx.pad(x, [(0, 0), (padding, padding), (0, 0), (0, 0), (0, 0)])
     extent = dilation * (weight.shape[1] - 1) + 1
     depth = (x.shape[1] - extent) // stride + 1
-    if depth < 1:
-        raise ValueError(
-            "conv3d: kernel must fit into the padded input, got one that spans "
-            f"{extent} slices and an input of {x.shape[1]}"
-        )
     reach = (depth - 1) * stride + 1
     slices = [
         x[:, start : start + reach : stride].flatten(0, 1)

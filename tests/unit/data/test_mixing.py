@@ -105,6 +105,14 @@ def test_both_kinds_of_mixture_are_compiled_together(key):
 
 
 @each
+@pytest.mark.parametrize("dtype", [mx.int32, mx.uint8])
+def test_targets_of_a_label_out_of_range_are_nan(mix, dtype, key):
+    labels = mx.array([0, 1, 2, 200, 2], dtype)
+    _, targets = mix(key, mx.ones((5, 4, 4, 1)), labels, num_classes=3)
+    assert mx.isnan(targets).all(axis=1).tolist() == [False, False, False, True, True]
+
+
+@each
 def test_labels_that_do_not_fit_are_errors(mix, key):
     x = mx.ones((3, 4, 4, 1))
     name = mix.__name__

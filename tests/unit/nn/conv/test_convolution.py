@@ -142,11 +142,14 @@ def test_a_size_that_is_no_integer_is_an_error():
         nn.conv2d(3, 4.0, 3)
 
 
-def test_a_kernel_that_does_not_fit_is_an_error(key):
-    with pytest.raises(ValueError, match="kernel must fit into the padded input"):
-        apply(nn.conv2d(1, 1, 5), mx.ones((1, 4, 4, 1)), key)
-    with pytest.raises(ValueError, match="spans 5 slices and an input of 4"):
-        apply(nn.conv3d(1, 1, (5, 1, 1)), mx.ones((1, 4, 4, 4, 1)), key)
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("axis", range(3))
+def test_a_kernel_that_does_not_fit_is_an_error_of_the_layer(dims, axis, key):
+    sizes = [5 if i == axis % dims else 1 for i in range(dims)]
+    make = getattr(nn, f"conv{dims}d")
+    message = rf"^conv{dims}d: kernel must fit .* spans \({', '.join(map(str, sizes))}"
+    with pytest.raises(ValueError, match=message):
+        apply(make(1, 1, tuple(sizes)), mx.ones((1, *[4] * dims, 1)), key)
 
 
 def test_padding_that_leaves_nothing_is_an_error(key):
