@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import struct
+import sys
 import traceback
 import weakref
 from collections.abc import Callable
@@ -43,10 +44,16 @@ class Workers:
     """Processes that are started once, and stopped with `stop` or with this object.
 
     Raises:
-        TypeError: if what the processes need cannot be pickled.
+        TypeError: if what the processes need cannot be pickled, or imported by them.
     """
 
     def __init__(self, make: Make, count: int) -> None:
+        if _is_of_a_notebook(make):
+            raise TypeError(
+                "loader: source and transform must be defined in a module, which the "
+                "workers import, got what a notebook or a prompt defines; move them to "
+                "a file and import it, or give workers=0"
+            )
         context = multiprocessing.get_context("spawn")  # threads do not survive forks
         self._channels: list[socket.socket] = []
         self._processes: list[BaseProcess] = []
@@ -89,6 +96,16 @@ class Workers:
         if made.error is not None:
             raise made.error
         return made.batch
+
+
+def _is_of_a_notebook(make: Make) -> bool:
+    """Whether it refers to a main module that workers cannot import."""
+    if hasattr(sys.modules["__main__"], "__file__"):
+        return False
+    try:
+        return b"__main__" in pickle.dumps(make)
+    except Exception:  # `_start` tells what cannot be pickled
+        return False
 
 
 def _start(process: BaseProcess) -> None:

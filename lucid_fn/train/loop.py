@@ -323,7 +323,9 @@ class _Run:
             self.history.batch_losses.extend(means.losses)
         if not means.size:
             raise ValueError(
-                "fit: batches must yield at least one batch an epoch, got none"
+                "fit: batches must yield at least one batch an epoch, got none in "
+                f"epoch {epoch + 1}; make new ones for each, since a generator is used "
+                "up by one"
             )
         means.combine(self.group)
         return means.record("train", start)

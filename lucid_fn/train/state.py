@@ -392,7 +392,7 @@ def _check_metrics(
     if not isinstance(extra, Mapping) or not all(map(callable, extra.values())):
         raise TypeError(
             f"{caller}: metrics must be a dict of functions by name, such as "
-            f"{{'accuracy': metrics.accuracy}}, got {type(metrics).__name__}"
+            f"{{'accuracy': metrics.accuracy}}, got {metrics!r:.100}"
         )
     for name, what in (("loss", "that of loss_fn"), ("seconds", "measured by fit")):
         if name in extra:

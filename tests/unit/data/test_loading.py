@@ -1,7 +1,10 @@
 """Batches of items that a data set makes one by one, here and in worker processes."""
 
 import os
+import re
 import signal
+import subprocess
+import sys
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -168,6 +171,22 @@ def test_what_cannot_be_pickled_is_told():
     loader = data.loader(Squares(), 2, workers=1, transform=lambda item: item)
     with pytest.raises(TypeError, match=r"pickled for the workers.*or give workers=0"):
         list(loader)
+
+
+def test_what_a_notebook_or_a_prompt_defines_is_told():
+    code = """
+from lucid_fn import data
+
+def transform(item):
+    return item
+
+print(len(list(data.loader([1, 2, 3], 2, workers=1))))
+list(data.loader([1, 2, 3], 2, workers=1, transform=transform))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "2\n"
+    message = "loader: source and transform must be defined in a module, .* a notebook"
+    assert re.search(f"TypeError: {message}", run.stderr)
 
 
 class Pair(NamedTuple):

@@ -338,8 +338,11 @@ def test_counts_below_one_are_errors(task, name):
 
 
 def test_an_epoch_without_batches_is_an_error(task):
-    with pytest.raises(ValueError, match="at least one batch an epoch, got none"):
-        train.fit(task.start(), task.step, lambda epoch: [], epochs=1, show=False)
+    used_up = iter([(task.x, task.labels)])
+    for batches, epoch in ((lambda epoch: [], 1), (lambda epoch: used_up, 2)):
+        message = f"at least one batch an epoch, got none in epoch {epoch}; make new"
+        with pytest.raises(ValueError, match=message):
+            train.fit(task.start(), task.step, batches, epochs=2, show=False)
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def _times(params, state, x, *, train, key=None):
     [
         ({"loss_fn": "mse"}, r"loss_fn must be a function \(predictions, targets\)"),
         ({"metrics": [measures.accuracy]}, "metrics must be a dict of functions by"),
-        ({"metrics": {"accuracy": 1}}, "metrics must be a dict of functions by name"),
+        ({"metrics": {"accuracy": 1}}, "metrics must be a dict .* got {'accuracy': 1}"),
     ],
 )
 def test_arguments_of_a_wrong_kind_are_told_when_the_step_is_made(arguments, message):
