@@ -19,7 +19,6 @@ from lucid_fn.checks.functions import (
     signature_of,
 )
 from lucid_fn.checks.keys import check_key
-from lucid_fn.checks.names import listed
 from lucid_fn.checks.scalars import (
     NUMBER_OR_ARRAY,
     Sizes,
@@ -30,6 +29,7 @@ from lucid_fn.checks.scalars import (
     check_scalar,
     is_integer,
     is_number,
+    listed,
     to_number,
     to_sizes,
 )

@@ -1,10 +1,11 @@
-"""Numbers and integers as arguments: what is one, and in which range it must be.
+"""Numbers, integers and bools as arguments: what is one, and which range it is in.
 
 A NumPy scalar, and a NumPy array of shape `()`, is the number that it holds.
 """
 
 import math
 import reprlib
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import mlx.core as mx
@@ -241,6 +242,22 @@ def is_integer(value: Any) -> bool:
 def is_number(value: Any) -> bool:
     """Whether a value is a real number of Python's or NumPy's, and not a bool."""
     return is_integer(value) or isinstance(value, float | np.floating)
+
+
+_MOST_NAMES = 5
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first of many names in an error, and how many more there are.
+
+    Example:
+        >>> listed("abcdefg"), listed([])
+        ('a, b, c, d, e and 2 more', 'none')
+    """
+    names = list(names)
+    shown = ", ".join(names[:_MOST_NAMES]) or "none"
+    more = len(names) - _MOST_NAMES
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _unwrapped(value: Any) -> Any:

@@ -112,10 +112,14 @@ def categorical(key: Key, logits: Array, *, axis: int = -1) -> Array:
             "random.categorical: logits must have at least one class, got shape "
             f"{logits.shape}"
         )
+    batch = list(logits.shape)
+    del batch[axis]
     if logits.size == 0:
-        batch = list(logits.shape)
-        del batch[axis]
         return started(mx.zeros(batch, mx.uint32))
+    if math.prod(batch) == 1:
+        # A vector: of a single row MLX draws by a search that vmap cannot map over.
+        drawn = mx.random.categorical(logits.flatten(), key=key)
+        return started(drawn.reshape(batch))
     return started(mx.random.categorical(logits, axis, key=key))
 
 

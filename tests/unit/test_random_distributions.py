@@ -329,7 +329,14 @@ def test_labels_beyond_32_bits_have_keys_of_their_own():
     assert mx.array_equal(*minus)
 
 
+SCORES = mx.array([0.0, 1.0, 2.0, 0.5])
 MAPPED = {
+    "categorical": lambda k, x: random.categorical(k, x * SCORES),
+    "categorical, a row": lambda k, x: random.categorical(k, x * SCORES[None]),
+    "categorical, a column": lambda k, x: random.categorical(
+        k, x * SCORES[:, None], axis=0
+    ),
+    "categorical, rows": lambda k, x: random.categorical(k, x * mx.stack([SCORES] * 3)),
     "gamma": lambda k, x: random.gamma(k, x, (4,)),
     "poisson": lambda k, x: random.poisson(k, 20 * x, (4,)),
     "uniform": lambda k, x: random.uniform(k, (4,), low=-3e38 * x, high=3e38),

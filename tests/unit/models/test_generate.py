@@ -61,6 +61,21 @@ def test_each_text_of_a_batch_is_continued_alone(gpt):
         assert mx.array_equal(one[0], both[i])
 
 
+@pytest.mark.parametrize("options", [{}, {"top_k": 9, "top_p": 0.8}])
+def test_keys_may_be_mapped_over_for_a_single_text(options, gpt):
+    single = models.gpt(50, 24, **SIZES, cache=(1, 20))
+    _, state = single.init(random.key(0))
+
+    def written(key):
+        options_ = {"max_new_tokens": 3, "key": key, **options}
+        return models.generate(single, gpt[1], state, PROMPT[:1], **options_)[0]
+
+    keys = random.split(random.key(2), 3)
+    assert mx.array_equal(
+        lf.vmap(written)(keys), mx.stack([written(key) for key in keys])
+    )
+
+
 @pytest.mark.parametrize("length", [1, 2, 4])
 def test_prompts_of_any_length_are_continued(length, gpt):
     prompt = PROMPT[:, :length]
