@@ -25,6 +25,7 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "adjust_lr_fn": ("adjust_lr",),
     "alpha": ("decay",),
     "base_lr": ("low",),
+    "callbacks": ("on_epoch",),
     "beta2_decay": ("decay_power",),
     "betas": ("b1", "b2"),
     "clip_value": ("max_value",),
@@ -42,6 +43,7 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "embedding_dim": ("features", "embed_dim"),
     "encoder_layer": ("layer",),
     "end_value": ("end",),
+    "eos_token_id": ("end_token",),
     "eta_min": ("end",),
     "etas": ("eta_minus", "eta_plus"),
     "func": ("fn",),
@@ -61,9 +63,11 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "lambd": ("threshold",),
     "layer_norm_eps": ("eps",),
     "loader": ("batches",),
+    "lora_alpha": ("alpha",),
     "log_probs": ("logits",),
     "log_target": ("log_targets",),
     "lr": ("learning_rate",),
+    "max_epochs": ("epochs",),
     "max_iter": ("max_iterations",),
     "max_lr": ("peak", "high"),
     "max_val": ("high",),
@@ -74,7 +78,12 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "min_val": ("low",),
     "min_value": ("low",),
     "minval": ("low",),
+    "mode": ("higher_is_better",),
     "model": ("layer",),
+    "monitor": ("metric",),
+    "n_embd": ("d_model",),
+    "n_head": ("num_heads",),
+    "n_layer": ("num_layers",),
     "n_power_iterations": ("iterations",),
     "need_weights": ("return_weights",),
     "nhead": ("num_heads",),
@@ -89,6 +98,7 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "p": ("rate",),
     "peak_value": ("peak",),
     "reduce": ("reduction",),
+    "r": ("rank",),
     "rho": ("decay",),
     "rng": ("key",),
     "rngs": ("key",),
@@ -119,10 +129,13 @@ _ABSENT = {
     "approximate": "nn.gelu_tanh is the tanh approximation",
     "base_momentum": "optim.inject takes schedules.one_cycle_momentum",
     "batch_first": "sequences are always batch first",
+    "collate_fn": "trees of arrays are stacked as they are; transform makes items "
+    "that can be",
     "capturable": "lf.jit compiles the whole step",
     "cycle_momentum": "optim.inject takes schedules.one_cycle_momentum",
     "decoupled_weight_decay": "optim.adamw has decoupled weight decay",
     "deterministic": "train=False is deterministic",
+    "do_sample": "temperature=0 takes the most probable tokens",
     "device": "mx.set_default_device chooses it",
     "dtype": "tree.cast casts the params",
     "donate_argnames": "arrays that are used no more are freed",
@@ -135,6 +148,7 @@ _ABSENT = {
     "log_input": "the predictions are always logarithms of the rates",
     "map_location": "arrays have no device",
     "mask": "optim.masked and optim.partition choose params by their path",
+    "max_length": "max_new_tokens does not count the prompt",
     "max_momentum": "optim.inject takes schedules.one_cycle_momentum",
     "maximize": "negate the loss",
     "mutable": "apply returns the new state",
@@ -142,9 +156,11 @@ _ABSENT = {
     "params": "they are arguments of init and update: init(params), "
     "update(grads, opt_state, params)",
     "pin_memory": "memory is shared",
+    "pretrained": "interop.torch.from_state_dict loads the weights of torchvision",
     "requires_grad": "nn.frozen and optim.freeze keep params as they are",
     "training": "the mode is an argument of apply: apply(params, state, x, "
     "train=True, key=key)",
+    "weights": "interop.torch.from_state_dict loads the weights of torchvision",
     "weight": 'for a loss, multiply the values of reduction="none" by it',
 }
 """Arguments of other libraries that have no counterpart, and what to do instead."""
@@ -240,6 +256,9 @@ def guide(
     files = [
         file for path, file in sys.modules.items() if path.startswith(f"{package}.")
     ]
+    for value in namespace.values():
+        if type(value) is ModuleType and value in files:
+            value.__class__ = _File
     for name in public:
         fn: Any = namespace.get(name)
         own = inspect.isfunction(fn) and f"{fn.__module__}.".startswith(f"{package}.")
@@ -279,6 +298,15 @@ class _Package(ModuleType):
         if isinstance(value, ModuleType) and callable(self.__dict__.get(name)):
             return
         super().__setattr__(name, value)
+
+
+class _File(ModuleType):
+    """A file in a package, such as `ops/interpolate.py`; other libraries have a
+    function of its name, which users may call."""
+
+    def __call__(self, *args: Any, **options: Any) -> NoReturn:
+        package, _, name = self.__name__.removeprefix("lucid_fn.").rpartition(".")
+        raise_unknown(package, name, sys.modules[f"lucid_fn.{package}"].__all__)
 
 
 def explains_calls(
@@ -423,8 +451,6 @@ def _unknown_argument(given: str, ours: list[str]) -> str:
     known = [name for name in _ARGUMENTS.get(given, ()) if name in ours]
     if known:
         return f"{given!r} is called {' and '.join(known)} here"
-    said = _ABSENT.get(given)
-    if said is None:
-        close = _close_match(given, ours)
-        said = f"did you mean {close}?" if close else None
+    close = _close_match(given, ours)
+    said = f"did you mean {close}?" if close else _ABSENT.get(given)
     return f"has no argument {given!r}" + (f" ({said})" if said else "")

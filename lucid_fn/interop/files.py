@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from lucid_fn import safetensors
+from lucid_fn.elsewhere import explains_calls
 from lucid_fn.interop.arrays import to_storable
 from lucid_fn.io import check_path
 from lucid_fn.types import Array
 
 
+@explains_calls
 def load_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
     """Load the arrays of a `.safetensors` file by name, without changing them.
 
@@ -44,6 +46,7 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
     return arrays
 
 
+@explains_calls
 def save_safetensors(
     path: str | os.PathLike[str], state_dict: Mapping[str, Any]
 ) -> None:

@@ -16,6 +16,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lucid_fn.elsewhere import explains_calls
 from lucid_fn.io import Handler, Opaque, check_path, reading, unpickle
 from lucid_fn.numpy_arrays import in_order
 from lucid_fn.types import Array
@@ -44,6 +45,7 @@ _MOST_AXES = 32
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
+@explains_calls
 def load_pt(path: str | os.PathLike[str]) -> Any:
     """Load a `.pt` or `.pth` file written by `torch.save`, with tensors as MLX arrays.
 

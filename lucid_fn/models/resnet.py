@@ -141,7 +141,8 @@ def _resnet(
     if unknown:
         raise TypeError(
             f"{caller}: children must be named {', '.join(children)}, got "
-            f"{', '.join(unknown)}"
+            f"{', '.join(unknown)}; weights of torchvision load with "
+            "interop.torch.from_state_dict"
         )
     return nn.serial(**{**children, **replaced})
 

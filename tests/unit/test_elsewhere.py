@@ -16,7 +16,9 @@ from lucid_fn import (
     elsewhere,
     interop,
     losses,
+    models,
     nn,
+    ops,
     optim,
     random,
     schedules,
@@ -68,6 +70,13 @@ ONES = mx.ones((1, 1))
         (lf, "pmap", "processes instead of devices: python -m lucid_fn launch"),
         (lf, "switch", r"switch is lf\.cond here \(nested"),
         (nn, "fuse_linear_bn_eval", r"is nn\.fold_batch_norm here"),
+        (train, "load_state_dict", r"is interop\.torch\.from_state_dict here"),
+        (nn, "pack_padded_sequence", r"is nn\.RecurrentInputs here \(no packed"),
+        (
+            interop.huggingface,
+            "from_pretrained",
+            "is interop.huggingface.gpt2_from_state_dict or interop.huggingface.bert",
+        ),
         (nn, "quantum", "nn has no attribute 'quantum'$"),
     ],
 )
@@ -149,6 +158,23 @@ def test_an_unknown_name_is_told_what_it_is_called_here(package, name, message):
             r"as in batches\(<array>, <array>, seed=9\)",
         ),
         (lambda: nn.linear(3, 4, in_features=3), "linear: got an argument twice"),
+        (
+            lambda: interop.torch.load_pt("a.pt", map_location=0),
+            "arrays have no device",
+        ),
+        (lambda: models.vit(weights="DEFAULT"), "from_state_dict loads the weights of"),
+        (
+            lambda: models.resnet18(pretrained=True),
+            "got pretrained; weights of torchvi",
+        ),
+        (
+            lambda: losses.cross_entropy(ONES, ONES, weights=ONES),
+            r"has no argument 'weights' \(did you mean weight\?\)",
+        ),
+        (
+            lambda: train.early_stopping(monitor="loss", mode="min", patience=1),
+            "'monitor' is called metric here; 'mode' is called higher_is_better here",
+        ),
     ],
 )
 def test_an_unfit_argument_is_told_how_to_give_it(call, message):
@@ -171,6 +197,25 @@ def test_every_name_of_the_tables_has_an_answer():
 def test_remarks_beside_the_tables_answer_nothing():
     with pytest.raises(AttributeError, match=r"has no attribute 'ScaleByAdamState'$"):
         elsewhere.raise_unknown("nn", "ScaleByAdamState", [])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: ops.interpolate(ONES, size=4),
+            r"interpolate is nn\.upsample_nearest or",
+        ),
+        (lambda: ops.cross_entropy(ONES, ONES), r"is losses\.cross_entropy here"),
+        (
+            lambda: losses.embedding(ONES),
+            "losses has no attribute 'embedding'; .* here",
+        ),
+    ],
+)
+def test_a_file_that_is_called_is_told_as_an_unknown_name(call, message):
+    with pytest.raises(AttributeError, match=message):
+        call()
 
 
 def test_an_error_raised_inside_of_a_function_is_left_alone():
