@@ -21,9 +21,9 @@ Callback: TypeAlias = Callable[[TrainState, Record], Any]
 a checkpoint first calls `resume(epochs, next_epoch)` with the records of the epochs
 before the next call, and the number of that call's epoch."""
 
-_LOWER = ("loss", "error", "mse", "mae", "rmse", "perplexity", "nll")
+_LOWER = ("loss", "error", "mse", "mae", "rmse", "perplexity", "ppl", "nll")
 _HIGHER = (
-    *("accuracy", "precision", "recall", "f1", "auc", "auroc", "iou", "dice"),
+    *("accuracy", "acc", "precision", "recall", "f1", "auc", "auroc", "iou", "dice"),
     *("r2", "psnr", "ssim", "bleu", "map", "mcc", "kappa"),
 )
 

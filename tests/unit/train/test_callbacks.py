@@ -115,6 +115,7 @@ def test_a_run_that_on_epoch_ended_stays_ended(task, tmp_path):
         ("test_loss", [3, 2, 2.5, 1, 2, 0.5, 1, 1], 2, 8),
         ("test_accuracy", [0.1, 0.2, 0.15], 1, 3),
         ("test_accuracy", [0.1, 0.2, 0.3], 1, None),
+        ("test_acc", [0.1, 0.2, 0.15], 1, 3),
         ("test_loss", [float("nan")] * 3, 2, 3),
         ("test_loss", [1, float("nan"), 0.5, 0.6], 2, None),
         ("test_loss", [float("inf"), 1.0, 2.0], 1, 3),
