@@ -45,7 +45,8 @@ def early_stopping(
     Raises:
         TypeError: if `patience` is not an integer.
         ValueError: if `patience` is below 1, or the direction cannot be inferred from
-            the name; when called, if the record has no such metric.
+            the name; when called, if the record has no such metric or is that of a
+            step.
 
     Example:
         >>> from lucid_fn import train
@@ -59,8 +60,7 @@ def early_stopping(
     seen = _Seen(caller, metric, higher_is_better)
 
     def stop(ts: TrainState, record: Record) -> bool:
-        seen.add(record)
-        return seen.since_best() >= patience
+        return seen.add(record) and seen.since_best() >= patience
 
     stop.resume = seen.resume  # type: ignore[attr-defined]  # functions take attributes
     return stop
@@ -83,7 +83,8 @@ def keep_best(
     Raises:
         OSError: if the folder does not exist or cannot be written to.
         ValueError: if `path` has another suffix, or the direction cannot be inferred
-            from the name; when called, if the record has no such metric.
+            from the name; when called, if the record has no such metric or is that of
+            a step.
 
     Example:
         >>> import tempfile
@@ -103,8 +104,8 @@ def keep_best(
     seen = _Seen(caller, metric, higher_is_better)
 
     def keep(ts: TrainState, record: Record) -> None:
-        seen.add(record)
-        if seen.since_best() == 0 and not math.isnan(record[metric]):
+        is_best = seen.add(record) and seen.since_best() == 0
+        if is_best and not math.isnan(record[metric]):
             metadata = {
                 "epoch": str(int(record["epoch"])),
                 "metric": metric,
@@ -238,15 +239,30 @@ class _Seen:
         self.metric = metric
         self.sign = _sign(caller, metric, higher_is_better)
         self.values: list[tuple[int, float]] = []  # epoch, and the higher the better
+        self.resumed: int | None = None  # the last epoch of the checkpoint
 
     def resume(self, epochs: list[Record], next_epoch: int) -> None:
-        """Start with the records of past epochs."""
-        self.values = []
+        """Start with the records of past epochs that have the metric."""
+        self.values, self.resumed = [], next_epoch
         for record in epochs:
-            self.add(record)
+            if self.metric in record:
+                self.add(record)
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Record) -> bool:
+        """Take in the record of an epoch.
+
+        Returns:
+            Whether it has the metric. The last epoch of a checkpoint may have been
+            trained without it, all later ones must not be.
+        """
+        if "step" in record:
+            raise ValueError(
+                f"{self.caller}: must be called after epochs, got the record of a "
+                "step; give it to on_epoch= of train.fit"
+            )
         if self.metric not in record:
+            if record["epoch"] == self.resumed:
+                return False
             raise ValueError(
                 f"{self.caller}: metric must be in the record of an epoch, got "
                 f"{self.metric!r}; there is {', '.join(record)}"
@@ -256,6 +272,7 @@ class _Seen:
         self.values = [(e, value) for e, value in self.values if e < epoch]
         value = self.sign * record[self.metric]
         self.values.append((epoch, -math.inf if math.isnan(value) else value))
+        return True
 
     def since_best(self) -> int:
         """How many epochs ago the best one was; of equal ones, the first."""

@@ -75,25 +75,25 @@ class History(NamedTuple):
         return json.dumps(plain(self._asdict()), indent=1, allow_nan=False)
 
     def series(self, name: str) -> list[float]:
-        """The values of one metric over the epochs.
+        """The values of one metric over the epochs; NaN for epochs without it.
 
         Args:
             name: a key of the records in `epochs`, such as `"test_loss"`.
 
         Raises:
-            KeyError: if the epochs have no such metric; the message lists them.
+            KeyError: if no epoch has such a metric; the message lists those that are.
 
         Example:
             >>> run = History([], [{"epoch": 1, "test_loss": 0.5}], {}, {}, False)
             >>> run.series("test_loss")
             [0.5]
         """
-        for record in self.epochs:
-            if name not in record:
-                raise KeyError(
-                    f"history.series: there is no {name!r}, only {', '.join(record)}"
-                )
-        return [record[name] for record in self.epochs]
+        known = {key: None for record in self.epochs for key in record}
+        if self.epochs and name not in known:
+            raise KeyError(
+                f"history.series: there is no {name!r}, only {', '.join(known)}"
+            )
+        return [record.get(name, math.nan) for record in self.epochs]
 
 
 def load_history(path: str | Path) -> History:

@@ -142,6 +142,34 @@ def test_early_stopping_ends_a_run_and_its_resumption_alike(task, tmp_path):
     assert equal(resumed, straight)
 
 
+def test_a_metric_may_be_added_to_a_run_that_resumes(task, tmp_path):
+    fit(task, epochs=2, checkpoint=tmp_path / "run.safetensors")
+    best = tmp_path / "best.safetensors"
+    _, history = fit(
+        task,
+        epochs=20,
+        checkpoint=tmp_path / "run.safetensors",
+        evaluate=lambda ts, x, y: {"loss": mx.array(1.0)},
+        test_batches=[(task.x, task.labels)],
+        on_epoch=[
+            train.early_stopping("test_loss", patience=2),
+            train.keep_best(best, "test_loss"),
+        ],
+    )
+    assert history.series("test_loss")[2:] == [1.0] * 3
+    assert np.isnan(history.series("test_loss")[:2]).all()
+    assert train.load_metadata(best)["epoch"] == "3"
+
+
+@pytest.mark.parametrize("make", [train.early_stopping, train.keep_best])
+def test_what_looks_at_epochs_refuses_the_record_of_a_step(task, make, tmp_path):
+    arguments = {"patience": 1} if make is train.early_stopping else {}
+    path = [tmp_path / "best.safetensors"] if make is train.keep_best else []
+    message = rf"train\.{make.__name__}: must be called after epochs, .* on_epoch="
+    with pytest.raises(ValueError, match=message):
+        fit(task, on_step=make(*path, "loss", **arguments))
+
+
 def test_a_second_run_begins_anew():
     stop = train.early_stopping("test_loss", patience=2)
     for _ in range(2):
