@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import zip_longest
 from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
@@ -9,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid_fn import nn, optim, random, transforms, tree
+from lucid_fn.checks import is_number
+from lucid_fn.elsewhere import guide
+from lucid_fn.interop.arrays import to_storable
 from lucid_fn.train.state import LossFn, TrainState, mean_loss
 from lucid_fn.types import Params
 
@@ -126,11 +130,13 @@ def differences(
 
     Args:
         ours: a record for each step, such as `record_step` makes.
-        theirs: the same of the other run, under the same names and in one layout.
+        theirs: the same of the other run, under the same names and in one layout;
+            arrays may be PyTorch's.
         bounds: by quantity, the relative difference that rounding explains.
 
     Raises:
-        ValueError: if the records differ in their quantities, names or shapes, or a
+        TypeError: if a run is not a series of records, or a leaf not an array.
+        ValueError: if the records differ in number, quantities, names or shapes, or a
             quantity has no bound.
 
     Example:
@@ -140,7 +146,19 @@ def differences(
         >>> [found.relative for found in compare.differences(ours, theirs)]
         [1.0]
     """
-    for step, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+    for name, run in (("ours", ours), ("theirs", theirs)):
+        if isinstance(run, Mapping):
+            raise TypeError(
+                f"differences: {name} must be a record for each step, got one record; "
+                "put it into a list"
+            )
+    for step, (a, b) in enumerate(zip_longest(ours, theirs)):
+        if a is None or b is None:
+            shorter = "ours" if a is None else "theirs"
+            raise ValueError(
+                "differences: the runs must have as many records, got only "
+                f"{step} of {shorter}"
+            )
         if list(a) != list(b) or not set(a) <= set(bounds):
             raise ValueError(
                 "differences: records must have the same quantities, each with a "
@@ -169,6 +187,7 @@ def first_gap(
         bounds: as in `differences`.
 
     Raises:
+        TypeError: as `differences`.
         ValueError: as `differences`.
 
     Example:
@@ -201,7 +220,7 @@ def report(found: Iterable[Difference]) -> str:
     lines = []
     for quantity in dict.fromkeys(d.quantity for d in found):
         of_it = (d for d in found if d.quantity == quantity)
-        worst = max(of_it, key=lambda d: d.relative)
+        worst = max(of_it, key=lambda d: (math.isnan(d.relative), d.relative))
         where = f"step {worst.step} {worst.name}".strip()
         lines.append(
             f"{quantity:10} {worst.relative:.1e}  (bound {worst.bound:.0e}, {where})"
@@ -229,7 +248,8 @@ def _compare(
     sizes = {name: _root_mean_square(x) for name, x in theirs.items()}
     least = 1e-3 * max(sizes.values(), default=0.0)
     for name, x in ours.items():
-        gap = x - theirs[name]
+        with np.errstate(invalid="ignore"):  # of infinities: a gap of NaN
+            gap = x - theirs[name]
         size = max(sizes[name], least)
         apart = _root_mean_square(gap)
         relative = apart / size if size else (math.inf if apart else 0.0)
@@ -238,10 +258,15 @@ def _compare(
 
 
 def _numbers(values: Any) -> dict[str, NDArray[np.float64]]:
-    return {
-        name: np.array(leaf.astype(mx.float32), np.float64)
-        for name, leaf in sorted(tree.named_leaves(values).items())
-    }
+    leaves = sorted(tree.named_leaves(values).items())
+    return {name: _float64(name, leaf) for name, leaf in leaves}
+
+
+def _float64(name: str, leaf: Any) -> NDArray[np.float64]:
+    leaf = np.float64(leaf) if is_number(leaf) else leaf
+    array = to_storable("differences", name or "a quantity", leaf)
+    array = array.astype(mx.float32) if isinstance(array, mx.array) else array
+    return np.array(array, np.float64)
 
 
 def _root_mean_square(x: NDArray[np.float64]) -> float:
@@ -259,5 +284,4 @@ __all__ = [
 ]
 
 
-def __dir__() -> list[str]:
-    return __all__
+guide(globals(), "interop.compare")

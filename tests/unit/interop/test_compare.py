@@ -96,6 +96,35 @@ def test_a_nan_is_a_gap():
     assert gap.quantity == "loss"
 
 
+def test_a_report_does_not_hide_a_nan_behind_a_number():
+    ours = {"a": mx.ones(2), "b": mx.ones(2)}
+    theirs = {"a": mx.ones(2), "b": mx.array([1.0, float("nan")])}
+    found = differences([{"gradient": ours}], [{"gradient": theirs}])
+    assert report(found).startswith("gradient   nan  (bound 5e-02, step 0 b)")
+
+
+def test_numbers_arrays_of_numpy_and_tensors_are_compared():
+    torch = pytest.importorskip("torch")
+    ours = [{"output": mx.array([1.0, 2.0], mx.bfloat16), "loss": 0.5}]
+    for theirs in (np.array([1.0, 2.0]), torch.tensor([1.0, 2.0], requires_grad=True)):
+        other = [{"output": theirs, "loss": np.float32(0.5)}]
+        assert first_gap(ours, other) is None
+
+
+def test_runs_that_are_no_lists_of_records_or_of_other_lengths_are_told():
+    record = {"loss": mx.array(1.0)}
+    with pytest.raises(
+        TypeError, match="theirs must be a record for each step, got on"
+    ):
+        first_gap([record], record)
+    with pytest.raises(ValueError, match="as many records, got only 1 of theirs"):
+        first_gap([record, record], [record])
+    with pytest.raises(TypeError, match="differences: a quantity must be a NumPy arra"):
+        first_gap([{"loss": "0.5"}], [record])
+    with pytest.raises(TypeError, match="first_gap: has no argument 'tol'"):
+        first_gap([record], [record], tol=1e-3)
+
+
 def test_arrays_that_are_all_rounding_are_measured_by_the_others():
     large, noise = mx.array([1.0, 2.0]), mx.array([1e-9, -1e-9])
     ours = {"gradient": {"weight": large, "bias": noise}}
