@@ -57,7 +57,7 @@ def init(
         TypeError: if an argument is of the wrong type.
         ValueError: if `model` is divided among processes, and `optimizer` would take
             the slices of this one for the whole, as `clip_by_global_norm`,
-            `dynamic_loss_scale` and `prodigy` would.
+            `dynamic_loss_scale` and `prodigy` would; if `model` decodes with a cache.
 
     Example:
         >>> from lucid_fn import nn, optim, random, train
@@ -69,6 +69,7 @@ def init(
     _check_optimizer("train.init", optimizer)
     _check_key("train.init", key)
     params, state = model.init(random.fold_in(key, "init"))
+    _check_no_cache("train.init", state)
     opt_state = optimizer.init(params)
     _check_sees_slices("train.init", model, opt_state)
     return started(
@@ -335,6 +336,19 @@ def _check_optimizer(caller: str, optimizer: Any) -> None:
             f"{caller}: optimizer must be a GradientTransformation such as "
             f"optim.sgd(0.1), got {type(optimizer).__name__}"
         )
+
+
+def _check_no_cache(caller: str, state: State) -> None:
+    """Raises if a layer keeps what it has seen: its cache is full after a few steps."""
+    paths = set(tree.paths(state))
+    for path in paths:
+        layer, _, name = path.rpartition(".")
+        if name == "keys" and f"{path.removesuffix('keys')}length" in paths:
+            raise ValueError(
+                f"{caller}: model must not decode with a cache, which fills up as it "
+                f"trains, got one in {layer or 'it'}; make the model without cache=: "
+                "the params are the same"
+            )
 
 
 def _divided_among(model: nn.Layer) -> Group | None:

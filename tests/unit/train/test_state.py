@@ -1,7 +1,7 @@
 import mlx.core as mx
 import pytest
 
-from lucid_fn import losses, metrics as measures, nn, optim, random, train, tree
+from lucid_fn import losses, metrics as measures, models, nn, optim, random, train, tree
 from lucid_fn.train import state
 
 
@@ -168,3 +168,10 @@ def test_the_mean_of_half_precision_losses_is_that_of_their_numbers():
 def test_names_that_the_record_has_are_no_metrics(name):
     with pytest.raises(ValueError, match=f"metrics must not hold '{name}'"):
         train.make_eval_step(nn.linear(3, 2), losses.mse, metrics={name: losses.mse})
+
+
+def test_a_model_that_decodes_with_a_cache_is_not_trained(key):
+    sizes = {"num_layers": 1, "num_heads": 1, "d_model": 4, "cache": (1, 8)}
+    message = r"^train\.init: model must not decode .* in h\.0\.attn; make the model wi"
+    with pytest.raises(ValueError, match=message):
+        train.init(models.gpt(5, 8, **sizes), optim.sgd(0.1), key)
