@@ -329,7 +329,7 @@ def _other_sizes(
         and arrays[path].shape
         not in (layout[path].shape_in_torch(leaf.shape), leaf.shape)
     }
-    if len(differ) != 1:
+    if len(differ) != 1 or "" in differ:  # "" is a model of one layer
         return None
     (name,) = differ
     return f"to keep a {name} of your own, give strict=False and a key"

@@ -90,6 +90,12 @@ def test_a_head_of_another_size_is_answered_with_how_to_keep_ones_own():
         match="to keep a head of your own, give strict=False and a key",
     ):
         from_state_dict(classifier(2), pretrained)
+    with pytest.raises(ValueError, match="do not fit the model\n  bias: must have sha"):
+        from_state_dict(nn.linear(4, 2), to_state_dict(*_of(nn.linear(4, 5))))
+
+
+def _of(model):
+    return model, *model.init(random.key(0))
 
 
 def test_a_weight_that_was_transposed_already_is_named(model, weights):
