@@ -305,8 +305,9 @@ class _File(ModuleType):
     function of its name, which users may call."""
 
     def __call__(self, *args: Any, **options: Any) -> NoReturn:
-        package, _, name = self.__name__.removeprefix("lucid_fn.").rpartition(".")
-        raise_unknown(package, name, sys.modules[f"lucid_fn.{package}"].__all__)
+        package, _, name = self.__name__.rpartition(".")
+        called = package.partition(".")[2] or "lf"
+        raise_unknown(called, name, sys.modules[package].__all__)
 
 
 def explains_calls(
