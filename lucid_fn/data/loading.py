@@ -168,7 +168,8 @@ def loader(
             from the seed and the number of the batch.
         workers: processes that make batches ahead of their use; 0 makes them here. Each
             gets a pickled copy of source and transform, so these must be defined in a
-            module, and a source of many files should hold their paths.
+            module, not in a notebook, and a source of many files should hold their
+            paths.
         shard: the pair `(rank, size)` of one of `size` processes that share the work;
             see `batches`. What a transform draws differs among them.
 
@@ -178,9 +179,10 @@ def loader(
         ints become int32, its floats and float64 become float32.
 
     Raises:
-        TypeError: if `source` has no length or items, or an argument is of the wrong
-            type; when iterated over, if source or transform cannot be pickled for the
-            workers, or an item holds something else than arrays and numbers.
+        TypeError: if `source` has no length or items by index, or is a tuple of arrays,
+            or an argument is of the wrong type; when iterated over, if source or
+            transform cannot be pickled for the workers or imported by them, or an item
+            holds something else than arrays and numbers.
         ValueError: if `source` is empty or an argument is out of range; when iterated
             over, if the items of a batch differ in structure or shape.
         RuntimeError: when iterated over, if a worker ended. What the source and the

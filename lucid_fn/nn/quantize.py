@@ -75,7 +75,8 @@ def quantize(
     if not weights:
         raise ValueError(
             f"{caller}: layer must have a linear layer, an attention or an embedding "
-            f"to quantize, got {layer!r:.80}"
+            f"to quantize, got {layer!r:.80}; inside of nn.frozen and other wrappers "
+            "none is found: quantize the layer and wrap it afterwards"
         )
     paths = [path for path in weights if predicate is None or predicate(path)]
     if not paths:

@@ -275,6 +275,8 @@ def test_what_is_quantized_or_cannot_be_is_an_error():
         nn.quantize(layer, small)
     with pytest.raises(ValueError, match="linear layer, an attention or an embedding"):
         nn.quantize(nn.conv2d(3, 4, 3), {})
+    with pytest.raises(ValueError, match=r"got frozen\(.* and wrap it afterwards"):
+        nn.quantize(nn.frozen(layer), params)
     with pytest.raises(TypeError, match="quantize: layer must be a layer"):
         nn.quantize(params, layer)
 
