@@ -176,13 +176,23 @@ def raise_unknown(module: str, name: str, public: Sequence[str]) -> NoReturn:
     """
     said = _said_in_table(name) if not name.startswith("_") else None
     if said is None:
-        folded = {_folded(ours): ours for ours in public}
-        close = _close_match(_folded(name), folded)
-        said = f"did you mean {module}.{folded[close]}?" if close else None
+        similar = " or ".join(f"{module}.{ours}" for ours in _similar(name, public))
+        said = f"did you mean {similar}?" if similar else None
     raise AttributeError(
         f"{module} has no attribute {name!r}" + (f"; {said}" if said else ""),
         name=name,
     )
+
+
+def _similar(name: str, public: Iterable[str]) -> list[str]:
+    """The shortest names of which it is a part, or else the name most like it."""
+    folded = {_folded(ours): ours for ours in public}
+    wanted = _folded(name)
+    longer = [ours for short, ours in folded.items() if wanted in short]
+    if longer and len(wanted) > 2:
+        return sorted(longer, key=len)[:3]
+    close = _close_match(wanted, folded)
+    return [folded[close]] if close else []
 
 
 def _close_match(name: str, known: Iterable[str]) -> str | None:

@@ -86,7 +86,8 @@ def fit(
             was never interrupted; `ts` then only gives the structure. Numbers in the
             optimizer's state, such as a learning rate that is not a schedule, keep
             their values from the checkpoint; if the code has changed one, a warning
-            says so.
+            says so. All other settings, such as a schedule, `b1` or a weight decay, are
+            those of the code.
         history_path: a `.json` file for the record, written after each epoch and at the
             end.
         config: settings to keep in the record.

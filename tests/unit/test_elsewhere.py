@@ -77,6 +77,10 @@ ONES = mx.ones((1, 1))
             "from_pretrained",
             "is interop.huggingface.gpt2_from_state_dict or interop.huggingface.bert",
         ),
+        (schedules, "polynom", "did you mean schedules.polynomial_decay?"),
+        (losses, "triplet", "did you mean losses.triplet_margin?"),
+        (train, "early", "did you mean train.early_stopping?"),
+        (data, "crop", "mean data.random_crop or data.random_resized_crop"),
         (nn, "quantum", "nn has no attribute 'quantum'$"),
     ],
 )
@@ -205,6 +209,10 @@ def test_remarks_beside_the_tables_answer_nothing():
         (
             lambda: ops.interpolate(ONES, size=4),
             r"interpolate is nn\.upsample_nearest or",
+        ),
+        (
+            lambda: schedules.cosine(0.1),
+            "mean schedules.cosine_decay or schedules.warmu",
         ),
         (lambda: ops.cross_entropy(ONES, ONES), r"is losses\.cross_entropy here"),
         (
