@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import transforms, tree
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
 from lucid_fn.nn.core.recording import recording
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.types import Array, Tree

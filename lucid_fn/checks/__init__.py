@@ -4,21 +4,21 @@ Values of arrays are never checked: they are lazy, and a check would compute the
 """
 
 from lucid_fn.checks.arrays import (
+    AXES,
     batch_hint,
     check_array,
+    check_axes,
     check_classes,
     check_float,
     check_integer,
+    check_key,
     check_narrow_float,
     check_rows,
     check_same_shape,
+    check_size,
+    shapes_only,
 )
-from lucid_fn.checks.functions import (
-    check_function,
-    check_parameters,
-    signature_of,
-)
-from lucid_fn.checks.keys import check_key
+from lucid_fn.checks.functions import check_function, check_parameters, signature_of
 from lucid_fn.checks.scalars import (
     NUMBER_OR_ARRAY,
     Sizes,
@@ -31,13 +31,14 @@ from lucid_fn.checks.scalars import (
     to_number,
     to_sizes,
 )
-from lucid_fn.checks.sizes import check_size, shapes_only
 
 __all__ = [
+    "AXES",
     "NUMBER_OR_ARRAY",
     "Sizes",
     "batch_hint",
     "check_array",
+    "check_axes",
     "check_axis",
     "check_classes",
     "check_count",

@@ -38,10 +38,10 @@ from lucid_fn.ops.group_norm import normalize_groups
 from lucid_fn.ops.interpolate import combine, combine_grad
 from lucid_fn.ops.layer_norm import normalize_rows, scale_rows
 from lucid_fn.ops.linear import product
-from lucid_fn.ops.pooling import max_of_windows, mean_of_windows
 from lucid_fn.ops.quantized import multiply
 from lucid_fn.ops.recurrent import run_steps
 from lucid_fn.ops.softmax import log_softmax_along, logsumexp_along, softmax_along
+from lucid_fn.ops.windows import max_of_windows, mean_of_windows
 
 __all__ = [
     "FORMULATIONS",

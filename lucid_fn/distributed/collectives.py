@@ -10,8 +10,8 @@ from lucid_fn import tree
 from lucid_fn.checks import check_count
 from lucid_fn.distributed import agreement
 from lucid_fn.distributed.group import Group
-from lucid_fn.evaluation import is_tracing, order, started
 from lucid_fn.ops.custom_derivative import after, custom_function
+from lucid_fn.tracing import is_tracing, order, started
 from lucid_fn.types import Array, Tree
 
 Collective = Callable[[Array], Array]

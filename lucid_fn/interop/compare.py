@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid_fn import nn, optim, random, transforms, tree
-from lucid_fn.train.state import LossFn, TrainState, mean_loss
+from lucid_fn.train.state import TrainState
+from lucid_fn.train.step import LossFn, mean_loss
 from lucid_fn.types import Params
 
 StepRecord: TypeAlias = Mapping[str, Any]

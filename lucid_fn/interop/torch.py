@@ -33,19 +33,19 @@ from typing import Any, Literal, overload
 import mlx.core as mx
 
 from lucid_fn import nn, random, tree
+from lucid_fn.call_errors import guide
 from lucid_fn.checks import shapes_only
-from lucid_fn.elsewhere import guide
-from lucid_fn.evaluation import lazily, started
 from lucid_fn.interop.arrays import described, to_mlx, to_numpy
-from lucid_fn.interop.files import (
+from lucid_fn.interop.layout import Layout, layouts
+from lucid_fn.interop.probing import leaves_of
+from lucid_fn.interop.pt_files import load_pt
+from lucid_fn.interop.renaming import Rename, prefix_hint, renamed
+from lucid_fn.interop.safetensors_files import (
     load_safetensors as load_safetensors,
     save_safetensors as save_safetensors,
 )
-from lucid_fn.interop.layout import Layout, layouts
-from lucid_fn.interop.naming import Rename, prefix_hint, renamed
-from lucid_fn.interop.probing import leaves_of
-from lucid_fn.interop.pt_files import load_pt
 from lucid_fn.io import Opaque
+from lucid_fn.tracing import lazily, started
 from lucid_fn.train.partial_loading import LoadReport, match
 from lucid_fn.types import Array, Key, Params, State
 

@@ -6,7 +6,7 @@ batches (`streaming_mean`, `streaming_confusion`), with an explicit state. Any l
 metric too: the mean squared error is `losses.mse(x, y, reduction="mean")`.
 """
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
 from lucid_fn.metrics.accuracy import accuracy, top_k_accuracy
 from lucid_fn.metrics.confusion import (
     Counts,

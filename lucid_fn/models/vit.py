@@ -11,11 +11,11 @@ import mlx.core as mx
 
 from lucid_fn import nn, random
 from lucid_fn.checks import check_number
-from lucid_fn.evaluation import started
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_positive, check_rate
 from lucid_fn.nn.core.layer import require_names, wrap
 from lucid_fn.nn.core.surgery import children_of, with_children
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
 

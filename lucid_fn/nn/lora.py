@@ -8,11 +8,11 @@ import mlx.core as mx
 
 from lucid_fn import random, tree
 from lucid_fn.checks import check_count, check_function, check_number
-from lucid_fn.evaluation import started
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_params
 from lucid_fn.nn.core.layer import Layer, check_layer, require_names, wrap
 from lucid_fn.ops.quantized import QuantizedWeight
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key, Params, State
 
 

@@ -6,8 +6,15 @@ from itertools import product
 
 import mlx.core as mx
 
-from lucid_fn.checks import Sizes, batch_hint, check_array, check_size, to_sizes
-from lucid_fn.ops.pooling import Windows, gather_slots
+from lucid_fn.checks import (
+    Sizes,
+    batch_hint,
+    check_array,
+    check_axes,
+    check_size,
+    to_sizes,
+)
+from lucid_fn.ops.windows import Windows, gather_slots
 from lucid_fn.types import Array
 
 
@@ -50,10 +57,7 @@ def unfold(
                 [1, 2, 4, 5]]], dtype=float32)
     """
     check_array("unfold", x=x)
-    if x.ndim != 4:
-        raise ValueError(
-            f"unfold: x must have shape (N, H, W, C), got {x.shape}{batch_hint(x, 4)}"
-        )
+    check_axes("unfold", x, 2)
     sizes = (x.shape[1], x.shape[2])
     windows = _windows("unfold", sizes, size, stride, padding, dilation)
     features = x.shape[-1] * windows.slots

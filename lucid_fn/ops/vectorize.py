@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.ops import exporting
+from lucid_fn.ops import mlx_transforms
 from lucid_fn.types import Array
 
 Axes = Sequence[int | None]
@@ -98,7 +98,7 @@ def vectorize(
             mx.moveaxis(x, axis, 0) if axis else x
             for x, axis in zip(arrays, in_axes, strict=True)
         ]
-        return exporting.vmap(checked, in_axes=first)(*moved)
+        return mlx_transforms.vmap(checked, in_axes=first)(*moved)
 
     return run
 

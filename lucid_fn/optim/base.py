@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import started
 from lucid_fn.optim import leaves
 from lucid_fn.optim.errors import is_plain_tuple, no_params, wrong_state
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Params, Tree
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from lucid_fn.elsewhere import explains_positions
+from lucid_fn.call_errors import explains_positions
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -9,9 +9,9 @@ import math
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import started
 from lucid_fn.optim import leaves
 from lucid_fn.optim.leaves import end_kernel
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Params, Scalar, Tree
 
 _LAST_STEP = 2**31 - 1

@@ -10,11 +10,7 @@ import mlx.core as mx
 from lucid_fn import tree
 from lucid_fn.checks import check_count, check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import (
-    GradientTransformation,
-    check_transformation,
-    stateful,
-)
+from lucid_fn.optim.base import GradientTransformation, check_transformation, stateful
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import first_step, increment, zeros
 from lucid_fn.types import Array, Params, Scalar, Tree

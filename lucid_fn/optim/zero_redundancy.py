@@ -9,13 +9,9 @@ from lucid_fn import tree
 from lucid_fn.distributed.agreement import exchange, several
 from lucid_fn.distributed.collectives import all_gather, broadcast
 from lucid_fn.distributed.group import Group, check_group
-from lucid_fn.evaluation import lazily, started
 from lucid_fn.optim import states
-from lucid_fn.optim.base import (
-    GradientTransformation,
-    check_transformation,
-    stateful,
-)
+from lucid_fn.optim.base import GradientTransformation, check_transformation, stateful
+from lucid_fn.tracing import lazily, started
 from lucid_fn.types import Array, Params, Tree
 
 

@@ -6,15 +6,10 @@ from collections.abc import Sequence
 import mlx.core as mx
 
 from lucid_fn.checks import check_count
-from lucid_fn.evaluation import started
-from lucid_fn.random.checks import (
-    check_axis,
-    check_key,
-    check_vector,
-    to_shape,
-)
+from lucid_fn.random.checks import check_axis, check_key, check_vector, to_shape
 from lucid_fn.random.exponential import draw_exponential
 from lucid_fn.random.uniform import randint
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key
 
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from lucid_fn.evaluation import started
 from lucid_fn.random.checks import (
     check_broadcast,
     check_dtype,
@@ -21,6 +20,7 @@ from lucid_fn.random.checks import (
     to_shape,
 )
 from lucid_fn.random.exponential import draw_exponential, first_accepted
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key
 
 _CANDIDATES = 8  # of which each is accepted with a probability above 0.95

@@ -5,8 +5,8 @@ import hashlib
 import mlx.core as mx
 
 from lucid_fn.checks import check_count
-from lucid_fn.evaluation import started
 from lucid_fn.random.checks import check_key, to_integer
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key
 
 # Keeps the integers apart from the strings among the labels of `fold_in`.

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from lucid_fn.evaluation import started
 from lucid_fn.random.checks import (
     check_broadcast,
     check_dtype,
@@ -15,6 +14,7 @@ from lucid_fn.random.checks import (
     to_parameter,
     to_shape,
 )
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key
 
 # Of truncated draws, which come by inversion in the middle and in the tails.

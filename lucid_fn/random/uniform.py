@@ -7,7 +7,6 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.evaluation import started
 from lucid_fn.random.checks import (
     check_broadcast,
     check_dtype,
@@ -16,6 +15,7 @@ from lucid_fn.random.checks import (
     to_parameter,
     to_shape,
 )
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key
 
 

@@ -11,7 +11,8 @@ import mlx.core as mx
 from lucid_fn import tree
 from lucid_fn.distributed import Group
 from lucid_fn.distributed.agreement import exchange, several
-from lucid_fn.train.state import EvalFn, TrainState, rows
+from lucid_fn.train.state import TrainState
+from lucid_fn.train.step import EvalFn, rows
 from lucid_fn.types import Array
 
 # Values are read when the step after the next is on its way, so that reading them

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.tree.dotted_paths import named_leaves
 from lucid_fn.tree.mapping import describe, difference
-from lucid_fn.tree.naming import named_leaves
 from lucid_fn.tree.structure import join
 from lucid_fn.types import Array, Tree
 

@@ -5,13 +5,7 @@ from functools import lru_cache, wraps
 import mlx.core as mx
 
 from lucid_fn.cpu import runtime
-from lucid_fn.cpu.conv import (
-    depthwise,
-    im2col,
-    toeplitz,
-    winograd,
-    winograd_strided,
-)
+from lucid_fn.cpu.conv import depthwise, im2col, toeplitz, winograd, winograd_strided
 from lucid_fn.cpu.conv.grouped import by_groups
 from lucid_fn.cpu.parallel.gradient_order import comes_first
 from lucid_fn.ops.conv import Convolution, convolution

@@ -9,7 +9,6 @@ from lucid_fn import random
 from lucid_fn.distributed.agreement import several
 from lucid_fn.distributed.collectives import sum_gradients, sum_parts
 from lucid_fn.distributed.group import Group, check_group
-from lucid_fn.evaluation import started
 from lucid_fn.nn.attention.heads import (
     Widths,
     check_projections,
@@ -33,6 +32,7 @@ from lucid_fn.ops.attention import (
     dot_product_attention_weights,
 )
 from lucid_fn.ops.bias import add_bias
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key, Params, State
 
 

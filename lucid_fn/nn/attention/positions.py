@@ -15,7 +15,6 @@ from lucid_fn.checks import (
     check_number,
     check_size,
 )
-from lucid_fn.evaluation import started
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_params, check_positive, check_state
 from lucid_fn.nn.core.layer import Layer, as_apply
@@ -23,6 +22,7 @@ from lucid_fn.nn.initializers import Initializer
 from lucid_fn.ops.embedding import take_rows_or_nan
 from lucid_fn.ops.input_checks import takes_array
 from lucid_fn.ops.split import split_evenly
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key, Params, State
 
 _SMALL_NORMAL = initializers.normal(0.02)

@@ -3,18 +3,11 @@
 from typing import Any, TypeAlias
 
 from lucid_fn import checks
-from lucid_fn.checks import (
-    check_count,
-    check_narrow_float,
-    check_number,
-)
+from lucid_fn.checks import AXES, check_count, check_narrow_float, check_number
 from lucid_fn.nn.core.layer import Layer, check_held
 from lucid_fn.ops.quantized import is_quantized
 from lucid_fn.ops.seam import join
 from lucid_fn.types import Array, Key, Params, State
-
-AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
-"""Names of the spatial axes, by their number."""
 
 
 def check_positive(caller: str, **sizes: int) -> tuple[int, ...]:

@@ -9,7 +9,6 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import lazily, repetition, started
 from lucid_fn.nn.core.checks import check_key
 from lucid_fn.nn.core.children import (
     as_layers,
@@ -19,19 +18,11 @@ from lucid_fn.nn.core.children import (
     check_pair,
     input_of,
 )
-from lucid_fn.nn.core.layer import (
-    Layer,
-    as_apply,
-)
+from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.core.recording import record_child
-from lucid_fn.ops.seam import (
-    accepts_divided,
-    divide,
-    is_divided,
-    join,
-    takes_divided,
-)
+from lucid_fn.ops.seam import accepts_divided, divide, is_divided, join, takes_divided
 from lucid_fn.random import fold_in
+from lucid_fn.tracing import lazily, repetition, started
 from lucid_fn.types import ArrayFn, Key, Params, State
 
 

@@ -4,13 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from lucid_fn.nn.core.layer import InitFn, Layer, as_apply, no_params
-from lucid_fn.ops.seam import (
-    accepts_divided,
-    divide,
-    is_divided,
-    join,
-    map_examples,
-)
+from lucid_fn.ops.seam import accepts_divided, divide, is_divided, join, map_examples
 from lucid_fn.types import Key, Params, State
 
 Prepare: TypeAlias = Callable[

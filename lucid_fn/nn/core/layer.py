@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.call_errors import call_message, explains_positions
 from lucid_fn.checks import signature_of
-from lucid_fn.elsewhere import call_message, explains_positions
-from lucid_fn.evaluation import started
 from lucid_fn.numpy_arrays import to_array
 from lucid_fn.ops import seam
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
 

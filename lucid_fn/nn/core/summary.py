@@ -6,9 +6,9 @@ import mlx.core as mx
 
 from lucid_fn import random, tree
 from lucid_fn.checks import shapes_only
-from lucid_fn.evaluation import lazily
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.core.recording import Record, recording
+from lucid_fn.tracing import lazily
 
 
 class SummaryRow(NamedTuple):

@@ -9,7 +9,6 @@ import mlx.core as mx
 
 from lucid_fn import ops, random
 from lucid_fn.checks import batch_hint, check_count, check_integer
-from lucid_fn.evaluation import started
 from lucid_fn.nn.core.checks import (
     Shape,
     check_float,
@@ -24,6 +23,7 @@ from lucid_fn.nn.dropout.dropout import drop
 from lucid_fn.nn.recurrent.carry import LSTMCarry, RecurrentInputs, SequenceAndCarry
 from lucid_fn.ops import RecurrentWeights
 from lucid_fn.ops.multiply_adds import count_multiply_adds
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
 Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, hidden_size); the first is put out

@@ -7,13 +7,8 @@ import mlx.core as mx
 
 from lucid_fn.checks import check_function, signature_of
 from lucid_fn.tree.mapping import describe, map_with_path
-from lucid_fn.tree.structure import (
-    build,
-    entries_of,
-    join,
-    too_deep,
-    walk,
-)
+from lucid_fn.tree.nodes import build, entries_of
+from lucid_fn.tree.structure import join, too_deep, walk
 from lucid_fn.types import Array, Tree
 
 

@@ -2,7 +2,7 @@
 
 from lucid_fn.checks import Sizes, to_sizes
 from lucid_fn.nn import initializers
-from lucid_fn.nn.conv.convolution import check_channels, to_window
+from lucid_fn.nn.conv.conv import check_channels, to_window
 from lucid_fn.nn.conv.convolve import Window, transpose_convolve
 from lucid_fn.nn.core.checks import check_images, check_params
 from lucid_fn.nn.core.layer import Layer, parametric

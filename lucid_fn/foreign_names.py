@@ -1,0 +1,217 @@
+"""What PyTorch, optax, flax and JAX call otherwise: errors say what it is called here.
+
+`names.md`, beside this file, is the table of names, and a page of the documentation.
+It is read when an error is raised, and never before.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+_CODE = re.compile(r"`([^`]+)`")
+_LINK = re.compile(r"\[(`[^`]+`)\]\([^)]*\)")
+
+_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "T_0": ("first_period",),
+    "T_max": ("decay_steps",),
+    "T_mult": ("growth",),
+    "adjust_lr_fn": ("adjust_lr",),
+    "alpha": ("decay",),
+    "base_lr": ("low",),
+    "beta2_decay": ("decay_power",),
+    "betas": ("b1", "b2"),
+    "clip_value": ("max_value",),
+    "decay_rate": ("gamma",),
+    "decoder_layer": ("layer",),
+    "dim": ("axis",),
+    "dims": ("axis",),
+    "downscale_factor": ("factor",),
+    "drop_prob": ("rate",),
+    "dropout": ("rate",),
+    "dropout_p": ("rate",),
+    "dynamic_axes": ("batch_argnums",),
+    "dynamic_shapes": ("batch_argnums",),
+    "elementwise_affine": ("affine",),
+    "embedding_dim": ("features", "embed_dim"),
+    "encoder_layer": ("layer",),
+    "end_value": ("end",),
+    "eta_min": ("end",),
+    "etas": ("eta_minus", "eta_plus"),
+    "func": ("fn",),
+    "fun": ("fn",),
+    "in_dims": ("in_axes",),
+    "init": ("init_value",),
+    "initial_accumulator_value": ("initial",),
+    "input": ("x", "predictions", "logits", "log_predictions", "log_rates"),
+    "input1": ("first",),
+    "input2": ("second",),
+    "input_lengths": ("logit_lengths",),
+    "is_causal": ("causal",),
+    "is_training": ("train",),
+    "keepdim": ("keepdims",),
+    "kernel_size": ("size",),
+    "labels": ("targets",),
+    "lambd": ("threshold",),
+    "layer_norm_eps": ("eps",),
+    "loader": ("batches",),
+    "log_probs": ("logits",),
+    "log_target": ("log_targets",),
+    "lr": ("learning_rate",),
+    "max_iter": ("max_iterations",),
+    "max_lr": ("peak", "high"),
+    "max_val": ("high",),
+    "max_value": ("high",),
+    "maxval": ("high",),
+    "milestones": ("boundaries",),
+    "min_lr": ("min_value",),
+    "min_val": ("low",),
+    "min_value": ("low",),
+    "minval": ("low",),
+    "model": ("layer",),
+    "n_power_iterations": ("iterations",),
+    "need_weights": ("return_weights",),
+    "nhead": ("num_heads",),
+    "nonlinearity": ("activation",),
+    "norm_type": ("p",),
+    "ns_coefficients": ("coefficients",),
+    "ns_steps": ("steps",),
+    "num_groups": ("groups",),
+    "num_workers": ("workers",),
+    "opset_version": ("opset",),
+    "out_dims": ("out_axes",),
+    "p": ("rate",),
+    "peak_value": ("peak",),
+    "reduce": ("reduction",),
+    "rho": ("decay",),
+    "rng": ("key",),
+    "rngs": ("key",),
+    "scale_factor": ("scale",),
+    "shuffle": ("seed",),
+    "size_average": ("reduction",),
+    "static_argnums": ("static_argnames",),
+    "step_size_down": ("down_steps",),
+    "step_size_up": ("up_steps",),
+    "step_sizes": ("min_step_size", "max_step_size"),
+    "target": ("targets", "labels"),
+    "target_lengths": ("label_lengths",),
+    "targets": ("labels",),
+    "total_iters": ("decay_steps", "total_steps"),
+    "transition_steps": ("decay_steps", "total_steps"),
+    "upscale_factor": ("factor",),
+    "use_bias": ("bias",),
+    "var": ("variance",),
+    "wd": ("weight_decay",),
+    "window_shape": ("size",),
+}
+"""Arguments of PyTorch's and JAX's libraries, and what they are called here.
+
+Of several names those that the function has are meant.
+"""
+
+_ABSENT = {
+    "approximate": "nn.gelu_tanh is the tanh approximation",
+    "base_momentum": "optim.inject takes schedules.one_cycle_momentum",
+    "batch_first": "sequences are always batch first",
+    "capturable": "lf.jit compiles the whole step",
+    "cycle_momentum": "optim.inject takes schedules.one_cycle_momentum",
+    "decoupled_weight_decay": "optim.adamw has decoupled weight decay",
+    "deterministic": "train=False is deterministic",
+    "device": "mx.set_default_device chooses it",
+    "dtype": "tree.cast casts the params",
+    "donate_argnames": "arrays that are used no more are freed",
+    "donate_argnums": "arrays that are used no more are freed",
+    "foreach": "lf.jit compiles the whole step",
+    "fused": "lf.jit compiles the whole step",
+    "inplace": "nothing is changed in place",
+    "last_epoch": "a schedule is a function of the step",
+    "line_search_fn": "optim.lbfgs_minimize has a line search",
+    "log_input": "the predictions are always logarithms of the rates",
+    "map_location": "arrays have no device",
+    "mask": "optim.masked and optim.partition choose params by their path",
+    "max_momentum": "optim.inject takes schedules.one_cycle_momentum",
+    "maximize": "negate the loss",
+    "mutable": "apply returns the new state",
+    "num_workers": "data.loader makes batches in processes, data.prefetch on a thread",
+    "params": "they are arguments of init and update: init(params), "
+    "update(grads, opt_state, params)",
+    "pin_memory": "memory is shared",
+    "requires_grad": "nn.frozen and optim.freeze keep params as they are",
+    "training": "the mode is an argument of apply: apply(params, state, x, "
+    "train=True, key=key)",
+    "weight": 'for a loss, multiply the values of reduction="none" by it',
+}
+"""Arguments of other libraries that have no counterpart, and what to do instead."""
+
+
+def raise_unknown(module: str, name: str, public: Sequence[str]) -> NoReturn:
+    """Raises the `AttributeError` for a name that a module does not have.
+
+    Args:
+        module: what users call it, such as `nn`.
+        name: what was asked for.
+        public: the names that there are.
+    """
+    said = _said_in_table(name) if not name.startswith("_") else None
+    if said is None:
+        folded = {_folded(ours): ours for ours in public}
+        close = _close_match(_folded(name), folded)
+        said = f"did you mean {module}.{folded[close]}?" if close else None
+    raise AttributeError(
+        f"{module} has no attribute {name!r}" + (f"; {said}" if said else ""),
+        name=name,
+    )
+
+
+def _close_match(name: str, known: Iterable[str]) -> str | None:
+    import difflib  # when an error is raised: importing lucid_fn does not wait for it
+
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.75)), None)
+
+
+def _folded(name: str) -> str:
+    """A name without what distinguishes `Conv2D` from `conv2d` and `conv_2d`."""
+    return name.lower().replace("_", "")
+
+
+def _said_in_table(name: str) -> str | None:
+    """What the table says of another library's name, in a sentence."""
+    from importlib import resources  # not above: the import of every program loads it
+
+    text = resources.files("lucid_fn").joinpath("names.md").read_text("utf-8")
+    for part in _LINK.sub(r"\1", text).split("\n## ")[1:]:
+        library, _, rows = part.partition("\n")
+        for row in rows.splitlines():
+            if not row.startswith("|"):  # a remark before the table
+                continue
+            cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+            theirs = _CODE.findall(cells[0])
+            for index, other in enumerate(theirs):
+                if name in (other, other.rpartition(".")[2]):
+                    return _sentence(f"{library}.{other}", index, len(theirs), cells)
+    return None
+
+
+def _sentence(theirs: str, index: int, count: int, cells: list[str]) -> str:
+    ours, note = _CODE.findall(cells[1]), cells[2].rstrip(" |").replace("`", "")
+    if not ours:
+        return f"there is no {theirs} here: {note}"
+    ours = [ours[index]] if len(ours) == count else _alike(theirs, ours)
+    return f"{theirs} is {' or '.join(ours)} here" + (f" ({note})" if note else "")
+
+
+def _alike(theirs: str, ours: list[str]) -> list[str]:
+    """Those of a row's names that are spelt like theirs, if any is."""
+    wanted = _folded(theirs.rpartition(".")[2])
+    return [o for o in ours if _folded(o.rpartition(".")[2]) == wanted] or ours
+
+
+def unknown_argument(given: str, ours: list[str]) -> str:
+    """What an error says of an argument that a function with `ours` does not take."""
+    known = [name for name in _ARGUMENTS.get(given, ()) if name in ours]
+    if known:
+        return f"{given!r} is called {' and '.join(known)} here"
+    said = _ABSENT.get(given)
+    if said is None:
+        close = _close_match(given, ours)
+        said = f"did you mean {close}?" if close else None
+    return f"has no argument {given!r}" + (f" ({said})" if said else "")
