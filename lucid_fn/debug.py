@@ -181,7 +181,7 @@ def _first(events: list[_Event]) -> NonFinite | None:
 
 
 def _has_values(leaf: Array) -> bool:
-    """Not while `vmap` runs a function."""
+    """Whether arrays have values: not while `vmap` runs a function."""
     try:
         mx.eval(leaf)
     except (ValueError, RuntimeError):

@@ -27,7 +27,7 @@ class Span(NamedTuple):
 
 
 class ProfileRow(NamedTuple):
-    """An innermost layer; several calls are added up."""
+    """A row of `Profile`: one innermost layer, with its calls added up."""
 
     path: str
     forward: float  # seconds

@@ -3,13 +3,14 @@
 import functools
 import math
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any
 
 import mlx.core as mx
 
+from lucid_fn.context import holding
 from lucid_fn.types import Array, Key
 
 AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
@@ -154,14 +155,9 @@ _SMALL = 1 << 26  # numbers, which fit in any memory
 _shapes_only: ContextVar[bool] = ContextVar("shapes_only", default=False)
 
 
-@contextmanager
-def shapes_only() -> Iterator[None]:
+def shapes_only() -> AbstractContextManager[Any]:
     """Inside the block arrays are never computed, and none is too large for memory."""
-    token = _shapes_only.set(True)
-    try:
-        yield
-    finally:
-        _shapes_only.reset(token)
+    return holding(_shapes_only, True)
 
 
 def check_size(

@@ -1,4 +1,4 @@
-"""All that the CPU wing does, in one place: `lucid_fn.ops.seam` reads it."""
+"""The table of the CPU formulations, which `ops/seam.py` reads."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,6 @@ from lucid_fn.cpu import (
     interpolate,
     linear,
     pooling,
-    quantized,
     softmax,
 )
 from lucid_fn.cpu.conv import choose
@@ -70,7 +69,7 @@ FORMULATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     cross_entropy_of_labels: cross_entropy.cross_entropy,
     convolve: choose.convolve,
     product: linear.product,
-    multiply: quantized.product,
+    multiply: linear.quantized_product,
     max_of_windows: pooling.max_of_windows,
     mean_of_windows: pooling.mean_of_windows,
     combine: interpolate.combine,

@@ -1,4 +1,4 @@
-"""What the ranks of a group tell each other beside their collectives.
+"""Messages among ranks beside collectives: to compare values, to stop together.
 
 It goes through the watchdog's connection, so that ranks which differ can neither hang
 nor damage each other. All ranks of a group have to call these functions in one order.
@@ -12,7 +12,7 @@ from lucid_fn.distributed.group import Group
 
 
 def several(group: Group | None) -> TypeGuard[Group]:
-    """Whether there is anyone to talk to."""
+    """Whether the group has more than one process."""
     return group is not None and group.size > 1
 
 

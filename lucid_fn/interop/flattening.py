@@ -110,7 +110,7 @@ def _merge_heads(paths: Collection[str]) -> set[str]:
 
 
 def _without_flatten(model: nn.Layer) -> tuple[str, ...]:
-    """What the paths of layers begin with that say they take no flattened map."""
+    """Prefixes of the layers that are declared to take no flattened map."""
     found: list[str] = []
 
     def note(path: str, layer: nn.Layer) -> nn.Layer:

@@ -6,7 +6,7 @@ import mlx.core as mx
 
 from lucid_fn import ops
 from lucid_fn.checks import batch_hint, check_count, check_float, check_integer
-from lucid_fn.losses.reduction import Reduction, reduce
+from lucid_fn.losses.base import Reduction, reduce
 from lucid_fn.numerics import is_valid_label, widen
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.types import Array

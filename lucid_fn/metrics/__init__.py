@@ -1,4 +1,4 @@
-"""Metrics: numbers to look at, computed inside compiled steps like everything else.
+"""Metrics, computed inside of compiled steps.
 
 Three kinds: of one batch (`accuracy`, `r2`), of counts that add up over batches
 (`confusion_matrix`, then `class_counts`, then `precision`), and over a stream of

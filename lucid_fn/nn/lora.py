@@ -23,7 +23,7 @@ def lora(
     rank: int = 8,
     alpha: float | None = None,
 ) -> Layer:
-    """`layer` whose weights move by products of two thin matrices only (LoRA).
+    """LoRA: `layer` with fixed weights, to which low-rank products are added.
 
     `weight + alpha / rank * b @ a` takes the place of each chosen weight. As `b` begins
     with zeros, the layer begins as it is. The gradients of its own params are zeros;

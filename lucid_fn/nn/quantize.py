@@ -20,7 +20,7 @@ def quantize(
     group_size: int = 64,
     predicate: Callable[[str], bool] | None = None,
 ) -> Params:
-    """Params with the weights of linear layers, attentions and embeddings in few bits.
+    """Quantizes the weights of linear layers, attention and embeddings to few bits.
 
     The layer takes them in the place of its own, and multiplies by MLX's kernels for
     quantized weights, which read a quarter to a seventh of the memory; on CPUs this

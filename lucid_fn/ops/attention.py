@@ -121,10 +121,6 @@ def dot_product_attention_weights(
         Float array of shape `(N, H, L, S)`, of the promoted dtype of query and key. The
         weights of a query sum to 1, or are 0 if it attends to no key.
 
-    Raises:
-        TypeError: as `dot_product_attention`.
-        ValueError: as `dot_product_attention`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import ops
@@ -220,7 +216,7 @@ def _whole_mask(
 
 
 def _earlier(length: int, keys: int) -> Array:
-    """Which keys are not later than a query, of which the last stands at the last."""
+    """The causal mask: the last query is at the place of the last key."""
     return mx.arange(keys) <= mx.arange(keys - length, keys)[:, None]
 
 

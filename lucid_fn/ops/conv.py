@@ -33,7 +33,7 @@ def conv2d(
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> Array:
-    """Each output is the sum of a window of the input, weighted by a kernel.
+    """2D convolution: each output is a window of the input, weighted and summed.
 
     `y[n, i, j, o] = bias[o] + sum over k, l, c of weight[o, k, l, c] *
     x[n, stride * i + dilation * k - padding, stride * j + dilation * l - padding, c]`,

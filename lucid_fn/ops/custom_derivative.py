@@ -254,7 +254,7 @@ def _slices(x: Array, axis: int | None, size: int) -> list[Array]:
 
 
 def after(x: Array, other: Array) -> Array:
-    """`x` itself, but not before `other` is known.
+    """`x`, computed only after `other`.
 
     What is computed from the result is not merged with what was computed from `x`, so
     `mx.compile` keeps neither in memory for the other. Unlike `mx.depends`, it can be

@@ -7,12 +7,13 @@ say what a call does besides.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
 import mlx.core as mx
 
+from lucid_fn.context import holding
 from lucid_fn.types import Array
 
 
@@ -45,17 +46,13 @@ def exporting(argument: Array) -> Iterator[None]:
     Args:
         argument: one of the function that is traced.
     """
-    token = anchor.set(argument)
-    try:
-        with surrounded_by(()):
-            yield
-    finally:
-        anchor.reset(token)
+    with holding(anchor, argument), surrounded_by(()):
+        yield
 
 
 @contextmanager
 def checking() -> Iterator[None]:
-    """Inside the block, derivatives are as ever, but those of `mx.grad` are errors.
+    """Inside the block, derivatives work as usual, but those of `mx.grad` are errors.
 
     They know nothing of custom functions that are run as they are.
     """
@@ -63,13 +60,8 @@ def checking() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def surrounded_by(around: tuple[Run, ...] | None) -> Iterator[None]:
-    token = surrounding.set(around)
-    try:
-        yield
-    finally:
-        surrounding.reset(token)
+def surrounded_by(around: tuple[Run, ...] | None) -> AbstractContextManager[Any]:
+    return holding(surrounding, around)
 
 
 def call(function: CustomFunction, args: tuple[Array, ...]) -> Any:
@@ -116,7 +108,7 @@ def refusing(fn: Callable[..., Any], vmap: Callable[..., Any]) -> Callable[..., 
 
 
 def apart(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """`fn`, whose custom functions no transformation around takes notice of."""
+    """`fn`, whose custom functions the surrounding transformations do not see."""
 
     def run(*args: Any) -> Any:
         with surrounded_by(()):
@@ -126,7 +118,7 @@ def apart(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def contiguous(x: Array) -> Array:
-    """`mx.contiguous`, which ends a fused kernel, but which no file can hold."""
+    """`mx.contiguous`, which ends a fused kernel; left out of files."""
     return x if is_exporting() else mx.contiguous(x)
 
 

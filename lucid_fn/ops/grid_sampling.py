@@ -22,7 +22,7 @@ def grid_sample(
     padding_mode: Literal["zeros", "border", "reflection"] = "zeros",
     align_corners: bool = False,
 ) -> Array:
-    """The values of an image, or a volume, at the places of a grid.
+    """Samples an image or a volume at the points of a grid, by interpolation.
 
     A place has the coordinates (x, y), or (x, y, z), where -1 and 1 are the outer
     edges of the first and last pixel, or their centers with `align_corners`. It has
@@ -79,7 +79,7 @@ def grid_sample(
 
 
 def affine_grid(theta: Array, size: Sizes, *, align_corners: bool = False) -> Array:
-    """The places that affine maps send the pixels of an image to, for `grid_sample`.
+    """The sampling grids of affine maps, for `grid_sample`.
 
     `theta @ (x, y, 1)` for the place `(x, y)` of each pixel.
 
@@ -229,7 +229,7 @@ _FAR = 2.0**23  # float32 has no places between two pixels further away
 
 
 def _cubic_weights(share: Array) -> list[Array]:
-    """Those of the pixels at distances `1 + share`, `share`, `1 - share` and so on."""
+    """Weights of pixels at distances `1 + share`, `share`, `1 - share` and so on."""
     near, far = cubic_near, cubic_far
     return [far(1 + share), near(share), near(1 - share), far(2 - share)]
 

@@ -84,9 +84,6 @@ def max_unpool1d(
         padding: of the pooling.
         output_size: length of the output; see `max_unpool2d`.
 
-    Raises:
-        ValueError: as `max_unpool2d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import ops
@@ -116,9 +113,6 @@ def max_unpool3d(
         stride: of the pooling; `size` by default.
         padding: of the pooling.
         output_size: depth, height and width of the output; see `max_unpool2d`.
-
-    Raises:
-        ValueError: as `max_unpool2d`.
 
     Example:
         >>> import mlx.core as mx

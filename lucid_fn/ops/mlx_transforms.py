@@ -33,7 +33,7 @@ Place = tuple[int, int]  # of an array: the number of the call, and of its resul
 
 
 def vmap(fn: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
-    """`mx.vmap`, of which the custom functions inside of `fn` have their rules."""
+    """`mx.vmap`, with the rules of the custom functions inside of `fn`."""
 
     def mapped(*args: Array) -> Any:
         around = surrounding.get()
@@ -103,7 +103,7 @@ def value_and_grad(fn: Flat) -> Flat:
 def vjp(
     fn: Flat, primals: list[Array], cotangents: list[Array]
 ) -> tuple[list[Array], list[Array]]:
-    """`mx.vjp`."""
+    """`mx.vjp` of a function from arrays to a list of arrays."""
     if is_usual():
         with _as_usual():
             return mx.vjp(fn, primals, cotangents)
@@ -113,7 +113,7 @@ def vjp(
 def jvp(
     fn: Flat, primals: list[Array], tangents: list[Array]
 ) -> tuple[list[Array], list[Array]]:
-    """`mx.jvp`."""
+    """`mx.jvp` of a function from arrays to a list of arrays."""
     if is_usual():
         with _as_usual():
             return mx.jvp(fn, primals, tangents)

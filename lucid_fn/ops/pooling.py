@@ -1,4 +1,4 @@
-"""Max and average pooling over one, two or three spatial axes, channels last."""
+"""Max and average pooling, channels last; the maths is in `ops/windows.py`."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol, cast, overload
@@ -138,9 +138,6 @@ def max_pool1d(
         ceil_mode: whether windows may reach over the end; see `max_pool2d`.
         return_indices: whether to return where the maxima are too; see `max_pool2d`.
 
-    Raises:
-        ValueError: as `max_pool2d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import ops
@@ -172,9 +169,6 @@ def max_pool3d(
         dilation: voxels from one number of a window to the next.
         ceil_mode: whether windows may reach over the end; see `max_pool2d`.
         return_indices: whether to return where the maxima are too; see `max_pool2d`.
-
-    Raises:
-        ValueError: as `max_pool2d`.
 
     Example:
         >>> import mlx.core as mx
@@ -250,9 +244,6 @@ def avg_pool1d(
         count_include_pad: whether the zeros count in the mean.
         ceil_mode: whether windows may reach over the end; see `avg_pool2d`.
 
-    Raises:
-        ValueError: as `avg_pool2d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import ops
@@ -283,9 +274,6 @@ def avg_pool3d(
         padding: zeros added on each side, at most half of `size`.
         count_include_pad: whether the zeros count in the mean.
         ceil_mode: whether windows may reach over the end; see `avg_pool2d`.
-
-    Raises:
-        ValueError: as `avg_pool2d`.
 
     Example:
         >>> import mlx.core as mx
@@ -338,7 +326,7 @@ def average(
     ceil_mode: bool,
     dims: int,
 ) -> Array:
-    """The average pooling `name` of this many spatial axes."""
+    """Average pooling over `dims` spatial axes; errors begin with `name`."""
     check_narrow_float(name, x=x)
     windows = check_windows(name, x, size, stride, padding, dims, ceil_mode=ceil_mode)
     if not ceil_mode:

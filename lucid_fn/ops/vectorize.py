@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
+from lucid_fn.context import holding
 from lucid_fn.ops import mlx_transforms
 from lucid_fn.types import Array
 
@@ -112,11 +113,8 @@ def noting_mapped(fn: Callable[..., Any], in_axes: Axes) -> Callable[..., Any]:
 
     def noted(*arrays: Array) -> Any:
         pairs = zip(arrays, in_axes, strict=True)
-        token = _mapped.set(next(x for x, axis in pairs if axis is not None))
-        try:
+        with holding(_mapped, next(x for x, axis in pairs if axis is not None)):
             return fn(*arrays)
-        finally:
-            _mapped.reset(token)
 
     return noted
 

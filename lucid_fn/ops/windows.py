@@ -1,4 +1,4 @@
-"""The windows of a pooling: where they are, what is in them, their maxima and means.
+"""The windows of pooling: their places, maxima and means, and the gradients of these.
 
 Arrays are `(N, *size, C)` with one, two or three spatial axes. A window has
 `prod(kernel)` slots, numbered in row-major order.
@@ -40,7 +40,7 @@ class Windows(NamedTuple):
 
     @property
     def out_rounded_up(self) -> tuple[int, ...]:
-        """That with windows that reach over the end, but begin before the padding."""
+        """`out` with `ceil_mode`: windows may reach over the end of padded images."""
         return tuple(
             -(-room // s) + 1 - (-(-room // s) * s >= size + p)
             for (room, s), size, p in zip(
@@ -229,7 +229,7 @@ def _are_tiles(windows: Windows) -> bool:
 
 
 def _whole(x: Array, windows: Windows) -> Array:
-    """`x` without what is in no window."""
+    """`x` without the numbers that are in no window."""
     sides = zip(windows.out, windows.kernel, strict=True)
     return x[:, *(slice(n * k) for n, k in sides)]
 

@@ -83,7 +83,9 @@ def dynamic_loss_scale(
     ) -> tuple[Tree, DynamicLossScaleState]:
         scale, tracker, old = opt_state
         inverse = end_kernel(1 / scale)
-        unscaled = leaves.map(lambda g: _widened(g) * inverse, grads, caller=name)
+        unscaled = leaves.map(
+            lambda g: g.astype(accumulator_dtype(g)) * inverse, grads, caller=name
+        )
         finite = end_kernel(tree.all_finite(unscaled))
         updates, inner = optimizer.update(unscaled, old, params)
         tracker = mx.where(finite, tracker + 1, 0)
@@ -105,12 +107,8 @@ def dynamic_loss_scale(
     return stateful(name, DynamicLossScaleState, init, update)
 
 
-def _widened(g: Array) -> Array:
-    return g.astype(accumulator_dtype(g))
-
-
 def loss_scale(opt_state: Any) -> Array | float:
-    """What the loss is to be multiplied by before it is differentiated.
+    """The factor by which to multiply the loss before it is differentiated.
 
     Args:
         opt_state: a state of any optimizer.

@@ -62,7 +62,7 @@ def increment(step: Array) -> Array:
 
 
 def is_zero(value: Scalar) -> bool:
-    """Whether a part may be left out; not if the value is known at run time only."""
+    """Whether a number is 0 for certain; that of an array is known at run time only."""
     return not isinstance(value, mx.array) and value == 0
 
 

@@ -1,4 +1,4 @@
-"""Wrappers of whole optimizers: when and how far their updates are applied.
+"""`accumulate`, `apply_if_finite` and `lookahead`: wrappers of whole optimizers.
 
 Nothing here branches on an array: both outcomes are computed, and one is selected.
 """

@@ -16,13 +16,6 @@ _LONGEST_AXIS = 2**31 - 1
 _MOST_DRAWS = 2**40  # far below where MLX's sizes in bytes would wrap
 
 
-def is_key(value: Any) -> bool:
-    """Whether `value` is one key."""
-    return (
-        isinstance(value, mx.array) and value.dtype == mx.uint32 and value.shape == (2,)
-    )
-
-
 def check_key(caller: str, key: Key) -> None:
     """Raises unless `key` is a key."""
     checks.check_key(f"random.{caller}", key)

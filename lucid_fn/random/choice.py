@@ -1,4 +1,4 @@
-"""Draws from given items or classes, and items in random order."""
+"""`choice`, `categorical` and `permutation`."""
 
 import math
 from collections.abc import Sequence

@@ -147,7 +147,7 @@ def _log_gamma(key: Key, a: float | Array, shape: tuple[int, ...]) -> Array:
 
 
 def _gamma(key: Key, a: float | Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Two factors of gamma draws, of the second of which the logarithm."""
+    """Gamma draws as two factors, the second one as its logarithm."""
     normal_key, uniform_key, boost_key = mx.random.split(key, 3)
     alpha = mx.array(a, mx.float32)
     small = alpha < 1

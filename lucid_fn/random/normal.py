@@ -84,7 +84,7 @@ def truncated_normal(
     size = to_shape("truncated_normal", shape)
     check_dtype("truncated_normal", dtype, mx.floating, "a float dtype")
     low, high = (
-        to_parameter("truncated_normal", name, x, size, _is_not_nan, "a number")
+        to_parameter("truncated_normal", name, x, size, lambda x: x == x, "a number")
         for name, x in (("low", low), ("high", high))
     )
     known = not isinstance(low, mx.array) and not isinstance(high, mx.array)
@@ -96,10 +96,6 @@ def truncated_normal(
     if not known:
         x = mx.where(mx.array(low) < mx.array(high), x, math.nan)
     return started(x.astype(dtype))
-
-
-def _is_not_nan(x: float) -> bool:
-    return x == x
 
 
 def multivariate_normal(

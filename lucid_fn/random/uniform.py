@@ -192,14 +192,15 @@ def bernoulli(
     check_key("bernoulli", key)
     size = to_shape("bernoulli", shape)
     p = to_parameter(
-        "bernoulli", "probability", probability, size, _is_probability, "in [0, 1]"
+        "bernoulli",
+        "probability",
+        probability,
+        size,
+        lambda x: 0 <= x <= 1,
+        "in [0, 1]",
     )
     if not isinstance(p, mx.array):
         p = float(p)
     elif not mx.issubdtype(p.dtype, mx.floating):
         p = p.astype(mx.float32)
     return started(mx.random.bernoulli(p, size, key=key))
-
-
-def _is_probability(x: float) -> bool:
-    return 0 <= x <= 1

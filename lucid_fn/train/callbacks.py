@@ -290,7 +290,7 @@ def call_all(
     record: Record,
     group: Group | None,
 ) -> bool:
-    """Call all of them on rank 0; returns whether one of them ends the run."""
+    """Call all callbacks on rank 0; returns whether one of them ends the run."""
     called = callbacks if group is None or group.rank == 0 else ()
     # Only a bool says so: functions that write return how many bytes they wrote.
     returned = [callback(ts, dict(record)) for callback in called]

@@ -1,4 +1,4 @@
-"""The state of a training run."""
+"""`TrainState`, and `init`, which makes it."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Trees as text: what one holds, and what two of them differ in."""
+"""`summary` and `diff`: what a tree holds, and how two of them differ, as text."""
 
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from lucid_fn.types import Array, Tree
 
 
 class TreeSummaryRow(NamedTuple):
-    """A leaf."""
+    """A row of `TreeSummary`: one leaf."""
 
     path: str
     shape: str
@@ -28,7 +28,7 @@ class TreeSummary(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Of all arrays."""
+        """The bytes of all arrays."""
         return sum(row.nbytes for row in self.rows)
 
     def __str__(self) -> str:
@@ -130,7 +130,8 @@ def _leaf_difference(x: Any, y: Any, rtol: float, atol: float) -> str | None:
     if close.all():
         return None
     with np.errstate(invalid="ignore"):
-        gap = np.abs(np.subtract(ours, theirs, dtype=_wide(ours)))[~close].max()
+        wide = np.complex128 if np.iscomplexobj(ours) else np.float64
+        gap = np.abs(np.subtract(ours, theirs, dtype=wide))[~close].max()
     return f"{(~close).sum()} of {x.size} numbers differ, by up to {gap:.3g}"
 
 
@@ -141,7 +142,3 @@ def _kind(x: Array) -> str:
 def _numpy(x: Array) -> Any:
     """NumPy has no bfloat16."""
     return np.array(x.astype(mx.float32) if x.dtype == mx.bfloat16 else x)
-
-
-def _wide(x: Any) -> Any:
-    return np.complex128 if np.iscomplexobj(x) else np.float64

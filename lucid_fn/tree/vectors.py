@@ -1,6 +1,5 @@
 """Trees as vectors, and trees compared."""
 
-import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from lucid_fn.numerics import promoted
 from lucid_fn.tree.arrays import arrays_of
 from lucid_fn.tree.structure import flatten, paths, unflatten
 from lucid_fn.types import Array, Tree
@@ -64,7 +64,7 @@ def ravel(tree: Tree, /) -> tuple[Array, Callable[[Array], Tree]]:
 
     if not leaves:
         return mx.zeros(0), unravel
-    dtype = functools.reduce(_promoted, [leaf.dtype for leaf in leaves])
+    dtype = promoted(*leaves)
     for leaf, path in zip(leaves, paths(tree), strict=True):
         if _digits(leaf.dtype) > _digits(dtype):
             raise TypeError(
@@ -73,10 +73,6 @@ def ravel(tree: Tree, /) -> tuple[Array, Callable[[Array], Tree]]:
                 "leaves of a dtype alone, as by tree.partition"
             )
     return mx.concatenate([leaf.reshape(-1).astype(dtype) for leaf in leaves]), unravel
-
-
-def _promoted(a: mx.Dtype, b: mx.Dtype) -> mx.Dtype:
-    return (mx.zeros((), a) + mx.zeros((), b)).dtype
 
 
 def _digits(dtype: mx.Dtype) -> int:

@@ -45,7 +45,7 @@ def init_projections(key: Key, widths: Widths, bias: bool) -> Params:
 
 
 def with_projections(layer: Layer, widths: Widths) -> Layer:
-    """The layer, whose params are those of `init_projections`."""
+    """Marks the weights of `init_projections` as quantizable."""
     names = _in_projections(widths, widths[0])
     return quantizable(layer, *names, "out_proj.weight")
 

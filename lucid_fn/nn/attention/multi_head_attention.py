@@ -257,7 +257,7 @@ def _summed(layer: Layer, parts: Group, bias: bool) -> Layer:
 def _mask_of_examples(
     inputs: AttentionInputs, num_heads: int, parts: Group
 ) -> tuple[Array | None, Array | None]:
-    """The mask: as one that each example has a part of, or as one that all share."""
+    """The mask as a pair: the one divided with the examples, or the one they share."""
     mask, n = inputs.mask, inputs.query.shape[0]
     if isinstance(mask, mx.array):
         mask = _own_heads(mask, num_heads, parts)

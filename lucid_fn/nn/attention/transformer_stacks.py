@@ -49,7 +49,7 @@ def transformer_encoder(
         masked = isinstance(inputs, EncoderInputs)
         return norm(layers(inputs if masked else EncoderInputs(inputs)))
 
-    return block(forward, layers=_stack(layer, num_layers), norm=norm)
+    return block(forward, layers=stack([layer] * num_layers), norm=norm)
 
 
 def transformer_decoder(
@@ -96,15 +96,15 @@ def transformer_decoder(
             )
         return norm(layers(inputs))
 
-    return block(forward, layers=_stack(layer, num_layers), norm=norm)
+    return block(forward, layers=stack([layer] * num_layers), norm=norm)
 
 
-def _stack(layer: Layer, num_layers: int) -> Layer:
-    """Copies of `layer`, each of which gets the others' masks and memory as well."""
+def stack(layers: list[Layer]) -> Layer:
+    """The layers one after the other, each with the masks and the memory as well."""
 
     def forward(inputs: Any, /, **children: ArrayFn) -> Any:
         for child in children.values():
             inputs = inputs._replace(x=child(inputs))
         return inputs.x
 
-    return block(forward, **{str(i): layer for i in range(num_layers)})
+    return block(forward, **{str(i): layer for i, layer in enumerate(layers)})

@@ -1,4 +1,4 @@
-"""Convolutions on channels-last arrays."""
+"""`conv1d`, `conv2d`, `conv3d`: convolution layers, channels last."""
 
 from typing import Literal, TypeAlias
 
@@ -71,19 +71,10 @@ def conv2d(
         >>> y.shape
         (2, 24, 24, 6)
     """
+    sizes = in_channels, out_channels, kernel_size
     window = to_window("conv2d", 2, stride, 0, dilation, groups)
-    return _convolution(
-        2,
-        in_channels,
-        out_channels,
-        kernel_size,
-        window,
-        padding,
-        padding_mode,
-        bias,
-        weight_init,
-        bias_init,
-    )
+    border, inits = (padding, padding_mode), (weight_init, bias_init)
+    return _convolution(2, *sizes, window, *border, bias, *inits)
 
 
 def conv1d(
@@ -117,9 +108,6 @@ def conv1d(
         weight_init: draws the weight from a key and a shape.
         bias_init: draws the bias; by default as in `conv2d`.
 
-    Raises:
-        ValueError: as `conv2d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn, random
@@ -128,19 +116,10 @@ def conv1d(
         >>> layer.apply(params, state, mx.ones((2, 9, 4)), train=False)[0].shape
         (2, 4, 8)
     """
+    sizes = in_channels, out_channels, kernel_size
     window = to_window("conv1d", 1, stride, 0, dilation, groups)
-    return _convolution(
-        1,
-        in_channels,
-        out_channels,
-        kernel_size,
-        window,
-        padding,
-        padding_mode,
-        bias,
-        weight_init,
-        bias_init,
-    )
+    border, inits = (padding, padding_mode), (weight_init, bias_init)
+    return _convolution(1, *sizes, window, *border, bias, *inits)
 
 
 def conv3d(
@@ -176,9 +155,6 @@ def conv3d(
         weight_init: draws the weight from a key and a shape.
         bias_init: draws the bias; by default as in `conv2d`.
 
-    Raises:
-        ValueError: as `conv2d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn, random
@@ -187,19 +163,10 @@ def conv3d(
         >>> layer.apply(params, state, mx.ones((1, 4, 6, 6, 2)), train=False)[0].shape
         (1, 4, 6, 6, 3)
     """
+    sizes = in_channels, out_channels, kernel_size
     window = to_window("conv3d", 3, stride, 0, dilation, groups)
-    return _convolution(
-        3,
-        in_channels,
-        out_channels,
-        kernel_size,
-        window,
-        padding,
-        padding_mode,
-        bias,
-        weight_init,
-        bias_init,
-    )
+    border, inits = (padding, padding_mode), (weight_init, bias_init)
+    return _convolution(3, *sizes, window, *border, bias, *inits)
 
 
 def _convolution(

@@ -1,4 +1,4 @@
-"""Convolutions of arrays with one, two or three spatial axes, from that with two."""
+"""1D and 3D convolutions, and transposed ones, computed by `ops.conv2d`."""
 
 import operator
 from functools import reduce

@@ -243,5 +243,5 @@ def _extras_given(
 
 
 def _drop_empty(tree: dict[str, Any]) -> dict[str, Any]:
-    """Without the children that have nothing to hold."""
+    """The tree without the children that hold nothing."""
     return {name: child for name, child in tree.items() if child}

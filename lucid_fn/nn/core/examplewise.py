@@ -1,4 +1,4 @@
-"""Layers that look at the whole batch once, then compute example by example."""
+"""Layers that draw or check for the whole batch, then divide it among the cores."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias

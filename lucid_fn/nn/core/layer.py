@@ -231,7 +231,7 @@ def note_call(
 
 
 def finish(made: Any, fn: Any, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """What a public function made; a layer gets a `repr`, and an `init` that explains.
+    """Gives a layer that a public function made a `repr`, and errors to its `init`.
 
     Anything else is returned as it is.
     """
@@ -342,7 +342,7 @@ def parametric(
 
 
 def quantizable(layer: Layer, *paths: str) -> Layer:
-    """The layer, which takes quantized weights at these paths of its params."""
+    """Marks the params at these paths as weights that `nn.quantize` may quantize."""
     layer.apply.quantizable = paths  # type: ignore[attr-defined]  # nn.quantize reads it
     return layer
 

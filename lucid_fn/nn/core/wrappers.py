@@ -1,4 +1,4 @@
-"""Layers that change how another one is built, called or computed."""
+"""`frozen`, `checkpointed`, `mixed_precision` and `tap`: wrappers of other layers."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Dropout for networks that normalize themselves, with `selu`."""
+"""Alpha dropout, for self-normalizing networks with `selu`."""
 
 import math
 from collections.abc import Callable

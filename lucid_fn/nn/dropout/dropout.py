@@ -1,4 +1,4 @@
-"""Layers that drop values at random while training."""
+"""Dropout of values, channels and paths of residual blocks (stochastic depth)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -90,9 +90,6 @@ def dropout2d(rate: float) -> Layer:
     Args:
         rate: probability of dropping a channel of an example, in [0, 1).
 
-    Raises:
-        ValueError: as `dropout1d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn, random
@@ -110,9 +107,6 @@ def dropout3d(rate: float) -> Layer:
 
     Args:
         rate: probability of dropping a channel of an example, in [0, 1).
-
-    Raises:
-        ValueError: as `dropout1d`.
 
     Example:
         >>> import mlx.core as mx

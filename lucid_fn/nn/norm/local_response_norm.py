@@ -1,4 +1,4 @@
-"""Normalization by neighbouring channels."""
+"""Local response normalization, over neighbouring channels."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A weight whose largest stretch is 1."""
+"""Spectral normalization: a weight whose largest singular value is 1."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Functions of the statistics that batch norms hold."""
+"""Batch norms of a trained model: re-estimated, folded or frozen."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""A weight as the product of a length and a direction."""
+"""Weight normalization: a weight as the product of a norm and a direction."""
 
 from typing import Any
 

@@ -59,9 +59,6 @@ def adaptive_avg_pool1d(output_size: int) -> Layer:
     Args:
         output_size: length of the output.
 
-    Raises:
-        ValueError: as `adaptive_avg_pool2d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn
@@ -100,9 +97,6 @@ def adaptive_avg_pool3d(output_size: int | tuple[int, int, int]) -> Layer:
 
     Args:
         output_size: depth, height and width of the output; one number for all.
-
-    Raises:
-        ValueError: as `adaptive_avg_pool2d`.
 
     Example:
         >>> import mlx.core as mx

@@ -67,9 +67,6 @@ def max_unpool1d(
         padding: of the pooling.
         output_size: length of the output; see `max_unpool2d`.
 
-    Raises:
-        ValueError: as `max_unpool2d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn
@@ -94,9 +91,6 @@ def max_unpool3d(
         stride: of the pooling; `size` if `None`.
         padding: of the pooling.
         output_size: depth, height and width of the output; see `max_unpool2d`.
-
-    Raises:
-        ValueError: as `max_unpool2d`.
 
     Example:
         >>> import mlx.core as mx

@@ -73,9 +73,6 @@ def gru_cell(input_size: int, hidden_size: int, *, bias: bool = True) -> Layer:
         hidden_size: features of the carry.
         bias: whether biases are added.
 
-    Raises:
-        ValueError: as `rnn_cell`.
-
     Source: names and numbers are those of `torch.nn.GRUCell`.
 
     Example:

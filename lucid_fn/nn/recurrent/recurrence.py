@@ -43,7 +43,7 @@ class Kind(NamedTuple):
 
 
 def rnn_kind(activation: ArrayFn) -> Kind:
-    """That of a plain recurrent network."""
+    """The `Kind` of a plain recurrent network."""
     return Kind(1, 1, partial(ops.rnn, activation=activation))
 
 

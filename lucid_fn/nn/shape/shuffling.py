@@ -1,4 +1,4 @@
-"""Layers that move numbers between channels and pixels, channels last."""
+"""Pixel shuffle, pixel unshuffle and channel shuffle, channels last."""
 
 import mlx.core as mx
 

@@ -17,7 +17,7 @@ from lucid_fn.types import Array
 
 
 class matrix_function:  # a decorator, as `custom_function`
-    """`run(*matrices)`, with derivatives that are to be set.
+    """Decorates `run(*matrices)`, whose derivatives `vjp` and `jvp` set.
 
     Args:
         run: of matrices with equal leading axes to an array or several with the same.
@@ -177,7 +177,7 @@ def symmetric(a: Array) -> Array:
 
 
 def nan_unless(condition: Array, arrays: Sequence[Array]) -> list[Array]:
-    """The arrays, not a number where the condition, one a matrix, does not hold."""
+    """The arrays, with NaN for each matrix for which the condition does not hold."""
     nan = mx.array(mx.nan)
     return [
         mx.where(
