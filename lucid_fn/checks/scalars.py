@@ -4,6 +4,7 @@ A NumPy scalar, and a NumPy array of shape `()`, is the number that it holds.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import mlx.core as mx
@@ -204,6 +205,21 @@ def to_sizes(
         f"{caller}: {name} must be an integer of at least {at_least}{several}, got "
         f"{value!r}"
     )
+
+
+def check_bools(caller: str, **flags: Any) -> None:
+    """Raises unless every argument is a bool."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise TypeError(f"{caller}: {name} must be a bool, got {flag!r}")
+
+
+def check_choice(caller: str, name: str, value: Any, words: Iterable[str]) -> None:
+    """Raises unless `value` is one of several words."""
+    *others, last = allowed = list(words)
+    if value not in allowed:
+        choices = f"{', '.join(map(repr, others))} or {last!r}"
+        raise ValueError(f"{caller}: {name} must be {choices}, got {value!r}")
 
 
 def is_integer(value: Any) -> bool:

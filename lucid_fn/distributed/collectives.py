@@ -307,10 +307,7 @@ def _all_sum(group: Group) -> Collective:
         announce("tangent of all_sum", dx, group)
         return sum_array(group, dx)
 
-    @run.vmap
-    def vmap(x: Array, axis: int) -> tuple[Array, int]:
-        return run(x), axis
-
+    run.vmap(lambda x, axis: (run(x), axis))
     return run
 
 
@@ -331,10 +328,7 @@ def _sum_gradients(group: Group) -> Collective:
     def jvp(x: Array, dx: Array) -> Array:
         return run(dx)  # type: ignore[no-any-return]  # of an array it is one
 
-    @run.vmap
-    def vmap(x: Array, axis: int) -> tuple[Array, int]:
-        return run(x), axis
-
+    run.vmap(lambda x, axis: (run(x), axis))
     return run
 
 
@@ -355,10 +349,7 @@ def _sum_parts(group: Group) -> Collective:
         announce("tangent of sum_parts", dx, group)
         return _sum_of_parts(group, dx)
 
-    @run.vmap
-    def vmap(x: Array, axis: int) -> tuple[Array, int]:
-        return run(x), axis
-
+    run.vmap(lambda x, axis: (run(x), axis))
     return run
 
 

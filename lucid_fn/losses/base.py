@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_array, check_float, check_same_shape
+from lucid_fn.checks import check_array, check_choice, check_float, check_same_shape
 from lucid_fn.numerics import is_valid_label, widen
 from lucid_fn.types import Array
 
@@ -32,14 +32,11 @@ def reduce(
             number of values by default. The mean over 0 is NaN, with a gradient of 0,
             as in PyTorch.
     """
+    check_choice(caller, "reduction", reduction, ("none", "mean", "sum"))
     if reduction == "none":
         reduced = values
     elif reduction == "sum":
         reduced = ops.sum(values)
-    elif reduction != "mean":
-        raise ValueError(
-            f"{caller}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}"
-        )
     elif count is None:
         reduced = ops.mean(values)
     else:

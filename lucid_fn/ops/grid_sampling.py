@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.checks import Sizes, check_float, check_size, to_sizes
+from lucid_fn.checks import Sizes, check_choice, check_float, check_size, to_sizes
 from lucid_fn.numerics import widen
 from lucid_fn.ops.interpolate import cubic_far, cubic_near
 from lucid_fn.types import Array
@@ -137,16 +137,9 @@ def _centers(length: int, align_corners: bool) -> np.ndarray:
 
 def _check(x: Array, grid: Array, mode: str, padding_mode: str) -> None:
     check_float("grid_sample", x=x, grid=grid)
-    if mode not in (*_MODES,):
-        raise ValueError(
-            "grid_sample: mode must be 'bilinear', 'nearest' or 'bicubic', got "
-            f"{mode!r}"
-        )
-    if padding_mode not in ("zeros", "border", "reflection"):
-        raise ValueError(
-            "grid_sample: padding_mode must be 'zeros', 'border' or 'reflection', got "
-            f"{padding_mode!r}"
-        )
+    check_choice("grid_sample", "mode", mode, _MODES)
+    borders = ("zeros", "border", "reflection")
+    check_choice("grid_sample", "padding_mode", padding_mode, borders)
     if x.ndim not in (4, 5) or 0 in x.shape[1:-1]:
         raise ValueError(
             "grid_sample: x must have shape (N, H, W, C) or (N, D, H, W, C) with a "

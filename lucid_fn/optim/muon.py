@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.checks import check_array, check_count, check_scalar
+from lucid_fn.checks import check_array, check_choice, check_count, check_scalar
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
@@ -145,11 +145,7 @@ def scale_by_muon(
     steps = check_count(caller, "steps", steps)
     coefficients = _check_coefficients(caller, coefficients)
     eps = check_scalar(caller, "eps", eps, above=0)
-    if adjust_lr not in (*_RATIOS,):
-        raise ValueError(
-            f"{caller}: adjust_lr must be 'original' or 'match_rms_adamw', got "
-            f"{adjust_lr!r}"
-        )
+    check_choice(caller, "adjust_lr", adjust_lr, _RATIOS)
 
     def init(params: Params, /) -> ScaleByMuonState:
         for path, p in tree.named_leaves(params).items():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_count
+from lucid_fn.checks import check_bools, check_count
 from lucid_fn.random.checks import check_axis, check_key, check_vector, to_shape
 from lucid_fn.random.exponential import draw_exponential
 from lucid_fn.random.uniform import randint
@@ -46,8 +46,7 @@ def choice(
     """
     check_key("choice", key)
     size = to_shape("choice", shape)
-    if not isinstance(replace, bool):
-        raise TypeError(f"random.choice: replace must be a bool, got {replace!r}")
+    check_bools("random.choice", replace=replace)
     axis = check_axis("choice", axis, a.ndim if isinstance(a, mx.array) else 1)
     if isinstance(a, mx.array):
         n = a.shape[axis]

@@ -8,7 +8,7 @@ import numpy as np
 
 from lucid_fn import nn, optim, random, transforms, tree
 from lucid_fn.call_errors import explains_calls
-from lucid_fn.checks import check_count, check_parameters
+from lucid_fn.checks import check_bools, check_count, check_parameters
 from lucid_fn.train.state import TrainState, check_state
 from lucid_fn.train.step import LossFn, Metrics, StepFn, update
 from lucid_fn.transforms.arguments import as_array
@@ -74,9 +74,7 @@ def make_epoch_step(
     caller = "train.make_epoch_step"
     step = update(caller, model, optimizer, loss_fn, metrics)
     batch_size = check_count(caller, "batch_size", batch_size)
-    for name, flag in (("shuffle", shuffle), ("drop_last", drop_last)):
-        if not isinstance(flag, bool):
-            raise TypeError(f"{caller}: {name} must be a bool, got {flag!r}")
+    check_bools(caller, shuffle=shuffle, drop_last=drop_last)
     if augment is not None:
         check_parameters(caller, "augment", augment, ("key", "x"))
 

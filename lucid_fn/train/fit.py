@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lucid_fn import optim
-from lucid_fn.checks import check_count
+from lucid_fn.checks import check_bools, check_count
 from lucid_fn.distributed.agreement import resume, waiting
 from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.train import checkpoint as checkpoints, checks, distributed, progress
@@ -139,8 +139,7 @@ def fit(
         (6, 3)
     """
     checks.check_run(ts, step, batches)
-    if not isinstance(debug, bool):
-        raise TypeError(f"fit: debug must be a bool, got {debug!r}")
+    check_bools("fit", debug=debug)
     epochs = check_count("fit", "epochs", epochs)
     if max_steps is not None:
         max_steps = check_count("fit", "max_steps", max_steps)

@@ -2,7 +2,7 @@
 
 from typing import Literal, TypeAlias
 
-from lucid_fn.checks import Sizes, check_count, check_size, to_sizes
+from lucid_fn.checks import Sizes, check_choice, check_count, check_size, to_sizes
 from lucid_fn.nn import initializers
 from lucid_fn.nn.conv.convolve import Window, convolve
 from lucid_fn.nn.core.checks import check_images, check_params, check_positive
@@ -189,11 +189,7 @@ def _convolution(
     shape = (out_channels, *kernel, in_channels // window.groups)
     bias_shape = (out_channels,) if bias else None
     pairs = _sides(caller, padding, kernel, window)
-    if padding_mode not in ("zeros", *PLACES):
-        raise ValueError(
-            f"{caller}: padding_mode must be 'zeros', 'reflect', 'replicate' or "
-            f"'circular', got {padding_mode!r}"
-        )
+    check_choice(caller, "padding_mode", padding_mode, ("zeros", *PLACES))
     # What the convolution itself does not add.
     bordered = padding_mode != "zeros" or any(
         before != after for before, after in pairs

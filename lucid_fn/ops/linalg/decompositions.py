@@ -4,6 +4,7 @@ from typing import Any, NamedTuple, cast
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_bools
 from lucid_fn.ops.custom_derivative import after, custom_function
 from lucid_fn.ops.linalg.matrices import (
     check_matrix,
@@ -165,9 +166,7 @@ def svd(
         array([2, 1], dtype=float32)
     """
     check_matrix("svd", a=a)
-    for flag, value in (("full_matrices", full_matrices), ("compute_uv", compute_uv)):
-        if not isinstance(value, bool):
-            raise TypeError(f"svd: {flag} must be a bool, got {value!r}")
+    check_bools("svd", full_matrices=full_matrices, compute_uv=compute_uv)
     square = a.shape[-1] == a.shape[-2]
     full = compute_uv and full_matrices and not square
     result = SVDResult(*(_full_svd if full else _svd)(a))

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple, cast
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_bools
 from lucid_fn.ops.linalg.matrices import (
     as_system,
     check_square,
@@ -129,9 +130,7 @@ def solve_triangular(
     """
     name = "solve_triangular"
     check_square(name, "", a)
-    for flag, value in (("lower", lower), ("unit_diagonal", unit_diagonal)):
-        if not isinstance(value, bool):
-            raise TypeError(f"{name}: {flag} must be a bool, got {value!r}")
+    check_bools(name, lower=lower, unit_diagonal=unit_diagonal)
     if trans not in (0, 1, "N", "T") or isinstance(trans, bool):
         raise ValueError(f"{name}: trans must be 0, 1, 'N' or 'T', got {trans!r}")
     matrix, columns = as_system(name, a, b)
@@ -205,8 +204,7 @@ def cholesky(a: Array, *, upper: bool = False) -> Array:
                [1, 1]], dtype=float32)
     """
     check_square("cholesky", "", a)
-    if not isinstance(upper, bool):
-        raise TypeError(f"cholesky: upper must be a bool, got {upper!r}")
+    check_bools("cholesky", upper=upper)
     factor = cast(Array, _cholesky(symmetric(a)))
     return transposed(factor) if upper else factor
 
