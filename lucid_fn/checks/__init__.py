@@ -18,7 +18,12 @@ from lucid_fn.checks.arrays import (
     check_size,
     shapes_only,
 )
-from lucid_fn.checks.functions import check_function, check_parameters, signature_of
+from lucid_fn.checks.functions import (
+    check_function,
+    check_parameters,
+    check_type,
+    signature_of,
+)
 from lucid_fn.checks.scalars import (
     NUMBER_OR_ARRAY,
     Sizes,
@@ -57,6 +62,7 @@ __all__ = [
     "check_same_shape",
     "check_scalar",
     "check_size",
+    "check_type",
     "is_integer",
     "is_number",
     "shapes_only",

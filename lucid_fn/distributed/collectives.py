@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.checks import check_count
+from lucid_fn.checks import check_count, check_type
 from lucid_fn.distributed import agreement
 from lucid_fn.distributed.group import Group
 from lucid_fn.ops.custom_derivative import after, custom_function
@@ -228,11 +228,8 @@ def _map(
 
 def _check_arrays(name: str, values: Tree) -> None:
     for path, leaf in tree.named_leaves(values).items():
-        if not isinstance(leaf, mx.array):
-            raise TypeError(
-                f"{name}: {path or 'values'} must be an array, got "
-                f"{type(leaf).__name__}; convert it with mx.array"
-            )
+        fix = "convert it with mx.array"
+        check_type(name, path or "values", leaf, mx.array, "an array", fix=fix)
 
 
 def announce(name: str, values: Tree, group: Group) -> None:

@@ -34,7 +34,7 @@ import mlx.core as mx
 
 from lucid_fn import nn, random, tree
 from lucid_fn.call_errors import guide
-from lucid_fn.checks import shapes_only
+from lucid_fn.checks import check_type, shapes_only
 from lucid_fn.interop.arrays import described, to_mlx, to_numpy
 from lucid_fn.interop.layout import Layout, layouts
 from lucid_fn.interop.probing import leaves_of
@@ -50,6 +50,7 @@ from lucid_fn.train.partial_loading import LoadReport, match
 from lucid_fn.types import Array, Key, Params, State
 
 _COUNT = "num_batches_tracked"
+_ORDER = "it comes before the weights"
 _SHOWN = 30
 
 
@@ -135,7 +136,7 @@ def from_state_dict(
         (8, 5, 5, 3)
     """
     caller = "from_state_dict"
-    _check_model(caller, model)
+    check_type(caller, "model", model, nn.Layer, "a Layer", fix=_ORDER)
     if not isinstance(state_dict, Mapping):
         raise TypeError(
             f"{caller}: state_dict must be a mapping of names to arrays, got "
@@ -226,7 +227,7 @@ def to_state_dict(
         (8, 3, 5, 5)
     """
     caller = "to_state_dict"
-    _check_model(caller, model)
+    check_type(caller, "model", model, nn.Layer, "a Layer", fix=_ORDER)
     with lazily(), shapes_only():
         template = model.init(random.key(0))
     leaves = leaves_of(params, state)
@@ -250,14 +251,6 @@ def _how_to_read(given: Any) -> str:
     if isinstance(given, str | os.PathLike):
         return "read a file with load_pt(path) or load_safetensors(path)"
     return "for a model write model.state_dict()"
-
-
-def _check_model(caller: str, model: nn.Layer) -> None:
-    if not isinstance(model, nn.Layer):
-        raise TypeError(
-            f"{caller}: model must be a Layer, got {type(model).__name__}; it comes "
-            "before the weights"
-        )
 
 
 def _layouts(

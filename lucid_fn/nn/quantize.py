@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.checks import check_count, check_function
+from lucid_fn.checks import check_count, check_function, check_type
 from lucid_fn.nn.core.layer import Layer, check_held, check_layer
 from lucid_fn.ops.quantized import BITS, GROUP_SIZES, quantize as quantize_weight
 from lucid_fn.tracing import started
@@ -79,11 +79,8 @@ def quantize(
     small = params
     for path in paths:
         weight = tree.at(params, path).get()
-        if not isinstance(weight, mx.array):
-            raise TypeError(
-                f"{caller}: {path} must be an array, got {type(weight).__name__}; is "
-                "it quantized already?"
-            )
+        fix = "is it quantized already?"
+        check_type(caller, path, weight, mx.array, "an array", fix=fix)
         if weight.shape[-1] % group_size:
             raise ValueError(
                 f"{caller}: group_size must divide the inputs of {path}, got "

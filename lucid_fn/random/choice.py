@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_bools, check_count
+from lucid_fn.checks import check_bools, check_count, check_type
 from lucid_fn.random.checks import check_axis, check_key, check_vector, to_shape
 from lucid_fn.random.exponential import draw_exponential
 from lucid_fn.random.uniform import randint
@@ -95,10 +95,7 @@ def categorical(key: Key, logits: Array, *, axis: int = -1) -> Array:
         array([0, 1], dtype=uint32)
     """
     check_key("categorical", key)
-    if not isinstance(logits, mx.array):
-        raise TypeError(
-            f"random.categorical: logits must be an array, got {type(logits).__name__}"
-        )
+    check_type("random.categorical", "logits", logits, mx.array, "an array")
     if mx.issubdtype(logits.dtype, mx.complexfloating):
         raise TypeError(f"random.categorical: logits must be real, got {logits.dtype}")
     axis = check_axis("categorical", axis, logits.ndim)

@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.checks import check_function, check_type
 from lucid_fn.distributed import Group
 from lucid_fn.distributed.agreement import exchange, several
 from lucid_fn.train.state import TrainState
@@ -60,11 +61,8 @@ def evaluate(
         (5, 2)
     """
     caller = "train.evaluate"
-    if not callable(step):
-        raise TypeError(
-            f"{caller}: step must be a function (ts, x, targets) -> metrics, as "
-            f"train.make_eval_step returns it, got {type(step).__name__}"
-        )
+    kinds = "a function (ts, x, targets) -> metrics, as train.make_eval_step returns it"
+    check_function(caller, "step", step, kinds=kinds)
     means, parts = Means(caller), []
     for x, targets in pairs(caller, "batches", batches):
         if outputs:
@@ -158,11 +156,7 @@ class Means:
 def _check_scalar(caller: str, name: str, value: Any) -> None:
     if isinstance(value, int | float):
         return
-    if not isinstance(value, mx.array):
-        raise TypeError(
-            f"{caller}: metric {name!r} must be a scalar array, got "
-            f"{type(value).__name__}"
-        )
+    check_type(caller, f"metric {name!r}", value, mx.array, "a scalar array")
     if value.size != 1:
         raise ValueError(
             f"{caller}: metric {name!r} must be a scalar, since metrics are averaged "

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import nn, optim, random
-from lucid_fn.checks import check_key
+from lucid_fn.checks import check_key, check_type
 from lucid_fn.distributed.group import Group
 from lucid_fn.nn.core.sharding import cuts_of
 from lucid_fn.optim.states import find
@@ -77,23 +77,17 @@ def check_state(caller: str, ts: Any) -> None:
 
 
 def check_model(caller: str, model: Any) -> None:
-    if not isinstance(model, nn.Layer):
-        raise TypeError(
-            f"{caller}: model must be a Layer, got {type(model).__name__}; "
-            + (
-                "it comes before the optimizer"
-                if isinstance(model, optim.GradientTransformation)
-                else "wrap a pair of functions in nn.Layer(init, apply)"
-            )
-        )
+    fix = (
+        "it comes before the optimizer"
+        if isinstance(model, optim.GradientTransformation)
+        else "wrap a pair of functions in nn.Layer(init, apply)"
+    )
+    check_type(caller, "model", model, nn.Layer, "a Layer", fix=fix)
 
 
 def check_optimizer(caller: str, optimizer: Any) -> None:
-    if not isinstance(optimizer, optim.GradientTransformation):
-        raise TypeError(
-            f"{caller}: optimizer must be a GradientTransformation such as "
-            f"optim.sgd(0.1), got {type(optimizer).__name__}"
-        )
+    words = "a GradientTransformation such as optim.sgd(0.1)"
+    check_type(caller, "optimizer", optimizer, optim.GradientTransformation, words)
 
 
 def divided_among(model: nn.Layer) -> Group | None:

@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from lucid_fn import nn, ops, optim, random, transforms, tree
 from lucid_fn.call_errors import explains_calls
-from lucid_fn.checks import check_float
+from lucid_fn.checks import check_float, check_function
 from lucid_fn.distributed.agreement import several
 from lucid_fn.distributed.averaging import average
 from lucid_fn.distributed.group import Group, check_group
@@ -28,6 +28,8 @@ Metrics: TypeAlias = dict[str, Array]
 
 StepFn: TypeAlias = Callable[..., tuple[TrainState, Metrics]]
 EvalFn: TypeAlias = Callable[..., Any]
+
+_LOSSES = "a function (predictions, targets) -> loss such as losses.mse"
 
 
 def make_step(
@@ -92,7 +94,7 @@ def update(
     """The step of `make_step`, not compiled."""
     check_model(caller, model)
     check_optimizer(caller, optimizer)
-    _check_loss_fn(caller, loss_fn)
+    check_function(caller, "loss_fn", loss_fn, kinds=_LOSSES)
     extra = _check_metrics(caller, metrics)
     check_group(caller, group)
     if several(group) and divided_among(model):
@@ -166,7 +168,7 @@ def make_eval_step(
         ['loss']
     """
     check_model("train.make_eval_step", model)
-    _check_loss_fn("train.make_eval_step", loss_fn)
+    check_function("train.make_eval_step", "loss_fn", loss_fn, kinds=_LOSSES)
     extra = _check_metrics("train.make_eval_step", metrics)
     check_group("train.make_eval_step", group)
 
@@ -254,14 +256,6 @@ def mean_loss(loss: Any) -> Array:
     """
     check_float("what loss_fn returns", loss=loss)
     return ops.mean(loss.astype(mx.float32))
-
-
-def _check_loss_fn(caller: str, loss_fn: Any) -> None:
-    if not callable(loss_fn):
-        raise TypeError(
-            f"{caller}: loss_fn must be a function (predictions, targets) -> loss such "
-            f"as losses.mse, got {type(loss_fn).__name__}"
-        )
 
 
 def _check_metrics(

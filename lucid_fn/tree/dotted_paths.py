@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_function, signature_of
+from lucid_fn.checks import check_function, check_type, signature_of
 from lucid_fn.tree.mapping import describe, map_with_path
 from lucid_fn.tree.nodes import build, entries_of
 from lucid_fn.tree.structure import join, too_deep, walk
@@ -64,11 +64,7 @@ def restore(
         >>> tree.restore(template, {"fc.weight": mx.array([1.0, 2.0])})
         {'fc': {'weight': array([1, 2], dtype=float32)}}
     """
-    if not isinstance(flat, Mapping):
-        raise TypeError(
-            f"{caller}: flat must be a dict of arrays by path, got "
-            f"{type(flat).__name__}"
-        )
+    check_type(caller, "flat", flat, Mapping, "a dict of arrays by path")
     expected = named_leaves(template)
     problems = [f"missing: {path}" for path in expected if path not in flat]
     problems += [f"unexpected: {path}" for path in flat if path not in expected]

@@ -7,6 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from lucid_fn.checks import check_type
 from lucid_fn.numerics import promoted
 from lucid_fn.tree.arrays import arrays_of
 from lucid_fn.tree.structure import flatten, paths, unflatten
@@ -47,10 +48,7 @@ def ravel(tree: Tree, /) -> tuple[Array, Callable[[Array], Tree]]:
     size = ends[-1] if ends else 0
 
     def unravel(vector: Array) -> Tree:
-        if not isinstance(vector, mx.array):
-            raise TypeError(
-                f"unravel: vector must be an array, got {type(vector).__name__}"
-            )
+        check_type("unravel", "vector", vector, mx.array, "an array")
         if vector.shape != (size,):
             raise ValueError(
                 f"unravel: vector must have shape ({size},), got {vector.shape}"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lucid_fn.checks import check_count
+from lucid_fn.checks import check_count, check_type
 from lucid_fn.nn.attention.transformer import DecoderInputs, EncoderInputs, block
 from lucid_fn.nn.core.combinators import identity
 from lucid_fn.nn.core.layer import Layer
@@ -89,11 +89,8 @@ def transformer_decoder(
     num_layers = check_count("transformer_decoder", "num_layers", num_layers)
 
     def forward(inputs: Any, layers: ArrayFn, norm: ArrayFn) -> Any:
-        if not isinstance(inputs, DecoderInputs):
-            raise TypeError(
-                "transformer_decoder: x must be nn.DecoderInputs(x, memory), got "
-                f"{type(inputs).__name__}"
-            )
+        words = "nn.DecoderInputs(x, memory)"
+        check_type("transformer_decoder", "x", inputs, DecoderInputs, words)
         return norm(layers(inputs))
 
     return block(forward, layers=stack([layer] * num_layers), norm=norm)

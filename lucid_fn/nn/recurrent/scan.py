@@ -4,7 +4,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_array
+from lucid_fn.checks import check_array, check_type
 from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.recurrent.carry import RecurrentInputs, SequenceAndCarry
 from lucid_fn.ops.split import split_evenly
@@ -51,11 +51,8 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
         >>> y, carry
         (array([[1, 3, 6]], dtype=float32), array([6], dtype=float32))
     """
-    if not isinstance(cell, Layer):
-        raise TypeError(
-            f"scan: cell must be a layer, got {type(cell).__name__}; make a function "
-            "one with nn.lift"
-        )
+    fix = "make a function one with nn.lift"
+    check_type("scan", "cell", cell, Layer, "a layer", fix=fix)
 
     @as_apply
     def apply(
