@@ -5,7 +5,6 @@ Values of arrays are never checked: they are lazy, and a check would compute the
 
 from lucid_fn.checks.arrays import (
     AXES,
-    batch_hint,
     check_array,
     check_axes,
     check_classes,
@@ -16,6 +15,7 @@ from lucid_fn.checks.arrays import (
     check_rows,
     check_same_shape,
     check_size,
+    shape_error,
     shapes_only,
 )
 from lucid_fn.checks.functions import (
@@ -43,7 +43,6 @@ __all__ = [
     "AXES",
     "NUMBER_OR_ARRAY",
     "Sizes",
-    "batch_hint",
     "check_array",
     "check_axes",
     "check_axis",
@@ -65,6 +64,7 @@ __all__ = [
     "check_type",
     "is_integer",
     "is_number",
+    "shape_error",
     "shapes_only",
     "signature_of",
     "to_number",

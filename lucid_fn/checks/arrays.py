@@ -38,11 +38,19 @@ def _remedy(name: str, x: Any) -> str:
     return f"convert it with mx.array({name})"
 
 
-def batch_hint(x: Array, ndim: int, name: str = "x") -> str:
+def _batch_hint(x: Array, ndim: int, name: str) -> str:
     """The end of an error about a shape of `ndim` axes: the batch axis is missing."""
     if x.ndim != ndim - 1:
         return ""
     return f"; a single example needs a batch axis: {name}[None]"
+
+
+def shape_error(
+    caller: str, name: str, x: Any, wanted: object, *, axes: int | None = None
+) -> ValueError:
+    """The error of an array that does not have the `wanted` shape, of `axes` axes."""
+    hint = "" if axes is None else _batch_hint(x, axes, name)
+    return ValueError(f"{caller}: {name} must have shape {wanted}, got {x.shape}{hint}")
 
 
 def check_axes(caller: str, x: Array, dims: int, *, least: int = 0) -> None:
@@ -52,11 +60,8 @@ def check_axes(caller: str, x: Array, dims: int, *, least: int = 0) -> None:
     """
     if x.ndim == dims + 2 and min(x.shape[1:-1]) >= least:
         return
-    empty = "; no spatial axis may be empty" if least and 0 in x.shape else ""
-    raise ValueError(
-        f"{caller}: x must have shape (N, {AXES[dims]}, C), got {x.shape}{empty}"
-        f"{batch_hint(x, dims + 2)}"
-    )
+    full = ", of which no spatial axis may be empty" if least and 0 in x.shape else ""
+    raise shape_error(caller, "x", x, f"(N, {AXES[dims]}, C){full}", axes=dims + 2)
 
 
 def check_float(caller: str, **arrays: Any) -> None:

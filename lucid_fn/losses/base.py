@@ -5,7 +5,13 @@ from typing import Literal, NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_array, check_choice, check_float, check_same_shape
+from lucid_fn.checks import (
+    check_array,
+    check_choice,
+    check_float,
+    check_same_shape,
+    shape_error,
+)
 from lucid_fn.numerics import is_valid_label, widen
 from lucid_fn.types import Array
 
@@ -134,9 +140,8 @@ def check_weight(caller: str, weight: Array | None, num_classes: int) -> None:
         return
     check_float(caller, weight=weight)
     if weight.shape != (num_classes,):
-        raise ValueError(
-            f"{caller}: weight must have shape ({num_classes},), one for each class, "
-            f"got {weight.shape}"
+        raise shape_error(
+            caller, "weight", weight, f"({num_classes},), one for each class"
         )
 
 
@@ -146,10 +151,7 @@ def check_weight(caller: str, weight: Array | None, num_classes: int) -> None:
 def check_regions(caller: str, predictions: Array) -> None:
     """Raises unless there is an axis of examples and one of classes."""
     if predictions.ndim < 2:
-        raise ValueError(
-            f"{caller}: predictions must have shape (N, ..., num_classes), got "
-            f"{predictions.shape}"
-        )
+        raise shape_error(caller, "predictions", predictions, "(N, ..., num_classes)")
 
 
 def area(x: Array) -> Array:

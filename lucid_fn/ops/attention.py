@@ -6,11 +6,11 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn.checks import (
-    batch_hint,
     check_array,
     check_float,
     check_scalar,
     check_size,
+    shape_error,
 )
 from lucid_fn.numerics import reduced
 from lucid_fn.ops.multiply_adds import count_multiply_adds
@@ -255,24 +255,19 @@ def _check_heads(
 ) -> None:
     check_float(caller, query=query, key=key, value=value)
     if query.ndim != 4:
-        raise ValueError(
-            f"{caller}: query must have shape (N, L, H, D), got {query.shape}"
-            f"{batch_hint(query, 4, 'query')}"
-        )
+        raise shape_error(caller, "query", query, "(N, L, H, D)", axes=4)
     n, _, heads, size = query.shape
     if (
         key.ndim != 4
         or (key.shape[0], key.shape[3]) != (n, size)
         or (heads % key.shape[2] if key.shape[2] else heads)
     ):
-        raise ValueError(
-            f"{caller}: key must have shape ({n}, S, H, {size}) with H a "
-            f"divisor of {heads}, got {key.shape}"
+        raise shape_error(
+            caller, "key", key, f"({n}, S, H, {size}) with H a divisor of {heads}"
         )
     if value.shape[:3] != key.shape[:3] or value.ndim != 4:
-        raise ValueError(
-            f"{caller}: value must have shape "
-            f"({', '.join(map(str, key.shape[:3]))}, V), got {value.shape}"
+        raise shape_error(
+            caller, "value", value, f"({', '.join(map(str, key.shape[:3]))}, V)"
         )
     if causal and query.shape[1] > key.shape[1]:
         raise ValueError(

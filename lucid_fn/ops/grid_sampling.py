@@ -8,7 +8,14 @@ from typing import Literal, NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.checks import Sizes, check_choice, check_float, check_size, to_sizes
+from lucid_fn.checks import (
+    Sizes,
+    check_choice,
+    check_float,
+    check_size,
+    shape_error,
+    to_sizes,
+)
 from lucid_fn.numerics import widen
 from lucid_fn.ops.interpolate import cubic_far, cubic_near
 from lucid_fn.types import Array
@@ -111,10 +118,7 @@ def affine_grid(theta: Array, size: Sizes, *, align_corners: bool = False) -> Ar
     """
     check_float("affine_grid", theta=theta)
     if theta.shape[1:] not in ((2, 3), (3, 4)):
-        raise ValueError(
-            "affine_grid: theta must have shape (N, 2, 3) or (N, 3, 4), got "
-            f"{theta.shape}"
-        )
+        raise shape_error("affine_grid", "theta", theta, "(N, 2, 3) or (N, 3, 4)")
     dims = theta.shape[1]
     sizes = to_sizes("affine_grid", "size", size, dims=dims, at_least=1)
     check_size("affine_grid", "size", (theta.shape[0], *sizes, dims + 1))
@@ -141,9 +145,8 @@ def _check(x: Array, grid: Array, mode: str, padding_mode: str) -> None:
     borders = ("zeros", "border", "reflection")
     check_choice("grid_sample", "padding_mode", padding_mode, borders)
     if x.ndim not in (4, 5) or 0 in x.shape[1:-1]:
-        raise ValueError(
-            "grid_sample: x must have shape (N, H, W, C) or (N, D, H, W, C) with a "
-            f"pixel, got {x.shape}"
+        raise shape_error(
+            "grid_sample", "x", x, "(N, H, W, C) or (N, D, H, W, C) with a pixel"
         )
     dims = x.ndim - 2
     if grid.ndim != x.ndim or grid.shape[0] != x.shape[0] or grid.shape[-1] != dims:

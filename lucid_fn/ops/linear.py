@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_float, check_size
+from lucid_fn.checks import check_float, check_size, shape_error
 from lucid_fn.numerics import sum_of_products
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.custom_derivative import Bilinear, bilinear
@@ -46,9 +46,7 @@ def linear(
             f"{x.shape} and {weight.shape}"
         )
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(
-            f"linear: bias must have shape {weight.shape[:1]}, got {bias.shape}"
-        )
+        raise shape_error("linear", "bias", bias, f"{weight.shape[:1]}")
     check_size("linear", "x and weight", (*x.shape[:-1], weight.shape[0]))
     if x.dtype != weight.dtype:
         dtype = mx.result_type(x, weight)

@@ -8,10 +8,10 @@ import mlx.core as mx
 
 from lucid_fn.checks import (
     Sizes,
-    batch_hint,
     check_array,
     check_axes,
     check_size,
+    shape_error,
     to_sizes,
 )
 from lucid_fn.ops.windows import Windows, gather_slots
@@ -112,10 +112,10 @@ def fold(
     windows = _windows("fold", (height, width), size, stride, padding, dilation)
     rows, columns = windows.out
     if x.ndim != 3 or x.shape[1] != rows * columns or x.shape[2] % windows.slots:
-        raise ValueError(
-            f"fold: x must have shape (N, {rows * columns}, C * {windows.slots}), one "
-            f"vector for each window, got {x.shape}{batch_hint(x, 3)}"
+        shape = (
+            f"(N, {rows * columns}, C * {windows.slots}), one vector for each window"
         )
+        raise shape_error("fold", "x", x, shape, axes=3)
     channels = x.shape[2] // windows.slots
     check_size("fold", "output_size", (x.shape[0], height, width, channels))
     slots = x.reshape(x.shape[0], rows, columns, channels, windows.slots)

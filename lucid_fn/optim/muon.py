@@ -7,7 +7,13 @@ from typing import Literal, NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.checks import check_array, check_choice, check_count, check_scalar
+from lucid_fn.checks import (
+    check_array,
+    check_choice,
+    check_count,
+    check_scalar,
+    shape_error,
+)
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
@@ -78,9 +84,7 @@ def orthogonalize(
     steps = check_count("orthogonalize", "steps", steps)
     eps = check_scalar("orthogonalize", "eps", eps, above=0)
     if matrix.ndim != 2:
-        raise ValueError(
-            f"orthogonalize: matrix must have shape (M, N), got {matrix.shape}"
-        )
+        raise shape_error("orthogonalize", "matrix", matrix, "(M, N)")
     a, b, c = _check_coefficients("orthogonalize", coefficients)
     rows, columns = matrix.shape
     x = matrix.T if rows > columns else matrix  # the smaller of the two squares

@@ -7,7 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_type
+from lucid_fn.checks import check_type, shape_error
 from lucid_fn.numerics import promoted
 from lucid_fn.tree.arrays import arrays_of
 from lucid_fn.tree.structure import flatten, paths, unflatten
@@ -50,9 +50,7 @@ def ravel(tree: Tree, /) -> tuple[Array, Callable[[Array], Tree]]:
     def unravel(vector: Array) -> Tree:
         check_type("unravel", "vector", vector, mx.array, "an array")
         if vector.shape != (size,):
-            raise ValueError(
-                f"unravel: vector must have shape ({size},), got {vector.shape}"
-            )
+            raise shape_error("unravel", "vector", vector, f"({size},)")
         parts = [vector[a:b] for a, b in itertools.pairwise([0, *ends])]
         filled = [
             part.reshape(shape).astype(dtype)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import random
+from lucid_fn.checks import shape_error
 from lucid_fn.distributed.agreement import several
 from lucid_fn.distributed.collectives import sum_gradients, sum_parts
 from lucid_fn.distributed.group import Group, check_group
@@ -272,7 +273,4 @@ def _check_memory(caller: str, inputs: AttentionInputs) -> None:
     for name, array in (("key", inputs.key), ("value", inputs.value)):
         length = "S" if name == "key" else keys
         if array.shape[0] != n or (name == "value" and array.shape[1] != keys):
-            raise ValueError(
-                f"{caller}: {name} must have shape ({n}, {length}, {array.shape[2]}), "
-                f"got {array.shape}"
-            )
+            raise shape_error(caller, name, array, f"({n}, {length}, {array.shape[2]})")

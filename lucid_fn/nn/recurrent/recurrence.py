@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import ops, random
-from lucid_fn.checks import batch_hint, check_count, check_integer
+from lucid_fn.checks import check_count, check_integer, shape_error
 from lucid_fn.nn.core.checks import (
     Shape,
     check_float,
@@ -91,10 +91,7 @@ def recurrent(
         x, lengths = inputs.sequence, inputs.lengths
         check_float(caller, x=x)
         if x.ndim != 3 or x.shape[-1] != input_size:
-            raise ValueError(
-                f"{caller}: x must have shape (N, L, {input_size}), got {x.shape}"
-                f"{batch_hint(x, 3)}"
-            )
+            raise shape_error(caller, "x", x, f"(N, L, {input_size})", axes=3)
         n, length, _ = x.shape
         _check_lengths(caller, lengths, n)
         drops = train and rate > 0 and num_layers > 1
@@ -167,10 +164,7 @@ def _check_lengths(caller: str, lengths: Any, n: int) -> None:
         return
     check_integer(caller, lengths=lengths)
     if lengths.shape != (n,):
-        raise ValueError(
-            f"{caller}: lengths must have shape ({n},), one for each sequence, got "
-            f"{lengths.shape}"
-        )
+        raise shape_error(caller, "lengths", lengths, f"({n},), one for each sequence")
 
 
 def _check_projection(caller: str, proj_size: Any, hidden_size: int) -> None:
@@ -253,9 +247,7 @@ def unpack_carry(
     for array, shape in zip(arrays, shapes, strict=True):
         check_float(caller, carry=array)
         if array.shape != shape:
-            raise ValueError(
-                f"{caller}: carry must have shape {shape}, got {array.shape}"
-            )
+            raise shape_error(caller, "carry", array, shape)
     return arrays
 
 

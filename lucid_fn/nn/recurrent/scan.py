@@ -4,7 +4,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_array, check_type
+from lucid_fn.checks import check_array, check_type, shape_error
 from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.recurrent.carry import RecurrentInputs, SequenceAndCarry
 from lucid_fn.ops.split import split_evenly
@@ -66,9 +66,8 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
         sequence = x.sequence if isinstance(x, SequenceAndCarry) else x
         check_array("scan", x=sequence)
         if sequence.ndim < 2 or sequence.shape[1] == 0:
-            raise ValueError(
-                "scan: x must have shape (N, L, ...) with at least one step, got "
-                f"{sequence.shape}"
+            raise shape_error(
+                "scan", "x", sequence, "(N, L, ...) with at least one step"
             )
         length = sequence.shape[1]
         steps = [mx.squeeze(part, 1) for part in split_evenly(sequence, length, axis=1)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_array
+from lucid_fn.checks import check_array, shape_error
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.vectorize import mapped_array
 from lucid_fn.types import Array
@@ -119,9 +119,7 @@ def check_matrix(caller: str, **matrices: Array) -> None:
                 f"it with {name}.astype(mx.float32)"
             )
         if a.ndim < 2:
-            raise ValueError(
-                f"{caller}: {name} must have shape (..., m, n), got {a.shape}"
-            )
+            raise shape_error(caller, name, a, "(..., m, n)")
 
 
 def check_square(caller: str, fix: str, a: Array) -> None:
