@@ -25,16 +25,6 @@ from lucid_fn.ops.conv import conv2d
 from lucid_fn.ops.cross_entropy import softmax_cross_entropy
 from lucid_fn.ops.elementary import erf, exp, log_sigmoid, sigmoid, softplus, tanh
 from lucid_fn.ops.group_norm import group_norm
-from lucid_fn.ops.hard_activations import (
-    hard_shrink,
-    hard_sigmoid,
-    hard_swish,
-    hard_tanh,
-    soft_shrink,
-    softsign,
-    step,
-    tanh_shrink,
-)
 from lucid_fn.ops.layer_norm import layer_norm, rms_norm
 from lucid_fn.ops.linear import linear
 from lucid_fn.ops.pooling import (
@@ -63,6 +53,16 @@ if TYPE_CHECKING:
         global_max_pool3d,
     )
     from lucid_fn.ops.grid_sampling import affine_grid, grid_sample
+    from lucid_fn.ops.hard_activations import (
+        hard_shrink,
+        hard_sigmoid,
+        hard_swish,
+        hard_tanh,
+        soft_shrink,
+        softsign,
+        step,
+        tanh_shrink,
+    )
     from lucid_fn.ops.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
     from lucid_fn.ops.max_unpooling import max_unpool1d, max_unpool2d, max_unpool3d
     from lucid_fn.ops.unfolding import fold, unfold
@@ -76,6 +76,10 @@ _LATER = {
         *("global_max_pool1d", "global_max_pool2d", "global_max_pool3d"),
     ),
     "grid_sampling": ("affine_grid", "grid_sample"),
+    "hard_activations": (
+        *("hard_shrink", "hard_sigmoid", "hard_swish", "hard_tanh"),
+        *("soft_shrink", "softsign", "step", "tanh_shrink"),
+    ),
     "lp_pooling": ("lp_pool1d", "lp_pool2d", "lp_pool3d"),
     "max_unpooling": ("max_unpool1d", "max_unpool2d", "max_unpool3d"),
     "unfolding": ("fold", "unfold"),
