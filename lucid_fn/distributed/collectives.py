@@ -140,7 +140,7 @@ def broadcast(values: Tree, group: Group | None, *, root: int = 0) -> Tree:
 
 
 def sum_gradients(values: Tree, group: Group | None) -> Tree:
-    """The values themselves, whose gradients are summed over all processes.
+    """The identity, whose gradients are summed over all processes.
 
     It is where tensor parallelism begins: all ranks have the same `values`, and each
     computes another part of what follows, up to `sum_parts`.
@@ -171,7 +171,7 @@ def sum_gradients(values: Tree, group: Group | None) -> Tree:
 
 
 def sum_parts(values: Tree, group: Group | None) -> Tree:
-    """The sum over all processes, of each leaf, with which all of them compute alike.
+    """The sum over all processes, of each leaf, for computations that all share.
 
     Its value is that of `all_sum`. There each rank has a loss of its own, and the
     gradient is that of their sum; here all ranks compute the same loss from the result,
@@ -233,7 +233,7 @@ def _check_arrays(name: str, values: Tree) -> None:
 
 
 def announce(name: str, values: Tree, group: Group) -> None:
-    """Has the ranks compare what they are about to do.
+    """Lets the ranks compare the collective that they are about to run.
 
     Outside of a trace they do so at once. What `jit` traces is compared as a whole,
     before it runs: later calls then cost nothing.

@@ -39,7 +39,7 @@ from lucid_fn.nn.core.surgery import map_layers
 
 
 class Flattened(NamedTuple):
-    """Channels of the maps whose flattened features an axis of an array counts."""
+    """The channels of flattened maps, by the path of an array that counts features."""
 
     rows: dict[str, int]  # axis 0, by path
     columns: dict[str, int]  # the last axis

@@ -98,7 +98,7 @@ class Product(NamedTuple):
 def product_of(
     run: Bilinear, run_input_grad: Bilinear, run_weight_grad: Bilinear
 ) -> Product:
-    """The product that is computed by `run`, and its gradients by the others.
+    """A product that `run` computes, with gradients that the others compute.
 
     Each of the three is the derivative of the other two, and none needs one of its own.
     """

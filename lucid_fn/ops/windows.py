@@ -96,7 +96,7 @@ def check_windows(
 
 
 def lengthened(x: Array, windows: Windows, fill: float) -> tuple[Array, Windows]:
-    """`x` with as much after each axis as the windows of `ceil_mode` reach over it."""
+    """`x`, padded at the end of each axis as far as windows with `ceil_mode` reach."""
     extra = [
         max((outputs - 1) * stride + extent - size - 2 * padding, 0)
         for outputs, stride, extent, size, padding in zip(

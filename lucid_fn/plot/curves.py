@@ -200,7 +200,7 @@ def _plot_phases(
 def _grouped(
     runs: Runs, caller: str, *, alone: bool = False
 ) -> dict[str, list[History]]:
-    """The records by name, as lists; of one each, if they are to be `alone`."""
+    """The histories by name, as lists; `alone` allows one each."""
     check_type(caller, "runs", runs, Mapping, "a dict of histories by name")
     if not runs:
         raise ValueError(f"{caller}: runs must hold a history, got none")

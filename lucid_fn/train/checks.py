@@ -51,7 +51,7 @@ def check_run(ts: Any, step: Any, batches: Any) -> None:
 
 
 def _takes(fn: Callable[..., Any], count: int) -> bool:
-    """Whether a function can be called with so many arguments."""
+    """Whether a function can be called with `count` arguments."""
     signature = signature_of(fn)
     if signature is None:
         return True

@@ -83,7 +83,7 @@ def restore(
 
 
 def partition(predicate: Callable[..., bool], tree: Tree, /) -> tuple[Tree, Tree]:
-    """Two trees: the leaves that satisfy `predicate`, and the others.
+    """Splits a tree in two: the leaves that satisfy `predicate`, and the others.
 
     A leaf is absent from the tree it is not in, and so is a dict without leaves: both
     can be given to `grad` and to an optimizer. In a list or tuple, whose items an

@@ -83,7 +83,7 @@ def _name(dtype: mx.Dtype) -> str:
 def diff(
     a: Tree, b: Tree, /, *, rtol: float = 0.0, atol: float = 0.0
 ) -> dict[str, str]:
-    """What two trees differ in, by path: an empty dict if they are equal.
+    """The differences of two trees, by path: an empty dict if they are equal.
 
     Args:
         a: any tree.

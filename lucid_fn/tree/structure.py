@@ -17,7 +17,7 @@ IsLeaf: TypeAlias = Callable[[Any], bool]
 
 
 class Structure(NamedTuple):
-    """What is left of a tree when its leaves are taken out; hashable.
+    """The structure of a tree without its leaves; hashable.
 
     A leaf has the kind `object` and a `None` the kind `NoneType`.
     """
@@ -53,7 +53,7 @@ def too_deep() -> ValueError:
 def flatten(
     tree: Tree, /, *, is_leaf: IsLeaf | None = None
 ) -> tuple[list[Any], Structure]:
-    """The leaves of a tree, and what is needed to build it again from others.
+    """Splits a tree into its leaves and its structure; `unflatten` is the inverse.
 
     Args:
         tree: any tree.

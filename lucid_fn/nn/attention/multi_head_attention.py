@@ -220,7 +220,7 @@ def _parts_by_heads(
 
 
 def _with_summed_gradients(inputs: AttentionInputs, parts: Group) -> AttentionInputs:
-    """The inputs; what was one array, given several times, still is one."""
+    """The inputs with summed gradients; an array that was given twice stays one."""
     if parts.size == 1:
         return inputs
     found = {id(x): sum_gradients(x, parts) for x in inputs[:3]}

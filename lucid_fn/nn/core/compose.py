@@ -28,7 +28,7 @@ from lucid_fn.types import ArrayFn, Key, Params, State
 
 @contextmanager
 def _scope(name: str) -> Iterator[None]:
-    """Notes on any error raised inside the dotted path of the layer that raised it."""
+    """Adds the dotted path of the layer to the notes of any error raised inside."""
     try:
         yield
     except Exception as error:

@@ -126,7 +126,7 @@ def as_apply(
 def _apply(
     params: Params, state: State, x: Any, /, *, train: bool, key: Key | None = None
 ) -> None:
-    """What errors say of the calls of a layer's `apply`."""
+    """The signature that errors about calls of a layer's `apply` show."""
 
 
 _SIGNATURE = inspect.signature(_apply)
