@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from lucid_fn import random, tree
-from lucid_fn.elsewhere import raise_unknown
+from lucid_fn.foreign_names import raise_unknown
 from lucid_fn.ops import seam
 from lucid_fn.transforms import (
     ShapeDtype,

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import transforms, tree
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
+from lucid_fn.checks import check_function
 from lucid_fn.nn.core.recording import recording
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.types import Array, Tree
@@ -77,8 +78,7 @@ def nonfinite(fn: Callable[..., Any], *args: Any) -> NonFinite | None:
         >>> print(lf.debug.nonfinite(loss, params, mx.array([[1.0, 9.0]])))
         forward: in layer log: output: of 2 numbers 0 are NaN and 2 infinite
     """
-    if not callable(fn):
-        raise TypeError(f"nonfinite: fn must be a function, got {type(fn).__name__}")
+    check_function("nonfinite", "fn", fn)
     if found := _first([_Event("forward", "", "the arguments", args)]):
         return found
     events: list[_Event] = []
@@ -181,7 +181,7 @@ def _first(events: list[_Event]) -> NonFinite | None:
 
 
 def _has_values(leaf: Array) -> bool:
-    """Not while `vmap` runs a function."""
+    """Whether arrays have values: not while `vmap` runs a function."""
     try:
         mx.eval(leaf)
     except (ValueError, RuntimeError):

@@ -1,4 +1,4 @@
-"""Rules about numbers that several packages share.
+"""Accurate sums, promotion of dtypes and valid labels, for several packages.
 
 Most of them are sums. MLX adds up one number after another on a CPU: of 4 million equal
 numbers its float32 sum is 4 % off. Blocks of blocks keep the error below 1e-6. On a GPU

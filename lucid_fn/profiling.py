@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import io, transforms, tree
-from lucid_fn.checks import check_count
+from lucid_fn.checks import check_count, check_function
 from lucid_fn.nn.core.recording import Record, recording
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.types import Array
@@ -27,7 +27,7 @@ class Span(NamedTuple):
 
 
 class ProfileRow(NamedTuple):
-    """An innermost layer; several calls are added up."""
+    """A row of `Profile`: one innermost layer, with its calls added up."""
 
     path: str
     forward: float  # seconds
@@ -141,8 +141,7 @@ def profile(
         >>> [row.path for row in found.rows][:3]
         ['conv1', 'act1', 'pool1']
     """
-    if not callable(fn):
-        raise TypeError(f"profile: fn must be a function, got {type(fn).__name__}")
+    check_function("profile", "fn", fn)
     repeats = check_count("profile", "repeats", repeats)
     runs = [_run(fn, args, kwargs) for _ in range(repeats + 1)]
     return min(runs[1:], key=lambda run: run.seconds)

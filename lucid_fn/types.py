@@ -1,4 +1,4 @@
-"""The vocabulary of the library's signatures."""
+"""Type aliases of the library's signatures."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias

@@ -4,26 +4,32 @@ Values of arrays are never checked: they are lazy, and a check would compute the
 """
 
 from lucid_fn.checks.arrays import (
-    batch_hint,
+    AXES,
     check_array,
+    check_axes,
     check_classes,
     check_float,
     check_integer,
+    check_key,
     check_narrow_float,
     check_rows,
     check_same_shape,
+    check_size,
+    shape_error,
+    shapes_only,
 )
 from lucid_fn.checks.functions import (
     check_function,
     check_parameters,
+    check_type,
     signature_of,
 )
-from lucid_fn.checks.keys import check_key
 from lucid_fn.checks.scalars import (
     NUMBER_OR_ARRAY,
     Sizes,
     check_axis,
     check_bool,
+    check_choice,
     check_count,
     check_number,
     check_scalar,
@@ -33,15 +39,16 @@ from lucid_fn.checks.scalars import (
     to_number,
     to_sizes,
 )
-from lucid_fn.checks.sizes import check_size, shapes_only
 
 __all__ = [
+    "AXES",
     "NUMBER_OR_ARRAY",
     "Sizes",
-    "batch_hint",
     "check_array",
+    "check_axes",
     "check_axis",
     "check_bool",
+    "check_choice",
     "check_classes",
     "check_count",
     "check_float",
@@ -55,9 +62,11 @@ __all__ = [
     "check_same_shape",
     "check_scalar",
     "check_size",
+    "check_type",
     "is_integer",
     "is_number",
     "listed",
+    "shape_error",
     "shapes_only",
     "signature_of",
     "to_number",

@@ -1,4 +1,4 @@
-"""Checks of functions as arguments."""
+"""Checks of the types of arguments, and of functions as arguments."""
 
 import inspect
 import reprlib
@@ -26,6 +26,17 @@ def signature_of(
     except (TypeError, ValueError):
         return None
     return None if type(fn).__module__ == "nanobind" else signature
+
+
+def check_type(
+    caller: str, name: str, value: Any, kind: Any, words: str, *, fix: str = ""
+) -> None:
+    """Raises unless `value` is an instance of `kind`, as the `words` say."""
+    if not isinstance(value, kind):
+        fix = f"; {fix}" if fix else ""
+        raise TypeError(
+            f"{caller}: {name} must be {words}, got {type(value).__name__}{fix}"
+        )
 
 
 def check_function(

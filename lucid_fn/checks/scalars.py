@@ -234,6 +234,14 @@ def to_sizes(
     )
 
 
+def check_choice(caller: str, name: str, value: Any, words: Iterable[str]) -> None:
+    """Raises unless `value` is one of several words."""
+    *others, last = allowed = list(words)
+    if value not in allowed:
+        choices = f"{', '.join(map(repr, others))} or {last!r}"
+        raise ValueError(f"{caller}: {name} must be {choices}, got {value!r}")
+
+
 def is_integer(value: Any) -> bool:
     """Whether a value is an integer of Python's or NumPy's, and not a bool."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)

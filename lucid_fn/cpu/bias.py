@@ -1,4 +1,4 @@
-"""Adding one number for each channel on CPUs."""
+"""Adding a bias to each channel on CPUs, and the sum that is its gradient."""
 
 import mlx.core as mx
 

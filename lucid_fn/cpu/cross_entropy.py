@@ -25,7 +25,7 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 
 
 class _Exponentials(NamedTuple):
-    """Of rows of logits, less the largest of a row; the gradient needs them again."""
+    """Exponentials of logits less the largest of their row, kept for the gradient."""
 
     largest: Array  # (R, 1)
     e: Array  # (R, C)

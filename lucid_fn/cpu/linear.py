@@ -1,4 +1,4 @@
-"""The product of a linear layer on CPUs: large ones are divided among the cores."""
+"""Products of linear layers on CPUs: large ones are divided among the cores."""
 
 from collections.abc import Callable
 
@@ -8,6 +8,8 @@ from lucid_fn.cpu.parallel.gradient_order import comes_first
 from lucid_fn.cpu.parallel.streams import concat_split, sum_split
 from lucid_fn.cpu.small_products import by_rows
 from lucid_fn.ops.linear import forward, input_grad, product_of, weight_grad
+from lucid_fn.ops.quantized import Format, QuantizedWeight, multiply
+from lucid_fn.ops.seam import plain
 from lucid_fn.types import Array
 
 # Of a product that is divided among the cores by itself.
@@ -60,3 +62,17 @@ def _is_large(rows: int, multiplications: int) -> bool:
 
 
 _PRODUCT = product_of(_forward, _input_grad, _weight_grad)
+
+
+# ---- quantized weights ----
+
+# MLX's kernel unpacks the weight once for each row.
+_MOST_ROWS = 2
+
+
+def quantized_product(x: Array, weight: QuantizedWeight, found: Format) -> Array:
+    """`ops.quantized.multiply`, which unpacks the weight once where rows are many."""
+    if x.size <= _MOST_ROWS * x.shape[-1]:
+        with plain():
+            return multiply(x, weight, found)
+    return x @ mx.dequantize(*weight, found.group_size, found.bits).T

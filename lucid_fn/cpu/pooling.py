@@ -1,8 +1,4 @@
-"""Max and average pooling on CPUs, with gradients of few elementwise kernels.
-
-Arrays are `(N, *size, C)` with one, two or three spatial axes. A window has
-`prod(kernel)` slots, numbered in row-major order.
-"""
+"""Max and average pooling on CPUs, with gradients of few elementwise kernels."""
 
 import math
 from collections.abc import Callable
@@ -15,19 +11,19 @@ import numpy as np
 
 from lucid_fn.cpu.parallel.streams import concat_split
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.pooling import Windows, divisors, gather_slots, mean_by_slots
+from lucid_fn.ops.windows import Windows, divisors, gather_slots, mean_by_slots
 from lucid_fn.types import Array, ArrayFn
 
 _SPLITS = 1 << 18  # numbers from which on two streams are faster than one
 
 
 def max_of_windows(x: Array, windows: Windows) -> Array:
-    """`ops.pooling.max_of_windows`, whose gradient is two elementwise kernels."""
+    """`ops.windows.max_of_windows`, whose gradient is two elementwise kernels."""
     return cast(Array, _max(windows)(x))
 
 
 def mean_of_windows(x: Array, windows: Windows, count_include_pad: bool) -> Array:
-    """`ops.pooling.mean_of_windows`, whose gradient is a copy or elementwise kernel."""
+    """`ops.windows.mean_of_windows`, whose gradient is a copy or elementwise kernel."""
     return cast(Array, _mean(windows, count_include_pad)(x))
 
 

@@ -1,4 +1,4 @@
-"""All that the CPU wing does, in one place: `lucid_fn.ops.seam` reads it."""
+"""The table of the CPU formulations, which `ops/seam.py` reads."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,6 @@ from lucid_fn.cpu import (
     interpolate,
     linear,
     pooling,
-    quantized,
     softmax,
 )
 from lucid_fn.cpu.conv import choose
@@ -38,10 +37,10 @@ from lucid_fn.ops.group_norm import normalize_groups
 from lucid_fn.ops.interpolate import combine, combine_grad
 from lucid_fn.ops.layer_norm import normalize_rows, scale_rows
 from lucid_fn.ops.linear import product
-from lucid_fn.ops.pooling import max_of_windows, mean_of_windows
 from lucid_fn.ops.quantized import multiply
 from lucid_fn.ops.recurrent import run_steps
 from lucid_fn.ops.softmax import log_softmax_along, logsumexp_along, softmax_along
+from lucid_fn.ops.windows import max_of_windows, mean_of_windows
 
 __all__ = [
     "FORMULATIONS",
@@ -70,7 +69,7 @@ FORMULATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     cross_entropy_of_labels: cross_entropy.cross_entropy,
     convolve: choose.convolve,
     product: linear.product,
-    multiply: quantized.product,
+    multiply: linear.quantized_product,
     max_of_windows: pooling.max_of_windows,
     mean_of_windows: pooling.mean_of_windows,
     combine: interpolate.combine,

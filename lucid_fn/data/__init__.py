@@ -1,5 +1,6 @@
 """Data sets in NumPy, and batches of MLX arrays from them."""
 
+from lucid_fn.call_errors import guide
 from lucid_fn.data.augmentation.color import color_jitter
 from lucid_fn.data.augmentation.cropping import random_crop, random_resized_crop
 from lucid_fn.data.augmentation.erasing import cutout, random_erasing
@@ -22,7 +23,6 @@ from lucid_fn.data.normalization import (
     normalize,
 )
 from lucid_fn.data.prefetching import Prefetched, prefetch
-from lucid_fn.elsewhere import guide
 
 __all__ = [
     "CIFAR10_MEAN",

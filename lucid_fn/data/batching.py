@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from lucid_fn import tree
 from lucid_fn.data.order import BatchOrder, Seed, check_order
-from lucid_fn.evaluation import started
 from lucid_fn.numpy_arrays import check_numpy, from_numpy
+from lucid_fn.tracing import started
 from lucid_fn.types import Tree
 
 

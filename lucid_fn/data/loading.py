@@ -18,8 +18,8 @@ from lucid_fn.checks import (
 from lucid_fn.data.collating import collate
 from lucid_fn.data.order import BatchOrder, Seed, check_order
 from lucid_fn.data.workers import Workers
-from lucid_fn.evaluation import started
 from lucid_fn.numpy_arrays import from_numpy
+from lucid_fn.tracing import started
 
 
 class _Items(NamedTuple):

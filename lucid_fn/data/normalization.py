@@ -7,8 +7,8 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid_fn.evaluation import started
 from lucid_fn.numpy_arrays import check_numpy, in_order
+from lucid_fn.tracing import started
 
 Images = TypeVar("Images", NDArray[Any], mx.array)
 

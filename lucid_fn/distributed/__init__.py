@@ -1,5 +1,6 @@
 """Several processes that train together: collectives over trees, and their launcher."""
 
+from lucid_fn.call_errors import guide
 from lucid_fn.distributed.collectives import (
     all_gather,
     all_mean,
@@ -10,7 +11,6 @@ from lucid_fn.distributed.collectives import (
     sum_parts,
 )
 from lucid_fn.distributed.group import Group, init
-from lucid_fn.elsewhere import guide
 
 __all__ = [
     "Group",

@@ -1,18 +1,17 @@
-"""What the ranks of a group tell each other beside their collectives.
+"""Messages among ranks beside collectives: to compare values, to stop together.
 
 It goes through the watchdog's connection, so that ranks which differ can neither hang
 nor damage each other. All ranks of a group have to call these functions in one order.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeGuard
 
 from lucid_fn.distributed.group import Group
 
 
 def several(group: Group | None) -> TypeGuard[Group]:
-    """Whether there is anyone to talk to."""
+    """Whether the group has more than one process."""
     return group is not None and group.size > 1
 
 
@@ -41,14 +40,11 @@ def _difference(what: str, first: list[str], other: list[str], rank: int) -> str
     )
 
 
-@contextmanager
-def waiting(group: Group | None, what: str) -> Iterator[None]:
+def waiting(group: Group | None, what: str) -> AbstractContextManager[None]:
     """Inside the block, the watchdog expects steps of this process."""
     if group is None or group.watchdog is None:
-        yield
-        return
-    with group.watchdog.waiting(what):
-        yield
+        return nullcontext()
+    return group.watchdog.waiting(what)
 
 
 def stops_here(group: Group | None, *, asked: bool) -> bool:

@@ -7,11 +7,11 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.checks import check_count
+from lucid_fn.checks import check_count, check_type
 from lucid_fn.distributed import agreement
 from lucid_fn.distributed.group import Group
-from lucid_fn.evaluation import is_tracing, order, started
 from lucid_fn.ops.custom_derivative import after, custom_function
+from lucid_fn.tracing import is_tracing, order, started
 from lucid_fn.types import Array, Tree
 
 Collective = Callable[[Array], Array]
@@ -140,7 +140,7 @@ def broadcast(values: Tree, group: Group | None, *, root: int = 0) -> Tree:
 
 
 def sum_gradients(values: Tree, group: Group | None) -> Tree:
-    """The values themselves, whose gradients are summed over all processes.
+    """The identity, whose gradients are summed over all processes.
 
     It is where tensor parallelism begins: all ranks have the same `values`, and each
     computes another part of what follows, up to `sum_parts`.
@@ -171,7 +171,7 @@ def sum_gradients(values: Tree, group: Group | None) -> Tree:
 
 
 def sum_parts(values: Tree, group: Group | None) -> Tree:
-    """The sum over all processes, of each leaf, with which all of them compute alike.
+    """The sum over all processes, of each leaf, for computations that all share.
 
     Its value is that of `all_sum`. There each rank has a loss of its own, and the
     gradient is that of their sum; here all ranks compute the same loss from the result,
@@ -228,15 +228,12 @@ def _map(
 
 def _check_arrays(name: str, values: Tree) -> None:
     for path, leaf in tree.named_leaves(values).items():
-        if not isinstance(leaf, mx.array):
-            raise TypeError(
-                f"{name}: {path or 'values'} must be an array, got "
-                f"{type(leaf).__name__}; convert it with mx.array"
-            )
+        fix = "convert it with mx.array"
+        check_type(name, path or "values", leaf, mx.array, "an array", fix=fix)
 
 
 def announce(name: str, values: Tree, group: Group) -> None:
-    """Has the ranks compare what they are about to do.
+    """Lets the ranks compare the collective that they are about to run.
 
     Outside of a trace they do so at once. What `jit` traces is compared as a whole,
     before it runs: later calls then cost nothing.
@@ -307,10 +304,7 @@ def _all_sum(group: Group) -> Collective:
         announce("tangent of all_sum", dx, group)
         return sum_array(group, dx)
 
-    @run.vmap
-    def vmap(x: Array, axis: int) -> tuple[Array, int]:
-        return run(x), axis
-
+    run.vmap(lambda x, axis: (run(x), axis))
     return run
 
 
@@ -331,10 +325,7 @@ def _sum_gradients(group: Group) -> Collective:
     def jvp(x: Array, dx: Array) -> Array:
         return run(dx)  # type: ignore[no-any-return]  # of an array it is one
 
-    @run.vmap
-    def vmap(x: Array, axis: int) -> tuple[Array, int]:
-        return run(x), axis
-
+    run.vmap(lambda x, axis: (run(x), axis))
     return run
 
 
@@ -355,10 +346,7 @@ def _sum_parts(group: Group) -> Collective:
         announce("tangent of sum_parts", dx, group)
         return _sum_of_parts(group, dx)
 
-    @run.vmap
-    def vmap(x: Array, axis: int) -> tuple[Array, int]:
-        return run(x), axis
-
+    run.vmap(lambda x, axis: (run(x), axis))
     return run
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_number
+from lucid_fn.checks import check_choice, check_number
 
 if TYPE_CHECKING:
     from lucid_fn.distributed.watchdog import Watchdog
@@ -85,11 +85,8 @@ def init(*, backend: str | None = None, timeout: float | None = None) -> Group:
         >>> group.rank, group.size
         (0, 1)
     """
-    if backend is not None and backend not in _LAUNCHED:
-        raise ValueError(
-            f"distributed.init: backend must be one of {', '.join(_LAUNCHED)}, got "
-            f"{backend!r}"
-        )
+    if backend is not None:
+        check_choice("distributed.init", "backend", backend, _LAUNCHED)
     if timeout is not None:
         timeout = check_number("distributed.init", "timeout", timeout, above=0)
     chosen = backend or _launched(os.environ)

@@ -54,16 +54,13 @@ def start(
     else:
         ours = reach(host, port, timeout)
     watchdog = Watchdog(rank, ours, timeout)
-    watchdog.send({"hello": rank, "token": token, "where": _where()})
+    where = f"process {os.getpid()} on {socket.gethostname()}"
+    watchdog.send({"hello": rank, "token": token, "where": where})
     threading.Thread(target=watchdog.run, name="lucid_fn watchdog", daemon=True).start()
     with watchdog.waiting("distributed.init"):
         watchdog.exchange("distributed.init", rank)
     atexit.register(watchdog.leave)
     return watchdog
-
-
-def _where() -> str:
-    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 class Watchdog:

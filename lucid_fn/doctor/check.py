@@ -1,4 +1,4 @@
-"""What a look at one thing finds, and where MLX computes."""
+"""The result of one check, and which device MLX computes on."""
 
 import sys
 from typing import Literal, NamedTuple

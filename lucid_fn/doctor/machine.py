@@ -1,4 +1,4 @@
-"""Looks at the machine, the process and its environment."""
+"""Checks of the machine, the process and its environment."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Puts the looks together, for people and for programs."""
+"""The report of all checks, as text and as JSON."""
 
 import json
 import platform
@@ -85,7 +85,7 @@ def _summary(checks: list[Check]) -> str:
 
 
 def _guarded(look: Callable[[], Check]) -> Check:
-    """What `look` finds; an error is a finding too."""
+    """The result of `look`; an error is a finding as well."""
     try:
         return look()
     except Exception as error:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid_fn import nn, optim, random, transforms, tree
+from lucid_fn.call_errors import guide
 from lucid_fn.checks import is_number
-from lucid_fn.elsewhere import guide
 from lucid_fn.interop.arrays import to_storable
-from lucid_fn.train.state import LossFn, TrainState, mean_loss
+from lucid_fn.train.state import TrainState
+from lucid_fn.train.step import LossFn, mean_loss
 from lucid_fn.types import Params
 
 StepRecord: TypeAlias = Mapping[str, Any]

@@ -39,7 +39,7 @@ from lucid_fn.nn.core.surgery import map_layers
 
 
 class Flattened(NamedTuple):
-    """Channels of the maps whose flattened features an axis of an array counts."""
+    """The channels of flattened maps, by the path of an array that counts features."""
 
     rows: dict[str, int]  # axis 0, by path
     columns: dict[str, int]  # the last axis
@@ -110,7 +110,7 @@ def _merge_heads(paths: Collection[str]) -> set[str]:
 
 
 def _without_flatten(model: nn.Layer) -> tuple[str, ...]:
-    """What the paths of layers begin with that say they take no flattened map."""
+    """Prefixes of the layers that are declared to take no flattened map."""
     found: list[str] = []
 
     def note(path: str, layer: nn.Layer) -> nn.Layer:

@@ -12,11 +12,11 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import models, nn, random
+from lucid_fn.call_errors import guide
 from lucid_fn.checks import listed
-from lucid_fn.elsewhere import guide
-from lucid_fn.evaluation import lazily, started
 from lucid_fn.interop.arrays import described, to_mlx
 from lucid_fn.interop.torch import from_state_dict
+from lucid_fn.tracing import lazily, started
 from lucid_fn.types import Array, ArrayFn, Params, State
 
 _ACTIVATIONS: Mapping[str, ArrayFn] = {

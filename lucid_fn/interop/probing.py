@@ -1,4 +1,4 @@
-"""Which entries of a model's arrays an entry of a weight sees, by derivatives."""
+"""Which entries of an input a weight multiplies, found by differentiating."""
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid_fn import nn, transforms, tree
-from lucid_fn.nn.core.recording import Record, recording
+from lucid_fn.nn.core.recording import recording
 from lucid_fn.types import Array
 
 INPUT = ""
@@ -103,7 +103,9 @@ def experiment(
         with recording() as recorder:
             y, _ = model.apply(params, state, x, train=False)
         calls: dict[str, list[Any]] = {
-            record.path: [] for record in recorder.records if _holds(record, path)
+            record.path: []
+            for record in recorder.records
+            if path.startswith(f"{record.path}.")
         }
         for record in recorder.records:
             if record.path in calls:
@@ -147,10 +149,6 @@ def experiment(
         return dict(_supports(path, leaves_of(grads, state_grads), scales, x_grad))
 
     return supports
-
-
-def _holds(record: Record, path: str) -> bool:
-    return path.startswith(f"{record.path}.")
 
 
 def _supports(

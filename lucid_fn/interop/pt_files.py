@@ -16,7 +16,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid_fn.elsewhere import explains_calls
+from lucid_fn.call_errors import explains_calls
 from lucid_fn.io import Handler, Opaque, check_path, reading, unpickle
 from lucid_fn.numpy_arrays import in_order
 from lucid_fn.types import Array

@@ -33,23 +33,24 @@ from typing import Any, Literal, overload
 import mlx.core as mx
 
 from lucid_fn import nn, random, tree
-from lucid_fn.checks import check_bool, shapes_only
-from lucid_fn.elsewhere import guide
-from lucid_fn.evaluation import lazily, started
+from lucid_fn.call_errors import guide
+from lucid_fn.checks import check_bool, check_type, shapes_only
 from lucid_fn.interop.arrays import described, to_mlx, to_numpy
-from lucid_fn.interop.files import (
+from lucid_fn.interop.layout import Layout, layouts
+from lucid_fn.interop.probing import leaves_of
+from lucid_fn.interop.pt_files import load_pt
+from lucid_fn.interop.renaming import Rename, prefix_hint, renamed
+from lucid_fn.interop.safetensors_files import (
     load_safetensors as load_safetensors,
     save_safetensors as save_safetensors,
 )
-from lucid_fn.interop.layout import Layout, layouts
-from lucid_fn.interop.naming import Rename, prefix_hint, renamed
-from lucid_fn.interop.probing import leaves_of
-from lucid_fn.interop.pt_files import load_pt
 from lucid_fn.io import Opaque
+from lucid_fn.tracing import lazily, started
 from lucid_fn.train.partial_loading import LoadReport, match
 from lucid_fn.types import Array, Key, Params, State
 
 _COUNT = "num_batches_tracked"
+_ORDER = "it comes before the weights"
 _SHOWN = 30
 
 
@@ -136,7 +137,7 @@ def from_state_dict(
     """
     caller = "from_state_dict"
     check_bool(caller, strict=strict)
-    _check_model(caller, model)
+    check_type(caller, "model", model, nn.Layer, "a Layer", fix=_ORDER)
     if not isinstance(state_dict, Mapping):
         raise TypeError(
             f"{caller}: state_dict must be a mapping of names to arrays, got "
@@ -227,7 +228,7 @@ def to_state_dict(
         (8, 3, 5, 5)
     """
     caller = "to_state_dict"
-    _check_model(caller, model)
+    check_type(caller, "model", model, nn.Layer, "a Layer", fix=_ORDER)
     with lazily(), shapes_only():
         template = model.init(random.key(0))
     leaves = leaves_of(params, state)
@@ -251,14 +252,6 @@ def _how_to_read(given: Any) -> str:
     if isinstance(given, str | os.PathLike):
         return "read a file with load_pt(path) or load_safetensors(path)"
     return "for a model write model.state_dict()"
-
-
-def _check_model(caller: str, model: nn.Layer) -> None:
-    if not isinstance(model, nn.Layer):
-        raise TypeError(
-            f"{caller}: model must be a Layer, got {type(model).__name__}; it comes "
-            "before the weights"
-        )
 
 
 def _layouts(

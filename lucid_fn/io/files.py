@@ -134,8 +134,6 @@ def check_writable(path: Path, *, caller: str) -> None:
         path: the file; its folder exists.
         caller: the name that errors begin with.
 
-    Raises:
-        OSError, ValueError: as `atomic_write`.
     """
     with _explained(caller, "write", path):
         temporary, file = _create_beside(_target(path, caller))

@@ -16,7 +16,8 @@ Derivatives are finite wherever the loss is and they are within the range of the
 corners included, and can be derived again.
 """
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
+from lucid_fn.losses.base import Reduction
 from lucid_fn.losses.binary_cross_entropy import (
     binary_cross_entropy,
     sigmoid_binary_cross_entropy,
@@ -28,17 +29,11 @@ from lucid_fn.losses.cross_entropy import (
 )
 from lucid_fn.losses.ctc import ctc
 from lucid_fn.losses.dice import dice
-from lucid_fn.losses.embedding import cosine_embedding, triplet_margin
 from lucid_fn.losses.focal import focal
 from lucid_fn.losses.kl_divergence import kl_divergence
-from lucid_fn.losses.margin import (
-    hinge,
-    hinge_embedding,
-    margin_ranking,
-    multi_margin,
-)
+from lucid_fn.losses.margin import hinge, hinge_embedding, margin_ranking, multi_margin
+from lucid_fn.losses.metric_learning import cosine_embedding, triplet_margin
 from lucid_fn.losses.nll import gaussian_nll, nll, poisson_nll
-from lucid_fn.losses.reduction import Reduction
 from lucid_fn.losses.regression import huber, l1, log_cosh, mse, smooth_l1
 from lucid_fn.losses.tversky import focal_tversky
 

@@ -6,8 +6,7 @@ import mlx.core as mx
 
 from lucid_fn import ops
 from lucid_fn.checks import check_float
-from lucid_fn.losses.pairs import as_pair, weigh
-from lucid_fn.losses.reduction import Reduction, reduce
+from lucid_fn.losses.base import Reduction, as_pair, reduce, weigh
 from lucid_fn.numerics import widen
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.types import Array

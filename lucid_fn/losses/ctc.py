@@ -6,13 +6,13 @@ import mlx.core as mx
 
 from lucid_fn import ops
 from lucid_fn.checks import (
-    batch_hint,
     check_bool,
     check_count,
     check_float,
     check_integer,
+    shape_error,
 )
-from lucid_fn.losses.reduction import Reduction, reduce
+from lucid_fn.losses.base import Reduction, reduce
 from lucid_fn.numerics import is_valid_label, widen
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.types import Array
@@ -200,13 +200,11 @@ def _check(
         "ctc", labels=labels, logit_lengths=logit_lengths, label_lengths=label_lengths
     )
     if logits.ndim != 3 or 0 in logits.shape:
-        raise ValueError(
-            "ctc: logits must have shape (N, T, num_classes), of which none is 0, got "
-            f"{logits.shape}{batch_hint(logits, 3, 'logits')}"
-        )
+        shape = "(N, T, num_classes), of which none is 0"
+        raise shape_error("ctc", "logits", logits, shape, axes=3)
     n = logits.shape[0]
     if labels.ndim != 2 or labels.shape[0] != n:
-        raise ValueError(f"ctc: labels must have shape ({n}, S), got {labels.shape}")
+        raise shape_error("ctc", "labels", labels, f"({n}, S)")
     for name, lengths in (
         ("logit_lengths", logit_lengths),
         ("label_lengths", label_lengths),

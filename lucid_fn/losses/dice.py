@@ -1,9 +1,7 @@
 """Dice loss, for segmentation."""
 
 from lucid_fn.checks import check_number
-from lucid_fn.losses.pairs import as_pair
-from lucid_fn.losses.reduction import Reduction, reduce
-from lucid_fn.losses.regions import area, check_regions
+from lucid_fn.losses.base import Reduction, area, as_pair, check_regions, reduce
 from lucid_fn.types import Array
 
 

@@ -4,8 +4,7 @@ import mlx.core as mx
 
 from lucid_fn import ops
 from lucid_fn.checks import check_bool, check_float, check_same_shape
-from lucid_fn.losses.pairs import as_pair, weigh
-from lucid_fn.losses.reduction import Reduction, reduce
+from lucid_fn.losses.base import Reduction, as_pair, reduce, weigh
 from lucid_fn.types import Array
 
 

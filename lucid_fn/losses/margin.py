@@ -10,9 +10,14 @@ from lucid_fn.checks import (
     check_rows,
     check_same_shape,
 )
-from lucid_fn.losses.labels import at_label
-from lucid_fn.losses.pairs import as_pair, by_sign, positive_part
-from lucid_fn.losses.reduction import Reduction, reduce
+from lucid_fn.losses.base import (
+    Reduction,
+    as_pair,
+    at_label,
+    by_sign,
+    positive_part,
+    reduce,
+)
 from lucid_fn.numerics import widen
 from lucid_fn.types import Array
 
@@ -137,7 +142,7 @@ def multi_margin(
     p: int = 1,
     reduction: Reduction = "none",
 ) -> Array:
-    """Multi-class hinge loss: the label's score ahead of all others by a margin.
+    """Multi-class hinge loss: 0 where the label's score leads all others by a margin.
 
     `sum_{c != y} max(0, margin - x_y + x_c)^p / num_classes`.
 

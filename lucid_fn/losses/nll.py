@@ -14,9 +14,15 @@ from lucid_fn.checks import (
     check_rows,
     is_number,
 )
-from lucid_fn.losses.labels import at_label, check_weight, counted
-from lucid_fn.losses.pairs import as_pair, weigh
-from lucid_fn.losses.reduction import Reduction, reduce
+from lucid_fn.losses.base import (
+    Reduction,
+    as_pair,
+    at_label,
+    check_weight,
+    counted,
+    reduce,
+    weigh,
+)
 from lucid_fn.numerics import widen
 from lucid_fn.types import Array
 

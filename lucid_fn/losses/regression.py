@@ -6,8 +6,7 @@ import mlx.core as mx
 
 from lucid_fn import ops
 from lucid_fn.checks import check_number
-from lucid_fn.losses.pairs import as_pair
-from lucid_fn.losses.reduction import Reduction, reduce
+from lucid_fn.losses.base import Reduction, as_pair, reduce
 from lucid_fn.types import Array
 
 

@@ -1,4 +1,4 @@
-"""Metrics: numbers to look at, computed inside compiled steps like everything else.
+"""Metrics, computed inside of compiled steps.
 
 Three kinds: of one batch (`accuracy`, `r2`), of counts that add up over batches
 (`confusion_matrix`, then `class_counts`, then `precision`), and over a stream of
@@ -6,7 +6,7 @@ batches (`streaming_mean`, `streaming_confusion`), with an explicit state. Any l
 metric too: the mean squared error is `losses.mse(x, y, reduction="mean")`.
 """
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
 from lucid_fn.metrics.accuracy import accuracy, top_k_accuracy
 from lucid_fn.metrics.confusion import (
     Counts,

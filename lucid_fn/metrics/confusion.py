@@ -4,7 +4,13 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_array, check_count, check_integer, check_same_shape
+from lucid_fn.checks import (
+    check_array,
+    check_count,
+    check_integer,
+    check_same_shape,
+    shape_error,
+)
 from lucid_fn.numerics import is_valid_label, reduced
 from lucid_fn.types import Array
 
@@ -101,9 +107,8 @@ def class_counts(confusion: Array) -> Counts:
     """
     check_integer("class_counts", confusion=confusion)
     if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1]:
-        raise ValueError(
-            "class_counts: confusion must have shape (num_classes, num_classes), got "
-            f"{confusion.shape}"
+        raise shape_error(
+            "class_counts", "confusion", confusion, "(num_classes, num_classes)"
         )
     hits = mx.diagonal(confusion)
     return Counts(

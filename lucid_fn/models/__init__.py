@@ -1,6 +1,6 @@
 """Models of images (LeNet-5, ResNets, MobileNetV2, ViT, U-Net) and language models."""
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
 from lucid_fn.models.backbone import backbone
 from lucid_fn.models.bert import BertInputs, BertOutput, bert
 from lucid_fn.models.generate import generate

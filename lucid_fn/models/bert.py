@@ -11,6 +11,7 @@ import mlx.core as mx
 from lucid_fn import nn
 from lucid_fn.checks import check_array, check_bool
 from lucid_fn.models.normal_init import normal_init
+from lucid_fn.nn.attention.transformer_stacks import stack
 from lucid_fn.nn.core.checks import (
     check_activation,
     check_eps,
@@ -143,7 +144,7 @@ def bert(
         "token_type_embeddings": nn.embedding(num_token_types, d_model),
         "norm": nn.layer_norm(d_model, eps=eps),
         "drop": nn.dropout(rate),
-        "layers": _stack([block() for _ in range(num_layers)]),
+        "layers": stack([block() for _ in range(num_layers)]),
     }
     if pooler:
         children["pooler"] = nn.linear(d_model, d_model)
@@ -167,18 +168,6 @@ def _block(**children: nn.Layer | ArrayFn) -> nn.Layer:
         return norm2(x + drop2(linear2(act(linear1(x)))))
 
     return nn.compose(forward, examplewise=True, **children)
-
-
-def _stack(blocks: list[nn.Layer]) -> nn.Layer:
-    """The blocks one after the other, each with the mask."""
-
-    def forward(inputs: nn.EncoderInputs, /, **children: ArrayFn) -> Any:
-        for child in children.values():
-            inputs = inputs._replace(x=child(inputs))
-        return inputs.x
-
-    named = {str(i): block for i, block in enumerate(blocks)}
-    return nn.compose(forward, examplewise=True, **named)
 
 
 def _checked(inputs: Any) -> tuple[Array, Array, Array | None]:

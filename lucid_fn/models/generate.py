@@ -6,9 +6,9 @@ import mlx.core as mx
 
 from lucid_fn import nn, random, transforms, tree
 from lucid_fn.checks import check_count, check_integer, check_key, check_number
-from lucid_fn.evaluation import postponing, start, started
 from lucid_fn.models.sampling import next_tokens
 from lucid_fn.nn.core.layer import check_held, check_layer, to_input
+from lucid_fn.tracing import postponing, start, started
 from lucid_fn.types import Array, Key, Params, State
 
 CALLER = "generate"

@@ -8,6 +8,7 @@ from typing import Any
 
 from lucid_fn import nn
 from lucid_fn.checks import check_number
+from lucid_fn.models.resnet import conv
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_positive, check_rate
 from lucid_fn.types import Array, ArrayFn
@@ -84,26 +85,11 @@ def _rounded(channels: float) -> int:
     return nearest + 8 if nearest < 0.9 * channels else nearest
 
 
-def _conv(
-    channels: int, out: int, kernel_size: int, *, stride: int = 1, groups: int = 1
-) -> nn.Layer:
-    return nn.conv2d(
-        channels,
-        out,
-        kernel_size,
-        stride=stride,
-        padding=kernel_size // 2,
-        groups=groups,
-        bias=False,
-        weight_init=initializers.normal_fan_out,
-    )
-
-
 def _conv_norm_act(
     channels: int, out: int, kernel_size: int, *, stride: int = 1, groups: int = 1
 ) -> nn.Layer:
     return nn.serial(
-        _conv(channels, out, kernel_size, stride=stride, groups=groups),
+        conv(channels, out, kernel_size, stride=stride, groups=groups),
         nn.batch_norm(out),
         nn.relu6,
     )
@@ -116,7 +102,7 @@ def _inverted_residual(
     hidden = channels * expansion
     layers = [
         _conv_norm_act(hidden, hidden, 3, stride=stride, groups=hidden),
-        _conv(hidden, out, 1),
+        conv(hidden, out, 1),
         nn.batch_norm(out),
     ]
     if expansion != 1:

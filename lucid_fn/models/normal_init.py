@@ -5,7 +5,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import nn, random, tree
-from lucid_fn.evaluation import lazily, started
+from lucid_fn.tracing import lazily, started
 from lucid_fn.types import Array, Key, Params, State
 
 

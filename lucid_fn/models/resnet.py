@@ -15,12 +15,17 @@ from lucid_fn.types import Array, ArrayFn
 Block = Callable[..., nn.Layer]
 
 
-def _conv(
-    in_channels: int, channels: int, kernel_size: int, *, stride: int = 1
+def conv(
+    in_channels: int,
+    channels: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    groups: int = 1,
 ) -> nn.Layer:
     """A convolution with "same" padding and without bias, before a batch norm.
 
-    Its weight is normal, of variance `2 / (channels * kernel_size**2)`.
+    Weights are normal with mean 0 and standard deviation `sqrt(2 / fan_out)`.
     """
     return nn.conv2d(
         in_channels,
@@ -28,6 +33,7 @@ def _conv(
         kernel_size,
         stride=stride,
         padding=kernel_size // 2,
+        groups=groups,
         bias=False,
         weight_init=nn.initializers.normal_fan_out,
     )
@@ -38,7 +44,7 @@ def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Layer | ArrayF
     if stride == 1 and in_channels == channels:
         return nn.identity
     return nn.serial(
-        _conv(in_channels, channels, 1, stride=stride), nn.batch_norm(channels)
+        conv(in_channels, channels, 1, stride=stride), nn.batch_norm(channels)
     )
 
 
@@ -62,9 +68,9 @@ def basic_block(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
 
     return _compose(
         forward,
-        conv1=_conv(in_channels, width, 3, stride=stride),
+        conv1=conv(in_channels, width, 3, stride=stride),
         bn1=nn.batch_norm(width),
-        conv2=_conv(width, width, 3),
+        conv2=conv(width, width, 3),
         bn2=nn.batch_norm(width),
         downsample=_shortcut(in_channels, width, stride),
     )
@@ -93,11 +99,11 @@ def bottleneck(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
 
     return _compose(
         forward,
-        conv1=_conv(in_channels, width, 1),
+        conv1=conv(in_channels, width, 1),
         bn1=nn.batch_norm(width),
-        conv2=_conv(width, width, 3, stride=stride),
+        conv2=conv(width, width, 3, stride=stride),
         bn2=nn.batch_norm(width),
-        conv3=_conv(width, 4 * width, 1),
+        conv3=conv(width, 4 * width, 1),
         bn3=nn.batch_norm(4 * width),
         downsample=_shortcut(in_channels, 4 * width, stride),
     )
@@ -125,7 +131,7 @@ def _resnet(
     """
     expansion = 4 if block is bottleneck else 1
     children: dict[str, nn.Layer | ArrayFn] = {
-        "conv1": _conv(3, 64, 7, stride=2),
+        "conv1": conv(3, 64, 7, stride=2),
         "bn1": nn.batch_norm(64),
         "relu": nn.relu,
         "maxpool": nn.max_pool2d(3, stride=2, padding=1),
@@ -232,7 +238,7 @@ def cifar_resnet18(num_classes: int = 10, **children: nn.Layer | ArrayFn) -> nn.
         11173962
     """
     stem: dict[str, nn.Layer | ArrayFn] = {
-        "conv1": _conv(3, 64, 3),
+        "conv1": conv(3, 64, 3),
         "maxpool": nn.identity,
     }
     return _resnet(

@@ -10,12 +10,12 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import nn, random
-from lucid_fn.checks import check_number
-from lucid_fn.evaluation import started
+from lucid_fn.checks import check_number, shape_error
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_positive, check_rate
 from lucid_fn.nn.core.layer import require_names, wrap
 from lucid_fn.nn.core.surgery import children_of, with_children
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
 
@@ -100,9 +100,7 @@ def vit(
     ) -> Any:
         x, token = inputs
         if x.shape[1:] != image:
-            raise ValueError(
-                f"vit: x must have shape (N, {image[0]}, {image[1]}, 3), got {x.shape}"
-            )
+            raise shape_error("vit", "x", x, f"(N, {image[0]}, {image[1]}, 3)")
         x = conv_proj(x).reshape(-1, length - 1, hidden_dim)
         token = mx.broadcast_to(token, (len(x), 1, hidden_dim))
         x = encoder(mx.concatenate([token, x], axis=1))  # (N, length, hidden_dim)

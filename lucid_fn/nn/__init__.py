@@ -1,6 +1,6 @@
 """Layers, and the combinators that make layers of layers."""
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
 from lucid_fn.nn import initializers
 from lucid_fn.nn.activations import prelu, rrelu
 from lucid_fn.nn.attention.cached_attention import cached_attention
@@ -26,44 +26,18 @@ from lucid_fn.nn.attention.transformer_stacks import (
     transformer_decoder,
     transformer_encoder,
 )
-from lucid_fn.nn.conv.convolution import conv1d, conv2d, conv3d
-from lucid_fn.nn.conv.transposed_convolution import (
+from lucid_fn.nn.conv.conv import conv1d, conv2d, conv3d
+from lucid_fn.nn.conv.conv_transpose import (
     conv_transpose1d,
     conv_transpose2d,
     conv_transpose3d,
 )
-from lucid_fn.nn.core.combinators import (
-    identity,
-    parallel,
-    repeat,
-    residual,
-    serial,
-)
+from lucid_fn.nn.core.combinators import identity, parallel, repeat, residual, serial
 from lucid_fn.nn.core.compose import compose
-from lucid_fn.nn.core.layer import (
-    ApplyFn,
-    InitFn,
-    Layer,
-    finish,
-    lift,
-    parametric,
-)
-from lucid_fn.nn.core.summary import (
-    Summary,
-    SummaryRow,
-    summary,
-)
-from lucid_fn.nn.core.wrappers import (
-    Tapped,
-    checkpointed,
-    frozen,
-    mixed_precision,
-    tap,
-)
-from lucid_fn.nn.dropout.alpha_dropout import (
-    alpha_dropout,
-    feature_alpha_dropout,
-)
+from lucid_fn.nn.core.layer import ApplyFn, InitFn, Layer, finish, lift, parametric
+from lucid_fn.nn.core.summary import Summary, SummaryRow, summary
+from lucid_fn.nn.core.wrappers import Tapped, checkpointed, frozen, mixed_precision, tap
+from lucid_fn.nn.dropout.alpha_dropout import alpha_dropout, feature_alpha_dropout
 from lucid_fn.nn.dropout.dropout import (
     drop_path,
     dropout,
@@ -71,31 +45,20 @@ from lucid_fn.nn.dropout.dropout import (
     dropout2d,
     dropout3d,
 )
-from lucid_fn.nn.embedding import (
-    embedding,
-    embedding_bag,
-    tied_embedding,
-)
-from lucid_fn.nn.linear import (
-    bilinear,
-    linear,
-)
+from lucid_fn.nn.embedding import embedding, embedding_bag, tied_embedding
+from lucid_fn.nn.linear import bilinear, linear
 from lucid_fn.nn.lora import lora, merge_lora
 from lucid_fn.nn.norm.batch_norm import batch_norm
 from lucid_fn.nn.norm.batch_renorm import batch_renorm
-from lucid_fn.nn.norm.batch_statistics import (
-    fold_batch_norm,
-    freeze_batch_norm,
-    update_batch_norm,
-)
 from lucid_fn.nn.norm.group_norm import group_norm
 from lucid_fn.nn.norm.instance_norm import instance_norm
 from lucid_fn.nn.norm.layer_norm import layer_norm, rms_norm
-from lucid_fn.nn.norm.local_response_norm import (
-    local_response_norm,
-)
-from lucid_fn.nn.norm.spectral_norm import (
-    spectral_norm,
+from lucid_fn.nn.norm.local_response_norm import local_response_norm
+from lucid_fn.nn.norm.spectral_norm import spectral_norm
+from lucid_fn.nn.norm.trained_batch_norm import (
+    fold_batch_norm,
+    freeze_batch_norm,
+    update_batch_norm,
 )
 from lucid_fn.nn.norm.weight_norm import weight_norm
 from lucid_fn.nn.pooling.adaptive_pooling import (
@@ -107,11 +70,7 @@ from lucid_fn.nn.pooling.adaptive_pooling import (
     adaptive_max_pool3d,
 )
 from lucid_fn.nn.pooling.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
-from lucid_fn.nn.pooling.max_unpooling import (
-    max_unpool1d,
-    max_unpool2d,
-    max_unpool3d,
-)
+from lucid_fn.nn.pooling.max_unpooling import max_unpool1d, max_unpool2d, max_unpool3d
 from lucid_fn.nn.pooling.pooling import (
     MaxPoolOutput,
     avg_pool1d,
@@ -122,16 +81,8 @@ from lucid_fn.nn.pooling.pooling import (
     max_pool3d,
 )
 from lucid_fn.nn.quantize import quantize
-from lucid_fn.nn.recurrent.carry import (
-    LSTMCarry,
-    RecurrentInputs,
-    SequenceAndCarry,
-)
-from lucid_fn.nn.recurrent.cells import (
-    gru_cell,
-    lstm_cell,
-    rnn_cell,
-)
+from lucid_fn.nn.recurrent.carry import LSTMCarry, RecurrentInputs, SequenceAndCarry
+from lucid_fn.nn.recurrent.cells import gru_cell, lstm_cell, rnn_cell
 from lucid_fn.nn.recurrent.layers import gru, lstm, rnn
 from lucid_fn.nn.recurrent.scan import scan
 from lucid_fn.nn.shape.padding import (
@@ -140,15 +91,8 @@ from lucid_fn.nn.shape.padding import (
     reflect_pad,
     replicate_pad,
 )
-from lucid_fn.nn.shape.reshaping import (
-    flatten,
-    unflatten,
-)
-from lucid_fn.nn.shape.shuffling import (
-    channel_shuffle,
-    pixel_shuffle,
-    pixel_unshuffle,
-)
+from lucid_fn.nn.shape.reshaping import flatten, unflatten
+from lucid_fn.nn.shape.shuffling import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from lucid_fn.nn.shape.upsampling import (
     upsample_cubic,
     upsample_linear,
@@ -196,10 +140,7 @@ from lucid_fn.ops import (
     tanh,
     tanh_shrink,
 )
-from lucid_fn.ops.attention import (
-    dot_product_attention,
-    dot_product_attention_weights,
-)
+from lucid_fn.ops.attention import dot_product_attention, dot_product_attention_weights
 
 __all__ = [
     "ApplyFn",

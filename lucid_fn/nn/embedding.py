@@ -6,7 +6,7 @@ from typing import Any, Literal
 import mlx.core as mx
 
 from lucid_fn import ops, random
-from lucid_fn.checks import check_count, check_integer
+from lucid_fn.checks import check_choice, check_count, check_integer
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import MayBeQuantized, check_params, check_positive
 from lucid_fn.nn.core.compose import compose
@@ -128,8 +128,7 @@ def embedding_bag(
     num_embeddings, embedding_dim = check_positive(
         caller, num_embeddings=num_embeddings, embedding_dim=embedding_dim
     )
-    if mode not in ("mean", "sum", "max"):
-        raise ValueError(f"{caller}: mode must be 'mean', 'sum' or 'max', got {mode!r}")
+    check_choice(caller, "mode", mode, ("mean", "sum", "max"))
     padding = _to_index(caller, padding_idx, num_embeddings)
     table = embedding(
         num_embeddings, embedding_dim, padding_idx=padding, weight_init=weight_init

@@ -8,11 +8,11 @@ import mlx.core as mx
 
 from lucid_fn import random, tree
 from lucid_fn.checks import check_count, check_function, check_number, listed
-from lucid_fn.evaluation import started
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_params
 from lucid_fn.nn.core.layer import Layer, check_layer, require_names, wrap
 from lucid_fn.ops.quantized import QuantizedWeight
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key, Params, State
 
 
@@ -23,7 +23,7 @@ def lora(
     rank: int = 8,
     alpha: float | None = None,
 ) -> Layer:
-    """`layer` whose weights move by products of two thin matrices only (LoRA).
+    """LoRA: `layer` with fixed weights, to which low-rank products are added.
 
     `weight + alpha / rank * b @ a` takes the place of each chosen weight. As `b` begins
     with zeros, the layer begins as it is. The gradients of its own params are zeros;

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.checks import check_count, check_function, listed
-from lucid_fn.evaluation import started
+from lucid_fn.checks import check_count, check_function, check_type, listed
 from lucid_fn.nn.core.layer import Layer, check_held, check_layer
 from lucid_fn.ops.quantized import BITS, GROUP_SIZES, quantize as quantize_weight
+from lucid_fn.tracing import started
 from lucid_fn.types import Params
 
 
@@ -20,7 +20,7 @@ def quantize(
     group_size: int = 64,
     predicate: Callable[[str], bool] | None = None,
 ) -> Params:
-    """Params with the weights of linear layers, attentions and embeddings in few bits.
+    """Quantizes the weights of linear layers, attention and embeddings to few bits.
 
     The layer takes them in the place of its own, and multiplies by MLX's kernels for
     quantized weights, which read a quarter to a seventh of the memory; on CPUs this
@@ -87,11 +87,8 @@ def quantize(
     small = params
     for path in paths:
         weight = tree.at(params, path).get()
-        if not isinstance(weight, mx.array):
-            raise TypeError(
-                f"{caller}: {path} must be an array, got {type(weight).__name__}; is "
-                "it quantized already?"
-            )
+        fix = "is it quantized already?"
+        check_type(caller, path, weight, mx.array, "an array", fix=fix)
         if weight.shape[-1] % group_size:
             raise ValueError(
                 f"{caller}: group_size must divide the inputs of {path}, got "

@@ -7,7 +7,6 @@ from lucid_fn.checks import check_bool
 from lucid_fn.distributed.agreement import several
 from lucid_fn.distributed.collectives import all_gather, sum_gradients, sum_parts
 from lucid_fn.distributed.group import Group, check_group
-from lucid_fn.evaluation import started
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_last_axis, check_params, check_positive
 from lucid_fn.nn.core.layer import Layer, check_layer, parametric
@@ -16,6 +15,7 @@ from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.linear import linear
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.multiply_adds import count_multiply_adds
+from lucid_fn.tracing import started
 from lucid_fn.transforms.debugging import eval_shape
 from lucid_fn.types import Array, Key, Params, Tree
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
 from lucid_fn.ops.activations import (
     celu,
     elu,
@@ -19,31 +19,12 @@ from lucid_fn.ops.activations import (
     selu,
     silu,
 )
-from lucid_fn.ops.adaptive_pooling import adaptive_avg_pool2d, adaptive_max_pool2d
 from lucid_fn.ops.attention import dot_product_attention, dot_product_attention_weights
 from lucid_fn.ops.batch_norm import batch_norm, batch_norm_eval
 from lucid_fn.ops.conv import conv2d
 from lucid_fn.ops.cross_entropy import softmax_cross_entropy
 from lucid_fn.ops.elementary import erf, exp, log_sigmoid, sigmoid, softplus, tanh
-from lucid_fn.ops.global_pooling import (
-    global_avg_pool1d,
-    global_avg_pool2d,
-    global_avg_pool3d,
-    global_max_pool1d,
-    global_max_pool2d,
-    global_max_pool3d,
-)
 from lucid_fn.ops.group_norm import group_norm
-from lucid_fn.ops.hard_activations import (
-    hard_shrink,
-    hard_sigmoid,
-    hard_swish,
-    hard_tanh,
-    soft_shrink,
-    softsign,
-    step,
-    tanh_shrink,
-)
 from lucid_fn.ops.layer_norm import layer_norm, rms_norm
 from lucid_fn.ops.linear import linear
 from lucid_fn.ops.pooling import (
@@ -62,9 +43,26 @@ from lucid_fn.ops.softmax import log_softmax, logsumexp, softmax, softmin
 
 if TYPE_CHECKING:
     from lucid_fn.ops import linalg
-
-if TYPE_CHECKING:
+    from lucid_fn.ops.adaptive_pooling import adaptive_avg_pool2d, adaptive_max_pool2d
+    from lucid_fn.ops.global_pooling import (
+        global_avg_pool1d,
+        global_avg_pool2d,
+        global_avg_pool3d,
+        global_max_pool1d,
+        global_max_pool2d,
+        global_max_pool3d,
+    )
     from lucid_fn.ops.grid_sampling import affine_grid, grid_sample
+    from lucid_fn.ops.hard_activations import (
+        hard_shrink,
+        hard_sigmoid,
+        hard_swish,
+        hard_tanh,
+        soft_shrink,
+        softsign,
+        step,
+        tanh_shrink,
+    )
     from lucid_fn.ops.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
     from lucid_fn.ops.max_unpooling import max_unpool1d, max_unpool2d, max_unpool3d
     from lucid_fn.ops.unfolding import fold, unfold
@@ -72,7 +70,16 @@ if TYPE_CHECKING:
 
 # Loaded at their first use: `import lucid_fn` does not wait for them.
 _LATER = {
+    "adaptive_pooling": ("adaptive_avg_pool2d", "adaptive_max_pool2d"),
+    "global_pooling": (
+        *("global_avg_pool1d", "global_avg_pool2d", "global_avg_pool3d"),
+        *("global_max_pool1d", "global_max_pool2d", "global_max_pool3d"),
+    ),
     "grid_sampling": ("affine_grid", "grid_sample"),
+    "hard_activations": (
+        *("hard_shrink", "hard_sigmoid", "hard_swish", "hard_tanh"),
+        *("soft_shrink", "softsign", "step", "tanh_shrink"),
+    ),
     "lp_pooling": ("lp_pool1d", "lp_pool2d", "lp_pool3d"),
     "max_unpooling": ("max_unpool1d", "max_unpool2d", "max_unpool3d"),
     "unfolding": ("fold", "unfold"),

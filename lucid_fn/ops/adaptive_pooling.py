@@ -5,7 +5,7 @@ import math
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.checks import batch_hint, check_narrow_float, check_size, to_sizes
+from lucid_fn.checks import check_axes, check_narrow_float, check_size, to_sizes
 from lucid_fn.ops.interpolate import take_places
 from lucid_fn.ops.pooling import avg_pool2d, max_pool2d
 from lucid_fn.ops.seam import examplewise
@@ -112,11 +112,7 @@ def _output_size(
     name: str, x: Array, output_size: int | tuple[int, int]
 ) -> tuple[int, int]:
     check_narrow_float(name, x=x)
-    if x.ndim != 4 or 0 in x.shape[1:3]:
-        raise ValueError(
-            f"{name}: x must have shape (N, H, W, C) with pixels, got {x.shape}"
-            f"{batch_hint(x, 4)}"
-        )
+    check_axes(name, x, 2, least=1)
     rows, columns = to_sizes(name, "output_size", output_size, dims=2, at_least=1)
     check_size(name, "output_size", (x.shape[0], rows, columns, x.shape[-1]))
     return rows, columns

@@ -6,12 +6,12 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn.checks import (
-    batch_hint,
     check_array,
     check_bool,
     check_float,
     check_scalar,
     check_size,
+    shape_error,
 )
 from lucid_fn.numerics import reduced
 from lucid_fn.ops.multiply_adds import count_multiply_adds
@@ -122,10 +122,6 @@ def dot_product_attention_weights(
         Float array of shape `(N, H, L, S)`, of the promoted dtype of query and key. The
         weights of a query sum to 1, or are 0 if it attends to no key.
 
-    Raises:
-        TypeError: as `dot_product_attention`.
-        ValueError: as `dot_product_attention`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import ops
@@ -221,7 +217,7 @@ def _whole_mask(
 
 
 def _earlier(length: int, keys: int) -> Array:
-    """Which keys are not later than a query, of which the last stands at the last."""
+    """The causal mask: the last query is at the place of the last key."""
     return mx.arange(keys) <= mx.arange(keys - length, keys)[:, None]
 
 
@@ -261,24 +257,19 @@ def _check_heads(
     check_bool(caller, causal=causal)
     check_float(caller, query=query, key=key, value=value)
     if query.ndim != 4:
-        raise ValueError(
-            f"{caller}: query must have shape (N, L, H, D), got {query.shape}"
-            f"{batch_hint(query, 4, 'query')}"
-        )
+        raise shape_error(caller, "query", query, "(N, L, H, D)", axes=4)
     n, _, heads, size = query.shape
     if (
         key.ndim != 4
         or (key.shape[0], key.shape[3]) != (n, size)
         or (heads % key.shape[2] if key.shape[2] else heads)
     ):
-        raise ValueError(
-            f"{caller}: key must have shape ({n}, S, H, {size}) with H a "
-            f"divisor of {heads}, got {key.shape}"
+        raise shape_error(
+            caller, "key", key, f"({n}, S, H, {size}) with H a divisor of {heads}"
         )
     if value.shape[:3] != key.shape[:3] or value.ndim != 4:
-        raise ValueError(
-            f"{caller}: value must have shape "
-            f"({', '.join(map(str, key.shape[:3]))}, V), got {value.shape}"
+        raise shape_error(
+            caller, "value", value, f"({', '.join(map(str, key.shape[:3]))}, V)"
         )
     if causal and query.shape[1] > key.shape[1]:
         raise ValueError(

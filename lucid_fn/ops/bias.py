@@ -1,4 +1,4 @@
-"""Adding and broadcasting one number for each channel, with exact gradients."""
+"""Adding a bias to each channel, and broadcasting it, with exact gradients."""
 
 from collections.abc import Sequence
 from functools import lru_cache

@@ -7,10 +7,10 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 import mlx.core as mx
 
 from lucid_fn.checks import (
-    batch_hint,
     check_count,
     check_narrow_float,
     check_size,
+    shape_error,
     to_sizes,
 )
 from lucid_fn.ops.bias import add_bias
@@ -33,7 +33,7 @@ def conv2d(
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> Array:
-    """Each output is the sum of a window of the input, weighted by a kernel.
+    """2D convolution: each output is a window of the input, weighted and summed.
 
     `y[n, i, j, o] = bias[o] + sum over k, l, c of weight[o, k, l, c] *
     x[n, stride * i + dilation * k - padding, stride * j + dilation * l - padding, c]`,
@@ -207,10 +207,7 @@ def _check_arrays(x: Array, weight: Array, bias: Array | None, groups: int) -> N
     arrays = {"x": x, "weight": weight} | ({} if bias is None else {"bias": bias})
     check_narrow_float("conv2d", **arrays)
     if weight.ndim != 4 or 0 in weight.shape:
-        raise ValueError(
-            "conv2d: weight must have shape (O, KH, KW, C / groups), "
-            f"got {weight.shape}"
-        )
+        raise shape_error("conv2d", "weight", weight, "(O, KH, KW, C / groups)")
     out_channels, channels = weight.shape[0], weight.shape[-1] * groups
     if groups < 1 or out_channels % groups:
         raise ValueError(
@@ -218,14 +215,9 @@ def _check_arrays(x: Array, weight: Array, bias: Array | None, groups: int) -> N
             f"{out_channels} output channels, got {groups}"
         )
     if x.ndim != 4 or x.shape[-1] != channels:
-        raise ValueError(
-            f"conv2d: x must have shape (N, H, W, {channels}), got {x.shape}"
-            f"{batch_hint(x, 4)}"
-        )
+        raise shape_error("conv2d", "x", x, f"(N, H, W, {channels})", axes=4)
     if bias is not None and bias.shape != (out_channels,):
-        raise ValueError(
-            f"conv2d: bias must have shape ({out_channels},), got {bias.shape}"
-        )
+        raise shape_error("conv2d", "bias", bias, f"({out_channels},)")
 
 
 def _pair(name: str, value: int | Pair, *, least: int) -> Pair:

@@ -6,8 +6,8 @@ from typing import Any, TypeAlias, cast
 import mlx.core as mx
 
 from lucid_fn.numerics import sum_examples
-from lucid_fn.ops import exporting
-from lucid_fn.ops.exporting import as_tuple, like
+from lucid_fn.ops import export_trace, mlx_transforms
+from lucid_fn.ops.export_trace import as_tuple, like
 from lucid_fn.ops.seam import computing_part, current_part
 from lucid_fn.ops.vectorize import noting_mapped, vectorize
 from lucid_fn.types import Array
@@ -39,8 +39,8 @@ class custom_function:  # a decorator, as `mx.custom_function`
         self._by_part: dict[int | None, Callable[..., Any]] = {}
 
     def __call__(self, *args: Any) -> Any:
-        if exporting.is_exporting():
-            return exporting.call(self, args)
+        if export_trace.is_exporting():
+            return export_trace.call(self, args)
         part = current_part()
         if part not in self._by_part:
             self._by_part[part] = self._bound_to(part)
@@ -86,7 +86,7 @@ class custom_function:  # a decorator, as `mx.custom_function`
         ]
         first: Axes = tuple(None if axis is None else 0 for axis in axes)
         mapped = custom_function(
-            exporting.vmap(noting_mapped(self.fn, first), in_axes=first)
+            mlx_transforms.vmap(noting_mapped(self.fn, first), in_axes=first)
         )
         if "vjp" in self.rules:
             mapped.vjp(_mapped_vjp(self.rules["vjp"], first))
@@ -236,7 +236,7 @@ def bilinear(
         if loops and 0 < size <= _FEW and each >= _LARGE:
             rows = _slices(a, along_a, size), _slices(b, along_b, size)
             return mx.stack(list(map(function, *rows))), 0
-        return exporting.vmap(mappable, in_axes=axes[:2])(a, b), 0
+        return mlx_transforms.vmap(mappable, in_axes=axes[:2])(a, b), 0
 
     return function
 
@@ -254,7 +254,7 @@ def _slices(x: Array, axis: int | None, size: int) -> list[Array]:
 
 
 def after(x: Array, other: Array) -> Array:
-    """`x` itself, but not before `other` is known.
+    """`x`, computed only after `other`.
 
     What is computed from the result is not merged with what was computed from `x`, so
     `mx.compile` keeps neither in memory for the other. Unlike `mx.depends`, it can be

@@ -4,7 +4,7 @@ import mlx.core as mx
 
 from lucid_fn.checks import check_scalar
 from lucid_fn.ops.elementwise import elementwise, rounded_once
-from lucid_fn.ops.exporting import contiguous
+from lucid_fn.ops.export_trace import contiguous
 from lucid_fn.ops.input_checks import takes_float
 from lucid_fn.ops.seam import pointwise
 from lucid_fn.types import Array, Scalar

@@ -1,4 +1,4 @@
-"""Functions of single numbers: what they have in common."""
+"""The decorator of elementwise functions: their checks, derivatives and rounding."""
 
 from collections.abc import Callable
 from functools import cache, wraps

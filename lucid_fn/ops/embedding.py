@@ -1,4 +1,4 @@
-"""Rows of a matrix by their numbers."""
+"""Embedding lookup: rows of a matrix by index."""
 
 import mlx.core as mx
 

@@ -4,10 +4,9 @@ import math
 
 import mlx.core as mx
 
-from lucid_fn.checks import batch_hint, check_float
+from lucid_fn.checks import check_axes, check_float
 from lucid_fn.numerics import sum_rows
 from lucid_fn.ops.input_checks import takes_array
-from lucid_fn.ops.pooling import AXES
 from lucid_fn.ops.seam import examplewise
 from lucid_fn.types import Array
 
@@ -164,9 +163,5 @@ def _max(name: str, x: Array, *, dims: int) -> Array:
 def _places(name: str, x: Array, dims: int) -> Array:
     """`(N, places, C)`."""
     check_float(name, x=x)
-    if x.ndim != dims + 2 or 0 in x.shape[1:-1]:
-        raise ValueError(
-            f"{name}: x must have shape (N, {AXES[dims]}, C), with no empty axis "
-            f"between, got {x.shape}{batch_hint(x, dims + 2)}"
-        )
+    check_axes(name, x, dims, least=1)
     return x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])

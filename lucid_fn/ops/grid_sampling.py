@@ -8,7 +8,15 @@ from typing import Literal, NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.checks import Sizes, check_bool, check_float, check_size, to_sizes
+from lucid_fn.checks import (
+    Sizes,
+    check_bool,
+    check_choice,
+    check_float,
+    check_size,
+    shape_error,
+    to_sizes,
+)
 from lucid_fn.numerics import widen
 from lucid_fn.ops.interpolate import cubic_far, cubic_near
 from lucid_fn.types import Array
@@ -22,7 +30,7 @@ def grid_sample(
     padding_mode: Literal["zeros", "border", "reflection"] = "zeros",
     align_corners: bool = False,
 ) -> Array:
-    """The values of an image, or a volume, at the places of a grid.
+    """Samples an image or a volume at the points of a grid, by interpolation.
 
     A place has the coordinates (x, y), or (x, y, z), where -1 and 1 are the outer
     edges of the first and last pixel, or their centers with `align_corners`. It has
@@ -80,7 +88,7 @@ def grid_sample(
 
 
 def affine_grid(theta: Array, size: Sizes, *, align_corners: bool = False) -> Array:
-    """The places that affine maps send the pixels of an image to, for `grid_sample`.
+    """The sampling grids of affine maps, for `grid_sample`.
 
     `theta @ (x, y, 1)` for the place `(x, y)` of each pixel.
 
@@ -113,10 +121,7 @@ def affine_grid(theta: Array, size: Sizes, *, align_corners: bool = False) -> Ar
     check_bool("affine_grid", align_corners=align_corners)
     check_float("affine_grid", theta=theta)
     if theta.shape[1:] not in ((2, 3), (3, 4)):
-        raise ValueError(
-            "affine_grid: theta must have shape (N, 2, 3) or (N, 3, 4), got "
-            f"{theta.shape}"
-        )
+        raise shape_error("affine_grid", "theta", theta, "(N, 2, 3) or (N, 3, 4)")
     dims = theta.shape[1]
     sizes = to_sizes("affine_grid", "size", size, dims=dims, at_least=1)
     check_size("affine_grid", "size", (theta.shape[0], *sizes, dims + 1))
@@ -139,20 +144,12 @@ def _centers(length: int, align_corners: bool) -> np.ndarray:
 
 def _check(x: Array, grid: Array, mode: str, padding_mode: str) -> None:
     check_float("grid_sample", x=x, grid=grid)
-    if mode not in (*_MODES,):
-        raise ValueError(
-            "grid_sample: mode must be 'bilinear', 'nearest' or 'bicubic', got "
-            f"{mode!r}"
-        )
-    if padding_mode not in ("zeros", "border", "reflection"):
-        raise ValueError(
-            "grid_sample: padding_mode must be 'zeros', 'border' or 'reflection', got "
-            f"{padding_mode!r}"
-        )
+    check_choice("grid_sample", "mode", mode, _MODES)
+    borders = ("zeros", "border", "reflection")
+    check_choice("grid_sample", "padding_mode", padding_mode, borders)
     if x.ndim not in (4, 5) or 0 in x.shape[1:-1]:
-        raise ValueError(
-            "grid_sample: x must have shape (N, H, W, C) or (N, D, H, W, C) with a "
-            f"pixel, got {x.shape}"
+        raise shape_error(
+            "grid_sample", "x", x, "(N, H, W, C) or (N, D, H, W, C) with a pixel"
         )
     dims = x.ndim - 2
     if grid.ndim != x.ndim or grid.shape[0] != x.shape[0] or grid.shape[-1] != dims:
@@ -231,7 +228,7 @@ _FAR = 2.0**23  # float32 has no places between two pixels further away
 
 
 def _cubic_weights(share: Array) -> list[Array]:
-    """Those of the pixels at distances `1 + share`, `share`, `1 - share` and so on."""
+    """Weights of pixels at distances `1 + share`, `share`, `1 - share` and so on."""
     near, far = cubic_near, cubic_far
     return [far(1 + share), near(share), near(1 - share), far(2 - share)]
 

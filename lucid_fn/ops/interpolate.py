@@ -35,7 +35,7 @@ class Taps(NamedTuple):
     weight: np.ndarray | None  # float32; `None` for a single tap of weight 1
 
     def transposed(self, size: int) -> "Taps":
-        """Which outputs each of the `size` inputs goes to, filled up with weights 0."""
+        """Which outputs each of the `size` inputs goes to, padded with weights of 0."""
         taps, outputs = self.inputs.shape
         inputs = self.inputs.ravel()
         order = np.argsort(inputs, kind="stable")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_float, check_size
+from lucid_fn.checks import check_float, check_size, shape_error
 from lucid_fn.numerics import sum_of_products
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.custom_derivative import Bilinear, bilinear
@@ -46,9 +46,7 @@ def linear(
             f"{x.shape} and {weight.shape}"
         )
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(
-            f"linear: bias must have shape {weight.shape[:1]}, got {bias.shape}"
-        )
+        raise shape_error("linear", "bias", bias, f"{weight.shape[:1]}")
     check_size("linear", "x and weight", (*x.shape[:-1], weight.shape[0]))
     if x.dtype != weight.dtype:
         dtype = mx.result_type(x, weight)
@@ -100,7 +98,7 @@ class Product(NamedTuple):
 def product_of(
     run: Bilinear, run_input_grad: Bilinear, run_weight_grad: Bilinear
 ) -> Product:
-    """The product that is computed by `run`, and its gradients by the others.
+    """A product that `run` computes, with gradients that the others compute.
 
     Each of the three is the derivative of the other two, and none needs one of its own.
     """

@@ -80,9 +80,6 @@ def lp_pool1d(
         stride: places from one window to the next, positive; `size` by default.
         ceil_mode: whether windows may reach over the end, as in `avg_pool1d`.
 
-    Raises:
-        ValueError: as `lp_pool2d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import ops
@@ -110,9 +107,6 @@ def lp_pool3d(
         size: of the window, positive; a triple is (depth, height, width).
         stride: voxels from one window to the next, positive; `size` by default.
         ceil_mode: whether windows may reach over the end, as in `avg_pool3d`.
-
-    Raises:
-        ValueError: as `lp_pool2d`.
 
     Example:
         >>> import mlx.core as mx

@@ -6,13 +6,12 @@ import mlx.core as mx
 
 from lucid_fn.checks import (
     Sizes,
-    batch_hint,
     check_array,
+    check_axes,
     check_float,
     check_size,
     to_sizes,
 )
-from lucid_fn.ops.pooling import AXES
 from lucid_fn.types import Array
 
 
@@ -85,9 +84,6 @@ def max_unpool1d(
         padding: of the pooling.
         output_size: length of the output; see `max_unpool2d`.
 
-    Raises:
-        ValueError: as `max_unpool2d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import ops
@@ -117,9 +113,6 @@ def max_unpool3d(
         stride: of the pooling; `size` by default.
         padding: of the pooling.
         output_size: depth, height and width of the output; see `max_unpool2d`.
-
-    Raises:
-        ValueError: as `max_unpool2d`.
 
     Example:
         >>> import mlx.core as mx
@@ -180,11 +173,7 @@ def _check_arrays(name: str, x: Array, indices: Array, dims: int) -> None:
             f"{name}: indices must be integers, got {indices.dtype}; max_pool{dims}d "
             "returns them with return_indices=True"
         )
-    if x.ndim != dims + 2:
-        raise ValueError(
-            f"{name}: x must have shape (N, {AXES[dims]}, C), got {x.shape}"
-            f"{batch_hint(x, dims + 2)}"
-        )
+    check_axes(name, x, dims)
     if indices.shape != x.shape:
         raise ValueError(
             f"{name}: indices must have the shape of x, {x.shape}, got {indices.shape}"

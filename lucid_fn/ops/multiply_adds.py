@@ -1,8 +1,10 @@
-"""How many products the operations of a block add up, for `nn.summary`."""
+"""Counts the multiply-adds of operations, for the FLOPs of `nn.summary`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+
+from lucid_fn.context import holding
 
 # Set inside the block of `counting` only, and seen by its own thread only.
 _counts: ContextVar[list[int] | None] = ContextVar("counts", default=None)
@@ -12,11 +14,8 @@ _counts: ContextVar[list[int] | None] = ContextVar("counts", default=None)
 def counting() -> Iterator[list[int]]:
     """The number of products of each operation called inside the block."""
     counts: list[int] = []
-    token = _counts.set(counts)
-    try:
+    with holding(_counts, counts):
         yield counts
-    finally:
-        _counts.reset(token)
 
 
 def count_multiply_adds(number: int) -> None:

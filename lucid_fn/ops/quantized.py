@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.evaluation import is_transforming
 from lucid_fn.ops.embedding import take_rows_or_nan
 from lucid_fn.ops.seam import replaceable
+from lucid_fn.tracing import is_transforming
 from lucid_fn.types import Array
 
 

@@ -258,5 +258,5 @@ def step_by_step(
 
 
 def choose(where: Array, new: Carry, old: Carry) -> Carry:
-    """Of each array the new one where `where` is true, else the old one."""
+    """Selects the new arrays where `where` is true, and the old ones elsewhere."""
     return tuple(mx.where(where, a, b) for a, b in zip(new, old, strict=True))

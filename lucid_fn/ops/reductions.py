@@ -1,4 +1,4 @@
-"""Sums and means that keep their digits over millions of numbers."""
+"""`sum` and `mean`, which stay accurate over millions of numbers."""
 
 import math
 from functools import lru_cache

@@ -10,13 +10,15 @@ wing, and inside of `plain`, every function of this file does nothing.
 import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from weakref import ref
 
 import mlx.core as mx
+
+from lucid_fn.context import holding
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -31,8 +33,7 @@ _VARIABLE = "LUCID_FN_OPS"
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
 
 
-@contextmanager
-def plain() -> Iterator[None]:
+def plain() -> AbstractContextManager[Any]:
     """Runs the plain MLX formulation of every operation called inside the block.
 
     Use it to compare results, or to find out whether a CPU formulation is to blame. The
@@ -51,11 +52,7 @@ def plain() -> Iterator[None]:
         >>> y.squeeze().tolist()
         [[9.0, 9.0], [9.0, 9.0]]
     """
-    token = _plain.set(True)
-    try:
-        yield
-    finally:
-        _plain.reset(token)
+    return holding(_plain, True)
 
 
 def tuned() -> bool:
@@ -134,12 +131,8 @@ def current_part() -> int | None:
 @contextmanager
 def computing_part(part: int) -> Iterator[None]:
     """What is built inside the block belongs to this part, and runs on its stream."""
-    token = _part.set(part)
-    try:
-        with mx.stream(_stream(part)) if part else nullcontext():
-            yield
-    finally:
-        _part.reset(token)
+    with holding(_part, part), mx.stream(_stream(part)) if part else nullcontext():
+        yield
 
 
 @cache
@@ -209,7 +202,7 @@ def divide(x: Any) -> Any:
 
 
 def join(x: Any) -> Any:
-    """The array that a divided batch is, also in a named tuple; the rest as it is."""
+    """Joins a divided batch, also in a named tuple; all else is returned as it is."""
     if isinstance(x, mx.array) or (wing := _wing()) is None:
         return x
     return wing.join(x)
@@ -251,17 +244,12 @@ _differentiated: ContextVar[frozenset[int]] = ContextVar(
 )
 
 
-@contextmanager
-def differentiating(arrays: "Iterable[Array]") -> Iterator[None]:
-    """Inside the block, these very arrays are those whose gradients are wanted."""
+def differentiating(arrays: "Iterable[Array]") -> AbstractContextManager[Any]:
+    """Inside the block, gradients are taken with respect to these very arrays."""
     ids = frozenset(map(id, arrays))
-    token = _differentiated.set(_differentiated.get() | ids)
-    try:
-        yield
-    finally:
-        _differentiated.reset(token)
+    return holding(_differentiated, _differentiated.get() | ids)
 
 
 def is_differentiated(x: "Array") -> bool:
-    """Whether the gradient in `x` is wanted for certain."""
+    """Whether a gradient with respect to `x` is wanted for certain."""
     return id(x) in _differentiated.get()

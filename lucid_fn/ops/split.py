@@ -1,4 +1,4 @@
-"""Parts of an array."""
+"""Splitting an array into parts along an axis."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -12,7 +12,7 @@ from lucid_fn.types import Array
 
 
 def split(x: Array, lengths: Sequence[int], axis: int = -1) -> list[Array]:
-    """`x` in parts of these lengths along an axis.
+    """Splits `x` into parts of these lengths along an axis.
 
     In place of `mx.split` and `mx.unstack`: `mx.compile` fails where a function holds
     the gradient of one split and another split of the same array.
@@ -24,7 +24,7 @@ def split(x: Array, lengths: Sequence[int], axis: int = -1) -> list[Array]:
 
 
 def split_evenly(x: Array, count: int, axis: int = -1) -> list[Array]:
-    """`x` in `count` parts of one length along an axis."""
+    """Splits `x` into `count` parts of one length along an axis."""
     return split(x, [x.shape[axis] // count] * count, axis)
 
 

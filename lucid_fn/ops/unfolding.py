@@ -6,8 +6,15 @@ from itertools import product
 
 import mlx.core as mx
 
-from lucid_fn.checks import Sizes, batch_hint, check_array, check_size, to_sizes
-from lucid_fn.ops.pooling import Windows, gather_slots
+from lucid_fn.checks import (
+    Sizes,
+    check_array,
+    check_axes,
+    check_size,
+    shape_error,
+    to_sizes,
+)
+from lucid_fn.ops.windows import Windows, gather_slots
 from lucid_fn.types import Array
 
 
@@ -50,10 +57,7 @@ def unfold(
                 [1, 2, 4, 5]]], dtype=float32)
     """
     check_array("unfold", x=x)
-    if x.ndim != 4:
-        raise ValueError(
-            f"unfold: x must have shape (N, H, W, C), got {x.shape}{batch_hint(x, 4)}"
-        )
+    check_axes("unfold", x, 2)
     sizes = (x.shape[1], x.shape[2])
     windows = _windows("unfold", sizes, size, stride, padding, dilation)
     features = x.shape[-1] * windows.slots
@@ -108,10 +112,10 @@ def fold(
     windows = _windows("fold", (height, width), size, stride, padding, dilation)
     rows, columns = windows.out
     if x.ndim != 3 or x.shape[1] != rows * columns or x.shape[2] % windows.slots:
-        raise ValueError(
-            f"fold: x must have shape (N, {rows * columns}, C * {windows.slots}), one "
-            f"vector for each window, got {x.shape}{batch_hint(x, 3)}"
+        shape = (
+            f"(N, {rows * columns}, C * {windows.slots}), one vector for each window"
         )
+        raise shape_error("fold", "x", x, shape, axes=3)
     channels = x.shape[2] // windows.slots
     check_size("fold", "output_size", (x.shape[0], height, width, channels))
     slots = x.reshape(x.shape[0], rows, columns, channels, windows.slots)

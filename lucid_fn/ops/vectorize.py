@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.ops import exporting
+from lucid_fn.context import holding
+from lucid_fn.ops import mlx_transforms
 from lucid_fn.types import Array
 
 Axes = Sequence[int | None]
@@ -98,7 +99,7 @@ def vectorize(
             mx.moveaxis(x, axis, 0) if axis else x
             for x, axis in zip(arrays, in_axes, strict=True)
         ]
-        return exporting.vmap(checked, in_axes=first)(*moved)
+        return mlx_transforms.vmap(checked, in_axes=first)(*moved)
 
     return run
 
@@ -112,11 +113,8 @@ def noting_mapped(fn: Callable[..., Any], in_axes: Axes) -> Callable[..., Any]:
 
     def noted(*arrays: Array) -> Any:
         pairs = zip(arrays, in_axes, strict=True)
-        token = _mapped.set(next(x for x, axis in pairs if axis is not None))
-        try:
+        with holding(_mapped, next(x for x, axis in pairs if axis is not None)):
             return fn(*arrays)
-        finally:
-            _mapped.reset(token)
 
     return noted
 

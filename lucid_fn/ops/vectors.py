@@ -1,4 +1,4 @@
-"""Lengths of vectors, and distances and angles between them."""
+"""Cosine similarity, normalization and pairwise distances of vectors."""
 
 import math
 
@@ -50,7 +50,7 @@ def cosine_similarity(
 
 
 def normalize(x: Array, *, p: float = 2.0, axis: int = -1, eps: float = 1e-12) -> Array:
-    """Vectors of length 1 in the same directions, `x / max(|x|_p, eps)`.
+    """Normalizes vectors to length 1: `x / max(|x|_p, eps)`.
 
     `|x|_p = sum(|x| ** p) ** (1 / p)`, over one axis.
 

@@ -1,6 +1,6 @@
 """Optimizers: pairs of pure functions `init` and `update`, chained from small parts."""
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
 from lucid_fn.optim.adabelief import ScaleByBeliefState, adabelief, scale_by_belief
 from lucid_fn.optim.adadelta import ScaleByAdadeltaState, adadelta, scale_by_adadelta
 from lucid_fn.optim.adafactor import (

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import started
+from lucid_fn.checks import check_function
 from lucid_fn.optim import leaves
 from lucid_fn.optim.errors import is_plain_tuple, no_params, wrong_state
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Params, Tree
 
 
@@ -221,8 +222,7 @@ def stateless_with_tree_map(
 def _stateless(
     caller: str, fn: Callable[[Tree, Params], Tree]
 ) -> GradientTransformation:
-    if not callable(fn):
-        raise TypeError(f"{caller}: fn must be a function, got {type(fn).__name__}")
+    check_function(caller, "fn", fn)
 
     def init(params: Params, /) -> tuple[()]:
         return ()

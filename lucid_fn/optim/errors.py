@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from lucid_fn.elsewhere import explains_positions
+from lucid_fn.call_errors import explains_positions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,7 +52,7 @@ def errors_named_after(constructor: Callable[P, T]) -> Callable[P, T]:
 
 
 def explains_pair(made: Any, *_: Any) -> Any:
-    """What a public function made; a transformation explains how it is called."""
+    """Makes the functions of a transformation explain how they are called."""
     if getattr(made, "_fields", ()) != ("init", "update"):
         return made
     init = explains_positions(made.init, "init")

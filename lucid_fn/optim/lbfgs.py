@@ -14,12 +14,7 @@ from lucid_fn.optim.base import GradientTransformation, apply_updates, chain, st
 from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.line_search import Point, strong_wolfe
-from lucid_fn.optim.moments import (
-    accumulator_dtype,
-    first_step,
-    increment,
-    precision,
-)
+from lucid_fn.optim.moments import accumulator_dtype, first_step, increment, precision
 from lucid_fn.types import Array, Params, Tree
 
 # The least curvature of a pair that is kept; PyTorch's value.

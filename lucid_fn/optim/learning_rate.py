@@ -126,7 +126,7 @@ def _scheduled(caller: str, schedule: Callable[[Array], Array]) -> Rate:
 
 
 def _check(caller: str, kind: type, rate_state: Any) -> None:
-    """For optimizers whose state has that of the learning rate inside."""
+    """Checks the state of a learning rate that is inside of another state."""
     if not isinstance(rate_state, kind):
         raise wrong_state(caller, f"the {kind.__name__}", rate_state)
 

@@ -7,11 +7,7 @@ import mlx.core as mx
 from lucid_fn import tree
 from lucid_fn.checks import check_count, check_number
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import (
-    GradientTransformation,
-    check_transformation,
-    stateful,
-)
+from lucid_fn.optim.base import GradientTransformation, check_transformation, stateful
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import accumulator_dtype, first_step, precision
 from lucid_fn.optim.states import find
@@ -87,7 +83,9 @@ def dynamic_loss_scale(
     ) -> tuple[Tree, DynamicLossScaleState]:
         scale, tracker, old = opt_state
         inverse = end_kernel(1 / scale)
-        unscaled = leaves.map(lambda g: _widened(g) * inverse, grads, caller=name)
+        unscaled = leaves.map(
+            lambda g: g.astype(accumulator_dtype(g)) * inverse, grads, caller=name
+        )
         finite = end_kernel(tree.all_finite(unscaled))
         updates, inner = optimizer.update(unscaled, old, params)
         tracker = mx.where(finite, tracker + 1, 0)
@@ -109,12 +107,8 @@ def dynamic_loss_scale(
     return stateful(name, DynamicLossScaleState, init, update)
 
 
-def _widened(g: Array) -> Array:
-    return g.astype(accumulator_dtype(g))
-
-
 def loss_scale(opt_state: Any) -> Array | float:
-    """What the loss is to be multiplied by before it is differentiated.
+    """The factor by which to multiply the loss before it is differentiated.
 
     Args:
         opt_state: a state of any optimizer.

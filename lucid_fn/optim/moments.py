@@ -9,9 +9,9 @@ import math
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import started
 from lucid_fn.optim import leaves
 from lucid_fn.optim.leaves import end_kernel
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Params, Scalar, Tree
 
 _LAST_STEP = 2**31 - 1
@@ -62,7 +62,7 @@ def increment(step: Array) -> Array:
 
 
 def is_zero(value: Scalar) -> bool:
-    """Whether a part may be left out; not if the value is known at run time only."""
+    """Whether a number is 0 for certain; that of an array is known at run time only."""
     return not isinstance(value, mx.array) and value == 0
 
 

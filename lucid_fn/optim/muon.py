@@ -7,7 +7,14 @@ from typing import Literal, NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.checks import check_array, check_bool, check_count, check_scalar
+from lucid_fn.checks import (
+    check_array,
+    check_bool,
+    check_choice,
+    check_count,
+    check_scalar,
+    shape_error,
+)
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
@@ -78,9 +85,7 @@ def orthogonalize(
     steps = check_count("orthogonalize", "steps", steps)
     eps = check_scalar("orthogonalize", "eps", eps, above=0)
     if matrix.ndim != 2:
-        raise ValueError(
-            f"orthogonalize: matrix must have shape (M, N), got {matrix.shape}"
-        )
+        raise shape_error("orthogonalize", "matrix", matrix, "(M, N)")
     a, b, c = _check_coefficients("orthogonalize", coefficients)
     rows, columns = matrix.shape
     x = matrix.T if rows > columns else matrix  # the smaller of the two squares
@@ -146,11 +151,7 @@ def scale_by_muon(
     steps = check_count(caller, "steps", steps)
     coefficients = _check_coefficients(caller, coefficients)
     eps = check_scalar(caller, "eps", eps, above=0)
-    if adjust_lr not in (*_RATIOS,):
-        raise ValueError(
-            f"{caller}: adjust_lr must be 'original' or 'match_rms_adamw', got "
-            f"{adjust_lr!r}"
-        )
+    check_choice(caller, "adjust_lr", adjust_lr, _RATIOS)
 
     def init(params: Params, /) -> ScaleByMuonState:
         for path, p in tree.named_leaves(params).items():

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.checks import check_function
+from lucid_fn.checks import check_function, check_type
 from lucid_fn.optim.base import (
     GradientTransformation,
     check_transformation,
@@ -102,12 +102,9 @@ def partition(
         >>> updates["fc"], updates["conv"]
         ({'bias': array(-0.5, dtype=float32)}, {'weight': array(0, dtype=float32)})
     """
-    if not isinstance(transformations, Mapping):
-        raise TypeError(
-            "partition: transformations must be a dict of transformations by the name "
-            f"of the group, got {type(transformations).__name__}; the order is "
-            "partition(transformations, label)"
-        )
+    words = "a dict of transformations by the name of the group"
+    fix = "the order is partition(transformations, label)"
+    check_type("partition", "transformations", transformations, Mapping, words, fix=fix)
     for name, part in transformations.items():
         check_transformation("partition", f"transformations[{name!r}]", part)
     check_function("partition", "label", label, kinds=_OF_PATHS)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lucid_fn import tree
-from lucid_fn.checks import check_bool, check_scalar
+from lucid_fn.checks import check_bool, check_function, check_scalar
 from lucid_fn.optim import leaves
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import accumulator_dtype
@@ -50,11 +50,8 @@ def sam(
         (array(1, dtype=float32), {'w': array([3], dtype=float32)})
     """
     check_bool("sam", adaptive=adaptive)
-    if not callable(value_and_grad):
-        raise TypeError(
-            "sam: value_and_grad must be a function (params, *args) -> (value, grads), "
-            f"got {type(value_and_grad).__name__}"
-        )
+    kinds = "a function (params, *args) -> (value, grads)"
+    check_function("sam", "value_and_grad", value_and_grad, kinds=kinds)
     rho = check_scalar("sam", "rho", rho, above=0)
 
     def uphill(p: Array, g: Array, scale: Array) -> Array:

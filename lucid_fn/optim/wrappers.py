@@ -1,4 +1,4 @@
-"""Wrappers of whole optimizers: when and how far their updates are applied.
+"""`accumulate`, `apply_if_finite` and `lookahead`: wrappers of whole optimizers.
 
 Nothing here branches on an array: both outcomes are computed, and one is selected.
 """
@@ -10,11 +10,7 @@ import mlx.core as mx
 from lucid_fn import tree
 from lucid_fn.checks import check_count, check_scalar
 from lucid_fn.optim import leaves
-from lucid_fn.optim.base import (
-    GradientTransformation,
-    check_transformation,
-    stateful,
-)
+from lucid_fn.optim.base import GradientTransformation, check_transformation, stateful
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import first_step, increment, zeros
 from lucid_fn.types import Array, Params, Scalar, Tree

@@ -9,13 +9,9 @@ from lucid_fn import tree
 from lucid_fn.distributed.agreement import exchange, several
 from lucid_fn.distributed.collectives import all_gather, broadcast
 from lucid_fn.distributed.group import Group, check_group
-from lucid_fn.evaluation import lazily, started
 from lucid_fn.optim import states
-from lucid_fn.optim.base import (
-    GradientTransformation,
-    check_transformation,
-    stateful,
-)
+from lucid_fn.optim.base import GradientTransformation, check_transformation, stateful
+from lucid_fn.tracing import lazily, started
 from lucid_fn.types import Array, Params, Tree
 
 
@@ -87,7 +83,11 @@ def _divided(optimizer: GradientTransformation, group: Group) -> GradientTransfo
                 f"{caller}: optimizer must not have a zero_redundancy inside, whose "
                 "state is divided already; leave one of them out"
             )
-        mixed = [state for state in states.find(whole, (tuple,)) if _mixes(state)]
+        mixed = [
+            state
+            for state in states.find(whole, (tuple,))
+            if getattr(state, "mixes_params", False)
+        ]
         if mixed:
             raise _not_apart(caller, f"one with a {type(mixed[0]).__name__}")
         owners = assign(params, group.size)
@@ -96,7 +96,7 @@ def _divided(optimizer: GradientTransformation, group: Group) -> GradientTransfo
 
         def keep(path: str, x: Array) -> Array:
             if path not in own or not x.size:
-                return _absent(x)
+                return mx.zeros((0, *x.shape), x.dtype)
             if own[path].shape != x.shape:
                 raise _not_apart(caller, f"{path} of shape {x.shape}")
             return own[path]
@@ -158,10 +158,6 @@ def _check_tree(caller: str, params: Tree) -> None:
         )
 
 
-def _mixes(state: Any) -> bool:
-    return bool(getattr(state, "mixes_params", False))
-
-
 def _not_apart(caller: str, got: str) -> ValueError:
     return ValueError(
         f"{caller}: optimizer must keep its numbers for each param apart, got {got}, "
@@ -170,10 +166,6 @@ def _not_apart(caller: str, got: str) -> ValueError:
 
 
 # ---- arrays that other ranks keep ----
-
-
-def _absent(x: Array) -> Array:
-    return mx.zeros((0, *x.shape), x.dtype)
 
 
 def _is_absent(x: Array) -> bool:

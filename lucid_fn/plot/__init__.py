@@ -3,7 +3,7 @@
 Every function writes a file, `.png`, `.pdf` or `.svg`, and needs no screen.
 """
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
 from lucid_fn.plot.confusion import confusion
 from lucid_fn.plot.curves import batch_and_epoch_losses, compare, curves
 from lucid_fn.plot.gradients import gradients

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lucid_fn.checks import check_type
 from lucid_fn.plot.figure import (
     COLORS,
     check_picture,
@@ -199,12 +200,8 @@ def _plot_phases(
 def _grouped(
     runs: Runs, caller: str, *, alone: bool = False
 ) -> dict[str, list[History]]:
-    """The records by name, as lists; of one each, if they are to be `alone`."""
-    if not isinstance(runs, Mapping):
-        raise TypeError(
-            f"{caller}: runs must be a dict of histories by name, got "
-            f"{type(runs).__name__}"
-        )
+    """The histories by name, as lists; `alone` allows one each."""
+    check_type(caller, "runs", runs, Mapping, "a dict of histories by name")
     if not runs:
         raise ValueError(f"{caller}: runs must hold a history, got none")
     grouped = {}
@@ -216,11 +213,8 @@ def _grouped(
             raise ValueError(f"{caller}: the run {name!r} must hold a history, got []")
         called = f"the history {name!r}" if name else "history"
         for history in group:
-            if not isinstance(history, History):
-                raise TypeError(
-                    f"{caller}: {called} must be a History, got "
-                    f"{type(history).__name__}; read a file with train.load_history"
-                )
+            fix = "read a file with train.load_history"
+            check_type(caller, called, history, History, "a History", fix=fix)
             if not history.epochs:
                 raise ValueError(f"{caller}: {called} must have an epoch, got none")
         grouped[name] = group

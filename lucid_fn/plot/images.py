@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lucid_fn.checks import check_count
+from lucid_fn.checks import check_count, shape_error
 from lucid_fn.plot.figure import check_picture, new_figure, save
 
 _MOST = 400  # images; more are too small to see
@@ -78,9 +78,8 @@ def _pixels(images: Any) -> np.ndarray:
     given = np.array(images)
     pixels = given[..., None] if given.ndim == 3 else given
     if pixels.ndim != 4 or pixels.shape[3] not in (1, 3) or not pixels.size:
-        raise ValueError(
-            "plot.images: images must have shape (N, H, W), (N, H, W, 1) or (N, H, W, "
-            f"3), got {given.shape}"
+        raise shape_error(
+            "plot.images", "images", given, "(N, H, W), (N, H, W, 1) or (N, H, W, 3)"
         )
     if len(pixels) > _MOST:
         raise ValueError(

@@ -4,7 +4,7 @@ MLX has a hidden generator as well, which a compiled function freezes at its fir
 call; nothing here touches it. Use a key once: `split` it for more.
 """
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
 from lucid_fn.random.choice import categorical, choice, permutation
 from lucid_fn.random.exponential import exponential, gumbel, laplace
 from lucid_fn.random.gamma import beta, dirichlet, gamma

@@ -9,18 +9,11 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import checks
-from lucid_fn.checks import check_count, is_integer, to_number
+from lucid_fn.checks import check_count, check_type, is_integer, to_number
 from lucid_fn.types import Array, Key
 
 _LONGEST_AXIS = 2**31 - 1
 _MOST_DRAWS = 2**40  # far below where MLX's sizes in bytes would wrap
-
-
-def is_key(value: Any) -> bool:
-    """Whether `value` is one key."""
-    return (
-        isinstance(value, mx.array) and value.dtype == mx.uint32 and value.shape == (2,)
-    )
 
 
 def check_key(caller: str, key: Key) -> None:
@@ -125,11 +118,8 @@ def check_axis(caller: str, axis: int, ndim: int) -> int:
 
 
 def check_vector(caller: str, name: str, value: Any, ndim: int) -> None:
-    if not isinstance(value, mx.array):
-        raise TypeError(
-            f"random.{caller}: {name} must be an array, got {type(value).__name__}; "
-            f"convert it with mx.array({name})"
-        )
+    fix = f"convert it with mx.array({name})"
+    check_type(f"random.{caller}", name, value, mx.array, "an array", fix=fix)
     if mx.issubdtype(value.dtype, mx.complexfloating):
         raise TypeError(f"random.{caller}: {name} must be real, got {value.dtype}")
     if value.ndim < ndim or value.shape[-1] == 0:

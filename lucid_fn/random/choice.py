@@ -1,20 +1,15 @@
-"""Draws from given items or classes, and items in random order."""
+"""`choice`, `categorical` and `permutation`."""
 
 import math
 from collections.abc import Sequence
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_bool, check_count
-from lucid_fn.evaluation import started
-from lucid_fn.random.checks import (
-    check_axis,
-    check_key,
-    check_vector,
-    to_shape,
-)
+from lucid_fn.checks import check_bool, check_count, check_type
+from lucid_fn.random.checks import check_axis, check_key, check_vector, to_shape
 from lucid_fn.random.exponential import draw_exponential
 from lucid_fn.random.uniform import randint
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key
 
 
@@ -100,10 +95,7 @@ def categorical(key: Key, logits: Array, *, axis: int = -1) -> Array:
         array([0, 1], dtype=uint32)
     """
     check_key("categorical", key)
-    if not isinstance(logits, mx.array):
-        raise TypeError(
-            f"random.categorical: logits must be an array, got {type(logits).__name__}"
-        )
+    check_type("random.categorical", "logits", logits, mx.array, "an array")
     if mx.issubdtype(logits.dtype, mx.complexfloating):
         raise TypeError(f"random.categorical: logits must be real, got {logits.dtype}")
     axis = check_axis("categorical", axis, logits.ndim)

@@ -4,12 +4,8 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from lucid_fn.evaluation import started
-from lucid_fn.random.checks import (
-    check_dtype,
-    check_key,
-    to_shape,
-)
+from lucid_fn.random.checks import check_dtype, check_key, to_shape
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key
 
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from lucid_fn.evaluation import started
 from lucid_fn.random.checks import (
     check_broadcast,
     check_dtype,
@@ -21,6 +20,7 @@ from lucid_fn.random.checks import (
     to_shape,
 )
 from lucid_fn.random.exponential import draw_exponential, first_accepted
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key
 
 _CANDIDATES = 8  # of which each is accepted with a probability above 0.95
@@ -147,7 +147,7 @@ def _log_gamma(key: Key, a: float | Array, shape: tuple[int, ...]) -> Array:
 
 
 def _gamma(key: Key, a: float | Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Two factors of gamma draws, of the second of which the logarithm."""
+    """Gamma draws as two factors, the second one as its logarithm."""
     normal_key, uniform_key, boost_key = mx.random.split(key, 3)
     alpha = mx.array(a, mx.float32)
     small = alpha < 1

@@ -5,8 +5,8 @@ import hashlib
 import mlx.core as mx
 
 from lucid_fn.checks import check_count
-from lucid_fn.evaluation import started
 from lucid_fn.random.checks import check_key, to_integer
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key
 
 # Keeps the integers apart from the strings among the labels of `fold_in`.
@@ -14,7 +14,7 @@ _INT_SALT = 0x9E3779B9
 
 
 def key(seed: int) -> Key:
-    """The key of a seed.
+    """Makes the key of a seed.
 
     Args:
         seed: an integer in [0, 2**64).
@@ -92,7 +92,7 @@ def _salt(label: str | int | Array) -> Array:
 
 
 def fold_in(key: Key, label: str | int | Array) -> Key:
-    """The key that `key` gives to `label`: a function of these two alone.
+    """Derives a key from a key and a label: a function of these two alone.
 
     Unlike with `split`, adding or removing a label leaves the others' keys alone.
 

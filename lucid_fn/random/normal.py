@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from lucid_fn.evaluation import started
 from lucid_fn.random.checks import (
     check_broadcast,
     check_dtype,
@@ -15,6 +14,7 @@ from lucid_fn.random.checks import (
     to_parameter,
     to_shape,
 )
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key
 
 # Of truncated draws, which come by inversion in the middle and in the tails.
@@ -84,7 +84,7 @@ def truncated_normal(
     size = to_shape("truncated_normal", shape)
     check_dtype("truncated_normal", dtype, mx.floating, "a float dtype")
     low, high = (
-        to_parameter("truncated_normal", name, x, size, _is_not_nan, "a number")
+        to_parameter("truncated_normal", name, x, size, lambda x: x == x, "a number")
         for name, x in (("low", low), ("high", high))
     )
     known = not isinstance(low, mx.array) and not isinstance(high, mx.array)
@@ -96,10 +96,6 @@ def truncated_normal(
     if not known:
         x = mx.where(mx.array(low) < mx.array(high), x, math.nan)
     return started(x.astype(dtype))
-
-
-def _is_not_nan(x: float) -> bool:
-    return x == x
 
 
 def multivariate_normal(

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from lucid_fn.evaluation import started
 from lucid_fn.random.checks import (
     check_dtype,
     check_key,
@@ -18,6 +17,7 @@ from lucid_fn.random.checks import (
     to_parameter,
 )
 from lucid_fn.random.exponential import first_accepted
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key
 
 _CANDIDATES = 12  # of which each is accepted with a probability above 0.85

@@ -7,7 +7,6 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.evaluation import started
 from lucid_fn.random.checks import (
     check_broadcast,
     check_dtype,
@@ -16,6 +15,7 @@ from lucid_fn.random.checks import (
     to_parameter,
     to_shape,
 )
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key
 
 
@@ -192,14 +192,15 @@ def bernoulli(
     check_key("bernoulli", key)
     size = to_shape("bernoulli", shape)
     p = to_parameter(
-        "bernoulli", "probability", probability, size, _is_probability, "in [0, 1]"
+        "bernoulli",
+        "probability",
+        probability,
+        size,
+        lambda x: 0 <= x <= 1,
+        "in [0, 1]",
     )
     if not isinstance(p, mx.array):
         p = float(p)
     elif not mx.issubdtype(p.dtype, mx.floating):
         p = p.astype(mx.float32)
     return started(mx.random.bernoulli(p, size, key=key))
-
-
-def _is_probability(x: float) -> bool:
-    return 0 <= x <= 1

@@ -8,7 +8,7 @@ Optimizers of float64 params call schedules with a float64 step, a whole number,
 value is then float64 too.
 """
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
 from lucid_fn.schedules.base import Schedule
 from lucid_fn.schedules.combining import join, per_epoch, scale
 from lucid_fn.schedules.cosine import cosine_annealing, cosine_decay, cosine_restarts

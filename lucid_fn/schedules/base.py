@@ -39,7 +39,7 @@ def as_step(step: Array | int) -> Array:
 
 
 def as_given(step: Array) -> Array:
-    """The step of `as_step`, as it is handed on to another schedule."""
+    """The step of `as_step`, in the form that other schedules take."""
     return as_float(step) if step.dtype == mx.int64 else step
 
 

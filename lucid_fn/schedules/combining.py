@@ -1,4 +1,4 @@
-"""Schedules made of schedules."""
+"""`join`, `per_epoch` and `scale`: schedules made of other schedules."""
 
 import itertools
 from collections.abc import Sequence

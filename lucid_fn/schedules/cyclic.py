@@ -1,4 +1,4 @@
-"""Schedules that go up and down: once, or again and again."""
+"""One-cycle and cyclical schedules."""
 
 import math
 

@@ -6,13 +6,7 @@ import mlx.core as mx
 
 from lucid_fn.checks import check_count, check_number
 from lucid_fn.numerics import reduced
-from lucid_fn.schedules.base import (
-    Schedule,
-    as_step,
-    float_dtype,
-    fraction,
-    powers,
-)
+from lucid_fn.schedules.base import Schedule, as_step, float_dtype, fraction, powers
 from lucid_fn.types import Array
 
 

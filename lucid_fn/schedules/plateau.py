@@ -1,4 +1,4 @@
-"""A value that falls when a metric stops improving: state, not a schedule."""
+"""`reduce_on_plateau`: a value that falls when a metric stops improving."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -174,7 +174,7 @@ def inverse_sqrt(peak: float, *, warmup_steps: int) -> Schedule:
 
 
 def noam(model_size: int, *, warmup_steps: int, factor: float = 1.0) -> Schedule:
-    """The schedule of the original Transformer: `inverse_sqrt` in the model's terms.
+    """The schedule of the original Transformer: `inverse_sqrt`, scaled by the width.
 
     `factor * model_size^-0.5 * min(n^-0.5, n * W^-1.5)` with `n = t + 1`, since the
     paper counts steps from 1.

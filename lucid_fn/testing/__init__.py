@@ -4,7 +4,7 @@ The laws are those that every layer, optimizer and loss of this library keeps. I
 only package that imports chex, which takes most of a second.
 """
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
 from lucid_fn.testing import strategies
 from lucid_fn.testing.assertions import (
     assert_close,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import random, transforms, tree
+from lucid_fn.checks import check_function
 from lucid_fn.testing.laws import (
     Law,
     check_laws,
@@ -74,8 +75,7 @@ def check_loss(
         AssertionError: check_loss: broken laws, which skip=[...] would leave out
           zero: the second derivative at 0 is not finite
     """
-    if not callable(fn):
-        raise TypeError(f"check_loss: fn must be a function, got {type(fn).__name__}")
+    check_function("check_loss", "fn", fn)
     if not inputs:
         keys = random.split(random.key(seed))
         inputs = tuple(random.normal(key, (4, 3)) for key in keys)

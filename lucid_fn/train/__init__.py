@@ -1,6 +1,6 @@
 """Training: compiled steps, the loop around them, its record and its checkpoints."""
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
 from lucid_fn.train.callbacks import (
     Callback,
     early_stopping,
@@ -9,13 +9,14 @@ from lucid_fn.train.callbacks import (
     to_tensorboard,
 )
 from lucid_fn.train.checkpoint import load, load_metadata, load_params, save
-from lucid_fn.train.debugging import NonFiniteError
 from lucid_fn.train.epoch import make_epoch_step
 from lucid_fn.train.evaluation import evaluate
+from lucid_fn.train.fit import fit
 from lucid_fn.train.history import History, load_history
-from lucid_fn.train.loop import fit
+from lucid_fn.train.nonfinite import NonFiniteError
 from lucid_fn.train.partial_loading import LoadReport
-from lucid_fn.train.state import TrainState, init, make_eval_step, make_step
+from lucid_fn.train.state import TrainState, init
+from lucid_fn.train.step import make_eval_step, make_step
 
 __all__ = [
     "Callback",

@@ -1,4 +1,4 @@
-"""Functions of `(ts, record)` that `fit` calls after each epoch or step."""
+"""Callbacks: functions of `(ts, record)` that `fit` calls after each epoch or step."""
 
 import json
 import math
@@ -7,8 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import mlx.core as mx
+import numpy as np
+
 from lucid_fn import io
 from lucid_fn.checks import check_count
+from lucid_fn.distributed.agreement import exchange
+from lucid_fn.distributed.group import Group
 from lucid_fn.train import checkpoint
 from lucid_fn.train.history import plain
 from lucid_fn.train.state import TrainState, step_of
@@ -300,3 +305,23 @@ def _sign(caller: str, metric: str, higher_is_better: bool | None) -> int:
             f"{higher_is_better!r}"
         )
     return 1 if higher_is_better else -1
+
+
+def call_all(
+    callbacks: tuple[Callback, ...],
+    ts: TrainState,
+    record: Record,
+    group: Group | None,
+) -> bool:
+    """Call all callbacks on rank 0; returns whether one of them ends the run."""
+    called = callbacks if group is None or group.rank == 0 else ()
+    # Only a bool says so: functions that write return how many bytes they wrote.
+    returned = [callback(ts, dict(record)) for callback in called]
+    ended = any(_is_true(value) for value in returned)
+    return exchange(group, "fit (callbacks)", ended)[0] if callbacks else False
+
+
+def _is_true(value: Any) -> bool:
+    if isinstance(value, mx.array) and value.dtype == mx.bool_ and value.size == 1:
+        return bool(value.item())
+    return isinstance(value, bool | np.bool_) and bool(value)

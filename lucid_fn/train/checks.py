@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import io
-from lucid_fn.checks import signature_of
+from lucid_fn.checks import check_function, signature_of
 from lucid_fn.distributed.agreement import exchange, several
 from lucid_fn.distributed.group import Group
 from lucid_fn.train import checkpoint as checkpoints
@@ -29,11 +29,10 @@ def check_run(ts: Any, step: Any, batches: Any) -> None:
             "fit: ts.step must be an integer array of shape (), the number of steps "
             f"made so far, got {got}"
         )
-    if not callable(step):
-        raise TypeError(
-            "fit: step must be a function (ts, x, targets) -> (ts, metrics), as "
-            f"train.make_step returns it, got {type(step).__name__}"
-        )
+    kinds = (
+        "a function (ts, x, targets) -> (ts, metrics), as train.make_step returns it"
+    )
+    check_function("fit", "step", step, kinds=kinds)
     if not callable(batches):
         fix = (  # a `Loader` has a method for it
             "give its method, as in fit(ts, step, loader.epoch, epochs=...)"
@@ -52,7 +51,7 @@ def check_run(ts: Any, step: Any, batches: Any) -> None:
 
 
 def _takes(fn: Callable[..., Any], count: int) -> bool:
-    """Whether a function can be called with so many arguments."""
+    """Whether a function can be called with `count` arguments."""
     signature = signature_of(fn)
     if signature is None:
         return True

@@ -7,16 +7,10 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import nn, optim, random, transforms, tree
+from lucid_fn.call_errors import explains_calls
 from lucid_fn.checks import check_bool, check_count, check_parameters
-from lucid_fn.elsewhere import explains_calls
-from lucid_fn.train.state import (
-    LossFn,
-    Metrics,
-    StepFn,
-    TrainState,
-    check_state,
-    update,
-)
+from lucid_fn.train.state import TrainState, check_state
+from lucid_fn.train.step import LossFn, Metrics, StepFn, update
 from lucid_fn.transforms.arguments import as_array
 from lucid_fn.types import Array, Key
 

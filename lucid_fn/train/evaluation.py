@@ -9,10 +9,11 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.checks import check_bool, check_parameters
+from lucid_fn.checks import check_bool, check_function, check_parameters, check_type
 from lucid_fn.distributed import Group
 from lucid_fn.distributed.agreement import exchange, several
-from lucid_fn.train.state import EvalFn, TrainState, rows
+from lucid_fn.train.state import TrainState
+from lucid_fn.train.step import EvalFn, rows
 from lucid_fn.types import Array
 
 # Values are read when the step after the next is on its way, so that reading them
@@ -61,11 +62,8 @@ def evaluate(
     """
     caller = "train.evaluate"
     check_bool(caller, outputs=outputs)
-    if not callable(step):
-        raise TypeError(
-            f"{caller}: step must be a function (ts, x, targets) -> metrics, as "
-            f"train.make_eval_step returns it, got {type(step).__name__}"
-        )
+    kinds = "a function (ts, x, targets) -> metrics, as train.make_eval_step returns it"
+    check_function(caller, "step", step, kinds=kinds)
     given = ("outputs",) if outputs else ()
     check_parameters(caller, "step", step, ("ts", "x", "targets"), given)
     means, parts = Means(caller), []
@@ -161,11 +159,7 @@ class Means:
 def _check_scalar(caller: str, name: str, value: Any) -> None:
     if isinstance(value, int | float):
         return
-    if not isinstance(value, mx.array):
-        raise TypeError(
-            f"{caller}: metric {name!r} must be a scalar array, got "
-            f"{type(value).__name__}"
-        )
+    check_type(caller, f"metric {name!r}", value, mx.array, "a scalar array")
     if value.size != 1:
         raise ValueError(
             f"{caller}: metric {name!r} must be a scalar, since metrics are averaged "

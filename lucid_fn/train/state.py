@@ -1,30 +1,16 @@
-"""The state of a training run, and compiled training and evaluation steps."""
+"""`TrainState`, and `init`, which makes it."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn import nn, ops, optim, random, transforms, tree
-from lucid_fn.checks import check_bool, check_float
-from lucid_fn.distributed.agreement import several
-from lucid_fn.distributed.averaging import average
-from lucid_fn.distributed.group import Group, check_group
-from lucid_fn.elsewhere import explains_calls
-from lucid_fn.evaluation import started
+from lucid_fn import nn, optim, random, tree
+from lucid_fn.checks import check_key, check_type
+from lucid_fn.distributed.group import Group
 from lucid_fn.nn.core.sharding import cuts_of
 from lucid_fn.optim.states import find
-from lucid_fn.random.checks import is_key
-from lucid_fn.types import Array, Key, Params, Scalar, State
-
-LossFn: TypeAlias = Callable[[Any, Any], Array]
-"""`loss_fn(predictions, targets)`: a loss per example, or their mean."""
-
-Metrics: TypeAlias = dict[str, Array]
-"""Scalars by name, `"loss"` among them: means over one batch."""
-
-StepFn: TypeAlias = Callable[..., tuple["TrainState", Metrics]]
-EvalFn: TypeAlias = Callable[..., Any]
+from lucid_fn.tracing import started
+from lucid_fn.types import Array, Key, Params, State
 
 
 class TrainState(NamedTuple):
@@ -65,13 +51,13 @@ def init(
         >>> ts.step
         array(0, dtype=int32)
     """
-    _check_model("train.init", model)
-    _check_optimizer("train.init", optimizer)
-    _check_key("train.init", key)
+    check_model("train.init", model)
+    check_optimizer("train.init", optimizer)
+    check_key("train.init", key)
     params, state = model.init(random.fold_in(key, "init"))
-    _check_no_cache("train.init", state)
+    _check_no_cache(state)
     opt_state = optimizer.init(params)
-    _check_sees_slices("train.init", model, opt_state)
+    _check_sees_slices(model, opt_state)
     return started(
         TrainState(
             params,
@@ -83,233 +69,6 @@ def init(
     )
 
 
-def make_step(
-    model: nn.Layer,
-    optimizer: optim.GradientTransformation,
-    loss_fn: LossFn,
-    *,
-    metrics: Mapping[str, Callable[[Any, Any], Array]] | None = None,
-    group: Group | None = None,
-) -> StepFn:
-    """A compiled training step `(ts, x, targets) -> (ts, metrics)`.
-
-    It applies the model with `train=True` and the key of the step, differentiates the
-    mean of the loss, times the scale of an `optim.dynamic_loss_scale`, and adds the
-    optimizer's updates to the params. The result is already being computed when the
-    function returns, so `mx.eval` is not needed.
-
-    Args:
-        model: a layer.
-        optimizer: a transformation, such as `optim.sgd(0.1)`.
-        loss_fn: `loss_fn(predictions, targets)`, one value per example or their mean.
-        metrics: more functions of `(predictions, targets)` to scalars, by name, such
-            as `{"accuracy": metrics.accuracy}`.
-        group: processes that train together, as `distributed.init` returns it: data
-            parallelism. Each gives its own part of the batch. The gradients, the
-            metrics and the new state, such as the running statistics of batch norm,
-            are averaged over all examples, so that all processes stay equal; dropout
-            and other randomness differs among them.
-
-    Returns:
-        The step. Its metrics are `"loss"` and the given ones, of the batch, before the
-        update. `x` may be any tree that the model takes, and `targets` any tree that
-        the loss takes.
-
-    Raises:
-        TypeError: if an argument is of the wrong type.
-        ValueError: if a metric is called `"loss"`, or there is a `group` of several and
-            `model` is divided among processes, whose gradients have no mean.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import losses, nn, optim, random, train
-        >>> model, optimizer = nn.linear(3, 2), optim.sgd(0.1)
-        >>> ts = train.init(model, optimizer, random.key(0))
-        >>> step = train.make_step(model, optimizer, losses.softmax_cross_entropy)
-        >>> ts, metrics = step(ts, mx.ones((4, 3)), mx.array([0, 1, 1, 0]))
-        >>> list(metrics), ts.step.item()
-        (['loss'], 1)
-    """
-    step = update("train.make_step", model, optimizer, loss_fn, metrics, group)
-    return transforms.jit(explains_calls(step))
-
-
-def update(
-    caller: str,
-    model: nn.Layer,
-    optimizer: optim.GradientTransformation,
-    loss_fn: LossFn,
-    metrics: Mapping[str, Callable[[Any, Any], Array]] | None,
-    group: Group | None = None,
-) -> StepFn:
-    """The step of `make_step`, not compiled."""
-    _check_model(caller, model)
-    _check_optimizer(caller, optimizer)
-    _check_loss_fn(caller, loss_fn)
-    extra = _check_metrics(caller, metrics)
-    check_group(caller, group)
-    if several(group) and _divided_among(model):
-        raise ValueError(
-            f"{caller}: group must be None for a model that is divided among "
-            "processes, whose gradients are of different slices, got a group of "
-            f"{group.size}; leave it out, and give all ranks the same batch"
-        )
-
-    def objective(
-        params: Params, state: State, key: Key, scale: Scalar, x: Any, targets: Any
-    ) -> tuple[Array, tuple[State, Metrics]]:
-        y, state = model.apply(params, state, x, train=True, key=key)
-        loss = mean_loss(loss_fn(y, targets))
-        values = {name: fn(y, targets) for name, fn in extra.items()}
-        return total(loss * scale, x, targets), (state, {"loss": loss, **values})
-
-    def total(loss: Array, x: Any, targets: Any) -> Array:
-        """What is differentiated: a sum where others add theirs, else the mean."""
-        return loss * rows(x, targets) if several(group) else loss
-
-    def step(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
-        check_state("step", ts)  # while tracing, so that later calls cost nothing
-        value_and_grad = transforms.value_and_grad(objective, has_aux=True)
-        key, scale = _step_key(ts, group), optim.loss_scale(ts.opt_state)
-        (_, (state, values)), grads = value_and_grad(
-            ts.params, ts.state, key, scale, x, targets
-        )
-        values, state, grads = _averaged(
-            (values, state), group, rows(x, targets), sums=grads
-        )
-        updates, opt_state = optimizer.update(grads, ts.opt_state, ts.params)
-        params = optim.apply_updates(ts.params, updates)
-        new = TrainState(params, state, opt_state, ts.key, ts.step + 1)
-        return new, _in_order(values, extra)
-
-    vars(step)["divided_among"] = _divided_among(model)  # for `fit`; `jit` keeps it
-    return step
-
-
-def make_eval_step(
-    model: nn.Layer,
-    loss_fn: LossFn,
-    *,
-    metrics: Mapping[str, Callable[[Any, Any], Array]] | None = None,
-    group: Group | None = None,
-) -> EvalFn:
-    """A compiled evaluation step `(ts, x, targets) -> metrics`, with `train=False`.
-
-    With the keyword `outputs=True` it returns the pair `(metrics, y)`, where `y` is the
-    output of the model. `evaluate` runs it on all batches.
-
-    Args:
-        model: a layer.
-        loss_fn: as in `make_step`.
-        metrics: as in `make_step`.
-        group: as in `make_step`; the metrics are those of all examples, the outputs of
-            this process's.
-
-    Raises:
-        TypeError: if an argument is of the wrong type.
-        ValueError: if a metric is called `"loss"`.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import losses, nn, optim, random, train
-        >>> model = nn.linear(3, 2)
-        >>> ts = train.init(model, optim.sgd(0.1), random.key(0))
-        >>> evaluate = train.make_eval_step(model, losses.softmax_cross_entropy)
-        >>> list(evaluate(ts, mx.ones((4, 3)), mx.array([0, 1, 1, 0])))
-        ['loss']
-    """
-    _check_model("train.make_eval_step", model)
-    _check_loss_fn("train.make_eval_step", loss_fn)
-    extra = _check_metrics("train.make_eval_step", metrics)
-    check_group("train.make_eval_step", group)
-
-    def measure(
-        params: Params, state: State, x: Any, targets: Any
-    ) -> tuple[Metrics, Any]:
-        y, _ = model.apply(params, state, x, train=False)
-        loss = mean_loss(loss_fn(y, targets))
-        values = {name: fn(y, targets) for name, fn in extra.items()}
-        values = {"loss": loss, **values}
-        (averaged,) = _averaged((values,), group, rows(x, targets))
-        return _in_order(averaged, extra), y
-
-    with_outputs = transforms.jit(measure)
-    metrics_only = transforms.jit(lambda *arguments: measure(*arguments)[0])
-
-    @explains_calls
-    def evaluate(ts: TrainState, x: Any, targets: Any, *, outputs: bool = False) -> Any:
-        check_state("evaluate", ts)
-        check_bool("evaluate", outputs=outputs)
-        compiled = with_outputs if outputs else metrics_only
-        return compiled(ts.params, ts.state, x, targets)
-
-    return evaluate
-
-
-def rows(x: Any, targets: Any) -> int:
-    """The batch size: the length of the first array, of the targets if they have one.
-
-    An input may hold arrays that all examples share, such as a mask.
-    """
-    leaves = [*tree.leaves(targets), *tree.leaves(x)]
-    return next((len(leaf) for leaf in leaves if getattr(leaf, "ndim", 0)), 1)
-
-
-def _step_key(ts: TrainState, group: Group | None) -> Key:
-    key = random.fold_in(ts.key, ts.step)
-    return random.fold_in(key, group.rank) if several(group) else key
-
-
-def _averaged(
-    means: tuple[Any, ...], group: Group | None, count: int, *, sums: Any = None
-) -> Any:
-    """Means over the examples of all ranks, from those of this one.
-
-    Args:
-        means: the metrics, and other trees of means over `count` examples.
-        group: the ranks.
-        count: the examples of this rank.
-        sums: gradients of a sum over examples. They cannot be multiplied by `count`
-            afterwards: with sync batch norm they come from the losses of other ranks.
-
-    Returns:
-        The means of all these trees.
-    """
-    if not several(group):
-        return (*means, sums) if sums is not None else means
-    metrics, *others = means
-    floats = {name: _as_float(x) for name, x in metrics.items()}
-    weighted = tree.map(lambda x: _weighted(x, count), (floats, *others))
-    given = (*weighted, sums) if sums is not None else weighted
-    return average(given, group, weight=count)
-
-
-def _weighted(x: Array, count: int) -> Array:
-    """`count * x`; integers, such as numbers of batches, are the same on all ranks."""
-    return (x * count).astype(x.dtype) if mx.issubdtype(x.dtype, mx.floating) else x
-
-
-def _as_float(metric: Any) -> Array:
-    """A metric that has a mean: counts, bools and numbers become float32."""
-    x = metric if isinstance(metric, mx.array) else mx.array(metric)
-    return x if mx.issubdtype(x.dtype, mx.floating) else x.astype(mx.float32)
-
-
-def _in_order(values: Metrics, extra: Iterable[str]) -> Metrics:
-    """The loss first, then the others as they were given; trees sort them."""
-    return {name: values[name] for name in ("loss", *extra)}
-
-
-def mean_loss(loss: Any) -> Array:
-    """The mean in float32, summed in blocks: a naive sum of a million is 1e-2 off.
-
-    Raises:
-        TypeError: if what `loss_fn` returned is not a float array.
-    """
-    check_float("what loss_fn returns", loss=loss)
-    return ops.mean(loss.astype(mx.float32))
-
-
 def check_state(caller: str, ts: Any) -> None:
     if not (hasattr(ts, "params") and hasattr(ts, "state")):
         raise TypeError(
@@ -318,52 +77,46 @@ def check_state(caller: str, ts: Any) -> None:
         )
 
 
-def _check_model(caller: str, model: Any) -> None:
-    if not isinstance(model, nn.Layer):
-        raise TypeError(
-            f"{caller}: model must be a Layer, got {type(model).__name__}; "
-            + (
-                "it comes before the optimizer"
-                if isinstance(model, optim.GradientTransformation)
-                else "wrap a pair of functions in nn.Layer(init, apply)"
-            )
-        )
+def check_model(caller: str, model: Any) -> None:
+    fix = (
+        "it comes before the optimizer"
+        if isinstance(model, optim.GradientTransformation)
+        else "wrap a pair of functions in nn.Layer(init, apply)"
+    )
+    check_type(caller, "model", model, nn.Layer, "a Layer", fix=fix)
 
 
-def _check_optimizer(caller: str, optimizer: Any) -> None:
-    if not isinstance(optimizer, optim.GradientTransformation):
-        raise TypeError(
-            f"{caller}: optimizer must be a GradientTransformation such as "
-            f"optim.sgd(0.1), got {type(optimizer).__name__}"
-        )
+def check_optimizer(caller: str, optimizer: Any) -> None:
+    words = "a GradientTransformation such as optim.sgd(0.1)"
+    check_type(caller, "optimizer", optimizer, optim.GradientTransformation, words)
 
 
-def _check_no_cache(caller: str, state: State) -> None:
+def _check_no_cache(state: State) -> None:
     """Raises if a layer keeps what it has seen: its cache is full after a few steps."""
     paths = set(tree.paths(state))
     for path in paths:
         layer, _, name = path.rpartition(".")
         if name == "keys" and f"{path.removesuffix('keys')}length" in paths:
             raise ValueError(
-                f"{caller}: model must not decode with a cache, which fills up as it "
+                f"train.init: model must not decode with a cache, which fills up as it "
                 f"trains, got one in {layer or 'it'}; make the model without cache=: "
                 "the params are the same"
             )
 
 
-def _divided_among(model: nn.Layer) -> Group | None:
+def divided_among(model: nn.Layer) -> Group | None:
     """The processes of which each has slices of some of the params, if there are."""
     return next((group for _, _, group in cuts_of(model)), None)
 
 
-def _check_sees_slices(caller: str, model: nn.Layer, opt_state: Any) -> None:
+def _check_sees_slices(model: nn.Layer, opt_state: Any) -> None:
     """Raises if an optimizer would take this rank's slices for whole params."""
-    if _divided_among(model) is None:
+    if divided_among(model) is None:
         return
     found = [x for x in find(opt_state, (tuple,)) if _depends_on_all(x)]
     if found:
         raise ValueError(
-            f"{caller}: optimizer must treat numbers one by one for a model that is "
+            "train.init: optimizer must treat numbers one by one for a model that is "
             "divided among processes, since it sees the slices of one, got one with a "
             f"{type(found[0]).__name__}; leave that part out, or use clip_by_value"
         )
@@ -381,36 +134,3 @@ def _depends_on_all(state: Any) -> bool:
         optim.ZeroRedundancyState,
     )
     return isinstance(state, kinds) or bool(getattr(state, "mixes_params", False))
-
-
-def _check_key(caller: str, key: Any) -> None:
-    if not is_key(key):
-        raise TypeError(
-            f"{caller}: key must be a key (uint32, shape (2,)), got {key!r:.100}; "
-            "make one with random.key(0)"
-        )
-
-
-def _check_loss_fn(caller: str, loss_fn: Any) -> None:
-    if not callable(loss_fn):
-        raise TypeError(
-            f"{caller}: loss_fn must be a function (predictions, targets) -> loss such "
-            f"as losses.mse, got {type(loss_fn).__name__}"
-        )
-
-
-def _check_metrics(
-    caller: str, metrics: Mapping[str, Callable[[Any, Any], Array]] | None
-) -> dict[str, Callable[[Any, Any], Array]]:
-    extra = metrics or {}
-    if not isinstance(extra, Mapping) or not all(map(callable, extra.values())):
-        raise TypeError(
-            f"{caller}: metrics must be a dict of functions by name, such as "
-            f"{{'accuracy': metrics.accuracy}}, got {metrics!r:.100}"
-        )
-    for name, what in (("loss", "that of loss_fn"), ("seconds", "measured by fit")):
-        if name in extra:
-            raise ValueError(
-                f"{caller}: metrics must not hold {name!r}, which is {what}"
-            )
-    return dict(extra)

@@ -1,6 +1,6 @@
 """Transformations of pure functions over trees: compile, differentiate, vectorise."""
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
 from lucid_fn.transforms.checkpointing import checkpoint
 from lucid_fn.transforms.cond import cond
 from lucid_fn.transforms.custom_rules import custom_jvp, custom_vjp

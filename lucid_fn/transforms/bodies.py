@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import is_symbolic, repeating
+from lucid_fn.tracing import is_symbolic, repeating
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import as_result, describe, remedy
 from lucid_fn.transforms.closures import Closed

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.evaluation import any_traced, is_transforming
+from lucid_fn.tracing import any_traced, is_transforming
 from lucid_fn.transforms import bytecode
 from lucid_fn.transforms.arguments import leaf_paths, name_of, parameter_names
 

@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.ops.exporting import is_exporting
+from lucid_fn.ops.export_trace import is_exporting
 from lucid_fn.transforms import captures
 from lucid_fn.transforms.arguments import check_function, fenced, name_of, to_arrays
 from lucid_fn.transforms.closures import closed

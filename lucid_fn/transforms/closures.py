@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.evaluation import any_traced, is_transforming
+from lucid_fn.tracing import any_traced, is_transforming
 from lucid_fn.transforms import bytecode, captures
 from lucid_fn.transforms.captures import CONTAINERS, NUMBERS, of_library
-from lucid_fn.tree.structure import build
+from lucid_fn.tree.nodes import build
 from lucid_fn.types import Array
 
 _CONSTANTS = (*NUMBERS, complex, str, bytes, type(None))

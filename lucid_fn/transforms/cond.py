@@ -8,7 +8,9 @@ import numpy as np
 
 from lucid_fn import tree
 from lucid_fn.checks import check_function, check_parameters
-from lucid_fn.evaluation import (
+from lucid_fn.ops import mlx_transforms
+from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.tracing import (
     any_traced,
     are_rules_passed,
     may_start,
@@ -16,8 +18,6 @@ from lucid_fn.evaluation import (
     repeating,
     transforming,
 )
-from lucid_fn.ops import exporting
-from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.transforms.arguments import describe, fenced
 from lucid_fn.transforms.bodies import arrays_of
 from lucid_fn.transforms.closures import closed
@@ -204,10 +204,9 @@ def _pull(fn: Flat, floats: list[int], kept: list[int], count: int) -> Flat:
             out = fn(_filled(xs, floats, given))
             return [out[i] for i in kept]
 
+        primals = [xs[i] for i in floats]
         with transforming():
-            return list(
-                exporting.vjp(fenced(values), [xs[i] for i in floats], cotangents)[1]
-            )
+            return mlx_transforms.vjp(fenced(values), primals, cotangents)[1]
 
     return pull
 
@@ -219,8 +218,9 @@ def _push(fn: Flat, floats: list[int], count: int) -> Flat:
         def values(*given: Array) -> list[Array]:
             return fn(_filled(xs, floats, given))
 
+        primals = [xs[i] for i in floats]
         with transforming():
-            return list(exporting.jvp(values, [xs[i] for i in floats], tangents)[1])
+            return mlx_transforms.jvp(values, primals, tangents)[1]
 
     return push
 

@@ -13,9 +13,9 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.checks import signature_of
-from lucid_fn.evaluation import are_rules_passed, followed
-from lucid_fn.ops import exporting
+from lucid_fn.ops import export_trace, mlx_transforms
 from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.tracing import are_rules_passed, followed
 from lucid_fn.transforms import captures
 from lucid_fn.transforms.arguments import (
     as_array,
@@ -190,7 +190,7 @@ def custom_jvp(
         ) -> list[Array]:
             zeros = [mx.zeros_like(x) for x in primals]
             linear = fenced(lambda *tangents: push(primals, list(tangents)))
-            return list(exporting.vjp(linear, zeros, cotangents)[1])
+            return list(mlx_transforms.vjp(linear, zeros, cotangents)[1])
 
         def plain(given: tuple[Any, ...]) -> Any:
             return both(given, tree.map(_zero, given))[0]
@@ -293,7 +293,7 @@ def _run(
         xs, gs = _listed(primals), _listed(cotangents)
         if uses == 1:
             return tuple(pull(xs, gs, structures[-1]))
-        return tuple(exporting.vjp(fenced(outer), followed(xs), gs)[1])
+        return tuple(mlx_transforms.vjp(fenced(outer), followed(xs), gs)[1])
 
     def jvp(primals: Any, tangents: Any) -> tuple[Array, ...]:
         nonlocal uses
@@ -305,7 +305,7 @@ def _run(
         ]
         if uses == 1:
             return tuple(push(xs, moved))
-        return tuple(exporting.jvp(outer, followed(xs), moved)[1])
+        return tuple(mlx_transforms.jvp(outer, followed(xs), moved)[1])
 
     if not call.arrays:
         return fn(*call.arguments([]))
@@ -314,7 +314,7 @@ def _run(
     ruled.jvp(jvp)
     out = _listed(ruled(*call.arrays))
     if not structures:  # the results were known
-        exporting.apart(flat)(*call.arrays)
+        export_trace.apart(flat)(*call.arrays)
     return tree.unflatten(structures[-1], out)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from lucid_fn import tree
 from lucid_fn.checks import check_bool, shapes_only
-from lucid_fn.evaluation import is_symbolic, lazily
+from lucid_fn.tracing import is_symbolic, lazily
 from lucid_fn.transforms import diagnosis, snapshots
 from lucid_fn.transforms.arguments import as_array, check_function, name_of
 from lucid_fn.transforms.compilation import compiling

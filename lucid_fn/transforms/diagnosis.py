@@ -12,7 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn.evaluation import UnavailableError, is_symbolic, start
+from lucid_fn.tracing import UnavailableError, is_symbolic, start
 from lucid_fn.transforms import bytecode
 from lucid_fn.transforms.captures import Capture
 from lucid_fn.types import Array

@@ -12,14 +12,14 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import random, tree
-from lucid_fn.evaluation import (
+from lucid_fn.ops import export_trace, seam
+from lucid_fn.tracing import (
     is_symbolic,
     lazily,
     may_start,
     started,
     transforming,
 )
-from lucid_fn.ops import exporting, seam
 from lucid_fn.transforms import captures, diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
@@ -392,7 +392,7 @@ def constants_of(flat: Flat, arrays: list[Array]) -> list[Array]:
             found.extend(array for _, array in event["constants"])
             raise _Seen
 
-    with exporting.checking(), contextlib.suppress(_Seen):
+    with export_trace.checking(), contextlib.suppress(_Seen):
         mx.export_function(look, lambda *arrays: flat(list(arrays)), *arrays)
     return found
 
@@ -420,7 +420,7 @@ def without_rules(flat: Flat) -> Callable[..., list[Array]]:
     """The function whose graph has MLX's own operations only."""
 
     def unwrapped(*arrays: Array) -> list[Array]:
-        with exporting.exporting(arrays[0]):
+        with export_trace.exporting(arrays[0]):
             return flat(list(arrays))
 
     return unwrapped

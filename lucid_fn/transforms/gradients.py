@@ -8,9 +8,9 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.checks import check_bool
-from lucid_fn.evaluation import any_traced, followed, transforming
-from lucid_fn.ops import exporting
+from lucid_fn.ops import mlx_transforms
 from lucid_fn.ops.seam import differentiating
+from lucid_fn.tracing import any_traced, followed, transforming
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.argnums import chooser
 from lucid_fn.transforms.arguments import check_function, describe, name_of
@@ -141,7 +141,7 @@ def gradient_of(
                 transforming(reverse=True),
                 diagnosis.explains_missing_rule(caller, REVERSE_FIX),
             ):
-                value, grads = exporting.value_and_grad(loss_of)(leaves)
+                value, grads = mlx_transforms.value_and_grad(loss_of)(leaves)
         else:
             value, grads = loss_of(leaves), []
         if leaves and not depends:

@@ -6,8 +6,8 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import followed, transforming
-from lucid_fn.ops import exporting
+from lucid_fn.ops import mlx_transforms
+from lucid_fn.tracing import followed, transforming
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
@@ -112,9 +112,9 @@ def jvp(
     leaves = followed(leaves)
     fix = "use vjp, grad or hvp, or give the operation a rule with lf.custom_jvp"
     with transforming(), diagnosis.explains_missing_rule("jvp", fix):
-        values, derivatives = exporting.jvp(flat, leaves, directions)
+        values, moved = mlx_transforms.jvp(flat, leaves, directions)
     out = out_structures[-1]
-    return tree.unflatten(out, list(values)), tree.unflatten(out, list(derivatives))
+    return tree.unflatten(out, list(values)), tree.unflatten(out, list(moved))
 
 
 def vjp(
@@ -159,7 +159,7 @@ def vjp(
             transforming(reverse=True),
             diagnosis.explains_missing_rule("vjp", REVERSE_FIX),
         ):
-            _, grads = exporting.vjp(fenced(flat), arrays, given)
+            _, grads = mlx_transforms.vjp(fenced(flat), arrays, given)
         pulled: tuple[Tree, ...] = tree.unflatten(structure, list(grads))
         return pulled
 

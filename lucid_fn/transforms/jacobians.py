@@ -9,9 +9,9 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.checks import check_bool, check_size
-from lucid_fn.evaluation import any_traced, followed, transforming
-from lucid_fn.ops import exporting
+from lucid_fn.ops import mlx_transforms
 from lucid_fn.ops.vectorize import vectorize
+from lucid_fn.tracing import any_traced, followed, transforming
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.argnums import chooser
 from lucid_fn.transforms.arguments import (
@@ -198,7 +198,7 @@ def _rows(
     """The derivatives of each result in each leaf, by a cotangent for each entry."""
 
     def pull(*cotangents: Array) -> list[Array]:
-        return list(exporting.vjp(fenced(flat), leaves, list(cotangents))[1])
+        return list(mlx_transforms.vjp(fenced(flat), leaves, list(cotangents))[1])
 
     rows = mapped(pull, results)  # (entries of results, *x.shape), by leaf
     return [
@@ -216,7 +216,7 @@ def _columns(
     """The derivatives of each result in each leaf, by a tangent for each entry."""
 
     def push(*tangents: Array) -> list[Array]:
-        return list(exporting.jvp(flat, leaves, list(tangents))[1])
+        return list(mlx_transforms.jvp(flat, leaves, list(tangents))[1])
 
     columns = mapped(push, leaves)  # (entries of leaves, *y.shape), by result
     return [

@@ -10,7 +10,8 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import tree
-from lucid_fn.evaluation import (
+from lucid_fn.ops import seam
+from lucid_fn.tracing import (
     any_traced,
     is_symbolic,
     is_tracing,
@@ -21,7 +22,6 @@ from lucid_fn.evaluation import (
     started,
     unavailable,
 )
-from lucid_fn.ops import seam
 from lucid_fn.transforms import captures, compilation, diagnosis, traces, widening
 from lucid_fn.transforms.arguments import (
     as_array,

@@ -12,7 +12,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
 
-from lucid_fn.evaluation import (
+from lucid_fn.ops import export_trace, mlx_transforms
+from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.vectorize import vectorize
+from lucid_fn.tracing import (
     any_traced,
     are_rules_passed,
     is_differentiated_once,
@@ -26,9 +29,6 @@ from lucid_fn.evaluation import (
     start,
     transforming,
 )
-from lucid_fn.ops import exporting
-from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.vectorize import vectorize
 from lucid_fn.transforms.arguments import fenced
 from lucid_fn.transforms.checkpointing import after
 from lucid_fn.transforms.compilation import compiled, compiling
@@ -226,7 +226,7 @@ def _entries(x: Array, length: int) -> Arrays:
 
 def _is_plain() -> bool:
     """Whether what is built must be MLX's operations, without compiled functions."""
-    return is_mapping() or exporting.is_exporting()
+    return is_mapping() or export_trace.is_exporting()
 
 
 def _built(turns: Callable[..., Arrays], *args: Any) -> Arrays:
@@ -416,8 +416,9 @@ def _pulled_body(
             return [*_at(last, k), *_at(outputs, y)]
 
         arrays = [*_at(constants, c), *_at(before, k), *_at(xs, x)]
+        given = [*d_carry, *d_outputs]
         with transforming():
-            grads = exporting.vjp(fenced(values), arrays, [*d_carry, *d_outputs])[1]
+            grads = mlx_transforms.vjp(fenced(values), arrays, given)[1]
         a, b = len(c), len(c) + len(k)
         summed = [total + g for total, g in zip(sums, grads[:a], strict=True)]
         return [*grads[a:b], *summed], list(grads[b:])
@@ -470,7 +471,7 @@ def _pushed_body(body: Body, places: list[list[int]], inputs: int) -> Body:
             a for v, place in zip(values, places, strict=True) for a in _at(v, place)
         ]
         with transforming():
-            ys, dys = exporting.jvp(out, flat, [t for part in moved for t in part])
+            ys, dys = mlx_transforms.jvp(out, flat, [t for part in moved for t in part])
         n = sizes.carry
         return [*ys[:n], *_at(dys, places[1])], [*ys[n:], *dys[n:]]
 

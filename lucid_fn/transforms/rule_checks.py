@@ -8,7 +8,7 @@ import mlx.core as mx
 from lucid_fn import tree
 from lucid_fn.transforms.arguments import as_array, describe, to_arrays
 from lucid_fn.tree.mapping import describe as show
-from lucid_fn.tree.structure import entries_of
+from lucid_fn.tree.nodes import entries_of
 from lucid_fn.types import Array, Tree
 
 

@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.checks import check_bool, check_count, check_function, check_parameters
-from lucid_fn.evaluation import started
+from lucid_fn.tracing import started
 from lucid_fn.transforms import loop
 from lucid_fn.transforms.arguments import describe, name_of
 from lucid_fn.transforms.bodies import arrays_of, body_of, with_dtypes

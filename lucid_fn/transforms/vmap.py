@@ -7,8 +7,8 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import is_symbolic, ordering, repeating, start, transforming
 from lucid_fn.ops.vectorize import noting_mapped, vectorize
+from lucid_fn.tracing import is_symbolic, ordering, repeating, start, transforming
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,

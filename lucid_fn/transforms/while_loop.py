@@ -8,7 +8,7 @@ import numpy as np
 
 from lucid_fn import tree
 from lucid_fn.checks import check_count, check_function, check_parameters
-from lucid_fn.evaluation import any_traced, may_start, start
+from lucid_fn.tracing import any_traced, may_start, start
 from lucid_fn.transforms.arguments import describe, name_of
 from lucid_fn.transforms.bodies import arrays_of, body_of, with_dtypes
 from lucid_fn.transforms.closures import closed

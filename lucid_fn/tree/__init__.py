@@ -8,7 +8,7 @@ of dict are refused, since their class would be lost. A leaf's path is its keys,
 and field names joined by dots: `"layer1.0.conv1.weight"`.
 """
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
 from lucid_fn.tree.arrays import (
     all_finite,
     cast,
@@ -18,8 +18,7 @@ from lucid_fn.tree.arrays import (
     size,
     zeros_like,
 )
-from lucid_fn.tree.mapping import map, map_with_path
-from lucid_fn.tree.naming import (
+from lucid_fn.tree.dotted_paths import (
     Place,
     at,
     merge,
@@ -27,15 +26,10 @@ from lucid_fn.tree.naming import (
     partition,
     restore,
 )
+from lucid_fn.tree.mapping import map, map_with_path
+from lucid_fn.tree.nodes import register_node
 from lucid_fn.tree.reports import TreeSummary, TreeSummaryRow, diff, summary
-from lucid_fn.tree.structure import (
-    Structure,
-    flatten,
-    leaves,
-    paths,
-    register_node,
-    unflatten,
-)
+from lucid_fn.tree.structure import Structure, flatten, leaves, paths, unflatten
 from lucid_fn.tree.vectors import equal, ravel
 
 __all__ = [

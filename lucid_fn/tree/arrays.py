@@ -2,8 +2,8 @@
 
 import mlx.core as mx
 
-from lucid_fn.evaluation import started
 from lucid_fn.numerics import total
+from lucid_fn.tracing import started
 from lucid_fn.tree.mapping import map
 from lucid_fn.tree.structure import flatten, paths
 from lucid_fn.types import Array, Tree

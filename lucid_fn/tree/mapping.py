@@ -5,15 +5,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn.tree.structure import (
-    IsLeaf,
-    build,
-    entries_of,
-    flatten,
-    join,
-    paths,
-    too_deep,
-)
+from lucid_fn.tree.nodes import build, entries_of
+from lucid_fn.tree.structure import IsLeaf, flatten, join, paths, too_deep
 from lucid_fn.types import Tree
 
 

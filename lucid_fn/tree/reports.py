@@ -1,18 +1,18 @@
-"""Trees as text: what one holds, and what two of them differ in."""
+"""`summary` and `diff`: what a tree holds, and how two of them differ, as text."""
 
 from typing import Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.tree.dotted_paths import named_leaves
 from lucid_fn.tree.mapping import describe, difference
-from lucid_fn.tree.naming import named_leaves
 from lucid_fn.tree.structure import join
 from lucid_fn.types import Array, Tree
 
 
 class TreeSummaryRow(NamedTuple):
-    """A leaf."""
+    """A row of `TreeSummary`: one leaf."""
 
     path: str
     shape: str
@@ -28,7 +28,7 @@ class TreeSummary(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Of all arrays."""
+        """The bytes of all arrays."""
         return sum(row.nbytes for row in self.rows)
 
     def __str__(self) -> str:
@@ -83,7 +83,7 @@ def _name(dtype: mx.Dtype) -> str:
 def diff(
     a: Tree, b: Tree, /, *, rtol: float = 0.0, atol: float = 0.0
 ) -> dict[str, str]:
-    """What two trees differ in, by path: an empty dict if they are equal.
+    """The differences of two trees, by path: an empty dict if they are equal.
 
     Args:
         a: any tree.
@@ -130,7 +130,8 @@ def _leaf_difference(x: Any, y: Any, rtol: float, atol: float) -> str | None:
     if close.all():
         return None
     with np.errstate(invalid="ignore"):
-        gap = np.abs(np.subtract(ours, theirs, dtype=_wide(ours)))[~close].max()
+        wide = np.complex128 if np.iscomplexobj(ours) else np.float64
+        gap = np.abs(np.subtract(ours, theirs, dtype=wide))[~close].max()
     return f"{(~close).sum()} of {x.size} numbers differ, by up to {gap:.3g}"
 
 
@@ -141,7 +142,3 @@ def _kind(x: Array) -> str:
 def _numpy(x: Array) -> Any:
     """NumPy has no bfloat16."""
     return np.array(x.astype(mx.float32) if x.dtype == mx.bfloat16 else x)
-
-
-def _wide(x: Any) -> Any:
-    return np.complex128 if np.iscomplexobj(x) else np.float64

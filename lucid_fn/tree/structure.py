@@ -1,15 +1,15 @@
-"""Taking trees apart, building them, and mapping over them."""
+"""Trees as lists of leaves, and back: `flatten`, `unflatten`, `leaves`, `paths`."""
 
-import dataclasses
 import functools
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from operator import attrgetter, itemgetter
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
 
+from lucid_fn.tree.nodes import build, entries_of, fields_of, sorted_keys
 from lucid_fn.types import Tree
 
 IsLeaf: TypeAlias = Callable[[Any], bool]
@@ -17,7 +17,7 @@ IsLeaf: TypeAlias = Callable[[Any], bool]
 
 
 class Structure(NamedTuple):
-    """What is left of a tree when its leaves are taken out; hashable.
+    """The structure of a tree without its leaves; hashable.
 
     A leaf has the kind `object` and a `None` the kind `NoneType`.
     """
@@ -43,103 +43,6 @@ _LEAF = Structure(object, (), ())
 _NONE = Structure(type(None), (), ())
 
 
-def _sorted_keys(node: dict[Any, Any]) -> list[Any]:
-    try:
-        return sorted(node)
-    except TypeError:
-        raise TypeError(
-            "tree: the keys of a dict must be of one kind, such as str, to have an "
-            f"order, got {', '.join(repr(key) for key in node)}"
-        ) from None
-
-
-def entries_of(node: Any) -> tuple[type, list[Any], list[Any]] | None:
-    """The kind, keys and children of an inner node; `None` for a leaf."""
-    kind: Any = type(node)
-    if isinstance(node, dict):
-        if kind is OrderedDict:
-            return kind, list(node), list(node.values())
-        if kind is not dict and not hasattr(kind, "counts_as_dict"):
-            raise _not_a_tree(node)
-        keys = _sorted_keys(node)
-        return dict, keys, [node[k] for k in keys]
-    if isinstance(node, tuple) and hasattr(kind, "_fields"):
-        return kind, list(kind._fields), list(node)
-    if isinstance(node, list | tuple):
-        return kind, list(range(len(node))), list(node)
-    if node is None:
-        return type(None), [], []
-    if names := _fields_of(kind):
-        return kind, list(names), [getattr(node, name) for name in names]
-    return None
-
-
-@functools.cache
-def _fields_of(kind: Any) -> tuple[str, ...]:
-    """The fields of a dataclass that is a node: of chex, or of `register_node`."""
-    of_chex = hasattr(kind, "to_tuple") and hasattr(kind, "from_tuple")
-    if not dataclasses.is_dataclass(kind) or not (of_chex or hasattr(kind, _MARK)):
-        return ()
-    return tuple(field.name for field in dataclasses.fields(kind) if field.init)
-
-
-_MARK = "__lucid_fn_node__"
-Class = TypeVar("Class", bound=type)
-
-
-def register_node(cls: Class, /) -> Class:
-    """Marks a dataclass as a node of trees: its fields are children, by their names.
-
-    Without the mark a dataclass is a leaf, as any other object is. Those of `chex`,
-    made with `chex.dataclass`, are nodes by themselves.
-
-    Args:
-        cls: a dataclass, whose fields are arguments of its constructor.
-
-    Returns:
-        The class, so that it can be a decorator.
-
-    Raises:
-        TypeError: if `cls` is not a dataclass.
-
-    Example:
-        >>> import dataclasses
-        >>> import mlx.core as mx
-        >>> import lucid_fn as lf
-        >>> from lucid_fn import tree
-        >>> @tree.register_node
-        ... @dataclasses.dataclass(frozen=True)
-        ... class Point:
-        ...     x: mx.array
-        ...     y: mx.array
-        >>> double = lf.jit(lambda point: tree.map(lambda leaf: 2 * leaf, point))
-        >>> double(Point(mx.array(1.0), mx.array(2.0)))
-        Point(x=array(2, dtype=float32), y=array(4, dtype=float32))
-    """
-    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
-        raise TypeError(
-            f"tree.register_node: cls must be a dataclass, got {cls!r}; put "
-            "@tree.register_node above @dataclasses.dataclass"
-        )
-    setattr(cls, _MARK, True)
-    _fields_of.cache_clear()  # the class may have been a leaf before
-    return cls
-
-
-def _not_a_tree(node: dict[Any, Any]) -> TypeError:
-    """The error for a dict of its own type, which a new dict would not have."""
-    is_module = hasattr(node, "trainable_parameters")
-    fix = (
-        "give its parameters() and read them with functions, as the layers of nn do"
-        if is_module
-        else "convert it with dict(...)"
-    )
-    return TypeError(
-        f"tree: dicts must be of the type dict or OrderedDict, got "
-        f"{type(node).__module__}.{type(node).__qualname__}, which would be lost; {fix}"
-    )
-
-
 def too_deep() -> ValueError:
     return ValueError(
         "tree: trees must be nested a few hundred levels deep at most (Python's "
@@ -147,20 +50,10 @@ def too_deep() -> ValueError:
     )
 
 
-def build(kind: Any, children: list[Any], keys: tuple[Any, ...] | list[Any]) -> Any:
-    if kind is dict or kind is OrderedDict:
-        return kind(zip(keys, children, strict=True))
-    if kind is type(None):
-        return None
-    if _fields_of(kind):
-        return kind(**dict(zip(keys, children, strict=True)))
-    return kind(*children) if hasattr(kind, "_fields") else kind(children)
-
-
 def flatten(
     tree: Tree, /, *, is_leaf: IsLeaf | None = None
 ) -> tuple[list[Any], Structure]:
-    """The leaves of a tree, and what is needed to build it again from others.
+    """Splits a tree into its leaves and its structure; `unflatten` is the inverse.
 
     Args:
         tree: any tree.
@@ -202,7 +95,7 @@ def _take_apart(node: Any, out: list[Any]) -> Structure:
         out.append(node)
         return _LEAF
     if kind is dict:
-        keys = tuple(_sorted_keys(node))
+        keys = tuple(sorted_keys(node))
         parts = tuple([_take_apart(node[k], out) for k in keys])
         return _structure(Structure, (dict, keys, parts))
     entries = entries_of(node)
@@ -232,7 +125,7 @@ def _collect(node: Any, out: list[Any]) -> None:
     if kind is mx.array:
         out.append(node)
     elif kind is dict:
-        for key in _sorted_keys(node):
+        for key in sorted_keys(node):
             _collect(node[key], out)
     else:
         entries = entries_of(node)
@@ -263,7 +156,7 @@ def collector(structure: Structure) -> Collector | None:
         values = _getter(itemgetter, keys)
     elif kind is OrderedDict:
         values = functools.partial(_values_in_order, keys)
-    size = None if _fields_of(kind) else len(keys)
+    size = None if fields_of(kind) else len(keys)
     if size is None:
         values = _getter(attrgetter, keys)
     return Collector(kind, size, values, inner if any(inner) else None)

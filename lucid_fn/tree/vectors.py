@@ -1,6 +1,5 @@
 """Trees as vectors, and trees compared."""
 
-import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -8,7 +7,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_bool
+from lucid_fn.checks import check_bool, check_type, shape_error
+from lucid_fn.numerics import promoted
 from lucid_fn.tree.arrays import arrays_of
 from lucid_fn.tree.structure import flatten, paths, unflatten
 from lucid_fn.types import Array, Tree
@@ -48,14 +48,9 @@ def ravel(tree: Tree, /) -> tuple[Array, Callable[[Array], Tree]]:
     size = ends[-1] if ends else 0
 
     def unravel(vector: Array) -> Tree:
-        if not isinstance(vector, mx.array):
-            raise TypeError(
-                f"unravel: vector must be an array, got {type(vector).__name__}"
-            )
+        check_type("unravel", "vector", vector, mx.array, "an array")
         if vector.shape != (size,):
-            raise ValueError(
-                f"unravel: vector must have shape ({size},), got {vector.shape}"
-            )
+            raise shape_error("unravel", "vector", vector, f"({size},)")
         parts = [vector[a:b] for a, b in itertools.pairwise([0, *ends])]
         filled = [
             part.reshape(shape).astype(dtype)
@@ -65,7 +60,7 @@ def ravel(tree: Tree, /) -> tuple[Array, Callable[[Array], Tree]]:
 
     if not leaves:
         return mx.zeros(0), unravel
-    dtype = functools.reduce(_promoted, [leaf.dtype for leaf in leaves])
+    dtype = promoted(*leaves)
     for leaf, path in zip(leaves, paths(tree), strict=True):
         if _digits(leaf.dtype) > _digits(dtype):
             raise TypeError(
@@ -74,10 +69,6 @@ def ravel(tree: Tree, /) -> tuple[Array, Callable[[Array], Tree]]:
                 "leaves of a dtype alone, as by tree.partition"
             )
     return mx.concatenate([leaf.reshape(-1).astype(dtype) for leaf in leaves]), unravel
-
-
-def _promoted(a: mx.Dtype, b: mx.Dtype) -> mx.Dtype:
-    return (mx.zeros((), a) + mx.zeros((), b)).dtype
 
 
 def _digits(dtype: mx.Dtype) -> int:

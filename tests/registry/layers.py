@@ -276,10 +276,10 @@ LAYERS = [
 
 NO_CASES = {
     "alibi_bias": "makes an array, see test_positions",
-    "update_batch_norm": "a function of a state, see test_batch_statistics",
+    "update_batch_norm": "a function of a state, see test_trained_batch_norm",
     "dot_product_attention": "a function of several arrays, see test_attention",
     "dot_product_attention_weights": "a function of arrays, see test_attention",
-    "fold_batch_norm": "a function of params, see test_batch_statistics",
+    "fold_batch_norm": "a function of params, see test_trained_batch_norm",
     "merge_lora": "a function of params, see test_lora",
     "quantize": "a function of params, see test_quantize",
     "lift": "makes the cases of plain functions",

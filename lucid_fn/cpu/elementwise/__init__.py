@@ -1,1 +1,1 @@
-"""Functions of single numbers that the compiler turns into vector instructions."""
+"""Elementwise functions, written so that the compiler vectorizes them."""

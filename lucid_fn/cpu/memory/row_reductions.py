@@ -48,7 +48,7 @@ def row_max(x: Array) -> Array:
 def _reduce(
     x: Array, reduce: Callable[..., Array], join: Callable[..., Array]
 ) -> Array:
-    """Run beside run of a row, which MLX vectorizes, then along what is left.
+    """Reduces the runs of a row side by side, which MLX vectorizes, then what is left.
 
     0.15 (rows of 32,000) to 0.27 (rows of 256) nanoseconds a number for sums, 0.26 to
     0.38 for maxima; MLX's own reduction along a row takes 0.5 and 0.7.

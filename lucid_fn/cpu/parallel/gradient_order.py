@@ -1,4 +1,4 @@
-"""When gradients in parameters are computed: at once, not at the end.
+"""Computes gradients of params early, not at the end of the backward pass.
 
 A gradient in a parameter is needed by the optimizer only, so MLX, which orders a graph
 from its outputs, likes to compute those of all layers last, and keeps the activations

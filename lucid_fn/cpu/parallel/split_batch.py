@@ -117,7 +117,7 @@ def divide(x: Any) -> Any:
 
 
 def join(x: Any) -> Any:
-    """The array that a divided batch is, also in a named tuple; the rest as it is."""
+    """Joins a divided batch, also in a named tuple; all else is returned as it is."""
     if isinstance(x, DividedBatch):
         return x.join()
     if hasattr(x, "_make") and any(isinstance(y, DividedBatch) for y in x):

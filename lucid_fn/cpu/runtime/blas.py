@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.cpu.runtime import linker, slots
+from lucid_fn.cpu.runtime import elf_images, slots
 from lucid_fn.cpu.runtime.errors import Unavailable
 from lucid_fn.cpu.runtime.gemm import multiplies
 
@@ -74,7 +74,7 @@ def own_blas() -> str | None:
     """
     for scope in (ctypes.CDLL(None), ctypes.CDLL(str(mx.__file__))):  # as the linker's
         if function := getattr(scope, GEMM[0], None):
-            path = os.path.realpath(linker.path_at(_address(function)))
+            path = os.path.realpath(elf_images.path_at(_address(function)))
             folder, name = os.path.split(path)
             name = f"{os.path.basename(folder)}/{name}"  # openblas-pthread/libblas.so.3
             return path if any(word in name.lower() for word in OPTIMISED) else None

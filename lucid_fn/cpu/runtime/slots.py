@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.cpu.runtime import linker
+from lucid_fn.cpu.runtime import elf_images
 from lucid_fn.cpu.runtime.errors import Unavailable
 
 PROT_READ, PROT_WRITE = 1, 2  # <sys/mman.h>
@@ -29,14 +29,16 @@ def mlx_slots(names: frozenset[str]) -> list[Slot]:
     """
     core = str(mx.__file__)
     slots = []
-    for path, base in linker.loaded_images(ctypes.CDLL(core)):
+    for path, base in elf_images.loaded_images(ctypes.CDLL(core)):
         # Wheels bring a libmlx.so; a build from source may have it all in `mlx.core`.
         if path == core or os.path.basename(path).startswith("libmlx.so"):
-            if not linker.is_mapped(base):
+            if not elf_images.is_mapped(base):
                 raise Unavailable(f"{path} does not start at its base address")
-            image = linker.read_image(path, base)
-            for name, addresses in linker.find_slots(image, names).items():
-                slots += [Slot(name, a, linker.is_sealed(image, a)) for a in addresses]
+            image = elf_images.read_image(path, base)
+            for name, addresses in elf_images.find_slots(image, names).items():
+                slots += [
+                    Slot(name, a, elf_images.is_sealed(image, a)) for a in addresses
+                ]
     return slots
 
 

@@ -5,7 +5,7 @@ import mlx.core as mx
 from lucid_fn import random
 from lucid_fn.checks import check_number
 from lucid_fn.data.augmentation.checks import checked_shape, in_float32, to_dtype
-from lucid_fn.evaluation import started
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key
 
 

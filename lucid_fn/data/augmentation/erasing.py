@@ -11,7 +11,7 @@ from lucid_fn.data.augmentation.rectangles import (
     first_that_fits,
     place,
 )
-from lucid_fn.evaluation import started
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key
 
 

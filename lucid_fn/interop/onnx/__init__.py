@@ -1,6 +1,6 @@
 """Functions in files of ONNX, which other programs run."""
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
 from lucid_fn.interop.onnx.export import export
 
 __all__ = ["export"]

@@ -9,10 +9,10 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.evaluation import may_start
 from lucid_fn.interop.onnx.model import serialized
 from lucid_fn.interop.onnx.trace import Different, join, trace
 from lucid_fn.io import atomic_write, check_path
+from lucid_fn.tracing import may_start
 from lucid_fn.transforms import captures
 from lucid_fn.transforms.arguments import check_function, name_of, parameter_names
 from lucid_fn.transforms.export import (

@@ -5,7 +5,6 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn.checks import check_bool, check_size
-from lucid_fn.evaluation import is_transforming, started
 from lucid_fn.nn.attention.heads import (
     check_projections,
     check_sequence,
@@ -20,6 +19,7 @@ from lucid_fn.nn.attention.multi_head_attention import AttentionInputs
 from lucid_fn.nn.core.checks import check_positive, check_state
 from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.ops.attention import dot_product_attention
+from lucid_fn.tracing import is_transforming, started
 from lucid_fn.types import Array, Key, Params, State
 
 

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import ops, random
-from lucid_fn.checks import batch_hint
+from lucid_fn.checks import shape_error
 from lucid_fn.nn import initializers
 from lucid_fn.nn.attention.positions import angles_at, check_base, check_even, rotate
 from lucid_fn.nn.core.checks import (
@@ -45,7 +45,7 @@ def init_projections(key: Key, widths: Widths, bias: bool) -> Params:
 
 
 def with_projections(layer: Layer, widths: Widths) -> Layer:
-    """The layer, whose params are those of `init_projections`."""
+    """Marks the weights of `init_projections` as quantizable."""
     names = _in_projections(widths, widths[0])
     return quantizable(layer, *names, "out_proj.weight")
 
@@ -122,10 +122,7 @@ def check_sequence(caller: str, name: str, x: Array, embed_dim: int) -> None:
     """Raises unless `x` is a sequence of float vectors of this size."""
     check_float(caller, **{name: x})
     if x.ndim != 3 or x.shape[-1] != embed_dim:
-        raise ValueError(
-            f"{caller}: {name} must have shape (N, L, {embed_dim}), got {x.shape}"
-            f"{batch_hint(x, 3, name)}"
-        )
+        raise shape_error(caller, name, x, f"(N, L, {embed_dim})", axes=3)
 
 
 def projection_cuts(widths: Widths, bias: bool) -> dict[str, Cut]:

@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import random
-from lucid_fn.checks import check_bool
+from lucid_fn.checks import check_bool, shape_error
 from lucid_fn.distributed.agreement import several
 from lucid_fn.distributed.collectives import sum_gradients, sum_parts
 from lucid_fn.distributed.group import Group, check_group
-from lucid_fn.evaluation import started
 from lucid_fn.nn.attention.heads import (
     Widths,
     check_projections,
@@ -34,6 +33,7 @@ from lucid_fn.ops.attention import (
     dot_product_attention_weights,
 )
 from lucid_fn.ops.bias import add_bias
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key, Params, State
 
 
@@ -221,7 +221,7 @@ def _parts_by_heads(
 
 
 def _with_summed_gradients(inputs: AttentionInputs, parts: Group) -> AttentionInputs:
-    """The inputs; what was one array, given several times, still is one."""
+    """The inputs with summed gradients; an array that was given twice stays one."""
     if parts.size == 1:
         return inputs
     found = {id(x): sum_gradients(x, parts) for x in inputs[:3]}
@@ -259,7 +259,7 @@ def _summed(layer: Layer, parts: Group, bias: bool) -> Layer:
 def _mask_of_examples(
     inputs: AttentionInputs, num_heads: int, parts: Group
 ) -> tuple[Array | None, Array | None]:
-    """The mask: as one that each example has a part of, or as one that all share."""
+    """The mask as a pair: the one divided with the examples, or the one they share."""
     mask, n = inputs.mask, inputs.query.shape[0]
     if isinstance(mask, mx.array):
         mask = _own_heads(mask, num_heads, parts)
@@ -274,7 +274,4 @@ def _check_memory(caller: str, inputs: AttentionInputs) -> None:
     for name, array in (("key", inputs.key), ("value", inputs.value)):
         length = "S" if name == "key" else keys
         if array.shape[0] != n or (name == "value" and array.shape[1] != keys):
-            raise ValueError(
-                f"{caller}: {name} must have shape ({n}, {length}, {array.shape[2]}), "
-                f"got {array.shape}"
-            )
+            raise shape_error(caller, name, array, f"({n}, {length}, {array.shape[2]})")

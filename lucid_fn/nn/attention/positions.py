@@ -15,8 +15,8 @@ from lucid_fn.checks import (
     check_integer,
     check_number,
     check_size,
+    shape_error,
 )
-from lucid_fn.evaluation import started
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_params, check_positive, check_state
 from lucid_fn.nn.core.layer import Layer, as_apply
@@ -24,6 +24,7 @@ from lucid_fn.nn.initializers import Initializer
 from lucid_fn.ops.embedding import take_rows_or_nan
 from lucid_fn.ops.input_checks import takes_array
 from lucid_fn.ops.split import split_evenly
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key, Params, State
 
 _SMALL_NORMAL = initializers.normal(0.02)
@@ -120,9 +121,7 @@ def rotary_positions(
     """
     check_float("rotary_positions", x=x)
     if x.ndim < 3:
-        raise ValueError(
-            f"rotary_positions: x must have shape (N, ..., L, D), got {x.shape}"
-        )
+        raise shape_error("rotary_positions", "x", x, "(N, ..., L, D)")
     check_even("rotary_positions", "D", x.shape[-1])
     check_base("rotary_positions", base)
     _check_offset("rotary_positions", offset)
@@ -258,9 +257,7 @@ def _adding(
         check_float(caller, x=x)
         fits = x.ndim >= 2 and x.shape[-1] == size
         if not fits or (max_length is not None and x.shape[-2] > max_length):
-            raise ValueError(
-                f"{caller}: x must have shape (..., L, {size}){limit}, got {x.shape}"
-            )
+            raise shape_error(caller, "x", x, f"(..., L, {size}){limit}")
         if not cached:
             return x + vectors(params, x, 0), state
         check_state(caller, state, length=())

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lucid_fn.checks import check_bool
+from lucid_fn.checks import check_bool, check_type
 from lucid_fn.distributed.agreement import several
 from lucid_fn.distributed.group import Group
 from lucid_fn.nn.attention.cached_attention import cached_attention
@@ -251,11 +251,8 @@ def transformer_decoder_layer(
         dropout3: ArrayFn,
         norm3: ArrayFn,
     ) -> Any:
-        if not isinstance(inputs, DecoderInputs):
-            raise TypeError(
-                f"{caller}: x must be nn.DecoderInputs(x, memory), got "
-                f"{type(inputs).__name__}"
-            )
+        words = "nn.DecoderInputs(x, memory)"
+        check_type(caller, "x", inputs, DecoderInputs, words)
         x, memory, mask, memory_mask = inputs
         attended = _attended(caller, mask, cache)
 

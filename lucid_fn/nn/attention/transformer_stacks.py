@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lucid_fn.checks import check_count
+from lucid_fn.checks import check_count, check_type
 from lucid_fn.nn.attention.transformer import DecoderInputs, EncoderInputs, block
 from lucid_fn.nn.core.combinators import identity
 from lucid_fn.nn.core.layer import Layer
@@ -49,7 +49,7 @@ def transformer_encoder(
         masked = isinstance(inputs, EncoderInputs)
         return norm(layers(inputs if masked else EncoderInputs(inputs)))
 
-    return block(forward, layers=_stack(layer, num_layers), norm=norm)
+    return block(forward, layers=stack([layer] * num_layers), norm=norm)
 
 
 def transformer_decoder(
@@ -89,22 +89,19 @@ def transformer_decoder(
     num_layers = check_count("transformer_decoder", "num_layers", num_layers)
 
     def forward(inputs: Any, layers: ArrayFn, norm: ArrayFn) -> Any:
-        if not isinstance(inputs, DecoderInputs):
-            raise TypeError(
-                "transformer_decoder: x must be nn.DecoderInputs(x, memory), got "
-                f"{type(inputs).__name__}"
-            )
+        words = "nn.DecoderInputs(x, memory)"
+        check_type("transformer_decoder", "x", inputs, DecoderInputs, words)
         return norm(layers(inputs))
 
-    return block(forward, layers=_stack(layer, num_layers), norm=norm)
+    return block(forward, layers=stack([layer] * num_layers), norm=norm)
 
 
-def _stack(layer: Layer, num_layers: int) -> Layer:
-    """Copies of `layer`, each of which gets the others' masks and memory as well."""
+def stack(layers: list[Layer]) -> Layer:
+    """The layers one after the other, each with the masks and the memory as well."""
 
     def forward(inputs: Any, /, **children: ArrayFn) -> Any:
         for child in children.values():
             inputs = inputs._replace(x=child(inputs))
         return inputs.x
 
-    return block(forward, **{str(i): layer for i in range(num_layers)})
+    return block(forward, **{str(i): layer for i, layer in enumerate(layers)})

@@ -1,4 +1,4 @@
-"""Convolutions of arrays with one, two or three spatial axes, from that with two."""
+"""1D and 3D convolutions, and transposed ones, computed by `ops.conv2d`."""
 
 import operator
 from functools import reduce
@@ -8,7 +8,7 @@ import mlx.core as mx
 
 from lucid_fn import ops
 from lucid_fn.checks import check_size
-from lucid_fn.ops import exporting
+from lucid_fn.ops import mlx_transforms
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.ops.split import split_evenly
@@ -82,7 +82,7 @@ def transpose_convolve(
     at = mx.zeros((x.shape[0], *sizes, channels), dtype)
     weight = weight.astype(dtype)
     x = x.astype(dtype)
-    _, (y,) = exporting.vjp(lambda z: _convolve(z, weight, window), [at], [x])
+    _, (y,) = mlx_transforms.vjp(lambda z: _convolve(z, weight, window), [at], [x])
     count_multiply_adds(x.size * (weight.size // weight.shape[0]))
     return y if bias is None else add_bias(y, bias)
 

@@ -1,1 +1,1 @@
-"""What layers are, what makes layers of layers, and what looks inside of them."""
+"""The layer contract, combinators, wrappers of layers, and summaries."""

@@ -4,17 +4,16 @@ from typing import Any, TypeAlias
 
 from lucid_fn import checks
 from lucid_fn.checks import (
+    AXES,
     check_count,
     check_narrow_float,
     check_number,
+    shape_error,
 )
 from lucid_fn.nn.core.layer import Layer, check_held
 from lucid_fn.ops.quantized import is_quantized
 from lucid_fn.ops.seam import join
 from lucid_fn.types import Array, Key, Params, State
-
-AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
-"""Names of the spatial axes, by their number."""
 
 
 def check_positive(caller: str, **sizes: int) -> tuple[int, ...]:
@@ -105,9 +104,7 @@ def check_last_axis(caller: str, x: Array, size: int, *, least_ndim: int = 1) ->
     check_float(caller, x=x)
     if x.ndim < least_ndim or x.shape[-1] != size:
         leading = "N, ..." if least_ndim > 1 else "..."
-        raise ValueError(
-            f"{caller}: x must have shape ({leading}, {size}), got {x.shape}"
-        )
+        raise shape_error(caller, "x", x, f"({leading}, {size})")
 
 
 def check_images(caller: str, x: Array, channels: int, *, dims: int) -> None:

@@ -89,7 +89,7 @@ def input_of(child: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
 
 
 def check_pair(caller: str, made: Any, words: str) -> tuple[Any, Any]:
-    """What a child returned; an array of two rows would unpack as well."""
+    """The pair that a child returned; an array of two rows would unpack as well."""
     if not isinstance(made, tuple) or len(made) != 2:
         raise TypeError(
             f"{caller}: a layer must return the pair {words}, got {type(made).__name__}"

@@ -10,7 +10,6 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.checks import check_bool
-from lucid_fn.evaluation import lazily, repetition, started
 from lucid_fn.nn.core.checks import check_key
 from lucid_fn.nn.core.children import (
     as_layers,
@@ -20,25 +19,17 @@ from lucid_fn.nn.core.children import (
     check_pair,
     input_of,
 )
-from lucid_fn.nn.core.layer import (
-    Layer,
-    as_apply,
-)
+from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.core.recording import record_child
-from lucid_fn.ops.seam import (
-    accepts_divided,
-    divide,
-    is_divided,
-    join,
-    takes_divided,
-)
+from lucid_fn.ops.seam import accepts_divided, divide, is_divided, join, takes_divided
 from lucid_fn.random import fold_in
+from lucid_fn.tracing import lazily, repetition, started
 from lucid_fn.types import ArrayFn, Key, Params, State
 
 
 @contextmanager
 def _scope(name: str) -> Iterator[None]:
-    """Notes on any error raised inside the dotted path of the layer that raised it."""
+    """Adds the dotted path of the layer to the notes of any error raised inside."""
     try:
         yield
     except Exception as error:
@@ -254,5 +245,5 @@ def _extras_given(
 
 
 def _drop_empty(tree: dict[str, Any]) -> dict[str, Any]:
-    """Without the children that have nothing to hold."""
+    """The tree without the children that hold nothing."""
     return {name: child for name, child in tree.items() if child}

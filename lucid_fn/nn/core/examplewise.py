@@ -1,16 +1,10 @@
-"""Layers that look at the whole batch once, then compute example by example."""
+"""Layers that draw or check for the whole batch, then divide it among the cores."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from lucid_fn.nn.core.layer import InitFn, Layer, as_apply, no_params
-from lucid_fn.ops.seam import (
-    accepts_divided,
-    divide,
-    is_divided,
-    join,
-    map_examples,
-)
+from lucid_fn.ops.seam import accepts_divided, divide, is_divided, join, map_examples
 from lucid_fn.types import Key, Params, State
 
 Prepare: TypeAlias = Callable[

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.call_errors import call_message, explains_positions
 from lucid_fn.checks import check_bool, signature_of
-from lucid_fn.elsewhere import call_message, explains_positions
-from lucid_fn.evaluation import started
 from lucid_fn.numpy_arrays import to_array
 from lucid_fn.ops import seam
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
 
@@ -126,7 +126,7 @@ def as_apply(
 def _apply(
     params: Params, state: State, x: Any, /, *, train: bool, key: Key | None = None
 ) -> None:
-    """What errors say of the calls of a layer's `apply`."""
+    """The signature that errors about calls of a layer's `apply` show."""
 
 
 _SIGNATURE = inspect.signature(_apply)
@@ -232,7 +232,7 @@ def note_call(
 
 
 def finish(made: Any, fn: Any, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """What a public function made; a layer gets a `repr`, and an `init` that explains.
+    """Gives a layer that a public function made a `repr`, and errors to its `init`.
 
     Anything else is returned as it is.
     """
@@ -345,7 +345,7 @@ def parametric(
 
 
 def quantizable(layer: Layer, *paths: str) -> Layer:
-    """The layer, which takes quantized weights at these paths of its params."""
+    """Marks the params at these paths as weights that `nn.quantize` may quantize."""
     layer.apply.quantizable = paths  # type: ignore[attr-defined]  # nn.quantize reads it
     return layer
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeAlias
 
+from lucid_fn.context import holding
 from lucid_fn.nn.core.layer import ApplyFn, as_apply
 from lucid_fn.ops.multiply_adds import counting
 from lucid_fn.ops.seam import join
@@ -44,11 +45,8 @@ def recording(watch: Watch | None = None) -> Iterator[_Recorder]:
     """Records the calls of children, and their products, inside the block."""
     with counting() as multiply_adds:
         recorder = _Recorder((), [], multiply_adds, watch)
-        token = _recorder.set(recorder)
-        try:
+        with holding(_recorder, recorder):
             yield recorder
-        finally:
-            _recorder.reset(token)
 
 
 def record_child(name: str, apply: ApplyFn) -> ApplyFn:
@@ -67,11 +65,8 @@ def record_child(name: str, apply: ApplyFn) -> ApplyFn:
             params = watch(path, "params", params)
             x = watch(path, "input", join(x))
         before = len(inner.multiply_adds)
-        token = _recorder.set(inner)
-        try:
+        with holding(_recorder, inner):
             y, new_state = apply(params, state, x, train=train, key=key)
-        finally:
-            _recorder.reset(token)
         if watch is not None:
             y = watch(path, "output", join(y))
         products = sum(inner.multiply_adds[before:])

@@ -45,7 +45,7 @@ class Cuts(NamedTuple):
 
 
 def sharded(layer: Layer, group: Group, cuts: dict[str, Cut]) -> Layer:
-    """The layer, whose params at these paths are divided among the ranks."""
+    """Marks the params at these paths as divided among the ranks."""
     layer.apply.cuts = Cuts(group, cuts)  # type: ignore[attr-defined]  # read below
     return layer
 

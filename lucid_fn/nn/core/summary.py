@@ -6,13 +6,13 @@ import mlx.core as mx
 
 from lucid_fn import random, tree
 from lucid_fn.checks import shapes_only
-from lucid_fn.evaluation import lazily
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.core.recording import Record, recording
+from lucid_fn.tracing import lazily
 
 
 class SummaryRow(NamedTuple):
-    """An innermost layer."""
+    """A row of `Summary`: one innermost layer."""
 
     path: str
     output: str  # its shape, or its shapes
@@ -125,14 +125,10 @@ def _rows(records: list[Record]) -> tuple[SummaryRow, ...]:
         before = rows[path].flops if path in rows else 0
         rows[path] = SummaryRow(
             path=path,
-            output=_shapes(y),
+            output=" ".join(str(leaf.shape) for leaf in tree.leaves(y)),
             num_params=tree.size(params),
             flops=before + 2 * products,
             nbytes=tree.nbytes(params) + tree.nbytes(state),
             output_nbytes=tree.nbytes(y),
         )
     return tuple(rows.values())
-
-
-def _shapes(y: Any) -> str:
-    return " ".join(str(leaf.shape) for leaf in tree.leaves(y))

@@ -1,4 +1,4 @@
-"""Replacing layers inside of layers."""
+"""Replacing layers inside of other layers: `map_layers`."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Layers that change how another one is built, called or computed."""
+"""`frozen`, `checkpointed`, `mixed_precision` and `tap`: wrappers of other layers."""
 
 from typing import Any, NamedTuple
 
@@ -6,13 +6,7 @@ import mlx.core as mx
 
 from lucid_fn import transforms, tree
 from lucid_fn.nn.core.children import as_layer
-from lucid_fn.nn.core.layer import (
-    Layer,
-    around,
-    as_apply,
-    check_layer,
-    wrap,
-)
+from lucid_fn.nn.core.layer import Layer, around, as_apply, check_layer, wrap
 from lucid_fn.nn.core.recording import recording
 from lucid_fn.types import ArrayFn, Key, Params, State
 

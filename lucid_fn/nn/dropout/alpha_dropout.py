@@ -1,10 +1,11 @@
-"""Dropout for networks that normalize themselves, with `selu`."""
+"""Alpha dropout, for self-normalizing networks with `selu`."""
 
 import math
 from collections.abc import Callable
 
 import mlx.core as mx
 
+from lucid_fn.checks import shape_error
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.dropout.dropout import dropping
 from lucid_fn.types import Array
@@ -63,9 +64,7 @@ def feature_alpha_dropout(rate: float) -> Layer:
 
     def channels(x: Array) -> tuple[int, ...]:
         if x.ndim < 2:
-            raise ValueError(
-                f"feature_alpha_dropout: x must have shape (N, ..., C), got {x.shape}"
-            )
+            raise shape_error("feature_alpha_dropout", "x", x, "(N, ..., C)")
         return x.shape[0], *[1] * (x.ndim - 2), x.shape[-1]
 
     return dropping("feature_alpha_dropout", rate, channels, _moments_kept(rate))

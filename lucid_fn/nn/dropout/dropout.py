@@ -1,4 +1,4 @@
-"""Layers that drop values at random while training."""
+"""Dropout of values, channels and paths of residual blocks (stochastic depth)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import random
-from lucid_fn.checks import batch_hint
+from lucid_fn.checks import check_axes
 from lucid_fn.distributed.agreement import several
 from lucid_fn.distributed.group import Group, check_group
-from lucid_fn.nn.core.checks import AXES, check_float, check_key, check_rate
+from lucid_fn.nn.core.checks import check_float, check_key, check_rate
 from lucid_fn.nn.core.combinators import identity
 from lucid_fn.nn.core.examplewise import over_examples
 from lucid_fn.nn.core.layer import Layer
@@ -90,9 +90,6 @@ def dropout2d(rate: float) -> Layer:
     Args:
         rate: probability of dropping a channel of an example, in [0, 1).
 
-    Raises:
-        ValueError: as `dropout1d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn, random
@@ -110,9 +107,6 @@ def dropout3d(rate: float) -> Layer:
 
     Args:
         rate: probability of dropping a channel of an example, in [0, 1).
-
-    Raises:
-        ValueError: as `dropout1d`.
 
     Example:
         >>> import mlx.core as mx
@@ -160,11 +154,7 @@ def _dropping_channels(dims: int, rate: float) -> Layer:
     caller = f"dropout{dims}d"
 
     def channels(x: Array) -> tuple[int, ...]:
-        if x.ndim != dims + 2:
-            raise ValueError(
-                f"{caller}: x must have shape (N, {AXES[dims]}, C), got {x.shape}"
-                f"{batch_hint(x, dims + 2)}"
-            )
+        check_axes(caller, x, dims)
         return x.shape[0], *[1] * dims, x.shape[-1]
 
     return dropping(caller, rate, channels)

@@ -5,7 +5,7 @@ without are plain functions, such as `zeros`. Layers take them as `weight_init` 
 `bias_init`.
 """
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
 from lucid_fn.nn.initializers.distributions import (
     bias_by_fan_in,
     constant,

@@ -1,4 +1,4 @@
-"""What initializers are, and the numbers they scale weights by."""
+"""The `Initializer` type, fan-in and fan-out, and the gains of activations."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Initializers that give the whole weight a property: orthogonal, or the identity."""
+"""Orthogonal and identity (Dirac) initializers."""
 
 import math
 

@@ -9,16 +9,12 @@ from lucid_fn import ops
 from lucid_fn.checks import check_bool, check_count, check_number
 from lucid_fn.distributed.agreement import several
 from lucid_fn.distributed.group import Group, check_group
-from lucid_fn.evaluation import started
-from lucid_fn.nn.core.checks import (
-    check_eps,
-    check_last_axis,
-    check_params,
-)
+from lucid_fn.nn.core.checks import check_eps, check_last_axis, check_params
 from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.norm import running_statistics
 from lucid_fn.nn.norm.sync_batch_norm import sync_batch_norm
 from lucid_fn.ops.seam import accepts_divided
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key, Params, State
 
 

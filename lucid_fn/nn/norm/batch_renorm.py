@@ -4,11 +4,11 @@ import mlx.core as mx
 
 from lucid_fn import ops
 from lucid_fn.checks import check_count, check_number
-from lucid_fn.evaluation import started
 from lucid_fn.nn.core.checks import check_eps, check_last_axis, check_params
 from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.norm import running_statistics
 from lucid_fn.numerics import widen
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key, Params, State
 
 

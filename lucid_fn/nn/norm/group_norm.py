@@ -4,11 +4,7 @@ import math
 
 from lucid_fn import ops
 from lucid_fn.checks import check_bool
-from lucid_fn.nn.core.checks import (
-    check_eps,
-    check_last_axis,
-    check_positive,
-)
+from lucid_fn.nn.core.checks import check_eps, check_last_axis, check_positive
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.norm.layer_norm import normalizing
 from lucid_fn.types import Array

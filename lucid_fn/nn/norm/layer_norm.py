@@ -6,7 +6,7 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_bool, check_float, check_size, to_sizes
+from lucid_fn.checks import check_bool, check_float, check_size, shape_error, to_sizes
 from lucid_fn.nn.core.checks import check_eps, check_params
 from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.types import Array, Key, Params
@@ -139,8 +139,5 @@ def _to_shape(caller: str, shape: int | tuple[int, ...]) -> tuple[int, ...]:
 def _in_rows(caller: str, x: Array, shape: tuple[int, ...]) -> Array:
     """The last axes, which must be `shape`, as one."""
     if x.shape[-len(shape) :] != shape:
-        raise ValueError(
-            f"{caller}: x must have shape (..., {', '.join(map(str, shape))}), got "
-            f"{x.shape}"
-        )
+        raise shape_error(caller, "x", x, f"(..., {', '.join(map(str, shape))})")
     return x.reshape(*x.shape[: x.ndim - len(shape)], math.prod(shape))

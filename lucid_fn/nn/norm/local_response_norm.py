@@ -1,10 +1,10 @@
-"""Normalization by neighbouring channels."""
+"""Local response normalization, over neighbouring channels."""
 
 import math
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_count, check_float, check_number
+from lucid_fn.checks import check_count, check_float, check_number, shape_error
 from lucid_fn.nn.core.layer import Layer, lift
 from lucid_fn.ops import avg_pool1d
 from lucid_fn.types import Array
@@ -48,9 +48,7 @@ def local_response_norm(
     def forward(x: Array) -> Array:
         check_float("local_response_norm", x=x)
         if x.ndim < 2:
-            raise ValueError(
-                f"local_response_norm: x must have shape (N, ..., C), got {x.shape}"
-            )
+            raise shape_error("local_response_norm", "x", x, "(N, ..., C)")
         wide = x.astype(mx.float32)
         rows = math.prod(x.shape[:-1])
         squares = (wide * wide).reshape(rows, x.shape[-1], 1)

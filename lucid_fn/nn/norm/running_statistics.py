@@ -6,13 +6,14 @@ names, which any layer may use, but because `move` returned them.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Literal
+from typing import Any, Literal
 
 import mlx.core as mx
 
 from lucid_fn import tree
+from lucid_fn.context import holding
 from lucid_fn.nn.core.checks import check_state
 from lucid_fn.types import Array, State
 
@@ -21,7 +22,7 @@ _mode: ContextVar[_Mode] = ContextVar("mode", default="moving")
 
 
 def start(num_features: int) -> State:
-    """Mean 0 and variance 1 of no batches."""
+    """The initial statistics: mean 0 and variance 1, after no batches."""
     return {
         "running_mean": mx.zeros((num_features,)),
         "running_var": mx.ones((num_features,)),
@@ -100,13 +101,8 @@ def marking() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _in_mode(mode: _Mode) -> Iterator[None]:
-    token = _mode.set(mode)
-    try:
-        yield
-    finally:
-        _mode.reset(token)
+def _in_mode(mode: _Mode) -> AbstractContextManager[Any]:
+    return holding(_mode, mode)
 
 
 def marked(state: State, new_state: State) -> set[str]:

@@ -1,4 +1,4 @@
-"""A weight whose largest stretch is 1."""
+"""Spectral normalization: a weight whose largest singular value is 1."""
 
 from typing import Any
 
@@ -6,14 +6,9 @@ import mlx.core as mx
 
 from lucid_fn import random
 from lucid_fn.checks import check_count
-from lucid_fn.evaluation import started
 from lucid_fn.nn.core.checks import check_eps, check_state
-from lucid_fn.nn.core.layer import (
-    Layer,
-    check_layer,
-    require_names,
-    wrap,
-)
+from lucid_fn.nn.core.layer import Layer, check_layer, require_names, wrap
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key, Params, State
 
 _FIRST_ITERATIONS = 15  # those of PyTorch when it begins

@@ -1,12 +1,12 @@
-"""A weight as the product of a length and a direction."""
+"""Weight normalization: a weight as the product of a norm and a direction."""
 
 from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn.evaluation import started
 from lucid_fn.nn.core.layer import Layer, check_layer, require_names, wrap
 from lucid_fn.numerics import reduced
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key, Params, State
 
 

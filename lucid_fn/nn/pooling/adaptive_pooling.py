@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import batch_hint, check_float, check_size, to_sizes
+from lucid_fn.checks import check_axes, check_float, check_size, to_sizes
 from lucid_fn.nn.core.layer import Layer, lift
 from lucid_fn.types import Array
 
@@ -59,9 +59,6 @@ def adaptive_avg_pool1d(output_size: int) -> Layer:
     Args:
         output_size: length of the output.
 
-    Raises:
-        ValueError: as `adaptive_avg_pool2d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn
@@ -100,9 +97,6 @@ def adaptive_avg_pool3d(output_size: int | tuple[int, int, int]) -> Layer:
 
     Args:
         output_size: depth, height and width of the output; one number for all.
-
-    Raises:
-        ValueError: as `adaptive_avg_pool2d`.
 
     Example:
         >>> import mlx.core as mx
@@ -157,11 +151,7 @@ def _of_sequences(caller: str, pool: PoolFn) -> PoolFn:
 
     def pooled(x: Array, size: Any) -> Array:
         check_float(caller, x=x)
-        if x.ndim != 3:
-            raise ValueError(
-                f"{caller}: x must have shape (N, L, C), got {x.shape}"
-                f"{batch_hint(x, 3)}"
-            )
+        check_axes(caller, x, 1)
         return mx.squeeze(pool(x[:, None], (1, *size)), 1)
 
     return pooled
@@ -172,11 +162,7 @@ def _of_volumes(caller: str, pool: PoolFn) -> PoolFn:
 
     def pooled(x: Array, size: Any) -> Array:
         check_float(caller, x=x)
-        if x.ndim != 5 or 0 in x.shape[1:4]:
-            raise ValueError(
-                f"{caller}: x must have shape (N, D, H, W, C) with voxels, got "
-                f"{x.shape}{batch_hint(x, 5)}"
-            )
+        check_axes(caller, x, 3, least=1)
         n, d, h, w, c = x.shape
         depth, height, width = size
         area = height * width

@@ -57,9 +57,6 @@ def lp_pool1d(
         stride: places between windows; `size` if `None`.
         ceil_mode: whether windows may reach over the end.
 
-    Raises:
-        ValueError: as `lp_pool2d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn
@@ -87,9 +84,6 @@ def lp_pool3d(
         size: of the window, in voxels; a triple is (depth, height, width).
         stride: voxels between windows; `size` if `None`.
         ceil_mode: whether windows may reach over the end.
-
-    Raises:
-        ValueError: as `lp_pool2d`.
 
     Example:
         >>> import mlx.core as mx

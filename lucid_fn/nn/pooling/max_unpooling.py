@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from lucid_fn.checks import Sizes, to_sizes
+from lucid_fn.checks import Sizes, check_type, to_sizes
 from lucid_fn.nn.core.examplewise import over_examples
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.ops.max_unpooling import (
@@ -67,9 +67,6 @@ def max_unpool1d(
         padding: of the pooling.
         output_size: length of the output; see `max_unpool2d`.
 
-    Raises:
-        ValueError: as `max_unpool2d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn
@@ -94,9 +91,6 @@ def max_unpool3d(
         stride: of the pooling; `size` if `None`.
         padding: of the pooling.
         output_size: depth, height and width of the output; see `max_unpool2d`.
-
-    Raises:
-        ValueError: as `max_unpool2d`.
 
     Example:
         >>> import mlx.core as mx
@@ -128,12 +122,9 @@ def _max_unpool(
     fn = partial(unpool, **options)
 
     def prepare(params: Params, x: Any, train: bool, key: Key | None) -> Any:
-        if not isinstance(x, MaxPoolOutput):
-            raise TypeError(
-                f"{caller}: x must be nn.MaxPoolOutput(y, indices), got "
-                f"{type(x).__name__}; nn.max_pool{dims}d returns it with "
-                "return_indices=True"
-            )
+        words = "nn.MaxPoolOutput(y, indices)"
+        fix = f"nn.max_pool{dims}d returns it with return_indices=True"
+        check_type(caller, "x", x, MaxPoolOutput, words, fix=fix)
         return fn, list(x)
 
     return over_examples(prepare)

@@ -66,9 +66,6 @@ def max_pool1d(
         ceil_mode: whether windows may reach over the end; see `max_pool2d`.
         return_indices: whether the output has indices; see `max_pool2d`.
 
-    Raises:
-        ValueError: as `max_pool2d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn
@@ -98,9 +95,6 @@ def max_pool3d(
         dilation: voxels from one number of a window to the next.
         ceil_mode: whether windows may reach over the end; see `max_pool2d`.
         return_indices: whether the output has indices; see `max_pool2d`.
-
-    Raises:
-        ValueError: as `max_pool2d`.
 
     Example:
         >>> import mlx.core as mx

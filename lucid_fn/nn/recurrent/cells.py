@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lucid_fn.checks import check_bool, check_float
+from lucid_fn.checks import check_bool, check_float, shape_error
 from lucid_fn.nn.core.checks import check_activation, check_params, check_positive
 from lucid_fn.nn.core.layer import Layer, parametric
 from lucid_fn.nn.recurrent.carry import SequenceAndCarry
@@ -73,9 +73,6 @@ def gru_cell(input_size: int, hidden_size: int, *, bias: bool = True) -> Layer:
         hidden_size: features of the carry.
         bias: whether biases are added.
 
-    Raises:
-        ValueError: as `rnn_cell`.
-
     Source: names and numbers are those of `torch.nn.GRUCell`.
 
     Example:
@@ -134,9 +131,7 @@ def _cell(
         x = inputs.sequence if isinstance(inputs, SequenceAndCarry) else inputs
         check_float(caller, x=x)
         if x.ndim != 2 or x.shape[-1] != input_size:
-            raise ValueError(
-                f"{caller}: x must have shape (N, {input_size}), got {x.shape}"
-            )
+            raise shape_error(caller, "x", x, f"(N, {input_size})")
         check_params(caller, params, **shapes)
         before = unpack_carry(
             caller, kind, carry, [(len(x), hidden_size)] * kind.arrays, x.dtype

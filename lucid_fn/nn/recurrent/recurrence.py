@@ -8,8 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import mlx.core as mx
 
 from lucid_fn import ops, random
-from lucid_fn.checks import batch_hint, check_bool, check_count, check_integer
-from lucid_fn.evaluation import started
+from lucid_fn.checks import check_bool, check_count, check_integer, shape_error
 from lucid_fn.nn.core.checks import (
     Shape,
     check_float,
@@ -24,6 +23,7 @@ from lucid_fn.nn.dropout.dropout import drop
 from lucid_fn.nn.recurrent.carry import LSTMCarry, RecurrentInputs, SequenceAndCarry
 from lucid_fn.ops import RecurrentWeights
 from lucid_fn.ops.multiply_adds import count_multiply_adds
+from lucid_fn.tracing import started
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
 Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, hidden_size); the first is put out
@@ -43,7 +43,7 @@ class Kind(NamedTuple):
 
 
 def rnn_kind(activation: ArrayFn) -> Kind:
-    """That of a plain recurrent network."""
+    """The `Kind` of a plain recurrent network."""
     return Kind(1, 1, partial(ops.rnn, activation=activation))
 
 
@@ -92,10 +92,7 @@ def recurrent(
         x, lengths = inputs.sequence, inputs.lengths
         check_float(caller, x=x)
         if x.ndim != 3 or x.shape[-1] != input_size:
-            raise ValueError(
-                f"{caller}: x must have shape (N, L, {input_size}), got {x.shape}"
-                f"{batch_hint(x, 3)}"
-            )
+            raise shape_error(caller, "x", x, f"(N, L, {input_size})", axes=3)
         n, length, _ = x.shape
         _check_lengths(caller, lengths, n)
         drops = train and rate > 0 and num_layers > 1
@@ -168,10 +165,7 @@ def _check_lengths(caller: str, lengths: Any, n: int) -> None:
         return
     check_integer(caller, lengths=lengths)
     if lengths.shape != (n,):
-        raise ValueError(
-            f"{caller}: lengths must have shape ({n},), one for each sequence, got "
-            f"{lengths.shape}"
-        )
+        raise shape_error(caller, "lengths", lengths, f"({n},), one for each sequence")
 
 
 def _check_projection(caller: str, proj_size: Any, hidden_size: int) -> None:
@@ -254,9 +248,7 @@ def unpack_carry(
     for array, shape in zip(arrays, shapes, strict=True):
         check_float(caller, carry=array)
         if array.shape != shape:
-            raise ValueError(
-                f"{caller}: carry must have shape {shape}, got {array.shape}"
-            )
+            raise shape_error(caller, "carry", array, shape)
     return arrays
 
 

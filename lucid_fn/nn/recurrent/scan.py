@@ -4,7 +4,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_array, check_bool
+from lucid_fn.checks import check_array, check_bool, check_type, shape_error
 from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.recurrent.carry import RecurrentInputs, SequenceAndCarry
 from lucid_fn.ops.split import split_evenly
@@ -52,11 +52,8 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
         (array([[1, 3, 6]], dtype=float32), array([6], dtype=float32))
     """
     check_bool("scan", reverse=reverse)
-    if not isinstance(cell, Layer):
-        raise TypeError(
-            f"scan: cell must be a layer, got {type(cell).__name__}; make a function "
-            "one with nn.lift"
-        )
+    fix = "make a function one with nn.lift"
+    check_type("scan", "cell", cell, Layer, "a layer", fix=fix)
 
     @as_apply
     def apply(
@@ -70,9 +67,8 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
         sequence = x.sequence if isinstance(x, SequenceAndCarry) else x
         check_array("scan", x=sequence)
         if sequence.ndim < 2 or sequence.shape[1] == 0:
-            raise ValueError(
-                "scan: x must have shape (N, L, ...) with at least one step, got "
-                f"{sequence.shape}"
+            raise shape_error(
+                "scan", "x", sequence, "(N, L, ...) with at least one step"
             )
         length = sequence.shape[1]
         steps = [mx.squeeze(part, 1) for part in split_evenly(sequence, length, axis=1)]

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_array, check_size, to_number, to_sizes
+from lucid_fn.checks import check_array, check_size, shape_error, to_number, to_sizes
 from lucid_fn.nn.core.layer import Layer, lift
 from lucid_fn.ops.interpolate import take_places
 from lucid_fn.types import Array
@@ -172,9 +172,7 @@ def _padding(
         axes = x.ndim - 2
         if axes < 1 or (every is None and axes != len(pairs)):
             wanted = "spatial axes" if every else f"{len(pairs)} spatial axes"
-            raise ValueError(
-                f"{caller}: x must have shape (N, ..., C) with {wanted}, got {x.shape}"
-            )
+            raise shape_error(caller, "x", x, f"(N, ..., C) with {wanted}")
         borders = [every] * axes if every else pairs
         padded = (n + sum(pair) for n, pair in zip(x.shape[1:-1], borders, strict=True))
         check_size(caller, "padding", (x.shape[0], *padded, x.shape[-1]))

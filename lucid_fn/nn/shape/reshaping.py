@@ -1,4 +1,4 @@
-"""Functions that change the shape and no value."""
+"""`flatten` and `unflatten`."""
 
 import math
 

@@ -1,8 +1,8 @@
-"""Layers that move numbers between channels and pixels, channels last."""
+"""Pixel shuffle, pixel unshuffle and channel shuffle, channels last."""
 
 import mlx.core as mx
 
-from lucid_fn.checks import batch_hint, check_array, check_count
+from lucid_fn.checks import check_array, check_axes, check_count
 from lucid_fn.nn.core.layer import Layer, lift
 from lucid_fn.types import Array, ArrayFn
 
@@ -124,9 +124,6 @@ def _within_examples(move: ArrayFn) -> Layer:
 
 def _image(caller: str, x: Array) -> tuple[int, int, int, int]:
     check_array(caller, x=x)
-    if x.ndim != 4:
-        raise ValueError(
-            f"{caller}: x must have shape (N, H, W, C), got {x.shape}{batch_hint(x, 4)}"
-        )
+    check_axes(caller, x, 2)
     n, h, w, c = x.shape
     return n, h, w, c

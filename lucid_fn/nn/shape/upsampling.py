@@ -9,9 +9,10 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn.checks import (
+    AXES,
     Sizes,
-    batch_hint,
     check_array,
+    check_axes,
     check_bool,
     check_count,
     check_float,
@@ -19,16 +20,9 @@ from lucid_fn.checks import (
     to_number,
     to_sizes,
 )
-from lucid_fn.nn.core.checks import AXES
 from lucid_fn.nn.core.layer import Layer, lift
 from lucid_fn.numerics import widen
-from lucid_fn.ops.interpolate import (
-    CUBIC_A,
-    Taps,
-    cubic_far,
-    cubic_near,
-    interpolate,
-)
+from lucid_fn.ops.interpolate import CUBIC_A, Taps, cubic_far, cubic_near, interpolate
 from lucid_fn.types import Array
 
 Scale: TypeAlias = float | tuple[float, ...]
@@ -335,9 +329,4 @@ def _check(caller: str, x: Array, dims: int) -> None:
     check_array(caller, x=x)
     if caller != "upsample_nearest" or not mx.issubdtype(x.dtype, mx.integer):
         check_float(caller, x=x)
-    if x.ndim != dims + 2 or 0 in x.shape[1:-1]:
-        raise ValueError(
-            f"{caller}: x must have shape (N, {AXES[dims]}, C), got {x.shape}"
-            + ("; no spatial axis may be empty" if 0 in x.shape else "")
-            + batch_hint(x, dims + 2)
-        )
+    check_axes(caller, x, dims, least=1)

@@ -7,7 +7,7 @@ them on CPUs alone, so other devices hand their matrices over. The values of arr
 not read: where there is no result, as of a singular matrix, it is not a number.
 """
 
-from lucid_fn.elsewhere import guide
+from lucid_fn.call_errors import guide
 from lucid_fn.ops.linalg.decompositions import (
     EighResult,
     QRResult,

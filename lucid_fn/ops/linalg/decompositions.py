@@ -109,11 +109,7 @@ def _finite(a: Array) -> tuple[Array, Array]:
     return finite, mx.where(finite[..., None, None], a, mx.zeros_like(a))
 
 
-def _empty_eigh(a: Array) -> list[Array]:
-    return [diagonal(a), a]
-
-
-_eigh = matrix_function(_run_eigh, _empty_eigh)
+_eigh = matrix_function(_run_eigh, lambda a: [diagonal(a), a])
 
 
 @_eigh.vjp
@@ -298,11 +294,6 @@ def _empty_qr(a: Array) -> list[Array]:
 _qr = matrix_function(lambda a: mx.linalg.qr(a), _empty_qr)
 
 
-def _by_r(x: Array, r: Array) -> Array:
-    """`x R^-1`."""
-    return transposed(solve_triangular(r, transposed(x), trans=1))
-
-
 @_qr.vjp
 def _(a: Array, dq: Array, dr: Array) -> Array:
     q, r = _qr(a)
@@ -315,7 +306,7 @@ def _(a: Array, dq: Array, dr: Array) -> Array:
 @_qr.jvp
 def _(a: Array, da: Array) -> list[Array]:
     q, r = _qr(a)
-    moved = _by_r(da, r)
+    moved = transposed(solve_triangular(r, transposed(da), trans=1))  # da R^-1
     inner = transposed(q) @ moved
     below = mx.tril(inner, -1)
     turned = below - transposed(below)

@@ -10,14 +10,14 @@ from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_array
+from lucid_fn.checks import check_array, shape_error
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.vectorize import mapped_array
 from lucid_fn.types import Array
 
 
 class matrix_function:  # a decorator, as `custom_function`
-    """`run(*matrices)`, with derivatives that are to be set.
+    """Decorates `run(*matrices)`, whose derivatives `vjp` and `jvp` set.
 
     Args:
         run: of matrices with equal leading axes to an array or several with the same.
@@ -119,9 +119,7 @@ def check_matrix(caller: str, **matrices: Array) -> None:
                 f"it with {name}.astype(mx.float32)"
             )
         if a.ndim < 2:
-            raise ValueError(
-                f"{caller}: {name} must have shape (..., m, n), got {a.shape}"
-            )
+            raise shape_error(caller, name, a, "(..., m, n)")
 
 
 def check_square(caller: str, fix: str, a: Array) -> None:
@@ -177,7 +175,7 @@ def symmetric(a: Array) -> Array:
 
 
 def nan_unless(condition: Array, arrays: Sequence[Array]) -> list[Array]:
-    """The arrays, not a number where the condition, one a matrix, does not hold."""
+    """The arrays, with NaN for each matrix for which the condition does not hold."""
     nan = mx.array(mx.nan)
     return [
         mx.where(

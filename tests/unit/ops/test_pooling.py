@@ -8,7 +8,7 @@ import pytest
 
 from lucid_fn import ops
 from lucid_fn.cpu import pooling
-from lucid_fn.ops import pooling as plain
+from lucid_fn.ops import windows as plain
 
 POOLS = [ops.max_pool2d, ops.avg_pool2d]
 

@@ -7,7 +7,7 @@ import mlx.core as mx
 from hypothesis import given, settings, strategies as st
 
 from lucid_fn import nn, testing, tree
-from lucid_fn.random.checks import is_key
+from lucid_fn.checks import check_key
 from lucid_fn.testing import strategies
 
 few = settings(max_examples=10)
@@ -29,7 +29,7 @@ def test_shapes_of_arrays_may_be_drawn(x):
 @few
 @given(key=strategies.keys(), values=strategies.trees(), params=strategies.params())
 def test_keys_and_trees_are_such(key, values, params):
-    assert is_key(key)
+    assert check_key("test", key) is key
     assert all(isinstance(leaf, mx.array) for leaf in tree.leaves((values, params)))
     assert tree.leaves(params)
 

@@ -2,7 +2,7 @@ import mlx.core as mx
 import pytest
 
 from lucid_fn import losses, metrics as measures, models, nn, optim, random, train, tree
-from lucid_fn.train import state
+from lucid_fn.train.step import mean_loss
 
 
 def test_init_depends_on_the_key_alone(task):
@@ -159,7 +159,7 @@ def test_a_loss_that_is_no_array_is_told(loss_fn, got):
 
 def test_the_mean_of_half_precision_losses_is_that_of_their_numbers():
     losses_ = mx.full((70_000,), 6.15, mx.float16)
-    mean = state.mean_loss(losses_)
+    mean = mean_loss(losses_)
     assert mean.dtype == mx.float32
     assert mean.item() == pytest.approx(losses_[0].item(), rel=1e-6)
 

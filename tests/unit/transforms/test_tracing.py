@@ -15,7 +15,7 @@ from lucid_fn import (
     vjp,
     vmap,
 )
-from lucid_fn.evaluation import any_traced
+from lucid_fn.tracing import any_traced
 
 X = mx.array([1.0, 2.0])
 ONES = mx.ones(2)

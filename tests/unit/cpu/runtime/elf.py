@@ -5,7 +5,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from lucid_fn.cpu.runtime import linker
+from lucid_fn.cpu.runtime import elf_images
 
 X86_64, AARCH64 = 62, 183
 SIZE, DYNAMIC, STRINGS, SYMBOLS = 0x1000, 0x200, 0x400, 0x500
@@ -24,24 +24,24 @@ class Elf:
         self.buffer = ctypes.create_string_buffer(2 * SIZE)
         start = ctypes.addressof(self.buffer)
         self.base = -(-start // SIZE) * SIZE
-        glob_dat, jump_slot = linker.SLOT_KINDS[machine]
+        glob_dat, jump_slot = elf_images.SLOT_KINDS[machine]
         shift = self.base if relocated else 0  # glibc adds the base in place, musl not
         self.put(0, "<16sHHIQQQIHHH", b"\x7fELF\x02\x01", 3, machine, 1, 0, 64, 0, 0,
                  64, 56, 3)  # fmt: skip
-        self.segment(0, linker.PT_LOAD, linker.PF_R | linker.PF_W, 0, SIZE)
-        self.segment(1, linker.PT_DYNAMIC, linker.PF_R, DYNAMIC, 16 * 16)
-        self.segment(2, linker.PT_GNU_RELRO, linker.PF_R, 0, 0)
+        self.segment(0, elf_images.PT_LOAD, elf_images.PF_R | elf_images.PF_W, 0, SIZE)
+        self.segment(1, elf_images.PT_DYNAMIC, elf_images.PF_R, DYNAMIC, 16 * 16)
+        self.segment(2, elf_images.PT_GNU_RELRO, elf_images.PF_R, 0, 0)
         self.tags = {
-            linker.DT_STRTAB: shift + STRINGS,
-            linker.DT_STRSZ: len(NAMES),
-            linker.DT_SYMTAB: shift + SYMBOLS,
-            linker.DT_SYMENT: 24,
-            linker.DT_RELA: shift + RELOCATIONS,
-            linker.DT_RELASZ: 2 * 24,
-            linker.DT_RELAENT: 24,
-            linker.DT_JMPREL: shift + PLT_RELOCATIONS,
-            linker.DT_PLTRELSZ: 3 * 24,
-            linker.DT_PLTREL: linker.DT_RELA,
+            elf_images.DT_STRTAB: shift + STRINGS,
+            elf_images.DT_STRSZ: len(NAMES),
+            elf_images.DT_SYMTAB: shift + SYMBOLS,
+            elf_images.DT_SYMENT: 24,
+            elf_images.DT_RELA: shift + RELOCATIONS,
+            elf_images.DT_RELASZ: 2 * 24,
+            elf_images.DT_RELAENT: 24,
+            elf_images.DT_JMPREL: shift + PLT_RELOCATIONS,
+            elf_images.DT_PLTRELSZ: 3 * 24,
+            elf_images.DT_PLTREL: elf_images.DT_RELA,
         }
         self.put(STRINGS, f"<{len(NAMES)}s", NAMES)
         for number, name in ((1, b"cblas_sgemm"), (2, b"spotrf_"), (3, b"other")):
@@ -65,15 +65,15 @@ class Elf:
     def relocation(self, place: int, slot: int, symbol: int, kind: int) -> None:
         self.put(place, "<QQq", slot, symbol << 32 | kind, 0)
 
-    def image(self) -> linker.Image:
+    def image(self) -> elf_images.Image:
         """The image as the linker's reader sees it."""
         for number, item in enumerate(self.tags.items()):
             self.put(DYNAMIC + 16 * number, "<qQ", *item)
-        return linker.read_image("libtest", self.base)
+        return elf_images.read_image("libtest", self.base)
 
     def slots(self, *names: str) -> dict[str, list[int]]:
         """Offsets of the slots that `find_slots` finds."""
-        found = linker.find_slots(self.image(), frozenset(names))
+        found = elf_images.find_slots(self.image(), frozenset(names))
         return {n: sorted(a - self.base for a in places) for n, places in found.items()}
 
 

@@ -123,7 +123,7 @@ def test_the_blas_in_mlxs_wheel_is_not_taken_for_an_optimised_one():
 
 def test_an_optimised_blas_that_mlx_was_linked_with_is_recognised(monkeypatch):
     path = "/opt/lib/openblas-pthread/libblas.so.3"
-    monkeypatch.setattr(blas.linker, "path_at", lambda address: path)
+    monkeypatch.setattr(blas.elf_images, "path_at", lambda address: path)
     assert blas.own_blas() == path
 
 

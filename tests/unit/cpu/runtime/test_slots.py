@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lucid_fn.cpu.runtime import linker, slots
+from lucid_fn.cpu.runtime import elf_images, slots
 from lucid_fn.cpu.runtime.errors import Unavailable
 from tests.unit.cpu.runtime.elf import protection
 
@@ -34,10 +34,10 @@ def libraries(request, tmp_path) -> tuple[ctypes.CDLL, ctypes.CDLL, Path]:
 
 
 def find(caller: ctypes.CDLL, path: Path) -> slots.Slot:
-    base = dict(linker.loaded_images(caller))[str(path)]
-    image = linker.read_image(str(path), base)
-    (address,) = linker.find_slots(image, frozenset({"answer"}))["answer"]
-    return slots.Slot("answer", address, linker.is_sealed(image, address))
+    base = dict(elf_images.loaded_images(caller))[str(path)]
+    image = elf_images.read_image(str(path), base)
+    (address,) = elf_images.find_slots(image, frozenset({"answer"}))["answer"]
+    return slots.Slot("answer", address, elf_images.is_sealed(image, address))
 
 
 def test_a_call_goes_where_its_slot_was_made_to_lead(libraries):

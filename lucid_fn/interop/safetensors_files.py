@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lucid_fn import safetensors
-from lucid_fn.elsewhere import explains_calls
+from lucid_fn.call_errors import explains_calls
+from lucid_fn.checks import check_type
 from lucid_fn.interop.arrays import to_storable
 from lucid_fn.io import check_path
 from lucid_fn.types import Array
@@ -78,12 +79,9 @@ def save_safetensors(
     path = check_path(caller, "path", path)
     if path.suffix != ".safetensors":
         raise ValueError(f"{caller}: path must end in .safetensors, got {path}")
-    if not isinstance(state_dict, Mapping):
-        raise TypeError(
-            f"{caller}: state_dict must be a mapping of names to arrays, got "
-            f"{type(state_dict).__name__}; params are nested: give it what "
-            "to_state_dict returns"
-        )
+    words = "a mapping of names to arrays"
+    fix = "params are nested: give it what to_state_dict returns"
+    check_type(caller, "state_dict", state_dict, Mapping, words, fix=fix)
     tensors = {
         name: to_storable(caller, str(name), value)
         for name, value in state_dict.items()

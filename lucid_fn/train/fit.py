@@ -1,4 +1,4 @@
-"""The loop over epochs and batches."""
+"""`fit`: the loop over epochs and batches."""
 
 import itertools
 import time
@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 
 from lucid_fn import optim
 from lucid_fn.checks import check_bool, check_count
 from lucid_fn.distributed.agreement import resume, waiting
 from lucid_fn.distributed.group import Group, check_group
-from lucid_fn.train import checkpoint as checkpoints, checks, progress, ranks
-from lucid_fn.train.callbacks import Callback, Record
-from lucid_fn.train.debugging import check_step
+from lucid_fn.train import checkpoint as checkpoints, checks, distributed, progress
+from lucid_fn.train.callbacks import Callback, Record, call_all
 from lucid_fn.train.evaluation import READ_BEHIND, Means, number, pairs
 from lucid_fn.train.history import History
 from lucid_fn.train.interruption import deferred
+from lucid_fn.train.nonfinite import check_step
 from lucid_fn.train.resuming import Beginning, begin, length
-from lucid_fn.train.state import EvalFn, StepFn, TrainState, rows, step_of
+from lucid_fn.train.state import TrainState, step_of
+from lucid_fn.train.step import EvalFn, StepFn, rows
 from lucid_fn.types import Array
 
 
@@ -165,7 +165,7 @@ def fit(
         max_steps=max_steps,
         checkpoint=checkpoint,
     )
-    start = ranks.begin_alike(start, group)
+    start = distributed.begin_alike(start, group)
     run = _Run(start, step, after_step, checkpoint is not None, show, debug, group)
     run.history = run.history._replace(
         config=config or run.history.config, interrupted=False
@@ -193,13 +193,13 @@ def fit(
                 whole = run.ts
                 if checkpoint is not None or after_epoch:
                     whole = optim.unshard_state(run.ts, group)
-                ranks.finish(whole, group)
+                distributed.finish(whole, group)
                 if checkpoint is not None and root:
                     checkpoints.save(checkpoint, whole, metadata=run.metadata())
                 keep()
                 if show:  # last, since printing may fail
                     print(progress.epoch_line(record, start.end), flush=True)
-                ended = _call(after_epoch, whole, record, group)
+                ended = call_all(after_epoch, whole, record, group)
                 stop_here()
     except KeyboardInterrupt:
         resume(group)
@@ -224,27 +224,7 @@ def _resume(
                 past = epochs[: len(epochs) - again]
                 callback.resume(past, start.epoch + 1 - again)
     whole = optim.unshard_state(start.ts, group) if after_epoch else start.ts
-    return _call(after_epoch, whole, epochs[-1], group)
-
-
-def _call(
-    callbacks: tuple[Callback, ...],
-    ts: TrainState,
-    record: Record,
-    group: Group | None,
-) -> bool:
-    """Call all of them on rank 0; returns whether one of them ends the run."""
-    called = callbacks if group is None or group.rank == 0 else ()
-    # Only a bool says so: functions that write return how many bytes they wrote.
-    returned = [callback(ts, dict(record)) for callback in called]
-    ended = any(_is_true(value) for value in returned)
-    return ranks.from_root("fit (callbacks)", ended, group) if callbacks else False
-
-
-def _is_true(value: Any) -> bool:
-    if isinstance(value, mx.array) and value.dtype == mx.bool_ and value.size == 1:
-        return bool(value.item())
-    return isinstance(value, bool | np.bool_) and bool(value)
+    return call_all(after_epoch, whole, epochs[-1], group)
 
 
 @dataclass
@@ -291,7 +271,7 @@ class _Run:
         """One epoch, or what is left of the steps; its part of the record."""
         start, means = time.perf_counter(), Means("fit")
         given = batches(epoch)
-        ranks.compare(self.ts, given, self.group)
+        distributed.compare(self.ts, given, self.group)
         skip = self.start.skip if epoch == self.start.epoch else 0
         self.rest = pairs("fit", "batches", given, skip=skip)
         left, total = self._left(), length(given)
@@ -335,7 +315,7 @@ class _Run:
         """Call what wants to know of each step; returns whether the run ends."""
         record = {"epoch": epoch + 1, "step": self.start.step + self.made, **values}
         record |= _learning_rate_of(self.ts)
-        return _call(self.on_step, self.ts, record, self.group)
+        return call_all(self.on_step, self.ts, record, self.group)
 
     def test(
         self,

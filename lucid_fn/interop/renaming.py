@@ -1,4 +1,4 @@
-"""Renaming of arrays."""
+"""Renaming the arrays of a `state_dict`, by a dict or a function."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping

@@ -1,154 +1,42 @@
-"""Derivatives in a graph that is written to a file.
+"""`mx.vmap` and MLX's derivatives, which also work in functions traced for a file.
 
-A file holds MLX's own operations, so a custom function, whose rules are Python, may not
-be among them. While a function is traced for export, custom functions are therefore
-run as they are. A derivative cuts its function at each of them instead: MLX
+While a function is traced for `lf.export`, custom functions are run as they are: see
+`ops/export_trace.py`. A derivative then cuts its function at each of them: MLX
 differentiates what lies between two cuts, and the rules are applied here. The result
 is the graph that MLX's own derivative has, without the custom functions.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.evaluation import followed, mapped as vectorised
+from lucid_fn.ops.export_trace import (
+    CustomFunction,
+    Run,
+    anchor,
+    as_tuple,
+    call,
+    is_usual,
+    like,
+    refusing,
+    surrounded_by,
+    surrounding,
+    unpacked,
+)
+from lucid_fn.tracing import followed, mapped as vectorised
 from lucid_fn.types import Array
 
 Flat = Callable[..., Any]  # from arrays to a list of arrays
 Place = tuple[int, int]  # of an array: the number of the call, and of its result
 
 
-class CustomFunction(Protocol):
-    """A function, and its rules by the transformation that they are for."""
-
-    fn: Callable[..., Any]
-    rules: dict[str, Callable[..., Any]]
-
-
-class Call(NamedTuple):
-    """One call of a custom function."""
-
-    function: CustomFunction
-    args: tuple[Array, ...]
-    out: Any  # an array or a sequence of arrays
-
-
-# What a custom function does: a transformation that runs around it says so.
-Run = Callable[[CustomFunction, tuple[Array, ...]], Any]
-
-# The innermost one is the last; `None` outside of traces for export.
-_around: ContextVar[tuple[Run, ...] | None] = ContextVar("around", default=None)
-
-# An argument of the function that is traced for export.
-_anchor: ContextVar[Array] = ContextVar("anchor")
-
-
-def is_exporting() -> bool:
-    """Whether a function is traced for export, or checked before."""
-    return _around.get() is not None
-
-
-@contextmanager
-def exporting(argument: Array) -> Iterator[None]:
-    """Inside the block, custom functions leave nothing but MLX's operations.
-
-    Args:
-        argument: one of the function that is traced.
-    """
-    token = _anchor.set(argument)
-    try:
-        with _set(()):
-            yield
-    finally:
-        _anchor.reset(token)
-
-
-@contextmanager
-def checking() -> Iterator[None]:
-    """Inside the block, derivatives are as ever, but those of `mx.grad` are errors.
-
-    They know nothing of custom functions that are run as they are.
-    """
-    with _set((_refuse,)):
-        yield
-
-
-@contextmanager
-def _set(around: tuple[Run, ...] | None) -> Iterator[None]:
-    token = _around.set(around)
-    try:
-        yield
-    finally:
-        _around.reset(token)
-
-
-def call(function: CustomFunction, args: tuple[Array, ...]) -> Any:
-    """What a custom function returns in a trace for export."""
-    around = _around.get()
-    if not around:
-        return function.fn(*args)
-    return around[-1](function, args)
-
-
-def as_tuple(arrays: Any) -> tuple[Any, ...]:
-    return tuple(arrays) if isinstance(arrays, list | tuple) else (arrays,)
-
-
-def unpacked(args: Sequence[Any]) -> Any:
-    """What MLX gives a rule: the argument where there is one, else a sequence."""
-    return tuple(args) if len(args) > 1 else args[0]
-
-
-def like(arrays: Sequence[Any], example: Any) -> Any:
-    """Results in the form of others: an array, or a sequence of them."""
-    return tuple(arrays) if isinstance(example, list | tuple) else arrays[0]
-
-
-def _refuse(function: CustomFunction, args: tuple[Array, ...]) -> Any:
-    """A custom function of MLX that has no derivative."""
-    return _refusing(function.fn, function.rules["vmap"])(*args)
-
-
-def _refusing(fn: Callable[..., Any], vmap: Callable[..., Any]) -> Callable[..., Any]:
-    def refuse(*_: Any) -> Any:
-        raise TypeError(
-            "export: derivatives must be taken by lf.grad, lf.vjp and so on, got one "
-            "of mx.grad or mx.vjp, which would not see the library's own rules"
-        )
-
-    custom: Any = mx.custom_function(fn)
-    custom.vjp(refuse)
-    custom.jvp(refuse)
-    custom.vmap(vmap)
-    return custom  # type: ignore[no-any-return]  # a function in truth
-
-
-def apart(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """`fn`, whose custom functions no transformation around takes notice of."""
-
-    def run(*args: Any) -> Any:
-        with _set(()):
-            return fn(*args)
-
-    return run
-
-
-def contiguous(x: Array) -> Array:
-    """`mx.contiguous`, which ends a fused kernel, but which no file can hold."""
-    return x if is_exporting() else mx.contiguous(x)
-
-
-# ---- transformations ----
-
-
 def vmap(fn: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
-    """`mx.vmap`, of which the custom functions inside of `fn` have their rules."""
+    """`mx.vmap`, with the rules of the custom functions inside of `fn`."""
 
     def mapped(*args: Array) -> Any:
-        around = _around.get()
+        around = surrounding.get()
         if around is None:
             return vectorised(fn, in_axes)(*args)
         axes = in_axes if isinstance(in_axes, tuple) else (in_axes,) * len(args)
@@ -162,7 +50,7 @@ def vmap(fn: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
             def vectorized(function: CustomFunction, args: tuple[Array, ...]) -> Any:
                 return _vectorized(function, args, row, size)
 
-            with _set((*around, vectorized)):
+            with surrounded_by((*around, vectorized)):
                 return fn(*args)
 
         return vectorised(inside, (0, *axes))(mx.zeros(size), *args)
@@ -187,14 +75,14 @@ def _vectorized(
         rows = [mx.broadcast_to(x, (size, *x.shape)) for x in as_tuple(y)]
         return like(rows, y), like([0] * len(rows), y)
 
-    return _refusing(lambda *flat: function.fn(*flat[:-1]), rule)(*args, row)
+    return refusing(lambda *flat: function.fn(*flat[:-1]), rule)(*args, row)
 
 
 def value_and_grad(fn: Flat) -> Flat:
     """`mx.value_and_grad` of a function of a list of arrays to a loss, or with more."""
 
     def both(leaves: list[Array]) -> tuple[Any, list[Array]]:
-        if _is_usual():
+        if is_usual():
             with _as_usual():
                 return mx.value_and_grad(fn)(leaves)
         found: list[Any] = []
@@ -215,8 +103,8 @@ def value_and_grad(fn: Flat) -> Flat:
 def vjp(
     fn: Flat, primals: list[Array], cotangents: list[Array]
 ) -> tuple[list[Array], list[Array]]:
-    """`mx.vjp`."""
-    if _is_usual():
+    """`mx.vjp` of a function from arrays to a list of arrays."""
+    if is_usual():
         with _as_usual():
             return mx.vjp(fn, primals, cotangents)
     return _pull(fn, primals, lambda _: cotangents)
@@ -225,26 +113,29 @@ def vjp(
 def jvp(
     fn: Flat, primals: list[Array], tangents: list[Array]
 ) -> tuple[list[Array], list[Array]]:
-    """`mx.jvp`."""
-    if _is_usual():
+    """`mx.jvp` of a function from arrays to a list of arrays."""
+    if is_usual():
         with _as_usual():
             return mx.jvp(fn, primals, tangents)
     return _push(fn, primals, tangents)
 
 
-def _is_usual() -> bool:
-    around = _around.get()
-    return around is None or around[:1] == (_refuse,)
-
-
 @contextmanager
 def _as_usual() -> Iterator[None]:
     """Inside the block, custom functions are MLX's, also in a check."""
-    with _set(None):
+    with surrounded_by(None):
         yield
 
 
 # ---- a function cut at its custom functions ----
+
+
+class Call(NamedTuple):
+    """One call of a custom function."""
+
+    function: CustomFunction
+    args: tuple[Array, ...]
+    out: Any  # an array or a sequence of arrays
 
 
 class _Stop(BaseException):  # not to be caught by `except Exception` in user code
@@ -268,15 +159,15 @@ class _Cut:
 
     @contextmanager
     def _around(self, run: Run) -> Iterator[None]:
-        outer = _around.get() or ()
+        outer = surrounding.get() or ()
 
         def with_rule(function: CustomFunction, args: tuple[Array, ...]) -> Any:
             if self._kind not in function.rules:  # the derivative is that inside
                 return function.fn(*args)
-            with _set(outer):
+            with surrounded_by(outer):
                 return run(function, args)
 
-        with _set((*outer, with_rule)):
+        with surrounded_by((*outer, with_rule)):
             yield
 
     def _record(self, function: CustomFunction, args: tuple[Array, ...]) -> Any:
@@ -306,7 +197,7 @@ class _Cut:
                 with self._around(known):
                     out = as_tuple(self._fn(*arrays[: len(self._primals)]))
             except _Stop as stop:
-                out = tuple(x for x in stop.args_of_call if is_inexact(x))
+                out = tuple(x for x in stop.args_of_call if _is_inexact(x))
             # Behind another operation, which is not computed, MLX does not see a
             # `stop_gradient`, for which it expects no cotangent.
             return [mx.contiguous(y) for y in out]
@@ -319,14 +210,14 @@ class _Cut:
             (call, i)
             for call in calls
             for i, y in enumerate(as_tuple(self.calls[call].out))
-            if is_inexact(y)
+            if _is_inexact(y)
         ]
 
     def arrays(self, places: list[Place]) -> list[Array]:
         """What a piece is given: the primals, and what is at `places`."""
         values = [as_tuple(self.calls[call].out)[i] for call, i in places]
         arrays = [*self._primals, *values]
-        return followed(arrays) if _around.get() else arrays
+        return followed(arrays) if surrounding.get() else arrays
 
     def reached(self, cotangents: list[Array]) -> list[int]:
         """The calls that the results depend on, and that depend on the primals."""
@@ -382,7 +273,7 @@ def _pull(
         ]
         grad = function.rules["vjp"](unpacked(args), like(given, out), out)
         pairs = zip(args, as_tuple(grad), strict=True)
-        pull(number, [grad for x, grad in pairs if is_inexact(x)])
+        pull(number, [grad for x, grad in pairs if _is_inexact(x)])
     zeros = (mx.zeros_like(x) for x in primals)
     return cut.out, [grads.get(i, zero) for i, zero in enumerate(zeros)]
 
@@ -404,25 +295,21 @@ def _push(
         directions = iter(zip(found, _are_zero(found), strict=True))
         given: list[Array | None] = []
         for x in args:
-            direction, zero = next(directions) if is_inexact(x) else (None, True)
+            direction, zero = next(directions) if _is_inexact(x) else (None, True)
             given.append(None if zero else direction)
         if all(x is None for x in given):
             continue
         results = function.rules["jvp"](unpacked(args), unpacked(given))
         for i, y in enumerate(as_tuple(results)):
-            if is_inexact(y):
+            if _is_inexact(y):
                 moved[number, i] = y
     return cut.out, push(None)
 
 
-def is_inexact(x: Array) -> bool:
-    return mx.issubdtype(x.dtype, mx.inexact)
-
-
 def _anchored(x: Array) -> Array:
     """`x`, but dependent on an argument of the exported function."""
-    anchor = _anchor.get()
-    known = mx.any(anchor[(slice(0, 1),) * anchor.ndim])
+    argument = anchor.get()
+    known = mx.any(argument[(slice(0, 1),) * argument.ndim])
     return mx.where(known, x, x)
 
 
@@ -440,3 +327,7 @@ def _are_zero(arrays: list[Array]) -> list[bool]:
         half = len(arrays) // 2
         return _are_zero(arrays[:half]) + _are_zero(arrays[half:])
     return [True] * len(arrays)
+
+
+def _is_inexact(x: Array) -> bool:
+    return mx.issubdtype(x.dtype, mx.inexact)

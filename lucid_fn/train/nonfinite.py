@@ -5,7 +5,8 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import debug, tree
-from lucid_fn.train.state import StepFn, TrainState, step_of
+from lucid_fn.train.state import TrainState, step_of
+from lucid_fn.train.step import StepFn
 from lucid_fn.types import Tree
 
 

@@ -1,4 +1,4 @@
-"""Functions of the statistics that batch norms hold."""
+"""Batch norms of a trained model: re-estimated, folded or frozen."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -7,11 +7,11 @@ import mlx.core as mx
 
 from lucid_fn import random, transforms, tree
 from lucid_fn.checks import check_bool, check_count, check_function, listed
-from lucid_fn.evaluation import lazily
 from lucid_fn.nn.core.checks import check_eps
 from lucid_fn.nn.core.layer import Layer, check_layer, require_names, wrap
 from lucid_fn.nn.core.surgery import map_layers
 from lucid_fn.nn.norm import running_statistics
+from lucid_fn.tracing import lazily
 from lucid_fn.types import Array, Key, Params, State
 
 

@@ -1,8 +1,15 @@
-"""Convolutions on channels-last arrays."""
+"""`conv1d`, `conv2d`, `conv3d`: convolution layers, channels last."""
 
 from typing import Literal, TypeAlias
 
-from lucid_fn.checks import Sizes, check_bool, check_count, check_size, to_sizes
+from lucid_fn.checks import (
+    Sizes,
+    check_bool,
+    check_choice,
+    check_count,
+    check_size,
+    to_sizes,
+)
 from lucid_fn.nn import initializers
 from lucid_fn.nn.conv.convolve import Window, convolve
 from lucid_fn.nn.core.checks import check_images, check_params, check_positive
@@ -71,19 +78,10 @@ def conv2d(
         >>> y.shape
         (2, 24, 24, 6)
     """
+    sizes = in_channels, out_channels, kernel_size
     window = to_window("conv2d", 2, stride, 0, dilation, groups)
-    return _convolution(
-        2,
-        in_channels,
-        out_channels,
-        kernel_size,
-        window,
-        padding,
-        padding_mode,
-        bias,
-        weight_init,
-        bias_init,
-    )
+    border, inits = (padding, padding_mode), (weight_init, bias_init)
+    return _convolution(2, *sizes, window, *border, bias, *inits)
 
 
 def conv1d(
@@ -117,9 +115,6 @@ def conv1d(
         weight_init: draws the weight from a key and a shape.
         bias_init: draws the bias; by default as in `conv2d`.
 
-    Raises:
-        ValueError: as `conv2d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn, random
@@ -128,19 +123,10 @@ def conv1d(
         >>> layer.apply(params, state, mx.ones((2, 9, 4)), train=False)[0].shape
         (2, 4, 8)
     """
+    sizes = in_channels, out_channels, kernel_size
     window = to_window("conv1d", 1, stride, 0, dilation, groups)
-    return _convolution(
-        1,
-        in_channels,
-        out_channels,
-        kernel_size,
-        window,
-        padding,
-        padding_mode,
-        bias,
-        weight_init,
-        bias_init,
-    )
+    border, inits = (padding, padding_mode), (weight_init, bias_init)
+    return _convolution(1, *sizes, window, *border, bias, *inits)
 
 
 def conv3d(
@@ -176,9 +162,6 @@ def conv3d(
         weight_init: draws the weight from a key and a shape.
         bias_init: draws the bias; by default as in `conv2d`.
 
-    Raises:
-        ValueError: as `conv2d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn, random
@@ -187,19 +170,10 @@ def conv3d(
         >>> layer.apply(params, state, mx.ones((1, 4, 6, 6, 2)), train=False)[0].shape
         (1, 4, 6, 6, 3)
     """
+    sizes = in_channels, out_channels, kernel_size
     window = to_window("conv3d", 3, stride, 0, dilation, groups)
-    return _convolution(
-        3,
-        in_channels,
-        out_channels,
-        kernel_size,
-        window,
-        padding,
-        padding_mode,
-        bias,
-        weight_init,
-        bias_init,
-    )
+    border, inits = (padding, padding_mode), (weight_init, bias_init)
+    return _convolution(3, *sizes, window, *border, bias, *inits)
 
 
 def _convolution(
@@ -223,11 +197,7 @@ def _convolution(
     shape = (out_channels, *kernel, in_channels // window.groups)
     bias_shape = (out_channels,) if bias else None
     pairs = _sides(caller, padding, kernel, window)
-    if padding_mode not in ("zeros", *PLACES):
-        raise ValueError(
-            f"{caller}: padding_mode must be 'zeros', 'reflect', 'replicate' or "
-            f"'circular', got {padding_mode!r}"
-        )
+    check_choice(caller, "padding_mode", padding_mode, ("zeros", *PLACES))
     # What the convolution itself does not add.
     bordered = padding_mode != "zeros" or any(
         before != after for before, after in pairs

@@ -1,8 +1,8 @@
-"""Transposed convolutions, which enlarge images, on channels-last arrays."""
+"""`conv_transpose1d`, `2d`, `3d`: layers that enlarge images, channels last."""
 
 from lucid_fn.checks import Sizes, check_bool, to_sizes
 from lucid_fn.nn import initializers
-from lucid_fn.nn.conv.convolution import check_channels, to_window
+from lucid_fn.nn.conv.conv import check_channels, to_window
 from lucid_fn.nn.conv.convolve import Window, transpose_convolve
 from lucid_fn.nn.core.checks import check_images, check_params
 from lucid_fn.nn.core.layer import Layer, parametric
@@ -66,16 +66,8 @@ def conv_transpose2d(
         (2, 14, 14, 4)
     """
     window = to_window("conv_transpose2d", 2, stride, padding, dilation, groups)
-    return _transposed(
-        2,
-        in_channels,
-        out_channels,
-        kernel_size,
-        window,
-        output_padding,
-        bias,
-        weight_init,
-    )
+    sizes = in_channels, out_channels, kernel_size
+    return _transposed(2, *sizes, window, output_padding, bias, weight_init)
 
 
 def conv_transpose1d(
@@ -106,9 +98,6 @@ def conv_transpose1d(
         bias: whether a bias is added.
         weight_init: draws the weight from a key and a shape.
 
-    Raises:
-        ValueError: as `conv_transpose2d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn, random
@@ -118,16 +107,8 @@ def conv_transpose1d(
         (2, 10, 2)
     """
     window = to_window("conv_transpose1d", 1, stride, padding, dilation, groups)
-    return _transposed(
-        1,
-        in_channels,
-        out_channels,
-        kernel_size,
-        window,
-        output_padding,
-        bias,
-        weight_init,
-    )
+    sizes = in_channels, out_channels, kernel_size
+    return _transposed(1, *sizes, window, output_padding, bias, weight_init)
 
 
 def conv_transpose3d(
@@ -158,9 +139,6 @@ def conv_transpose3d(
         bias: whether a bias is added.
         weight_init: draws the weight from a key and a shape.
 
-    Raises:
-        ValueError: as `conv_transpose2d`.
-
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import nn, random
@@ -170,16 +148,8 @@ def conv_transpose3d(
         (1, 4, 6, 6, 2)
     """
     window = to_window("conv_transpose3d", 3, stride, padding, dilation, groups)
-    return _transposed(
-        3,
-        in_channels,
-        out_channels,
-        kernel_size,
-        window,
-        output_padding,
-        bias,
-        weight_init,
-    )
+    sizes = in_channels, out_channels, kernel_size
+    return _transposed(3, *sizes, window, output_padding, bias, weight_init)
 
 
 def _transposed(

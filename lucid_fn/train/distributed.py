@@ -1,4 +1,4 @@
-"""What the ranks of a group agree on while `fit` runs."""
+"""How `fit` keeps the processes of a group alike: what they compare and wait for."""
 
 import zlib
 from typing import Any
@@ -79,8 +79,3 @@ def _checksums(leaves: dict[str, mx.array]) -> list[str]:
 def _checksum(x: mx.array) -> str:
     stored = safetensors.stored({"x": x}, caller="fit")["x"][1]
     return f"{zlib.crc32(np.ascontiguousarray(stored).data):08x}"
-
-
-def from_root(what: str, value: Any, group: Group | None) -> Any:
-    """The JSON value of rank 0."""
-    return exchange(group, what, value)[0]

@@ -5,15 +5,10 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_function, signature_of
+from lucid_fn.checks import check_function, check_type, signature_of
 from lucid_fn.tree.mapping import describe, map_with_path
-from lucid_fn.tree.structure import (
-    build,
-    entries_of,
-    join,
-    too_deep,
-    walk,
-)
+from lucid_fn.tree.nodes import build, entries_of
+from lucid_fn.tree.structure import join, too_deep, walk
 from lucid_fn.types import Array, Tree
 
 
@@ -69,11 +64,7 @@ def restore(
         >>> tree.restore(template, {"fc.weight": mx.array([1.0, 2.0])})
         {'fc': {'weight': array([1, 2], dtype=float32)}}
     """
-    if not isinstance(flat, Mapping):
-        raise TypeError(
-            f"{caller}: flat must be a dict of arrays by path, got "
-            f"{type(flat).__name__}"
-        )
+    check_type(caller, "flat", flat, Mapping, "a dict of arrays by path")
     expected = named_leaves(template)
     problems = [f"missing: {path}" for path in expected if path not in flat]
     problems += [f"unexpected: {path}" for path in flat if path not in expected]
@@ -92,7 +83,7 @@ def restore(
 
 
 def partition(predicate: Callable[..., bool], tree: Tree, /) -> tuple[Tree, Tree]:
-    """Two trees: the leaves that satisfy `predicate`, and the others.
+    """Splits a tree in two: the leaves that satisfy `predicate`, and the others.
 
     A leaf is absent from the tree it is not in, and so is a dict without leaves: both
     can be given to `grad` and to an optimizer. In a list or tuple, whose items an

@@ -1,4 +1,4 @@
-"""When arrays may be computed, and starting it.
+"""Which transformation is running, and whether arrays may be evaluated.
 
 MLX marks the arrays that stand for the values a transformation will supply, and keeps
 their graph when they are evaluated. But a derivative inside another one clears the
@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 import mlx.core as mx
 
+from lucid_fn.context import holding
 from lucid_fn.types import Array
 
 T = TypeVar("T")
@@ -71,11 +72,10 @@ def ordering(*, anew: bool = False) -> Iterator[Order]:
         yield around
         return
     own = Order() if around is None else Order(signatures=around.signatures)
-    token = _order.set(own)
     try:
-        yield own
+        with holding(_order, own):
+            yield own
     finally:
-        _order.reset(token)
         if around is not None:
             around.agree = own.agree or around.agree
 
@@ -88,18 +88,15 @@ def transforming(*, reverse: bool = False) -> Iterator[None]:
     run first, which need not be the same one in all processes.
     """
     outermost = _order.get() is None
-    with ordering() as own:
-        token = _inside.set(_inside.get() + ("r" if reverse else "x"))
-        try:
-            yield
-        finally:
-            _inside.reset(token)
+    kind = "r" if reverse else "x"
+    with ordering() as own, holding(_inside, _inside.get() + kind):
+        yield
     if outermost and own.last is not None:
         start(own.last)
 
 
 class Repetition:
-    """One trace of a function that stands for many calls: a loop's turns, say."""
+    """One trace of a function that stands for many calls, such as turns of a loop."""
 
     def __init__(self, caller: str) -> None:
         self.caller = caller
@@ -113,14 +110,9 @@ def repetition() -> Repetition | None:
     return _repetition.get()
 
 
-@contextmanager
-def repeating(caller: str) -> Iterator[None]:
+def repeating(caller: str) -> AbstractContextManager[Any]:
     """Inside the block, a function is traced that `caller` runs many times."""
-    token = _repetition.set(Repetition(caller))
-    try:
-        yield
-    finally:
-        _repetition.reset(token)
+    return holding(_repetition, Repetition(caller))
 
 
 def is_transforming() -> bool:
@@ -132,18 +124,13 @@ def is_transforming() -> bool:
 _passed: ContextVar[int | None] = ContextVar("passed", default=None)
 
 
-@contextmanager
-def passing_rules() -> Iterator[None]:
+def passing_rules() -> AbstractContextManager[Any]:
     """Inside the block, `custom_vjp` and `custom_jvp` leave derivatives to MLX.
 
     A rule holds for the innermost derivative, and the block is differentiated by one
     further out. In derivatives within the block rules hold again.
     """
-    token = _passed.set(len(_inside.get()))
-    try:
-        yield
-    finally:
-        _passed.reset(token)
+    return holding(_passed, len(_inside.get()))
 
 
 def are_rules_passed() -> bool:
@@ -156,33 +143,23 @@ def is_differentiated_once() -> bool:
     return _inside.get() == "r"
 
 
-@contextmanager
-def lazily() -> Iterator[None]:
+def lazily() -> AbstractContextManager[Any]:
     """Inside the block, which traces a function, `start` starts nothing.
 
     Not even arrays that depend on no argument: the trace would keep their values.
     """
-    token = _may_start.set(False)
-    try:
-        yield
-    finally:
-        _may_start.reset(token)
+    return holding(_may_start, False)
 
 
 _postponed: ContextVar[bool] = ContextVar("postponed", default=False)
 
 
-@contextmanager
-def postponing() -> Iterator[None]:
+def postponing() -> AbstractContextManager[Any]:
     """Inside the block, which traces nothing, `start` starts nothing either.
 
     Compiled functions run compiled, and what they return is started by the caller.
     """
-    token = _postponed.set(True)
-    try:
-        yield
-    finally:
-        _postponed.reset(token)
+    return holding(_postponed, True)
 
 
 def mapped(fn: Callable[..., T], in_axes: Any = 0) -> Callable[..., T]:
@@ -196,13 +173,8 @@ def mapped(fn: Callable[..., T], in_axes: Any = 0) -> Callable[..., T]:
     return run
 
 
-@contextmanager
-def _mapping(change: int) -> Iterator[None]:
-    token = _maps.set(max(_maps.get() + change, 0))
-    try:
-        yield
-    finally:
-        _maps.reset(token)
+def _mapping(change: int) -> AbstractContextManager[Any]:
+    return holding(_maps, max(_maps.get() + change, 0))
 
 
 def replacing() -> AbstractContextManager[None]:
@@ -219,7 +191,7 @@ def is_mapping() -> bool:
 
 
 def is_tracing() -> bool:
-    """Whether a function is being traced whose compiled form will repeat it."""
+    """Whether a function is being traced in order to be compiled."""
     return not _may_start.get()
 
 
@@ -229,7 +201,7 @@ def may_start() -> bool:
 
 
 def followed(arrays: list[Array]) -> list[Array]:
-    """The arrays, of which a derivative around keeps track in the one that comes.
+    """The arrays as results, which a surrounding derivative does not lose track of.
 
     It marks a copy of each of its arrays. A derivative inside of it clears the marks of
     all that it reads, and the next one would take a copy without a mark for one that
@@ -304,7 +276,7 @@ def unavailable(error: Exception) -> str | None:
 
 
 def any_traced(arrays: list[Array]) -> bool:
-    """Whether one of the arrays is marked.
+    """Whether one of the arrays is a placeholder of a transformation.
 
     MLX says so when it refuses to evaluate what depends on them. If none is, it comes
     upon the placeholder first, and gives up before it looks at the arrays.

@@ -4,18 +4,18 @@ import mlx.core as mx
 
 from lucid_fn import nn, optim, random, train
 from lucid_fn.distributed import Group
-from lucid_fn.train import ranks
+from lucid_fn.train import distributed
 
 
 def test_ranks_wait_for_one_another_after_their_states(monkeypatch):
     waited = []
-    monkeypatch.setattr(ranks, "exchange", lambda *given: waited.append(given))
+    monkeypatch.setattr(distributed, "exchange", lambda *given: waited.append(given))
     ts = train.init(nn.linear(2, 2), optim.adam(0.1), random.key(0))
-    ranks.finish(ts._replace(step=mx.array(1)), Group(0, 2))
+    distributed.finish(ts._replace(step=mx.array(1)), Group(0, 2))
     assert [group.size for group, *_ in waited] == [2]
 
 
 def test_one_process_waits_for_nobody(monkeypatch):
-    monkeypatch.setattr(ranks, "exchange", None)
+    monkeypatch.setattr(distributed, "exchange", None)
     ts = train.init(nn.linear(2, 2), optim.adam(0.1), random.key(0))
-    ranks.finish(ts, None)
+    distributed.finish(ts, None)

@@ -12,8 +12,7 @@ from lucid_fn.checks import (
     check_number,
     check_same_shape,
 )
-from lucid_fn.losses.pairs import by_sign, positive_part
-from lucid_fn.losses.reduction import Reduction, reduce
+from lucid_fn.losses.base import Reduction, by_sign, positive_part, reduce
 from lucid_fn.numerics import widen
 from lucid_fn.ops.vectors import check_order, pairwise_distance
 from lucid_fn.types import Array

@@ -1,0 +1,159 @@
+"""What losses have in common: their inputs, class labels, regions, and `reduction=`."""
+
+from typing import Literal, NamedTuple, TypeAlias
+
+import mlx.core as mx
+
+from lucid_fn import ops
+from lucid_fn.checks import (
+    check_array,
+    check_choice,
+    check_float,
+    check_same_shape,
+    shape_error,
+)
+from lucid_fn.numerics import is_valid_label, widen
+from lucid_fn.types import Array
+
+Reduction: TypeAlias = Literal["none", "mean", "sum"]
+"""What a loss returns: each value, their mean or their sum."""
+
+
+def reduce(
+    caller: str,
+    values: Array,
+    reduction: Reduction,
+    dtype: mx.Dtype,
+    *,
+    count: Array | None = None,
+) -> Array:
+    """The values, their mean or their sum, in `dtype`.
+
+    Args:
+        caller: the loss, for the message.
+        values: in float32 at least, so that no half precision overflows on the way.
+        reduction: `"none"`, `"mean"` or `"sum"`.
+        dtype: that of the result.
+        count: what the mean divides by, such as a sum of weights, shape `()`; the
+            number of values by default. The mean over 0 is NaN, with a gradient of 0,
+            as in PyTorch.
+    """
+    check_choice(caller, "reduction", reduction, ("none", "mean", "sum"))
+    if reduction == "none":
+        reduced = values
+    elif reduction == "sum":
+        reduced = ops.sum(values)
+    elif count is None:
+        reduced = ops.mean(values)
+    else:
+        none = count == 0
+        mean = ops.sum(values) / mx.where(none, 1, count)
+        reduced = mx.where(none, mx.nan, mean)
+    return reduced.astype(dtype)
+
+
+class Pair(NamedTuple):
+    """Predictions and targets in float32 at least, and the dtype of the loss."""
+
+    x: Array
+    targets: Array
+    dtype: mx.Dtype
+
+
+def as_pair(caller: str, first: str, x: Array, targets: Array) -> Pair:
+    """The pair, once the targets are known to fit the predictions `x`.
+
+    Half precision is widened: what a loss adds and multiplies may overflow where the
+    loss does not. The dtype of the loss is that of `x`, or what it and float targets
+    promote to.
+    """
+    check_float(caller, **{first: x})
+    check_array(caller, targets=targets)
+    check_same_shape(caller, **{first: x, "targets": targets})
+    if mx.issubdtype(targets.dtype, mx.complexfloating):
+        raise TypeError(f"{caller}: targets must be real, got {targets.dtype}")
+    wide = widen(x)
+    if not mx.issubdtype(targets.dtype, mx.floating):
+        return Pair(wide, targets.astype(wide.dtype), x.dtype)
+    return Pair(wide, widen(targets), mx.result_type(x, targets))
+
+
+def positive_part(x: Array) -> Array:
+    """`max(x, 0)`, whose derivative at 0 is 1, as that of PyTorch's `clamp`."""
+    return mx.where(x < 0, 0.0, x)
+
+
+def by_sign(targets: Array, positive: Array, negative: Array) -> Array:
+    """`positive` where the target is above 0, else `negative`; a NaN target is NaN."""
+    chosen = mx.where(targets > 0, positive, negative)
+    return mx.where(targets == targets, chosen, mx.nan)  # NaN differs from itself
+
+
+def weigh(weight: Array, cost: Array) -> Array:
+    """`weight * cost`, with `0 * inf = 0`: an infinite cost of no weight is none.
+
+    PyTorch gives NaN there. NaN times 0 stays NaN.
+    """
+    impossible = mx.logical_and(weight == 0, mx.isinf(cost))
+    return weight * mx.where(impossible, 0, cost)
+
+
+# ---- class labels ----
+
+
+def at_label(values: Array, labels: Array) -> Array:
+    """`values[..., labels]` `(...)` of `(..., num_classes)`; NaN outside the classes.
+
+    MLX itself would count a negative label from the end, and read whatever lies past
+    the row for one too large: a loss that looks right and is not.
+    """
+    inside = is_valid_label(labels, values.shape[-1])
+    index = mx.where(inside, labels, 0)[..., None]
+    picked = mx.take_along_axis(values, index, axis=-1).squeeze(-1)
+    return mx.where(inside, picked, mx.nan)
+
+
+class Counted(NamedTuple):
+    """Labels of which some do not count: all of shape `(...)`."""
+
+    counts: Array  # bool: whether the label is not the one to ignore
+    labels: Array  # 0 where it is
+    weights: Array  # of the label's class, 0 where it does not count
+
+
+def counted(
+    labels: Array, ignore_index: int, weight: Array | None, dtype: mx.Dtype
+) -> Counted:
+    """Which labels count, and how much: the mean divides by the sum of the weights."""
+    labels = labels.astype(mx.int64)  # unsigned labels do not compare with -100
+    counts = labels != ignore_index
+    labels = mx.where(counts, labels, 0)
+    weights = counts.astype(dtype)
+    if weight is not None:  # a label outside the classes is NaN through its loss
+        weights = weights * weight[mx.clip(labels, 0, weight.size - 1)]
+    return Counted(counts, labels, weights)
+
+
+def check_weight(caller: str, weight: Array | None, num_classes: int) -> None:
+    """Raises unless there is a float for each class, or nothing."""
+    if weight is None:
+        return
+    check_float(caller, weight=weight)
+    if weight.shape != (num_classes,):
+        raise shape_error(
+            caller, "weight", weight, f"({num_classes},), one for each class"
+        )
+
+
+# ---- regions: `(N, ..., num_classes)`, summed over positions ----
+
+
+def check_regions(caller: str, predictions: Array) -> None:
+    """Raises unless there is an axis of examples and one of classes."""
+    if predictions.ndim < 2:
+        raise shape_error(caller, "predictions", predictions, "(N, ..., num_classes)")
+
+
+def area(x: Array) -> Array:
+    """The sum over all positions: `(N, ..., C)` to `(N, C)`."""
+    return ops.sum(x, axis=tuple(range(1, x.ndim - 1)))

@@ -1,0 +1,297 @@
+"""The windows of pooling: their places, maxima and means, and the gradients of these.
+
+Arrays are `(N, *size, C)` with one, two or three spatial axes. A window has
+`prod(kernel)` slots, numbered in row-major order.
+"""
+
+import math
+from functools import lru_cache, reduce
+from itertools import product
+from typing import NamedTuple, cast
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_fn.checks import Sizes, check_axes, check_size, to_sizes
+from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.seam import replaceable
+from lucid_fn.types import Array, ArrayFn
+
+
+class Windows(NamedTuple):
+    """The sizes of a pooling, one number per spatial axis; hashable."""
+
+    size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """The length of a window along each axis."""
+        taps = zip(self.kernel, self.dilation, strict=True)
+        return tuple(d * (k - 1) + 1 for k, d in taps)
+
+    @property
+    def out(self) -> tuple[int, ...]:
+        """The number of windows along each axis."""
+        return tuple(room // s + 1 for room, s in self._room())
+
+    @property
+    def out_rounded_up(self) -> tuple[int, ...]:
+        """`out` with `ceil_mode`: windows may reach over the end of padded images."""
+        return tuple(
+            -(-room // s) + 1 - (-(-room // s) * s >= size + p)
+            for (room, s), size, p in zip(
+                self._room(), self.size, self.padding, strict=True
+            )
+        )
+
+    def _room(self) -> list[tuple[int, int]]:
+        """How far a window can move along each axis, and the stride."""
+        axes = zip(self.size, self.extent, self.stride, self.padding, strict=True)
+        return [(size + 2 * p - extent, s) for size, extent, s, p in axes]
+
+    @property
+    def slots(self) -> int:
+        """The number of places in a window, padding included."""
+        return math.prod(self.kernel)
+
+
+def check_windows(
+    name: str,
+    x: Array,
+    size: Sizes,
+    stride: Sizes | None,
+    padding: Sizes,
+    dims: int,
+    *,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
+) -> Windows:
+    """The windows that these arguments ask for, if they fit `x`."""
+    check_axes(name, x, dims)
+    kernel = to_sizes(name, "size", size, dims=dims, at_least=1)
+    strides = (
+        kernel
+        if stride is None
+        else to_sizes(name, "stride", stride, dims=dims, at_least=1)
+    )
+    pads = to_sizes(name, "padding", padding, dims=dims, at_least=0)
+    steps = to_sizes(name, "dilation", dilation, dims=dims, at_least=1)
+    windows = Windows(x.shape[1:-1], kernel, strides, pads, steps)
+    if any(2 * p > extent for p, extent in zip(pads, windows.extent, strict=True)):
+        raise ValueError(
+            f"{name}: padding must be at most half of size, got {padding} and {size}"
+        )
+    if min(windows.out_rounded_up if ceil_mode else windows.out) < 1:
+        raise ValueError(
+            f"{name}: size must be at most that of x and its padding, got {size} "
+            f"for x of shape {x.shape} and padding {padding}"
+        )
+    padded = (n + 2 * p for n, p in zip(x.shape[1:-1], pads, strict=True))
+    check_size(name, "padding", (x.shape[0], *padded, x.shape[-1]))
+    return windows
+
+
+def lengthened(x: Array, windows: Windows, fill: float) -> tuple[Array, Windows]:
+    """`x`, padded at the end of each axis as far as windows with `ceil_mode` reach."""
+    extra = [
+        max((outputs - 1) * stride + extent - size - 2 * padding, 0)
+        for outputs, stride, extent, size, padding in zip(
+            windows.out_rounded_up,
+            windows.stride,
+            windows.extent,
+            windows.size,
+            windows.padding,
+            strict=True,
+        )
+    ]
+    if not any(extra):
+        return x, windows
+    width = [(0, 0), *((0, n) for n in extra), (0, 0)]
+    x = mx.pad(x, width, constant_values=mx.array(fill, x.dtype))
+    return x, windows._replace(size=x.shape[1:-1])
+
+
+# ---- maxima and means ----
+
+
+def max_by_slots(x: Array, windows: Windows) -> Array:
+    """The maximum of each window; its gradient goes to the first one in the window."""
+    return first_maxima(x, windows)[0]
+
+
+def first_maxima(x: Array, windows: Windows) -> tuple[Array, Array]:
+    """The maximum of each window, and the first slot that has it, int32."""
+    y, *others = gather_slots(x, windows, least(x.dtype))
+    first = mx.zeros(y.shape, mx.int32)
+    # What is outside of the image loses even to minus infinity: no gradient there.
+    held, *met = _slots_inside(windows)
+    for slot, (other, inside) in enumerate(zip(others, met, strict=True), start=1):
+        better = mx.logical_or(other > y, mx.isnan(other))
+        if not held.all():
+            better = mx.logical_or(better, mx.array(inside & ~held))
+        y, held = mx.where(better, other, y), held | inside
+        first = mx.where(better, slot, first)
+    return y, first
+
+
+def indices_in_image(slot: Array, windows: Windows, sizes: tuple[int, ...]) -> Array:
+    """Where the slot of each window is in an image of these sizes, row by row."""
+    index, row = mx.zeros_like(slot), 1
+    axes = zip(sizes, *windows[1:], windows.out, strict=True)
+    for axis, (size, k, s, p, d, n) in reversed(list(enumerate(axes, start=1))):
+        shape = [1] * slot.ndim
+        shape[axis] = n
+        start = mx.arange(n, dtype=mx.int32).reshape(shape) * s - p
+        index, row = index + row * (start + slot % k * d), row * size
+        slot = slot // k
+    return index
+
+
+def least(dtype: mx.Dtype) -> float:
+    return mx.iinfo(dtype).min if mx.issubdtype(dtype, mx.integer) else -math.inf
+
+
+def mean_by_slots(x: Array, windows: Windows, count_include_pad: bool) -> Array:
+    """The mean of each window, summed in float32."""
+    total = reduce(mx.add, gather_slots(x.astype(mx.float32), windows, 0.0))
+    return (total / divisors(windows, count_include_pad)).astype(x.dtype)
+
+
+def max_by_tiles(x: Array, windows: Windows) -> Array:
+    """`max_by_slots`, in fewer operations where windows neither overlap nor leave gaps.
+
+    Its gradient is one selection, not an array of the size of `x` for each slot.
+    """
+    if not _are_tiles(windows):
+        return max_by_slots(x, windows)
+    return cast(Array, _max_of_tiles(windows.kernel)(_whole(x, windows)))
+
+
+@lru_cache(maxsize=64)
+def _max_of_tiles(kernel: tuple[int, ...]) -> ArrayFn:
+    @custom_function
+    def run(x: Array) -> Array:
+        return first(x)[0]
+
+    @run.vjp
+    def vjp(x: Array, g: Array, _: Array) -> Array:
+        chosen = is_first(x)
+        spread = g.reshape(_tiled(g, (1,) * len(kernel)))
+        return mx.where(chosen, spread, mx.zeros_like(spread)).reshape(x.shape)
+
+    @run.jvp
+    def jvp(x: Array, dx: Array) -> Array:
+        tiles = dx.reshape(_tiled(dx, kernel))
+        chosen = mx.where(is_first(x), tiles, mx.zeros_like(tiles))
+        return mx.sum(chosen, axis=_WITHIN[: len(kernel)])
+
+    def first(x: Array) -> tuple[Array, Array]:
+        """The maximum of each tile, and the number of its first slot that holds it."""
+        x = mx.stop_gradient(x)
+        slots = [
+            x[:, *(slice(i, None, k) for i, k in zip(slot, kernel, strict=True))]
+            for slot in product(*map(range, kernel))
+        ]
+        y, place = slots[0], mx.zeros(slots[0].shape, mx.int32)
+        for number, other in enumerate(slots[1:], 1):
+            better = mx.logical_or(other > y, mx.isnan(other))
+            y, place = mx.where(better, other, y), mx.where(better, number, place)
+        return y, place
+
+    def is_first(x: Array) -> Array:
+        place = first(x)[1]
+        axes = [n for k in kernel for n in (1, k)]
+        numbers = mx.arange(math.prod(kernel)).reshape(*axes, 1)
+        return place.reshape(_tiled(place, (1,) * len(kernel))) == numbers
+
+    return cast(ArrayFn, run)
+
+
+def mean_by_tiles(x: Array, windows: Windows, count_include_pad: bool) -> Array:
+    """`mean_by_slots`, in one sum where windows neither overlap nor leave gaps."""
+    if not _are_tiles(windows):
+        return mean_by_slots(x, windows, count_include_pad)
+    whole = _whole(x, windows).astype(mx.float32)
+    tiles = whole.reshape(_tiled(whole, windows.kernel))
+    total = mx.sum(tiles, axis=_WITHIN[: len(windows.kernel)])  # (N, *out, C)
+    return (total / windows.slots).astype(x.dtype)
+
+
+_WITHIN = (2, 4, 6)  # the axes inside of tiles, of `_tiled`
+
+
+def _are_tiles(windows: Windows) -> bool:
+    return windows.stride == windows.kernel and not any(windows.padding)
+
+
+def _whole(x: Array, windows: Windows) -> Array:
+    """`x` without the numbers that are in no window."""
+    sides = zip(windows.out, windows.kernel, strict=True)
+    return x[:, *(slice(n * k) for n, k in sides)]
+
+
+def _tiled(x: Array, kernel: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape with two axes for each spatial one: which tile, and where in it."""
+    sides = zip(x.shape[1:-1], kernel, strict=True)
+    return (len(x), *(m for n, k in sides for m in (n // k, k)), x.shape[-1])
+
+
+max_of_windows = replaceable(max_by_tiles)
+"""The maximum of each window, of float dtypes: `(N, *size, C)` to `(N, *out, C)`."""
+
+mean_of_windows = replaceable(mean_by_tiles)
+"""The mean of each window: `(N, *size, C)` to `(N, *out, C)`."""
+
+
+def gather_slots(x: Array, windows: Windows, fill: float) -> list[Array]:
+    """The numbers in each slot, `slots` arrays `(N, *out, C)`; `fill` is outside."""
+    if any(windows.padding):
+        width = [(0, 0), *((p, p) for p in windows.padding), (0, 0)]
+        x = mx.pad(x, width, constant_values=mx.array(fill, x.dtype))
+
+    def at(slot: tuple[int, ...]) -> tuple[slice, ...]:
+        axes = zip(slot, windows.dilation, windows.stride, windows.out, strict=True)
+        starts = ((i * d, s, n) for i, d, s, n in axes)
+        return slice(None), *(slice(i, i + s * (n - 1) + 1, s) for i, s, n in starts)
+
+    return [x[at(slot)] for slot in product(*map(range, windows.kernel))]
+
+
+def _slots_inside(windows: Windows) -> list[np.ndarray]:
+    """Which windows have each of their slots inside of the array: `(*out, 1)` each."""
+
+    def along(slot: int, size: int, stride: int, padding: int, n: int) -> np.ndarray:
+        places = np.arange(n) * stride + slot - padding
+        return (places >= 0) & (places < size)
+
+    axes = zip(windows.size, windows.stride, windows.padding, windows.out, strict=True)
+    inside = [
+        [along(slot * d, *axis) for slot in range(k)]
+        for k, d, axis in zip(windows.kernel, windows.dilation, axes, strict=True)
+    ]
+    return [reduce(np.logical_and.outer, at)[..., None] for at in product(*inside)]
+
+
+def divisors(windows: Windows, count_include_pad: bool) -> Array:
+    """What the sum of each window is divided by, `(1,)` or `(*out, 1)`."""
+    if count_include_pad or not any(windows.padding):
+        # Not a scalar, which `mx.compile` would share between the parts of a batch.
+        return mx.array([float(windows.slots)])
+    return mx.array(counts(windows, windows.out, count_include_pad))
+
+
+def counts(
+    windows: Windows, out: tuple[int, ...], count_include_pad: bool
+) -> np.ndarray:
+    """How many numbers of `x`, or of it and its padding, each window has."""
+    counts: np.ndarray = np.ones((), np.float32)
+    axes = zip(out, windows.size, *windows[1:4], strict=True)
+    for n, size, k, s, p in axes:
+        start, around = np.arange(n) * s - p, p if count_include_pad else 0
+        inside = np.minimum(start + k, size + around) - np.maximum(start, -around)
+        counts = counts[..., None] * inside
+    return counts[..., None].astype(np.float32)  # (*out, 1)
