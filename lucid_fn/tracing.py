@@ -115,6 +115,14 @@ def repeating(caller: str) -> AbstractContextManager[Any]:
     return holding(_repetition, Repetition(caller))
 
 
+def as_called_once() -> AbstractContextManager[Any]:
+    """Inside the block, which is traced in a loop, numbers are those outside of it.
+
+    A few operations have formulations for loops, of which the last bits are others.
+    """
+    return holding(_repetition, None)
+
+
 def is_transforming() -> bool:
     """Whether a transformation of this library other than `jit` runs a function."""
     return bool(_inside.get())

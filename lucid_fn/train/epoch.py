@@ -9,6 +9,7 @@ import numpy as np
 from lucid_fn import nn, optim, random, transforms, tree
 from lucid_fn.call_errors import explains_calls
 from lucid_fn.checks import check_bool, check_count, check_parameters
+from lucid_fn.tracing import as_called_once
 from lucid_fn.train.state import TrainState, check_state
 from lucid_fn.train.step import LossFn, Metrics, StepFn, update
 from lucid_fn.transforms.arguments import as_array
@@ -98,10 +99,11 @@ def make_epoch_step(
 
         def turn(ts: TrainState, places: Array) -> tuple[TrainState, Metrics]:
             batch, labels = tree.map(lambda array: array[places], (x, targets))
-            if augment is not None:
-                key = random.fold_in(random.fold_in(ts.key, "augment"), ts.step)
-                batch = augment(key, batch)
-            return step(ts, batch, labels)
+            with as_called_once():
+                if augment is not None:
+                    key = random.fold_in(random.fold_in(ts.key, "augment"), ts.step)
+                    batch = augment(key, batch)
+                return step(ts, batch, labels)
 
         found: list[Metrics] = []
         for places in _batches(order, batch_size, full, rest):

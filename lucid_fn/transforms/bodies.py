@@ -13,7 +13,7 @@ from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import as_result, describe, remedy
 from lucid_fn.transforms.closures import Closed
 from lucid_fn.transforms.debugging import ShapeDtype, eval_shape
-from lucid_fn.transforms.loop import Arrays, Body, Sizes
+from lucid_fn.transforms.turns import Arrays, Body, Sizes
 from lucid_fn.transforms.widening import is_weak
 from lucid_fn.tree.mapping import describe as show
 from lucid_fn.types import Array, Tree

@@ -8,7 +8,6 @@ import mlx.core as mx
 from lucid_fn import tree
 from lucid_fn.checks import check_bool, check_count, check_function, check_parameters
 from lucid_fn.tracing import started
-from lucid_fn.transforms import loop
 from lucid_fn.transforms.arguments import describe, name_of
 from lucid_fn.transforms.bodies import arrays_of, body_of, with_dtypes
 from lucid_fn.transforms.closures import closed
@@ -103,6 +102,8 @@ def run_scan(
     call: Callable[..., tuple[Tree, Tree]] = _pair,
 ) -> tuple[Tree, Tree]:
     """`scan` of `call(f, carry, x)`."""
+    from lucid_fn.transforms import loop  # not above: most programs have no loop
+
     inputs, in_structure = arrays_of(xs, "xs", caller)
     carry, structure = arrays_of(init, "init", caller)
     made = closed(f, caller)
@@ -119,9 +120,10 @@ def run_scan(
     traced = body_of(name_of(f), made, structure, in_structure, key, call, caller)
     body, arrays = traced.body, [*made.arrays, *carry]
     if length == 0:
-        one = [mx.zeros((1, *x.shape[1:]), x.dtype) for x in inputs]
+        one = [mx.zeros(x.shape[1:], x.dtype) for x in inputs]
         shown = untraced(body, [*arrays, *one])[len(carry) :]
-        after, ys = carry, [mx.zeros((0, *y.shape[1:]), y.dtype) for y in shown]
+        pairs = zip(body.output_shapes, shown, strict=True)
+        after, ys = carry, [mx.zeros((0, *shape), y.dtype) for shape, y in pairs]
     elif every is None or every >= length:
         after, ys = loop.run(
             body, [*arrays, *inputs], length, reverse=reverse, caller=caller

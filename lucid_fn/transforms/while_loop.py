@@ -12,8 +12,8 @@ from lucid_fn.tracing import any_traced, may_start, start
 from lucid_fn.transforms.arguments import describe, name_of
 from lucid_fn.transforms.bodies import arrays_of, body_of, with_dtypes
 from lucid_fn.transforms.closures import closed
-from lucid_fn.transforms.loop import MOST_UNROLLED
 from lucid_fn.transforms.scan import run_scan
+from lucid_fn.transforms.turns import MOST_UNROLLED
 from lucid_fn.types import Array, Tree
 
 

@@ -7,8 +7,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+import lucid_fn as lf
 from lucid_fn import ops
 from lucid_fn.ops.elementary import exp_of_negative, expm1_of_negative
+from lucid_fn.tracing import as_called_once, repeating
 
 TUNED = pytest.mark.tuned("MLX's own functions are less exact")
 
@@ -72,6 +74,36 @@ def test_every_size_of_number_is_within_the_bound(name):
     with np.errstate(over="ignore", under="ignore"):
         exact = REFERENCES[name](x.astype(np.float64))
         assert ulps(y, exact).max() <= MOST_ULPS[name]
+
+
+@TUNED
+@pytest.mark.parametrize(("name", "bound"), [("tanh", 2.25), ("sigmoid", 2.25)])
+def test_few_numbers_in_the_turns_of_a_loop_are_within_a_bound(name, bound):
+    rng = np.random.default_rng(0)
+    dense = [rng.uniform(-width, width, 2000) for width in (1, 12, 105)]
+    x = np.concatenate([floats(step=4000037), *dense]).astype(np.float32)
+    for piece in np.split(x, range(256, len(x), 256)):
+        with repeating("scan"):
+            y = np.array(FUNCTIONS[name](mx.array(piece))).astype(np.float64)
+        exact = REFERENCES[name](piece.astype(np.float64))
+        assert ulps(y, exact).max() <= bound
+
+
+@TUNED
+@pytest.mark.parametrize("name", ["tanh", "sigmoid"])
+def test_rows_mapped_over_in_a_loop_take_the_kernels_of_many_numbers(name):
+    x = mx.array(np.random.default_rng(0).standard_normal((600, 4)), mx.float32)
+    with repeating("scan"):
+        rows = lf.vmap(FUNCTIONS[name])(x)
+    assert np.array_equal(np.array(rows), np.array(FUNCTIONS[name](x)))
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid"])
+def test_steps_that_run_in_a_loop_have_the_numbers_of_a_call(name):
+    x = mx.linspace(-9, 9, 99)
+    with repeating("scan"), as_called_once():
+        y = FUNCTIONS[name](x)
+    assert np.array_equal(np.array(y), np.array(FUNCTIONS[name](x)))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 import lucid_fn as lf
 from lucid_fn import nn, random
+from lucid_fn.ops import seam
 from lucid_fn.transforms import compilation
 from tests.assertions import assert_close
 
@@ -130,3 +131,10 @@ def test_where_mlx_cannot_go_without_merging_the_error_says_what_to_write(monkey
     monkeypatch.setattr(compilation, "_mode_setter", lambda: None)
     with pytest.raises(ValueError, match=r"jit: MLX merges .* use slices"):
         lf.jit(splits_twice)(mx.ones(4))
+
+
+def test_a_loop_outside_of_jit_prepares_the_compiler(monkeypatch):
+    calls = []
+    monkeypatch.setattr(seam, "prepare_compiler", lambda: calls.append(None))
+    lf.scan(lambda total, x: (total + x, None), 0.0, mx.zeros(3))
+    assert calls

@@ -1,0 +1,144 @@
+"""The bodies of loops that are derivatives of a loop, or a batch of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_fn.ops import mlx_transforms
+from lucid_fn.ops.vectorize import vectorize
+from lucid_fn.tracing import passing_rules, transforming
+from lucid_fn.transforms.arguments import fenced
+from lucid_fn.transforms.checkpointing import after
+from lucid_fn.transforms.turns import Arrays, Body, Sizes
+from lucid_fn.types import Array
+
+
+def floats(arrays: Arrays) -> list[int]:
+    """The places of those that have derivatives."""
+    return [i for i, x in enumerate(arrays) if mx.issubdtype(x.dtype, mx.inexact)]
+
+
+def at(arrays: Sequence[Any], places: list[int]) -> list[Any]:
+    return [arrays[i] for i in places]
+
+
+def filled(arrays: Arrays, places: list[int], values: Sequence[Array]) -> Arrays:
+    filled = list(arrays)
+    for place, value in zip(places, values, strict=True):
+        filled[place] = value
+    return filled
+
+
+def passing(body: Body) -> Body:
+    """The body for the derivatives that are not the innermost one."""
+
+    def turn(constants: Arrays, carry: Arrays, inputs: Arrays) -> tuple[Arrays, Arrays]:
+        with passing_rules():
+            return body.turn(constants, carry, inputs)
+
+    def made() -> Body:
+        return Body(turn, body.sizes, keeps=body.keeps, waits=body.waits)
+
+    return body.derived("passing", made)
+
+
+def keeping(body: Body) -> Body:
+    """The body that also puts out the carry before each turn."""
+    if body.keeps:
+        return body
+
+    def turn(constants: Arrays, carry: Arrays, inputs: Arrays) -> tuple[Arrays, Arrays]:
+        after, outputs = body.turn(constants, carry, inputs)
+        return after, [*outputs, *carry]
+
+    def made() -> Body:
+        return Body(turn, body.sizes, keeps=True, waits=body.waits)
+
+    return body.derived("keeping", made)
+
+
+def pulled_body(
+    body: Body,
+    inputs: int,
+    c: list[int],
+    k: list[int],
+    x: list[int],
+    y: list[int],
+    given: int,
+) -> Body:
+    sizes = body.sizes
+
+    def turn(constants: Arrays, carry: Arrays, given: Arrays) -> tuple[Arrays, Arrays]:
+        d_carry, sums = carry[: len(k)], carry[len(k) :]
+        before, rest = given[: sizes.carry], given[sizes.carry :]
+        xs, d_outputs = rest[:inputs], rest[inputs:]
+        if body.waits:
+            before = after(before, carry)
+
+        def values(*arrays: Array) -> Arrays:
+            a, b = len(c), len(c) + len(k)
+            last, outputs = body.turn(
+                filled(constants, c, arrays[:a]),
+                filled(before, k, arrays[a:b]),
+                filled(xs, x, arrays[b:]),
+            )
+            return [*at(last, k), *at(outputs, y)]
+
+        arrays = [*at(constants, c), *at(before, k), *at(xs, x)]
+        with transforming():
+            grads = mlx_transforms.vjp(fenced(values), arrays, [*d_carry, *d_outputs])[
+                1
+            ]
+        a, b = len(c), len(c) + len(k)
+        summed = [total + g for total, g in zip(sums, grads[:a], strict=True)]
+        return [*grads[a:b], *summed], list(grads[b:])
+
+    return Body(turn, Sizes(sizes.constants, len(k) + len(c), given))
+
+
+def pushed_body(body: Body, places: list[list[int]], inputs: int) -> Body:
+    sizes = body.sizes
+    lengths = (sizes.constants, sizes.carry, inputs)
+
+    def turn(*parts: Arrays) -> tuple[Arrays, Arrays]:
+        values = [part[:n] for part, n in zip(parts, lengths, strict=True)]
+        moved = [part[n:] for part, n in zip(parts, lengths, strict=True)]
+
+        def out(*arrays: Array) -> Arrays:
+            rest, moving = list(arrays), []
+            for part, place in zip(values, places, strict=True):
+                moving.append(filled(part, place, rest[: len(place)]))
+                rest = rest[len(place) :]
+            after, outputs = body.turn(*moving)
+            return [*after, *outputs]
+
+        flat = [
+            a for v, place in zip(values, places, strict=True) for a in at(v, place)
+        ]
+        with transforming():
+            ys, dys = mlx_transforms.jvp(out, flat, [t for part in moved for t in part])
+        n = sizes.carry
+        return [*ys[:n], *at(dys, places[1])], [*ys[n:], *dys[n:]]
+
+    constants, carry, _ = (
+        n + len(place) for n, place in zip(lengths, places, strict=True)
+    )
+    return Body(turn, Sizes(constants, carry))
+
+
+def mapped_body(body: Body, n: int, axes: tuple[tuple[int | None, ...], ...]) -> Body:
+    sizes = body.sizes
+    in_axes = (*axes[0], *(0,) * sizes.carry, *axes[2])
+
+    def turn(*parts: Arrays) -> tuple[Arrays, Arrays]:
+        def flat(*arrays: Array) -> Arrays:
+            after, outputs = body.turn(*sizes.cut(arrays))
+            return [*after, *outputs]
+
+        with transforming():
+            run = vectorize(flat, in_axes, "vmap", "the body of a loop")
+            out = run(*(x for part in parts for x in part))
+        return list(out[: sizes.carry]), list(out[sizes.carry :])
+
+    return Body(turn, sizes, keeps=body.keeps, waits=body.waits)

@@ -1,0 +1,163 @@
+"""The turns of a loop: its compiled body, run one turn after the other."""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import mlx.core as mx
+
+from lucid_fn.ops import export_trace, seam
+from lucid_fn.tracing import is_mapping, is_tracing, lazily, start
+from lucid_fn.transforms.compilation import compiled, compiling
+from lucid_fn.transforms.untraced import untraced
+from lucid_fn.types import Array
+
+Arrays: TypeAlias = list[Array]
+Turn: TypeAlias = Callable[[Arrays, Arrays, Arrays], tuple[Arrays, Arrays]]
+"""From constants, carry and input of a turn to its carry and output."""
+
+MOST_UNROLLED = 2048
+"""Turns that a loop may have inside a compiled function, which contains all of them."""
+
+# Turns between two starts of the evaluation: what was built lately is still in the
+# cache of the core, and a turn takes a third less than in one graph of 400.
+_STRETCH = 16
+
+
+# From this size of its results on, a turn starts once the one before has ended.
+_LARGE = 16 * 2**20  # bytes
+
+
+class TooLongError(ValueError):
+    """A loop has too many turns to be part of a compiled function."""
+
+
+class Sizes(NamedTuple):
+    """How many arrays a body takes of each kind; all others are stacked inputs."""
+
+    constants: int
+    carry: int
+    given: int = 0  # inputs that are not stacked: there is one array for each turn
+
+    def cut(self, flat: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+        a, b = self.constants, self.constants + self.carry
+        return list(flat[:a]), list(flat[a:b]), list(flat[b:])
+
+
+class Body:
+    """A turn, compiled at its first call, and the bodies derived from it."""
+
+    def __init__(
+        self, turn: Turn, sizes: Sizes, *, keeps: bool = False, waits: bool = False
+    ) -> None:
+        seam.prepare_compiler()  # MLX compiles the first kernels soon
+        self.turn = turn
+        self.sizes = sizes
+        self.keeps = keeps  # whether the last outputs are the carry before the turn
+        self.waits = waits  # whether it is computed again only when its turn comes
+        self.output_shapes: list[tuple[int, ...]] = []  # since the first turn
+        self._compiled = compiled(self._traced)
+        self._compiles = True
+        self._derived: dict[Hashable, Body] = {}
+
+    def derived(self, key: Hashable, make: Callable[[], "Body"]) -> "Body":
+        if key not in self._derived:
+            self._derived[key] = make()
+        return self._derived[key]
+
+    def __call__(self, arrays: Arrays) -> Arrays:
+        """One turn: the carry after it, and its outputs, of which none is a scalar."""
+        if self._compiles and compiling.get() and not is_plain():
+            try:
+                return list(self._compiled(*arrays))
+            except TooLongError:
+                if is_tracing():
+                    raise  # what is traced cannot hold the loop in this body, either
+                self._compiles = False
+        return self._run(arrays)
+
+    def _traced(self, *arrays: Array) -> Arrays:
+        with lazily():
+            return self._run(arrays)
+
+    def _run(self, arrays: Sequence[Array]) -> Arrays:
+        after, outputs = self.turn(*self.sizes.cut(arrays))
+        self.output_shapes = [y.shape for y in outputs]
+        return [*after, *(y if y.ndim else mx.expand_dims(y, 0) for y in outputs)]
+
+
+def run_turns(
+    body: Body,
+    arrays: Arrays,
+    length: int,
+    reverse: bool,
+    *,
+    given: Sequence[Arrays] = (),
+    kept: list[Arrays] | None = None,
+    starts: bool = False,
+) -> Arrays:
+    """All turns, one after the other.
+
+    `given` are the inputs that are not stacked, and the carry before each turn goes
+    into `kept`, both by the place of the turn among the inputs.
+    """
+    constants, carry, stacked = body.sizes.cut(arrays)
+    inputs = [_entries(x, length) for x in stacked]
+    size = len(carry)
+    outputs: list[Arrays] = []
+    under_way: Arrays = []
+    stretch = _STRETCH
+    for turn in range(length):
+        t = length - 1 - turn if reverse else turn
+        if kept is not None:
+            kept.append(carry)
+        own = given[t] if given else []
+        out = body([*constants, *carry, *own, *(x[t] for x in inputs)])
+        carry = out[:size]
+        outputs.append(out[size:])
+        if turn == 0 and sum(array.nbytes for array in out) > _LARGE:
+            stretch = 1
+        if starts and turn % stretch == stretch - 1:
+            mx.eval(under_way)  # so that memory does not grow with the turns
+            start(out)
+            under_way = out
+    if reverse:
+        outputs.reverse()
+        if kept is not None:
+            kept.reverse()
+    ys = [mx.concatenate(list(ys)) for ys in zip(*outputs, strict=True)]
+    shapes = [(length, *shape) for shape in body.output_shapes]
+    return [*carry, *(y.reshape(s) for y, s in zip(ys, shapes, strict=True))]
+
+
+def _entries(x: Array, length: int) -> Arrays:
+    """The entries of axis 0.
+
+    Those that are no scalars are parts of what lies side by side: to take an axis from
+    each would be one more operation a turn.
+    """
+    if x.ndim == 1 or not x.size:
+        return [mx.squeeze(part, 0) for part in _parts(x, length)]
+    return _parts(x.reshape(-1, *x.shape[2:]), length)
+
+
+def _parts(x: Array, number: int) -> Arrays:
+    """Equal parts of axis 0, by splits that are small.
+
+    Each result of a split looks at all the others when it is freed. Where a function is
+    traced there are slices: MLX cannot compile a split of which results are not used.
+    """
+    rows = len(x) // number
+    if is_tracing():
+        return [x[i * rows : (i + 1) * rows] for i in range(number)]
+    starts = range(0, len(x), _STRETCH * rows)
+    pieces = [x[i : i + _STRETCH * rows] for i in starts]
+    return [part for piece in pieces for part in mx.split(piece, len(piece) // rows)]
+
+
+def is_plain() -> bool:
+    """Whether what is built must be MLX's operations, without compiled functions."""
+    return is_mapping() or export_trace.is_exporting()
+
+
+def built(turns: Callable[..., Arrays], *args: Any) -> Arrays:
+    return turns(*args) if is_plain() else untraced(turns, *args)
