@@ -4,13 +4,14 @@ At a kink the slope is PyTorch's. See `hard_activations` for the piecewise linea
 """
 
 import math
+from functools import lru_cache
 
 import mlx.core as mx
 
 from lucid_fn.checks import check_count, check_scalar
 from lucid_fn.ops.bias import broadcast
 from lucid_fn.ops.elementary import erf, exp, expm1_of_negative, sigmoid, softplus, tanh
-from lucid_fn.ops.elementwise import elementwise, rounded_once
+from lucid_fn.ops.elementwise import Function, elementwise, rounded_once, with_slope
 from lucid_fn.ops.input_checks import takes_array, takes_float
 from lucid_fn.ops.seam import examplewise, pointwise
 from lucid_fn.ops.split import split_evenly
@@ -98,7 +99,18 @@ def leaky_relu(x: Array, negative_slope: Scalar = 0.01) -> Array:
         array([-0.1, 2], dtype=float32)
     """
     negative_slope = check_scalar("leaky_relu", "negative_slope", negative_slope)
+    if isinstance(negative_slope, float):
+        return _leaky(negative_slope)(x)
     return x * mx.where(x > 0, 1.0, negative_slope)
+
+
+@lru_cache(maxsize=64)
+def _leaky(negative_slope: float) -> Function:
+    # In two wordings, or `mx.compile` would make what both share a kernel of its own.
+    def leaky(x: Array) -> Array:
+        return mx.where(x <= 0, negative_slope * x, x)
+
+    return with_slope(leaky, lambda x, _: mx.where(x > 0, 1.0, negative_slope))
 
 
 @pointwise
@@ -152,7 +164,25 @@ def elu(x: Array, alpha: Scalar = 1.0) -> Array:
         array([-0.632121, 0, 2], dtype=float32)
     """
     alpha = check_scalar("elu", "alpha", alpha)
-    return relu(x) + alpha * expm1_of_negative(x)
+    return _exponential_unit(x, alpha, 1.0)
+
+
+def _exponential_unit(x: Array, alpha: Scalar, width: Scalar) -> Array:
+    """`x` where it is positive, else `alpha * (exp(x / width) - 1)`."""
+    if isinstance(alpha, float) and isinstance(width, float):
+        return _with_slope_of_output(alpha, width)(x)
+    return relu(x) + alpha * expm1_of_negative(x / width)
+
+
+@lru_cache(maxsize=64)
+def _with_slope_of_output(alpha: float, width: float) -> Function:
+    def unit(x: Array) -> Array:
+        return mx.where(x < 0, alpha * expm1_of_negative(x / width), x)
+
+    def slope(x: Array, y: Array) -> Array:
+        return mx.where(x <= 0, (y + alpha) / width, 1.0)
+
+    return with_slope(unit, slope)
 
 
 @examplewise
@@ -179,7 +209,7 @@ def celu(x: Array, alpha: Scalar = 1.0) -> Array:
         array([-0.786939, 0, 2], dtype=float32)
     """
     alpha = check_scalar("celu", "alpha", alpha, above=0)
-    return relu(x) + alpha * expm1_of_negative(x / alpha)
+    return _exponential_unit(x, alpha, alpha)
 
 
 @examplewise

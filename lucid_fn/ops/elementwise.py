@@ -1,7 +1,7 @@
 """The decorator of elementwise functions: their checks, derivatives and rounding."""
 
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import lru_cache, wraps
 from typing import Any, TypeVar, cast
 
 import mlx.core as mx
@@ -39,7 +39,7 @@ def elementwise(
             if not mx.issubdtype(x.dtype, mx.floating):
                 return plain(x)
             chosen = plain if x.dtype == mx.float64 else formulation(function, plain)
-            return _with_slope(chosen, slope)(x)
+            return with_slope(chosen, slope)(x)
 
         function = pointwise(takes(run))
         return function
@@ -47,9 +47,14 @@ def elementwise(
     return decorate
 
 
-@cache
-def _with_slope(fn: Function, slope: Slope) -> Function:
-    """`fn`, computed in float32 at least, with the derivative that is given."""
+@lru_cache(maxsize=512)
+def with_slope(fn: Function, slope: Slope) -> Function:
+    """`fn`, computed in float32 at least, with the derivative that is given.
+
+    MLX's own derivatives also send zeros through comparisons, `abs` and `sign`, which
+    takes up to twenty times as long. See `elementwise` for `slope`. A pair of functions
+    is kept for its next use, so make those with numbers in them only once.
+    """
 
     def forward(x: Array) -> Array:
         # MLX's jvp would differentiate `fn` too, for nothing.

@@ -3,11 +3,13 @@
 At a kink the slope is PyTorch's.
 """
 
+from functools import lru_cache
+
 import mlx.core as mx
 
 from lucid_fn.checks import check_scalar, to_number
 from lucid_fn.ops.elementary import tanh
-from lucid_fn.ops.elementwise import elementwise, rounded_once
+from lucid_fn.ops.elementwise import Function, elementwise, rounded_once, with_slope
 from lucid_fn.ops.input_checks import takes_array, takes_float
 from lucid_fn.ops.seam import examplewise, pointwise
 from lucid_fn.types import Array, Scalar
@@ -36,7 +38,19 @@ def hard_tanh(x: Array, low: float = -1.0, high: float = 1.0) -> Array:
     high = to_number("hard_tanh", "high", high)
     if not low < high:
         raise ValueError(f"hard_tanh: low must be below high, got {low} and {high}")
-    return mx.where(x <= low, low, mx.where(x >= high, high, x)).astype(x.dtype)
+    return _clip(low, high)(x)
+
+
+@lru_cache(maxsize=64)
+def _clip(low: float, high: float) -> Function:
+    def clip(x: Array) -> Array:
+        return mx.where(x <= low, low, mx.where(x >= high, high, x)).astype(x.dtype)
+
+    def slope(_: Array, y: Array) -> Array:
+        return mx.where(y <= low, 0.0, mx.where(y >= high, 0.0, 1.0))
+
+    clip_float = with_slope(clip, slope)
+    return lambda x: (clip_float if mx.issubdtype(x.dtype, mx.floating) else clip)(x)
 
 
 def _ramp(x: Array) -> Array:
@@ -44,7 +58,7 @@ def _ramp(x: Array) -> Array:
 
 
 def _ramp_slope(x: Array, _: Array) -> Array:
-    return mx.where(mx.logical_and(x > -3, x < 3), 1 / 6, 0.0)
+    return mx.where(x <= -3, 0.0, mx.where(x < 3, 1 / 6, 0.0))
 
 
 @elementwise(slope=_ramp_slope)
@@ -101,8 +115,19 @@ def hard_shrink(x: Array, threshold: Scalar = 0.5) -> Array:
         array([-1, 0, 2], dtype=float32)
     """
     threshold = check_scalar("hard_shrink", "threshold", threshold)
+    if isinstance(threshold, float):
+        return _hard_shrink(threshold)(x)
     # `not <=`, so that nan stays nan.
-    return mx.where(mx.abs(x) <= threshold, 0.0, x)
+    return mx.where(mx.abs(mx.stop_gradient(x)) <= threshold, 0.0, x)
+
+
+@lru_cache(maxsize=64)
+def _hard_shrink(threshold: float) -> Function:
+    def shrink(x: Array) -> Array:
+        return mx.where(mx.abs(x) <= threshold, 0.0, x)
+
+    at_0 = 1.0 if threshold < 0 else 0.0
+    return with_slope(shrink, lambda _, y: mx.where(y == 0, at_0, 1.0))
 
 
 @pointwise
@@ -125,6 +150,20 @@ def soft_shrink(x: Array, threshold: Scalar = 0.5) -> Array:
         array([-0.5, 0, 1.5], dtype=float32)
     """
     threshold = check_scalar("soft_shrink", "threshold", threshold, at_least=0)
+    if isinstance(threshold, float):
+        return _soft_shrink(threshold)(x)
+    return _shrunk(x, threshold)
+
+
+@lru_cache(maxsize=64)
+def _soft_shrink(threshold: float) -> Function:
+    def shrink(x: Array) -> Array:
+        return _shrunk(x, threshold)
+
+    return with_slope(shrink, lambda _, y: mx.where(y == 0, 0.0, 1.0))
+
+
+def _shrunk(x: Array, threshold: Scalar) -> Array:
     return mx.where(mx.abs(x) <= threshold, 0.0, x - mx.sign(x) * threshold)
 
 
@@ -146,9 +185,11 @@ def tanh_shrink(x: Array) -> Array:
     return x - tanh(x)
 
 
-@pointwise
-@takes_float
-@rounded_once
+def _softsign_slope(x: Array, _: Array) -> Array:
+    return 1.0 / mx.square(1.0 + mx.abs(x))
+
+
+@elementwise(slope=_softsign_slope)
 def softsign(x: Array) -> Array:
     """Softsign, `x / (1 + |x|)`.
 
