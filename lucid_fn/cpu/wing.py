@@ -7,6 +7,7 @@ from lucid_fn import ops
 from lucid_fn.cpu import (
     attention as cpu_attention,
     bias,
+    concatenate,
     cross_entropy,
     interpolate,
     linear,
@@ -29,6 +30,7 @@ from lucid_fn.cpu.runtime.kernel_header import precompile
 from lucid_fn.ops.attention import attend
 from lucid_fn.ops.batch_norm import channel_scale, normalize_channels
 from lucid_fn.ops.bias import add_channels, sum_channels
+from lucid_fn.ops.concatenate import joined
 from lucid_fn.ops.conv import convolve
 from lucid_fn.ops.cross_entropy import cross_entropy_of_labels
 from lucid_fn.ops.elementary import exp_of_negative, expm1_of_negative, log_add_one
@@ -67,6 +69,7 @@ FORMULATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     log_softmax_along: softmax.log_softmax,
     logsumexp_along: softmax.logsumexp,
     cross_entropy_of_labels: cross_entropy.cross_entropy,
+    joined: concatenate.joined,
     convolve: choose.convolve,
     product: linear.product,
     multiply: linear.quantized_product,

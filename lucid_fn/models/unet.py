@@ -10,7 +10,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn import nn
+from lucid_fn import nn, ops
 from lucid_fn.nn.core.checks import check_positive
 from lucid_fn.types import Array, ArrayFn
 
@@ -117,7 +117,7 @@ def _up(in_channels: int, channels: int) -> nn.Layer:
         rows = kept.shape[1] - x.shape[1]
         columns = kept.shape[2] - x.shape[2]
         x = mx.pad(x, [(0, 0), _halves(rows), _halves(columns), (0, 0)])
-        return conv(mx.concatenate([kept, x], axis=-1))
+        return conv(ops.concatenate([kept, x], axis=-1))
 
     return nn.compose(
         forward,

@@ -21,6 +21,7 @@ from lucid_fn.ops.activations import (
 )
 from lucid_fn.ops.attention import dot_product_attention, dot_product_attention_weights
 from lucid_fn.ops.batch_norm import batch_norm, batch_norm_eval
+from lucid_fn.ops.concatenate import concatenate
 from lucid_fn.ops.conv import conv2d
 from lucid_fn.ops.cross_entropy import softmax_cross_entropy
 from lucid_fn.ops.elementary import erf, exp, log_sigmoid, sigmoid, softplus, tanh
@@ -98,6 +99,7 @@ __all__ = [
     "batch_norm",
     "batch_norm_eval",
     "celu",
+    "concatenate",
     "conv2d",
     "cosine_similarity",
     "dot_product_attention",

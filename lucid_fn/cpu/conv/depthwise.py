@@ -9,6 +9,7 @@ from functools import reduce
 
 import mlx.core as mx
 
+from lucid_fn.cpu.memory import words
 from lucid_fn.cpu.parallel.streams import concat_split, sum_split
 from lucid_fn.numerics import sum_rows
 from lucid_fn.ops.conv_plain import Geometry, Pair, pad, taps
@@ -56,12 +57,12 @@ def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
     def shard(g: Array) -> Array:
         padded = pad(g, around)
         lines = [
-            mx.concatenate([phase(padded, v, u) for u in columns], axis=-1).reshape(
+            words.concatenate([phase(padded, v, u) for u in columns], axis=3).reshape(
                 -1, height, 1, width * sw * o
             )
             for v in rows
         ]
-        dx = mx.concatenate(lines, axis=2)
+        dx = words.concatenate(lines, axis=2)
         dx = dx.reshape(-1, height * sh, width * sw, channels, o // channels)
         dx = dx[:, :h, :w]
         return dx.squeeze(-1) if o == channels else dx.sum(axis=-1)

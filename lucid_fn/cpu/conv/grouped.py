@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import mlx.core as mx
 
+from lucid_fn.cpu.memory import words
 from lucid_fn.ops.conv_plain import Formulation, Geometry
 from lucid_fn.types import Array
 
@@ -25,7 +26,7 @@ def by_groups(choose: Choose) -> Formulation:
             run(_channels(x, i, c), weight[i * o : (i + 1) * o], one)
             for i in range(groups)
         ]
-        return mx.concatenate(parts, axis=-1)
+        return words.concatenate(parts, axis=3)
 
     def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
         one, groups = geometry._replace(groups=1), geometry.groups
@@ -35,7 +36,7 @@ def by_groups(choose: Choose) -> Formulation:
             run(_channels(g, i, o), weight[i * o : (i + 1) * o], one)
             for i in range(groups)
         ]
-        return mx.concatenate(parts, axis=-1)
+        return words.concatenate(parts, axis=3)
 
     def weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
         one, groups = geometry._replace(groups=1), geometry.groups

@@ -11,6 +11,7 @@ from functools import lru_cache
 import mlx.core as mx
 import numpy as np
 
+from lucid_fn.cpu.memory import words
 from lucid_fn.cpu.memory.rows import Rows, rows_at, take_rows, transpose_rows
 from lucid_fn.cpu.parallel.streams import concat_split, sum_split
 from lucid_fn.numerics import sum_of_products
@@ -84,7 +85,7 @@ def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
         ]
         dx = grads[0]
         if len(grads) > 1:
-            dx = mx.concatenate(grads).reshape(sh, -1, *shape)
+            dx = words.concatenate(grads, axis=0).reshape(sh, -1, *shape)
             dx = transpose_rows(dx, (2, 3, 0, 4, 1))  # (N, H / SH, SH, W / SW, ...)
         return dx.reshape(n, height * sh, width * sw, c)[:, :h, :w]
 

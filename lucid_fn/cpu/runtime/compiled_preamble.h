@@ -73,6 +73,8 @@ struct Minimum : mlx_ops::Minimum {
 
 // `extern "C" {` is what a kernel begins with. A pragma of its own would stand in the
 // way of precompiling this header.
-#define extern _Pragma("GCC target(\"avx2\")") extern
+#define extern \
+  _Pragma("GCC target(\"avx2\")") \
+  _Pragma("GCC optimize(\"vect-cost-model=unlimited\")") extern
 
 #endif

@@ -127,7 +127,7 @@ def _convolve3d(x: Array, weight: Array, window: Window) -> Array:
     ]
     taps = [mx.squeeze(tap, 1) for tap in split_evenly(weight, weight.shape[1], axis=1)]
     if groups == 1 and x.shape[-1] >= _MANY_CHANNELS:
-        slices, taps = [mx.concatenate(slices, -1)], [mx.concatenate(taps, -1)]
+        slices, taps = [[ops.concatenate(x, axis=-1)] for x in (slices, taps)]
     pairs = zip(slices, taps, strict=True)
     y = reduce(operator.add, (_convolve2d(x, tap, plane) for x, tap in pairs))
     return mx.unflatten(y, 0, (x.shape[0], depth))

@@ -1,0 +1,40 @@
+"""Concatenation on CPUs, by words of 64 bits."""
+
+from collections.abc import Sequence
+from functools import cache
+from itertools import accumulate, pairwise
+from typing import Any, cast
+
+import mlx.core as mx
+
+from lucid_fn.cpu.memory import words
+from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.exporting import as_tuple, like
+from lucid_fn.types import Array
+
+
+def joined(arrays: Sequence[Array], axis: int) -> Array:
+    """`ops.concatenate.joined`, in half its time where rows are whole words."""
+    return cast(Array, _joining(axis)(*arrays))
+
+
+@cache
+def _joining(axis: int) -> Any:
+    @custom_function
+    def join(*arrays: Array) -> Array:
+        return words.concatenate(list(map(mx.stop_gradient, arrays)), axis)
+
+    @join.vjp
+    def _(primals: Any, g: Array, _: Array) -> Any:
+        ends = accumulate((x.shape[axis] for x in as_tuple(primals)), initial=0)
+        before = (slice(None),) * axis
+        parts = [g[(*before, slice(*bounds))] for bounds in pairwise(ends)]
+        return like(parts, primals)
+
+    @join.jvp
+    def _(primals: Any, tangents: Any) -> Array:
+        pairs = zip(as_tuple(primals), as_tuple(tangents), strict=True)
+        moved = [mx.zeros_like(x) if dx is None else dx for x, dx in pairs]
+        return cast(Array, join(*moved))
+
+    return join
