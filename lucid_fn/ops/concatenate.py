@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_count
-from lucid_fn.ops.input_checks import check_array
+from lucid_fn.checks import check_array, check_count
 from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array
 

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 from itertools import accumulate, pairwise
-from typing import Any, cast
-
-import mlx.core as mx
+from typing import Any
 
 from lucid_fn.ops.concatenate import joined
 from lucid_fn.ops.custom_derivative import Arrays, custom_function
@@ -39,7 +37,7 @@ def _splitting(ends: tuple[int, ...], axis: int) -> Any:
 
     @parts.vjp
     def _(x: Array, grads: Arrays, _: Arrays) -> Array:
-        return cast(Array, joined(list(grads), axis))
+        return joined(list(grads), axis)
 
     @parts.jvp
     def _(x: Array, tangent: Array) -> Any:
