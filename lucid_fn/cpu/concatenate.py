@@ -14,7 +14,7 @@ from lucid_fn.types import Array
 
 
 def joined(arrays: Sequence[Array], axis: int) -> Array:
-    """`ops.concatenate.joined`, in half its time where rows are whole words."""
+    """`ops.concatenation.joined`, in half its time where rows are whole words."""
     return cast(Array, _joining(axis)(*arrays))
 
 

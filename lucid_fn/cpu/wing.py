@@ -30,7 +30,7 @@ from lucid_fn.cpu.runtime.kernel_header import precompile
 from lucid_fn.ops.attention import attend
 from lucid_fn.ops.batch_norm import channel_scale, normalize_channels
 from lucid_fn.ops.bias import add_channels, sum_channels
-from lucid_fn.ops.concatenate import joined
+from lucid_fn.ops.concatenation import joined
 from lucid_fn.ops.conv import convolve
 from lucid_fn.ops.cross_entropy import cross_entropy_of_labels
 from lucid_fn.ops.elementary import exp_of_negative, expm1_of_negative, log_add_one

@@ -21,7 +21,6 @@ from lucid_fn.ops.activations import (
 )
 from lucid_fn.ops.attention import dot_product_attention, dot_product_attention_weights
 from lucid_fn.ops.batch_norm import batch_norm, batch_norm_eval
-from lucid_fn.ops.concatenate import concatenate
 from lucid_fn.ops.conv import conv2d
 from lucid_fn.ops.cross_entropy import softmax_cross_entropy
 from lucid_fn.ops.elementary import erf, exp, log_sigmoid, sigmoid, softplus, tanh
@@ -45,6 +44,7 @@ from lucid_fn.ops.softmax import log_softmax, logsumexp, softmax, softmin
 if TYPE_CHECKING:
     from lucid_fn.ops import linalg
     from lucid_fn.ops.adaptive_pooling import adaptive_avg_pool2d, adaptive_max_pool2d
+    from lucid_fn.ops.concatenation import concatenate
     from lucid_fn.ops.global_pooling import (
         global_avg_pool1d,
         global_avg_pool2d,
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
 # Loaded at their first use: `import lucid_fn` does not wait for them.
 _LATER = {
     "adaptive_pooling": ("adaptive_avg_pool2d", "adaptive_max_pool2d"),
+    "concatenation": ("concatenate",),
     "global_pooling": (
         *("global_avg_pool1d", "global_avg_pool2d", "global_avg_pool3d"),
         *("global_max_pool1d", "global_max_pool2d", "global_max_pool3d"),

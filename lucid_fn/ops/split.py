@@ -5,7 +5,8 @@ from functools import cache
 from itertools import accumulate, pairwise
 from typing import Any
 
-from lucid_fn.ops.concatenate import joined
+import mlx.core as mx
+
 from lucid_fn.ops.custom_derivative import Arrays, custom_function
 from lucid_fn.types import Array
 
@@ -37,7 +38,7 @@ def _splitting(ends: tuple[int, ...], axis: int) -> Any:
 
     @parts.vjp
     def _(x: Array, grads: Arrays, _: Arrays) -> Array:
-        return joined(list(grads), axis)
+        return mx.concatenate(list(grads), axis=axis)
 
     @parts.jvp
     def _(x: Array, tangent: Array) -> Any:
