@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from lucid_fn.cpu.memory import words
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.exporting import as_tuple, like
+from lucid_fn.ops.export_trace import as_tuple, like
 from lucid_fn.types import Array
 
 
