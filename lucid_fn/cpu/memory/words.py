@@ -35,6 +35,6 @@ def pad(x: Array, width: list[tuple[int, int]], fill: float = 0.0) -> Array:
 
 
 def _has_words(x: Array) -> bool:
-    """Whether rows of `x` are whole words, and there are more than a few."""
+    """Whether the rows of `x` are whole words."""
     row = x.shape[-1] * x.dtype.size
     return row > 0 and row % _WORD == 0 and math.prod(x.shape) > 0
