@@ -68,12 +68,22 @@ class Body:
         """One turn: the carry after it, and its outputs, of which none is a scalar."""
         if self._compiles and compiling.get() and not is_plain():
             try:
-                return list(self._compiled(*arrays))
+                return self._call(arrays)
             except TooLongError:
                 if is_tracing():
                     raise  # what is traced cannot hold the loop in this body, either
                 self._compiles = False
         return self._run(arrays)
+
+    def _call(self, arrays: Arrays) -> Arrays:
+        try:
+            return list(self._compiled(*arrays))
+        except ValueError as error:
+            if "uncaptured inputs" not in str(error):
+                raise
+            # The turn reads one of the arrays as a global variable, too, and MLX takes
+            # both for the same input: what is given becomes another array.
+            return list(self._compiled(*map(mx.stop_gradient, arrays)))
 
     def _traced(self, *arrays: Array) -> Arrays:
         with lazily():

@@ -60,3 +60,17 @@ def test_a_batch_of_loops_stacks_as_each_of_them(shape):
 
     rows = mx.stack([run(x) for x in xs])
     assert np.allclose(np.array(lf.vmap(run)(xs)), np.array(rows))
+
+
+ROW = mx.array([1.0, 2.0, 3.0])
+
+
+def test_a_body_may_read_as_a_global_variable_what_it_is_given():
+    def turn(carry, _):
+        return carry + 1, carry * ROW
+
+    last, ys = lf.scan(turn, ROW, None, length=2)
+    assert last.tolist() == [3, 4, 5]
+    assert ys.tolist() == [[1, 4, 9], [2, 6, 12]]
+    assert lf.fori_loop(0, 3, lambda _, c: c * ROW, ROW).tolist() == [1, 16, 81]
+    assert lf.while_loop(lambda c: c[0] < 3, lambda c: c + ROW, ROW).tolist() == [3, 6, 9]
