@@ -4,12 +4,14 @@ import gc
 import importlib.util
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import hypothesis
 import mlx.core as mx
 import pytest
+
+from tests.fusion import unfused
 
 # Those that cannot even be imported; the other comparisons skip themselves.
 collect_ignore = []
@@ -67,6 +69,13 @@ def pytest_collection() -> Generator[None, Any, Any]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.fixture(name="unfused")
+def fixture_unfused() -> Iterator[None]:
+    """For tests of what `jit` traces, whose fused kernels do not matter."""
+    with unfused():
+        yield
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import numpy as np
 import lucid_fn as lf
 from lucid_fn import data, distributed, losses, nn, optim, random, train, tree
 from lucid_fn.distributed import Group
+from tests.fusion import unfused
 from tests.registry.optimizers import OPTIMIZERS, PARTS
 
 SOME = ("adamw", "adafactor", "lamb", "partition with muon", "add_noise", "prodigy")
@@ -121,8 +122,9 @@ def training(group: Group, checkpoint: str | None) -> dict:
     """As many epochs as processes, with the state divided and not."""
     key, epochs = random.key(0), group.size
     ts, history = fit(group, key, epochs=epochs, checkpoint=checkpoint)
-    whole, _ = fit(group, key, epochs=epochs, divides=False)
     gathered = optim.unshard_state(ts, group)
+    if group.size == 2:  # more ranks go on from the checkpoint
+        whole, _ = fit(group, key, epochs=epochs, divides=False)
     return {
         "losses": history.batch_losses,
         "equal": group.size > 2 or tree.equal(gathered, whole).item(),
@@ -290,4 +292,5 @@ def main(checkpoint: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with unfused():  # all ranks would compile the same kernels at the same time
+        main(*sys.argv[1:])

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_examples import assert_png, run
+from tests.e2e.examples import assert_png, run
 
 TINY = (
     "--epochs 2 --steps 25 --batch-size 8 --context 32 --layers 1 --heads 2 --width 32"

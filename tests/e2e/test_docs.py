@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.run_page import blocks, run
+from tests.fusion import unfused
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -25,7 +26,8 @@ def test_the_python_blocks_of_a_page_run(page, monkeypatch, tmp_path):
     if "import onnxruntime" in page.read_text():
         pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
-    run(page)
+    with unfused():
+        run(page)
 
 
 @functools.cache

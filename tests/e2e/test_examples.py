@@ -1,32 +1,15 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def run(script: str, *arguments: str) -> str:
-    """What an example prints; its errors and warnings fail the test."""
-    command = [sys.executable, "-W", "error", EXAMPLES / script, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
-
-
-def assert_png(path: Path) -> None:
-    assert path.read_bytes().startswith(b"\x89PNG")
-    assert path.stat().st_size > 10_000
+from tests.e2e.examples import assert_png, run, run_alone
 
 
 @pytest.fixture(scope="module")
 def lenet(tmp_path_factory):
     out = tmp_path_factory.mktemp("lenet")
-    printed = run("lenet_mnist.py", "--steps", "150", "--out", str(out))
+    printed = run_alone("lenet_mnist.py", "--steps", "150", "--out", str(out))
     return printed, json.loads((out / "history.json").read_text()), out
 
 
@@ -61,10 +44,10 @@ def test_lenet_from_scratch_prints_the_same_lines(lenet, tmp_path):
     assert record["test_accuracy"] > 0.7
 
 
-def test_the_comparison_with_pytorch_agrees(tmp_path, monkeypatch):
-    pytest.importorskip("torch")
+def test_the_comparison_with_pytorch_agrees(tmp_path):
+    torch = pytest.importorskip("torch")
     # On a busy machine the threads of PyTorch mostly wait for each other.
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
     out = str(tmp_path)
     printed = run("compare_with_pytorch.py", "lenet", "--steps", "60", "--out", out)
     ours = json.loads((tmp_path / "lucid_fn.json").read_text())

@@ -19,9 +19,9 @@ TRAINING = Path(__file__).parents[1] / "faults" / "training.py"
 EPOCHS = 6
 
 
-def started(path, *options: str, epochs: int = EPOCHS) -> tuple:
+def started(path, *options: str, epochs: int = EPOCHS, seconds: tuple = ()) -> tuple:
     """The launcher, and the process ids of its workers after the second epoch."""
-    launcher = start(TRAINING, path, epochs, workers=2, options=options)
+    launcher = start(TRAINING, path, epochs, *seconds, workers=2, options=options)
     pids = wait_for_workers(launcher, 2)
     line = ""
     while "epoch 2/" not in re.sub(" +", " ", line):
@@ -57,11 +57,11 @@ def test_after_a_kill_all_start_again_and_go_on_bit_for_bit(undisturbed, tmp_pat
 
 def test_a_rank_that_is_stopped_is_named_after_the_timeout(tmp_path):
     path = tmp_path / "run.safetensors"
-    launcher, pids = started(path, "--timeout", "10", epochs=10_000)
+    launcher, pids = started(path, epochs=10_000, seconds=(3,))
     os.kill(pids[1], signal.SIGSTOP)
     code, output, _ = rest_of(launcher)
     assert code != 0
-    named = rf"rank 0 ends: rank 1 \(process {pids[1]} on .*no sign of life for 10 s"
+    named = rf"rank 0 ends: rank 1 \(process {pids[1]} on .*no sign of life for 3 s"
     assert re.search(named, output), output
     assert int(train.load_metadata(path)["start_step"]) == 0  # it is intact
 

@@ -13,6 +13,7 @@ from lucid_fn.distributed import Group
 from lucid_fn.distributed.launch import reserve_port
 from tests.e2e import group_worker
 
+ROOT = Path(__file__).parents[2]
 LAUNCH = [sys.executable, "-m", "lucid_fn", "launch"]
 
 
@@ -20,7 +21,8 @@ def found_by(workers: int) -> list[dict]:
     """What the processes print, by rank."""
     script = str(Path(__file__).with_name("group_worker.py"))
     command = [*LAUNCH, "-n", str(workers), script]
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr + done.stdout
     lines = [
         x.partition("found ")[2] for x in done.stdout.splitlines() if "found " in x

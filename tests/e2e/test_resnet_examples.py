@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.e2e.test_examples import assert_png, run
+from tests.e2e.examples import assert_png, run, run_alone
 
 SMALL = ("--steps", "3", "--batch-size", "8", "--subset", "32")
 
@@ -12,7 +12,7 @@ SMALL = ("--steps", "3", "--batch-size", "8", "--subset", "32")
 @pytest.fixture(scope="module")
 def resnet(tmp_path_factory):
     out = tmp_path_factory.mktemp("resnet")
-    printed = run(
+    printed = run_alone(
         "resnet18_cifar10.py", *SMALL, "--augment", "--out", str(out),
         "--schedule", "5", "0.5", "--checkpoint", str(out / "run.safetensors"),
     )  # fmt: skip
@@ -39,10 +39,10 @@ def test_resnet_takes_the_common_options():
         assert option in printed
 
 
-def test_resnet_agrees_with_pytorch(tmp_path, monkeypatch):
-    pytest.importorskip("torch")
+def test_resnet_agrees_with_pytorch(tmp_path):
+    torch = pytest.importorskip("torch")
     # On a busy machine the threads of PyTorch mostly wait for each other.
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
     printed = run(
         "compare_with_pytorch.py", "resnet18", *SMALL, "--explain", "1",
         "--out", str(tmp_path),

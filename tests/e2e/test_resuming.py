@@ -1,6 +1,7 @@
 """A run that was ended and goes on is, bit for bit, the one that went straight on."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from lucid_fn import train
-from tests.e2e.test_examples import run
+from tests.e2e.examples import EXAMPLES, run
 
 CLOCKS = ("train_seconds", "test_seconds")
 BEST, LOG = "run.safetensors.best.safetensors", "run.safetensors.jsonl"
@@ -42,8 +43,8 @@ def test_the_resnet_example_goes_on_where_it_stopped(tmp_path):
     def train_for(epochs, folder):
         folder.mkdir(exist_ok=True)
         return run(
-            "resnet18_cifar10.py", "--epochs", epochs, "--subset", "16", "--augment",
-            "--batch-size", "8", "--schedule", "1", "0.5",
+            "resnet18_cifar10.py", "--epochs", epochs, "--subset", "8", "--augment",
+            "--batch-size", "4", "--schedule", "1", "0.5",
             "--checkpoint", str(folder / "run.safetensors"),
         )  # fmt: skip
 
@@ -60,6 +61,7 @@ PROGRAM = textwrap.dedent(
     import os, sys
     import numpy as np
     from lucid_fn import data, losses, nn, optim, random, schedules, train
+    from tests.fusion import unfused
 
     path, ends_at, signal = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     signal_ = __import__("signal")
@@ -84,18 +86,19 @@ PROGRAM = textwrap.dedent(
 
     step = train.make_step(model, optimizer, losses.softmax_cross_entropy)
     ts = train.init(model, optimizer, random.key(0))
-    sys.setprofile(count)
-    train.fit(
-        ts, step, lambda epoch: data.batches((x, labels), 8, seed=(0, epoch)),
-        epochs=30, checkpoint=path, show=False,
-        evaluate=train.make_eval_step(model, losses.softmax_cross_entropy),
-        test_batches=data.batches((x, labels), 16),
-        on_epoch=[
-            lambda ts, record: print(events),
-            train.keep_best(path + ".best.safetensors", "train_loss"),
-            train.to_jsonl(path + ".jsonl"),
-        ],
-    )
+    with unfused():
+        sys.setprofile(count)
+        train.fit(
+            ts, step, lambda epoch: data.batches((x, labels), 8, seed=(0, epoch)),
+            epochs=30, checkpoint=path, show=False,
+            evaluate=train.make_eval_step(model, losses.softmax_cross_entropy),
+            test_batches=data.batches((x, labels), 16),
+            on_epoch=[
+                lambda ts, record: print(events),
+                train.keep_best(path + ".best.safetensors", "train_loss"),
+                train.to_jsonl(path + ".jsonl"),
+            ],
+        )
     """
 )
 
@@ -105,7 +108,8 @@ def start(folder, ends_at=0, how=signal.SIGKILL):
     folder.mkdir(exist_ok=True)
     path = folder / "run.safetensors"
     command = [sys.executable, "-c", PROGRAM, str(path), str(ends_at), str(int(how))]
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode != 1, done.stderr
     return done.returncode, [int(line) for line in done.stdout.split()]
 
@@ -118,7 +122,7 @@ def straight(tmp_path_factory):
     return folder, events
 
 
-@pytest.mark.parametrize(("how", "times"), [(signal.SIGKILL, 20), (signal.SIGINT, 5)])
+@pytest.mark.parametrize(("how", "times"), [(signal.SIGKILL, 12), (signal.SIGINT, 4)])
 def test_a_run_that_is_ended_anywhere_and_started_again_is_the_same(
     straight, tmp_path, how, times
 ):
@@ -126,9 +130,10 @@ def test_a_run_that_is_ended_anywhere_and_started_again_is_the_same(
     # From before the first step of a start until two epochs are over.
     first, an_epoch = events[0], events[-1] - events[-2]
     rng = np.random.default_rng(times)
-    points = rng.integers(first - 3 * an_epoch, first + 2 * an_epoch, size=times)
-    for ends_at in points:
-        returned, _ = start(tmp_path, ends_at, how)
+    # One point in each of as many equal parts, in any order.
+    parts = rng.permutation(times) + rng.random(times)
+    for ends_at in first + an_epoch * (5 * parts / times - 3):
+        returned, _ = start(tmp_path, int(ends_at), how)
         assert returned == -how or how == signal.SIGINT
     returned, rest = start(tmp_path)
     assert returned == 0 and len(rest) > 1  # there was something left to do

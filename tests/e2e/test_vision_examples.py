@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.e2e.test_examples import EXAMPLES, assert_png, run
+from tests.e2e.examples import EXAMPLES, assert_png, run
 
 NEW = ("dcgan", "fine_tune", "segmentation", "vae", "vit_cifar10")
 

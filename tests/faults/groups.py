@@ -1,9 +1,12 @@
 """Groups of processes that tests start, watch and kill."""
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
 
 
 def start(
@@ -13,6 +16,7 @@ def start(
     launcher = [sys.executable, "-m", "lucid_fn", "launch", "-n", str(workers)]
     return subprocess.Popen(
         [*launcher, *options, str(script), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -131,7 +131,7 @@ CASES = [
 @pytest.mark.parametrize(
     ("build", "way"), CASES, ids=[f"{build.__name__}, {way}" for build, way in CASES]
 )
-def test_values_and_derivatives_are_those_of_jax(build, way):
+def test_values_and_derivatives_are_those_of_jax(build, way, unfused):
     ours = tree.leaves(OUR_WAYS[way](build(*OURS)))
     theirs = jax.tree.leaves(jax.jit(lambda: THEIR_WAYS[way](build(*THEIRS)))())
     assert len(ours) == len(theirs)

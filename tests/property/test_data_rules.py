@@ -6,6 +6,7 @@ import pytest
 
 import lucid_fn as lf
 from lucid_fn import random
+from tests.fusion import jitted
 from tests.registry.case import over
 from tests.registry.data import AUGMENTATIONS, DIFFERENT
 from tests.strategies import equal
@@ -42,7 +43,7 @@ def test_compiled_and_vmapped_as_eager(case):
     several = mx.stack([images, images[::-1], images + 1])
     expected = mx.stack([augment(k, x) for k, x in zip(keys, several, strict=True)])
     assert mx.array_equal(lf.vmap(augment)(keys, several), expected)
-    assert mx.array_equal(lf.jit(lf.vmap(augment))(keys, several), expected)
+    assert mx.array_equal(jitted(lf.vmap(augment), keys, several), expected)
 
 
 @over(AUGMENTATIONS, DIFFERENT)

@@ -12,6 +12,7 @@ import pytest
 import lucid_fn as lf
 from lucid_fn import metrics, numerics, optim, random, tree
 from tests.assertions import assert_close
+from tests.fusion import unfused
 from tests.registry.case import over
 from tests.registry.losses import LOSSES
 from tests.registry.metrics import METRICS
@@ -117,7 +118,8 @@ def test_a_leaf_without_numbers_leaves_the_others_alone(case, compile):
     def run(params):
         return after(optimizer, params, tree.map(lambda p: 0.5 * p, params))
 
-    found = (lf.jit(run) if compile else run)({**params, "z": none})
+    with unfused():
+        found = (lf.jit(run) if compile else run)({**params, "z": none})
     assert equal(found.pop("z"), none)
     assert_close(found, run(params), rtol=1e-5, atol=1e-6)
 

@@ -7,6 +7,7 @@ import lucid_fn as lf
 from lucid_fn import tree
 from lucid_fn.testing import layer_laws as laws
 from tests.assertions import assert_close
+from tests.fusion import jitted
 from tests.registry.case import over
 from tests.registry.layers import LAYERS
 
@@ -35,4 +36,4 @@ def test_compiled_second_derivatives_are_the_eager_ones(case):
     (x,) = case.inputs(np.random.default_rng(0))
     run, given = second_derivatives(laws.subject(case.make(), x, 0))
     if tree.leaves(given):
-        assert_close(lf.jit(run)(given), run(given), rtol=1e-4, of_largest=1e-5)
+        assert_close(jitted(run, given), run(given), rtol=1e-4, of_largest=1e-5)

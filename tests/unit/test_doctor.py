@@ -267,6 +267,7 @@ def test_the_command_prints_json():
     assert names[:3] == ["device", "load", "BLAS"] and len(names) == 10
 
 
+@pytest.mark.usefixtures("unfused")
 def test_the_selftest_passes_here():
     check = doctor.selftest()
     assert check.verdict == "ok", check.found

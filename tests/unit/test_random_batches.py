@@ -3,7 +3,8 @@
 import mlx.core as mx
 import pytest
 
-from lucid_fn import jit, random, vmap
+from lucid_fn import random, vmap
+from tests.fusion import jitted
 
 KEYS = random.split(random.key(3), 4)
 SHAPE = (3, 2)
@@ -45,7 +46,7 @@ def test_a_batch_of_keys_draws_what_a_loop_draws(name):
     draw = DRAWS[name]
     loop = mx.stack([draw(key) for key in KEYS])
     assert equal(vmap(draw)(KEYS), loop)
-    assert equal(jit(vmap(draw))(KEYS), loop)
+    assert equal(jitted(vmap(draw), KEYS), loop)
 
 
 @each

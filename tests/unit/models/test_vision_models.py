@@ -86,6 +86,7 @@ def test_names_are_those_of_the_models_in_pytorch(name, paths):
 
 
 @each
+@pytest.mark.usefixtures("unfused")
 def test_models_work_compiled_and_vmapped(name, key):
     make, shape = MODELS[name]
     model = make()

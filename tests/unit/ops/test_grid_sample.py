@@ -6,6 +6,7 @@ import pytest
 
 import lucid_fn as lf
 from lucid_fn import nn, ops, random
+from tests.fusion import jitted
 
 IDENTITY = mx.array([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
 
@@ -73,7 +74,7 @@ def test_vmap_of_a_gradient_is_the_loop(mode, key):
         return mx.square(ops.grid_sample(x, grid, mode=mode)).sum()
 
     grad = lf.grad(loss, (0, 1))
-    together = lf.jit(lf.vmap(grad))(x, grid)
+    together = jitted(lf.vmap(grad), x, grid)
     for found, *each in zip(together, *map(grad, x, grid), strict=True):
         assert mx.allclose(found, mx.stack(each), atol=1e-5)
 

@@ -224,6 +224,7 @@ def test_a_length_out_of_range_gives_nan_in_its_sequence_alone(
 
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.usefixtures("unfused")
 def test_compiled_gradients_with_lengths_are_eager(make, bidirectional, key):
     layer = make(3, 4, bidirectional=bidirectional)
     params, _ = layer.init(key)  # read from outside of the compiled function
