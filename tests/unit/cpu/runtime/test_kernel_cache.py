@@ -262,17 +262,25 @@ def test_kernels_cannot_be_loaded_from_a_folder_that_is_mounted_noexec(
 
 
 @pytest.fixture
-def own():
-    """The folder that takes the place of one that is missing."""
-    folder = Path(f"/tmp/lucid_fn-{os.getuid()}")
-    there = folder.exists()
-    yield folder
-    if not there:
-        shutil.rmtree(folder)
+def own(tmp_path, monkeypatch):
+    """What takes the place of a folder that is missing, and not in the real /tmp.
+
+    Tests in other processes make and remove that one at the same time.
+    """
+    replaced = lambda path: Path(tmp_path if path == "/tmp" else path)  # noqa: E731
+    monkeypatch.setattr(kernel_cache, "Path", replaced)
+    return tmp_path / f"lucid_fn-{os.getuid()}"
 
 
-def test_a_program_goes_on_where_the_temporary_folder_is_missing(program, own):
-    assert program(ONE_KERNEL, TMPDIR="/missing/folder") == (RESULTS[:1], "")
+def test_a_program_goes_on_where_the_temporary_folder_is_missing(
+    program, own, tmp_path
+):
+    before = f"""
+from lucid_fn.cpu.runtime import kernel_cache
+Path = kernel_cache.Path
+kernel_cache.Path = lambda path: Path({str(tmp_path)!r} if path == "/tmp" else path)
+"""
+    assert program(before + ONE_KERNEL, TMPDIR="/missing/folder") == (RESULTS[:1], "")
     assert not Path("/missing").exists() and list(own.rglob("lib*.so"))
 
 
