@@ -1,13 +1,8 @@
 """Transformations are of traces: what they compile need not be fused."""
 
-from collections.abc import Iterator
-
 import pytest
-
-from tests import fusion
 
 
 @pytest.fixture(autouse=True)
-def unfused() -> Iterator[None]:
-    with fusion.unfused():
-        yield
+def without_kernels(unfused) -> None:
+    """For all tests here."""
