@@ -4,14 +4,13 @@ import gc
 import importlib.util
 import os
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from typing import Any
 
 import hypothesis
 import mlx.core as mx
 import pytest
-
-from tests.fusion import unfused
 
 # Those that cannot even be imported; the other comparisons skip themselves.
 collect_ignore = []
@@ -28,6 +27,10 @@ if importlib.util.find_spec("torch") is None:
 
 
 mx.set_default_device(mx.cpu)
+# Hundreds of child processes import the library. They read its bytecode, and so do the
+# workers of xdist that of the tests, also where the environment wants none written.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A shell starts programs in the background with Ctrl-C ignored, which tests send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -74,6 +77,8 @@ def pytest_collection() -> Generator[None, Any, Any]:
 @pytest.fixture(name="unfused")
 def fixture_unfused() -> Iterator[None]:
     """For tests of what `jit` traces, whose fused kernels do not matter."""
+    from tests.fusion import unfused  # not above: before bytecode may be written
+
     with unfused():
         yield
 
