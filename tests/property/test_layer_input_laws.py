@@ -1,5 +1,6 @@
 """What every layer does with empty batches, integers and mixed dtypes."""
 
+import itertools
 from functools import reduce
 
 import mlx.core as mx
@@ -88,26 +89,23 @@ def test_other_layers_keep_integers(case):
     assert mx.array_equal(y, expected.astype(mx.int32))
 
 
-@TRAIN
-@pytest.mark.parametrize(
-    ("x_dtype", "params_dtype"),
-    [
-        (mx.bfloat16, mx.float32),
-        (mx.float32, mx.bfloat16),
-        (mx.float16, mx.float32),
-        (mx.float16, mx.bfloat16),
-    ],
-)
+MIXED = [  # of x, and of params
+    (mx.bfloat16, mx.float32),
+    (mx.float32, mx.bfloat16),
+    (mx.float16, mx.float32),
+    (mx.float16, mx.bfloat16),
+]
+
+
 @over(LAYERS, PROMOTED)
-def test_the_result_has_the_dtype_that_input_and_params_promote_to(
-    case, x_dtype, params_dtype, train
-):
-    layer, params, state, x = prepared(case)
-    params, x = tree.cast(params, params_dtype), tree.cast(x, x_dtype)
-    dtypes = [leaf.dtype for leaf in tree.leaves((params, x)) if is_float(leaf)]
-    y, new = layer.apply(params, state, x, train=train, key=random.key(1))
-    expected = reduce(mx.result_type, dtypes)
-    assert {leaf.dtype for leaf in tree.leaves(y) if is_float(leaf)} == {expected}
-    assert [leaf.dtype for leaf in tree.leaves(new)] == [
-        leaf.dtype for leaf in tree.leaves(state)
-    ]
+def test_the_result_has_the_dtype_that_input_and_params_promote_to(case):
+    layer, given, state, x = prepared(case)
+    for (x_dtype, params_dtype), train in itertools.product(MIXED, (True, False)):
+        params, mixed = tree.cast(given, params_dtype), tree.cast(x, x_dtype)
+        dtypes = [z.dtype for z in tree.leaves((params, mixed)) if is_float(z)]
+        y, new = layer.apply(params, state, mixed, train=train, key=random.key(1))
+        found = {leaf.dtype for leaf in tree.leaves(y) if is_float(leaf)}
+        assert found == {reduce(mx.result_type, dtypes)}, (x_dtype, params_dtype)
+        assert [leaf.dtype for leaf in tree.leaves(new)] == [
+            leaf.dtype for leaf in tree.leaves(state)
+        ]
