@@ -80,6 +80,7 @@ def test_half_precision_and_bytes_are_mixed_in_float32(key):
 
 
 @each
+@pytest.mark.usefixtures("unfused")
 def test_a_compiled_step_trains_on_mixtures(mix, key):
     labels = mx.arange(6) % 3
 
@@ -94,6 +95,7 @@ def test_a_compiled_step_trains_on_mixtures(mix, key):
     assert values == pytest.approx([np.log(3)] * 2, rel=1e-5)
 
 
+@pytest.mark.usefixtures("unfused")
 def test_both_kinds_of_mixture_are_compiled_together(key):
     # MLX: of two rolls of one array `mx.compile` makes an IndexError.
     x, labels = mx.random.normal((4, 3, 3, 1), key=key), mx.arange(4)

@@ -22,6 +22,7 @@ def test_what_is_unpooled_is_pooled_to_the_same(key):
 
 
 @pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.usefixtures("unfused")
 def test_examples_one_by_one_are_the_batch(jit, key):
     x = random.normal(key, (3, 6, 4, 2))
 

@@ -40,6 +40,7 @@ def test_each_is_compared_with_each():
     assert ops.pairwise_distance(X[:, None], y[None]).shape == (2, 3)
 
 
+@pytest.mark.usefixtures("unfused")
 def test_gradients_are_finite_under_jit_and_vmap():
     loss = lambda x: ops.normalize(x, p=1.5).sum()  # noqa: E731
     grads = lf.jit(lf.vmap(lf.grad(loss)))(X)
