@@ -73,4 +73,5 @@ def test_a_body_may_read_as_a_global_variable_what_it_is_given():
     assert last.tolist() == [3, 4, 5]
     assert ys.tolist() == [[1, 4, 9], [2, 6, 12]]
     assert lf.fori_loop(0, 3, lambda _, c: c * ROW, ROW).tolist() == [1, 16, 81]
-    assert lf.while_loop(lambda c: c[0] < 3, lambda c: c + ROW, ROW).tolist() == [3, 6, 9]
+    last = lf.while_loop(lambda c: c[0] < 3, lambda c: c + ROW, ROW)
+    assert last.tolist() == [3, 6, 9]
