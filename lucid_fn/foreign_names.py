@@ -126,6 +126,9 @@ _ABSENT = {
     "that can be",
     "capturable": "lf.jit compiles the whole step",
     "cycle_momentum": "optim.inject takes schedules.one_cycle_momentum",
+    "axis_name": "a batch has no name; reduce over it outside of lf.vmap",
+    "axis_size": "an argument that is mapped says the size",
+    "batch_size": "lf.vmap takes a batch, lf.map one entry after another",
     "decoupled_weight_decay": "optim.adamw has decoupled weight decay",
     "deterministic": "train=False is deterministic",
     "do_sample": "temperature=0 takes the most probable tokens",
@@ -149,8 +152,11 @@ _ABSENT = {
     "params": "they are arguments of init and update: init(params), "
     "update(grads, opt_state, params)",
     "pin_memory": "memory is shared",
+    "policy": "the arguments are kept, and all else is computed again",
+    "prevent_cse": "compiling does not merge the two passes",
     "pretrained": "interop.torch.from_state_dict loads the weights of torchvision",
     "requires_grad": "nn.frozen and optim.freeze keep params as they are",
+    "unroll": "the body is compiled once, whatever the number of turns",
     "training": "the mode is an argument of apply: apply(params, state, x, "
     "train=True, key=key)",
     "weights": "interop.torch.from_state_dict loads the weights of torchvision",

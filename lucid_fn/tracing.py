@@ -132,13 +132,14 @@ def is_transforming() -> bool:
 _passed: ContextVar[int | None] = ContextVar("passed", default=None)
 
 
-def passing_rules() -> AbstractContextManager[Any]:
+def passing_rules(passes: bool = True) -> AbstractContextManager[Any]:
     """Inside the block, `custom_vjp` and `custom_jvp` leave derivatives to MLX.
 
     A rule holds for the innermost derivative, and the block is differentiated by one
-    further out. In derivatives within the block rules hold again.
+    further out. In derivatives within the block rules hold again, and with `False` in
+    the block itself: those of what a rule calls.
     """
-    return holding(_passed, len(_inside.get()))
+    return holding(_passed, len(_inside.get()) if passes else None)
 
 
 def are_rules_passed() -> bool:

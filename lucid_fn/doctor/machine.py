@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import mlx.core as mx
@@ -11,6 +12,7 @@ from lucid_fn.cpu import runtime
 from lucid_fn.cpu.runtime import kernel_cache, kernel_header
 from lucid_fn.cpu.runtime.blas import THREAD_VARIABLES, describe
 from lucid_fn.doctor.check import Check, on_cpu, on_linux_cpu, plural
+from lucid_fn.transforms import compilation
 
 SLOWING = {
     "OPENBLAS_CORETYPE": "OpenBLAS finds the kernels for this CPU by itself",
@@ -81,7 +83,7 @@ def compiler() -> Check:
         found = "MLX_DISABLE_COMPILE is set: compiled functions run uncompiled"
         return Check("compiler", "slow", found, "unset MLX_DISABLE_COMPILE")
     try:
-        version = _gxx("--version").partition("\n")[0]
+        found = _gxx("--version").partition("\n")[0]
     except (OSError, subprocess.CalledProcessError):
         found = "no g++ in PATH: MLX runs operations one by one, unfused"
         return Check("compiler", "slow", found, f"install g++ ({_INSTALL})")
@@ -93,7 +95,20 @@ def compiler() -> Check:
         message = error.stderr.strip().partition("\n")[0]
         found = f"g++ cannot compile MLX's kernels: {message}"
         return Check("compiler", "broken", found, f"reinstall g++ ({_INSTALL})")
-    return Check("compiler", "ok", version)
+    return Check("compiler", "ok", found)
+
+
+def merging() -> Check:
+    """Whether functions can be compiled that MLX loses an array of when it merges."""
+    if compilation.goes_without_merging():
+        return Check("merging", "ok", "can be left out where MLX loses an array by it")
+    found = (
+        f"this version of MLX, {version('mlx')}, has no way to compile without merging "
+        "equal operations: jit and the loops raise an error for a few functions, such "
+        "as derivatives of derivatives through mx.split"
+    )
+    advice = "write slices, x[:, :n], in place of mx.split; and please report it"
+    return Check("merging", "broken", found, advice)
 
 
 def kernels() -> Check:

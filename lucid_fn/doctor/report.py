@@ -12,7 +12,7 @@ from lucid_fn.doctor.check import Check
 
 LOOKS = (
     *(machine.device, machine.load, machine.blas, machine.allocator),
-    *(machine.compiler, machine.kernels, machine.environment),
+    *(machine.compiler, machine.merging, machine.kernels, machine.environment),
     *(timings.matmul, timings.conv2d, timings.elementwise),
 )
 WIDTH, INDENT = 88, 21

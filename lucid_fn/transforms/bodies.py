@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, TypeVar
 
 import mlx.core as mx
+import numpy as np
 
 from lucid_fn import tree
 from lucid_fn.tracing import is_symbolic, repeating
@@ -14,7 +15,6 @@ from lucid_fn.transforms.arguments import as_result, describe, remedy
 from lucid_fn.transforms.closures import Closed
 from lucid_fn.transforms.debugging import ShapeDtype, eval_shape
 from lucid_fn.transforms.turns import Arrays, Body, Sizes
-from lucid_fn.transforms.widening import is_weak
 from lucid_fn.tree.mapping import describe as show
 from lucid_fn.types import Array, Tree
 
@@ -114,21 +114,22 @@ def _new(
     structures: list[tree.Structure] = []
 
     def turn(constants: Arrays, before: Arrays, xs: Arrays) -> tuple[Arrays, Arrays]:
-        random_state = diagnosis.random_state()
         given = tree.unflatten(carry, before), tree.unflatten(inputs, xs)
         try:
-            with repeating(caller):
+            with (
+                repeating(caller),
+                diagnosis.drawing_nothing(
+                    name,
+                    caller,
+                    "which would draw the same numbers at every turn",
+                    "give it a key a turn, for instance random.fold_in(key, i)",
+                ),
+            ):
                 after, out = call(made.filled(constants), *given)
         except (ValueError, RuntimeError) as error:
             if is_symbolic(error):
                 raise diagnosis.value_read(error, name, caller) from error
             raise
-        if diagnosis.random_state() is not random_state:
-            raise ValueError(
-                f"{caller}: `{name}` uses MLX's hidden random state, which would draw "
-                "the same numbers at every turn; give it a key a turn, for instance "
-                "random.fold_in(key, i)"
-            )
         outputs, structure = arrays_of(out, "the output", caller)
         structures[:] = [structure]
         return check_carry(after, carry, before, name, caller), outputs
@@ -151,13 +152,13 @@ def with_dtypes(
     inputs: Hashable,
     after: Callable[[Tree], Tree],
 ) -> Arrays:
-    """The leaves of an initial carry, its numbers in the dtypes of `after(init)`.
+    """The leaves of an initial carry, Python's numbers in the dtypes of `after(init)`.
 
     So a loop from 0 may add up floats, and one from 0.0 float16, as in JAX. What `made`
     is of determines `after`, with the shapes and dtypes of `inputs`.
     """
     leaves, structure = tree.flatten(init)
-    weak = list(map(is_weak, leaves))
+    weak = [isinstance(x, int | float) and not isinstance(x, bool) for x in leaves]
     if not any(weak):
         return arrays
 
@@ -184,12 +185,20 @@ def with_dtypes(
 
 
 def _dtype_after(x: Array, new: Any) -> mx.Dtype:
-    """That of `new`, which a body makes of the number `x`; a number stays one."""
-    if isinstance(new, ShapeDtype):
-        return new.dtype
-    if isinstance(new, float) and not mx.issubdtype(x.dtype, mx.inexact):
-        return mx.float32
-    return x.dtype
+    """That of `new`, which a body makes of the number `x`, unless it is a lesser one.
+
+    Of an integer a body may make a float, but not of a float an integer.
+    """
+    if isinstance(new, float) and not isinstance(new, np.generic):
+        new = ShapeDtype((), mx.float32)
+    is_dtype = isinstance(new, ShapeDtype) and _kind(x.dtype) <= _kind(new.dtype)
+    return new.dtype if is_dtype else x.dtype
+
+
+def _kind(dtype: mx.Dtype) -> int:
+    """The place of a dtype in the order of bools, integers, floats, complex numbers."""
+    kinds = mx.integer, mx.floating, mx.complexfloating
+    return next((i for i, k in enumerate(kinds, 1) if mx.issubdtype(dtype, k)), 0)
 
 
 def check_carry(
@@ -199,23 +208,7 @@ def check_carry(
     like = tree.unflatten(structure, before)
 
     def check(path: str, old: Array, new: Any) -> Array:
-        array = as_result(new)
-        where = f"carry.{path}".rstrip(".")
-        if array is None:
-            raise TypeError(
-                f"{caller}: `{name}` must return arrays in the carry, got "
-                f"{describe(new)} for {where}"
-            )
-        if not isinstance(new, mx.array):
-            array = array.astype(old.dtype)  # a number takes the dtype that is there
-        if (array.shape, array.dtype) != (old.shape, old.dtype):
-            raise TypeError(
-                f"{caller}: `{name}` must return the carry with the shapes and dtypes "
-                f"that it was given, got {describe(array)} for {where}, which was "
-                f"{describe(old)}; give an initial carry of that kind, or cast it with "
-                "astype"
-            )
-        return array
+        return checked(f"carry.{path}".rstrip("."), old, new, name, caller)
 
     try:
         return tree.leaves(tree.map_with_path(check, like, after, caller="carry"))
@@ -226,3 +219,25 @@ def check_carry(
             f"{caller}: `{name}` must return the carry with the structure that it was "
             f"given, {show(like)}, got {show(after)}; {error}"
         ) from None
+
+
+def checked(where: str, old: Array, new: Any, name: str, caller: str) -> Array:
+    """A leaf of the carry that a body returns, of the shape and dtype it had before."""
+    array = as_result(new)
+    if array is None:
+        raise TypeError(
+            f"{caller}: `{name}` must return arrays in the carry, got {describe(new)} "
+            f"for {where}"
+        )
+    if not isinstance(new, mx.array) and _kind(array.dtype) <= _kind(old.dtype):
+        array = array.astype(old.dtype)  # a number takes the dtype that is there
+    if (array.shape, array.dtype) != (old.shape, old.dtype):
+        fix = f"reduce or broadcast it to the shape {old.shape}"
+        if array.shape == old.shape:
+            fix = f"begin with {array.dtype}, or return it as .astype({old.dtype})"
+        raise TypeError(
+            f"{caller}: `{name}` must return the carry with the shapes and dtypes that "
+            f"it was given, got {describe(array)} for {where}, which was "
+            f"{describe(old)}; {fix.replace('mlx.core.', 'mx.')}"
+        )
+    return array

@@ -23,13 +23,17 @@ class Read(NamedTuple):
     is_global: bool
 
 
+# In the body of a class a name is its own or, where that has none, a global one.
+_GLOBAL = "LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"
+
+
 def _loaded(instruction: dis.Instruction, code: CodeType) -> tuple[str, ...]:
     """The names that an instruction loads; the last one is on top of the stack.
 
     Since Python 3.13 one instruction may load two names, or store one and load another.
     """
     op, name = instruction.opname, instruction.argval
-    if op == "LOAD_GLOBAL" or op.startswith(("LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF")):
+    if op in _GLOBAL or op.startswith(("LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF")):
         return (name,)
     if "LOAD_FAST" not in op or op == "LOAD_FAST_AND_CLEAR":  # saves what it hides
         return ()
@@ -60,7 +64,7 @@ def dotted_reads(code: CodeType) -> tuple[Read, ...]:
                 continue
             if root is not None:
                 reads[Read(root, tuple(attributes), is_global)] = None
-            root, attributes, is_global = None, [], op == "LOAD_GLOBAL"
+            root, attributes, is_global = None, [], op in _GLOBAL
             loaded = _loaded(instruction, part)
             if op.startswith(("LOAD_FAST", "STORE_FAST")) and part is not code:
                 continue  # a variable of a function within
@@ -71,13 +75,23 @@ def dotted_reads(code: CodeType) -> tuple[Read, ...]:
 
 
 @functools.lru_cache(maxsize=4096)
+def names(code: CodeType) -> frozenset[str]:
+    """All names by which the code could read an attribute, also by `getattr`."""
+    found: set[str] = set()
+    for part in _codes(code):
+        words = (word for word in part.co_consts if isinstance(word, str))
+        found.update(part.co_names, filter(str.isidentifier, words))
+    return frozenset(found)
+
+
+@functools.lru_cache(maxsize=4096)
 def rebound(code: CodeType) -> frozenset[str]:
-    """The outer names that the code binds itself, such as a counter of its traces."""
+    """The outer names and the attributes that the code binds itself: counters, say."""
     return frozenset(
         instruction.argval
         for part in _codes(code)
         for instruction in dis.get_instructions(part)
-        if instruction.opname in ("STORE_GLOBAL", "STORE_DEREF")
+        if instruction.opname in ("STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR")
     )
 
 

@@ -8,12 +8,19 @@ once the value is a traced one of another transformation.
 import functools
 import gc
 import os
+import sys
 import sysconfig
 from collections import deque
 from collections.abc import Callable, Iterator
 from operator import is_
 from pathlib import Path
-from types import FunctionType, MappingProxyType, MethodType, ModuleType
+from types import (
+    FunctionType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any, NamedTuple
 
 import mlx.core as mx
@@ -33,9 +40,10 @@ _LIBRARIES = tuple(
     )
 )
 
-_MISSING = object()
+MISSING = object()
 CONTAINERS = (dict, list, tuple, set, frozenset, deque, MappingProxyType)
 NUMBERS = (int, float, np.number)
+KEEPS = "__compiles__"  # where `jit` says what it compiles
 _FEW = 256  # items of a container whose numbers are compared at every call
 
 
@@ -53,40 +61,65 @@ def of_library(fn: FunctionType) -> bool:
     return fn.__code__.co_filename.startswith(_LIBRARIES)
 
 
-def _attribute(value: Any, name: str) -> Any:
-    """An attribute, without running a property or `__getattr__`."""
-    try:
-        own = vars(value).get(name, _MISSING)
-    except TypeError:  # has no __dict__
-        return _MISSING
-    if own is not _MISSING or isinstance(value, type | ModuleType):
-        return own.__func__ if isinstance(own, staticmethod) else own
-    for base in type(value).__mro__:
+def is_library_module(value: Any) -> bool:
+    if not isinstance(value, ModuleType):
+        return False
+    file = getattr(value, "__file__", None) or ""
+    return file.startswith(_LIBRARIES) or value.__name__ in sys.builtin_module_names
+
+
+def holder_of(value: Any, name: str) -> Any:
+    """The dict, the class or the object with a slot that holds an attribute."""
+    own = getattr(value, "__dict__", None)
+    if isinstance(own, dict) and name in own:
+        return own
+    for base in value.__mro__ if isinstance(value, type) else type(value).__mro__:
         if name in vars(base):
-            found = vars(base)[name]
-            if isinstance(found, staticmethod):
-                return found.__func__
-            if isinstance(found, property):
-                found = found.fget
-            return (
-                MethodType(found, value) if isinstance(found, FunctionType) else found
-            )
-    return _MISSING
+            has_slot = isinstance(vars(base)[name], MemberDescriptorType)
+            return value if has_slot else base
+    return None
+
+
+def attribute(value: Any, name: str) -> Any:
+    """An attribute, without running a property or `__getattr__`."""
+    holder = holder_of(value, name)
+    if isinstance(holder, dict):
+        return holder[name]
+    if not isinstance(holder, type):
+        return MISSING if holder is None else getattr(value, name, MISSING)
+    found = vars(holder)[name]
+    if isinstance(found, staticmethod):
+        return found.__func__
+    if isinstance(found, classmethod):
+        return MethodType(
+            found.__func__, value if isinstance(value, type) else type(value)
+        )
+    if isinstance(value, type):
+        return found
+    if isinstance(found, property):
+        found = found.fget
+    return MethodType(found, value) if isinstance(found, FunctionType) else found
+
+
+def inside_jit(value: Any) -> Any:
+    """What a function of `jit` compiles, which holds compiled code of its own."""
+    by, fn = getattr(value, "__dict__", {}).get(KEEPS, (None, None))
+    return fn if by == id(value) else value
 
 
 def _read(root: Callable[[], Any], attributes: tuple[str, ...]) -> Any:
     value = root()
     for name in attributes:
-        value = _attribute(value, name)
+        value = attribute(value, name)
     return value
 
 
-def _roots(fn: FunctionType, bound: Any) -> dict[str, Callable[[], Any]]:
+def roots_of(fn: FunctionType, bound: Any) -> dict[str, Callable[[], Any]]:
     """How to read each name that `fn` holds itself: in its closure, as a default."""
     code = fn.__code__
     found: dict[str, Callable[[], Any]] = {}
     for name, cell in zip(code.co_freevars, fn.__closure__ or (), strict=True):
-        found[name] = functools.partial(bytecode.cell_value, cell, _MISSING)
+        found[name] = functools.partial(bytecode.cell_value, cell, MISSING)
     positional = code.co_varnames[: code.co_argcount]
     defaults = fn.__defaults__ or ()
     held = dict(
@@ -106,15 +139,15 @@ def _identity(value: Any) -> Any:
 
 def reads_of(fn: FunctionType, bound: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
     """The dotted names that `fn` reads, and their beginnings: `a`, `a.b`, `a.b.c`."""
-    roots = _roots(fn, bound)
+    roots = roots_of(fn, bound)
     yield from roots.items()
     if of_library(fn):
         return
-    yield from _inherited(fn, bound)
+    yield from inherited(fn, bound)
     for name, attributes, is_global in bytecode.dotted_reads(fn.__code__):
         root = roots.get(name)
         if is_global:
-            root = functools.partial(fn.__globals__.get, name, _MISSING)
+            root = functools.partial(fn.__globals__.get, name, MISSING)
             yield name, root
         if root is None:  # a variable of its own
             continue
@@ -125,7 +158,7 @@ def reads_of(fn: FunctionType, bound: Any) -> Iterator[tuple[str, Callable[[], A
             yield ".".join((name, *attributes[:length])), read
 
 
-def _inherited(fn: FunctionType, bound: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
+def inherited(fn: FunctionType, bound: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
     """The methods of `bound` that a method may call by `super()`."""
     code, mro = fn.__code__, type(bound).__mro__
     if "super" not in code.co_names or "__class__" not in code.co_freevars:
@@ -170,7 +203,7 @@ def parts_of(value: Any) -> tuple[list[Any], list[tuple[FunctionType, Any]]]:
                 else:
                     todo += node
         elif not isinstance(node, type):
-            call = _attribute(node, "__call__")
+            call = attribute(node, "__call__")
             if isinstance(call, MethodType):
                 todo.append(call)
     return arrays, functions
@@ -207,6 +240,8 @@ def _numbers(value: Any) -> list[Any]:
             todo += node.values()
         elif isinstance(node, list | tuple):
             todo += node
+        elif isinstance(node, functools.partial):
+            todo += [node.func, node.args, node.keywords]
     return found if not todo else []
 
 
@@ -229,6 +264,10 @@ def find(fn: Any, caller: str, *, traced: bool = False) -> list[Capture]:
     held, todo = parts_of(fn)
     met = [(held, "an argument of a partial", name_of(fn))]
     watched: dict[tuple[int, str], tuple[Any, Capture]] = {}
+    if isinstance(fn, functools.partial):
+        _, name, owner = met[0]
+        parts = Capture(name, owner, functools.partial(_identity, fn), [], held)
+        watched[id(fn), name] = fn, parts
     visited: set[tuple[int, int]] = set()
     transforming = is_transforming()
     while todo:

@@ -2,13 +2,15 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.ops.export_trace import is_exporting
-from lucid_fn.transforms import captures
+from lucid_fn.tracing import is_transforming, transforming
+from lucid_fn.transforms import captures, diagnosis
 from lucid_fn.transforms.arguments import check_function, fenced, name_of, to_arrays
 from lucid_fn.transforms.closures import closed
 from lucid_fn.types import Array
@@ -18,8 +20,8 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn`, whose backward pass computes the intermediate results again.
 
     Saves the memory that they would take, for the time of one more forward pass. The
-    second pass sees the values that `fn` closed over at the call; what it changes in
-    variables, lists and dicts around it is lost.
+    second pass sees what `fn` read at the call, also in attributes and global
+    variables, and what it changes there is lost.
 
     Args:
         fn: a function of trees of arrays to a tree of arrays. Arguments that are not
@@ -55,7 +57,8 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
             for place, array in zip(places, arrays[len(made.arrays) :], strict=True):
                 filled[place] = array
             args, kwargs = tree.unflatten(structure, filled)
-            value = made.filled(arrays[: len(made.arrays)])(*args, **kwargs)
+            with diagnosis.drawing_nothing(name_of(fn), "checkpoint"):
+                value = made.filled(arrays[: len(made.arrays)])(*args, **kwargs)
             out, out_structure = to_arrays(value, "result", "checkpoint")
             if not out:
                 raise ValueError(
@@ -93,7 +96,9 @@ def _recomputed(
         arrays: list[Array], cotangents: list[Array], out: list[Array]
     ) -> list[Array]:
         again = fenced(lambda *arrays: flat(list(arrays)))
-        return mx.vjp(again, after(arrays, [*cotangents, *out]), cotangents)[1]
+        # It is one of MLX's own where none of this library's is around.
+        with nullcontext() if is_transforming() else transforming(reverse=True):
+            return mx.vjp(again, after(arrays, [*cotangents, *out]), cotangents)[1]
 
     return saved  # type: ignore[no-any-return]  # a function in truth
 

@@ -10,20 +10,18 @@ import copy
 from collections.abc import Callable, Hashable
 from functools import partial
 from operator import is_
-from types import CellType, FunctionType, MappingProxyType, MethodType
+from types import CellType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
 import mlx.core as mx
-import numpy as np
 
 from lucid_fn.tracing import any_traced, is_transforming
 from lucid_fn.transforms import bytecode, captures
-from lucid_fn.transforms.captures import CONTAINERS, NUMBERS, of_library
+from lucid_fn.transforms.captures import inside_jit
+from lucid_fn.transforms.surroundings import CONSTANTS, Surroundings
 from lucid_fn.tree.nodes import build
 from lucid_fn.types import Array
 
-_CONSTANTS = (*NUMBERS, complex, str, bytes, type(None))
-_KEEPS = "__compiles__"  # where `jit` says what it compiles
 _UNBOUND = object()
 RULES = "__rules__"  # where `custom_vjp` says what it consists of
 
@@ -44,16 +42,8 @@ def close(fn: Any) -> Closed:
     key tells their values apart.
     """
     walk = _Walk()
-    key = walk.visit(fn), _places(walk.constants)
+    key = walk.visit(fn), walk.outside.key()
     return Closed(walk.arrays, key, walk.held, partial(_filled, fn, walk))
-
-
-def _places(constants: list[Array]) -> tuple[int, ...]:
-    """Where their values are; traced ones have none yet."""
-    traced = any_traced(constants)
-    return tuple(
-        0 if traced and any_traced([x]) else captures.place_of(x) for x in constants
-    )
 
 
 def closed(fn: Any, caller: str) -> Closed:
@@ -67,7 +57,12 @@ def closed(fn: Any, caller: str) -> Closed:
 
 
 def _filled(fn: Any, walk: "_Walk", arrays: list[Array]) -> Any:
-    return _Filler(walk, arrays).fill(fn)
+    made = _Filler(walk, arrays).fill(fn)
+    if not is_transforming():  # a turn that sees what the one before has changed
+        return made
+    if isinstance(made, tuple):
+        return tuple(map(walk.outside.restoring, made))
+    return walk.outside.restoring(made)
 
 
 def _items(holder: Any) -> list[Any]:
@@ -84,17 +79,16 @@ def _are_same(items: list[Any], before: list[Any]) -> bool:
 class _Walk:
     """A depth-first visit of what a function closes over."""
 
-    def __init__(self) -> None:
+    def __init__(self, within: frozenset[int] = frozenset()) -> None:
+        self._within = within  # the functions with rules whose parts are visited
         self.arrays: list[Array] = []
         self.places: dict[int, int] = {}  # of an array's identity
-        self.constants: list[Array] = []  # that stay where they are
-        self.held: list[Any] = []
+        self.outside = Surroundings()  # which stay where they are
+        self.held: list[Any] = [self.outside]
         # Derivatives call the function later, when names may be bound to other values.
         self.holders: dict[int, tuple[Any, list[Any]]] = {}  # and what they held
         self.reaching: dict[int, bool] = {}  # whether an array is reached, by identity
         self._met = 0  # how often an array was, or what reaches one
-        self._told: set[int] = set()  # the identities of containers and functions
-        self._methods: set[tuple[int, int]] = set()  # of functions and their objects
         self._numbers: dict[int, int] = {}  # in which order values were met
 
     def visit(self, value: Any) -> Hashable:
@@ -104,12 +98,12 @@ class _Walk:
                 self.places[id(value)] = len(self.arrays)
                 self.arrays.append(value)
             return "array", self.places[id(value)]
-        if isinstance(value, _CONSTANTS):
+        if isinstance(value, CONSTANTS):
             return type(value), repr(value)
         if isinstance(value, FunctionType) and value.__dict__:
-            value = _inside_jit(value)
-            if _is_constant_rule(value):
-                return "object", self._content(value)
+            value = inside_jit(value)
+            if self._is_constant_rule(value):
+                return self._constant(value)
         if id(value) in self._numbers:
             # Inside itself it may reach one later.
             self._met += self.reaching.setdefault(id(value), True)
@@ -128,11 +122,13 @@ class _Walk:
             ]
             given = value.__defaults__, value.__kwdefaults__
             defaults = self.visit(given) if any(given) else ()
-            return value.__code__, *cells, defaults, self._outside(value, None)
+            self.outside.add_function(value, None)
+            return value.__code__, *cells, defaults
         if isinstance(value, MethodType):
             fn, bound = value.__func__, value.__self__
-            outside = self._outside(fn, bound)
-            return "method", self.visit(fn), self.visit(bound), outside
+            if isinstance(fn, FunctionType):
+                self.outside.add_function(fn, bound)
+            return "method", self.visit(fn), self.visit(bound)
         if isinstance(value, partial):
             parts = value.func, value.args, value.keywords
             return "partial", *map(self.visit, parts)
@@ -142,7 +138,25 @@ class _Walk:
             items = value.values() if isinstance(value, dict) else value
             keys = tuple(map(repr, value)) if isinstance(value, dict) else ()
             return type(value), keys, *map(self.visit, items)
-        return "object", self._content(value)
+        return self._constant(value)
+
+    def _is_constant_rule(self, value: Any) -> bool:
+        """Whether a function of `custom_vjp` or `custom_jvp` closes over constants.
+
+        It has no derivative in what it closes over, which therefore stays where it is.
+        """
+        by, parts = getattr(value, "__dict__", {}).get(RULES, (None, None))
+        if by != id(value):
+            return False
+        if id(value) in self._within:  # a rule may call the function that it is of
+            return True
+        walk = _Walk(self._within | {id(value)})
+        walk.visit(parts)
+        return not any_traced(walk.arrays)
+
+    def _constant(self, value: Any) -> Hashable:
+        self.outside.add(value)
+        return "object", id(value)
 
     def _held(self, holder: Any) -> list[Any]:
         """What a cell, a dict or a list holds, which is remembered."""
@@ -154,77 +168,6 @@ class _Walk:
             _are_same(_items(holder), before)
             for holder, before in self.holders.values()
         )
-
-    def _outside(self, fn: Any, bound: Any) -> Hashable:
-        """What `fn` reads beyond its closure, and what that holds."""
-        if not isinstance(fn, FunctionType) or of_library(fn):
-            return ()
-        found: list[Hashable] = []
-        own = fn.__code__.co_freevars
-        for name, read in captures.reads_of(fn, bound):
-            if name in own:
-                continue
-            found.append((name, self._content(read())))
-        return tuple(found)
-
-    def _content(self, value: Any) -> Hashable:
-        """What tells a constant from a later one: a trace has its parts compiled in."""
-        if isinstance(value, _CONSTANTS):
-            return type(value), repr(value)
-        if isinstance(value, MethodType):  # is another object at each access
-            return self._method(value.__func__, value.__self__)
-        self.held.append(value)
-        if isinstance(value, FunctionType):
-            value = _inside_jit(value)
-        elif isinstance(value, mx.array):
-            self.constants.append(value)
-            return id(value)
-        elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
-            return id(value), hash(value.tobytes())
-        if id(value) in self._told:
-            return id(value)
-        self._told.add(id(value))
-        return id(value), *map(self._content, _parts(value))
-
-    def _method(self, fn: Any, bound: Any) -> Hashable:
-        pair = id(fn), id(bound)
-        if pair in self._methods:
-            return pair
-        self._methods.add(pair)
-        self.held += [fn, bound]
-        known = isinstance(fn, FunctionType)
-        reads = captures.reads_of(fn, bound) if known else ()
-        return pair, *(self._content(read()) for _, read in reads)
-
-
-def _parts(value: Any) -> list[Any]:
-    """What a container holds, and what a function reads."""
-    if isinstance(value, FunctionType):
-        if of_library(value):
-            return [bytecode.cell_value(c, None) for c in value.__closure__ or ()]
-        return [read() for _, read in captures.reads_of(value, None)]
-    if isinstance(value, partial):
-        return [value.func, value.args, value.keywords]
-    if isinstance(value, np.ndarray):
-        return value.ravel().tolist()
-    if isinstance(value, dict | MappingProxyType):
-        return [*value, *value.values()]
-    return list(value) if isinstance(value, CONTAINERS) else []
-
-
-def _inside_jit(value: Any) -> Any:
-    """What a function of `jit` compiles, which holds compiled code of its own."""
-    by, fn = getattr(value, "__dict__", {}).get(_KEEPS, (None, None))
-    return fn if by == id(value) else value
-
-
-def _is_constant_rule(value: Any) -> bool:
-    """Whether a function of `custom_vjp` or `custom_jvp` closes over constants alone.
-
-    It has no derivative in what it closes over, which therefore stays where it is.
-    """
-    by, parts = getattr(value, "__dict__", {}).get(RULES, (None, None))
-    return by == id(value) and not any_traced(close(parts).arrays)
 
 
 class _Filler:
@@ -242,7 +185,7 @@ class _Filler:
     def fill(self, value: Any) -> Any:
         if isinstance(value, mx.array):
             return self._arrays[self._walk.places[id(value)]]
-        value = _inside_jit(value)
+        value = inside_jit(value)
         if not self._is_built(value):
             return value
         if id(value) not in self._made:
@@ -295,7 +238,7 @@ class _Filler:
     def _cell(self, cell: CellType) -> CellType:
         """A new cell where it must hold something else: functions go on sharing it."""
         raw = self._items(cell)[0]
-        content = _inside_jit(raw)
+        content = inside_jit(raw)
         is_array = isinstance(content, mx.array)
         if raw is _UNBOUND or not (self._anew or is_array or self._is_built(content)):
             return cell

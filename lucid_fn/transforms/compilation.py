@@ -42,7 +42,7 @@ compiling: ContextVar[bool] = ContextVar("compiling", default=_BY_DEFAULT)
 
 _LOST = "_Map_base::at", "unordered_map::at"  # of GNU's library and of LLVM's
 _SET_MODE = "_ZN3mlx4core16set_compile_modeENS0_11CompileModeE"
-_NO_SIMPLIFY, _ENABLED = 1, 3  # of MLX's enum CompileMode
+_NO_SIMPLIFY = 1  # of MLX's enum CompileMode
 
 
 def compiled(fn: Fn) -> Fn:
@@ -56,7 +56,7 @@ def compiled(fn: Fn) -> Fn:
             try:
                 return merging(*args)
             except IndexError as error:
-                if not is_lost(error) or _mode_setter() is None:
+                if not is_lost(error) or not goes_without_merging():
                     raise
             # Another function, since MLX knows the compiled ones by their addresses.
             unmerged = mx.compile(lambda *args: fn(*args))
@@ -89,8 +89,23 @@ def is_lost(error: Exception) -> bool:
 
 @functools.cache
 def _mode_setter() -> Any:
-    """MLX's function that sets how functions are compiled, where it is to be found."""
-    return getattr(ctypes.PyDLL(str(mx.__file__)), _SET_MODE, None)
+    """MLX's function that sets how functions are compiled; `None` if it does not work.
+
+    Another version of MLX may lack it, or give its modes other numbers.
+    """
+    set_mode = getattr(ctypes.PyDLL(str(mx.__file__)), _SET_MODE, None)
+    if set_mode is None or not _is_on():
+        return set_mode
+    try:
+        set_mode(_NO_SIMPLIFY)
+        return set_mode if _is_on() else None
+    finally:
+        mx.enable_compile()
+
+
+def goes_without_merging() -> bool:
+    """Whether what `mx.compile` fails on can be compiled without the merging."""
+    return _mode_setter() is not None
 
 
 # The mode is one for all threads. Those that compile meanwhile go without merging, too.
@@ -112,4 +127,4 @@ def _without_merging() -> Iterator[None]:
         with _lock:
             _blocks -= 1
             if not _blocks:
-                set_mode(_ENABLED)
+                mx.enable_compile()

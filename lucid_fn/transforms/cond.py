@@ -18,7 +18,8 @@ from lucid_fn.tracing import (
     repeating,
     transforming,
 )
-from lucid_fn.transforms.arguments import describe, fenced
+from lucid_fn.transforms import diagnosis
+from lucid_fn.transforms.arguments import describe, fenced, name_of
 from lucid_fn.transforms.bodies import arrays_of
 from lucid_fn.transforms.closures import closed
 from lucid_fn.tree.mapping import describe as show
@@ -97,7 +98,7 @@ def _both(
             for place, array in zip(places, arrays[captured:], strict=True):
                 filled[place] = array
             fn = functions.filled(arrays[:captured])[which]
-            with repeating("cond"):
+            with repeating("cond"), diagnosis.drawing_nothing(name_of(fn), "cond"):
                 out = fn(*tree.unflatten(structure, filled))
             results, out_structure = arrays_of(out, "the result", "cond")
             found[which] = out, out_structure

@@ -15,8 +15,8 @@ from lucid_fn import tree
 from lucid_fn.checks import signature_of
 from lucid_fn.ops import export_trace, mlx_transforms
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.tracing import are_rules_passed, followed
-from lucid_fn.transforms import captures
+from lucid_fn.tracing import are_rules_passed, followed, passing_rules
+from lucid_fn.transforms import captures, diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
     check_function,
@@ -31,6 +31,7 @@ from lucid_fn.transforms.rule_checks import (
     pair,
     tangents_of,
 )
+from lucid_fn.transforms.surroundings import Surroundings
 from lucid_fn.types import Array
 
 
@@ -85,14 +86,19 @@ def custom_vjp(
                 f"custom_vjp: `{name_of(fn)}` must have a rule before it is called; "
                 f"give it one with {name_of(fn)}.defvjp(fwd, bwd)"
             )
-        fwd, bwd = rules["fwd"], rules["bwd"]
-        call = _split(fn, constant, args, kwargs, "custom_vjp", (fwd, bwd))
+        bwd = rules["bwd"]
+        call = _split(fn, constant, args, kwargs, "custom_vjp", (rules["fwd"], bwd))
+        around = Surroundings()
+
+        def fwd(*given: Any) -> tuple[Any, Any]:
+            out = around.restoring(rules["fwd"])(*given)  # as if it ran at the call
+            return pair(out, "fwd", "(y, residuals)", "custom_vjp")
 
         def pull(
             primals: list[Array], cotangents: list[Array], out: tree.Structure
         ) -> list[Array]:
             given = call.arguments(primals)
-            _, residuals = pair(fwd(*given), "fwd", "(y, residuals)", "custom_vjp")
+            _, residuals = fwd(*given)
             found = bwd(
                 *[given[i] for i in constant],
                 residuals,
@@ -108,11 +114,14 @@ def custom_vjp(
             )
 
         def plain(given: tuple[Any, ...]) -> Any:
-            return pair(fwd(*given), "fwd", "(y, residuals)", "custom_vjp")[0]
+            return fwd(*given)[0]
 
         if are_rules_passed():
-            return plain(call.arguments(call.arrays))
-        return _run(call, fn, plain, pull, push, "custom_vjp")
+            with passing_rules(False):
+                return plain(call.arguments(call.arrays))
+        y = _run(call, fn, plain, pull, push, "custom_vjp")
+        around = Surroundings(rules["fwd"])
+        return y
 
     def defvjp(fwd: Callable[..., Any], bwd: Callable[..., Any]) -> Callable[..., Any]:
         check_function("custom_vjp: fwd of defvjp", fwd)
@@ -172,12 +181,13 @@ def custom_jvp(
                 f"custom_jvp: `{name_of(fn)}` must have a rule before it is called; "
                 f"give it one with {name_of(fn)}.defjvp(rule)"
             )
-        rule = rules["rule"]
-        call = _split(fn, constant, args, kwargs, "custom_jvp", (rule,))
+        call = _split(fn, constant, args, kwargs, "custom_jvp", (rules["rule"],))
+        around = Surroundings()
 
         def both(given: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
             primals = tuple(x for i, x in enumerate(given) if i not in constant)
             moved = tuple(x for i, x in enumerate(tangents) if i not in constant)
+            rule = around.restoring(rules["rule"])
             out = rule(*[given[i] for i in constant], primals, moved)
             return pair(out, "the rule", "(y, tangent)", "custom_jvp")
 
@@ -196,8 +206,11 @@ def custom_jvp(
             return both(given, tree.map(_zero, given))[0]
 
         if are_rules_passed():
-            return plain(call.arguments(call.arrays))
-        return _run(call, fn, plain, pull, push, "custom_jvp")
+            with passing_rules(False):
+                return plain(call.arguments(call.arrays))
+        y = _run(call, fn, plain, pull, push, "custom_jvp")
+        around = Surroundings(rules["rule"])
+        return y
 
     def defjvp(rule: Callable[..., Any]) -> Callable[..., Any]:
         check_function("custom_jvp: the rule of defjvp", rule)
@@ -243,14 +256,15 @@ def _split(
 ) -> _Call:
     for function in (fn, *rules):
         captures.find(function, caller)
-    if kwargs:
-        signature = signature_of(fn)
-        bound = None if signature is None else signature.bind(*args, **kwargs)
-        if bound is None or bound.kwargs:
-            raise TypeError(
-                f"{caller}: `{name_of(fn)}` must be given its arguments by position, "
-                f"got the keyword-only {', '.join(bound.kwargs if bound else kwargs)}"
-            )
+    signature = signature_of(fn)
+    bound = None if signature is None else signature.bind(*args, **kwargs)
+    if named := kwargs if bound is None else bound.kwargs:
+        raise TypeError(
+            f"{caller}: `{name_of(fn)}` must be given its arguments by position, got "
+            f"the keyword-only {', '.join(named)}"
+        )
+    if bound is not None:
+        bound.apply_defaults()  # which the rules are given, too
         args = bound.args
     held = tuple(_Constant(arg) if i in constant else arg for i, arg in enumerate(args))
     leaves, structure = tree.flatten(held)
@@ -280,7 +294,9 @@ def _run(
     uses = 0
 
     def flat(*arrays: Array) -> tuple[Array, ...]:
-        out, structure = to_arrays(fn(*call.arguments(list(arrays))), "result", caller)
+        with diagnosis.drawing_nothing(name_of(fn), caller):
+            value = fn(*call.arguments(list(arrays)))
+        out, structure = to_arrays(value, "result", caller)
         structures.append(structure)
         return tuple(out)
 

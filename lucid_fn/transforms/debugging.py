@@ -12,9 +12,10 @@ import numpy as np
 from lucid_fn import tree
 from lucid_fn.checks import check_bool, shapes_only
 from lucid_fn.tracing import is_symbolic, lazily
-from lucid_fn.transforms import diagnosis, snapshots
+from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import as_array, check_function, name_of
 from lucid_fn.transforms.compilation import compiling
+from lucid_fn.transforms.surroundings import Surroundings
 from lucid_fn.types import Array, Tree
 
 
@@ -164,7 +165,7 @@ def check_pure(fn: Callable[..., Any]) -> Callable[..., Any]:
     def checked(*args: Any, **kwargs: Any) -> Any:
         given = {"args": args, "kwargs": kwargs}
         copies = tree.map(_copy, given)
-        outside = snapshots.snapshot(fn)
+        outside = Surroundings(fn)
         hidden, numpy_state = diagnosis.random_state(), _numpy_state()
         out = fn(*args, **kwargs)
         if diagnosis.random_state() is not hidden or _numpy_state() != numpy_state:
@@ -177,7 +178,7 @@ def check_pure(fn: Callable[..., Any]) -> Callable[..., Any]:
                 f"check_pure: `{name}` changes its argument {changed}; build a new "
                 "tree or array, as by x = x + 1 in place of x += 1"
             )
-        if written := snapshots.changed(outside):
+        if written := outside.changed():
             raise ValueError(
                 f"check_pure: `{name}` changes `{written}`, which it is not given; "
                 "take it as an argument, and return its new value"

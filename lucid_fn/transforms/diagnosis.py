@@ -175,6 +175,22 @@ def random_state() -> Any:
     return state[0]
 
 
+@contextlib.contextmanager
+def drawing_nothing(
+    name: str,
+    caller: str,
+    reason: str = "of which its derivative would draw other numbers than the call",
+    fix: str = "give it a key as an argument",
+) -> Iterator[None]:
+    """Inside the block, a use of MLX's hidden random state is an error."""
+    before = random_state()
+    yield
+    if random_state() is not before:
+        raise ValueError(
+            f"{caller}: `{name}` uses MLX's hidden random state, {reason}; {fix}"
+        )
+
+
 def random_line(fn: Callable[[], Any]) -> str:
     """The line at which `fn` uses MLX's hidden random state; runs `fn` once more."""
     found: list[str] = []

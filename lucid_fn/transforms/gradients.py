@@ -28,11 +28,14 @@ def value_and_grad(
 ) -> Callable[..., tuple[Any, Tree]]:
     """The function that returns `fn`'s value and its gradient.
 
+    The gradient in a complex `z = x + iy` is `dL/dx + i dL/dy`, the direction in which
+    the loss `L` grows fastest. That is PyTorch's convention; JAX's is the conjugate.
+
     Args:
         fn: `fn(params, *args) -> loss`, or `-> (loss, aux)` with `has_aux`. `loss` is
             a float array of shape `()`; `aux` is any tree, for instance the new state.
         argnums: the position of the argument to differentiate, or several. Its leaves
-            are float arrays, or Python floats, which become arrays.
+            are float or complex arrays, or Python floats, which become arrays.
         has_aux: whether `fn` returns a pair.
 
     Returns:
@@ -67,6 +70,8 @@ def grad(
     has_aux: bool = False,
 ) -> Callable[..., Any]:
     """The function that returns the gradient of `fn`: see `value_and_grad`.
+
+    Complex gradients are PyTorch's, the conjugates of JAX's.
 
     Args:
         fn: as in `value_and_grad`.

@@ -14,10 +14,13 @@ from lucid_fn.transforms.arguments import (
     check_function,
     describe,
     fenced,
+    name_of,
     owned,
     to_arrays,
 )
 from lucid_fn.transforms.gradients import REVERSE_FIX, gradient_of
+from lucid_fn.transforms.rule_checks import pair
+from lucid_fn.transforms.surroundings import Surroundings
 from lucid_fn.types import Array, Tree
 
 
@@ -69,32 +72,41 @@ def _match(values: Tree, like: Tree, what: str, other: str, caller: str) -> list
 
 
 def _flat(
-    fn: Callable[..., Any], structure: tree.Structure, caller: str
-) -> tuple[Callable[..., list[Array]], list[tree.Structure]]:
-    """`fn` from flat arrays to flat arrays, and where it leaves its structure."""
-    out_structures: list[tree.Structure] = []
+    fn: Callable[..., Any], structure: tree.Structure, has_aux: bool, caller: str
+) -> tuple[Callable[..., list[Array]], list[tuple[tree.Structure, Any]]]:
+    """`fn` from flat arrays to flat arrays, and where it leaves structure and aux."""
+    left: list[tuple[tree.Structure, Any]] = []
 
     def flat(*leaves: Array) -> list[Array]:
         out = fn(*tree.unflatten(structure, list(leaves)))
-        arrays, out_structure = to_arrays(out, "result", caller)
-        out_structures.append(out_structure)
+        value, aux = _pair(out, caller) if has_aux else (out, None)
+        arrays, out_structure = to_arrays(value, "result", caller)
+        left.append((out_structure, aux))
         return arrays
 
-    return flat, out_structures
+    return flat, left
+
+
+def _pair(out: Any, caller: str) -> tuple[Tree, Any]:
+    return pair(out, "fn with has_aux=True", "(value, aux)", caller)
 
 
 def jvp(
-    fn: Callable[..., Any], primals: Sequence[Tree], tangents: Sequence[Tree]
-) -> tuple[Tree, Tree]:
+    fn: Callable[..., Any],
+    primals: Sequence[Tree],
+    tangents: Sequence[Tree],
+    has_aux: bool = False,
+) -> tuple[Any, ...]:
     """`fn(*primals)` and its derivative in the direction of the tangents.
 
     Args:
         fn: a function of trees to a tree of arrays.
         primals: the arguments.
         tangents: as many trees, of the same structures and shapes.
+        has_aux: whether `fn` returns a pair `(value, aux)`.
 
     Returns:
-        The value and the derivative, two trees of one structure.
+        The value and the derivative, two trees of one structure, and `aux` if there is.
 
     Raises:
         TypeError: if `primals` or `tangents` is not a tuple of trees of float arrays.
@@ -108,31 +120,33 @@ def jvp(
     """
     check_function("jvp", fn)
     leaves, structure, directions = _with_tangents(primals, tangents, "jvp")
-    flat, out_structures = _flat(fn, structure, "jvp")
+    flat, left = _flat(fn, structure, has_aux, "jvp")
     leaves = followed(leaves)
     fix = "use vjp, grad or hvp, or give the operation a rule with lf.custom_jvp"
     with transforming(), diagnosis.explains_missing_rule("jvp", fix):
         values, moved = mlx_transforms.jvp(flat, leaves, directions)
-    out = out_structures[-1]
-    return tree.unflatten(out, list(values)), tree.unflatten(out, list(moved))
+    (out, aux), found = left[-1], (list(values), list(moved))
+    return (*(tree.unflatten(out, x) for x in found), *[aux] * has_aux)
 
 
 def vjp(
-    fn: Callable[..., Any], *primals: Tree
-) -> tuple[Tree, Callable[[Tree], tuple[Tree, ...]]]:
+    fn: Callable[..., Any], *primals: Tree, has_aux: bool = False
+) -> tuple[Any, ...]:
     """`fn(*primals)`, and the function from its cotangents to those of the primals.
 
     MLX wants the cotangents before it traces, so each call of that function runs `fn`
-    again, and a `vmap` of it runs it once for all cotangents. `jit` around both merges
-    the runs into one. For a scalar, `value_and_grad` runs `fn` once.
+    again, with what it read at first, and a `vmap` of it runs it once for all
+    cotangents. `jit` around both merges the runs into one. For a scalar,
+    `value_and_grad` runs `fn` once.
 
     Args:
         fn: a function of trees to a tree of arrays.
         primals: the arguments.
+        has_aux: whether `fn` returns a pair `(value, aux)`.
 
     Returns:
         The value, and a function that takes a tree of the value's structure and
-        shapes and returns a tuple of trees, one for each primal.
+        shapes and returns a tuple of trees, one for each primal; and `aux` if there is.
 
     Raises:
         TypeError: if a leaf of `primals` is not a float array, or one of the value is
@@ -148,13 +162,16 @@ def vjp(
     """
     check_function("vjp", fn)
     leaves, structure = _primals(primals, "primals", "vjp")
-    flat, _ = _flat(fn, structure, "vjp")
-    value = fn(*tree.unflatten(structure, list(map(owned, leaves))))
+    around = Surroundings(fn)
+    with diagnosis.drawing_nothing(name_of(fn), "vjp"):
+        out = fn(*tree.unflatten(structure, list(map(owned, leaves))))
+    value, aux = _pair(out, "vjp") if has_aux else (out, None)
     to_arrays(value, "result", "vjp")
 
     def pull(cotangents: Tree) -> tuple[Tree, ...]:
         given = _match(cotangents, value, "cotangents", "the value", "vjp")
         arrays = followed(leaves)
+        flat, _ = _flat(around.restoring(fn), structure, has_aux, "vjp")
         with (
             transforming(reverse=True),
             diagnosis.explains_missing_rule("vjp", REVERSE_FIX),
@@ -163,7 +180,7 @@ def vjp(
         pulled: tuple[Tree, ...] = tree.unflatten(structure, list(grads))
         return pulled
 
-    return value, pull
+    return (value, pull, aux) if has_aux else (value, pull)
 
 
 def hvp(

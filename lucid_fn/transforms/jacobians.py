@@ -23,6 +23,7 @@ from lucid_fn.transforms.arguments import (
     to_arrays,
 )
 from lucid_fn.transforms.gradients import REVERSE_FIX
+from lucid_fn.transforms.surroundings import Surroundings
 from lucid_fn.types import Array, Tree
 
 Flat = Callable[..., list[Array]]
@@ -160,15 +161,17 @@ def _jacobian_of(
     def jacobian(*args: Any, **kwargs: Any) -> Any:
         leaves, call, collect = choose(args, kwargs)
         _check_real(leaves, caller)
-        value, aux = _parts(
-            call(list(map(owned, leaves))), has_aux, name_of(fn), caller
-        )
+        around = Surroundings(fn)
+        with diagnosis.drawing_nothing(name_of(fn), caller):
+            out = call(list(map(owned, leaves)))
+        value, aux = _parts(out, has_aux, name_of(fn), caller)
         results, structure = _results(value, name_of(fn), caller)
         depends = True
 
         def flat(*leaves: Array) -> list[Array]:
             nonlocal depends
-            value, _ = _parts(call(list(leaves)), has_aux, name_of(fn), caller)
+            out = around.restoring(call)(list(leaves))
+            value, _ = _parts(out, has_aux, name_of(fn), caller)
             arrays, _ = to_arrays(value, "result", caller)
             depends = any_traced(arrays)
             return arrays

@@ -135,7 +135,8 @@ def jit(
     `fn` must be pure: it runs only while it is traced. Arrays and numbers that it
     reads without being given them, also in dicts, lists and tuples, are compiled in as
     constants; once such a name has another value, the next call is an error. Not
-    watched are numbers in other objects, or in a container of more than 256 items.
+    watched are functions, and numbers in other objects, or in a container of more than
+    256 items.
 
     Inside of other transformations, and of another compiled function, it runs as it is,
     so that gradients reach what it reads.

@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from lucid_fn.ops import export_trace, seam
 from lucid_fn.tracing import is_mapping, is_tracing, lazily, start
-from lucid_fn.transforms.compilation import compiled, compiling
+from lucid_fn.transforms.compilation import compiled, compiling, is_lost
 from lucid_fn.transforms.untraced import untraced
 from lucid_fn.types import Array
 
@@ -72,7 +72,10 @@ class Body:
             except TooLongError:
                 if is_tracing():
                     raise  # what is traced cannot hold the loop in this body, either
-                self._compiles = False
+            except IndexError as error:
+                if not is_lost(error):
+                    raise
+            self._compiles = False
         return self._run(arrays)
 
     def _call(self, arrays: Arrays) -> Arrays:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from lucid_fn import tree
 from lucid_fn.ops.vectorize import noting_mapped, vectorize
@@ -44,7 +45,9 @@ def vmap(
     says what to write, such as `mx.logical_and`.
 
     Returns:
-        The vectorised function. Keyword arguments are shared by all examples.
+        The vectorised function. Arrays that are given by keyword are mapped over their
+        axis 0, as in JAX; what else is given so, such as `train=True`, is shared by all
+        examples.
 
     Raises:
         ValueError: when called, if `in_axes` or `out_axes` does not fit, an axis is
@@ -68,7 +71,7 @@ def vmap(
 
     @functools.wraps(fn)
     def vectorised(*args: Any, **kwargs: Any) -> Any:
-        leaves, structure = tree.flatten(args)
+        leaves, structure = tree.flatten((args, kwargs))
         if isinstance(in_axes, int) or in_axes is None:
             per_arg = (in_axes,) * len(args)
         elif type(in_axes) in (tuple, list) and len(in_axes) == len(args):
@@ -79,7 +82,8 @@ def vmap(
                 f"each of the {len(args)} arguments of `{name}`, got {in_axes!r}"
             )
         axes = _spread(per_arg, args, "in_axes")
-        paths = leaf_paths(names, args, {})
+        axes += [0 if _is_array(leaf) else None for leaf in tree.leaves(kwargs)]
+        paths = leaf_paths(names, args, kwargs)
         mapped = _check_axes(leaves, axes, paths, name)
         out_structures: list[tree.Structure] = []
 
@@ -90,11 +94,11 @@ def vmap(
                 for leaf, axis in zip(leaves, axes, strict=True)
             ]
             before = diagnosis.random_state()
-            given = tree.unflatten(structure, filled)
+            given, named = tree.unflatten(structure, filled)
             with repeating("vmap"):
-                out = fn(*given, **tree.map(owned, kwargs))
+                out = fn(*given, **named)
             if diagnosis.random_state() is not before:
-                line = diagnosis.random_line(lambda: fn(*given, **kwargs))
+                line = diagnosis.random_line(lambda: fn(*given, **named))
                 raise ValueError(
                     f"vmap: {line} uses the hidden random state, which would give all "
                     f"examples of `{name}` the same numbers; give it a key an example, "
@@ -143,6 +147,10 @@ def vmap(
     return vectorised
 
 
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, mx.array | np.ndarray)
+
+
 def _spread(axes: Any, values: Any, what: str) -> list[int | None]:
     """The axis of each leaf of `values`, from a tree that begins like it."""
     if axes is None or isinstance(axes, int):
@@ -173,7 +181,10 @@ def _check_axes(
             continue
         array = as_array(leaf)
         if array is None or not -array.ndim <= axis < array.ndim:
-            fix = remedy(leaf) or "use None in in_axes for what all examples share"
+            fix = remedy(leaf) or (
+                "use None in in_axes for what all examples share, or read that from "
+                "outside of the function"
+            )
             raise ValueError(
                 f"vmap: {path} of `{name}` must have an axis {axis} to map over, got "
                 f"{describe(leaf)}; {fix}"

@@ -10,7 +10,7 @@ from lucid_fn import tree
 from lucid_fn.checks import check_count, check_function, check_parameters
 from lucid_fn.tracing import any_traced, may_start, start
 from lucid_fn.transforms.arguments import describe, name_of
-from lucid_fn.transforms.bodies import arrays_of, body_of, with_dtypes
+from lucid_fn.transforms.bodies import arrays_of, body_of, checked, with_dtypes
 from lucid_fn.transforms.closures import closed
 from lucid_fn.transforms.scan import run_scan
 from lucid_fn.transforms.turns import MOST_UNROLLED
@@ -73,8 +73,9 @@ def _bound(name: str, value: Any) -> int:
     if not _is_readable([value]):
         raise TypeError(
             f"fori_loop: {name} must be a Python integer inside of jit, grad and vmap, "
-            "where arrays cannot be read; give the function the number by "
-            "static_argnames, or a fixed number of turns with mx.where in the body"
+            "where arrays cannot be read; name the parameter in static_argnames of "
+            "jit, take int(n) outside of grad, or run the most turns that it may be, "
+            "with mx.where(i < n, new, old) in the body"
         )
     number: Any = value.item()
     return int(number)
@@ -147,18 +148,26 @@ def _unrolled(
 ) -> Tree:
     """The loop inside a transformation, which no array may decide on."""
     check_parameters("while_loop", "body", body, ("carry",))
+    name = name_of(body)
+
+    def check(path: str, old: Any, new: Any) -> Any:
+        where = f"carry.{path}".rstrip(".")
+        is_array = isinstance(old, mx.array)  # numbers stay what they are
+        return checked(where, old, new, name, "while_loop") if is_array else new
+
     for _ in range(MOST_UNROLLED):
         holds = cond(carry)
         if not isinstance(holds, bool | np.bool_):
             raise TypeError(
                 f"while_loop: `{name_of(cond)}` must return a Python bool inside of "
                 f"jit, grad and vmap, where arrays cannot be read, got "
-                f"{describe(holds)}; use fori_loop or scan with a fixed number of "
-                "turns, and mx.where(holds, new, old) in the body"
+                f"{describe(holds)}; run the most turns that it may take with "
+                f"lf.fori_loop, and keep the carry in those after the end by lf.cond "
+                f"or mx.where; or call while_loop outside of them"
             )
         if not holds:
             return carry
-        carry = body(carry)
+        carry = tree.map_with_path(check, carry, body(carry), caller="while_loop")
     raise ValueError(
         f"while_loop: a loop must end within {MOST_UNROLLED:,} turns inside a "
         "transformation, which goes through every one of them"

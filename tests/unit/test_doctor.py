@@ -16,6 +16,7 @@ from lucid_fn.cpu.runtime import kernel_cache
 from lucid_fn.doctor import comparisons, machine, report, timings
 from lucid_fn.doctor.check import Check
 from lucid_fn.ops import seam
+from lucid_fn.transforms import compilation
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="for Linux alone")
 
@@ -65,6 +66,14 @@ def test_a_busy_machine_is_reported(monkeypatch, busy, verdict):
     check = machine.load()
     assert check.verdict == verdict
     assert bool(check.advice) == (verdict == "slow")
+
+
+def test_what_is_lost_where_mlx_cannot_compile_without_merging(monkeypatch):
+    assert machine.merging().verdict == "ok"
+    monkeypatch.setattr(compilation, "goes_without_merging", lambda: False)
+    check = machine.merging()
+    assert check.verdict == "broken" and "MLX" in check.found
+    assert "derivatives of derivatives" in check.found and "slices" in check.advice
 
 
 @linux_only
@@ -264,7 +273,7 @@ def test_the_command_prints_json():
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     names = [check["name"] for check in json.loads(done.stdout)["checks"]]
-    assert names[:3] == ["device", "load", "BLAS"] and len(names) == 10
+    assert names[:3] == ["device", "load", "BLAS"] and len(names) == 11
 
 
 @pytest.mark.usefixtures("unfused")

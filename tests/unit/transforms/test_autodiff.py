@@ -254,3 +254,24 @@ def test_an_outer_derivative_follows_what_two_inner_ones_read(inner):
     assert grad(first_read_then_differentiated)(x).item() == 10 * 3
     _, slope = jvp(first_read_then_differentiated, (x,), (ONE,))
     assert slope.item() == 10 * 3
+
+
+@pytest.mark.parametrize(
+    ("fn", "expected"),
+    [
+        (lambda z: mx.abs(z) ** 2, 2 + 4j),
+        (lambda z: mx.real(z * z), 2 - 4j),
+        (lambda z: mx.imag(z), 1j),
+        (lambda z: mx.real(mx.exp(1j * z)), None),
+    ],
+)
+def test_a_complex_gradient_is_the_conjugate_of_jaxs(fn, expected):
+    """dL/dx + i dL/dy of z = x + iy: the direction in which the loss grows."""
+    z, step = 1 + 2j, 1e-2
+    found = complex(grad(fn)(mx.array(z)).item())
+    slopes = [
+        (fn(mx.array(z + d)) - fn(mx.array(z - d))).item() / (2 * step)
+        for d in (step, step * 1j)
+    ]
+    assert abs(found - (slopes[0] + 1j * slopes[1])) < 1e-3
+    assert expected is None or abs(found - expected) < 1e-5

@@ -29,6 +29,11 @@ def test_an_attribute_of_a_parameter_is_found_wherever_it_is_read(body):
     assert Read("self", ("w",), False) in reads(f"def f(self, x):\n    {body}")
 
 
+def test_a_name_read_in_the_body_of_a_class_is_found():
+    found = reads("def f(x):\n    class Local:\n        y = scale.value\n    return x")
+    assert Read("scale", ("value",), True) in found
+
+
 def test_names_that_are_handed_on_together_are_all_found():
     found = reads("def f(self, x):\n    return helper(self, x)")
     assert found >= {Read("self", (), False), Read("x", (), False)}

@@ -97,7 +97,9 @@ def test_other_functions_are_merged_meanwhile_and_afterwards(monkeypatch):
         modes.append(mode)
         set_mode(mode)
 
+    enable = mx.enable_compile
     monkeypatch.setattr(compilation, "_mode_setter", lambda: recorded)
+    monkeypatch.setattr(mx, "enable_compile", lambda: [modes.append(3), enable()])
     lf.jit(splits_twice)(mx.ones(4))
     assert modes == [1, 3]
     with compilation._without_merging():
@@ -143,3 +145,34 @@ def test_a_loop_outside_of_jit_prepares_the_compiler(monkeypatch):
     monkeypatch.setattr(seam, "prepare_compiler", lambda: calls.append(None))
     lf.scan(lambda total, x: (total + x, None), 0.0, mx.zeros(3))
     assert calls
+
+
+def without_the_symbol(monkeypatch):
+    monkeypatch.setattr(compilation, "_SET_MODE", "gone")
+
+
+def with_other_numbers(monkeypatch):
+    monkeypatch.setattr(compilation, "_NO_SIMPLIFY", 0)  # where nothing is compiled
+
+
+@pytest.mark.parametrize("change", [without_the_symbol, with_other_numbers])
+def test_another_version_of_mlx_is_noticed_and_compiles_all_else(monkeypatch, change):
+    change(monkeypatch)
+    fresh = compilation._mode_setter.__wrapped__
+    monkeypatch.setattr(compilation, "_mode_setter", fresh)
+    assert not compilation.goes_without_merging()
+    with pytest.raises(ValueError, match=r"jit: MLX merges .* use slices"):
+        lf.jit(splits_twice)(mx.ones(4))
+    assert compilation._is_on()
+
+
+@pytest.mark.parametrize("outer", [lambda fn: fn, lf.grad], ids=["", "grad"])
+def test_a_body_that_cannot_be_compiled_runs_as_it_is(monkeypatch, outer):
+    def run(x):
+        last, ys = lf.scan(lambda c, _: splits_twice(c), x, None, 2)
+        return mx.sum(last) + mx.sum(ys)
+
+    monkeypatch.setattr(compilation, "_mode_setter", lambda: None)
+    found = outer(run)(mx.ones(4))
+    with lf.disable_jit():
+        assert_close(found, outer(run)(mx.ones(4)))

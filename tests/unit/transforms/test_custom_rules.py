@@ -260,3 +260,10 @@ def test_without_arrays_it_is_the_function():
         lambda n: (mx.arange(n), None), lambda _, ct: (None,)
     )
     assert f(3).tolist() == [0, 1, 2] and tree.leaves(f.__wrapped__(2))[0].size == 2
+
+
+def test_the_rules_are_given_the_defaults_of_the_function():
+    scaled = custom_vjp(lambda x, by=2.0: x * by)
+    scaled.defvjp(lambda x, by: (x * by, by), lambda by, ct: (10 * by * ct, None))
+    assert grad(lambda x: mx.sum(scaled(x)))(V).tolist() == [20, 20]
+    assert grad(lambda x: mx.sum(scaled(x, by=3.0)))(V).tolist() == [30, 30]

@@ -3,7 +3,7 @@
 import mlx.core as mx
 import pytest
 
-from lucid_fn import grad, hvp, jvp, losses, nn, random, tree, vjp
+from lucid_fn import grad, hvp, jit, jvp, losses, nn, random, tree, vjp
 from tests.strategies import Pair, equal
 
 V = mx.array([1.0, 2.0])
@@ -245,3 +245,31 @@ def test_vjp_wants_float_arrays():
         TypeError, match=r"vjp: primals\.0 must be a float array .* int32"
     ):
         vjp(square, mx.array(1))
+
+
+@pytest.mark.parametrize("outer", [lambda fn: fn, jit], ids=["", "jit"])
+def test_aux_is_returned_besides_as_in_jax(outer):
+    def fn(x):
+        return x**2, {"twice": 2 * x, "steps": 3}
+
+    def run(x):
+        value, pull, aux = vjp(fn, x, has_aux=True)
+        return (value, pull(mx.ones(2))[0], aux), jvp(fn, (x,), (x,), has_aux=True)
+
+    x = mx.array([1.0, 3.0])
+    by_vjp, by_jvp = outer(run)(x)
+    for (value, slope, aux), expected in (by_vjp, [2, 6]), (by_jvp, [2, 18]):
+        assert value.tolist() == [1, 9] and slope.tolist() == expected
+        assert aux["twice"].tolist() == [2, 6] and aux["steps"] == 3
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda fn: vjp(fn, mx.ones(2), has_aux=True),
+        lambda fn: jvp(fn, (mx.ones(2),), (mx.ones(2),), has_aux=True),
+    ],
+)
+def test_a_function_with_aux_must_return_a_pair(call):
+    with pytest.raises(TypeError, match=r"fn with has_aux=True must return .*aux"):
+        call(lambda x: x)

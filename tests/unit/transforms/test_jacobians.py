@@ -1,6 +1,7 @@
 """jacrev, jacfwd and hessian over trees: by hand, through layers, every message."""
 
 import functools
+import itertools
 
 import mlx.core as mx
 import numpy as np
@@ -160,14 +161,14 @@ def test_the_jacobian_of_a_scalar_is_its_gradient(key):
 @each_jacobian
 @pytest.mark.parametrize("size", [1, 3, 30])
 def test_the_function_is_called_twice_for_any_number_of_entries(jacobian, size):
-    calls = []
+    calls = itertools.count()  # an iterator stays advanced, where a list is put back
 
     def fn(x):
-        calls.append(1)
+        next(calls)
         return mx.sin(x)
 
     jacobian(fn)(mx.ones(size))
-    assert len(calls) == 2
+    assert next(calls) == 2
 
 
 LAYERS = {

@@ -143,3 +143,34 @@ def test_a_checkpointed_body_may_close_over_the_carry():
 
     found = lf.grad(lambda xs: lf.scan(turn, 1.0, xs)[0])(XS)
     assert_close(found, lf.grad(written)(XS), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda fn, x: lf.scan(lambda c, _: (fn(c), None), x, None, length=1)[0],
+        lambda fn, x: lf.checkpoint(lambda x: fn(x))(x),
+        lambda fn, x: lf.cond(mx.array(True), lambda x: fn(x), mx.sin, x),
+    ],
+    ids=["scan", "checkpoint", "cond"],
+)
+def test_a_rule_may_call_the_function_that_it_is_of(call):
+    steep = lf.custom_jvp(lambda x: mx.sin(x))
+    steep.defjvp(lambda primals, tangents: (steep(*primals), 3 * tangents[0]))
+    reverse = lf.custom_vjp(lambda x: steep(x))
+    reverse.defvjp(lambda x: (reverse(x), None), lambda _, ct: (-ct,))
+    for fn, slope in (steep, 3), (reverse, -1):
+        assert lf.grad(lambda x, fn=fn: call(fn, x))(mx.array(0.5)).item() == slope
+
+
+@pytest.mark.parametrize("outer", [lf.vmap, lambda fn: lf.vmap(lf.grad(fn))])
+def test_derivatives_further_out_use_the_rule_of_what_a_rule_calls(outer):
+    softplus = lf.custom_jvp(lambda x: mx.logaddexp(x, mx.array(0.0)))
+    softplus.defjvp(lambda p, t: (softplus(p[0]), t[0] * mx.sigmoid(p[0])))
+
+    def slope(fn):
+        return lf.grad(lambda w: lf.fori_loop(0, 3, lambda _, c: fn(c * w), w))
+
+    ws = mx.array([0.3, 0.7, 1.1])
+    plain = outer(slope(lambda x: mx.logaddexp(x, mx.array(0.0))))
+    assert_close(outer(slope(softplus))(ws), plain(ws), rtol=1e-5)

@@ -30,8 +30,28 @@ def test_what_is_shared_may_be_no_array():
     assert out.tolist() == (X**2).tolist()
 
 
-def test_keyword_arguments_are_shared():
-    assert vmap(lambda x, *, scale: x * scale)(X, scale=2).tolist() == (2 * X).tolist()
+def test_arrays_given_by_keyword_are_mapped_over_axis_0():
+    scaled = vmap(lambda x, *, scale: x * scale["a"])
+    assert scaled(X, scale={"a": mx.arange(len(X))}).tolist() == [
+        (x * i).tolist() for i, x in enumerate(X)
+    ]
+    assert vmap(lambda *, x: x + 1)(x=X).tolist() == (X + 1).tolist()
+
+
+def test_what_is_no_array_is_shared_by_keyword():
+    def fn(x, *, scale, train, name=None):
+        return x * scale if train is True and name == "a" else x
+
+    found = vmap(fn)(X, scale=2, train=True, name="a")
+    assert found.tolist() == (2 * X).tolist()
+
+
+def test_an_array_given_by_keyword_must_have_the_batch():
+    fn = vmap(lambda x, *, scale: x * scale)
+    with pytest.raises(ValueError, match=r"vmap: scale of .* an axis 0 .* got float32"):
+        fn(X, scale=mx.array(2.0))
+    with pytest.raises(ValueError, match=r"must have one size, got .* for scale"):
+        fn(X, scale=mx.ones(len(X) + 1))
 
 
 def test_axes_may_be_a_tree_that_begins_like_the_argument():
