@@ -27,6 +27,7 @@ _CONTENT = None  # the key of what a container or an array holds
 # Special methods that change an object, and have done so before.
 _SETTERS = "__init", "__new", "__post_init", "__set", "__del"
 _FIXED = tuple, frozenset, MappingProxyType
+_LARGE = 2**20  # bytes of a NumPy array that is not copied
 
 # What is put back is seen by all threads: one at a time does so, and its helpers.
 _lock = threading.Lock()
@@ -245,6 +246,8 @@ def _held(holder: Any, key: str | None) -> list[Any]:
             return [vars(holder).get(key, MISSING)]
         is_dict = isinstance(holder, dict)
         return [holder.get(key, MISSING) if is_dict else getattr(holder, key, MISSING)]
+    if isinstance(holder, np.ndarray) and holder.nbytes > _LARGE:
+        return []  # a data set, say: its hash tells whether it has changed
     if _is_numeric(holder):
         return [holder.astype(holder.dtype)]  # which does not change with it
     if isinstance(holder, np.ndarray):
@@ -254,6 +257,12 @@ def _held(holder: Any, key: str | None) -> list[Any]:
 
 def _put(holder: Any, key: str | None, values: list[Any]) -> None:
     """Makes a holder hold what `_held` found there."""
+    if isinstance(holder, np.ndarray) and holder.nbytes > _LARGE:
+        raise ValueError(
+            f"a derivative reads a NumPy array of shape {holder.shape} that was changed "
+            "after the call of which it is the derivative; give it as an argument, or "
+            "make a new array instead of changing it"
+        )
     if isinstance(holder, CellType):
         if values[0] is MISSING:
             del holder.cell_contents

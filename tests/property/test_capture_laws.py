@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 import lucid_fn as lf
@@ -378,3 +379,14 @@ def test_numbers_that_a_second_pass_would_draw_anew_are_refused(name):
 def test_the_function_of_vjp_may_not_draw_anew():
     with pytest.raises(ValueError, match="vjp: `<lambda>` uses MLX's hidden random"):
         lf.vjp(lambda x: x * mx.random.uniform(), X)
+
+
+def test_a_large_array_of_numpy_that_was_changed_is_an_error_and_no_copy_is_kept():
+    images = np.ones((1024, 1024), np.float32)
+    _, pull = lf.vjp(lambda w: mx.sum(w * mx.array(images[:4])), mx.array(2.0))
+    assert pull(mx.array(1.0))[0].item() == 4096
+    images[0, 0] = 5
+    with pytest.raises(
+        ValueError, match=r"shape \(1024, 1024\) that was changed after"
+    ):
+        pull(mx.array(1.0))
