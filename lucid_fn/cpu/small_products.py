@@ -19,7 +19,7 @@ _FEWEST_SUMMED = 64  # of a piece of a sum, whose result is written and read aga
 def by_rows(a: Array, b: Array) -> Array:
     """`a @ b` of `(R, K)` and `(..., K, N)`."""
     (r, k), (*leading, _, n) = a.shape, b.shape
-    piece = _piece(r, k * n, _FEWEST_ROWS)
+    piece = piece_rows(r, k * n, _FEWEST_ROWS)
     if piece == r:
         return a @ b
     # With two axes of b MLX would make one product of all pieces again.
@@ -29,14 +29,14 @@ def by_rows(a: Array, b: Array) -> Array:
 def over_rows(a: Array, b: Array) -> Array:
     """`a.T @ b` of `(R, N)` and `(R, K)`: a sum over the rows."""
     (r, n), k = a.shape, b.shape[1]
-    piece = _piece(r, k * n, _FEWEST_SUMMED)
+    piece = piece_rows(r, k * n, _FEWEST_SUMMED)
     if piece == r:
         return sum_of_products(a, b)
     return sum_by_pieces(a, b, piece).astype(promoted(a, b))
 
 
 @lru_cache(maxsize=512)
-def _piece(rows: int, each: int, fewest: int) -> int:
+def piece_rows(rows: int, each: int, fewest: int) -> int:
     """Rows of a piece: all of them where no equal pieces fit."""
     most = MOST // max(each, 1)
     if rows <= most:

@@ -25,6 +25,7 @@ from lucid_fn.cpu.parallel.split_batch import (
     join,
     map_examples,
 )
+from lucid_fn.cpu.parallel.wavefront import chunks_of_sequence, core_of
 from lucid_fn.cpu.recurrent import run
 from lucid_fn.cpu.runtime.kernel_header import precompile
 from lucid_fn.ops.attention import attend
@@ -46,6 +47,8 @@ from lucid_fn.ops.windows import max_of_windows, mean_of_windows
 
 __all__ = [
     "FORMULATIONS",
+    "chunks_of_sequence",
+    "core_of",
     "distinct_shape_per_part",
     "divide",
     "join",

@@ -212,6 +212,8 @@ def _over_time(
         known = is_valid_label(lengths, length + 1)[:, None]  # (N, 1)
         steps = known & (mx.arange(length) < lengths[:, None])  # (N, L)
         x = mx.where(steps[..., None], x, mx.zeros_like(x))
+        # After a chunk of a sequence with a length out of range the carry is NaN.
+        carry = tuple(mx.where(known, array, mx.zeros_like(array)) for array in carry)
         y, carry = run_steps(step, turned(x), turned(steps), weights, carry)
         padding = mx.where(known, 0.0, mx.nan).astype(wide)
         y = mx.where(steps[..., None], turned(y), padding[..., None])

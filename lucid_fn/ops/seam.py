@@ -223,6 +223,35 @@ def map_examples(fn: Callable[..., Any], x: Any, *others: Any) -> Any:
     return fn(x, *others) if wing is None else wing.map_examples(fn, x, *others)
 
 
+def chunks_of_sequence(
+    length: int, layers: int, directions: int, multiplications: int
+) -> list[int] | None:
+    """Lengths of the chunks in which a sequence goes through recurrent layers.
+
+    Args:
+        length: steps of the sequence.
+        layers: number of layers.
+        directions: 1, or 2 if each layer is bidirectional.
+        multiplications: of a step of one layer in one direction.
+
+    Returns:
+        `None` to compute one layer after the other. Otherwise they run beside each
+        other, each inside of its own `computing_beside`: the directions of a layer, or
+        the layers, of which each has the next chunk while the one after it has what
+        came out for this one.
+    """
+    wing = _wing() if tuned() and current_part() is None else None
+    chunks: list[int] | None = None
+    if wing is not None:
+        chunks = wing.chunks_of_sequence(length, layers, directions, multiplications)
+    return chunks
+
+
+def computing_beside(place: int) -> AbstractContextManager[None]:
+    """`computing_part` of the layer or direction with this number."""
+    return computing_part(cast(Any, _wing()).core_of(place))
+
+
 def parts_of_leaves(sizes: list[int]) -> list[int]:
     """The part that computes each leaf of a tree, from the numbers that it holds."""
     wing = _wing() if tuned() and current_part() is None else None

@@ -6,6 +6,7 @@ first axis moves a row with one memcpy, twice as fast at 64 channels and faster 
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -50,6 +51,12 @@ def _with_zeros(x: Array) -> Array:
 def transpose_rows(x: Array, axes: Sequence[int]) -> Array:
     """`x.transpose(*axes, -1)`, contiguous: all axes but the last, which stays last."""
     *shape, c = x.shape
-    index = mx.arange(math.prod(shape), dtype=mx.uint32).reshape(shape)
-    rows = mx.take(x.reshape(-1, c), index.transpose(axes).reshape(-1), axis=0)
+    rows = mx.take(x.reshape(-1, c), _transposed(tuple(shape), tuple(axes)), axis=0)
     return rows.reshape(*[shape[axis] for axis in axes], c)
+
+
+@lru_cache(maxsize=64)
+def _transposed(shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
+    """Indices of rows: a constant, which `mx.compile` neither computes nor repeats."""
+    index = np.arange(math.prod(shape), dtype=np.uint32).reshape(shape)
+    return mx.array(index.transpose(axes).reshape(-1))

@@ -15,10 +15,12 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import mlx.core as mx
+import numpy as np
 
 from lucid_fn.cpu import runtime
+from lucid_fn.cpu.memory.rows import transpose_rows
 from lucid_fn.cpu.recurrent.cells import CELLS, Arrays, Carry, Cell
-from lucid_fn.cpu.small_products import by_rows
+from lucid_fn.cpu.small_products import piece_rows
 from lucid_fn.numerics import sum_rows
 from lucid_fn.ops.custom_derivative import given_derivative
 from lucid_fn.ops.recurrent import RecurrentWeights, Step, choose, step_by_step
@@ -43,6 +45,9 @@ _Q = (
     1.18534705686654e-04,
     1.19825839466702e-06,
 )
+
+
+_FEWEST = 16  # of a piece of the weight that a step multiplies by
 
 
 def _quotient(x: Array) -> Array:
@@ -71,13 +76,12 @@ def run_steps(
     if cell is None or x.dtype != mx.float32:
         return step_by_step(step, x, steps, weights, carry)
     hidden_size = carry[0].shape[-1]
-    rows = len(cell.scales) * hidden_size
-    scales = mx.repeat(mx.array(cell.scales), hidden_size)[:, None]
+    scales = _scales(cell, hidden_size)
 
     def scaled(weight: Array | None) -> Array:
         if weight is None:
-            return mx.zeros((rows, 1))
-        return weight.reshape(rows, -1) * scales
+            return mx.zeros_like(scales)
+        return weight.reshape(len(scales), -1) * scales
 
     weight_ih, weight_hh, bias_ih, bias_hh = map(scaled, weights[:4])
     by_step = mx.contiguous(x.transpose(1, 2, 0))  # (L, D, N)
@@ -89,13 +93,29 @@ def run_steps(
     return y.transpose(2, 0, 1), tuple(array.T for array in end)
 
 
-def _product(weight: Array, x: Array) -> Array:
-    """`weight @ x`, in pieces where the BLAS then does not pack the weight.
+@lru_cache(maxsize=64)
+def _scales(cell: Cell, hidden_size: int) -> Array:
+    """`(gates * H, 1)`: one constant, so that `mx.compile` sees equal products."""
+    scales = np.array(cell.scales, np.float32)
+    return mx.array(np.repeat(scales, hidden_size)[:, None])
 
-    That takes as long as a product with the few columns of a step: 83 instead of 123
-    us for 1024 x 256 and 16 columns, and 85 instead of 181 for its transpose.
+
+def _in_pieces(weight: Array, n: int) -> Array:
+    """`(R, K)` to `(P, R / P, K)`: products with n columns that the BLAS does not pack.
+
+    To pack the weight takes as long as a product with the few columns of a step: 83
+    instead of 123 us for 1024 x 256 and 16 columns, 172 instead of 205 for 256 x 1024
+    and 32.
     """
-    return weight @ x if runtime.packs_small_products() else by_rows(weight, x)
+    rows, k = weight.shape
+    whole = runtime.packs_small_products()
+    return weight.reshape(-1, rows if whole else piece_rows(rows, k * n, _FEWEST), k)
+
+
+def _product(pieces: Array, x: Array) -> Array:
+    """The product of a weight in pieces and `(..., 1, K, N)`: `(..., 1, R, N)`."""
+    count, rows, _ = pieces.shape
+    return (pieces @ x).reshape(*x.shape[:-2], count * rows, x.shape[-1])
 
 
 def _products(weight: Array, x: Array, by_feature: Array) -> Array:
@@ -107,7 +127,7 @@ def _products(weight: Array, x: Array, by_feature: Array) -> Array:
         by_feature: the same, `(K, L * N)`; only one of both is computed.
     """
     if not runtime.packs_small_products():
-        return by_rows(weight, x)
+        return _product(_in_pieces(weight, x.shape[2]), x[:, None])[:, 0]
     # One product of all steps, for which the BLAS packs the weight only once.
     y = (weight @ by_feature).reshape(len(weight), len(x), -1)
     return mx.contiguous(y.swapaxes(0, 1))
@@ -115,7 +135,7 @@ def _products(weight: Array, x: Array, by_feature: Array) -> Array:
 
 def _features_first(x: Array) -> Array:
     """`(L, F, N)` to `(F, L * N)`."""
-    return x.swapaxes(0, 1).reshape(x.shape[1], -1)
+    return transpose_rows(x, (1, 0)).reshape(x.shape[1], -1)
 
 
 @lru_cache
@@ -170,13 +190,15 @@ def _run(cell: Cell, tanh: ArrayFn, args: Arrays) -> tuple[Arrays, Arrays]:
     rows, size, own = len(weight), len(start[0]), _own_axes()
     apart = mx.arange(rows)[:, None] >= rows - cell.apart * size
     bias_ih = mx.contiguous(bias_ih + mx.where(apart, 0.0, bias))
-    by_step = _steps(_products(weight_ih, x, _features_first(x)) + bias_ih)
+    by_feature = x.swapaxes(0, 1).reshape(x.shape[1], -1)
+    by_step = _steps(_products(weight_ih, x, by_feature) + bias_ih)
+    pieces = _in_pieces(weight, n)
     bias = mx.contiguous(mx.broadcast_to(bias[-size:], (*own, size, n)))
     carry: Carry = tuple(array.reshape(*own, size, n) for array in start)
     outputs, saved = [], []
     for gates, mask in zip(by_step, masks, strict=True):
         before = carry
-        gates_h = _product(weight, carry[0])
+        gates_h = _product(pieces, carry[0])
         carry, kept = cell.step(tanh, gates, gates_h, bias, carry)
         if mask is not None:
             carry = choose(mask, carry, before)
@@ -193,10 +215,11 @@ def _run_back(
     (x, weight_ih, _, weight, _, *start), masks = _arguments(cell, args)
     length, _, n = x.shape
     size, carried, held = len(start[0]), len(start), len(saved) // length
-    back = mx.contiguous(weight.T)  # once: the BLAS multiplies by it faster
+    # Contiguous, once for all steps: the BLAS multiplies by it faster.
+    back = _in_pieces(mx.contiguous(weight.T), n)
     dy, own = _steps(grads[0]), _own_axes()
     d_carry = tuple(grad.reshape(*own, size, n) for grad in grads[1:])
-    d_gates_x, d_gates_h = [], []
+    d_gates_x, d_gates_h = [], []  # of each step from the last one, in pieces
     for t in reversed(range(length)):
         kept, mask, past = saved[t * held : (t + 1) * held], masks[t], None
         d_carry = (d_carry[0] + dy[t], *d_carry[1:])
@@ -207,40 +230,42 @@ def _run_back(
         dx, dh, direct, d_others = cell.pull(
             tuple(kept[:carried]), kept[carried:], d_carry
         )
-        d_gates_x.append(mx.concatenate(list(dx), axis=-2))
-        same = dh is dx
-        d_gates_h.append(d_gates_x[-1] if same else mx.concatenate(list(dh), axis=-2))
-        through_gates = _product(back, d_gates_h[-1])
+        joined = mx.concatenate(list(dh), axis=-2)
+        d_gates_h.append([joined])
+        d_gates_x.append([joined] if dx is dh else dx)
+        through_gates = _product(back, joined)
         d_hidden = through_gates if direct is None else direct + through_gates
         d_carry = (d_hidden, *d_others)
         if past is not None:
             d_carry = tuple(a + b for a, b in zip(d_carry, past, strict=True))
     before = mx.concatenate([start[0][None], y[:-1]])  # (L, H, N)
-    grad_x = grad_h = _by_feature(d_gates_x)
-    if not same:
-        grad_h = _by_feature(d_gates_h)
-    back = mx.contiguous(weight_ih.T)
+    of_x = of_h = _by_time(d_gates_x, length)  # (L, gates * H, N)
+    rows_x = rows_h = _features_first(of_x)  # (gates * H, L * N)
+    if cell.apart:
+        of_h = _by_time(d_gates_h, length)
+        rows_h = _features_first(of_h)
     found = [
-        _products(back, _by_time(d_gates_x), grad_x),
-        *_weight_grads(grad_x, x),
-        *_weight_grads(grad_h, before),
+        _products(mx.contiguous(weight_ih.T), of_x, rows_x),
+        *_weight_grads(rows_x, x),
+        *_weight_grads(rows_h, before),
         *(grad.reshape(size, n) for grad in d_carry),
     ]
     return *found, *map(mx.zeros_like, args[len(found) :])
 
 
-def _weight_grads(grad: Array, x: Array) -> tuple[Array, Array]:
+def _weight_grads(rows: Array, x: Array) -> tuple[Array, Array]:
     """Those of a weight, one product of all steps, and of a bias."""
     # Of a bias: one running sum over millions of steps would lose digits.
-    return grad @ _features_first(x).T, sum_rows(grad[..., None])
+    return rows @ _features_first(x).T, sum_rows(rows[..., None])
 
 
 def _own_axes() -> tuple[int, ...]:
     """Leading axes of what the steps compute, of length 1: others for each part.
 
-    See `distinct_shape_per_part`. To reshape once is cheaper than for each kernel.
+    See `distinct_shape_per_part`. To reshape once is cheaper than for each kernel; one
+    such axis is what a product with a weight in pieces asks for.
     """
-    return (1,) * (current_part() or 0)
+    return (1,) * (1 + (current_part() or 0))
 
 
 def _steps(x: Array) -> list[Array]:
@@ -250,15 +275,11 @@ def _steps(x: Array) -> list[Array]:
     return list(mx.split(by_step, length, axis=-2))
 
 
-def _by_time(steps: list[Array]) -> Array:
-    """`(..., F, N)` of the steps, from the last to the first, to `(L, F, N)`."""
-    joined = mx.concatenate(steps[::-1], axis=-2)
-    return joined.reshape(len(steps), *steps[0].shape[-2:])
-
-
-def _by_feature(steps: list[Array]) -> Array:
-    """`(..., F, N)` of the steps, from the last to the first, to `(F, L * N)`."""
-    return mx.concatenate(steps[::-1], axis=-1).reshape(steps[0].shape[-2], -1)
+def _by_time(steps: Sequence[Arrays], length: int) -> Array:
+    """Pieces `(..., F, N)` of the steps, from the last to the first, to `(L, F, N)`."""
+    pieces = [piece for step in reversed(steps) for piece in step]
+    joined = mx.concatenate(pieces, axis=-2)
+    return joined.reshape(length, -1, joined.shape[-1])
 
 
 def _arguments(cell: Cell, args: Arrays) -> tuple[Arrays, Sequence[Array | None]]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -21,8 +22,10 @@ from lucid_fn.nn.core.examplewise import over_examples
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.dropout.dropout import drop
 from lucid_fn.nn.recurrent.carry import LSTMCarry, RecurrentInputs, SequenceAndCarry
+from lucid_fn.nn.recurrent.chunks import in_chunks, joined
 from lucid_fn.ops import RecurrentWeights
 from lucid_fn.ops.multiply_adds import count_multiply_adds
+from lucid_fn.ops.seam import chunks_of_sequence, computing_beside
 from lucid_fn.tracing import started
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
@@ -71,15 +74,15 @@ def recurrent(
     rate = check_rate(caller, rate)
     _check_projection(caller, proj_size, hidden_size)
     ends = ("", "_reverse") if bidirectional else ("",)
-    suffixes = [[f"_l{i}{end}" for end in ends] for i in range(num_layers)]
+    suffixes = [f"_l{i}{end}" for i in range(num_layers) for end in ends]
+    places = len(suffixes)
     out_size = proj_size or hidden_size
     sizes = (out_size, hidden_size)[: kind.arrays]  # of the arrays of a carry
 
     shapes: dict[str, Shape] = {}
-    for i, of_layer in enumerate(suffixes):
-        columns = len(ends) * out_size if i else input_size
-        for suffix in of_layer:
-            shapes |= weight_shapes(kind, columns, hidden_size, bias, suffix, proj_size)
+    for k, suffix in enumerate(suffixes):
+        columns = input_size if k < len(ends) else len(ends) * out_size
+        shapes |= weight_shapes(kind, columns, hidden_size, bias, suffix, proj_size)
 
     def init(key: Key, /) -> tuple[Params, State]:
         return started(draw(key, hidden_size, shapes)), {}
@@ -101,38 +104,54 @@ def recurrent(
         before = unpack_carry(caller, kind, inputs.carry, carry_shapes, x.dtype)
         kept: list[Array] = []
         if key is not None:
-            places = n, length, len(ends) * out_size
+            shape = n, length, len(ends) * out_size
             subkeys = (random.fold_in(key, f"dropout{i}") for i in range(1, num_layers))
-            kept = [random.bernoulli(subkey, 1 - rate, places) for subkey in subkeys]
+            kept = [random.bernoulli(subkey, 1 - rate, shape) for subkey in subkeys]
 
         def through(
             x: Array, lengths: Array | None, *arrays: Array
         ) -> tuple[Array, ...]:
             before, kept = arrays[: kind.arrays], arrays[kind.arrays :]
-            after: list[Carry] = []
-            for i, of_layer in enumerate(suffixes):
-                if i > 0 and kept:
-                    x = drop(x, kept[i - 1], rate)
-                outputs = []
-                for suffix in of_layer:
-                    start = tuple(array[:, len(after)] for array in before)
-                    y, end = run(kind, params, suffix, x, start, lengths)
-                    outputs.append(y)
-                    after.append(end)
-                x = mx.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
+            after = [tuple(array[:, k] for array in before) for k in range(places)]
+
+            def one(
+                k: int, x: Array, lengths: Array | None, kept: list[Array]
+            ) -> Array:
+                if kept and k >= len(ends):
+                    x = drop(x, kept[k // len(ends) - 1], rate)
+                y, after[k] = run(kind, params, suffixes[k], x, after[k], lengths)
+                return y
+
+            chunks, outputs = beside(x), []
+            for y, *rest in in_chunks(chunks or [x.shape[1]], x, lengths, kept):
+                for i in range(0, places, len(ends)):
+                    of_layer = []
+                    for k in range(i, i + len(ends)):
+                        with computing_beside(k) if chunks else nullcontext():
+                            of_layer.append(one(k, y, *rest))
+                    y = joined(of_layer, axis=-1)
+                outputs.append(y)
+            y = joined(outputs, axis=1)
             # Not by `mx.stack`, as the outputs are: `mx.compile` would merge the parts
             # of both, and lose a carry that is an auxiliary of a gradient.
             last = [
-                mx.concatenate(list(each), axis=1).reshape(len(x), len(each), size)
+                mx.concatenate(list(each), axis=1).reshape(len(y), len(each), size)
                 for each, size in zip(zip(*after, strict=True), sizes, strict=True)
             ]
-            return x, *last
+            return y, *last
 
         return through, [x, lengths, *before, *kept]
 
-    def is_large(x: Any) -> bool:
+    def multiplications(x: Any) -> int:
         n: int = x.shape[0]
-        return n * kind.gates * hidden_size**2 >= _LEAST
+        return n * kind.gates * hidden_size**2
+
+    def beside(x: Any) -> list[int] | None:
+        length: int = x.shape[1]
+        return chunks_of_sequence(length, num_layers, len(ends), multiplications(x))
+
+    def is_large(x: Any) -> bool:
+        return multiplications(x) >= _LEAST and not beside(x)
 
     def pack(y: Array, *last: Array) -> SequenceAndCarry:
         return SequenceAndCarry(y, pack_carry(last))

@@ -38,11 +38,11 @@ def small(request, monkeypatch):
     """Products of very few rows are small, and the BLAS packs them or not."""
     monkeypatch.setattr(small_products, "MOST", 300)
     monkeypatch.setattr(small_products, "_FEWEST_ROWS", 2)
-    small_products._piece.cache_clear()
+    small_products.piece_rows.cache_clear()
     packs = request.param == "packs"
     monkeypatch.setattr(runtime, "packs_small_products", lambda: packs)
     yield
-    small_products._piece.cache_clear()
+    small_products.piece_rows.cache_clear()
 
 
 @pytest.mark.parametrize("name", GATES)

@@ -48,4 +48,4 @@ def test_a_sum_over_rows_in_pieces_is_the_sum(sizes):
     ],
 )
 def test_pieces_are_equal_and_small_or_all(rows, each, piece):
-    assert small_products._piece(rows, each, 32) == piece
+    assert small_products.piece_rows(rows, each, 32) == piece
