@@ -123,12 +123,12 @@ def recurrent(
                 return y
 
             chunks, outputs = beside(x), []
-            for y, *rest in in_chunks(chunks or [x.shape[1]], x, lengths, kept):
+            for y, inside, masks in in_chunks(chunks or [x.shape[1]], x, lengths, kept):
                 for i in range(0, places, len(ends)):
                     of_layer = []
                     for k in range(i, i + len(ends)):
                         with computing_beside(k) if chunks else nullcontext():
-                            of_layer.append(one(k, y, *rest))
+                            of_layer.append(one(k, y, inside, masks))
                     y = joined(of_layer, axis=-1)
                 outputs.append(y)
             y = joined(outputs, axis=1)
