@@ -1,18 +1,21 @@
 """Layer norm and RMS norm on CPUs, with gradients in closed form."""
 
+from collections.abc import Sequence
 from functools import lru_cache, reduce
 from typing import NamedTuple, cast
 
 import mlx.core as mx
 
-from lucid_fn.cpu.memory.broadcast import multiply, subtract
-from lucid_fn.cpu.memory.row_reductions import row_dot, row_sum
+from lucid_fn.cpu.memory.broadcast import fuse_rows, subtract
+from lucid_fn.cpu.memory.row_reductions import row_dot, row_squares, row_sum
 from lucid_fn.cpu.parallel.streams import concat, map_large
 from lucid_fn.numerics import channel_sum, widen
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.layer_norm import normalize_rows, scale_rows
 from lucid_fn.ops.seam import plain
 from lucid_fn.types import Array, ArrayFn
+
+_FIRST = 64  # numbers of a row whose mean is near to that of the row
 
 
 def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
@@ -31,33 +34,51 @@ def rms_norm(x: Array, weight: Array, eps: float) -> Array:
     return cast(Array, _rms_norm(eps)(widen(x), widen(weight)))
 
 
-class _Rows(NamedTuple):
-    """Normalized rows `h` `(R, C)`, and what they were divided by, `1 / r` `(R, 1)`."""
+class _Scale(NamedTuple):
+    """How rows are normalized, `h = (x - start) * r + shift`; each `(R, 1)`."""
 
-    h: Array
+    start: Array
     r: Array
+    shift: Array
 
 
-def _centre_and_scale(x: Array, eps: float) -> _Rows:
-    x = subtract(x, _row_mean(x))
-    rest = _row_mean(x)  # digits that the float32 mean of rows far from 0 has lost
-    r = mx.rsqrt(_row_mean(mx.square(x)) - mx.square(rest) + eps)
-    return _Rows(multiply(subtract(x, rest), r), r)
+def _statistics(x: Array, eps: float) -> _Scale:
+    # Some number near to the mean, to keep the digits of rows far from 0.
+    start = mx.mean(x[:, :_FIRST], axis=1, keepdims=True)
+    x = subtract(x, start)
+    mean = _row_mean(row_sum(x), x)
+    variance = _row_mean(row_squares(x), x) - mx.square(mean)
+    r = mx.rsqrt(mx.maximum(variance, 0.0) + eps)
+    return _Scale(start, r, -mean * r)
 
 
-def _scale(x: Array, eps: float) -> _Rows:
-    r = mx.rsqrt(_row_mean(mx.square(x)) + eps)
-    return _Rows(multiply(x, r), r)
+def _inverse_rms(x: Array, eps: float) -> Array:
+    return mx.rsqrt(_row_mean(row_squares(x), x) + eps)
+
+
+def _of_all_rows(parts: Sequence[tuple[Array, ...]]) -> list[Array]:
+    """What was computed of the parts of the rows, each along axis 0."""
+    return [concat(each) for each in zip(*parts, strict=True)]
 
 
 @lru_cache(maxsize=64)
 def _layer_norm(eps: float) -> ArrayFn:
+    def statistics(x: Array) -> _Scale:
+        return _statistics(x, eps)
+
     @custom_function
     def run(x: Array, weight: Array, bias: Array) -> Array:
-        def part(x: Array) -> Array:
-            return _centre_and_scale(x, eps).h * weight + bias
-
-        return concat(map_large(part, _rows(x))).reshape(x.shape)
+        rows = _rows(x)
+        scale = _of_all_rows(map_large(statistics, rows))
+        y = fuse_rows(
+            lambda x, start, r, shift, weight, bias: (
+                ((x - start) * r + shift) * weight + bias
+            ),
+            [rows],
+            scale,
+            [weight, bias],
+        )
+        return y.reshape(x.shape)
 
     @run.vjp
     def vjp(
@@ -65,42 +86,70 @@ def _layer_norm(eps: float) -> ArrayFn:
     ) -> tuple[Array, Array, Array]:
         x, weight, _ = primals
 
-        def part(x: Array, g: Array) -> tuple[Array, Array, Array]:
+        def part(x: Array, g: Array) -> tuple[Array, ...]:
             # With dh = g * weight: dx = r * (dh - mean(dh) - h * mean(dh * h)).
-            h, r = _centre_and_scale(x, eps)
-            gh, scale = mx.contiguous(g * h), weight / len(weight)
-            along_h = multiply(h, row_dot(gh, scale))
-            rest = subtract(mx.contiguous(g * weight - along_h), row_dot(g, scale))
-            return multiply(rest, r), channel_sum(gh), channel_sum(g)
+            scale = _statistics(x, eps)
+            gh = fuse_rows(
+                lambda x, g, start, r, shift: g * (shift + (x - start) * r),
+                [x, g],
+                scale,
+            )
+            mean = weight / len(weight)
+            slope = scale.r * row_dot(gh, mean)
+            level = scale.r * row_dot(g, mean) + scale.shift * slope
+            columns = -scale.start, scale.r, scale.r * slope, level
+            return *columns, channel_sum(gh), channel_sum(g)
 
-        dx, *sums = zip(*map_large(part, _rows(x), _rows(g)), strict=True)
-        dweight, dbias = (reduce(mx.add, parts) for parts in sums)
-        return concat(dx).reshape(x.shape), dweight, dbias
+        parts = map_large(part, _rows(x), _rows(g))
+        columns = _of_all_rows([part[:4] for part in parts])
+        dx = fuse_rows(
+            # Not x - start: `mx.compile` would keep that array of the forward pass.
+            lambda x, g, less, r, slope, level, weight: (
+                g * weight * r - ((less + x) * slope + level)
+            ),
+            [_rows(x), _rows(g)],
+            columns,
+            [weight],
+        )
+        dweight, dbias = (
+            reduce(mx.add, sums)
+            for sums in zip(*(part[4:] for part in parts), strict=True)
+        )
+        return dx.reshape(x.shape), dweight, dbias
 
     return cast(ArrayFn, run)
 
 
 @lru_cache(maxsize=64)
 def _rms_norm(eps: float) -> ArrayFn:
+    def statistics(x: Array) -> tuple[Array]:
+        return (_inverse_rms(x, eps),)
+
     @custom_function
     def run(x: Array, weight: Array) -> Array:
-        def part(x: Array) -> Array:
-            return _scale(x, eps).h * weight
-
-        return concat(map_large(part, _rows(x))).reshape(x.shape)
+        rows = _rows(x)
+        scale = _of_all_rows(map_large(statistics, rows))
+        y = fuse_rows(lambda x, r, weight: x * r * weight, [rows], scale, [weight])
+        return y.reshape(x.shape)
 
     @run.vjp
     def vjp(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
         x, weight = primals
 
-        def part(x: Array, g: Array) -> tuple[Array, Array]:
-            h, r = _scale(x, eps)
-            gh = mx.contiguous(g * h)
-            along_h = multiply(h, row_dot(gh, weight / len(weight)))
-            return multiply(mx.contiguous(g * weight - along_h), r), channel_sum(gh)
+        def part(x: Array, g: Array) -> tuple[Array, Array, Array]:
+            r = _inverse_rms(x, eps)
+            gh = fuse_rows(lambda x, g, r: g * (x * r), [x, g], [r])
+            slope = mx.square(r) * row_dot(gh, weight / len(weight))
+            return r, slope, channel_sum(gh)
 
-        dx, dweight = zip(*map_large(part, _rows(x), _rows(g)), strict=True)
-        return concat(dx).reshape(x.shape), reduce(mx.add, dweight)
+        parts = map_large(part, _rows(x), _rows(g))
+        dx = fuse_rows(
+            lambda x, g, r, slope, weight: g * weight * r - x * slope,
+            [_rows(x), _rows(g)],
+            _of_all_rows([part[:2] for part in parts]),
+            [weight],
+        )
+        return dx.reshape(x.shape), reduce(mx.add, (part[2] for part in parts))
 
     return cast(ArrayFn, run)
 
@@ -110,7 +159,6 @@ def _rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
 
 
-def _row_mean(x: Array) -> Array:
-    """`(R, C)` to `(R, 1)`."""
+def _row_mean(sums: Array, x: Array) -> Array:
     # Not a Python number: a kernel of its own for each size of layer.
-    return multiply(row_sum(x), mx.array(1 / x.shape[1]))
+    return sums * mx.array(1 / x.shape[1])

@@ -105,8 +105,19 @@ def split(x: Array) -> list[Array]:
 
 
 def map_large(fn: Callable[..., Any], x: Array, *others: Array) -> list[Any]:
-    """`map_split` of a large `x`; what `fn` returns for all of it otherwise."""
-    return map_split(fn, x, *others) if x.size >= _LARGE else [fn(x, *others)]
+    """`map_split` of a large `x`; what `fn` returns for all of it otherwise.
+
+    The first part is half as large as the others: its stream also computes what goes on
+    with all of them, such as the copy that joins them.
+    """
+    if x.size < _LARGE or current_part() is not None or count() < 2:
+        return [fn(x, *others)]
+    length, halves = len(x), 2 * min(count(), len(x)) - 1
+    # Multiples of 8 rows, which `row_squares` likes.
+    inner = (length * half // halves // 8 * 8 for half in range(1, halves, 2))
+    bounds = list(pairwise([0, *inner, length]))
+    parts = [[array[a:b] for a, b in bounds] for array in (x, *others)]
+    return map_parts(fn, *parts)
 
 
 def concat_split(
