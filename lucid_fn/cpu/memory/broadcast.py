@@ -66,7 +66,7 @@ def fuse_rows(
         x = mx.contiguous(mx.broadcast_to(x, (rows, run)))
         return x.reshape(*own, rows, 1, run)
 
-    y = fn(
+    y: Array = fn(
         *(x.reshape(*own, rows, columns // run, run) for x in arrays),
         *map(repeated, by_row),
         *(x.reshape(columns // run, run) for x in by_column),

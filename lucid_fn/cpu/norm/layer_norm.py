@@ -61,6 +61,8 @@ def _of_all_rows(parts: Sequence[tuple[Array, ...]]) -> list[Array]:
     return [concat(each) for each in zip(*parts, strict=True)]
 
 
+# Each kernel words `x - start` in its own way: in the same one, `mx.compile` would have
+# a kernel for it that writes an array, which the others read.
 @lru_cache(maxsize=64)
 def _layer_norm(eps: float) -> ArrayFn:
     def statistics(x: Array) -> _Scale:
@@ -88,22 +90,21 @@ def _layer_norm(eps: float) -> ArrayFn:
 
         def part(x: Array, g: Array) -> tuple[Array, ...]:
             # With dh = g * weight: dx = r * (dh - mean(dh) - h * mean(dh * h)).
-            scale = _statistics(x, eps)
+            start, r, shift = _statistics(x, eps)
+            less = -start
             gh = fuse_rows(
-                lambda x, g, start, r, shift: g * (shift + (x - start) * r),
+                lambda x, g, less, r, shift: g * ((x + less) * r + shift),
                 [x, g],
-                scale,
+                [less, r, shift],
             )
             mean = weight / len(weight)
-            slope = scale.r * row_dot(gh, mean)
-            level = scale.r * row_dot(g, mean) + scale.shift * slope
-            columns = -scale.start, scale.r, scale.r * slope, level
-            return *columns, channel_sum(gh), channel_sum(g)
+            slope = r * row_dot(gh, mean)
+            level = r * row_dot(g, mean) + shift * slope
+            return less, r, r * slope, level, channel_sum(gh), channel_sum(g)
 
         parts = map_large(part, _rows(x), _rows(g))
         columns = _of_all_rows([part[:4] for part in parts])
         dx = fuse_rows(
-            # Not x - start: `mx.compile` would keep that array of the forward pass.
             lambda x, g, less, r, slope, level, weight: (
                 g * weight * r - ((less + x) * slope + level)
             ),
@@ -138,7 +139,7 @@ def _rms_norm(eps: float) -> ArrayFn:
 
         def part(x: Array, g: Array) -> tuple[Array, Array, Array]:
             r = _inverse_rms(x, eps)
-            gh = fuse_rows(lambda x, g, r: g * (x * r), [x, g], [r])
+            gh = fuse_rows(lambda x, g, r: g * (r * x), [x, g], [r])
             slope = mx.square(r) * row_dot(gh, weight / len(weight))
             return r, slope, channel_sum(gh)
 
