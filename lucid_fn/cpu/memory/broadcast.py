@@ -1,12 +1,18 @@
 """Arithmetic of an array with one number a row or a column, at full speed."""
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias, cast
 
 import mlx.core as mx
 
+from lucid_fn.ops.custom_derivative import after
 from lucid_fn.ops.seam import current_part
 from lucid_fn.types import Array, ArrayFn
 
+BinaryFn: TypeAlias = Callable[[Array, Array], Array]
+
+_LARGE = 1 << 19  # numbers of an array that a core does not keep in its own cache
 _RUN = 16  # numbers of a row, each of which meets a copy of its own of the row's number
 
 
@@ -39,16 +45,31 @@ def _spread(y: Array, x: Array) -> Array:
     return mx.squeeze(mx.broadcast_to(y, (1, *x.shape)), axis=0)
 
 
-def fuse_rows(
+class Arithmetic(NamedTuple):
+    """Operators of an array and one number a row."""
+
+    add: BinaryFn
+    subtract: BinaryFn
+    multiply: BinaryFn
+
+
+_IN_KERNELS = Arithmetic(add, subtract, multiply)
+_FUSED = Arithmetic(operator.add, operator.sub, operator.mul)
+
+
+def map_rows(
     fn: ArrayFn,
     arrays: Sequence[Array],
     by_row: Sequence[Array],
     by_column: Sequence[Array] = (),
 ) -> Array:
-    """`fn(*arrays, *by_row, *by_column)`, elementwise, in one kernel where compiled.
+    """`fn(by, *arrays, *by_row, *by_column)`, elementwise; `by` is the arithmetic.
 
-    g++ vectorizes a kernel if all strides of its inner loop are 1, but not if one is 0.
-    So rows are taken in runs, and the number of a row is repeated for one run.
+    Large arrays go through one kernel, for which g++ needs strides of 1: rows are taken
+    in runs, and the number of a row is repeated for one run. It shares nothing with the
+    kernels of other calls, as what is shared is an array to be written and read. In the
+    cache that costs less than to compute it again, so there each operation with a
+    number a row is a kernel of its own.
 
     Args:
         fn: as deep as `mx.compile` fuses, 11 operations.
@@ -57,18 +78,18 @@ def fuse_rows(
         by_column: `(C,)` each.
     """
     rows, columns = arrays[0].shape
-    run = columns if columns % _RUN else _RUN
+    if rows * columns < _LARGE or columns % _RUN:
+        return cast(Array, fn(_IN_KERNELS, *arrays, *by_row, *by_column))
     own = (1,) * (current_part() or 0)  # see `distinct_shape_per_part`
 
     def repeated(x: Array) -> Array:
-        if run == columns:
-            return x.reshape(*own, rows, 1, 1)
-        x = mx.contiguous(mx.broadcast_to(x, (rows, run)))
-        return x.reshape(*own, rows, 1, run)
+        x = mx.contiguous(mx.broadcast_to(after(x, x), (rows, _RUN)))
+        return x.reshape(*own, rows, 1, _RUN)
 
     y: Array = fn(
-        *(x.reshape(*own, rows, columns // run, run) for x in arrays),
+        _FUSED,
+        *(x.reshape(*own, rows, columns // _RUN, _RUN) for x in arrays),
         *map(repeated, by_row),
-        *(x.reshape(columns // run, run) for x in by_column),
+        *(x.reshape(columns // _RUN, _RUN) for x in by_column),
     )
     return y.reshape(rows, columns)

@@ -6,7 +6,7 @@ from typing import NamedTuple, cast
 
 import mlx.core as mx
 
-from lucid_fn.cpu.memory.broadcast import fuse_rows, subtract
+from lucid_fn.cpu.memory.broadcast import Arithmetic, map_rows, subtract
 from lucid_fn.cpu.memory.row_reductions import row_dot, row_squares, row_sum
 from lucid_fn.cpu.parallel.streams import concat, map_large
 from lucid_fn.numerics import channel_sum, widen
@@ -61,62 +61,69 @@ def _of_all_rows(parts: Sequence[tuple[Array, ...]]) -> list[Array]:
     return [concat(each) for each in zip(*parts, strict=True)]
 
 
-# Each kernel words `x - start` in its own way: in the same one, `mx.compile` would have
-# a kernel for it that writes an array, which the others read.
+def _normalized(
+    by: Arithmetic, x: Array, start: Array, r: Array, shift: Array
+) -> Array:
+    return by.add(by.multiply(by.subtract(x, start), r), shift)
+
+
 @lru_cache(maxsize=64)
 def _layer_norm(eps: float) -> ArrayFn:
     def statistics(x: Array) -> _Scale:
         return _statistics(x, eps)
 
+    def scaled(
+        by: Arithmetic,
+        x: Array,
+        start: Array,
+        r: Array,
+        shift: Array,
+        w: Array,
+        b: Array,
+    ) -> Array:
+        return _normalized(by, x, start, r, shift) * w + b
+
+    def grad_times_h(by: Arithmetic, x: Array, g: Array, *scale: Array) -> Array:
+        return mx.contiguous(g * _normalized(by, x, *scale))
+
+    def grad_of_x(
+        by: Arithmetic,
+        x: Array,
+        g: Array,
+        start: Array,
+        r: Array,
+        shift: Array,
+        slope: Array,
+        level: Array,
+        w: Array,
+    ) -> Array:
+        h = _normalized(by, x, start, r, shift)
+        return by.multiply(g, r) * w - by.add(by.multiply(h, slope), level)
+
     @custom_function
     def run(x: Array, weight: Array, bias: Array) -> Array:
         rows = _rows(x)
         scale = _of_all_rows(map_large(statistics, rows))
-        y = fuse_rows(
-            lambda x, start, r, shift, weight, bias: (
-                ((x - start) * r + shift) * weight + bias
-            ),
-            [rows],
-            scale,
-            [weight, bias],
-        )
-        return y.reshape(x.shape)
+        return map_rows(scaled, [rows], scale, [weight, bias]).reshape(x.shape)
 
     @run.vjp
     def vjp(
         primals: tuple[Array, Array, Array], g: Array, _: Array
     ) -> tuple[Array, Array, Array]:
         x, weight, _ = primals
+        rows, g = _rows(x), _rows(g)
 
         def part(x: Array, g: Array) -> tuple[Array, ...]:
             # With dh = g * weight: dx = r * (dh - mean(dh) - h * mean(dh * h)).
-            start, r, shift = _statistics(x, eps)
-            less = -start
-            gh = fuse_rows(
-                lambda x, g, less, r, shift: g * ((x + less) * r + shift),
-                [x, g],
-                [less, r, shift],
-            )
+            scale = _statistics(x, eps)
+            gh = map_rows(grad_times_h, [x, g], scale)
             mean = weight / len(weight)
-            slope = r * row_dot(gh, mean)
-            level = r * row_dot(g, mean) + shift * slope
-            return less, r, r * slope, level, channel_sum(gh), channel_sum(g)
+            slope, level = (scale.r * row_dot(y, mean) for y in (gh, g))
+            return *scale, slope, level, channel_sum(gh), channel_sum(g)
 
-        parts = map_large(part, _rows(x), _rows(g))
-        columns = _of_all_rows([part[:4] for part in parts])
-        dx = fuse_rows(
-            lambda x, g, less, r, slope, level, weight: (
-                g * weight * r - ((less + x) * slope + level)
-            ),
-            [_rows(x), _rows(g)],
-            columns,
-            [weight],
-        )
-        dweight, dbias = (
-            reduce(mx.add, sums)
-            for sums in zip(*(part[4:] for part in parts), strict=True)
-        )
-        return dx.reshape(x.shape), dweight, dbias
+        *by_row, dweights, dbiases = zip(*map_large(part, rows, g), strict=True)
+        dx = map_rows(grad_of_x, [rows, g], list(map(concat, by_row)), [weight])
+        return dx.reshape(x.shape), reduce(mx.add, dweights), reduce(mx.add, dbiases)
 
     return cast(ArrayFn, run)
 
@@ -126,31 +133,36 @@ def _rms_norm(eps: float) -> ArrayFn:
     def statistics(x: Array) -> tuple[Array]:
         return (_inverse_rms(x, eps),)
 
+    def scaled(by: Arithmetic, x: Array, r: Array, w: Array) -> Array:
+        return by.multiply(x, r) * w
+
+    def grad_times_h(by: Arithmetic, x: Array, g: Array, r: Array) -> Array:
+        return mx.contiguous(g * by.multiply(x, r))
+
+    def grad_of_x(
+        by: Arithmetic, x: Array, g: Array, r: Array, slope: Array, w: Array
+    ) -> Array:
+        return by.multiply(g, r) * w - by.multiply(by.multiply(x, r), slope)
+
     @custom_function
     def run(x: Array, weight: Array) -> Array:
         rows = _rows(x)
         scale = _of_all_rows(map_large(statistics, rows))
-        y = fuse_rows(lambda x, r, weight: x * r * weight, [rows], scale, [weight])
-        return y.reshape(x.shape)
+        return map_rows(scaled, [rows], scale, [weight]).reshape(x.shape)
 
     @run.vjp
     def vjp(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
         x, weight = primals
+        rows, g = _rows(x), _rows(g)
 
         def part(x: Array, g: Array) -> tuple[Array, Array, Array]:
             r = _inverse_rms(x, eps)
-            gh = fuse_rows(lambda x, g, r: g * (r * x), [x, g], [r])
-            slope = mx.square(r) * row_dot(gh, weight / len(weight))
-            return r, slope, channel_sum(gh)
+            gh = map_rows(grad_times_h, [x, g], [r])
+            return r, r * row_dot(gh, weight / len(weight)), channel_sum(gh)
 
-        parts = map_large(part, _rows(x), _rows(g))
-        dx = fuse_rows(
-            lambda x, g, r, slope, weight: g * weight * r - x * slope,
-            [_rows(x), _rows(g)],
-            _of_all_rows([part[:2] for part in parts]),
-            [weight],
-        )
-        return dx.reshape(x.shape), reduce(mx.add, (part[2] for part in parts))
+        *by_row, dweights = zip(*map_large(part, rows, g), strict=True)
+        dx = map_rows(grad_of_x, [rows, g], list(map(concat, by_row)), [weight])
+        return dx.reshape(x.shape), reduce(mx.add, dweights)
 
     return cast(ArrayFn, run)
 
