@@ -9,7 +9,7 @@ layer k + 1 has what came out for chunk c.
 
 from itertools import pairwise
 
-from lucid_fn.cpu.parallel.streams import count
+from lucid_fn.cpu.parallel.streams import available, count
 
 # Fewer chunks leave cores without work at both ends of the sequence, and more have more
 # operations of their own.
@@ -28,7 +28,8 @@ def chunks_of_sequence(
     chunks = 1 if directions > 1 else min(length // _STEPS, _MOST)
     if not _FEWEST <= multiplications < _LARGE or chunks < 2 > directions:
         return None
-    if count() < 2 or beside % count():
+    # Not `count` at first: it leaves one thread to each product.
+    if available() < 2 or beside % available() or count() < available():
         return None
     ends = [length * chunk // chunks for chunk in range(chunks + 1)]
     return [end - start for start, end in pairwise(ends)]

@@ -26,7 +26,8 @@ stacks = pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
 @pytest.fixture
 def beside(monkeypatch):
     """Two cores, and chunks of few steps."""
-    monkeypatch.setattr(wavefront, "count", lambda: 2)
+    for name in ("available", "count"):
+        monkeypatch.setattr(wavefront, name, lambda: 2)
     monkeypatch.setattr(wavefront, "_FEWEST", 0)
     monkeypatch.setattr(wavefront, "_STEPS", 3)
 
@@ -89,7 +90,8 @@ def test_layers_beside_each_other_can_be_compiled_and_mapped(beside):
 def test_layers_run_beside_each_other_where_that_pays(
     monkeypatch, cores, length, layers, directions, multiplications, expected
 ):
-    monkeypatch.setattr(wavefront, "count", lambda: cores)
+    for name in ("available", "count"):
+        monkeypatch.setattr(wavefront, name, lambda: cores)
     monkeypatch.setattr(wavefront, "_STEPS", 3)
     found = seam.chunks_of_sequence(length, layers, directions, multiplications)
     assert found == expected
