@@ -13,7 +13,7 @@ from lucid_fn.cpu.parallel.streams import available, count
 
 # Fewer chunks leave cores without work at both ends of the sequence, and more have more
 # operations of their own.
-_STEPS, _MOST = 16, 4
+_STEPS, _MOST = 16, 8
 
 # Multiplications of a step: with fewer, Python's thread has more work than the cores,
 # and with more the operations of a step take little of the time.
