@@ -259,9 +259,9 @@ def _put(holder: Any, key: str | None, values: list[Any]) -> None:
     """Makes a holder hold what `_held` found there."""
     if isinstance(holder, np.ndarray) and holder.nbytes > _LARGE:
         raise ValueError(
-            f"a derivative reads a NumPy array of shape {holder.shape} that was changed "
-            "after the call of which it is the derivative; give it as an argument, or "
-            "make a new array instead of changing it"
+            f"a derivative reads a NumPy array of shape {holder.shape} that was "
+            "changed after the call of which it is the derivative; give it as an "
+            "argument, or make a new array instead of changing it"
         )
     if isinstance(holder, CellType):
         if values[0] is MISSING:

@@ -386,7 +386,5 @@ def test_a_large_array_of_numpy_that_was_changed_is_an_error_and_no_copy_is_kept
     _, pull = lf.vjp(lambda w: mx.sum(w * mx.array(images[:4])), mx.array(2.0))
     assert pull(mx.array(1.0))[0].item() == 4096
     images[0, 0] = 5
-    with pytest.raises(
-        ValueError, match=r"shape \(1024, 1024\) that was changed after"
-    ):
+    with pytest.raises(ValueError, match=r"\(1024, 1024\) that was changed"):
         pull(mx.array(1.0))
