@@ -42,7 +42,7 @@ def test_apply_takes_params_state_and_input_by_position(case):
         (
             (params, state, x),
             {"training": True},
-            "has no argument 'training' .the mode",
+            "has no argument 'training' .did you mean train",
         ),
         ((params, state, x), {"train": True, "rngs": KEY}, "'rngs' is called key"),
         ((params, state), {"x": x, "train": True}, "takes x by position"),

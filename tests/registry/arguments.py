@@ -165,7 +165,7 @@ BY_NAME = {
     # of random, data and train
     "a": 2.0,
     "alpha": 0.5,
-    "arrays": np.zeros((8, 2)),
+    "arrays": [mx.zeros((8, 2)), mx.ones((8, 2))],
     "axis": 0,
     "b": 2.0,
     "brightness": 0.5,

@@ -22,7 +22,9 @@ def group(request):
 def test_a_process_that_was_not_launched_is_a_group_of_one():
     assert distributed.init() == Group(0, 1)
     assert distributed.init(backend="ring", timeout=1.0).size == 1
-    assert not any("lucid_fn" in thread.name for thread in threading.enumerate())
+    assert not any(
+        thread.name.startswith("lucid_fn ") for thread in threading.enumerate()
+    )
 
 
 @pytest.mark.parametrize("name", ["all_sum", "broadcast"])
