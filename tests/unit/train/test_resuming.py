@@ -2,6 +2,7 @@
 
 import collections
 import json
+import re
 import warnings
 
 import mlx.core as mx
@@ -75,6 +76,27 @@ def test_ctrl_c_and_another_call_are_one_run(task):
     assert history.interrupted
     ts, _ = fit(task, ts, epochs=2)
     assert equal(ts, straight)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (1, "interrupted in the first epoch, after which .*safetensors is written"),
+        (4, "interrupted: .*safetensors resumes after epoch 1"),
+    ],
+)
+def test_ctrl_c_says_where_the_checkpoint_resumes(task, tmp_path, capsys, steps, said):
+    made = []
+
+    def step(ts, x, labels):
+        if len(made) == steps:
+            raise KeyboardInterrupt
+        made.append(1)
+        return task.step(ts, x, labels)
+
+    path = tmp_path / "run.safetensors"
+    train.fit(task.start(), step, batches_of(task), epochs=3, checkpoint=path)
+    assert re.search(said, capsys.readouterr().out)
 
 
 def test_start_epoch_says_which_epoch_it_is(task):
