@@ -15,11 +15,10 @@ from lucid_fn.io import atomic_write, check_path
 from lucid_fn.tracing import may_start
 from lucid_fn.transforms import captures
 from lucid_fn.transforms.arguments import check_function, name_of, parameter_names
-from lucid_fn.transforms.export import (
+from lucid_fn.transforms.export import described, resized
+from lucid_fn.transforms.export_graph import (
     constants_of,
-    described,
     flat_function,
-    resized,
     tracing,
     without_rules,
 )
