@@ -5,7 +5,9 @@ It is read when an error is raised, and never before.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType
 from typing import NoReturn
 
 _CODE = re.compile(r"`([^`]+)`")
@@ -138,6 +140,9 @@ _ABSENT = {
     "donate_argnums": "arrays that are used no more are freed",
     "foreach": "lf.jit compiles the whole step",
     "fused": "lf.jit compiles the whole step",
+    "ignore_index": "metrics.accuracy counts labels outside the classes as wrong: "
+    "divide it by ops.mean(labels != ignore_index); losses.cross_entropy leaves them "
+    "out",
     "inplace": "nothing is changed in place",
     "last_epoch": "a schedule is a function of the step",
     "line_search_fn": "optim.lbfgs_minimize has a line search",
@@ -149,8 +154,9 @@ _ABSENT = {
     "maximize": "negate the loss",
     "mutable": "apply returns the new state",
     "num_workers": "data.loader makes batches in processes, data.prefetch on a thread",
-    "params": "they are arguments of init and update: init(params), "
-    "update(grads, opt_state, params)",
+    "params": "an optimizer takes them: init(params), update(grads, opt_state, "
+    "params); a train state gets others by ts._replace(params=params, "
+    "opt_state=optimizer.init(params))",
     "pin_memory": "memory is shared",
     "policy": "the arguments are kept, and all else is computed again",
     "prevent_cse": "compiling does not merge the two passes",
@@ -173,7 +179,7 @@ def raise_unknown(module: str, name: str, public: Sequence[str]) -> NoReturn:
         name: what was asked for.
         public: the names that there are.
     """
-    said = _said_in_table(name) if not name.startswith("_") else None
+    said = None if name.startswith("_") else _said_elsewhere(name, public)
     if said is None:
         similar = " or ".join(f"{module}.{ours}" for ours in _similar(name, public))
         said = f"did you mean {similar}?" if similar else None
@@ -181,6 +187,25 @@ def raise_unknown(module: str, name: str, public: Sequence[str]) -> NoReturn:
         f"{module} has no attribute {name!r}" + (f"; {said}" if said else ""),
         name=name,
     )
+
+
+def _said_elsewhere(name: str, public: Iterable[str]) -> str | None:
+    """What the table and the other packages say of a name, or of one spelt like it."""
+    if said := _said_in_table(name) or _in_another_package(name):
+        return said
+    # Somebody who knows that names are in lower case writes `step_lr` for `StepLR`.
+    ours = _folded(name) in map(_folded, public)
+    return None if ours else _said_in_table(name, _without_loss)
+
+
+def _in_another_package(name: str) -> str | None:
+    """Where the library has a function of this name, if it has one."""
+    library = sys.modules[__package__]
+    for package in library.__all__:
+        module = vars(library).get(package)  # one of those that are loaded
+        if isinstance(module, ModuleType) and name in getattr(module, "__all__", ()):
+            return f"it is {package}.{name} here"
+    return None
 
 
 def _similar(name: str, public: Iterable[str]) -> list[str]:
@@ -205,10 +230,22 @@ def _folded(name: str) -> str:
     return name.lower().replace("_", "")
 
 
-def _said_in_table(name: str) -> str | None:
-    """What the table says of another library's name, in a sentence."""
+def _without_loss(name: str) -> str:
+    return _folded(name).removesuffix("loss")
+
+
+def _said_in_table(
+    name: str, form: Callable[[str], str] = lambda spelling: spelling
+) -> str | None:
+    """What the table says of another library's name, in a sentence.
+
+    Args:
+        name: what was asked for.
+        form: names of the same form are the same name.
+    """
     from importlib import resources  # not above: the import of every program loads it
 
+    wanted = form(name)
     text = resources.files("lucid_fn").joinpath("names.md").read_text("utf-8")
     for part in _LINK.sub(r"\1", text).split("\n## ")[1:]:
         library, _, rows = part.partition("\n")
@@ -218,7 +255,7 @@ def _said_in_table(name: str) -> str | None:
             cells = [cell.strip() for cell in row.strip("|").split(" | ")]
             theirs = _CODE.findall(cells[0])
             for index, other in enumerate(theirs):
-                if name in (other, other.rpartition(".")[2]):
+                if wanted in (form(other), form(other.rpartition(".")[2])):
                     return _sentence(f"{library}.{other}", index, len(theirs), cells)
     return None
 

@@ -1,6 +1,6 @@
 """What a loader returns."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,3 +16,10 @@ class Dataset(NamedTuple):
     train_labels: NDArray[np.int32]
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.int32]
+
+    @classmethod
+    def __init_subclass__(cls, **options: Any) -> NoReturn:
+        raise TypeError(
+            f"Dataset: {cls.__name__} needs no base class; data.loader takes any "
+            "object with __len__ and __getitem__"
+        )

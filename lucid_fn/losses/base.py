@@ -1,6 +1,6 @@
 """What losses have in common: their inputs, class labels, regions, and `reduction=`."""
 
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import mlx.core as mx
 
@@ -68,14 +68,30 @@ def as_pair(caller: str, first: str, x: Array, targets: Array) -> Pair:
     promote to.
     """
     check_float(caller, **{first: x})
-    check_array(caller, targets=targets)
-    check_same_shape(caller, **{first: x, "targets": targets})
+    _check_targets(caller, first, x, targets)
     if mx.issubdtype(targets.dtype, mx.complexfloating):
         raise TypeError(f"{caller}: targets must be real, got {targets.dtype}")
     wide = widen(x)
     if not mx.issubdtype(targets.dtype, mx.floating):
         return Pair(wide, targets.astype(wide.dtype), x.dtype)
     return Pair(wide, widen(targets), mx.result_type(x, targets))
+
+
+def _check_targets(caller: str, first: str, x: Array, targets: Any) -> None:
+    """Raises unless the targets are an array of the shape of the predictions `x`."""
+    if isinstance(targets, int | float):
+        raise TypeError(
+            f"{caller}: targets must be an MLX array, got {type(targets).__name__}; "
+            f"for one target for all write mx.full({first}.shape, {targets!r})"
+        )
+    check_array(caller, targets=targets)
+    labels = mx.issubdtype(targets.dtype, mx.integer) and x.ndim and x.shape[-1] > 1
+    if labels and targets.shape == x.shape[:-1]:
+        raise ValueError(
+            f"{caller}: targets must have the shape of {first}, {x.shape}, got "
+            f"{targets.shape}; of class labels make mx.eye({x.shape[-1]})[targets]"
+        )
+    check_same_shape(caller, **{first: x, "targets": targets})
 
 
 def positive_part(x: Array) -> Array:

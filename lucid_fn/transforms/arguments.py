@@ -41,9 +41,9 @@ def leaf_paths(
     return found + tree.paths(kwargs)
 
 
-def check_function(caller: str, fn: Any) -> None:
-    """Raises unless `fn` can be called."""
-    checks.check_function(caller, "fn", fn)
+def check_function(caller: str, fn: Any, *, fix: str = "") -> None:
+    """Raises unless `fn` can be called; the error ends with `fix`."""
+    checks.check_function(caller, "fn", fn, fix=fix)
 
 
 def as_array(value: Any) -> Array | None:

@@ -102,7 +102,7 @@ def export(
 
     from lucid_fn.io import check_path
 
-    check_function("export", fn)
+    check_function("export", fn, fix="write export(fn, path, *example_args)")
     name = name_of(fn)
     if not may_start():
         raise ValueError(

@@ -52,6 +52,14 @@ ONES = mx.ones((1, 1))
         (data, "RandomCrop", "torchvision.transforms.RandomCrop is data.random_crop"),
         (data, "DataLoader", "torch.utils.data.DataLoader is data.loader here"),
         (interop.torch, "load", r"a file of PyTorch: interop\.torch\.load_pt"),
+        (schedules, "step_lr", r"lr_scheduler\.StepLR is schedules\.step_decay here"),
+        (nn, "batch_norm2d", r"torch\.nn\.BatchNorm2d is nn\.batch_norm here"),
+        (losses, "bce_with_logits", r"is losses\.sigmoid_binary_cross_entropy here"),
+        (data, "random_horizontal_flip", r"is data\.random_flip here"),
+        (lf.metrics, "mean_iou", r"MeanIoU is metrics\.class_counts here \(tp, fp, fn"),
+        (lf.metrics, "mse", r"has no attribute 'mse'; it is losses\.mse here$"),
+        (nn, "unet", r"it is models\.unet here$"),
+        (lf.tree, "stack", r"of trees: tree\.map\(lambda \*leaves: mx\.stack"),
         (nn, "MaxPooling2D", "did you mean nn.max_pool2d?"),
         (nn, "swish", r"flax\.linen\.swish is nn\.silu here$"),
         (nn, "remat_scan", "flax.linen.remat_scan is nn.repeat here"),
@@ -79,7 +87,7 @@ ONES = mx.ones((1, 1))
             "is interop.huggingface.gpt2_from_state_dict or interop.huggingface.bert",
         ),
         (schedules, "polynom", "did you mean schedules.polynomial_decay?"),
-        (losses, "triplet", "did you mean losses.triplet_margin?"),
+        (losses, "triplet", r"losses\.triplet_loss is losses\.triplet_margin here"),
         (train, "early", "did you mean train.early_stopping?"),
         (data, "crop", "mean data.random_crop or data.random_resized_crop"),
         (nn, "quantum", "nn has no attribute 'quantum'$"),
@@ -177,6 +185,14 @@ def test_an_unknown_name_is_told_what_it_is_called_here(package, name, message):
             r"has no argument 'weights' \(did you mean weight\?\)",
         ),
         (
+            lambda: train.init(nn.linear(3, 4), optim.adam(1e-3), ONES, params={}),
+            r"gets others by ts\._replace\(params=params, opt_state=optimizer\.init",
+        ),
+        (
+            lambda: lf.metrics.accuracy(ONES, ONES, ignore_index=-100),
+            r"divide it by ops\.mean\(labels != ignore_index\)",
+        ),
+        (
             lambda: train.early_stopping(monitor="loss", mode="min", patience=1),
             "'monitor' is called metric here; 'mode' is called higher_is_better here",
         ),
@@ -200,7 +216,7 @@ def test_every_name_of_the_tables_has_an_answer():
 
 
 def test_remarks_beside_the_tables_answer_nothing():
-    with pytest.raises(AttributeError, match=r"has no attribute 'ScaleByAdamState'$"):
+    with pytest.raises(AttributeError, match=r"; it is optim\.ScaleByAdamState here$"):
         foreign_names.raise_unknown("nn", "ScaleByAdamState", [])
 
 

@@ -79,7 +79,7 @@ def export(
         ... )
     """
     newest = _newest_opset()
-    check_function("export", fn)
+    check_function("export", fn, fix="write export(fn, path, *example_args)")
     name = name_of(fn)
     if not may_start():
         raise ValueError(

@@ -192,6 +192,11 @@ def _as_inputs(caller: str, x: Any, widths: Widths) -> AttentionInputs:
     """The inputs; an array attends to itself."""
     if isinstance(x, AttentionInputs):
         return x
+    if isinstance(x, tuple) and len(x) > 2:
+        raise TypeError(
+            f"{caller}: x must be an array or nn.AttentionInputs, got {len(x)} in a "
+            "tuple; write nn.AttentionInputs(query, key, value, mask)"
+        )
     if len(set(widths)) > 1:
         raise ValueError(
             f"{caller}: x must be nn.AttentionInputs(query, key, value), of "

@@ -40,9 +40,10 @@ def check_eps(caller: str, eps: float) -> float:
 def check_activation(caller: str, activation: Any) -> None:
     """Raises unless `activation` is a function on arrays."""
     if not callable(activation) or isinstance(activation, Layer):
+        named = f"; write nn.{activation}" if isinstance(activation, str) else ""
         raise TypeError(
             f"{caller}: activation must be a function on arrays, such as nn.relu, got "
-            f"{activation!r}"
+            f"{activation!r}{named}"
         )
 
 

@@ -76,12 +76,19 @@ def input_of(child: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """The input that `forward` gives a child."""
     if len(args) + len(options) == 1 and not options.keys() - {"x"}:
         return args[0] if args else options["x"]
-    if options:
-        got = " and ".join(options)
+    got = " and ".join(options)
+    if {"carry", "lengths"} & options.keys():
+        fix = f"write {child}(nn.RecurrentInputs(x, carry, lengths))"
+    elif {"query", "value", "mask", "attn_mask"} & options.keys():
+        fix = f"write {child}(nn.AttentionInputs(query, key, value, mask))"
+    elif options:
         fix = "train, key, params and state are those of apply, passed on by compose"
     else:
         got = f"{len(args)} arguments"
-        fix = f"a layer of several inputs takes them as one, as in {child}((x, y))"
+        fix = (
+            f"a layer of several inputs takes them as one, as in {child}((x, y)), or "
+            f"{child}(nn.AttentionInputs(query, key, value)) of an attention"
+        )
     raise TypeError(
         f"compose: child {child!r} must be called with its input alone, as in "
         f"{child}(x), got {got}; {fix}"

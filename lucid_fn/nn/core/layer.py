@@ -74,6 +74,24 @@ class Layer(NamedTuple):
             "y, state = layer.apply(params, state, x, train=False)"
         )
 
+    def __getattr__(self, name: str) -> NoReturn:
+        """Raises: in other libraries one would write `layer.parameters()`."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"a layer is a pair of functions and has no {name!r}; what it learns and "
+            "keeps is what params, state = layer.init(key) returns"
+        )
+
+    @classmethod
+    def __init_subclass__(cls, **options: Any) -> NoReturn:
+        """Raises: in other libraries models are classes."""
+        raise TypeError(
+            f"Layer: {cls.__name__} needs no class; write its forward pass as a "
+            "function and name its children, as in "
+            "nn.compose(forward, fc=nn.linear(3, 4))"
+        )
+
 
 def to_input(x: Any) -> Any:
     """`x` with MLX arrays in place of NumPy's, also in tuples; all else is kept."""

@@ -65,6 +65,13 @@ def test_a_transform_takes_one_item(transform, message):
         data.loader(Squares(), 2, seed=0, transform=transform)
 
 
+def test_a_data_set_of_ones_own_needs_no_base_class():
+    with pytest.raises(
+        TypeError, match=r"Mine needs no base class; data\.loader takes"
+    ):
+        type("Mine", (data.Dataset,), {})
+
+
 def test_num_workers_is_told_to_be_workers():
     with pytest.raises(TypeError, match="'num_workers' is called workers here"):
         data.loader(Squares(), 2, num_workers=2)

@@ -37,10 +37,18 @@ def test_wrong_kinds_are_refused(loss):
     x = mx.zeros((4, 1))
     with pytest.raises(TypeError, match=r"must be of a float dtype, got .*int32"):
         loss(x.astype(mx.int32), x)
-    with pytest.raises(TypeError, match="targets must be an MLX array, got float"):
+    message = r"must be an MLX array, got float; .* write mx\.full\(\w+\.shape, 0\.0\)"
+    with pytest.raises(TypeError, match=message):
         loss(x, 0.0)
     with pytest.raises(TypeError, match=r"targets must be real, got .*complex64"):
         loss(x, x.astype(mx.complex64))
+
+
+def test_class_labels_for_regions_are_told_how_to_become_masks():
+    probabilities, labels = mx.full((2, 4, 3), 1 / 3), mx.zeros((2, 4), mx.int32)
+    with pytest.raises(ValueError, match=r"class labels make mx\.eye\(3\)\[targets\]"):
+        losses.dice(probabilities, labels)
+    assert losses.dice(probabilities, mx.eye(3)[labels]).shape == (2, 3)
 
 
 @pytest.mark.parametrize("loss", PAIRS)

@@ -212,7 +212,11 @@ mx.eval(VIEW)
 @pytest.mark.parametrize(
     ("fn", "error", "message"),
     [
-        (3, TypeError, "fn must be a function"),
+        (
+            "a.mlxfn",
+            TypeError,
+            r"fn must be a function, got .*; write export\(fn, path",
+        ),
         (of_mlx, ValueError, "CustomTransforms.*use lf.custom_vjp"),
         (lambda x: mx.contiguous(x[::2]), ValueError, "leave mx.contiguous out"),
         (lambda x: x + mx.random.normal((3,)), ValueError, "hidden random state"),

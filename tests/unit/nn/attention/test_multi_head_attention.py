@@ -338,3 +338,10 @@ def test_what_does_not_fit_into_the_cache_is_an_error(shape, key):
     layer = nn.cached_attention(8, 2, batch_size=2, max_length=9)
     with pytest.raises(ValueError, match=r"shape \(2, L, 8\) with L at most 9, got"):
         layer.apply(*layer.init(key), mx.ones(shape), train=False)
+
+
+def test_a_tuple_is_told_to_be_attention_inputs(key):
+    attention = nn.multi_head_attention(4, 2)
+    held, x = attention.init(key), mx.ones((1, 3, 4))
+    with pytest.raises(TypeError, match=r"got 3 in a tuple; write nn\.AttentionInputs"):
+        attention.apply(*held, (x, x, x), train=False)

@@ -258,6 +258,14 @@ BUILT_WRONG = {
         lambda: nn.compose(mx.add, a=mx.abs),
         "compose: forward must be a Python function .* whose parameters are not known",
     ),
+    "a class for a layer": (
+        lambda: type("Net", (nn.Layer,), {}),
+        r"Layer: Net needs no class; .* as in nn\.compose\(forward, fc=",
+    ),
+    "a name for an activation": (
+        lambda: nn.transformer_encoder_layer(2, 1, activation="gelu"),
+        r"activation must be a function .*, got 'gelu'; write nn\.gelu$",
+    ),
     "a number": (
         lambda: nn.serial(a=3),
         "serial: child 'a' must be a layer or a function on arrays, got int 3",
@@ -286,6 +294,11 @@ def test_wrong_children_are_told_when_the_layer_is_built(what):
     make, words = BUILT_WRONG[what]
     with pytest.raises(TypeError, match=words):
         make()
+
+
+def test_what_a_layer_does_not_hold_is_told_where_it_is():
+    with pytest.raises(AttributeError, match=r"has no 'parameters'; .* layer\.init\("):
+        nn.linear(2, 2).parameters()
 
 
 def test_a_name_with_a_dot_is_a_value_error():
@@ -327,6 +340,18 @@ def test_modules_of_other_libraries_are_refused():
         (lambda x, a: a(x, x), r"got 2 arguments; .* as in a\(\(x, y\)\)"),
         (lambda x, a: a(), "got 0 arguments"),
         (lambda x, a: a(y=x), "got y; "),
+        (
+            lambda x, a: a(x, lengths=x),
+            r"got lengths; write a\(nn\.RecurrentInputs\(x, carry, lengths\)\)",
+        ),
+        (
+            lambda x, a: a(x, mask=x),
+            r"got mask; write a\(nn\.AttentionInputs\(query, key, value, mask\)\)",
+        ),
+        (
+            lambda x, a: a(x, x, x),
+            r"got 3 arguments; .* or a\(nn\.AttentionInputs\(query, key, value\)\) of",
+        ),
     ],
 )
 @pytest.mark.parametrize("examplewise", [False, True])
