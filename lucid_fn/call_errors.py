@@ -171,10 +171,11 @@ def call_message(
     """How the call should have been written."""
     signature = inspect.signature(fn)
     name, parameters = name or fn.__name__, signature.parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     problems = [
         unknown_argument(given, list(parameters))
         for given in options
-        if given not in parameters
+        if given not in parameters and not takes_any
     ]
     named_only = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
     positional = [p for p in parameters.values() if p.kind not in named_only]
@@ -187,7 +188,7 @@ def call_message(
         names = [p.name for p in positional]
         problems.append(f"takes {' and '.join(names) or 'nothing'} alone")
     elif extra:
-        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        if takes_any:
             names = [f"name_{i + 1}" for i in range(len(extra))]
         else:
             names = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
@@ -232,8 +233,8 @@ def _short(signature: inspect.Signature) -> str:
     shown, by_name = [], False
     for p in signature.parameters.values():
         if p.kind is p.KEYWORD_ONLY and not by_name:
-            by_name = True
             shown.append("*")
+        by_name = by_name or p.kind in (p.VAR_POSITIONAL, p.KEYWORD_ONLY)
         if p.default is p.empty:
             shown.append(str(p.replace(annotation=p.empty)))
         else:

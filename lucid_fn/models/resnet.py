@@ -145,10 +145,13 @@ def _resnet(
     children["fc"] = nn.linear(512 * expansion, num_classes)
     unknown = [name for name in replaced if name not in children]
     if unknown:
+        fix = "weights of torchvision load with interop.torch.from_state_dict"
+        if "in_channels" in unknown:
+            fix = "for other images give the first layer, as in conv1=nn.conv2d(1, 64, "
+            fix += "7, stride=2, padding=3, bias=False)"
         raise TypeError(
             f"{caller}: children must be named {', '.join(children)}, got "
-            f"{', '.join(unknown)}; weights of torchvision load with "
-            "interop.torch.from_state_dict"
+            f"{', '.join(unknown)}; {fix}"
         )
     return nn.serial(**{**children, **replaced})
 

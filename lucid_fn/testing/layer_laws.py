@@ -200,7 +200,11 @@ def half_precision_stays(s: Subject, dtype: mx.Dtype, train: bool) -> None:
     params, x = tree.cast((s.params, s.x), dtype)
     y, _ = s.apply(train=train, params=params, x=x)
     found = {str(leaf.dtype) for leaf in floats(y)} - {str(dtype)}
-    require(not found, f"params and input of {dtype} give {', '.join(found)}")
+    require(
+        not found,
+        f"params and input of {dtype} give {', '.join(found)}; cast constants, and "
+        "what is computed from a float32 state, to the dtype of the input",
+    )
     coarse = 40 * mx.finfo(dtype).eps
     message = f"the result in {dtype} is far from that in float32"
     require_close(tree.cast(y, mx.float32), exact, message, rtol=coarse, atol=coarse)

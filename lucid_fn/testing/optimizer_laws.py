@@ -107,7 +107,8 @@ def check_optimizer(
         Traceback (most recent call last):
         ...
         AssertionError: check_optimizer: broken laws, which skip=[...] would leave out
-          moments: conv.weight of the state is bfloat16 for params of bfloat16
+          moments: conv.weight of the state is bfloat16 for params of bfloat16; make it
+          in float32, as of tree.cast(params, mx.float32)
     """
     check_transformation("check_optimizer", "optimizer", optimizer)
     given = small_network() if params is None else params
@@ -136,7 +137,8 @@ def moments_of_16_bits_are_float32(s: Subject, dtype: mx.Dtype) -> None:
         name = str(dtype).removeprefix("mlx.core.")
         require(
             not is_float(x) or x.dtype == mx.float32,
-            f"{path} of the state is {name} for params of {name}",
+            f"{path} of the state is {name} for params of {name}; make it in float32, "
+            "as of tree.cast(params, mx.float32)",
         )
 
 

@@ -51,6 +51,10 @@ def save(
         {'w': array([1, 2], dtype=float32)}
     """
     caller = "train.save"
+    if isinstance(ts, str | Path):
+        raise TypeError(
+            f"{caller}: ts must be a tree of arrays, got {ts!r}; write save(path, ts)"
+        )
     path = check_path(caller, "path", path)
     metadata = _check_metadata(caller, metadata)
     check_whole(caller, ts)

@@ -99,7 +99,7 @@ def remedy(value: Any) -> str | None:
         return "convert it with mx.array(np.asarray(x))"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return "write it as a NamedTuple or a dict, since a dataclass is not a tree"
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return "integers have 64 bits at most"
     return None
 

@@ -193,6 +193,25 @@ def test_an_unknown_name_is_told_what_it_is_called_here(package, name, message):
             r"divide it by ops\.mean\(labels != ignore_index\)",
         ),
         (
+            lambda: train.fit(ONES, ONES, ONES, num_epochs=3),
+            "'num_epochs' is called epochs here",
+        ),
+        (lambda: models.unet(base_channels=8), "'base_channels' is called width here"),
+        (lambda: models.gpt(block_size=8), "'block_size' is called max_length here"),
+        (
+            lambda: models.resnet18(in_channels=1),
+            r"as in conv1=nn\.conv2d\(1, 64, 7, stride=2, padding=3, bias=False\)",
+        ),
+        (
+            lambda: nn.compose(fc=nn.linear(3, 4)),
+            r"compose: needs forward; write compose\(forward, \*, examplewise",
+        ),
+        (
+            lambda: lf.export(len, "a.mlxfn", ONES, batch_dim=0),
+            r"write export\(fn, path, \*example_args, batch_argnums=\(\)\)",
+        ),
+        (lambda: train.save({}, "a.safetensors"), r"write save\(path, ts\)"),
+        (
             lambda: train.early_stopping(monitor="loss", mode="min", patience=1),
             "'monitor' is called metric here; 'mode' is called higher_is_better here",
         ),

@@ -250,3 +250,10 @@ def test_numbers_that_a_function_returns_are_shared():
     out = vmap(lambda x: {"x": x, "n": 3, "yes": True, "none": None})(mx.ones(2))
     assert out["n"].tolist() == [3, 3] and out["yes"].tolist() == [True, True]
     assert out["none"] is None
+
+
+def test_a_number_to_map_over_is_told_to_be_shared():
+    with pytest.raises(
+        ValueError, match=r"got int 4; use None in in_axes for what all"
+    ):
+        vmap(abs)(4)
