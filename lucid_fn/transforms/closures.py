@@ -210,7 +210,8 @@ class _Filler:
             made.clear()
             items = self._items(value)
             keys, values = items[: len(items) // 2], items[len(items) // 2 :]
-            made.update(zip(keys, map(self.fill, values), strict=True))
+            for key, item in zip(keys, values, strict=True):
+                made[key] = self.fill(item)  # `update` of a Counter would count
             return made
         if isinstance(value, list | tuple):
             items = list(map(self.fill, self._items(value)))

@@ -7,9 +7,11 @@ function could read is noted when it is called, and is put back for the later ca
 
 import functools
 import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from operator import is_
 from types import CellType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
@@ -41,7 +43,7 @@ class _Slot(NamedTuple):
     holder: Any  # a cell, a dict (of globals, say), a class, an object; a container
     key: str | None
     values: list[Any]
-    seen: Hashable
+    hashed: int  # of a NumPy array
 
 
 class Surroundings:
@@ -57,7 +59,7 @@ class Surroundings:
         self._todo: list[tuple[Any, str]] = []
         if functions:
             self.add(functions)
-            self.key()
+            self._find_places()
 
     def add(self, value: Any) -> None:
         """Notes what can be read through a value, and by the functions in it."""
@@ -71,17 +73,20 @@ class Surroundings:
 
     def key(self) -> Hashable:
         """What tells these surroundings from others."""
+        self._find_places()
+        seen = [
+            (*at, slot.hashed or _told_of(slot.holder, slot.values))
+            for at, slot in self._slots.items()
+            if not self._is_counter(slot)
+        ]
+        return tuple(self._places.items()), tuple(seen)
+
+    def _find_places(self) -> None:
         arrays = [s.holder for s in self._slots.values()]
         arrays = [x for x in arrays if isinstance(x, mx.array)]
         traced = any_traced(arrays)  # what is traced has no place yet
         for x in arrays:
             self._places[id(x)] = None if traced else captures.place_of(x)
-        seen = [
-            (*at, slot.seen)
-            for at, slot in self._slots.items()
-            if not self._is_counter(slot)
-        ]
-        return tuple(self._places.items()), tuple(seen)
 
     def _is_counter(self, slot: _Slot) -> bool:
         return slot.key in self._rebound and isinstance(slot.values[0], NUMBERS)
@@ -119,7 +124,12 @@ class Surroundings:
         if isinstance(slot.holder, mx.array):
             place = self._places.get(id(slot.holder))
             return place is not None and captures.place_of(slot.holder) != place
-        return _seen(slot.holder, slot.key) != slot.seen
+        if slot.hashed:
+            return _hash(slot.holder) != slot.hashed
+        now = _held(slot.holder, slot.key)
+        if len(now) == len(slot.values) and all(map(is_, now, slot.values)):
+            return False
+        return _told_of(slot.holder, now) != _told_of(slot.holder, slot.values)
 
     def _finish(self) -> None:
         while self._todo or self._look_into_objects():
@@ -189,18 +199,25 @@ class Surroundings:
                 continue
             path = name
             for attribute in attributes:
-                value = self._attribute(value, attribute, path)
+                found = self._attribute(value, attribute, path)
                 path = f"{path}.{attribute}"
+                if found is MISSING and isinstance(own := _own(value), dict):
+                    self._note(own, attribute, path)  # it may be set later
+                value = found
 
     def _attribute(self, value: Any, name: str, path: str) -> Any:
         if isinstance(value, mx.array):
             return MISSING  # a method, of which nothing is to be known
         holder = captures.holder_of(value, name)
         found = captures.attribute(value, name)
+        path = f"{path}.{name}"
         if holder is not None:
-            self._todo.append((found, f"{path}.{name}"))
+            self._todo.append((found, path))
             if not captures.is_library_module(value):
-                self._note(holder, name, f"{path}.{name}", visits=False)
+                self._note(holder, name, path, visits=False)
+        hides = isinstance(holder, type) and _is_default(found)  # if it is there later
+        if hides and isinstance(own := _own(value), dict):
+            self._note(own, name, path, visits=False)
         return found
 
     def _note(
@@ -208,10 +225,11 @@ class Surroundings:
     ) -> Any:
         """Notes what a holder holds; the value, unless it is a container."""
         if (id(holder), key) not in self._slots:
-            values, seen = _held(holder, key), _seen(holder, key)
-            self._slots[id(holder), key] = _Slot(name, holder, key, values, seen)
+            values, hashed = _held(holder, key), _hash(holder)
+            self._slots[id(holder), key] = _Slot(name, holder, key, values, hashed)
             if visits and not _is_numeric(holder):
-                self._todo += [(value, name) for value in values]
+                todo = [x for x in values if not isinstance(x, CONSTANTS)]
+                self._todo += [(value, name) for value in todo]
         return self._slots[id(holder), key].values[0] if key else None
 
 
@@ -237,6 +255,24 @@ def _is_numeric(value: Any) -> bool:
     return is_numpy or isinstance(value, mx.array)
 
 
+def _own(value: Any) -> Any:
+    """The attributes that an object has of its own, unless they are of a library."""
+    if isinstance(value, mx.array) or captures.is_library_module(value):
+        return None
+    return getattr(value, "__dict__", None)
+
+
+def _is_default(value: Any) -> bool:
+    """Whether a value of a class is one that its objects may replace by their own."""
+    return not hasattr(type(value), "__get__")
+
+
+def _kind(holder: Any) -> Any:
+    """The class whose methods change a holder, and run nothing of the user's."""
+    kinds = OrderedDict, dict, list, set, deque
+    return next(kind for kind in kinds if isinstance(holder, kind))
+
+
 def _held(holder: Any, key: str | None) -> list[Any]:
     """What a holder holds under a key, or all of it."""
     if isinstance(holder, CellType):
@@ -252,54 +288,75 @@ def _held(holder: Any, key: str | None) -> list[Any]:
         return [holder.astype(holder.dtype)]  # which does not change with it
     if isinstance(holder, np.ndarray):
         return list(holder.flat)
-    return [*holder, *holder.values()] if isinstance(holder, dict) else [*holder]
+    kind = _kind(holder)
+    if isinstance(holder, dict):
+        return [*kind.keys(holder), *kind.values(holder)]
+    return [*kind.__iter__(holder)]
 
 
 def _put(holder: Any, key: str | None, values: list[Any]) -> None:
     """Makes a holder hold what `_held` found there."""
-    if isinstance(holder, np.ndarray) and holder.nbytes > _LARGE:
+    if key is not _CONTENT:
+        _put_value(holder, key, values[0])
+    elif isinstance(holder, np.ndarray):
+        _put_elements(holder, values)
+    elif isinstance(holder, mx.array):
+        holder[...] = values[0]
+    else:
+        kind = _kind(holder)
+        kind.clear(holder)
+        if isinstance(holder, dict):
+            half = len(values) // 2
+            for name, value in zip(values[:half], values[half:], strict=True):
+                kind.__setitem__(holder, name, value)
+        else:
+            (kind.update if isinstance(holder, set) else kind.extend)(holder, values)
+
+
+def _put_value(holder: Any, key: str, value: Any) -> None:
+    """Makes a holder hold a value under a key, or nothing if it is missing."""
+    if isinstance(holder, CellType):
+        key = "cell_contents"
+    if isinstance(holder, dict):
+        if value is MISSING:
+            holder.pop(key, None)
+        else:
+            holder[key] = value
+        return
+    kind = type if isinstance(holder, type) else object
+    if value is not MISSING:
+        kind.__setattr__(holder, key, value)
+    elif _held(holder, key)[0] is not MISSING:
+        kind.__delattr__(holder, key)
+
+
+def _put_elements(holder: Any, values: list[Any]) -> None:
+    """Makes a NumPy array hold the elements that it held, if that can be done."""
+    shape = np.shape(values[0]) if values and _is_numeric(holder) else holder.shape
+    is_kept = values or not holder.size
+    if not is_kept or not holder.flags.writeable or shape != holder.shape:
         raise ValueError(
             f"a derivative reads a NumPy array of shape {holder.shape} that was "
             "changed after the call of which it is the derivative; give it as an "
             "argument, or make a new array instead of changing it"
         )
-    if isinstance(holder, CellType):
-        if values[0] is MISSING:
-            del holder.cell_contents
-        else:
-            holder.cell_contents = values[0]
-    elif isinstance(holder, dict) and key is not _CONTENT:
-        if values[0] is MISSING:
-            del holder[key]
-        else:
-            holder[key] = values[0]
-    elif key is not _CONTENT:
-        change = type.__setattr__ if isinstance(holder, type) else object.__setattr__
-        change(holder, key, values[0])
-    elif isinstance(holder, dict):
-        half = len(values) // 2
-        holder.clear()
-        holder.update(zip(values[:half], values[half:], strict=True))
-    elif isinstance(holder, list):
-        holder[:] = values
-    elif _is_numeric(holder):
+    if _is_numeric(holder):
         holder[...] = values[0]
-    elif isinstance(holder, np.ndarray):
+    else:
         for place, value in enumerate(values):
             holder.flat[place] = value
-    else:  # a set or a deque
-        holder.clear()
-        for value in values:
-            (holder.add if isinstance(holder, set) else holder.append)(value)
 
 
-def _seen(holder: Any, key: str | None) -> Hashable:
+def _hash(holder: Any) -> int:
+    """What tells the elements of a NumPy array from others, and is not 0 for one."""
+    is_numpy = isinstance(holder, np.ndarray) and not holder.dtype.hasobject
+    return hash((holder.shape, holder.tobytes())) or 1 if is_numpy else 0
+
+
+def _told_of(holder: Any, values: list[Any]) -> Hashable:
     """What tells the values that a holder holds from others."""
-    if isinstance(holder, mx.array):
-        return None  # its place does, which cannot be asked for while it is traced
-    if _is_numeric(holder):
-        return hash(holder.tobytes())
-    return tuple(map(_told, _held(holder, key)))
+    # The place of an array does, which cannot be asked for while it is traced.
+    return () if isinstance(holder, mx.array) else tuple(map(_told, values))
 
 
 def _told(value: Any) -> Hashable:
