@@ -39,6 +39,7 @@ _LIBRARIES = tuple(
         *(sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib", "platlib")),
     )
 )
+_INSTALLED = tuple(f"{os.sep}{name}-packages{os.sep}" for name in ("site", "dist"))
 
 MISSING = object()
 CONTAINERS = (dict, list, tuple, set, frozenset, deque, MappingProxyType)
@@ -57,15 +58,21 @@ class Capture(NamedTuple):
     kept: list[Any]  # the arrays, so that no identity is used again
 
 
+@functools.lru_cache(maxsize=4096)
+def _in_library(file: str) -> bool:
+    # Of this Python, or of another one or a user, to whom `sys.path` leads.
+    return file.startswith(_LIBRARIES) or any(part in file for part in _INSTALLED)
+
+
 def of_library(fn: FunctionType) -> bool:
-    return fn.__code__.co_filename.startswith(_LIBRARIES)
+    return _in_library(fn.__code__.co_filename)
 
 
 def is_library_module(value: Any) -> bool:
     if not isinstance(value, ModuleType):
         return False
     file = getattr(value, "__file__", None) or ""
-    return file.startswith(_LIBRARIES) or value.__name__ in sys.builtin_module_names
+    return _in_library(file) or value.__name__ in sys.builtin_module_names
 
 
 def holder_of(value: Any, name: str) -> Any:

@@ -54,6 +54,7 @@ class Surroundings:
         self._places: dict[int, int | None] = {}  # of arrays, where they are known
         self._visited: dict[Any, Any] = {}  # by identity, and alive
         self._objects: list[tuple[Any, str, set[str]]] = []
+        self._by_class: dict[type, set[str]] = {}  # the names of attributes
         self._names: set[str] = set()  # by which functions could read attributes
         self._rebound: set[str] = set()  # that they bind themselves: counters, say
         self._todo: list[tuple[Any, str]] = []
@@ -138,10 +139,19 @@ class Surroundings:
     def _look_into_objects(self) -> bool:
         """Whether attributes are found in objects by names that were not known yet."""
         for value, path, known in self._objects:
-            for name in sorted(self._names - known):
-                known.add(name)
+            new = self._names - known
+            known |= new
+            for name in sorted(new & self._attributes_of(value)) if new else ():
                 self._attribute(value, name, path)
         return bool(self._todo)
+
+    def _attributes_of(self, value: Any) -> set[str]:
+        """The names of an object's attributes, its own and those of its class."""
+        cls = type(value)
+        if cls not in self._by_class:
+            self._by_class[cls] = set().union(*map(vars, cls.__mro__))
+        own = getattr(value, "__dict__", None)
+        return self._by_class[cls].union(own if isinstance(own, dict) else ())
 
     def _visit(self, value: Any, path: str) -> None:
         if isinstance(value, MethodType):  # is another object at each access

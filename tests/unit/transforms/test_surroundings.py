@@ -1,6 +1,7 @@
 """Objects that keep what they hold in unusual ways, and have it put back."""
 
 import collections
+import os
 import types
 
 import mlx.core as mx
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import lucid_fn as lf
+from lucid_fn.transforms.surroundings import Surroundings
 
 
 def gradient_after(change, fn):
@@ -107,3 +109,14 @@ def test_an_array_of_numpy_that_has_another_shape_now_is_an_error():
     with pytest.raises(ValueError, match=r"\(3,\) that was changed after the call"):
         gradient_after(change, lambda x: x * float(scales.sum()))
     assert scales.shape == (3,)
+
+
+@pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])
+def test_what_packages_read_stays_theirs_wherever_they_are_installed(folder):
+    """Else all that a test framework or a debugger holds would be looked through."""
+    names = {"state": {"scale": 2.0}}
+    file = os.path.join(os.sep, "elsewhere", folder, "package.py")
+    exec(compile("def scaled(x): return x * state['scale']", file, "exec"), names)
+    around = Surroundings(names["scaled"])
+    names["state"] = {"scale": 5.0}
+    assert around.changed() is None
