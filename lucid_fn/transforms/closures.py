@@ -208,14 +208,20 @@ class _Filler:
         if isinstance(value, dict):
             made = copy.copy(value)  # its class may take other arguments than a dict
             made.clear()
-            items = self._items(value)
-            keys, values = items[: len(items) // 2], items[len(items) // 2 :]
+            self._made[id(value)] = made  # before it is filled, as it may hold itself
+            held = self._items(value)
+            keys, values = held[: len(held) // 2], held[len(held) // 2 :]
             for key, item in zip(keys, values, strict=True):
                 made[key] = self.fill(item)  # `update` of a Counter would count
             return made
-        if isinstance(value, list | tuple):
-            items = list(map(self.fill, self._items(value)))
-            return build(type(value), items, ())
+        if isinstance(value, list):
+            items = copy.copy(value)
+            items.clear()
+            self._made[id(value)] = items
+            items.extend(map(self.fill, self._items(value)))
+            return items
+        if isinstance(value, tuple):
+            return build(type(value), list(map(self.fill, value)), ())
         return value
 
     def _function(self, fn: FunctionType) -> FunctionType:
@@ -247,7 +253,5 @@ class _Filler:
         return made
 
     def _items(self, holder: Any) -> list[Any]:
-        """What a cell, a dict, a list or a tuple held when it was visited."""
-        if isinstance(holder, tuple):
-            return list(holder)
+        """What a cell, a dict or a list held when it was visited."""
         return self._walk.holders[id(holder)][1]

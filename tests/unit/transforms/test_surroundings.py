@@ -120,3 +120,20 @@ def test_what_packages_read_stays_theirs_wherever_they_are_installed(folder):
     around = Surroundings(names["scaled"])
     names["state"] = {"scale": 5.0}
     assert around.changed() is None
+
+
+@pytest.mark.parametrize("kind", [dict, list])
+def test_a_container_that_holds_itself_is_closed_over(kind):
+    scales = {0: 2.0} if kind is dict else [2.0, None]
+    scales[1] = scales
+    gradient = lf.grad(lf.checkpoint(lambda x: x * scales[1][1][0]))
+    assert gradient(mx.array(1.0)).item() == 2
+
+
+def test_an_array_in_a_container_that_holds_itself_gets_its_gradient():
+    def loss(scale):
+        scales = {"scale": scale}
+        scales["self"] = scales
+        return lf.checkpoint(lambda x: x * scales["self"]["scale"])(mx.array(3.0))
+
+    assert lf.grad(loss)(mx.array(2.0)).item() == 3
