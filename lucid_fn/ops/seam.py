@@ -18,6 +18,7 @@ from weakref import ref
 
 import mlx.core as mx
 
+from lucid_fn.call_errors import explains_calls
 from lucid_fn.context import holding
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ def examplewise(fn: Fn) -> Fn:
     It then takes a divided batch too, and computes each part on a core of its own.
     Errors are those of the whole batch.
     """
+    fn = explains_calls(fn)
 
     @wraps(fn)
     def divided(*args: Any, **options: Any) -> Any:

@@ -1,6 +1,7 @@
 """Names and arguments of other libraries get an error that says what ours are."""
 
 import importlib
+import inspect
 import pickle
 import re
 import sys
@@ -320,3 +321,19 @@ def test_a_file_that_is_imported_again_does_not_hide_its_function(monkeypatch):
 @pytest.mark.parametrize("name", ["glu", "softmax", "relu", "dot_product_attention"])
 def test_a_function_that_two_packages_share_is_one(name):
     assert getattr(nn, name) is getattr(lf.ops, name)
+
+
+@pytest.mark.parametrize("name", ["avg_pool1d", "avg_pool2d", "avg_pool3d"])
+def test_a_pool_of_ops_says_that_its_stride_is_given_by_name(name):
+    message = rf"{name}: takes x and size by position, .*{name}\(<array>, 2, stride=2\)"
+    with pytest.raises(TypeError, match=message):
+        getattr(ops, name)(mx.ones((1, 4, 4, 1)), 2, 2)
+
+
+def test_no_function_of_ops_leaves_the_error_of_too_many_arguments_to_python():
+    for name in ops.__all__:
+        fn = getattr(ops, name)
+        if inspect.isfunction(fn) and not str(inspect.signature(fn)).startswith("(*"):
+            with pytest.raises((TypeError, ValueError)) as error:
+                fn(*[None] * 25)
+            assert not re.search(r"takes .*\d positional", str(error.value)), name
