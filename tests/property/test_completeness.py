@@ -4,6 +4,8 @@ import inspect
 
 import pytest
 
+from lucid_fn import ops
+from tests.registry.activations import ACTIVATIONS
 from tests.registry.packages import REGISTRIES
 
 each_package = pytest.mark.parametrize("package", REGISTRIES, ids=lambda p: p.__name__)
@@ -33,3 +35,10 @@ def test_the_ranges_of_a_case_are_of_parameters_of_its_function(package):
     for case in REGISTRIES[package].cases:
         signature = inspect.signature(getattr(package, case.function))
         assert case.ranges.keys() <= signature.parameters.keys()
+
+
+def test_every_activation_of_ops_is_an_activation_of_nn_and_registered():
+    modules = {"lucid_fn.ops.activations", "lucid_fn.ops.hard_activations"}
+    public = (getattr(ops, name) for name in ops.__all__)
+    defined = {f for f in public if getattr(f, "__module__", "") in modules}
+    assert defined - {ops.prelu} <= {*ACTIVATIONS}  # which nn has as a layer
