@@ -1,6 +1,7 @@
 """The bodies of loops that are derivatives of a loop, or a batch of it."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import mlx.core as mx
@@ -67,6 +68,17 @@ def pulled_body(
     y: list[int],
     given: int,
 ) -> Body:
+    """The body of the reverse derivative.
+
+    Args:
+        body: that of the loop.
+        inputs: how many it has.
+        c: the places of the constants that have derivatives.
+        k: those of the arrays of the carry.
+        x: those of the inputs.
+        y: those of the outputs.
+        given: how many arrays of the carry are not stacked.
+    """
     sizes = body.sizes
 
     def turn(constants: Arrays, carry: Arrays, given: Arrays) -> tuple[Arrays, Arrays]:
@@ -76,8 +88,9 @@ def pulled_body(
         if body.waits:
             before = after(before, carry)
 
+        a, b = len(c), len(c) + len(k)
+
         def values(*arrays: Array) -> Arrays:
-            a, b = len(c), len(c) + len(k)
             last, outputs = body.turn(
                 filled(constants, c, arrays[:a]),
                 filled(before, k, arrays[a:b]),
@@ -87,10 +100,9 @@ def pulled_body(
 
         arrays = [*at(constants, c), *at(before, k), *at(xs, x)]
         with transforming():
-            grads = mlx_transforms.vjp(fenced(values), arrays, [*d_carry, *d_outputs])[
-                1
-            ]
-        a, b = len(c), len(c) + len(k)
+            _, grads = mlx_transforms.vjp(
+                fenced(values), arrays, [*d_carry, *d_outputs]
+            )
         summed = [total + g for total, g in zip(sums, grads[:a], strict=True)]
         return [*grads[a:b], *summed], list(grads[b:])
 
@@ -98,6 +110,10 @@ def pulled_body(
 
 
 def pushed_body(body: Body, places: list[list[int]], inputs: int) -> Body:
+    """The body of the forward derivative: values, then tangents of those at `places`.
+
+    Each turn has them of the constants, the carry and the `inputs` in this order.
+    """
     sizes = body.sizes
     lengths = (sizes.constants, sizes.carry, inputs)
 
@@ -113,11 +129,9 @@ def pushed_body(body: Body, places: list[list[int]], inputs: int) -> Body:
             after, outputs = body.turn(*moving)
             return [*after, *outputs]
 
-        flat = [
-            a for v, place in zip(values, places, strict=True) for a in at(v, place)
-        ]
+        flat = [x for pair in zip(values, places, strict=True) for x in at(*pair)]
         with transforming():
-            ys, dys = mlx_transforms.jvp(out, flat, [t for part in moved for t in part])
+            ys, dys = mlx_transforms.jvp(out, flat, [*chain(*moved)])
         n = sizes.carry
         return [*ys[:n], *at(dys, places[1])], [*ys[n:], *dys[n:]]
 
@@ -127,7 +141,8 @@ def pushed_body(body: Body, places: list[list[int]], inputs: int) -> Body:
     return Body(turn, Sizes(constants, carry))
 
 
-def mapped_body(body: Body, n: int, axes: tuple[tuple[int | None, ...], ...]) -> Body:
+def mapped_body(body: Body, axes: tuple[tuple[int | None, ...], ...]) -> Body:
+    """The body of a batch; `axes` are where constants, carry and inputs have it."""
     sizes = body.sizes
     in_axes = (*axes[0], *(0,) * sizes.carry, *axes[2])
 
@@ -138,7 +153,7 @@ def mapped_body(body: Body, n: int, axes: tuple[tuple[int | None, ...], ...]) ->
 
         with transforming():
             run = vectorize(flat, in_axes, "vmap", "the body of a loop")
-            out = run(*(x for part in parts for x in part))
+            out = run(*chain(*parts))
         return list(out[: sizes.carry]), list(out[sizes.carry :])
 
     return Body(turn, sizes, keeps=body.keeps, waits=body.waits)

@@ -256,9 +256,7 @@ def _mapped(
     in_axes = tuple(
         tuple(None if axis is None else 0 for axis in part) for part in part_axes
     )
-    batched = body.derived(
-        ("mapped", n, in_axes), lambda: mapped_body(body, n, in_axes)
-    )
+    batched = body.derived(("mapped", n, in_axes), lambda: mapped_body(body, in_axes))
     out = _loop(batched, length, reverse)([*constants, *carry, *inputs])
     k = sizes.carry
     return tuple(out), (*(0,) * k, *(1,) * (len(out) - k))
