@@ -25,7 +25,7 @@ from lucid_fn.ops.export_trace import (
     surrounding,
     unpacked,
 )
-from lucid_fn.tracing import followed, mapped as vectorised
+from lucid_fn.tracing import followed, mapped as mlx_vmap
 from lucid_fn.types import Array
 
 Flat = Callable[..., Any]  # from arrays to a list of arrays
@@ -38,7 +38,7 @@ def vmap(fn: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
     def mapped(*args: Array) -> Any:
         around = surrounding.get()
         if around is None:
-            return vectorised(fn, in_axes)(*args)
+            return mlx_vmap(fn, in_axes)(*args)
         axes = in_axes if isinstance(in_axes, tuple) else (in_axes,) * len(args)
         size = next(
             x.shape[axis]
@@ -53,7 +53,7 @@ def vmap(fn: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
             with surrounded_by((*around, vectorized)):
                 return fn(*args)
 
-        return vectorised(inside, (0, *axes))(mx.zeros(size), *args)
+        return mlx_vmap(inside, (0, *axes))(mx.zeros(size), *args)
 
     return mapped
 

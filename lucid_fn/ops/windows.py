@@ -288,10 +288,10 @@ def counts(
     windows: Windows, out: tuple[int, ...], count_include_pad: bool
 ) -> np.ndarray:
     """How many numbers of `x`, or of it and its padding, each window has."""
-    counts: np.ndarray = np.ones((), np.float32)
+    found: np.ndarray = np.ones((), np.float32)
     axes = zip(out, windows.size, *windows[1:4], strict=True)
     for n, size, k, s, p in axes:
         start, around = np.arange(n) * s - p, p if count_include_pad else 0
         inside = np.minimum(start + k, size + around) - np.maximum(start, -around)
-        counts = counts[..., None] * inside
-    return counts[..., None].astype(np.float32)  # (*out, 1)
+        found = found[..., None] * inside
+    return found[..., None].astype(np.float32)  # (*out, 1)

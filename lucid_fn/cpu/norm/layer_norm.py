@@ -1,7 +1,7 @@
 """Layer norm and RMS norm on CPUs, with gradients in closed form."""
 
 from collections.abc import Sequence
-from functools import lru_cache, reduce
+from functools import lru_cache, partial, reduce
 from typing import NamedTuple, cast
 
 import mlx.core as mx
@@ -52,8 +52,8 @@ def _statistics(x: Array, eps: float) -> _Scale:
     return _Scale(start, r, -mean * r)
 
 
-def _inverse_rms(x: Array, eps: float) -> Array:
-    return mx.rsqrt(_row_mean(row_squares(x), x) + eps)
+def _inverse_rms(x: Array, eps: float) -> tuple[Array]:
+    return (mx.rsqrt(_row_mean(row_squares(x), x) + eps),)
 
 
 def _of_all_rows(parts: Sequence[tuple[Array, ...]]) -> list[Array]:
@@ -69,9 +69,6 @@ def _normalized(
 
 @lru_cache(maxsize=64)
 def _layer_norm(eps: float) -> ArrayFn:
-    def statistics(x: Array) -> _Scale:
-        return _statistics(x, eps)
-
     def scaled(
         by: Arithmetic,
         x: Array,
@@ -103,7 +100,7 @@ def _layer_norm(eps: float) -> ArrayFn:
     @custom_function
     def run(x: Array, weight: Array, bias: Array) -> Array:
         rows = _rows(x)
-        scale = _of_all_rows(map_large(statistics, rows))
+        scale = _of_all_rows(map_large(partial(_statistics, eps=eps), rows))
         return map_rows(scaled, [rows], scale, [weight, bias]).reshape(x.shape)
 
     @run.vjp
@@ -130,9 +127,6 @@ def _layer_norm(eps: float) -> ArrayFn:
 
 @lru_cache(maxsize=64)
 def _rms_norm(eps: float) -> ArrayFn:
-    def statistics(x: Array) -> tuple[Array]:
-        return (_inverse_rms(x, eps),)
-
     def scaled(by: Arithmetic, x: Array, r: Array, w: Array) -> Array:
         return by.multiply(x, r) * w
 
@@ -147,7 +141,7 @@ def _rms_norm(eps: float) -> ArrayFn:
     @custom_function
     def run(x: Array, weight: Array) -> Array:
         rows = _rows(x)
-        scale = _of_all_rows(map_large(statistics, rows))
+        scale = _of_all_rows(map_large(partial(_inverse_rms, eps=eps), rows))
         return map_rows(scaled, [rows], scale, [weight]).reshape(x.shape)
 
     @run.vjp
@@ -156,7 +150,7 @@ def _rms_norm(eps: float) -> ArrayFn:
         rows, g = _rows(x), _rows(g)
 
         def part(x: Array, g: Array) -> tuple[Array, Array, Array]:
-            r = _inverse_rms(x, eps)
+            (r,) = _inverse_rms(x, eps)
             gh = map_rows(grad_times_h, [x, g], [r])
             return r, r * row_dot(gh, weight / len(weight)), channel_sum(gh)
 

@@ -26,7 +26,7 @@ def chunks_of_sequence(
     """`ops.seam.chunks_of_sequence`."""
     beside = directions if directions > 1 else layers
     chunks = 1 if directions > 1 else min(length // _STEPS, _MOST)
-    if not _FEWEST <= multiplications < _LARGE or chunks < 2 > directions:
+    if not _FEWEST <= multiplications < _LARGE or max(chunks, directions) < 2:
         return None
     # Not `count` at first: it leaves one thread to each product.
     if available() < 2 or beside % available() or count() < available():

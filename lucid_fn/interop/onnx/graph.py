@@ -112,10 +112,9 @@ class Graph:
             shared: whether several operations take it, so that a transposed copy for
                 one of them would be in the file besides.
         """
-        dtype = numpy_dtype(array.dtype)
-        if array.dtype == mx.bfloat16:  # which NumPy lacks
-            array = array.view(mx.uint16)
-        values = np.array(array).view(dtype)
+        is_bfloat16 = array.dtype == mx.bfloat16  # which NumPy lacks
+        bits = np.array(array.view(mx.uint16) if is_bfloat16 else array)
+        values = bits.view(numpy_dtype(array.dtype))
         stored = self.constant(values, name)
         if name is not None:
             self._captured[stored] = stored

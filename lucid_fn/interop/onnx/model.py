@@ -38,10 +38,11 @@ def serialized(
 
     inputs = [leaf.path for leaf in description.leaves]
     outputs = [
-        path if path[:1].isalpha() and path not in inputs else f"result.{path}"
+        path
+        if path[:1].isalpha() and path not in inputs
+        else f"result.{path}".rstrip(".")  # a result that is an array has no path
         for path in result_paths
     ]
-    outputs = [path.rstrip(".") for path in outputs]  # of a result that is an array
     graph = _graph(trace, description, outputs, names)
     model = helper.make_model(
         helper.make_graph(

@@ -188,11 +188,8 @@ def _check_lengths(caller: str, lengths: Any, n: int) -> None:
 
 
 def _check_projection(caller: str, proj_size: Any, hidden_size: int) -> None:
-    if (
-        not 0
-        <= check_count(caller, "proj_size", proj_size, at_least=None)
-        < hidden_size
-    ):
+    size = check_count(caller, "proj_size", proj_size, at_least=None)
+    if not 0 <= size < hidden_size:
         raise ValueError(
             f"{caller}: proj_size must be at least 0 and less than hidden_size, "
             f"{hidden_size}, got {proj_size}; 0 is no projection"

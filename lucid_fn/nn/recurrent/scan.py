@@ -64,7 +64,8 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
                 "scan: x must be nn.SequenceAndCarry(x, carry) or an array, got "
                 "RecurrentInputs; lengths are for nn.rnn, nn.gru and nn.lstm"
             )
-        sequence = x.sequence if isinstance(x, SequenceAndCarry) else x
+        begun = isinstance(x, SequenceAndCarry)
+        sequence, carry = x if begun else (x, None)
         check_array("scan", x=sequence)
         if sequence.ndim < 2 or sequence.shape[1] == 0:
             raise shape_error(
@@ -72,8 +73,6 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
             )
         length = sequence.shape[1]
         steps = [mx.squeeze(part, 1) for part in split_evenly(sequence, length, axis=1)]
-        begun = isinstance(x, SequenceAndCarry)
-        carry = x.carry if isinstance(x, SequenceAndCarry) else None
         outputs = []
         for t in reversed(range(length)) if reverse else range(length):
             inputs = SequenceAndCarry(steps[t], carry) if begun else steps[t]
