@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from lucid_fn.cpu.memory import words
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.export_trace import as_tuple, like
+from lucid_fn.ops.rule_arguments import as_list, directions, like
 from lucid_fn.types import Array
 
 
@@ -26,15 +26,13 @@ def _joining(axis: int) -> Any:
 
     @join.vjp
     def _(primals: Any, g: Array, _: Array) -> Any:
-        ends = accumulate((x.shape[axis] for x in as_tuple(primals)), initial=0)
+        ends = accumulate((x.shape[axis] for x in as_list(primals)), initial=0)
         before = (slice(None),) * axis
         parts = [g[(*before, slice(*bounds))] for bounds in pairwise(ends)]
         return like(parts, primals)
 
     @join.jvp
     def _(primals: Any, tangents: Any) -> Array:
-        pairs = zip(as_tuple(primals), as_tuple(tangents), strict=True)
-        moved = [mx.zeros_like(x) if dx is None else dx for x, dx in pairs]
-        return cast(Array, join(*moved))
+        return cast(Array, join(*directions(primals, tangents)))
 
     return join

@@ -11,7 +11,7 @@ import numpy as np
 
 from lucid_fn.cpu.memory import words
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.export_trace import as_tuple, like
+from lucid_fn.ops.rule_arguments import as_list, like
 from lucid_fn.ops.windows import Windows, divisors, gather_slots
 from lucid_fn.types import Array, ArrayFn
 
@@ -74,11 +74,11 @@ def _transposes(*pair: ArrayFn) -> tuple[ArrayFn, ArrayFn]:
     for function, transpose in ((one, other), (other, one)):
 
         def vjp(primals: Any, g: Array, _: Array, back: Any = transpose) -> Any:
-            _, *rest = as_tuple(primals)
+            _, *rest = as_list(primals)
             return like([back(g, *rest), *map(mx.zeros_like, rest)], primals)
 
         def jvp(primals: Any, tangents: Any, there: Any = function) -> Any:
-            (_, *rest), (dx, *_) = as_tuple(primals), as_tuple(tangents)
+            (_, *rest), (dx, *_) = as_list(primals), as_list(tangents)
             return there(dx, *rest)
 
         function.vjp(vjp)

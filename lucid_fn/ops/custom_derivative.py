@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from lucid_fn.numerics import sum_examples
 from lucid_fn.ops import export_trace, mlx_transforms
-from lucid_fn.ops.export_trace import as_tuple, like
+from lucid_fn.ops.rule_arguments import as_tuple, directions, like
 from lucid_fn.ops.seam import computing_part, current_part
 from lucid_fn.ops.vectorize import noting_mapped, vectorize
 from lucid_fn.types import Array
@@ -301,8 +301,6 @@ def given_derivative(
 
     @custom.jvp
     def _(flat: Arrays, tangents: Sequence[Array | None]) -> Arrays:
-        pairs = zip(flat[:a], tangents, strict=False)
-        moved = [mx.zeros_like(x) if dx is None else dx for x, dx in pairs]
-        return jvp(flat[:a], moved)
+        return jvp(flat[:a], directions(flat[:a], tangents[:a]))
 
     return cast(tuple[Array, ...], custom(*args, *values, *saved))

@@ -6,7 +6,7 @@ run as they are, and the transformations around them, those of `ops/mlx_transfor
 say what a call does besides.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -70,20 +70,6 @@ def call(function: CustomFunction, args: tuple[Array, ...]) -> Any:
     if not around:
         return function.fn(*args)
     return around[-1](function, args)
-
-
-def as_tuple(arrays: Any) -> tuple[Any, ...]:
-    return tuple(arrays) if isinstance(arrays, list | tuple) else (arrays,)
-
-
-def unpacked(args: Sequence[Any]) -> Any:
-    """What MLX gives a rule: the argument where there is one, else a sequence."""
-    return tuple(args) if len(args) > 1 else args[0]
-
-
-def like(arrays: Sequence[Any], example: Any) -> Any:
-    """Results in the form of others: an array, or a sequence of them."""
-    return tuple(arrays) if isinstance(example, list | tuple) else arrays[0]
 
 
 def _refuse(function: CustomFunction, args: tuple[Array, ...]) -> Any:

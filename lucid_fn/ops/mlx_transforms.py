@@ -16,15 +16,13 @@ from lucid_fn.ops.export_trace import (
     CustomFunction,
     Run,
     anchor,
-    as_tuple,
     call,
     is_usual,
-    like,
     refusing,
     surrounded_by,
     surrounding,
-    unpacked,
 )
+from lucid_fn.ops.rule_arguments import as_list, as_tuple, like, unpacked
 from lucid_fn.tracing import followed, mapped as mlx_vmap
 from lucid_fn.types import Array
 
@@ -155,7 +153,7 @@ class _Cut:
         self._kind = kind  # of rules
         self.calls: list[Call] = []
         with self._around(self._record):
-            self.out = list(as_tuple(fn(*primals)))
+            self.out = as_list(fn(*primals))
 
     @contextmanager
     def _around(self, run: Run) -> Iterator[None]:

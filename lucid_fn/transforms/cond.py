@@ -10,6 +10,7 @@ from lucid_fn import tree
 from lucid_fn.checks import check_function, check_parameters
 from lucid_fn.ops import mlx_transforms
 from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.rule_arguments import as_list, directions
 from lucid_fn.tracing import (
     any_traced,
     are_rules_passed,
@@ -22,6 +23,7 @@ from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import describe, fenced, name_of
 from lucid_fn.transforms.bodies import arrays_of
 from lucid_fn.transforms.closures import closed
+from lucid_fn.transforms.derived_bodies import at, filled, floats
 from lucid_fn.tree.mapping import describe as show
 from lucid_fn.types import Array, Tree
 
@@ -94,12 +96,10 @@ def _both(
 
     def flat(which: int) -> Flat:
         def run(arrays: list[Array]) -> list[Array]:
-            filled = list(leaves)
-            for place, array in zip(places, arrays[captured:], strict=True):
-                filled[place] = array
+            values = filled(leaves, places, arrays[captured:])
             fn = functions.filled(arrays[:captured])[which]
             with repeating("cond"), diagnosis.drawing_nothing(name_of(fn), "cond"):
-                out = fn(*tree.unflatten(structure, filled))
+                out = fn(*tree.unflatten(structure, values))
             results, out_structure = arrays_of(out, "the result", "cond")
             found[which] = out, out_structure
             return results
@@ -157,34 +157,27 @@ def _choose(
         uses += 1
         return (a, b) if uses == 1 else (_passing(a), _passing(b))
 
-    floats = [i for i, x in enumerate(arrays) if mx.issubdtype(x.dtype, mx.inexact)]
+    places = floats(arrays)
 
     @custom.vjp
     def vjp(primals: Any, cotangents: Any, outputs: Any) -> tuple[Array, ...]:
         holds, *xs = primals
-        cts, ys = _listed(cotangents), _listed(outputs)
-        kept = [i for i, y in enumerate(ys) if mx.issubdtype(y.dtype, mx.inexact)]
-        grads = [mx.zeros_like(x) for x in (holds, *xs)]
-        if floats and kept:
-            given = [*xs, *(cts[i] for i in kept)]
-            ours, theirs = (_pull(fn, floats, kept, len(xs)) for fn in functions())
-            found = _choose(holds, ours, theirs, given)
-            for place, g in zip(floats, found, strict=True):
-                grads[place + 1] = g
-        return tuple(grads)
+        kept = floats(as_list(outputs))
+        grads = list(map(mx.zeros_like, xs))
+        if places and kept:
+            given = [*xs, *at(as_list(cotangents), kept)]
+            ours, theirs = (_pull(fn, places, kept, len(xs)) for fn in functions())
+            grads = filled(grads, places, _choose(holds, ours, theirs, given))
+        return (mx.zeros_like(holds), *grads)
 
     @custom.jvp
     def jvp(primals: Any, tangents: Any) -> tuple[Array, ...]:
         holds, *xs = primals
-        moved = [
-            mx.zeros_like(x) if t is None else t
-            for x, t in zip(xs, list(tangents)[1:], strict=True)
-        ]
-        given = [*xs, *(moved[i] for i in floats)]
-        ours, theirs = (_push(fn, floats, len(xs)) for fn in functions())
+        given = [*xs, *at(directions(xs, list(tangents)[1:]), places)]
+        ours, theirs = (_push(fn, places, len(xs)) for fn in functions())
         return tuple(_choose(holds, ours, theirs, given))
 
-    return _listed(custom(pred, *arrays))
+    return as_list(custom(pred, *arrays))
 
 
 def _passing(fn: Flat) -> Flat:
@@ -197,41 +190,27 @@ def _passing(fn: Flat) -> Flat:
     return run
 
 
-def _pull(fn: Flat, floats: list[int], kept: list[int], count: int) -> Flat:
+def _pull(fn: Flat, places: list[int], kept: list[int], count: int) -> Flat:
     def pull(arrays: list[Array]) -> list[Array]:
         xs, cotangents = arrays[:count], arrays[count:]
 
         def values(*given: Array) -> list[Array]:
-            out = fn(_filled(xs, floats, given))
-            return [out[i] for i in kept]
+            return at(fn(filled(xs, places, given)), kept)
 
-        primals = [xs[i] for i in floats]
         with transforming():
-            return mlx_transforms.vjp(fenced(values), primals, cotangents)[1]
+            return mlx_transforms.vjp(fenced(values), at(xs, places), cotangents)[1]
 
     return pull
 
 
-def _push(fn: Flat, floats: list[int], count: int) -> Flat:
+def _push(fn: Flat, places: list[int], count: int) -> Flat:
     def push(arrays: list[Array]) -> list[Array]:
         xs, tangents = arrays[:count], arrays[count:]
 
         def values(*given: Array) -> list[Array]:
-            return fn(_filled(xs, floats, given))
+            return fn(filled(xs, places, given))
 
-        primals = [xs[i] for i in floats]
         with transforming():
-            return mlx_transforms.jvp(values, primals, tangents)[1]
+            return mlx_transforms.jvp(values, at(xs, places), tangents)[1]
 
     return push
-
-
-def _filled(xs: list[Array], places: list[int], given: Any) -> list[Array]:
-    filled = list(xs)
-    for place, x in zip(places, given, strict=True):
-        filled[place] = x
-    return filled
-
-
-def _listed(arrays: Any) -> list[Any]:
-    return list(arrays) if isinstance(arrays, list | tuple) else [arrays]

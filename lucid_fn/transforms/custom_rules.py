@@ -15,6 +15,7 @@ from lucid_fn import tree
 from lucid_fn.checks import signature_of
 from lucid_fn.ops import export_trace, mlx_transforms
 from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.rule_arguments import as_list, directions
 from lucid_fn.tracing import are_rules_passed, followed, passing_rules
 from lucid_fn.transforms import captures, diagnosis
 from lucid_fn.transforms.arguments import (
@@ -306,7 +307,7 @@ def _run(
     def vjp(primals: Any, cotangents: Any, _: Any) -> tuple[Array, ...]:
         nonlocal uses
         uses += 1
-        xs, gs = _listed(primals), _listed(cotangents)
+        xs, gs = as_list(primals), as_list(cotangents)
         if uses == 1:
             return tuple(pull(xs, gs, structures[-1]))
         return tuple(mlx_transforms.vjp(fenced(outer), followed(xs), gs)[1])
@@ -314,11 +315,7 @@ def _run(
     def jvp(primals: Any, tangents: Any) -> tuple[Array, ...]:
         nonlocal uses
         uses += 1
-        xs = _listed(primals)
-        moved = [
-            mx.zeros_like(x) if t is None else t
-            for x, t in zip(xs, _listed(tangents), strict=True)
-        ]
+        xs, moved = as_list(primals), directions(primals, tangents)
         if uses == 1:
             return tuple(push(xs, moved))
         return tuple(mlx_transforms.jvp(outer, followed(xs), moved)[1])
@@ -328,15 +325,10 @@ def _run(
     ruled = custom_function(flat)
     ruled.vjp(vjp)
     ruled.jvp(jvp)
-    out = _listed(ruled(*call.arrays))
+    out = as_list(ruled(*call.arrays))
     if not structures:  # the results were known
         export_trace.apart(flat)(*call.arrays)
     return tree.unflatten(structures[-1], out)
-
-
-def _listed(arrays: Any) -> list[Any]:
-    """MLX gives a rule an array where there is one argument or result."""
-    return list(arrays) if isinstance(arrays, list | tuple) else [arrays]
 
 
 def _zero(leaf: Any) -> Any:

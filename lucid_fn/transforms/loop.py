@@ -13,6 +13,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.rule_arguments import as_list, directions
 from lucid_fn.tracing import (
     any_traced,
     are_rules_passed,
@@ -130,7 +131,7 @@ def _loop(
 
     @custom.vjp
     def vjp(primals: Any, cotangents: Any, outputs: Any) -> tuple[Array, ...]:
-        xs, cts, ys = map(_listed, (primals, cotangents, outputs))
+        xs, cts, ys = map(as_list, (primals, cotangents, outputs))
         turn = differentiated()
         if kept is not None:
             return tuple(_pulled(turn, xs, cts, [], length, reverse, kept))
@@ -141,25 +142,16 @@ def _loop(
 
     @custom.jvp
     def jvp(primals: Any, tangents: Any) -> tuple[Array, ...]:
-        xs = _listed(primals)
-        moved = [
-            mx.zeros_like(x) if t is None else t
-            for x, t in zip(xs, _listed(tangents), strict=True)
-        ]
+        xs, moved = as_list(primals), directions(primals, tangents)
         return tuple(_pushed(differentiated(), xs, moved, length, reverse))
 
     @custom.vmap
     def vmap(arrays: Any, axes: Any) -> tuple[tuple[Array, ...], tuple[int, ...]]:
         with replacing():
             turn = passing(body) if uses else body
-            return _mapped(turn, _listed(arrays), _listed(axes), length, reverse)
+            return _mapped(turn, as_list(arrays), as_list(axes), length, reverse)
 
-    return lambda arrays: _listed(custom(*arrays)) if arrays else list(flat())
-
-
-def _listed(arrays: Any) -> list[Any]:
-    """MLX gives a rule an array where there is one argument or result."""
-    return list(arrays) if isinstance(arrays, list | tuple) else [arrays]
+    return lambda arrays: as_list(custom(*arrays)) if arrays else list(flat())
 
 
 # ---- the reverse derivative ----

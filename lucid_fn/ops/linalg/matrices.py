@@ -12,6 +12,7 @@ import mlx.core as mx
 
 from lucid_fn.checks import check_array, shape_error
 from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.rule_arguments import as_list, directions, like
 from lucid_fn.ops.vectorize import mapped_array
 from lucid_fn.types import Array
 
@@ -51,7 +52,7 @@ class matrix_function:  # a decorator, as `custom_function`
             return run(*map(mx.stop_gradient, matrices))
 
     def _vectorized(self, arrays: Any, axes: Any) -> tuple[Any, Any]:
-        pairs = list(zip(_listed(arrays), _listed(axes), strict=True))
+        pairs = list(zip(as_list(arrays), as_list(axes), strict=True))
         size = next(x.shape[axis] for x, axis in pairs if axis is not None)
         rows = [
             mx.broadcast_to(x, (size, *x.shape))
@@ -66,14 +67,14 @@ class matrix_function:  # a decorator, as `custom_function`
         """Sets `rule(*matrices, *cotangents)`, which returns one gradient a matrix."""
 
         def vjp(primals: Any, cotangents: Any, _: Any) -> Any:
-            given = _listed(primals)
+            given = as_list(primals)
             matrices, others = given[: self._arity], given[self._arity :]
             if _any_empty(matrices):
                 grads = list(map(mx.zeros_like, matrices))
             else:
-                grads = _listed(rule(*matrices, *_listed(cotangents)))
+                grads = as_list(rule(*matrices, *as_list(cotangents)))
             grads += map(mx.zeros_like, others)
-            return grads if isinstance(primals, list | tuple) else grads[0]
+            return like(grads, primals)
 
         self._custom.vjp(vjp)
 
@@ -81,14 +82,13 @@ class matrix_function:  # a decorator, as `custom_function`
         """Sets `rule(*matrices, *tangents)`, which returns one tangent a result."""
 
         def jvp(primals: Any, tangents: Any) -> Any:
-            pairs = zip(_listed(primals), _listed(tangents), strict=True)
-            filled = [mx.zeros_like(x) if dx is None else dx for x, dx in pairs]
-            matrices = _listed(primals)[: self._arity]
+            moved = directions(primals, tangents)
+            matrices = as_list(primals)[: self._arity]
             if _any_empty(matrices):
                 out = self._empty(*matrices)
-                zeros = list(map(mx.zeros_like, _listed(out)))
+                zeros = list(map(mx.zeros_like, as_list(out)))
                 return zeros[0] if isinstance(out, mx.array) else zeros
-            return rule(*matrices, *filled[: self._arity])
+            return rule(*matrices, *moved[: self._arity])
 
         self._custom.jvp(jvp)
 
@@ -99,11 +99,6 @@ def _on_cpu() -> AbstractContextManager[Any]:
 
 def _any_empty(matrices: Sequence[Array]) -> bool:
     return any(x.size == 0 for x in matrices)
-
-
-def _listed(arrays: Any) -> list[Any]:
-    """MLX gives a rule an array where there is one argument."""
-    return list(arrays) if isinstance(arrays, list | tuple) else [arrays]
 
 
 # ---- checks ----
