@@ -7,6 +7,7 @@ import mlx.core as mx
 import pytest
 
 from lucid_fn import checkpoint, grad, jit, nn, random, scan, vmap
+from lucid_fn.transforms import captures
 
 ONE = mx.array(1.0)
 
@@ -134,3 +135,10 @@ def test_a_captured_constant_inside_a_transformation_is_fine(transform):
     assert grad(lambda x: mx.sum(fn(x)))(mx.ones(2)).tolist() == [2.0, 0.0]
     made_inside = grad(lambda x: mx.sum(transform(lambda y: y * mask)(x)))
     assert made_inside(mx.ones(2)).tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("folder", ["/usr/lib/dist-packages", "/a/lib/site-packages"])
+def test_a_package_of_another_environment_is_a_library(folder):
+    namespace = {}
+    exec(compile("def fn(): ...", f"{folder}/package/file.py", "exec"), namespace)
+    assert captures.of_library(namespace["fn"])
