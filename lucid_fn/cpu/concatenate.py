@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from lucid_fn.cpu.memory import words
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.rule_arguments import as_list, directions, like
+from lucid_fn.ops.mlx_transforms import as_list, directions, like
 from lucid_fn.types import Array
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from lucid_fn.cpu.memory import words
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.rule_arguments import as_list, like
+from lucid_fn.ops.mlx_transforms import as_list, like
 from lucid_fn.ops.windows import Windows, divisors, gather_slots
 from lucid_fn.types import Array, ArrayFn
 

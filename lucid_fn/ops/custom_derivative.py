@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from lucid_fn.numerics import sum_examples
 from lucid_fn.ops import export_trace, mlx_transforms
-from lucid_fn.ops.rule_arguments import as_tuple, directions, like
+from lucid_fn.ops.mlx_transforms import as_tuple, directions, like
 from lucid_fn.ops.seam import computing_part, current_part
 from lucid_fn.ops.vectorize import noting_mapped, vectorize
 from lucid_fn.types import Array

@@ -22,7 +22,6 @@ from lucid_fn.ops.export_trace import (
     surrounded_by,
     surrounding,
 )
-from lucid_fn.ops.rule_arguments import as_list, as_tuple, like, unpacked
 from lucid_fn.tracing import followed, mapped as mlx_vmap
 from lucid_fn.types import Array
 
@@ -329,3 +328,50 @@ def _are_zero(arrays: list[Array]) -> list[bool]:
 
 def _is_inexact(x: Array) -> bool:
     return mx.issubdtype(x.dtype, mx.inexact)
+
+
+# ---- what MLX gives rules, and takes from them ----
+
+
+# Where there is one argument, or one result, it is an array instead of a sequence.
+def as_list(arrays: Any) -> list[Any]:
+    return list(arrays) if isinstance(arrays, list | tuple) else [arrays]
+
+
+def as_tuple(arrays: Any) -> tuple[Any, ...]:
+    return tuple(as_list(arrays))
+
+
+def unpacked(args: Sequence[Any]) -> Any:
+    """What MLX gives a rule: the argument where there is one, else a sequence."""
+    return tuple(args) if len(args) > 1 else args[0]
+
+
+def like(arrays: Sequence[Any], example: Any) -> Any:
+    """Results in the form of others: an array, or a sequence of them."""
+    return tuple(arrays) if isinstance(example, list | tuple) else arrays[0]
+
+
+def directions(primals: Any, tangents: Any) -> list[Array]:
+    """The tangents, with zeros for arguments that are constant: MLX gives `None`."""
+    pairs = zip(as_list(primals), as_list(tangents), strict=True)
+    return [mx.zeros_like(x) if dx is None else dx for x, dx in pairs]
+
+
+def floats(arrays: list[Array]) -> list[int]:
+    """The places of those that have derivatives."""
+    return [i for i, x in enumerate(arrays) if _is_inexact(x)]
+
+
+def at(arrays: Sequence[Any], places: list[int]) -> list[Any]:
+    return [arrays[i] for i in places]
+
+
+def filled(
+    arrays: list[Array], places: list[int], values: Sequence[Array]
+) -> list[Array]:
+    """The arrays, with other ones at these places."""
+    changed = list(arrays)
+    for place, value in zip(places, values, strict=True):
+        changed[place] = value
+    return changed

@@ -10,7 +10,7 @@ from lucid_fn import tree
 from lucid_fn.checks import check_function, check_parameters
 from lucid_fn.ops import mlx_transforms
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.rule_arguments import as_list, directions
+from lucid_fn.ops.mlx_transforms import as_list, at, directions, filled, floats
 from lucid_fn.tracing import (
     any_traced,
     are_rules_passed,
@@ -23,7 +23,6 @@ from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import describe, fenced, name_of
 from lucid_fn.transforms.bodies import arrays_of
 from lucid_fn.transforms.closures import closed
-from lucid_fn.transforms.derived_bodies import at, filled, floats
 from lucid_fn.tree.mapping import describe as show
 from lucid_fn.types import Array, Tree
 

@@ -15,7 +15,7 @@ from lucid_fn import tree
 from lucid_fn.checks import signature_of
 from lucid_fn.ops import export_trace, mlx_transforms
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.rule_arguments import as_list, directions
+from lucid_fn.ops.mlx_transforms import as_list, directions
 from lucid_fn.tracing import are_rules_passed, followed, passing_rules
 from lucid_fn.transforms import captures, diagnosis
 from lucid_fn.transforms.arguments import (

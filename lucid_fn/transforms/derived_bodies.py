@@ -1,34 +1,15 @@
 """The bodies of loops that are derivatives of a loop, or a batch of it."""
 
-from collections.abc import Sequence
 from itertools import chain
-from typing import Any
-
-import mlx.core as mx
 
 from lucid_fn.ops import mlx_transforms
+from lucid_fn.ops.mlx_transforms import at, filled
 from lucid_fn.ops.vectorize import vectorize
 from lucid_fn.tracing import passing_rules, transforming
 from lucid_fn.transforms.arguments import fenced
 from lucid_fn.transforms.checkpointing import after
 from lucid_fn.transforms.turns import Arrays, Body, Sizes
 from lucid_fn.types import Array
-
-
-def floats(arrays: Arrays) -> list[int]:
-    """The places of those that have derivatives."""
-    return [i for i, x in enumerate(arrays) if mx.issubdtype(x.dtype, mx.inexact)]
-
-
-def at(arrays: Sequence[Any], places: list[int]) -> list[Any]:
-    return [arrays[i] for i in places]
-
-
-def filled(arrays: Arrays, places: list[int], values: Sequence[Array]) -> Arrays:
-    filled = list(arrays)
-    for place, value in zip(places, values, strict=True):
-        filled[place] = value
-    return filled
 
 
 def passing(body: Body) -> Body:

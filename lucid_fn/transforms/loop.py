@@ -13,7 +13,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.rule_arguments import as_list, directions
+from lucid_fn.ops.mlx_transforms import as_list, at, directions, filled, floats
 from lucid_fn.tracing import (
     any_traced,
     are_rules_passed,
@@ -24,9 +24,6 @@ from lucid_fn.tracing import (
     replacing,
 )
 from lucid_fn.transforms.derived_bodies import (
-    at,
-    filled,
-    floats,
     keeping,
     mapped_body,
     passing,

@@ -12,7 +12,7 @@ import mlx.core as mx
 
 from lucid_fn.checks import check_array, shape_error
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.rule_arguments import as_list, directions, like
+from lucid_fn.ops.mlx_transforms import as_list, directions, like
 from lucid_fn.ops.vectorize import mapped_array
 from lucid_fn.types import Array
 
