@@ -65,10 +65,13 @@ def guide(
             return importlib.import_module(f"{package}.{name}")
         for file, functions in (files_later or {}).items():
             if name in functions:
-                fn = getattr(importlib.import_module(f"{package}.{file}"), name)
-                marked = hasattr(fn, "__divided__")
-                namespace[name] = fn if marked else explains_calls(fn, made=made)
-                return namespace[name]
+                own = importlib.import_module(f"{package}.{file}")
+                fn = getattr(own, name)
+                if not hasattr(fn, "__divided__"):
+                    fn = explains_calls(fn, made=made)
+                    setattr(own, name, fn)
+                namespace[name] = fn
+                return fn
         raise_unknown(module, name, public)
 
     namespace["__getattr__"] = get

@@ -7,7 +7,14 @@ import pytest
 from lucid_fn import losses, nn, optim, random, train, tree
 from tests.strategies import equal
 
-MODEL = nn.serial(nn.linear(6, 8), nn.relu, nn.dropout(0.5), nn.linear(8, 3))
+MODEL = nn.serial(
+    nn.linear(6, 32),
+    nn.tanh,
+    nn.linear(32, 32),
+    nn.gelu,
+    nn.dropout(0.5),
+    nn.linear(32, 3),
+)
 OPTIMIZER = optim.adam(1e-2)
 X = random.normal(random.key(1), (10, 6))
 LABELS = mx.arange(10) % 3
