@@ -99,13 +99,14 @@ class _Walk:
         self.held: list[Any] = [self.outside]
         # Derivatives call the function later, when names may be bound to other values.
         self.holders: dict[int, tuple[Any, list[Any]]] = {}  # and what they held
-        self.reaching: dict[int, bool] = {}  # whether an array is reached, by identity
-        self._met = 0  # how often an array was, or what reaches one
         self._numbers: dict[int, int] = {}  # in which order values were met
+        self._parents: dict[int, list[int]] = {}  # what holds a value, by identity
+        self._path: list[int] = []  # the values that are being visited
+        self._with_arrays: list[int] = []  # those that hold an array themselves
 
     def visit(self, value: Any) -> Hashable:
         if isinstance(value, mx.array):
-            self._met += 1
+            self._with_arrays += self._path[-1:]
             if id(value) not in self.places:
                 self.places[id(value)] = len(self.arrays)
                 self.arrays.append(value)
@@ -118,16 +119,26 @@ class _Walk:
             value = inside_jit(value)
             if self._is_constant_rule(value):
                 return self._constant(value)
+        self._parents.setdefault(id(value), []).extend(self._path[-1:])
         if id(value) in self._numbers:
-            # Inside itself it may reach one later.
-            self._met += self.reaching.setdefault(id(value), True)
             return "again", self._numbers[id(value)]
         self._numbers[id(value)] = len(self._numbers)
         self.held.append(value)
-        before = self._met
+        self._path.append(id(value))
         key = self._inner(value)
-        self.reaching[id(value)] = self._met > before
+        self._path.pop()
         return key
+
+    def reaching(self) -> dict[int, bool]:
+        """Whether an array is reached from a value that was visited, by identity."""
+        found: set[int] = set()
+        todo = list(self._with_arrays)
+        while todo:
+            value = todo.pop()
+            if value not in found:
+                found.add(value)
+                todo += self._parents[value]
+        return {value: value in found for value in self._numbers}
 
     def _inner(self, value: Any) -> Hashable:
         if isinstance(value, FunctionType):
@@ -195,6 +206,7 @@ class _Filler:
         self._arrays = arrays
         self._made: dict[int, Any] = {}
         self._anew = walk.has_changed()
+        self._reaching = walk.reaching()
 
     def fill(self, value: Any) -> Any:
         if isinstance(value, mx.array):
@@ -207,7 +219,7 @@ class _Filler:
         return self._made[id(value)]
 
     def _is_built(self, value: Any) -> bool:
-        reaching = self._walk.reaching.get(id(value))  # `None` for what was not visited
+        reaching = self._reaching.get(id(value))  # `None` for what was not visited
         return self._anew if reaching is False else bool(reaching)
 
     def _build(self, value: Any) -> Any:

@@ -2,9 +2,10 @@
 
 import inspect
 
+import mlx.core as mx
 import pytest
 
-from lucid_fn import losses, metrics, nn, ops
+from lucid_fn import losses, metrics, models, nn, ops, optim
 from lucid_fn.transforms import closures
 
 FUNCTIONS = [
@@ -24,3 +25,37 @@ def test_a_function_of_the_library_stays_itself(fn):
 
     kept = closures.close(body)
     assert kept.filled(kept.arrays)() is fn
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        nn.serial(nn.conv2d(3, 4, 3), nn.relu, nn.batch_norm(4)),
+        models.lenet5(),
+        models.cifar_resnet18(),
+        models.gpt(10, 8, d_model=8, num_heads=2, num_layers=1),
+        optim.adam(1e-3),
+    ],
+    ids=["serial", "lenet5", "cifar_resnet18", "gpt", "adam"],
+)
+def test_a_model_stays_itself_and_is_divided_among_cores_as_outside(made):
+    def body():
+        return made
+
+    kept = closures.close(body)
+    assert kept.filled(kept.arrays)() is made
+
+
+def test_functions_that_call_each_other_are_made_anew_if_one_of_them_holds_an_array():
+    scale = mx.array(2.0)
+
+    def even(n):
+        return scale if n == 0 else odd(n - 1)
+
+    def odd(n):
+        return even(n - 1)
+
+    kept = closures.close(odd)
+    assert kept.arrays == [scale]
+    assert kept.filled([mx.array(5.0)])(3).item() == 5
+    assert odd(3).item() == 2
