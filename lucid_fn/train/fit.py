@@ -205,18 +205,9 @@ def fit(
         resume(group)
         run.history = run.history._replace(interrupted=True)
         if show:
-            print(_interrupted(checkpoint, run.history), flush=True)
+            print(progress.interrupted(checkpoint, run.history), flush=True)
     keep()
     return run.ts, run.history
-
-
-def _interrupted(checkpoint: Path | None, history: History) -> str:
-    if checkpoint is None:
-        return "interrupted: fit returns what has been done so far"
-    if not history.epochs:
-        return f"interrupted in the first epoch, after which {checkpoint} is written"
-    done = history.epochs[-1]["epoch"]
-    return f"interrupted: {checkpoint} resumes after epoch {done:.0f}"
 
 
 def _resume(

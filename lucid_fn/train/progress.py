@@ -2,7 +2,10 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from lucid_fn.train.history import History
 
 _EVERY = 0.1  # seconds between two sets of values: nobody reads faster
 
@@ -62,3 +65,13 @@ def epoch_line(record: dict[str, float], epochs: int) -> str:
     seconds = record["train_seconds"] + record.get("test_seconds", 0.0)
     parts.append(f"{seconds:.1f} s")
     return "  ".join(parts)
+
+
+def interrupted(checkpoint: Path | None, history: History) -> str:
+    """The line that is printed when Ctrl-C ends a run: where it resumes."""
+    if checkpoint is None:
+        return "interrupted: fit returns what has been done so far"
+    if not history.epochs:
+        return f"interrupted in the first epoch, after which {checkpoint} is written"
+    done = history.epochs[-1]["epoch"]
+    return f"interrupted: {checkpoint} resumes after epoch {done:.0f}"

@@ -146,7 +146,7 @@ def _names(fn: Callable[..., Any], captured: list[captures.Capture]) -> dict[int
         values += [*given, *fn.keywords.items()]
     names: dict[int, str] = {}
     for name, value in values:
-        with contextlib.suppress(TypeError):  # a dict that is no tree
+        with contextlib.suppress(TypeError):  # a dict that is not a tree
             for path, leaf in zip(tree.paths(value), tree.leaves(value), strict=True):
                 if isinstance(leaf, mx.array) and leaf.size:
                     place = captures.place_of(leaf)

@@ -43,7 +43,7 @@ def element_type(dtype: mx.Dtype) -> int:
 
     name = str(dtype).removeprefix("mlx.core.")
     name = {"float32": "float", "float64": "double"}.get(name, name)
-    return getattr(TensorProto, name.upper())  # type: ignore[no-any-return]
+    return getattr(TensorProto, name.upper())  # type: ignore[no-any-return]  # untyped
 
 
 def numpy_dtype(dtype: mx.Dtype) -> np.dtype[Any]:

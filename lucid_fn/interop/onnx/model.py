@@ -65,7 +65,7 @@ def serialized(
             f"`{description.name}` for its dtypes; try a later opset, or float32: "
             f"{error}"
         ) from error
-    return model.SerializeToString()  # type: ignore[no-any-return]
+    return model.SerializeToString()  # type: ignore[no-any-return]  # untyped
 
 
 def _graph(
