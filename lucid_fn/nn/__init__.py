@@ -34,7 +34,8 @@ from lucid_fn.nn.conv.conv_transpose import (
 )
 from lucid_fn.nn.core.combinators import identity, parallel, repeat, residual, serial
 from lucid_fn.nn.core.compose import compose
-from lucid_fn.nn.core.layer import ApplyFn, InitFn, Layer, finish, lift, parametric
+from lucid_fn.nn.core.layer import ApplyFn, InitFn, Layer, finish
+from lucid_fn.nn.core.lift import lift, parametric
 from lucid_fn.nn.core.summary import Summary, SummaryRow, summary
 from lucid_fn.nn.core.wrappers import Tapped, checkpointed, frozen, mixed_precision, tap
 from lucid_fn.nn.dropout.alpha_dropout import alpha_dropout, feature_alpha_dropout

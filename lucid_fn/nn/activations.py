@@ -18,7 +18,8 @@ from lucid_fn.nn.core.checks import (
     check_params,
 )
 from lucid_fn.nn.core.examplewise import over_examples
-from lucid_fn.nn.core.layer import Layer, parametric
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.core.lift import parametric
 from lucid_fn.types import Array, Key, Params
 
 

@@ -10,7 +10,8 @@ from lucid_fn.checks import check_choice, check_count, check_integer
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import MayBeQuantized, check_params, check_positive
 from lucid_fn.nn.core.compose import compose
-from lucid_fn.nn.core.layer import Layer, parametric, quantizable
+from lucid_fn.nn.core.layer import Layer, quantizable
+from lucid_fn.nn.core.lift import parametric
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.ops.embedding import take_rows_or_nan
 from lucid_fn.ops.multiply_adds import count_multiply_adds

@@ -12,7 +12,8 @@ from lucid_fn.nn.core.checks import (
     check_params,
     check_positive,
 )
-from lucid_fn.nn.core.layer import Layer, parametric, quantizable
+from lucid_fn.nn.core.layer import Layer, quantizable
+from lucid_fn.nn.core.lift import parametric
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.ops.bias import add_bias
 from lucid_fn.ops.multiply_adds import count_multiply_adds

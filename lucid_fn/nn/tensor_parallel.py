@@ -9,7 +9,8 @@ from lucid_fn.distributed.collectives import all_gather, sum_gradients, sum_part
 from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_last_axis, check_params, check_positive
-from lucid_fn.nn.core.layer import Layer, check_layer, parametric
+from lucid_fn.nn.core.layer import Layer, check_layer
+from lucid_fn.nn.core.lift import parametric
 from lucid_fn.nn.core.sharding import Cut, cuts_of, parts_of, sharded, size_of_part
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.linear import linear

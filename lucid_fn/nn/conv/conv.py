@@ -13,7 +13,8 @@ from lucid_fn.checks import (
 from lucid_fn.nn import initializers
 from lucid_fn.nn.conv.convolve import Window, convolve
 from lucid_fn.nn.core.checks import check_images, check_params, check_positive
-from lucid_fn.nn.core.layer import Layer, parametric
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.core.lift import parametric
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.shape.padding import PLACES, add_border
 from lucid_fn.ops.conv import NamedPadding, named_padding

@@ -5,7 +5,8 @@ from lucid_fn.nn import initializers
 from lucid_fn.nn.conv.conv import check_channels, to_window
 from lucid_fn.nn.conv.convolve import Window, transpose_convolve
 from lucid_fn.nn.core.checks import check_images, check_params
-from lucid_fn.nn.core.layer import Layer, parametric
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.core.lift import parametric
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.types import Array, Key, Params
 

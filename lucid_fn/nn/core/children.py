@@ -5,7 +5,8 @@ from inspect import Parameter
 from typing import Any
 
 from lucid_fn.checks import signature_of
-from lucid_fn.nn.core.layer import Layer, check_held, check_plain, lift, note_call
+from lucid_fn.nn.core.layer import Layer, check_held, note_call
+from lucid_fn.nn.core.lift import check_plain, lift
 
 
 def as_layers(caller: str, children: dict[str, Any]) -> dict[str, Layer]:

@@ -11,11 +11,9 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn.call_errors import call_message, explains_positions
-from lucid_fn.checks import check_bool, signature_of
 from lucid_fn.numpy_arrays import to_array
 from lucid_fn.ops import seam
-from lucid_fn.tracing import started
-from lucid_fn.types import Array, ArrayFn, Key, Params, State
+from lucid_fn.types import Array, Key, Params, State
 
 
 class InitFn(Protocol):
@@ -181,43 +179,6 @@ def no_params(key: Key, /) -> tuple[Params, State]:
     return {}, {}
 
 
-def lift(fn: ArrayFn, *, examplewise: bool = False) -> Layer:
-    """A layer with neither parameters nor state, from a plain function.
-
-    Combinators do this to their children by themselves.
-
-    Args:
-        fn: from an array, or a tuple of arrays, to the same; it may be called while a
-            compiled function is traced, so it is pure.
-        examplewise: whether `fn` treats the entries of axis 0 of an array
-            independently. A large batch may then be computed in parts, one per core.
-            The functions of `lucid_fn` say so by themselves.
-
-    Raises:
-        TypeError: if `fn` is not callable, or is a constructor of layers that was not
-            called, such as `nn.dropout`; on apply, if it returns a layer.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import nn
-        >>> square = nn.lift(lambda x: x * x)
-        >>> square.apply({}, {}, mx.array(3.0), train=False)
-        (array(9, dtype=float32), {})
-    """
-    check_bool("lift", examplewise=examplewise)
-    check_plain("lift: fn", fn)
-    if examplewise:
-        fn = seam.examplewise(fn)
-
-    @as_apply
-    def apply(
-        params: Params, state: State, x: Any, train: bool, key: Key | None
-    ) -> tuple[Any, State]:
-        return _call_plain(fn, x), state
-
-    return Layer(no_params, seam.marked_like(apply, fn))
-
-
 def wrap(
     layer: Layer,
     run: Callable[[Params, State, Any, bool, Key | None], tuple[Any, State]],
@@ -266,100 +227,6 @@ def _shown(arg: Any) -> str:
     if isinstance(arg, mx.array):
         return f"array of shape {arg.shape}"
     return getattr(arg, "__name__", None) or reprlib.repr(arg)
-
-
-def check_plain(what: str, fn: Any) -> None:
-    """Raises unless `fn` is a function on arrays, as far as can be told."""
-    if isinstance(fn, Layer):
-        raise TypeError(f"{what} is a layer already, and needs no lift")
-    if not callable(fn):
-        raise TypeError(
-            f"{what} must be a layer or a function on arrays, got "
-            f"{type(fn).__name__} {reprlib.repr(fn)}"
-        )
-    library = _library_of_module(fn)
-    if library:
-        name = type(fn).__name__
-        raise TypeError(
-            f"{what} must be a layer or a function on arrays, got {library}'s {name}, "
-            "whose parameters would never be trained; build it from the layers of nn, "
-            f"whose names are told by nn.{name}"
-        )
-    signature = signature_of(fn)
-    returned = None if signature is None else signature.return_annotation
-    if returned is Layer or str(returned) in ("Layer", "nn.Layer"):
-        raise TypeError(f"{what} {_is_constructor(fn)}")
-
-
-def _library_of_module(fn: Any) -> str:
-    """The library whose `nn.Module` this is; none is imported to find that out."""
-    bases = (base for base in type(fn).__mro__ if base.__name__ == "Module")
-    roots = {base.__module__.partition(".")[0] for base in bases}
-    return next((f"{root}.nn" for root in ("mlx", "torch") if root in roots), "")
-
-
-def _is_constructor(fn: Any) -> str:
-    name = getattr(fn, "__name__", repr(fn))
-    return (
-        f"is `{name}`, a constructor of layers and not a function on arrays; call it "
-        f"with its sizes, as in {name}(...), and pass what it returns"
-    )
-
-
-def _call_plain(fn: ArrayFn, x: Any) -> Any:
-    y = fn(x)
-    if isinstance(y, Layer):
-        raise TypeError(f"lift: fn {_is_constructor(fn)}")
-    return y
-
-
-def parametric(
-    init_params: Callable[[Key], Params],
-    fn: Callable[[Params, Any], Any],
-    *,
-    examplewise: bool = False,
-) -> Layer:
-    """A layer with parameters, no state, and one behaviour in train and eval.
-
-    Args:
-        init_params: from a key to a dict of float arrays.
-        fn: from these and the input to the output.
-        examplewise: whether `fn` treats the entries of axis 0 of the input
-            independently. A large batch may then be computed in parts, one per core.
-
-    Raises:
-        ValueError: on apply, if `fn` reads a parameter that is not there.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from lucid_fn import nn, random
-        >>> scale = nn.parametric(
-        ...     lambda key: {"weight": mx.ones((3,))},
-        ...     lambda params, x: x * params["weight"],
-        ... )
-        >>> params, state = scale.init(random.key(0))
-        >>> scale.apply(params, state, mx.array([1.0, 2.0, 3.0]), train=True)
-        (array([1, 2, 3], dtype=float32), {})
-    """
-
-    check_bool("parametric", examplewise=examplewise)
-
-    def examples(x: Any, params: Params) -> Any:
-        return fn(params, x)
-
-    if examplewise:
-        examples = seam.examplewise(examples)
-
-    def init(key: Key, /) -> tuple[Params, State]:
-        return started(init_params(key)), {}
-
-    @as_apply
-    def apply(
-        params: Params, state: State, x: Any, train: bool, key: Key | None
-    ) -> tuple[Any, State]:
-        return examples(x, require_names(params, "params")), state
-
-    return Layer(init, seam.marked_like(apply, examples))
 
 
 def quantizable(layer: Layer, *paths: str) -> Layer:

@@ -8,7 +8,8 @@ import mlx.core as mx
 from lucid_fn import ops
 from lucid_fn.checks import check_bool, check_float, check_size, shape_error, to_sizes
 from lucid_fn.nn.core.checks import check_eps, check_params
-from lucid_fn.nn.core.layer import Layer, parametric
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.core.lift import parametric
 from lucid_fn.types import Array, Key, Params
 
 

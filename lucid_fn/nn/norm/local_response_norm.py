@@ -5,7 +5,8 @@ import math
 import mlx.core as mx
 
 from lucid_fn.checks import check_count, check_float, check_number, shape_error
-from lucid_fn.nn.core.layer import Layer, lift
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.core.lift import lift
 from lucid_fn.ops import avg_pool1d
 from lucid_fn.types import Array
 

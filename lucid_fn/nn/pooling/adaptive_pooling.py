@@ -7,7 +7,8 @@ import mlx.core as mx
 
 from lucid_fn import ops
 from lucid_fn.checks import check_axes, check_float, check_size, to_sizes
-from lucid_fn.nn.core.layer import Layer, lift
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.core.lift import lift
 from lucid_fn.types import Array
 
 PoolFn: TypeAlias = Callable[[Array, Any], Array]  # of an array and an output size

@@ -5,7 +5,8 @@ from functools import partial
 
 from lucid_fn import ops
 from lucid_fn.checks import Sizes, check_bool, to_sizes
-from lucid_fn.nn.core.layer import Layer, lift
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.core.lift import lift
 from lucid_fn.ops.pooling import MaxPoolOutput as MaxPoolOutput
 from lucid_fn.types import Array
 

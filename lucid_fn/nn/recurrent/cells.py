@@ -4,7 +4,8 @@ from typing import Any
 
 from lucid_fn.checks import check_bool, check_float, shape_error
 from lucid_fn.nn.core.checks import check_activation, check_params, check_positive
-from lucid_fn.nn.core.layer import Layer, parametric
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.core.lift import parametric
 from lucid_fn.nn.recurrent.carry import SequenceAndCarry
 from lucid_fn.nn.recurrent.recurrence import (
     GRU,

@@ -11,7 +11,8 @@ from typing import TypeAlias
 import mlx.core as mx
 
 from lucid_fn.checks import check_array, check_size, shape_error, to_number, to_sizes
-from lucid_fn.nn.core.layer import Layer, lift
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.core.lift import lift
 from lucid_fn.ops.interpolate import take_places
 from lucid_fn.types import Array
 

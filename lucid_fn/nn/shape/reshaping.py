@@ -4,7 +4,8 @@ import math
 
 from lucid_fn.checks import check_array
 from lucid_fn.nn.core.checks import check_positive
-from lucid_fn.nn.core.layer import Layer, lift
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.core.lift import lift
 from lucid_fn.ops.input_checks import takes_array
 from lucid_fn.ops.seam import examplewise
 from lucid_fn.types import Array

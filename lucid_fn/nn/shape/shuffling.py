@@ -3,7 +3,8 @@
 import mlx.core as mx
 
 from lucid_fn.checks import check_array, check_axes, check_count
-from lucid_fn.nn.core.layer import Layer, lift
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.core.lift import lift
 from lucid_fn.types import Array, ArrayFn
 
 

@@ -20,7 +20,8 @@ from lucid_fn.checks import (
     to_number,
     to_sizes,
 )
-from lucid_fn.nn.core.layer import Layer, lift
+from lucid_fn.nn.core.layer import Layer
+from lucid_fn.nn.core.lift import lift
 from lucid_fn.numerics import widen
 from lucid_fn.ops.interpolate import CUBIC_A, Taps, cubic_far, cubic_near, interpolate
 from lucid_fn.types import Array
