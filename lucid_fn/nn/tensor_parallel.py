@@ -11,7 +11,13 @@ from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_last_axis, check_params, check_positive
 from lucid_fn.nn.core.layer import Layer, check_layer
 from lucid_fn.nn.core.lift import parametric
-from lucid_fn.nn.core.sharding import Cut, cuts_of, parts_of, sharded, size_of_part
+from lucid_fn.nn.core.sharding import (
+    ShardSpec,
+    shard_of_rank,
+    shard_size,
+    shard_specs,
+    sharded,
+)
 from lucid_fn.nn.initializers import Initializer
 from lucid_fn.nn.linear import linear
 from lucid_fn.ops.bias import add_bias
@@ -77,10 +83,10 @@ def column_parallel_linear(
     options: Any = {"bias": bias, "weight_init": weight_init, "bias_init": bias_init}
     if not several(group):
         return linear(in_features, out_features, **options)
-    part = size_of_part(caller, "out_features", out_features, group)
-    cuts = {"weight": Cut((out_features, in_features), 0)}
+    part = shard_size(caller, "out_features", out_features, group)
+    specs = {"weight": ShardSpec((out_features, in_features), 0)}
     if bias:
-        cuts["bias"] = Cut((out_features,), 0)
+        specs["bias"] = ShardSpec((out_features,), 0)
 
     def forward(params: Params, x: Array) -> Array:
         check_last_axis(caller, x, in_features)
@@ -92,7 +98,9 @@ def column_parallel_linear(
         count_multiply_adds(y.size * in_features)
         return y
 
-    return _parallel(linear(in_features, out_features, **options), forward, group, cuts)
+    return _parallel(
+        linear(in_features, out_features, **options), forward, group, specs
+    )
 
 
 def row_parallel_linear(
@@ -141,8 +149,8 @@ def row_parallel_linear(
     options: Any = {"bias": bias, "weight_init": weight_init, "bias_init": bias_init}
     if not several(group):
         return linear(in_features, out_features, **options)
-    part = size_of_part(caller, "in_features", in_features, group)
-    cuts = {"weight": Cut((out_features, in_features), 1)}
+    part = shard_size(caller, "in_features", in_features, group)
+    specs = {"weight": ShardSpec((out_features, in_features), 1)}
 
     def forward(params: Params, x: Array) -> Array:
         check_last_axis(caller, x, part)
@@ -153,16 +161,20 @@ def row_parallel_linear(
         y = sum_parts(y, group)
         return add_bias(y, params["bias"]) if bias else y
 
-    return _parallel(linear(in_features, out_features, **options), forward, group, cuts)
+    return _parallel(
+        linear(in_features, out_features, **options), forward, group, specs
+    )
 
 
-def _parallel(whole: Layer, forward: Any, group: Group, cuts: dict[str, Cut]) -> Layer:
+def _parallel(
+    whole: Layer, forward: Any, group: Group, specs: dict[str, ShardSpec]
+) -> Layer:
     """The layer of `forward`, with slices of the params of `whole`."""
 
     def init(key: Key) -> Params:
-        return parts_of(whole.init(key)[0], group, cuts)
+        return shard_of_rank(whole.init(key)[0], group, specs)
 
-    return sharded(parametric(init, forward), group, cuts)
+    return sharded(parametric(init, forward), group, specs)
 
 
 # ---- from the whole to parts, and back ----
@@ -205,9 +217,9 @@ def shard_params(layer: Layer, params: Tree) -> Tree:
         divided = _of_param(path, found)
         if divided is None:
             return x
-        cut, group = divided
-        _check_shape(caller, path, x, cut.shape)
-        return cut.part(x, group.rank, group.size)
+        spec, group = divided
+        _check_shape(caller, path, x, spec.shape)
+        return spec.shard(x, group.rank, group.size)
 
     return started(tree.map_with_path(slice_of, params))
 
@@ -240,34 +252,34 @@ def unshard_params(layer: Layer, params: Tree) -> Tree:
     caller = "unshard_params"
     check_layer(caller, layer)
     found = _by_path(layer)
-    cuts: dict[str, Cut] = {}
+    specs: dict[str, ShardSpec] = {}
     parts: dict[str, Array] = {}
     for path, x in tree.named_leaves(params).items():
         divided = _of_param(path, found)
         if divided is not None:
-            cuts[path], group = divided
-            _check_shape(caller, path, x, cuts[path].part_shape(group.size))
+            specs[path], group = divided
+            _check_shape(caller, path, x, specs[path].shard_shape(group.size))
             parts[path] = x
     if not parts:
         return params
     gathered: dict[str, Array] = all_gather(parts, group)
 
     def whole(path: str, x: Any) -> Any:
-        return cuts[path].whole(gathered[path]) if path in cuts else x
+        return specs[path].unshard(gathered[path]) if path in specs else x
 
     return started(tree.map_with_path(whole, params))
 
 
-_Divided: TypeAlias = tuple[Cut, Group] | None
+_Divided: TypeAlias = tuple[ShardSpec, Group] | None
 
 
 def _by_path(layer: Layer) -> dict[str, _Divided]:
     """How each param of the layer is divided; `None` for those that are not."""
-    cuts = {path: (cut, group) for path, cut, group in cuts_of(layer)}
-    if not cuts:
+    specs = {path: (spec, group) for path, spec, group in shard_specs(layer)}
+    if not specs:
         return {}
     params, _ = eval_shape(layer.init, random.key(0))
-    return {**dict.fromkeys(tree.named_leaves(params)), **cuts}
+    return {**dict.fromkeys(tree.named_leaves(params)), **specs}
 
 
 def _of_param(path: str, found: dict[str, _Divided]) -> _Divided:

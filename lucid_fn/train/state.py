@@ -7,7 +7,7 @@ import mlx.core as mx
 from lucid_fn import nn, optim, random, tree
 from lucid_fn.checks import check_key, check_type
 from lucid_fn.distributed.group import Group
-from lucid_fn.nn.core.sharding import cuts_of
+from lucid_fn.nn.core.sharding import shard_specs
 from lucid_fn.optim.states import find
 from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key, Params, State
@@ -106,7 +106,7 @@ def _check_no_cache(state: State) -> None:
 
 def divided_among(model: nn.Layer) -> Group | None:
     """The processes of which each has slices of some of the params, if there are."""
-    return next((group for _, _, group in cuts_of(model)), None)
+    return next((group for _, _, group in shard_specs(model)), None)
 
 
 def _check_sees_slices(model: nn.Layer, opt_state: Any) -> None:

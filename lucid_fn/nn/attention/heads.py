@@ -15,7 +15,7 @@ from lucid_fn.nn.core.checks import (
     check_positive,
 )
 from lucid_fn.nn.core.layer import Layer, quantizable, require_names
-from lucid_fn.nn.core.sharding import Cut
+from lucid_fn.nn.core.sharding import ShardSpec
 from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.ops.quantized import QuantizedWeight
 from lucid_fn.ops.split import split_evenly
@@ -125,13 +125,15 @@ def check_sequence(caller: str, name: str, x: Array, embed_dim: int) -> None:
         raise shape_error(caller, name, x, f"(N, L, {embed_dim})", axes=3)
 
 
-def projection_cuts(widths: Widths, bias: bool) -> dict[str, Cut]:
+def projection_specs(widths: Widths, bias: bool) -> dict[str, ShardSpec]:
     """How the params of `init_projections` are divided by heads."""
     embed_dim = widths[0]
-    cuts = {"out_proj.weight": Cut((embed_dim, embed_dim), 1)}
+    specs = {"out_proj.weight": ShardSpec((embed_dim, embed_dim), 1)}
     for name, shape in _in_projections(widths, embed_dim).items():
-        cuts[name] = Cut(shape, 0, blocks=shape[0] // embed_dim)
-    return cuts | ({"in_proj_bias": Cut((3 * embed_dim,), 0, blocks=3)} if bias else {})
+        specs[name] = ShardSpec(shape, 0, blocks=shape[0] // embed_dim)
+    return specs | (
+        {"in_proj_bias": ShardSpec((3 * embed_dim,), 0, blocks=3)} if bias else {}
+    )
 
 
 def check_projections(

@@ -18,14 +18,14 @@ from lucid_fn.nn.attention.heads import (
     init_projections,
     merge_heads,
     project,
-    projection_cuts,
+    projection_specs,
     rotated,
     with_projections,
 )
 from lucid_fn.nn.core.checks import check_key, check_positive, check_rate
 from lucid_fn.nn.core.examplewise import over_examples
 from lucid_fn.nn.core.layer import Layer, as_apply
-from lucid_fn.nn.core.sharding import Cut, parts_of, sharded, size_of_part
+from lucid_fn.nn.core.sharding import ShardSpec, shard_of_rank, shard_size, sharded
 from lucid_fn.nn.dropout.dropout import drop
 from lucid_fn.ops.attention import (
     attention_from_weights,
@@ -137,11 +137,11 @@ def multi_head_attention(
     rate = check_rate(caller, rate)
     parts = _parts_by_heads(caller, group, num_heads, return_weights)
     heads, features = num_heads // parts.size, embed_dim // parts.size
-    cuts = projection_cuts(widths, bias)
+    specs = projection_specs(widths, bias)
 
     def init(key: Key, /) -> tuple[Params, State]:
         params = init_projections(key, widths, bias)
-        return started(parts_of(params, parts, cuts)), {}
+        return started(shard_of_rank(params, parts, specs)), {}
 
     def prepare(
         params: Params, x: Any, train: bool, key: Key | None
@@ -184,7 +184,7 @@ def multi_head_attention(
         prepare, init=init, divides=lambda query: True, pack=AttentionOutput
     )
     if parts.size > 1:
-        layer = sharded(_summed(layer, parts, bias), parts, cuts)
+        layer = sharded(_summed(layer, parts, bias), parts, specs)
     return with_projections(layer, widths)
 
 
@@ -216,7 +216,7 @@ def _parts_by_heads(
     check_group(caller, group)
     if not several(group):
         return Group(0, 1)
-    size_of_part(caller, "num_heads", num_heads, group)
+    shard_size(caller, "num_heads", num_heads, group)
     if return_weights:
         raise ValueError(
             f"{caller}: return_weights must be False with a group, got True; each rank "
@@ -244,7 +244,7 @@ def _own_heads(x: Array, num_heads: int, parts: Group) -> Array:
             f"multi_head_attention: mask must broadcast to (N, {num_heads}, L, S), got "
             f"{x.shape}"
         )
-    return Cut(x.shape, axis).part(x, parts.rank, parts.size)
+    return ShardSpec(x.shape, axis).shard(x, parts.rank, parts.size)
 
 
 def _summed(layer: Layer, parts: Group, bias: bool) -> Layer:

@@ -13,7 +13,7 @@ from lucid_fn.nn.core.checks import check_float, check_key, check_rate
 from lucid_fn.nn.core.combinators import identity
 from lucid_fn.nn.core.examplewise import over_examples
 from lucid_fn.nn.core.layer import Layer
-from lucid_fn.nn.core.sharding import Cut
+from lucid_fn.nn.core.sharding import ShardSpec
 from lucid_fn.types import Array, Key, Params
 
 
@@ -52,7 +52,7 @@ def dropout(rate: float, *, group: Group | None = None) -> Layer:
         return *x.shape[:-1], x.shape[-1] * group.size
 
     def own(kept: Array) -> Array:
-        return Cut(kept.shape, kept.ndim - 1).part(kept, group.rank, group.size)
+        return ShardSpec(kept.shape, kept.ndim - 1).shard(kept, group.rank, group.size)
 
     return dropping("dropout", rate, whole, own=own)
 
