@@ -23,7 +23,6 @@ def guide(
     *,
     made: Callable[..., Any] = lambda result, *_: result,
     later: tuple[str, ...] = (),
-    files_later: dict[str, tuple[str, ...]] | None = None,
 ) -> None:
     """Makes the errors of a package's public names say what to write instead.
 
@@ -38,8 +37,6 @@ def guide(
         made: is told of each call, `made(result, fn, args, options)`, and returns what
             the call returns.
         later: packages in the package, imported at their first use.
-        files_later: files in the package that are imported at the first use of one of
-            their functions, with the names of these. No file has such a name.
     """
     public, package = namespace["__all__"], namespace["__name__"]
     files = [
@@ -63,15 +60,6 @@ def guide(
     def get(name: str) -> Any:
         if name in later:
             return importlib.import_module(f"{package}.{name}")
-        for file, functions in (files_later or {}).items():
-            if name in functions:
-                own = importlib.import_module(f"{package}.{file}")
-                fn = getattr(own, name)
-                if not hasattr(fn, "__divided__"):
-                    fn = explains_calls(fn, made=made)
-                    setattr(own, name, fn)
-                namespace[name] = fn
-                return fn
         raise_unknown(module, name, public)
 
     namespace["__getattr__"] = get

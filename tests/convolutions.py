@@ -6,8 +6,7 @@ import mlx.core as mx
 from hypothesis import strategies as st
 
 from lucid_fn.cpu.conv import choose
-from lucid_fn.ops import conv_plain
-from lucid_fn.ops.conv_plain import Formulation, Geometry
+from lucid_fn.ops.conv import PLAIN, TAPS, Formulation, Geometry
 
 # Largest error of a number, relative to the largest number of the array, float32.
 SUM_BOUND = 5e-6  # formulations that add products of the numbers themselves
@@ -79,8 +78,8 @@ def cases(draw: st.DrawFn, *, groups: int = 1, winograd: bool = False) -> Case:
 
 def formulations(geometry: Geometry) -> dict[str, tuple[Formulation, float]]:
     """Those that can compute the convolution, with their bounds."""
-    found = {"plain": (conv_plain.PLAIN, SUM_BOUND)}
-    found["taps"] = (conv_plain.TAPS, SUM_BOUND)
+    found = {"plain": (PLAIN, SUM_BOUND)}
+    found["taps"] = (TAPS, SUM_BOUND)
     if geometry.groups > 1:
         return found
     found["gemm"] = (choose.IM2COL, SUM_BOUND)

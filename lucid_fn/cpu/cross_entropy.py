@@ -11,7 +11,7 @@ from lucid_fn.cpu.parallel.streams import concat, map_large
 from lucid_fn.cpu.softmax import is_small
 from lucid_fn.ops.cross_entropy import cross_entropy_of_labels, tangent
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.elementary import exp_of_negative
+from lucid_fn.ops.elementwise import exp_of_negative
 from lucid_fn.ops.seam import plain
 from lucid_fn.types import Array
 

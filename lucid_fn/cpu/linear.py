@@ -7,8 +7,15 @@ import mlx.core as mx
 from lucid_fn.cpu.parallel.gradient_order import comes_first
 from lucid_fn.cpu.parallel.streams import concat_split, sum_split
 from lucid_fn.cpu.small_products import by_rows
-from lucid_fn.ops.linear import forward, input_grad, product_of, weight_grad
-from lucid_fn.ops.quantized import Format, QuantizedWeight, multiply
+from lucid_fn.ops.linear import (
+    Format,
+    QuantizedWeight,
+    forward,
+    input_grad,
+    multiply,
+    product_of,
+    weight_grad,
+)
 from lucid_fn.ops.seam import plain
 from lucid_fn.types import Array
 
@@ -71,7 +78,7 @@ _MOST_ROWS = 2
 
 
 def quantized_product(x: Array, weight: QuantizedWeight, found: Format) -> Array:
-    """`ops.quantized.multiply`, which unpacks the weight once where rows are many."""
+    """`ops.linear.multiply`, which unpacks the weight once where rows are many."""
     if x.size <= _MOST_ROWS * x.shape[-1]:
         with plain():
             return multiply(x, weight, found)

@@ -11,7 +11,7 @@ from lucid_fn.cpu.memory.row_reductions import row_max, row_sum
 from lucid_fn.cpu.parallel.streams import concat, map_large
 from lucid_fn.numerics import blocked_sum
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.elementary import exp, exp_of_negative
+from lucid_fn.ops.elementwise import exp, exp_of_negative
 from lucid_fn.ops.seam import plain
 from lucid_fn.ops.softmax import (
     Along,

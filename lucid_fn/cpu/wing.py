@@ -29,18 +29,21 @@ from lucid_fn.cpu.parallel.wavefront import chunks_of_sequence, core_of
 from lucid_fn.cpu.recurrent import run
 from lucid_fn.cpu.runtime.kernel_header import precompile
 from lucid_fn.ops.attention import attend
-from lucid_fn.ops.batch_norm import channel_scale, normalize_channels
 from lucid_fn.ops.bias import add_channels, sum_channels
 from lucid_fn.ops.concatenation import joined
 from lucid_fn.ops.conv import convolve
 from lucid_fn.ops.cross_entropy import cross_entropy_of_labels
-from lucid_fn.ops.elementary import exp_of_negative, expm1_of_negative, log_add_one
+from lucid_fn.ops.elementwise import exp_of_negative, expm1_of_negative, log_add_one
 from lucid_fn.ops.embedding import multiply_rows
-from lucid_fn.ops.group_norm import normalize_groups
 from lucid_fn.ops.interpolate import combine, combine_grad
-from lucid_fn.ops.layer_norm import normalize_rows, scale_rows
-from lucid_fn.ops.linear import product
-from lucid_fn.ops.quantized import multiply
+from lucid_fn.ops.linear import multiply, product
+from lucid_fn.ops.norm import (
+    channel_scale,
+    normalize_channels,
+    normalize_groups,
+    normalize_rows,
+    scale_rows,
+)
 from lucid_fn.ops.recurrent import run_steps
 from lucid_fn.ops.softmax import log_softmax_along, logsumexp_along, softmax_along
 from lucid_fn.ops.windows import max_of_windows, mean_of_windows

@@ -13,9 +13,9 @@ from lucid_fn.nn.core.compose import compose
 from lucid_fn.nn.core.layer import Layer, quantizable
 from lucid_fn.nn.core.lift import parametric
 from lucid_fn.nn.initializers import Initializer
-from lucid_fn.ops.embedding import take_rows_or_nan
+from lucid_fn.ops.embedding import dequantized_rows, take_rows_or_nan
+from lucid_fn.ops.linear import QuantizedWeight
 from lucid_fn.ops.multiply_adds import count_multiply_adds
-from lucid_fn.ops.quantized import QuantizedWeight, dequantized_rows
 from lucid_fn.types import Array, ArrayFn, Key, Params
 
 _UNIT_NORMAL = initializers.normal()

@@ -11,7 +11,7 @@ from lucid_fn.checks import check_count, check_function, check_number, listed
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_params
 from lucid_fn.nn.core.layer import Layer, check_layer, require_names, wrap
-from lucid_fn.ops.quantized import QuantizedWeight
+from lucid_fn.ops.linear import QuantizedWeight
 from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key, Params, State
 

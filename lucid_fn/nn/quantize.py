@@ -7,7 +7,7 @@ import mlx.core as mx
 from lucid_fn import tree
 from lucid_fn.checks import check_count, check_function, check_type, listed
 from lucid_fn.nn.core.layer import Layer, check_held, check_layer
-from lucid_fn.ops.quantized import BITS, GROUP_SIZES, quantize as quantize_weight
+from lucid_fn.ops.linear import BITS, GROUP_SIZES, quantize as quantize_weight
 from lucid_fn.tracing import started
 from lucid_fn.types import Params
 

@@ -10,6 +10,10 @@ from lucid_fn.ops.activations import (
     gelu_sigmoid,
     gelu_tanh,
     glu,
+    hard_shrink,
+    hard_sigmoid,
+    hard_swish,
+    hard_tanh,
     leaky_relu,
     mish,
     prelu,
@@ -18,75 +22,56 @@ from lucid_fn.ops.activations import (
     relu_squared,
     selu,
     silu,
+    soft_shrink,
+    softsign,
+    step,
+    tanh_shrink,
 )
 from lucid_fn.ops.attention import dot_product_attention, dot_product_attention_weights
-from lucid_fn.ops.batch_norm import batch_norm, batch_norm_eval
+from lucid_fn.ops.concatenation import concatenate
 from lucid_fn.ops.conv import conv2d
 from lucid_fn.ops.cross_entropy import softmax_cross_entropy
-from lucid_fn.ops.elementary import erf, exp, log_sigmoid, sigmoid, softplus, tanh
-from lucid_fn.ops.group_norm import group_norm
-from lucid_fn.ops.layer_norm import layer_norm, rms_norm
-from lucid_fn.ops.linear import linear
+from lucid_fn.ops.elementwise import erf, exp, log_sigmoid, sigmoid, softplus, tanh
+from lucid_fn.ops.grid_sampling import affine_grid, grid_sample
+from lucid_fn.ops.linear import QuantizedWeight, linear
+from lucid_fn.ops.norm import (
+    batch_norm,
+    batch_norm_eval,
+    group_norm,
+    layer_norm,
+    rms_norm,
+)
 from lucid_fn.ops.pooling import (
+    adaptive_avg_pool2d,
+    adaptive_max_pool2d,
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
+    global_avg_pool1d,
+    global_avg_pool2d,
+    global_avg_pool3d,
+    global_max_pool1d,
+    global_max_pool2d,
+    global_max_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
     max_pool1d,
     max_pool2d,
     max_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
 )
-from lucid_fn.ops.quantized import QuantizedWeight
 from lucid_fn.ops.recurrent import RecurrentWeights, gru, lstm, rnn
 from lucid_fn.ops.reductions import mean, sum
 from lucid_fn.ops.seam import plain
 from lucid_fn.ops.softmax import log_softmax, logsumexp, softmax, softmin
+from lucid_fn.ops.unfolding import fold, unfold
+from lucid_fn.ops.vectors import cosine_similarity, normalize, pairwise_distance
 
 if TYPE_CHECKING:
-    from lucid_fn.ops import linalg
-    from lucid_fn.ops.adaptive_pooling import adaptive_avg_pool2d, adaptive_max_pool2d
-    from lucid_fn.ops.concatenation import concatenate
-    from lucid_fn.ops.global_pooling import (
-        global_avg_pool1d,
-        global_avg_pool2d,
-        global_avg_pool3d,
-        global_max_pool1d,
-        global_max_pool2d,
-        global_max_pool3d,
-    )
-    from lucid_fn.ops.grid_sampling import affine_grid, grid_sample
-    from lucid_fn.ops.hard_activations import (
-        hard_shrink,
-        hard_sigmoid,
-        hard_swish,
-        hard_tanh,
-        soft_shrink,
-        softsign,
-        step,
-        tanh_shrink,
-    )
-    from lucid_fn.ops.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
-    from lucid_fn.ops.max_unpooling import max_unpool1d, max_unpool2d, max_unpool3d
-    from lucid_fn.ops.unfolding import fold, unfold
-    from lucid_fn.ops.vectors import cosine_similarity, normalize, pairwise_distance
-
-# Loaded at their first use: `import lucid_fn` does not wait for them.
-_LATER = {
-    "adaptive_pooling": ("adaptive_avg_pool2d", "adaptive_max_pool2d"),
-    "concatenation": ("concatenate",),
-    "global_pooling": (
-        *("global_avg_pool1d", "global_avg_pool2d", "global_avg_pool3d"),
-        *("global_max_pool1d", "global_max_pool2d", "global_max_pool3d"),
-    ),
-    "grid_sampling": ("affine_grid", "grid_sample"),
-    "hard_activations": (
-        *("hard_shrink", "hard_sigmoid", "hard_swish", "hard_tanh"),
-        *("soft_shrink", "softsign", "step", "tanh_shrink"),
-    ),
-    "lp_pooling": ("lp_pool1d", "lp_pool2d", "lp_pool3d"),
-    "max_unpooling": ("max_unpool1d", "max_unpool2d", "max_unpool3d"),
-    "unfolding": ("fold", "unfold"),
-    "vectors": ("cosine_similarity", "normalize", "pairwise_distance"),
-}
+    from lucid_fn.ops import linalg  # imported at its first use
 
 __all__ = [
     "QuantizedWeight",
@@ -170,4 +155,4 @@ __all__ = [
     "unfold",
 ]
 
-guide(globals(), "ops", later=("linalg",), files_later=_LATER)
+guide(globals(), "ops", later=("linalg",))

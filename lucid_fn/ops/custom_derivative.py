@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, cast
 import mlx.core as mx
 
 from lucid_fn.numerics import sum_examples
-from lucid_fn.ops import export_trace, mlx_transforms
+from lucid_fn.ops import mlx_transforms
 from lucid_fn.ops.mlx_transforms import as_tuple, directions, like
 from lucid_fn.ops.seam import computing_part, current_part
 from lucid_fn.ops.vectorize import noting_mapped, vectorize
@@ -39,8 +39,8 @@ class custom_function:  # a decorator, as `mx.custom_function`
         self._by_part: dict[int | None, Callable[..., Any]] = {}
 
     def __call__(self, *args: Any) -> Any:
-        if export_trace.is_exporting():
-            return export_trace.call(self, args)
+        if mlx_transforms.is_exporting():
+            return mlx_transforms.call(self, args)
         part = current_part()
         if part not in self._by_part:
             self._by_part[part] = self._bound_to(part)

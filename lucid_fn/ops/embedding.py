@@ -4,6 +4,7 @@ import mlx.core as mx
 
 from lucid_fn.numerics import is_valid_label
 from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.linear import QuantizedWeight, format_of
 from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array
 
@@ -43,3 +44,13 @@ def _(primals: tuple[Array, Array], tangents: tuple[Array | None, ...]) -> Array
     weight, index = primals
     moved = tangents[0]
     return _take(mx.zeros_like(weight) if moved is None else moved, index)
+
+
+def dequantized_rows(weight: QuantizedWeight, x: Array, size: int) -> Array:
+    """The rows of length `size` at the integers `x`, NaN where there is none."""
+    packed, *others = weight
+    rows = mx.take(packed, mx.clip(x, 0, len(packed) - 1), axis=0)
+    scales, biases = (take_rows_or_nan(part, x) for part in others)
+    found = format_of(weight, size)
+    assert found is not None  # the layer has checked
+    return mx.dequantize(rows, scales, biases, found.group_size, found.bits)

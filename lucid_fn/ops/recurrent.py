@@ -9,9 +9,9 @@ import mlx.core as mx
 from lucid_fn.checks import check_bool
 from lucid_fn.numerics import is_valid_label
 from lucid_fn.ops.bias import add_bias
-from lucid_fn.ops.elementary import sigmoid, tanh
+from lucid_fn.ops.concatenation import split_evenly
+from lucid_fn.ops.elementwise import sigmoid, tanh
 from lucid_fn.ops.seam import replaceable
-from lucid_fn.ops.split import split_evenly
 from lucid_fn.types import Array, ArrayFn
 
 Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, H); the first is put out

@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.ops.export_trace import contiguous
+from lucid_fn.ops.mlx_transforms import contiguous
 from lucid_fn.ops.seam import computing_part, parts_of_leaves
 from lucid_fn.types import Array, Tree
 

@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.ops.export_trace import is_exporting
+from lucid_fn.ops.mlx_transforms import is_exporting
 from lucid_fn.tracing import is_transforming, transforming
 from lucid_fn.transforms import captures, diagnosis
 from lucid_fn.transforms.arguments import check_function, fenced, name_of, to_arrays

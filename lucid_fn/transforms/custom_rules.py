@@ -13,7 +13,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.checks import signature_of
-from lucid_fn.ops import export_trace, mlx_transforms
+from lucid_fn.ops import mlx_transforms
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.mlx_transforms import as_list, directions
 from lucid_fn.tracing import are_rules_passed, followed, passing_rules
@@ -327,7 +327,7 @@ def _run(
     ruled.jvp(jvp)
     out = as_list(ruled(*call.arrays))
     if not structures:  # the results were known
-        export_trace.apart(flat)(*call.arrays)
+        mlx_transforms.apart(flat)(*call.arrays)
     return tree.unflatten(structures[-1], out)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.ops import export_trace, seam
+from lucid_fn.ops import mlx_transforms, seam
 from lucid_fn.tracing import is_symbolic, lazily, transforming
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import to_arrays
@@ -76,7 +76,7 @@ def constants_of(flat: Flat, arrays: list[Array]) -> list[Array]:
             found.extend(array for _, array in event["constants"])
             raise _Seen
 
-    with export_trace.checking(), contextlib.suppress(_Seen):
+    with mlx_transforms.checking(), contextlib.suppress(_Seen):
         mx.export_function(look, lambda *arrays: flat(list(arrays)), *arrays)
     return found
 
@@ -85,7 +85,7 @@ def without_rules(flat: Flat) -> Callable[..., list[Array]]:
     """The function whose graph has MLX's own operations only."""
 
     def unwrapped(*arrays: Array) -> list[Array]:
-        with export_trace.exporting(arrays[0]):
+        with mlx_transforms.exporting(arrays[0]):
             return flat(list(arrays))
 
     return unwrapped

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
 
-from lucid_fn.ops import export_trace, seam
+from lucid_fn.ops import mlx_transforms, seam
 from lucid_fn.tracing import is_mapping, is_tracing, lazily, start
 from lucid_fn.transforms.compilation import compiled, compiling, is_lost
 from lucid_fn.transforms.untraced import untraced
@@ -169,7 +169,7 @@ def _parts(x: Array, number: int) -> Arrays:
 
 def is_plain() -> bool:
     """Whether what is built must be MLX's operations, without compiled functions."""
-    return is_mapping() or export_trace.is_exporting()
+    return is_mapping() or mlx_transforms.is_exporting()
 
 
 def built(turns: Callable[..., Arrays], *args: Any) -> Arrays:

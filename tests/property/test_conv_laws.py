@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from lucid_fn import ops
 from lucid_fn.cpu import runtime
-from lucid_fn.ops.conv_plain import Geometry
+from lucid_fn.ops.conv import Geometry
 from tests.convolutions import (
     WINOGRAD_BOUND,
     Case,

@@ -16,7 +16,7 @@ import pytest
 
 import lucid_fn as lf
 from lucid_fn import losses, models, nn, optim, random, train, tree
-from lucid_fn.ops import export_trace
+from lucid_fn.ops import mlx_transforms
 from tests.registry.activations import ACTIVATIONS
 from tests.registry.case import over
 from tests.registry.data import AUGMENTATIONS
@@ -52,7 +52,7 @@ def operations(fn, *args):
     found = []
 
     def flat(*arrays):
-        with export_trace.exporting(arrays[0]):
+        with mlx_transforms.exporting(arrays[0]):
             return tree.leaves(fn(*tree.unflatten(structure, list(arrays))))
 
     def look(seen):

@@ -8,8 +8,14 @@ from lucid_fn.cpu import runtime
 from lucid_fn.cpu.conv import depthwise, im2col, toeplitz, winograd, winograd_strided
 from lucid_fn.cpu.conv.grouped import by_groups
 from lucid_fn.cpu.parallel.gradient_order import comes_first
-from lucid_fn.ops.conv import Convolution, convolution
-from lucid_fn.ops.conv_plain import TAPS, ConvFn, Formulation, Geometry
+from lucid_fn.ops.conv import (
+    TAPS,
+    ConvFn,
+    Convolution,
+    Formulation,
+    Geometry,
+    convolution,
+)
 from lucid_fn.ops.custom_derivative import after
 from lucid_fn.types import Array
 

@@ -12,7 +12,7 @@ import mlx.core as mx
 from lucid_fn.cpu.memory import words
 from lucid_fn.cpu.parallel.streams import concat_split, sum_split
 from lucid_fn.numerics import sum_rows
-from lucid_fn.ops.conv_plain import Geometry, Pair, pad, taps
+from lucid_fn.ops.conv import Geometry, Pair, pad, taps
 from lucid_fn.types import Array
 
 _AT_ONCE = 3  # products of a kernel

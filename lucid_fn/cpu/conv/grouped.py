@@ -5,7 +5,7 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from lucid_fn.cpu.memory import words
-from lucid_fn.ops.conv_plain import Formulation, Geometry
+from lucid_fn.ops.conv import Formulation, Geometry
 from lucid_fn.types import Array
 
 Choose = Callable[[Geometry, int, int, int], Formulation]

@@ -15,7 +15,7 @@ from lucid_fn.cpu.memory import words
 from lucid_fn.cpu.memory.rows import Rows, rows_at, take_rows, transpose_rows
 from lucid_fn.cpu.parallel.streams import concat_split, sum_split
 from lucid_fn.numerics import sum_of_products
-from lucid_fn.ops.conv_plain import Geometry, Pair, taps
+from lucid_fn.ops.conv import Geometry, Pair, taps
 from lucid_fn.types import Array
 
 _MANY = 64  # channels of which a product without zeros saves more than gathers take

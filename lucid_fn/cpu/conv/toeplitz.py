@@ -14,7 +14,7 @@ import numpy as np
 from lucid_fn.cpu.memory.rows import Rows, rows_at, take_rows
 from lucid_fn.cpu.parallel.streams import concat_split, sum_split
 from lucid_fn.cpu.small_products import by_rows, over_rows
-from lucid_fn.ops.conv_plain import Geometry, Pair, pad
+from lucid_fn.ops.conv import Geometry, Pair, pad
 from lucid_fn.types import Array
 
 # Numbers of a stretch of which gathers take less time than copies number by number: 1.9

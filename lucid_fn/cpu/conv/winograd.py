@@ -21,7 +21,7 @@ from lucid_fn.cpu.conv.winograd_tiles import Layout, from_pixels, grid, to_pixel
 from lucid_fn.cpu.memory.rows import transpose_rows
 from lucid_fn.cpu.parallel.streams import concat_split, map_split, sum_split
 from lucid_fn.cpu.small_products import MOST
-from lucid_fn.ops.conv_plain import Geometry, Pair
+from lucid_fn.ops.conv import Geometry, Pair
 from lucid_fn.types import Array
 
 _BT = np.array(

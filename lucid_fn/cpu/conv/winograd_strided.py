@@ -25,7 +25,7 @@ from lucid_fn.cpu.conv.winograd import (
 from lucid_fn.cpu.conv.winograd_tiles import STEP, Layout, from_pixels, to_pixels
 from lucid_fn.cpu.memory.rows import Rows, rows_at, take_rows
 from lucid_fn.cpu.parallel.streams import concat_split, sum_split
-from lucid_fn.ops.conv_plain import Geometry, Pair
+from lucid_fn.ops.conv import Geometry, Pair
 from lucid_fn.types import Array
 
 _BT = (

@@ -12,7 +12,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn.cpu.memory.rows import Rows, rows_at, take_rows
-from lucid_fn.ops.conv_plain import Pair
+from lucid_fn.ops.conv import Pair
 from lucid_fn.types import Array
 
 STEP = 4  # pixels from one tile to the next

@@ -13,8 +13,8 @@ from lucid_fn.cpu.parallel.split_batch import (
 )
 from lucid_fn.cpu.parallel.streams import map_parts, split
 from lucid_fn.numerics import channel_sum
-from lucid_fn.ops.batch_norm import channel_scale, normalize_channels
 from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.ops.norm import channel_scale, normalize_channels
 from lucid_fn.ops.seam import current_part, plain
 from lucid_fn.types import Array
 
@@ -24,7 +24,7 @@ _SPLITS = 1 << 18  # values from which on two streams add faster than one
 def batch_norm(
     x: Array, weight: Array, bias: Array, eps: float
 ) -> tuple[Array, Array, Array]:
-    """`ops.batch_norm.normalize_channels`; `y` is divided if `x` is."""
+    """`ops.norm.normalize_channels`; `y` is divided if `x` is."""
     if x.dtype != mx.float32:
         with plain():
             return normalize_channels(x, weight, bias, eps)
@@ -33,7 +33,7 @@ def batch_norm(
 
 
 def scale(weight: Array, var: Array, eps: float) -> Array:
-    """`ops.batch_norm.channel_scale`, computed once and not for each value."""
+    """`ops.norm.channel_scale`, computed once and not for each value."""
     if var.dtype != mx.float32:
         with plain():
             return channel_scale(weight, var, eps)

@@ -11,13 +11,13 @@ from lucid_fn.cpu.parallel.streams import map_large
 from lucid_fn.numerics import channel_sum, sum_rows
 from lucid_fn.ops import reductions
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.group_norm import normalize_groups
+from lucid_fn.ops.norm import normalize_groups
 from lucid_fn.ops.seam import plain
 from lucid_fn.types import Array, ArrayFn
 
 
 def group_norm(x: Array, weight: Array, bias: Array, groups: int, eps: float) -> Array:
-    """`ops.group_norm.normalize_groups`."""
+    """`ops.norm.normalize_groups`."""
     if x.dtype != mx.float32 or x.size == 0:
         with plain():
             return normalize_groups(x, weight, bias, groups, eps)

@@ -11,7 +11,7 @@ from lucid_fn.cpu.memory.row_reductions import row_dot, row_squares, row_sum
 from lucid_fn.cpu.parallel.streams import concat, map_large
 from lucid_fn.numerics import channel_sum, widen
 from lucid_fn.ops.custom_derivative import custom_function
-from lucid_fn.ops.layer_norm import normalize_rows, scale_rows
+from lucid_fn.ops.norm import normalize_rows, scale_rows
 from lucid_fn.ops.seam import plain
 from lucid_fn.types import Array, ArrayFn
 
@@ -19,7 +19,7 @@ _FIRST = 64  # numbers of a row whose mean is near to that of the row
 
 
 def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
-    """`ops.layer_norm.normalize_rows`."""
+    """`ops.norm.normalize_rows`."""
     if x.dtype == mx.float64:
         with plain():
             return normalize_rows(x, weight, bias, eps)
@@ -27,7 +27,7 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
 
 
 def rms_norm(x: Array, weight: Array, eps: float) -> Array:
-    """`ops.layer_norm.scale_rows`."""
+    """`ops.norm.scale_rows`."""
     if x.dtype == mx.float64:
         with plain():
             return scale_rows(x, weight, eps)

@@ -14,8 +14,8 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn.cpu.parallel.streams import count, map_parts, split
+from lucid_fn.ops.concatenation import split as split_array
 from lucid_fn.ops.seam import current_part
-from lucid_fn.ops.split import split as split_array
 from lucid_fn.types import Array
 
 # Numbers of a batch below which handing over to streams takes longer than computing.

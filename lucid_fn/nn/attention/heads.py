@@ -16,9 +16,9 @@ from lucid_fn.nn.core.checks import (
 )
 from lucid_fn.nn.core.layer import Layer, quantizable, require_names
 from lucid_fn.nn.core.sharding import ShardSpec
+from lucid_fn.ops.concatenation import split_evenly
+from lucid_fn.ops.linear import QuantizedWeight
 from lucid_fn.ops.multiply_adds import count_multiply_adds
-from lucid_fn.ops.quantized import QuantizedWeight
-from lucid_fn.ops.split import split_evenly
 from lucid_fn.types import Array, Key, Params
 
 Widths: TypeAlias = tuple[int, int, int]

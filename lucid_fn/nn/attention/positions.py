@@ -21,9 +21,9 @@ from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_params, check_positive, check_state
 from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.initializers import Initializer
+from lucid_fn.ops.concatenation import split_evenly
 from lucid_fn.ops.embedding import take_rows_or_nan
 from lucid_fn.ops.input_checks import takes_array
-from lucid_fn.ops.split import split_evenly
 from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key, Params, State
 

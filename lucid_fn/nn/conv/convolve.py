@@ -10,8 +10,8 @@ from lucid_fn import ops
 from lucid_fn.checks import check_size
 from lucid_fn.ops import mlx_transforms
 from lucid_fn.ops.bias import add_bias
+from lucid_fn.ops.concatenation import split_evenly
 from lucid_fn.ops.multiply_adds import count_multiply_adds
-from lucid_fn.ops.split import split_evenly
 from lucid_fn.types import Array
 
 _MANY_CHANNELS = 16  # of which one convolution is faster than a sum of several

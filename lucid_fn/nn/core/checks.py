@@ -11,7 +11,7 @@ from lucid_fn.checks import (
     shape_error,
 )
 from lucid_fn.nn.core.layer import Layer, check_held
-from lucid_fn.ops.quantized import is_quantized
+from lucid_fn.ops.linear import is_quantized
 from lucid_fn.ops.seam import join
 from lucid_fn.types import Array, Key, Params, State
 

@@ -5,8 +5,8 @@ import mlx.core as mx
 from lucid_fn.distributed.collectives import all_gather
 from lucid_fn.distributed.group import Group
 from lucid_fn.numerics import channel_sum, promoted, widen
-from lucid_fn.ops.batch_norm import channel_scale
 from lucid_fn.ops.bias import broadcast
+from lucid_fn.ops.norm import channel_scale
 from lucid_fn.ops.seam import join
 from lucid_fn.types import Array
 

@@ -7,12 +7,12 @@ from typing import Any
 from lucid_fn.checks import Sizes, check_type, to_sizes
 from lucid_fn.nn.core.examplewise import over_examples
 from lucid_fn.nn.core.layer import Layer
-from lucid_fn.ops.max_unpooling import (
+from lucid_fn.ops.pooling import (
+    MaxPoolOutput,
     max_unpool1d as unpool1d,
     max_unpool2d as unpool2d,
     max_unpool3d as unpool3d,
 )
-from lucid_fn.ops.pooling import MaxPoolOutput
 from lucid_fn.types import Array, Key, Params
 
 

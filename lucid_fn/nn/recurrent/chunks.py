@@ -6,7 +6,7 @@ from itertools import accumulate
 import mlx.core as mx
 
 from lucid_fn.numerics import is_valid_label
-from lucid_fn.ops.split import split
+from lucid_fn.ops.concatenation import split
 from lucid_fn.types import Array
 
 

@@ -7,7 +7,7 @@ import mlx.core as mx
 from lucid_fn.checks import check_array, check_bool, check_type, shape_error
 from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.recurrent.carry import RecurrentInputs, SequenceAndCarry
-from lucid_fn.ops.split import split_evenly
+from lucid_fn.ops.concatenation import split_evenly
 from lucid_fn.random import fold_in
 from lucid_fn.types import Key, Params, State
 

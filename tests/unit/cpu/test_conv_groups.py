@@ -5,7 +5,7 @@ import pytest
 
 from lucid_fn import ops
 from lucid_fn.cpu.conv import choose
-from lucid_fn.ops.conv_plain import TAPS, Geometry
+from lucid_fn.ops.conv import TAPS, Geometry
 
 # Image, kernel, stride, padding, dilation.
 PLACES = {

@@ -7,8 +7,7 @@ import pytest
 from lucid_fn import ops
 from lucid_fn.cpu import runtime
 from lucid_fn.cpu.conv import choose, winograd, winograd_strided
-from lucid_fn.ops import conv_plain
-from lucid_fn.ops.conv_plain import Geometry
+from lucid_fn.ops.conv import PLAIN, Geometry
 from tests.convolutions import (
     SUM_BOUND,
     WINOGRAD_BOUND,
@@ -202,7 +201,7 @@ def test_winograd_in_small_products_or_large_ones_is_the_convolution(
     monkeypatch.setattr(runtime, "packs_small_products", lambda: packs)
     # 125 tiles: more than a row, or two pieces
     one = case(geometry(19, 3, padding=1), 5, *channels)
-    exact = conv_plain.PLAIN
+    exact = PLAIN
     tiles = choose.WINOGRAD
     prepared = tiles.prepare(one.g, channels[0], one.geometry)
     for name, arrays, given in [
@@ -228,7 +227,7 @@ def test_winograd_with_a_stride_is_the_convolution(
     one = case(place, 5, *channels)
     for run, exact, arrays in zip(
         choose.WINOGRAD_STRIDED[:3],
-        conv_plain.PLAIN[:3],
+        PLAIN[:3],
         [(one.x, one.weight), (one.g, one.weight), (one.x, one.g)],
         strict=True,
     ):
@@ -240,7 +239,7 @@ def test_one_window_and_phases_of_many_channels_have_the_gradient_of_a_sum():
     for place in (geometry(4, 4), geometry(9, 3, stride=2, padding=1), geometry(5, 3)):
         one = case(place, 2, 64, 7)
         found = choose.IM2COL.input_grad(one.g, one.weight, place)
-        expected = conv_plain.PLAIN.input_grad(one.g, one.weight, place)
+        expected = PLAIN.input_grad(one.g, one.weight, place)
         assert relative_error(found, expected) < SUM_BOUND
 
 

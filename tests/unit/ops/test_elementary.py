@@ -9,7 +9,7 @@ import pytest
 
 import lucid_fn as lf
 from lucid_fn import ops
-from lucid_fn.ops.elementary import exp_of_negative, expm1_of_negative
+from lucid_fn.ops.elementwise import exp_of_negative, expm1_of_negative
 from lucid_fn.tracing import as_called_once, repeating
 
 TUNED = pytest.mark.tuned("MLX's own functions are less exact")

@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 
 import lucid_fn as lf
-from lucid_fn.ops.split import split, split_evenly
+from lucid_fn.ops.concatenation import split, split_evenly
 
 
 def test_the_parts_are_those_of_mlx():
