@@ -29,6 +29,7 @@ PACKAGES = [
     "lucid_fn.testing",
 ]
 API = Path(__file__).parents[2] / "docs" / "api"
+SAME_ARGS = re.compile(r"arguments are those of\s+`(\w+)`")
 SECTION = re.compile(r"^(Args|Returns|Raises|Source|Example):[ \n]", re.MULTILINE)
 ITEM = re.compile(r"^    (\*{0,2}\w+)(?:, (\*{0,2}\w+))*:", re.MULTILINE)
 
@@ -66,8 +67,12 @@ def sections(doc: str) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def described(doc: str) -> set[str]:
-    """The names in the `Args` of a docstring."""
+def described(name: str, function) -> set[str]:
+    """The names in the `Args` of a function, or of the one whose arguments it has."""
+    doc = inspect.getdoc(function) or ""
+    same = SAME_ARGS.search(doc)
+    if same and "Args" not in sections(doc):
+        doc = inspect.getdoc(PUBLIC[f"{name.rpartition('.')[0]}.{same[1]}"])
     args = sections(doc).get("Args", "")
     lines = [line for line in args.splitlines() if re.match(r"    \S", line)]
     found = (re.findall(r"\*{0,2}(\w+)", line.partition(":")[0]) for line in lines)
@@ -134,7 +139,7 @@ def test_every_docstring_begins_with_a_sentence():
 
 def test_args_describes_every_parameter():
     found = {
-        name: described(inspect.getdoc(function) or "") ^ parameters(function)
+        name: described(name, function) ^ parameters(function)
         for name, function in (FUNCTIONS | METHODS).items()
     }
     assert not {name: names for name, names in found.items() if names}

@@ -1,4 +1,4 @@
-"""`conv1d`, `conv2d`, `conv3d`: convolution layers, channels last."""
+"""Convolution layers, channels last."""
 
 from typing import Literal, TypeAlias
 
@@ -16,12 +16,12 @@ from lucid_fn.nn.core.checks import check_images, check_params, check_positive
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.core.lift import parametric
 from lucid_fn.nn.initializers import Initializer
-from lucid_fn.nn.shape.padding import PLACES, add_border
+from lucid_fn.nn.shape.padding import BORDER_INDICES, add_border
 from lucid_fn.ops.conv import NamedPadding, named_padding
 from lucid_fn.types import Array, Key, Params
 
 PaddingMode: TypeAlias = Literal["zeros", "reflect", "replicate", "circular"]
-"""What is added around an image."""
+"""The values that padding adds: zeros, or values of the image itself."""
 
 
 def conv2d(
@@ -41,29 +41,28 @@ def conv2d(
     """2D convolution: `(N, H, W, in_channels)` to `(N, H', W', out_channels)`.
 
     `H' = (H + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1`, and `W'`
-    alike. As everywhere in deep learning it is a cross-correlation.
+    likewise. As everywhere in deep learning it is a cross-correlation.
 
-    Params: `weight` `(out_channels, kernel height, kernel width, in_channels/groups)`,
-    `bias` `(out_channels,)`; both uniform in +-1/sqrt(fan_in) unless given otherwise,
-    PyTorch's default, with
-    `fan_in = in_channels / groups * kernel height * kernel width`.
+    Params: `weight` `(out_channels, kernel height, kernel width, in_channels/groups)`
+    and `bias` `(out_channels,)`. By default both are uniform in +-1/sqrt(fan_in), as in
+    PyTorch, with `fan_in = in_channels / groups * kernel height * kernel width`.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        kernel_size: height and width of the window, in pixels; one number for both.
-        stride: pixels between windows.
-        padding: pixels added on each side. `"same"` gives an output of the size of the
-            input, for a stride of 1: `dilation * (kernel_size - 1)` pixels in all, with
-            one more after than before if that is odd. `"valid"` is 0.
-        padding_mode: what is added: `"zeros"`, or numbers of the image, as by
-            `nn.reflect_pad`, `nn.replicate_pad` or `nn.circular_pad`.
-        dilation: pixels between the taps of a window.
-        groups: parts the channels are divided into; each output sees one of them.
-            `groups=in_channels` is a depthwise convolution.
-        bias: whether a bias is added.
-        weight_init: draws the weight from a key and a shape.
-        bias_init: draws the bias; by default as above.
+        kernel_size: height and width of the kernel; one number for both.
+        stride: pixels from one window to the next.
+        padding: pixels added on each side. `"same"` keeps the size of the image, for a
+            stride of 1: it adds `dilation * (kernel_size - 1)` pixels in all, one more
+            after than before if that is odd. `"valid"` is 0.
+        padding_mode: the values added: `"zeros"`, or values of the image: `"reflect"`,
+            `"replicate"` or `"circular"`, as `nn.reflect_pad` and its siblings.
+        dilation: pixels from one tap of the kernel to the next.
+        groups: number of groups that the channels are divided into; each output channel
+            sees one of them. `groups=in_channels` is a depthwise convolution.
+        bias: whether to add a bias.
+        weight_init: initializer of the weight.
+        bias_init: initializer of the bias; by default as above.
 
     Raises:
         ValueError: if a size is out of range, or `groups` does not divide both channel
@@ -99,22 +98,10 @@ def conv1d(
     weight_init: Initializer = initializers.uniform_by_fan_in,
     bias_init: Initializer | None = None,
 ) -> Layer:
-    """1D convolution: `(N, L, in_channels)` to `(N, L', out_channels)`; see `conv2d`.
+    """1D convolution: `(N, L, in_channels)` to `(N, L', out_channels)`.
 
-    Params: `weight` `(out_channels, kernel_size, in_channels/groups)`, `bias`.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel_size: length of the window, in places.
-        stride: places between windows.
-        padding: places added on each side, `"same"` or `"valid"`; see `conv2d`.
-        padding_mode: what is added; see `conv2d`.
-        dilation: places between the taps of a window.
-        groups: parts the channels are divided into; each output sees one of them.
-        bias: whether a bias is added.
-        weight_init: draws the weight from a key and a shape.
-        bias_init: draws the bias; by default as in `conv2d`.
+    The arguments are those of `conv2d`, for one axis. Params: `weight`
+    `(out_channels, kernel_size, in_channels/groups)` and `bias` `(out_channels,)`.
 
     Example:
         >>> import mlx.core as mx
@@ -144,24 +131,11 @@ def conv3d(
     weight_init: Initializer = initializers.uniform_by_fan_in,
     bias_init: Initializer | None = None,
 ) -> Layer:
-    """3D convolution: `(N, D, H, W, in_channels)` to `(N, D', H', W', ...)`; see
-    `conv2d`.
+    """3D convolution: `(N, D, H, W, in_channels)` to `(N, D', H', W', out_channels)`.
 
-    Params: `weight` `(out_channels, kernel depth, height, width, in_channels/groups)`,
-    `bias` `(out_channels,)`. Triples are (depth, height, width).
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel_size: depth, height and width of the window; one number for all.
-        stride: voxels between windows.
-        padding: voxels added on each side, `"same"` or `"valid"`; see `conv2d`.
-        padding_mode: what is added; see `conv2d`.
-        dilation: voxels between the taps of a window.
-        groups: parts the channels are divided into; each output sees one of them.
-        bias: whether a bias is added.
-        weight_init: draws the weight from a key and a shape.
-        bias_init: draws the bias; by default as in `conv2d`.
+    The arguments are those of `conv2d`, for three axes; triples are (depth, height,
+    width). Params: `weight` `(out_channels, kernel depth, height, width,
+    in_channels/groups)` and `bias` `(out_channels,)`.
 
     Example:
         >>> import mlx.core as mx
@@ -197,14 +171,14 @@ def _convolution(
     kernel = to_sizes(caller, "kernel_size", kernel_size, dims=dims, at_least=1)
     shape = (out_channels, *kernel, in_channels // window.groups)
     bias_shape = (out_channels,) if bias else None
-    pairs = _sides(caller, padding, kernel, window)
-    check_choice(caller, "padding_mode", padding_mode, ("zeros", *PLACES))
-    # What the convolution itself does not add.
-    bordered = padding_mode != "zeros" or any(
-        before != after for before, after in pairs
+    pads = _to_pads(caller, padding, kernel, window)
+    check_choice(caller, "padding_mode", padding_mode, ("zeros", *BORDER_INDICES))
+    # `convolve` itself adds zeros only, and as many before an axis as after it.
+    pads_first = padding_mode != "zeros" or any(
+        before != after for before, after in pads
     )
-    if not bordered:
-        window = window._replace(padding=tuple(before for before, _ in pairs))
+    if not pads_first:
+        window = window._replace(padding=tuple(before for before, _ in pads))
 
     def init(key: Key) -> Params:
         return initializers.weight_and_bias(key, shape, bias, weight_init, bias_init)
@@ -212,19 +186,19 @@ def _convolution(
     def forward(params: Params, x: Array) -> Array:
         check_images(caller, x, in_channels, dims=dims)
         check_params(caller, params, weight=shape, bias=bias_shape)
-        if bordered:
-            padded = (n + sum(p) for n, p in zip(x.shape[1:-1], pairs, strict=True))
+        if pads_first:
+            padded = (n + sum(p) for n, p in zip(x.shape[1:-1], pads, strict=True))
             check_size(caller, "padding", (x.shape[0], *padded, x.shape[-1]))
-            x = add_border(caller, padding_mode, x, pairs)
+            x = add_border(caller, padding_mode, x, pads)
         return convolve(x, params["weight"], params["bias"] if bias else None, window)
 
     return parametric(init, forward, examplewise=True)
 
 
-def _sides(
+def _to_pads(
     caller: str, padding: Sizes | NamedPadding, kernel: tuple[int, ...], window: Window
 ) -> list[tuple[int, int]]:
-    """What is added before and after each spatial axis."""
+    """The padding before and after each spatial axis."""
     if isinstance(padding, str):
         return named_padding(caller, padding, kernel, window.stride, window.dilation)
     sides = to_sizes(caller, "padding", padding, dims=len(kernel), at_least=0)
@@ -239,7 +213,7 @@ def to_window(
     dilation: Sizes,
     groups: int,
 ) -> Window:
-    """The arguments that say how a kernel moves, checked."""
+    """Check the arguments of a `Window` and give each spatial axis its numbers."""
     groups = check_count(caller, "groups", groups)
     return Window(
         stride=to_sizes(caller, "stride", stride, dims=dims, at_least=1),
@@ -252,7 +226,7 @@ def to_window(
 def check_channels(
     caller: str, in_channels: int, out_channels: int, groups: int
 ) -> tuple[int, int]:
-    """The numbers of channels, both of which `groups` must divide."""
+    """The numbers of channels; raise unless `groups` divides both."""
     in_channels, out_channels = check_positive(
         caller, in_channels=in_channels, out_channels=out_channels
     )

@@ -1,4 +1,4 @@
-"""`conv_transpose1d`, `2d`, `3d`: layers that enlarge images, channels last."""
+"""Transposed convolution layers, channels last."""
 
 from lucid_fn.checks import Sizes, check_bool, to_sizes
 from lucid_fn.nn import initializers
@@ -24,14 +24,13 @@ def conv_transpose2d(
     bias: bool = True,
     weight_init: Initializer = initializers.uniform_by_fan_in,
 ) -> Layer:
-    """Transposed 2D convolution: `(N, H, W, in_channels)` to a larger image.
+    """Transposed 2D convolution: `(N, H, W, in_channels)` to `(N, H', W',
+    out_channels)`.
 
-    It is the gradient of a convolution in its input.
-
-    It turns what `conv2d(out_channels, in_channels, ...)` of the same arguments returns
-    into what that takes: the result has
     `H' = (H - 1) * stride - 2 * padding + dilation * (kernel_size - 1) +
-    output_padding + 1` rows, columns alike, and `out_channels` channels.
+    output_padding + 1`, and `W'` likewise. It is the gradient of
+    `conv2d(out_channels, in_channels, ...)`, with the same arguments, in its input: it
+    maps the output shape of that layer to its input shape.
 
     Params: `weight` `(in_channels, kernel height, kernel width, out_channels/groups)`,
     that of the convolution whose gradient this is, and PyTorch's with the channels
@@ -41,16 +40,16 @@ def conv_transpose2d(
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        kernel_size: height and width of the window, in pixels; one number for both.
-        stride: pixels between windows, in the output.
-        padding: pixels that are cut from each side of the output.
-        output_padding: pixels by which the output is longer at its end, less than
-            `stride` or `dilation`: it chooses among the sizes that a convolution maps
-            to that of `x`.
-        dilation: pixels between the taps of a window.
-        groups: parts the channels are divided into.
-        bias: whether a bias is added.
-        weight_init: draws the weight from a key and a shape.
+        kernel_size: height and width of the kernel; one number for both.
+        stride: pixels of the output from one window to the next.
+        padding: pixels cut from each side of the output.
+        output_padding: pixels added to the end of the output, less than `stride` or
+            `dilation`: a convolution maps several input sizes to the same output size,
+            and this chooses among them.
+        dilation: pixels from one tap of the kernel to the next.
+        groups: number of groups that the channels are divided into.
+        bias: whether to add a bias.
+        weight_init: initializer of the weight.
 
     Raises:
         ValueError: if a size is out of range, or `groups` does not divide both channel
@@ -84,20 +83,9 @@ def conv_transpose1d(
     bias: bool = True,
     weight_init: Initializer = initializers.uniform_by_fan_in,
 ) -> Layer:
-    """`conv_transpose2d` for sequences: `(N, L, in_channels)` to a longer one.
+    """Transposed 1D convolution: `(N, L, in_channels)` to `(N, L', out_channels)`.
 
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel_size: length of the window, in places.
-        stride: places between windows, in the output.
-        padding: places that are cut from each side of the output.
-        output_padding: places by which the output is longer at its end, less than
-            `stride` or `dilation`.
-        dilation: places between the taps of a window.
-        groups: parts the channels are divided into.
-        bias: whether a bias is added.
-        weight_init: draws the weight from a key and a shape.
+    The arguments are those of `conv_transpose2d`, for one axis.
 
     Example:
         >>> import mlx.core as mx
@@ -125,20 +113,10 @@ def conv_transpose3d(
     bias: bool = True,
     weight_init: Initializer = initializers.uniform_by_fan_in,
 ) -> Layer:
-    """`conv_transpose2d` for volumes: `(N, D, H, W, in_channels)` to a larger one.
+    """Transposed 3D convolution: `(N, D, H, W, in_channels)` to a larger volume.
 
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel_size: depth, height and width of the window; one number for all.
-        stride: voxels between windows, in the output.
-        padding: voxels that are cut from each side of the output.
-        output_padding: voxels by which the output is longer at its end, less than
-            `stride` or `dilation`.
-        dilation: voxels between the taps of a window.
-        groups: parts the channels are divided into.
-        bias: whether a bias is added.
-        weight_init: draws the weight from a key and a shape.
+    The arguments are those of `conv_transpose2d`, for three axes; triples are (depth,
+    height, width).
 
     Example:
         >>> import mlx.core as mx

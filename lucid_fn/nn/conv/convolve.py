@@ -14,11 +14,11 @@ from lucid_fn.ops.concatenation import split_evenly
 from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.types import Array
 
-_MANY_CHANNELS = 16  # of which one convolution is faster than a sum of several
+_MANY_CHANNELS = 16  # from which one 2D convolution is faster than a sum of several
 
 
 class Window(NamedTuple):
-    """How a kernel moves: one number for each spatial axis, but for the groups."""
+    """The options of a convolution; all but `groups` have a number for each axis."""
 
     stride: tuple[int, ...]
     padding: tuple[int, ...]
@@ -27,7 +27,7 @@ class Window(NamedTuple):
 
 
 def convolve(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
-    """`(N, ..., C)` with a weight `(O, ..., C / groups)`: `(N, ..., O)`."""
+    """Convolution: `(N, ..., C)` and `(O, ..., C / groups)` to `(N, ..., O)`."""
     caller = f"conv{x.ndim - 2}d"
     axes = zip(x.shape[1:-1], window.padding, strict=True)
     padded = tuple(length + 2 * padding for length, padding in axes)
@@ -52,11 +52,10 @@ def transpose_convolve(
     window: Window,
     output_padding: tuple[int, ...],
 ) -> Array:
-    """The gradient of `convolve` in its input, as a function of that of its output.
+    """Transposed convolution: `(N, ..., I)`, `(I, ..., O / groups)` to `(N, ..., O)`.
 
-    `(N, ..., I)` with a weight `(I, ..., O / groups)`: `(N, ..., O)`. It is linear, so
-    the point at which the gradient is taken does not matter, and nothing but the
-    gradient is computed.
+    It is the vjp of `convolve` with respect to its input. `convolve` is linear, so it
+    does not matter at which point, and nothing but the vjp is computed.
     """
     sizes = tuple(
         (length - 1) * stride - 2 * padding + dilation * (taps - 1) + extra + 1
@@ -70,19 +69,19 @@ def transpose_convolve(
             f"{caller}: padding must leave an output, got one of "
             f"size {sizes} from x of shape {x.shape}"
         )
-    # Of that size, the convolution may have more outputs than there are in x.
-    more = [
+    # If output_padding >= stride, a convolution of the result has more outputs than x.
+    missing = [
         (0, p // stride)
         for p, stride in zip(output_padding, window.stride, strict=True)
     ]
-    x = mx.pad(x, [(0, 0), *more, (0, 0)])
+    x = mx.pad(x, [(0, 0), *missing, (0, 0)])
     channels = weight.shape[-1] * window.groups
     check_size(caller, "stride and dilation", (x.shape[0], *sizes, channels))
     dtype = mx.result_type(x, weight)
-    at = mx.zeros((x.shape[0], *sizes, channels), dtype)
+    point = mx.zeros((x.shape[0], *sizes, channels), dtype)
     weight = weight.astype(dtype)
     x = x.astype(dtype)
-    _, (y,) = mlx_transforms.vjp(lambda z: _convolve(z, weight, window), [at], [x])
+    _, (y,) = mlx_transforms.vjp(lambda z: _convolve(z, weight, window), [point], [x])
     count_multiply_adds(x.size * (weight.size // weight.shape[0]))
     return y if bias is None else add_bias(y, bias)
 
@@ -92,7 +91,7 @@ def _convolve(x: Array, weight: Array, window: Window) -> Array:
 
 
 def _convolve1d(x: Array, weight: Array, window: Window) -> Array:
-    """As images of one row."""
+    """1D convolution, as a 2D convolution of images with one row."""
     stride, padding, dilation, groups = window
     rows = Window((1, *stride), (0, *padding), (1, *dilation), groups)
     return mx.squeeze(_convolve2d(x[:, None], weight[:, None], rows), 1)
@@ -111,9 +110,9 @@ def _convolve2d(x: Array, weight: Array, window: Window) -> Array:
 
 
 def _convolve3d(x: Array, weight: Array, window: Window) -> Array:
-    """The sum over the depth of the kernel of convolutions of the slices it meets.
+    """3D convolution, as a sum of 2D convolutions over the depth of the kernel.
 
-    Many channels of all these slices are those of a single image.
+    Slices with many channels are concatenated along them, for a single convolution.
     """
     (stride, *strides), (padding, *paddings), (dilation, *dilations), groups = window
     plane = Window(tuple(strides), tuple(paddings), tuple(dilations), groups)

@@ -7,19 +7,18 @@ import mlx.core as mx
 
 from lucid_fn.checks import shape_error
 from lucid_fn.nn.core.layer import Layer
-from lucid_fn.nn.dropout.dropout import dropping
+from lucid_fn.nn.dropout.dropout import dropout_layer
 from lucid_fn.types import Array
 
-_LEAST = -1.7580993408473766  # of selu: what a dropped value becomes
+_SELU_MINIMUM = -1.7580993408473766  # the value of dropped elements
 
 
 def alpha_dropout(rate: float) -> Layer:
-    """Alpha dropout, which keeps a mean of 0 and a variance of 1: for networks of
-    `selu`.
+    """Alpha dropout, for networks of `selu`: it keeps a mean of 0 and a variance of 1.
 
-    A dropped value becomes `selu`'s least one, `s = -1.7581`; then all are scaled by `a
-    = ((1 - rate) * (1 + rate * s^2))^-1/2` and shifted by `-a * rate * s`. The identity
-    in eval mode.
+    A dropped value becomes the minimum of `selu`, `s = -1.7581`; then all are scaled by
+    `a = ((1 - rate) * (1 + rate * s^2))^(-1/2)` and shifted by `-a * rate * s`. The
+    identity in eval mode.
 
     Args:
         rate: probability of dropping a value, in [0, 1).
@@ -38,11 +37,11 @@ def alpha_dropout(rate: float) -> Layer:
         >>> abs(mx.mean(y).item()) < 0.05, abs(mx.var(y).item() - 1) < 0.05
         (True, True)
     """
-    return dropping("alpha_dropout", rate, lambda x: x.shape, _moments_kept(rate))
+    return dropout_layer("alpha_dropout", rate, lambda x: x.shape, _alpha_mask(rate))
 
 
 def feature_alpha_dropout(rate: float) -> Layer:
-    """Alpha dropout of whole channels, `(N, ..., C)`: see `alpha_dropout`.
+    """Alpha dropout of whole channels of `(N, ..., C)`: see `alpha_dropout`.
 
     Args:
         rate: probability of dropping a channel of an example, in [0, 1).
@@ -67,13 +66,13 @@ def feature_alpha_dropout(rate: float) -> Layer:
             raise shape_error("feature_alpha_dropout", "x", x, "(N, ..., C)")
         return x.shape[0], *[1] * (x.ndim - 2), x.shape[-1]
 
-    return dropping("feature_alpha_dropout", rate, channels, _moments_kept(rate))
+    return dropout_layer("feature_alpha_dropout", rate, channels, _alpha_mask(rate))
 
 
-def _moments_kept(rate: float) -> Callable[[Array, Array], Array]:
-    def filled(x: Array, kept: Array) -> Array:
-        scale = 1 / math.sqrt((1 - rate) * (1 + rate * _LEAST**2))
-        dropped = mx.array(_LEAST, x.dtype)
-        return mx.where(kept, x, dropped) * scale - scale * rate * _LEAST
+def _alpha_mask(rate: float) -> Callable[[Array, Array], Array]:
+    def apply_mask(x: Array, mask: Array) -> Array:
+        scale = 1 / math.sqrt((1 - rate) * (1 + rate * _SELU_MINIMUM**2))
+        dropped = mx.array(_SELU_MINIMUM, x.dtype)
+        return mx.where(mask, x, dropped) * scale - scale * rate * _SELU_MINIMUM
 
-    return filled
+    return apply_mask

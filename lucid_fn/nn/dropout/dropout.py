@@ -1,4 +1,4 @@
-"""Dropout of values, channels and paths of residual blocks (stochastic depth)."""
+"""Dropout of values, of channels, and of residual branches (stochastic depth)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,14 +18,15 @@ from lucid_fn.types import Array, Key, Params
 
 
 def dropout(rate: float, *, group: Group | None = None) -> Layer:
-    """Dropout: zero with probability `rate`, else `x / (1 - rate)`; the identity in
-    eval mode.
+    """Dropout: 0 with probability `rate`, else `x / (1 - rate)`.
+
+    The identity in eval mode.
 
     Args:
         rate: probability of dropping a value, in [0, 1).
-        group: processes each of which has a part of the last axis, as after a
-            `column_parallel_linear`. The draw is then that of the whole, with the same
-            key on all ranks.
+        group: processes that have a part of the last axis each, as after a
+            `column_parallel_linear`. Given the same key, all ranks draw for the whole
+            axis, so that the result is that of one process.
 
     Raises:
         TypeError: if `group` is not a group.
@@ -44,24 +45,24 @@ def dropout(rate: float, *, group: Group | None = None) -> Layer:
     """
     check_group("dropout", group)
     if not several(group):
-        return dropping("dropout", rate, lambda x: x.shape)
+        return dropout_layer("dropout", rate, lambda x: x.shape)
 
-    def whole(x: Array) -> tuple[int, ...]:
+    def whole_shape(x: Array) -> tuple[int, ...]:
         if x.ndim == 0:
             raise ValueError("dropout: x must have shape (..., features), got ()")
         return *x.shape[:-1], x.shape[-1] * group.size
 
-    def own(kept: Array) -> Array:
-        return ShardSpec(kept.shape, kept.ndim - 1).shard(kept, group.rank, group.size)
+    def own_shard(mask: Array) -> Array:
+        return ShardSpec(mask.shape, mask.ndim - 1).shard(mask, group.rank, group.size)
 
-    return dropping("dropout", rate, whole, own=own)
+    return dropout_layer("dropout", rate, whole_shape, select=own_shard)
 
 
 def dropout1d(rate: float) -> Layer:
     """Dropout of whole channels of sequences `(N, L, C)`.
 
-    Neighbours in a sequence or an image are much alike: dropping single ones takes no
-    information away.
+    Neighbours in a sequence or an image are strongly correlated, so dropping single
+    values would take little information away.
 
     Args:
         rate: probability of dropping a channel of an example, in [0, 1).
@@ -81,14 +82,13 @@ def dropout1d(rate: float) -> Layer:
         >>> mx.array_equal(y[:, 0], y[:, 1]).item()
         True
     """
-    return _dropping_channels(1, rate)
+    return _channel_dropout(1, rate)
 
 
 def dropout2d(rate: float) -> Layer:
-    """Dropout of whole channels of images `(N, H, W, C)`: see `dropout1d`.
+    """Dropout of whole channels of images `(N, H, W, C)`.
 
-    Args:
-        rate: probability of dropping a channel of an example, in [0, 1).
+    The arguments are those of `dropout1d`.
 
     Example:
         >>> import mlx.core as mx
@@ -99,14 +99,13 @@ def dropout2d(rate: float) -> Layer:
         >>> len(set(y[..., 0].reshape(-1).tolist()))  # all of a channel, or nothing
         1
     """
-    return _dropping_channels(2, rate)
+    return _channel_dropout(2, rate)
 
 
 def dropout3d(rate: float) -> Layer:
-    """Dropout of whole channels of volumes `(N, D, H, W, C)`: see `dropout1d`.
+    """Dropout of whole channels of volumes `(N, D, H, W, C)`.
 
-    Args:
-        rate: probability of dropping a channel of an example, in [0, 1).
+    The arguments are those of `dropout1d`.
 
     Example:
         >>> import mlx.core as mx
@@ -117,7 +116,7 @@ def dropout3d(rate: float) -> Layer:
         >>> len(set(y[..., 0].reshape(-1).tolist()))  # all of a channel, or nothing
         1
     """
-    return _dropping_channels(3, rate)
+    return _channel_dropout(3, rate)
 
 
 def drop_path(rate: float) -> Layer:
@@ -129,8 +128,8 @@ def drop_path(rate: float) -> Layer:
     Raises:
         ValueError: as `dropout`; on apply, if `x` has no axis.
 
-    Source: Huang et al., 2016, https://arxiv.org/abs/1603.09382, eq. 2; values that
-    remain are scaled while training, in place of all in eval mode.
+    Source: Huang et al., 2016, https://arxiv.org/abs/1603.09382, eq. 2, but the
+    remaining examples are scaled in train mode, instead of all in eval mode.
 
     Example:
         >>> import mlx.core as mx
@@ -147,51 +146,54 @@ def drop_path(rate: float) -> Layer:
             raise ValueError("drop_path: x must have shape (N, ...), got ()")
         return x.shape[0], *[1] * (x.ndim - 1)
 
-    return dropping("drop_path", rate, examples)
+    return dropout_layer("drop_path", rate, examples)
 
 
-def _dropping_channels(dims: int, rate: float) -> Layer:
+def _channel_dropout(dims: int, rate: float) -> Layer:
     caller = f"dropout{dims}d"
 
     def channels(x: Array) -> tuple[int, ...]:
         check_axes(caller, x, dims)
         return x.shape[0], *[1] * dims, x.shape[-1]
 
-    return dropping(caller, rate, channels)
+    return dropout_layer(caller, rate, channels)
 
 
-def dropping(
+def dropout_layer(
     caller: str,
     rate: float,
-    drawn: Callable[[Array], tuple[int, ...]],
-    filled: Callable[[Array, Array], Array] | None = None,
+    mask_shape: Callable[[Array], tuple[int, ...]],
+    apply_mask: Callable[[Array, Array], Array] | None = None,
     *,
-    own: Callable[[Array], Array] = identity,
+    select: Callable[[Array], Array] = identity,
 ) -> Layer:
-    """Drops with one draw for each place of the shape `drawn(x)`.
+    """The layer that drops values by a random mask, true where they are kept.
 
-    `filled` is from `x` and what is kept of it, a bool, to the output; by default
-    zeros, and the rest divided by the probability of keeping it. `own` is from what is
-    drawn to what there is of it here.
+    Args:
+        caller: public function that errors name.
+        rate: probability of dropping.
+        mask_shape: from `x` to the shape of the mask, which is broadcast.
+        apply_mask: from `x` and the mask to the output; by default `drop`.
+        select: from the whole mask to the part for `x`.
     """
     rate = check_rate(caller, rate)
 
-    def zeroed(x: Array, kept: Array) -> Array:
-        return drop(x, kept, rate)
+    def default(x: Array, mask: Array) -> Array:
+        return drop(x, mask, rate)
 
     def prepare(
         params: Params, x: Any, train: bool, key: Key | None
     ) -> tuple[Callable[..., Array], list[Any]]:
         check_float(caller, x=x)
-        shape = drawn(x)
+        shape = mask_shape(x)
         if not train or rate == 0:
             return identity, [x]
-        kept = random.bernoulli(check_key(caller, key), 1 - rate, shape)
-        return filled or zeroed, [x, own(kept)]
+        mask = random.bernoulli(check_key(caller, key), 1 - rate, shape)
+        return apply_mask or default, [x, select(mask)]
 
     return over_examples(prepare)
 
 
-def drop(x: Array, kept: Array, rate: float) -> Array:
-    """`x / (1 - rate)` where `kept` is true, else zero."""
-    return mx.where(kept, x * (1 / (1 - rate)), mx.zeros_like(x))
+def drop(x: Array, mask: Array, rate: float) -> Array:
+    """`x / (1 - rate)` where `mask` is true, else 0."""
+    return mx.where(mask, x * (1 / (1 - rate)), mx.zeros_like(x))

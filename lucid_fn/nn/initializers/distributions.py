@@ -1,4 +1,4 @@
-"""Initializers that draw every weight independently."""
+"""Initializers with constant or independently drawn elements."""
 
 import math
 
@@ -23,7 +23,7 @@ def zeros(key: Key, shape: Shape) -> Array:
     """All zeros.
 
     Args:
-        key: a random key. It is not used.
+        key: a random key; unused.
         shape: shape of the weight.
 
     Example:
@@ -39,7 +39,7 @@ def ones(key: Key, shape: Shape) -> Array:
     """All ones.
 
     Args:
-        key: a random key. It is not used.
+        key: a random key; unused.
         shape: shape of the weight.
 
     Example:
@@ -71,8 +71,8 @@ def uniform(low: float, high: float) -> Initializer:
     """Uniform in `[low, high)`.
 
     Args:
-        low: least value.
-        high: values are below it.
+        low: lower bound, inclusive.
+        high: upper bound, exclusive.
 
     Raises:
         ValueError: if `low > high`.
@@ -113,7 +113,7 @@ def normal(std: float = 1.0, *, mean: float = 0.0) -> Initializer:
 def truncated_normal(std: float = 1.0, *, mean: float = 0.0) -> Initializer:
     """Normal, truncated at two standard deviations from the mean.
 
-    The standard deviation of what remains is `0.88 * std`.
+    The truncated distribution has the standard deviation `0.88 * std`.
 
     Args:
         std: standard deviation before the truncation, at least 0.
@@ -221,7 +221,7 @@ def xavier_uniform(gain: float = LINEAR_GAIN) -> Initializer:
     `gain * sqrt(2 / (fan_in + fan_out))`.
 
     Args:
-        gain: by the activation after it, at least 0.
+        gain: gain of the activation that follows, at least 0.
 
     Source: Glorot & Bengio, 2010, https://proceedings.mlr.press/v9/glorot10a.html,
     eq. 16.
@@ -241,7 +241,7 @@ def xavier_normal(gain: float = LINEAR_GAIN) -> Initializer:
     """Xavier (Glorot) normal: standard deviation `gain * sqrt(2 / (fan_in + fan_out))`.
 
     Args:
-        gain: by the activation after it, at least 0.
+        gain: gain of the activation that follows, at least 0.
 
     Source: as `xavier_uniform`.
 
@@ -259,8 +259,8 @@ def kaiming_uniform(gain: float = RELU_GAIN, *, fan: Fan = fan_in) -> Initialize
     """Kaiming (He) uniform: standard deviation `gain / sqrt(fan)`.
 
     Args:
-        gain: by the activation after it, at least 0.
-        fan: `fan_in`, or `fan_out` to keep the size of gradients.
+        gain: gain of the activation that follows, at least 0.
+        fan: `fan_in`, or `fan_out` to preserve the variance of gradients.
 
     Source: He et al., 2015, https://arxiv.org/abs/1502.01852, eq. 10 and 14.
 
@@ -279,8 +279,8 @@ def kaiming_normal(gain: float = RELU_GAIN, *, fan: Fan = fan_in) -> Initializer
     """Kaiming (He) normal: standard deviation `gain / sqrt(fan)`.
 
     Args:
-        gain: by the activation after it, at least 0.
-        fan: `fan_in`, or `fan_out` to keep the size of gradients.
+        gain: gain of the activation that follows, at least 0.
+        fan: `fan_in`, or `fan_out` to preserve the variance of gradients.
 
     Source: as `kaiming_uniform`.
 
@@ -314,7 +314,7 @@ def lecun_uniform(key: Key, shape: Shape) -> Array:
 
 
 def lecun_normal(key: Key, shape: Shape) -> Array:
-    """LeCun normal: standard deviation `1 / sqrt(fan_in)`, which SELU needs.
+    """LeCun normal: standard deviation `1 / sqrt(fan_in)`, as SELU requires.
 
     Args:
         key: a random key.
@@ -338,17 +338,17 @@ def weight_and_bias(
     weight_init: Initializer,
     bias_init: Initializer | None = None,
 ) -> Params:
-    """The params of a layer that multiplies by a weight `(out, ..., in)`.
+    """The params of a layer with a weight `(out, ..., in)` and maybe a bias `(out,)`.
 
-    The bias is uniform in +-1/sqrt(fan_in), PyTorch's default, unless given otherwise.
-    Each has its own key, folded from its name.
+    By default the bias is uniform in +-1/sqrt(fan_in), as in PyTorch. The key of each
+    is folded from its name.
 
     Args:
-        key: a random key.
+        key: a random key, that of the whole layer.
         shape: shape of the weight.
-        bias: whether there is a bias `(out,)`.
-        weight_init: draws the weight.
-        bias_init: draws the bias; by default as above.
+        bias: whether there is a bias.
+        weight_init: initializer of the weight.
+        bias_init: initializer of the bias; by default as above.
 
     Example:
         >>> from lucid_fn import random
@@ -369,7 +369,7 @@ def weight_and_bias(
 
 
 def bias_by_fan_in(key: Key, weight_shape: Shape, size: int) -> Array:
-    """Uniform in +-1/sqrt(fan_in) of the weight beside it, PyTorch's default.
+    """A bias, uniform in +-1/sqrt(fan_in of the weight), PyTorch's default.
 
     Args:
         key: a random key, that of the whole layer.

@@ -11,25 +11,25 @@ Shape: TypeAlias = tuple[int, ...]
 """The shape of a weight, `(out, ..., in)`: outputs of the layer first, inputs last."""
 
 Initializer: TypeAlias = Callable[[Key, Shape], Array]
-"""`init(key, shape)`: draws a float32 array. Layers take one as `weight_init`.
+"""`init(key, shape)` draws a float32 array of shape `(out, ..., in)` from a random key.
 
-`key` is a random key, and `shape` is that of the weight: `(out, ..., in)`.
+Layers take one as `weight_init` or `bias_init`.
 """
 
 Fan: TypeAlias = Callable[[Shape], float]
-"""How many values of a layer a weight of this shape connects with one: `fan_in`, ..."""
+"""From the shape of a weight to its fan: `fan_in`, `fan_out` or `fan_mean`."""
 
 LINEAR_GAIN = 1.0
-"""By what a weight is scaled where no activation comes after it."""
+"""Gain for a layer without an activation after it."""
 
 TANH_GAIN = 5 / 3
-"""By what a weight is scaled before a tanh: PyTorch's number."""
+"""Gain for tanh: PyTorch's value."""
 
 RELU_GAIN = math.sqrt(2)
-"""By what a weight is scaled before a ReLU, which halves the mean square."""
+"""Gain for ReLU, which halves the mean square."""
 
 SELU_GAIN = 3 / 4
-"""By what a weight is scaled before a SELU: PyTorch's number."""
+"""Gain for SELU: PyTorch's value."""
 
 
 def leaky_relu_gain(negative_slope: float = 0.01) -> float:
@@ -50,13 +50,13 @@ def leaky_relu_gain(negative_slope: float = 0.01) -> float:
 
 
 def fans(shape: Shape) -> tuple[int, int]:
-    """Inputs of one output, and outputs of one input, of a weight `(out, ..., in)`.
+    """`(fan_in, fan_out)` of a weight `(out, ..., in)`.
 
     Args:
         shape: shape of the weight, `(out, ..., in)`.
 
     Raises:
-        ValueError: if `shape` has less than two axes.
+        ValueError: if `shape` has fewer than two axes.
 
     Example:
         >>> from lucid_fn.nn import initializers
@@ -69,7 +69,9 @@ def fans(shape: Shape) -> tuple[int, int]:
 
 
 def fan_in(shape: Shape) -> float:
-    """Inputs of one output: keeps the size of activations from layer to layer.
+    """The number of inputs of each output.
+
+    Scaled by it, weights preserve the variance of activations from layer to layer.
 
     Args:
         shape: shape of the weight, `(out, ..., in)`.
@@ -83,7 +85,9 @@ def fan_in(shape: Shape) -> float:
 
 
 def fan_out(shape: Shape) -> float:
-    """Outputs of one input: keeps the size of gradients from layer to layer.
+    """The number of outputs of each input.
+
+    Scaled by it, weights preserve the variance of gradients from layer to layer.
 
     Args:
         shape: shape of the weight, `(out, ..., in)`.

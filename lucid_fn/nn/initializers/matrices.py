@@ -11,11 +11,11 @@ from lucid_fn.types import Array, Key
 
 
 def orthogonal(gain: float = 1.0) -> Initializer:
-    """Orthogonal: rows `(out, the rest)`, or columns if they are fewer, are orthogonal
-    and of length `gain`.
+    """Orthogonal: as a matrix of `out` rows, the weight has orthogonal rows of length
+    `gain`, or orthogonal columns if they are fewer.
 
     Args:
-        gain: length of a row, at least 0.
+        gain: length of the rows, at least 0.
 
     Source: Saxe et al., 2014, https://arxiv.org/abs/1312.6120.
 
@@ -33,7 +33,7 @@ def orthogonal(gain: float = 1.0) -> Initializer:
         rows, columns = shape[0], fans(shape)[0]
         drawn = random.normal(key, (max(rows, columns), min(rows, columns)))
         q, r = mx.linalg.qr(drawn, stream=mx.cpu)
-        # The factorisation is unique, and so q uniform, for a positive diagonal of r.
+        # With a positive diagonal of r the factorization is unique, and q is uniform.
         q = q * mx.where(mx.diag(r) < 0, -gain, gain)
         return (q if rows >= columns else q.T).reshape(shape)
 
@@ -41,16 +41,17 @@ def orthogonal(gain: float = 1.0) -> Initializer:
 
 
 def identity(key: Key, shape: Shape) -> Array:
-    """Dirac initializer: the weight with which the layer returns its input.
+    """Identity, of convolutions the Dirac initializer: the layer returns its input.
 
-    Channels without a partner give and get zeros.
+    If there are more outputs than inputs, the other outputs are zero; if there are
+    fewer, the other inputs are ignored.
 
     Args:
-        key: a random key. It is not used.
+        key: a random key; unused.
         shape: shape of the weight, `(out, ..., in)`.
 
     Raises:
-        ValueError: if `shape` has less than two axes.
+        ValueError: if `shape` has fewer than two axes.
 
     Example:
         >>> from lucid_fn import random

@@ -1,4 +1,4 @@
-"""Batch renormalization: batch norm that trains as it evaluates."""
+"""Batch renormalization: batch norm whose train mode is close to its eval mode."""
 
 import mlx.core as mx
 
@@ -7,6 +7,7 @@ from lucid_fn.checks import check_count, check_number
 from lucid_fn.nn.core.checks import check_eps, check_last_axis, check_params
 from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.norm import running_statistics
+from lucid_fn.nn.norm.affine import init_affine
 from lucid_fn.numerics import widen
 from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key, Params, State
@@ -20,29 +21,30 @@ def batch_renorm(
     momentum: float | None = 0.01,
     eps: float = 1e-5,
 ) -> Layer:
-    """Batch renormalization of each channel: `(..., num_features)` to the same.
+    """Batch renormalization of each channel: `(..., num_features)` to the same shape.
 
     In train mode `y = ((x - mean) / std * r + d) * weight + bias` with the batch's
     `mean` and `std = sqrt(var + eps)`, `r = clip(std / running_std, 1 / r_max, r_max)`
     and `d = clip((mean - running_mean) / running_std, -d_max, d_max)`, through which no
-    gradient flows. Where nothing is clipped that is the output of eval mode. In eval
-    mode, and in how the state moves, it is `batch_norm`.
+    gradient flows. Where nothing is clipped, that is the output of eval mode. Eval
+    mode and the update of the state are those of `batch_norm`.
 
-    Params and state: those of `batch_norm`.
+    Params and state: those of `batch_norm`. They do not depend on the limits, so
+    training can begin with `r_max=1` and `d_max=0`, which is `batch_norm`, and go on
+    with a layer of wider limits.
 
     Args:
         num_features: channels of the input.
-        r_max: at least 1; with `r_max=1` and `d_max=0` it is `batch_norm`, with which
-            training begins: a layer of other limits takes the same params and state.
-        d_max: at least 0.
-        momentum: weight of a batch in the running statistics, in [0, 1]; `None` for the
-            mean of all batches so far.
+        r_max: limit of `r`, at least 1.
+        d_max: limit of `d`, at least 0.
+        momentum: weight of the new value, in [0, 1]; `None` for the mean of all batches
+            so far.
         eps: added to the variance; positive.
 
     Raises:
         TypeError: on apply, if `x` is not of a float dtype.
-        ValueError: if an argument is out of range; on apply, if `x` has another number
-            of channels, or fewer than two values a channel to train on.
+        ValueError: if an argument is out of range; on apply, if `x` has the wrong
+            number of channels, or only one value per channel to train on.
 
     Source: Ioffe, 2017, https://arxiv.org/abs/1702.03275, algorithm 1, with a running
     variance in place of a running standard deviation.
@@ -60,13 +62,12 @@ def batch_renorm(
     num_features = check_count(caller, "num_features", num_features)
     r_max = check_number(caller, "r_max", r_max, at_least=1)
     d_max = check_number(caller, "d_max", d_max, at_least=0)
-    if momentum is not None:
-        momentum = check_number(caller, "momentum", momentum, at_least=0, at_most=1)
+    momentum = running_statistics.check_momentum(caller, momentum)
     eps = check_eps(caller, eps)
     shape = (num_features,)
 
     def init(key: Key, /) -> tuple[Params, State]:
-        params = {"weight": mx.ones(shape), "bias": mx.zeros(shape)}
+        params = init_affine(shape, True, True)
         return started((params, running_statistics.start(num_features)))
 
     def correction(
@@ -87,32 +88,21 @@ def batch_renorm(
         check_last_axis(caller, x, num_features, least_ndim=2)
         check_params(caller, params, weight=shape, bias=shape)
         running_statistics.check(caller, state, num_features)
+        weight, bias = params["weight"], params["bias"]
         if not train:
-            normal = ops.batch_norm_eval(
-                x,
-                params["weight"],
-                params["bias"],
-                state["running_mean"],
-                state["running_var"],
-                eps=eps,
-            )
-            return normal, state
-        count = x.size // num_features
-        if count == 1:
-            raise ValueError(
-                f"{caller}: training needs at least 2 values a channel, got 1, x of "
-                f"shape {x.shape}; use a larger batch, drop_last=True for the last "
-                "one, or nn.frozen"
-            )
+            mean, var = state["running_mean"], state["running_var"]
+            return ops.batch_norm_eval(x, weight, bias, mean, var, eps=eps), state
+        count = running_statistics.values_per_channel(caller, x)
         one, zero = mx.ones(shape), mx.zeros(shape)
         normal, mean, var = ops.batch_norm(widen(x), one, zero, eps=eps)
         r, d = correction(state, x, mean, var)
-        weight, bias = widen(params["weight"]), widen(params["bias"])
+        dtype = mx.result_type(x, weight)
+        weight, bias = widen(weight), widen(bias)
         y = normal * (r * weight) + (d * weight + bias)
         unbiased = var * (count / max(count - 1, 1))
-        moved = running_statistics.move(
+        state = running_statistics.update(
             state, mean, unbiased, momentum, empty=not count
         )
-        return y.astype(mx.result_type(x, params["weight"])), moved
+        return y.astype(dtype), state
 
     return Layer(init, apply)

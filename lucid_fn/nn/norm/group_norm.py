@@ -18,17 +18,16 @@ def group_norm(
     affine: bool = True,
     bias: bool = True,
 ) -> Layer:
-    """Group normalization, of groups of neighbouring channels: `(N, ..., C)` to the
-    same.
+    """Group normalization: `(N, ..., num_channels)` to the same shape.
 
     `y = (x - mean) / sqrt(var + eps) * weight + bias`, with the mean and the (biased)
-    variance of an example over all axes, for each of the groups. It works with a batch
-    of one.
+    variance of each group of neighbouring channels of each example, over all axes. It
+    does not depend on the batch size.
 
     Params: `weight` `(num_channels,)`, ones, and `bias` `(num_channels,)`, zeros.
 
     Args:
-        num_groups: groups, a divisor of `num_channels`.
+        num_groups: number of groups, a divisor of `num_channels`.
         num_channels: channels of the input.
         eps: added to the variance; positive.
         affine: whether there are a weight and a bias.
@@ -36,7 +35,8 @@ def group_norm(
 
     Raises:
         ValueError: if an argument is out of range; on apply, if `x` has the wrong
-            number of channels.
+            number of channels, or if there is only one value to normalize, whose
+            variance is 0.
 
     Source: Wu & He, 2018, https://arxiv.org/abs/1803.08494, eq. 7.
 
@@ -50,7 +50,7 @@ def group_norm(
         array([[-1, 1, 0, 0]], dtype=float32)
     """
     return group_norm_layer(
-        "group_norm", num_groups, num_channels, eps, affine, bias, least=2
+        "group_norm", num_groups, num_channels, eps, affine, bias, least_ndim=2
     )
 
 
@@ -61,9 +61,9 @@ def group_norm_layer(
     eps: float,
     affine: bool,
     bias: bool,
-    least: int,
+    least_ndim: int,
 ) -> Layer:
-    """The layer of `caller`, for arrays of `least` axes or more."""
+    """The layer behind `caller`, for arrays of at least `least_ndim` axes."""
     check_bool(caller, affine=affine, bias=bias)
     groups, channels = check_positive(caller, num_groups=groups, num_channels=channels)
     eps = check_eps(caller, eps)
@@ -74,7 +74,7 @@ def group_norm_layer(
         )
 
     def normalize(x: Array, weight: Array, bias: Array) -> Array:
-        check_last_axis(caller, x, channels, least_ndim=least)
+        check_last_axis(caller, x, channels, least_ndim=least_ndim)
         if math.prod(x.shape[1:]) == groups:
             raise ValueError(
                 f"{caller}: x must have at least 2 values to normalize, got 1, x of "

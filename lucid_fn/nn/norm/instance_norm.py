@@ -5,10 +5,11 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import ops
-from lucid_fn.checks import check_bool, check_count, check_number
-from lucid_fn.nn.core.checks import check_last_axis, check_params
+from lucid_fn.checks import check_bool, check_count
+from lucid_fn.nn.core.checks import check_last_axis
 from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.norm import running_statistics
+from lucid_fn.nn.norm.affine import weight_and_bias
 from lucid_fn.nn.norm.group_norm import group_norm_layer
 from lucid_fn.numerics import widen
 from lucid_fn.tracing import started
@@ -24,18 +25,18 @@ def instance_norm(
     bias: bool = True,
     track_running_stats: bool = False,
 ) -> Layer:
-    """Instance normalization, of each channel of each example: `(N, ..., num_features)`
-    to the same.
+    """Instance normalization: `(N, ..., num_features)` to the same shape.
 
-    `group_norm` with as many groups as channels, by default without params or state.
-    With running statistics, the state moves to the means over the batch of the
-    examples' means and (unbiased) variances while training, and eval mode normalizes by
-    the state, as `batch_norm` does.
+    Each channel of each example is normalized by its own mean and variance, as by
+    `group_norm` with as many groups as channels; by default without params or state.
+    With running statistics, training updates the state by the means over the batch of
+    the examples' means and (unbiased) variances, and eval mode normalizes by the state,
+    as `batch_norm` does.
 
     Args:
         num_features: channels of the input.
-        momentum: weight of the new running statistics, in [0, 1]; `None` for the mean
-            of all batches so far.
+        momentum: weight of the new value, in [0, 1]; `None` for the mean of all batches
+            so far.
         eps: added to the variance; positive.
         affine: whether there are a weight and a bias.
         bias: whether there is a bias beside the weight.
@@ -43,8 +44,7 @@ def instance_norm(
 
     Raises:
         ValueError: as `group_norm`, or if `momentum` is out of range; on apply, if the
-            state is missing, or if there is one value to normalize, whose variance is
-            0.
+            state is missing.
 
     Source: Ulyanov et al., 2016, https://arxiv.org/abs/1607.08022, eq. 4; the running
     statistics are those of `torch.nn.InstanceNorm2d`.
@@ -61,10 +61,9 @@ def instance_norm(
         caller, affine=affine, bias=bias, track_running_stats=track_running_stats
     )
     num_features = check_count(caller, "num_features", num_features)
-    if momentum is not None:
-        momentum = check_number(caller, "momentum", momentum, at_least=0, at_most=1)
+    momentum = running_statistics.check_momentum(caller, momentum)
     stateless = group_norm_layer(
-        caller, num_features, num_features, eps, affine, bias, least=3
+        caller, num_features, num_features, eps, affine, bias, least_ndim=3
     )
     if not track_running_stats:
         return stateless
@@ -73,20 +72,6 @@ def instance_norm(
         params, _ = stateless.init(key)
         return params, started(running_statistics.start(num_features))
 
-    def by_state(params: Params, state: State, x: Array) -> Array:
-        shape = (num_features,)
-        has_bias = affine and bias
-        check_params(
-            caller,
-            params,
-            weight=shape if affine else None,
-            bias=shape if has_bias else None,
-        )
-        weight = params["weight"] if affine else mx.ones(shape, x.dtype)
-        shift = params["bias"] if has_bias else mx.zeros(shape, x.dtype)
-        mean, var = state["running_mean"], state["running_var"]
-        return ops.batch_norm_eval(x, weight, shift, mean, var, eps=eps)
-
     @as_apply
     def apply(
         params: Params, state: State, x: Any, train: bool, key: Key | None
@@ -94,10 +79,15 @@ def instance_norm(
         check_last_axis(caller, x, num_features, least_ndim=3)
         running_statistics.check(caller, state, num_features)
         if not train:
-            return by_state(params, state, x), state
+            scale, shift = weight_and_bias(
+                caller, params, (num_features,), affine, affine and bias, x.dtype
+            )
+            mean, var = state["running_mean"], state["running_var"]
+            return ops.batch_norm_eval(x, scale, shift, mean, var, eps=eps), state
         y, _ = stateless.apply(params, {}, x, train=True)
         mean, var = _statistics(x)
-        return y, running_statistics.move(state, mean, var, momentum, empty=not x.size)
+        state = running_statistics.update(state, mean, var, momentum, empty=not x.size)
+        return y, state
 
     return Layer(init, apply)
 

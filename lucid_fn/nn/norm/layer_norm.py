@@ -3,13 +3,12 @@
 import math
 from collections.abc import Callable
 
-import mlx.core as mx
-
 from lucid_fn import ops
 from lucid_fn.checks import check_bool, check_float, check_size, shape_error, to_sizes
-from lucid_fn.nn.core.checks import check_eps, check_params
+from lucid_fn.nn.core.checks import check_eps
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.core.lift import parametric
+from lucid_fn.nn.norm.affine import init_affine, weight_and_bias
 from lucid_fn.types import Array, Key, Params
 
 
@@ -20,7 +19,7 @@ def layer_norm(
     affine: bool = True,
     bias: bool = True,
 ) -> Layer:
-    """Layer normalization over the last axes: `(..., *normalized_shape)` to the same.
+    """Layer normalization: `(..., *normalized_shape)` to the same shape.
 
     `y = (x - mean) / sqrt(var + eps) * weight + bias`, with the mean and the (biased)
     variance over the last axes.
@@ -52,7 +51,7 @@ def layer_norm(
     eps = check_eps("layer_norm", eps)
 
     def normalize(x: Array, weight: Array, bias: Array) -> Array:
-        rows = _in_rows("layer_norm", x, shape)
+        rows = _flatten_last("layer_norm", x, shape)
         return ops.layer_norm(rows, weight, bias, eps=eps).reshape(x.shape)
 
     return normalizing("layer_norm", normalize, shape, affine, affine and bias)
@@ -91,7 +90,7 @@ def rms_norm(
     eps = check_eps("rms_norm", eps)
 
     def normalize(x: Array, weight: Array, bias: Array) -> Array:
-        rows = _in_rows("rms_norm", x, shape)
+        rows = _flatten_last("rms_norm", x, shape)
         return ops.rms_norm(rows, weight, eps=eps).reshape(x.shape)
 
     return normalizing("rms_norm", normalize, shape, affine, False)
@@ -104,28 +103,18 @@ def normalizing(
     has_weight: bool,
     has_bias: bool,
 ) -> Layer:
-    """The layer of `normalize(x, weight, bias)`, whose params are rows.
-
-    Where there are no params of `shape`, they are ones and zeros of the dtype of `x`.
-    """
-    size = math.prod(shape)
+    """The layer of `normalize(x, weight, bias)`, which takes its params flattened."""
 
     def init(key: Key) -> Params:
         check_size(caller, "shape", shape)
-        weight = {"weight": mx.ones(shape)} if has_weight else {}
-        return weight | ({"bias": mx.zeros(shape)} if has_bias else {})
+        return init_affine(shape, has_weight, has_bias)
 
     def forward(params: Params, x: Array) -> Array:
         check_float(caller, x=x)
-        check_params(
-            caller,
-            params,
-            weight=shape if has_weight else None,
-            bias=shape if has_bias else None,
+        weight, bias = weight_and_bias(
+            caller, params, shape, has_weight, has_bias, x.dtype
         )
-        weight = params["weight"] if has_weight else mx.ones((size,), x.dtype)
-        bias = params["bias"] if has_bias else mx.zeros((size,), x.dtype)
-        return normalize(x, weight.reshape(size), bias.reshape(size))
+        return normalize(x, weight.reshape(-1), bias.reshape(-1))
 
     return parametric(init, forward, examplewise=True)
 
@@ -137,8 +126,8 @@ def _to_shape(caller: str, shape: int | tuple[int, ...]) -> tuple[int, ...]:
     return to_sizes(caller, "normalized_shape", shape, dims=dims, at_least=1)
 
 
-def _in_rows(caller: str, x: Array, shape: tuple[int, ...]) -> Array:
-    """The last axes, which must be `shape`, as one."""
+def _flatten_last(caller: str, x: Array, shape: tuple[int, ...]) -> Array:
+    """`x` with its last axes, which must have this shape, flattened to one."""
     if x.shape[-len(shape) :] != shape:
         raise shape_error(caller, "x", x, f"(..., {', '.join(map(str, shape))})")
     return x.reshape(*x.shape[: x.ndim - len(shape)], math.prod(shape))

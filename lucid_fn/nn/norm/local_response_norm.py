@@ -14,11 +14,11 @@ from lucid_fn.types import Array
 def local_response_norm(
     size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Layer:
-    """Local response normalization: `x / (k + alpha * mean)^beta`, with the mean of
-    `x^2` over `size` neighbouring channels.
+    """Local response normalization, `x / (k + alpha * mean)^beta`.
 
-    The window is centred at the channel, and channels beyond the ends count as zeros;
-    of an even `size`, one more channel lies before than after.
+    `mean` is that of `x^2` over a window of `size` channels centred at the channel.
+    Channels beyond the ends count as zeros; with an even `size`, the window has one
+    more channel before its centre than after it.
 
     Args:
         size: number of channels, positive.
@@ -27,8 +27,8 @@ def local_response_norm(
         k: added to the mean; positive.
 
     Raises:
-        ValueError: if an argument is out of range; on apply, if `x` has no axis of
-            channels.
+        ValueError: if an argument is out of range; on apply, if `x` has fewer than two
+            axes.
 
     Source: Krizhevsky et al., 2012, "ImageNet classification with deep convolutional
     neural networks", section 3.3, with the mean in place of the sum, as in

@@ -11,7 +11,7 @@ from lucid_fn.nn.core.layer import Layer, check_layer, require_names, wrap
 from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key, Params, State
 
-_FIRST_ITERATIONS = 15  # those of PyTorch when it begins
+_INITIAL_ITERATIONS = 15  # as in PyTorch
 
 
 def spectral_norm(
@@ -25,26 +25,26 @@ def spectral_norm(
     """Spectral normalization: `layer` with `weight / sigma`, where `sigma` is the
     largest singular value of the weight.
 
-    The weight counts as a matrix of one row an output. Its singular vectors `u`
-    and `v` are followed by power iterations while training, and `sigma = u @ weight @
-    v`; no gradient flows into them.
+    The weight is taken as a matrix with one row per output. In train mode, power
+    iterations keep its singular vectors `u` and `v` up to date, and
+    `sigma = u @ weight @ v`; no gradient flows into `u` and `v`.
 
-    Params: those of `layer`. State: `weight_u` `(out,)` and `weight_v` `(in * ...,)`
-    beside that of `layer`; the numbers of `weight_v` are in the order of the weight
+    Params: those of `layer`. State: that of `layer`, and `weight_u` `(out,)` and
+    `weight_v` `(in * ...,)`. The elements of `weight_v` are in the order of the weight
     here, channels last; `interop.torch` converts PyTorch's.
 
     Args:
-        layer: one with a parameter of this name, such as `nn.conv2d`.
-        name: the parameter.
-        axis: that of the outputs: 0, but -1 for transposed convolutions.
-        iterations: power iterations in a step of training.
-        eps: least length that a vector is divided by; positive.
+        layer: a layer with a parameter `name`, such as `nn.conv2d`.
+        name: the parameter to normalize.
+        axis: axis of the outputs: 0, but -1 for transposed convolutions.
+        iterations: power iterations in each step of training.
+        eps: lower bound of the lengths that vectors are divided by; positive.
 
     Raises:
         TypeError: if `layer` is not a layer.
         ValueError: if an argument is out of range; on init, if there is no such
             parameter, or it has one axis only, or no such axis; on apply, if params or
-            state are of another layer.
+            state are those of another layer.
 
     Source: Miyato et al., 2018, https://arxiv.org/abs/1802.05957, algorithm 1; as
     `torch.nn.utils.parametrizations.spectral_norm`.
@@ -78,7 +78,7 @@ def spectral_norm(
             )
         matrix = _matrix(weight, axis)
         v = random.normal(random.fold_in(key, names[1]), matrix.shape[1:])
-        u, v = _follow(matrix, _unit(v, eps), _FIRST_ITERATIONS, eps)
+        u, v = _power_iterations(matrix, _unit(v, eps), _INITIAL_ITERATIONS, eps)
         return params, started({**state, names[0]: u, names[1]: v})
 
     def run(
@@ -90,7 +90,7 @@ def spectral_norm(
         check_state("spectral_norm", state, **{names[0]: (rows,), names[1]: (columns,)})
         u, v = (state[vector] for vector in names)
         if train:
-            u, v = _follow(mx.stop_gradient(matrix), v, iterations, eps)
+            u, v = _power_iterations(mx.stop_gradient(matrix), v, iterations, eps)
         sigma = mx.sum(u * (matrix @ v))
         normed = (weight.astype(mx.float32) / sigma).astype(weight.dtype)
         others = {other: leaf for other, leaf in state.items() if other not in names}
@@ -111,10 +111,10 @@ def _unit(vector: Array, eps: float) -> Array:
     return vector / mx.maximum(mx.sqrt(mx.sum(vector * vector)), eps)
 
 
-def _follow(
+def _power_iterations(
     matrix: Array, v: Array, iterations: int, eps: float
 ) -> tuple[Array, Array]:
-    """The singular vectors after some power iterations, at least one."""
+    """Estimates `u` and `v` of the first singular vectors, improved from `v`."""
     for _ in range(iterations):
         u = _unit(matrix @ v, eps)
         v = _unit(matrix.T @ u, eps)

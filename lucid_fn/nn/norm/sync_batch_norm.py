@@ -1,4 +1,4 @@
-"""Batch normalization by the statistics of all processes."""
+"""Batch normalization by the statistics of all ranks of a group."""
 
 import mlx.core as mx
 
@@ -14,14 +14,17 @@ from lucid_fn.types import Array
 def sync_batch_norm(
     x: Array, weight: Array, bias: Array, *, eps: float, group: Group
 ) -> tuple[Array, Array, Array, Array]:
-    """`ops.batch_norm` of the batches of all ranks together, in one collective.
+    """`ops.batch_norm` of the batches of all ranks together, by one collective.
 
-    Each rank's mean and sum of squares about it are merged (Chan, Golub & LeVeque,
-    1983, "Algorithms for computing the sample variance", eq. 2.1), which keeps digits.
+    Each rank's mean, and its sum of squared deviations from it, are merged: a
+    difference of two large sums would lose digits.
 
     Returns:
-        `y`, and the mean, the biased variance and the number of values a channel, of
-        all ranks.
+        `y`, and over all ranks the mean, the biased variance and the number of values
+        per channel.
+
+    Source: Chan, Golub & LeVeque, 1983, "Algorithms for computing the sample variance",
+    eq. 2.1.
     """
     x = join(x)
     dtype = promoted(x, weight, bias)
@@ -29,8 +32,8 @@ def sync_batch_norm(
     count = x.size // weight.size
     own_mean = channel_sum(x) / count
     own_squares = channel_sum(mx.square(x - broadcast(own_mean, x)))
-    counted = mx.full((1,), count, x.dtype)
-    own = mx.concatenate([counted, own_mean, own_squares])
+    own_count = mx.full((1,), count, x.dtype)
+    own = mx.concatenate([own_count, own_mean, own_squares])
     counts, means, squares = mx.split(
         all_gather(own, group), [1, 1 + weight.size], axis=1
     )  # (size, 1), (size, C), (size, C)

@@ -1,4 +1,4 @@
-"""Batch norms of a trained model: re-estimated, folded or frozen."""
+"""Batch norms of trained models: re-estimating, folding and freezing them."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -23,21 +23,20 @@ def update_batch_norm(
     *,
     key: Key | None = None,
 ) -> State:
-    """Re-estimates the running statistics of all batch norms from these batches.
+    """Re-estimate the running statistics of all batch norms from these batches.
 
-    `running = sum of the batches' statistics / number of batches`, whatever the
-    momentum of the layer's batch norms, all with the given params. To be used where the
-    running statistics do not belong to the params: after averaging params, or after a
-    short training. Batch norms that do not move, such as those in `nn.frozen`, and
-    other leaves of the state stay as they are, whatever their names: those of a norm of
-    your own, for example.
+    Each becomes the mean of the batches' statistics, computed with the given params,
+    whatever the momentum of the norm. Use it where the running statistics do not match
+    the params: after averaging params, or after a short training. Batch norms that do
+    not update their state, such as those in `nn.frozen`, and all other leaves of the
+    state stay as they are, whatever their names.
 
     Args:
         layer: any layer with batch norms in it.
         params: its params.
-        state: its state, of which the statistics are replaced.
+        state: its state, whose running statistics are replaced.
         batches: inputs of the layer, as in training; at least one.
-        key: for layers that are random while training, such as dropout.
+        key: for layers that are random in train mode, such as dropout.
 
     Raises:
         ValueError: if there are no batches.
@@ -57,31 +56,31 @@ def update_batch_norm(
     """
 
     @transforms.jit
-    def move(params: Params, state: State, x: Any, key: Key | None) -> State:
+    def update(params: Params, state: State, x: Any, key: Key | None) -> State:
         with running_statistics.averaging():
             return layer.apply(params, state, x, train=True, key=key)[1]
 
-    def statistics_of(x: Any, key: Key | None) -> set[str]:
+    def paths_of_statistics(x: Any, key: Key | None) -> set[str]:
         with running_statistics.marking():
             _, marks = layer.apply(params, state, x, train=True, key=key)
         return running_statistics.marked(state, marks)
 
-    step, moved, paths = 0, state, set[str]()
+    step, updated, paths = 0, state, set[str]()
     for step, x in enumerate(batches, start=1):
         subkey = None if key is None else random.fold_in(key, step)
         if step == 1:
-            paths = statistics_of(x, subkey)
-            moved = _put(state, paths, tree.zeros_like(state))
-        moved = _put(state, paths, move(params, moved, x, subkey))
+            paths = paths_of_statistics(x, subkey)
+            updated = _replace(state, paths, tree.zeros_like(state))
+        updated = _replace(state, paths, update(params, updated, x, subkey))
     if step == 0:
         raise ValueError(
             "update_batch_norm: batches must hold at least one batch, got none"
         )
-    return moved
+    return updated
 
 
-def _put(state: State, paths: set[str], new: State) -> State:
-    """The state, with the leaves at these paths from the new one."""
+def _replace(state: State, paths: set[str], new: State) -> State:
+    """The state, with the leaves at these paths taken from the new one."""
 
     def chosen(path: str, old: Array, new: Array) -> Array:
         return new if path in paths else old
@@ -99,11 +98,11 @@ def fold_batch_norm(
     transposed: bool = False,
     groups: int = 1,
 ) -> Params:
-    """Folds a batch norm in eval mode into the layer before it, whose params it
-    returns.
+    """Fold a batch norm in eval mode into the params of the layer before it.
 
-    `weight * scale` and `(bias - running_mean) * scale + bn bias`, where
-    `scale = bn weight / sqrt(running_var + eps)` belongs to the output channel.
+    The new weight is `weight * scale`, and the new bias is
+    `(bias - running_mean) * scale + bn_bias`, where
+    `scale = bn_weight / sqrt(running_var + eps)` is a number per output channel.
 
     Args:
         conv: params of a convolution or linear layer, with or without a bias.
@@ -111,9 +110,9 @@ def fold_batch_norm(
         bn_state: state of the batch norm.
         eps: that of the batch norm.
         transposed: whether the convolution is a transposed one, whose output channels
-            are the last axis of its weight. Params do not tell: with as many output
-            channels as input channels, both weights have the same shape.
-        groups: those of a transposed convolution; others need not give them.
+            are the last axis of its weight. The shape of the weight does not tell where
+            there are as many output channels as input channels.
+        groups: the groups of a transposed convolution; of no effect for others.
 
     Returns:
         `weight` and `bias`, for the same layer made with `bias=True`, of the dtype of
@@ -165,22 +164,22 @@ def fold_batch_norm(
 def freeze_batch_norm(
     layer: Layer, predicate: Callable[[str], bool] = lambda path: True, /
 ) -> Layer:
-    """`layer` with its batch norms in eval mode, whose weights and biases still train.
+    """`layer` with its batch norms always in eval mode; their weights still train.
 
-    Such a norm divides by the running statistics, which stay as they are, in train mode
-    too: as `eval()` of PyTorch's `BatchNorm2d` inside of a model that trains. That is
-    for fine-tuning on small batches, whose own statistics are noisy. Params and state
-    are those of `layer`.
+    In train mode too, they normalize by their running statistics, which stay as they
+    are: like PyTorch's `BatchNorm2d` after `eval()` in a model that trains. That helps
+    to fine-tune on small batches, whose own statistics are noisy. Params and state are
+    those of `layer`.
 
     Args:
-        layer: made by combinators, such as `models.resnet18()`.
-        predicate: function of the dotted path of a norm, such as `"layer1.0.bn1"`:
-            whether it is frozen; by default all are.
+        layer: a layer made by combinators, such as `models.resnet18()`.
+        predicate: from the dotted path of a norm, such as `"layer1.0.bn1"`, to whether
+            to freeze it; by default all are frozen.
 
     Raises:
         TypeError: if an argument is of the wrong type.
-        ValueError: if there is no such norm, or one is inside of a wrapper, such as
-            `nn.checkpointed`, and cannot be reached.
+        ValueError: if no norm is chosen, or a chosen one is inside of a wrapper, such
+            as `nn.checkpointed`, and cannot be reached.
 
     Example:
         >>> import mlx.core as mx
@@ -196,7 +195,7 @@ def freeze_batch_norm(
     check_function(
         "freeze_batch_norm", "predicate", predicate, kinds="a function of a path"
     )
-    with lazily():  # of which only the names are used
+    with lazily():  # only the names are used
         _, state = layer.init(random.key(0))
     paths = [
         path.removesuffix("running_mean").removesuffix(".")
@@ -211,13 +210,13 @@ def freeze_batch_norm(
         )
     reached = set[str]()
 
-    def change(path: str, inner: Layer) -> Layer:
+    def freeze(path: str, inner: Layer) -> Layer:
         if path not in chosen:
             return inner
         reached.add(path)
         return _in_eval_mode(inner)
 
-    frozen = map_layers(change, layer)
+    frozen = map_layers(freeze, layer)
     if hidden := chosen - reached:
         raise ValueError(
             "freeze_batch_norm: norms must not be inside of wrappers, got "

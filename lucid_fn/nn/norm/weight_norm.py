@@ -1,4 +1,4 @@
-"""Weight normalization: a weight as the product of a norm and a direction."""
+"""Weight normalization: a weight as the product of a length and a direction."""
 
 from typing import Any
 
@@ -13,19 +13,19 @@ from lucid_fn.types import Array, Key, Params, State
 def weight_norm(layer: Layer, *, name: str = "weight") -> Layer:
     """Weight normalization: `layer` with `weight = g * v / |v|`.
 
-    The length is that of a slice of axis 0: the weights of one output, of one input in
-    a transposed convolution, as in PyTorch. Params: `weight_g` `(out,
-    1, ...)` and `weight_v` `(out, ...)` in place of `weight`, PyTorch's names; they
-    start as the weight that `layer` draws.
+    As in PyTorch, `|v|` is the length of each slice along axis 0: of the weights of one
+    output, or of one input in a transposed convolution. Params: `weight_g`
+    `(out, 1, ...)` and `weight_v` `(out, ...)` in place of `weight`, PyTorch's names;
+    initially their product is the weight that `layer` draws.
 
     Args:
-        layer: one with a parameter of this name, such as `nn.linear`.
-        name: the parameter.
+        layer: a layer with a parameter `name`, such as `nn.linear`.
+        name: the parameter to normalize.
 
     Raises:
         TypeError: if `layer` is not a layer.
         ValueError: on init, if there is no such parameter; on apply, if params lack
-            one.
+            `weight_g` or `weight_v`, or their shapes do not fit.
 
     Source: Salimans & Kingma, 2016, https://arxiv.org/abs/1602.07868, eq. 2.
 
@@ -67,7 +67,7 @@ def weight_norm(layer: Layer, *, name: str = "weight") -> Layer:
 
 
 def _length(v: Array) -> Array:
-    """The length of each slice of axis 0, with that axis kept; no number overflows."""
+    """The length of each slice along axis 0, shape `(out, 1, ...)`."""
     axes = tuple(range(1, v.ndim))
     squares = mx.square(v.astype(mx.float32))
     total = reduced(mx.sum, squares, axis=axes, keepdims=True, empty=0)

@@ -1,4 +1,4 @@
-"""Pooling layers with an output of a given size, channels last."""
+"""Adaptive pooling layers, whose output has a given size; channels last."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -11,12 +11,13 @@ from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.core.lift import lift
 from lucid_fn.types import Array
 
-PoolFn: TypeAlias = Callable[[Array, Any], Array]  # of an array and an output size
+PoolFn: TypeAlias = Callable[[Array, Any], Array]  # from x and the output size
 
 
 def adaptive_avg_pool2d(output_size: int | tuple[int, int]) -> Layer:
-    """Adaptive 2D average pooling to `output_size`: see
-    `lucid_fn.ops.adaptive_avg_pool2d`.
+    """Adaptive 2D average pooling to `output_size`.
+
+    See `lucid_fn.ops.adaptive_avg_pool2d`.
 
     Args:
         output_size: height and width of the output; one number for both.
@@ -36,7 +37,9 @@ def adaptive_avg_pool2d(output_size: int | tuple[int, int]) -> Layer:
 
 
 def adaptive_max_pool2d(output_size: int | tuple[int, int]) -> Layer:
-    """Adaptive 2D max pooling to `output_size`: see `lucid_fn.ops.adaptive_max_pool2d`.
+    """Adaptive 2D max pooling to `output_size`.
+
+    See `lucid_fn.ops.adaptive_max_pool2d`.
 
     Args:
         output_size: height and width of the output; one number for both.
@@ -55,10 +58,9 @@ def adaptive_max_pool2d(output_size: int | tuple[int, int]) -> Layer:
 
 
 def adaptive_avg_pool1d(output_size: int) -> Layer:
-    """`adaptive_avg_pool2d` for sequences `(N, L, C)`.
+    """Adaptive average pooling of sequences, `(N, L, C)`, to length `output_size`.
 
-    Args:
-        output_size: length of the output.
+    The arguments are those of `adaptive_avg_pool2d`, for one axis.
 
     Example:
         >>> import mlx.core as mx
@@ -67,19 +69,13 @@ def adaptive_avg_pool1d(output_size: int) -> Layer:
         >>> pool.apply({}, {}, mx.ones((2, 7, 4)), train=False)[0].shape
         (2, 3, 4)
     """
-    name = "adaptive_avg_pool1d"
-    pool = _of_sequences(name, ops.adaptive_avg_pool2d)
-    return _adaptive(name, 1, pool, output_size)
+    return _adaptive("adaptive_avg_pool1d", 1, ops.adaptive_avg_pool2d, output_size)
 
 
 def adaptive_max_pool1d(output_size: int) -> Layer:
-    """`adaptive_max_pool2d` for sequences `(N, L, C)`.
+    """Adaptive max pooling of sequences, `(N, L, C)`, to length `output_size`.
 
-    Args:
-        output_size: length of the output.
-
-    Raises:
-        ValueError: as `adaptive_avg_pool2d`.
+    The arguments are those of `adaptive_max_pool2d`, for one axis.
 
     Example:
         >>> import mlx.core as mx
@@ -88,16 +84,14 @@ def adaptive_max_pool1d(output_size: int) -> Layer:
         >>> pool.apply({}, {}, mx.ones((2, 7, 4)), train=False)[0].shape
         (2, 3, 4)
     """
-    name = "adaptive_max_pool1d"
-    pool = _of_sequences(name, ops.adaptive_max_pool2d)
-    return _adaptive(name, 1, pool, output_size)
+    return _adaptive("adaptive_max_pool1d", 1, ops.adaptive_max_pool2d, output_size)
 
 
 def adaptive_avg_pool3d(output_size: int | tuple[int, int, int]) -> Layer:
-    """`adaptive_avg_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
+    """Adaptive average pooling of volumes, `(N, D, H, W, C)`, to `output_size`.
 
-    Args:
-        output_size: depth, height and width of the output; one number for all.
+    The arguments are those of `adaptive_avg_pool2d`, for three axes; triples are
+    (depth, height, width).
 
     Example:
         >>> import mlx.core as mx
@@ -106,19 +100,14 @@ def adaptive_avg_pool3d(output_size: int | tuple[int, int, int]) -> Layer:
         >>> pool.apply({}, {}, mx.ones((2, 3, 4, 5, 1)), train=False)[0].shape
         (2, 1, 2, 3, 1)
     """
-    name = "adaptive_avg_pool3d"
-    pool = _of_volumes(name, ops.adaptive_avg_pool2d)
-    return _adaptive(name, 3, pool, output_size)
+    return _adaptive("adaptive_avg_pool3d", 3, ops.adaptive_avg_pool2d, output_size)
 
 
 def adaptive_max_pool3d(output_size: int | tuple[int, int, int]) -> Layer:
-    """`adaptive_max_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
+    """Adaptive max pooling of volumes, `(N, D, H, W, C)`, to `output_size`.
 
-    Args:
-        output_size: depth, height and width of the output; one number for all.
-
-    Raises:
-        ValueError: as `adaptive_avg_pool2d`.
+    The arguments are those of `adaptive_max_pool2d`, for three axes; triples are
+    (depth, height, width).
 
     Example:
         >>> import mlx.core as mx
@@ -127,48 +116,30 @@ def adaptive_max_pool3d(output_size: int | tuple[int, int, int]) -> Layer:
         >>> pool.apply({}, {}, mx.ones((2, 3, 4, 5, 1)), train=False)[0].shape
         (2, 2, 2, 2, 1)
     """
-    name = "adaptive_max_pool3d"
-    pool = _of_volumes(name, ops.adaptive_max_pool2d)
-    return _adaptive(name, 3, pool, output_size)
+    return _adaptive("adaptive_max_pool3d", 3, ops.adaptive_max_pool2d, output_size)
 
 
 def _adaptive(
     caller: str, dims: int, pool: PoolFn, output_size: int | tuple[int, ...]
 ) -> Layer:
-    """The layer of `pool(x, size)`."""
+    """The layer that pools `dims` spatial axes by `pool(x, size)`, which pools two."""
     size = to_sizes(caller, "output_size", output_size, dims=dims, at_least=1)
 
     def forward(x: Array) -> Array:
         check_float(caller, x=x)
-        if x.ndim == dims + 2:
-            check_size(caller, "output_size", (x.shape[0], *size, x.shape[-1]))
-        return pool(x, size)
+        check_axes(caller, x, dims, least=1)
+        check_size(caller, "output_size", (x.shape[0], *size, x.shape[-1]))
+        if dims == 1:
+            return mx.squeeze(pool(x[:, None], (1, *size)), 1)
+        return pool(x, size) if dims == 2 else _pool_volumes(pool, x, *size)
 
     return lift(forward, examplewise=True)
 
 
-def _of_sequences(caller: str, pool: PoolFn) -> PoolFn:
-    """`pool` of images with one row."""
-
-    def pooled(x: Array, size: Any) -> Array:
-        check_float(caller, x=x)
-        check_axes(caller, x, 1)
-        return mx.squeeze(pool(x[:, None], (1, *size)), 1)
-
-    return pooled
-
-
-def _of_volumes(caller: str, pool: PoolFn) -> PoolFn:
-    """`pool` of each slice, then across the slices; rounded once to half precision."""
-
-    def pooled(x: Array, size: Any) -> Array:
-        check_float(caller, x=x)
-        check_axes(caller, x, 3, least=1)
-        n, d, h, w, c = x.shape
-        depth, height, width = size
-        area = height * width
-        slices = pool(x.astype(mx.float32).reshape(n * d, h, w, c), (height, width))
-        across = pool(slices.reshape(n, d, area, c), (depth, area))
-        return across.reshape(n, *size, c).astype(x.dtype)
-
-    return pooled
+def _pool_volumes(pool: PoolFn, x: Array, depth: int, height: int, width: int) -> Array:
+    """Pool each slice, then across the slices; half precision is rounded only once."""
+    n, d, h, w, c = x.shape
+    area = height * width
+    slices = pool(x.astype(mx.float32).reshape(n * d, h, w, c), (height, width))
+    across = pool(slices.reshape(n, d, area, c), (depth, area))
+    return across.reshape(n, depth, height, width, c).astype(x.dtype)

@@ -3,7 +3,7 @@
 from functools import partial
 
 from lucid_fn import ops
-from lucid_fn.checks import Sizes, check_bool, check_number
+from lucid_fn.checks import Sizes, check_number
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.pooling.pooling import pool_layer
 
@@ -21,9 +21,9 @@ def lp_pool2d(
 
     Args:
         p: the exponent, positive.
-        size: of the window, in pixels; a pair is (vertical, horizontal).
-        stride: pixels between windows; `size` if `None`.
-        ceil_mode: whether windows may reach over the end.
+        size: height and width of the window, in pixels; one number for both.
+        stride: pixels from one window to the next; `size` if `None`.
+        ceil_mode: whether the last window may extend past the end of the image.
 
     Raises:
         ValueError: if an argument is out of range; on apply, if `x` does not have the
@@ -36,10 +36,9 @@ def lp_pool2d(
         >>> pool.apply({}, {}, mx.ones((2, 8, 8, 4)), train=False)[0].shape
         (2, 4, 4, 4)
     """
-    check_bool("lp_pool2d", ceil_mode=ceil_mode)
     p = check_number("lp_pool2d", "p", p, above=0)
-    pool = partial(ops.lp_pool2d, p=p, ceil_mode=ceil_mode)
-    return pool_layer(2, pool, size, stride)
+    window = {"size": size, "stride": stride}
+    return pool_layer(2, partial(ops.lp_pool2d, p=p), window, {"ceil_mode": ceil_mode})
 
 
 def lp_pool1d(
@@ -49,13 +48,9 @@ def lp_pool1d(
     stride: Sizes | None = None,
     ceil_mode: bool = False,
 ) -> Layer:
-    """`lp_pool2d` for sequences `(N, L, C)`.
+    """Power-average pooling of sequences, `(N, L, C)`.
 
-    Args:
-        p: the exponent, positive.
-        size: of the window, in places.
-        stride: places between windows; `size` if `None`.
-        ceil_mode: whether windows may reach over the end.
+    The arguments are those of `lp_pool2d`, for one axis.
 
     Example:
         >>> import mlx.core as mx
@@ -64,10 +59,9 @@ def lp_pool1d(
         >>> pool.apply({}, {}, mx.ones((2, 8, 4)), train=False)[0].shape
         (2, 4, 4)
     """
-    check_bool("lp_pool1d", ceil_mode=ceil_mode)
     p = check_number("lp_pool1d", "p", p, above=0)
-    pool = partial(ops.lp_pool1d, p=p, ceil_mode=ceil_mode)
-    return pool_layer(1, pool, size, stride)
+    window = {"size": size, "stride": stride}
+    return pool_layer(1, partial(ops.lp_pool1d, p=p), window, {"ceil_mode": ceil_mode})
 
 
 def lp_pool3d(
@@ -77,13 +71,10 @@ def lp_pool3d(
     stride: Sizes | None = None,
     ceil_mode: bool = False,
 ) -> Layer:
-    """`lp_pool2d` for volumes `(N, D, H, W, C)`.
+    """Power-average pooling of volumes, `(N, D, H, W, C)`.
 
-    Args:
-        p: the exponent, positive.
-        size: of the window, in voxels; a triple is (depth, height, width).
-        stride: voxels between windows; `size` if `None`.
-        ceil_mode: whether windows may reach over the end.
+    The arguments are those of `lp_pool2d`, for three axes; triples are (depth, height,
+    width).
 
     Example:
         >>> import mlx.core as mx
@@ -92,7 +83,6 @@ def lp_pool3d(
         >>> pool.apply({}, {}, mx.ones((1, 4, 4, 4, 2)), train=False)[0].shape
         (1, 2, 2, 2, 2)
     """
-    check_bool("lp_pool3d", ceil_mode=ceil_mode)
     p = check_number("lp_pool3d", "p", p, above=0)
-    pool = partial(ops.lp_pool3d, p=p, ceil_mode=ceil_mode)
-    return pool_layer(3, pool, size, stride)
+    window = {"size": size, "stride": stride}
+    return pool_layer(3, partial(ops.lp_pool3d, p=p), window, {"ceil_mode": ceil_mode})

@@ -23,21 +23,21 @@ def max_unpool2d(
     padding: Sizes = 0,
     output_size: Sizes | None = None,
 ) -> Layer:
-    """2D max unpooling, where max pooling found its maxima: see
-    `lucid_fn.ops.max_unpool2d`.
+    """2D max unpooling: each value goes to where max pooling found its maximum.
 
     The input is `nn.MaxPoolOutput(y, indices)`, as `nn.max_pool2d` returns it with
-    `return_indices=True`; `y` may have become another array of its shape.
+    `return_indices=True`; `y` may be replaced by any array of its shape. See
+    `lucid_fn.ops.max_unpool2d`.
 
     Args:
-        size: of the windows of the pooling.
+        size: window size of the pooling.
         stride: of the pooling; `size` if `None`.
         padding: of the pooling.
         output_size: height and width of the output;
             `(H - 1) * stride - 2 * padding + size` if `None`.
 
     Raises:
-        TypeError: on apply, if the input is of another type.
+        TypeError: on apply, if the input is of the wrong type.
         ValueError: if an argument is out of range; on apply, if shapes do not fit.
 
     Example:
@@ -59,13 +59,9 @@ def max_unpool1d(
     padding: Sizes = 0,
     output_size: Sizes | None = None,
 ) -> Layer:
-    """`max_unpool2d` for sequences `(N, L, C)`.
+    """Max unpooling of sequences, `(N, L, C)`.
 
-    Args:
-        size: length of the windows of the pooling.
-        stride: of the pooling; `size` if `None`.
-        padding: of the pooling.
-        output_size: length of the output; see `max_unpool2d`.
+    The arguments are those of `max_unpool2d`, for one axis.
 
     Example:
         >>> import mlx.core as mx
@@ -84,13 +80,10 @@ def max_unpool3d(
     padding: Sizes = 0,
     output_size: Sizes | None = None,
 ) -> Layer:
-    """`max_unpool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
+    """Max unpooling of volumes, `(N, D, H, W, C)`.
 
-    Args:
-        size: of the windows of the pooling.
-        stride: of the pooling; `size` if `None`.
-        padding: of the pooling.
-        output_size: depth, height and width of the output; see `max_unpool2d`.
+    The arguments are those of `max_unpool2d`, for three axes; triples are (depth,
+    height, width).
 
     Example:
         >>> import mlx.core as mx
@@ -122,9 +115,9 @@ def _max_unpool(
     fn = partial(unpool, **options)
 
     def prepare(params: Params, x: Any, train: bool, key: Key | None) -> Any:
-        words = "nn.MaxPoolOutput(y, indices)"
+        wanted = "nn.MaxPoolOutput(y, indices)"
         fix = f"nn.max_pool{dims}d returns it with return_indices=True"
-        check_type(caller, "x", x, MaxPoolOutput, words, fix=fix)
+        check_type(caller, "x", x, MaxPoolOutput, wanted, fix=fix)
         return fn, list(x)
 
     return over_examples(prepare)

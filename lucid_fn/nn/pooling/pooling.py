@@ -1,7 +1,7 @@
 """Pooling layers with windows of a given size, channels last."""
 
 from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 from lucid_fn import ops
 from lucid_fn.checks import Sizes, check_bool, to_sizes
@@ -20,17 +20,19 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Layer:
-    """2D max pooling, the largest value of each window: see `lucid_fn.ops.max_pool2d`.
+    """2D max pooling, the largest value of each window.
+
+    See `lucid_fn.ops.max_pool2d`.
 
     Args:
         size: height and width of the window, in pixels; one number for both.
-        stride: pixels between windows; `size` if `None`.
+        stride: pixels from one window to the next; `size` if `None`.
         padding: minus infinities added on each side, at most half of `size`.
-        dilation: pixels from one number of a window to the next.
-        ceil_mode: whether windows may reach over the end of the padded image: sizes are
-            rounded up instead of down.
-        return_indices: whether the output is `nn.MaxPoolOutput(y, indices)`, which
-            `nn.max_unpool2d` takes.
+        dilation: pixels from one element of a window to the next.
+        ceil_mode: whether the last window may extend past the end of the padded image,
+            so that the output size is rounded up instead of down.
+        return_indices: whether the output is `nn.MaxPoolOutput(y, indices)`, the input
+            of `nn.max_unpool2d`.
 
     Raises:
         ValueError: if an argument is out of range; on apply, if `x` does not have the
@@ -43,9 +45,9 @@ def max_pool2d(
         >>> pool.apply({}, {}, mx.ones((2, 7, 7, 4)), train=False)[0].shape
         (2, 4, 4, 4)
     """
-    check_bool("max_pool2d", ceil_mode=ceil_mode, return_indices=return_indices)
-    pool = partial(ops.max_pool2d, ceil_mode=ceil_mode, return_indices=return_indices)
-    return pool_layer(2, pool, size, stride, padding=padding, dilation=dilation)
+    window = {"size": size, "stride": stride, "padding": padding, "dilation": dilation}
+    flags = {"ceil_mode": ceil_mode, "return_indices": return_indices}
+    return pool_layer(2, ops.max_pool2d, window, flags)
 
 
 def max_pool1d(
@@ -57,15 +59,9 @@ def max_pool1d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Layer:
-    """`max_pool2d` for sequences `(N, L, C)`.
+    """Max pooling of sequences, `(N, L, C)`.
 
-    Args:
-        size: length of the window, in places.
-        stride: places between windows; `size` if `None`.
-        padding: minus infinities added on each side, at most half of `size`.
-        dilation: places from one number of a window to the next.
-        ceil_mode: whether windows may reach over the end; see `max_pool2d`.
-        return_indices: whether the output has indices; see `max_pool2d`.
+    The arguments are those of `max_pool2d`, for one axis.
 
     Example:
         >>> import mlx.core as mx
@@ -73,9 +69,9 @@ def max_pool1d(
         >>> nn.max_pool1d(2).apply({}, {}, mx.ones((2, 8, 4)), train=False)[0].shape
         (2, 4, 4)
     """
-    check_bool("max_pool1d", ceil_mode=ceil_mode, return_indices=return_indices)
-    pool = partial(ops.max_pool1d, ceil_mode=ceil_mode, return_indices=return_indices)
-    return pool_layer(1, pool, size, stride, padding=padding, dilation=dilation)
+    window = {"size": size, "stride": stride, "padding": padding, "dilation": dilation}
+    flags = {"ceil_mode": ceil_mode, "return_indices": return_indices}
+    return pool_layer(1, ops.max_pool1d, window, flags)
 
 
 def max_pool3d(
@@ -87,15 +83,10 @@ def max_pool3d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Layer:
-    """`max_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
+    """Max pooling of volumes, `(N, D, H, W, C)`.
 
-    Args:
-        size: depth, height and width of the window, in voxels; one number for all.
-        stride: voxels between windows; `size` if `None`.
-        padding: minus infinities added on each side, at most half of `size`.
-        dilation: voxels from one number of a window to the next.
-        ceil_mode: whether windows may reach over the end; see `max_pool2d`.
-        return_indices: whether the output has indices; see `max_pool2d`.
+    The arguments are those of `max_pool2d`, for three axes; triples are (depth,
+    height, width).
 
     Example:
         >>> import mlx.core as mx
@@ -104,9 +95,9 @@ def max_pool3d(
         >>> pool.apply({}, {}, mx.ones((2, 3, 4, 4, 1)), train=False)[0].shape
         (2, 3, 2, 2, 1)
     """
-    check_bool("max_pool3d", ceil_mode=ceil_mode, return_indices=return_indices)
-    pool = partial(ops.max_pool3d, ceil_mode=ceil_mode, return_indices=return_indices)
-    return pool_layer(3, pool, size, stride, padding=padding, dilation=dilation)
+    window = {"size": size, "stride": stride, "padding": padding, "dilation": dilation}
+    flags = {"ceil_mode": ceil_mode, "return_indices": return_indices}
+    return pool_layer(3, ops.max_pool3d, window, flags)
 
 
 def avg_pool2d(
@@ -117,16 +108,17 @@ def avg_pool2d(
     count_include_pad: bool = True,
     ceil_mode: bool = False,
 ) -> Layer:
-    """2D average pooling, the mean of each window: see `lucid_fn.ops.avg_pool2d`.
+    """2D average pooling, the mean of each window.
+
+    See `lucid_fn.ops.avg_pool2d`.
 
     Args:
         size: height and width of the window, in pixels; one number for both.
-        stride: pixels between windows; `size` if `None`.
+        stride: pixels from one window to the next; `size` if `None`.
         padding: zeros added on each side, at most half of `size`.
-        count_include_pad: whether the zeros count in the mean, as by default in
-            PyTorch.
-        ceil_mode: whether windows may reach over the end of the padded image, of which
-            the mean is that of the part inside.
+        count_include_pad: whether the zeros count in the mean, PyTorch's default.
+        ceil_mode: whether the last window may extend past the end of the padded image;
+            its mean is that of the part inside.
 
     Raises:
         ValueError: as `max_pool2d`.
@@ -137,11 +129,9 @@ def avg_pool2d(
         >>> nn.avg_pool2d(2).apply({}, {}, mx.ones((2, 8, 8, 4)), train=False)[0].shape
         (2, 4, 4, 4)
     """
-    check_bool("avg_pool2d", count_include_pad=count_include_pad, ceil_mode=ceil_mode)
-    pool = partial(
-        ops.avg_pool2d, count_include_pad=count_include_pad, ceil_mode=ceil_mode
-    )
-    return pool_layer(2, pool, size, stride, padding=padding)
+    window = {"size": size, "stride": stride, "padding": padding}
+    flags = {"count_include_pad": count_include_pad, "ceil_mode": ceil_mode}
+    return pool_layer(2, ops.avg_pool2d, window, flags)
 
 
 def avg_pool1d(
@@ -152,17 +142,9 @@ def avg_pool1d(
     count_include_pad: bool = True,
     ceil_mode: bool = False,
 ) -> Layer:
-    """`avg_pool2d` for sequences `(N, L, C)`.
+    """Average pooling of sequences, `(N, L, C)`.
 
-    Args:
-        size: length of the window, in places.
-        stride: places between windows; `size` if `None`.
-        padding: zeros added on each side, at most half of `size`.
-        count_include_pad: whether the zeros count in the mean.
-        ceil_mode: whether windows may reach over the end; see `avg_pool2d`.
-
-    Raises:
-        ValueError: as `max_pool2d`.
+    The arguments are those of `avg_pool2d`, for one axis.
 
     Example:
         >>> import mlx.core as mx
@@ -170,11 +152,9 @@ def avg_pool1d(
         >>> nn.avg_pool1d(2).apply({}, {}, mx.ones((2, 8, 4)), train=False)[0].shape
         (2, 4, 4)
     """
-    check_bool("avg_pool1d", count_include_pad=count_include_pad, ceil_mode=ceil_mode)
-    pool = partial(
-        ops.avg_pool1d, count_include_pad=count_include_pad, ceil_mode=ceil_mode
-    )
-    return pool_layer(1, pool, size, stride, padding=padding)
+    window = {"size": size, "stride": stride, "padding": padding}
+    flags = {"count_include_pad": count_include_pad, "ceil_mode": ceil_mode}
+    return pool_layer(1, ops.avg_pool1d, window, flags)
 
 
 def avg_pool3d(
@@ -185,17 +165,10 @@ def avg_pool3d(
     count_include_pad: bool = True,
     ceil_mode: bool = False,
 ) -> Layer:
-    """`avg_pool2d` for volumes `(N, D, H, W, C)`; triples are (D, H, W).
+    """Average pooling of volumes, `(N, D, H, W, C)`.
 
-    Args:
-        size: depth, height and width of the window, in voxels; one number for all.
-        stride: voxels between windows; `size` if `None`.
-        padding: zeros added on each side, at most half of `size`.
-        count_include_pad: whether the zeros count in the mean.
-        ceil_mode: whether windows may reach over the end; see `avg_pool2d`.
-
-    Raises:
-        ValueError: as `max_pool2d`.
+    The arguments are those of `avg_pool2d`, for three axes; triples are (depth,
+    height, width).
 
     Example:
         >>> import mlx.core as mx
@@ -204,46 +177,43 @@ def avg_pool3d(
         >>> pool.apply({}, {}, mx.ones((2, 3, 4, 4, 1)), train=False)[0].shape
         (2, 3, 2, 2, 1)
     """
-    check_bool("avg_pool3d", count_include_pad=count_include_pad, ceil_mode=ceil_mode)
-    pool = partial(
-        ops.avg_pool3d, count_include_pad=count_include_pad, ceil_mode=ceil_mode
-    )
-    return pool_layer(3, pool, size, stride, padding=padding)
+    window = {"size": size, "stride": stride, "padding": padding}
+    flags = {"count_include_pad": count_include_pad, "ceil_mode": ceil_mode}
+    return pool_layer(3, ops.avg_pool3d, window, flags)
 
 
 def pool_layer(
     dims: int,
     pool: Callable[..., Array | MaxPoolOutput],
-    size: Sizes,
-    stride: Sizes | None,
-    **others: Sizes,
+    window: dict[str, Any],
+    flags: dict[str, bool],
 ) -> Layer:
-    """The layer of a pooling function, with its arguments checked.
+    """The layer of a pooling function, whose arguments are checked here.
 
     Args:
         dims: number of spatial axes.
-        pool: the function.
-        size: as of the function.
-        stride: as of the function.
-        others: its `padding` and `dilation`, if it has them.
+        pool: the function, or a `partial` of it.
+        window: its `size` and `stride`, and its `padding` and `dilation`, if it has
+            them.
+        flags: its bools.
     """
     caller = getattr(pool, "func", pool).__name__
-    window = to_sizes(caller, "size", size, dims=dims, at_least=1)
-    strides = size if stride is None else stride
+    check_bool(caller, **flags)
+    stride = window["size"] if window["stride"] is None else window["stride"]
     options = {
         name: to_sizes(caller, name, value, dims=dims, at_least=int(name != "padding"))
-        for name, value in {"stride": strides, **others}.items()
+        for name, value in (window | {"stride": stride}).items()
     }
     padding = options.get("padding", (0,) * dims)
     dilation = options.get("dilation", (1,) * dims)
-    axes = zip(padding, dilation, window, strict=True)
+    axes = zip(padding, dilation, options["size"], strict=True)
     if any(2 * p > d * (k - 1) + 1 for p, d, k in axes):
         raise ValueError(
-            f"{caller}: padding must be at most half of size, got {others['padding']} "
-            f"and {size}"
+            f"{caller}: padding must be at most half of size, got {window['padding']} "
+            f"and {window['size']}"
         )
 
     def forward(x: Array) -> Array | MaxPoolOutput:
-        return pool(x, size=window, **options)
+        return pool(x, **options, **flags)
 
     return lift(forward, examplewise=True)

@@ -1,7 +1,7 @@
-"""Layers that add a border to sequences, images and volumes, channels last.
+"""Padding of sequences, images and volumes, channels last.
 
-`padding` is one number for all sides of all spatial axes, or for each of these axes a
-number for both of its sides or a pair (before, after).
+`padding` is a number for all sides of all spatial axes, or a sequence with an item for
+each of these axes: a number for both of its sides, or a pair (before, after).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,23 +17,23 @@ from lucid_fn.ops.interpolate import take_places
 from lucid_fn.types import Array
 
 Border: TypeAlias = int | Sequence[int | tuple[int, int]]
-Pairs: TypeAlias = list[tuple[int, int]]
+Pads: TypeAlias = list[tuple[int, int]]  # (before, after) for each spatial axis
 
 
 def constant_pad(padding: Border, *, value: float = 0.0) -> Layer:
     """Constant padding, `v v | a b c | v v`: `(N, ..., C)` with longer spatial axes.
 
     Args:
-        padding: numbers added on each side: one for all, or for each spatial axis one
-            or a pair (before, after).
-        value: what is added.
+        padding: length of the padding: a number for all sides of all spatial axes, or
+            for each of these axes a number or a pair (before, after).
+        value: the value added.
 
     Raises:
         ValueError: if `padding` is negative; on apply, if `x` has no spatial axis, or
-            another number of them than `padding`.
+            not as many as `padding` has items.
 
-    Source: `torch.nn.ZeroPad2d` and `ConstantPad2d`, whose order of sides begins with
-    the last axis; here it is that of the shape.
+    Source: `torch.nn.ZeroPad2d` and `ConstantPad2d`, which list the last axis first;
+    here the order is that of the shape.
 
     Example:
         >>> import mlx.core as mx
@@ -42,14 +42,13 @@ def constant_pad(padding: Border, *, value: float = 0.0) -> Layer:
         >>> pad.apply({}, {}, mx.ones((2, 7, 7, 4)), train=False)[0].shape
         (2, 9, 9, 4)
     """
-
     value = to_number("constant_pad", "value", value)
 
-    def widened(x: Array, pairs: Pairs) -> Array:
-        width = [(0, 0), *pairs, (0, 0)]
+    def pad(x: Array, pads: Pads) -> Array:
+        width = [(0, 0), *pads, (0, 0)]
         return mx.pad(x, width, constant_values=mx.array(value, x.dtype))
 
-    return _padding("constant_pad", padding, widened)
+    return _pad_layer("constant_pad", padding, pad)
 
 
 def reflect_pad(padding: Border) -> Layer:
@@ -70,9 +69,8 @@ def reflect_pad(padding: Border) -> Layer:
         >>> nn.reflect_pad(2).apply({}, {}, x, train=False)[0].flatten().tolist()
         [3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0]
     """
-
-    widened = partial(add_border, "reflect_pad", "reflect")
-    return _padding("reflect_pad", padding, widened)
+    pad = partial(add_border, "reflect_pad", "reflect")
+    return _pad_layer("reflect_pad", padding, pad)
 
 
 def replicate_pad(padding: Border) -> Layer:
@@ -93,9 +91,8 @@ def replicate_pad(padding: Border) -> Layer:
         >>> nn.replicate_pad(1).apply({}, {}, x, train=False)[0].flatten().tolist()
         [1.0, 1.0, 2.0, 3.0, 3.0]
     """
-
-    widened = partial(add_border, "replicate_pad", "replicate")
-    return _padding("replicate_pad", padding, widened)
+    pad = partial(add_border, "replicate_pad", "replicate")
+    return _pad_layer("replicate_pad", padding, pad)
 
 
 def circular_pad(padding: Border) -> Layer:
@@ -116,25 +113,25 @@ def circular_pad(padding: Border) -> Layer:
         >>> nn.circular_pad(1).apply({}, {}, x, train=False)[0].flatten().tolist()
         [3.0, 1.0, 2.0, 3.0, 1.0]
     """
+    pad = partial(add_border, "circular_pad", "circular")
+    return _pad_layer("circular_pad", padding, pad)
 
-    widened = partial(add_border, "circular_pad", "circular")
-    return _padding("circular_pad", padding, widened)
 
-
-def add_border(caller: str, mode: str, x: Array, pairs: Pairs) -> Array:
-    """`x` with a border along each spatial axis, of zeros or of its own numbers.
+def add_border(caller: str, mode: str, x: Array, pads: Pads) -> Array:
+    """`x`, padded along each spatial axis with zeros or with its own values.
 
     Args:
         caller: public function that errors name.
-        mode: `"zeros"`, or one of `PLACES`.
+        mode: `"zeros"`, or one of `BORDER_INDICES`.
         x: channels last.
-        pairs: for each spatial axis the numbers added before and after.
+        pads: for each spatial axis the length of the padding before and after.
     """
     if mode == "zeros":
-        return mx.pad(x, [(0, 0), *pairs, (0, 0)])
-    for axis, pair in enumerate(pairs, start=1):
+        return mx.pad(x, [(0, 0), *pads, (0, 0)])
+    for axis, pair in enumerate(pads, start=1):
         if any(pair):
-            x = take_places(x, PLACES[mode](caller, x.shape[axis], *pair), axis)
+            indices = BORDER_INDICES[mode](caller, x.shape[axis], *pair)
+            x = take_places(x, indices, axis)
     return x
 
 
@@ -155,29 +152,33 @@ def _wrapped(caller: str, length: int, before: int, after: int) -> list[int]:
     return [i % length for i in range(-before, length + after)]
 
 
-PLACES = {"reflect": _reflected, "replicate": _replicated, "circular": _wrapped}
-"""Of each mode, the places of the old axis whose numbers the new one has."""
+BORDER_INDICES = {
+    "reflect": _reflected,
+    "replicate": _replicated,
+    "circular": _wrapped,
+}
+"""For each mode, the function that gives the indices of the padded axis in the old."""
 
 
-def _padding(
-    caller: str, padding: Border, widened: Callable[[Array, Pairs], Array]
+def _pad_layer(
+    caller: str, padding: Border, pad: Callable[[Array, Pads], Array]
 ) -> Layer:
-    pairs, every = [], None
+    by_axis, for_all = [], None
     if isinstance(padding, Sequence):
-        pairs = [_pair(caller, side) for side in padding]
+        by_axis = [_pair(caller, side) for side in padding]
     else:
-        every = _pair(caller, padding)
+        for_all = _pair(caller, padding)
 
     def forward(x: Array) -> Array:
         check_array(caller, x=x)
         axes = x.ndim - 2
-        if axes < 1 or (every is None and axes != len(pairs)):
-            wanted = "spatial axes" if every else f"{len(pairs)} spatial axes"
+        if axes < 1 or (for_all is None and axes != len(by_axis)):
+            wanted = "spatial axes" if for_all else f"{len(by_axis)} spatial axes"
             raise shape_error(caller, "x", x, f"(N, ..., C) with {wanted}")
-        borders = [every] * axes if every else pairs
-        padded = (n + sum(pair) for n, pair in zip(x.shape[1:-1], borders, strict=True))
+        pads = [for_all] * axes if for_all else by_axis
+        padded = (n + sum(pair) for n, pair in zip(x.shape[1:-1], pads, strict=True))
         check_size(caller, "padding", (x.shape[0], *padded, x.shape[-1]))
-        return widened(x, borders)
+        return pad(x, pads)
 
     return lift(forward, examplewise=True)
 

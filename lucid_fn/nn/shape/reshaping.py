@@ -14,10 +14,10 @@ from lucid_fn.types import Array
 @examplewise
 @takes_array
 def flatten(x: Array) -> Array:
-    """Flattens all axes but the first: `(N, ...)` to `(N, size of an example)`.
+    """Flatten all axes but the first: `(N, ...)` to `(N, size of an example)`.
 
-    Channels are last: a `linear` after it expects the features in the order
-    `(H, W, C)`, where PyTorch has `(C, H, W)`.
+    Channels are last, so the features of an image are in the order `(H, W, C)`, where
+    PyTorch has `(C, H, W)`.
 
     Args:
         x: any dtype, shape `(N, ...)`.
@@ -41,17 +41,17 @@ def flatten(x: Array) -> Array:
 
 
 def unflatten(*shape: int) -> Layer:
-    """Splits the last axis into several: `(..., size)` to `(..., *shape)`.
+    """Split the last axis into several: `(..., size)` to `(..., *shape)`.
 
-    After a `linear` layer, the start of a decoder's images: `(N, features)` to
+    In a decoder, it makes images of the output of a `linear` layer: `(N, features)` to
     `(N, H, W, C)`.
 
     Args:
         shape: the new axes, whose product is the size of the old one.
 
     Raises:
-        ValueError: if there is no axis or one is not positive; on apply, if the last
-            axis of `x` is not of the size of the product.
+        ValueError: if `shape` is empty or a size is not positive; on apply, if the last
+            axis of `x` does not have the product of `shape` as its size.
 
     Example:
         >>> import mlx.core as mx

@@ -5,19 +5,19 @@ import mlx.core as mx
 from lucid_fn.checks import check_array, check_axes, check_count
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.core.lift import lift
-from lucid_fn.types import Array, ArrayFn
+from lucid_fn.types import Array
 
 
 def pixel_shuffle(factor: int) -> Layer:
     """Pixel shuffle, channels to pixels: `(N, H, W, C * r * r)` to
     `(N, H * r, W * r, C)`.
 
-    The end of a network for super-resolution, after a convolution on small images.
+    Networks for super-resolution end with it, so that they convolve small images.
     Channel `(c * r + i) * r + j` goes to row `i` and column `j` of its block, as in
     PyTorch.
 
     Args:
-        factor: `r`, how many times larger the image gets in each direction.
+        factor: `r`, the factor by which height and width grow.
 
     Raises:
         ValueError: if `factor` is not positive; on apply, if `x` has the wrong number
@@ -35,7 +35,7 @@ def pixel_shuffle(factor: int) -> Layer:
     factor = check_count("pixel_shuffle", "factor", factor)
 
     def forward(x: Array) -> Array:
-        n, h, w, c = _image("pixel_shuffle", x)
+        n, h, w, c = _image_shape("pixel_shuffle", x)
         if c % factor**2:
             raise ValueError(
                 f"pixel_shuffle: channels must be a multiple of {factor**2}, got {c}"
@@ -45,14 +45,14 @@ def pixel_shuffle(factor: int) -> Layer:
         pixels = blocks.transpose(0, 1, 4, 2, 5, 3)
         return pixels.reshape(n, h * factor, w * factor, c // factor**2)
 
-    return _within_examples(forward)
+    return lift(forward, examplewise=True)
 
 
 def pixel_unshuffle(factor: int) -> Layer:
     """The inverse of `pixel_shuffle`: `(N, H * r, W * r, C)` to `(N, H, W, C * r * r)`.
 
     Args:
-        factor: `r`, how many times smaller the image gets in each direction.
+        factor: `r`, the factor by which height and width shrink.
 
     Raises:
         ValueError: if `factor` is not positive; on apply, if `x` has the wrong number
@@ -68,7 +68,7 @@ def pixel_unshuffle(factor: int) -> Layer:
     factor = check_count("pixel_unshuffle", "factor", factor)
 
     def forward(x: Array) -> Array:
-        n, h, w, c = _image("pixel_unshuffle", x)
+        n, h, w, c = _image_shape("pixel_unshuffle", x)
         if h % factor or w % factor:
             raise ValueError(
                 f"pixel_unshuffle: height and width must be multiples of {factor}, got "
@@ -76,19 +76,20 @@ def pixel_unshuffle(factor: int) -> Layer:
             )
         h, w = h // factor, w // factor
         blocks = x.reshape(n, h, factor, w, factor, c)
-        return blocks.transpose(0, 1, 3, 5, 2, 4).reshape(n, h, w, c * factor**2)
+        # (N, H, W, C, r, r)
+        channels = blocks.transpose(0, 1, 3, 5, 2, 4)
+        return channels.reshape(n, h, w, c * factor**2)
 
-    return _within_examples(forward)
+    return lift(forward, examplewise=True)
 
 
 def channel_shuffle(groups: int) -> Layer:
-    """Channel shuffle: interleaves the channels of `groups` groups, `(..., C)` to the
-    same.
+    """Channel shuffle: interleaves the channels of `groups` groups of `(..., C)`.
 
-    Between two grouped convolutions, so that the groups see each other.
+    Between two grouped convolutions, it lets information flow from group to group.
 
     Args:
-        groups: parts that the channels were divided into.
+        groups: number of groups that the channels are divided into.
 
     Raises:
         ValueError: if `groups` is not positive; on apply, if it does not divide the
@@ -115,15 +116,10 @@ def channel_shuffle(groups: int) -> Layer:
         parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
         return mx.swapaxes(parts, -1, -2).reshape(x.shape)
 
-    return _within_examples(forward)
+    return lift(forward, examplewise=True)
 
 
-def _within_examples(move: ArrayFn) -> Layer:
-    """The layer of a function that moves the numbers of each example."""
-    return lift(move, examplewise=True)
-
-
-def _image(caller: str, x: Array) -> tuple[int, int, int, int]:
+def _image_shape(caller: str, x: Array) -> tuple[int, int, int, int]:
     check_array(caller, x=x)
     check_axes(caller, x, 2)
     n, h, w, c = x.shape

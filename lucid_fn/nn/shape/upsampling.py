@@ -48,23 +48,23 @@ def upsample_nearest(
 
     `H' = floor(scale * H)`, or `size`. Output `i` is the input at `floor(i / scale)`,
     where `scale` is `H' / H` if a size is given. As in PyTorch, an output of the size
-    of the input is the input, and one of twice the size repeats every pixel. Where a
-    size is to be met, such as that of a skip connection, give the size: `scale * H` is
-    computed in floating point, and 11 pixels at `scale=15 / 11` are 14.
+    of the input is the input, and one of twice the size repeats every pixel. To match a
+    given size, such as that of a skip connection, give `size`: `scale * H` is computed
+    in floating point, so that 11 pixels at `scale=15 / 11` become 14.
 
     Args:
         scale: factor of the sizes, positive; one number for all axes.
-        size: of the output, in pixels, in place of `scale`; one number for all axes.
-        exact: take the input at `floor((i + 1/2) / scale)`, whose center is nearest;
-            PyTorch's mode "nearest-exact".
-        dims: spatial axes of the input: 1, 2 or 3.
+        size: size of the output in pixels, instead of `scale`; one number for all axes.
+        exact: whether to take the input at `floor((i + 1/2) / scale)`, whose center is
+            nearest, as PyTorch's mode "nearest-exact".
+        dims: number of spatial axes of the input: 1, 2 or 3.
 
     Raises:
         TypeError: if `scale` or `size` is not a number; on apply, if `x` is not an
             array of floats or integers.
-        ValueError: unless one of `scale` and `size` is given, and in range, or if
-            `dims` is out of range; on apply, if `x` has the wrong number of axes, or
-            the output no pixels.
+        ValueError: unless exactly one of `scale` and `size` is given, or if an argument
+            is out of range; on apply, if `x` has the wrong number of axes, or the
+            output no pixels.
 
     Source: PyTorch's `torch.nn.Upsample`, modes nearest and nearest-exact.
 
@@ -90,19 +90,20 @@ def upsample_linear(
     antialias: bool = False,
     dims: int = 2,
 ) -> Layer:
-    """Linear interpolation along each axis; with two axes, bilinear.
+    """Resizing by linear interpolation along each axis; with two axes, bilinear.
 
     Output `i` is the input at `(i + 1/2) / scale - 1/2`, where `scale` is `H' / H` if a
-    size is given; or, with `align_corners`, at `i * (H - 1) / (H' - 1)`. Places outside
-    of the image are moved to its border. Half precision is computed in float32.
+    size is given; or, with `align_corners`, at `i * (H - 1) / (H' - 1)`. Positions
+    outside of the image are clipped to its border. Half precision is computed in
+    float32.
 
     Args:
         scale: factor of the sizes, positive; one number for all axes.
-        size: of the output, in pixels, in place of `scale`; one number for all axes.
+        size: size of the output in pixels, instead of `scale`; one number for all axes.
         align_corners: whether the first and last output are the first and last input.
-        antialias: whether an output that is smaller weighs all inputs that it covers,
-            not only those around its place, as image libraries do.
-        dims: spatial axes of the input: 1, 2 or 3.
+        antialias: whether a smaller output averages all inputs that each of its pixels
+            covers, not only the nearest ones, as image libraries do.
+        dims: number of spatial axes of the input: 1, 2 or 3.
 
     Raises:
         TypeError: if `scale` or `size` is not a number; on apply, if `x` is not of a
@@ -119,7 +120,6 @@ def upsample_linear(
         >>> layer.apply({}, {}, x, train=False)[0].squeeze()
         array([1, 1.25, 1.75, 2], dtype=float32)
     """
-
     check_bool("upsample_linear", align_corners=align_corners, antialias=antialias)
 
     def taps(axis: _Axis) -> Taps:
@@ -138,19 +138,19 @@ def upsample_cubic(
     antialias: bool = False,
     dims: int = 2,
 ) -> Layer:
-    """Cubic convolution along each axis; with two axes, bicubic.
+    """Resizing by cubic convolution along each axis; with two axes, bicubic.
 
-    Each output is a weighted sum of the four inputs around its place, which is that of
-    `upsample_linear`; inputs outside of the image are those of its border. The result
-    may leave the range of the input.
+    Each output is a weighted sum of the four inputs around its position, which is that
+    of `upsample_linear`; beyond the image, those of its border are repeated. The result
+    may exceed the range of the input.
 
     Args:
         scale: factor of the sizes, positive; one number for all axes.
-        size: of the output, in pixels, in place of `scale`; one number for all axes.
+        size: size of the output in pixels, instead of `scale`; one number for all axes.
         align_corners: whether the first and last output are the first and last input.
-        antialias: whether an output that is smaller weighs all inputs that it covers,
-            not only those around its place, as image libraries do.
-        dims: spatial axes of the input: 1, 2 or 3.
+        antialias: whether a smaller output averages all inputs that each of its pixels
+            covers, not only the nearest ones, as image libraries do.
+        dims: number of spatial axes of the input: 1, 2 or 3.
 
     Raises:
         TypeError: as `upsample_linear`.
@@ -167,7 +167,6 @@ def upsample_cubic(
         >>> layer.apply({}, {}, x, train=False)[0].squeeze()
         array([-0.105469, 0.226562, 0.773438, 1.10547], dtype=float32)
     """
-
     check_bool("upsample_cubic", align_corners=align_corners, antialias=antialias)
 
     def taps(axis: _Axis) -> Taps:
@@ -179,13 +178,12 @@ def upsample_cubic(
     return _resize("upsample_cubic", taps, scale, size, dims)
 
 
-# The taps are computed in float32, as in PyTorch: places between two pixels are rounded
-# to the same side.
+# The positions are computed in float32, as in PyTorch, so that they are rounded alike.
 
 
 def _step(axis: _Axis, align_corners: bool = False) -> np.float32:
-    """Inputs from one output to the next."""
-    if align_corners:  # 0 for a single output, as in PyTorch: it is at the border
+    """The distance between neighbouring outputs, in inputs."""
+    if align_corners:  # 0 for a single output, which is at the border as in PyTorch
         inputs = axis.inputs - 1 if axis.outputs > 1 else 0
         return np.float32(inputs) / np.float32(max(axis.outputs - 1, 1))
     if axis.scale is not None:
@@ -193,8 +191,8 @@ def _step(axis: _Axis, align_corners: bool = False) -> np.float32:
     return np.float32(axis.inputs) / np.float32(axis.outputs)
 
 
-def _places(axis: _Axis, align_corners: bool) -> np.ndarray:
-    """The place of each output among the inputs."""
+def _positions(axis: _Axis, align_corners: bool) -> np.ndarray:
+    """The position of each output among the inputs."""
     i, step = np.arange(axis.outputs, dtype=np.float32), _step(axis, align_corners)
     half = np.float32(0.5)
     return i * step if align_corners else (i + half) * step - half
@@ -217,7 +215,7 @@ def _nearest_exact(axis: _Axis) -> Taps:
 def _linear(axis: _Axis, align_corners: bool) -> Taps:
     if axis.inputs == axis.outputs:
         return Taps(np.arange(axis.inputs)[None], None)
-    at = np.maximum(_places(axis, align_corners), 0)
+    at = np.maximum(_positions(axis, align_corners), 0)
     below = np.minimum(at.astype(np.int64), axis.inputs - 1)
     share = np.clip(at - below.astype(np.float32), 0, 1)
     above = np.minimum(below + 1, axis.inputs - 1)
@@ -234,7 +232,7 @@ def _cubic_kernel(a: float, d: np.ndarray) -> np.ndarray:
 
 
 def _cubic(axis: _Axis, align_corners: bool) -> Taps:
-    at = _places(axis, align_corners)
+    at = _positions(axis, align_corners)
     below = np.floor(at)
     distance = np.abs(at - below - np.arange(-1, 3, dtype=np.float32)[:, None])
     index = below.astype(np.int64) + np.arange(-1, 3)[:, None]
@@ -247,9 +245,9 @@ def _antialiased(
     radius: int,
     kernel: Callable[[np.ndarray], np.ndarray],
 ) -> Taps:
-    """The inputs under the kernel, which is as wide as an output if that is wider.
+    """Taps of a kernel of this radius, stretched by `H / H'` if the output is smaller.
 
-    Those outside of the image have no weight; the others sum to 1.
+    Inputs outside of the image have no weight; the weights of the others sum to 1.
     """
     if axis.inputs == axis.outputs:
         return Taps(np.arange(axis.inputs)[None], None)
@@ -287,7 +285,7 @@ def _resize(
     )
 
     def forward(x: Array) -> Array:
-        _check(caller, x, dims)
+        _check_input(caller, x, dims)
         axes = [
             _Axis(n, math.floor(n * (s or 1)) if sizes is None else sizes[i], s)
             for i, (n, s) in enumerate(zip(x.shape[1:-1], scales, strict=True))
@@ -301,17 +299,17 @@ def _resize(
         check_size(caller, "scale" if sizes is None else "size", shape)
         y = widen(x) if mx.issubdtype(x.dtype, mx.floating) else x
         for number, axis in enumerate(axes, start=1):
-            y = _along(y, number, axis, taps(axis))
+            y = _resize_axis(y, number, axis, taps(axis))
         return y.astype(x.dtype)
 
     return lift(forward, examplewise=True)
 
 
-def _along(x: Array, number: int, axis: _Axis, taps: Taps) -> Array:
+def _resize_axis(x: Array, number: int, axis: _Axis, taps: Taps) -> Array:
     if taps.weight is None and axis.outputs % axis.inputs == 0:
         times = axis.outputs // axis.inputs
         if np.array_equal(taps.inputs[0], np.arange(axis.outputs) // times):
-            # Its gradient is a sum of neighbours.
+            # The gradient of `repeat` is a sum over neighbours.
             return x if times == 1 else mx.repeat(x, times, axis=number)
     return interpolate(x, number, taps)
 
@@ -326,7 +324,7 @@ def _to_scales(caller: str, scale: Scale, dims: int) -> tuple[float, ...]:
     return tuple(map(float, scales))
 
 
-def _check(caller: str, x: Array, dims: int) -> None:
+def _check_input(caller: str, x: Array, dims: int) -> None:
     check_array(caller, x=x)
     if caller != "upsample_nearest" or not mx.issubdtype(x.dtype, mx.integer):
         check_float(caller, x=x)

@@ -90,7 +90,7 @@ def test_a_frozen_body_keeps_its_statistics(cifar):
 
 def test_training_on_one_pixel_of_one_image_is_an_error(cifar):
     model, params, state = cifar
-    with pytest.raises(ValueError, match="at least 2 values a channel") as caught:
+    with pytest.raises(ValueError, match="at least 2 values per channel") as caught:
         model.apply(params, state, mx.ones((1, 8, 8, 3)), train=True)
     assert caught.value.__notes__ == ["in layer layer4.0.bn1"]
 

@@ -95,7 +95,7 @@ def test_without_tracking_there_is_no_state(key):
 
 @pytest.mark.parametrize("shape", [(1, 3), (1, 1, 1, 3)])
 def test_one_value_a_channel_is_an_error_in_training(held, shape):
-    with pytest.raises(ValueError, match=r"at least 2 values a channel, got 1, x of"):
+    with pytest.raises(ValueError, match=r"at least 2 values per channel, got 1, x of"):
         LAYER.apply(*held, mx.ones(shape), train=True)
     assert LAYER.apply(*held, mx.ones(shape), train=False)[0].shape == shape
 
