@@ -8,7 +8,7 @@ from lucid_fn.checks import check_count, check_float, check_number
 from lucid_fn.numerics import channel_sum, promoted, sum_rows, widen
 from lucid_fn.ops.bias import broadcast
 from lucid_fn.ops.reductions import mean
-from lucid_fn.ops.seam import examplewise, join, replaceable
+from lucid_fn.ops.seam import examplewise, is_divided, join, replaceable
 from lucid_fn.types import Array
 
 
@@ -55,7 +55,7 @@ def batch_norm(
         (2.0, 1.0)
     """
     eps = check_number("batch_norm", "eps", eps, at_least=0)
-    _check("batch_norm", x, weight=weight, bias=bias)
+    _check_batch("batch_norm", x, weight=weight, bias=bias)
     if x.size == 0:
         zero = mx.zeros(weight.shape, widen(x).dtype)
         nothing = mx.full(weight.shape, math.nan, zero.dtype)
@@ -118,7 +118,7 @@ def batch_norm_eval(
         2.0
     """
     eps = check_number("batch_norm_eval", "eps", eps, at_least=0)
-    _check("batch_norm_eval", x, weight=weight, bias=bias, mean=mean, var=var)
+    _check_batch("batch_norm_eval", x, weight=weight, bias=bias, mean=mean, var=var)
     dtype = promoted(x, weight, bias)
     x, weight, bias, mean, var = map(widen, (x, weight, bias, mean, var))
     scale = channel_scale(weight, var, eps)
@@ -165,7 +165,7 @@ def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> Array:
         array([[-0.999995, 0.999995]], dtype=float32)
     """
     eps = check_number("layer_norm", "eps", eps, at_least=0)
-    _check("layer_norm", x, weight=weight, bias=bias)
+    _check_rows("layer_norm", x, weight=weight, bias=bias)
     y = normalize_rows(x, weight, bias, eps)
     return y.astype(promoted(x, weight, bias))
 
@@ -196,7 +196,7 @@ def rms_norm(x: Array, weight: Array, *, eps: float) -> Array:
         array([[0.2, 1.4]], dtype=float32)
     """
     eps = check_number("rms_norm", "eps", eps, at_least=0)
-    _check("rms_norm", x, weight=weight)
+    _check_rows("rms_norm", x, weight=weight)
     return scale_rows(x, weight, eps).astype(promoted(x, weight))
 
 
@@ -228,19 +228,6 @@ def _has_kernel(x: Array) -> bool:
 
 def _over_root_mean_square(x: Array, eps: float) -> Array:
     return x * mx.rsqrt(mean(mx.square(x), axis=-1, keepdims=True) + eps)
-
-
-def _check(name: str, x: Array, **columns: Array) -> None:
-    check_float(name, x=x, **columns)
-    shape = x.shape[-1:]
-    if x.ndim == 0 or shape == (0,):
-        raise ValueError(f"{name}: x must have shape (..., C), got {x.shape}")
-    for label, array in columns.items():
-        if array.shape != shape:
-            raise ValueError(
-                f"{name}: {label} must have shape {shape} (the last axis of x), "
-                f"got {array.shape}"
-            )
 
 
 def group_norm(
@@ -308,6 +295,29 @@ def _group_mean(x: Array) -> Array:
     return mean(by_column.reshape(n, 1, groups, width), axis=3, keepdims=True) / p
 
 
+# ---- checks ----
+
+
+def _check_batch(name: str, x: Array, **channels: Array) -> None:
+    check_float(name, **channels)
+    if not is_divided(x):  # what is divided is a float array
+        check_float(name, x=x)
+    shape = next(iter(channels.values())).shape
+    if x.ndim < 2 or x.shape[-1:] != shape:
+        raise ValueError(
+            f"{name}: x must have shape (..., {', '.join(map(str, shape))}) with at "
+            f"least one axis before the channels, got {x.shape}"
+        )
+    _check_channels(name, shape, channels)
+
+
+def _check_rows(name: str, x: Array, **columns: Array) -> None:
+    check_float(name, x=x, **columns)
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError(f"{name}: x must have shape (..., C), got {x.shape}")
+    _check_channels(name, x.shape[-1:], columns)
+
+
 def _check_groups(x: Array, groups: int, **channels: Array) -> None:
     check_float("group_norm", x=x, **channels)
     if x.ndim < 2 or 0 in x.shape[1:]:
@@ -319,9 +329,15 @@ def _check_groups(x: Array, groups: int, **channels: Array) -> None:
             "group_norm: groups must be a positive divisor of the number of channels, "
             f"got {groups} for x of shape {x.shape}"
         )
+    _check_channels("group_norm", x.shape[-1:], channels)
+
+
+def _check_channels(
+    name: str, shape: tuple[int, ...], channels: dict[str, Array]
+) -> None:
     for label, array in channels.items():
-        if array.shape != x.shape[-1:]:
+        if array.shape != shape:
             raise ValueError(
-                f"group_norm: {label} must have shape {x.shape[-1:]} (the last axis of "
-                f"x), got {array.shape}"
+                f"{name}: {label} must have shape {shape} (the last axis of x), "
+                f"got {array.shape}"
             )
