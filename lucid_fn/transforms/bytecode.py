@@ -79,20 +79,52 @@ def names(code: CodeType) -> frozenset[str]:
     """All names by which the code could read an attribute, also by `getattr`."""
     found: set[str] = set()
     for part in _codes(code):
+        found.update(
+            instruction.argval
+            for instruction in dis.get_instructions(part)
+            if instruction.opname in _ATTRIBUTE
+        )
         words = (word for word in part.co_consts if isinstance(word, str))
-        found.update(part.co_names, filter(str.isidentifier, words))
+        found.update(filter(str.isidentifier, words))
     return frozenset(found)
 
 
+_ATTRIBUTE = "LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM"
+
+
 @functools.lru_cache(maxsize=4096)
-def rebound(code: CodeType) -> frozenset[str]:
-    """The outer names and the attributes that the code binds itself: counters, say."""
-    return frozenset(
-        instruction.argval
+def assigned(code: CodeType) -> frozenset[Any]:
+    """The outer names and the attributes that the code assigns to.
+
+    And `("calls",)` for the key of an item, as in `counts["calls"] += 1`.
+    """
+    found: set[Any] = set()
+    for part in _codes(code):
+        all_ = list(dis.get_instructions(part))
+        found.update(i.argval for i in all_ if i.opname in _ASSIGNMENTS)
+        for key, copy, again in zip(all_, all_[1:], all_[2:], strict=False):
+            if copy.opname == again.opname == "COPY" and key.opname in _CONSTANTS:
+                found.add((key.argval,))
+    return frozenset(found)
+
+
+_ASSIGNMENTS = "STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR"
+_CONSTANTS = "LOAD_CONST", "LOAD_SMALL_INT"  # the latter since Python 3.14
+
+
+@functools.lru_cache(maxsize=4096)
+def fills_containers(code: CodeType) -> bool:
+    """Whether the code adds items to containers, such as a cache, or removes them."""
+    return not _FILLERS.isdisjoint(names(code)) or any(
+        instruction.opname in ("STORE_SUBSCR", "DELETE_SUBSCR")
         for part in _codes(code)
         for instruction in dis.get_instructions(part)
-        if instruction.opname in ("STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR")
     )
+
+
+_FILLERS = frozenset(
+    ("add", "append", "extend", "pop", "popitem", "setdefault", "update")
+)
 
 
 def operation(code: CodeType, offset: int) -> str:

@@ -293,7 +293,7 @@ def find(fn: Any, caller: str, *, traced: bool = False) -> list[Capture]:
             if of_others:
                 continue
             numbers = bool(_numbers(value))
-            if numbers and name in bytecode.rebound(function.__code__):
+            if numbers and name in bytecode.assigned(function.__code__):
                 numbers = False  # a counter of its traces, say
             if numbers or arrays:
                 capture = Capture(name, owner, read, [], arrays)

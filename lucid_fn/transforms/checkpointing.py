@@ -20,8 +20,7 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn`, whose backward pass computes the intermediate results again.
 
     Saves the memory that they would take, for the time of one more forward pass. The
-    second pass sees what `fn` read at the call, also in attributes and global
-    variables, and what it changes there is lost.
+    second pass has the variables of the closure of `fn` as they were at the call.
 
     Args:
         fn: a function of trees of arrays to a tree of arrays. Arguments that are not
@@ -32,7 +31,8 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
         TypeError: if `fn` is not a function; when called, if a result is not an array.
         ValueError: when called, if `fn` returns no array at all, or inside `grad`, if
             `fn` reads params in a set, in an attribute of an object or in a global
-            variable: no gradient would reach them.
+            variable: no gradient would reach them. In the backward pass, if something
+            that `fn` reads has changed since, other than variables of its closure.
 
     Example:
         >>> import mlx.core as mx

@@ -5,8 +5,8 @@ innermost derivative around a call. Those further out differentiate what the rul
 computes, as they do in JAX.
 """
 
-import functools
 from collections.abc import Callable, Sequence
+from functools import partial, wraps
 from typing import Any, NamedTuple
 
 import mlx.core as mx
@@ -25,14 +25,13 @@ from lucid_fn.transforms.arguments import (
     name_of,
     to_arrays,
 )
-from lucid_fn.transforms.closures import RULES
+from lucid_fn.transforms.closures import RULES, frozen
 from lucid_fn.transforms.rule_checks import (
     check_places,
     cotangents_of,
     pair,
     tangents_of,
 )
-from lucid_fn.transforms.surroundings import Surroundings
 from lucid_fn.types import Array
 
 
@@ -80,7 +79,7 @@ def custom_vjp(
     constant = check_places(nondiff_argnums)
     rules: dict[str, Callable[..., Any]] = {}
 
-    @functools.wraps(fn)
+    @wraps(fn)
     def ruled(*args: Any, **kwargs: Any) -> Any:
         if not rules:
             raise ValueError(
@@ -89,10 +88,10 @@ def custom_vjp(
             )
         bwd = rules["bwd"]
         call = _split(fn, constant, args, kwargs, "custom_vjp", (rules["fwd"], bwd))
-        around = Surroundings()
+        fwd_at_call: Callable[[], Any] = partial(rules.get, "fwd")
 
         def fwd(*given: Any) -> tuple[Any, Any]:
-            out = around.restoring(rules["fwd"])(*given)  # as if it ran at the call
+            out = fwd_at_call()(*given)
             return pair(out, "fwd", "(y, residuals)", "custom_vjp")
 
         def pull(
@@ -121,7 +120,7 @@ def custom_vjp(
             with passing_rules(False):
                 return plain(call.arguments(call.arrays))
         y = _run(call, fn, plain, pull, push, "custom_vjp")
-        around = Surroundings(rules["fwd"])
+        fwd_at_call = frozen(rules["fwd"], "custom_vjp")
         return y
 
     def defvjp(fwd: Callable[..., Any], bwd: Callable[..., Any]) -> Callable[..., Any]:
@@ -175,7 +174,7 @@ def custom_jvp(
     constant = check_places(nondiff_argnums)
     rules: dict[str, Callable[..., Any]] = {}
 
-    @functools.wraps(fn)
+    @wraps(fn)
     def ruled(*args: Any, **kwargs: Any) -> Any:
         if not rules:
             raise ValueError(
@@ -183,13 +182,12 @@ def custom_jvp(
                 f"give it one with {name_of(fn)}.defjvp(rule)"
             )
         call = _split(fn, constant, args, kwargs, "custom_jvp", (rules["rule"],))
-        around = Surroundings()
+        rule_at_call: Callable[[], Any] = partial(rules.get, "rule")
 
         def both(given: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
             primals = tuple(x for i, x in enumerate(given) if i not in constant)
             moved = tuple(x for i, x in enumerate(tangents) if i not in constant)
-            rule = around.restoring(rules["rule"])
-            out = rule(*[given[i] for i in constant], primals, moved)
+            out = rule_at_call()(*[given[i] for i in constant], primals, moved)
             return pair(out, "the rule", "(y, tangent)", "custom_jvp")
 
         def push(primals: list[Array], tangents: list[Array]) -> list[Array]:
@@ -210,7 +208,7 @@ def custom_jvp(
             with passing_rules(False):
                 return plain(call.arguments(call.arrays))
         y = _run(call, fn, plain, pull, push, "custom_jvp")
-        around = Surroundings(rules["rule"])
+        rule_at_call = frozen(rules["rule"], "custom_jvp")
         return y
 
     def defjvp(rule: Callable[..., Any]) -> Callable[..., Any]:

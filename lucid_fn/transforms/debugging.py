@@ -165,7 +165,9 @@ def check_pure(fn: Callable[..., Any]) -> Callable[..., Any]:
     def checked(*args: Any, **kwargs: Any) -> Any:
         given = {"args": args, "kwargs": kwargs}
         copies = tree.map(_copy, given)
-        outside = Surroundings(fn)
+        outside = Surroundings()
+        outside.add(fn, name)
+        outside.find_places()
         hidden, numpy_state = diagnosis.random_state(), _numpy_state()
         out = fn(*args, **kwargs)
         if diagnosis.random_state() is not hidden or _numpy_state() != numpy_state:

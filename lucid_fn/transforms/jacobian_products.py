@@ -18,9 +18,9 @@ from lucid_fn.transforms.arguments import (
     owned,
     to_arrays,
 )
+from lucid_fn.transforms.closures import frozen
 from lucid_fn.transforms.gradients import REVERSE_FIX, gradient_of
 from lucid_fn.transforms.rule_checks import pair
-from lucid_fn.transforms.surroundings import Surroundings
 from lucid_fn.types import Array, Tree
 
 
@@ -135,8 +135,8 @@ def vjp(
     """`fn(*primals)`, and the function from its cotangents to those of the primals.
 
     MLX wants the cotangents before it traces, so each call of that function runs `fn`
-    again, with what it read at first, and a `vmap` of it runs it once for all
-    cotangents. `jit` around both merges the runs into one. For a scalar,
+    again, with the variables of its closure as they were, and a `vmap` of it runs `fn`
+    once for all cotangents. `jit` around both merges the runs into one. For a scalar,
     `value_and_grad` runs `fn` once.
 
     Args:
@@ -151,7 +151,8 @@ def vjp(
     Raises:
         TypeError: if a leaf of `primals` is not a float array, or one of the value is
             not an array.
-        ValueError: when the function is called, if the structures or shapes differ.
+        ValueError: when the function is called, if the structures or shapes differ, or
+            if something that `fn` reads outside of its closure has changed since.
 
     Example:
         >>> import mlx.core as mx
@@ -162,7 +163,7 @@ def vjp(
     """
     check_function("vjp", fn)
     leaves, structure = _primals(primals, "primals", "vjp")
-    around = Surroundings(fn)
+    again = frozen(fn, "vjp")
     with diagnosis.drawing_nothing(name_of(fn), "vjp"):
         out = fn(*tree.unflatten(structure, list(map(owned, leaves))))
     value, aux = _pair(out, "vjp") if has_aux else (out, None)
@@ -171,7 +172,7 @@ def vjp(
     def pull(cotangents: Tree) -> tuple[Tree, ...]:
         given = _match(cotangents, value, "cotangents", "the value", "vjp")
         arrays = followed(leaves)
-        flat, _ = _flat(around.restoring(fn), structure, has_aux, "vjp")
+        flat, _ = _flat(again(), structure, has_aux, "vjp")
         with (
             transforming(reverse=True),
             diagnosis.explains_missing_rule("vjp", REVERSE_FIX),

@@ -1,136 +1,137 @@
-"""What functions read from outside: whether it has changed, and what it was before.
+"""Snapshots of what functions read from outside: globals, attributes, containers.
 
 JAX traces a function when it is called. A derivative here calls the function again,
-later, when an attribute or a global variable may hold something else. So all that the
-function could read is noted when it is called, and is put back for the later call.
+later. Variables of closures are copied at the call (see `closures`); if anything else
+that the function reads has changed by then, the derivative is an error.
 """
 
 import functools
-import threading
-from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
-from operator import is_
+from collections import Counter, OrderedDict, deque
+from collections.abc import Hashable
 from types import CellType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
-from lucid_fn.context import holding
 from lucid_fn.tracing import any_traced
 from lucid_fn.transforms import bytecode, captures
+from lucid_fn.transforms.arguments import owned
 from lucid_fn.transforms.captures import CONTAINERS, MISSING, NUMBERS
 
 CONSTANTS = (*NUMBERS, complex, str, bytes, type(None))
 
-_CONTENT = None  # the key of what a container or an array holds
-# Special methods that change an object, and have done so before.
+# Special methods that initialize or modify an object: no call reads through them.
 _SETTERS = "__init", "__new", "__post_init", "__set", "__del"
 _FIXED = tuple, frozenset, MappingProxyType
-_LARGE = 2**20  # bytes of a NumPy array that is not copied
-
-# What is put back is seen by all threads: one at a time does so, and its helpers.
-_lock = threading.Lock()
-_is_held: ContextVar[bool] = ContextVar("is_held", default=False)
 
 
 class _Slot(NamedTuple):
-    """A place that can be read from, and what it held."""
+    """A place that functions read, and what it held."""
 
-    name: str
+    name: str  # as in the code: `model.scale`
     holder: Any  # a cell, a dict (of globals, say), a class, an object; a container
-    key: str | None
-    values: list[Any]
-    hashed: int  # of a NumPy array
+    key: str | None  # of a variable or an attribute; `None` for a whole container
+    items: dict[Any, Any]
 
 
 class Surroundings:
-    """What functions can read from outside of them, as it was when they were added."""
+    """A snapshot of what functions can read from outside of them."""
 
-    def __init__(self, *functions: Any) -> None:
+    def __init__(self) -> None:
         self._slots: dict[tuple[int, str | None], _Slot] = {}
-        self._places: dict[int, int | None] = {}  # of arrays, where they are known
-        self._visited: dict[Any, Any] = {}  # by identity, and alive
-        self._objects: list[tuple[Any, str, set[str]]] = []
+        self._places: dict[int, int | None] = {}  # of the values of arrays, if known
+        self._kept: list[Any] = []
+        self._visited: dict[Any, Any] = {}  # by identity, and kept alive
+        self._objects: list[tuple[Any, str, set[str]]] = []  # with the names looked up
         self._by_class: dict[type, set[str]] = {}  # the names of attributes
         self._names: set[str] = set()  # by which functions could read attributes
-        self._rebound: set[str] = set()  # that they bind themselves: counters, say
+        self._assigned: set[Any] = set()  # names and keys that functions assign to
+        self._fills = False  # whether functions add items to containers
         self._todo: list[tuple[Any, str]] = []
-        if functions:
-            self.add(functions)
-            self._find_places()
 
-    def add(self, value: Any) -> None:
-        """Notes what can be read through a value, and by the functions in it."""
-        self._todo.append((value, ""))
+    def add(self, value: Any, name: str) -> None:
+        """Adds what can be read through a value, and by the functions in it."""
+        self._todo.append((value, name))
         self._finish()
 
     def add_function(self, fn: FunctionType, bound: Any) -> None:
-        """Notes what `fn`, a method of `bound`, reads beyond its own closure."""
+        """Adds what `fn`, a method of `bound`, reads beyond its own closure."""
         self._read(fn, bound, has_cells=False)
         self._finish()
 
     def key(self) -> Hashable:
-        """What tells these surroundings from others."""
-        self._find_places()
-        seen = [
-            (*at, slot.hashed or _told_of(slot.holder, slot.values))
-            for at, slot in self._slots.items()
-            if not self._is_counter(slot)
-        ]
+        """Equal for two snapshots of the same functions whose values are the same."""
+        self.find_places()
+        seen: list[Hashable] = []
+        for place, slot in self._slots.items():
+            seen.append(place)
+            seen += [
+                (_fingerprint(key), _fingerprint(value))
+                for key, value in slot.items.items()
+                if not self._is_own(slot, key)
+            ]
         return tuple(self._places.items()), tuple(seen)
 
-    def _find_places(self) -> None:
+    def changed(self) -> str | None:
+        """The name of something that has changed since the snapshot, if anything."""
+        names = (self._change(slot) for slot in self._slots.values())
+        return next(filter(None, names), None)
+
+    def check(self, caller: str) -> None:
+        """Raises if something has changed, and not by the functions themselves.
+
+        These may count their calls, fill a cache or append to a log.
+        """
+        for slot in self._slots.values():
+            if name := self._change(slot, by_others=True):
+                raise ValueError(
+                    f"{caller}: `{name}` has changed since the call whose derivative "
+                    "is being computed, and would be read again; pass it as an "
+                    "argument, or change it after the derivative is computed"
+                )
+
+    def find_places(self) -> None:
+        """Notes where the values of arrays are, by which a change in place is seen."""
         arrays = [s.holder for s in self._slots.values()]
         arrays = [x for x in arrays if isinstance(x, mx.array)]
         traced = any_traced(arrays)  # what is traced has no place yet
         for x in arrays:
             self._places[id(x)] = None if traced else captures.place_of(x)
+            self._kept.append(owned(x))  # or its place would be free for other values
 
-    def _is_counter(self, slot: _Slot) -> bool:
-        return slot.key in self._rebound and isinstance(slot.values[0], NUMBERS)
-
-    def changed(self) -> str | None:
-        """The name of something that is not as it was."""
-        return next((s.name for s in self._slots.values() if self._differs(s)), None)
-
-    def restoring(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """`fn`, for which all is as it was; what it changes there is lost."""
-        if self.changed() is None:
-            return fn
-
-        @functools.wraps(fn)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            with self._restored():
-                return fn(*args, **kwargs)
-
-        return run
-
-    @contextmanager
-    def _restored(self) -> Iterator[None]:
-        with nullcontext() if _is_held.get() else _lock, holding(_is_held, True):
-            slots = list(filter(self._differs, self._slots.values()))
-            now = [_held(slot.holder, slot.key) for slot in slots]
-            try:
-                for slot in slots:
-                    _put(slot.holder, slot.key, slot.values)
-                yield
-            finally:
-                for slot, values in zip(slots, now, strict=True):
-                    _put(slot.holder, slot.key, values)
-
-    def _differs(self, slot: _Slot) -> bool:
+    def _change(self, slot: _Slot, *, by_others: bool = False) -> str | None:
+        """The name of what has changed in a slot, if anything has."""
         if isinstance(slot.holder, mx.array):
             place = self._places.get(id(slot.holder))
-            return place is not None and captures.place_of(slot.holder) != place
-        if slot.hashed:
-            return _hash(slot.holder) != slot.hashed
-        now = _held(slot.holder, slot.key)
-        if len(now) == len(slot.values) and all(map(is_, now, slot.values)):
+            same = place is None or captures.place_of(slot.holder) == place
+            return None if same else slot.name
+        now = _items(slot.holder, slot.key)
+        is_filled = by_others and slot.key is None and self._fills
+        for key, value in slot.items.items():
+            new = now.get(key, MISSING)
+            if new is value or _fingerprint(new) == _fingerprint(value):
+                continue
+            if by_others and self._is_own(slot, key):
+                continue
+            if is_filled and new is MISSING:
+                continue
+            has_key = slot.key is None and isinstance(slot.holder, dict | list)
+            return f"{slot.name}[{key!r}]" if has_key else slot.name
+        return slot.name if not is_filled and [*now] != [*slot.items] else None
+
+    def _is_own(self, slot: _Slot, key: Any) -> bool:
+        """Whether the functions themselves count something here, or fill in a `None`.
+
+        Anything else that they replace is a state, of which a derivative would see
+        another value than the call did.
+        """
+        value = slot.items[key]
+        if not (value is None or value is MISSING or isinstance(value, NUMBERS)):
             return False
-        return _told_of(slot.holder, now) != _told_of(slot.holder, slot.values)
+        if isinstance(slot.holder, Counter) and self._fills:
+            return True
+        return (key if slot.key else (key,)) in self._assigned
 
     def _finish(self) -> None:
         while self._todo or self._look_into_objects():
@@ -174,14 +175,15 @@ class Surroundings:
             items = value.values() if isinstance(value, MappingProxyType) else value
             self._todo += [(item, path) for item in items]
         elif isinstance(value, (*CONTAINERS, mx.array, np.ndarray)):
-            self._note(value, _CONTENT, path)
+            held = self._note(value, None, path)
+            self._todo += [(part, path) for item in held.items() for part in item]
         elif _is_object(value):
             self._objects.append((value, path, set()))
             methods = _called_by_python(type(value))
             self._todo += [(MethodType(found, value), path) for found in methods]
 
     def _read(self, fn: FunctionType, bound: Any, *, has_cells: bool = True) -> None:
-        """Notes what a function reads."""
+        """Adds what a function reads."""
         if (id(fn), id(bound), has_cells) in self._visited:
             return
         self._visited[id(fn), id(bound), has_cells] = fn, bound
@@ -193,29 +195,29 @@ class Surroundings:
         roots = captures.roots_of(fn, bound)
         if has_cells:
             for name, cell in cells.items():
-                self._note(cell, name, name)
+                self._todo.append((self._note(cell, name, name)[name], name))
             self._todo += [(value, fn.__name__) for value in fn.__defaults__ or ()]
             self._todo += [(v, k) for k, v in (fn.__kwdefaults__ or {}).items()]
             self._todo.append((bound, fn.__name__))
         self._names |= bytecode.names(fn.__code__)
-        self._rebound |= bytecode.rebound(fn.__code__)
+        self._assigned |= bytecode.assigned(fn.__code__)
+        self._fills |= bytecode.fills_containers(fn.__code__)
         self._todo += [(read(), name) for name, read in captures.inherited(fn, bound)]
         for name, attributes, is_global in bytecode.dotted_reads(fn.__code__):
             if is_global:
-                value = self._note(fn.__globals__, name, name)
+                value = self._note(fn.__globals__, name, name)[name]
+                self._todo.append((value, name))
             elif name in roots:
                 value = roots[name]()
             else:  # a variable of its own
                 continue
             path = name
             for attribute in attributes:
-                found = self._attribute(value, attribute, path)
+                value = self._attribute(value, attribute, path)
                 path = f"{path}.{attribute}"
-                if found is MISSING and isinstance(own := _own(value), dict):
-                    self._note(own, attribute, path)  # it may be set later
-                value = found
 
     def _attribute(self, value: Any, name: str, path: str) -> Any:
+        """Adds an attribute, and returns it; `MISSING` where it is not known."""
         if isinstance(value, mx.array):
             return MISSING  # a method, of which nothing is to be known
         holder = captures.holder_of(value, name)
@@ -224,23 +226,20 @@ class Surroundings:
         if holder is not None:
             self._todo.append((found, path))
             if not captures.is_library_module(value):
-                self._note(holder, name, path, visits=False)
-        hides = isinstance(holder, type) and _is_default(found)  # if it is there later
-        if hides and isinstance(own := _own(value), dict):
-            self._note(own, name, path, visits=False)
+                self._note(holder, name, path)
+        # The object may get such an attribute later, in place of that of its class.
+        if holder is None or (isinstance(holder, type) and _is_default(found)):
+            own = getattr(value, "__dict__", None)
+            if isinstance(own, dict) and not captures.is_library_module(value):
+                self._note(own, name, path)
         return found
 
-    def _note(
-        self, holder: Any, key: str | None, name: str, *, visits: bool = True
-    ) -> Any:
-        """Notes what a holder holds; the value, unless it is a container."""
+    def _note(self, holder: Any, key: str | None, name: str) -> dict[Any, Any]:
+        """Adds a slot; what the holder holds under the key, or all of it."""
         if (id(holder), key) not in self._slots:
-            values, hashed = _held(holder, key), _hash(holder)
-            self._slots[id(holder), key] = _Slot(name, holder, key, values, hashed)
-            if visits and not _is_numeric(holder):
-                todo = [x for x in values if not isinstance(x, CONSTANTS)]
-                self._todo += [(value, name) for value in todo]
-        return self._slots[id(holder), key].values[0] if key else None
+            slot = _Slot(name, holder, key, _items(holder, key))
+            self._slots[id(holder), key] = slot
+        return self._slots[id(holder), key].items
 
 
 def _is_object(value: Any) -> bool:
@@ -260,116 +259,42 @@ def _called_by_python(cls: type) -> list[FunctionType]:
     ]
 
 
-def _is_numeric(value: Any) -> bool:
-    is_numpy = isinstance(value, np.ndarray) and not value.dtype.hasobject
-    return is_numpy or isinstance(value, mx.array)
-
-
-def _own(value: Any) -> Any:
-    """The attributes that an object has of its own, unless they are of a library."""
-    if isinstance(value, mx.array) or captures.is_library_module(value):
-        return None
-    return getattr(value, "__dict__", None)
-
-
 def _is_default(value: Any) -> bool:
     """Whether a value of a class is one that its objects may replace by their own."""
     return not hasattr(type(value), "__get__")
 
 
-def _kind(holder: Any) -> Any:
-    """The class whose methods change a holder, and run nothing of the user's."""
+def _items(holder: Any, key: str | None) -> dict[Any, Any]:
+    """What a holder holds under a key, or all items of a container by their keys."""
+    if isinstance(holder, CellType):
+        return {key: bytecode.cell_value(holder, MISSING)}
+    if isinstance(holder, mx.array):
+        return {}  # its values have a place
+    if key is None:
+        return items_of(holder)
+    if isinstance(holder, dict):
+        return {key: holder.get(key, MISSING)}
+    if isinstance(holder, type):
+        return {key: vars(holder).get(key, MISSING)}
+    return {key: getattr(holder, key, MISSING)}
+
+
+def items_of(container: Any) -> dict[Any, Any]:
+    """The items of a container by their keys, without its own class's methods."""
+    if isinstance(container, np.ndarray):
+        if container.dtype.hasobject:
+            return dict(enumerate(container.flat))
+        return {MISSING: hash((container.shape, container.tobytes()))}
     kinds = OrderedDict, dict, list, set, deque
-    return next(kind for kind in kinds if isinstance(holder, kind))
+    kind: Any = next(kind for kind in kinds if isinstance(container, kind))
+    if isinstance(container, dict):
+        return dict(kind.items(container))
+    values = list(kind.__iter__(container))
+    return dict(zip(values if kind is set else range(len(values)), values, strict=True))
 
 
-def _held(holder: Any, key: str | None) -> list[Any]:
-    """What a holder holds under a key, or all of it."""
-    if isinstance(holder, CellType):
-        return [bytecode.cell_value(holder, MISSING)]
-    if key is not _CONTENT:
-        if isinstance(holder, type):
-            return [vars(holder).get(key, MISSING)]
-        is_dict = isinstance(holder, dict)
-        return [holder.get(key, MISSING) if is_dict else getattr(holder, key, MISSING)]
-    if isinstance(holder, np.ndarray) and holder.nbytes > _LARGE:
-        return []  # a data set, say: its hash tells whether it has changed
-    if _is_numeric(holder):
-        return [holder.astype(holder.dtype)]  # which does not change with it
-    if isinstance(holder, np.ndarray):
-        return list(holder.flat)
-    kind = _kind(holder)
-    if isinstance(holder, dict):
-        return [*kind.keys(holder), *kind.values(holder)]
-    return [*kind.__iter__(holder)]
-
-
-def _put(holder: Any, key: str | None, values: list[Any]) -> None:
-    """Makes a holder hold what `_held` found there."""
-    if key is not _CONTENT:
-        _put_value(holder, key, values[0])
-    elif isinstance(holder, np.ndarray):
-        _put_elements(holder, values)
-    elif isinstance(holder, mx.array):
-        holder[...] = values[0]
-    else:
-        kind = _kind(holder)
-        kind.clear(holder)
-        if isinstance(holder, dict):
-            half = len(values) // 2
-            for name, value in zip(values[:half], values[half:], strict=True):
-                kind.__setitem__(holder, name, value)
-        else:
-            (kind.update if isinstance(holder, set) else kind.extend)(holder, values)
-
-
-def _put_value(holder: Any, key: str, value: Any) -> None:
-    """Makes a holder hold a value under a key, or nothing if it is missing."""
-    if isinstance(holder, CellType):
-        key = "cell_contents"
-    if isinstance(holder, dict):
-        if value is MISSING:
-            holder.pop(key, None)
-        else:
-            holder[key] = value
-        return
-    kind = type if isinstance(holder, type) else object
-    if value is not MISSING:
-        kind.__setattr__(holder, key, value)
-    elif _held(holder, key)[0] is not MISSING:
-        kind.__delattr__(holder, key)
-
-
-def _put_elements(holder: Any, values: list[Any]) -> None:
-    """Makes a NumPy array hold the elements that it held, if that can be done."""
-    shape = np.shape(values[0]) if values and _is_numeric(holder) else holder.shape
-    is_kept = values or not holder.size
-    if not is_kept or not holder.flags.writeable or shape != holder.shape:
-        raise ValueError(
-            f"a derivative reads a NumPy array of shape {holder.shape} that was "
-            "changed after the call of which it is the derivative; give it as an "
-            "argument, or make a new array instead of changing it"
-        )
-    if _is_numeric(holder):
-        holder[...] = values[0]
-    else:
-        for place, value in enumerate(values):
-            holder.flat[place] = value
-
-
-def _hash(holder: Any) -> int:
-    """What tells the elements of a NumPy array from others, and is not 0 for one."""
-    is_numpy = isinstance(holder, np.ndarray) and not holder.dtype.hasobject
-    return hash((holder.shape, holder.tobytes())) or 1 if is_numpy else 0
-
-
-def _told_of(holder: Any, values: list[Any]) -> Hashable:
-    """What tells the values that a holder holds from others."""
-    # The place of an array does, which cannot be asked for while it is traced.
-    return () if isinstance(holder, mx.array) else tuple(map(_told, values))
-
-
-def _told(value: Any) -> Hashable:
+def _fingerprint(value: Any) -> Hashable:
+    """Equal for two values that functions cannot tell apart."""
     if isinstance(value, CONSTANTS):
         return type(value), repr(value)
     if isinstance(value, MethodType):  # is another object at each access

@@ -23,7 +23,7 @@ def test_a_function_of_the_library_stays_itself(fn):
     def body():
         return fn
 
-    kept = closures.close(body)
+    kept = closures.close(body, "scan")
     assert kept.filled(kept.arrays)() is fn
 
 
@@ -42,7 +42,7 @@ def test_a_model_stays_itself_and_is_divided_among_cores_as_outside(made):
     def body():
         return made
 
-    kept = closures.close(body)
+    kept = closures.close(body, "scan")
     assert kept.filled(kept.arrays)() is made
 
 
@@ -55,7 +55,7 @@ def test_functions_that_call_each_other_are_made_anew_if_one_of_them_holds_an_ar
     def odd(n):
         return even(n - 1)
 
-    kept = closures.close(odd)
+    kept = closures.close(odd, "scan")
     assert kept.arrays == [scale]
     assert kept.filled([mx.array(5.0)])(3).item() == 5
     assert odd(3).item() == 2

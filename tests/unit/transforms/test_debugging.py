@@ -162,10 +162,10 @@ def of_state():
 
 
 IMPURE = {
-    "a dict outside": (counts, V, "changes `COUNTER`, which it is not given"),
+    "a dict outside": (counts, V, "changes `COUNTER.*`, which it is not given"),
     "a list outside": (logs, V, "changes `LOG`"),
     "an array outside": (caches, V, "changes `CACHE`"),
-    "a function that it calls": (lambda x: counts(x), V, "changes `COUNTER`"),
+    "a function that it calls": (lambda x: counts(x), V, r"changes `COUNTER\["),
     "an argument in place": (in_place, {"x": V + 0}, r"its argument args\.0\.x; build"),
     "a key of an argument": (
         adds_a_key,

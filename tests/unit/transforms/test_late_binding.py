@@ -99,21 +99,3 @@ def test_a_counter_is_counted_once():
 
     found = mx.grad(lambda x: mx.sum(lf.checkpoint(counted)(x)))(X)
     assert mx.allclose(found, mx.cos(X)) and count == 1
-
-
-class Slotted:
-    __slots__ = ("scale",)
-    bias = 0.5
-
-
-def test_attributes_may_be_deleted_afterwards_and_stay_so():
-    class Model(Slotted):
-        bias = 0.7
-
-    model = Model()
-    model.scale = 2.0
-    _, pull = lf.vjp(lambda x: x * model.scale * Model.bias, mx.array(1.0))
-    del model.scale, Model.bias
-    lf.testing.assert_close(pull(mx.array(1.0)), (mx.array(1.4),))
-    assert not hasattr(model, "scale")
-    assert Model.bias == 0.5

@@ -1,6 +1,7 @@
-"""Objects that keep what they hold in unusual ways, and have it put back."""
+"""Derivatives after a change of what their function reads."""
 
 import collections
+import functools
 import os
 import types
 
@@ -11,19 +12,32 @@ import pytest
 import lucid_fn as lf
 from lucid_fn.transforms.surroundings import Surroundings
 
+ONE = mx.array(1.0)
+
 
 def gradient_after(change, fn):
     """The derivative of `fn`, computed after a change of what `fn` has read."""
-    _, pull = lf.vjp(fn, mx.array(1.0))
+    _, pull = lf.vjp(fn, ONE)
     change()
-    return pull(mx.array(1.0))[0].item()
+    return pull(ONE)[0].item()
 
 
 class Slotted:
     __slots__ = ("scale",)
 
 
-def test_a_counter_is_put_back_with_its_counts_and_stays_as_it_was_changed():
+class Default:
+    scale = 2.0
+
+
+class Heir(Default):
+    scale = 2.0
+
+
+# ---- containers in closures: the derivative has them as they were ----
+
+
+def test_a_counter_in_a_closure_counts_as_at_the_call_and_stays_as_it_was_changed():
     counts = collections.Counter(a=2)
     assert gradient_after(lambda: counts.update(a=5), lambda x: x * counts["a"]) == 2
     assert counts == {"a": 7}
@@ -37,11 +51,11 @@ def test_a_counter_that_a_checkpoint_closes_over_counts_as_at_the_call():
         counts.update(a=5)
         return y
 
-    assert lf.grad(loss)(mx.array(1.0)).item() == 2
+    assert lf.grad(loss)(ONE).item() == 2
     assert counts == {"a": 7}
 
 
-def test_the_order_of_an_ordered_dict_is_put_back():
+def test_an_ordered_dict_in_a_closure_has_its_order():
     scales = collections.OrderedDict(a=2.0, b=5.0)
 
     def first(x):
@@ -51,75 +65,15 @@ def test_the_order_of_an_ordered_dict_is_put_back():
     assert list(scales) == ["b", "a"]
 
 
-@pytest.mark.parametrize("kind", [dict, list])
-def test_methods_of_a_container_s_own_class_are_not_run(kind):
-    def fail(*_):
-        raise AssertionError
+def test_an_array_of_a_closure_may_be_changed_in_place():
+    w = mx.array(2.0)
 
-    methods = "__setitem__", "clear", "update", "extend", "__iter__", "keys", "values"
-    strict = type("Strict", (kind,), dict.fromkeys(methods, fail))
-    scales = strict({0: 2.0} if kind is dict else [2.0])
-    change = lambda: kind.__setitem__(scales, 0, 5.0)  # noqa: E731
-    assert gradient_after(change, lambda x: x * scales[0]) == 2
-    assert scales[0] == 5
+    def change():
+        nonlocal w
+        w -= 1
 
-
-def test_a_slot_that_is_empty_now_stays_empty():
-    thing = Slotted()
-    thing.scale = 2.0
-    change = lambda: delattr(thing, "scale")  # noqa: E731
-    assert gradient_after(change, lambda x: x * thing.scale) == 2
-    assert not hasattr(thing, "scale")
-
-
-@pytest.mark.parametrize("kind", [Slotted, types.SimpleNamespace])
-def test_an_attribute_that_was_not_there_is_not_there(kind):
-    thing = kind()
-    change = lambda: setattr(thing, "scale", 5.0)  # noqa: E731
-
-    def scaled(x):
-        return x * (thing.scale if hasattr(thing, "scale") else 2.0)
-
-    assert gradient_after(change, scaled) == 2
-    assert thing.scale == 5
-
-
-def test_an_attribute_of_an_object_does_not_hide_the_one_of_its_class_that_was_read():
-    class Default:
-        scale = 2.0
-
-    thing = Default()
-    change = lambda: setattr(thing, "scale", 5.0)  # noqa: E731
-    assert gradient_after(change, lambda x: x * thing.scale) == 2
-    assert thing.scale == 5
-
-
-def test_a_view_that_cannot_be_written_to_is_an_error_that_says_what_to_do():
-    scales = np.array([2.0])
-    view = scales[:]
-    view.flags.writeable = False
-    with pytest.raises(ValueError, match=r"\(1,\) that was changed after the call"):
-        gradient_after(lambda: scales.fill(5.0), lambda x: x * float(view[0]))
-    assert view[0] == 5
-
-
-def test_an_array_of_numpy_that_has_another_shape_now_is_an_error():
-    scales = np.array([2.0])
-    change = lambda: scales.resize((3,), refcheck=False)  # noqa: E731
-    with pytest.raises(ValueError, match=r"\(3,\) that was changed after the call"):
-        gradient_after(change, lambda x: x * float(scales.sum()))
-    assert scales.shape == (3,)
-
-
-@pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])
-def test_what_packages_read_stays_theirs_wherever_they_are_installed(folder):
-    """Else all that a test framework or a debugger holds would be looked through."""
-    names = {"state": {"scale": 2.0}}
-    file = os.path.join(os.sep, "elsewhere", folder, "package.py")
-    exec(compile("def scaled(x): return x * state['scale']", file, "exec"), names)
-    around = Surroundings(names["scaled"])
-    names["state"] = {"scale": 5.0}
-    assert around.changed() is None
+    assert gradient_after(change, lambda x: x * w) == 2
+    assert w.item() == 1
 
 
 @pytest.mark.parametrize("kind", [dict, list])
@@ -127,7 +81,7 @@ def test_a_container_that_holds_itself_is_closed_over(kind):
     scales = {0: 2.0} if kind is dict else [2.0, None]
     scales[1] = scales
     gradient = lf.grad(lf.checkpoint(lambda x: x * scales[1][1][0]))
-    assert gradient(mx.array(1.0)).item() == 2
+    assert gradient(ONE).item() == 2
 
 
 def test_an_array_in_a_container_that_holds_itself_gets_its_gradient():
@@ -137,3 +91,374 @@ def test_an_array_in_a_container_that_holds_itself_gets_its_gradient():
         return lf.checkpoint(lambda x: x * scales["self"]["scale"])(mx.array(3.0))
 
     assert lf.grad(loss)(mx.array(2.0)).item() == 3
+
+
+# ---- changes of anything else are errors ----
+
+thing = types.SimpleNamespace()
+slotted = Slotted()
+default = Default()
+numbers = {"scale": 2.0, "all": [2.0], "more": collections.deque([2.0])}
+ordered = collections.OrderedDict(a=2.0, b=5.0)
+names = {"scale"}
+array = mx.array(2.0)
+scales = np.array([2.0])
+view = scales[:]
+view.flags.writeable = False
+objects = np.array([2.0, None], object)
+
+
+def make_scaled(scale):
+    def change():
+        nonlocal scale
+        scale = 5.0
+
+    return lambda x: x * scale, change
+
+
+scaled, change_scaled = make_scaled(2.0)
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    """The globals of this module as they were."""
+    global array, scales, view, scaled, change_scaled
+    thing.__dict__.clear()
+    thing.__dict__.update(scale=2.0, held=types.SimpleNamespace(scale=2.0))
+    slotted.scale = Default.scale = Heir.scale = 2.0
+    default.__dict__.clear()
+    numbers.update(scale=2.0, all=[2.0], more=collections.deque([2.0]))
+    ordered.move_to_end("b")
+    names.clear()
+    names.add("scale")
+    array, scales, objects[0] = mx.array(2.0), np.array([2.0]), 2.0
+    view = scales[:]
+    view.flags.writeable = False
+    scaled, change_scaled = make_scaled(2.0)
+
+
+def of(value):
+    return value.scale
+
+
+def assign(owner, name="scale", value=5.0):
+    return lambda: setattr(owner, name, value)
+
+
+def rebind_array():
+    global array
+    array = mx.array(5.0)
+
+
+def change_array():
+    array[...] = 5.0
+
+
+CHANGES = {
+    "attribute": (lambda x: x * thing.scale, assign(thing), "thing.scale"),
+    "attribute of an attribute": (
+        lambda x: x * thing.held.scale,
+        lambda: setattr(thing.held, "scale", 5.0),
+        "thing.held.scale",
+    ),
+    "attribute read elsewhere": (lambda x: x * of(thing), assign(thing), "thing.scale"),
+    "attribute by name": (
+        lambda x: x * getattr(thing, "scale"),  # noqa: B009  # the point of it
+        assign(thing),
+        "thing.scale",
+    ),
+    "deleted attribute": (
+        lambda x: x * getattr(thing, "scale", 5.0),
+        lambda: delattr(thing, "scale"),
+        "thing.scale",
+    ),
+    "slot": (lambda x: x * slotted.scale, assign(slotted), "slotted.scale"),
+    "emptied slot": (
+        lambda x: x * slotted.scale,
+        lambda: delattr(slotted, "scale"),
+        "slotted.scale",
+    ),
+    "new attribute": (
+        lambda x: x * (thing.new if hasattr(thing, "new") else 2.0),
+        assign(thing, "new"),
+        "thing.new",
+    ),
+    "attribute that hides its class's": (
+        lambda x: x * default.scale,
+        assign(default),
+        "default.scale",
+    ),
+    "attribute of a class": (
+        lambda x: x * Default.scale,
+        assign(Default),
+        "Default.scale",
+    ),
+    "deleted attribute of a class": (
+        lambda x: x * Heir.scale,
+        lambda: delattr(Heir, "scale"),
+        "Heir.scale",
+    ),
+    "global": (lambda x: x * array, rebind_array, "array"),
+    "array in place": (lambda x: x * array, change_array, "array"),
+    "NumPy in place": (
+        lambda x: x * float(scales[0]),
+        lambda: scales.fill(5.0),
+        "scales",
+    ),
+    "NumPy, another shape": (
+        lambda x: x * float(scales.sum()),
+        lambda: scales.resize((3,), refcheck=False),
+        "scales",
+    ),
+    "NumPy view": (lambda x: x * float(view[0]), lambda: scales.fill(5.0), "view"),
+    "NumPy objects": (
+        lambda x: x * objects[0],
+        lambda: objects.__setitem__(0, 5.0),
+        "objects",
+    ),
+    "item of a dict": (
+        lambda x: x * numbers["scale"],
+        lambda: numbers.update(scale=5.0),
+        r"numbers\['scale'\]",
+    ),
+    "new item of a dict": (
+        lambda x: x * sum(v for v in ordered.values()),
+        lambda: ordered.update(new=1.0),
+        "ordered",
+    ),
+    "order of a dict": (
+        lambda x: x * next(iter(ordered.values())),
+        lambda: ordered.move_to_end("a"),
+        "ordered",
+    ),
+    "list in a dict": (
+        lambda x: x * sum(numbers["all"]),
+        lambda: numbers["all"].append(3.0),
+        "numbers",
+    ),
+    "deque in a dict": (
+        lambda x: x * sum(numbers["more"]),
+        lambda: numbers["more"].append(3.0),
+        "numbers",
+    ),
+    "set": (lambda x: x * len(names), lambda: names.add("bias"), "names"),
+    "closure of a function": (lambda x: scaled(x), lambda: change_scaled(), "scale"),
+}
+
+
+@pytest.fixture(params=CHANGES)
+def changed(request):
+    yield CHANGES[request.param]
+    ordered.pop("new", None)
+
+
+def test_a_change_is_an_error_that_names_what_has_changed(changed):
+    fn, change, name = changed
+    message = f"^vjp: `{name}` has changed since the call whose derivative"
+    with pytest.raises(ValueError, match=message):
+        gradient_after(change, fn)
+
+
+CALLS = {
+    "checkpoint": lambda fn, x: lf.checkpoint(fn)(x),
+    "cond": lambda fn, x: lf.cond(mx.array(True), fn, lambda x: x, x),
+    "fori_loop": lambda fn, x: lf.fori_loop(0, 1, lambda _, c: fn(c), x),
+    "map": lambda fn, x: lf.map(fn, x[None])[0],
+    "scan": lambda fn, x: lf.scan(lambda c, _: (fn(c), None), x, None, length=1)[0],
+    "custom_vjp": lambda fn, x: lf.custom_vjp(fn).defvjp(
+        lambda x: (fn(x), None), lambda _, ct: (ct,)
+    )(x),
+    "custom_jvp": lambda fn, x: lf.custom_jvp(fn).defjvp(
+        lambda primals, tangents: (fn(*primals), tangents[0])
+    )(x),
+}
+calls = pytest.mark.parametrize("name", CALLS)
+
+
+@calls
+def test_each_transformation_that_calls_a_function_again_says_so(name):
+    def loss(x):
+        y = CALLS[name](lambda x: x * thing.scale, x)
+        thing.scale = 5.0
+        return y
+
+    with pytest.raises(ValueError, match=f"^{name}: `thing.scale` has changed since"):
+        lf.grad(loss)(ONE)
+
+
+@calls
+def test_nothing_of_the_callers_is_written_to_by_a_derivative(name):
+    class Guarded:
+        scale = 2.0
+
+        def __setattr__(self, name, value):
+            raise AssertionError
+
+    guarded = Guarded()
+    lf.grad(lambda x: CALLS[name](lambda x: x * guarded.scale, x))(ONE)
+
+
+@pytest.mark.parametrize("kind", [dict, list])
+def test_methods_of_a_container_s_own_class_are_not_run(kind):
+    def fail(*_):
+        raise AssertionError
+
+    methods = "__setitem__", "clear", "update", "extend", "__iter__", "keys", "values"
+    strict = type("Strict", (kind,), dict.fromkeys(methods, fail))
+    thing.strict = strict({0: 2.0} if kind is dict else [2.0])
+    change = lambda: kind.__setitem__(thing.strict, 0, 5.0)  # noqa: E731
+    assert gradient_after(lambda: None, lambda x: x * thing.strict[0]) == 2
+    with pytest.raises(ValueError, match=r"`thing\.strict\[0\]` has changed"):
+        gradient_after(change, lambda x: x * thing.strict[0])
+
+
+# ---- changes that a derivative does not read, or that its function makes itself ----
+
+
+class Logger:
+    def __init__(self):
+        self.lines, self.count, self.last = [], 0, None
+
+    def log(self, line):
+        self.count += 1
+        self.last = line
+        self.lines.append(line)
+
+
+class Model:
+    """Has what models in the wild have: caches, counters, logs and an optimizer."""
+
+    def __init__(self):
+        self.scale = mx.array(2.0)
+        self.logger = Logger()
+        self.tables, self.table, self.calls, self.activation = {}, None, 0, None
+        self.steps = 0
+
+    @functools.lru_cache  # noqa: B019  # a cache that can be seen through no attribute
+    def cached(self, n):
+        return mx.arange(n).sum() + 1
+
+    def plain(self, x):
+        return x * self.scale
+
+    def counting(self, x):
+        self.calls += 1
+        return x * self.scale
+
+    def logging(self, x):
+        self.logger.log(x.shape)
+        return x * self.scale
+
+    def saving(self, x):
+        self.activation = x * self.scale
+        return x * self.scale
+
+    def lazy(self, x):
+        if self.table is None:
+            self.table = np.array([2.0])
+        return x * mx.array(self.table)[0]
+
+    def tabled(self, x):
+        for n in (1, 2 + len(self.tables)):
+            if n not in self.tables:
+                self.tables[n] = np.full(n, 2.0, np.float32)
+        return x * mx.array(self.tables[1])[0]
+
+    def caching(self, x):
+        return x * self.scale * self.cached(1)
+
+
+OWN = [
+    Model.plain,
+    Model.counting,
+    Model.logging,
+    Model.saving,
+    Model.lazy,
+    Model.tabled,
+    Model.caching,
+]
+
+
+@pytest.mark.parametrize("method", OWN)
+@pytest.mark.parametrize("name", [*CALLS, "vjp"])
+def test_caches_counters_and_logs_of_the_function_are_no_change(name, method):
+    model = Model()
+    run = functools.partial(method, model)
+
+    def loss(x):
+        y = CALLS[name](run, x)
+        model.steps += 1
+        return y + 0 * run(x)
+
+    if name == "vjp":
+        found = gradient_after(lambda: run(ONE), run)
+    else:
+        found = lf.grad(loss)(ONE).item()
+    assert found == (1 if name.startswith("custom") else 2)
+
+
+counts = {"calls": 0, "scale": 2.0}
+by_shape = collections.Counter()
+met = set()
+log: list = []
+total = 0
+
+
+def counts_in_a_dict(x):
+    counts["calls"] += 1
+    return x * counts["scale"]
+
+
+def counts_by_shape(x):
+    by_shape[x.shape] += 1
+    return x * 2
+
+
+def notes_what_it_meets(x):
+    if (x.shape, len(met)) not in met:
+        met.add((x.shape, len(met)))
+    log.append(x.shape)
+    return x * 2
+
+
+def counts_in_a_global(x):
+    global total
+    total += 1
+    return x * 2
+
+
+COUNTING = [counts_in_a_dict, counts_by_shape, notes_what_it_meets, counts_in_a_global]
+
+
+@pytest.mark.parametrize("fn", COUNTING)
+def test_counters_and_logs_in_globals_are_no_change(fn):
+    assert gradient_after(lambda: fn(ONE), fn) == 2
+
+
+def test_another_item_of_a_dict_with_a_counter_is_a_change():
+    change = lambda: counts.update(scale=5.0)  # noqa: E731
+    with pytest.raises(ValueError, match=r"`counts\['scale'\]` has changed"):
+        gradient_after(change, counts_in_a_dict)
+    counts["scale"] = 2.0
+
+
+def test_a_state_that_the_function_replaces_is_a_change():
+    def with_state(x):
+        thing.h = 2 * thing.h
+        return x * thing.h.item()
+
+    thing.h = mx.array(1.0)
+    with pytest.raises(ValueError, match=r"`thing\.h` has changed"):
+        gradient_after(lambda: None, with_state)
+
+
+@pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])
+def test_what_packages_read_stays_theirs_wherever_they_are_installed(folder):
+    """Else all that a test framework or a debugger holds would be looked through."""
+    names = {"state": {"scale": 2.0}}
+    file = os.path.join(os.sep, "elsewhere", folder, "package.py")
+    exec(compile("def scaled(x): return x * state['scale']", file, "exec"), names)
+    around = Surroundings()
+    around.add(names["scaled"], "scaled")
+    names["state"] = {"scale": 5.0}
+    assert around.changed() is None
