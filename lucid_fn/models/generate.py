@@ -7,7 +7,7 @@ import mlx.core as mx
 from lucid_fn import nn, random, transforms, tree
 from lucid_fn.checks import check_count, check_integer, check_key, check_number
 from lucid_fn.models.sampling import next_tokens
-from lucid_fn.nn.core.layer import check_held, check_layer, to_input
+from lucid_fn.nn.core.layer import check_dict, check_layer, to_input
 from lucid_fn.tracing import postponing, start, started
 from lucid_fn.types import Array, Key, Params, State
 
@@ -174,7 +174,7 @@ def _check_cache(state: State, shape: tuple[int, ...], new: int) -> None:
 
     How much of a cache is taken is a value, which is checked if it can be read.
     """
-    check_held(state, "state", CALLER)
+    check_dict(state, "state", CALLER)
     leaves = tree.named_leaves(state)
     lengths = [x for path, x in leaves.items() if path.rpartition(".")[2] == "length"]
     caches = [x for path, x in leaves.items() if path.rpartition(".")[2] == "keys"]

@@ -8,7 +8,7 @@ import mlx.core as mx
 from lucid_fn import ops, random
 from lucid_fn.checks import check_choice, check_count, check_integer
 from lucid_fn.nn import initializers
-from lucid_fn.nn.core.checks import MayBeQuantized, check_params, check_positive
+from lucid_fn.nn.core.checks import QuantizableShape, check_params, check_positive
 from lucid_fn.nn.core.compose import compose
 from lucid_fn.nn.core.layer import Layer, quantizable
 from lucid_fn.nn.core.lift import parametric
@@ -72,7 +72,7 @@ def embedding(
 
     def forward(params: Params, x: Array) -> Array:
         check_integer("embedding", x=x)
-        check_params("embedding", params, weight=MayBeQuantized(shape))
+        check_params("embedding", params, weight=QuantizableShape(shape))
         weight = params["weight"]
         if isinstance(weight, QuantizedWeight):
             return dequantized_rows(weight, x, embedding_dim)

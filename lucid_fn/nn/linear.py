@@ -7,7 +7,7 @@ from lucid_fn import ops
 from lucid_fn.checks import check_bool
 from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import (
-    MayBeQuantized,
+    QuantizableShape,
     check_last_axis,
     check_params,
     check_positive,
@@ -64,7 +64,7 @@ def linear(
 
     def forward(params: Params, x: Array) -> Array:
         check_last_axis("linear", x, in_features)
-        check_params("linear", params, weight=MayBeQuantized(shape), bias=bias_shape)
+        check_params("linear", params, weight=QuantizableShape(shape), bias=bias_shape)
         y = ops.linear(x, params["weight"], params["bias"] if bias else None)
         count_multiply_adds(y.size * in_features)
         return y

@@ -6,7 +6,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.checks import check_count, check_function, check_type, listed
-from lucid_fn.nn.core.layer import Layer, check_held, check_layer
+from lucid_fn.nn.core.layer import Layer, check_dict, check_layer
 from lucid_fn.ops.linear import BITS, GROUP_SIZES, quantize as quantize_weight
 from lucid_fn.tracing import started
 from lucid_fn.types import Params
@@ -66,7 +66,7 @@ def quantize(
     """
     caller = "quantize"
     check_layer(caller, layer)
-    check_held(params, "params", caller)
+    check_dict(params, "params", caller)
     if predicate is not None:
         check_function(caller, "predicate", predicate, kinds="a function of the path")
     bits = _check_among("bits", bits, BITS)

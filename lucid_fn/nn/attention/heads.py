@@ -9,7 +9,7 @@ from lucid_fn.checks import shape_error
 from lucid_fn.nn import initializers
 from lucid_fn.nn.attention.positions import angles_at, check_base, check_even, rotate
 from lucid_fn.nn.core.checks import (
-    MayBeQuantized,
+    QuantizableShape,
     check_float,
     check_params,
     check_positive,
@@ -145,7 +145,7 @@ def check_projections(
     """
     embed_dim = widths[0]
     weights = {
-        name: MayBeQuantized(shape)
+        name: QuantizableShape(shape)
         for name, shape in _in_projections(widths, features).items()
     }
     check_params(
@@ -154,7 +154,7 @@ def check_projections(
     check_params(
         f"{caller}: out_proj",
         require_names(params, "params")["out_proj"],
-        weight=MayBeQuantized((embed_dim, features)),
+        weight=QuantizableShape((embed_dim, features)),
         bias=(embed_dim,) if bias else None,
     )
 

@@ -10,7 +10,7 @@ from lucid_fn.checks import (
     check_number,
     shape_error,
 )
-from lucid_fn.nn.core.layer import Layer, check_held
+from lucid_fn.nn.core.layer import Layer, check_dict, missing_name
 from lucid_fn.ops.linear import is_quantized
 from lucid_fn.ops.seam import join
 from lucid_fn.types import Array, Key, Params, State
@@ -22,18 +22,18 @@ def check_positive(caller: str, **sizes: int) -> tuple[int, ...]:
 
 
 def check_float(caller: str, **arrays: Any) -> None:
-    """`lucid_fn.checks.check_float`, of divided batches as well."""
+    """`lucid_fn.checks.check_float`, which accepts divided batches as well."""
     checks.check_float(caller, **{name: join(x) for name, x in arrays.items()})
 
 
 def check_rate(caller: str, rate: float) -> float:
-    """A probability of dropping, which must be in [0, 1)."""
+    """The rate of dropout, which must be in [0, 1)."""
     kinds = "a number in [0, 1)"
     return check_number(caller, "rate", rate, at_least=0, below=1, kinds=kinds)
 
 
 def check_eps(caller: str, eps: float) -> float:
-    """What is added to a divisor, which must be positive."""
+    """The `eps` of a norm, which must be positive."""
     return check_number(caller, "eps", eps, above=0)
 
 
@@ -48,7 +48,7 @@ def check_activation(caller: str, activation: Any) -> None:
 
 
 def check_key(caller: str, key: Key | None) -> Key:
-    """Raises unless there is a key, which random layers need while training."""
+    """The key of a random layer, which needs one while training."""
     if key is None:
         raise ValueError(
             f"{caller}: train=True needs a key, got None; call "
@@ -57,51 +57,48 @@ def check_key(caller: str, key: Key | None) -> Key:
     return checks.check_key(caller, key)
 
 
-Shape: TypeAlias = tuple[int, ...] | None
-"""That of an array, or `None` where a layer has no such array."""
+ParamShape: TypeAlias = tuple[int, ...] | None
+"""The shape of a param, or `None` if a layer does not have it."""
 
 
-class MayBeQuantized(tuple[int, ...]):
+class QuantizableShape(tuple[int, ...]):
     """The shape of a weight that may be a `QuantizedWeight` instead of an array."""
 
 
-def check_params(caller: str, params: Params, **shapes: Shape) -> None:
+def check_params(caller: str, params: Params, **shapes: ParamShape) -> None:
     """Raises unless the params have these names, and arrays of these shapes.
 
-    Others would be of another layer, and often give a result: a wrong one.
+    The params of another layer could otherwise give a wrong result without an error.
     """
-    _check_held(caller, "params", params, shapes)
+    _check_shapes(caller, "params", params, shapes)
 
 
-def check_state(caller: str, state: State, **shapes: Shape) -> None:
+def check_state(caller: str, state: State, **shapes: ParamShape) -> None:
     """`check_params` for the state."""
-    _check_held(caller, "state", state, shapes)
+    _check_shapes(caller, "state", state, shapes)
 
 
-def _check_held(
-    caller: str, kind: str, held: dict[str, Any], shapes: dict[str, Shape]
+def _check_shapes(
+    caller: str, kind: str, values: dict[str, Any], shapes: dict[str, ParamShape]
 ) -> None:
-    check_held(held, kind)
-    origin = "were they made by this layer's init?"
+    check_dict(values, kind)
     for name, shape in shapes.items():
-        found = held.get(name)
+        found = values.get(name)
         if found is None and shape is not None:
-            has = ", ".join(map(str, held)) or "nothing"
-            raise ValueError(
-                f"{caller}: {kind} must hold {name!r}, got {has}; {origin}"
-            )
-        if isinstance(shape, MayBeQuantized) and is_quantized(found, shape):
+            raise missing_name(values, name, kind, caller)
+        if isinstance(shape, QuantizableShape) and is_quantized(found, shape):
             continue
         if found is not None and getattr(found, "shape", None) != shape:
             want = "be absent" if shape is None else f"have shape {shape}"
             got = getattr(found, "shape", type(found).__name__)
             raise ValueError(
-                f"{caller}: {kind}[{name!r}] must {want}, got {got}; {origin}"
+                f"{caller}: {kind}[{name!r}] must {want}, got {got}; were they made by "
+                "this layer's init?"
             )
 
 
 def check_last_axis(caller: str, x: Array, size: int, *, least_ndim: int = 1) -> None:
-    """Raises unless the last axis of `x`, a float array, has this size."""
+    """Raises unless `x` is a float array whose last axis has this size."""
     check_float(caller, x=x)
     if x.ndim < least_ndim or x.shape[-1] != size:
         leading = "N, ..." if least_ndim > 1 else "..."
@@ -109,7 +106,10 @@ def check_last_axis(caller: str, x: Array, size: int, *, least_ndim: int = 1) ->
 
 
 def check_images(caller: str, x: Array, channels: int, *, dims: int) -> None:
-    """Raises unless `x` is a batch of images, channels last, with `dims` axes each."""
+    """Raises unless `x` is a batch of images with `dims` spatial axes, channels last.
+
+    Images are sequences for `dims=1`, and volumes for `dims=3`.
+    """
     check_narrow_float(caller, x=x)
     if x.ndim == dims + 2 and x.shape[-1] == channels:
         return
@@ -120,7 +120,7 @@ def check_images(caller: str, x: Array, channels: int, *, dims: int) -> None:
 
 
 def _hint(shape: tuple[int, ...], channels: int, dims: int) -> str:
-    """What is probably wrong with an input of this shape."""
+    """The fix for the most likely mistake behind a wrong shape."""
     if len(shape) == dims + 2 and shape[1] == channels:
         order = ", ".join(map(str, (0, *range(2, dims + 2), 1)))
         return f"; channels are last here: x.transpose({order})"

@@ -1,21 +1,22 @@
-"""What `compose` demands of children, of `forward`, and of what they return."""
+"""Checks of `compose`: of children, of `forward`, and of what children return."""
 
 from collections.abc import Callable
 from inspect import Parameter
 from typing import Any
 
 from lucid_fn.checks import signature_of
-from lucid_fn.nn.core.layer import Layer, check_held, note_call
+from lucid_fn.nn.core.layer import Layer, check_dict, note_constructor
 from lucid_fn.nn.core.lift import check_plain, lift
+from lucid_fn.types import State
 
 
 def as_layers(caller: str, children: dict[str, Any]) -> dict[str, Layer]:
-    """The children as layers; errors are those of `caller`, and name the child."""
+    """The children as layers; errors begin with `caller` and name the child."""
     for name in children:
         if "." in name:
             raise ValueError(
-                f"{caller}: a child's name must not hold a dot, got {name!r}: dots "
-                "part the names of a path"
+                f"{caller}: a child's name must not contain a dot, got {name!r}: dots "
+                "separate the names of a path"
             )
     return {
         name: as_layer(f"{caller}: child {name!r}", child)
@@ -34,14 +35,14 @@ def as_layer(what: str, child: Any) -> Layer:
         )
     check_plain(what, child)
     layer = lift(child)
-    note_call(layer.apply, child)  # it is shown as the function, without `lift`
+    note_constructor(layer.apply, child)  # `repr` shows the function without `lift`
     return layer
 
 
 def check_forward(
     forward: Callable[..., Any], layers: dict[str, Layer]
 ) -> frozenset[str]:
-    """The extras that `forward` accepts: the mode `train`, and a `key` of its own."""
+    """Checks the signature of `forward`; which of `train` and `key` it takes itself."""
     if not callable(forward) or isinstance(forward, Layer):
         raise TypeError(
             "compose: forward must be a function forward(x, **children), got "
@@ -50,7 +51,7 @@ def check_forward(
     if (signature := signature_of(forward)) is None:
         raise TypeError(
             "compose: forward must be a Python function forward(x, **children), got "
-            f"{forward!r}, whose parameters are not known"
+            f"{forward!r}, whose signature is not known"
         )
     extras = frozenset(
         name
@@ -73,8 +74,8 @@ def check_forward(
     return extras
 
 
-def input_of(child: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """The input that `forward` gives a child."""
+def single_input(child: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """The input with which `forward` calls a child, its only argument."""
     if len(args) + len(options) == 1 and not options.keys() - {"x"}:
         return args[0] if args else options["x"]
     got = " and ".join(options)
@@ -96,28 +97,27 @@ def input_of(child: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     )
 
 
-def check_pair(caller: str, made: Any, words: str) -> tuple[Any, Any]:
-    """The pair that a child returned; an array of two rows would unpack as well."""
-    if not isinstance(made, tuple) or len(made) != 2:
+def check_returned(caller: str, pair: Any, first: str) -> tuple[Any, State]:
+    """The pair `(first, state)` that a child's `init` or `apply` returned."""
+    # An array of two rows would unpack as well.
+    if not isinstance(pair, tuple) or len(pair) != 2:
         raise TypeError(
-            f"{caller}: a layer must return the pair {words}, got {type(made).__name__}"
+            f"{caller}: a layer must return the pair ({first}, state), got "
+            f"{type(pair).__name__}"
         )
-    return made
-
-
-def check_made(caller: str, **held: Any) -> None:
-    """Raises unless the params and the state that a child returned are dicts."""
-    for kind, value in held.items():
-        if not isinstance(value, dict):
+    for kind, value in zip((first, "state"), pair, strict=True):
+        if kind != "y" and not isinstance(value, dict):
             raise TypeError(
                 f"{caller}: a layer must return {kind} as a dict, got "
                 f"{type(value).__name__}; a layer without any returns {{}}"
             )
+    return pair
 
 
-def check_names(held: dict[str, Any], layers: dict[str, Layer], kind: str) -> None:
-    check_held(held, kind)
-    unknown = held.keys() - layers.keys()
+def check_names(values: dict[str, Any], layers: dict[str, Layer], kind: str) -> None:
+    """Raises unless the names in params or state are those of children."""
+    check_dict(values, kind)
+    unknown = values.keys() - layers.keys()
     if unknown:
         raise ValueError(
             f"apply: {kind} must hold names of children ({', '.join(layers)}), got "

@@ -1,4 +1,4 @@
-"""Layers made of layers, each a few lines around `compose`."""
+"""Combinators: layers made of other layers, by way of `compose`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ def serial(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
 
     Args:
         *layers: layers and functions on arrays, in order.
-        **named: the same with names, which are those of their params; not both.
+        **named: the same by name, instead; the names are also those of their params.
 
     Raises:
         TypeError: if some layers are positional and some named.
@@ -39,13 +39,13 @@ def serial(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
             x = child(x)
         return x
 
-    return compose_layers(forward, children, in_parts=divide)
+    return compose_layers(forward, children, split=divide)
 
 
 def _by_name(
     caller: str, layers: tuple[Any, ...], named: dict[str, Any]
 ) -> dict[str, Layer]:
-    """The children of a combinator, positional ones by their numbers."""
+    """The children of a combinator by name; positional ones are numbered."""
     if layers and named:
         raise TypeError(
             f"{caller}: layers must be all positional or all named, got "
@@ -58,7 +58,7 @@ def repeat(layer: Layer, times: int) -> Layer:
     """A chain of `times` copies of `layer`, each with its own params: `"0"`, `"1"`, ...
 
     Args:
-        layer: from some shape to the same.
+        layer: a layer whose output has the shape of its input.
         times: number of copies, at least 1.
 
     Raises:
@@ -81,7 +81,7 @@ def parallel(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
 
     Args:
         *layers: layers and functions on arrays.
-        **named: the same with names, which are those of their params; not both.
+        **named: the same by name, instead; the names are also those of their params.
 
     Raises:
         TypeError: if some layers are positional and some named.
@@ -100,13 +100,13 @@ def parallel(*layers: Layer | ArrayFn, **named: Layer | ArrayFn) -> Layer:
     def forward(x: Any, /, **children: Callable[[Any], Any]) -> Any:
         return tuple(child(x) for child in children.values())
 
-    return compose_layers(forward, children, in_parts=None)
+    return compose_layers(forward, children, split=None)
 
 
 @accepts_divided
 @takes_anything
 def identity(x: Any) -> Any:
-    """The identity, `x -> x`: a place for a layer that a variant of a model leaves out.
+    """The identity, `x -> x`: a placeholder for a layer that a model leaves out.
 
     Args:
         x: anything.
@@ -128,11 +128,11 @@ def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = identity) -> Lay
 
     Args:
         body: a layer, or a function on arrays.
-        shortcut: likewise; the identity by default.
+        shortcut: the same; the identity by default.
 
     Raises:
         TypeError: on apply, if one of the two does not return an array.
-        ValueError: on apply, if the two differ in shape: nothing is broadcast.
+        ValueError: on apply, if their shapes differ: nothing is broadcast.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, eq. 1 and 2.
 
@@ -147,17 +147,18 @@ def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = identity) -> Lay
     def forward(
         x: Any, body: Callable[[Any], Any], shortcut: Callable[[Any], Any]
     ) -> Any:
-        y, kept = body(x), shortcut(x)
-        for name, value in (("body(x)", y), ("shortcut(x)", kept)):
+        y, skip = body(x), shortcut(x)
+        for name, value in (("body(x)", y), ("shortcut(x)", skip)):
             if not is_divided(value):
                 check_array("residual", **{name: value})
-        if y.shape != kept.shape:
+        if y.shape != skip.shape:
             raise ValueError(
-                "residual: body(x) and shortcut(x) must have one shape, got "
-                f"{y.shape} and {kept.shape}; give a shortcut that changes the shape "
-                "alike, such as a 1x1 convolution"
+                "residual: body(x) and shortcut(x) must have the same shape, got "
+                f"{y.shape} and {skip.shape}; give a shortcut to the shape of body(x), "
+                "such as a 1x1 convolution"
             )
-        return y + kept if is_divided(y) else kept + y  # arrays add arrays only
+        # A divided batch on the left: an MLX array does not know how to add one.
+        return y + skip if is_divided(y) else skip + y
 
     children = {"body": body, "shortcut": shortcut}
-    return compose_layers(forward, as_layers("residual", children), in_parts=divide)
+    return compose_layers(forward, as_layers("residual", children), split=divide)

@@ -1,4 +1,4 @@
-"""Layers that draw or check for the whole batch, then divide it among the cores."""
+"""Layers that draw random numbers for the whole batch, then divide it among cores."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -19,18 +19,18 @@ def over_examples(
     divides: Callable[[Any], bool] | None = None,
     pack: Callable[..., Any] = tuple,
 ) -> Layer:
-    """The layer of `fn(*arrays)`, where `fn, arrays = prepare(params, x, train, key)`.
+    """A layer that computes `fn(*arrays)`, for `fn, arrays = prepare(params, x, ...)`.
 
-    `prepare` sees the whole batch: it checks, and draws what is random for all of the
-    examples, so that no draw depends on the number of cores. `fn` may be called for
-    some of the examples at a time, on a core of their own.
+    `prepare` gets the whole batch: it checks the input, and draws the random numbers of
+    all examples, so that they do not depend on the number of cores. `fn` may be called
+    once for each part of a divided batch, each on its own core.
 
     Args:
-        prepare: returns `fn` and its arguments. The first is an array with the examples
-            on axis 0, and so is each of the others, or `None`.
-        init: that of the layer.
-        divides: from the first argument to whether its examples are to be divided
-            among the cores; `None` to leave that to the layers around this one.
+        prepare: from `(params, x, train, key)` to `fn` and its arguments. The first is
+            an array with the examples on axis 0; the others are such arrays or `None`.
+        init: the `init` of the layer.
+        divides: from the first argument to whether to divide its examples among the
+            cores; if `None`, the batch is divided only if the input is.
         pack: from the arrays that `fn` returns, if there are several, to the output.
     """
 
@@ -42,7 +42,7 @@ def over_examples(
         examples = first
         if divides is not None:
             examples = divide(first) if divides(first) else join(first)
-        # What was one argument, given twice, still is one.
+        # An array that is given twice is divided once.
         others = [examples if other is first else other for other in others]
         y = map_examples(fn, examples, *others)
         if isinstance(y, tuple):

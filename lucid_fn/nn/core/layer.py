@@ -38,9 +38,11 @@ class ApplyFn(Protocol):
 
 
 class Layer(NamedTuple):
-    """`init(key) -> (params, state)` and `apply(params, state, x) -> (y, state)`.
+    """A pair of pure functions, `init` and `apply`.
 
-    Any pair of such functions is a layer, also one written by hand.
+    `init(key) -> (params, state)` and
+    `apply(params, state, x, train=..., key=...) -> (y, state)`. Any pair of such
+    functions is a layer, including one written by hand.
 
     Example:
         >>> import mlx.core as mx
@@ -65,25 +67,25 @@ class Layer(NamedTuple):
         return f"{made_by.partition('(')[0]}(\n{textwrap.indent(lines, '  ')}\n)"
 
     def __call__(self, *args: Any, **options: Any) -> NoReturn:
-        """Raises: in other libraries one would write `layer(x)`."""
+        """Always raises: a layer is not callable, as it is in other libraries."""
         raise TypeError(
-            "Layer: a layer is a pair of functions and is not called itself; write "
+            "Layer: a layer is a pair of functions and not callable itself; write "
             "params, state = layer.init(key), then "
             "y, state = layer.apply(params, state, x, train=False)"
         )
 
     def __getattr__(self, name: str) -> NoReturn:
-        """Raises: in other libraries one would write `layer.parameters()`."""
+        """Always raises: a layer has no methods, such as `parameters()`."""
         if name.startswith("_"):
             raise AttributeError(name)
         raise AttributeError(
-            f"a layer is a pair of functions and has no {name!r}; what it learns and "
-            "keeps is what params, state = layer.init(key) returns"
+            f"a layer is a pair of functions and has no {name!r}; its params and its "
+            "state are what layer.init(key) returns"
         )
 
     @classmethod
     def __init_subclass__(cls, **options: Any) -> NoReturn:
-        """Raises: in other libraries models are classes."""
+        """Always raises: models are not subclasses, as they are in other libraries."""
         raise TypeError(
             f"Layer: {cls.__name__} needs no class; write its forward pass as a "
             "function and name its children, as in "
@@ -92,7 +94,7 @@ class Layer(NamedTuple):
 
 
 def to_input(x: Any) -> Any:
-    """`x` with MLX arrays in place of NumPy's, also in tuples; all else is kept."""
+    """`x` with NumPy arrays, alone or in tuples, converted to MLX arrays."""
     if isinstance(x, np.ndarray):
         return _from_numpy(x)
     if isinstance(x, tuple):
@@ -113,16 +115,16 @@ def _from_numpy(x: Any) -> Array:
 
 
 _NOT_GIVEN: Any = object()
-"""In place of `train`, which has no default, so that its absence can be explained."""
+"""Default of `train`, so that a call without it gets an error that explains it."""
 
 
 def as_apply(
     run: Callable[[Params, State, Any, bool, Key | None], tuple[Any, State]],
 ) -> ApplyFn:
-    """The `apply` of a layer that does `run(params, state, x, train, key)`.
+    """The `apply` of a layer that computes `run(params, state, x, train, key)`.
 
-    Every layer's `apply` is made here, so that all are called in the same way: `train`
-    must be given, as a bool, and NumPy arrays in `x` have become MLX arrays.
+    Every layer's `apply` is made here, so that all follow the same rules: `train` must
+    be given, as a bool, and NumPy arrays in `x` are converted to MLX arrays.
     """
 
     def apply(
@@ -142,14 +144,13 @@ def as_apply(
 def _apply(
     params: Params, state: State, x: Any, /, *, train: bool, key: Key | None = None
 ) -> None:
-    """The signature that errors about calls of a layer's `apply` show."""
+    """The signature of every `apply`, for `help` and for errors."""
 
 
 _SIGNATURE = inspect.signature(_apply)
 
 
 def _check_train(train: Any) -> None:
-    """Raises unless `train` was given, as a bool."""
     if isinstance(train, bool):
         return
     if train is _NOT_GIVEN:
@@ -160,13 +161,13 @@ def _check_train(train: Any) -> None:
         )
     got = "an array" if isinstance(train, mx.array) else repr(train)
     raise TypeError(
-        f"apply: train must be True or False, got {got}; a bool that jit is given "
-        "stays one"
+        f"apply: train must be True or False, got {got}; lf.jit passes on bools as "
+        "they are"
     )
 
 
 def check_layer(caller: str, layer: Any) -> None:
-    """Raises unless `layer` is one."""
+    """Raises unless `layer` is a `Layer`."""
     if not isinstance(layer, Layer):
         raise TypeError(
             f"{caller}: layer must be a layer, got {type(layer).__name__} "
@@ -175,7 +176,7 @@ def check_layer(caller: str, layer: Any) -> None:
 
 
 def no_params(key: Key, /) -> tuple[Params, State]:
-    """The `init` of a layer that has neither params nor state."""
+    """The `init` of a layer with neither params nor state."""
     return {}, {}
 
 
@@ -185,23 +186,26 @@ def wrap(
     *,
     init: InitFn | None = None,
 ) -> Layer:
-    """A layer whose `run` gives `layer` the input as it is, and returns its output."""
+    """A wrapper of `layer`, whose `run` passes its input and its output through.
+
+    Without an `init` of its own, the wrapper has the params and the state of `layer`.
+    """
     apply = seam.marked_like(as_apply(run), layer.apply)
     if init is not None:
         return Layer(init, apply)
-    return Layer(layer.init, around(apply, layer))
+    return Layer(layer.init, mark_wrapping(apply, layer))
 
 
-def around(apply: ApplyFn, layer: Layer) -> ApplyFn:
-    """`apply`, marked as having the params of `layer`."""
+def mark_wrapping(apply: ApplyFn, layer: Layer) -> ApplyFn:
+    """Marks `apply` as that of a wrapper with the params of `layer`."""
     apply.wrapped = layer  # type: ignore[attr-defined]  # nn.shard_params looks inside
     return apply
 
 
-def note_call(
+def note_constructor(
     apply: Any, fn: Any, args: Sequence[Any] = (), options: Mapping[str, Any] = {}
 ) -> None:
-    """Notes for `repr` that `fn(*args, **options)` made the layer of `apply`."""
+    """Notes on `apply`, for `repr`, that `fn(*args, **options)` made its layer."""
     if isinstance(fn, partial):
         fn, args, options = fn.func, fn.args, fn.keywords
     name = getattr(fn, "__name__", type(fn).__name__)
@@ -211,19 +215,19 @@ def note_call(
 
 
 def finish(made: Any, fn: Any, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """Gives a layer that a public function made a `repr`, and errors to its `init`.
+    """Completes a layer that a public function returns, by a `repr` and errors of init.
 
-    Anything else is returned as it is.
+    Anything else is returned unchanged.
     """
     if not isinstance(made, Layer):
         return made
-    note_call(made.apply, fn, args, options)
+    note_constructor(made.apply, fn, args, options)
     hint = ", without an input, since a layer is given its sizes"
     return made._replace(init=explains_positions(made.init, "init", hint))
 
 
 def _shown(arg: Any) -> str:
-    """An argument of a constructor, in a few characters."""
+    """A short representation of an argument of a constructor."""
     if isinstance(arg, mx.array):
         return f"array of shape {arg.shape}"
     return getattr(arg, "__name__", None) or reprlib.repr(arg)
@@ -235,36 +239,43 @@ def quantizable(layer: Layer, *paths: str) -> Layer:
     return layer
 
 
-def check_held(held: Any, kind: str, caller: str = "apply") -> None:
-    """Raises unless params or state are a dict."""
-    if not isinstance(held, dict):
+def check_dict(values: Any, kind: str, caller: str = "apply") -> None:
+    """Raises unless `values`, a layer's params or state by `kind`, are a dict."""
+    if not isinstance(values, dict):
         raise TypeError(
             f"{caller}: {kind} must be a dict as init returns it, got "
-            f"{type(held).__name__}; init returns the pair (params, state)"
+            f"{type(values).__name__}; init returns the pair (params, state)"
         )
 
 
-class _Held(dict[str, Any]):
-    """A layer's params or state, in which a missing name is the caller's mistake."""
+def missing_name(
+    values: dict[str, Any], name: str, kind: str, caller: str
+) -> ValueError:
+    """The error for params or a state without a name that the layer needs."""
+    has = ", ".join(map(str, values)) or "nothing"
+    return ValueError(
+        f"{caller}: {kind} must hold {name!r}, got {has}; were they made by this "
+        "layer's init?"
+    )
+
+
+class _RequiredNames(dict[str, Any]):
+    """A layer's params or state, which raises `missing_name` in place of `KeyError`."""
 
     counts_as_dict = True  # to the functions of `tree`, which return plain dicts
 
-    def __init__(self, held: dict[str, Any], kind: str, caller: str) -> None:
-        super().__init__(held)
+    def __init__(self, values: dict[str, Any], kind: str, caller: str) -> None:
+        super().__init__(values)
         self.kind = kind
         self.caller = caller
 
     def __missing__(self, name: str) -> Any:
-        has = ", ".join(map(str, self)) or "nothing"
-        raise ValueError(
-            f"{self.caller}: {self.kind} must hold {name!r}, got {has}; were they made "
-            "by this layer's init?"
-        )
+        raise missing_name(self, name, self.kind, self.caller)
 
 
 def require_names(
-    held: dict[str, Any], kind: str, caller: str = "apply"
+    values: dict[str, Any], kind: str, caller: str = "apply"
 ) -> dict[str, Any]:
-    """The params or the state, which must hold every name that is read of them."""
-    check_held(held, kind, caller)
-    return _Held(held, kind, caller)
+    """Params or a state that raise a helpful error where a name is missing."""
+    check_dict(values, kind, caller)
+    return _RequiredNames(values, kind, caller)

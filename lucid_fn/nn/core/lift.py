@@ -12,16 +12,15 @@ from lucid_fn.types import ArrayFn, Key, Params, State
 
 
 def lift(fn: ArrayFn, *, examplewise: bool = False) -> Layer:
-    """A layer with neither parameters nor state, from a plain function.
+    """A layer with neither params nor state, from a plain function.
 
-    Combinators do this to their children by themselves.
+    Combinators lift their children themselves.
 
     Args:
-        fn: from an array, or a tuple of arrays, to the same; it may be called while a
-            compiled function is traced, so it is pure.
+        fn: pure function from an array, or a tuple of arrays, to the same.
         examplewise: whether `fn` treats the entries of axis 0 of an array
             independently. A large batch may then be computed in parts, one per core.
-            The functions of `lucid_fn` say so by themselves.
+            The functions of `lucid_fn` are marked as such already.
 
     Raises:
         TypeError: if `fn` is not callable, or is a constructor of layers that was not
@@ -43,15 +42,18 @@ def lift(fn: ArrayFn, *, examplewise: bool = False) -> Layer:
     def apply(
         params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
-        return _call_plain(fn, x), state
+        y = fn(x)
+        if isinstance(y, Layer):
+            raise _constructor_error("lift: fn", fn)
+        return y, state
 
     return Layer(no_params, seam.marked_like(apply, fn))
 
 
 def check_plain(what: str, fn: Any) -> None:
-    """Raises unless `fn` is a function on arrays, as far as can be told."""
+    """Raises unless `fn` is a function on arrays, as far as its signature tells."""
     if isinstance(fn, Layer):
-        raise TypeError(f"{what} is a layer already, and needs no lift")
+        raise TypeError(f"{what} is a layer already; pass it on without nn.lift")
     if not callable(fn):
         raise TypeError(
             f"{what} must be a layer or a function on arrays, got "
@@ -62,35 +64,28 @@ def check_plain(what: str, fn: Any) -> None:
         name = type(fn).__name__
         raise TypeError(
             f"{what} must be a layer or a function on arrays, got {library}'s {name}, "
-            "whose parameters would never be trained; build it from the layers of nn, "
-            f"whose names are told by nn.{name}"
+            "whose parameters would never be trained; build it from the layers of nn: "
+            f"nn.{name} says which one replaces it"
         )
     signature = signature_of(fn)
     returned = None if signature is None else signature.return_annotation
     if returned is Layer or str(returned) in ("Layer", "nn.Layer"):
-        raise TypeError(f"{what} {_is_constructor(fn)}")
+        raise _constructor_error(what, fn)
 
 
 def _library_of_module(fn: Any) -> str:
-    """The library whose `nn.Module` this is; none is imported to find that out."""
+    """The library whose `nn.Module` `fn` is, or an empty string; imports none."""
     bases = (base for base in type(fn).__mro__ if base.__name__ == "Module")
     roots = {base.__module__.partition(".")[0] for base in bases}
     return next((f"{root}.nn" for root in ("mlx", "torch") if root in roots), "")
 
 
-def _is_constructor(fn: Any) -> str:
+def _constructor_error(what: str, fn: Any) -> TypeError:
     name = getattr(fn, "__name__", repr(fn))
-    return (
-        f"is `{name}`, a constructor of layers and not a function on arrays; call it "
-        f"with its sizes, as in {name}(...), and pass what it returns"
+    return TypeError(
+        f"{what} is `{name}`, a constructor of layers and not a function on arrays; "
+        f"call it, as in {name}(...), and pass the layer that it returns"
     )
-
-
-def _call_plain(fn: ArrayFn, x: Any) -> Any:
-    y = fn(x)
-    if isinstance(y, Layer):
-        raise TypeError(f"lift: fn {_is_constructor(fn)}")
-    return y
 
 
 def parametric(
@@ -99,16 +94,16 @@ def parametric(
     *,
     examplewise: bool = False,
 ) -> Layer:
-    """A layer with parameters, no state, and one behaviour in train and eval.
+    """A layer with params, no state, and the same behaviour in train and eval mode.
 
     Args:
         init_params: from a key to a dict of float arrays.
-        fn: from these and the input to the output.
+        fn: from the params and the input to the output.
         examplewise: whether `fn` treats the entries of axis 0 of the input
             independently. A large batch may then be computed in parts, one per core.
 
     Raises:
-        ValueError: on apply, if `fn` reads a parameter that is not there.
+        ValueError: on apply, if `fn` reads a param that does not exist.
 
     Example:
         >>> import mlx.core as mx

@@ -1,4 +1,4 @@
-"""What happens inside a layer during one `apply`, for `tap`, `summary` and `debug`."""
+"""Records of the calls inside of a layer, for `tap`, `summary` and `debug`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from lucid_fn.types import Key, Params, State
 
 
 class Record(NamedTuple):
-    """One call of a child."""
+    """One call of a child: its path, params, state, output and multiplications."""
 
     path: str
     params: Params
@@ -23,26 +23,26 @@ class Record(NamedTuple):
 
 
 Watch: TypeAlias = Callable[[str, str, Any], Any]
-"""`watch(path, what, values)` returns the values, which a child gets or returns.
+"""`watch(path, what, values)` sees and may replace the values of each call of a child.
 
-They are its `"params"` and `"input"` before it is applied, and its `"output"` after.
+`what` is `"params"` and `"input"` before the call, and `"output"` after it.
 """
 
 
 class _Recorder(NamedTuple):
     path: tuple[str, ...]
-    records: list[Record]  # in the order in which calls end
-    multiply_adds: list[int]
+    records: list[Record]  # in the order in which the calls return
+    multiply_adds: list[int]  # of each operation
     watch: Watch | None
 
 
-# Set inside the block of `recording` only, and seen by its own thread only.
+# Set inside `recording`, in its own thread.
 _recorder: ContextVar[_Recorder | None] = ContextVar("recorder", default=None)
 
 
 @contextmanager
 def recording(watch: Watch | None = None) -> Iterator[_Recorder]:
-    """Records the calls of children, and their products, inside the block."""
+    """Records the calls of children and their multiply-adds inside the block."""
     with counting() as multiply_adds:
         recorder = _Recorder((), [], multiply_adds, watch)
         with holding(_recorder, recorder):
@@ -50,7 +50,7 @@ def recording(watch: Watch | None = None) -> Iterator[_Recorder]:
 
 
 def record_child(name: str, apply: ApplyFn) -> ApplyFn:
-    """The `apply` of a child, which is recorded if its parent is."""
+    """The `apply` of a child, with a record of each call inside `recording`."""
     outer = _recorder.get()
     if outer is None:
         return apply
@@ -69,8 +69,8 @@ def record_child(name: str, apply: ApplyFn) -> ApplyFn:
             y, new_state = apply(params, state, x, train=train, key=key)
         if watch is not None:
             y = watch(path, "output", join(y))
-        products = sum(inner.multiply_adds[before:])
-        inner.records.append(Record(path, params, state, join(y), products))
+        multiply_adds = sum(inner.multiply_adds[before:])
+        inner.records.append(Record(path, params, state, join(y), multiply_adds))
         return y, new_state
 
     return recorded

@@ -1,4 +1,4 @@
-"""What a layer is made of, found out without computing anything."""
+"""`summary`: a table of the layers, params and FLOPs of a model."""
 
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ class SummaryRow(NamedTuple):
     """A row of `Summary`: one innermost layer."""
 
     path: str
-    output: str  # its shape, or its shapes
+    output: str  # shape of the output, or shapes of several
     num_params: int
     flops: int  # of matrix products and convolutions
     nbytes: int  # of params and state
@@ -23,9 +23,9 @@ class SummaryRow(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """The innermost layers in the order of their first call, and the sums.
+    """The innermost layers in the order of their first call, and the totals.
 
-    The sums hold what belongs to no row as well, and what is shared once.
+    The totals include what belongs to no row, and count shared params once.
     """
 
     rows: tuple[SummaryRow, ...]
@@ -65,21 +65,21 @@ def summary(
 ) -> Summary:
     """The paths, output shapes, parameters and FLOPs of the layers inside of a layer.
 
-    FLOPs are twice the multiplications that matrix products and convolutions add up, in
-    one forward pass, whatever formulation runs; other operations do not count. Nothing
-    is computed, so a model of any size takes no memory.
+    FLOPs are twice the multiply-adds of matrix products and convolutions in one forward
+    pass, whatever formulation runs; other operations do not count. Nothing is computed,
+    so a model of any size takes no memory.
 
     Args:
-        layer: any layer; rows are for what combinators are made of.
+        layer: any layer; the children of combinators have rows of their own.
         input_shape: shape of the input with its batch axis, or the input itself, if it
-            is not one array.
+            is not a single array.
         dtype: dtype of the input: `mx.int32` for tokens.
 
     Returns:
         A `Summary`; `print` shows it as a table.
 
     Raises:
-        ValueError: what the layer raises for an input of that shape.
+        ValueError: if the layer raises one for an input of that shape.
 
     Example:
         >>> from lucid_fn import nn
@@ -100,18 +100,18 @@ def summary(
     with lazily(), shapes_only(), recording() as recorder:
         params, state = layer.init(random.key(0))
         y, _ = layer.apply(params, state, x, train=False)
-    products = sum(recorder.multiply_adds)
-    records = recorder.records or [Record("(layer)", params, state, y, products)]
+    multiply_adds = sum(recorder.multiply_adds)
+    records = recorder.records or [Record("(layer)", params, state, y, multiply_adds)]
     return Summary(
         rows=_rows(records),
         num_params=tree.size(params),
-        flops=2 * products,
+        flops=2 * multiply_adds,
         nbytes=tree.nbytes(params) + tree.nbytes(state),
     )
 
 
 def _rows(records: list[Record]) -> tuple[SummaryRow, ...]:
-    """One row for each innermost layer; several calls are added up."""
+    """One row for each innermost layer; the FLOPs of several calls are added up."""
     paths = {record.path for record in records}
     containers = {
         path.rsplit(".", depth)[0]
@@ -119,7 +119,7 @@ def _rows(records: list[Record]) -> tuple[SummaryRow, ...]:
         for depth in range(1, path.count(".") + 1)
     }
     rows: dict[str, SummaryRow] = {}
-    for path, params, state, y, products in records:
+    for path, params, state, y, multiply_adds in records:
         if path in containers:
             continue
         before = rows[path].flops if path in rows else 0
@@ -127,7 +127,7 @@ def _rows(records: list[Record]) -> tuple[SummaryRow, ...]:
             path=path,
             output=" ".join(str(leaf.shape) for leaf in tree.leaves(y)),
             num_params=tree.size(params),
-            flops=before + 2 * products,
+            flops=before + 2 * multiply_adds,
             nbytes=tree.nbytes(params) + tree.nbytes(state),
             output_nbytes=tree.nbytes(y),
         )

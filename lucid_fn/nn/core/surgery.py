@@ -8,15 +8,15 @@ from lucid_fn.nn.core.layer import Layer
 def map_layers(
     fn: Callable[[str, Layer], Layer], layer: Layer, path: str = ""
 ) -> Layer:
-    """`layer` with `fn(path, inner)` in place of each inner layer, innermost first.
+    """`layer` with each inner layer replaced by `fn(path, inner)`, innermost first.
 
     Inner layers are the children of combinators, by their dotted paths; `layer` itself
-    has the path `""`. What wrappers such as `frozen` hold is not reached.
+    has the path `""`. Layers inside of wrappers such as `frozen` are not replaced.
     """
     before = children_of(layer)
-    start = f"{path}." if path else ""
+    prefix = f"{path}." if path else ""
     after = {
-        name: map_layers(fn, inner, start + name) for name, inner in before.items()
+        name: map_layers(fn, inner, prefix + name) for name, inner in before.items()
     }
     if any(after[name] is not before[name] for name in before):
         layer = with_children(layer, after)
@@ -24,13 +24,13 @@ def map_layers(
 
 
 def children_of(layer: Layer) -> dict[str, Layer]:
-    """The named layers that a combinator made `layer` of; none of any other layer."""
+    """The children of a layer made by a combinator; none for other layers."""
     children: dict[str, Layer] = getattr(layer.apply, "children", {})
     return children
 
 
 def with_children(layer: Layer, children: dict[str, Layer]) -> Layer:
-    """A layer made like `layer`, of other children under the same names."""
+    """`layer` with other children under the same names."""
     rebuilt: Layer = layer.apply.rebuild(children)  # type: ignore[attr-defined]
     for note in ("made_by", "without_flatten", "without_head"):
         if hasattr(layer.apply, note):

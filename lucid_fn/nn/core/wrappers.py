@@ -1,4 +1,4 @@
-"""`frozen`, `checkpointed`, `mixed_precision` and `tap`: wrappers of other layers."""
+"""Wrappers of layers: `frozen`, `checkpointed`, `mixed_precision` and `tap`."""
 
 from typing import Any, NamedTuple
 
@@ -6,17 +6,17 @@ import mlx.core as mx
 
 from lucid_fn import transforms, tree
 from lucid_fn.nn.core.children import as_layer
-from lucid_fn.nn.core.layer import Layer, around, as_apply, check_layer, wrap
+from lucid_fn.nn.core.layer import Layer, as_apply, check_layer, mark_wrapping, wrap
 from lucid_fn.nn.core.recording import recording
 from lucid_fn.types import ArrayFn, Key, Params, State
 
 
 def frozen(layer: Layer | ArrayFn) -> Layer:
-    """`layer` in eval mode, with no gradient into its params.
+    """`layer` in eval mode, without gradients to its params.
 
-    Its state stays as it is, and the gradients of its params are zeros. Weight decay
-    still changes them: leave them out of the optimizer with `tree.partition` or
-    `optim.masked` as well.
+    Its state does not change, and the gradients of its params are zeros. Weight decay
+    would still change them: leave them out of the optimizer too, with `tree.partition`
+    or `optim.masked`.
 
     Args:
         layer: a layer, or a function on arrays.
@@ -36,7 +36,6 @@ def frozen(layer: Layer | ArrayFn) -> Layer:
         >>> lf.grad(loss)(params)["weight"]
         array([[0, 0]], dtype=float32)
     """
-
     inner = as_layer("frozen: layer", layer)
 
     def run(
@@ -50,10 +49,10 @@ def frozen(layer: Layer | ArrayFn) -> Layer:
 
 
 def checkpointed(layer: Layer) -> Layer:
-    """`layer` with its activations recomputed for the gradient instead of stored.
+    """`layer` with its activations recomputed in the backward pass, not stored.
 
-    Values, gradients and state are the same; memory falls by what is inside the layer,
-    for the time of one more forward pass.
+    Values, gradients and state are the same. It saves the memory of the activations
+    inside the layer, at the price of a second forward pass.
 
     Args:
         layer: a layer.
@@ -79,14 +78,14 @@ def checkpointed(layer: Layer) -> Layer:
     ) -> tuple[Any, State]:
 
         def pure(params: Params, state: State, x: Any, key: Key | None) -> Any:
-            # Without it the backward pass asks for the gradient of random bits.
+            # Random bits have no gradient, which the backward pass would ask for.
             key = None if key is None else mx.stop_gradient(key)
             return layer.apply(params, state, x, train=train, key=key)
 
         y, new_state = transforms.checkpoint(pure)(params, state, x, key)
         return y, new_state
 
-    return Layer(layer.init, around(apply, layer))
+    return Layer(layer.init, mark_wrapping(apply, layer))
 
 
 def mixed_precision(
@@ -96,22 +95,21 @@ def mixed_precision(
     param_dtype: mx.Dtype = mx.float32,
     output_dtype: mx.Dtype = mx.float32,
 ) -> Layer:
-    """`layer`, whose params are stored in one dtype and computed with in another.
+    """`layer` with its params stored in one dtype, and its computations in another.
 
     Params and inputs are cast before `layer` is applied, its output afterwards, so
     gradients reach the params in `param_dtype`. The state is never cast, and norms
-    compute and keep their statistics in float32 in any case.
+    always compute and keep their statistics in float32.
 
     Args:
         layer: a layer, or a function on arrays.
-        compute_dtype: of the params, the input and the products.
-        param_dtype: of the params that `init` returns; those that are given to `apply`
-            may have any.
-        output_dtype: of the output, and so of the loss.
+        compute_dtype: dtype of params and inputs inside of `layer`.
+        param_dtype: dtype of the params that `init` returns; `apply` accepts any.
+        output_dtype: dtype of the output, and so of the loss.
 
     Raises:
         TypeError: if `layer` is neither a layer nor a function on arrays, or a dtype is
-            not of floats.
+            not a float dtype.
 
     Source: Micikevicius et al., 2018, https://arxiv.org/abs/1710.03740, section 3.1.
 
@@ -148,11 +146,11 @@ def mixed_precision(
         y, new_state = inner.apply(half, state, x, train=train, key=key)
         return tree.cast(y, output_dtype), new_state
 
-    return Layer(init, around(apply, inner))
+    return Layer(init, mark_wrapping(apply, inner))
 
 
 class Tapped(NamedTuple):
-    """The output of a layer, and outputs of its inner layers by their paths."""
+    """The output of a layer, and the outputs of its inner layers by path."""
 
     y: Any
     taps: dict[str, Any]
@@ -161,16 +159,16 @@ class Tapped(NamedTuple):
 def tap(layer: Layer, *paths: str) -> Layer:
     """`layer` that also returns outputs of its inner layers: `nn.Tapped(y, taps)`.
 
-    For perceptual losses, probes and pictures of what a model sees. Gradients flow
-    through the taps. Params and state are those of `layer`.
+    For perceptual losses, probes and feature visualization. Gradients flow through the
+    taps. Params and state are those of `layer`.
 
     Args:
-        layer: made by combinators, such as `serial`.
-        paths: dotted paths of inner layers, such as `"layer2.0.conv1"`; of one that is
-            called several times, the last call counts.
+        layer: a layer made by combinators, such as `serial`.
+        paths: dotted paths of inner layers, such as `"layer2.0.conv1"`; if a layer is
+            called several times, its last output is taken.
 
     Raises:
-        ValueError: if there is no path; on apply, if no layer of a path was called.
+        ValueError: if no path is given; on apply, if no layer with a path was called.
 
     Example:
         >>> import mlx.core as mx
@@ -193,13 +191,13 @@ def tap(layer: Layer, *paths: str) -> Layer:
     ) -> tuple[Any, State]:
         with recording() as recorder:
             y, new_state = layer.apply(params, state, x, train=train, key=key)
-        called = {record.path: record.y for record in recorder.records}
+        outputs = {record.path: record.y for record in recorder.records}
         for path in paths:
-            if path not in called:
+            if path not in outputs:
                 raise ValueError(
                     f"tap: paths must be of layers that are called, got {path!r}; "
-                    f"there are {', '.join(called) or 'none'}"
+                    f"there are {', '.join(outputs) or 'none'}"
                 )
-        return Tapped(y, {path: called[path] for path in paths}), new_state
+        return Tapped(y, {path: outputs[path] for path in paths}), new_state
 
     return Layer(layer.init, apply)

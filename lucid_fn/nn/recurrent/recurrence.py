@@ -11,7 +11,7 @@ import mlx.core as mx
 from lucid_fn import ops, random
 from lucid_fn.checks import check_bool, check_count, check_integer, shape_error
 from lucid_fn.nn.core.checks import (
-    Shape,
+    ParamShape,
     check_float,
     check_key,
     check_params,
@@ -79,7 +79,7 @@ def recurrent(
     out_size = proj_size or hidden_size
     sizes = (out_size, hidden_size)[: kind.arrays]  # of the arrays of a carry
 
-    shapes: dict[str, Shape] = {}
+    shapes: dict[str, ParamShape] = {}
     for k, suffix in enumerate(suffixes):
         columns = input_size if k < len(ends) else len(ends) * out_size
         shapes |= weight_shapes(kind, columns, hidden_size, bias, suffix, proj_size)
@@ -203,10 +203,10 @@ def weight_shapes(
     bias: bool,
     suffix: str,
     proj_size: int = 0,
-) -> dict[str, Shape]:
+) -> dict[str, ParamShape]:
     """Shapes of the params of one direction of one layer, by PyTorch's names."""
     rows = kind.gates * hidden_size
-    shapes: dict[str, Shape] = {
+    shapes: dict[str, ParamShape] = {
         f"weight_ih{suffix}": (rows, columns),
         f"weight_hh{suffix}": (rows, proj_size or hidden_size),
         f"bias_ih{suffix}": (rows,) if bias else None,
@@ -216,7 +216,7 @@ def weight_shapes(
     return shapes | projection
 
 
-def draw(key: Key, hidden_size: int, shapes: dict[str, Shape]) -> Params:
+def draw(key: Key, hidden_size: int, shapes: dict[str, ParamShape]) -> Params:
     """Uniform params in +-1/sqrt(hidden_size), PyTorch's default."""
     bound = 1 / math.sqrt(hidden_size)
     return {

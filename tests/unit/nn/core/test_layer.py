@@ -89,7 +89,7 @@ def test_lift_wants_a_function(fn):
 
 def test_lift_of_a_layer_is_told():
     with pytest.raises(
-        TypeError, match="lift: fn is a layer already, and needs no lift"
+        TypeError, match=r"lift: fn is a layer already; pass it on without nn\.lift"
     ):
         nn.lift(scale())
 
