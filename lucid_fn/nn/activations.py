@@ -1,7 +1,7 @@
-"""Activations with parameters.
+"""Activations with params or random draws.
 
-Those without are plain functions of `lucid_fn.ops`, which every combinator takes as a
-child; for other hyper-parameters than the default, `functools.partial` binds them.
+All others are plain functions of `lucid_fn.ops`, which every combinator accepts as a
+child; `functools.partial` sets their hyperparameters.
 """
 
 from collections.abc import Callable
@@ -26,12 +26,12 @@ from lucid_fn.types import Array, Key, Params
 def prelu(num_parameters: int = 1, *, init_value: float = 0.25) -> Layer:
     """Parametric ReLU, `max(x, 0) + weight * min(x, 0)`: `(..., C)` to the same.
 
-    Params: `weight` `(num_parameters,)`, all of `init_value`. Leave it out of weight
-    decay, which would turn it into a ReLU.
+    Params: `weight` `(num_parameters,)`, initially `init_value`. Exclude it from weight
+    decay, which would turn the layer into a ReLU.
 
     Args:
         num_parameters: 1, for all channels, or the number of channels.
-        init_value: what the weight starts from.
+        init_value: initial value of the weight.
 
     Raises:
         ValueError: if `num_parameters` is not positive; on apply, if it is neither 1
@@ -65,12 +65,12 @@ def prelu(num_parameters: int = 1, *, init_value: float = 0.25) -> Layer:
 def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
     """Randomized leaky ReLU: `x` if it is positive, else `slope * x`.
 
-    While training, the slope of each number is drawn from a uniform distribution on
-    `[lower, upper)`; in eval mode it is the mean, `(lower + upper) / 2`.
+    In train mode the slope of each element is drawn uniformly from `[lower, upper)`; in
+    eval mode it is their mean, `(lower + upper) / 2`.
 
     Args:
-        lower: the least slope.
-        upper: the greatest slope, at least `lower`.
+        lower: smallest slope.
+        upper: largest slope, at least `lower`.
 
     Raises:
         TypeError: on apply, if `x` is not of a float dtype.
@@ -100,11 +100,10 @@ def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
         if not train:
             return lambda x: ops.leaky_relu(x, (lower + upper) / 2), [x]
         key = check_key("rrelu", key)
-        return _leak, [x, random.uniform(key, x.shape, low=lower, high=upper)]
+        return _leaky, [x, random.uniform(key, x.shape, low=lower, high=upper)]
 
     return over_examples(prepare)
 
 
-def _leak(x: Array, slope: Array) -> Array:
-    """`x` where it is positive, else `slope * x`, rounded once."""
-    return mx.where(x > 0, x, (x * slope).astype(x.dtype))
+def _leaky(x: Array, slope: Array) -> Array:
+    return mx.where(x > 0, x, (x * slope).astype(x.dtype))  # rounded once

@@ -1,4 +1,4 @@
-"""Embeddings, and embeddings tied to an output layer."""
+"""Embeddings, of single tokens and of bags, and tied to an output layer."""
 
 from functools import partial
 from typing import Any, Literal
@@ -31,17 +31,17 @@ def embedding(
 ) -> Layer:
     """Lookup table, `weight[x]`: integers `(...)` to vectors `(..., embedding_dim)`.
 
-    Params: `weight` `(num_embeddings, embedding_dim)`, normal with a standard deviation
-    of 1 unless given otherwise, PyTorch's default.
+    Params: `weight` `(num_embeddings, embedding_dim)`, standard normal by default, as
+    in PyTorch.
 
-    The integers, of any integer dtype, must be in [0, num_embeddings). They are values,
-    which are not checked: any other gives a row of NaN, and NaN in the gradient.
+    The integers, of any integer dtype, must be in [0, num_embeddings). As values they
+    are not checked: one out of range gives a row of NaN, and NaN in the gradient.
 
     Args:
         num_embeddings: number of rows.
         embedding_dim: size of a row.
         padding_idx: integer that stands for padding, in [-num_embeddings,
-            num_embeddings): its row begins as zeros and gets no gradient.
+            num_embeddings): its row is initially zero and gets no gradient.
         weight_init: draws the weight from a key and a shape.
 
     Raises:
@@ -59,9 +59,8 @@ def embedding(
     num_embeddings, embedding_dim = check_positive(
         "embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim
     )
-
     shape = num_embeddings, embedding_dim
-    padding = _to_index("embedding", padding_idx, num_embeddings)
+    padding = _padding_row("embedding", padding_idx, num_embeddings)
 
     def init(key: Key) -> Params:
         weight = weight_init(random.fold_in(key, "weight"), shape)
@@ -93,20 +92,19 @@ def embedding_bag(
     padding_idx: int | None = None,
     weight_init: Initializer = _UNIT_NORMAL,
 ) -> Layer:
-    """Embeddings of bags of integers: `(..., L)` to vectors `(..., embedding_dim)`.
+    """Mean, sum or maximum of the embeddings of a bag: integers `(..., L)` to vectors
+    `(..., embedding_dim)`.
 
-    The mean, sum or maximum of the rows of a bag: see `embedding`. Bags of different
-    lengths are filled up with `padding_idx`, which does not count; a bag of nothing
-    else is 0.
+    Pad bags of different lengths with `padding_idx`, which is left out; a bag of
+    padding alone gives 0.
 
     Params: `weight` `(num_embeddings, embedding_dim)`, as in `embedding`.
 
     Args:
         num_embeddings: number of rows.
         embedding_dim: size of a row.
-        mode: what is made of the rows of a bag.
-        padding_idx: integer that stands for padding, in [-num_embeddings,
-            num_embeddings): its row begins as zeros and gets no gradient.
+        mode: how the rows of a bag are reduced.
+        padding_idx: as in `embedding`.
         weight_init: draws the weight from a key and a shape.
 
     Raises:
@@ -114,7 +112,7 @@ def embedding_bag(
             none of the three; on apply, if `x` has no axis.
         TypeError: on apply, if `x` is not of an integer dtype.
 
-    Source: `torch.nn.EmbeddingBag` of arrays with two axes.
+    Source: `torch.nn.EmbeddingBag` of an input with two axes.
 
     Example:
         >>> import mlx.core as mx
@@ -130,7 +128,7 @@ def embedding_bag(
         caller, num_embeddings=num_embeddings, embedding_dim=embedding_dim
     )
     check_choice(caller, "mode", mode, ("mean", "sum", "max"))
-    padding = _to_index(caller, padding_idx, num_embeddings)
+    padding = _padding_row(caller, padding_idx, num_embeddings)
     table = embedding(
         num_embeddings, embedding_dim, padding_idx=padding, weight_init=weight_init
     )
@@ -141,13 +139,13 @@ def embedding_bag(
             raise ValueError(f"{caller}: x must have shape (..., L), got ()")
         check_params(caller, params, weight=(num_embeddings, embedding_dim))
         rows, _ = table.apply(params, {}, x, train=False)  # (..., L, embedding_dim)
-        held = mx.ones(x.shape, mx.bool_) if padding is None else x != mx.array(padding)
-        held = held[..., None]
-        count = mx.sum(held, axis=-2)  # (..., 1)
+        kept = mx.ones(x.shape, mx.bool_) if padding is None else x != mx.array(padding)
+        kept = kept[..., None]
+        count = mx.sum(kept, axis=-2)  # (..., 1)
         if mode == "max" and x.shape[-1]:
-            largest = mx.max(mx.where(held, rows, -mx.inf), axis=-2)
+            largest = mx.max(mx.where(kept, rows, -mx.inf), axis=-2)
             return mx.where(count > 0, largest, 0.0)
-        total = ops.sum(mx.where(held, rows, 0.0), axis=-2)
+        total = ops.sum(mx.where(kept, rows, 0.0), axis=-2)
         if mode != "mean":
             return total
         return total / mx.maximum(count, 1).astype(total.dtype)
@@ -155,14 +153,15 @@ def embedding_bag(
     return parametric(lambda key: table.init(key)[0], forward)
 
 
-def _to_index(caller: str, padding_idx: Any, num_embeddings: int) -> int | None:
-    """The row of the padding, counted from the first."""
+def _padding_row(caller: str, padding_idx: Any, num_embeddings: int) -> int | None:
+    """`padding_idx` as a non-negative index, after a check of its range."""
     if padding_idx is None:
         return None
     index = check_count(caller, "padding_idx", padding_idx, at_least=None)
     if not -num_embeddings <= index < num_embeddings:
         raise ValueError(
-            f"{caller}: padding_idx must be one of {num_embeddings} rows, got {index}"
+            f"{caller}: padding_idx must be in [-{num_embeddings}, {num_embeddings}), "
+            f"got {index}"
         )
     return index % num_embeddings
 
@@ -174,17 +173,17 @@ def tied_embedding(
     *,
     weight_init: Initializer = _SMALL_NORMAL,
 ) -> Layer:
-    """Language model whose embedding is also its output layer (weight tying).
+    """Language model whose output layer shares its weight with the embedding.
 
     `body(weight[x]) @ weight.T`: integers `(..., L)` to logits `(..., L,
     num_embeddings)`. Params: `embedding` and those of `body`.
 
     Args:
-        body: from `(..., L, embedding_dim)` to the same.
+        body: layer or function from `(..., L, embedding_dim)` to the same shape.
         num_embeddings: number of tokens.
         embedding_dim: size of a row.
-        weight_init: draws the weight; rows of length 1 or less, else the logits of an
-            untrained model are far apart.
+        weight_init: draws the weight; its rows should have a norm of 1 or less, or the
+            logits of an untrained model are large.
 
     Raises:
         ValueError: if a size is not positive.
@@ -218,7 +217,7 @@ def tied_embedding(
 
 
 def rows_and_weight(rows: Layer) -> Layer:
-    """An `embedding` that returns its weight too, as only it has its params."""
+    """The `embedding` layer `rows`, which returns its weight too, for weight tying."""
 
     def with_weight(params: Params, x: Array) -> tuple[Array, Any]:
         return rows.apply(params, {}, x, train=False)[0], params["weight"]
@@ -228,7 +227,7 @@ def rows_and_weight(rows: Layer) -> Layer:
 
 
 def project_to_rows(x: Array, weight: Any) -> Array:
-    """The product of vectors `(..., D)` with each row of the weight of an embedding."""
+    """Logits `x @ weight.T`, from vectors `(..., D)` and the weight of an embedding."""
     logits = ops.linear(x, weight)
     count_multiply_adds(logits.size * x.shape[-1])
     return logits

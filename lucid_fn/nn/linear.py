@@ -1,4 +1,4 @@
-"""Linear and bilinear layers, which mix the last axis."""
+"""Linear and bilinear layers."""
 
 import math
 from typing import Any
@@ -28,11 +28,11 @@ def linear(
     weight_init: Initializer = initializers.uniform_by_fan_in,
     bias_init: Initializer | None = None,
 ) -> Layer:
-    """Linear layer, `x @ weight.T + bias`, from `(..., in_features)` to
+    """Linear layer, `x @ weight.T + bias`: `(..., in_features)` to
     `(..., out_features)`.
 
     Params: `weight` `(out_features, in_features)`, `bias` `(out_features,)`; both
-    uniform in +-1/sqrt(in_features) unless given otherwise, PyTorch's default.
+    uniform in +-1/sqrt(in_features) by default, as in PyTorch.
 
     Args:
         in_features: size of the last axis of the input.
@@ -83,13 +83,13 @@ def bilinear(
 ) -> Layer:
     """Bilinear layer, `y[k] = b @ weight[k] @ a + bias[k]`, of a pair `(a, b)`.
 
-    The input is a tuple of arrays `(..., in1_features)` and `(..., in2_features)`, as
-    `parallel` puts it out; the output is `(..., out_features)`.
+    The input is a tuple of arrays `(..., in1_features)` and `(..., in2_features)`, such
+    as `parallel` returns; the output is `(..., out_features)`.
 
     Params: `weight` `(out_features, in2_features, in1_features)`, `bias`
-    `(out_features,)`, both uniform in +-1/sqrt(in1_features) unless given otherwise,
-    PyTorch's default. PyTorch's weight has the axes of the inputs the other way round:
-    `interop.torch` swaps them, as it does those of a `conv1d`.
+    `(out_features,)`; both uniform in +-1/sqrt(in1_features) by default, as in PyTorch.
+    PyTorch's weight has the axes of the inputs in the other order: `interop.torch`
+    swaps them, as those of a `conv1d`.
 
     Args:
         in1_features: size of the last axis of the first input.

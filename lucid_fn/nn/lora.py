@@ -1,4 +1,4 @@
-"""Low-rank adaptation: fine-tuning with few params."""
+"""LoRA: fine-tuning with few params by low-rank adaptation."""
 
 import math
 from collections.abc import Callable
@@ -23,29 +23,30 @@ def lora(
     rank: int = 8,
     alpha: float | None = None,
 ) -> Layer:
-    """LoRA: `layer` with fixed weights, to which low-rank products are added.
+    """LoRA: `layer` with frozen weights, to which trained low-rank products are added.
 
-    `weight + alpha / rank * b @ a` takes the place of each chosen weight. As `b` begins
-    with zeros, the layer begins as it is. The gradients of its own params are zeros;
-    leave them out of the optimizer as well, as with `frozen`.
+    Each chosen weight is replaced by `weight + alpha / rank * b @ a`. As `b` is
+    initially 0, the output is initially that of `layer`. The gradients of its own
+    params are zeros; leave them out of the optimizer as well, as with `frozen`.
 
     Params: `base`, those of `layer`, and `lora`, which has `a` `(rank, ..., in)`,
     uniform in +-1/sqrt(inputs), and `b` `(out, rank)`, zeros, at the path of each
-    weight. To adapt a trained layer, put its params in the place of `base`. The state
-    is that of `layer`.
+    chosen weight. To adapt a trained layer, replace `base` by its params. The state is
+    that of `layer`.
 
     Args:
         layer: a layer.
-        predicate: function of the dotted path of a param, such as
-            `"h.0.attn.in_proj_weight"`: whether it is adapted, if it has two axes or
-            more, as weights of linear layers, attentions, embeddings and convolutions.
-        rank: columns of `b`, at least 1.
-        alpha: scale of the product; `rank` if `None`.
+        predicate: whether to adapt a param, from its dotted path, such as
+            `"h.0.attn.in_proj_weight"`. It is called for params with at least two axes:
+            weights of linear layers, attentions, embeddings and convolutions.
+        rank: rank of the products, at least 1.
+        alpha: scale of the products; `rank` if `None`.
 
     Raises:
         TypeError: if an argument is of the wrong type; on apply, if a chosen weight is
             quantized.
-        ValueError: if a number is out of range; on init, if no weight is chosen.
+        ValueError: if a number is out of range; on init, if `predicate` chooses no
+            weight.
 
     Source: Hu et al., 2021, https://arxiv.org/abs/2106.09685, section 4.1.
 
@@ -87,15 +88,15 @@ def lora(
         chosen, _ = tree.partition(adapts, base)
         if not chosen:
             raise ValueError(
-                f"{caller}: predicate must choose a weight of two axes or more, of "
-                f"{listed(leaves)}"
+                f"{caller}: predicate must choose a weight with at least two axes, "
+                f"among {listed(leaves)}"
             )
         params = {"base": base, "lora": tree.map_with_path(draw, chosen)}
         return started((params, state))
 
     def merge(params: Params) -> Params:
         held = require_names(params, "params")
-        merged: Params = _moved(held["base"], held["lora"], rank, scale, "base")
+        merged: Params = _add_products(held["base"], held["lora"], rank, scale, "base")
         return merged
 
     def run(
@@ -112,17 +113,17 @@ def lora(
 
 
 def merge_lora(layer: Layer, params: Params) -> Params:
-    """The params of the layer inside of `lora`, with its products added to the weights.
+    """Params of the original layer, with the products of `lora` added to its weights.
 
-    The layer inside computes with them exactly what the adapted one does.
+    With them the original layer computes exactly what the adapted one does.
 
     Args:
-        layer: what `lora` returned.
+        layer: the layer that `lora` returned.
         params: its params.
 
     Raises:
         TypeError: if the layer was not made by `lora`.
-        ValueError: if the params are not its own.
+        ValueError: if the params are not those of `layer`.
 
     Source: Hu et al., 2021, https://arxiv.org/abs/2106.09685, section 4.1.
 
@@ -145,8 +146,8 @@ def merge_lora(layer: Layer, params: Params) -> Params:
     return started(merged)
 
 
-def _moved(base: Any, lora: Any, rank: int, scale: float, path: str) -> Any:
-    """The params with the products of `lora` added, which has a part of their tree."""
+def _add_products(base: Any, lora: Any, rank: int, scale: float, path: str) -> Any:
+    """`base`, with the products of `lora`, which has some of its paths, added."""
     if isinstance(base, QuantizedWeight):
         raise TypeError(
             f"lora: {path} must be an array, got a QuantizedWeight, to which no "
@@ -166,7 +167,7 @@ def _moved(base: Any, lora: Any, rank: int, scale: float, path: str) -> Any:
             f"{', '.join(sorted(unknown))} under {path}"
         )
     return {
-        name: _moved(child, lora[name], rank, scale, f"{path}.{name}")
+        name: _add_products(child, lora[name], rank, scale, f"{path}.{name}")
         if name in lora
         else child
         for name, child in base.items()

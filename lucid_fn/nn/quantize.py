@@ -1,4 +1,4 @@
-"""Weights in 4 or 8 bits, for inference."""
+"""Quantization of weights to 4 or 8 bits, for inference."""
 
 from collections.abc import Callable, Iterator
 
@@ -20,29 +20,29 @@ def quantize(
     group_size: int = 64,
     predicate: Callable[[str], bool] | None = None,
 ) -> Params:
-    """Quantizes the weights of linear layers, attention and embeddings to few bits.
+    """Quantizes the weights of linear layers, attentions and embeddings to few bits.
 
-    The layer takes them in the place of its own, and multiplies by MLX's kernels for
-    quantized weights, which read a quarter to a seventh of the memory; on CPUs this
-    saves no time. All else stays as it is. They are for inference: gradients flow
-    through such a layer, but its integers cannot be trained, and `vmap` must not map
-    over them.
+    `layer.apply` accepts the new params in place of its own, and multiplies by MLX's
+    kernels for quantized weights, which read a quarter to a seventh of the memory; on
+    CPUs this saves no time. All other params stay the same. They are for inference:
+    gradients flow through such a layer, but the quantized weights cannot be trained,
+    and `vmap` must not map over them.
 
-    The numbers of a row are quantized in groups of `group_size`, to
-    `scale * integer + bias`. None moves by more than one step of its group,
+    The elements of a row are quantized in groups of `group_size`, to
+    `scale * integer + bias`. None changes by more than one step of its group,
     `(max - min) / (2^bits - 1)`.
 
     Args:
         layer: the layer that the params belong to, made by combinators; inside of
             `frozen`, `checkpointed` and other wrappers nothing is quantized.
-        params: its params, in a float dtype, which is that of scales and biases.
+        params: its params, in a float dtype, which is also that of scales and biases.
         bits: 4 or 8.
         group_size: 32, 64 or 128, a divisor of the number of inputs of each weight.
-        predicate: function of the dotted path of a weight, such as `"fc1.weight"`:
-            whether it is quantized; all of them if `None`.
+        predicate: whether to quantize a weight, from its dotted path, such as
+            `"fc1.weight"`; all weights are quantized if `None`.
 
     Returns:
-        Params with an `ops.QuantizedWeight` for each such weight.
+        Params with an `ops.QuantizedWeight` in place of each quantized weight.
 
     Raises:
         TypeError: if an argument is of the wrong type, or a weight is quantized
@@ -69,14 +69,14 @@ def quantize(
     check_dict(params, "params", caller)
     if predicate is not None:
         check_function(caller, "predicate", predicate, kinds="a function of the path")
-    bits = _check_among("bits", bits, BITS)
-    group_size = _check_among("group_size", group_size, GROUP_SIZES)
-    weights = list(_weights(layer, ""))
+    bits = _check_choice("bits", bits, BITS)
+    group_size = _check_choice("group_size", group_size, GROUP_SIZES)
+    weights = list(_quantizable_weights(layer, ""))
     if not weights:
         raise ValueError(
             f"{caller}: layer must have a linear layer, an attention or an embedding "
-            f"to quantize, got {layer!r:.80}; inside of nn.frozen and other wrappers "
-            "none is found: quantize the layer and wrap it afterwards"
+            f"to quantize, got {layer!r:.80}; layers inside of nn.frozen and other "
+            "wrappers are not found: quantize the layer and wrap it afterwards"
         )
     paths = [path for path in weights if predicate is None or predicate(path)]
     if not paths:
@@ -91,15 +91,15 @@ def quantize(
         check_type(caller, path, weight, mx.array, "an array", fix=fix)
         if weight.shape[-1] % group_size:
             raise ValueError(
-                f"{caller}: group_size must divide the inputs of {path}, got "
+                f"{caller}: group_size must divide the number of inputs of {path}, got "
                 f"{group_size} and {weight.shape[-1]}; give a smaller group_size, or "
-                f"leave it out with predicate=lambda path: path != {path!r}"
+                f"leave {path} out with predicate=lambda path: path != {path!r}"
             )
         small = tree.at(small, path).set(quantize_weight(weight, bits, group_size))
     return started(small)
 
 
-def _check_among(name: str, value: int, allowed: tuple[int, ...]) -> int:
+def _check_choice(name: str, value: int, allowed: tuple[int, ...]) -> int:
     value = check_count("quantize", name, value)
     if value not in allowed:
         raise ValueError(
@@ -109,9 +109,9 @@ def _check_among(name: str, value: int, allowed: tuple[int, ...]) -> int:
     return value
 
 
-def _weights(layer: Layer, prefix: str) -> Iterator[str]:
-    """The paths of the weights that layers take quantized."""
+def _quantizable_weights(layer: Layer, prefix: str) -> Iterator[str]:
+    """The paths of the weights that may be quantized."""
     for path in getattr(layer.apply, "quantizable", ()):
         yield prefix + path
     for name, child in getattr(layer.apply, "children", {}).items():
-        yield from _weights(child, f"{prefix}{name}.")
+        yield from _quantizable_weights(child, f"{prefix}{name}.")

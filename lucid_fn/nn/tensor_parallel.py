@@ -1,4 +1,4 @@
-"""Tensor parallelism: linear layers whose weights are divided among processes."""
+"""Tensor parallelism: linear layers whose weights are sharded over processes."""
 
 from typing import Any, TypeAlias
 
@@ -13,6 +13,7 @@ from lucid_fn.nn.core.layer import Layer, check_layer
 from lucid_fn.nn.core.lift import parametric
 from lucid_fn.nn.core.sharding import (
     ShardSpec,
+    ShardSpecs,
     shard_of_rank,
     shard_size,
     shard_specs,
@@ -36,21 +37,22 @@ def column_parallel_linear(
     weight_init: Initializer = initializers.uniform_by_fan_in,
     bias_init: Initializer | None = None,
 ) -> Layer:
-    """Linear layer of which each rank computes some of the outputs, from
-    `(..., in_features)` to `(..., out_features / size)`.
+    """Linear layer with its outputs sharded: `(..., in_features)` to
+    `(..., out_features / size)`.
 
-    The input is the same on all ranks; the outputs of rank `r` are the `r`-th of `size`
-    equal parts of those of `linear`. Functions of single numbers, such as `relu`, and a
+    The input is the same on all ranks; rank `r` computes the `r`-th of `size` equal
+    slices of the output of `linear`. Elementwise functions, such as `relu`, and a
     `row_parallel_linear` follow.
 
     Params: `weight` `(out_features / size, in_features)` and `bias`
-    `(out_features / size,)`, slices of those that `linear` has for the same key.
+    `(out_features / size,)`, slices of those of `linear` for the same key.
 
     Args:
         in_features: size of the last axis of the input.
-        out_features: of all ranks together, a multiple of their number.
-        group: as `distributed.init` returns it. With a group of one, and with `None`,
-            the layer is `linear`.
+        out_features: number of outputs on all ranks together, a multiple of the number
+            of ranks.
+        group: a group of `distributed.init`. With a group of one, and with `None`, the
+            layer is `linear`.
         bias: whether a bias is added.
         weight_init: draws the weight from a key and a shape.
         bias_init: draws the bias; by default as in `linear`.
@@ -60,8 +62,8 @@ def column_parallel_linear(
         ValueError: if `out_features` is not a multiple of the number of ranks; as
             `linear`.
 
-    Source: Shoeybi et al., 2019, https://arxiv.org/abs/1909.08053, section 3. The name
-    is that of the columns of `weight.T`.
+    Source: Shoeybi et al., 2019, https://arxiv.org/abs/1909.08053, section 3. The
+    columns are those of `weight.T`.
 
     Example:
         >>> import mlx.core as mx
@@ -81,9 +83,10 @@ def column_parallel_linear(
     check_group(caller, group)
     check_positive(caller, in_features=in_features, out_features=out_features)
     options: Any = {"bias": bias, "weight_init": weight_init, "bias_init": bias_init}
+    whole = linear(in_features, out_features, **options)
     if not several(group):
-        return linear(in_features, out_features, **options)
-    part = shard_size(caller, "out_features", out_features, group)
+        return whole
+    size = shard_size(caller, "out_features", out_features, group)
     specs = {"weight": ShardSpec((out_features, in_features), 0)}
     if bias:
         specs["bias"] = ShardSpec((out_features,), 0)
@@ -91,16 +94,14 @@ def column_parallel_linear(
     def forward(params: Params, x: Array) -> Array:
         check_last_axis(caller, x, in_features)
         check_params(
-            caller, params, weight=(part, in_features), bias=(part,) if bias else None
+            caller, params, weight=(size, in_features), bias=(size,) if bias else None
         )
         x = sum_gradients(x, group)
         y = ops.linear(x, params["weight"], params["bias"] if bias else None)
         count_multiply_adds(y.size * in_features)
         return y
 
-    return _parallel(
-        linear(in_features, out_features, **options), forward, group, specs
-    )
+    return _parallel(whole, forward, group, specs)
 
 
 def row_parallel_linear(
@@ -112,17 +113,18 @@ def row_parallel_linear(
     weight_init: Initializer = initializers.uniform_by_fan_in,
     bias_init: Initializer | None = None,
 ) -> Layer:
-    """Linear layer of which each rank has some of the inputs, from
-    `(..., in_features / size)` to `(..., out_features)`.
+    """Linear layer with its inputs sharded: `(..., in_features / size)` to
+    `(..., out_features)`.
 
     `y = sum(x_r @ weight_r.T) + bias`, over the ranks `r`. Its inputs are the outputs
     of a `column_parallel_linear`; its output is the same on all ranks.
 
-    Params: `weight` `(out_features, in_features / size)`, a slice of that which
-    `linear` has for the same key, and its whole `bias` `(out_features,)`.
+    Params: `weight` `(out_features, in_features / size)`, a slice of that of `linear`
+    for the same key, and the whole `bias` `(out_features,)`.
 
     Args:
-        in_features: of all ranks together, a multiple of their number.
+        in_features: number of inputs on all ranks together, a multiple of the number of
+            ranks.
         out_features: size of the last axis of the output.
         group: as in `column_parallel_linear`.
         bias: whether a bias is added.
@@ -147,29 +149,26 @@ def row_parallel_linear(
     check_group(caller, group)
     check_positive(caller, in_features=in_features, out_features=out_features)
     options: Any = {"bias": bias, "weight_init": weight_init, "bias_init": bias_init}
+    whole = linear(in_features, out_features, **options)
     if not several(group):
-        return linear(in_features, out_features, **options)
-    part = shard_size(caller, "in_features", in_features, group)
+        return whole
+    size = shard_size(caller, "in_features", in_features, group)
     specs = {"weight": ShardSpec((out_features, in_features), 1)}
+    bias_shape = (out_features,) if bias else None
 
     def forward(params: Params, x: Array) -> Array:
-        check_last_axis(caller, x, part)
-        offset = (out_features,) if bias else None
-        check_params(caller, params, weight=(out_features, part), bias=offset)
+        check_last_axis(caller, x, size)
+        check_params(caller, params, weight=(out_features, size), bias=bias_shape)
         y = ops.linear(x, params["weight"], None)
-        count_multiply_adds(y.size * part)
+        count_multiply_adds(y.size * size)
         y = sum_parts(y, group)
         return add_bias(y, params["bias"]) if bias else y
 
-    return _parallel(
-        linear(in_features, out_features, **options), forward, group, specs
-    )
+    return _parallel(whole, forward, group, specs)
 
 
-def _parallel(
-    whole: Layer, forward: Any, group: Group, specs: dict[str, ShardSpec]
-) -> Layer:
-    """The layer of `forward`, with slices of the params of `whole`."""
+def _parallel(whole: Layer, forward: Any, group: Group, specs: ShardSpecs) -> Layer:
+    """The layer of `forward`, with this rank's shards of the params of `whole`."""
 
     def init(key: Key) -> Params:
         return shard_of_rank(whole.init(key)[0], group, specs)
@@ -177,30 +176,32 @@ def _parallel(
     return sharded(parametric(init, forward), group, specs)
 
 
-# ---- from the whole to parts, and back ----
+# ---- sharding of params, and back ----
 
 
 def shard_params(layer: Layer, params: Tree) -> Tree:
-    """This rank's part of params, for a layer that divides some of them.
+    """This rank's shards of whole params, for a layer with tensor parallelism.
 
-    It starts a parallel layer from the params of the layer without a group, such as
-    those of a checkpoint or of PyTorch. It also takes a tree that holds the params, or
-    what has their names and shapes, such as a `TrainState` with Adam's moments.
+    Use it to give a parallel layer the params of the same layer without a group, such
+    as those of a checkpoint or of PyTorch. It also accepts a tree that contains the
+    params, or arrays of their names and shapes, such as a `TrainState` with Adam's
+    moments.
 
     Args:
-        layer: of `column_parallel_linear`, `row_parallel_linear`, attentions and
-            transformers with a `group`, made by combinators; inside of wrappers with
-            params of their own, such as `lora` and `weight_norm`, nothing is found.
-        params: those of the layer without a group, the same on all ranks.
+        layer: a layer made by combinators of `column_parallel_linear`,
+            `row_parallel_linear`, and attentions and transformers with a `group`.
+            Inside of wrappers with params of their own, such as `lora` and
+            `weight_norm`, none is found.
+        params: params of the layer without a group, the same on all ranks.
 
     Returns:
-        The tree, with a slice in place of each divided array.
+        The tree, with this rank's slice in place of each sharded array.
 
     Raises:
         TypeError: if `layer` is not a layer.
-        ValueError: if an array of a divided param has the wrong shape. Optimizers whose
-            state has other shapes, such as `adafactor`, are not elementwise, and would
-            take a slice for the whole.
+        ValueError: if a sharded array has the wrong shape. The state of optimizers that
+            are not elementwise, such as `adafactor`, has other shapes and cannot be
+            sharded.
 
     Example:
         >>> from lucid_fn import distributed, nn, random
@@ -211,36 +212,35 @@ def shard_params(layer: Layer, params: Tree) -> Tree:
     """
     caller = "shard_params"
     check_layer(caller, layer)
-    found = _by_path(layer)
+    shardings = _shardings(layer)
 
-    def slice_of(path: str, x: Any) -> Any:
-        divided = _of_param(path, found)
-        if divided is None:
+    def shard(path: str, x: Any) -> Any:
+        sharding = _find(path, shardings)
+        if sharding is None:
             return x
-        spec, group = divided
+        spec, group = sharding
         _check_shape(caller, path, x, spec.shape)
         return spec.shard(x, group.rank, group.size)
 
-    return started(tree.map_with_path(slice_of, params))
+    return started(tree.map_with_path(shard, params))
 
 
 def unshard_params(layer: Layer, params: Tree) -> Tree:
-    """The whole params, from the parts of all ranks: the inverse of `shard_params`.
+    """The whole params, from the shards of all ranks: the inverse of `shard_params`.
 
-    They are those of the layer without a group, so that a checkpoint does not depend on
-    the number of processes. All ranks call it, and all get them.
+    They are the params of the layer without a group, so that a checkpoint does not
+    depend on the number of processes. All ranks must call it, and all get the result.
 
     Args:
         layer: as in `shard_params`.
-        params: its params, or a tree that holds them, as in `shard_params`.
+        params: its params, or a tree that contains them, as in `shard_params`.
 
     Returns:
-        The tree, with the whole in place of each slice.
+        The tree, with the whole array in place of each shard.
 
     Raises:
         TypeError: if `layer` is not a layer.
-        ValueError: if an array of a divided param has the wrong shape, or the ranks
-            differ.
+        ValueError: if a shard has the wrong shape, or the trees of the ranks differ.
 
     Example:
         >>> from lucid_fn import distributed, nn, random
@@ -251,18 +251,18 @@ def unshard_params(layer: Layer, params: Tree) -> Tree:
     """
     caller = "unshard_params"
     check_layer(caller, layer)
-    found = _by_path(layer)
-    specs: dict[str, ShardSpec] = {}
-    parts: dict[str, Array] = {}
+    shardings = _shardings(layer)
+    specs: ShardSpecs = {}
+    shards: dict[str, Array] = {}
     for path, x in tree.named_leaves(params).items():
-        divided = _of_param(path, found)
-        if divided is not None:
-            specs[path], group = divided
+        sharding = _find(path, shardings)
+        if sharding is not None:
+            specs[path], group = sharding
             _check_shape(caller, path, x, specs[path].shard_shape(group.size))
-            parts[path] = x
-    if not parts:
+            shards[path] = x
+    if not shards:
         return params
-    gathered: dict[str, Array] = all_gather(parts, group)
+    gathered: dict[str, Array] = all_gather(shards, group)
 
     def whole(path: str, x: Any) -> Any:
         return specs[path].unshard(gathered[path]) if path in specs else x
@@ -270,11 +270,11 @@ def unshard_params(layer: Layer, params: Tree) -> Tree:
     return started(tree.map_with_path(whole, params))
 
 
-_Divided: TypeAlias = tuple[ShardSpec, Group] | None
+_Sharding: TypeAlias = tuple[ShardSpec, Group] | None
 
 
-def _by_path(layer: Layer) -> dict[str, _Divided]:
-    """How each param of the layer is divided; `None` for those that are not."""
+def _shardings(layer: Layer) -> dict[str, _Sharding]:
+    """How each param of the layer is sharded; `None` for those that are not."""
     specs = {path: (spec, group) for path, spec, group in shard_specs(layer)}
     if not specs:
         return {}
@@ -282,18 +282,18 @@ def _by_path(layer: Layer) -> dict[str, _Divided]:
     return {**dict.fromkeys(tree.named_leaves(params)), **specs}
 
 
-def _of_param(path: str, found: dict[str, _Divided]) -> _Divided:
-    """How the param is divided that a path in a tree around the params ends with."""
+def _find(path: str, shardings: dict[str, _Sharding]) -> _Sharding:
+    """The entry of the longest path of a param with which `path` ends."""
+    # The longest, because `block.fc.weight` is not `fc.weight`, which may exist too.
     words = path.split(".")
-    # The longest ending first: `block.fc.weight` is not the `fc.weight` beside it.
     endings = (".".join(words[i:]) for i in range(len(words)))
-    return next((found[ending] for ending in endings if ending in found), None)
+    return next((shardings[ending] for ending in endings if ending in shardings), None)
 
 
 def _check_shape(caller: str, path: str, x: Any, shape: tuple[int, ...]) -> None:
-    found = getattr(x, "shape", type(x).__name__)
-    if found != shape:
+    got = getattr(x, "shape", type(x).__name__)
+    if got != shape:
         raise ValueError(
-            f"{caller}: {path} must have shape {shape}, got {found}; are the params "
+            f"{caller}: {path} must have shape {shape}, got {got}; are the params "
             "those of this layer, and is the optimizer elementwise, such as adamw?"
         )

@@ -15,9 +15,7 @@ from lucid_fn.nn.core.checks import (
     check_positive,
 )
 from lucid_fn.nn.core.layer import Layer, quantizable, require_names
-from lucid_fn.nn.core.sharding import ShardSpec
-from lucid_fn.ops.concatenation import split_evenly
-from lucid_fn.ops.linear import QuantizedWeight
+from lucid_fn.nn.core.sharding import ShardSpec, ShardSpecs
 from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.types import Array, Key, Params
 
@@ -125,7 +123,7 @@ def check_sequence(caller: str, name: str, x: Array, embed_dim: int) -> None:
         raise shape_error(caller, name, x, f"(N, L, {embed_dim})", axes=3)
 
 
-def projection_specs(widths: Widths, bias: bool) -> dict[str, ShardSpec]:
+def projection_specs(widths: Widths, bias: bool) -> ShardSpecs:
     """How the params of `init_projections` are divided by heads."""
     embed_dim = widths[0]
     specs = {"out_proj.weight": ShardSpec((embed_dim, embed_dim), 1)}

@@ -163,7 +163,7 @@ def test_the_padding_is_pytorchs(padding_idx, dtype, key):
 
 @pytest.mark.parametrize("padding_idx", [10, -11])
 def test_a_padding_that_is_no_row_is_an_error(padding_idx):
-    with pytest.raises(ValueError, match="embedding: padding_idx must be one of 10"):
+    with pytest.raises(ValueError, match="embedding: padding_idx must be in"):
         nn.embedding(10, 4, padding_idx=padding_idx)
     with pytest.raises(TypeError, match="padding_idx must be an integer, got '0'"):
         nn.embedding(10, 4, padding_idx="0")

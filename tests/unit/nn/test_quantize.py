@@ -242,8 +242,9 @@ def test_a_width_that_the_group_size_does_not_divide_is_an_error():
     model = nn.serial(a=nn.linear(100, 64), b=nn.linear(64, 2))
     params, _ = model.init(random.key(0))
     message = (
-        "quantize: group_size must divide the inputs of a.weight, got 64 and 100; give "
-        "a smaller group_size, or leave it out with predicate=lambda path: path != 'a.w"
+        "quantize: group_size must divide the number of inputs of a.weight, got 64 and "
+        "100; give a smaller group_size, or leave a.weight out with predicate=lambda "
+        "path: path != 'a.w"
     )
     with pytest.raises(ValueError, match=message):
         nn.quantize(model, params)
