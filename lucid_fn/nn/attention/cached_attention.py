@@ -1,4 +1,4 @@
-"""Attention with a cache of keys and values, for decoding."""
+"""Attention with a cache of keys and values (KV cache), for decoding."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from lucid_fn.nn.attention.heads import (
     init_projections,
     merge_heads,
     project,
-    rotated,
-    with_projections,
+    quantizable_projections,
+    rotate_query_and_key,
 )
 from lucid_fn.nn.attention.multi_head_attention import AttentionInputs
 from lucid_fn.nn.core.checks import check_positive, check_state
@@ -32,26 +32,27 @@ def cached_attention(
     bias: bool = True,
     rotary_base: float | None = None,
 ) -> Layer:
-    """Causal `multi_head_attention` with a cache of the keys and values seen so far.
+    """Causal `multi_head_attention` with a cache of past keys and values (KV cache).
 
-    For generating a sequence piece by piece: it takes the next `(N, L, embed_dim)`
-    positions and returns what the causal layer returns for them in the whole sequence.
-    Its params are those of `multi_head_attention`. Unlike any other layer's, its state
-    also moves in eval mode; begin a new sequence with the state that `init` returns.
+    For generating a sequence step by step: it takes the next positions
+    `(N, L, embed_dim)` and returns what the causal layer would return for them in the
+    whole sequence. Its params are those of `multi_head_attention`. Unlike in most
+    layers, the state is also updated in eval mode; start a new sequence with the state
+    that `init` returns.
 
     State: `keys` and `values` `(batch_size, num_heads, max_length + 1, D)`, float32,
-    whose last place is always 0, and `length`, int32, the number of positions seen so
-    far. As `length` is a value, it is not checked: outputs at positions beyond
-    `max_length` are NaN, and the cache stays as it is.
+    whose last position is always 0, and `length`, int32, the number of positions seen
+    so far. As a value, `length` is not checked: outputs beyond `max_length` positions
+    are NaN, and leave the cache unchanged.
 
     Args:
         embed_dim: features of input and output.
-        num_heads: heads, a divisor of `embed_dim`.
+        num_heads: number of heads, a divisor of `embed_dim`.
         batch_size: number of sequences that are generated at once.
-        max_length: the greatest length of a sequence.
+        max_length: maximum length of a sequence.
         bias: as in `multi_head_attention`.
-        rotary_base: as in `multi_head_attention`; positions count from the beginning of
-            the sequence.
+        rotary_base: as in `multi_head_attention`; positions count from the start of the
+            sequence.
 
     Raises:
         TypeError: on apply, if `x` is not an array of a float dtype.
@@ -104,54 +105,54 @@ def cached_attention(
         check_projections(caller, params, widths, bias, embed_dim)
         query, new_keys, new_values = project(params, (x, x, x), num_heads, bias)
         if rotary_base is not None:
-            query, new_keys = rotated(query, new_keys, rotary_base, length)
-        places = (length + mx.arange(x.shape[1]))[:, None]  # (L, 1)
-        cached = (places >= 0) & (places < max_length)
-        keys = _put(state["keys"], new_keys, places, cached)
-        values = _put(state["values"], new_values, places, cached)
+            query, new_keys = rotate_query_and_key(query, new_keys, rotary_base, length)
+        positions = (length + mx.arange(x.shape[1]))[:, None]  # (L, 1)
+        fits = (positions >= 0) & (positions < max_length)
+        keys = _write(state["keys"], new_keys, positions, fits)
+        values = _write(state["values"], new_values, positions, fits)
         y = dot_product_attention(
             query,
             _heads_last(keys, query.dtype),
             _heads_last(values, query.dtype),
-            mask=mx.arange(max_length + 1) <= places,
+            mask=mx.arange(max_length + 1) <= positions,
         )
         y = merge_heads(params, y, bias)
-        y = mx.where(cached, y, mx.array(mx.nan, y.dtype))
+        y = mx.where(fits, y, mx.array(mx.nan, y.dtype))
         return y, {"keys": keys, "values": values, "length": length + x.shape[1]}
 
-    return with_projections(Layer(init, apply), widths)
+    return quantizable_projections(Layer(init, apply), widths)
 
 
 def _only_array(caller: str, x: Any) -> Any:
     if isinstance(x, AttentionInputs):
         raise TypeError(
             f"{caller}: x must be an array (N, L, embed_dim), got AttentionInputs; it "
-            "attends to itself and to what is cached, without a mask"
+            "is causal self-attention, with the cached keys and without a mask"
         )
     return x
 
 
 def _heads_last(cache: Array, dtype: mx.Dtype) -> Array:
-    """`(N, H, S, D)` as `(N, S, H, D)`; in memory the places of a head are a matrix."""
+    """The cache as `(N, S, H, D)`; in memory each head remains a matrix."""
     return cache.transpose(0, 2, 1, 3).astype(dtype)
 
 
-def _put(cache: Array, new: Array, places: Array, cached: Array) -> Array:
-    """The cache with `new` `(N, L, H, D)` at those of its places that are cached.
+def _write(cache: Array, new: Array, positions: Array, fits: Array) -> Array:
+    """The cache with `new` `(N, L, H, D)` written to the `positions` that it has.
 
-    The last place of the cache takes a 0 instead of what has no place.
+    For the others, where `fits` is false, a 0 is written to the last position.
     """
     length, last = new.shape[1], cache.shape[2] - 1
     if new.size == 0:
         return cache
-    new = mx.where(cached, new.transpose(0, 2, 1, 3), 0).astype(cache.dtype)
-    places = mx.where(cached, places, last)  # (L, 1)
+    new = mx.where(fits, new.transpose(0, 2, 1, 3), 0).astype(cache.dtype)
+    positions = mx.where(fits, positions, last)  # (L, 1)
     if length == 1 and not is_transforming():
-        # In place where nothing else holds the cache. MLX does not check the start,
+        # In place if nothing else refers to the cache. MLX does not check the start,
         # and has no rule for `vmap` over it.
-        return mx.slice_update(cache, new, places[0], (2,))
-    index = mx.arange(last + 1) - places[0]
-    if length > 1:  # else `new` is broadcast
+        return mx.slice_update(cache, new, positions[0], (2,))
+    index = mx.arange(last + 1) - positions[0]
+    if length > 1:  # a single one is broadcast
         new = mx.take(new, mx.clip(index, 0, length - 1), axis=2)
     is_new = (index >= 0) & (index < length)
     return mx.where(is_new[:, None], new, cache)

@@ -19,8 +19,8 @@ from lucid_fn.nn.attention.heads import (
     merge_heads,
     project,
     projection_specs,
-    rotated,
-    with_projections,
+    quantizable_projections,
+    rotate_query_and_key,
 )
 from lucid_fn.nn.core.checks import check_key, check_positive, check_rate
 from lucid_fn.nn.core.examplewise import over_examples
@@ -47,7 +47,7 @@ class AttentionInputs(NamedTuple):
 
 
 class AttentionOutput(NamedTuple):
-    """What `multi_head_attention` returns with `return_weights=True`."""
+    """The output of `multi_head_attention` with `return_weights=True`."""
 
     y: Array  # (N, L, embed_dim)
     weights: Array  # (N, num_heads, L, S)
@@ -72,43 +72,42 @@ def multi_head_attention(
     `dot_product_attention` of `embed_dim / num_heads` features of the projected query,
     key and value.
 
-    The input is an array `(N, L, embed_dim)`, which attends to itself, or
+    The input is an array `(N, L, embed_dim)` for self-attention, or
     `nn.AttentionInputs(query, key, value, mask)`. The output is `(N, L, embed_dim)`, in
-    the promoted dtype of inputs and params. In a mask true is attended to, as in
-    `dot_product_attention`; the masks of `torch.nn.MultiheadAttention` are the
-    opposite. The heads of a query that attends to no key are 0.
+    the promoted dtype of inputs and params. A mask is true where a query attends to a
+    key, as in `dot_product_attention`; the masks of `torch.nn.MultiheadAttention` are
+    the opposite. The heads of a query that attends to no key are 0.
 
     Params: PyTorch's `in_proj_weight` `(3 * embed_dim, embed_dim)`, Xavier uniform,
-    `in_proj_bias` `(3 * embed_dim,)`, zeros, both for query, key and value one after
-    the other, and `out_proj`, a linear layer. If keys or values are not as wide as
-    queries, there are `q_proj_weight` `(embed_dim, embed_dim)`, `k_proj_weight`
-    `(embed_dim, kdim)` and `v_proj_weight` `(embed_dim, vdim)` in place of
-    `in_proj_weight`, each Xavier uniform.
+    `in_proj_bias` `(3 * embed_dim,)`, zeros, both for query, key and value in this
+    order, and `out_proj`, a linear layer. If keys or values have another number of
+    features than queries, `q_proj_weight` `(embed_dim, embed_dim)`, `k_proj_weight`
+    `(embed_dim, kdim)` and `v_proj_weight` `(embed_dim, vdim)`, each Xavier uniform,
+    replace `in_proj_weight`.
 
     Args:
         embed_dim: features of queries and output.
-        num_heads: heads, a divisor of `embed_dim`.
+        num_heads: number of heads, a divisor of `embed_dim`.
         kdim: features of keys; `embed_dim` if `None`.
         vdim: features of values; `embed_dim` if `None`.
-        causal: whether no query attends to later keys.
-        rate: probability of dropping an attention weight during training, in [0, 1).
-            The weights are stored then, which the fused kernel avoids.
+        causal: whether to mask later keys.
+        rate: probability of dropping an attention weight in train mode, in [0, 1).
+            Dropout needs the weights in memory, which the fused kernel avoids.
         bias: whether the projections have a bias.
-        rotary_base: base of the wavelengths of rotary positions, such as 10000.0, by
-            which queries and keys are rotated; `None` for no positions.
+        rotary_base: base of the wavelengths of rotary position embeddings of queries
+            and keys, such as 10000.0; `None` for no positions.
         return_weights: whether the output is `nn.AttentionOutput(y, weights)`, with the
             weights of each head, after dropout.
-        group: processes that divide the heads among them (tensor parallelism). Inputs
-            and output are the same on all ranks; of the weights and biases of
-            query, key and value, and of `out_proj.weight`, each has the slices of its
-            heads.
+        group: processes over which the heads are sharded (tensor parallelism). Inputs
+            and output are the same on all ranks; each rank has the slices of the
+            projections that belong to its heads, and the whole bias of `out_proj`.
 
     Raises:
         TypeError: if `group` is not a group; on apply, if an input is not of a float
             dtype.
-        ValueError: if an argument is out of range, such as `num_heads` that are no
-            multiple of the number of ranks, or `return_weights` with several of them;
-            on apply, if shapes do not fit, or if dropout has no key.
+        ValueError: if an argument is out of range, `num_heads` is not a multiple of the
+            number of ranks, or `return_weights` is true for several ranks; on apply, if
+            shapes do not match, or if dropout has no key.
 
     Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, section 3.2.2; with
     a group: Shoeybi et al., 2019, https://arxiv.org/abs/1909.08053, section 3.
@@ -135,13 +134,13 @@ def multi_head_attention(
     )
     widths = embed_dim, kdim, vdim
     rate = check_rate(caller, rate)
-    parts = _parts_by_heads(caller, group, num_heads, return_weights)
-    heads, features = num_heads // parts.size, embed_dim // parts.size
+    ranks = _ranks(caller, group, num_heads, return_weights)
+    heads, features = num_heads // ranks.size, embed_dim // ranks.size
     specs = projection_specs(widths, bias)
 
     def init(key: Key, /) -> tuple[Params, State]:
         params = init_projections(key, widths, bias)
-        return started(shard_of_rank(params, parts, specs)), {}
+        return started(shard_of_rank(params, ranks, specs)), {}
 
     def prepare(
         params: Params, x: Any, train: bool, key: Key | None
@@ -152,44 +151,44 @@ def multi_head_attention(
             check_sequence(caller, name, sequence, width)
         _check_memory(caller, inputs)
         check_projections(caller, params, widths, bias, features)
-        inputs = _with_summed_gradients(inputs, parts)
+        inputs = _sum_input_gradients(inputs, ranks)
         kept = None
         if train and rate > 0:
             n, length, _ = inputs.query.shape
             shape = n, num_heads, length, inputs.key.shape[1]
             kept = random.bernoulli(check_key(caller, key), 1 - rate, shape)
-            kept = _own_heads(kept, num_heads, parts)
+            kept = _heads_of_rank(kept, num_heads, ranks)
 
-        each, shared = _mask_of_examples(inputs, num_heads, parts)
+        mask_per_example, shared_mask = _masks(inputs, num_heads, ranks)
 
         def attend(
             q: Array, k: Array, v: Array, mask: Array | None, kept: Array | None
         ) -> Any:
             q, k, v = project(params, (q, k, v), heads, bias)
             if rotary_base is not None:
-                q, k = rotated(q, k, rotary_base, 0)
-            options: Any = {"mask": shared if mask is None else mask, "causal": causal}
+                q, k = rotate_query_and_key(q, k, rotary_base, 0)
+            mask = shared_mask if mask is None else mask
             if kept is None and not return_weights:
-                y = dot_product_attention(q, k, v, **options)
-                return merge_heads(params, y, bias and parts.size == 1)
-            weights = dot_product_attention_weights(q, k, **options)
+                y = dot_product_attention(q, k, v, mask=mask, causal=causal)
+                return merge_heads(params, y, bias and ranks.size == 1)
+            weights = dot_product_attention_weights(q, k, mask=mask, causal=causal)
             weights = weights if kept is None else drop(weights, kept, rate)
             y = attention_from_weights(weights, v)
-            y = merge_heads(params, y, bias and parts.size == 1)
+            y = merge_heads(params, y, bias and ranks.size == 1)
             return (y, weights) if return_weights else y
 
-        return attend, [*inputs[:3], each, kept]
+        return attend, [*inputs[:3], mask_per_example, kept]
 
     layer = over_examples(
         prepare, init=init, divides=lambda query: True, pack=AttentionOutput
     )
-    if parts.size > 1:
-        layer = sharded(_summed(layer, parts, bias), parts, specs)
-    return with_projections(layer, widths)
+    if ranks.size > 1:
+        layer = sharded(_sum_over_ranks(layer, ranks, bias), ranks, specs)
+    return quantizable_projections(layer, widths)
 
 
 def _as_inputs(caller: str, x: Any, widths: Widths) -> AttentionInputs:
-    """The inputs; an array attends to itself."""
+    """The inputs of attention; for a single array, those of self-attention."""
     if isinstance(x, AttentionInputs):
         return x
     if isinstance(x, tuple) and len(x) > 2:
@@ -200,19 +199,19 @@ def _as_inputs(caller: str, x: Any, widths: Widths) -> AttentionInputs:
     if len(set(widths)) > 1:
         raise ValueError(
             f"{caller}: x must be nn.AttentionInputs(query, key, value), of "
-            f"{', '.join(map(str, widths))} features, got {type(x).__name__}; only "
-            "without kdim and vdim an array attends to itself"
+            f"{', '.join(map(str, widths))} features, got {type(x).__name__}; an array "
+            "alone is for self-attention, without kdim and vdim"
         )
     return AttentionInputs(x, x, x)
 
 
-# ---- heads that are divided among ranks ----
+# ---- heads sharded over ranks ----
 
 
-def _parts_by_heads(
+def _ranks(
     caller: str, group: Group | None, num_heads: int, return_weights: bool
 ) -> Group:
-    """The group that divides the heads; one of one where there is none."""
+    """The group over which the heads are sharded; a group of one for `None`."""
     check_group(caller, group)
     if not several(group):
         return Group(0, 1)
@@ -225,56 +224,57 @@ def _parts_by_heads(
     return group
 
 
-def _with_summed_gradients(inputs: AttentionInputs, parts: Group) -> AttentionInputs:
-    """The inputs with summed gradients; an array that was given twice stays one."""
-    if parts.size == 1:
+def _sum_input_gradients(inputs: AttentionInputs, ranks: Group) -> AttentionInputs:
+    """The inputs, with their gradients summed over the ranks."""
+    if ranks.size == 1:
         return inputs
-    found = {id(x): sum_gradients(x, parts) for x in inputs[:3]}
-    query, key, value = (found[id(x)] for x in inputs[:3])
+    # Once for each array: `project` looks whether query, key and value are the same.
+    summed = {id(x): sum_gradients(x, ranks) for x in inputs[:3]}
+    query, key, value = (summed[id(x)] for x in inputs[:3])
     return AttentionInputs(query, key, value, inputs.mask)
 
 
-def _own_heads(x: Array, num_heads: int, parts: Group) -> Array:
-    """Of an array that broadcasts to `(N, H, L, S)`, what belongs to this rank."""
+def _heads_of_rank(x: Array, num_heads: int, ranks: Group) -> Array:
+    """The heads of this rank, of an array that broadcasts to `(N, H, L, S)`."""
     axis = x.ndim - 3
-    if parts.size == 1 or axis < 0 or x.shape[axis] == 1:
+    if ranks.size == 1 or axis < 0 or x.shape[axis] == 1:
         return x
-    if x.shape[axis] != num_heads:  # it could be that of the heads of a rank
+    if x.shape[axis] != num_heads:  # it could have the number of heads of a rank
         raise ValueError(
             f"multi_head_attention: mask must broadcast to (N, {num_heads}, L, S), got "
             f"{x.shape}"
         )
-    return ShardSpec(x.shape, axis).shard(x, parts.rank, parts.size)
+    return ShardSpec(x.shape, axis).shard(x, ranks.rank, ranks.size)
 
 
-def _summed(layer: Layer, parts: Group, bias: bool) -> Layer:
-    """The layer, whose outputs are added up over the ranks before the bias."""
+def _sum_over_ranks(layer: Layer, ranks: Group, bias: bool) -> Layer:
+    """`layer` with its output summed over the ranks, then the bias added."""
 
     @as_apply
     def apply(
         params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
         y, state = layer.apply(params, state, x, train=train, key=key)
-        y = sum_parts(y, parts)
+        y = sum_parts(y, ranks)
         return add_bias(y, params["out_proj"]["bias"]) if bias else y, state
 
     return Layer(layer.init, apply)
 
 
-def _mask_of_examples(
-    inputs: AttentionInputs, num_heads: int, parts: Group
+def _masks(
+    inputs: AttentionInputs, num_heads: int, ranks: Group
 ) -> tuple[Array | None, Array | None]:
-    """The mask as a pair: the one divided with the examples, or the one they share."""
+    """The mask as a pair `(mask of each example, mask that all share)`, one `None`."""
     mask, n = inputs.mask, inputs.query.shape[0]
     if isinstance(mask, mx.array):
-        mask = _own_heads(mask, num_heads, parts)
+        mask = _heads_of_rank(mask, num_heads, ranks)
     if isinstance(mask, mx.array) and mask.ndim == 4 and mask.shape[0] == n:
         return mask, None
     return None, mask
 
 
 def _check_memory(caller: str, inputs: AttentionInputs) -> None:
-    """Raises unless there is a value for each key, for the examples of the query."""
+    """Raises unless keys and values match in length, and the query in batch size."""
     n, keys = inputs.query.shape[0], inputs.key.shape[1]
     for name, array in (("key", inputs.key), ("value", inputs.value)):
         length = "S" if name == "key" else keys

@@ -1,4 +1,4 @@
-"""Positions in a sequence: sinusoidal, rotary, learned, and ALiBi."""
+"""Position encodings: sinusoidal, rotary, learned, and ALiBi."""
 
 import math
 from collections.abc import Callable
@@ -36,14 +36,13 @@ def sinusoidal_positions(
     """Sinusoidal position encodings, to be added to the features of a sequence.
 
     `p[t, 2i] = sin((offset + t) / base^(2i / features))`, and `p[t, 2i + 1]` is the
-    cosine. They are exact to 1e-6 at any position below 2^31.
+    cosine. Errors are below 1e-6 at any position below 2^31.
 
     Args:
         length: number of positions.
-        features: sines and cosines of a position; even.
+        features: number of sines and cosines; even.
         base: the longest wavelength is `2 * pi * base`; greater than 1.
-        offset: position of the first one: an integer, or an integer array of shape
-            `()`.
+        offset: first position: an integer, or an integer array of shape `()`.
 
     Returns:
         float32 array of shape `(length, features)`, in [-1, 1].
@@ -65,10 +64,10 @@ def sinusoidal_positions(
     check_size("sinusoidal_positions", "length and features", (length, features))
     check_base("sinusoidal_positions", base)
     _check_offset("sinusoidal_positions", offset)
-    return _waves(length, features, base, offset)
+    return _sinusoids(length, features, base, offset)
 
 
-def _waves(length: int, features: int, base: float, offset: int | Array) -> Array:
+def _sinusoids(length: int, features: int, base: float, offset: int | Array) -> Array:
     angles = angles_at(length, features, base, offset)
     waves = mx.stack([mx.sin(angles), mx.cos(angles)], axis=-1)
     return waves.reshape(length, features)
@@ -76,8 +75,8 @@ def _waves(length: int, features: int, base: float, offset: int | Array) -> Arra
 
 def angles_at(length: int, features: int, base: float, offset: int | Array) -> Array:
     """`(offset + t) / base^(2i / features)` in [-pi, pi], `(length, features / 2)`."""
-    # In turns, as integers of 2^-64, whose products wrap around as angles do: in
-    # float32 the angle of position 10,000 would be off by 5e-4.
+    # In fixed-point numbers of 2^-64 turns, whose products wrap around as angles do:
+    # in float32 the angle of position 10,000 would be off by 5e-4.
     exponents = np.arange(0, features, 2) / features
     turns = np.round(2.0**64 / (2 * np.pi) * np.float64(base) ** -exponents)
     first = offset if isinstance(offset, mx.array) else mx.array(offset, mx.int64)
@@ -92,15 +91,14 @@ def rotary_positions(
 ) -> Array:
     """Rotary position embedding (RoPE): rotates pairs of features by position.
 
-    Feature `i` of the first half and feature `i` of the second half are a point, which
-    is rotated by `(offset + t) / base^(2i / D)`: the product of two rotated vectors
-    depends on the distance of their positions only.
+    Feature `i` of the first half and feature `i` of the second half form a pair, which
+    is rotated by the angle `(offset + t) / base^(2i / D)`. The product of two rotated
+    vectors then depends only on the distance between their positions.
 
     Args:
-        x: float, shape `(..., L, D)`, with at least three axes; `D` even.
+        x: float array, shape `(..., L, D)`, with at least three axes; `D` even.
         base: the longest wavelength is `2 * pi * base`; greater than 1.
-        offset: position of the first one: an integer, or an integer array of shape
-            `()`.
+        offset: first position: an integer, or an integer array of shape `()`.
 
     Returns:
         Float array of the shape and dtype of `x`; half precision is rounded once.
@@ -109,8 +107,8 @@ def rotary_positions(
         TypeError: if `x` is not of a float dtype.
         ValueError: if an argument is out of range.
 
-    Source: Su et al., 2021, https://arxiv.org/abs/2104.09864, eq. 34, with the halves
-    paired as in GPT-NeoX and Llama, not neighbours as in the paper.
+    Source: Su et al., 2021, https://arxiv.org/abs/2104.09864, eq. 34, with pairs across
+    the halves, as in GPT-NeoX and Llama, not of neighbours, as in the paper.
 
     Example:
         >>> import mlx.core as mx
@@ -129,11 +127,11 @@ def rotary_positions(
 
 
 def rotate(x: Array, angles: Array) -> Array:
-    """Rotates the points of the two halves of the last axis of `x` by `angles`."""
+    """Rotates the pairs across the two halves of the last axis of `x` by `angles`."""
     left, right = split_evenly(x, 2)  # (..., D / 2)
     cos, sin = mx.cos(angles), mx.sin(angles)
-    turned = [left * cos - right * sin, left * sin + right * cos]
-    return mx.concatenate(turned, axis=-1).astype(x.dtype)
+    halves = [left * cos - right * sin, left * sin + right * cos]
+    return mx.concatenate(halves, axis=-1).astype(x.dtype)
 
 
 def learned_positions(
@@ -147,21 +145,21 @@ def learned_positions(
 
     Params: `weight` `(max_length, embedding_dim)`.
 
-    With `cached=True` the input is the next piece of a sequence, as for
+    With `cached=True` the input is the next part of a sequence, as for
     `cached_attention`: the state's `length`, int32, is the number of positions seen so
-    far, and moves in eval mode as well. As it is a value, it is not checked: positions
+    far, and is also updated in eval mode. As a value it is not checked: positions
     beyond `max_length` give NaN.
 
     Args:
-        max_length: greatest length of a sequence.
+        max_length: maximum length of a sequence.
         embedding_dim: size of the last axis.
         weight_init: draws the weight from a key and a shape.
-        cached: whether positions go on from those seen so far.
+        cached: whether positions continue from those seen so far.
 
     Raises:
         TypeError: on apply, if `x` is not of a float dtype.
-        ValueError: if a size is not positive; on apply, if `x` is longer or of another
-            size.
+        ValueError: if a size is not positive; on apply, if `x` is longer than
+            `max_length` or has the wrong size.
 
     Source: Gehring et al., 2017, https://arxiv.org/abs/1705.03122, section 3.1.
 
@@ -193,7 +191,7 @@ def learned_positions(
             return weight[first : first + length]
         return take_rows_or_nan(weight, first + mx.arange(length))
 
-    return _adding(caller, shape, init, vectors, cached)
+    return _position_layer(caller, shape, init, vectors, cached)
 
 
 def positional_encoding(
@@ -206,7 +204,7 @@ def positional_encoding(
     Args:
         embedding_dim: size of the last axis; even.
         base: as in `sinusoidal_positions`.
-        cached: whether positions go on from those seen so far, as in
+        cached: whether positions continue from those seen so far, as in
             `learned_positions`.
 
     Raises:
@@ -230,19 +228,23 @@ def positional_encoding(
     check_base(caller, base)
 
     def vectors(params: Params, x: Array, first: int | Array) -> Array:
-        return _waves(x.shape[-2], embedding_dim, base, first).astype(x.dtype)
+        return _sinusoids(x.shape[-2], embedding_dim, base, first).astype(x.dtype)
 
-    return _adding(caller, (None, embedding_dim), lambda key: {}, vectors, cached)
+    shape = None, embedding_dim
+    return _position_layer(caller, shape, lambda key: {}, vectors, cached)
 
 
-def _adding(
+def _position_layer(
     caller: str,
     shape: tuple[int | None, int],
     init_params: Callable[[Key], Params],
     vectors: Callable[[Params, Array, int | Array], Array],
     cached: bool,
 ) -> Layer:
-    """Adds `vectors(params, x, first position)` to `x`, of at most `shape`."""
+    """A layer that adds `vectors(params, x, first_position)` to `x`.
+
+    `shape` is the maximum length of a sequence, or `None`, and its number of features.
+    """
     max_length, size = shape
     limit = "" if max_length is None else f" with L at most {max_length}"
 
@@ -268,16 +270,16 @@ def _adding(
 
 
 def alibi_bias(num_heads: int, length: int, *, keys: int | None = None) -> Array:
-    """ALiBi: a linear bias on attention logits, for each head.
+    """ALiBi: a per-head linear bias on attention logits.
 
-    `bias[h, i, j] = -m_h * |S - L + i - j|`. It is the float mask of
-    `dot_product_attention` and `AttentionInputs`. The slopes `m_h` are
-    `2^(-8 h / num_heads)` for `h = 1, 2, ...`; where `num_heads` is not a power of 2,
-    those of the power below it, then every other one of the power above.
+    `bias[h, i, j] = -m_h * |S - L + i - j|`. Pass it as the float mask of
+    `dot_product_attention` or `AttentionInputs`. The slopes `m_h` are
+    `2^(-8 h / num_heads)` for `h = 1, 2, ...`; if `num_heads` is no power of 2, those
+    of the power below it, then every other one of the power above.
 
     Args:
-        num_heads: heads of the attention.
-        length: `L`, number of queries; the last one is at the last key.
+        num_heads: number of attention heads.
+        length: `L`, number of queries; the last query has the position of the last key.
         keys: `S`, number of keys; `length` if `None`.
 
     Returns:
@@ -286,8 +288,8 @@ def alibi_bias(num_heads: int, length: int, *, keys: int | None = None) -> Array
     Raises:
         ValueError: if a number is not positive, or there are fewer keys than queries.
 
-    Source: Press et al., 2021, https://arxiv.org/abs/2108.12409, section 3; other
-    numbers of heads as in its code.
+    Source: Press et al., 2021, https://arxiv.org/abs/2108.12409, section 3; numbers of
+    heads that are not powers of 2 as in its code.
 
     Example:
         >>> from lucid_fn import nn

@@ -35,7 +35,7 @@ class EncoderInputs(NamedTuple):
 
 
 class DecoderInputs(NamedTuple):
-    """A sequence, the encoded sequence it attends to, and the masks of both."""
+    """A sequence, the encoder output that it attends to, and the masks for both."""
 
     x: Array  # (N, L, d_model)
     memory: Array  # (N, S, d_model)
@@ -66,39 +66,40 @@ def transformer_encoder_layer(
     """Transformer encoder layer: self-attention and a feed-forward network.
 
     `norm1(x + attention(x))`, then `norm2(x + linear2(activation(linear1(x))))`; with
-    `norm_first`, `x + attention(norm1(x))`, then `x + network(norm2(x))`.
+    `norm_first`, `x + attention(norm1(x))`, then
+    `x + linear2(activation(linear1(norm2(x))))`.
 
     The input is an array `(N, L, d_model)` or `nn.EncoderInputs(x, mask)`; the output
     is `(N, L, d_model)`. With `causal=True` it is the block of a language model; with a
-    `cache` as well, one that decodes piece by piece with the same params, its state
-    being that of `cached_attention`.
+    `cache` as well, it decodes step by step with the same params, and has the state of
+    `cached_attention`.
 
     Params: PyTorch's `self_attn`, `linear1`, `linear2`, `norm1` and `norm2`.
 
     Args:
         d_model: features of input and output.
-        num_heads: heads of the attention, a divisor of `d_model`.
+        num_heads: number of attention heads, a divisor of `d_model`.
         dim_feedforward: features between the two linear layers.
-        rate: probability of dropping a value, after each branch, between the linear
-            layers, and of dropping an attention weight; in [0, 1).
+        rate: probability of dropping an attention weight, an activation between the
+            linear layers, or an output of a residual branch; in [0, 1).
         activation: function between the linear layers.
         eps: `eps` of the layer norms.
-        norm_first: whether branches begin with the norm, instead of norms after the
-            sums.
-        causal: whether no position attends to later ones.
+        norm_first: whether the norms come before attention and feed-forward network
+            (pre-norm), instead of after each residual sum.
+        causal: whether to mask later positions.
         bias: whether attention, linear layers and norms have biases.
         rotary_base: as in `multi_head_attention`.
         cache: `(batch_size, max_length)` of a `cached_attention` in place of
-            `multi_head_attention`, for a causal layer; it takes no mask, and drops no
+            `multi_head_attention`, for a causal layer; it accepts no mask, and drops no
             attention weights.
-        group: processes that divide the heads and the features between the linear
-            layers among them (tensor parallelism); multiples of their number. Inputs
-            and output are the same on all ranks, and so must be the key. Not with a
-            `cache`.
+        group: processes over which the heads and the features between the linear layers
+            are sharded (tensor parallelism); both must be multiples of their number.
+            Inputs and output are the same on all ranks, and so must be the key. Not
+            with a `cache`.
 
     Raises:
         TypeError: if `group` is not a group.
-        ValueError: if an argument is out of range; on apply, if shapes do not fit, if
+        ValueError: if an argument is out of range; on apply, if shapes do not match, if
             dropout has no key, or if a layer with a cache gets a mask.
 
     Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, section 3.1;
@@ -121,7 +122,7 @@ def transformer_encoder_layer(
     rate, eps = check_rate(caller, rate), check_eps(caller, eps)
     if rotary_base is not None:
         check_base(caller, rotary_base, "rotary_base")
-    divided: Any = {"bias": bias, "group": group}
+    options: Any = {"bias": bias, "group": group}
     self_attention = _self_attention(
         caller, d_model, num_heads, causal, rate, bias, rotary_base, cache, group
     )
@@ -139,10 +140,10 @@ def transformer_encoder_layer(
         norm2: ArrayFn,
     ) -> Any:
         x, mask = inputs if isinstance(inputs, EncoderInputs) else (inputs, None)
-        attended = _attended(caller, mask, cache)
+        attention_inputs = _attention_inputs(caller, mask, cache)
 
         def attend(x: Array) -> Any:
-            return dropout1(self_attn(attended(x)))
+            return dropout1(self_attn(attention_inputs(x)))
 
         def feed_forward(x: Array) -> Any:
             return dropout2(linear2(dropout(activation(linear1(x)))))
@@ -155,10 +156,10 @@ def transformer_encoder_layer(
         self_attn=self_attention,
         dropout1=dropout(rate),
         norm1=layer_norm(d_model, eps=eps, bias=bias),
-        linear1=column_parallel_linear(d_model, dim_feedforward, **divided),
+        linear1=column_parallel_linear(d_model, dim_feedforward, **options),
         activation=activation,
         dropout=dropout(rate, group=group),
-        linear2=row_parallel_linear(dim_feedforward, d_model, **divided),
+        linear2=row_parallel_linear(dim_feedforward, d_model, **options),
         dropout2=dropout(rate),
         norm2=layer_norm(d_model, eps=eps, bias=bias),
     )
@@ -192,18 +193,18 @@ def transformer_decoder_layer(
 
     Args:
         d_model: features of inputs and output.
-        num_heads: heads of both attentions, a divisor of `d_model`.
+        num_heads: number of heads of both attentions, a divisor of `d_model`.
         dim_feedforward: features between the two linear layers.
         rate: as in `transformer_encoder_layer`.
         activation: function between the linear layers.
         eps: `eps` of the layer norms.
         norm_first: as in `transformer_encoder_layer`.
-        causal: whether no position of the sequence attends to later ones of it; every
-            position attends to all of the memory.
+        causal: whether the self-attention masks later positions; the cross-attention
+            never does.
         bias: whether attentions, linear layers and norms have biases.
         rotary_base: as in `multi_head_attention`, for the self-attention.
-        cache: as in `transformer_encoder_layer`, for the self-attention; give the same
-            memory with each piece.
+        cache: as in `transformer_encoder_layer`, for the self-attention; pass the same
+            memory at each step.
         group: as in `transformer_encoder_layer`.
 
     Raises:
@@ -231,7 +232,7 @@ def transformer_decoder_layer(
     rate, eps = check_rate(caller, rate), check_eps(caller, eps)
     if rotary_base is not None:
         check_base(caller, rotary_base, "rotary_base")
-    divided: Any = {"bias": bias, "group": group}
+    options: Any = {"bias": bias, "group": group}
     self_attention = _self_attention(
         caller, d_model, num_heads, causal, rate, bias, rotary_base, cache, group
     )
@@ -254,14 +255,14 @@ def transformer_decoder_layer(
         words = "nn.DecoderInputs(x, memory)"
         check_type(caller, "x", inputs, DecoderInputs, words)
         x, memory, mask, memory_mask = inputs
-        attended = _attended(caller, mask, cache)
+        attention_inputs = _attention_inputs(caller, mask, cache)
 
         def attend(x: Array) -> Any:
-            return dropout1(self_attn(attended(x)))
+            return dropout1(self_attn(attention_inputs(x)))
 
         def attend_to_memory(x: Array) -> Any:
-            crossed = AttentionInputs(x, memory, memory, memory_mask)
-            return dropout2(multihead_attn(crossed))
+            cross_inputs = AttentionInputs(x, memory, memory, memory_mask)
+            return dropout2(multihead_attn(cross_inputs))
 
         def feed_forward(x: Array) -> Any:
             return dropout3(linear2(dropout(activation(linear1(x)))))
@@ -275,20 +276,20 @@ def transformer_decoder_layer(
         self_attn=self_attention,
         dropout1=dropout(rate),
         norm1=layer_norm(d_model, eps=eps, bias=bias),
-        multihead_attn=multi_head_attention(d_model, num_heads, rate=rate, **divided),
+        multihead_attn=multi_head_attention(d_model, num_heads, rate=rate, **options),
         dropout2=dropout(rate),
         norm2=layer_norm(d_model, eps=eps, bias=bias),
-        linear1=column_parallel_linear(d_model, dim_feedforward, **divided),
+        linear1=column_parallel_linear(d_model, dim_feedforward, **options),
         activation=activation,
         dropout=dropout(rate, group=group),
-        linear2=row_parallel_linear(dim_feedforward, d_model, **divided),
+        linear2=row_parallel_linear(dim_feedforward, d_model, **options),
         dropout3=dropout(rate),
         norm3=layer_norm(d_model, eps=eps, bias=bias),
     )
 
 
 def _branch(x: Array, body: ArrayFn, norm: ArrayFn, norm_first: bool) -> Any:
-    """`x` plus a branch, with a norm before or after."""
+    """A residual branch `body`, with its norm before `body` or after the sum."""
     return x + body(norm(x)) if norm_first else norm(x + body(x))
 
 
@@ -315,8 +316,7 @@ def _self_attention(
         )
     if not causal:
         raise ValueError(
-            f"{caller}: a layer with a cache must be causal, got causal={causal}; give "
-            "causal=True"
+            f"{caller}: causal must be True for a layer with a cache, got {causal}"
         )
     if not isinstance(cache, tuple) or len(cache) != 2:
         raise ValueError(
@@ -328,15 +328,15 @@ def _self_attention(
     )
 
 
-def _attended(
+def _attention_inputs(
     caller: str, mask: Array | None, cache: tuple[int, int] | None
 ) -> Callable[[Any], Any]:
-    """From a sequence to the input of its self-attention."""
+    """A function from a sequence to the input of its self-attention."""
     if cache is None:
         return lambda x: AttentionInputs(x, x, x, mask)
     if mask is not None:
         raise ValueError(
-            f"{caller}: mask must be None for a layer with a cache, got an array; such "
-            "a layer attends to all that is cached"
+            f"{caller}: mask must be None for a layer with a cache, got an array; it "
+            "attends to all cached positions"
         )
     return lambda x: x

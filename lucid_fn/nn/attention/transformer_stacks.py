@@ -1,4 +1,4 @@
-"""Stacks of transformer blocks."""
+"""Transformer encoders and decoders: stacks of layers."""
 
 from typing import Any
 
@@ -16,15 +16,15 @@ def transformer_encoder(
 
     Each copy has its own params.
 
-    The input is an array `(N, L, d_model)` or `nn.EncoderInputs(x, mask)`, whose mask
-    goes to each layer; the output is `(N, L, d_model)`.
+    The input is an array `(N, L, d_model)` or `nn.EncoderInputs(x, mask)`, with a mask
+    for all layers; the output is `(N, L, d_model)`.
 
-    Params: `layers.0`, `layers.1`, ... and `norm`, PyTorch's names.
+    Params: `layers.0`, `layers.1`, ... and `norm`, as in PyTorch.
 
     Args:
-        layer: a `transformer_encoder_layer`, or another with its inputs.
+        layer: a `transformer_encoder_layer`, or any layer with the same inputs.
         num_layers: number of copies.
-        norm: after the last one; layers with `norm_first` need one.
+        norm: final norm, which layers with `norm_first` need.
 
     Raises:
         ValueError: if `num_layers` is not positive.
@@ -57,18 +57,18 @@ def transformer_decoder(
 ) -> Layer:
     """Transformer decoder: `num_layers` copies of `layer`, then `norm`.
 
-    Each copy has its own params and attends to the same memory. Whether it is causal is
-    chosen in the layer: `nn.transformer_decoder_layer(..., causal=False)`.
+    Each copy has its own params and attends to the same memory. `layer` determines
+    whether it is causal: `nn.transformer_decoder_layer(..., causal=False)`.
 
     The input is `nn.DecoderInputs(x, memory, mask, memory_mask)`; the output is `(N, L,
     d_model)`.
 
-    Params: `layers.0`, `layers.1`, ... and `norm`, PyTorch's names.
+    Params: `layers.0`, `layers.1`, ... and `norm`, as in PyTorch.
 
     Args:
-        layer: a `transformer_decoder_layer`, or another with its inputs.
+        layer: a `transformer_decoder_layer`, or any layer with the same inputs.
         num_layers: number of copies.
-        norm: after the last one; layers with `norm_first` need one.
+        norm: final norm, which layers with `norm_first` need.
 
     Raises:
         TypeError: on apply, if the input is not `nn.DecoderInputs`.
@@ -97,7 +97,7 @@ def transformer_decoder(
 
 
 def stack(layers: list[Layer]) -> Layer:
-    """The layers one after the other, each with the masks and the memory as well."""
+    """A chain of the layers, each of which gets the masks and the memory as well."""
 
     def forward(inputs: Any, /, **children: ArrayFn) -> Any:
         for child in children.values():

@@ -168,7 +168,7 @@ def test_layers_with_a_cache_are_the_causal_ones(bias, rotary_base, key):
 
 def test_a_cache_needs_a_causal_layer_and_no_mask(key):
     for make in (encoder, decoder):
-        with pytest.raises(ValueError, match="a layer with a cache must be causal"):
+        with pytest.raises(ValueError, match="causal must be True for a layer with"):
             make(causal=False, cache=(1, 4))
         with pytest.raises(ValueError, match=r"cache must be \(batch_size, max_length"):
             make(causal=True, cache=4)
