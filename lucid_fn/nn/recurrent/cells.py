@@ -1,4 +1,4 @@
-"""One step of the recurrent layers, for models that are written step by step."""
+"""Recurrent cells: single steps of recurrent layers, for `scan` and custom loops."""
 
 from typing import Any
 
@@ -32,9 +32,9 @@ def rnn_cell(
     """One step of `rnn`: `h = activation(W_ih x + b_ih + W_hh h + b_hh)`.
 
     The input is `nn.SequenceAndCarry(x, carry)`, with `x` `(N, input_size)` and the
-    carry `(N, hidden_size)`, or `x` alone, which starts from a carry of zeros. The
-    output is `nn.SequenceAndCarry(y, carry)`, both of which are the new `h`. `nn.scan`
-    runs a cell over a sequence.
+    carry `(N, hidden_size)`, or `x` alone, with a carry of zeros. The output is
+    `nn.SequenceAndCarry(y, carry)`, both of which are the new `h`. `nn.scan` runs a
+    cell over a sequence.
 
     Params, with PyTorch's names: `weight_ih` `(hidden_size, input_size)`, `weight_hh`
     `(hidden_size, hidden_size)`, `bias_ih` and `bias_hh` `(hidden_size,)`, all uniform
@@ -44,11 +44,11 @@ def rnn_cell(
         input_size: features of the input.
         hidden_size: features of the carry.
         bias: whether biases are added.
-        activation: function of the sum.
+        activation: activation function of the sum.
 
     Raises:
-        ValueError: if a size is not positive; on apply, if `x` or the carry has another
-            shape.
+        ValueError: if a size is not positive; on apply, if `x` or the carry has the
+            wrong shape.
 
     Source: names and numbers are those of `torch.nn.RNNCell`.
 
@@ -67,7 +67,7 @@ def rnn_cell(
 
 
 def gru_cell(input_size: int, hidden_size: int, *, bias: bool = True) -> Layer:
-    """One step of `gru`, with the inputs, outputs and names of `rnn_cell`.
+    """One step of `gru`, with the inputs, outputs and param names of `rnn_cell`.
 
     Args:
         input_size: features of the input.
@@ -89,7 +89,7 @@ def gru_cell(input_size: int, hidden_size: int, *, bias: bool = True) -> Layer:
 
 
 def lstm_cell(input_size: int, hidden_size: int, *, bias: bool = True) -> Layer:
-    """One step of `lstm`, as `rnn_cell` but with a carry `nn.LSTMCarry(hidden, cell)`.
+    """One step of `lstm`, as `rnn_cell`, with a carry `nn.LSTMCarry(hidden, cell)`.
 
     Args:
         input_size: features of the input.
@@ -121,7 +121,6 @@ def _cell(
     input_size, hidden_size = check_positive(
         caller, input_size=input_size, hidden_size=hidden_size
     )
-
     shapes = weight_shapes(kind, input_size, hidden_size, bias, "")
 
     def init(key: Key) -> Params:
@@ -134,9 +133,8 @@ def _cell(
         if x.ndim != 2 or x.shape[-1] != input_size:
             raise shape_error(caller, "x", x, f"(N, {input_size})")
         check_params(caller, params, **shapes)
-        before = unpack_carry(
-            caller, kind, carry, [(len(x), hidden_size)] * kind.arrays, x.dtype
-        )
+        carry_shapes = [(len(x), hidden_size)] * kind.arrays
+        before = unpack_carry(caller, kind, carry, carry_shapes, x.dtype)
         y, after = run(kind, params, "", x[:, None], before)
         return SequenceAndCarry(y[:, 0], pack_carry(after))
 

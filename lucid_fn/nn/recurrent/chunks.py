@@ -1,4 +1,4 @@
-"""Sequences that go through recurrent layers in chunks."""
+"""Chunks of sequences, for recurrent layers that run concurrently on several cores."""
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -13,9 +13,9 @@ from lucid_fn.types import Array
 def in_chunks(
     sizes: Sequence[int], x: Array, lengths: Array | None, kept: Sequence[Array]
 ) -> Iterator[tuple[Array, Array | None, list[Array]]]:
-    """The chunks of a sequence `(N, L, D)`, of its lengths and its dropout masks.
+    """Chunks of `sizes` steps of a batch `(N, L, D)`, its lengths and dropout masks.
 
-    The lengths of a chunk are those of what it has of each sequence.
+    The lengths of a chunk are the numbers of steps that it has of each sequence.
     """
     if len(sizes) == 1:
         yield x, lengths, list(kept)
@@ -23,14 +23,14 @@ def in_chunks(
     starts = accumulate(sizes, initial=0)
     for start, chunk in zip(starts, split(x, sizes, axis=1), strict=False):
         size = chunk.shape[1]
-        inside = None
-        if lengths is not None:  # -1 where it is out of range: it stays so
-            known = is_valid_label(lengths, x.shape[1] + 1)
+        chunk_lengths = None
+        if lengths is not None:
+            valid = is_valid_label(lengths, x.shape[1] + 1)
             rest = mx.clip(lengths.astype(mx.int32) - start, 0, size)
-            inside = mx.where(known, rest, -1)
-        yield chunk, inside, [mask[:, start : start + size] for mask in kept]
+            chunk_lengths = mx.where(valid, rest, -1)  # -1 is out of range as well
+        yield chunk, chunk_lengths, [mask[:, start : start + size] for mask in kept]
 
 
 def joined(arrays: Sequence[Array], axis: int) -> Array:
-    """The arrays as one, along an axis."""
+    """The arrays concatenated along an axis; a single one as it is."""
     return arrays[0] if len(arrays) == 1 else mx.concatenate(list(arrays), axis=axis)

@@ -1,4 +1,4 @@
-"""Recurrent layers: Elman's, GRU and LSTM."""
+"""Recurrent layers: Elman networks, GRU and LSTM."""
 
 from lucid_fn.nn.core.checks import check_activation
 from lucid_fn.nn.core.layer import Layer
@@ -19,17 +19,17 @@ def rnn(
 ) -> Layer:
     """Elman recurrent layer: `h = activation(W_ih x + b_ih + W_hh h + b_hh)`.
 
-    The input is an array `(N, L, input_size)`, which starts from a carry of zeros, or
-    `nn.RecurrentInputs(x, carry, lengths)`, which may start from another carry and be a
-    padded batch. The output is always `nn.SequenceAndCarry(y, carry)`, with `y`
-    `(N, L, hidden_size)` and the carry after the last step, from which the next piece
-    of the sequence can go on. To chain layers, pass on the sequence alone:
+    The input is an array `(N, L, input_size)`, with a carry of zeros, or
+    `nn.RecurrentInputs(x, carry, lengths)`, with a given carry or as a padded batch.
+    The output is always `nn.SequenceAndCarry(y, carry)`, with `y`
+    `(N, L, hidden_size)` and the carry after the last step, from which the next part of
+    the sequence can continue. To chain layers, pass on the sequence alone:
     `nn.serial(nn.rnn(3, 4), lambda y: y.sequence, nn.rnn(4, 4))`.
 
-    With `lengths`, integers `(N,)` in [0, L], what lies behind a sequence's length is
-    padding and never read: there `y` is 0, the carry is that of the sequence's own last
-    step, and the backward direction starts there, as with PyTorch's
-    `pack_padded_sequence`. A length out of range gives NaN.
+    With `lengths`, integers `(N,)` in [0, L], the steps of a sequence after its length
+    are padding, which is never read: `y` is 0 there, the carry is that of the last step
+    before the padding, and the backward direction starts at that step, as with
+    PyTorch's `pack_padded_sequence`. A length out of range gives NaN.
 
     The dtype of the output is the promoted dtype of input and params.
 
@@ -40,23 +40,23 @@ def rnn(
     Args:
         input_size: features of the input.
         hidden_size: features of the carry.
-        num_layers: stacked layers, each of which takes the output of the one before.
+        num_layers: number of stacked layers; each takes the output of the one before.
         bidirectional: whether each layer also runs backwards, with params whose names
             end in `_reverse`; the outputs of both directions are concatenated, `(N, L,
-            2 * hidden_size)`. In the carry, a layer's two directions are neighbours.
+            2 * hidden_size)`. In the carry, the two directions of a layer are adjacent.
         bias: whether biases are added.
-        rate: probability of dropping a value between two layers during training; in
+        rate: probability of dropping an output between two layers in train mode; in
             [0, 1).
-        activation: function of the sum.
+        activation: activation function of the sum.
 
     Raises:
-        TypeError: on apply, if `x` is not of a float dtype, or `lengths` not of an
-            integer one, or if the input is the output of a recurrent layer.
+        TypeError: on apply, if `x` is not of a float dtype, `lengths` is not of an
+            integer dtype, or the input is the whole output of a recurrent layer.
         ValueError: if a size is not positive or `rate` out of range; on apply, if `x`,
             the carry or `lengths` has the wrong shape, or if dropout has no key.
 
     Source: Elman, 1990, "Finding structure in time"; names and numbers are those of
-    `torch.nn.RNN` with `batch_first`, but for the carry, whose batch axis is first.
+    `torch.nn.RNN` with `batch_first`, but the batch axis of the carry is first too.
 
     Example:
         >>> import mlx.core as mx
@@ -100,15 +100,15 @@ def gru(
     `r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)`, `z` likewise, and
     `n = tanh(W_in x + b_in + r * (W_hn h + b_hn))`.
 
-    Inputs (with lengths as well), outputs and arguments are those of `rnn`; the rows of
-    weights and biases are those of `r`, `z` and `n`, in this order.
+    Inputs, outputs and arguments are those of `rnn`; the rows of weights and biases are
+    those of `r`, `z` and `n`, in this order.
 
     Args:
         input_size: features of the input.
         hidden_size: features of the carry.
         num_layers: as in `rnn`.
         bidirectional: as in `rnn`.
-        bias: whether there are biases.
+        bias: whether biases are added.
         rate: as in `rnn`.
 
     Raises:
@@ -153,21 +153,21 @@ def lstm(
     `i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)`, `f` and `o` likewise, and `g` with
     tanh.
 
-    Inputs (with lengths as well), outputs and arguments are those of `rnn`, except that
-    the carry is `nn.LSTMCarry(hidden, cell)`; the rows of weights and biases are those
-    of `i`, `f`, `g` and `o`, in this order.
+    Inputs, outputs and arguments are those of `rnn`, except that the carry is
+    `nn.LSTMCarry(hidden, cell)`; the rows of weights and biases are those of `i`, `f`,
+    `g` and `o`, in this order.
 
     Args:
         input_size: features of the input.
         hidden_size: features of the carry.
         num_layers: as in `rnn`.
         bidirectional: as in `rnn`.
-        bias: whether there are biases.
+        bias: whether biases are added.
         rate: as in `rnn`.
-        proj_size: size to which the output is projected, `h = W_hr (o * tanh(c))`, with
-            params `weight_hr_l0` `(proj_size, hidden_size)`, ...; less than
-            `hidden_size`, 0 for no projection. Output and hidden carry then have
-            `proj_size` features, the cell has `hidden_size`.
+        proj_size: features of output and hidden state after a projection,
+            `h = W_hr (o * tanh(c))`, with params `weight_hr_l0`
+            `(proj_size, hidden_size)`, ...; less than `hidden_size`, which the cell
+            state keeps. No projection if 0.
 
     Raises:
         ValueError: as `rnn`.

@@ -1,4 +1,4 @@
-"""What recurrent layers and cells have in common."""
+"""The shared implementation of recurrent layers and cells."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -29,16 +29,17 @@ from lucid_fn.ops.seam import chunks_of_sequence, computing_beside
 from lucid_fn.tracing import started
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
-Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, hidden_size); the first is put out
+Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, hidden_size); output comes first
 Recurrence: TypeAlias = Callable[..., tuple[Array, Carry]]  # as `ops.rnn`
 
-# Multiplications of a step from which on a batch is divided among the cores. Two parts
-# of 4 million take as long as one, of 6 million 0.85 of the time, of 2 million 1.4.
-_LEAST = 5 << 20
+# Multiplications of one step from which on the batch is divided among the cores. Two
+# halves of 4 million take as long as the whole, of 6 million 0.85 of its time, and of
+# 2 million 1.4 times as long.
+_MIN_MULTIPLICATIONS = 5 << 20
 
 
 class Kind(NamedTuple):
-    """A recurrence: how many gates it has, and arrays in its carry."""
+    """A kind of recurrence: its number of gates, arrays in its carry, and function."""
 
     gates: int
     arrays: int
@@ -46,7 +47,7 @@ class Kind(NamedTuple):
 
 
 def rnn_kind(activation: ArrayFn) -> Kind:
-    """The `Kind` of a plain recurrent network."""
+    """The `Kind` of an Elman network."""
     return Kind(1, 1, partial(ops.rnn, activation=activation))
 
 
@@ -66,7 +67,7 @@ def recurrent(
     rate: float,
     proj_size: int = 0,
 ) -> Layer:
-    """The layer of a recurrence over whole sequences."""
+    """The layer that runs a recurrence over sequences; see `rnn` and `lstm`."""
     check_bool(caller, bidirectional=bidirectional, bias=bias)
     input_size, hidden_size, num_layers = check_positive(
         caller, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers
@@ -74,14 +75,14 @@ def recurrent(
     rate = check_rate(caller, rate)
     _check_projection(caller, proj_size, hidden_size)
     ends = ("", "_reverse") if bidirectional else ("",)
+    directions = len(ends)
     suffixes = [f"_l{i}{end}" for i in range(num_layers) for end in ends]
-    places = len(suffixes)
     out_size = proj_size or hidden_size
-    sizes = (out_size, hidden_size)[: kind.arrays]  # of the arrays of a carry
+    carry_sizes = (out_size, hidden_size)[: kind.arrays]
 
     shapes: dict[str, ParamShape] = {}
     for k, suffix in enumerate(suffixes):
-        columns = input_size if k < len(ends) else len(ends) * out_size
+        columns = input_size if k < directions else directions * out_size
         shapes |= weight_shapes(kind, columns, hidden_size, bias, suffix, proj_size)
 
     def init(key: Key, /) -> tuple[Params, State]:
@@ -100,58 +101,65 @@ def recurrent(
         _check_lengths(caller, lengths, n)
         drops = train and rate > 0 and num_layers > 1
         key = check_key(caller, key) if drops else None
-        carry_shapes = [(n, num_layers * len(ends), size) for size in sizes]
-        before = unpack_carry(caller, kind, inputs.carry, carry_shapes, x.dtype)
+        carry_shapes = [(n, len(suffixes), size) for size in carry_sizes]
+        carry = unpack_carry(caller, kind, inputs.carry, carry_shapes, x.dtype)
         kept: list[Array] = []
         if key is not None:
-            shape = n, length, len(ends) * out_size
+            shape = n, length, directions * out_size
             subkeys = (random.fold_in(key, f"dropout{i}") for i in range(1, num_layers))
             kept = [random.bernoulli(subkey, 1 - rate, shape) for subkey in subkeys]
 
-        def through(
+        def run_layers(
             x: Array, lengths: Array | None, *arrays: Array
         ) -> tuple[Array, ...]:
-            before, kept = arrays[: kind.arrays], arrays[kind.arrays :]
-            after = [tuple(array[:, k] for array in before) for k in range(places)]
+            carry, kept = arrays[: kind.arrays], arrays[kind.arrays :]
+            # One for each direction of each layer, which goes from chunk to chunk.
+            carries = [
+                tuple(array[:, k] for array in carry) for k in range(len(suffixes))
+            ]
 
-            def one(
+            def run_direction(
                 k: int, x: Array, lengths: Array | None, kept: list[Array]
             ) -> Array:
-                if kept and k >= len(ends):
-                    x = drop(x, kept[k // len(ends) - 1], rate)
-                y, after[k] = run(kind, params, suffixes[k], x, after[k], lengths)
+                if kept and k >= directions:
+                    x = drop(x, kept[k // directions - 1], rate)
+                y, carries[k] = run(kind, params, suffixes[k], x, carries[k], lengths)
                 return y
 
-            chunks, outputs = beside(x), []
-            for y, inside, masks in in_chunks(chunks or [x.shape[1]], x, lengths, kept):
-                for i in range(0, places, len(ends)):
-                    of_layer = []
-                    for k in range(i, i + len(ends)):
+            chunks, outputs = concurrent_chunks(x), []
+            sizes = chunks or [x.shape[1]]
+            for y, chunk_lengths, masks in in_chunks(sizes, x, lengths, kept):
+                for first in range(0, len(suffixes), directions):
+                    layer_outputs = []
+                    for k in range(first, first + directions):
                         with computing_beside(k) if chunks else nullcontext():
-                            of_layer.append(one(k, y, inside, masks))
-                    y = joined(of_layer, axis=-1)
+                            out = run_direction(k, y, chunk_lengths, masks)
+                        layer_outputs.append(out)
+                    y = joined(layer_outputs, axis=-1)
                 outputs.append(y)
             y = joined(outputs, axis=1)
             # Not by `mx.stack`, as the outputs are: `mx.compile` would merge the parts
             # of both, and lose a carry that is an auxiliary of a gradient.
             last = [
                 mx.concatenate(list(each), axis=1).reshape(len(y), len(each), size)
-                for each, size in zip(zip(*after, strict=True), sizes, strict=True)
+                for each, size in zip(
+                    zip(*carries, strict=True), carry_sizes, strict=True
+                )
             ]
             return y, *last
 
-        return through, [x, lengths, *before, *kept]
+        return run_layers, [x, lengths, *carry, *kept]
 
     def multiplications(x: Any) -> int:
         n: int = x.shape[0]
         return n * kind.gates * hidden_size**2
 
-    def beside(x: Any) -> list[int] | None:
+    def concurrent_chunks(x: Any) -> list[int] | None:
         length: int = x.shape[1]
-        return chunks_of_sequence(length, num_layers, len(ends), multiplications(x))
+        return chunks_of_sequence(length, num_layers, directions, multiplications(x))
 
     def is_large(x: Any) -> bool:
-        return multiplications(x) >= _LEAST and not beside(x)
+        return multiplications(x) >= _MIN_MULTIPLICATIONS and not concurrent_chunks(x)
 
     def pack(y: Array, *last: Array) -> SequenceAndCarry:
         return SequenceAndCarry(y, pack_carry(last))
@@ -160,11 +168,11 @@ def recurrent(
 
 
 def _to_inputs(caller: str, x: Any) -> RecurrentInputs:
-    if isinstance(x, SequenceAndCarry):  # else a chain would pass on the carry too
+    if isinstance(x, SequenceAndCarry):  # or a chain would pass on the carry too
         raise TypeError(
             f"{caller}: x must be an array or nn.RecurrentInputs, got the "
             "SequenceAndCarry that a recurrent layer returns; pass on y.sequence, as "
-            f"in nn.serial(..., lambda y: y.sequence, {caller}(...)), or go on from a "
+            f"in nn.serial(..., lambda y: y.sequence, {caller}(...)), or start from a "
             "carry with nn.RecurrentInputs(x, carry)"
         )
     if isinstance(x, RecurrentInputs):
@@ -173,8 +181,8 @@ def _to_inputs(caller: str, x: Any) -> RecurrentInputs:
         raise TypeError(
             f"{caller}: x must be an array or nn.RecurrentInputs, got "
             f"{type(x).__name__}; for sequences of several lengths write "
-            "nn.RecurrentInputs(x, lengths=lengths), and of the pair (y, state) that "
-            "apply returns give y alone"
+            "nn.RecurrentInputs(x, lengths=lengths); if it is the pair (y, state) that "
+            "apply returns, pass y alone"
         )
     return RecurrentInputs(x)
 
@@ -192,7 +200,7 @@ def _check_projection(caller: str, proj_size: Any, hidden_size: int) -> None:
     if not 0 <= size < hidden_size:
         raise ValueError(
             f"{caller}: proj_size must be at least 0 and less than hidden_size, "
-            f"{hidden_size}, got {proj_size}; 0 is no projection"
+            f"{hidden_size}, got {proj_size}; 0 means no projection"
         )
 
 
@@ -204,7 +212,7 @@ def weight_shapes(
     suffix: str,
     proj_size: int = 0,
 ) -> dict[str, ParamShape]:
-    """Shapes of the params of one direction of one layer, by PyTorch's names."""
+    """Shapes of the params of one direction of one layer, with PyTorch's names."""
     rows = kind.gates * hidden_size
     shapes: dict[str, ParamShape] = {
         f"weight_ih{suffix}": (rows, columns),
@@ -212,12 +220,13 @@ def weight_shapes(
         f"bias_ih{suffix}": (rows,) if bias else None,
         f"bias_hh{suffix}": (rows,) if bias else None,
     }
-    projection = {f"weight_hr{suffix}": (proj_size, hidden_size)} if proj_size else {}
-    return shapes | projection
+    if proj_size:
+        shapes[f"weight_hr{suffix}"] = (proj_size, hidden_size)
+    return shapes
 
 
 def draw(key: Key, hidden_size: int, shapes: dict[str, ParamShape]) -> Params:
-    """Uniform params in +-1/sqrt(hidden_size), PyTorch's default."""
+    """Draws params uniform in +-1/sqrt(hidden_size), as PyTorch does."""
     bound = 1 / math.sqrt(hidden_size)
     return {
         name: random.uniform(random.fold_in(key, name), shape, low=-bound, high=bound)
@@ -234,7 +243,7 @@ def run(
     carry: Carry,
     lengths: Array | None = None,
 ) -> tuple[Array, Carry]:
-    """The outputs and the last carry of one layer in one direction."""
+    """The outputs and the last carry of one direction of one layer."""
     weights = RecurrentWeights(
         *(params[f"{name}{suffix}"] for name in ("weight_ih", "weight_hh")),
         *(params.get(f"{name}{suffix}") for name in RecurrentWeights._fields[2:]),
@@ -252,7 +261,7 @@ def unpack_carry(
     shapes: Sequence[tuple[int, ...]],
     dtype: mx.Dtype,
 ) -> Carry:
-    """The arrays of the user's carry, checked; zeros if there is none."""
+    """The arrays of a public carry, after checks; zeros for `None`."""
     if carry is None:
         return tuple(mx.zeros(shape, dtype) for shape in shapes)
     if kind.arrays == 2 and not isinstance(carry, LSTMCarry):
@@ -269,5 +278,5 @@ def unpack_carry(
 
 
 def pack_carry(arrays: Any) -> Any:
-    """The user's carry of these arrays."""
+    """The public carry of these arrays: the inverse of `unpack_carry`."""
     return LSTMCarry(*arrays) if len(arrays) == 2 else arrays[0]

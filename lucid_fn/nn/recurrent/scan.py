@@ -1,4 +1,4 @@
-"""A cell run over a sequence."""
+"""`scan`: a recurrent layer from any cell."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
     The input is `nn.SequenceAndCarry(x, carry)` with `x` `(N, L, ...)`, or `x` alone if
     the cell can start without a carry. At each step the cell gets
     `nn.SequenceAndCarry(x[:, t], carry)` and returns `nn.SequenceAndCarry(y, carry)`:
-    its output and what it passes on. The output of the layer is
+    its output and the carry for the next step. The output of the layer is
     `nn.SequenceAndCarry(ys, carry)`, with `ys` `(N, L, ...)` and the carry after the
     last step.
 
@@ -26,13 +26,13 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
     made by `compose`. Params and state are those of the cell; the state is updated at
     each step, and each step has its own key.
 
-    In a chain of scans the second one goes on from the carry of the first. To start it
-    without one, put `lambda y: y.sequence` between them.
+    In a chain of scans the second one starts from the carry of the first. To start it
+    without a carry, put `lambda y: y.sequence` between them.
 
     Args:
         cell: the layer of one step.
-        reverse: whether to run from the last step to the first; outputs are at the
-            places of their inputs.
+        reverse: whether to run from the last step to the first; outputs stay in the
+            order of the inputs.
 
     Raises:
         TypeError: if `cell` is not a layer; on apply, if it does not return
@@ -64,8 +64,8 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
                 "scan: x must be nn.SequenceAndCarry(x, carry) or an array, got "
                 "RecurrentInputs; lengths are for nn.rnn, nn.gru and nn.lstm"
             )
-        begun = isinstance(x, SequenceAndCarry)
-        sequence, carry = x if begun else (x, None)
+        has_carry = isinstance(x, SequenceAndCarry)
+        sequence, carry = x if has_carry else (x, None)
         check_array("scan", x=sequence)
         if sequence.ndim < 2 or sequence.shape[1] == 0:
             raise shape_error(
@@ -75,7 +75,7 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
         steps = [mx.squeeze(part, 1) for part in split_evenly(sequence, length, axis=1)]
         outputs = []
         for t in reversed(range(length)) if reverse else range(length):
-            inputs = SequenceAndCarry(steps[t], carry) if begun else steps[t]
+            inputs = SequenceAndCarry(steps[t], carry) if has_carry else steps[t]
             subkey = None if key is None else fold_in(key, t)
             out, state = cell.apply(params, state, inputs, train=train, key=subkey)
             if not isinstance(out, SequenceAndCarry):
@@ -83,7 +83,7 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
                     "scan: cell must return nn.SequenceAndCarry(y, carry), got "
                     f"{type(out).__name__}"
                 )
-            begun, carry = True, out.carry
+            has_carry, carry = True, out.carry
             outputs.append(out.sequence)
         ys = mx.stack(outputs[::-1] if reverse else outputs, axis=1)
         return SequenceAndCarry(ys, carry), state

@@ -162,9 +162,7 @@ def test_wrong_arguments_are_errors():
         nn.lora(layer, lambda path: True, rank=0)
     with pytest.raises(ValueError, match="lora: alpha must be positive"):
         nn.lora(layer, lambda path: True, alpha=0)
-    with pytest.raises(
-        ValueError, match=r"choose a weight with .*, among bias, weight"
-    ):
+    with pytest.raises(ValueError, match=r"choose a weight .*, among bias, weight"):
         nn.lora(layer, lambda path: path == "bias").init(random.key(0))
 
 
