@@ -16,6 +16,8 @@ from lucid_fn.nn.core.checks import (
 )
 from lucid_fn.nn.core.layer import Layer, quantizable, require_names
 from lucid_fn.nn.core.sharding import ShardSpec, ShardSpecs
+from lucid_fn.ops.concatenation import split_evenly
+from lucid_fn.ops.linear import QuantizedWeight
 from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.types import Array, Key, Params
 
