@@ -33,8 +33,9 @@ def two_streams(monkeypatch):
     """Two streams, and everything in parts that can be, however small."""
     for module in (streams, split_batch):
         monkeypatch.setattr(module, "count", lambda: 2)
-    for module in (split_batch, linear, recurrence):
+    for module in (split_batch, linear):
         monkeypatch.setattr(module, "_LEAST", 0)
+    monkeypatch.setattr(recurrence, "_MIN_MULTIPLICATIONS", 0)
     monkeypatch.setattr(split_batch, "_FEWEST_ROWS", 1)
     monkeypatch.setattr(split_batch, "_FEWEST_EXAMPLES", {2: 1, 3: 1, 4: 1})
     monkeypatch.setattr(linear, "_FEWEST_ROWS", 1)
