@@ -21,7 +21,7 @@ class Chosen(NamedTuple):
     """The leaves that a call differentiates, and what is done with others like them."""
 
     leaves: list[Array]
-    call: Callable[[list[Any]], Any]  # the function of these leaves
+    call: Callable[..., Any]  # the function, or a copy of it, of these leaves
     collect: Callable[[list[Any]], Tree]  # the argument, or the tuple, made of them
 
 
@@ -50,7 +50,7 @@ def chooser(
         chosen = [place % len(args) for place in places]
         leaves, structure = _float_leaves({i: args[i] for i in chosen}, names, caller)
 
-        def call(leaves: list[Any]) -> Any:
+        def call(leaves: list[Any], fn: Callable[..., Any] = fn) -> Any:
             given = tree.unflatten(structure, leaves)
             others = tree.map(owned, args), tree.map(owned, kwargs)
             positional = [given.get(i, arg) for i, arg in enumerate(others[0])]

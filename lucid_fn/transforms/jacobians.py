@@ -22,6 +22,7 @@ from lucid_fn.transforms.arguments import (
     owned,
     to_arrays,
 )
+from lucid_fn.transforms.closures import frozen
 from lucid_fn.transforms.gradients import REVERSE_FIX
 from lucid_fn.types import Array, Tree
 
@@ -160,6 +161,7 @@ def _jacobian_of(
     def jacobian(*args: Any, **kwargs: Any) -> Any:
         leaves, call, collect = choose(args, kwargs)
         _check_real(leaves, caller)
+        again = frozen(fn, caller)
         with diagnosis.drawing_nothing(name_of(fn), caller):
             out = call(list(map(owned, leaves)))
         value, aux = _parts(out, has_aux, name_of(fn), caller)
@@ -168,7 +170,7 @@ def _jacobian_of(
 
         def flat(*leaves: Array) -> list[Array]:
             nonlocal depends
-            value, _ = _parts(call(list(leaves)), has_aux, name_of(fn), caller)
+            value, _ = _parts(call(list(leaves), again()), has_aux, name_of(fn), caller)
             arrays, _ = to_arrays(value, "result", caller)
             depends = any_traced(arrays)
             return arrays

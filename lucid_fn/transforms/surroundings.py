@@ -23,6 +23,7 @@ CONSTANTS = (*NUMBERS, complex, str, bytes, type(None))
 
 # Special methods that initialize or modify an object: no call reads through them.
 _SETTERS = "__init", "__new", "__post_init", "__set", "__del"
+_COUNTS = int, np.integer, type(None)
 _FIXED = tuple, frozenset, MappingProxyType
 
 
@@ -127,7 +128,7 @@ class Surroundings:
         another value than the call did.
         """
         value = slot.items[key]
-        if not (value is None or value is MISSING or isinstance(value, NUMBERS)):
+        if not (value is MISSING or isinstance(value, _COUNTS)):
             return False
         if isinstance(slot.holder, Counter) and self._fills:
             return True
