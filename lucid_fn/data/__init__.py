@@ -1,4 +1,4 @@
-"""Data sets in NumPy, and batches of MLX arrays from them."""
+"""Data sets as NumPy arrays, and batches of MLX arrays made from them."""
 
 from lucid_fn.call_errors import guide
 from lucid_fn.data.augmentation.color import color_jitter

@@ -1,4 +1,4 @@
-"""A data set cut into batches."""
+"""Batches of arrays."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,11 +15,11 @@ from lucid_fn.types import Tree
 
 
 class Batches:
-    """What `batches` returns: has a length, and can be iterated over again."""
+    """The iterable that `batches` returns; it has a length and can be reused."""
 
     def __init__(self, arrays: Tree, order: BatchOrder) -> None:
         self._leaves, self._structure = tree.flatten(arrays)
-        # Data is computed once, and not anew for a thread that prefetches from it.
+        # Compute lazy arrays once, not again in each thread that prefetches.
         lazy = [leaf for leaf in self._leaves if isinstance(leaf, mx.array)]
         mx.async_eval(lazy)  # type: ignore[no-untyped-call]  # untyped in MLX's stubs
         self._order = order
@@ -43,10 +43,10 @@ def batches(
     drop_last: bool = False,
     shard: tuple[int, int] | None = None,
 ) -> Batches:
-    """The rows of equally long arrays, in batches of MLX arrays.
+    """Split arrays of equal length into batches of MLX arrays.
 
-    The order is a function of the arguments alone, and the same each time the result
-    is iterated over. For another order in each epoch put the epoch into the seed:
+    The order depends on the arguments alone, so it is the same in each iteration. For a
+    different order in each epoch, put the epoch into the seed:
 
         for epoch in range(epochs):
             for x, labels in data.batches((images, all_labels), 64, seed=(0, epoch)):
@@ -56,28 +56,27 @@ def batches(
         arrays: a tree, such as a tuple or a dict, of NumPy or MLX arrays of the same
             length `N > 0` along the first axis. NumPy arrays may have any memory
             layout: reversed or strided views, memory maps, the other byte order.
-        batch_size: rows in a batch, at least 1.
-        seed: shuffles the rows: a non-negative integer, or a tuple of such. `None`
-            keeps their order, as for testing.
+        batch_size: rows per batch, at least 1.
+        seed: shuffles the rows: a non-negative integer or a tuple of them. `None` keeps
+            their order, as for testing.
         drop_last: whether to leave out a last batch of fewer than `batch_size` rows.
-        shard: the pair `(rank, size)` of one of `size` processes that share the work,
-            such as `(group.rank, group.size)`. Each batch of `batch_size` rows is
-            divided among them, so that together they see what one process would, in
-            the same order for any `size`, and have equal numbers of batches. Where
-            fewer than `size` rows would be left for a last batch, they join the one
-            before.
+        shard: `(rank, size)` of one of `size` processes that share the work, such as
+            `(group.rank, group.size)`. Each batch of `batch_size` rows is divided among
+            them, so that together they see the batches of a single process, in the same
+            order for any `size`, and all have the same number of batches. If fewer than
+            `size` rows are left for the last batch, they join the one before.
 
     Returns:
-        An iterable, with a `len`, of trees like `arrays` whose leaves are MLX arrays
-        `(batch_size, ...)`, or `(batch_size / size, ...)` with a shard; the last may be
-        shorter. Dtypes are kept, but float64 becomes float32, as MLX computes in.
+        An iterable with a `len`. Its items are trees like `arrays`, whose leaves are
+        MLX arrays `(batch_size, ...)`, or `(batch_size / size, ...)` with a shard; the
+        last may be shorter. Dtypes are kept, except that float64 becomes float32.
 
     Raises:
         TypeError: if a leaf of `arrays` is not an array of numbers, if `batch_size` or
             `seed` is not an integer, or `shard` is not a pair of integers.
-        ValueError: if there is no array, if lengths differ or are 0, if `batch_size`
-            is below 1 or the size of `shard`, if `seed` is negative, if the rank of
-            `shard` is not in `[0, size)`, or if no batch would be left.
+        ValueError: if there is no array; if lengths differ or are 0; if `batch_size` is
+            below 1 or below the size of `shard`; if `seed` is negative; if the rank of
+            `shard` is not in `[0, size)`; or if no batch would be left.
 
     Example:
         >>> import numpy as np

@@ -1,4 +1,4 @@
-"""Decoded data sets on disk, as NumPy files that are mapped into memory."""
+"""A cache of decoded data sets: NumPy files that are memory-mapped."""
 
 import json
 import zlib
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from lucid_fn.data.dataset import Dataset
 from lucid_fn.io import atomic_write, make_folder, reading
 
-FORMAT = 2  # of the files below; a cache of another one is made again
+FORMAT = 2  # version of the cache; others are rebuilt
 METADATA = "metadata.json"
-_LONGEST_METADATA = 1 << 20  # bytes; a thousand times what is written
+_MAX_METADATA = 1 << 20  # bytes; about 1 KB is written
 
 Fingerprints = dict[str, dict[str, int]]
 
@@ -32,15 +32,15 @@ def fingerprints(paths: Iterable[Path], caller: str) -> Fingerprints:
 
 
 def read_cache(folder: Path, sources: Fingerprints, caller: str) -> Dataset | None:
-    """The data set cached in `folder`, or `None` if it has to be made again.
+    """Load the data set cached in `folder`; `None` if it must be rebuilt.
 
-    That is so if a file is missing or damaged, or if it was made from other sources
-    or in another format, also by another process at this moment.
+    It must be if a file is missing or damaged, was made from other sources or in
+    another format, or is being replaced by another process.
     """
     paths = _array_paths(folder)
     try:
         with open(folder / METADATA, "rb") as file:
-            metadata = json.loads(file.read(_LONGEST_METADATA))
+            metadata = json.loads(file.read(_MAX_METADATA))
         checked = _inodes(paths)
         expected = {
             "format": FORMAT,
@@ -60,7 +60,7 @@ def read_cache(folder: Path, sources: Fingerprints, caller: str) -> Dataset | No
 def write_cache(
     folder: Path, dataset: Dataset, sources: Fingerprints, caller: str
 ) -> None:
-    """Writes a data set, and the description by which `read_cache` trusts it, last."""
+    """Write a data set, and last the metadata by which `read_cache` validates it."""
     make_folder(folder, caller=caller)
     arrays: dict[str, NDArray[Any]] = dataset._asdict()
     files = {}
@@ -68,7 +68,7 @@ def write_cache(
         with atomic_write(path, caller=caller) as file:
             np.save(file, array, allow_pickle=False)
             file.flush()
-            # Of this process's file: another's may be in its place right after.
+            # Before the rename: another process may replace the file right after it.
             (files[path.name],) = fingerprints([Path(file.name)], caller).values()
     metadata = {
         "format": FORMAT,
@@ -88,10 +88,10 @@ def _array_paths(folder: Path) -> list[Path]:
 
 
 def _inodes(paths: list[Path]) -> list[int]:
-    """What tells a file from one that has been put in its place."""
+    """Inode numbers, which change when a file is replaced."""
     return [path.stat().st_ino for path in paths]
 
 
 def _map(path: Path) -> Any:
-    """The array of a file, read-only; its pages are loaded when they are touched."""
+    """Map a file into memory, read-only: pages are loaded when they are used."""
     return np.lib.format.open_memmap(path, mode="r").view(np.ndarray)

@@ -1,4 +1,4 @@
-"""What the loaders of CIFAR-10 and CIFAR-100 share."""
+"""Code shared by the loaders of CIFAR-10 and CIFAR-100."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ from lucid_fn.data.dataset import Dataset
 from lucid_fn.data.download import Download, fetch
 from lucid_fn.io import check_path
 
-_FULL_BATCH = 10_000  # of CIFAR-10
+_FULL_BATCH = 10_000  # images in a batch of the whole CIFAR-10
 
 
 def load_batches(
@@ -29,14 +29,14 @@ def load_batches(
     *,
     labels: bytes,
 ) -> Dataset:
-    """The data set of a layout.
+    """Load CIFAR-10 or CIFAR-100.
 
     Args:
         layout: the names of its files.
-        folder: where they are, or the path of an archive.
-        archive: what to fetch if there is nothing.
-        mirrors: where to fetch it; none to fetch nothing.
-        cache: a folder for the decoded arrays; none to write nothing.
+        folder: the folder of the files, or the path of an archive.
+        archive: the file to download if there is neither.
+        mirrors: where to download it from; empty for no download.
+        cache: a folder for the decoded arrays; `None` for no cache.
         labels: which of the layout's labels to return.
     """
     source = find_source(layout, folder)
@@ -77,10 +77,9 @@ def _read_cached(layout: Layout, source: Path, cache: Path) -> Dataset:
 
 
 def _read(layout: Layout, source: Path) -> Dataset:
-    """All that the files hold: labels are int32 `(N, kinds of labels)`."""
+    """Read all files; labels are int32 `(N, kinds of labels)`."""
     batches = read_batches(layout, source)
-    missing = _missing(layout, batches)
-    if missing:
+    if missing := _missing(layout, batches):
         raise FileNotFoundError(
             f"{layout.caller}: {source} must hold all batches of {layout.title}, got "
             f"none of the name {', '.join(missing)}; complete it, or read another copy"
@@ -94,7 +93,7 @@ def _read(layout: Layout, source: Path) -> Dataset:
 
 
 def _missing(layout: Layout, batches: dict[str, Batch]) -> list[str]:
-    """The names that are not there; of several a sample needs the first ones only."""
+    """Names of missing batches; a sample may lack the last training batches."""
     sizes = {name: len(batch.labels) for name, batch in batches.items()}
     train = layout.train_batches
     present = [i for i, name in enumerate(train) if name in sizes]

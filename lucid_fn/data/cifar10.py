@@ -1,4 +1,4 @@
-"""CIFAR-10: small photographs of ten kinds, 50,000 to train and 10,000 to test."""
+"""CIFAR-10: small photographs of ten classes, 50,000 to train and 10,000 to test."""
 
 import os
 
@@ -35,14 +35,14 @@ def load_cifar10(
     download: bool = False,
     cache: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """CIFAR-10 from its binary or its Python version, packed or not.
+    """Load CIFAR-10 from its binary or its Python version, packed or not.
 
-    Below `root` the first of these is read: batches (`data_batch_1` to `data_batch_5`
-    and `test_batch`, each as `.bin`, `.bin.gz` or pickled) in `root` itself, in
-    `cifar-10-batches-bin` or in `cifar-10-batches-py`; the archive
-    `cifar-10-binary.tar.gz`; the archive `cifar-10-python.tar.gz`. Archives are read
-    without extracting them, and pickles without running what they ask for. A sample
-    may have smaller and fewer training batches, but without a gap.
+    The first of these that exists in `root` is read: batches (`data_batch_1` to
+    `data_batch_5` and `test_batch`, each as `.bin`, `.bin.gz` or pickled) in `root`
+    itself, in `cifar-10-batches-bin` or in `cifar-10-batches-py`; the archive
+    `cifar-10-binary.tar.gz`; the archive `cifar-10-python.tar.gz`. Archives are not
+    extracted, and code in pickles is not executed. A sample of the data set loads too:
+    its training batches may be smaller and fewer, but none may be skipped.
 
     Args:
         root: the folder, or the path of an archive. By default
@@ -52,9 +52,8 @@ def load_cifar10(
             is there, from the first of `CIFAR10_MIRRORS` that sends it with the right
             checksum.
         cache: a folder for the decoded arrays, as `.npy` files and a `metadata.json`.
-            The first call writes it; later ones map it into memory, read-only, after
-            checking that neither it nor the source has changed, and else write it
-            again. By default nothing is written.
+            The first call writes it; later calls map it into memory, read-only, or
+            rewrite it if it or the source has changed. By default nothing is written.
 
     Returns:
         Images uint8, `(50000, 32, 32, 3)` and `(10000, 32, 32, 3)`, red, green, blue;
@@ -62,8 +61,8 @@ def load_cifar10(
 
     Raises:
         FileNotFoundError: if there is no data or a batch is missing.
-        ValueError: if a file is damaged, not what its name says, has a label out of
-            [0, 10), or is a pickle that asks for more than arrays.
+        ValueError: if a file is damaged or not of CIFAR-10, or has a label outside
+            [0, 10), or is a pickle of anything else than arrays.
         OSError: if a download fails, or the cache cannot be written.
 
     Source: Krizhevsky, "Learning multiple layers of features from tiny images", 2009;

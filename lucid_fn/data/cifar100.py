@@ -36,13 +36,13 @@ def load_cifar100(
     download: bool = False,
     cache: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """CIFAR-100 from its binary or its Python version, packed or not.
+    """Load CIFAR-100 from its binary or its Python version, packed or not.
 
-    Below `root` the first of these is read: batches (`train` and `test`, each as
-    `.bin`, `.bin.gz` or pickled) in `root` itself, in `cifar-100-binary` or in
+    The first of these that exists in `root` is read: batches (`train` and `test`, each
+    as `.bin`, `.bin.gz` or pickled) in `root` itself, in `cifar-100-binary` or in
     `cifar-100-python`; the archive `cifar-100-binary.tar.gz`; the archive
-    `cifar-100-python.tar.gz`. They are read as `load_cifar10` reads its own, and may
-    hold fewer images.
+    `cifar-100-python.tar.gz`. They are read as in `load_cifar10`, and may hold fewer
+    images.
 
     Args:
         root: the folder, or the path of an archive. By default
@@ -52,8 +52,8 @@ def load_cifar100(
             the 100 classes, such as "trout".
         download: whether to fetch the binary archive (169 MB) into `root` if nothing
             is there, from the first of `CIFAR100_MIRRORS` that sends it with the right
-            checksum, which is that of TensorFlow Datasets.
-        cache: as in `load_cifar10`; it holds the labels of both kinds.
+            checksum (that of TensorFlow Datasets).
+        cache: as in `load_cifar10`; it holds both kinds of labels.
 
     Returns:
         Images uint8, `(50000, 32, 32, 3)` and `(10000, 32, 32, 3)`, red, green, blue;

@@ -1,8 +1,9 @@
-"""The files of CIFAR-10 and CIFAR-100: where they are, and what each of them holds.
+"""Find and decode the files of CIFAR-10 and CIFAR-100.
 
-The binary version of a batch adds `.bin` to its name: records of a label byte, or two,
-and 3072 pixel bytes, 32 x 32 of red, then green, then blue. The Python version is a
-pickled dict of an array of such pixels and a list of labels, or two.
+A batch of the binary version has the suffix `.bin`. It consists of records: one label
+byte (two in CIFAR-100), then 3072 pixel bytes, 32 x 32 of red, then green, then blue.
+The Python version is a pickled dict with an array of such pixels and one list of labels
+(or two).
 
 Source: Krizhevsky, https://www.cs.toronto.edu/~kriz/cifar.html.
 """
@@ -22,11 +23,11 @@ from lucid_fn.data.numpy_pickle import bytes_array
 from lucid_fn.io import Opaque, reading, unpickle
 
 _PIXELS = 3 * 32 * 32
-_MOST_MEMBERS = 1000  # the archives have nine
+_MAX_MEMBERS = 1000  # the archives have nine
 
 
 class Layout(NamedTuple):
-    """The names of a data set, and where the labels of its batches are."""
+    """The file names of a data set, and its labels."""
 
     caller: str  # the name that errors begin with
     title: str
@@ -34,8 +35,8 @@ class Layout(NamedTuple):
     test_batch: str
     folders: tuple[str, str]  # the binary and the Python version
     archives: tuple[str, str]
-    labels: dict[bytes, int]  # key in a pickle, to classes; in the order of a record
-    largest_file: int  # twice what a batch takes
+    labels: dict[bytes, int]  # key in a pickle: number of classes, in a record's order
+    largest_file: int  # bytes, twice the size of a batch
 
     @property
     def batches(self) -> tuple[str, ...]:
@@ -44,7 +45,7 @@ class Layout(NamedTuple):
 
 
 class _BoundedGzip(gzip.GzipFile):
-    """Limits each read to the size of a batch, whatever a header asks for."""
+    """Refuses reads of more than the size of a batch, whatever a header says."""
 
     def __init__(self, file: IO[bytes], largest: int) -> None:
         super().__init__(fileobj=file)
@@ -64,7 +65,7 @@ class Batch(NamedTuple):
 
 
 def find_source(layout: Layout, root: Path) -> Path | None:
-    """The folder or archive below `root` that holds batches, or `root` itself."""
+    """The folder or archive with batches: `root` itself or one in it."""
     if root.is_file():
         return root
     for folder in (root, *(root / name for name in layout.folders)):
@@ -75,7 +76,7 @@ def find_source(layout: Layout, root: Path) -> Path | None:
 
 
 def batch_files(layout: Layout, folder: Path) -> dict[str, Path]:
-    """The file of each batch in a folder; of several forms the binary one."""
+    """The file of each batch in a folder, the binary one if there are several."""
     files = {}
     for batch in layout.batches:
         candidates = (folder / (batch + suffix) for suffix in (".bin", ".bin.gz", ""))
@@ -87,7 +88,7 @@ def batch_files(layout: Layout, folder: Path) -> dict[str, Path]:
 
 
 def read_batches(layout: Layout, source: Path) -> dict[str, Batch]:
-    """The batches in a folder or an archive, by name.
+    """Read the batches of a folder or an archive, by name.
 
     Raises:
         ValueError: if a file is damaged; the message names it.
@@ -123,7 +124,7 @@ def read_batches(layout: Layout, source: Path) -> dict[str, Batch]:
 def _archived_files(
     layout: Layout, archive: Path
 ) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """The batches in an archive, read from the stream: nothing is extracted."""
+    """Stream the batches of an archive, without extracting it."""
     caller, largest = layout.caller, layout.largest_file
     with (
         reading(archive, caller=caller) as file,
@@ -131,9 +132,9 @@ def _archived_files(
         tarfile.open(fileobj=stream, mode="r:") as tar,
     ):
         for number, member in enumerate(tar):
-            if number == _MOST_MEMBERS:
+            if number == _MAX_MEMBERS:
                 raise ValueError(
-                    f"{caller}: {archive} must contain at most {_MOST_MEMBERS} files, "
+                    f"{caller}: {archive} must contain at most {_MAX_MEMBERS} files, "
                     "got more; replace it"
                 )
             path = PurePosixPath(member.name)
@@ -148,7 +149,7 @@ def _archived_files(
                     f"{largest} bytes, got {kind}; replace it"
                 )
             yield path, content.read()
-        # The checksum of all is behind the padding, which `tarfile` does not read.
+        # gzip's checksum follows the padding, which `tarfile` does not read.
         if len(stream.read(largest)) == largest:
             raise ValueError(
                 f"{caller}: {archive} must end after its files, got {largest} bytes or "

@@ -1,4 +1,4 @@
-"""Items of a data set, stacked to a batch."""
+"""Stack items of a data set into a batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,13 +10,13 @@ from lucid_fn.numpy_arrays import check_numpy
 
 
 def collate(items: Sequence[Any], indices: Sequence[int], path: str = "") -> Any:
-    """Items of equal structure as one tree of NumPy arrays, stacked along axis 0.
+    """Stack trees of equal structure along axis 0, into one tree of NumPy arrays.
 
     Args:
         items: dicts and tuples of arrays and numbers; tensors and images of other
-            packages that NumPy can read are arrays, too, as are lists of numbers.
-        indices: of the items in their data set, which errors name.
-        path: of the items in the tree that they are from, which errors name.
+            packages that NumPy can read count as arrays, as do lists of numbers.
+        indices: the items' indices in their data set, for error messages.
+        path: the items' path in the tree they are from, for error messages.
 
     Raises:
         TypeError: if a leaf is neither an array nor a number.
@@ -46,7 +46,7 @@ def _join(path: str, name: Any) -> str:
 def _check_alike(
     items: Sequence[Any], indices: Sequence[int], path: str, names: Any
 ) -> None:
-    """Raises unless all items are containers of one type with the same children."""
+    """Check that all items are containers of one type with the same children."""
     expected = type(items[0]), names(items[0])
     for item, index in zip(items, indices, strict=True):
         if type(item) is not expected[0] or names(item) != expected[1]:
@@ -81,13 +81,17 @@ def _array(value: Any, index: int, path: str) -> NDArray[Any]:
     try:
         array = np.asarray(value)
         check_numpy("loader", where, array)
-    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: of torch
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # PyTorch: RuntimeError
         fix = "give a tuple" if isinstance(value, list) else "convert it in transform"
         raise TypeError(
             f"loader: {where} must be an array or a number, got "
             f"{type(value).__name__} {value!r:.60}; {fix}"
         ) from error
-    if isinstance(value, list):  # of Python's numbers
+    if isinstance(value, list):  # Python's numbers, as in `_stacked`
         narrow = {np.dtype(np.int64): np.int32, np.dtype(np.float64): np.float32}
         return array.astype(narrow.get(array.dtype, array.dtype))
     return array

@@ -1,4 +1,4 @@
-"""What a loader returns."""
+"""The arrays of a data set."""
 
 from typing import Any, NamedTuple, NoReturn
 

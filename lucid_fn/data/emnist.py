@@ -45,36 +45,36 @@ def load_emnist(
     split: Literal["byclass", "bymerge", "balanced", "letters", "digits", "mnist"],
     download: bool = False,
 ) -> Dataset:
-    """EMNIST from its IDX files, each plain or gzipped, or from their archive.
+    """Load EMNIST from its IDX files, each plain or gzipped, or from their archive.
 
-    Below `root` the first of these is read: the four files of a split, such as
+    The first of these that exists in `root` is read: the four files of a split, such as
     `emnist-letters-train-images-idx3-ubyte`, with or without `.gz`, in `root` itself or
     in `gzip`; the archive `gzip.zip`, which is not extracted.
 
-    In the files the images are transposed. Here they are upright, as those of MNIST
-    are; `torchvision.datasets.EMNIST` leaves them as they are in the files.
+    The files hold transposed images. Here they are upright, like MNIST's, whereas
+    `torchvision.datasets.EMNIST` returns them transposed.
 
     Args:
         root: the folder, or the path of the archive. By default
             `$LUCID_FN_DATA/emnist` if that variable is set, else
             `~/.cache/lucid_fn/emnist`.
-        split: which of the six: `"byclass"`, 814,255 images of the digits, the capital
-            and the small letters, 62 classes; `"bymerge"`, the same images, with one
-            class for a capital and a small letter that look alike, 47 classes;
-            `"balanced"`, 131,600 images of these, equally many of each class;
-            `"letters"`, 145,600 images of the 26 letters, labels 1 to 26;
-            `"digits"`, 280,000 images; `"mnist"`, 70,000 images of digits.
+        split: `"byclass"`: 814,255 images of digits, capital and small letters, 62
+            classes; `"bymerge"`: the same images, with one class for a capital and a
+            small letter that look alike, 47 classes; `"balanced"`: 131,600 of these
+            images, equally many of each class; `"letters"`: 145,600 images of the 26
+            letters, labels 1 to 26; `"digits"`: 280,000 images; `"mnist"`: 70,000
+            images of digits.
         download: whether to fetch the archive (562 MB) into `root` if nothing is there,
-            from the first of `EMNIST_MIRRORS` that sends it with the right checksum,
-            which is that of TensorFlow Datasets.
+            from the first of `EMNIST_MIRRORS` that sends it with the right checksum
+            (that of TensorFlow Datasets).
 
     Returns:
         Images uint8, `(N, 28, 28, 1)`, and labels int32, `(N,)`, to train and to test.
 
     Raises:
         FileNotFoundError: if files are missing.
-        ValueError: if `split` is none of those above, or a file is damaged or not what
-            its name says, as in `load_mnist`.
+        ValueError: if `split` is none of those above, or a file is invalid, as in
+            `load_mnist`.
         OSError: if a download fails.
 
     Source: Cohen, Afshar, Tapson & van Schaik, 2017, https://arxiv.org/abs/1702.05373;
@@ -90,7 +90,7 @@ def load_emnist(
     """
     caller = "load_emnist"
     check_bool(caller, download=download)
-    if split not in (*_CLASSES,):
+    if split not in tuple(_CLASSES):
         raise ValueError(
             f"{caller}: split must be one of {', '.join(_CLASSES)}, got {split!r}"
         )
@@ -124,5 +124,5 @@ def _find(folder: Path, split: str) -> list[Path] | None:
 
 
 def _upright(images: np.ndarray) -> np.ndarray:
-    """The images `(N, W, H, 1)` of the files as `(N, H, W, 1)`."""
+    """Transpose images `(N, W, H, 1)` to `(N, H, W, 1)`."""
     return np.ascontiguousarray(images.swapaxes(1, 2))

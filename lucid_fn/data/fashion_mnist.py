@@ -30,7 +30,7 @@ _FILES = (
 def load_fashion_mnist(
     root: str | os.PathLike[str] | None = None, *, download: bool = False
 ) -> Dataset:
-    """Fashion-MNIST from its four IDX files, each plain or gzipped.
+    """Load Fashion-MNIST from its four IDX files, each plain or gzipped.
 
     The files have the names and the layout of MNIST's (see `load_mnist`). The classes
     are t-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag and ankle

@@ -1,4 +1,4 @@
-"""The folders of data sets, and reads of bounded size."""
+"""Folders of data sets, and bounded reads of packed files."""
 
 import contextlib
 import gzip
@@ -16,11 +16,7 @@ _CHUNK = 1 << 20
 
 
 def data_folder(root: str | os.PathLike[str] | None, name: str, caller: str) -> Path:
-    """`root`, or the default folder of a data set.
-
-    That is `$LUCID_FN_DATA/<name>` if the variable is set, else
-    `~/.cache/lucid_fn/<name>`.
-    """
+    """`root`, or by default `$LUCID_FN_DATA/<name>` or `~/.cache/lucid_fn/<name>`."""
     if root is not None:
         return io.check_path(caller, "root", root)
     base = os.environ.get("LUCID_FN_DATA") or "~/.cache/lucid_fn"
@@ -31,12 +27,12 @@ def data_folder(root: str | os.PathLike[str] | None, name: str, caller: str) -> 
 def unpacked(path: Path, caller: str) -> Iterator[IO[bytes]]:
     """Open a file as a stream, decompressed if its name ends in `.gz`.
 
-    It may be in an archive: `archive.zip/folder/file` is read without extracting it.
+    `archive.zip/folder/file` is read from the archive, without extracting it.
 
     Raises:
         OSError: if the file cannot be read; the message names it.
-        ValueError: if the file is empty, or is not whole gzip where its name says so,
-            or is gzip where its name does not; here, or while it is read.
+        ValueError: if the file is empty, is damaged gzip data, or its content does not
+            agree with its suffix; raised here or during a read.
     """
     with _opened(path, caller) as file:
         start = file.peek(4)[:4]
@@ -56,7 +52,7 @@ def unpacked(path: Path, caller: str) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def _opened(path: Path, caller: str) -> Iterator[Any]:
-    """The buffered file, which may be in an archive, as `archive.zip/folder/file`."""
+    """Open a file, or a member of an archive given as `archive.zip/folder/file`."""
     archive = next((folder for folder in path.parents if folder.is_file()), None)
     with io.reading(archive or path, caller=caller) as file:
         if archive is None:
@@ -69,7 +65,7 @@ def _opened(path: Path, caller: str) -> Iterator[Any]:
         except (zipfile.BadZipFile, KeyError, RuntimeError) as error:
             raise ValueError(
                 f"{caller}: {archive} must be a whole zip archive with {name}, got a "
-                f"damaged or another file ({error}); replace it"
+                f"damaged or different file ({error}); replace it"
             ) from error
 
 
@@ -95,7 +91,7 @@ def _check_kind(path: Path, start: bytes, caller: str) -> None:
 def read_at_most(stream: IO[bytes], size: int) -> bytearray:
     """Read the next `size` bytes of a stream, or fewer at its end.
 
-    Memory is allocated for bytes that were read, not for those that a header promises.
+    Memory is allocated as bytes arrive, so a false header cannot demand any amount.
     """
     content = bytearray()
     while len(content) < size:
@@ -114,7 +110,7 @@ def read_file(path: Path, caller: str, *, limit: int) -> bytearray:
     """
     with unpacked(path, caller) as stream:
         content = read_at_most(stream, limit)
-        if stream.read(1):  # at the end, this verifies gzip's checksum
+        if stream.read(1):  # reading past the end verifies gzip's checksum
             raise ValueError(
                 f"{caller}: {path} must hold at most {limit} bytes, got more; replace "
                 "it"

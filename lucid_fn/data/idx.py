@@ -1,4 +1,4 @@
-"""IDX, the file format of MNIST: a magic number, the shape, then the bytes.
+"""Read IDX, the file format of MNIST: a magic number, the shape, then the data.
 
 Source: LeCun, Cortes & Burges, "The MNIST database of handwritten digits",
 http://yann.lecun.com/exdb/mnist/.
@@ -15,8 +15,8 @@ from lucid_fn.data.files import read_at_most, unpacked
 
 _CHUNK = 1 << 20
 _UNSIGNED_BYTE = 0x08
-_MOST_ROWS = 1_000_000
-"""More than any data set in this format has; a gzip bomb may claim billions."""
+_MAX_ROWS = 1_000_000
+"""More rows than any data set in this format has; a gzip bomb may claim billions."""
 
 
 def read_idx(
@@ -31,8 +31,7 @@ def read_idx(
 
     Raises:
         OSError: if the file cannot be read; the message names it.
-        ValueError: if the file has another format or shape, or is damaged; the message
-            names it.
+        ValueError: if the file has another format or shape, or is damaged.
     """
     with unpacked(path, caller) as stream:
         return parse_idx(stream, shape, where=f"{caller}: {path}")
@@ -41,7 +40,7 @@ def read_idx(
 def parse_idx(
     stream: IO[bytes], shape: tuple[int | None, ...], *, where: str
 ) -> NDArray[np.uint8]:
-    """Parse an IDX file from a stream, reading no more than its header allows.
+    """Parse an IDX file from a stream, reading hardly more than its header declares.
 
     Raises:
         ValueError: as `read_idx`; the message begins with `where`.
@@ -66,7 +65,7 @@ def parse_idx(
 def _parse_header(
     header: bytes, shape: tuple[int | None, ...], where: str
 ) -> tuple[int, ...]:
-    """The shape that the header gives, if it is acceptable."""
+    """Validate the header and return the shape in it."""
     magic = bytes((0, 0, _UNSIGNED_BYTE, len(shape)))
     if header[:4] != magic:
         raise ValueError(
@@ -89,15 +88,15 @@ def _parse_header(
             f"{where} must hold an array of shape ({wanted}), N positive, got "
             f"{found}; replace it"
         )
-    if max(found) > _MOST_ROWS:
+    if max(found) > _MAX_ROWS:
         raise ValueError(
-            f"{where} must hold at most {_MOST_ROWS} rows, got {found}; split it"
+            f"{where} must hold at most {_MAX_ROWS} rows, got {found}; split it"
         )
     return found
 
 
 def _hint(header: bytes, magic: bytes) -> str:
-    """A guess at what a file with a wrong magic number is."""
+    """Guess what a file with a wrong magic number is."""
     if header[:3] == magic[:3] and len(header) > 3:
         return (
             f", an IDX file of {header[3]} axes; images have 3 axes and labels 1: "

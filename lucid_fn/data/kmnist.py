@@ -39,7 +39,7 @@ _FILES = (
 def load_kmnist(
     root: str | os.PathLike[str] | None = None, *, download: bool = False
 ) -> Dataset:
-    """Kuzushiji-MNIST from its four IDX files, each plain or gzipped.
+    """Load Kuzushiji-MNIST from its four IDX files, each plain or gzipped.
 
     The files have the names and the layout of MNIST's (see `load_mnist`). The classes
     are the characters o, ki, su, tsu, na, ha, ma, ya, re and wo.
@@ -49,8 +49,7 @@ def load_kmnist(
             `$LUCID_FN_DATA/kmnist` if that variable is set, else
             `~/.cache/lucid_fn/kmnist`.
         download: whether to fetch files that are missing from `root` (21.2 MB), from
-            the first of `KMNIST_MIRRORS` that sends them with the right
-            checksum.
+            the first of `KMNIST_MIRRORS` that sends them with the right checksum.
 
     Returns:
         Images uint8, `(60000, 28, 28, 1)` and `(10000, 28, 28, 1)`; labels int32 in

@@ -46,12 +46,12 @@ _FILES = (
 def load_mnist(
     root: str | os.PathLike[str] | None = None, *, download: bool = False
 ) -> Dataset:
-    """MNIST from the four canonical IDX files, each plain or gzipped.
+    """Load MNIST from its four IDX files, each plain or gzipped.
 
     The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
-    `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, with or without `.gz`; where
-    both are there, the plain one is read. Data sets with MNIST's layout, such as a part
-    of MNIST, load as well: the number of images is not fixed.
+    `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, with or without `.gz`; if
+    both exist, the plain one is read. Other data sets in MNIST's format, such as a
+    subset of MNIST, load as well: the number of images is not fixed.
 
     Args:
         root: the folder that holds the files. By default `$LUCID_FN_DATA/mnist` if
@@ -65,8 +65,8 @@ def load_mnist(
 
     Raises:
         FileNotFoundError: if files are missing; the message lists them all.
-        ValueError: if a file is damaged or not what its name says, if images and
-            labels are not equally many, or if a label is not in [0, 10).
+        ValueError: if a file is damaged or in another format, if the numbers of images
+            and labels differ, or if a label is not in [0, 10).
         OSError: if a download fails.
 
     Source: LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to
@@ -91,14 +91,14 @@ def load_idx_files(
     files: tuple[Download, ...],
     mirrors: tuple[str, ...],
 ) -> Dataset:
-    """A data set in MNIST's layout.
+    """Load a data set in MNIST's format.
 
     Args:
         caller: the name that errors begin with.
-        title: what errors call the data set.
-        folder: where the files are, each plain or gzipped.
+        title: the data set's name in errors.
+        folder: the folder of the files, each plain or gzipped.
         files: in the order of the fields of `Dataset`.
-        mirrors: where to fetch those that are missing; none to fetch nothing.
+        mirrors: where to fetch missing files from; empty for no download.
     """
     found = {file.name: find_idx(folder, file.name) for file in files}
     for file in files if mirrors else ():
@@ -113,7 +113,7 @@ def load_idx_files(
 
 
 def find_idx(folder: Path, name: str) -> Path | None:
-    """The file of this name, plain if there is one, else packed."""
+    """The plain file of this name if it exists, else the gzipped one."""
     candidates = (folder / name.removesuffix(".gz"), folder / name)
     return next((path for path in candidates if path.is_file()), None)
 
@@ -140,7 +140,7 @@ def load_split(
     *,
     classes: range = range(10),
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Images `(N, 28, 28, 1)` and labels, which must be among the classes."""
+    """Read images `(N, 28, 28, 1)` and labels, which must be in `classes`."""
     images = read_idx(image_path, (None, 28, 28), caller)
     labels = read_idx(label_path, (None,), caller)
     if len(images) != len(labels):

@@ -1,4 +1,4 @@
-"""Pixels to floats of mean 0 and standard deviation 1."""
+"""Normalize pixels to mean 0 and standard deviation 1."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -22,26 +22,26 @@ CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 """The mean of CIFAR-10's training pixels, scaled to [0, 1]: red, green, blue."""
 
 CIFAR10_STD = (0.2023, 0.1994, 0.2010)
-"""The mean standard deviation within an image of CIFAR-10: red, green, blue."""
+"""The mean over CIFAR-10's images of the standard deviation within an image."""
 
 
 def normalize(
     images: Images, mean: float | Sequence[float], std: float | Sequence[float]
 ) -> Images:
-    """`(images / 255 - mean) / std` in float32.
+    """Compute `(images / 255 - mean) / std` in float32.
 
-    The numbers are those of torchvision's `ToTensor` followed by `Normalize`: each of
+    The result equals that of torchvision's `ToTensor` followed by `Normalize`: each of
     the three operations rounds to float32.
 
     Args:
-        images: pixels from 0 to 255, uint8, `(..., C)`; NumPy's before batching, or
-            MLX's, also inside a compiled function: batches of bytes are a quarter of
-            the size, and can be augmented first.
-        mean: of pixels scaled to [0, 1]; a number, or one for each channel.
-        std: likewise; positive.
+        images: pixels from 0 to 255, uint8, `(..., C)`: a NumPy array, before batching,
+            or an MLX array, also inside a compiled function. uint8 batches are a
+            quarter of the size, and can be augmented first.
+        mean: mean of the pixels scaled to [0, 1]; a number, or one per channel.
+        std: their standard deviation, positive; likewise.
 
     Returns:
-        Float32 array of the same shape and kind.
+        Float32 array of the same shape, of NumPy or MLX as `images` is.
 
     Raises:
         TypeError: if `images` is not a uint8 array, or `mean` or `std` not numbers.

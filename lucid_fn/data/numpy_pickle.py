@@ -1,4 +1,4 @@
-"""Arrays of bytes in pickles, rebuilt from their placeholders."""
+"""Rebuild pickled NumPy arrays of bytes from their placeholders."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from lucid_fn.io import Opaque
 
 
 def bytes_array(pickled: Any) -> NDArray[np.uint8]:
-    """The array of unsigned bytes that an `Opaque` of `io.unpickle` stands for.
+    """Rebuild the uint8 array for which an `Opaque` of `io.unpickle` stands.
 
     Raises:
         ValueError: if it stands for something else, or its size contradicts its shape.

@@ -1,4 +1,4 @@
-"""In which order the rows of a data set come, and which of them make a batch."""
+"""The order of the rows of a data set, and their division into batches."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,27 +13,27 @@ Seed = int | tuple[int, ...]
 
 @dataclass(frozen=True)
 class BatchOrder:
-    """Which rows are in which batch: a function of these fields alone."""
+    """The assignment of rows to batches, determined by these fields alone."""
 
     length: int  # rows
     batch_size: int
     seed: tuple[int, ...] | None  # shuffles the rows; `None` keeps their order
     drop_last: bool
-    shard: tuple[int, int] = (0, 1)  # rank and number of those who share each batch
+    shard: tuple[int, int] = (0, 1)  # rank and number of processes that share a batch
 
     @property
     def end(self) -> int:
-        """The number of rows that are in a batch."""
+        """The number of rows that are used."""
         rest = self.length % self.batch_size
         return self.length - rest if self.drop_last else self.length
 
     def __len__(self) -> int:
         whole, rest = divmod(self.end, self.batch_size)
-        # Less than a row for each rank makes no batch: it joins the one before.
+        # Fewer rows than ranks are no batch of their own: they join the one before.
         return whole + (rest >= self.shard[1])
 
     def permutation(self) -> NDArray[np.intp] | None:
-        """The rows in their order; `None` if they keep it."""
+        """The shuffled rows; `None` without a seed."""
         if self.seed is None:
             return None
         return np.random.default_rng(self.seed).permutation(self.length)
@@ -57,12 +57,11 @@ def check_order(
     drop_last: bool,
     shard: Any,
 ) -> BatchOrder:
-    """The order of `length` rows, as the user asked for it.
+    """Check the arguments of `batches` or `loader` and make the order of the rows.
 
     Raises:
-        TypeError: if `batch_size` or `seed` is not an integer, or `shard` no pair.
-        ValueError: if `batch_size` is below 1, `seed` is negative, no batch would be
-            left, or `shard` is not a rank and a size that a batch can be divided by.
+        TypeError: if `batch_size` or `seed` is not an integer, or `shard` not a pair.
+        ValueError: if an argument is out of range, or no batch would be left.
     """
     check_bool(caller, drop_last=drop_last)
     batch_size = check_count(caller, "batch_size", batch_size, at_least=1)

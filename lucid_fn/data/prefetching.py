@@ -1,4 +1,4 @@
-"""Batches made on a thread while the last ones are used."""
+"""Make batches ahead of their use on a background thread."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -14,20 +14,20 @@ T = TypeVar("T")
 
 
 class _End(NamedTuple):
-    """The last thing in the queue."""
+    """The last entry of the queue, with the error of the iterable if it raised one."""
 
     error: BaseException | None = None
 
 
 class Prefetched(Generic[T]):
-    """What `prefetch` returns: each iteration over it has a thread of its own."""
+    """The iterable that `prefetch` returns; each iteration has its own thread."""
 
     def __init__(self, iterable: Iterable[T], size: int) -> None:
         self._iterable = iterable
         self._size = size
 
     def __len__(self) -> int:
-        return len(self._iterable)  # type: ignore[arg-type]  # as of what it wraps: a TypeError where that has none
+        return len(self._iterable)  # type: ignore[arg-type]  # a TypeError without it
 
     def __iter__(self) -> Iterator[T]:
         ready: SimpleQueue[Any] = SimpleQueue()
@@ -50,23 +50,23 @@ class Prefetched(Generic[T]):
 
 
 def prefetch(iterable: Iterable[T], size: int = 2) -> Prefetched[T]:
-    """The items of `iterable`, made ahead of their use on a background thread.
+    """Make the items of `iterable` ahead of their use on a background thread.
 
-    Worth it where making a batch takes long, as when images are decoded or augmented
-    with NumPy. The thread runs while the result is iterated over and ends with that,
-    also after a `break` or an error; it is waited for, which takes as long as the item
-    it is making. Items made and not taken by then are lost: iterate over an iterable
-    such as `batches(...)` rather than a shared iterator.
+    This helps where making a batch takes long, such as decoding or augmenting images
+    with NumPy. The thread lives as long as the iteration, which waits at its end, also
+    after a `break` or an error, until the item in progress is made. Items that were
+    made but not used are lost, so pass an iterable such as `batches(...)` rather than a
+    shared iterator.
 
     Args:
         iterable: what to iterate over, such as `batches(...)` or a generator. It runs
-            on the thread, so that MLX arrays which it uses must have been computed;
-            those in its items are computed there.
-        size: how many items may wait to be taken, at least 1.
+            on the thread, so lazy MLX arrays that it uses must be evaluated first; the
+            arrays in its items are evaluated on the thread.
+        size: the maximum number of items made ahead, at least 1.
 
     Returns:
         An iterable of the same items in the same order, with the same `len` if
-        `iterable` has one. An error in `iterable` is raised where the item is taken.
+        `iterable` has one. An error in `iterable` is raised when its item is due.
 
     Raises:
         TypeError: if `iterable` cannot be iterated over, or `size` is not an integer.
@@ -80,7 +80,7 @@ def prefetch(iterable: Iterable[T], size: int = 2) -> Prefetched[T]:
     if not hasattr(iterable, "__iter__"):
         raise TypeError(
             f"prefetch: iterable must be iterable, got {type(iterable).__name__}; "
-            "call a generator function before giving its result"
+            "call a generator function and pass its result"
         )
     return Prefetched(iterable, check_count("prefetch", "size", size, at_least=1))
 
@@ -91,22 +91,22 @@ def _produce(
     room: threading.Semaphore,
     stop: threading.Event,
 ) -> None:
-    """Puts items into `ready` while there is `room`, then an `_End`."""
+    """Put items into `ready` while there is `room`, then an `_End`."""
     try:
         room.acquire()
         for item in iterable:
-            # What is lazy is bound to the thread that made it: MLX refuses to compute
-            # it on another. This costs nothing for arrays that come from NumPy.
+            # MLX evaluates a lazy array only on the thread that made it. This costs
+            # nothing for arrays that come from NumPy.
             mx.eval([x for x in tree.leaves(item) if isinstance(x, mx.array)])
             ready.put(item)
             room.acquire()
             if stop.is_set():
                 return
-    except BaseException as error:  # it belongs to the consumer, whatever it is
+    except BaseException as error:  # raised again in the consumer
         if "no Stream" in str(error):
             error.add_note(
-                "prefetch: the items use an MLX array that was not computed before; "
-                "make it inside of the iterable, or give it to mx.eval first"
+                "prefetch: the items use an MLX array that was not evaluated before; "
+                "make it inside the iterable, or call mx.eval on it first"
             )
         ready.put(_End(error))
     else:

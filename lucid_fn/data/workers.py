@@ -1,7 +1,7 @@
-"""Processes that make batches.
+"""Worker processes that make batches.
 
-Each has a copy of the data set, and makes every n-th batch: it is told the order once
-an epoch, and nothing else. Batches come back over a socket, array by array.
+Each of n workers has a copy of the data set and makes every n-th batch. It receives the
+order once per epoch, and nothing else. Batches are sent back over a socket.
 """
 
 import contextlib
@@ -25,15 +25,15 @@ _LENGTH = struct.Struct("<Q")
 
 
 class Task(NamedTuple):
-    """What a worker is to make until it is given another task."""
+    """The batches to make, until another task arrives."""
 
-    run: int  # numbers the tasks
+    run: int  # the number of the task
     order: BatchOrder
-    start: int  # the first batch of all workers
+    start: int  # the first batch, of whichever worker
 
 
-class Made(NamedTuple):
-    """A batch, or why there is none."""
+class Result(NamedTuple):
+    """A batch, or the error that prevented it."""
 
     run: int
     batch: Any = None
@@ -41,18 +41,18 @@ class Made(NamedTuple):
 
 
 class Workers:
-    """Processes that are started once, and stopped with `stop` or with this object.
+    """A pool of processes, which live until `stop` or until this object is deleted.
 
     Raises:
-        TypeError: if what the processes need cannot be pickled, or imported by them.
+        TypeError: if `make` cannot be pickled, or imported by the processes.
     """
 
     def __init__(self, make: Make, count: int) -> None:
-        if _is_of_a_notebook(make):
+        if _is_defined_in_notebook(make):
             raise TypeError(
-                "loader: source and transform must be defined in a module, which the "
-                "workers import, got what a notebook or a prompt defines; move them to "
-                "a file and import it, or give workers=0"
+                "loader: source and transform must be defined in a module that workers "
+                "can import, got definitions of a notebook or a prompt; move them to a "
+                "file and import it, or give workers=0"
             )
         context = multiprocessing.get_context("spawn")  # threads do not survive forks
         self._channels: list[socket.socket] = []
@@ -70,41 +70,41 @@ class Workers:
             self._processes.append(process)
 
     def begin(self, order: BatchOrder, start: int) -> int:
-        """Tells all workers what to make; returns the number of the task."""
+        """Send a task to all workers; return its number."""
         self.run += 1
         for channel in self._channels:
-            with contextlib.suppress(OSError):  # it ended: told where its batch is due
+            with contextlib.suppress(OSError):  # it died: `receive` raises
                 _send(channel, Task(self.run, order, start))
         return self.run
 
     def receive(self, batch: int) -> Any:
-        """Waits for a batch of the latest task.
+        """Wait for a batch of the latest task.
 
         Raises:
-            RuntimeError: if the process that was to make it has ended.
-            Exception: what the data set or the transform raised.
+            RuntimeError: if the process that should make it has died.
+            Exception: whatever the data set or the transform raised.
         """
         worker = batch % len(self._channels)
-        made: Made | None = None
-        while made is None or made.run != self.run:  # what is left of an earlier task
+        made: Result | None = None
+        while made is None or made.run != self.run:  # skip results of an earlier task
             try:
                 made = _receive(self._channels[worker])
             except OSError:
                 made = None
             if made is None:
-                raise RuntimeError(_ended(self._processes[worker], worker, batch))
+                raise RuntimeError(_exit_error(self._processes[worker], worker, batch))
         if made.error is not None:
             raise made.error
         return made.batch
 
 
-def _is_of_a_notebook(make: Make) -> bool:
-    """Whether it refers to a main module that workers cannot import."""
+def _is_defined_in_notebook(make: Make) -> bool:
+    """Whether `make` refers to a main module that workers cannot import."""
     if hasattr(sys.modules["__main__"], "__file__"):
         return False
     try:
         return b"__main__" in pickle.dumps(make)
-    except Exception:  # `_start` tells what cannot be pickled
+    except Exception:  # `_start` explains what cannot be pickled
         return False
 
 
@@ -113,9 +113,9 @@ def _start(process: BaseProcess) -> None:
         process.start()
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         raise TypeError(
-            "loader: source and transform must be such that they can be pickled for "
-            f"the workers, got what cannot ({error}); define their classes and "
-            "functions in a module, not in a function or as a lambda, or give workers=0"
+            "loader: source and transform must be picklable, as they are pickled for "
+            f"the workers, got an error ({error}); define their classes and functions "
+            "in a module, not in a function or as a lambda, or give workers=0"
         ) from error
 
 
@@ -123,25 +123,25 @@ def _stop(channels: list[socket.socket], processes: list[BaseProcess]) -> None:
     for channel in channels:
         channel.close()
     for process in processes:
-        process.terminate()  # it may be in the middle of a long transform
+        process.terminate()  # without waiting for a long transform
     for process in processes:
         process.join()
 
 
-def _ended(process: BaseProcess, worker: int, batch: int) -> str:
+def _exit_error(process: BaseProcess, worker: int, batch: int) -> str:
     process.join(5.0)
     return (
         f"loader: worker {worker} ended with exit code {process.exitcode} before it "
-        f"had made batch {batch}. Its own message is above, if it had one; a negative "
-        "code is that of a signal, -9 often of too little memory. If it ended at once, "
-        "put what your script runs below `if __name__ == '__main__':`"
+        f"had made batch {batch}. Its own error message, if any, is above; a negative "
+        "code is a signal, and -9 often means out of memory. If it ended at once, put "
+        "what your script runs under `if __name__ == '__main__':`"
     )
 
 
 def _serve(channel: socket.socket, make: Make, worker: int, workers: int) -> None:
-    """What a worker process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    # It ends with its parent, which then reads no more.
+    """The main loop of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    # Sending fails when the parent has ended.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         while (task := _receive(channel)) is not None:
             permutation = task.order.permutation()
@@ -150,15 +150,15 @@ def _serve(channel: socket.socket, make: Make, worker: int, workers: int) -> Non
                 if select.select([channel], [], [], 0)[0]:  # another task, or the end
                     break
                 try:
-                    made = Made(task.run, make(task.order, permutation, batch))
+                    made = Result(task.run, make(task.order, permutation, batch))
                 except Exception as error:
-                    _send(channel, Made(task.run, error=_portable(error, worker)))
+                    _send(channel, Result(task.run, error=_picklable(error, worker)))
                     break
                 _send(channel, made)
 
 
-def _portable(error: Exception, worker: int) -> Exception:
-    """The error as it can be sent, with the lines it came from."""
+def _picklable(error: Exception, worker: int) -> Exception:
+    """The error with its traceback as a note, or a picklable substitute for it."""
     lines = "".join(traceback.format_exception(error))
     error.add_note(f"in worker {worker}:\n{lines}")
     try:
@@ -169,7 +169,7 @@ def _portable(error: Exception, worker: int) -> Exception:
 
 
 def _send(channel: socket.socket, value: Any) -> None:
-    """A value, and the memory of its arrays as it is."""
+    """Send a pickled value, with the memory of its arrays out of band."""
     buffers: list[pickle.PickleBuffer] = []
     header = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     parts = [memoryview(header), *(buffer.raw() for buffer in buffers)]
@@ -180,7 +180,7 @@ def _send(channel: socket.socket, value: Any) -> None:
 
 
 def _receive(channel: socket.socket) -> Any:
-    """A value; `None` if the other end is closed."""
+    """Receive a value; `None` if the other end is closed."""
     prefix = _read(channel, _LENGTH.size)
     if prefix is None:
         return None

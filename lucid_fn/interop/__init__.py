@@ -1,4 +1,4 @@
-"""Weights of other libraries, comparisons with their training, and files of ONNX."""
+"""Weights of other libraries, comparison with their training, and ONNX export."""
 
 from lucid_fn.interop import compare, huggingface, onnx, torch
 

@@ -20,7 +20,7 @@ def to_storable(caller: str, name: str, value: Any) -> Array | NDArray[Any]:
     if not isinstance(value, np.ndarray | np.generic):
         raise TypeError(
             f"{caller}: {name} must be a NumPy array, an MLX array or a tensor, got "
-            f"{described(value)}; {_remedy(name, value)}"
+            f"{describe(value)}; {_remedy(name, value)}"
         )
     check_numpy(caller, name, value)
     return value if isinstance(value, np.ndarray) else np.asarray(value)
@@ -40,8 +40,8 @@ def _from_tensor(caller: str, name: str, value: Any) -> Array | NDArray[Any]:
         ) from error
 
 
-def described(value: Any) -> str:
-    """How an error names a value that should have been an array."""
+def describe(value: Any) -> str:
+    """Describe a value that should have been an array, for error messages."""
     return repr(value) if isinstance(value, Opaque) else type(value).__name__
 
 

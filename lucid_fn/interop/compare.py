@@ -1,4 +1,4 @@
-"""Where two runs of the same training begin to differ, and in what."""
+"""Compare two runs of the same training and find where they diverge."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ from lucid_fn.train.step import LossFn, mean_loss
 from lucid_fn.types import Params
 
 StepRecord: TypeAlias = Mapping[str, Any]
-"""What one step computed, in the order of computation: trees of arrays by quantity."""
+"""The results of one step: trees of arrays by quantity, in order of computation."""
 
 BOUNDS: Mapping[str, float] = {
     "output": 1e-4,
@@ -27,24 +27,24 @@ BOUNDS: Mapping[str, float] = {
     "statistic": 3e-5,
     "update": 1e-3,
 }
-"""What float32 rounding explains, relative to the size of each array.
+"""Largest relative differences that float32 rounding explains.
 
-Some times what was measured between this library and PyTorch, in the first steps of
-LeNet-5 and of ResNet-18 from the same weights: 7e-6, 4e-7, 1e-2, 8e-6 and 1e-4. The
-gradient is apart by so much in ResNet-18 only, where rounding turns a few of a million
-ReLUs on or off: PyTorch's own float32 gradients are 1.4e-2 from its float64 ones.
+They are several times the differences measured between this library and PyTorch in the
+first steps of LeNet-5 and ResNet-18 from the same weights: 7e-6, 4e-7, 1e-2, 8e-6 and
+1e-4. Gradients differ that much in ResNet-18 only, where rounding switches a few of a
+million ReLUs: PyTorch's own float32 gradients differ from its float64 ones by 1.4e-2.
 """
 
 
 class Difference(NamedTuple):
-    """How far two arrays of the same quantity and name are from each other."""
+    """The difference of two arrays of the same quantity and name."""
 
     step: int  # from 0
     quantity: str
     name: str  # the path in the quantity's tree; empty if that is one array
-    relative: float  # root mean square of the difference over that of the array
+    relative: float  # root mean square of the difference, over that of the array
     largest: float  # largest absolute difference
-    bound: float  # what `relative` may be by rounding
+    bound: float  # largest `relative` that rounding explains
 
     def __str__(self) -> str:
         what = f"{self.quantity} {self.name}".strip()
@@ -64,7 +64,7 @@ def record_step(
     *,
     grads: Params | None = None,
 ) -> tuple[TrainState, StepRecord]:
-    """One step of training, with everything that `differences` compares.
+    """Run one training step and record everything that `differences` compares.
 
     Args:
         model: a layer.
@@ -73,9 +73,9 @@ def record_step(
         ts: the state before the step.
         x: a batch.
         targets: its targets.
-        grads: gradients to update by in the place of its own, which are recorded
-            nevertheless: with those of the other run, a difference of the updates is
-            the optimizer's alone.
+        grads: gradients for the update instead of its own, which are recorded in any
+            case. With those of the other run, a difference of the updates is due to the
+            optimizer alone.
 
     Returns:
         The state after the step, and the record.
@@ -123,20 +123,20 @@ def differences(
     *,
     bounds: Mapping[str, float] = BOUNDS,
 ) -> Iterator[Difference]:
-    """The differences of all arrays of two runs, in the order of computation.
+    """Yield the differences of all arrays of two runs, in the order of computation.
 
-    An array that is small beside the others of its quantity, below a thousandth, is
-    measured by that: it may be all rounding, as is the gradient of a bias before a
-    batch norm.
+    Differences are relative to the root mean square of the array, but at least to a
+    thousandth of the largest one of its quantity: smaller arrays may be all rounding,
+    such as the gradient of a bias before a batch norm.
 
     Args:
-        ours: a record for each step, such as `record_step` makes.
-        theirs: the same of the other run, under the same names and in one layout;
-            arrays may be PyTorch's.
-        bounds: by quantity, the relative difference that rounding explains.
+        ours: a record for each step, such as `record_step` returns.
+        theirs: the records of the other run, with the same names and layout; arrays
+            may be PyTorch tensors.
+        bounds: the largest relative difference that rounding explains, by quantity.
 
     Raises:
-        TypeError: if a run is not a series of records, or a leaf not an array.
+        TypeError: if a run is not a series of records, or a leaf is not an array.
         ValueError: if the records differ in number, quantities, names or shapes, or a
             quantity has no bound.
 
@@ -176,11 +176,11 @@ def first_gap(
     *,
     bounds: Mapping[str, float] = BOUNDS,
 ) -> Difference | None:
-    """The first difference of two runs that is more than rounding, if there is one.
+    """Find the first difference of two runs that exceeds rounding, or `None`.
 
-    Everything after it may differ because of it, so it is where to look. Start each
-    step of one run from the params and the state of the other, so that rounding does
-    not pile up from step to step.
+    It is where to look: everything after it may differ because of it. Start each step
+    of one run from the params and the state of the other, so that rounding does not
+    accumulate from step to step.
 
     Args:
         ours: as in `differences`.
@@ -204,10 +204,10 @@ def first_gap(
 
 
 def report(found: Iterable[Difference]) -> str:
-    """A line for each quantity, with its largest difference, and the first gap.
+    """Format the largest difference of each quantity, and the first gap.
 
     Args:
-        found: what `differences` yields.
+        found: the differences that `differences` yields.
 
     Example:
         >>> import mlx.core as mx
@@ -247,13 +247,13 @@ def _compare(
             f"{shapes[1].get(odd[0])}"
         )
     sizes = {name: _root_mean_square(x) for name, x in theirs.items()}
-    least = 1e-3 * max(sizes.values(), default=0.0)
+    smallest = 1e-3 * max(sizes.values(), default=0.0)
     for name, x in ours.items():
-        with np.errstate(invalid="ignore"):  # of infinities: a gap of NaN
+        with np.errstate(invalid="ignore"):  # infinities give a gap of NaN
             gap = x - theirs[name]
-        size = max(sizes[name], least)
-        apart = _root_mean_square(gap)
-        relative = apart / size if size else (math.inf if apart else 0.0)
+        size = max(sizes[name], smallest)
+        distance = _root_mean_square(gap)
+        relative = distance / size if size else (math.inf if distance else 0.0)
         largest = float(np.abs(gap).max(initial=0.0))
         yield Difference(step, quantity, name, relative, largest, bounds[quantity])
 

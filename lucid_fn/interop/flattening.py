@@ -1,23 +1,23 @@
-"""Which arrays see a feature map that was flattened, found by differentiating.
+"""Find the weights that follow a flattened feature map, by differentiation.
 
 A feature map is flattened as (H, W, C) here and as (C, H, W) in PyTorch, so the columns
-of a `linear` after it are in another order. A layer is a pair of functions, so nothing
-says where a flatten is: not a name, not a shape (256 features may be 4 x 4 x 16 or the
-256 channels of a mean). But derivatives do. With all columns of its weight but column
-`j` set to zero, what a `linear` returns depends on feature `j` alone, and its gradient
-is zero for all channels of an earlier layer but the one that this feature belongs to.
-If that channel is
+of a `linear` after it are in another order. A layer is a pair of functions, so neither
+names nor shapes reveal a flatten: 256 features may be 4 x 4 x 16, or the 256 channels
+of a global mean. Derivatives do. If all columns of its weight except column `j` are
+zero, the output of a `linear` depends on feature `j` alone, so its gradient is zero for
+all channels of an earlier layer except the one that feature `j` comes from. If that is
+channel
 
-- `j`, or `j` plus a constant: the features are channels, and there is nothing to do;
-- `j % C` in a layer of `C` channels: they are a map of `C` channels, flattened;
-- `j // (features / C)`: it was flattened in PyTorch's order, nothing to do.
+- `j`, or `j` plus a constant, the features are channels: nothing to do;
+- `j % C` in a layer of `C` channels, they are a flattened map of `C` channels;
+- `j // (features / C)`, the map was flattened in PyTorch's order: nothing to do.
 
-If no earlier layer shows one of the three, nothing is assumed, and it is an error.
-Parameters are positive in this experiment, so that no activation is dead and nothing
-cancels.
+If no earlier layer shows one of the three, that is an error, and the user must say
+which layers follow a flatten. The experiment uses positive params, so that no
+activation is dead and nothing cancels.
 
-The other way round, a `linear` whose output becomes a map looks like one whose output
-is cut in parts, so that is an error as well, and must be said.
+A `linear` whose output is reshaped to a map cannot be told from one whose output is
+split into vectors, so that is an error too.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -39,10 +39,10 @@ from lucid_fn.nn.core.surgery import map_layers
 
 
 class Flattened(NamedTuple):
-    """The channels of flattened maps, by the path of an array that counts features."""
+    """Channels of flattened maps, by the path of an array with a flattened axis."""
 
-    rows: dict[str, int]  # axis 0, by path
-    columns: dict[str, int]  # the last axis
+    rows: dict[str, int]  # arrays whose axis 0 is a flattened map
+    columns: dict[str, int]  # arrays whose last axis is
 
 
 def find_flattened(
@@ -52,17 +52,18 @@ def find_flattened(
     state: dict[str, Any],
     input_shape: tuple[int, ...] | None,
 ) -> Flattened:
-    """The arrays of a model that count the features of a flattened map.
+    """Find the arrays of a model with an axis that is a flattened feature map.
 
     Raises:
-        ValueError: if that cannot be told.
+        ValueError: if that cannot be decided.
     """
     shapes = {path: leaf.shape for path, leaf in sorted(weights_of(params).items())}
-    merging, known = _merge_heads(tree.paths(params)), _without_flatten(model)
+    projections = _output_projections(tree.paths(params))
+    known = _without_flatten(model)
     linears = {
         path: shape
         for path, shape in shapes.items()
-        if len(shape) == 2 and path not in merging and not path.startswith(known)
+        if len(shape) == 2 and path not in projections and not path.startswith(known)
     }
     kernels = {path: shape for path, shape in shapes.items() if len(shape) > 2}
     if not linears:
@@ -77,7 +78,7 @@ def find_flattened(
     for path, (_, features) in linears.items():
         if features == 1:
             continue
-        found = _judge(features, partial(supports, path, -1))
+        found = _infer_channels(features, partial(supports, path, -1))
         if found is None:
             raise ValueError(
                 f"{caller}: cannot tell whether {path} follows a flatten of a feature "
@@ -90,15 +91,15 @@ def find_flattened(
             rows |= dict.fromkeys(same_order, channels)
     for kernel, shape in kernels.items():
         for axis in (-1, 0):
-            _check_no_map(caller, linears, supports, kernel, axis, shape[axis])
+            _check_no_unflatten(caller, linears, supports, kernel, axis, shape[axis])
     return Flattened(rows, columns)
 
 
-def _merge_heads(paths: Collection[str]) -> set[str]:
-    """The output projections of attentions, which take the heads of a token.
+def _output_projections(paths: Collection[str]) -> set[str]:
+    """Paths of the output projections of attention layers, which follow no flatten.
 
-    Derivatives do not tell that: through one feature of a head the queries and keys of
-    all its features are seen.
+    Derivatives cannot show that: one feature of a head depends on the queries and keys
+    of all its features.
     """
     names = ("in_proj_weight", "q_proj_weight")
     return {
@@ -110,7 +111,7 @@ def _merge_heads(paths: Collection[str]) -> set[str]:
 
 
 def _without_flatten(model: nn.Layer) -> tuple[str, ...]:
-    """Prefixes of the layers that are declared to take no flattened map."""
+    """Path prefixes of the layers that are declared to contain no flatten."""
     found: list[str] = []
 
     def note(path: str, layer: nn.Layer) -> nn.Layer:
@@ -122,22 +123,22 @@ def _without_flatten(model: nn.Layer) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _judge(
+def _infer_channels(
     features: int, supports: Callable[[int], Supports]
 ) -> tuple[int, list[str]] | None:
-    """The channels of the flattened map, 1 if none, and what counts its features.
+    """The channels of the flattened map, 1 if there is none, and arrays in its order.
 
-    `supports(j)` says for each source, a path and an axis, which of its entries are
-    seen through feature `j`. `None` if that shows nothing, or two things at once.
+    `supports(j)` gives the entries of each source on which feature `j` depends. The
+    result is `None` if that is inconclusive.
     """
     columns = sorted({1, features // 2, features - 2} & set(range(features)))
     seen: list[dict[Source, int]] = []
     for column in columns:
-        seen.append(_single(supports(column)))
+        seen.append(_only_entries(supports(column)))
         if any(size == features for _, _, size in seen[0]) and not any(
             _may_be_channels(source, features) for source in seen[0]
         ):
-            break  # the features themselves are channels: the usual case, soon known
+            break  # the common case: the features are channels
     last, first, in_order = set(), set(), []
     for source in seen[0]:
         places = [found[source] for found in seen if source in found]
@@ -161,15 +162,15 @@ def _judge(
 
 
 def _may_be_channels(source: Source, features: int) -> bool:
-    """Whether a map of so many channels can have so many features when flattened."""
+    """Whether the source may be the channels of a map with this number of features."""
     path, axis, size = source
-    # Axis 0 of the input counts its pixels times its channels.
+    # Axis 0 of the input stands for all its pixels and channels.
     is_position = path == INPUT and axis == 0
     return not is_position and size < features and features % size == 0
 
 
-def _single(supports: Supports) -> dict[Source, int]:
-    """The only entry that is seen, of the sources where there is one."""
+def _only_entries(supports: Supports) -> dict[Source, int]:
+    """The entry of each source that is its only one in the support."""
     entries = {source: np.flatnonzero(support) for source, support in supports.items()}
     return {
         source: int(seen[0])
@@ -178,7 +179,7 @@ def _single(supports: Supports) -> dict[Source, int]:
     }
 
 
-def _check_no_map(
+def _check_no_unflatten(
     caller: str,
     linears: Mapping[str, tuple[int, ...]],
     supports: Callable[[str, int, int], Supports],
@@ -186,10 +187,10 @@ def _check_no_map(
     axis: int,
     channels: int,
 ) -> None:
-    """Raises if the output of a linear may become a map that a convolution takes.
+    """Raise if the output of a linear may become the feature map of a convolution.
 
-    Through channel 1 of the convolution every `channels`-th row is seen then. But that
-    is so as well if the output is cut into vectors, as many as the map had pixels.
+    Channel 1 of the convolution then depends on every `channels`-th row. That is also
+    the case if the output is split into as many vectors as the map has pixels.
     """
     wide = [p for p, (o, _) in linears.items() if o > channels and not o % channels]
     if channels == 1 or not wide:

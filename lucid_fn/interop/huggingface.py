@@ -1,8 +1,8 @@
 """Weights of Hugging Face's GPT-2 and BERT.
 
-They come with a `config.json`, which says the sizes of the model, and arrays in a
-`.safetensors` file, which `interop.torch.load_safetensors` reads. Nothing here imports
-`transformers`.
+A checkpoint consists of a `config.json` with the sizes of the model and a
+`.safetensors` file, which `interop.torch.load_safetensors` reads. `transformers` is not
+needed.
 """
 
 import re
@@ -14,7 +14,7 @@ import mlx.core as mx
 from lucid_fn import models, nn, random
 from lucid_fn.call_errors import guide
 from lucid_fn.checks import listed
-from lucid_fn.interop.arrays import described, to_mlx
+from lucid_fn.interop.arrays import describe, to_mlx
 from lucid_fn.interop.torch import from_state_dict
 from lucid_fn.tracing import lazily, started
 from lucid_fn.types import Array, ArrayFn, Params, State
@@ -32,7 +32,7 @@ _GPT2_NAMES = (
     (r"\.attn\.c_attn\.", ".attn.in_proj_"),
     (r"\.attn\.c_proj\.", ".attn.out_proj."),
 )
-_GPT2_MASKS = re.compile(r"\.attn\.(bias|masked_bias)$")
+_GPT2_IGNORED = re.compile(r"\.attn\.(bias|masked_bias)$")
 _CONV1D = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")
 
 _BERT_NAMES = (
@@ -49,7 +49,7 @@ _BERT_NAMES = (
     (r"\.output\.LayerNorm\.", ".norm2."),
     (r"^pooler\.dense\.", "pooler."),
 )
-_BERT_OTHERS = re.compile(r"\.position_ids$")
+_BERT_IGNORED = re.compile(r"\.position_ids$")
 _QUERY = ".attention.self.query."
 
 
@@ -63,15 +63,15 @@ def gpt2_from_state_dict(
 
     Args:
         state_dict: arrays by Hugging Face's names: NumPy's, MLX's or tensors.
-        config: what `config.json` holds; of a model, `model.config.to_dict()`.
-        cache: that of `models.gpt`, for a model that decodes.
+        config: the content of `config.json`, or `model.config.to_dict()`.
+        cache: the argument of `models.gpt`, for decoding.
 
     Returns:
         `(model, params, state)`, in the dtypes of the arrays.
 
     Raises:
-        ValueError: if the config asks for what `models.gpt` does not do, or arrays are
-            missing, unexpected or of another shape.
+        ValueError: if `models.gpt` does not support the config, or arrays are missing,
+            unexpected or of another shape.
         TypeError: if an argument is of the wrong type.
 
     Example:
@@ -93,13 +93,13 @@ def gpt2_from_state_dict(
             )
     tied = config.get("tie_word_embeddings", True)
     options: dict[str, Any] = {
-        "vocab_size": _of(caller, config, "vocab_size"),
-        "max_length": _of(caller, config, "n_positions"),
-        "num_layers": _of(caller, config, "n_layer"),
-        "num_heads": _of(caller, config, "n_head"),
-        "d_model": _of(caller, config, "n_embd"),
+        "vocab_size": _required(caller, config, "vocab_size"),
+        "max_length": _required(caller, config, "n_positions"),
+        "num_layers": _required(caller, config, "n_layer"),
+        "num_heads": _required(caller, config, "n_head"),
+        "d_model": _required(caller, config, "n_embd"),
         "dim_feedforward": config.get("n_inner"),
-        "rate": _rate(caller, config, "resid_pdrop", "embd_pdrop", "attn_pdrop"),
+        "rate": _dropout(caller, config, "resid_pdrop", "embd_pdrop", "attn_pdrop"),
         "activation": _activation(caller, config, "activation_function", "gelu_new"),
         "eps": config.get("layer_norm_epsilon", 1e-5),
         "tied": tied,
@@ -107,16 +107,16 @@ def gpt2_from_state_dict(
     model = models.gpt(**options)
     arrays: dict[str, Array] = {}
     for name, value in state_dict.items():
-        if _GPT2_MASKS.search(name) or (tied and name == "lm_head.weight"):
+        if _GPT2_IGNORED.search(name) or (tied and name == "lm_head.weight"):
             continue
         array = to_mlx(caller, name, value)
-        # A Conv1D of theirs is a linear layer with a transposed weight.
+        # Their Conv1D is a linear layer with a transposed weight.
         array = array.T if _CONV1D.search(name) else array
         arrays[_renamed(name, _GPT2_NAMES)] = array
-    params, state = _fitted(caller, model, arrays)
+    params, state = _load_weights(caller, model, arrays)
     if cache is not None:
         model = models.gpt(**options, cache=cache)
-        with lazily():  # of which only the state is computed
+        with lazily():  # the params are not used, so not computed
             _, state = model.init(random.key(0))
     return model, params, started(state)
 
@@ -124,22 +124,21 @@ def gpt2_from_state_dict(
 def bert_from_state_dict(
     state_dict: Mapping[str, Any], config: Mapping[str, Any]
 ) -> tuple[nn.Layer, Params, State]:
-    """`models.bert` with the weights of a `BertModel`, or of a model with one inside.
+    """`models.bert` with the weights of a `BertModel`, or of a model that contains one.
 
-    Where names begin with `bert.`, those of a model inside, all others are of its head,
-    and left out.
+    If some names begin with `bert.`, all others belong to the head and are ignored.
 
     Args:
         state_dict: arrays by Hugging Face's names: NumPy's, MLX's or tensors.
-        config: what `config.json` holds; of a model, `model.config.to_dict()`.
+        config: the content of `config.json`, or `model.config.to_dict()`.
 
     Returns:
         `(model, params, state)`, in the dtypes of the arrays; the model has a pooler if
         the weights have one.
 
     Raises:
-        ValueError: if the config asks for what `models.bert` does not do, or arrays are
-            missing, unexpected or of another shape.
+        ValueError: if `models.bert` does not support the config, or arrays are missing,
+            unexpected or of another shape.
         TypeError: if an argument is of the wrong type.
 
     Example:
@@ -157,13 +156,13 @@ def bert_from_state_dict(
             f"{positions!r} and is_decoder={config.get('is_decoder', False)}"
         )
     arrays: dict[str, Array] = {}
-    is_inside = any(name.startswith("bert.") for name in state_dict)
+    has_head = any(name.startswith("bert.") for name in state_dict)
     for name, value in state_dict.items():
-        is_head = is_inside and not name.startswith("bert.")
-        if is_head or _BERT_OTHERS.search(name):
+        is_head = has_head and not name.startswith("bert.")
+        if is_head or _BERT_IGNORED.search(name):
             continue
         if any(part in name for part in (".self.key.", ".self.value.")):
-            continue  # see below
+            continue  # joined with the query below
         if _QUERY in name:
             parts = (
                 name.replace(".query.", f".{part}.")
@@ -172,28 +171,28 @@ def bert_from_state_dict(
             path = name.replace(_QUERY, ".self_attn.in_proj_")
             arrays[_renamed(path, _BERT_NAMES)] = mx.concatenate(
                 [
-                    to_mlx(caller, p, _of(caller, state_dict, p, "state_dict"))
+                    to_mlx(caller, p, _required(caller, state_dict, p, "state_dict"))
                     for p in parts
                 ]
             )
         else:
             arrays[_renamed(name, _BERT_NAMES)] = to_mlx(caller, name, value)
     model = models.bert(
-        _of(caller, config, "vocab_size"),
-        _of(caller, config, "max_position_embeddings"),
-        num_layers=_of(caller, config, "num_hidden_layers"),
-        num_heads=_of(caller, config, "num_attention_heads"),
-        d_model=_of(caller, config, "hidden_size"),
-        dim_feedforward=_of(caller, config, "intermediate_size"),
+        _required(caller, config, "vocab_size"),
+        _required(caller, config, "max_position_embeddings"),
+        num_layers=_required(caller, config, "num_hidden_layers"),
+        num_heads=_required(caller, config, "num_attention_heads"),
+        d_model=_required(caller, config, "hidden_size"),
+        dim_feedforward=_required(caller, config, "intermediate_size"),
         num_token_types=config.get("type_vocab_size", 2),
-        rate=_rate(
+        rate=_dropout(
             caller, config, "hidden_dropout_prob", "attention_probs_dropout_prob"
         ),
         activation=_activation(caller, config, "hidden_act", "gelu"),
         eps=config.get("layer_norm_eps", 1e-12),
         pooler="pooler.weight" in arrays,
     )
-    return model, *_fitted(caller, model, arrays)
+    return model, *_load_weights(caller, model, arrays)
 
 
 def _renamed(name: str, names: tuple[tuple[str, str], ...]) -> str:
@@ -202,15 +201,15 @@ def _renamed(name: str, names: tuple[tuple[str, str], ...]) -> str:
     return name
 
 
-def _fitted(
+def _load_weights(
     caller: str, model: nn.Layer, arrays: Mapping[str, Array]
 ) -> tuple[Params, State]:
-    """The params and the state; errors are those of `caller`."""
+    """`from_state_dict`, with errors that name `caller`."""
     try:
         return from_state_dict(model, arrays, flattened={})
     except (TypeError, ValueError) as error:
         message = str(error).removeprefix("from_state_dict: ")
-        fix = "is the config that of these weights?"  # in place of advice for others
+        fix = "is the config that of these weights?"  # replaces other advice
         message = re.sub(
             r"^(the arrays do not fit the model)[^\n]*", rf"\1; {fix}", message
         )
@@ -219,28 +218,30 @@ def _fitted(
 
 def _check_mappings(caller: str, state_dict: Any, config: Any) -> None:
     for name, value, fix in (
-        ("state_dict", state_dict, "of a model, give model.state_dict()"),
-        ("config", config, "of a model, give model.config.to_dict()"),
+        ("state_dict", state_dict, "for a model write model.state_dict()"),
+        ("config", config, "for a model write model.config.to_dict()"),
     ):
         if not isinstance(value, Mapping):
             raise TypeError(
-                f"{caller}: {name} must be a mapping, got {described(value)}; {fix}"
+                f"{caller}: {name} must be a mapping, got {describe(value)}; {fix}"
             )
 
 
-def _of(caller: str, held: Mapping[str, Any], name: str, what: str = "config") -> Any:
-    if name not in held:
-        raise ValueError(f"{caller}: {what} must hold {name!r}, got {listed(held)}")
-    return held[name]
+def _required(
+    caller: str, values: Mapping[str, Any], name: str, what: str = "config"
+) -> Any:
+    if name not in values:
+        raise ValueError(f"{caller}: {what} must hold {name!r}, got {listed(values)}")
+    return values[name]
 
 
-def _rate(caller: str, config: Mapping[str, Any], *names: str) -> float:
-    """The rate of dropout, which is the same everywhere in the models here."""
+def _dropout(caller: str, config: Mapping[str, Any], *names: str) -> float:
+    """The dropout rate, of which the models here have a single one."""
     rates = {name: config.get(name, 0.1) for name in names}
     if len(set(rates.values())) > 1:
         raise ValueError(
-            f"{caller}: config must have one rate of dropout, got {rates}; set them to "
-            "one value, which only training uses"
+            f"{caller}: config must have a single dropout rate, got {rates}; set all "
+            "to one value, which only training uses"
         )
     return float(rates[names[0]])
 

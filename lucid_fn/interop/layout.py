@@ -1,5 +1,6 @@
-"""Layouts of arrays here, channels last, and in PyTorch, channels first."""
+"""Convert arrays between our layout, channels last, and PyTorch's, channels first."""
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -7,19 +8,19 @@ import mlx.core as mx
 
 from lucid_fn import nn
 from lucid_fn.interop.flattening import Flattened, find_flattened
-from lucid_fn.interop.probing import is_scale, leaves_of, weights_of
+from lucid_fn.interop.probing import is_norm_param, leaves_of, weights_of
 from lucid_fn.types import Array
 
 _KERNELS = ("weight", "weight_v", "weight_g")
-"""Names of kernels; `nn.weight_norm` splits one into direction and length."""
+"""Names of kernels; `nn.weight_norm` splits them into direction and length."""
 
 
 class Layout(NamedTuple):
-    """What is done to one of our arrays to make it PyTorch's."""
+    """The conversion of one of our arrays to PyTorch's layout."""
 
     axes: tuple[int, ...]  # our axes in PyTorch's order
-    rows: int = 1  # channels of the feature map that axis 0 is a flattening of
-    columns: int = 1  # the same of the last axis
+    rows: int = 1  # channels, if axis 0 is a flattened feature map
+    columns: int = 1  # the same for the last axis
 
     def shape_in_torch(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(shape[axis] for axis in self.axes)
@@ -38,7 +39,7 @@ class Layout(NamedTuple):
 
 
 def _channels_first(array: Array, axis: int, channels: int) -> Array:
-    """An axis that is a map flattened as (H, W, C) in the order (C, H, W)."""
+    """Reorder an axis that is a flattened map from (H, W, C) to (C, H, W)."""
     return _reorder(array, axis, (-1, channels))
 
 
@@ -71,12 +72,12 @@ def layouts(
     if flattened is None:
         maps = find_flattened(caller, model, params, state, input_shape)
     else:
-        maps = _given(caller, leaves, flattened)
+        maps = _declared(caller, leaves, flattened)
     given_axes = _checked_axes(caller, leaves, axes or {})
-    maps_of = {weight.ndim - 1 for weight in weights_of(params).values()}
+    map_ranks = {weight.ndim - 1 for weight in weights_of(params).values()}
     return {
         path: Layout(
-            given_axes.get(path, _axes(path, leaves, maps_of)),
+            given_axes.get(path, _axes(path, leaves, map_ranks)),
             maps.rows.get(path, _channels_of_singular_vector(path, leaves)),
             maps.columns.get(path, 1),
         )
@@ -85,17 +86,17 @@ def layouts(
 
 
 def _axes(
-    path: str, leaves: Mapping[str, Array], maps: Collection[int]
+    path: str, leaves: Mapping[str, Array], map_ranks: Collection[int]
 ) -> tuple[int, ...]:
-    """The order of our axes in PyTorch; `maps` are the ranks of feature maps.
+    """Our axes in PyTorch's order; `map_ranks` are the ranks of feature maps.
 
     A kernel `(out, ..., in)` is `(out, in, ...)` in PyTorch, and the weight of a norm
     over a whole feature map, `(..., C)` here, is `(C, ...)`.
     """
     ndim = leaves[path].ndim
     order = tuple(range(ndim))
-    if is_scale(path, leaves):
-        is_of_map = ndim >= 2 and ndim in maps
+    if is_norm_param(path, leaves):
+        is_of_map = ndim >= 2 and ndim in map_ranks
         return (ndim - 1, *order[:-1]) if is_of_map else order
     if 3 <= ndim <= 5 and path.rpartition(".")[2] in _KERNELS:
         return (0, ndim - 1, *order[1:-1])
@@ -103,10 +104,11 @@ def _axes(
 
 
 def _channels_of_singular_vector(path: str, leaves: Mapping[str, Array]) -> int:
-    """The input channels of the kernel that `nn.spectral_norm` holds this vector for.
+    """The input channels of the kernel that this singular vector belongs to.
 
-    The vector is a flattened slice of the kernel: `(..., in)` here, `(in, ...)` in
-    PyTorch. A transposed convolution is sliced by its last axis: `(in, ...)` in both.
+    The right singular vector of `nn.spectral_norm` is a flattened slice of the kernel:
+    `(..., in)` here, `(in, ...)` in PyTorch. A transposed convolution is sliced by its
+    last axis: `(in, ...)` in both.
     """
     layer, _, name = path.rpartition(".")
     dot = "." if layer else ""
@@ -118,7 +120,7 @@ def _channels_of_singular_vector(path: str, leaves: Mapping[str, Array]) -> int:
     matrix = weight.reshape(len(weight), -1)
     if weight.ndim < 3 or (u.shape, v.shape) != (matrix.shape[:1], matrix.shape[1:]):
         return 1
-    # With as many inputs as outputs, the sizes do not tell which axis was sliced.
+    # If inputs and outputs are equally many, sizes do not show which axis was sliced.
     image = matrix @ v
     is_sliced = mx.sum(image * u) > 0.5 * mx.sqrt(mx.sum(image * image))
     return weight.shape[-1] if is_sliced.item() else 1
@@ -141,16 +143,14 @@ def _checked_axes(
     return {path: tuple(order) for path, order in axes.items()}
 
 
-def _given(
+def _declared(
     caller: str, leaves: Mapping[str, Array], flattened: Mapping[str, tuple[int, ...]]
 ) -> Flattened:
-    """What the caller says about layers that follow a flatten."""
+    """The flat axes according to the argument `flattened` of `from_state_dict`."""
     rows: dict[str, int] = {}
     columns: dict[str, int] = {}
     for path, shape in flattened.items():
-        size = 1
-        for length in shape:
-            size *= length
+        size = math.prod(shape)
         own = {p: leaf for p, leaf in leaves.items() if p.rpartition(".")[0] == path}
         taking = [
             p
@@ -165,8 +165,8 @@ def _given(
             has = ", ".join(f"{p} {leaf.shape}" for p, leaf in own.items())
             raise ValueError(
                 f"{caller}: flattened[{path!r}] must be the shape (H, W, C) of a map "
-                f"that a layer of that path takes or makes, got {shape}, {size} in "
-                f"all, for {has or 'no such layer'}"
+                f"that the layer takes or makes, got {shape}, {size} features, for "
+                f"{has or 'no such layer'}"
             )
         rows |= dict.fromkeys(counting, shape[-1])
     return Flattened(rows, columns)

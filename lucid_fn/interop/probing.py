@@ -1,4 +1,4 @@
-"""Which entries of an input a weight multiplies, found by differentiating."""
+"""Find which channels or features an entry of a weight depends on, by derivatives."""
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -13,27 +13,27 @@ from lucid_fn.nn.core.recording import recording
 from lucid_fn.types import Array
 
 INPUT = ""
-"""The path of the input among the sources of features."""
+"""The path of the model's input among the sources."""
 
 Source: TypeAlias = tuple[str, int, int]
-"""What may count features: a path, an axis, and how long that is."""
+"""An axis that may enumerate features: path of the array, axis, length."""
 
 Supports: TypeAlias = dict[Source, NDArray[np.bool_]]
-"""Which entries of each source are seen through one feature."""
+"""The entries of each source with a nonzero gradient, as masks."""
 
-# Common sizes first: what is found does not depend on which of those that fit is taken.
+# Image sizes to try, common ones first. The result is the same for all that fit.
 _SIZES = (32, 28, 64, 224, 16, 96, 128, 227, 299, 8, 48, 256, *range(1, 225))
 
 
 def leaves_of(params: dict[str, Any], state: dict[str, Any]) -> dict[str, Array]:
-    """All arrays by path, params and state together, as PyTorch has them."""
+    """All arrays by path, params and state together as in a `state_dict`."""
     return {**tree.named_leaves(params), **tree.named_leaves(state)}
 
 
 def weights_of(params: dict[str, Any]) -> dict[str, Array]:
     """The weights of linear and convolutional layers by path, in the model's order.
 
-    `weight_v` is the direction of a weight under `nn.weight_norm`.
+    Under `nn.weight_norm` the weight is represented by its direction `weight_v`.
     """
     leaves = dict(_in_order(params, ""))
     return {
@@ -41,15 +41,16 @@ def weights_of(params: dict[str, Any]) -> dict[str, Array]:
         for path, leaf in leaves.items()
         if path.rpartition(".")[2] in ("weight", "weight_v")
         and 2 <= leaf.ndim <= 5
-        and not is_scale(path, leaves)
+        and not is_norm_param(path, leaves)
     }
 
 
-def is_scale(path: str, leaves: Mapping[str, Array]) -> bool:
-    """Whether this is the weight or bias of a norm over several axes, by initial value.
+def is_norm_param(path: str, leaves: Mapping[str, Array]) -> bool:
+    """Whether this is the weight or bias of a norm over several axes.
 
-    A norm's weight has a bias of the same shape, or no bias and only ones. The weights
-    of linear and convolutional layers have one bias per output, and are random.
+    Decided by initial values: such a weight has a bias of the same shape, or no bias
+    and all ones. The weights of linear and convolutional layers are random and have one
+    bias per output.
     """
     layer, _, name = path.rpartition(".")
     dot = "." if layer else ""
@@ -76,19 +77,20 @@ def experiment(
     state: dict[str, Any],
     input_shape: tuple[int, ...],
 ) -> Callable[[str, int, int], Supports]:
-    """The function from a weight's path, an axis and an entry to what is seen.
+    """Make the function `supports(path, axis, entry)`.
 
-    All of the weight but that entry of the axis is zero then.
+    It sets the weight of this path to zero, except for one entry of the axis, and
+    returns the entries of all sources on which the output of its layer then depends.
     """
     rng = np.random.default_rng(0)
     leaves = leaves_of(params, state)
-    scales = {path for path in leaves if is_scale(path, leaves)}
+    norms = {path for path in leaves if is_norm_param(path, leaves)}
 
     def positive(path: str, leaf: Array) -> Array:
         if not mx.issubdtype(leaf.dtype, mx.floating):
             return leaf
         is_bias = path.endswith("bias")
-        if path in scales:  # a bias that exceeds what a norm makes negative
+        if path in norms:  # a bias that outweighs negative outputs of the norm
             scale = 8.0 if is_bias else 1.0
         else:
             scale = 0.1 if leaf.ndim < 2 and is_bias else 1.0
@@ -98,8 +100,8 @@ def experiment(
     values = tree.map_with_path(positive, params)
     x = mx.array(rng.uniform(0.5, 1.5, (1, *input_shape)).astype(np.float32))
 
-    def seen_by(path: str, params: Any, state: Any, x: Array) -> Array:
-        """One number of what the layer returns that has the weight of this path."""
+    def probe(path: str, params: Any, state: Any, x: Array) -> Array:
+        """A scalar function of the output of the layer that has this weight."""
         with recording() as recorder:
             y, _ = model.apply(params, state, x, train=False)
         calls: dict[str, list[Any]] = {
@@ -110,10 +112,10 @@ def experiment(
         for record in recorder.records:
             if record.path in calls:
                 calls[record.path].append(record.y)
-        # The model's own output if the layer is no child of a combinator.
+        # The output of the model if the layer is not a child of a combinator.
         y = calls[max(calls, key=len)] if calls else y
         parts = [leaf for leaf in tree.leaves(y) if isinstance(leaf, mx.array)]
-        # Weights that differ, or a softmax at the end would have a constant sum.
+        # With equal weights, the sum after a softmax would be constant.
         weights = (mx.arange(1, 1 + part.size) / part.size for part in parts)
         sums = (
             mx.sum(part.astype(mx.float32).reshape(-1) * weight)
@@ -133,7 +135,7 @@ def experiment(
             live = live.reshape(-1, *[1] * (weight.ndim - 1))
         only = tree.at(values, path).set(mx.where(live, weight, 0.0))
         function = transforms.grad(
-            lambda params, floats, x: seen_by(
+            lambda params, floats, x: probe(
                 path, params, tree.merge(floats, counts), x
             ),
             argnums=(0, 1, 2),
@@ -146,21 +148,21 @@ def experiment(
                 f"(1, {', '.join(map(str, input_shape))}) to find what follows a "
                 "flatten; pass another input_shape, or flattened={...} to say it"
             ) from error
-        return dict(_supports(path, leaves_of(grads, state_grads), scales, x_grad))
+        return dict(_supports(path, leaves_of(grads, state_grads), norms, x_grad))
 
     return supports
 
 
 def _supports(
-    path: str, grads: Mapping[str, Array], scales: Collection[str], x_grad: Array
+    path: str, grads: Mapping[str, Array], norms: Collection[str], x_grad: Array
 ) -> Iterator[tuple[Source, NDArray[np.bool_]]]:
-    """For each axis that may count features: which entries have a gradient."""
+    """For each axis that may enumerate features: the entries with a gradient."""
     for source, grad in grads.items():
         if source == path or grad.ndim == 0:
             continue
         size = np.abs(np.array(grad.astype(mx.float32)))
-        # The weight of a norm over a map has its channels last and positions before.
-        for axis in {grad.ndim - 1} if source in scales else {0, grad.ndim - 1}:
+        # The weight of a norm over a map has positions first and channels last.
+        for axis in {grad.ndim - 1} if source in norms else {0, grad.ndim - 1}:
             yield (source, axis, grad.shape[axis]), _support(np.moveaxis(size, axis, 0))
     size = np.abs(np.array(x_grad))[0]
     yield (INPUT, -1, size.shape[-1]), _support(np.moveaxis(size, -1, 0))
@@ -179,11 +181,11 @@ def find_input_shape(
     params: dict[str, Any],
     state: dict[str, Any],
 ) -> tuple[int, ...] | None:
-    """A shape of one example that the model takes; `None` if it sees no map at all."""
+    """Find a shape of one example that the model accepts; `None` if it has no maps."""
     reasons: list[Exception] = []
 
     def output_of(shape: tuple[int, ...]) -> Any:
-        """What the model makes of this shape: lazy, nothing is computed."""
+        """The lazy output for an input of this shape, `None` if that fails."""
         try:
             return model.apply(params, state, mx.zeros((1, *shape)), train=False)[0]
         except Exception as error:

@@ -1,7 +1,7 @@
-"""Files written by `torch.save`, read without PyTorch and without executing code.
+"""Read files written by `torch.save`, without PyTorch and without executing code.
 
-Such a file is a zip archive of a pickle, `data.pkl`, and of storages, `data/0`, ... The
-few functions that rebuild tensors are replaced by our own; no other one is called.
+Such a file is a zip archive of a pickle, `data.pkl`, and the storages `data/0`, ... The
+few functions that rebuild tensors are replaced by our own; no others are called.
 """
 
 import math
@@ -40,8 +40,8 @@ _DTYPES = {"torch.uint16": "u2", "torch.uint32": "u4", "torch.uint64": "u8"}
 """Dtypes of tensors with an untyped storage."""
 
 # Tensors may share a storage, so a small file could demand any amount of memory.
-_MOST_SHARED = 16
-_MOST_AXES = 32
+_MAX_SHARING = 16
+_MAX_AXES = 32
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
@@ -114,12 +114,12 @@ def _read(path: Path, file: BufferedReader) -> Any:
 
 
 class _Archive:
-    """An open archive, with the storages that were read from it."""
+    """An open archive and the storages that were read from it."""
 
     def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
         self.archive = archive
         self.size = size
-        self.left = _MOST_SHARED * size + 2**20
+        self.left = _MAX_SHARING * size + 2**20
         self.storages: dict[tuple[str, str], NDArray[Any]] = {}
         self.arrays: list[Array] = []
         names = archive.namelist()
@@ -172,7 +172,7 @@ class _Archive:
         return self.archive.read(info)
 
     def tensor(self, storage: Any, *parts: Any) -> Array:
-        """Stands for `torch._utils._rebuild_tensor_v2`."""
+        """Replaces `torch._utils._rebuild_tensor_v2`."""
         if not isinstance(storage, Opaque):
             raise pickle.UnpicklingError("a tensor of unknown parts")
         if storage.name not in _STORAGES:
@@ -192,7 +192,7 @@ class _Archive:
         dtype: Any,
         metadata: Any = None,
     ) -> Array:
-        """Stands for `torch._utils._rebuild_tensor_v3`."""
+        """Replaces `torch._utils._rebuild_tensor_v3`."""
         if dtype.name not in _DTYPES:
             raise pickle.UnpicklingError(
                 f"a tensor of {dtype.name}, a dtype that MLX does not support"
@@ -217,13 +217,13 @@ class _Archive:
         self.left -= view.nbytes
         if self.left < 0:
             raise pickle.UnpicklingError(
-                f"tensors that are over {_MOST_SHARED} times as large as the file; "
+                f"tensors that are over {_MAX_SHARING} times as large as the file; "
                 "they share storages, save them as copies"
             )
         array = mx.array(in_order(view))
         if code == "bf16":
             array = array.view(mx.bfloat16)
-        # Lazy views of PyTorch, negated or conjugated when they are read.
+        # PyTorch's lazy negation and conjugation.
         flags = metadata if isinstance(metadata, dict) else {}
         if flags.get("conj"):
             array = mx.conjugate(array)
@@ -248,7 +248,7 @@ class _Archive:
 
 
 def _reference(persistent_id: Any) -> Opaque:
-    """A storage, as its key and number of elements; a tensor reads it when needed."""
+    """A storage as its key and number of elements, to be read by a tensor."""
     match persistent_id:
         case ("storage", Opaque(name=name), str(key), str(), int(count)):
             return Opaque(name, (key, count))
@@ -256,10 +256,10 @@ def _reference(persistent_id: Any) -> Opaque:
 
 
 def _view(storage: NDArray[Any], offset: Any, shape: Any, strides: Any) -> NDArray[Any]:
-    """A tensor as a view of its storage, by strides in elements."""
+    """A tensor as a view of its storage; strides are in elements."""
     if not (_are_counts((offset,)) and _are_counts(shape) and _are_counts(strides)):
         raise pickle.UnpicklingError("a tensor of unknown parts")
-    if len(shape) > _MOST_AXES:
+    if len(shape) > _MAX_AXES:
         raise pickle.UnpicklingError(f"a tensor of {len(shape)} axes")
     if len(shape) != len(strides):
         raise pickle.UnpicklingError(f"a tensor of {shape} with strides {strides}")
@@ -296,5 +296,5 @@ def _are_counts(values: Any) -> bool:
 
 
 def _first(data: Any, *_: Any) -> Any:
-    """A `torch.nn.Parameter` is a plain tensor here."""
+    """The tensor of a `torch.nn.Parameter`."""
     return data

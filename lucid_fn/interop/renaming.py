@@ -1,4 +1,4 @@
-"""Renaming the arrays of a `state_dict`, by a dict or a function."""
+"""Rename the arrays of a `state_dict` by a mapping or a function."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -8,9 +8,9 @@ from typing import Any, TypeAlias, TypeVar
 T = TypeVar("T")
 
 Rename: TypeAlias = Mapping[str, str | None] | Callable[[str], str | None]
-"""New names by old names or prefixes, or a function; `None` leaves an array out.
+"""New names by old names or prefixes, or a function; `None` drops an array.
 
-An empty new name removes the prefix, an empty old name adds a prefix to all names.
+An empty new name removes the prefix; an empty old name adds a prefix to all names.
 """
 
 _SHOWN = 30
@@ -20,14 +20,14 @@ def renamed(caller: str, items: Mapping[str, T], rename: Rename | None) -> dict[
     """The items under their new names.
 
     Raises:
-        TypeError: if `rename` has the wrong type, or gives something other than names.
+        TypeError: if `rename` or a new name has the wrong type.
         ValueError: if two items get the same name, or a name in the mapping is unused.
     """
     if rename is None:
         return dict(items)
     if isinstance(rename, Mapping):
-        rename = {_part(caller, old): new for old, new in rename.items()}
-        unused = [old for old in rename if not any(_begins(n, old) for n in items)]
+        rename = {_prefix(caller, old): new for old, new in rename.items()}
+        unused = [old for old in rename if not any(_has_prefix(n, old) for n in items)]
         if unused:
             raise ValueError(
                 f"{caller}: rename must map names that are there, got "
@@ -41,7 +41,7 @@ def renamed(caller: str, items: Mapping[str, T], rename: Rename | None) -> dict[
     result: dict[str, T] = {}
     sources: dict[str, str] = {}
     for old, value in items.items():
-        new = _by_parts(old, rename) if isinstance(rename, Mapping) else rename(old)
+        new = _renamed(old, rename) if isinstance(rename, Mapping) else rename(old)
         if new is None:
             continue
         if new == "":
@@ -62,9 +62,9 @@ def renamed(caller: str, items: Mapping[str, T], rename: Rename | None) -> dict[
 
 
 def prefix_hint(names: Collection[str], paths: Collection[str]) -> str | None:
-    """The `rename` of a prefix that resolves at least half of the missing names.
+    """Suggest a `rename` of a prefix that resolves half of the missing names or more.
 
-    Wrappers add such prefixes to all names: `module.`, `_orig_mod.`.
+    Wrappers add prefixes to all names, such as `module.` and `_orig_mod.`.
     """
     hints: dict[str, int] = {}
     for inner, outer, form in (
@@ -85,7 +85,7 @@ def prefix_hint(names: Collection[str], paths: Collection[str]) -> str | None:
     return best if best and 2 * hints[best] >= missing else None
 
 
-def _part(caller: str, old: Any) -> str:
+def _prefix(caller: str, old: Any) -> str:
     """A prefix without its trailing dot, so that `module.` means `module`."""
     if not isinstance(old, str):
         raise TypeError(f"{caller}: rename must map names, got {old!r}")
@@ -97,9 +97,9 @@ def _listed(items: Iterable[str]) -> str:
     return ", ".join(shown[:_SHOWN]) + (", ..." if len(shown) > _SHOWN else "")
 
 
-def _by_parts(name: str, rename: Mapping[str, str | None]) -> Any:
+def _renamed(name: str, rename: Mapping[str, str | None]) -> Any:
     """The name with its longest prefix in `rename` replaced."""
-    known = [old for old in rename if _begins(name, old)]
+    known = [old for old in rename if _has_prefix(name, old)]
     if not known:
         return name
     old = max(known, key=len)
@@ -109,5 +109,5 @@ def _by_parts(name: str, rename: Mapping[str, str | None]) -> Any:
     return ".".join(part for part in (new.removesuffix("."), rest) if part)
 
 
-def _begins(name: str, part: str) -> bool:
+def _has_prefix(name: str, part: str) -> bool:
     return not part or name == part or name.startswith(f"{part}.")

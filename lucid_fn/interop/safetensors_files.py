@@ -1,4 +1,4 @@
-"""Safetensors files of weights, as Hugging Face and PyTorch exchange them."""
+"""Safetensors files of weights, as used with Hugging Face and PyTorch."""
 
 import os
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from lucid_fn.types import Array
 
 @explains_calls
 def load_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """Load the arrays of a `.safetensors` file by name, without changing them.
+    """Load the arrays of a `.safetensors` file by name, unchanged.
 
-    Pass them to `from_state_dict`: the file of a PyTorch model has PyTorch's layout.
+    The file of a PyTorch model has PyTorch's layout, which `from_state_dict` converts.
     The header is validated before any array is made.
 
     Args:
@@ -24,7 +24,7 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
 
     Returns:
         MLX arrays by name, in the file's dtypes. float64 stays float64, which MLX
-        computes on CPUs only.
+        supports on CPUs only.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -51,10 +51,10 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
 def save_safetensors(
     path: str | os.PathLike[str], state_dict: Mapping[str, Any]
 ) -> None:
-    """Save arrays by name to a `.safetensors` file, without changing them.
+    """Save arrays by name to a `.safetensors` file, unchanged.
 
-    Pass it the result of `to_state_dict`. The write is atomic, and dtypes are kept,
-    float64 included.
+    For PyTorch, pass the result of `to_state_dict`. The write is atomic, and dtypes are
+    kept, float64 included.
 
     Args:
         path: must end in `.safetensors`; the folder must exist.
@@ -80,11 +80,11 @@ def save_safetensors(
     if path.suffix != ".safetensors":
         raise ValueError(f"{caller}: path must end in .safetensors, got {path}")
     words = "a mapping of names to arrays"
-    fix = "params are nested: give it what to_state_dict returns"
+    fix = "params are nested: pass the result of to_state_dict"
     check_type(caller, "state_dict", state_dict, Mapping, words, fix=fix)
     tensors = {
         name: to_storable(caller, str(name), value)
         for name, value in state_dict.items()
     }
-    # Readers of PyTorch's libraries recognize their files by this entry.
+    # Libraries for PyTorch require this entry.
     safetensors.write(path, tensors, {"format": "pt"}, caller=caller)

@@ -1,29 +1,28 @@
 """Weights of PyTorch models: `state_dict`s, `.safetensors` and `.pt` files.
 
-Names are the same here and there. What differs is the layout, since channels are last
-here, and each array is changed by what its layer is:
+Names are those of PyTorch. The layout differs, since channels are last here:
 
 - the kernel of a convolution, a `weight` of three to five axes (or the `weight_v` of
   `nn.weight_norm`), is `(out, in, ...)` in PyTorch and `(out, ..., in)` here;
-- the weight and bias of a norm are the same, except in models with convolutions, where
-  those of a norm over a whole feature map are `(C, H, W)` in PyTorch and `(H, W, C)`
-  here. A norm is recognized by a bias of its weight's shape, or by an initial weight of
-  ones;
-- the singular vectors of a kernel under `nn.spectral_norm` are in its order;
-- the columns of a `linear` right after a flatten of a feature map are `(C, H, W)` in
+- in models with convolutions, the weight and bias of a norm over a whole feature map
+  are `(C, H, W)` in PyTorch and `(H, W, C)` here. A norm is recognized by a bias of its
+  weight's shape, or by an initial weight of ones;
+- the singular vectors of `nn.spectral_norm` are in the order of their kernel;
+- the columns of a `linear` right after a flattened feature map are `(C, H, W)` in
   PyTorch and `(H, W, C)` here, and so are the features of a norm in between;
-- all else is the same: other linears, embeddings, norms, biases, and whatever has
-  another name than `weight`.
+- everything else is the same: other linears, embeddings, norms, biases, and arrays of
+  other names than `weight`.
 
 Which linears follow a flatten is found by differentiating the model, not by names or
-sizes: see `lucid_fn.interop.flattening`. It needs an input that the model takes, and
-tries square images of usual sizes; `input_shape` gives another, and `flattened` says it
-without any experiment. What cannot be told is an error.
+sizes: see `lucid_fn.interop.flattening`. This needs an input that the model accepts;
+square images of common sizes are tried. Pass `input_shape` for another one, or
+`flattened` to declare the layers. If it cannot be decided, that is an error.
 
-A weight that has been transposed twice is caught by its shape, but where the shape
-cannot tell: a kernel as large as its channels are many, such as `(8, 3, 3, 3)`.
+A weight that is channels-last already is detected by its shape, unless its shape is
+the same in both layouts: a kernel as large as its number of channels, such as
+`(8, 3, 3, 3)`.
 
-Nothing here imports PyTorch.
+PyTorch is not needed.
 """
 
 import os
@@ -35,7 +34,7 @@ import mlx.core as mx
 from lucid_fn import nn, random, tree
 from lucid_fn.call_errors import guide
 from lucid_fn.checks import check_bool, check_type, shapes_only
-from lucid_fn.interop.arrays import described, to_mlx, to_numpy
+from lucid_fn.interop.arrays import describe, to_mlx, to_numpy
 from lucid_fn.interop.layout import Layout, layouts
 from lucid_fn.interop.probing import leaves_of
 from lucid_fn.interop.pt_files import load_pt
@@ -50,7 +49,7 @@ from lucid_fn.train.partial_loading import LoadReport, match
 from lucid_fn.types import Array, Key, Params, State
 
 _COUNT = "num_batches_tracked"
-_ORDER = "it comes before the weights"
+_MODEL_FIRST = "it comes before the weights"
 _SHOWN = 30
 
 
@@ -93,38 +92,39 @@ def from_state_dict(
     flattened: Mapping[str, tuple[int, ...]] | None = None,
     axes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> tuple[Params, State] | tuple[Params, State, LoadReport]:
-    """The params and the state of a model with the weights of a PyTorch model.
+    """Convert the `state_dict` of a PyTorch model to params and state.
 
     Args:
-        model: a layer; its names and shapes say what there must be.
+        model: a layer, whose params and state must match the arrays.
         state_dict: arrays in PyTorch's layout by name: NumPy's, MLX's or tensors.
-            `num_batches_tracked` may be absent, and is 0 then.
-        strict: whether all arrays must be there and fit. Otherwise each layer whose
-            arrays all are there and fit is loaded, and the others are those of
-            `model.init(key)`: a head of another size, for example.
-        key: for the layers that are not loaded, with `strict=False`.
-        rename: from PyTorch's names to ours: a mapping of names or of their first
-            parts, `{"classifier.0": "fc1"}`, or a function; `None` as a result leaves
-            an array out. Names that are not in a mapping are kept. `{"module": ""}`
-            removes a prefix.
+            If `num_batches_tracked` is absent, it is 0.
+        strict: whether all arrays must be present and fit. If false, a layer is loaded
+            if all of its arrays are present and fit, and the others, such as a head of
+            another size, are initialized by `model.init(key)`.
+        key: key for the layers that are not loaded, with `strict=False`.
+        rename: maps PyTorch's names to ours: a mapping of names or prefixes, such as
+            `{"classifier.0": "fc1"}`, or a function; `None` as a new name drops the
+            array. Names that are not in a mapping are kept. `{"module": ""}` removes a
+            prefix.
         input_shape: shape of one example, without the batch axis, `(H, W, C)`; by
-            default one is found that the model takes.
-        flattened: by the path of each layer that takes a flattened feature map, or
-            whose output becomes one, the map's shape `(H, W, C)`; by default this is
-            found out.
-        axes: by the path of an array that is neither a convolution's nor the same in
-            PyTorch, our axes in PyTorch's order: `{"up.weight": (3, 0, 1, 2)}`.
+            default a shape that the model accepts is searched for.
+        flattened: the shape `(H, W, C)` of the feature map, by the path of each layer
+            that takes a flattened map or whose output becomes one; by default these
+            layers are found automatically.
+        axes: our axes in PyTorch's order, such as `{"up.weight": (3, 0, 1, 2)}`, by
+            the path of each array whose layout is neither a convolution's nor the same
+            in PyTorch.
 
     Returns:
-        `(params, state)`, in the dtypes of the given arrays: float16 stays float16.
-        float64 becomes float32, and counts int32. With `strict=False`
+        `(params, state)`, in the dtypes of the given arrays: float16 stays float16,
+        float64 becomes float32, and counts become int32. With `strict=False`
         `(params, state, report)`, where the report is a `train.LoadReport`.
 
     Raises:
-        ValueError: if names are missing or unexpected, or a shape is not the model's;
-            all are listed. If it cannot be told what follows a flatten. With
-            `strict=False`, if no layer fits, or there is no key.
-        TypeError: if something is not an array, or not of floats where params are.
+        ValueError: if names are missing or unexpected, or shapes differ from the
+            model's, with a list of all of them; if it cannot be decided what follows a
+            flatten; with `strict=False`, if no layer fits or `key` is absent.
+        TypeError: if a value is not an array, or not of floats where params are.
 
     Example:
         >>> import numpy as np
@@ -137,18 +137,18 @@ def from_state_dict(
     """
     caller = "from_state_dict"
     check_bool(caller, strict=strict)
-    check_type(caller, "model", model, nn.Layer, "a Layer", fix=_ORDER)
+    check_type(caller, "model", model, nn.Layer, "a Layer", fix=_MODEL_FIRST)
     if not isinstance(state_dict, Mapping):
         raise TypeError(
             f"{caller}: state_dict must be a mapping of names to arrays, got "
-            f"{described(state_dict)}; {_how_to_read(state_dict)}"
+            f"{describe(state_dict)}; {_how_to_read(state_dict)}"
         )
     arrays = {
         name: to_mlx(caller, name, value)
         for name, value in renamed(caller, state_dict, rename).items()
     }
     if strict:
-        with lazily(), shapes_only():  # of which only the shapes are used
+        with lazily(), shapes_only():  # only the shapes are used
             params, state = model.init(random.key(0))
     elif key is None:
         raise ValueError(
@@ -160,19 +160,29 @@ def from_state_dict(
     leaves = leaves_of(params, state)
     counts = {path for path in leaves if path.rpartition(".")[2] == _COUNT}
     arrays = {path: mx.array(0) for path in counts} | arrays
-    # Names and axes do not depend on what follows a flatten, so they are checked first.
-    plain = _layouts(caller, model, params, state, None, {}, axes)
+    # Names and shapes do not depend on a flatten, so they are checked first.
+    plain = layouts(
+        caller, model, params, state, input_shape=None, flattened={}, axes=axes
+    )
     hint = prefix_hint(arrays, leaves) if rename is None else None
     if strict:
         hint = hint or _other_sizes(leaves, arrays, plain)
-        _check(caller, leaves, arrays, plain, hint)
+        _check_arrays(caller, leaves, arrays, plain, hint)
 
     def fits(path: str) -> bool:
         return not _misfits(leaves[path], arrays[path], plain[path])
 
     report = match(leaves, arrays, fits, caller=caller, hint=hint or "")
     taken = set(report.taken)
-    found = _layouts(caller, model, params, state, input_shape, flattened, axes)
+    found = layouts(
+        caller,
+        model,
+        params,
+        state,
+        input_shape=input_shape,
+        flattened=flattened,
+        axes=axes,
+    )
 
     def convert(path: str, leaf: Array) -> Array:
         if path not in taken:
@@ -197,28 +207,28 @@ def to_state_dict(
     axes: Mapping[str, tuple[int, ...]] | None = None,
     convert: Callable[[Array], Any] | None = None,
 ) -> dict[str, Any]:
-    """A model's params and state as PyTorch keeps them; undoes `from_state_dict`.
+    """Convert params and state to a PyTorch `state_dict`, inverting `from_state_dict`.
 
-    For `load_state_dict` make tensors of them: `{name: torch.from_numpy(array) for
-    name, array in ...}`, or give `convert=torch.from_dlpack`.
+    For `load_state_dict` pass `convert=torch.from_dlpack`, or convert the result with
+    `{name: torch.from_numpy(array) for name, array in ...}`.
 
     Args:
         model: the layer that `params` and `state` belong to.
         params: its params.
         state: its state.
-        rename: from our names to PyTorch's, as in `from_state_dict`.
+        rename: maps our names to PyTorch's, as in `from_state_dict`.
         input_shape: as in `from_state_dict`.
         flattened: as in `from_state_dict`.
         axes: as in `from_state_dict`.
-        convert: makes what is returned of an MLX array that nothing else uses; by
-            default a NumPy array, where bfloat16 is float32, since NumPy has none.
+        convert: function of an MLX array, which it may own, to the value to return; by
+            default to a NumPy array, with bfloat16 as float32, since NumPy lacks it.
 
     Returns:
         Arrays by name, in PyTorch's layout. Counts are int64.
 
     Raises:
-        ValueError: if params and state are not the model's, or it cannot be told what
-            follows a flatten.
+        ValueError: if params and state are not the model's, or it cannot be decided
+            what follows a flatten.
 
     Example:
         >>> from lucid_fn import interop, nn, random
@@ -228,12 +238,19 @@ def to_state_dict(
         (8, 3, 5, 5)
     """
     caller = "to_state_dict"
-    check_type(caller, "model", model, nn.Layer, "a Layer", fix=_ORDER)
+    check_type(caller, "model", model, nn.Layer, "a Layer", fix=_MODEL_FIRST)
     with lazily(), shapes_only():
         template = model.init(random.key(0))
     leaves = leaves_of(params, state)
-    _check_own(caller, leaves_of(*template), leaves)
-    found = _layouts(caller, model, *template, input_shape, flattened, axes)
+    _check_params(caller, leaves_of(*template), leaves)
+    found = layouts(
+        caller,
+        model,
+        *template,
+        input_shape=input_shape,
+        flattened=flattened,
+        axes=axes,
+    )
     make = convert or to_numpy
     return {
         name: make(_exported(leaves[path], found[path]))
@@ -254,45 +271,25 @@ def _how_to_read(given: Any) -> str:
     return "for a model write model.state_dict()"
 
 
-def _layouts(
-    caller: str,
-    model: nn.Layer,
-    params: Params,
-    state: State,
-    input_shape: tuple[int, ...] | None,
-    flattened: Mapping[str, tuple[int, ...]] | None,
-    axes: Mapping[str, tuple[int, ...]] | None,
-) -> dict[str, Layout]:
-    return layouts(
-        caller,
-        model,
-        params,
-        state,
-        input_shape=input_shape,
-        flattened=flattened,
-        axes=axes,
-    )
-
-
-def _check(
+def _check_arrays(
     caller: str,
     leaves: Mapping[str, Array],
     arrays: Mapping[str, Array],
     layout: Mapping[str, Layout],
     hint: str | None,
 ) -> None:
-    """Raises one error for everything that does not fit."""
+    """Raise one error that lists everything that does not fit."""
     problems = [f"missing: {path}" for path in leaves if path not in arrays]
     problems += [f"unexpected: {path}" for path in arrays if path not in leaves]
     for path in leaves.keys() & arrays.keys():
         misfits = _misfits(leaves[path], arrays[path], layout[path])
         problems += [f"{path}: must {misfit}" for misfit in misfits]
     what = "the arrays do not fit the model" + (f"; {hint}" if hint else "")
-    _report(caller, what, problems)
+    _raise_problems(caller, what, problems)
 
 
 def _misfits(ours: Array, given: Array, layout: Layout) -> list[str]:
-    """What is wrong with an array that is given for one of ours."""
+    """The reasons why a given array does not fit one of ours."""
     found = []
     expected = layout.shape_in_torch(ours.shape)
     if given.shape != expected:
@@ -312,7 +309,7 @@ def _other_sizes(
     arrays: Mapping[str, Array],
     layout: Mapping[str, Layout],
 ) -> str | None:
-    """What to do if the names are the model's, and one layer has another size."""
+    """A hint for the case that all names match and one layer has another size."""
     if leaves.keys() != arrays.keys():
         return None
     differ = {
@@ -328,7 +325,7 @@ def _other_sizes(
     return f"to keep a {name} of your own, give strict=False and a key"
 
 
-def _check_own(
+def _check_params(
     caller: str, template: Mapping[str, Array], leaves: Mapping[str, Array]
 ) -> None:
     problems = [f"missing: {path}" for path in template if path not in leaves]
@@ -338,10 +335,10 @@ def _check_own(
         for path in template.keys() & leaves.keys()
         if template[path].shape != leaves[path].shape
     ]
-    _report(caller, "params and state must be those of the model", problems)
+    _raise_problems(caller, "params and state must be those of the model", problems)
 
 
-def _report(caller: str, what: str, problems: list[str]) -> None:
+def _raise_problems(caller: str, what: str, problems: list[str]) -> None:
     if not problems:
         return
     shown = sorted(problems)[:_SHOWN]

@@ -29,7 +29,7 @@ _FIXES = {
     errno.EMFILE: "close some files first",
     errno.ENOENT: "check the path",
 }
-"""What to do about errors of the file system, by number; network errors are absent."""
+"""Remedies for errors of the file system, by number."""
 
 
 def check_path(caller: str, name: str, value: Any) -> Path:
@@ -63,7 +63,7 @@ def reading(path: Path, *, caller: str) -> Iterator[BufferedReader]:
         OSError: if it is a folder, or cannot be read; the message names it.
         ValueError: if it is a pipe or a device.
     """
-    with _explained(caller, "read", path):
+    with _explain_errors(caller, "read", path):
         if not path.exists():
             raise FileNotFoundError(f"{caller}: there is no file {path}")
         _check_regular(path, caller)
@@ -104,23 +104,22 @@ def atomic_write(path: Path, *, caller: str) -> Iterator[BufferedWriter]:
         >>> path.read_bytes()
         b'whole'
     """
-    with _explained(caller, "write", path):
+    with _explain_errors(caller, "write", path):
         target = _target(path, caller)
         temporary, file = _create_beside(target)
         try:
             with file:
                 yield file
-                # The bytes must be on the disk before the name is, or a power cut
-                # leaves an empty file under it.
+                # Without this, a power cut after the rename may leave an empty file.
                 file.flush()
-                _to_disk(file.fileno())
+                _fsync(file.fileno())
                 os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
 
 
-def _to_disk(descriptor: int) -> None:
-    """`os.fsync`, after which macOS may still keep bytes in the cache of the disk."""
+def _fsync(descriptor: int) -> None:
+    """`os.fsync`, and on macOS also a flush of the disk's own cache."""
     os.fsync(descriptor)
     if number := getattr(fcntl, "F_FULLFSYNC", None):
         with contextlib.suppress(OSError):  # a file system without it
@@ -133,9 +132,8 @@ def check_writable(path: Path, *, caller: str) -> None:
     Args:
         path: the file; its folder exists.
         caller: the name that errors begin with.
-
     """
-    with _explained(caller, "write", path):
+    with _explain_errors(caller, "write", path):
         temporary, file = _create_beside(_target(path, caller))
         with file:
             temporary.unlink()
@@ -151,12 +149,12 @@ def make_folder(path: Path, *, caller: str) -> None:
     Raises:
         OSError: if it cannot be created, or is a file; the message names it.
     """
-    with _explained(caller, "create the folder", path):
+    with _explain_errors(caller, "create the folder", path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager
-def _explained(caller: str, verb: str, path: Path) -> Iterator[None]:
+def _explain_errors(caller: str, verb: str, path: Path) -> Iterator[None]:
     """Reraise errors of the file system with the caller, the file and the fix."""
     try:
         yield

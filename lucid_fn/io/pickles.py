@@ -75,23 +75,12 @@ def unpickle(
         raise ValueError(f"a damaged pickle ({reason})") from error
 
 
-_COMMANDS = frozenset(
-    {
-        *(
-            "_pickle",
-            "_posixsubprocess",
-            "asyncio",
-            "code",
-            "codeop",
-            "commands",
-            "ctypes",
-            "importlib",
-            "marshal",
-        ),
-        *("multiprocessing", "nt", "os", "pickle", "posix", "pty", "runpy", "shutil"),
-        *("socket", "subprocess", "sys", "webbrowser", "io.open", "_io.open"),
-    }
-)
+_COMMANDS = {
+    *("_io.open", "_pickle", "_posixsubprocess", "asyncio", "code", "codeop"),
+    *("commands", "ctypes", "importlib", "io.open", "marshal", "multiprocessing", "nt"),
+    *("os", "pickle", "posix", "pty", "runpy", "shutil", "socket", "subprocess", "sys"),
+    "webbrowser",
+}
 """Modules and functions that no data needs: a pickle naming one is an attack."""
 
 
@@ -103,7 +92,7 @@ def _is_forbidden(module: str, name: str) -> bool:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """The call by which Python 3 spells bytes for Python 2."""
+    """`_codecs.encode`, by which Python 3 pickles bytes for Python 2."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError("bytes in an unknown encoding")
     return text.encode("latin1")

@@ -1,4 +1,4 @@
-"""What the augmentations share."""
+"""Checks and dtype conversions shared by the augmentations."""
 
 import mlx.core as mx
 
@@ -6,8 +6,8 @@ from lucid_fn.checks import check_number
 from lucid_fn.types import Array, Key
 
 
-def checked_shape(caller: str, key: Key, images: Array) -> tuple[int, ...]:
-    """The shape of `images`, if both arguments are what they should be."""
+def check_images(caller: str, key: Key, images: Array) -> tuple[int, ...]:
+    """Check the key and the images, and return the shape `(N, H, W, C)`."""
     if not isinstance(key, mx.array) or key.shape != (2,) or key.dtype != mx.uint32:
         got = f"{key.dtype} {key.shape}" if isinstance(key, mx.array) else repr(key)
         raise TypeError(
@@ -21,7 +21,7 @@ def checked_shape(caller: str, key: Key, images: Array) -> tuple[int, ...]:
         )
     if images.ndim != 4 or images.size == 0:
         raise ValueError(
-            f"{caller}: images must have shape (N, H, W, C), none of them 0, got "
+            f"{caller}: images must have shape (N, H, W, C) and not be empty, got "
             f"{images.shape}; for one image write images[None]"
         )
     return images.shape
@@ -30,7 +30,7 @@ def checked_shape(caller: str, key: Key, images: Array) -> tuple[int, ...]:
 def check_range(
     caller: str, name: str, bounds: tuple[float, float], *, at_most: float | None = None
 ) -> tuple[float, float]:
-    """A pair of positive numbers, the smaller one first."""
+    """Check a pair of positive numbers with `low <= high`."""
     if not isinstance(bounds, tuple | list) or len(bounds) != 2:
         raise ValueError(f"{caller}: {name} must be (low, high), got {bounds!r}")
     low, high = (
@@ -44,12 +44,12 @@ def check_range(
 
 
 def in_float32(images: Array) -> Array:
-    """Pixels as they are computed with: half precision and bytes are too coarse."""
+    """Pixels in float32, since half precision and integers are too coarse."""
     return images if images.dtype == mx.float64 else images.astype(mx.float32)
 
 
 def to_dtype(pixels: Array, dtype: mx.Dtype) -> Array:
-    """Computed pixels in the dtype of the images, rounded if that is an integer one."""
+    """Convert computed pixels to `dtype`, rounding if it is an integer type."""
     if mx.issubdtype(dtype, mx.integer):
         pixels = mx.round(pixels)
     return pixels.astype(dtype)

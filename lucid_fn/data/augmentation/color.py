@@ -1,10 +1,10 @@
-"""Changes of brightness, contrast, saturation and hue."""
+"""Random changes of brightness, contrast, saturation and hue."""
 
 import mlx.core as mx
 
 from lucid_fn import random
 from lucid_fn.checks import check_number
-from lucid_fn.data.augmentation.checks import checked_shape, in_float32, to_dtype
+from lucid_fn.data.augmentation.checks import check_images, in_float32, to_dtype
 from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key
 
@@ -18,24 +18,23 @@ def color_jitter(
     saturation: float = 0.0,
     hue: float = 0.0,
 ) -> Array:
-    """Each image with its brightness, contrast, saturation and hue changed, in this
-    order.
+    """Randomly change brightness, contrast, saturation and hue, in this order.
 
-    Brightness: `factor * image`. Contrast: `factor * image + (1 - factor) * mean`, with
-    the mean of the gray image. Saturation: the same with the gray image itself. Each
-    factor is uniform in `[max(0, 1 - b), 1 + b]`. Hue: moved by a part of the circle
-    that is uniform in `[-hue, hue]`. After each change pixels are clipped.
+    Brightness is `factor * image`, contrast `factor * image + (1 - factor) * mean` with
+    the mean of the grayscale image, and saturation the same with the grayscale image
+    itself. Each factor is uniform in `[max(0, 1 - b), 1 + b]`, where `b` is the
+    argument. Hue is rotated by a fraction of the color circle that is uniform in
+    `[-hue, hue]`. Pixels are clipped after each change.
 
     Args:
         key: a key.
         images: floats from 0 to 1, or uint8 from 0 to 255, before `data.normalize`;
-            shape `(N, H, W, 3)`, or `(N, H, W, 1)`, which has brightness and contrast
-            only.
-        brightness: width of the range of factors, at least 0; so are `contrast` and
-            `saturation`.
+            shape `(N, H, W, 3)`, or `(N, H, W, 1)`, where only brightness and contrast
+            have an effect.
+        brightness: half-width of the range of factors, at least 0.
         contrast: as `brightness`.
         saturation: as `brightness`.
-        hue: the largest change, in [0, 0.5].
+        hue: the largest rotation, in [0, 0.5].
 
     Returns:
         Array of the shape and dtype of `images`.
@@ -45,7 +44,7 @@ def color_jitter(
         ValueError: if `images` has another shape, or a number is out of range.
 
     Source: Howard, 2013, https://arxiv.org/abs/1312.5402, section 2. The formulas are
-    those of torchvision's `ColorJitter`, which draws their order too.
+    those of torchvision's `ColorJitter`, which also draws their order at random.
 
     Example:
         >>> import mlx.core as mx
@@ -55,7 +54,7 @@ def color_jitter(
         (2, 8, 8, 3)
     """
     caller = "color_jitter"
-    n, *_, channels = checked_shape(caller, key, images)
+    n, *_, channels = check_images(caller, key, images)
     is_float = mx.issubdtype(images.dtype, mx.floating)
     if not is_float and images.dtype != mx.uint8:
         raise TypeError(
@@ -63,7 +62,7 @@ def color_jitter(
         )
     if channels not in (1, 3):
         raise ValueError(
-            f"{caller}: images must have 1 or 3 channels, the last axis, got "
+            f"{caller}: images must have 1 or 3 channels on the last axis, got "
             f"{images.shape}"
         )
     widths = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
@@ -90,26 +89,26 @@ def color_jitter(
 
 
 def adjust_brightness(pixels: Array, factor: Array) -> Array:
-    """Pixels from 0 to 1, blended with black."""
+    """Blend pixels in [0, 1] with black."""
     return mx.clip(factor * pixels, 0, 1)
 
 
 def adjust_contrast(pixels: Array, factor: Array) -> Array:
-    """Pixels from 0 to 1, blended with the mean of the gray image."""
+    """Blend pixels in [0, 1] with the mean of the grayscale image."""
     return _blend(pixels, mx.mean(_gray(pixels), axis=(1, 2), keepdims=True), factor)
 
 
 def adjust_saturation(pixels: Array, factor: Array) -> Array:
-    """Pixels from 0 to 1, blended with the gray image."""
+    """Blend pixels in [0, 1] with the grayscale image."""
     return _blend(pixels, _gray(pixels), factor)
 
 
 def adjust_hue(pixels: Array, shift: Array) -> Array:
-    """Pixels from 0 to 1, whose hue is moved by a part of the circle.
+    """Rotate the hue of pixels in [0, 1] by a fraction of the color circle.
 
-    With the value `v`, the largest channel, and the chroma `c`, the largest minus the
-    smallest, a channel is `v - c * clip(min(k, 4 - k), 0, 1)`, where `k = (offset + 6
-    hue) mod 6` and the offset is 5 for red, 3 for green and 1 for blue.
+    With the value `v` (the largest channel) and the chroma `c` (the largest minus the
+    smallest channel), a channel is `v - c * clip(min(k, 4 - k), 0, 1)`, where
+    `k = (offset + 6 hue) mod 6`, with offset 5 for red, 3 for green and 1 for blue.
     """
     if pixels.shape[-1] == 1:
         return pixels
@@ -130,7 +129,7 @@ def adjust_hue(pixels: Array, shift: Array) -> Array:
 
 
 def _gray(pixels: Array) -> Array:
-    """The luma of ITU-R BT.601, `(N, H, W, 1)`."""
+    """Grayscale as ITU-R BT.601 luma, `(N, H, W, 1)`."""
     if pixels.shape[-1] == 1:
         return pixels
     weights = mx.array([0.2989, 0.587, 0.114], pixels.dtype)

@@ -1,12 +1,12 @@
-"""Windows of images."""
+"""Random crops."""
 
 import mlx.core as mx
 
 from lucid_fn import random
 from lucid_fn.checks import check_count, to_sizes
 from lucid_fn.data.augmentation.checks import (
+    check_images,
     check_range,
-    checked_shape,
     in_float32,
     to_dtype,
 )
@@ -22,10 +22,11 @@ from lucid_fn.types import Array, Key
 
 
 def random_crop(key: Key, images: Array, *, padding: int = 4) -> Array:
-    """Each image moved by up to `padding` pixels, and the gap filled with zeros.
+    """Shift each image by up to `padding` pixels, filling the gap with zeros.
 
-    This is a window of the image's own size, out of the image with a border of zeros
-    `padding` wide: all `(2 * padding + 1)**2` places are equally likely.
+    The image is padded with zeros by `padding` pixels on each side, then a window of
+    its original size is cropped; all `(2 * padding + 1)**2` positions are equally
+    likely.
 
     Args:
         key: a key.
@@ -37,7 +38,7 @@ def random_crop(key: Key, images: Array, *, padding: int = 4) -> Array:
 
     Raises:
         TypeError: if `key` is not a key, or `padding` is not an integer.
-        ValueError: if `images` has not four axes, or `padding` is negative.
+        ValueError: if `images` does not have four axes, or `padding` is negative.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, section 4.2.
 
@@ -47,14 +48,14 @@ def random_crop(key: Key, images: Array, *, padding: int = 4) -> Array:
         >>> data.random_crop(random.key(0), mx.ones((8, 32, 32, 3))).shape
         (8, 32, 32, 3)
     """
-    n, height, width, _ = checked_shape("random_crop", key, images)
+    n, height, width, _ = check_images("random_crop", key, images)
     padding = check_count("random_crop", "padding", padding, at_least=0)
     shift = random.randint(key, (n, 2), high=2 * padding + 1)
     border = (padding, padding)
     padded = mx.pad(images, [(0, 0), border, border, (0, 0)])
     rows = shift[:, :1] + mx.arange(height)  # (N, H)
     columns = shift[:, 1:] + mx.arange(width)  # (N, W)
-    # One gather for each axis: of whole rows, then of pixels.
+    # One gather per axis: whole rows first, then pixels.
     padded = mx.take_along_axis(padded, rows[:, :, None, None], axis=1)
     return started(mx.take_along_axis(padded, columns[:, None, :, None], axis=2))
 
@@ -67,27 +68,27 @@ def random_resized_crop(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Array:
-    """A random window of each image, resized to `size`.
+    """Crop a random window of each image and resize it to `size`.
 
-    The area of the window, as a part of the image's, is uniform in `scale`, and the
-    logarithm of width / height in that of `ratio`. All places inside of the image are
-    equally likely. Of ten windows the first that fits is taken; if none does, the
-    largest one in the middle whose ratio is allowed. It is resized by linear
-    interpolation, antialiased where it becomes smaller.
+    The window's area is a fraction of the image's, uniform in `scale`; its aspect ratio
+    width / height is log-uniform in `ratio`. All positions inside the image are equally
+    likely. Of ten candidates the first that fits is used; if none does, the largest
+    centered window with an allowed ratio. Resizing is bilinear, with antialiasing where
+    it shrinks.
 
     Args:
         key: a key.
         images: any dtype, shape `(N, H, W, C)`.
-        size: height and width of the result, or one number for both.
-        scale: least and largest area, in (0, 1].
-        ratio: least and largest width / height, positive.
+        size: height and width of the result, or one integer for both.
+        scale: smallest and largest area fraction, in (0, 1].
+        ratio: smallest and largest width / height, positive.
 
     Returns:
         Array of shape `(N, *size, C)` and the dtype of `images`.
 
     Raises:
         TypeError: if an argument is of the wrong type.
-        ValueError: if `images` has not four axes, or an argument is out of range.
+        ValueError: if `images` does not have four axes, or an argument is out of range.
 
     Source: Szegedy et al., 2014, https://arxiv.org/abs/1409.4842, section 6, with the
     distributions of torchvision's `RandomResizedCrop`.
@@ -100,7 +101,7 @@ def random_resized_crop(
         (8, 24, 24, 3)
     """
     caller = "random_resized_crop"
-    n, height, width, _ = checked_shape(caller, key, images)
+    n, height, width, _ = check_images(caller, key, images)
     rows, columns = to_sizes(caller, "size", size, dims=2, at_least=1)
     scale = check_range(caller, "scale", scale, at_most=1)
     ratio = check_range(caller, "ratio", ratio)
@@ -112,14 +113,14 @@ def random_resized_crop(
     largest = _largest_window(height, width, ratio)
     sides = first_that_fits(heights, widths, fits, otherwise=largest)
     windows = place(place_key, *sides, (height, width))
-    middle = _middle_if_largest(windows, fits, height, width)
-    return started(resized_windows(images, middle, rows, columns))
+    windows = _center_fallbacks(windows, fits, height, width)
+    return started(resized_windows(images, windows, rows, columns))
 
 
 def _largest_window(
     height: int, width: int, ratio: tuple[float, float]
 ) -> tuple[int, int]:
-    """The sides of the largest window of an image whose width / height is allowed."""
+    """Height and width of the largest window with an allowed width / height."""
     if width / height < ratio[0]:
         return min(height, round(width / ratio[0])), width
     if width / height > ratio[1]:
@@ -127,10 +128,10 @@ def _largest_window(
     return height, width
 
 
-def _middle_if_largest(
+def _center_fallbacks(
     windows: Rectangles, fits: Array, height: int, width: int
 ) -> Rectangles:
-    """The windows, those for which no candidate did fit in the middle."""
+    """Center the windows of the images for which no candidate fits."""
     some = mx.any(fits, axis=1, keepdims=True)
     return windows._replace(
         top=mx.where(some, windows.top, (height - windows.height) // 2),
@@ -141,9 +142,9 @@ def _middle_if_largest(
 def resized_windows(
     images: Array, windows: Rectangles, rows: int, columns: int
 ) -> Array:
-    """The windows of images, each resized to `(rows, columns)`.
+    """Crop the windows and resize each to `(rows, columns)`.
 
-    The interpolation is separable: a product with a matrix for each axis. It is that of
+    The interpolation is separable: a product with one matrix per axis. It equals
     `torch.nn.functional.interpolate` with `mode="bilinear"` and `antialias=True`.
     """
     n, height, width, channels = images.shape
@@ -156,17 +157,17 @@ def resized_windows(
 
 
 def _weights(start: Array, length: Array, size: int, out: int) -> Array:
-    """What each of `size` pixels adds to each of `out`: `(N, out, size)`.
+    """Interpolation weights from `size` input to `out` output pixels, `(N, out, size)`.
 
-    The window is `length` pixels from `start` on, both `(N, 1)`. Around its centre an
-    output pixel has a triangle of weights, two output pixels wide, but at least two
-    input pixels.
+    The window covers `length` pixels from `start`, both `(N, 1)`. Each output pixel has
+    a triangle filter around its center, two output pixels wide, but at least two input
+    pixels.
     """
-    step = length.astype(mx.float32) / out  # (N, 1): input pixels for an output pixel
-    centres = (mx.arange(out) + 0.5) * step  # (N, out), from the window's start
+    step = length.astype(mx.float32) / out  # (N, 1): input pixels per output pixel
+    centers = (mx.arange(out) + 0.5) * step  # (N, out), relative to the window
     pixels = mx.arange(size) - start  # (N, size)
     inside = mx.logical_and(pixels >= 0, pixels < length)
-    distances = mx.abs(pixels[:, None] + 0.5 - centres[..., None])  # (N, out, size)
+    distances = mx.abs(pixels[:, None] + 0.5 - centers[..., None])  # (N, out, size)
     weights = mx.maximum(1 - distances / mx.maximum(step, 1.0)[..., None], 0)
     weights = mx.where(inside[:, None], weights, 0.0)
     return weights / mx.sum(weights, axis=-1, keepdims=True)

@@ -1,10 +1,10 @@
-"""Images with holes."""
+"""Cutout and random erasing."""
 
 import mlx.core as mx
 
 from lucid_fn import random
 from lucid_fn.checks import check_count, check_number
-from lucid_fn.data.augmentation.checks import check_range, checked_shape
+from lucid_fn.data.augmentation.checks import check_images, check_range
 from lucid_fn.data.augmentation.rectangles import (
     Rectangles,
     draw_shapes,
@@ -16,10 +16,10 @@ from lucid_fn.types import Array, Key
 
 
 def cutout(key: Key, images: Array, size: int) -> Array:
-    """Each image with a square of zeros around a random pixel.
+    """Zero out a square around a random pixel of each image.
 
-    The centre is any pixel with equal probability; what of the square is outside of
-    the image is cut off. Of an even `size` the larger part is above and left.
+    All pixels are equally likely to be the center; the square is clipped at the image's
+    edges. With an even `size` it extends one pixel farther up and left.
 
     Args:
         key: a key.
@@ -31,7 +31,7 @@ def cutout(key: Key, images: Array, size: int) -> Array:
 
     Raises:
         TypeError: if `key` is not a key, or `size` is not an integer.
-        ValueError: if `images` has not four axes, or `size` is below 1.
+        ValueError: if `images` does not have four axes, or `size` is below 1.
 
     Source: DeVries & Taylor, 2017, https://arxiv.org/abs/1708.04552, section 3.2; there
     a square of odd size is one pixel smaller.
@@ -44,7 +44,7 @@ def cutout(key: Key, images: Array, size: int) -> Array:
                [1, 0, 0, 1, 1],
                [1, 0, 0, 1, 1]], dtype=float32)
     """
-    n, height, width, _ = checked_shape("cutout", key, images)
+    n, height, width, _ = check_images("cutout", key, images)
     size = check_count("cutout", "size", size, at_least=1)
     key_y, key_x = random.split(key)
     top = random.randint(key_y, (n, 1), high=height) - size // 2
@@ -63,27 +63,27 @@ def random_erasing(
     ratio: tuple[float, float] = (0.3, 3.3),
     value: float = 0.0,
 ) -> Array:
-    """Each image, with some probability, with a rectangle of one value in it.
+    """Fill a random rectangle of each image with a value, with some probability.
 
-    The area of the rectangle, as a part of the image's, is uniform in `scale`, and the
-    logarithm of height / width in that of `ratio`. All places inside of the image are
-    equally likely. Of ten rectangles the first that fits is taken; if none does, which
-    is rare, the image stays as it is.
+    The rectangle's area is a fraction of the image's, uniform in `scale`; its aspect
+    ratio height / width is log-uniform in `ratio`. All positions inside the image are
+    equally likely. Of ten candidates the first that fits is used; if none does, which
+    is rare, the image is unchanged.
 
     Args:
         key: a key.
         images: any dtype, shape `(N, H, W, C)`.
-        probability: of erasing, in [0, 1].
-        scale: least and largest area, in (0, 1].
-        ratio: least and largest height / width, positive.
-        value: what the rectangle is filled with.
+        probability: probability of erasing, in [0, 1].
+        scale: smallest and largest area fraction, in (0, 1].
+        ratio: smallest and largest height / width, positive.
+        value: the fill value.
 
     Returns:
         Array of the shape and dtype of `images`.
 
     Raises:
         TypeError: if an argument is of the wrong type.
-        ValueError: if `images` has not four axes, or an argument is out of range.
+        ValueError: if `images` does not have four axes, or an argument is out of range.
 
     Source: Zhong et al., 2017, https://arxiv.org/abs/1708.04896, algorithm 1, with the
     distributions of torchvision's `RandomErasing`.
@@ -97,7 +97,7 @@ def random_erasing(
         True
     """
     caller = "random_erasing"
-    n, height, width, _ = checked_shape(caller, key, images)
+    n, height, width, _ = check_images(caller, key, images)
     probability = check_number(
         caller, "probability", probability, at_least=0, at_most=1
     )

@@ -1,10 +1,10 @@
-"""Images and labels mixed with those of another image of the batch."""
+"""Mixup and CutMix."""
 
 import mlx.core as mx
 
 from lucid_fn import random
 from lucid_fn.checks import check_count, check_number
-from lucid_fn.data.augmentation.checks import checked_shape, in_float32, to_dtype
+from lucid_fn.data.augmentation.checks import check_images, in_float32, to_dtype
 from lucid_fn.data.augmentation.rectangles import Rectangles
 from lucid_fn.numerics import is_valid_label
 from lucid_fn.tracing import started
@@ -14,31 +14,31 @@ from lucid_fn.types import Array, Key
 def mixup(
     key: Key, images: Array, labels: Array, *, num_classes: int, alpha: float = 1.0
 ) -> tuple[Array, Array]:
-    """Each image blended with the one before it, and its label likewise.
+    """Mixup: blend each image with the previous one of the batch, and their labels.
 
-    `weight * image + (1 - weight) * other`, where `weight ~ Beta(alpha, alpha)` is
-    drawn for each image, and the targets are the same mixture of one-hot labels. The
-    other image is the one before in the batch, which is random in shuffled batches.
+    Computes `weight * image + (1 - weight) * previous`, where
+    `weight ~ Beta(alpha, alpha)` is drawn for each image, and the same mixture of the
+    one-hot labels. In shuffled batches the previous image is a random one.
 
     Args:
         key: a key.
         images: any dtype, shape `(N, H, W, C)`.
-        labels: integers in `[0, num_classes)`, shape `(N,)`; another gives targets of
-            NaN.
+        labels: integers in `[0, num_classes)`, shape `(N,)`; a label out of range gives
+            NaN targets.
         num_classes: number of classes.
-        alpha: the parameter of the beta distribution, positive: small for weights near
-            0 and 1.
+        alpha: parameter of the beta distribution, positive; a small one gives weights
+            near 0 and 1.
 
     Returns:
-        `(images, targets)`: an array like `images`, and float32 probabilities
-        `(N, num_classes)` for `losses.soft_target_cross_entropy`.
+        `(images, targets)`: an array like `images`, and float32 probabilities of shape
+        `(N, num_classes)`, for `losses.soft_target_cross_entropy`.
 
     Raises:
         TypeError: if an argument is of the wrong type.
         ValueError: if the shapes do not fit, or a number is out of range.
 
     Source: Zhang et al., 2017, https://arxiv.org/abs/1710.09412, equation 1.
-    torchvision's `MixUp` has the same formula and draws one weight for the batch.
+    torchvision's `MixUp` has the same formula and draws one weight per batch.
 
     Example:
         >>> import mlx.core as mx
@@ -48,22 +48,22 @@ def mixup(
         >>> mx.allclose(targets.sum(axis=1), mx.ones(2)).item()
         True
     """
-    n = checked_shape("mixup", key, images)[0]
+    n = check_images("mixup", key, images)[0]
     one_hot, alpha = _checked("mixup", n, labels, num_classes, alpha)
     weight = random.beta(key, alpha, alpha, (n, 1))
-    pixels = blended(in_float32(images), weight[..., None, None])
-    return started((to_dtype(pixels, images.dtype), blended(one_hot, weight)))
+    pixels = _blend(in_float32(images), weight[..., None, None])
+    return started((to_dtype(pixels, images.dtype), _blend(one_hot, weight)))
 
 
 def cutmix(
     key: Key, images: Array, labels: Array, *, num_classes: int, alpha: float = 1.0
 ) -> tuple[Array, Array]:
-    """Each image with a rectangle of the one before it, and its label likewise.
+    """CutMix: paste a rectangle of the previous image of the batch into each image.
 
-    The rectangle has the image's form, and the part `1 - weight` of its area, where
-    `weight ~ Beta(alpha, alpha)` is drawn for each image. Its centre is any pixel; what
-    is outside of the image is cut off. Of the targets the other label has the part that
-    the rectangle covers.
+    The rectangle has the image's aspect ratio and a fraction `1 - weight` of its area,
+    where `weight ~ Beta(alpha, alpha)` is drawn for each image. All pixels are equally
+    likely to be its center; it is clipped at the edges. The labels are mixed in
+    proportion to the area that is covered.
 
     Args:
         key: as in `mixup`.
@@ -81,7 +81,7 @@ def cutmix(
 
     Source: Yun et al., 2019, https://arxiv.org/abs/1905.04899, section 3.1 and
     algorithm A1. torchvision's `CutMix` has the same formula and draws one rectangle
-    for the batch.
+    per batch.
 
     Example:
         >>> import mlx.core as mx
@@ -91,27 +91,27 @@ def cutmix(
         >>> mx.allclose(targets.sum(axis=1), mx.ones(2)).item()
         True
     """
-    n, height, width, _ = checked_shape("cutmix", key, images)
+    n, height, width, _ = check_images("cutmix", key, images)
     one_hot, alpha = _checked("cutmix", n, labels, num_classes, alpha)
     weight_key, y_key, x_key = random.split(key, 3)
     weight = random.beta(weight_key, alpha, alpha, (n, 1))
     y = random.randint(y_key, (n, 1), high=height)
     x = random.randint(x_key, (n, 1), high=width)
     box = rectangles_around(y, x, weight, height, width)
-    mixed = mx.where(box.masks(height, width), _before(images), images)
+    mixed = mx.where(box.masks(height, width), _previous(images), images)
     covered = box.height * box.width / (height * width)
-    return started((mixed, blended(one_hot, 1 - covered)))
+    return started((mixed, _blend(one_hot, 1 - covered)))
 
 
-def blended(x: Array, weight: Array) -> Array:
-    """Each example blended with the one before it, whose part is `1 - weight`."""
-    return weight * x + (1 - weight) * _before(x)
+def _blend(x: Array, weight: Array) -> Array:
+    """Blend each example with the previous one, which has the weight `1 - weight`."""
+    return weight * x + (1 - weight) * _previous(x)
 
 
-def _before(x: Array) -> Array:
-    """The example before each one in the batch; the last one before the first.
+def _previous(x: Array) -> Array:
+    """Roll the batch by one: each example's predecessor, the last for the first.
 
-    Not `mx.roll`: of two rolls of one array `mx.compile` makes an IndexError.
+    `mx.roll` would do, but `mx.compile` raises an IndexError for two rolls of an array.
     """
     return mx.concatenate([x[-1:], x[:-1]])
 
@@ -119,11 +119,9 @@ def _before(x: Array) -> Array:
 def rectangles_around(
     y: Array, x: Array, weight: Array, height: int, width: int
 ) -> Rectangles:
-    """Rectangles around pixels, which leave the part `weight` of an image uncovered."""
+    """Rectangles centered on pixels that leave a fraction `weight` uncovered."""
     half = 0.5 * mx.sqrt(1 - weight)
-    rows, columns = (
-        (half * side).astype(mx.int32) for side in (height, width)
-    )  # rounded down
+    rows, columns = ((half * side).astype(mx.int32) for side in (height, width))
     top, left = mx.maximum(y - rows, 0), mx.maximum(x - columns, 0)
     bottom, right = mx.minimum(y + rows, height), mx.minimum(x + columns, width)
     return Rectangles(top, left, bottom - top, right - left)
@@ -132,7 +130,7 @@ def rectangles_around(
 def _checked(
     caller: str, n: int, labels: Array, num_classes: int, alpha: float
 ) -> tuple[Array, float]:
-    """The labels as probabilities, and `alpha`."""
+    """One-hot labels, NaN where a label is out of range, and `alpha`."""
     num_classes = check_count(caller, "num_classes", num_classes, at_least=1)
     alpha = check_number(caller, "alpha", alpha, above=0)
     if not isinstance(labels, mx.array) or not mx.issubdtype(labels.dtype, mx.integer):

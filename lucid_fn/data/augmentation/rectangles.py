@@ -1,4 +1,4 @@
-"""Rectangles inside of images, one for each image of a batch."""
+"""Random rectangles, one for each image of a batch."""
 
 import math
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from lucid_fn import random
 from lucid_fn.types import Array, Key
 
 _ATTEMPTS = 10
-"""Rectangles drawn for one image, of which the first that fits is taken."""
+"""Candidates drawn for each image; the first that fits is used."""
 
 
 class Rectangles(NamedTuple):
@@ -21,24 +21,24 @@ class Rectangles(NamedTuple):
     width: Array
 
     def masks(self, height: int, width: int) -> Array:
-        """Which pixels of images of this size are inside: bool, `(N, H, W, 1)`."""
+        """Masks `(N, H, W, 1)` of the pixels inside, for images of this size."""
         rows = between(mx.arange(height), self.top, self.height)  # (N, H)
         columns = between(mx.arange(width), self.left, self.width)  # (N, W)
         return mx.logical_and(rows[:, :, None, None], columns[:, None, :, None])
 
 
 def between(x: Array, start: Array, size: Array | int) -> Array:
-    """Where `x` is one of the `size` integers from `start` on."""
+    """Whether integers are in `[start, start + size)`."""
     return mx.logical_and(x >= start, x < start + size)
 
 
 def draw_shapes(
     key: Key, n: int, area: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> tuple[Array, Array]:
-    """The two sides of candidates for each image, `(N, attempts)`.
+    """Draw the two sides of the candidates for each image, `(N, attempts)`.
 
-    Their product is a part of `area` that is uniform in `scale`, and the logarithm of
-    first / second is uniform in that of `ratio`.
+    Their product is a fraction of `area`, uniform in `scale`; the quotient
+    first / second is log-uniform in `ratio`.
     """
     area_key, ratio_key = random.split(key)
     shape = (n, _ATTEMPTS)
@@ -53,7 +53,7 @@ def draw_shapes(
 def first_that_fits(
     heights: Array, widths: Array, fits: Array, otherwise: tuple[int, int]
 ) -> tuple[Array, Array]:
-    """The height and the width, `(N, 1)`, of the first candidate that fits."""
+    """Height and width, `(N, 1)`, of the first candidate that fits, or `otherwise`."""
     first = mx.argmax(fits, axis=1, keepdims=True)  # (N, 1)
     some = mx.any(fits, axis=1, keepdims=True)
     height, width = (
@@ -64,7 +64,7 @@ def first_that_fits(
 
 
 def place(key: Key, height: Array, width: Array, image: tuple[int, int]) -> Rectangles:
-    """Rectangles of these sizes, `(N, 1)`, each anywhere in an image of that size."""
+    """Draw positions for rectangles of these sizes, `(N, 1)`, inside the image."""
     top_key, left_key = random.split(key)
     top, left = (
         random.randint(k, side.shape, high=size + 1 - side)

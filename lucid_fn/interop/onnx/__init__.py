@@ -1,4 +1,4 @@
-"""Functions in files of ONNX, which other programs run."""
+"""Export of functions to ONNX files."""
 
 from lucid_fn.call_errors import guide
 from lucid_fn.interop.onnx.export import export

@@ -1,4 +1,4 @@
-"""A function of trees as a file of ONNX."""
+"""Export a function of trees to an ONNX file."""
 
 import contextlib
 import functools
@@ -25,7 +25,7 @@ from lucid_fn.transforms.export_graph import (
 from lucid_fn.transforms.exported import Description, batch_size, to_json
 from lucid_fn.types import Array
 
-_OLDEST = 18  # since which all reductions take their axes as an input
+_MIN_OPSET = 18  # the first in which all reductions take their axes as an input
 
 
 def export(
@@ -33,35 +33,35 @@ def export(
     path: str | os.PathLike[str],
     *example_args: Any,
     batch_argnums: int | Sequence[int] = (),
-    opset: int = _OLDEST,
+    opset: int = _MIN_OPSET,
 ) -> None:
-    """Writes a function, with all that it captures, to a file of ONNX.
+    """Write a function, with the arrays that it captures, to an ONNX file.
 
-    The graph is the one that `lf.export` writes: of MLX's operations in the plain
-    formulations of `ops`, each of which becomes one operator of ONNX or a few. Inputs
-    and outputs are the leaves of the trees, in the order of `tree.leaves`, under their
+    The graph is the one that `lf.export` writes: MLX operations in the plain
+    formulations of `ops`, each translated to one or a few ONNX operators. Inputs and
+    outputs are the leaves of the trees, in the order of `tree.leaves`, named by their
     paths: `images`, `params.fc1.weight`, `logits`; a result that is a single array is
-    `result`. Arrays that `fn` captures are initializers. Layouts stay MLX's, with
-    channels last. Needs the package onnx: `pip install 'lucid-fn[onnx]'`.
+    named `result`. Arrays that `fn` captures become initializers. Layouts stay
+    channels-last. Requires onnx: `pip install 'lucid-fn[onnx]'`.
 
     Args:
         fn: a function of trees of arrays to a tree of arrays. Arrays that it captures,
             such as params, are constants of the file.
         path: the file to write, usually with the suffix `.onnx`.
-        example_args: arguments of the shapes and dtypes that the function will take.
+        example_args: arguments with the shapes and dtypes that the function will take.
             Numbers become arrays, as in `jit`.
-        batch_argnums: the positions of arguments whose leaves have the batch on axis 0,
-            of which the file then takes any number of examples, the dimension `N`.
-        opset: the version of ONNX's operators, at least 18. Later ones take bfloat16
-            in more operators, and are unknown to older programs.
+        batch_argnums: positions of the arguments whose leaves have the batch on axis 0.
+            The file accepts any batch size for them, as the dimension `N`.
+        opset: version of ONNX's operators, at least 18. Later ones support bfloat16 in
+            more operators, but older programs cannot read them.
 
     Raises:
         ImportError: if onnx is not installed.
         TypeError: if `fn` is not a function, a leaf of an argument or result is not an
             array, or `fn` needs the value of an array.
-        ValueError: if `fn` computes what ONNX has no operator for, or depends on the
-            number of examples otherwise than by the sizes of arrays, or if the file
-            would have more than 2 GiB.
+        ValueError: if ONNX lacks an operator for something that `fn` computes, if `fn`
+            depends on the batch size other than through the sizes of arrays, or if the
+            file would exceed 2 GiB.
         OSError: if the file cannot be written.
 
     Example:
@@ -85,9 +85,9 @@ def export(
         raise ValueError(
             f"export: `{name}` must be exported outside of grad, vmap and jit"
         )
-    if not _OLDEST <= opset <= newest:
+    if not _MIN_OPSET <= opset <= newest:
         raise ValueError(
-            f"export: opset must be from {_OLDEST} to {newest}, the newest one of the "
+            f"export: opset must be from {_MIN_OPSET} to {newest}, the newest of the "
             f"installed onnx, got {opset}"
         )
     target = check_path("export", "path", path)
@@ -95,7 +95,7 @@ def export(
     captured = captures.find(fn, "export")
     mx.eval([capture.kept for capture in captured])
     flat, results = flat_function(fn, tree.flatten(example_args)[1])
-    # On a CPU, where MLX composes layer norm, attention and so on of other operations.
+    # On the CPU, MLX composes layer norm, attention etc. of simpler operations.
     with tracing(name, lambda: flat(arrays)), mx.stream(mx.cpu):
         constants_of(flat, arrays)
         traces = {
@@ -106,9 +106,9 @@ def export(
         graph = join(traces)
     except Different as error:
         raise ValueError(
-            f"export: `{name}` must depend on the number of examples by the sizes of "
-            f"arrays only, got {error}; leave batch_argnums out, and export each "
-            "number of examples to a file"
+            f"export: `{name}` must depend on the number of examples only by the sizes "
+            f"of arrays, got {error}; leave batch_argnums out, and export one file for "
+            "each number of examples"
         ) from None
 
     if not graph.outputs:
@@ -131,7 +131,7 @@ def _newest_opset() -> int:
 
 
 def _counts(arrays: list[Array], description: Description) -> list[int]:
-    """Numbers of examples to trace: few and many, but not one, which is broadcast."""
+    """Batch sizes to trace: small and large, but not 1, which would broadcast."""
     if not description.batch_sizes:
         return [0]
     size = max(2, batch_size(arrays, description))
@@ -139,7 +139,7 @@ def _counts(arrays: list[Array], description: Description) -> list[int]:
 
 
 def _names(fn: Callable[..., Any], captured: list[captures.Capture]) -> dict[int, str]:
-    """The names of captured arrays, by where their values are."""
+    """Names of the captured arrays, by the address of their data."""
     values = [(capture.name, capture.read()) for capture in captured]
     if isinstance(fn, functools.partial):
         given = zip(parameter_names(fn.func), fn.args, strict=False)

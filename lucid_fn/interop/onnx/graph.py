@@ -10,36 +10,36 @@ from numpy.typing import NDArray
 from lucid_fn.interop.onnx.trace import Shape, Size
 from lucid_fn.types import Array
 
-_FEW = 64  # elements of a constant that may be there twice
+_SMALL = 64  # elements; constants up to this size are deduplicated, and may be copied
 
 
 class Value(NamedTuple):
-    """An array of MLX's graph, as a tensor of the ONNX graph holds it.
+    """An array of MLX's graph, stored as a tensor of the ONNX graph.
 
-    What is only transposed or broadcast is held as it was before. Most operators take
-    it so: feature maps keep their channels first from one convolution to the next, and
-    a bias has no other axes than its own.
+    Transposes and broadcasts are lazy: the tensor stays as it is until an operator
+    needs the array itself, which most do not. So feature maps stay channels-first from
+    one convolution to the next, and a bias is not expanded.
     """
 
-    name: str
+    name: str  # of the tensor
     shape: Shape
     dtype: mx.Dtype
-    held: Shape  # before it is broadcast to `shape`
-    axes: tuple[int, ...]  # those of the array, in the tensor's order
+    stored: Shape  # the array's shape before it is broadcast to `shape`
+    axes: tuple[int, ...]  # the array's axes in the tensor's order
 
     @property
-    def is_full(self) -> bool:
-        return self.held == self.shape
+    def is_expanded(self) -> bool:
+        return self.stored == self.shape
 
 
-def held(name: str, shape: Shape, dtype: mx.Dtype) -> Value:
-    """An array that a tensor holds as it is."""
+def whole_value(name: str, shape: Shape, dtype: mx.Dtype) -> Value:
+    """An array that is stored without a pending transpose or broadcast."""
     return Value(name, shape, dtype, shape, tuple(range(len(shape))))
 
 
 def element_type(dtype: mx.Dtype) -> int:
     """ONNX's number for a dtype."""
-    from onnx import TensorProto  # here and below, since few programs need it
+    from onnx import TensorProto  # optional dependency: imported where it is used
 
     name = str(dtype).removeprefix("mlx.core.")
     name = {"float32": "float", "float64": "double"}.get(name, name)
@@ -47,7 +47,7 @@ def element_type(dtype: mx.Dtype) -> int:
 
 
 def numpy_dtype(dtype: mx.Dtype) -> np.dtype[Any]:
-    """NumPy's dtype, of which onnx has one for bfloat16."""
+    """The NumPy dtype; for bfloat16 it is the one that onnx defines."""
     from onnx.helper import tensor_dtype_to_np_dtype
 
     found: np.dtype[Any] = tensor_dtype_to_np_dtype(element_type(dtype))
@@ -66,7 +66,7 @@ def _node(
 
 
 def _computed(node: Any, values: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """The outputs of a node."""
+    """Evaluate a node with ONNX's reference implementation."""
     from onnx.reference import ReferenceEvaluator
 
     given = dict(zip(node.input, values, strict=True))
@@ -75,12 +75,12 @@ def _computed(node: Any, values: list[NDArray[Any]]) -> list[NDArray[Any]]:
 
 
 class Graph:
-    """Nodes and constants.
+    """The nodes and constants of an ONNX graph.
 
     Args:
-        inputs: their names.
-        outputs: their names.
-        batch: the name of an input with the batch on axis 0, if there is one.
+        inputs: names of the inputs.
+        outputs: names of the outputs.
+        batch: name of an input with the batch on axis 0, if there is one.
     """
 
     def __init__(
@@ -89,13 +89,13 @@ class Graph:
         self.nodes: list[Any] = []
         self.constants: dict[str, NDArray[Any]] = {}
         self._inputs, self._batch = inputs, batch
-        # What a tensor is made of, and what captured array a constant is made of.
+        # The tensors that a tensor is made from; the captured array of a constant.
         self._sources: dict[str, list[str]] = {x: [] for x in (*inputs, *outputs)}
         self._captured: dict[str, str] = {}
-        self._shared: set[str] = set()  # constants that are used as they are, too
-        self._made: dict[Any, list[str]] = {}  # names, by all that makes a tensor
+        self._shared: set[str] = set()  # constants with several users
+        self._made: dict[Any, list[str]] = {}  # existing tensors, for reuse
 
-    def _unused(self, name: str) -> str:
+    def _unique(self, name: str) -> str:
         names = (f"{name}_{i}" if i else name for i in range(len(self._sources) + 1))
         return next(name for name in names if name not in self._sources)
 
@@ -104,13 +104,13 @@ class Graph:
     def capture(
         self, array: Array, name: str | None = None, *, shared: bool = False
     ) -> Value:
-        """A constant of MLX's graph.
+        """Add a constant of MLX's graph.
 
         Args:
             array: its values.
-            name: what its user calls it.
-            shared: whether several operations take it, so that a transposed copy for
-                one of them would be in the file besides.
+            name: its name in the user's code.
+            shared: whether several operations use it. If so it is not folded into a
+                transposed copy, which would be stored in addition.
         """
         is_bfloat16 = array.dtype == mx.bfloat16  # which NumPy lacks
         bits = np.array(array.view(mx.uint16) if is_bfloat16 else array)
@@ -118,17 +118,17 @@ class Graph:
         stored = self.constant(values, name)
         if name is not None:
             self._captured[stored] = stored
-        if shared and values.size > _FEW:
+        if shared and values.size > _SMALL:
             self._shared.add(stored)
-        return held(stored, array.shape, array.dtype)
+        return whole_value(stored, array.shape, array.dtype)
 
     def constant(self, values: NDArray[Any], name: str | None = None) -> str:
         key: Any = None
-        if name is None and values.size <= _FEW:
+        if name is None and values.size <= _SMALL:
             key = values.dtype, values.shape, values.tobytes()
             if key in self._made:
                 return self._made[key][0]
-        stored = self._unused(name or "constant")
+        stored = self._unique(name or "constant")
         self.constants[stored] = values
         self._sources[stored] = []
         if key is not None:
@@ -136,10 +136,12 @@ class Graph:
         return stored
 
     def scalar(self, number: float, dtype: mx.Dtype) -> Value:
-        return held(self.constant(np.array(number, numpy_dtype(dtype))), (), dtype)
+        return whole_value(
+            self.constant(np.array(number, numpy_dtype(dtype))), (), dtype
+        )
 
     def ints(self, sizes: Sequence[int | Size]) -> str:
-        """A vector of sizes, computed where they depend on the batch."""
+        """A vector of sizes, computed in the graph if they depend on the batch."""
         pairs = [x if isinstance(x, Size) else Size(0, x) for x in sizes]
         slopes, offsets = np.array(pairs, np.int64).reshape(-1, 2).T
         if self._batch is None or not slopes.any():
@@ -159,10 +161,9 @@ class Graph:
     def add_many(
         self, operator: str, count: int, *inputs: str, **attributes: Any
     ) -> list[str]:
-        """The outputs of a node.
+        """Add a node and return its outputs.
 
-        They are computed if all that it takes is constant, unless that would make the
-        file larger.
+        A node with constant inputs is folded, unless that makes the file larger.
         """
         key = operator, inputs, repr(attributes)
         if key in self._made:
@@ -174,7 +175,7 @@ class Graph:
         base = f"{origin}.{operator}" if folded and origin else operator
         outputs: list[str] = []
         for _ in range(count):
-            outputs.append(self._unused(base))
+            outputs.append(self._unique(base))
             self._sources[outputs[-1]] = list(inputs)
         node = _node(operator, inputs, outputs, attributes)
         if folded:
@@ -187,13 +188,13 @@ class Graph:
         return outputs
 
     def output(self, value: Value, name: str) -> None:
-        """Gives an array the name of an output."""
-        self.nodes.append(_node("Identity", [self.whole(value)], [name], {}))
+        """Name an array as an output of the graph."""
+        self.nodes.append(_node("Identity", [self.materialize(value)], [name], {}))
 
     def nearest(self, values: Sequence[Value]) -> str | None:
-        """The captured array or input by which what is here was computed last."""
+        """The closest captured array or input on which the values depend."""
         names = [value.name for value in values]
-        for name in names:  # which grows
+        for name in names:  # breadth first: the list grows
             if name in self._captured or name in self._inputs:
                 return self._captured.get(name, name)
             names += [x for x in self._sources[name] if x not in names]
@@ -202,66 +203,73 @@ class Graph:
     # ---- arrays ----
 
     def broadcast(self, value: Value, shape: Shape) -> Value:
-        """The array in a larger shape, which no node makes as long as none needs it."""
+        """Broadcast an array to a larger shape, lazily."""
         if len(shape) == len(value.shape):
             return value._replace(shape=shape)
         axes = tuple(range(len(shape)))
-        return value._replace(name=self.plain(value), shape=shape, axes=axes)
+        return value._replace(name=self.untransposed(value), shape=shape, axes=axes)
 
     def transpose(self, value: Value, axes: Sequence[int]) -> Value:
-        """The array with its axes in this order, which the tensor gets when need be."""
+        """Permute the axes of an array, lazily."""
         shape = tuple(value.shape[axis] for axis in axes)
-        if not value.held:
+        if not value.stored:
             return value._replace(shape=shape)
-        if len(value.held) < len(shape):
-            sizes = (1,) * (len(shape) - len(value.held)) + value.held
-            value = value._replace(name=self.reshape(value.name, sizes), held=sizes)
+        if len(value.stored) < len(shape):
+            sizes = (1,) * (len(shape) - len(value.stored)) + value.stored
+            value = value._replace(name=self.reshape(value.name, sizes), stored=sizes)
         places = tuple(list(axes).index(axis) for axis in value.axes)
-        sizes = tuple(value.held[axis] for axis in axes)
-        return value._replace(shape=shape, held=sizes, axes=places)
+        sizes = tuple(value.stored[axis] for axis in axes)
+        return value._replace(shape=shape, stored=sizes, axes=places)
 
     def reshape(self, name: str, shape: Shape) -> str:
-        """A tensor in another shape, of which one size may depend on the batch."""
+        """Reshape a tensor; sizes may depend on the batch."""
         varying = [isinstance(size, Size) for size in shape]
         if sum(varying) == 1:
             shape = tuple(-1 if isinstance(size, Size) else size for size in shape)
         return self.add("Reshape", name, self.ints(shape))
 
     def ordered(self, value: Value, axes: tuple[int, ...]) -> str:
-        """A tensor with the axes of the array in this order, and broadcast later."""
-        if not value.held or value.axes == axes:
+        """A tensor with the array's axes in this order, not expanded."""
+        if not value.stored or value.axes == axes:
             return value.name
-        name, lacking = value.name, len(axes) - len(value.held)
+        name, lacking = value.name, len(axes) - len(value.stored)
         if lacking:
-            name = self.reshape(name, (1,) * lacking + value.held)
+            name = self.reshape(name, (1,) * lacking + value.stored)
         order = [value.axes.index(axis) for axis in axes]
         return self.add("Transpose", name, perm=order)
 
-    def plain(self, value: Value) -> str:
-        """A tensor with the axes in their order, but maybe to be broadcast."""
+    def untransposed(self, value: Value) -> str:
+        """A tensor with the array's axes in their own order, not expanded."""
         return self.ordered(value, tuple(range(len(value.shape))))
 
-    def full(self, value: Value) -> Value:
-        """The array, which is broadcast if it was still to be."""
-        if value.is_full:
+    def expand(self, value: Value) -> Value:
+        """Execute a pending broadcast."""
+        if value.is_expanded:
             return value
-        name = self.add("Expand", self.plain(value), self.ints(value.shape))
-        return held(name, value.shape, value.dtype)
+        name = self.add("Expand", self.untransposed(value), self.ints(value.shape))
+        return whole_value(name, value.shape, value.dtype)
 
-    def whole(self, value: Value) -> str:
-        """A tensor that is the array."""
-        return self.plain(self.full(value))
+    def materialize(self, value: Value) -> str:
+        """A tensor that equals the array, with nothing pending."""
+        return self.untransposed(self.expand(value))
+
+    def cast(self, value: Value, dtype: mx.Dtype) -> Value:
+        """Convert an array to another dtype."""
+        if value.dtype == dtype:
+            return value
+        to = element_type(dtype)
+        return self.pointwise("Cast", value, to=to)._replace(dtype=dtype)
 
     def pointwise(self, operator: str, *values: Value, **attributes: Any) -> Value:
-        """An elementwise operator, with the axes in the order of the largest tensor."""
+        """An elementwise operator, computed in the axis order of the largest tensor."""
         shape = max((value.shape for value in values), key=len)
         plain = tuple(range(len(shape)))
         of_full_rank = [value for value in values if len(value.shape) == len(shape)]
-        largest = max(of_full_rank, key=lambda x: (x.is_full, x.axes != plain))
+        largest = max(of_full_rank, key=lambda x: (x.is_expanded, x.axes != plain))
         axes = largest.axes
         names = [self.ordered(value, axes) for value in values]
-        rank = max(len(value.held) for value in values)
-        sizes = [(1,) * (rank - len(value.held)) + value.held for value in values]
+        rank = max(len(value.stored) for value in values)
+        sizes = [(1,) * (rank - len(value.stored)) + value.stored for value in values]
         columns = zip(*sizes, strict=True)
         joint = tuple(next((n for n in column if n != 1), 1) for column in columns)
         name = self.add(operator, *names, **attributes)

@@ -1,20 +1,21 @@
-"""A traced graph as a model of ONNX, checked and in bytes."""
+"""Convert a traced graph to a checked and serialized ONNX model."""
 
 from collections import Counter
 from typing import Any
 
-from lucid_fn.interop.onnx.graph import Graph, Value, element_type, held
-from lucid_fn.interop.onnx.operators import Node, Unsupported, translate
+from lucid_fn.interop.onnx.graph import Graph, Value, element_type, whole_value
+from lucid_fn.interop.onnx.node import Node, Unsupported
+from lucid_fn.interop.onnx.operators import translate
 from lucid_fn.interop.onnx.trace import Described, Operation, Size, Trace
 from lucid_fn.transforms import captures
 from lucid_fn.transforms.exported import Description, as_metadata
 
-_LIMIT = 2**31 - 2**20  # of protobuf, in bytes, less what is no weight
+_LIMIT = 2**31 - 2**20  # bytes of weights; protobuf's limit, with some room
 
 _FIX = "write it with other operations, or leave it to the code that runs the file"
 _FIXES = {
-    "QuantizedMatmul": "capture what mx.dequantize makes of the weight",
-    "RandomBits": "draw outside of the function, and pass what is drawn",
+    "QuantizedMatmul": "capture the result of mx.dequantize as the weight",
+    "RandomBits": "draw outside the function, and pass the random numbers",
 }
 
 
@@ -25,22 +26,22 @@ def serialized(
     names: dict[int, str],
     opset: int,
 ) -> bytes:
-    """The content of a file.
+    """The bytes of an ONNX file.
 
     Args:
-        trace: the graph of MLX.
-        description: the function that it is of.
-        result_paths: where in the result the outputs are.
-        names: those of captured arrays, by where their values are.
+        trace: MLX's graph.
+        description: describes the traced function.
+        result_paths: the outputs' paths in the result.
+        names: names of captured arrays, by the address of their data.
         opset: the version of ONNX's operators.
     """
-    from onnx import checker, helper, shape_inference  # few programs need them
+    from onnx import checker, helper, shape_inference  # optional dependency
 
     inputs = [leaf.path for leaf in description.leaves]
     outputs = [
         path
         if path[:1].isalpha() and path not in inputs
-        else f"result.{path}".rstrip(".")  # a result that is an array has no path
+        else f"result.{path}".rstrip(".")  # a single array has no path
         for path in result_paths
     ]
     graph = _graph(trace, description, outputs, names)
@@ -71,13 +72,13 @@ def serialized(
 def _graph(
     trace: Trace, description: Description, outputs: list[str], names: dict[int, str]
 ) -> Graph:
-    """The nodes and constants, from inputs to outputs."""
+    """Translate all operations, in order."""
     leaves = description.leaves
     batch = next((leaf.path for leaf in leaves if leaf.batched), None)
     graph = Graph([leaf.path for leaf in leaves], outputs, batch)
     values: dict[str, Value] = {}
     for leaf, (name, shape, dtype) in zip(leaves, trace.inputs, strict=True):
-        values[name] = held(leaf.path, tuple(shape), dtype)
+        values[name] = whole_value(leaf.path, tuple(shape), dtype)
     uses = Counter(name for x in trace.operations for name, *_ in x.inputs)
     for name, array in trace.constants:
         given = names.get(captures.place_of(array))
@@ -94,7 +95,7 @@ def _graph(
 def _translated(
     graph: Graph, operation: Operation, values: dict[str, Value], caller: str
 ) -> list[Value]:
-    """The outputs of an operation, for which the graph gets nodes."""
+    """Add the nodes for an operation, and return its outputs."""
     name, arguments, *_ = operation
     inputs = [values[name] for name, *_ in operation.inputs]
     shapes = [tuple(shape) for _, shape, _ in operation.outputs]
@@ -111,7 +112,7 @@ def _translated(
 
 
 def _initializers(graph: Graph, caller: str) -> list[Any]:
-    """The constants that nodes take."""
+    """The constants that nodes use."""
     from onnx.numpy_helper import from_array
 
     used = {name for node in graph.nodes for name in node.input}
@@ -127,7 +128,7 @@ def _initializers(graph: Graph, caller: str) -> list[Any]:
 
 
 def _infos(names: list[str], arrays: list[Described]) -> list[Any]:
-    """What the model says of its inputs or outputs."""
+    """ONNX's descriptions of inputs or outputs."""
     from onnx.helper import make_tensor_value_info
 
     return [
@@ -139,7 +140,7 @@ def _infos(names: list[str], arrays: list[Described]) -> list[Any]:
 
 
 def _dimension(size: int | Size) -> int | str:
-    """A size, as an expression where it depends on the batch."""
+    """A size, as an expression such as `2*N+1` if it depends on the batch."""
     if not isinstance(size, Size):
         return size
     factor = "N" if size.slope == 1 else f"{size.slope}*N"

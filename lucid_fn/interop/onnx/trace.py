@@ -1,4 +1,4 @@
-"""MLX's graph of a function, with the sizes in it that depend on the batch."""
+"""Trace a function to MLX's graph, with sizes that depend on the batch."""
 
 import reprlib
 from collections.abc import Callable
@@ -10,14 +10,14 @@ from lucid_fn.types import Array
 
 
 class Size(NamedTuple):
-    """A number that depends on the number N of examples: slope * N + offset."""
+    """A size that depends on the batch size N: slope * N + offset."""
 
     slope: int
     offset: int
 
 
 Shape: TypeAlias = tuple[int | Size, ...]
-Described: TypeAlias = tuple[str, Shape, mx.Dtype]  # an array of the graph, by name
+Described: TypeAlias = tuple[str, Shape, mx.Dtype]  # name, shape and dtype of an array
 
 
 class Operation(NamedTuple):
@@ -39,30 +39,30 @@ class Trace(NamedTuple):
 
 
 def trace(fn: Callable[..., list[Array]], arrays: list[Array]) -> Trace:
-    """The graph of a function of arrays."""
+    """Trace a function of arrays."""
     found: dict[str, Any] = {}
     operations = []
 
-    def see(event: dict[str, Any]) -> None:
+    def record(event: dict[str, Any]) -> None:
         if event.pop("type") == "primitive":
             operations.append(Operation(**event))
         else:
             found.update(event)
 
-    mx.export_function(see, fn, *arrays)
+    mx.export_function(record, fn, *arrays)
     return Trace(found["inputs"], found["outputs"], found["constants"], operations)
 
 
 class Different(Exception):
-    """What the graphs for different numbers of examples do not have in common."""
+    """The graphs of different batch sizes differ other than in sizes."""
 
 
 def join(traces: dict[int, Trace]) -> Trace:
-    """One graph for any number of examples, from those for some numbers.
+    """Join traces by batch size into one trace for any batch size.
 
     Raises:
-        Different: if they differ otherwise than in sizes that depend linearly on the
-            number of examples.
+        Different: if they differ other than in sizes that depend linearly on the batch
+            size.
     """
     counts = list(traces)
 

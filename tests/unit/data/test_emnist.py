@@ -158,7 +158,7 @@ def test_a_file_that_is_no_archive_is_an_error_by_its_name(tmp_path, name):
     ("change", "message"),
     [
         (lambda content: content[: len(content) // 2], "whole zip archive with gzip/"),
-        (lambda content: b"<!DOCTYPE html>" * 1000, "damaged or another file"),
+        (lambda content: b"<!DOCTYPE html>" * 1000, "damaged or different file"),
         (lambda content: content.replace(b"train", b"trial"), "no item named"),
         (lambda content: content[:900] + bytes(99) + content[999:], "gzip.zip"),
     ],

@@ -192,7 +192,7 @@ list(data.loader([1, 2, 3], 2, workers=1, transform=transform))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout == "2\n"
-    message = "loader: source and transform must be defined in a module, .* a notebook"
+    message = "loader: source and transform must be defined in a module .* a notebook"
     assert re.search(f"TypeError: {message}", run.stderr)
 
 

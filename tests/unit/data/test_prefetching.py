@@ -110,7 +110,7 @@ def test_an_array_of_this_thread_that_is_not_computed_is_explained():
     lazy = mx.arange(4) * 2
     with pytest.raises(RuntimeError, match="no Stream") as caught:
         list(data.prefetch(lazy + i for i in range(2)))
-    assert "was not computed before" in caught.value.__notes__[0]
+    assert "was not evaluated before" in caught.value.__notes__[0]
 
 
 def test_closing_early_ends_the_thread_before_it_returns():

@@ -218,7 +218,7 @@ def test_scales_and_shifts_of_channels_are_not_taken_for_a_map():
 @pytest.mark.parametrize(
     ("flattened", "message"),
     [
-        ({"fc1": (4, 4, 4)}, r"flattened\['fc1'\] must be the shape .*64 in all"),
+        ({"fc1": (4, 4, 4)}, r"flattened\['fc1'\] must be the shape .*64 features"),
         ({"fc9": (4, 4, 16)}, "no such layer"),
     ],
 )

@@ -145,7 +145,10 @@ def test_what_does_not_fit_is_listed():
     [
         ({"activation_function": "swish2"}, "must be one of gelu, .*, got 'swish2'"),
         ({"scale_attn_by_inverse_layer_idx": True}, "idx'. must be False, got True"),
-        ({"attn_pdrop": 0.0}, "must have one rate of dropout, got .*; set them to one"),
+        (
+            {"attn_pdrop": 0.0},
+            "must have a single dropout rate, got .*; set all to",
+        ),
         ({"n_embd": 9}, "num_heads must divide embed_dim"),
     ],
 )

@@ -214,14 +214,14 @@ WITHOUT_OPERATOR = {
     "FFT, which .* from `x`; write it with other": lambda x: mx.abs(mx.fft.fft(x)),
     "the remainder of a division of floats": lambda x: x % 0.3,
     "an update of some of the examples": updates_some_examples,
-    "an update of a slice other than": lambda x: x.at[:, 1].add(1.0),
+    "an update of a slice by anything but": lambda x: x.at[:, 1].add(1.0),
     "a cumulative operation other": lambda x: mx.cumprod(x, 1),
     "a view of an array's bytes": lambda x: x.view(mx.int32),
     "a comparison in which NaN": lambda x: mx.array_equal(x, 2 * x, equal_nan=True),
-    "QuantizedMatmul.*; capture what mx.dequantize": (
+    "QuantizedMatmul.*; capture the result of mx.dequantize": (
         lambda x: mx.quantized_matmul(mx.zeros((2, 64)), *QUANTIZED)
     ),
-    "a range up to the number": lambda x: mx.arange(0, 2 * len(x), 2),
+    "a range over the batch": lambda x: mx.arange(0, 2 * len(x), 2),
 }
 
 
@@ -247,7 +247,7 @@ DEPENDENT = {
 
 @pytest.mark.parametrize("got", DEPENDENT)
 def test_values_that_depend_on_the_number_of_examples_are_an_error(path, got):
-    message = f"number of examples by the sizes of arrays only, got {got}.*; leave"
+    message = f"number of examples only by the sizes of arrays, got {got}.*; leave"
     with pytest.raises(ValueError, match=message):
         interop.onnx.export(DEPENDENT[got], path, X, batch_argnums=0)
 
