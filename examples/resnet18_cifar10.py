@@ -7,7 +7,8 @@ the learning rate times 0.5 after every 5 epochs, and times 0.1 after every 10. 
 `--schedule 5 0.5` for one of them. `--data` is a folder with CIFAR-10 in any of its
 versions; by default it is the sample of 2,000 + 500 images beside this file, enough to
 see it run. `--out` gets a history for each schedule and `curves.png`; `--checkpoint` a
-file for each to go on from. `python -m lucid_fn launch -n 2 ...` trains in two
+file for each to go on from, after each epoch, on Ctrl-C, and every so many steps with
+`--checkpoint-every`. `python -m lucid_fn launch -n 2 ...` trains in two
 processes, whose batch norms have statistics of their own half of the batch.
 """
 
@@ -49,6 +50,7 @@ class Config(NamedTuple):
     steps: int | None = None
     device: str = "default"
     checkpoint: str | None = None
+    checkpoint_every: int | None = None
     out: str | None = None
 
 
@@ -99,6 +101,7 @@ def run(config: Config, dataset: data.Dataset, step_size: int, gamma: float):
         test_batches=data.batches((x_test, dataset.test_labels), 250, shard=shard),
         max_steps=config.steps,
         checkpoint=checkpoint,
+        checkpoint_every=config.checkpoint_every,
         history_path=config.out and Path(config.out) / f"{name}.json",
         config={**config._asdict(), "step_size": step_size, "gamma": gamma},
         group=group,
@@ -180,6 +183,7 @@ def parse(arguments: list[str] | None = None) -> Config:
     parser.add_argument("--steps", type=int, help="stop each run after so many")
     parser.add_argument("--device", choices=["cpu", "gpu"])
     parser.add_argument("--checkpoint", help=".safetensors file to go on from")
+    parser.add_argument("--checkpoint-every", type=int, help="save after so many steps")
     parser.add_argument("--out", help="folder for the histories and curves.png")
     given = vars(parser.parse_args(arguments))
     if given["schedule"] is not None:

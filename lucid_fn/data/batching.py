@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid_fn import tree
+from lucid_fn.checks import check_count
 from lucid_fn.data.order import BatchOrder, Seed, check_order
 from lucid_fn.numpy_arrays import check_numpy, from_numpy
 from lucid_fn.tracing import started
@@ -28,8 +29,17 @@ class Batches:
         return len(self._order)
 
     def __iter__(self) -> Iterator[Any]:
+        return self.skip(0)
+
+    def skip(self, count: int) -> Iterator[Any]:
+        """The batches after the first `count`, of which no row is read.
+
+        Args:
+            count: how many batches to leave out, at least 0.
+        """
+        count = check_count("batches.skip", "count", count, at_least=0)
         permutation = self._order.permutation()
-        for i in range(len(self._order)):
+        for i in range(count, len(self._order)):
             rows = self._order.rows(i, permutation)
             batch = [_take(leaf, rows) for leaf in self._leaves]
             yield started(tree.unflatten(self._structure, batch))

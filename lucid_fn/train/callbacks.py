@@ -127,7 +127,7 @@ def to_jsonl(path: str | Path) -> Callback:
 
     Pass it to `fit(on_epoch=...)` or `fit(on_step=...)`, with a file for each.
     Infinities and NaN become strings. A run that resumes from a checkpoint drops the
-    lines of epochs that are trained again.
+    lines of epochs or steps that are trained again.
 
     Args:
         path: the file; the folder must exist.
@@ -151,7 +151,13 @@ def to_jsonl(path: str | Path) -> Callback:
     path = io.check_path(caller, "path", path)
     io.check_writable(path, caller=caller)
 
+    resumed = False
+
     def log(ts: TrainState, record: Record) -> None:
+        nonlocal resumed
+        if resumed:
+            drop_lines_from(record)
+            resumed = False
         try:
             line = json.dumps({"step": step_of(ts), **plain(record)}, allow_nan=False)
         except TypeError as error:
@@ -167,11 +173,16 @@ def to_jsonl(path: str | Path) -> Callback:
                 f"{caller}: cannot write {path}: {error.strerror or error}"
             ) from error
 
-    def resume(epochs: list[Record], next_epoch: int) -> None:
+    def drop_lines_from(record: Record) -> None:
+        name = "step" if "step" in record else "epoch"
         if path.exists():
             lines = io.read_bytes(path, caller=caller).splitlines(keepends=True)
             with io.atomic_write(path, caller=caller) as file:
-                file.writelines(x for x in lines if 0 < _epoch(x) < next_epoch)
+                file.writelines(x for x in lines if 0 < _count(x, name) < record[name])
+
+    def resume(epochs: list[Record], next_epoch: int) -> None:
+        nonlocal resumed
+        resumed = True  # the next record tells which lines are written again
 
     log.resume = resume  # type: ignore[attr-defined]  # functions take attributes
     return log
@@ -228,10 +239,10 @@ def _tag(name: str) -> str:
     return f"{phase}/{rest}" if phase in ("train", "test") else name
 
 
-def _epoch(line: bytes) -> int:
-    """The epoch in a line of `to_jsonl`; 0 if the line was cut short."""
+def _count(line: bytes, name: str) -> int:
+    """The epoch or the step in a line of `to_jsonl`; 0 if the line was cut short."""
     try:
-        return int(json.loads(line)["epoch"])
+        return int(json.loads(line)[name])
     except (ValueError, KeyError, TypeError):
         return 0
 

@@ -99,7 +99,7 @@ def _check_metadata(caller: str, metadata: Any) -> dict[str, str]:
     return dict(metadata)
 
 
-def load(path: str | Path, like: Any, *, strict: bool = True) -> Any:
+def load(path: str | Path, like: Any = None, *, strict: bool = True) -> Any:
     """Load a file written by `save` into the structure of `like`.
 
     Args:
@@ -120,6 +120,7 @@ def load(path: str | Path, like: Any, *, strict: bool = True) -> Any:
     Raises:
         FileNotFoundError: if there is no such file.
         OSError: if the file cannot be read.
+        TypeError: if there is no `like`.
         ValueError: if the file is damaged, cut short or not one that `save` wrote; if
             names are missing or unexpected, or shapes or dtypes differ (all are
             listed); with `strict=False`, if nothing matches.
@@ -134,6 +135,12 @@ def load(path: str | Path, like: Any, *, strict: bool = True) -> Any:
         (2, 3)
     """
     caller = "train.load"
+    if like is None:
+        raise TypeError(
+            f"{caller}: like must be given, the tree that the file is loaded into: "
+            "train.load(path, like=train.init(model, optimizer, key)); mx.load(path) "
+            "reads the arrays by name"
+        )
     check_bool(caller, strict=strict)
     path = io.check_path(caller, "path", path)
     arrays, _ = read(path, caller)

@@ -62,11 +62,17 @@ def _takes(fn: Callable[..., Any], count: int) -> bool:
     return True
 
 
-def check_divided(step: Any, group: Group | None, checkpoint: Path | None) -> None:
-    """Raises if the slices of one rank would be taken for those of another."""
+def check_divided(
+    step: Any, group: Group | None, checkpoint: Path | None
+) -> Group | None:
+    """The processes among which the step's model is divided, if it is.
+
+    Raises:
+        ValueError: if the slices of one rank would be taken for those of another.
+    """
     among: Group | None = getattr(step, "divided_among", None)
     if among is None:
-        return
+        return None
     if several(group):
         raise ValueError(
             "fit: group must be None for a model that is divided among processes, "
@@ -81,6 +87,7 @@ def check_divided(step: Any, group: Group | None, checkpoint: Path | None) -> No
             f"divided among processes, got {paths}; put the rank in its name, or leave "
             "it out and save what nn.unshard_params returns"
         )
+    return among
 
 
 def check_evaluation(evaluate: Any, test_batches: Any) -> None:

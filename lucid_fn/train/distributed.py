@@ -14,28 +14,30 @@ from lucid_fn.train.resuming import Beginning, length
 from lucid_fn.train.state import TrainState
 
 
-def begin_alike(start: Beginning, group: Group | None) -> Beginning:
-    """The beginning of the run, with the state of rank 0 on every rank.
+def begin_alike(
+    start: Beginning, group: Group | None, divided_among: Group | None
+) -> Beginning:
+    """The beginning of the run, with the state of rank 0 on every rank of `group`.
+
+    Ranks that have slices of one model, `divided_among`, keep their own states.
 
     Raises:
         ValueError: if the ranks are in different places of the run, as where not all of
             them see the checkpoint, or if their states have different structures; if
             they divide the optimizer's state and do not begin with the same params.
     """
-    if not several(group):
-        return start
     place = {
         "the step": start.step,
-        "the epoch": start.epoch,
-        "batches to skip": start.skip,
+        "the epoch": start.progress.epoch,
+        "batches to skip": start.progress.batches,
         "the last epoch": start.end,
         "whether the run is resumed": start.resumed,
     }
-    agree(
-        group,
-        "fit (the checkpoint must be seen by all ranks)",
-        [f"{name} {value}" for name, value in place.items()],
-    )
+    lines = [f"{name} {value}" for name, value in place.items()]
+    agree(divided_among, "fit (the checkpoints of the ranks)", lines)
+    if not several(group):
+        return start
+    agree(group, "fit (the checkpoint must be seen by all ranks)", lines)
     common = _common(start.ts, group)
     if len(common) < len(tree.leaves(start.ts)):  # parts cannot come from rank 0
         params = {path: x for path, x in common.items() if path.startswith("params.")}

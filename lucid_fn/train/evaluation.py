@@ -95,13 +95,19 @@ def _joined(caller: str, parts: list[Any]) -> Any:
 class Means:
     """Means of metrics, weighted by batch size; values are read a few steps late."""
 
-    def __init__(self, caller: str) -> None:
+    def __init__(
+        self,
+        caller: str,
+        size: int = 0,
+        sums: dict[str, float] | None = None,
+        losses: list[float] | None = None,
+    ) -> None:
         self.caller = caller
         self.pending: collections.deque[tuple[int, Any]] = collections.deque()
-        self.sums: dict[str, float] = {}
+        self.size = size  # examples, and the sums of metrics over them
+        self.sums: dict[str, float] = dict(sums or {})
         self.latest: dict[str, float] = {}
-        self.losses: list[float] = []
-        self.size = 0
+        self.losses: list[float] = [] if losses is None else losses
 
     def add(self, size: int, metrics: Any, *, behind: int = READ_BEHIND) -> None:
         self._check(metrics)
@@ -119,22 +125,23 @@ class Means:
                 self.losses.append(self.latest["loss"])
             self.size += size
 
-    def combine(self, group: Group | None) -> None:
-        """Adds what the other ranks have, in the order of the ranks."""
-        if several(group):
-            given = exchange(group, "fit", [self.size, self.sums])
-            self.size = sum(size for size, _ in given)
-            for name in self.sums:
-                self.sums[name] = sum(sums[name] for _, sums in given)
+    def totals(self, group: Group | None) -> tuple[int, dict[str, float]]:
+        """The size and the sums of all ranks, added in the order of the ranks."""
+        if not several(group):
+            return self.size, self.sums
+        given = exchange(group, "fit", [self.size, self.sums])
+        sums = {name: sum(sums[name] for _, sums in given) for name in self.sums}
+        return sum(size for size, _ in given), sums
 
     def means(self) -> dict[str, float]:
         if not self.size:  # nothing has been read so far
             return {}
         return {name: total / self.size for name, total in self.sums.items()}
 
-    def record(self, phase: str, start: float) -> dict[str, float]:
-        """The means, and the seconds since `start`, by the name of the phase."""
-        record = {f"{phase}_{name}": value for name, value in self.means().items()}
+    def record(self, phase: str, start: float, group: Group | None) -> dict[str, float]:
+        """The means of all ranks and the seconds since `start`, named by the phase."""
+        size, sums = self.totals(group)
+        record = {f"{phase}_{name}": total / size for name, total in sums.items()}
         record[f"{phase}_seconds"] = time.perf_counter() - start
         return record
 

@@ -1,6 +1,7 @@
 """`fit`: the loop over epochs and batches."""
 
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from lucid_fn.train.evaluation import READ_BEHIND, Means, number, pairs
 from lucid_fn.train.history import History
 from lucid_fn.train.interruption import deferred
 from lucid_fn.train.nonfinite import check_step
-from lucid_fn.train.resuming import Beginning, begin, length
+from lucid_fn.train.resuming import Beginning, EpochProgress, begin, length
 from lucid_fn.train.state import TrainState, step_of
 from lucid_fn.train.step import EvalFn, StepFn, rows
 from lucid_fn.types import Array
@@ -38,6 +39,7 @@ def fit(
     start_epoch: int | None = None,
     max_steps: int | None = None,
     checkpoint: str | Path | None = None,
+    checkpoint_every: int | None = None,
     history_path: str | Path | None = None,
     config: dict[str, Any] | None = None,
     show: bool = True,
@@ -46,9 +48,13 @@ def fit(
 ) -> tuple[TrainState, History]:
     """Train for a number of epochs, with evaluation, a record and checkpoints.
 
-    The metrics of an epoch are means weighted by batch size. Ctrl-C ends the run after
-    the current step and returns what has been done so far, with `interrupted` set in
-    the record; a second Ctrl-C ends it at once.
+    The metrics of an epoch are means weighted by batch size.
+
+    Ctrl-C ends the run after the current step: `fit` saves the state to `checkpoint`
+    and returns what has been done so far, with `interrupted` set in the record. With a
+    `checkpoint`, SIGTERM does the same, which machines send before they are taken away.
+    A second signal ends `fit` at once, without saving. Signals are only handled in the
+    main thread, where the program has no handlers of its own, and while `fit` runs.
 
     The run continues from `ts`. When `fit` is called in a loop, `for _ in range(10):
     ts, history = train.fit(ts, step, batches, epochs=1)`, each call trains on the next
@@ -75,19 +81,24 @@ def fit(
         on_epoch: a function of `(ts, record)`, or a list of them, called after each
             epoch with its entry in `history.epochs`. The run ends if one of them
             returns `True`. See `early_stopping`, `keep_best`, `to_jsonl` and
-            `to_tensorboard`. A resumed run calls them once more for the last epoch of
-            its checkpoint, since it may have been killed before it could.
+            `to_tensorboard`. A run that resumes after an epoch calls them for that
+            epoch once more, since it may have been killed before it could.
         start_epoch: the epoch, counted from 0, that starts at `ts`, if it cannot or
             should not be computed as above.
         max_steps: end the run after this many steps, counted from `ts`, even within an
             epoch, which then counts as one.
-        checkpoint: a `.safetensors` file, written after each epoch. If it exists and is
-            ahead of `ts`, the run resumes from it, with the same result as a run that
-            was never interrupted; `ts` then only gives the structure. Numbers in the
+        checkpoint: a `.safetensors` file, written after each epoch and where the run
+            ends. If it exists and is ahead of `ts`, the run resumes from it, with the
+            same result as a run that was never interrupted; `ts` then only gives the
+            structure. Numbers in the
             optimizer's state, such as a learning rate that is not a schedule, keep
             their values from the checkpoint; if the code has changed one, a warning
             says so. All other settings, such as a schedule, `b1` or a weight decay, are
-            those of the code.
+            those of the code; if they are in `config`, `fit` prints what has changed.
+        checkpoint_every: also write the checkpoint whenever `ts.step` is a multiple of
+            this number of steps, after `on_step`. A run that resumes within an epoch
+            skips the batches that were trained on, through `batches(epoch).skip(n)`
+            where there is such a method.
         history_path: a `.json` file for the record, written after each epoch and at the
             end.
         config: settings to keep in the record.
@@ -116,9 +127,10 @@ def fit(
         ValueError: if `epochs` or `max_steps` is below 1, one of `evaluate` and
             `test_batches` is missing, an epoch has no batches, or a metric is not a
             scalar; if the epoch of `ts` is not known; or if the checkpoint is damaged,
-            does not fit, is behind `ts`, or ends in the middle of an epoch and the run
-            is to continue; if the ranks of `group` differ, or the model is divided
-            among processes and there is a `group`, or one `checkpoint` for two ranks.
+            does not fit, is behind `ts`, or was written within an epoch of another
+            number of batches; if there is `checkpoint_every` but no `checkpoint`; if
+            the ranks of `group` differ, or the model is divided among processes and
+            there is a `group`, or one `checkpoint` for two ranks.
         NonFiniteError: with `debug=True`, at the first step that is not finite.
         OSError: if `checkpoint` or `history_path` cannot be written; this is checked
             before the first step.
@@ -147,6 +159,13 @@ def fit(
     if start_epoch is not None:
         start_epoch = check_count("fit", "start_epoch", start_epoch, at_least=0)
     checks.check_evaluation(evaluate, test_batches)
+    if checkpoint_every is not None:
+        checkpoint_every = check_count("fit", "checkpoint_every", checkpoint_every)
+        if checkpoint is None:
+            raise ValueError(
+                "fit: checkpoint_every needs a file to write, got no checkpoint; give "
+                "checkpoint='run.safetensors' too"
+            )
     after_step = checks.to_callbacks("on_step", on_step)
     after_epoch = checks.to_callbacks("on_epoch", on_epoch)
     checks.check_config(config)
@@ -155,7 +174,8 @@ def fit(
     show = show and root
     checkpoint = checks.to_checkpoint(checkpoint)
     history_path = checks.to_history_path(history_path)
-    checks.check_divided(step, group, checkpoint)
+    divided_among = checks.check_divided(step, group, checkpoint)
+    together = divided_among if group is None else group
 
     start = begin(
         ts,
@@ -165,47 +185,55 @@ def fit(
         max_steps=max_steps,
         checkpoint=checkpoint,
     )
-    start = distributed.begin_alike(start, group)
-    run = _Run(start, step, after_step, checkpoint is not None, show, debug, group)
+    start = distributed.begin_alike(start, group, divided_among)
+    if checkpoint is not None and start.resumed and show:
+        print(progress.resumed(checkpoint, start, config), flush=True)
+    run = _Run(
+        start, step, after_step, checkpoint, checkpoint_every, show, debug, group
+    )
     run.history = run.history._replace(
         config=config or run.history.config, interrupted=False
     )
-
-    if start.resumed and show:
-        print(f"resumed from {checkpoint} after epoch {start.epoch}", flush=True)
 
     def keep() -> None:
         if history_path is not None and root:
             run.history.to_json(history_path)
 
+    def stop_here() -> None:
+        """Between two steps: end the run if a signal has asked for it."""
+        if asked():
+            run.save_here()
+            raise KeyboardInterrupt
+
+    sigterm = checkpoint is not None
     try:
-        with deferred(group) as stop_here, waiting(group, "fit"):
+        with deferred(together, sigterm=sigterm) as asked, waiting(together, "fit"):
             ended = start.resumed and _resume(start, after_step, after_epoch, group)
-            for epoch in range(start.epoch, start.end):
-                if ended or run.out_of_steps():
+            for epoch in range(start.progress.epoch, start.end):
+                begun = run.begin_epoch(epoch)
+                if ended or (run.out_of_steps() and not begun):
                     break
                 record: Record = {"epoch": epoch + 1}
-                record |= run.train(batches, epoch, stop_here)
+                record |= run.train(batches, stop_here)
                 if evaluate is not None and test_batches is not None:
                     record |= run.test(evaluate, test_batches, stop_here)
                 record |= _learning_rate_of(run.ts)
-                run.history.epochs.append(record)
                 whole = run.ts
                 if checkpoint is not None or after_epoch:
                     whole = optim.unshard_state(run.ts, group)
                 distributed.finish(whole, group)
-                if checkpoint is not None and root:
-                    checkpoints.save(checkpoint, whole, metadata=run.metadata())
+                run.save_epoch(whole, record)
+                run.history.epochs.append(record)
                 keep()
                 if show:  # last, since printing may fail
                     print(progress.epoch_line(record, start.end), flush=True)
                 ended = call_all(after_epoch, whole, record, group)
                 stop_here()
     except KeyboardInterrupt:
-        resume(group)
+        resume(together)
         run.history = run.history._replace(interrupted=True)
         if show:
-            print(progress.interrupted(checkpoint, run.history), flush=True)
+            print(progress.interrupted(checkpoint, run.saved_at), flush=True)
     keep()
     return run.ts, run.history
 
@@ -218,23 +246,28 @@ def _resume(
 ) -> bool:
     """Tell the callbacks where the run resumes; returns whether one of them ends it."""
     epochs = start.history.epochs
-    for callbacks, again in ((after_step, 0), (after_epoch, 1)):
+    # Within an epoch, `after_epoch` was called for all epochs before it.
+    repeated = 0 if start.progress.batches else 1
+    for callbacks, again in ((after_step, 0), (after_epoch, repeated)):
         for callback in callbacks:
             if hasattr(callback, "resume"):
                 past = epochs[: len(epochs) - again]
-                callback.resume(past, start.epoch + 1 - again)
+                callback.resume(past, start.progress.epoch + 1 - again)
+    if not repeated:
+        return False
     whole = optim.unshard_state(start.ts, group) if after_epoch else start.ts
     return call_all(after_epoch, whole, epochs[-1], group)
 
 
 @dataclass
 class _Run:
-    """A run in progress; `ts` and `history` are consistent whenever it ends."""
+    """A run in progress; `ts` and `history` are consistent between two steps."""
 
     start: Beginning
     step: StepFn
     on_step: tuple[Callback, ...]
-    counted: bool  # whether steps must count in ts.step, as a checkpoint needs
+    checkpoint: Path | None
+    checkpoint_every: int | None
     show: bool
     debug: bool
     group: Group | None
@@ -244,6 +277,9 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.ts, self.history = self.start.ts, self.start.history
+        resumed = self.start.resumed
+        self.saved_step = self.start.step if resumed else None
+        self.saved_at = self.start.progress if resumed else None
 
     def out_of_steps(self) -> bool:
         return self.ended or self._left() == 0
@@ -251,49 +287,100 @@ class _Run:
     def _left(self) -> int | None:
         if self.start.last_step is None:
             return None
-        return max(self.start.last_step - self.start.step - self.made, 0)
+        return max(self.start.last_step - self.step_count(), 0)
 
-    def metadata(self) -> dict[str, str]:
-        """What a checkpoint keeps beside the state."""
-        cut = self.out_of_steps() and next(self.rest, None) is not None
-        return {
+    def step_count(self) -> int:
+        return self.start.step + self.made
+
+    def begin_epoch(self, epoch: int) -> bool:
+        """Prepare the record of an epoch; returns whether it goes on with one."""
+        first = self.start.progress
+        at = first if epoch == first.epoch else EpochProgress(epoch)
+        size, sums = at.size, at.sums
+        if self.group is not None and self.group.rank > 0:  # rank 0 has those of all
+            size, sums = 0, dict.fromkeys(sums, 0.0)
+        self.progress = at
+        self.means = Means("fit", size, sums, self.history.batch_losses)
+        return at.size > 0
+
+    def save_here(self) -> None:
+        """Write the checkpoint within an epoch, unless it has this state already."""
+        if self.checkpoint is None or self.saved_step == self.step_count():
+            return
+        self.means.read()
+        size, sums = self.means.totals(self.group)
+        at = self.progress._replace(size=size, sums=sums)
+        whole = optim.unshard_state(self.ts, self.group)
+        distributed.finish(whole, self.group)
+        self._save(whole, self.history, at)
+
+    def save_epoch(self, whole: TrainState, record: Record) -> None:
+        """Write the checkpoint after an epoch, with its record."""
+        if self.checkpoint is None:
+            return
+        if self.out_of_steps() and next(self.rest, None) is not None:
+            self.save_here()  # without the record, so that the epoch can go on
+        else:
+            history = self.history._replace(epochs=[*self.history.epochs, record])
+            self._save(whole, history, EpochProgress(self.progress.epoch + 1))
+
+    def _save(self, whole: TrainState, history: History, at: EpochProgress) -> None:
+        metadata = {
             **self.start.metadata,
-            "history": self.history.dumps(),
-            "cut": str(cut),
+            "history": history.dumps(),
+            "progress": json.dumps(at._asdict()),
         }
+        if self.checkpoint is not None and (self.group is None or self.group.rank == 0):
+            checkpoints.save(self.checkpoint, whole, metadata=metadata)
+        self.saved_step, self.saved_at = self.step_count(), at
 
     def train(
         self,
         batches: Callable[[int], Iterable[tuple[Any, ...]]],
-        epoch: int,
         stop_here: Callable[[], None],
     ) -> Record:
-        """One epoch, or what is left of the steps; its part of the record."""
-        start, means = time.perf_counter(), Means("fit")
-        given = batches(epoch)
+        """One epoch, or what is left of it or of the steps; its part of the record."""
+        at, means = self.progress, self.means
+        started = time.perf_counter() - at.seconds
+        given = batches(at.epoch)
         distributed.compare(self.ts, given, self.group)
-        skip = self.start.skip if epoch == self.start.epoch else 0
-        self.rest = pairs("fit", "batches", given, skip=skip)
-        left, total = self._left(), length(given)
+        total = length(given)
+        if at.length and total is not None and total != at.length:
+            raise ValueError(
+                f"fit: batches must be as many in epoch {at.epoch + 1} as when the "
+                f"checkpoint {self.checkpoint} was written within it, {at.length}, got "
+                f"{total}; give the same data and batch size, or another path"
+            )
+        self.progress = at._replace(length=total)
+        self.rest = pairs("fit", "batches", given, skip=at.batches)
+        left = self._left()
         if total is not None:
-            total = total - skip if left is None else min(total - skip, left)
-        label = f"epoch {epoch + 1}/{self.start.end}"
+            total -= at.batches
+            total = total if left is None else min(total, left)
+        label = f"epoch {at.epoch + 1}/{self.start.end}"
         bar = progress.bar(total, label) if self.show else progress.silent()
         values = _shown_values(self, means)
         behind = 0 if self.on_step else READ_BEHIND
+        every = self.checkpoint_every
         try:
             for x, targets in itertools.islice(self.rest, left):
                 ts, metrics = _unpacked(self.step(self.ts, x, targets))
                 if self.debug:
-                    where = f"epoch {epoch + 1}"
+                    where = f"epoch {at.epoch + 1}"
                     check_step(self.step, self.ts, ts, metrics, (x, targets), where)
                 means.add(rows(x, targets), metrics, behind=behind)
                 self.ts = ts  # one state at a time, so that Ctrl-C leaves the latest
                 self.made += 1
-                if self.counted and self.made == 1:
+                self.progress = self.progress._replace(
+                    batches=self.progress.batches + 1,
+                    seconds=time.perf_counter() - started,
+                )
+                if self.checkpoint is not None and self.made == 1:
                     _check_counts(ts, self.start.step)
                 if self.on_step:
-                    self.ended = self._tell(epoch, means.latest)
+                    self.ended = self._tell(at.epoch, means.latest)
+                if every is not None and self.step_count() % every == 0:
+                    self.save_here()
                 bar.advance(values)
                 stop_here()
                 if self.ended:
@@ -301,19 +388,17 @@ class _Run:
         finally:
             bar.close()
             means.read()
-            self.history.batch_losses.extend(means.losses)
-        if not means.size:
+        if not (means.size or at.size):
             raise ValueError(
                 "fit: batches must yield at least one batch an epoch, got none in "
-                f"epoch {epoch + 1}; make new ones for each, since a generator is used "
-                "up by one"
+                f"epoch {at.epoch + 1}; make new ones for each, since a generator is "
+                "used up by one"
             )
-        means.combine(self.group)
-        return means.record("train", start)
+        return means.record("train", started, self.group)
 
     def _tell(self, epoch: int, values: Record) -> bool:
         """Call what wants to know of each step; returns whether the run ends."""
-        record = {"epoch": epoch + 1, "step": self.start.step + self.made, **values}
+        record = {"epoch": epoch + 1, "step": self.step_count(), **values}
         record |= _learning_rate_of(self.ts)
         return call_all(self.on_step, self.ts, record, self.group)
 
@@ -333,8 +418,7 @@ class _Run:
             raise ValueError(
                 "fit: test_batches must yield at least one batch, got none"
             )
-        means.combine(self.group)
-        return means.record("test", start)
+        return means.record("test", start, self.group)
 
 
 def _shown_values(run: _Run, means: Means) -> Callable[[], dict[str, float]]:

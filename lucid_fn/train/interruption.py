@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps of a run, never within one."""
+"""Ctrl-C and SIGTERM between two steps of a run, never within one."""
 
 import signal
 import threading
@@ -11,16 +11,26 @@ from lucid_fn.distributed.agreement import stops_here
 
 
 @contextmanager
-def deferred(group: Group | None = None) -> Iterator[Callable[[], None]]:
-    """Defer Ctrl-C to the next call of the function that the block is given.
-
-    That call raises `KeyboardInterrupt`; in a group, one a few steps later does, the
-    same on all ranks. A second Ctrl-C raises it at once, in case the program hangs.
+def deferred(
+    group: Group | None = None, *, sigterm: bool = False
+) -> Iterator[Callable[[], bool]]:
+    """Defer Ctrl-C, and SIGTERM with `sigterm=True`, inside the block.
 
     Python raises `KeyboardInterrupt` between any two of its instructions, such as the
     end of a step and the assignment of its result, where it would leave the state and
-    the record in disagreement. A handler of SIGINT that the program has set stays in
-    place. Threads other than the main one get no signals, and nothing changes there.
+    the record in disagreement. So the first signal is only noted, and the program asks
+    for it between steps. A second one raises `KeyboardInterrupt` at once, in case the
+    program hangs. The previous handlers are restored at the end.
+
+    A handler that the program has set itself stays in place. Threads other than the
+    main one get no signals, and nothing changes there.
+
+    Args:
+        group: processes that stop after the same step, a few after the signal.
+        sigterm: whether to defer SIGTERM too, which ends the process otherwise.
+
+    Yields:
+        A function, to be called between two steps, that says whether to stop there.
     """
     asked = False
 
@@ -30,16 +40,16 @@ def deferred(group: Group | None = None) -> Iterator[Callable[[], None]]:
             raise KeyboardInterrupt
         asked = True
 
-    def stop_here() -> None:
-        if stops_here(group, asked=asked):
-            raise KeyboardInterrupt
-
-    here = threading.current_thread() is threading.main_thread()
-    if not here or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield stop_here
-        return
-    signal.signal(signal.SIGINT, note)
+    defaults: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
+    if sigterm:
+        defaults[signal.SIGTERM] = signal.SIG_DFL
+    if threading.current_thread() is not threading.main_thread():
+        defaults = {}
+    replaced = {n: h for n, h in defaults.items() if signal.getsignal(n) == h}
     try:
-        yield stop_here
+        for number in replaced:
+            signal.signal(number, note)
+        yield lambda: stops_here(group, asked=asked)
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in replaced.items():
+            signal.signal(number, handler)

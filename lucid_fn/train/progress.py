@@ -1,11 +1,13 @@
 """What a training run shows while it runs."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lucid_fn.train.history import History
+from lucid_fn.train.history import plain
+from lucid_fn.train.resuming import Beginning, EpochProgress
 
 _EVERY = 0.1  # seconds between two sets of values: nobody reads faster
 
@@ -67,11 +69,30 @@ def epoch_line(record: dict[str, float], epochs: int) -> str:
     return "  ".join(parts)
 
 
-def interrupted(checkpoint: Path | None, history: History) -> str:
-    """The line that is printed when Ctrl-C ends a run: where it resumes."""
+def place(at: EpochProgress) -> str:
+    """A place in a run, such as `after epoch 2`."""
+    if not at.batches:
+        return f"after epoch {at.epoch}"
+    total = "" if at.length is None else f" of {at.length}"
+    return f"in epoch {at.epoch + 1}, after {at.batches}{total} batches"
+
+
+def resumed(checkpoint: Path, start: Beginning, config: dict[str, Any] | None) -> str:
+    """The line that is printed when a run resumes, with what `config` has changed."""
+    line = f"resumed from {checkpoint} {place(start.progress)}"
+    before, now = start.history.config, json.loads(json.dumps(plain(config or {})))
+    changed = [
+        f"{name} {before.get(name)!r} -> {now.get(name)!r}"
+        for name in before | now
+        if before and now and before.get(name) != now.get(name)
+    ]
+    return f"{line}; changed: {', '.join(changed)}" if changed else line
+
+
+def interrupted(checkpoint: Path | None, saved_at: EpochProgress | None) -> str:
+    """The line that is printed when a signal ends a run: where it resumes."""
     if checkpoint is None:
         return "interrupted: fit returns what has been done so far"
-    if not history.epochs:
-        return f"interrupted in the first epoch, after which {checkpoint} is written"
-    done = history.epochs[-1]["epoch"]
-    return f"interrupted: {checkpoint} resumes after epoch {done:.0f}"
+    if saved_at is None:
+        return f"interrupted before {checkpoint} was written"
+    return f"interrupted: {checkpoint} resumes {place(saved_at)}"

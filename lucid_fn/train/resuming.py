@@ -16,14 +16,24 @@ from lucid_fn.train.history import History, environment, parse_history
 from lucid_fn.train.state import TrainState, step_of
 
 
+class EpochProgress(NamedTuple):
+    """How far an epoch is, and what its record needs to go on."""
+
+    epoch: int  # counted from 0
+    batches: int = 0  # trained on so far
+    length: int | None = None  # batches of the whole epoch, if that is known
+    size: int = 0  # examples in the record so far, of all ranks
+    sums: dict[str, float] = {}  # noqa: RUF012  # of metrics over these examples
+    seconds: float = 0.0
+
+
 class Beginning(NamedTuple):
     """What a run starts with; epochs are counted from 0."""
 
     ts: TrainState
     history: History  # of the run so far
     step: int  # steps made so far
-    epoch: int  # the first one to train
-    skip: int  # batches of it that were trained on already
+    progress: EpochProgress  # of the first epoch to train
     end: int  # the epoch before which the run ends
     last_step: int | None  # the step after which it ends
     resumed: bool  # whether `ts` is the checkpoint's
@@ -50,8 +60,7 @@ def begin(
             ts=ts,
             history=history,
             step=step,
-            epoch=epoch,
-            skip=skip,
+            progress=EpochProgress(epoch, batches=skip),
             end=epoch + epochs,
             last_step=last_step,
             resumed=False,
@@ -66,24 +75,23 @@ def begin(
         )
     if saved.cut and (last_step is None or saved.step < last_step):
         raise ValueError(
-            f"fit: checkpoint {checkpoint} must end with an epoch to go on from, got "
-            f"one that max_steps or on_step ended at step {saved.step}, within epoch "
-            f"{saved.epoch}, whose other batches would be left out; delete it, or give "
-            "another path"
+            f"fit: checkpoint {checkpoint} of an older version must end with an epoch "
+            f"to go on from, got one that max_steps or on_step ended at step "
+            f"{saved.step}, within epoch {saved.progress.epoch}, whose other batches "
+            "would be left out; delete it, or give another path"
         )
     resumed = saved.step > step
     if resumed:
         _say_what_changed(checkpoint, whole, saved)
     elif start_epoch is None:
-        start_epoch = saved.epoch
+        start_epoch = saved.progress.epoch
     start, _ = _place(step, batches, start_epoch)
     history = saved.history._replace(environment=environment())
     return Beginning(
         ts=optim.shard_state(saved.ts, like=ts) if resumed else ts,
         history=history,
         step=saved.step,
-        epoch=saved.epoch,
-        skip=0,
+        progress=saved.progress,
         end=start + epochs,
         last_step=last_step,
         resumed=resumed,
@@ -120,8 +128,8 @@ class _Saved(NamedTuple):
     ts: TrainState
     history: History
     step: int
-    epoch: int  # epochs trained so far
-    cut: bool  # whether it ended in the middle of an epoch
+    progress: EpochProgress  # of the next epoch to train
+    cut: bool  # whether it has the record of an epoch that was not trained to its end
     settings: dict[str, float]  # when its record started
     metadata: dict[str, str]
 
@@ -145,14 +153,19 @@ def _read(path: Path, like: TrainState) -> _Saved:
     try:
         first_step = int(metadata.get("start_step", "0"))
         settings = dict(json.loads(metadata.get("settings", "{}")))
+        text = metadata.get("progress")  # older versions only save after epochs
+        progress = EpochProgress(**json.loads(text)) if text else None
     except (TypeError, ValueError) as error:
         raise ValueError(f"fit: checkpoint {path} is damaged: {error}") from error
     step, made = step_of(ts), len(history.batch_losses)
     numbers = [int(record["epoch"]) for record in history.epochs]
+    if progress is None and numbers:
+        progress = EpochProgress(numbers[-1])
     if (
         step != first_step + made
-        or not numbers
-        or numbers != list(range(numbers[0], numbers[0] + len(numbers)))
+        or progress is None
+        or not (numbers or progress.batches)
+        or numbers != [progress.epoch - i for i in reversed(range(len(numbers)))]
     ):
         raise ValueError(
             f"fit: checkpoint {path} must have a record that agrees with its state, "
@@ -165,7 +178,7 @@ def _read(path: Path, like: TrainState) -> _Saved:
         if name in ("start_step", "settings")
     }
     cut = metadata.get("cut") == "True"
-    return _Saved(ts, history, step, numbers[-1], cut, settings or _settings(ts), kept)
+    return _Saved(ts, history, step, progress, cut, settings or _settings(ts), kept)
 
 
 def _settings(ts: TrainState) -> dict[str, float]:

@@ -37,6 +37,7 @@ def main(checkpoint: str, epochs: int, seconds: float | None = None) -> None:
         lambda epoch: data.batches((x, labels), 32, seed=(0, epoch), shard=shard),
         epochs=epochs,
         checkpoint=checkpoint,
+        checkpoint_every=5,
         on_epoch=lambda ts, record: (
             expect_signs_within(seconds) if seconds and record["epoch"] == 2 else None
         ),

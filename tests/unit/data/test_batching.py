@@ -201,3 +201,12 @@ def test_the_seed_must_not_be_negative(seed):
 def test_numpy_integers_are_integers():
     batches = data.batches((X, Y), np.int64(4), seed=(np.int64(3), np.uint8(1)))
     assert labels(batches) == labels(data.batches((X, Y), 4, seed=(3, 1)))
+
+
+def test_skipped_batches_are_left_out():
+    batches = data.batches((np.arange(7),), 2, seed=3)
+    every = [x.tolist() for (x,) in batches]
+    for count in range(5):
+        assert [x.tolist() for (x,) in batches.skip(count)] == every[count:]
+    with pytest.raises(ValueError, match=r"batches\.skip: count must be at least 0"):
+        next(batches.skip(-1))

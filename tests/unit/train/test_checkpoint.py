@@ -243,3 +243,9 @@ def test_the_file_of_another_optimizer_is_answered_with_load_params(tmp_path):
     with pytest.raises(ValueError, match=r"missing: opt_state") as error:
         train.load(path, like=ts)
     assert any("train.load_params takes" in note for note in error.value.__notes__)
+
+
+def test_a_load_without_a_template_says_what_to_give(tmp_path):
+    train.save(tmp_path / "a.safetensors", {"w": mx.zeros(2)})
+    with pytest.raises(TypeError, match=r"train\.load: like must .* like=train\.init"):
+        train.load(tmp_path / "a.safetensors")
