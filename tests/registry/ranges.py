@@ -21,8 +21,8 @@ NAMES = {
     "at least 0 and finite": "brightness contrast d_max decay_power eta gain gamma "
     "initial lambd learning_rate lr_decay momentum momentum_decay saturation std "
     "temperature tolerance_change tolerance_grad variance weight_decay",
-    "at least 1": "batch_size bits bucket_bytes d_model decay_steps depth "
-    "dim_feedforward dims down_steps embed_dim embedding_dim epochs factor features "
+    "at least 1": "batch_size bits bucket_bytes checkpoint_every d_model decay_steps "
+    "depth dim_feedforward dims down_steps embed_dim embedding_dim epochs factor features "
     "first_period group_size groups growth growth_interval hidden_dim hidden_size "
     "history_size image_size in1_features in2_features in_channels in_features "
     "input_size iterations kdim keys length max_iterations max_length max_new_tokens "
