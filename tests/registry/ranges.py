@@ -22,14 +22,14 @@ NAMES = {
     "initial lambd learning_rate lr_decay momentum momentum_decay saturation std "
     "temperature tolerance_change tolerance_grad variance weight_decay",
     "at least 1": "batch_size bits bucket_bytes checkpoint_every d_model decay_steps "
-    "depth dim_feedforward dims down_steps embed_dim embedding_dim epochs factor features "
-    "first_period group_size groups growth growth_interval hidden_dim hidden_size "
-    "history_size image_size in1_features in2_features in_channels in_features "
-    "input_size iterations kdim keys length max_iterations max_length max_new_tokens "
-    "max_search max_steps mlp_dim model_size num num_channels num_classes "
-    "num_embeddings num_features num_groups num_heads num_layers num_parameters "
-    "num_token_types out_channels out_features patch_size period rank step_size steps "
-    "steps_per_epoch times top_k total_steps up_steps vdim vocab_size",
+    "depth dim_feedforward dims down_steps embed_dim embedding_dim epochs factor "
+    "features first_period group_size groups growth growth_interval hidden_dim "
+    "hidden_size history_size image_size in1_features in2_features in_channels "
+    "in_features input_size iterations kdim keys length max_iterations max_length "
+    "max_new_tokens max_search max_steps mlp_dim model_size num num_channels "
+    "num_classes num_embeddings num_features num_groups num_heads num_layers "
+    "num_parameters num_token_types out_channels out_features patch_size period rank "
+    "step_size steps steps_per_epoch times top_k total_steps up_steps vdim vocab_size",
     "at least 1 and finite": "eta_plus r_max",
     "below 2**31": "axis ignore_index offset padding_idx",
     "finite": "end end_factor high init_value low lower margin mean min_value "
