@@ -5,13 +5,27 @@ call; nothing here touches it. Use a key once: `split` it for more.
 """
 
 from lucid_fn.call_errors import guide
-from lucid_fn.random.choice import categorical, choice, permutation
-from lucid_fn.random.exponential import exponential, gumbel, laplace
-from lucid_fn.random.gamma import beta, dirichlet, gamma
+from lucid_fn.random.continuous import (
+    beta,
+    dirichlet,
+    exponential,
+    gamma,
+    gumbel,
+    laplace,
+    multivariate_normal,
+    normal,
+    truncated_normal,
+    uniform,
+)
+from lucid_fn.random.discrete import (
+    bernoulli,
+    categorical,
+    choice,
+    permutation,
+    poisson,
+    randint,
+)
 from lucid_fn.random.keys import fold_in, key, split
-from lucid_fn.random.normal import multivariate_normal, normal, truncated_normal
-from lucid_fn.random.poisson import poisson
-from lucid_fn.random.uniform import bernoulli, randint, uniform
 
 __all__ = [
     "bernoulli",

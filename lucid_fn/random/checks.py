@@ -12,8 +12,8 @@ from lucid_fn import checks
 from lucid_fn.checks import check_count, check_type, is_integer, to_number
 from lucid_fn.types import Array, Key
 
-_LONGEST_AXIS = 2**31 - 1
-_MOST_DRAWS = 2**40  # far below where MLX's sizes in bytes would wrap
+_MAX_AXIS = 2**31 - 1
+_MAX_ELEMENTS = 2**40  # far below where MLX's sizes in bytes would wrap
 
 
 def check_key(caller: str, key: Key) -> None:
@@ -22,7 +22,7 @@ def check_key(caller: str, key: Key) -> None:
 
 
 def to_integer(caller: str, name: str, value: Any, *, kinds: str = "an integer") -> int:
-    """`value`, of any size, as a Python int."""
+    """`value` as a Python int, however large."""
     return check_count(
         f"random.{caller}", name, value, at_least=None, below=None, kinds=kinds
     )
@@ -41,12 +41,12 @@ def to_shape(caller: str, shape: Sequence[int]) -> tuple[int, ...]:
         )
     sizes = tuple(operator.index(size) for size in shape)
     draws = math.prod(sizes)
-    if max(sizes, default=0) > _LONGEST_AXIS or draws > _MOST_DRAWS:
+    if max(sizes, default=0) > _MAX_AXIS or draws > _MAX_ELEMENTS:
         raise ValueError(
             f"random.{caller}: shape must have sizes below 2**31 and at most 2**40 "
             f"elements, got {sizes}"
         )
-    # MLX would write to the memory that it did not get.
+    # MLX does not notice that an allocation has failed, and writes to it.
     checks.check_size(f"random.{caller}", "shape", sizes)
     return sizes
 
@@ -55,6 +55,16 @@ def check_dtype(caller: str, dtype: mx.Dtype, category: Any, words: str) -> None
     """Raises unless `dtype` is an MLX dtype of the category."""
     if not isinstance(dtype, mx.Dtype) or not mx.issubdtype(dtype, category):
         raise TypeError(f"random.{caller}: dtype must be {words}, got {dtype!r}")
+
+
+def check_draw(
+    caller: str, key: Key, shape: Sequence[int], dtype: mx.Dtype
+) -> tuple[int, ...]:
+    """Checks the arguments of a draw of floats; `shape` as a tuple of Python ints."""
+    check_key(caller, key)
+    size = to_shape(caller, shape)
+    check_dtype(caller, dtype, mx.floating, "a float dtype")
+    return size
 
 
 def to_parameter(
@@ -67,7 +77,8 @@ def to_parameter(
 ) -> float | Array:
     """A parameter of a distribution: a number in its range, or an array.
 
-    The values of an array are not checked: it must only broadcast to `shape`.
+    Of an array only the shape is checked, which must broadcast to `shape`: its values
+    are lazy.
     """
     if not isinstance(value, mx.array):
         number = to_number(
@@ -96,10 +107,10 @@ def check_broadcast(
         )
 
 
-def shape_or_that_of(
+def result_shape(
     caller: str, shape: Sequence[int] | None, *parameters: Any
 ) -> tuple[int, ...]:
-    """`shape`, or, where it is `None`, what the parameters broadcast to."""
+    """`shape`, or the shape that the parameters broadcast to if it is `None`."""
     if shape is not None:
         return to_shape(caller, shape)
     shapes = [x.shape for x in parameters if isinstance(x, mx.array)]
@@ -118,6 +129,7 @@ def check_axis(caller: str, axis: int, ndim: int) -> int:
 
 
 def check_vector(caller: str, name: str, value: Any, ndim: int) -> None:
+    """Raises unless `value` is a real array with `ndim` axes, the last not empty."""
     fix = f"convert it with mx.array({name})"
     check_type(f"random.{caller}", name, value, mx.array, "an array", fix=fix)
     if mx.issubdtype(value.dtype, mx.complexfloating):

@@ -1,4 +1,4 @@
-"""Keys, and new keys from given ones."""
+"""Keys of random numbers: made from a seed, split, and derived."""
 
 import hashlib
 
@@ -9,7 +9,7 @@ from lucid_fn.random.checks import check_key, to_integer
 from lucid_fn.tracing import started
 from lucid_fn.types import Array, Key
 
-# Keeps the integers apart from the strings among the labels of `fold_in`.
+# Keeps integer labels of `fold_in` from colliding with strings.
 _INT_SALT = 0x9E3779B9
 
 
@@ -38,7 +38,7 @@ def key(seed: int) -> Key:
 
 
 def split(key: Key, num: int = 2) -> Array:
-    """`num` new keys, independent of each other.
+    """Splits a key into `num` independent keys.
 
     Args:
         key: a key.
@@ -63,7 +63,7 @@ def split(key: Key, num: int = 2) -> Array:
 
 
 def _salt(label: str | int | Array) -> Array:
-    """Two words that stand for a label."""
+    """A label as two words, uint32."""
     if isinstance(label, str):
         digest = hashlib.blake2b(
             label.encode(errors="surrogatepass"), digest_size=8
@@ -92,9 +92,10 @@ def _salt(label: str | int | Array) -> Array:
 
 
 def fold_in(key: Key, label: str | int | Array) -> Key:
-    """Derives a key from a key and a label: a function of these two alone.
+    """Derives a key from a key and a label.
 
-    Unlike with `split`, adding or removing a label leaves the others' keys alone.
+    It depends on these two alone. With `split`, in contrast, one more key changes the
+    others.
 
     Args:
         key: a key.
