@@ -1,11 +1,11 @@
 """Trees: arrays in nested dicts, lists, tuples and named tuples.
 
-Dataclasses of `chex`, and those of `register_node`, are nodes as well. Everything else
-is a leaf, but `None`, which is a tree without leaves. Leaves are
-visited in the order of the sorted keys, so two dicts that differ in the order of
-insertion only are the same tree; an `OrderedDict` keeps its own order. Other subclasses
-of dict are refused, since their class would be lost. A leaf's path is its keys, indices
-and field names joined by dots: `"layer1.0.conv1.weight"`.
+Dataclasses of `chex` and those marked by `register_node` are nodes as well. Everything
+else is a leaf, except `None`, which is a tree without leaves. Leaves are visited in the
+order of the sorted keys, so two dicts that differ only in the order of insertion are
+the same tree; an `OrderedDict` keeps its own order. Other subclasses of dict are
+refused, since their class would be lost. A leaf's path is its keys, indices and field
+names joined by dots: `"layer1.0.conv1.weight"`.
 """
 
 from lucid_fn.call_errors import guide

@@ -10,7 +10,7 @@ from lucid_fn.types import Array, Tree
 
 
 def arrays_of(tree: Tree, caller: str) -> list[Array]:
-    """The leaves, which must be arrays."""
+    """The leaves; raises unless they are arrays."""
     leaves, _ = flatten(tree)
     for i, leaf in enumerate(leaves):
         if not isinstance(leaf, mx.array):
@@ -89,7 +89,7 @@ def cast(tree: Tree, dtype: mx.Dtype, /) -> Tree:
 
 
 def size(tree: Tree, /) -> int:
-    """How many numbers the arrays of a tree hold: the parameter count of params.
+    """The number of elements of all arrays: of params, the parameter count.
 
     Args:
         tree: a tree of arrays.
@@ -107,7 +107,7 @@ def size(tree: Tree, /) -> int:
 
 
 def nbytes(tree: Tree, /) -> int:
-    """How many bytes the arrays of a tree take.
+    """The number of bytes of all arrays.
 
     Args:
         tree: a tree of arrays.
@@ -127,8 +127,8 @@ def nbytes(tree: Tree, /) -> int:
 def global_norm(tree: Tree, /) -> Array:
     """The Euclidean norm of all leaves taken as one vector: float, shape `()`.
 
-    Squares are added in float32 at least, in blocks, array by array. The gradient at
-    0 is not a number, as that of any norm.
+    Squares are summed in float32 at least, in blocks. The gradient at 0 is NaN, as that
+    of `mx.linalg.norm`.
 
     Args:
         tree: a tree of float or complex arrays.
@@ -149,7 +149,7 @@ def global_norm(tree: Tree, /) -> Array:
 
 
 def _magnitudes(x: Array) -> Array:
-    """Numbers with the squares of `|x|`, in float32 at least."""
+    """`x`, or `|x|` if it is complex, in float32 at least."""
     if x.dtype == mx.complex64:
         return mx.abs(x)
     return x if x.dtype == mx.float64 else x.astype(mx.float32)

@@ -1,4 +1,4 @@
-"""Leaves by their dotted paths: flat dicts, places in a tree, and parts of trees."""
+"""Trees by dotted path: flat dicts of leaves, `at`, `partition` and `merge`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from lucid_fn.types import Array, Tree
 
 
 def named_leaves(tree: Tree, /) -> dict[str, Any]:
-    """The leaves by their dotted paths: a flat dict, such as a checkpoint holds.
+    """A flat dict of the leaves by dotted path, as in a checkpoint.
 
     Args:
         tree: any tree.
@@ -36,7 +36,7 @@ def named_leaves(tree: Tree, /) -> dict[str, Any]:
 
 
 def _kind(leaf: Any) -> str:
-    """What a leaf must have in common with the one that it replaces."""
+    """The dtype and shape of an array, which its replacement must share; or a type."""
     if isinstance(leaf, mx.array):
         return f"{leaf.dtype} {leaf.shape}".replace("mlx.core.", "")
     return type(leaf).__name__
@@ -85,9 +85,10 @@ def restore(
 def partition(predicate: Callable[..., bool], tree: Tree, /) -> tuple[Tree, Tree]:
     """Splits a tree in two: the leaves that satisfy `predicate`, and the others.
 
-    A leaf is absent from the tree it is not in, and so is a dict without leaves: both
-    can be given to `grad` and to an optimizer. In a list or tuple, whose items an
-    absent one would renumber, `None` takes its place. `merge` is the inverse.
+    Dicts hold only the leaves of their half, and dicts without any are left out, so
+    both halves can be given to `grad` and to an optimizer. In lists and tuples, where
+    indices must not change, `None` stands for a leaf of the other half. `merge` is the
+    inverse.
 
     Args:
         predicate: takes the dotted path, or the path and the leaf.
@@ -122,7 +123,7 @@ def partition(predicate: Callable[..., bool], tree: Tree, /) -> tuple[Tree, Tree
 
 
 def _takes_leaf(predicate: Callable[..., bool]) -> bool:
-    """Whether it has two arguments that must be given."""
+    """Whether the predicate has two required positional parameters."""
     signature = signature_of(predicate)
     parameters = () if signature is None else signature.parameters.values()
     positional = [
@@ -134,7 +135,7 @@ def _takes_leaf(predicate: Callable[..., bool]) -> bool:
 def _split(
     predicate: Callable[[str, Any], bool], node: Tree, path: tuple[Any, ...]
 ) -> tuple[Any, Any]:
-    """Both halves of an inner node, with `_ABSENT` for the children of the other."""
+    """Both halves of an inner node; below the root, an empty half is `_ABSENT`."""
     kind, keys, children = entries_of(node)  # type: ignore[misc]  # not of a leaf
     halves: tuple[list[Any], list[Any]] = ([], [])
     for key, child in zip(keys, children, strict=True):
@@ -142,7 +143,7 @@ def _split(
         if not (entries := entries_of(child)):
             first = bool(predicate(join(below), child))
             pair = (child, _ABSENT) if first else (_ABSENT, child)
-        elif not entries[2]:  # of no leaves: kept with the others
+        elif not entries[2]:  # no leaves: kept in the second half
             pair = (_ABSENT, child)
         else:
             pair = _split(predicate, child, below)
@@ -171,12 +172,12 @@ def merge(a: Tree, b: Tree, /) -> Tree:
 
     Args:
         a: a tree.
-        b: a tree of the same lists and tuples, with other leaves: where one has `None`
-            the other's is taken, and of dicts the entries of both.
+        b: a tree with other leaves. Dicts are united; lists and tuples must have the
+            same length, and where one tree has `None` the node of the other is taken.
 
     Raises:
         TypeError: if a tree is a leaf.
-        ValueError: if a leaf is in both, or the trees have other kinds of nodes.
+        ValueError: if a leaf is in both, or nodes are of different types.
 
     Example:
         >>> from lucid_fn import tree
@@ -189,12 +190,12 @@ def merge(a: Tree, b: Tree, /) -> Tree:
         if entries_of(tree) is None:
             raise TypeError(f"tree.merge: trees must have leaves, got {describe(tree)}")
     try:
-        return _combine(a, b, ())
+        return _merge(a, b, ())
     except RecursionError:
         raise too_deep() from None
 
 
-def _combine(a: Tree, b: Tree, path: tuple[Any, ...]) -> Tree:
+def _merge(a: Tree, b: Tree, path: tuple[Any, ...]) -> Tree:
     if a is None or b is None:
         return b if a is None else a
     ours, theirs = entries_of(a), entries_of(b)
@@ -204,7 +205,7 @@ def _combine(a: Tree, b: Tree, path: tuple[Any, ...]) -> Tree:
         out = dict(a)
         for key, child in b.items():
             both = key in out
-            out[key] = _combine(out[key], child, (*path, key)) if both else child
+            out[key] = _merge(out[key], child, (*path, key)) if both else child
         return ours[0](out)
     if ours[:2] != theirs[:2]:
         place = f" at {join(path)}" if path else ""
@@ -212,44 +213,44 @@ def _combine(a: Tree, b: Tree, path: tuple[Any, ...]) -> Tree:
             f"tree.merge: structures differ{place}: {describe(a)} and {describe(b)}"
         )
     pairs = zip(ours[1], ours[2], theirs[2], strict=True)
-    parts = [_combine(x, y, (*path, key)) for key, x, y in pairs]
+    parts = [_merge(x, y, (*path, key)) for key, x, y in pairs]
     return build(ours[0], parts, ours[1])
 
 
-def _child(node: Any, part: str, path: str, caller: str) -> tuple[int, Any]:
-    """The position of `part` among the entries of `node`, and what is there."""
+def _child(node: Any, part: str, path: str) -> tuple[int, Any]:
+    """The index of the child of `node` with this key, and the child."""
     entries = entries_of(node)
     names = [str(key) for key in entries[1]] if entries else []
     if part not in names:
-        there = ", ".join(names) if names else describe(node)
-        raise KeyError(f"{caller}: path {path!r} stops at {part!r}; there is {there}")
-    place = names.index(part)
-    return place, entries[2][place]  # type: ignore[index]  # names is empty for None
+        there = f"keys {', '.join(names)}" if names else describe(node)
+        raise KeyError(f"tree.at: path {path!r} stops at {part!r}; found {there}")
+    index = names.index(part)
+    return index, entries[2][index]  # type: ignore[index]  # names is empty for None
 
 
 class Place(NamedTuple):
-    """A place in a tree: what is there, and the tree with something else there."""
+    """A place in a tree, which can be read or replaced: see `at`."""
 
     tree: Tree
     path: str
 
     def get(self) -> Any:
-        """The leaf or subtree that is there."""
+        """The leaf or subtree at the path."""
         node = self.tree
         for part in self.path.split("."):
-            _, node = _child(node, part, self.path, "tree.at")
+            _, node = _child(node, part, self.path)
         return node
 
     def set(self, value: Any) -> Tree:
-        """The tree with another leaf or subtree there; the given one is unchanged.
+        """A new tree with `value` at the path; the given tree is unchanged.
 
         Args:
-            value: the leaf or subtree.
+            value: a leaf or subtree.
         """
         return _rebuild(self.tree, self.path.split("."), self.path, value)
 
     def apply(self, fn: Callable[[Any], Any]) -> Tree:
-        """The tree with `fn` of what is there in its place.
+        """A new tree with `fn` applied to the leaf or subtree at the path.
 
         Args:
             fn: a function of the leaf or subtree.
@@ -258,19 +259,19 @@ class Place(NamedTuple):
 
 
 def at(tree: Tree, path: str, /) -> Place:
-    """The place of a tree at a dotted path, to be read or replaced.
+    """The leaf or subtree at a dotted path, to be read or replaced.
 
     Args:
         tree: any tree.
         path: keys, indices and field names joined by dots.
 
     Returns:
-        An object with `get()`, which returns the leaf or subtree there, `set(value)`
-        and `apply(fn)`, which return the tree with another one there.
+        An object with `get()`, which returns the leaf or subtree, and `set(value)` and
+        `apply(fn)`, which return a new tree with another one in its place.
 
     Raises:
-        KeyError: by `get`, `set` and `apply`, if there is nothing; the message says
-            where the path stops.
+        KeyError: by `get`, `set` and `apply`, if the path does not exist; the message
+            says where it stops.
 
     Example:
         >>> from lucid_fn import tree
@@ -288,9 +289,9 @@ def at(tree: Tree, path: str, /) -> Place:
 def _rebuild(node: Any, parts: list[str], path: str, value: Any) -> Any:
     if not parts:
         return value
-    place, child = _child(node, parts[0], path, "tree.at")
+    index, child = _child(node, parts[0], path)
     new = _rebuild(child, parts[1:], path, value)
     kind, keys, children = entries_of(node)  # type: ignore[misc]  # _child found one
     if kind is dict:  # in the order of insertion
-        return {**node, keys[place]: new}
-    return build(kind, [*children[:place], new, *children[place + 1 :]], keys)
+        return {**node, keys[index]: new}
+    return build(kind, [*children[:index], new, *children[index + 1 :]], keys)

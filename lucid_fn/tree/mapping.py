@@ -18,19 +18,19 @@ def map(
     is_leaf: IsLeaf | None = None,
     caller: str = "tree.map",
 ) -> Tree:
-    """The tree of `fn(leaf, *leaves of rest at the same place)`.
+    """Maps `fn` over the leaves of one tree, or of several of the same structure.
 
-    Unlike `mlx.utils.tree_map` it accepts no tree with other keys than the first.
+    Unlike `mlx.utils.tree_map`, it requires that all trees have the same keys.
 
     Args:
-        fn: called once a leaf.
+        fn: called once per leaf, with the leaves of all trees at one place.
         tree: gives the result its structure, and its order of keys.
         rest: trees of the same structure.
         is_leaf: as in `flatten`, for all trees.
         caller: the name that errors begin with.
 
     Raises:
-        ValueError: if the structures differ; the message names the first path where.
+        ValueError: if the structures differ; the message names the first difference.
 
     Example:
         >>> from lucid_fn import tree
@@ -43,8 +43,7 @@ def map(
     for other in rest:
         column, found = flatten(other, is_leaf=is_leaf)
         if found != structure:
-            # The structures differ, so there is a place where.
-            path, a, b = difference(tree, other, is_leaf)  # type: ignore[misc]
+            path, a, b = difference(tree, other, is_leaf)  # type: ignore[misc]  # not None
             where = f" at {join(path)}" if path else ""
             raise ValueError(
                 f"{caller}: structures differ{where}: {describe(a)} and {describe(b)}"
@@ -52,20 +51,20 @@ def map(
         columns.append(column)
     results = [fn(*leaves) for leaves in zip(*columns, strict=True)]
     try:
-        return _like(tree, iter(results), is_leaf)
+        return _with_leaves(tree, iter(results), is_leaf)
     except RecursionError:
         raise too_deep() from None
 
 
-def _like(node: Any, leaves: Iterator[Any], is_leaf: IsLeaf | None) -> Any:
-    """The tree with other leaves, in the same order of insertion."""
+def _with_leaves(node: Any, leaves: Iterator[Any], is_leaf: IsLeaf | None) -> Any:
+    """The tree with other leaves; dicts keep their order of insertion."""
     if type(node) is mx.array:
         return next(leaves)
     entries = None if is_leaf is not None and is_leaf(node) else entries_of(node)
     if entries is None:
         return next(leaves)
     kind, keys, children = entries
-    built = [_like(child, leaves, is_leaf) for child in children]
+    built = [_with_leaves(child, leaves, is_leaf) for child in children]
     if kind is dict:
         by_key = dict(zip(keys, built, strict=True))
         return {key: by_key[key] for key in node}
@@ -75,16 +74,16 @@ def _like(node: Any, leaves: Iterator[Any], is_leaf: IsLeaf | None) -> Any:
 def map_with_path(
     fn: Callable[..., Any], tree: Tree, /, *rest: Tree, caller: str = "tree.map"
 ) -> Tree:
-    """The tree of `fn(path, leaf, *leaves of rest at the same place)`.
+    """Maps `fn(path, leaf, *leaves of rest)` over the leaves of trees.
 
     Args:
-        fn: called with the dotted path first.
+        fn: called once per leaf, with its dotted path first.
         tree: gives the result its structure, and its order of keys.
         rest: trees of the same structure.
         caller: the name that errors begin with.
 
     Raises:
-        ValueError: if the structures differ; the message names the first path where.
+        ValueError: if the structures differ; the message names the first difference.
 
     Example:
         >>> from lucid_fn import tree
@@ -109,7 +108,7 @@ def describe(node: Any) -> str:
 def difference(
     a: Tree, b: Tree, is_leaf: IsLeaf | None, path: tuple[Any, ...] = ()
 ) -> tuple[tuple[Any, ...], Any, Any] | None:
-    """The first place where two trees differ in structure, and what is there."""
+    """The path of the first difference in structure, and both nodes there."""
     ours, theirs = (
         None if is_leaf is not None and is_leaf(node) else entries_of(node)
         for node in (a, b)

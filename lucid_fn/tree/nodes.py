@@ -1,4 +1,4 @@
-"""The inner nodes of trees: what counts as one, its children, and building it."""
+"""The inner nodes of trees: their types, their children, and how they are built."""
 
 import dataclasses
 import functools
@@ -39,7 +39,7 @@ def entries_of(node: Any) -> tuple[type, list[Any], list[Any]] | None:
 
 @functools.cache
 def fields_of(kind: Any) -> tuple[str, ...]:
-    """The fields of a dataclass that is a node: of chex, or of `register_node`."""
+    """The field names of a dataclass that is a node; `()` for any other class."""
     of_chex = hasattr(kind, "to_tuple") and hasattr(kind, "from_tuple")
     if not dataclasses.is_dataclass(kind) or not (of_chex or hasattr(kind, _MARK)):
         return ()
@@ -53,8 +53,8 @@ Class = TypeVar("Class", bound=type)
 def register_node(cls: Class, /) -> Class:
     """Marks a dataclass as a node of trees: its fields are children, by their names.
 
-    Without the mark a dataclass is a leaf, as any other object is. Those of `chex`,
-    made with `chex.dataclass`, are nodes by themselves.
+    Without the mark a dataclass is a leaf, as any other object is. Those made with
+    `chex.dataclass` are nodes without it.
 
     Args:
         cls: a dataclass, whose fields are arguments of its constructor.
@@ -90,7 +90,7 @@ def register_node(cls: Class, /) -> Class:
 
 
 def _not_a_tree(node: dict[Any, Any]) -> TypeError:
-    """The error for a dict of its own type, which a new dict would not have."""
+    """The error for a subclass of dict, which a rebuilt node would lose."""
     is_module = hasattr(node, "trainable_parameters")
     fix = (
         "give its parameters() and read them with functions, as the layers of nn do"
@@ -104,7 +104,7 @@ def _not_a_tree(node: dict[Any, Any]) -> TypeError:
 
 
 def build(kind: Any, children: list[Any], keys: tuple[Any, ...] | list[Any]) -> Any:
-    """The inner node that `entries_of` would take apart into these."""
+    """Builds an inner node: the inverse of `entries_of`."""
     if kind is dict or kind is OrderedDict:
         return kind(zip(keys, children, strict=True))
     if kind is type(None):

@@ -1,4 +1,4 @@
-"""`summary` and `diff`: what a tree holds, and how two of them differ, as text."""
+"""`summary` and `diff`: the contents of a tree, and differences of two, as text."""
 
 from typing import Any, NamedTuple
 
@@ -88,13 +88,13 @@ def diff(
     Args:
         a: any tree.
         b: any tree.
-        rtol: difference of numbers that does not count, relative to those of `b`.
-        atol: difference of numbers that does not count besides.
+        rtol: relative tolerance, as in `numpy.isclose`.
+        atol: absolute tolerance.
 
     Returns:
-        A sentence for each path that is in one of them alone, or where shapes, dtypes
-        or values differ. NaN equals NaN. Where one tree has a node of another type, the
-        path is that of the node; it is empty if that is the whole tree.
+        A sentence for each path that is in only one tree, or where shapes, dtypes or
+        values differ; NaN equals NaN. If all leaves are equal, the first node of a
+        different type, whose path is empty for the root.
 
     Example:
         >>> import mlx.core as mx
@@ -109,10 +109,10 @@ def diff(
             found[path] = "only in the first"
         elif path not in ours:
             found[path] = "only in the second"
-        elif told := _leaf_difference(ours[path], theirs[path], rtol, atol):
-            found[path] = told
-    if not found and (place := difference(a, b, None)):
-        node, x, y = place
+        elif message := _leaf_difference(ours[path], theirs[path], rtol, atol):
+            found[path] = message
+    if not found and (first := difference(a, b, None)):
+        node, x, y = first
         found[join(node)] = f"{describe(x)} is {describe(y)} in the second"
     return found
 
@@ -140,5 +140,5 @@ def _kind(x: Array) -> str:
 
 
 def _numpy(x: Array) -> Any:
-    """NumPy has no bfloat16."""
+    """A NumPy array, which has no bfloat16."""
     return np.array(x.astype(mx.float32) if x.dtype == mx.bfloat16 else x)

@@ -1,4 +1,4 @@
-"""Trees as lists of leaves, and back: `flatten`, `unflatten`, `leaves`, `paths`."""
+"""`flatten`, `unflatten`, `leaves` and `paths`."""
 
 import functools
 import sys
@@ -13,7 +13,7 @@ from lucid_fn.tree.nodes import build, entries_of, fields_of, sorted_keys
 from lucid_fn.types import Tree
 
 IsLeaf: TypeAlias = Callable[[Any], bool]
-"""Whether a node is a leaf."""
+"""Predicate of nodes that are to be treated as leaves."""
 
 
 class Structure(NamedTuple):
@@ -37,7 +37,7 @@ class Structure(NamedTuple):
         return f"{self.kind.__name__}({inner})"
 
 
-_DEEPEST_WALK = 4_000
+_MAX_DEPTH = 4_000
 _structure = tuple.__new__  # a named tuple's own constructor takes twice as long
 _LEAF = Structure(object, (), ())
 _NONE = Structure(type(None), (), ())
@@ -57,14 +57,14 @@ def flatten(
 
     Args:
         tree: any tree.
-        is_leaf: takes a node, and says whether it is a leaf, whatever it holds.
-
-    Raises:
-        TypeError: if a node is a dict of a type of its own, or has keys without order.
-        ValueError: if the tree is hundreds of levels deep.
+        is_leaf: predicate of nodes: those for which it is true are leaves.
 
     Returns:
         The list of leaves, and a hashable structure that `unflatten` takes.
+
+    Raises:
+        TypeError: if a node is of a subclass of dict, or has keys without an order.
+        ValueError: if the tree is hundreds of levels deep.
 
     Example:
         >>> from lucid_fn import tree
@@ -77,26 +77,26 @@ def flatten(
     out: list[Any] = []
     try:
         if is_leaf is None:
-            structure = _take_apart(tree, out)
+            structure = _flatten(tree, out)
         else:
-            structure = _take_apart_until(is_leaf, tree, out)
-        hash(structure)  # so that whoever compares it need not look at its depth
+            structure = _flatten_until(is_leaf, tree, out)
+        hash(structure)  # fails here if it is too deep, not where it is compared
     except RecursionError:
         raise too_deep() from None
     return out, structure
 
 
-# The functions that call themselves are not nested in others: a closure that holds
-# itself would keep the arrays it closes over until the garbage collector runs.
-def _take_apart(node: Any, out: list[Any]) -> Structure:
-    # Spelled out by kind, since every call of a compiled function comes by here.
+# Recursive functions are not nested in others: a closure that refers to itself keeps
+# the arrays it closes over alive until the garbage collector runs.
+def _flatten(node: Any, out: list[Any]) -> Structure:
+    # Arrays and dicts come first for speed: every call of a compiled function is here.
     kind = type(node)
     if kind is mx.array:
         out.append(node)
         return _LEAF
     if kind is dict:
         keys = tuple(sorted_keys(node))
-        parts = tuple([_take_apart(node[k], out) for k in keys])
+        parts = tuple([_flatten(node[k], out) for k in keys])
         return _structure(Structure, (dict, keys, parts))
     entries = entries_of(node)
     if entries is None:
@@ -105,22 +105,22 @@ def _take_apart(node: Any, out: list[Any]) -> Structure:
     if node is None:
         return _NONE
     kind, names, children = entries
-    parts = tuple([_take_apart(child, out) for child in children])
+    parts = tuple([_flatten(child, out) for child in children])
     return _structure(Structure, (kind, tuple(names), parts))
 
 
-def _take_apart_until(is_leaf: IsLeaf, node: Any, out: list[Any]) -> Structure:
+def _flatten_until(is_leaf: IsLeaf, node: Any, out: list[Any]) -> Structure:
     entries = None if is_leaf(node) else entries_of(node)
     if entries is None:
         out.append(node)
         return _LEAF
     kind, names, children = entries
-    parts = tuple([_take_apart_until(is_leaf, child, out) for child in children])
+    parts = tuple([_flatten_until(is_leaf, child, out) for child in children])
     return Structure(kind, tuple(names), parts)
 
 
 def _collect(node: Any, out: list[Any]) -> None:
-    """The leaves alone, in half the time."""
+    """Appends the leaves to `out`: half of the time of `_flatten`."""
     kind = type(node)
     if kind is mx.array:
         out.append(node)
@@ -137,16 +137,16 @@ def _collect(node: Any, out: list[Any]) -> None:
 
 
 class Collector(NamedTuple):
-    """How to take the leaves out of trees of one structure: see `collector`."""
+    """A plan to collect the leaves of trees of one structure: see `collector`."""
 
     kind: Any
     size: int | None  # `None` for a dataclass, which has no length
-    values: Callable[[Any], Any] | None  # of what is not a sequence, in order of keys
+    values: Callable[[Any], Any] | None  # of a node that is no sequence, by its keys
     children: tuple["Collector | None", ...] | None  # `None` where all are leaves
 
 
 def collector(structure: Structure) -> Collector | None:
-    """What `collect_as` needs to know of a structure; `None` for a leaf."""
+    """The plan of `collect_as` for trees of this structure; `None` for a leaf."""
     kind, keys, children = structure
     if kind is object:
         return None
@@ -163,7 +163,7 @@ def collector(structure: Structure) -> Collector | None:
 
 
 def _getter(getter: Any, keys: tuple[Any, ...]) -> Callable[[Any], Any]:
-    """A getter of several entries, also of a single one."""
+    """A getter that returns a tuple, also of a single entry."""
     get: Callable[[Any], Any] = getter(*keys)
     return get if len(keys) > 1 else lambda node: (get(node),)
 
@@ -175,10 +175,10 @@ def _values_in_order(keys: tuple[Any, ...], node: Any) -> Any:
 
 
 def collect_as(like: Collector, node: Any, out: list[Any]) -> bool:
-    """Adds the leaves of a tree to `out`; `False` if its structure is another one.
+    """Appends the leaves of a tree to `out`; `False` if it has another structure.
 
-    Takes a fourth of the time of `flatten` and a comparison. What stands at the place
-    of a leaf is not looked at: whether it is one is the caller's to check.
+    This takes a quarter of the time of `flatten` and a comparison. What stands in the
+    place of a leaf is not inspected: the caller must check that it is one.
     """
     kind, size, values, children = like
     if type(node) is not kind:
@@ -208,10 +208,10 @@ def unflatten(structure: Structure, leaves: list[Any], /) -> Tree:
 
     Args:
         structure: what `flatten` returned beside the leaves.
-        leaves: as many as the structure has places, in the order of `flatten`.
+        leaves: one for each leaf of the structure, in the order of `flatten`.
 
     Raises:
-        ValueError: if there are more or fewer leaves than the structure has places.
+        ValueError: if there are more or fewer leaves than the structure has.
 
     Example:
         >>> from lucid_fn import tree
@@ -219,10 +219,10 @@ def unflatten(structure: Structure, leaves: list[Any], /) -> Tree:
         >>> tree.unflatten(structure, [10, 20])
         {'a': None, 'b': (10, 20)}
     """
-    places = _count(structure)
-    if len(leaves) != places:
+    expected = _num_leaves(structure)
+    if len(leaves) != expected:
         raise ValueError(
-            f"tree.unflatten: leaves must be {places} in number, got {len(leaves)}"
+            f"tree.unflatten: leaves must have length {expected}, got {len(leaves)}"
         )
     try:
         return _fill(structure, iter(leaves))
@@ -230,10 +230,10 @@ def unflatten(structure: Structure, leaves: list[Any], /) -> Tree:
         raise too_deep() from None
 
 
-def _count(structure: Structure) -> int:
+def _num_leaves(structure: Structure) -> int:
     if structure.kind is object:
         return 1
-    return sum([_count(child) for child in structure.children])
+    return sum([_num_leaves(child) for child in structure.children])
 
 
 def _fill(structure: Structure, leaves: Iterator[Any]) -> Any:
@@ -246,7 +246,7 @@ def _fill(structure: Structure, leaves: Iterator[Any]) -> Any:
 def check_depth(tree: Tree) -> None:
     """Raises if a tree is hundreds of levels deep, or holds itself.
 
-    For values that MLX takes apart itself, with no limit other than the stack.
+    For values that MLX flattens itself, where an overflow of the stack is fatal.
     """
     try:
         _descend(tree)
@@ -265,12 +265,12 @@ def join(path: tuple[Any, ...]) -> str:
 
 
 def walk(tree: Tree) -> list[tuple[str, Any]]:
-    """The paths and the leaves."""
+    """The dotted path of each leaf, and the leaf."""
     found: list[tuple[str, Any]] = []
     todo: list[tuple[tuple[Any, ...], Any]] = [((), tree)]
     while todo:
         path, node = todo.pop()
-        if len(path) > _DEEPEST_WALK:  # does the tree hold itself?
+        if len(path) > _MAX_DEPTH:  # the tree may hold itself
             raise too_deep()
         entries = entries_of(node)
         if entries is None:

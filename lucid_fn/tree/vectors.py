@@ -1,4 +1,4 @@
-"""Trees as vectors, and trees compared."""
+"""`ravel` and `equal`."""
 
 import itertools
 import math
@@ -15,20 +15,20 @@ from lucid_fn.types import Array, Tree
 
 
 def ravel(tree: Tree, /) -> tuple[Array, Callable[[Array], Tree]]:
-    """The arrays of a tree as one vector, and the function back to the tree.
+    """Concatenates the arrays of a tree into a vector; also returns the inverse.
 
     Args:
         tree: a tree of arrays.
 
     Returns:
-        A vector of all numbers, leaf by leaf, in the dtype that all leaves together
-        promote to, which holds each of them exactly; and `unravel(vector)`, which takes
-        any vector of that length to a tree of the structure, shapes and dtypes of
-        `tree`. Gradients flow through both.
+        The vector, in the dtype that the leaves promote to; and `unravel(vector)`,
+        which turns a vector of that length into a tree of the structure, shapes and
+        dtypes of `tree`. Gradients flow through both.
 
     Raises:
-        TypeError: if a leaf is not an array, or that dtype would round its numbers, as
-            float32 does int32 beyond 2**24; by `unravel`, if it is not given an array.
+        TypeError: if a leaf is not an array, or the common dtype does not hold all its
+            values exactly, as float32 for int32; by `unravel`, if it is not given an
+            array.
         ValueError: by `unravel`, if the vector has another shape.
 
     Example:
@@ -64,15 +64,15 @@ def ravel(tree: Tree, /) -> tuple[Array, Callable[[Array], Tree]]:
     for leaf, path in zip(leaves, paths(tree), strict=True):
         if _digits(leaf.dtype) > _digits(dtype):
             raise TypeError(
-                f"ravel: the leaves must have a dtype in common that holds all, "
+                f"ravel: the leaves must promote to a dtype that holds all exactly, "
                 f"got {leaf.dtype} at {path}, which {dtype} would round; ravel the "
-                "leaves of a dtype alone, as by tree.partition"
+                "leaves of each dtype by themselves: see tree.partition"
             )
     return mx.concatenate([leaf.reshape(-1).astype(dtype) for leaf in leaves]), unravel
 
 
 def _digits(dtype: mx.Dtype) -> int:
-    """The binary digits of the numbers that a dtype holds exactly."""
+    """The number of binary digits up to which a dtype holds all integers exactly."""
     if dtype == mx.bool_:
         return 1
     if mx.issubdtype(dtype, mx.integer):
@@ -90,7 +90,7 @@ _FLOAT_DIGITS = {
 
 
 def equal(a: Tree, b: Tree, /, *, equal_nan: bool = False) -> Array:
-    """Whether two trees are equal in structure, shapes, dtypes and values: bool.
+    """Whether two trees are equal in structure, shapes, dtypes and values.
 
     Args:
         a: any tree.
@@ -98,7 +98,7 @@ def equal(a: Tree, b: Tree, /, *, equal_nan: bool = False) -> Array:
         equal_nan: whether NaN equals NaN.
 
     Returns:
-        An array of shape `()`, also inside compiled functions.
+        Bool array of shape `()`, also inside of compiled functions.
 
     Example:
         >>> import mlx.core as mx

@@ -171,13 +171,13 @@ def test_at_finds_leaves_and_subtrees_in_every_kind_of_node():
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("b", "stops at 'b'; there is a\"$"),
-        ("a.x", "stops at 'x'; there is empty, leaf, list, none"),
-        ("a.list.2", "stops at '2'; there is 0, 1"),
-        ("a.leaf.x", r"stops at 'x'; there is a leaf \(int\)"),
-        ("a.none.x", r"stops at 'x'; there is None\(\)"),
-        ("a.empty.x", r"stops at 'x'; there is dict\(\)"),
-        ("", "stops at ''; there is a\"$"),
+        ("b", "stops at 'b'; found keys a\"$"),
+        ("a.x", "stops at 'x'; found keys empty, leaf, list, none"),
+        ("a.list.2", "stops at '2'; found keys 0, 1"),
+        ("a.leaf.x", r"stops at 'x'; found a leaf \(int\)"),
+        ("a.none.x", r"stops at 'x'; found None\(\)"),
+        ("a.empty.x", r"stops at 'x'; found dict\(\)"),
+        ("", "stops at ''; found keys a\"$"),
     ],
 )
 def test_a_path_to_nothing_says_where_it_stops(path, words):

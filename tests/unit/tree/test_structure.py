@@ -222,7 +222,7 @@ def test_an_error_of_the_mapped_function_passes_through():
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_unflatten_wants_one_leaf_a_place(count):
     _, structure = tree.flatten({"a": 1, "b": 2})
-    message = rf"tree\.unflatten: leaves must be 2 in number, got {count}"
+    message = rf"tree\.unflatten: leaves must have length 2, got {count}"
     with pytest.raises(ValueError, match=message):
         tree.unflatten(structure, list(range(count)))
 
