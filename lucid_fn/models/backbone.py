@@ -1,4 +1,4 @@
-"""Models without their heads."""
+"""`backbone`: a model without its head."""
 
 from lucid_fn import nn
 from lucid_fn.nn.core.children import as_layer
@@ -7,21 +7,22 @@ from lucid_fn.nn.core.surgery import children_of, with_children
 
 
 def backbone(model: nn.Layer, /) -> nn.Layer:
-    """`model` without its last child, the head: from images to features.
+    """`model` without its head, the last child: from inputs to features.
 
-    The params of the backbone are those of the model without the head's, under the same
-    names, so that pretrained ones fit. Of `models.resnet18()` the features have the
-    shape `(N, 512)`, of `models.unet()` they are a map `(N, H, W, 64)`. The head of a
-    model whose embedding is its output layer too, as of `models.gpt()`, is the product
-    with the embedding: the features are `(N, L, d_model)`, and no child is left out.
+    The params of the backbone are those of the model without those of the head, under
+    the same names, so that pretrained params fit. The features of `models.resnet18()`
+    have the shape `(N, 512)`, those of `models.unet()` are a map `(N, H, W, 64)`. In a
+    model whose output layer is tied to the embedding, such as `models.gpt()`, the head
+    is the product with the embedding: the features are `(N, L, d_model)`, and all
+    children are kept.
 
     Args:
-        model: one of `models`, or what `nn.serial` or `nn.compose` made of named
-            children, the head being the last.
+        model: one of `models`, or a layer that `nn.serial` or `nn.compose` made of
+            named children, with the head last.
 
     Raises:
         TypeError: if `model` is not a layer.
-        ValueError: if `model` is not made of children, or is wrapped.
+        ValueError: if `model` has no children, or is wrapped.
 
     Example:
         >>> import mlx.core as mx
@@ -38,9 +39,8 @@ def backbone(model: nn.Layer, /) -> nn.Layer:
     children = children_of(model)
     if not children:
         raise ValueError(
-            "backbone: model must be made of named children, as nn.serial makes one, "
-            "and is wrapped afterwards, as in "
-            f"nn.mixed_precision(models.backbone(model)), got {model!r}"
+            f"backbone: model must be made by nn.serial or nn.compose, got {model!r}; "
+            "wrap the backbone, as in nn.mixed_precision(models.backbone(model))"
         )
     without_head = getattr(model.apply, "without_head", None)
     if without_head is not None:

@@ -22,7 +22,7 @@ from lucid_fn.types import Array, ArrayFn
 
 
 class BertInputs(NamedTuple):
-    """Tokens, which of two texts each belongs to, and which are not padding."""
+    """Tokens, the type (segment) of each of them, and the padding mask."""
 
     tokens: Array  # integers, (N, L)
     token_types: Array | None = None  # integers, (N, L); all 0 if None
@@ -30,7 +30,7 @@ class BertInputs(NamedTuple):
 
 
 class BertOutput(NamedTuple):
-    """The features of each token, and of the whole text."""
+    """Features of each token, and pooled features of the whole text."""
 
     sequence: Array  # (N, L, d_model)
     pooled: Array | None  # (N, d_model); None without a pooler
@@ -52,9 +52,9 @@ def bert(
 ) -> nn.Layer:
     """BERT: integers `(N, L)` or `models.BertInputs` to `models.BertOutput`.
 
-    The sum of the embeddings of tokens, positions and token types goes through a norm,
-    then through blocks of `norm1(x + attention(x))` and `norm2(x + network(x))`.
-    `pooled` is `tanh(pooler(sequence[:, 0]))`. By default it is BERT base, of
+    The sum of the embeddings of tokens, positions and token types is normalized; each
+    block then computes `norm1(x + attention(x))` and `norm2(x + network(x))`. `pooled`
+    is `tanh(pooler(sequence[:, 0]))`. The defaults are those of BERT base, which has
     109,482,240 parameters.
 
     Params: `word_embeddings`, `position_embeddings`, `token_type_embeddings`, `norm`,
@@ -64,23 +64,23 @@ def bert(
 
     Args:
         vocab_size: number of tokens.
-        max_length: greatest length of a text.
+        max_length: maximum length of a text.
         num_layers: number of blocks.
-        num_heads: heads of the attentions, a divisor of `d_model`.
+        num_heads: number of attention heads, a divisor of `d_model`.
         d_model: features of a token.
         dim_feedforward: features between the two linear layers of a block.
         num_token_types: number of token types.
-        rate: probability of dropping a value after the embeddings and each branch, and
-            of dropping an attention weight; in [0, 1).
+        rate: probability of dropping an embedded feature, an output of a residual
+            branch, or an attention weight; in [0, 1).
         activation: function between the two linear layers.
         eps: `eps` of the layer norms.
-        pooler: whether there is a layer for the features of the whole text.
+        pooler: whether the model has a pooler, a layer for features of the whole text.
 
     Raises:
         TypeError: if an argument is of the wrong type; on apply, if the tokens are not
             integers.
         ValueError: if an argument is out of range; on apply, if there are more than
-            `max_length` tokens, shapes do not fit, or dropout has no key.
+            `max_length` tokens, shapes do not match, or dropout has no key.
 
     Source: Devlin et al., 2018, https://arxiv.org/abs/1810.04805, section 3.
 
@@ -133,7 +133,7 @@ def bert(
         layers: ArrayFn,
         pooler: ArrayFn | None = None,
     ) -> BertOutput:
-        tokens, types, mask = _checked(inputs)
+        tokens, types, mask = _check_inputs(inputs)
         x = position_embeddings(word_embeddings(tokens)) + token_type_embeddings(types)
         x = layers(nn.EncoderInputs(drop(norm(x)), mask))  # (N, L, d_model)
         return BertOutput(x, None if pooler is None else mx.tanh(pooler(x[:, 0])))
@@ -170,8 +170,8 @@ def _block(**children: nn.Layer | ArrayFn) -> nn.Layer:
     return nn.compose(forward, examplewise=True, **children)
 
 
-def _checked(inputs: Any) -> tuple[Array, Array, Array | None]:
-    """Tokens, token types, and the mask of the attention."""
+def _check_inputs(inputs: Any) -> tuple[Array, Array, Array | None]:
+    """Tokens, token types, and the attention mask."""
     inputs = inputs if isinstance(inputs, BertInputs) else BertInputs(inputs)
     tokens, types, mask = inputs
     check_array("bert", tokens=tokens)

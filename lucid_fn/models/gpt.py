@@ -37,35 +37,36 @@ def gpt(
     """GPT-2: integers `(N, L)` to logits of the next token `(N, L, vocab_size)`.
 
     `x = wte[tokens] + wpe`; in each block `x + attn(ln_1(x))`, then `x + mlp(ln_2(x))`;
-    at the end `ln_f(x) @ wte.T`. By default it is the smallest GPT-2, of 124,439,808
-    parameters.
+    at the end `ln_f(x) @ wte.T`. The defaults are those of the smallest GPT-2, which
+    has 124,439,808 parameters.
 
-    With a `cache` it takes the next tokens of each sequence, from one to many, and
-    returns what the whole sequence gives for them. The state holds the cache, and moves
-    in eval mode as well; a new sequence begins with the state that `init` returns.
+    With a `cache` it takes the next tokens of each sequence, one or many, and returns
+    the same logits for them as for the whole sequence. The state contains the cache,
+    and is also updated in eval mode; start a new sequence with the state that `init`
+    returns.
 
     Params: `wte` and `wpe`, in `h` the blocks `0`, `1`, ... with `ln_1`, `attn`, `ln_2`
     and `mlp` of `c_fc` and `c_proj`, then `ln_f`, and `lm_head` if it is not tied.
     `attn` is a `multi_head_attention`. Initial values are GPT-2's: normal with a
-    standard deviation of 0.02, or `0.02 / sqrt(2 * num_layers)` where a branch ends,
-    and biases of 0.
+    standard deviation of 0.02, or `0.02 / sqrt(2 * num_layers)` in the last layer of
+    each residual branch, and biases of 0.
 
     Args:
         vocab_size: number of tokens.
-        max_length: greatest length of a sequence, the number of learned positions.
+        max_length: maximum length of a sequence, the number of learned positions.
         num_layers: number of blocks.
-        num_heads: heads of the attentions, a divisor of `d_model`.
+        num_heads: number of attention heads, a divisor of `d_model`.
         d_model: features of a token.
-        dim_feedforward: features between the two linear layers of a block; four times
-            `d_model` if `None`.
-        rate: probability of dropping a value after the embedding and at the end of a
-            branch, and of dropping an attention weight; in [0, 1).
+        dim_feedforward: features between the two linear layers of a block;
+            `4 * d_model` if `None`.
+        rate: probability of dropping an embedded feature, an output of a residual
+            branch, or an attention weight; in [0, 1).
         activation: function between the two linear layers.
         eps: `eps` of the layer norms.
-        tied: whether the embedding is the output layer too; else that is a linear layer
-            without a bias.
-        cache: `(batch_size, max_length)` of the cache, for decoding. A shorter one than
-            the model's `max_length` takes less memory and time.
+        tied: whether the output layer shares its weight with the embedding; otherwise
+            it is a linear layer without a bias.
+        cache: `(batch_size, max_length)` of a KV cache, for decoding. One that is
+            shorter than the model's `max_length` takes less memory and time.
 
     Raises:
         TypeError: if an argument is of the wrong type; on apply, if the tokens are not
@@ -125,8 +126,8 @@ def gpt(
         ln_f: ArrayFn,
         lm_head: ArrayFn | None = None,
     ) -> Any:
-        rows, weight = wte(tokens)
-        x = ln_f(h(drop(wpe(rows))))  # (N, L, d_model)
+        embedded, weight = wte(tokens)
+        x = ln_f(h(drop(wpe(embedded))))  # (N, L, d_model)
         return project_to_rows(x, weight) if lm_head is None else lm_head(x)
 
     children = {
@@ -138,14 +139,14 @@ def gpt(
     }
     if not tied:
         children["lm_head"] = nn.linear(d_model, vocab_size, bias=False)
-    ends_of_branches = ("out_proj.weight", "c_proj.weight")
-    scales = dict.fromkeys(ends_of_branches, (2 * num_layers) ** -0.5)
+    last_in_branch = ("out_proj.weight", "c_proj.weight")
+    scales = dict.fromkeys(last_in_branch, (2 * num_layers) ** -0.5)
 
     def with_init(forward: Any, **children: nn.Layer) -> nn.Layer:
         return normal_init(nn.compose(forward, examplewise=False, **children), scales)
 
     model = with_init(forward, **children)
-    if tied:  # `models.backbone` calls it: there is no child to leave out
+    if tied:  # there is no head among the children that `models.backbone` could drop
         model.apply.without_head = partial(with_init, _features)  # type: ignore[attr-defined]
     return model
 
@@ -158,8 +159,8 @@ def _features(
     h: ArrayFn,
     ln_f: ArrayFn,
 ) -> Any:
-    rows, _ = wte(tokens)
-    return ln_f(h(drop(wpe(rows))))  # (N, L, d_model)
+    embedded, _ = wte(tokens)
+    return ln_f(h(drop(wpe(embedded))))  # (N, L, d_model)
 
 
 def _block(**children: nn.Layer) -> nn.Layer:
@@ -195,6 +196,6 @@ def _check_cache(cache: Any, max_length: int) -> None:
         check_count("gpt", f"cache's {name}", size)
     if cache[1] > max_length:
         raise ValueError(
-            f"gpt: cache must hold at most the model's max_length = {max_length} "
-            f"tokens, got {cache[1]}"
+            f"gpt: cache's max_length must be at most the model's, {max_length}, got "
+            f"{cache[1]}"
         )

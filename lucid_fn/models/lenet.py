@@ -2,7 +2,8 @@
 
 LeCun et al., 1998, "Gradient-based learning applied to document recognition",
 https://doi.org/10.1109/5.726791, figure 2, in the form that is common today: without
-padding, with full connections between the convolutions, and logits for a softmax.
+padding, with all channels connected in the second convolution, and with logits for a
+softmax.
 """
 
 from lucid_fn import nn
@@ -15,7 +16,7 @@ def lenet5(num_classes: int = 10) -> nn.Layer:
     It has 44,426 parameters with 10 classes.
 
     Args:
-        num_classes: the number of classes, at least 1.
+        num_classes: number of classes, at least 1.
 
     Raises:
         TypeError: if `num_classes` is not an integer.

@@ -13,7 +13,7 @@ from lucid_fn.nn import initializers
 from lucid_fn.nn.core.checks import check_positive, check_rate
 from lucid_fn.types import Array, ArrayFn
 
-# Table 2: expansion, channels, blocks and the stride of the first one.
+# Table 2: expansion, channels, number of blocks, and stride of the first block.
 _STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
@@ -35,8 +35,9 @@ def mobilenet_v2(
     has 3,504,872 parameters.
 
     Args:
-        num_classes: the number of classes, at least 1.
-        width: factor of all channels, which are rounded to multiples of 8; in (0, 100].
+        num_classes: number of classes, at least 1.
+        width: multiplier of all numbers of channels, which are rounded to multiples of
+            8; in (0, 100].
         rate: probability of dropping a feature before the classifier, in [0, 1).
 
     Raises:
@@ -54,17 +55,16 @@ def mobilenet_v2(
     (num_classes,) = check_positive("mobilenet_v2", num_classes=num_classes)
     width = check_number("mobilenet_v2", "width", width, above=0, at_most=100)
     rate = check_rate("mobilenet_v2", rate)
-    channels = _rounded(32 * width)
+    channels = _round_channels(32 * width)
     blocks = [_conv_norm_act(3, channels, 3, stride=2)]
-    for expansion, out, count, stride in _STAGES:
-        for i in range(count):
-            step = stride if i == 0 else 1
-            wider = _rounded(out * width)
+    for expansion, out, count, first_stride in _STAGES:
+        out = _round_channels(out * width)
+        for stride in [first_stride] + [1] * (count - 1):
             blocks.append(
-                _inverted_residual(channels, wider, stride=step, expansion=expansion)
+                _inverted_residual(channels, out, stride=stride, expansion=expansion)
             )
-            channels = wider
-    features = _rounded(1280 * max(1.0, width))
+            channels = out
+    features = _round_channels(1280 * max(1.0, width))
     blocks.append(_conv_norm_act(channels, features, 1))
     classifier = nn.linear(
         features,
@@ -79,8 +79,8 @@ def mobilenet_v2(
     )
 
 
-def _rounded(channels: float) -> int:
-    """The nearest multiple of 8 that is at least 0.9 of `channels`."""
+def _round_channels(channels: float) -> int:
+    """The nearest multiple of 8 that is at least `0.9 * channels`."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest + 8 if nearest < 0.9 * channels else nearest
 

@@ -1,4 +1,4 @@
-"""The initial values that GPT-2 and BERT share."""
+"""The initialization that GPT-2 and BERT share."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from lucid_fn.types import Array, Key, Params, State
 
 
 def normal_init(model: nn.Layer, scales: dict[str, float] | None = None) -> nn.Layer:
-    """The model with normal weights, of a standard deviation of 0.02, and biases of 0.
+    """`model` with weights from a normal distribution of std 0.02, and biases of 0.
 
-    The weights whose paths end in one of `scales` are multiplied by its value.
+    Weights whose path ends with a key of `scales` are multiplied by its value.
     """
 
     def draw(key: Key, path: str, leaf: Array) -> Array:
@@ -24,12 +24,12 @@ def normal_init(model: nn.Layer, scales: dict[str, float] | None = None) -> nn.L
         return 0.02 * scale * random.normal(random.fold_in(key, path), leaf.shape)
 
     def init(key: Key, /) -> tuple[Params, State]:
-        with lazily():  # the draws of the layers are not computed
+        with lazily():  # the initial values of the layers are never computed
             params, state = model.init(key)
             params = tree.map_with_path(lambda *leaf: draw(key, *leaf), params)
         return started((params, state))
 
-    made: Any = model.apply  # with other children, the initial values stay normal
-    rebuild = made.rebuild
-    made.rebuild = lambda children: normal_init(rebuild(children), scales)
-    return nn.Layer(init, made)
+    apply: Any = model.apply
+    rebuild = apply.rebuild  # with other children, which get normal weights too
+    apply.rebuild = lambda children: normal_init(rebuild(children), scales)
+    return nn.Layer(init, apply)

@@ -5,7 +5,6 @@ https://arxiv.org/abs/1512.03385, table 1.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from lucid_fn import nn
@@ -23,7 +22,7 @@ def conv(
     stride: int = 1,
     groups: int = 1,
 ) -> nn.Layer:
-    """A convolution with "same" padding and without bias, before a batch norm.
+    """A convolution with "same" padding and without a bias, for a batch norm after it.
 
     Weights are normal with mean 0 and standard deviation `sqrt(2 / fan_out)`.
     """
@@ -40,15 +39,12 @@ def conv(
 
 
 def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Layer | ArrayFn:
-    """The identity where the shape is kept, else a projection."""
+    """The identity if the shape does not change, otherwise a projection."""
     if stride == 1 and in_channels == channels:
         return nn.identity
     return nn.serial(
         conv(in_channels, channels, 1, stride=stride), nn.batch_norm(channels)
     )
-
-
-_compose = partial(nn.compose, examplewise=True)
 
 
 def basic_block(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
@@ -66,8 +62,9 @@ def basic_block(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
         y = bn2(conv2(y))
         return nn.relu(y + downsample(x))
 
-    return _compose(
+    return nn.compose(
         forward,
+        examplewise=True,
         conv1=conv(in_channels, width, 3, stride=stride),
         bn1=nn.batch_norm(width),
         conv2=conv(width, width, 3),
@@ -79,7 +76,7 @@ def basic_block(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
 def bottleneck(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
     """Figure 5, right: `(N, H, W, C)` to `(N, H/stride, W/stride, 4 * width)`.
 
-    The stride is that of the 3x3 convolution, as in torchvision ("ResNet v1.5").
+    The 3x3 convolution has the stride, as in torchvision ("ResNet v1.5").
     """
 
     def forward(
@@ -97,8 +94,9 @@ def bottleneck(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
         y = bn3(conv3(y))
         return nn.relu(y + downsample(x))
 
-    return _compose(
+    return nn.compose(
         forward,
+        examplewise=True,
         conv1=conv(in_channels, width, 1),
         bn1=nn.batch_norm(width),
         conv2=conv(width, width, 3, stride=stride),
@@ -112,7 +110,7 @@ def bottleneck(in_channels: int, width: int, *, stride: int = 1) -> nn.Layer:
 def _stage(
     block: Block, in_channels: int, width: int, blocks: int, *, stride: int
 ) -> nn.Layer:
-    """Blocks of one width; the first changes the size."""
+    """Blocks of the same width, of which the first has the stride."""
     channels = 4 * width if block is bottleneck else width
     first = block(in_channels, width, stride=stride)
     return nn.serial(first, *[block(channels, width) for _ in range(blocks - 1)])
@@ -127,7 +125,7 @@ def _resnet(
 ) -> nn.Layer:
     """The stem, four stages of widths 64 to 512, and the classifier.
 
-    `replaced` holds layers that take the places of children of the same name.
+    The layers in `replaced` replace the children of the same names.
     """
     expansion = 4 if block is bottleneck else 1
     children: dict[str, nn.Layer | ArrayFn] = {
@@ -145,10 +143,12 @@ def _resnet(
     children["fc"] = nn.linear(512 * expansion, num_classes)
     unknown = [name for name in replaced if name not in children]
     if unknown:
-        fix = "weights of torchvision load with interop.torch.from_state_dict"
+        fix = "load torchvision's weights with interop.torch.from_state_dict"
         if "in_channels" in unknown:
-            fix = "for other images give the first layer, as in conv1=nn.conv2d(1, 64, "
-            fix += "7, stride=2, padding=3, bias=False)"
+            fix = (
+                "for other channels replace the first layer, as in "
+                "conv1=nn.conv2d(1, 64, 7, stride=2, padding=3, bias=False)"
+            )
         raise TypeError(
             f"{caller}: children must be named {', '.join(children)}, got "
             f"{', '.join(unknown)}; {fix}"
@@ -162,7 +162,7 @@ def resnet18(num_classes: int = 1000, **children: nn.Layer | ArrayFn) -> nn.Laye
     It has 11,689,512 parameters with 1000 classes.
 
     Args:
-        num_classes: the number of classes, at least 1.
+        num_classes: number of classes, at least 1.
         children: layers or functions on arrays that replace the children `conv1`,
             `bn1`, `relu`, `maxpool`, `layer1` to `layer4`, `avgpool` or `fc`.
 
@@ -188,7 +188,7 @@ def resnet34(num_classes: int = 1000, **children: nn.Layer | ArrayFn) -> nn.Laye
     It has 21,797,672 parameters with 1000 classes.
 
     Args:
-        num_classes: the number of classes, at least 1.
+        num_classes: number of classes, at least 1.
         children: as in `resnet18`.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.
@@ -208,7 +208,7 @@ def resnet50(num_classes: int = 1000, **children: nn.Layer | ArrayFn) -> nn.Laye
     It has 25,557,032 parameters with 1000 classes.
 
     Args:
-        num_classes: the number of classes, at least 1.
+        num_classes: number of classes, at least 1.
         children: as in `resnet18`.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.
@@ -229,7 +229,7 @@ def cifar_resnet18(num_classes: int = 10, **children: nn.Layer | ArrayFn) -> nn.
     parameters with 10 classes.
 
     Args:
-        num_classes: the number of classes, at least 1.
+        num_classes: number of classes, at least 1.
         children: as in `resnet18`.
 
     Source: He et al., 2015, https://arxiv.org/abs/1512.03385, table 1.

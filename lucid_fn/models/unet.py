@@ -2,7 +2,7 @@
 
 Ronneberger et al., 2015, "U-Net: convolutional networks for biomedical image
 segmentation", https://arxiv.org/abs/1505.04597, figure 1, in the form that is common
-today: with padding, so that the output has the size of the image, and batch norm.
+today: with padding, so that the output has the size of the image, and with batch norm.
 """
 
 from itertools import pairwise
@@ -20,19 +20,18 @@ def unet(
 ) -> nn.Layer:
     """U-Net: images `(N, H, W, in_channels)` to logits `(N, H, W, num_classes)`.
 
-    The image is halved `depth` times, with twice the channels each time, and enlarged
-    again; each enlarged map is joined with the one of its size from the way down. With
-    the defaults it has 31,037,633 parameters. The names are those of the PyTorch
-    implementation at https://github.com/milesial/Pytorch-UNet: `inc`, `down1`, ...,
-    `up1`, ..., `outc`.
+    The encoder halves the resolution `depth` times and doubles the channels each time;
+    the decoder upsamples again, and concatenates each map with the encoder's map of its
+    size (skip connections). With the defaults it has 31,037,633 parameters. The names
+    are those of the PyTorch implementation at
+    https://github.com/milesial/Pytorch-UNet: `inc`, `down1`, ..., `up1`, ..., `outc`.
 
     Args:
-        num_classes: channels of the output: classes of a pixel, or 1 for a logit of the
+        num_classes: output channels: one for each class, or 1 for the logit of the
             foreground.
         in_channels: channels of the images.
-        width: channels of the first level.
-        depth: number of halvings; images of fewer than `2**depth` pixels a side are too
-            small.
+        width: channels at full resolution.
+        depth: number of halvings; images need at least `2**depth` pixels a side.
 
     Raises:
         TypeError: if an argument is not an integer.
@@ -88,7 +87,7 @@ def unet(
 
 
 def _double_conv(in_channels: int, channels: int) -> nn.Layer:
-    """Twice a 3x3 convolution, batch norm and ReLU."""
+    """Two 3x3 convolutions, each with batch norm and ReLU."""
     return nn.serial(
         double_conv=nn.serial(
             nn.conv2d(in_channels, channels, 3, padding=1, bias=False),
@@ -102,22 +101,22 @@ def _double_conv(in_channels: int, channels: int) -> nn.Layer:
 
 
 def _down(in_channels: int, channels: int) -> nn.Layer:
-    """A map `(N, H, W, in_channels)` to `(N, H/2, W/2, channels)`."""
+    """Max pooling, then a double convolution: to `(N, H/2, W/2, channels)`."""
     return nn.serial(
         maxpool_conv=nn.serial(nn.max_pool2d(2), _double_conv(in_channels, channels))
     )
 
 
 def _up(in_channels: int, channels: int) -> nn.Layer:
-    """A map `(N, H, W, in_channels)`, enlarged and joined with one twice as large."""
+    """Upsampling, concatenation with the skip connection, then a double convolution."""
 
     def forward(inputs: tuple[Array, Array], up: ArrayFn, conv: ArrayFn) -> Any:
-        x, kept = inputs
+        x, skip = inputs  # (N, H, W, in_channels), (N, 2H or 2H + 1, ..., channels)
         x = up(x)  # (N, 2H, 2W, channels)
-        rows = kept.shape[1] - x.shape[1]
-        columns = kept.shape[2] - x.shape[2]
+        rows = skip.shape[1] - x.shape[1]
+        columns = skip.shape[2] - x.shape[2]
         x = mx.pad(x, [(0, 0), _halves(rows), _halves(columns), (0, 0)])
-        return conv(ops.concatenate([kept, x], axis=-1))
+        return conv(ops.concatenate([skip, x], axis=-1))
 
     return nn.compose(
         forward,
@@ -127,5 +126,5 @@ def _up(in_channels: int, channels: int) -> nn.Layer:
 
 
 def _halves(gap: int) -> tuple[int, int]:
-    """What is missing at both ends, where a side was odd before it was halved."""
+    """Padding before and after, for a side that was odd before it was halved."""
     return gap // 2, gap - gap // 2

@@ -33,19 +33,19 @@ def vit(
 ) -> nn.Layer:
     """Vision transformer: images `(N, H, W, 3)` to logits `(N, num_classes)`.
 
-    Each patch of the image becomes a vector; a class token is put before them, learned
-    positions are added, and the head takes what the encoder makes of the token. The
-    defaults are those of ViT-B/16, which has 86,567,656 parameters. The names are
-    those of torchvision's `vit_b_16`: `conv_proj`, `class_token`,
+    Each patch of the image is projected to a vector; a class token is prepended,
+    learned positions are added, and the head takes the encoder's output at the class
+    token. The defaults are those of ViT-B/16, which has 86,567,656 parameters. The
+    names are those of torchvision's `vit_b_16`: `conv_proj`, `class_token`,
     `encoder.pos_embedding`, `encoder.layers.encoder_layer_0.self_attention`, ...,
     `heads.head`.
 
     Args:
-        num_classes: the number of classes, at least 1.
+        num_classes: number of classes, at least 1.
         image_size: height and width of the images, a multiple of `patch_size`.
         patch_size: height and width of a patch.
-        num_layers: blocks of the encoder.
-        num_heads: heads of each attention, a divisor of `hidden_dim`.
+        num_layers: number of encoder blocks.
+        num_heads: number of attention heads, a divisor of `hidden_dim`.
         hidden_dim: features of each patch.
         mlp_dim: features between the two linear layers of a block.
         rate: probability of dropping a feature, in [0, 1).
@@ -89,8 +89,8 @@ def vit(
             f"vit: image_size must be a multiple of patch_size, got {image_size} and "
             f"{patch_size}"
         )
-    image = (image_size, image_size, 3)
-    length = (image_size // patch_size) ** 2 + 1  # patches, and the class token
+    image_shape = (image_size, image_size, 3)
+    length = (image_size // patch_size) ** 2 + 1  # patches and the class token
 
     def forward(
         inputs: tuple[Array, Array],
@@ -99,8 +99,8 @@ def vit(
         heads: ArrayFn,
     ) -> Any:
         x, token = inputs
-        if x.shape[1:] != image:
-            raise shape_error("vit", "x", x, f"(N, {image[0]}, {image[1]}, 3)")
+        if x.shape[1:] != image_shape:
+            raise shape_error("vit", "x", x, f"(N, {image_size}, {image_size}, 3)")
         x = conv_proj(x).reshape(-1, length - 1, hidden_dim)
         token = mx.broadcast_to(token, (len(x), 1, hidden_dim))
         x = encoder(mx.concatenate([token, x], axis=1))  # (N, length, hidden_dim)
@@ -141,10 +141,10 @@ def vit(
             )
         ),
     )
-    made = _with_param("class_token", lambda key: mx.zeros((1, 1, hidden_dim)), model)
-    # For `interop.torch`, which else finds that out by many derivatives of the model.
-    made.apply.without_flatten = True  # type: ignore[attr-defined]
-    return made
+    model = _with_param("class_token", lambda key: mx.zeros((1, 1, hidden_dim)), model)
+    # Spares `interop.torch` many derivatives of the model, by which it would find out.
+    model.apply.without_flatten = True  # type: ignore[attr-defined]
+    return model
 
 
 def _encode(
@@ -198,9 +198,9 @@ def _block(
 
 
 def _with_param(name: str, draw: Callable[[Key], Array], layer: nn.Layer) -> nn.Layer:
-    """`layer`, which gets the pair of the input and a param of its own.
+    """A wrapper of `layer` with a param `name`: `layer` gets the pair `(x, param)`.
 
-    Beside the params of children, which are dicts, that one is an array.
+    The param is an array among the params of the children of `layer`, which are dicts.
     """
 
     def init(key: Key, /) -> tuple[Params, State]:
@@ -210,13 +210,13 @@ def _with_param(name: str, draw: Callable[[Key], Array], layer: nn.Layer) -> nn.
     def run(
         params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
-        own = require_names(params, "params")[name]
+        param = require_names(params, "params")[name]
         rest = {other: value for other, value in params.items() if other != name}
-        return layer.apply(rest, state, (x, own), train=train, key=key)
+        return layer.apply(rest, state, (x, param), train=train, key=key)
 
     def rebuild(children: dict[str, nn.Layer]) -> nn.Layer:
         return _with_param(name, draw, with_children(layer, children))
 
-    made = wrap(layer, run, init=init)
-    made.apply.children, made.apply.rebuild = children_of(layer), rebuild  # type: ignore[attr-defined]
-    return made
+    wrapper = wrap(layer, run, init=init)
+    wrapper.apply.children, wrapper.apply.rebuild = children_of(layer), rebuild  # type: ignore[attr-defined]
+    return wrapper

@@ -40,7 +40,7 @@ def test_a_backbone_shows_its_layers():
 
 
 def test_a_layer_without_children_has_no_backbone():
-    with pytest.raises(ValueError, match=r"named children, .* got linear"):
+    with pytest.raises(ValueError, match=r"made by nn\.serial .*, got linear"):
         models.backbone(nn.linear(3, 4))
     with pytest.raises(
         TypeError, match="backbone: layer must be a layer, got function"

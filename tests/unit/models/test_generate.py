@@ -231,7 +231,12 @@ GREEDY = {"max_new_tokens": 2, "temperature": 0}
             ValueError,
             "a prompt of 20 and 2 new tokens, 21 in all, got a cache of 20; shorten",
         ),
-        (PROMPT, {"max_new_tokens": 2}, ValueError, "needs a key, got None; give key"),
+        (
+            PROMPT,
+            {"max_new_tokens": 2},
+            ValueError,
+            "key must be given .* got None; give key",
+        ),
         (PROMPT, {"max_new_tokens": 0}, ValueError, "max_new_tokens must be at least"),
         (PROMPT, {**GREEDY, "temperature": -1}, ValueError, "temperature must be at l"),
         (PROMPT, {**GREEDY, "top_k": 0}, ValueError, "top_k must be at least 1"),
@@ -247,14 +252,14 @@ def test_wrong_arguments_are_errors(prompt, options, kind, message, gpt):
 
 def test_a_model_without_a_cache_is_an_error(gpt):
     model = models.gpt(50, 24, **SIZES)
-    with pytest.raises(ValueError, match=r"must decode with a cache, .*cache=\(batch"):
+    with pytest.raises(ValueError, match=r"must have a cache, .*cache=\(batch"):
         models.generate(model, gpt[1], {}, PROMPT, **GREEDY)
 
 
 def test_a_cache_that_is_almost_full_is_an_error(gpt):
     decoder, params, _ = gpt
     _, full = models.generate(*gpt, PROMPT, max_new_tokens=13, temperature=0)
-    with pytest.raises(ValueError, match="room for 16 that it holds, a prompt of 4"):
+    with pytest.raises(ValueError, match="room for the 16 tokens in it, a prompt of 4"):
         models.generate(decoder, params, full, PROMPT, **GREEDY)
 
 

@@ -129,7 +129,7 @@ def test_it_learns_a_text_by_heart():
         ({"activation": "gelu"}, TypeError, "gpt: activation must be a function"),
         ({"cache": 8}, ValueError, r"cache must be \(batch_size, max_length\), got 8"),
         ({"cache": (0, 8)}, ValueError, "cache's batch_size must be at least 1"),
-        ({"cache": (1, 13)}, ValueError, "at most the model's max_length = 12 tok"),
+        ({"cache": (1, 13)}, ValueError, "max_length must be at most the model's, 12"),
     ],
 )
 def test_wrong_arguments_are_errors(options, kind, message):
