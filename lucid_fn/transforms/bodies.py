@@ -12,14 +12,14 @@ from lucid_fn import tree
 from lucid_fn.tracing import is_symbolic, repeating
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import as_result, describe, remedy
-from lucid_fn.transforms.closures import Closed
+from lucid_fn.transforms.closures import Converted
 from lucid_fn.transforms.debugging import ShapeDtype, eval_shape
 from lucid_fn.transforms.turns import Arrays, Body, Sizes
 from lucid_fn.tree.mapping import describe as show
 from lucid_fn.types import Array, Tree
 
 T = TypeVar("T")
-_MOST = 64
+_MAX_KEPT = 64
 
 
 class Traced(NamedTuple):
@@ -58,7 +58,7 @@ def _recalled(
     if key not in memory:
         memory[key] = make()
     memory.move_to_end(key)
-    if len(memory) > _MOST:
+    if len(memory) > _MAX_KEPT:
         memory.popitem(last=False)
     return memory[key]
 
@@ -82,7 +82,7 @@ def arrays_of(values: Tree, what: str, caller: str) -> tuple[Arrays, tree.Struct
 
 def body_of(
     name: str,
-    made: Closed,
+    made: Converted,
     carry: tree.Structure,
     inputs: tree.Structure,
     specs: Hashable,
@@ -105,7 +105,7 @@ def body_of(
 
 def _new(
     name: str,
-    made: Closed,
+    made: Converted,
     carry: tree.Structure,
     inputs: tree.Structure,
     call: Callable[[Any, Tree, Tree], tuple[Tree, Tree]],
@@ -125,10 +125,10 @@ def _new(
                     "give it a key a turn, for instance random.fold_in(key, i)",
                 ),
             ):
-                after, out = call(made.filled(constants), *given)
+                after, out = call(made.rebuild(constants), *given)
         except (ValueError, RuntimeError) as error:
             if is_symbolic(error):
-                raise diagnosis.value_read(error, name, caller) from error
+                raise diagnosis.value_read_error(error, name, caller) from error
             raise
         outputs, structure = arrays_of(out, "the output", caller)
         structures[:] = [structure]
@@ -148,7 +148,7 @@ def _places(structure: tree.Structure) -> int:
 def with_dtypes(
     init: Tree,
     arrays: Arrays,
-    made: Closed,
+    made: Converted,
     inputs: Hashable,
     after: Callable[[Tree], Tree],
 ) -> Arrays:

@@ -1,26 +1,15 @@
-"""Values that a function reads without being given them.
+"""Captured values: those that a function reads without taking them as arguments.
 
 A compiled function keeps the value that such a name had when it was traced. That is
-right for constants, and silently wrong once the name is bound to another value, or
-once the value is a traced one of another transformation.
+right for constants, and silently wrong once the name is bound to another value, or if
+the value is a tracer of another transformation.
 """
 
 import functools
 import gc
-import os
-import sys
-import sysconfig
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from operator import is_
-from pathlib import Path
-from types import (
-    FunctionType,
-    MappingProxyType,
-    MemberDescriptorType,
-    MethodType,
-    ModuleType,
-)
+from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import mlx.core as mx
@@ -29,23 +18,15 @@ import numpy as np
 from lucid_fn.tracing import any_traced, is_transforming
 from lucid_fn.transforms import bytecode
 from lucid_fn.transforms.arguments import leaf_paths, name_of, parameter_names
-
-# What libraries read is theirs to keep constant; but their closures may hold a user's
-# functions.
-_LIBRARIES = tuple(
-    f"{folder}{os.sep}"
-    for folder in (
-        Path(__file__).parent.parent,
-        *(sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib", "platlib")),
-    )
+from lucid_fn.transforms.reads import (
+    CONTAINERS,
+    NUMBERS,
+    attribute,
+    of_library,
+    reads_of,
 )
-_INSTALLED = tuple(f"{os.sep}{name}-packages{os.sep}" for name in ("site", "dist"))
 
-MISSING = object()
-CONTAINERS = (dict, list, tuple, set, frozenset, deque, MappingProxyType)
-NUMBERS = (int, float, np.number)
-KEEPS = "__compiles__"  # where `jit` says what it compiles
-_FEW = 256  # items of a container whose numbers are compared at every call
+_MAX_NUMBERS = 256  # items of a container whose numbers are compared at every call
 
 
 class Capture(NamedTuple):
@@ -54,130 +35,8 @@ class Capture(NamedTuple):
     name: str
     owner: str
     read: Callable[[], Any]
-    seen: list[Any]  # what told its value when the function was compiled
-    kept: list[Any]  # the arrays, so that no identity is used again
-
-
-@functools.lru_cache(maxsize=4096)
-def _in_library(file: str) -> bool:
-    # Of this Python, or of another one or a user, to whom `sys.path` leads.
-    return file.startswith(_LIBRARIES) or any(part in file for part in _INSTALLED)
-
-
-def of_library(fn: FunctionType) -> bool:
-    return _in_library(fn.__code__.co_filename)
-
-
-def is_library_module(value: Any) -> bool:
-    if not isinstance(value, ModuleType):
-        return False
-    file = getattr(value, "__file__", None) or ""
-    return _in_library(file) or value.__name__ in sys.builtin_module_names
-
-
-def holder_of(value: Any, name: str) -> Any:
-    """The dict, the class or the object with a slot that holds an attribute."""
-    own = getattr(value, "__dict__", None)
-    if isinstance(own, dict) and name in own:
-        return own
-    for base in value.__mro__ if isinstance(value, type) else type(value).__mro__:
-        if name in vars(base):
-            has_slot = isinstance(vars(base)[name], MemberDescriptorType)
-            return value if has_slot else base
-    return None
-
-
-def attribute(value: Any, name: str) -> Any:
-    """An attribute, without running a property or `__getattr__`."""
-    holder = holder_of(value, name)
-    if isinstance(holder, dict):
-        return holder[name]
-    if not isinstance(holder, type):
-        return MISSING if holder is None else getattr(value, name, MISSING)
-    found = vars(holder)[name]
-    if isinstance(found, staticmethod):
-        return found.__func__
-    if isinstance(found, classmethod):
-        return MethodType(
-            found.__func__, value if isinstance(value, type) else type(value)
-        )
-    if isinstance(value, type):
-        return found
-    if isinstance(found, property):
-        found = found.fget
-    return MethodType(found, value) if isinstance(found, FunctionType) else found
-
-
-def inside_jit(value: Any) -> Any:
-    """What a function of `jit` compiles, which holds compiled code of its own."""
-    by, fn = getattr(value, "__dict__", {}).get(KEEPS, (None, None))
-    return fn if by == id(value) else value
-
-
-def _read(root: Callable[[], Any], attributes: tuple[str, ...]) -> Any:
-    value = root()
-    for name in attributes:
-        value = attribute(value, name)
-    return value
-
-
-def roots_of(fn: FunctionType, bound: Any) -> dict[str, Callable[[], Any]]:
-    """How to read each name that `fn` holds itself: in its closure, as a default."""
-    code = fn.__code__
-    found: dict[str, Callable[[], Any]] = {}
-    for name, cell in zip(code.co_freevars, fn.__closure__ or (), strict=True):
-        found[name] = functools.partial(bytecode.cell_value, cell, MISSING)
-    positional = code.co_varnames[: code.co_argcount]
-    defaults = fn.__defaults__ or ()
-    held = dict(
-        zip(positional[len(positional) - len(defaults) :], defaults, strict=True)
-    )
-    held |= fn.__kwdefaults__ or {}
-    if bound is not None and positional:
-        held[positional[0]] = bound
-    for name, value in held.items():
-        found[name] = functools.partial(_identity, value)
-    return found
-
-
-def _identity(value: Any) -> Any:
-    return value
-
-
-def reads_of(fn: FunctionType, bound: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """The dotted names that `fn` reads, and their beginnings: `a`, `a.b`, `a.b.c`."""
-    roots = roots_of(fn, bound)
-    yield from roots.items()
-    if of_library(fn):
-        return
-    yield from inherited(fn, bound)
-    for name, attributes, is_global in bytecode.dotted_reads(fn.__code__):
-        root = roots.get(name)
-        if is_global:
-            root = functools.partial(fn.__globals__.get, name, MISSING)
-            yield name, root
-        if root is None:  # a variable of its own
-            continue
-        for length in range(1, len(attributes) + 1):
-            if isinstance(_read(root, attributes[: length - 1]), mx.array):
-                break  # what follows is a method of the array
-            read = functools.partial(_read, root, attributes[:length])
-            yield ".".join((name, *attributes[:length])), read
-
-
-def inherited(fn: FunctionType, bound: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """The methods of `bound` that a method may call by `super()`."""
-    code, mro = fn.__code__, type(bound).__mro__
-    if "super" not in code.co_names or "__class__" not in code.co_freevars:
-        return
-    cells = dict(zip(code.co_freevars, fn.__closure__ or (), strict=True))
-    owner = bytecode.cell_value(cells["__class__"], None)
-    above = mro[mro.index(owner) + 1 :] if owner in mro else ()
-    for name in code.co_names:
-        found = next((vars(base)[name] for base in above if name in vars(base)), None)
-        if isinstance(found, FunctionType):
-            method = MethodType(found, bound)
-            yield f"super().{name}", functools.partial(_identity, method)
+    seen: list[Any]  # the fingerprint of its value when the function was compiled
+    kept: list[Any]  # the arrays, kept alive so that no identity is used again
 
 
 def parts_of(value: Any) -> tuple[list[Any], list[tuple[FunctionType, Any]]]:
@@ -216,8 +75,8 @@ def parts_of(value: Any) -> tuple[list[Any], list[tuple[FunctionType, Any]]]:
     return arrays, functions
 
 
-def place_of(array: Any) -> int:
-    """Where the values of an array are: `a += 1` moves them, and keeps the object."""
+def address_of(array: Any) -> int:
+    """The address of an array's values: `a += 1` changes it, but not the object."""
     try:
         view = np.asarray(array)
     except ValueError:  # NumPy has no bfloat16
@@ -225,21 +84,21 @@ def place_of(array: Any) -> int:
             view = np.frombuffer(array, np.uint8)
         except BufferError:  # nor a view of its bytes when they are strided
             return 0
-    except RuntimeError:  # it can never be computed, of which its use will tell
+    except RuntimeError:  # it can never be computed; its use raises the error
         return 0
     return view.__array_interface__["data"][0]  # type: ignore[no-any-return]  # an int
 
 
-def _tell(value: Any, arrays: list[Any]) -> list[Any]:
-    """What differs once a name has another value."""
-    return [(id(array), place_of(array)) for array in arrays] + _numbers(value)
+def _fingerprint(value: Any, arrays: list[Any]) -> list[Any]:
+    """Differs once a name has another value."""
+    return [(id(array), address_of(array)) for array in arrays] + _numbers(value)
 
 
 def _numbers(value: Any) -> list[Any]:
     """A number, or those in nested dicts, lists and tuples, if they are few."""
     found: list[Any] = []
     todo, visited = [value], 0
-    while todo and visited < _FEW:
+    while todo and visited < _MAX_NUMBERS:
         node, visited = todo.pop(), visited + 1
         if isinstance(node, NUMBERS):
             found.append((type(node), repr(node)))
@@ -255,25 +114,28 @@ def _numbers(value: Any) -> list[Any]:
 def _has_changed(capture: Capture) -> bool:
     value = capture.read()
     arrays = parts_of(value)[0]
-    # Others are not asked for their place, since they may be traced: without values.
+    # Others may be traced, and have no address.
     same = len(arrays) == len(capture.kept) and all(map(is_, arrays, capture.kept))
-    return not same or _tell(value, arrays) != capture.seen
+    return not same or _fingerprint(value, arrays) != capture.seen
 
 
 def find(fn: Any, caller: str, *, traced: bool = False) -> list[Capture]:
-    """The numbers, arrays, and trees of arrays, that `fn` and what it calls capture.
+    """The numbers, arrays and trees of arrays that `fn` and what it calls capture.
 
-    With `traced` they may be traced. They are not to be compared with later ones, then.
+    Args:
+        fn: the function.
+        caller: the transformation, for messages.
+        traced: whether they may be traced; `check` cannot take them, then.
 
     Raises:
-        ValueError: if one is traced: no gradient would reach it.
+        ValueError: if one is traced, and must not be: no gradient would reach it.
     """
     held, todo = parts_of(fn)
     met = [(held, "an argument of a partial", name_of(fn))]
     watched: dict[tuple[int, str], tuple[Any, Capture]] = {}
     if isinstance(fn, functools.partial):
         _, name, owner = met[0]
-        parts = Capture(name, owner, functools.partial(_identity, fn), [], held)
+        parts = Capture(name, owner, lambda: fn, [], held)
         watched[id(fn), name] = fn, parts
     visited: set[tuple[int, int]] = set()
     transforming = is_transforming()
@@ -282,19 +144,19 @@ def find(fn: Any, caller: str, *, traced: bool = False) -> list[Capture]:
         if (id(function), id(bound)) in visited:
             continue
         visited.add((id(function), id(bound)))
-        owner, of_others = function.__name__, of_library(function)
+        owner, is_library = function.__name__, of_library(function)
         for name, read in reads_of(function, bound):
             value = read()
             arrays, functions = parts_of(value)
             todo += functions
             met.append((arrays, name, owner))
-            if transforming and _is_handed_on(function, name, value):
-                met.append((_hidden(value), name, owner))
-            if of_others:
+            if transforming and _passes_on(function, name, value):
+                met.append((_reachable_arrays(value), name, owner))
+            if is_library:
                 continue
             numbers = bool(_numbers(value))
             if numbers and name in bytecode.assigned(function.__code__):
-                numbers = False  # a counter of its traces, say
+                numbers = False  # a counter of traces, say
             if numbers or arrays:
                 capture = Capture(name, owner, read, [], arrays)
                 watched[id(function), name] = value, capture
@@ -302,13 +164,13 @@ def find(fn: Any, caller: str, *, traced: bool = False) -> list[Capture]:
         return [capture for _, capture in watched.values()]
     _check_traced(met, caller)
     return [
-        capture._replace(seen=_tell(value, capture.kept))
+        capture._replace(seen=_fingerprint(value, capture.kept))
         for value, capture in watched.values()
     ]
 
 
-def _is_handed_on(fn: FunctionType, name: str, value: Any) -> bool:
-    """Whether `fn` gives an object to another function, which reads its attributes."""
+def _passes_on(fn: FunctionType, name: str, value: Any) -> bool:
+    """Whether `fn` passes an object to another function, which reads attributes."""
     if callable(value) or isinstance(value, ModuleType | mx.array) or of_library(fn):
         return False
     reads = bytecode.dotted_reads(fn.__code__)
@@ -325,9 +187,9 @@ def hold_doubles(captured: list[Capture]) -> bool:
 
 
 def _check_traced(met: list[tuple[list[Any], str, str]], caller: str) -> None:
-    """Raises if an array is traced of those met by names in functions."""
+    """Raises if an array is traced; those met come with their names and readers."""
     every = [x for arrays, *_ in met for x in arrays if isinstance(x, mx.array)]
-    # In the rules that MLX calls it takes every array for one of a transformation.
+    # In the rules that MLX calls, it takes every array for one of a transformation.
     if not any_traced(every) or any_traced([mx.array(0.0)]):
         return
     for arrays, name, owner in met:
@@ -341,7 +203,7 @@ def _check_traced(met: list[tuple[list[Any], str, str]], caller: str) -> None:
 
 
 def check(captures: list[Capture], name: str) -> None:
-    """Raises if a captured value is not the one that was compiled in."""
+    """Raises if a captured value has changed since it was compiled in."""
     for capture in captures:
         if _has_changed(capture):
             raise ValueError(
@@ -352,11 +214,10 @@ def check(captures: list[Capture], name: str) -> None:
             )
 
 
-def settled(captures: list[Capture], name: str) -> list[Capture]:
-    """The captures after a trace; raises if a captured array has changed in it.
+def after_trace(captures: list[Capture], name: str) -> list[Capture]:
+    """The captures to check from now on; raises if the trace has changed an array.
 
-    Numbers in a container that it changes itself are counters of its traces, say, and
-    are watched no more.
+    Numbers that the trace itself has changed, such as counters, are not among them.
     """
     kept = [c for c in captures if c.kept or not _has_changed(c)]
     check(kept, name)
@@ -370,14 +231,11 @@ def check_constants(
     fn: Any,
     caller: str,
 ) -> None:
-    """Raises if an argument hides arrays of a transformation.
-
-    Functions do that, and objects, and whatever else is not a tree.
-    """
+    """Raises if an argument that is not a tree, such as a function, holds tracers."""
     for i, leaf in enumerate(leaves):
         if isinstance(leaf, mx.array | np.generic | str | int | float):
             continue
-        if any_traced([x for x in _hidden(leaf) if isinstance(x, mx.array)]):
+        if any_traced([x for x in _reachable_arrays(leaf) if isinstance(x, mx.array)]):
             where = leaf_paths(parameter_names(fn), args, kwargs)[i]
             raise ValueError(
                 f"{caller}: {where} of `{name_of(fn)}`, a {type(leaf).__name__}, "
@@ -387,8 +245,8 @@ def check_constants(
             )
 
 
-def _hidden(value: Any) -> list[Any]:
-    """All arrays that can be reached from a value that is not a tree."""
+def _reachable_arrays(value: Any) -> list[Any]:
+    """All arrays that can be reached from a value, tree or not."""
     found: list[Any] = []
     visited: dict[int, Any] = {}  # alive, so that no identity is used again
     todo = [value]
@@ -401,13 +259,13 @@ def _hidden(value: Any) -> list[Any]:
         found += arrays
         for function, bound in functions:
             todo += [read() for _, read in reads_of(function, bound)]
-        if not isinstance(node, FunctionType | mx.array):  # whose globals are no part
+        if not isinstance(node, FunctionType | mx.array):  # not all their globals
             todo += gc.get_referents(node)
     return found
 
 
-def lost(name: str) -> ValueError:
-    """The error for a function that cannot be compiled without merging, either."""
+def lost_array_error(name: str) -> ValueError:
+    """The error for a function that MLX cannot compile even without merging."""
     return ValueError(
         f"jit: MLX merges equal operations of `{name}`, and loses a result; use "
         "slices, x[:, :n], in place of mx.split and mx.unstack, put mx.contiguous "
@@ -416,8 +274,10 @@ def lost(name: str) -> ValueError:
     )
 
 
-def given_twice(captures: list[Capture], arrays: list[Any], name: str) -> ValueError:
-    """The error for an array that is both an argument and read without being one."""
+def given_twice_error(
+    captures: list[Capture], arrays: list[Any], name: str
+) -> ValueError:
+    """The error for an array that is both an argument and captured."""
     given = {id(array) for array in arrays}
     for capture in captures:
         if any(id(array) in given for array in capture.kept):

@@ -12,7 +12,7 @@ from lucid_fn.ops.mlx_transforms import is_exporting
 from lucid_fn.tracing import is_transforming, transforming
 from lucid_fn.transforms import captures, diagnosis
 from lucid_fn.transforms.arguments import check_function, fenced, name_of, to_arrays
-from lucid_fn.transforms.closures import closed
+from lucid_fn.transforms.closures import closure_convert
 from lucid_fn.types import Array
 
 
@@ -45,7 +45,7 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     def saving(*args: Any, **kwargs: Any) -> Any:
-        made = closed(fn, "checkpoint")
+        made = closure_convert(fn, "checkpoint")
         leaves, structure = tree.flatten((args, kwargs))
         captures.check_constants(leaves, args, kwargs, fn, "checkpoint")
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, mx.array)]
@@ -58,7 +58,7 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
                 filled[place] = array
             args, kwargs = tree.unflatten(structure, filled)
             with diagnosis.drawing_nothing(name_of(fn), "checkpoint"):
-                value = made.filled(arrays[: len(made.arrays)])(*args, **kwargs)
+                value = made.rebuild(arrays[: len(made.arrays)])(*args, **kwargs)
             out, out_structure = to_arrays(value, "result", "checkpoint")
             if not out:
                 raise ValueError(

@@ -1,9 +1,8 @@
-"""Functions as trees: their code is the structure, and their closures hold the leaves.
+"""Closure conversion: the arrays that a function closes over become arguments.
 
-A body of a loop that closes over params must not take them for constants: no gradient
-would reach them. So its arrays are taken out of its closures and become arguments, as
-in JAX. And two functions made by the same line of code differ in their arrays alone, so
-that what was compiled for one serves the other.
+As in JAX, so that gradients reach the params that the body of a loop closes over. Two
+functions made by the same line of code then differ in their arrays alone, and what was
+compiled for one serves the other.
 """
 
 import copy
@@ -18,7 +17,7 @@ import mlx.core as mx
 from lucid_fn.tracing import any_traced, is_transforming
 from lucid_fn.transforms import bytecode, captures
 from lucid_fn.transforms.arguments import name_of, owned
-from lucid_fn.transforms.captures import MISSING, inside_jit
+from lucid_fn.transforms.reads import MISSING, inside_jit
 from lucid_fn.transforms.surroundings import CONSTANTS, Surroundings, items_of
 from lucid_fn.tree.nodes import build
 from lucid_fn.types import Array
@@ -26,64 +25,66 @@ from lucid_fn.types import Array
 RULES = "__rules__"  # the attribute in which `custom_vjp` keeps its functions
 
 
-class Closed(NamedTuple):
-    """A function taken apart."""
+class Converted(NamedTuple):
+    """A function without the arrays of its closure."""
 
-    arrays: list[Array]  # that it, and what it calls, close over
+    arrays: list[Array]  # that it, and the functions it calls, close over
     key: Hashable  # equal for functions of equal code and constants
     held: list[Any]  # what the key names by identity, to be kept alive with it
-    filled: Callable[[list[Array]], Any]  # the function with other arrays
+    rebuild: Callable[[list[Array]], Any]  # the function with other arrays
 
 
-def close(fn: Any, caller: str) -> Closed:
+def closure_convert(fn: Any, caller: str) -> Converted:
     """Takes the arrays out of the closures of `fn`, or of a tuple of functions.
 
-    Those in globals and in attributes of objects stay where they are, as constants. The
-    key depends on their values.
+    Those in globals and in attributes of objects stay where they are, as constants, on
+    whose values the key depends.
+
+    Raises:
+        ValueError: if derivatives would have to reach such an array; or in `rebuild`,
+            inside of a derivative, if something other than a variable of a closure
+            has changed.
     """
     walk = _Walk()
     key = walk.visit(fn, name_of(fn)), walk.outside.key()
 
-    def filled(arrays: list[Array]) -> Any:
-        # Outside of derivatives, a turn sees what the one before it has changed.
+    def rebuild(arrays: list[Array]) -> Any:
+        # Without a derivative, a turn of a loop sees what the one before has changed.
         if is_transforming():
             walk.outside.check(caller)
-        return _Filler(walk, arrays).fill(fn)
+        return _Rebuilder(walk, arrays).rebuild(fn)
 
-    return Closed(walk.arrays, key, walk.held, filled)
-
-
-def closed(fn: Any, caller: str) -> Closed:
-    """`close`; raises if derivatives would not reach an array that `fn` reads."""
-    found = close(fn, caller)
     other = mx.array(0.0)
-    # In the rules that MLX calls it takes every array for one of a transformation.
+    # In the rules that MLX calls, it takes every array for one of a transformation.
     if is_transforming() and not any_traced([other]):
-        captures.find(found.filled([other] * len(found.arrays)), caller)
-    return found
+        others = [other] * len(walk.arrays)
+        captures.find(_Rebuilder(walk, others).rebuild(fn), caller)
+    return Converted(walk.arrays, key, walk.held, rebuild)
 
 
 def frozen(fn: Any, caller: str) -> Callable[[], Any]:
-    """Returns what makes `fn` as it is now, for a derivative that calls it later.
+    """A function that returns `fn` with the closure that it has now.
+
+    For derivatives that call `fn` later.
 
     Raises:
-        ValueError: when called, if `fn` reads something outside of its closure that
+        ValueError: when called, if something that `fn` reads outside of its closure
             has changed.
     """
     walk = _Walk()
     walk.visit(fn, name_of(fn))
-    walk.outside.find_places()
+    walk.outside.find_addresses()
     arrays = list(map(owned, walk.arrays))
 
     def again() -> Any:
         walk.outside.check(caller)
-        return _Filler(walk, arrays).fill(fn)
+        return _Rebuilder(walk, arrays).rebuild(fn)
 
     return again
 
 
 def _items(holder: Any) -> dict[Any, Any]:
-    """What a cell, a dict or a list holds, by key."""
+    """The contents of a cell, a dict or a list, by key."""
     if isinstance(holder, CellType):
         return {0: bytecode.cell_value(holder, MISSING)}
     return items_of(holder)
@@ -93,19 +94,20 @@ class _Walk:
     """A depth-first visit of what a function closes over."""
 
     def __init__(self, within: frozenset[int] = frozenset()) -> None:
-        self._within = within  # the functions with rules whose parts are visited
+        self._within = within  # the functions with rules that are being visited
         self.arrays: list[Array] = []
-        self.places: dict[int, int] = {}  # among the arrays, by identity
-        self.outside = Surroundings()  # which stay where they are
+        self.places: dict[int, int] = {}  # in `arrays`, by identity
+        self.outside = Surroundings()  # what the functions read beyond their closures
         self.held: list[Any] = [self.outside]
-        # What cells, dicts and lists held: derivatives call the function later.
+        # Cells, dicts and lists with their contents: derivatives call the function
+        # later, when they may hold something else.
         self.holders: dict[int, tuple[Any, dict[Any, Any]]] = {}
-        self._numbers: dict[int, int] = {}  # in which order values were met
+        self._numbers: dict[int, int] = {}  # values in the order of their first visit
         self._parents: dict[int, list[int]] = {}  # what holds a value, by identity
         self._path: list[int] = []  # the values that are being visited
 
     def visit(self, value: Any, name: str) -> Hashable:
-        """What the key has of a value that functions read by a name."""
+        """The part of the key for a value that functions read by a name."""
         if isinstance(value, CONSTANTS):
             return type(value), repr(value)
         if isinstance(value, FunctionType) and value.__dict__:
@@ -127,20 +129,9 @@ class _Walk:
         self._path.pop()
         return key
 
-    def reaching(self, found: set[int]) -> set[int]:
-        """The values from which one of those found is reached, all by identity."""
-        reaching: set[int] = set()
-        todo = list(found)
-        while todo:
-            value = todo.pop()
-            if value not in reaching:
-                reaching.add(value)
-                todo += self._parents[value]
-        return reaching
-
     def _inner(self, value: Any, name: str) -> Hashable:
         if isinstance(value, CellType):
-            return self.visit(self._held(value)[0], name)
+            return self.visit(self._contents(value)[0], name)
         if isinstance(value, FunctionType):
             cells = value.__closure__ or ()
             keys = map(self.visit, cells, value.__code__.co_freevars)
@@ -159,7 +150,7 @@ class _Walk:
         if isinstance(value, tuple):
             return type(value), *(self.visit(item, name) for item in value)
         if isinstance(value, dict | list):
-            items = self._held(value)
+            items = self._contents(value)
             names = tuple(map(repr, items)) if isinstance(value, dict) else ()
             visited = [self.visit(item, name) for item in items.values()]
             return type(value), names, *visited
@@ -183,63 +174,72 @@ class _Walk:
         self.outside.add(value, name)
         return "object", id(value)
 
-    def _held(self, holder: Any) -> dict[Any, Any]:
-        """What a cell, a dict or a list holds, which is remembered."""
+    def _contents(self, holder: Any) -> dict[Any, Any]:
         return self.holders.setdefault(id(holder), (holder, _items(holder)))[1]
 
+    def reaching(self, targets: set[int]) -> set[int]:
+        """The values from which one of the targets is reached, all by identity."""
+        found: set[int] = set()
+        todo = list(targets)
+        while todo:
+            value = todo.pop()
+            if value not in found:
+                found.add(value)
+                todo += self._parents[value]
+        return found
 
-class _Filler:
-    """Builds what reaches another array, or a variable that has changed, again.
 
-    With the other arrays, and with what variables and containers held when they were
-    visited. Everything else stays as it is.
+class _Rebuilder:
+    """Makes copies of the functions and containers that reach another array.
+
+    Or a variable or a container that has changed since the visit: copies have the
+    contents of that time. Everything else stays itself.
     """
 
     def __init__(self, walk: _Walk, arrays: list[Array]) -> None:
         self._walk = walk
         self._arrays = arrays
-        self._made: dict[int, Any] = {}
-        others = {
-            id(old)
-            for old, new in zip(walk.arrays, arrays, strict=True)
-            if new is not old
-        }
+        self._copies: dict[int, Any] = {}
+        pairs = zip(walk.arrays, arrays, strict=True)
+        other = {id(old) for old, new in pairs if new is not old}
         changed = {
             place
             for place, (holder, items) in walk.holders.items()
             if not _are_same(_items(holder), items)
         }
-        self._built = walk.reaching(others | changed)
+        self._copied = walk.reaching(other | changed)
 
-    def fill(self, value: Any) -> Any:
+    def rebuild(self, value: Any) -> Any:
         if isinstance(value, mx.array):
             return self._arrays[self._walk.places[id(value)]]
         value = inside_jit(value)
-        if id(value) not in self._built:
+        if id(value) not in self._copied:
             return value
-        if id(value) not in self._made:
-            self._made[id(value)] = self._build(value)
-        return self._made[id(value)]
+        if id(value) not in self._copies:
+            self._copies[id(value)] = self._copy(value)
+        return self._copies[id(value)]
 
-    def _build(self, value: Any) -> Any:
+    def _copy(self, value: Any) -> Any:
         if isinstance(value, FunctionType):
             return self._function(value)
         if isinstance(value, MethodType):
-            return MethodType(self.fill(value.__func__), self.fill(value.__self__))
+            return MethodType(
+                self.rebuild(value.__func__), self.rebuild(value.__self__)
+            )
         if isinstance(value, partial):
-            args = map(self.fill, value.args)
-            named = {key: self.fill(item) for key, item in value.keywords.items()}
-            return partial(self.fill(value.func), *args, **named)
+            args = map(self.rebuild, value.args)
+            named = {key: self.rebuild(item) for key, item in value.keywords.items()}
+            return partial(self.rebuild(value.func), *args, **named)
         if isinstance(value, tuple):
-            return build(type(value), list(map(self.fill, value)), ())
+            return build(type(value), list(map(self.rebuild, value)), ())
         made = copy.copy(value)  # its class may take other arguments than a dict
         made.clear()
-        self._made[id(value)] = made  # before it is filled, as it may hold itself
-        for key, item in self._items(value).items():
+        self._copies[id(value)] = made  # before it is filled, as it may hold itself
+        for key, item in self._contents(value).items():
             if isinstance(made, dict):
-                made[key] = self.fill(item)  # `update` of a Counter would count
+                made[key] = self.rebuild(item)  # `update` of a Counter would count
             else:
-                made.append(self.fill(item))
+                made.append(self.rebuild(item))
         return made
 
     def _function(self, fn: FunctionType) -> FunctionType:
@@ -251,24 +251,24 @@ class _Filler:
             fn.__defaults__,
             tuple(map(self._cell, cells)),
         )
-        self._made[id(fn)] = made  # before its cells are filled, which may hold it
-        made.__defaults__ = self.fill(fn.__defaults__)
-        made.__kwdefaults__ = self.fill(fn.__kwdefaults__)
+        self._copies[id(fn)] = made  # before its cells are filled, which may hold it
+        made.__defaults__ = self.rebuild(fn.__defaults__)
+        made.__kwdefaults__ = self.rebuild(fn.__kwdefaults__)
         made.__dict__.update(vars(fn))
         for old, new in zip(cells, made.__closure__ or (), strict=True):
-            value = self._items(old)[0]
+            value = self._contents(old)[0]
             if new is not old and value is not MISSING:
-                new.cell_contents = self.fill(value)
+                new.cell_contents = self.rebuild(value)
         return made
 
     def _cell(self, cell: CellType) -> CellType:
-        """A new cell where it must hold something else: functions go on sharing it."""
-        if id(cell) not in self._built:
+        """A copy where it must hold something else, which functions share as before."""
+        if id(cell) not in self._copied:
             return cell
-        made: CellType = self._made.setdefault(id(cell), CellType())
+        made: CellType = self._copies.setdefault(id(cell), CellType())
         return made
 
-    def _items(self, holder: Any) -> dict[Any, Any]:
+    def _contents(self, holder: Any) -> dict[Any, Any]:
         """What a cell, a dict or a list held when it was visited."""
         return self._walk.holders[id(holder)][1]
 

@@ -22,7 +22,7 @@ from lucid_fn.tracing import (
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import describe, fenced, name_of
 from lucid_fn.transforms.bodies import arrays_of
-from lucid_fn.transforms.closures import closed
+from lucid_fn.transforms.closures import closure_convert
 from lucid_fn.tree.mapping import describe as show
 from lucid_fn.types import Array, Tree
 
@@ -87,7 +87,7 @@ def _both(
     false_fn: Callable[..., Any],
     operands: tuple[Tree, ...],
 ) -> Tree:
-    functions, passed = closed((true_fn, false_fn), "cond"), are_rules_passed()
+    functions, passed = closure_convert((true_fn, false_fn), "cond"), are_rules_passed()
     leaves, structure = tree.flatten(operands)
     places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, mx.array)]
     captured = len(functions.arrays)
@@ -96,7 +96,7 @@ def _both(
     def flat(which: int) -> Flat:
         def run(arrays: list[Array]) -> list[Array]:
             values = filled(leaves, places, arrays[captured:])
-            fn = functions.filled(arrays[:captured])[which]
+            fn = functions.rebuild(arrays[:captured])[which]
             with repeating("cond"), diagnosis.drawing_nothing(name_of(fn), "cond"):
                 out = fn(*tree.unflatten(structure, values))
             results, out_structure = arrays_of(out, "the result", "cond")

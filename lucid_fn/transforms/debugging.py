@@ -107,7 +107,9 @@ def eval_shape(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Tree:
             mx.compile(traced)([array for array in holders if array is not None])
     except (ValueError, RuntimeError) as error:
         if is_symbolic(error):
-            raise diagnosis.value_read(error, name_of(fn), "eval_shape") from error
+            raise diagnosis.value_read_error(
+                error, name_of(fn), "eval_shape"
+            ) from error
         raise
     return found[-1]
 
@@ -167,7 +169,7 @@ def check_pure(fn: Callable[..., Any]) -> Callable[..., Any]:
         copies = tree.map(_copy, given)
         outside = Surroundings()
         outside.add(fn, name)
-        outside.find_places()
+        outside.find_addresses()
         hidden, numpy_state = diagnosis.random_state(), _numpy_state()
         out = fn(*args, **kwargs)
         if diagnosis.random_state() is not hidden or _numpy_state() != numpy_state:

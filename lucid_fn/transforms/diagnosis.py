@@ -45,7 +45,7 @@ def where(traceback: TracebackType | None) -> str:
     return _line(last.tb_frame.f_code.co_filename, last.tb_lineno)
 
 
-def value_read(error: Exception, name: str, transform: str) -> TypeError:
+def value_read_error(error: Exception, name: str, transform: str) -> TypeError:
     """The error for a branch on an array, `float(array)`, `print(array)` and so on."""
     fixed = {
         "jit": "give a fixed argument as a bool or by static_argnames",
@@ -62,7 +62,7 @@ def value_read(error: Exception, name: str, transform: str) -> TypeError:
     )
 
 
-def unavailable(
+def unavailable_error(
     reason: str,
     arguments: dict[str, Array],
     captured: list[Capture],

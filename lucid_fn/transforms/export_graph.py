@@ -40,7 +40,7 @@ def tracing(name: str, again: Callable[[], Any]) -> Any:
             yield
     except (ValueError, RuntimeError) as error:
         if is_symbolic(error):
-            raise diagnosis.value_read(error, name, "export") from error
+            raise diagnosis.value_read_error(error, name, "export") from error
         if re.search("Unable to (serialize|get state for) primitive", str(error)):
             primitive = str(error).rpartition(" ")[2]
             raise ValueError(

@@ -1,4 +1,4 @@
-"""`mlx.core.compile` made safe."""
+"""`jit`: `mlx.core.compile` for trees, with checks of what it would get wrong."""
 
 import collections
 import functools
@@ -12,7 +12,6 @@ import numpy as np
 from lucid_fn import tree
 from lucid_fn.ops import seam
 from lucid_fn.tracing import (
-    any_traced,
     is_symbolic,
     is_tracing,
     is_transforming,
@@ -22,7 +21,14 @@ from lucid_fn.tracing import (
     started,
     unavailable,
 )
-from lucid_fn.transforms import captures, compilation, diagnosis, traces, widening
+from lucid_fn.transforms import (
+    captures,
+    compilation,
+    diagnosis,
+    jit_results,
+    traces,
+    widening,
+)
 from lucid_fn.transforms.arguments import (
     as_array,
     check_function,
@@ -45,19 +51,6 @@ from lucid_fn.types import Array
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 Flat: TypeAlias = Callable[[list[Array]], Any]  # to the result and a token of it
 
-# What a result may hold besides arrays; other objects could hide arrays of the trace.
-_CONSTANTS = (
-    bool,
-    int,
-    float,
-    complex,
-    str,
-    bytes,
-    np.generic,
-    np.ndarray,
-    mx.Dtype,
-)
-
 
 class Compiled(NamedTuple):
     """A function as it is, and compiled."""
@@ -67,34 +60,34 @@ class Compiled(NamedTuple):
 
 
 class _OtherDtypes(Exception):
-    """Numbers do something else beside the arrays of this call."""
+    """Numbers have another effect on the dtypes of this call's arrays."""
 
 
 def _called(function: Compiled, arrays: list[Array]) -> tuple[Any, Array | None]:
-    # MLX does so, too, unless a derivative took the marks off the arguments, or only
-    # what the function closes over has marks.
-    called = function.plain if _is_inside() else function.fast
-    out: tuple[Any, Array | None] = called(arrays)
+    # MLX does so, too, unless a derivative has cleared the marks of the arguments, or
+    # only arrays that the function closes over have marks.
+    run = function.plain if _is_inside() else function.fast
+    out: tuple[Any, Array | None] = run(arrays)
     return out
 
 
 def _is_inside() -> bool:
-    """Whether a transformation runs the function, which then runs as it is."""
+    """Whether another transformation runs the function, which then runs uncompiled."""
     return is_transforming() or is_tracing()
 
 
 class Packed(NamedTuple):
-    """A result of a kind that `mx.compile` would not return as it is."""
+    """A result of a type that `mx.compile` would not return as it is."""
 
-    structure: int  # its place in a list
+    structure: int  # an index into the structures of the function
     leaves: list[Any]
 
 
 # One call may run while Python prepares the next; more would only hold memory.
 _MAX_IN_FLIGHT = 2
 
-# MLX allocates the results of a call when it starts. From this size on a call starts
-# once the one before has ended, so that there is one set of them.
+# MLX allocates the results of a call when it starts. Calls with results of this size
+# start once the previous one has ended, so that memory holds one set of results.
 _LARGE = 16 * 2**20  # bytes
 
 
@@ -116,36 +109,33 @@ def jit(
     static_argnames: str | Sequence[str] = (),
     max_traces: int | None = None,
 ) -> Any:
-    """A compiled `fn`, traced once for each set of shapes and dtypes.
+    """Compiles `fn`, which is traced once for each set of shapes and dtypes.
 
     Arguments are trees. Arrays, NumPy arrays and numbers may change from call to call
-    without a new trace; bools, strings and `None` are constants, of which each value
+    without a new trace. Bools, strings and `None` are constants, each value of which
     has a trace of its own, and so is any hashable argument named in `static_argnames`.
     Numbers become arrays, of float64 beside arrays of that dtype; results have the
     dtypes that they have with numbers, so that `0.5 * x` is float16 if `x` is.
 
-    The 64 traces used last are kept, or all of them if `max_traces` is given. Each
-    thread has traces of its own.
+    The 64 most recently used traces are kept, or all of them if `max_traces` is given.
+    Each thread has traces of its own.
 
     The evaluation of the result starts before the call returns, so that no script
-    needs `mx.eval`; at most 2 calls are under way at a time.
-
-    Inside `disable_jit` it runs as it is.
+    needs `mx.eval`. At most 2 calls are in flight at a time.
 
     `fn` must be pure: it runs only while it is traced. Arrays and numbers that it
-    reads without being given them, also in dicts, lists and tuples, are compiled in as
-    constants; once such a name has another value, the next call is an error. Not
-    watched are functions, and numbers in other objects, or in a container of more than
-    256 items.
+    captures, also in dicts, lists and tuples, are compiled in as constants; once such a
+    name has another value, the next call is an error. Functions are not watched, nor
+    are numbers in other objects or in a container of more than 256 items.
 
-    Inside of other transformations, and of another compiled function, it runs as it is,
-    so that gradients reach what it reads.
+    Inside other transformations, other compiled functions and `disable_jit` it runs
+    uncompiled, so that gradients reach the arrays that it captures.
 
     Args:
         fn: a function of trees to a tree of arrays, numbers and strings. With options
             alone, `@lf.jit(static_argnames="n")`, the result is a decorator.
-        static_argnames: names of the parameters to hold constant.
-        max_traces: an error is raised at the trace after this many; unlimited if
+        static_argnames: names of the parameters that are constants.
+        max_traces: the number of traces after which one more is an error; unlimited if
             `None`.
 
     Returns:
@@ -153,16 +143,15 @@ def jit(
 
     Raises:
         ValueError: if `static_argnames` names no parameter of `fn`, or `max_traces` is
-            not positive; when called, if a captured value has changed, or is traced by
-            a transformation of MLX around, such as `mx.grad`, or if `fn` uses MLX's
-            hidden random state, which compiling would freeze.
+            not positive; when called, if a captured value has changed, or belongs to
+            a transformation of MLX around the call, such as `mx.grad`, or if `fn` uses
+            MLX's hidden random state, which compiling would freeze.
         TypeError: if `fn` is not a function; when called, if an argument or a result
             can be neither an array nor a constant, or if `fn` needs the value of an
             array, for instance in `if loss > 1:`; the message names the line.
         RuntimeError: when called, at a trace more than `max_traces`; the message names
-            the argument that changed. Also if an argument can never be computed, since
-            it was kept from inside a traced function, or was left uncomputed by
-            another thread.
+            the argument that changed. Also if an argument can never be computed: a
+            tracer that was stored, or a lazy array of another thread.
 
     Example:
         >>> import mlx.core as mx
@@ -184,19 +173,19 @@ def jit(
     names = parameter_names(fn)
     static = static_places(fn, static_argnames, names)
     compiled: collections.OrderedDict[Hashable, Compiled] = collections.OrderedDict()
-    latest: tuple[Any, Like, Compiled] | None = None  # the last call, and its device
+    latest: tuple[Any, Like, Compiled] | None = None  # the device and the last call
     traced_calls: dict[Hashable, dict[str, str]] = {}
     crowded = False  # whether each trace has a compiled function of its own
     structures: list[tree.Structure] = []
     in_flight: collections.deque[Array] = collections.deque()
     captured: list[captures.Capture] | None = None
     double: bool | None = None  # whether one of them is of float64
-    agreed: set[tuple[str, ...]] = set()  # collectives that all processes do alike
-    waits = False  # for the call before, since results are large
+    agreed: set[tuple[str, ...]] = set()  # collectives that all processes agree on
+    waits = False  # for the previous call, since results are large
     lock = threading.Lock()
 
     def compile_call(call: Call, numbers: list[str]) -> Compiled:
-        call = call._replace(arrays=[])  # not to keep the first arguments alive
+        call = call._replace(arrays=[])  # keeps the first arguments alive no longer
 
         def traced(arrays: list[Array]) -> Any:
             nonlocal waits
@@ -232,7 +221,7 @@ def jit(
                     f"`{name}` would freeze: every call would draw the same numbers; "
                     "give it a key that comes in as an argument"
                 )
-            _check_result(out, name)
+            jit_results.check(out, name)
             if call.numbers:
                 given = widening.with_numbers(arrays, call.numbers)
                 args, kwargs = from_call(call._replace(arrays=given), static)
@@ -241,13 +230,13 @@ def jit(
             if order.agree is not None and collectives not in agreed:
                 order.agree(name, list(collectives))
                 agreed.add(collectives)
-            waits = waits or _bytes(out) > _LARGE
-            return out, _token(out, arrays)
+            waits = waits or jit_results.nbytes(out) > _LARGE
+            return out, jit_results.token(out, arrays)
 
         def packed(arrays: list[Array]) -> Any:
             out, token = traced(arrays)
             leaves, structure = tree.flatten(out)
-            if _is_plain(structure):
+            if jit_results.is_plain(structure):
                 return out, token
             if structure not in structures:
                 structures.append(structure)
@@ -275,12 +264,17 @@ def jit(
         if function is None:
             for _, value in () if inside else call.static:
                 captures.find(value, "jit")  # a function, say, may hide traced arrays
-            numbers = _numbers(names, args, kwargs, static)
+            leaves = _dynamic_leaves(names, args, kwargs, static)
+            numbers = [
+                path
+                for path, leaf in leaves.items()
+                if widening.is_weak(leaf) and not isinstance(leaf, bool)
+            ]
             function = compile_call(call, numbers)
         with lock:
             compiled[key] = function
             compiled.move_to_end(key)
-            if len(compiled) > traces.MOST:
+            if len(compiled) > traces.MAX_KEPT:
                 compiled.popitem(last=False)
         known = None
         if captured is not None and not crowded:
@@ -291,11 +285,11 @@ def jit(
     def check_crowd() -> None:
         """Limits the traces that are kept, once there are many.
 
-        `mx.compile` forgets none of those of one function. So from here on each has a
-        function of its own, and `compiled` holds those used last.
+        `mx.compile` never forgets a trace of a function. So from now on each trace has
+        a compiled function of its own, and `compiled` holds those used last.
         """
         nonlocal crowded, latest
-        if max_traces is None and len(traced_calls) > traces.MOST:
+        if max_traces is None and len(traced_calls) > traces.MAX_KEPT:
             with lock:
                 if not crowded:
                     compiled.clear()
@@ -326,25 +320,26 @@ def jit(
                 out, token = _called(function, arrays)
             if first or len(traced_calls) > traces_before:
                 if captured is not None:
-                    captured = captures.settled(held, name)
+                    captured = captures.after_trace(held, name)
                 check_crowd()
             while waits and in_flight:
                 mx.eval(in_flight.popleft())
             under_way = token is not None and start(out, token)
         except Exception as error:
-            if not traces_before:  # nothing is compiled in yet
+            if not traces_before:  # no captured value is compiled in yet
                 captured = latest = None
             if not isinstance(error, ValueError | RuntimeError | IndexError):
                 raise
             if is_symbolic(error):
-                raise diagnosis.value_read(error, name, "jit") from error
+                raise diagnosis.value_read_error(error, name, "jit") from error
             if reason := unavailable(error):
-                paths = _array_paths(names, args, kwargs, static)
-                raise diagnosis.unavailable(reason, paths, held, name) from error
+                leaves = _dynamic_leaves(names, args, kwargs, static)
+                given = {p: x for p, x in leaves.items() if isinstance(x, mx.array)}
+                raise diagnosis.unavailable_error(reason, given, held, name) from error
             if compilation.is_lost(error):
-                raise captures.lost(name) from error
+                raise captures.lost_array_error(name) from error
             if "uncaptured inputs" in str(error):
-                raise captures.given_twice(held, arrays, name) from error
+                raise captures.given_twice_error(held, arrays, name) from error
             raise
         if token is not None and under_way:
             in_flight.append(token)
@@ -354,7 +349,7 @@ def jit(
             return tree.unflatten(structures[out.structure], out.leaves)
         return out
 
-    # A function may hold one. The identity tells it from wrappers, which get a copy.
+    # The identity tells this function from wrappers, which get a copy of attributes.
     run.__compiles__ = id(run), fn  # type: ignore[attr-defined]
     return run
 
@@ -363,87 +358,13 @@ def _from_numpy(leaf: Any) -> Any:
     return as_array(leaf) if isinstance(leaf, np.ndarray) else leaf
 
 
-def _numbers(
+def _dynamic_leaves(
     names: list[str],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     static: dict[str, int | None],
-) -> list[str]:
-    """The paths of the Python numbers that become arrays."""
+) -> dict[str, Any]:
+    """The leaves of arguments that are not static, by their paths."""
     paths = leaf_paths(names, args, kwargs)
-    leaves = tree.leaves((args, kwargs))
-    return [
-        path
-        for path, leaf in zip(paths, leaves, strict=True)
-        if widening.is_weak(leaf)
-        and not isinstance(leaf, bool)
-        and path.partition(".")[0] not in static
-    ]
-
-
-def _array_paths(
-    names: list[str],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    static: dict[str, int | None],
-) -> dict[str, Array]:
-    """The arrays among the arguments by their paths."""
-    paths = leaf_paths(names, args, kwargs)
-    leaves = tree.leaves((args, kwargs))
-    return {
-        path: leaf
-        for path, leaf in zip(paths, leaves, strict=True)
-        if isinstance(leaf, mx.array) and path.partition(".")[0] not in static
-    }
-
-
-def _check_result(out: Any, name: str) -> None:
-    for path, leaf in zip(tree.paths(out), tree.leaves(out), strict=True):
-        if not isinstance(leaf, (mx.array, *_CONSTANTS)):
-            where = f" at {path}" if path else ""
-            raise TypeError(
-                f"jit: `{name}` must return a tree of arrays, numbers and strings, got "
-                f"{type(leaf).__name__}{where}; return a dict or a NamedTuple"
-            )
-
-
-def _bytes(out: Any) -> int:
-    return sum(leaf.nbytes for leaf in tree.leaves(out) if isinstance(leaf, mx.array))
-
-
-# A result as small as this may be kept until it is there.
-_SMALL = 4096  # bytes
-
-
-def _token(out: Any, arguments: list[Array]) -> Array | None:
-    """What to wait for until the arrays of a result are there, found while tracing.
-
-    A small one that is computed, so neither an argument passed through nor a constant.
-    Or else a number of the smallest one, which keeps no large array alive, by an
-    indexing, with which nothing is fused.
-    """
-    arrays = [leaf for leaf in tree.leaves(out) if isinstance(leaf, mx.array)]
-    if not arrays or is_transforming():
-        return None
-    given = set(map(id, arguments))
-    for array in arrays:
-        small = 0 < array.nbytes <= _SMALL
-        if small and id(array) not in given and any_traced([array]):
-            return array
-    smallest = min(arrays, key=lambda array: array.size)
-    if smallest.size == 0:
-        return mx.concatenate([smallest.flatten(), mx.zeros(1, smallest.dtype)])
-    return mx.take(smallest[(slice(0, 1),) * smallest.ndim], mx.array([0]))
-
-
-def _is_plain(structure: tree.Structure) -> bool:
-    """Whether `mx.compile` returns a tree of this structure as it is."""
-    kinds = object, type(None), dict, list, tuple
-    todo = [structure]  # no recursion, which Python 3.12 limits to fewer levels in C
-    while todo:
-        node = todo.pop()
-        kind: Any = node.kind
-        if kind not in kinds and not hasattr(kind, "_fields"):
-            return False
-        todo += node.children
-    return True
+    leaves = zip(paths, tree.leaves((args, kwargs)), strict=True)
+    return {path: x for path, x in leaves if path.partition(".")[0] not in static}

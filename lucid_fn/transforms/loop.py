@@ -31,7 +31,7 @@ from lucid_fn.transforms.derived_bodies import (
     pushed_body,
 )
 from lucid_fn.transforms.turns import (
-    MOST_UNROLLED,
+    MAX_UNROLLED,
     Arrays,
     Body,
     TooLongError,
@@ -51,9 +51,9 @@ def run(
     if may_start() and not any_traced(arrays):
         out = run_turns(body, arrays, length, reverse, starts=True)
         return out[:split], out[split:]
-    if is_tracing() and length > MOST_UNROLLED:
+    if is_tracing() and length > MAX_UNROLLED:
         raise TooLongError(
-            f"{caller}: a loop must have at most {MOST_UNROLLED:,} turns inside a "
+            f"{caller}: a loop must have at most {MAX_UNROLLED:,} turns inside a "
             f"compiled function, which holds every one of them, got {length:,}; call "
             f"it outside of lf.jit, since {caller} compiles its body by itself"
         )

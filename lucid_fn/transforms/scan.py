@@ -10,7 +10,7 @@ from lucid_fn.checks import check_bool, check_count, check_function, check_param
 from lucid_fn.tracing import started
 from lucid_fn.transforms.arguments import describe, name_of
 from lucid_fn.transforms.bodies import arrays_of, body_of, with_dtypes
-from lucid_fn.transforms.closures import closed
+from lucid_fn.transforms.closures import closure_convert
 from lucid_fn.transforms.untraced import untraced
 from lucid_fn.types import Tree
 
@@ -106,7 +106,7 @@ def run_scan(
 
     inputs, in_structure = arrays_of(xs, "xs", caller)
     carry, structure = arrays_of(init, "init", caller)
-    made = closed(f, caller)
+    made = closure_convert(f, caller)
     example = tree.unflatten(
         in_structure, [mx.zeros(x.shape[1:], x.dtype) for x in inputs]
     )

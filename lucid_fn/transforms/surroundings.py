@@ -15,9 +15,9 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn.tracing import any_traced
-from lucid_fn.transforms import bytecode, captures
+from lucid_fn.transforms import bytecode, captures, reads
 from lucid_fn.transforms.arguments import owned
-from lucid_fn.transforms.captures import CONTAINERS, MISSING, NUMBERS
+from lucid_fn.transforms.reads import CONTAINERS, MISSING, NUMBERS
 
 CONSTANTS = (*NUMBERS, complex, str, bytes, type(None))
 
@@ -41,7 +41,7 @@ class Surroundings:
 
     def __init__(self) -> None:
         self._slots: dict[tuple[int, str | None], _Slot] = {}
-        self._places: dict[int, int | None] = {}  # of the values of arrays, if known
+        self._addresses: dict[int, int | None] = {}  # of the values of arrays, if known
         self._kept: list[Any] = []
         self._visited: dict[Any, Any] = {}  # by identity, and kept alive
         self._objects: list[tuple[Any, str, set[str]]] = []  # with the names looked up
@@ -63,7 +63,7 @@ class Surroundings:
 
     def key(self) -> Hashable:
         """Equal for two snapshots of the same functions whose values are the same."""
-        self.find_places()
+        self.find_addresses()
         seen: list[Hashable] = []
         for place, slot in self._slots.items():
             seen.append(place)
@@ -72,7 +72,7 @@ class Surroundings:
                 for key, value in slot.items.items()
                 if not self._is_own(slot, key)
             ]
-        return tuple(self._places.items()), tuple(seen)
+        return tuple(self._addresses.items()), tuple(seen)
 
     def changed(self) -> str | None:
         """The name of something that has changed since the snapshot, if anything."""
@@ -92,20 +92,20 @@ class Surroundings:
                     "argument, or change it after the derivative is computed"
                 )
 
-    def find_places(self) -> None:
+    def find_addresses(self) -> None:
         """Notes where the values of arrays are, by which a change in place is seen."""
         arrays = [s.holder for s in self._slots.values()]
         arrays = [x for x in arrays if isinstance(x, mx.array)]
         traced = any_traced(arrays)  # what is traced has no place yet
         for x in arrays:
-            self._places[id(x)] = None if traced else captures.place_of(x)
+            self._addresses[id(x)] = None if traced else captures.address_of(x)
             self._kept.append(owned(x))  # or its place would be free for other values
 
     def _change(self, slot: _Slot, *, by_others: bool = False) -> str | None:
         """The name of what has changed in a slot, if anything has."""
         if isinstance(slot.holder, mx.array):
-            place = self._places.get(id(slot.holder))
-            same = place is None or captures.place_of(slot.holder) == place
+            place = self._addresses.get(id(slot.holder))
+            same = place is None or captures.address_of(slot.holder) == place
             return None if same else slot.name
         now = _items(slot.holder, slot.key)
         is_filled = by_others and slot.key is None and self._fills
@@ -164,7 +164,7 @@ class Surroundings:
             return
         self._visited[id(value)] = value
         if isinstance(value, FunctionType):
-            compiled = captures.inside_jit(value)
+            compiled = reads.inside_jit(value)
             if compiled is value:
                 self._read(value, None)
             else:
@@ -189,11 +189,11 @@ class Surroundings:
             return
         self._visited[id(fn), id(bound), has_cells] = fn, bound
         cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
-        if captures.of_library(fn):  # its own reads stay as they are
+        if reads.of_library(fn):  # its own reads stay as they are
             values = (bytecode.cell_value(cell, None) for cell in cells.values())
             self._todo += [(value, fn.__name__) for value in values if has_cells]
             return
-        roots = captures.roots_of(fn, bound)
+        roots = reads.roots_of(fn, bound)
         if has_cells:
             for name, cell in cells.items():
                 self._todo.append((self._note(cell, name, name)[name], name))
@@ -203,7 +203,7 @@ class Surroundings:
         self._names |= bytecode.names(fn.__code__)
         self._assigned |= bytecode.assigned(fn.__code__)
         self._fills |= bytecode.fills_containers(fn.__code__)
-        self._todo += [(read(), name) for name, read in captures.inherited(fn, bound)]
+        self._todo += [(read(), name) for name, read in reads.inherited(fn, bound)]
         for name, attributes, is_global in bytecode.dotted_reads(fn.__code__):
             if is_global:
                 value = self._note(fn.__globals__, name, name)[name]
@@ -221,17 +221,17 @@ class Surroundings:
         """Adds an attribute, and returns it; `MISSING` where it is not known."""
         if isinstance(value, mx.array):
             return MISSING  # a method, of which nothing is to be known
-        holder = captures.holder_of(value, name)
-        found = captures.attribute(value, name)
+        holder = reads.holder_of(value, name)
+        found = reads.attribute(value, name)
         path = f"{path}.{name}"
         if holder is not None:
             self._todo.append((found, path))
-            if not captures.is_library_module(value):
+            if not reads.is_library_module(value):
                 self._note(holder, name, path)
         # The object may get such an attribute later, in place of that of its class.
         if holder is None or (isinstance(holder, type) and _is_default(found)):
             own = getattr(value, "__dict__", None)
-            if isinstance(own, dict) and not captures.is_library_module(value):
+            if isinstance(own, dict) and not reads.is_library_module(value):
                 self._note(own, name, path)
         return found
 

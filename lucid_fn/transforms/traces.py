@@ -7,7 +7,7 @@ from lucid_fn import tree
 from lucid_fn.transforms.arguments import describe, leaf_paths
 from lucid_fn.types import Array
 
-MOST = 64
+MAX_KEPT = 64
 """How many traces a compiled function keeps: those used last."""
 
 

@@ -15,7 +15,7 @@ Arrays: TypeAlias = list[Array]
 Turn: TypeAlias = Callable[[Arrays, Arrays, Arrays], tuple[Arrays, Arrays]]
 """From constants, carry and input of a turn to its carry and output."""
 
-MOST_UNROLLED = 2048
+MAX_UNROLLED = 2048
 """Turns that a loop may have inside a compiled function, which contains all of them."""
 
 # Turns between two starts of the evaluation: what was built lately is still in the

@@ -127,7 +127,7 @@ def vmap(
                 out = vectorize(flat, given, "vmap", f"`{name}`")(*mapped)
         except (ValueError, RuntimeError) as error:
             if is_symbolic(error):
-                raise diagnosis.value_read(error, name, "vmap") from error
+                raise diagnosis.value_read_error(error, name, "vmap") from error
             raise
         if order.last is not None:  # as at the end of `transforming`
             start(list(out))

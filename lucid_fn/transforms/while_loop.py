@@ -11,9 +11,9 @@ from lucid_fn.checks import check_count, check_function, check_parameters
 from lucid_fn.tracing import any_traced, may_start, start
 from lucid_fn.transforms.arguments import describe, name_of
 from lucid_fn.transforms.bodies import arrays_of, body_of, checked, with_dtypes
-from lucid_fn.transforms.closures import closed
+from lucid_fn.transforms.closures import closure_convert
 from lucid_fn.transforms.scan import run_scan
-from lucid_fn.transforms.turns import MOST_UNROLLED
+from lucid_fn.transforms.turns import MAX_UNROLLED
 from lucid_fn.types import Array, Tree
 
 
@@ -119,7 +119,7 @@ def while_loop(
     check_function("while_loop", "body", body)
     check_parameters("while_loop", "cond", cond, ("carry",))
     carry, structure = arrays_of(init, "init", "while_loop")
-    functions = closed((cond, body), "while_loop")
+    functions = closure_convert((cond, body), "while_loop")
     if not _is_readable([*carry, *functions.arrays]):
         return _unrolled(cond, body, init)
     carry = with_dtypes(init, carry, functions, None, body)
@@ -155,7 +155,7 @@ def _unrolled(
         is_array = isinstance(old, mx.array)  # numbers stay what they are
         return checked(where, old, new, name, "while_loop") if is_array else new
 
-    for _ in range(MOST_UNROLLED):
+    for _ in range(MAX_UNROLLED):
         holds = cond(carry)
         if not isinstance(holds, bool | np.bool_):
             raise TypeError(
@@ -169,7 +169,7 @@ def _unrolled(
             return carry
         carry = tree.map_with_path(check, carry, body(carry), caller="while_loop")
     raise ValueError(
-        f"while_loop: a loop must end within {MOST_UNROLLED:,} turns inside a "
+        f"while_loop: a loop must end within {MAX_UNROLLED:,} turns inside a "
         "transformation, which goes through every one of them"
     )
 

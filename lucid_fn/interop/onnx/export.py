@@ -15,7 +15,7 @@ from lucid_fn.io import atomic_write, check_path
 from lucid_fn.tracing import may_start
 from lucid_fn.transforms import captures
 from lucid_fn.transforms.arguments import check_function, name_of, parameter_names
-from lucid_fn.transforms.export import described, resized
+from lucid_fn.transforms.export_arguments import described, resized
 from lucid_fn.transforms.export_graph import (
     constants_of,
     flat_function,
@@ -149,6 +149,6 @@ def _names(fn: Callable[..., Any], captured: list[captures.Capture]) -> dict[int
         with contextlib.suppress(TypeError):  # a dict that is not a tree
             for path, leaf in zip(tree.paths(value), tree.leaves(value), strict=True):
                 if isinstance(leaf, mx.array) and leaf.size:
-                    place = captures.place_of(leaf)
+                    place = captures.address_of(leaf)
                     names.setdefault(place, f"{name}.{path}".rstrip("."))
     return names

@@ -81,7 +81,7 @@ def _graph(
         values[name] = whole_value(leaf.path, tuple(shape), dtype)
     uses = Counter(name for x in trace.operations for name, *_ in x.inputs)
     for name, array in trace.constants:
-        given = names.get(captures.place_of(array))
+        given = names.get(captures.address_of(array))
         values[name] = graph.capture(array, given, shared=uses[name] > 1)
     for operation in trace.operations:
         made = _translated(graph, operation, values, description.name)

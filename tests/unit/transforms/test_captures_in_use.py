@@ -7,7 +7,7 @@ import mlx.core as mx
 import pytest
 
 from lucid_fn import checkpoint, grad, jit, nn, random, scan, vmap
-from lucid_fn.transforms import captures
+from lucid_fn.transforms import reads
 
 ONE = mx.array(1.0)
 
@@ -141,4 +141,4 @@ def test_a_captured_constant_inside_a_transformation_is_fine(transform):
 def test_a_package_of_another_environment_is_a_library(folder):
     namespace = {}
     exec(compile("def fn(): ...", f"{folder}/package/file.py", "exec"), namespace)
-    assert captures.of_library(namespace["fn"])
+    assert reads.of_library(namespace["fn"])

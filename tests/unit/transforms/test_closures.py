@@ -23,8 +23,8 @@ def test_a_function_of_the_library_stays_itself(fn):
     def body():
         return fn
 
-    kept = closures.close(body, "scan")
-    assert kept.filled(kept.arrays)() is fn
+    kept = closures.closure_convert(body, "scan")
+    assert kept.rebuild(list(map(mx.array, kept.arrays)))() is fn
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def test_a_model_stays_itself_and_is_divided_among_cores_as_outside(made):
     def body():
         return made
 
-    kept = closures.close(body, "scan")
-    assert kept.filled(kept.arrays)() is made
+    kept = closures.closure_convert(body, "scan")
+    assert kept.rebuild(list(map(mx.array, kept.arrays)))() is made
 
 
 def test_functions_that_call_each_other_are_made_anew_if_one_of_them_holds_an_array():
@@ -55,7 +55,7 @@ def test_functions_that_call_each_other_are_made_anew_if_one_of_them_holds_an_ar
     def odd(n):
         return even(n - 1)
 
-    kept = closures.close(odd, "scan")
+    kept = closures.closure_convert(odd, "scan")
     assert kept.arrays == [scale]
-    assert kept.filled([mx.array(5.0)])(3).item() == 5
+    assert kept.rebuild([mx.array(5.0)])(3).item() == 5
     assert odd(3).item() == 2

@@ -200,14 +200,14 @@ def test_without_jit_the_body_runs_at_every_turn():
 
 
 def test_a_loop_that_is_too_long_for_jit_is_refused():
-    length = turns.MOST_UNROLLED + 1
+    length = turns.MAX_UNROLLED + 1
     run = lf.jit(lambda x: lf.fori_loop(0, length, lambda i, x: x + 1, x))
     with pytest.raises(ValueError, match="fori_loop: a loop must have at most 2,048"):
         run(mx.array(0))
 
 
 def test_a_loop_whose_body_has_a_longer_one_runs_turn_by_turn():
-    length = turns.MOST_UNROLLED + 1
+    length = turns.MAX_UNROLLED + 1
 
     def outer(total, x):
         return lf.fori_loop(0, length, lambda i, t: t + x, total), None

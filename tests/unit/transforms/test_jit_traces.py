@@ -29,7 +29,7 @@ def test_the_traces_used_last_are_kept_and_no_more():
     for size in range(1, 201):
         compiled(mx.zeros(size))
     assert fn.traces == 200
-    for size in range(200, 200 - traces.MOST, -1):
+    for size in range(200, 200 - traces.MAX_KEPT, -1):
         compiled(mx.zeros(size))
     assert fn.traces == 200
     compiled(mx.zeros(1))  # makes room by forgetting 200, which was used first
