@@ -1,7 +1,6 @@
-"""Errors of calls and imports that say what to write instead.
+"""Errors for unknown names and wrong arguments that say what to write instead.
 
-Every package ends with `guide`, by which names that it does not have, and arguments
-that its functions do not take, are explained.
+The `__init__` of every package ends with a call of `guide`, which installs them.
 """
 
 import importlib
@@ -21,22 +20,22 @@ def guide(
     namespace: dict[str, Any],
     module: str,
     *,
-    made: Callable[..., Any] = lambda result, *_: result,
+    on_result: Callable[..., Any] = lambda result, *_: result,
     later: tuple[str, ...] = (),
 ) -> None:
-    """Makes the errors of a package's public names say what to write instead.
+    """Install errors that say what to write instead in a package.
 
-    To be called at the end of the package's `__init__`: names that are not there, and
-    arguments that its functions do not take, are looked up in `foreign_names`. Those
-    that it has of another package are guided there. A function stays what its name
-    stands for when a file of the same name is imported later.
+    Unknown names, and arguments that its functions do not take, are looked up in
+    `foreign_names`. Functions of other packages, which it re-exports, are left to
+    those. A function keeps its name also when a file of the same name is imported
+    later.
 
     Args:
         namespace: the package's `globals()`, with its `__all__`.
         module: what users call the package, such as `nn`.
-        made: is told of each call, `made(result, fn, args, options)`, and returns what
-            the call returns.
-        later: packages in the package, imported at their first use.
+        on_result: called with each result, as `on_result(result, fn, args, options)`;
+            what it returns is the result of the call.
+        later: subpackages that are imported at their first use.
     """
     public, package = namespace["__all__"], namespace["__name__"]
     files = [
@@ -44,15 +43,13 @@ def guide(
     ]
     for file in files:
         if namespace.get(file.__name__.rpartition(".")[2]) is file:
-            _explain_its_call(file)
+            _explain_module_call(file)
     for name in public:
         fn: Any = namespace.get(name)
         own = inspect.isfunction(fn) and f"{fn.__module__}.".startswith(f"{package}.")
-        if not own:
-            continue
-        # A function with a mark has errors of its own: see `ops.input_checks`.
-        if not hasattr(fn, "__divided__"):
-            namespace[name] = explained = explains_calls(fn, made=made)
+        # Examplewise functions have such errors already: see `ops.input_checks`.
+        if own and not hasattr(fn, "__divided__"):
+            namespace[name] = explained = explains_calls(fn, on_result=on_result)
             for file in files:  # its own, where pickle looks, and those that use it
                 if vars(file).get(name) is fn:
                     setattr(file, name, explained)
@@ -68,7 +65,7 @@ def guide(
 
 
 class _Package(ModuleType):
-    """A package in which no file takes the name of a function that it defines.
+    """A package whose functions are not replaced by files of the same name.
 
     Python sets the attribute `linear` of `nn` to the module whenever `nn/linear.py` is
     loaded, also after `nn/__init__.py` has set it to the function.
@@ -78,30 +75,32 @@ class _Package(ModuleType):
         if isinstance(value, ModuleType):
             if callable(self.__dict__.get(name)):
                 return
-            _explain_its_call(value)
+            _explain_module_call(value)
         super().__setattr__(name, value)
 
 
 class _File(ModuleType):
-    """A file of a package, such as `ops/interpolate.py`; other libraries have a
-    function of its name, which users may call."""
+    """A file of a package, such as `ops/interpolate.py`; a call of it is explained.
+
+    Another library may have a function of its name, which users try to call.
+    """
 
     def __call__(self, *args: Any, **options: Any) -> NoReturn:
         package, _, name = self.__name__.rpartition(".")
         raise_unknown(package.partition(".")[2], name, sys.modules[package].__all__)
 
 
-def _explain_its_call(module: ModuleType) -> None:
-    if type(module) is ModuleType:  # not a package, which has names of its own
+def _explain_module_call(module: ModuleType) -> None:
+    if type(module) is ModuleType:  # not a `_Package`
         module.__class__ = _File
 
 
 def explains_calls(
-    fn: Fn, *, made: Callable[..., Any] = lambda result, *_: result
+    fn: Fn, *, on_result: Callable[..., Any] = lambda result, *_: result
 ) -> Fn:
-    """`fn`, whose error for arguments that it does not take says how to give them.
+    """`fn`, whose error for wrong arguments says how to call it.
 
-    Nothing is looked at unless Python itself refuses the call.
+    Calls that Python accepts are not inspected.
     """
 
     @wraps(fn)
@@ -113,19 +112,19 @@ def explains_calls(
                 raise
             message = call_message(fn, args, options)
         else:
-            return made(result, fn, args, options)
+            return on_result(result, fn, args, options)
         raise TypeError(message)
 
     return cast(Fn, explained)
 
 
 def explains_positions(fn: Fn, name: str, hint: str = "") -> Fn:
-    """`fn`, which takes arguments by position alone; the error of others explains.
+    """`fn`, which takes arguments by position only; the error for others says so.
 
     Args:
         fn: a function whose parameters are positional.
         name: what the error calls it.
-        hint: what the error says in the end.
+        hint: the end of the error.
     """
     parameters = inspect.signature(fn).parameters.values()
     least = sum(p.default is p.empty for p in parameters)
@@ -141,7 +140,7 @@ def explains_positions(fn: Fn, name: str, hint: str = "") -> Fn:
 
 
 def _refused_by_python(error: TypeError, fn: Callable[..., Any]) -> bool:
-    """Whether the error is that of a call which no line of `fn` has seen."""
+    """Whether Python raised the error for the call of `fn` itself, before its body."""
     wrappers, lines = [], []
     while hasattr(fn, "__wrapped__"):
         wrappers.append(fn.__code__)
@@ -159,7 +158,7 @@ def call_message(
     options: dict[str, Any],
     name: str = "",
 ) -> str:
-    """How the call should have been written."""
+    """The error for a call with wrong arguments: what is wrong, and how to write it."""
     signature = inspect.signature(fn)
     name, parameters = name or fn.__name__, signature.parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -220,7 +219,7 @@ def _shown(value: Any) -> str:
 
 
 def _short(signature: inspect.Signature) -> str:
-    """The arguments without their types."""
+    """The signature without annotations."""
     shown, by_name = [], False
     for p in signature.parameters.values():
         if p.kind is p.KEYWORD_ONLY and not by_name:

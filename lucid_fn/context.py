@@ -1,4 +1,4 @@
-"""Context variables that are set inside of a block."""
+"""Setting a context variable inside a block."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 @contextmanager
 def holding(variable: ContextVar[T], value: T) -> Iterator[T]:
-    """Inside the block, the variable has this value, for the block's thread only."""
+    """Inside the block the variable has this value, in the thread of the block only."""
     token = variable.set(value)
     try:
         yield value

@@ -1,4 +1,4 @@
-"""Conversion of NumPy arrays to MLX: which are accepted, and how they are read."""
+"""Conversion of NumPy arrays to MLX arrays."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from lucid_fn.types import Array
 
 _DTYPES = frozenset(map(np.dtype, "?bBhHiIlLqQefdgFDG"))
-_NARROW = {"g": np.float64, "G": np.complex128}
-_LONGEST_AXIS = 2**31 - 1
+_NARROWED = {"g": np.float64, "G": np.complex128}  # long doubles, unknown to MLX
+_MAX_LENGTH = 2**31 - 1  # of an axis
 
 
 def is_bfloat16(array: NDArray[Any] | np.generic) -> bool:
@@ -43,14 +43,14 @@ def check_numpy(caller: str, name: str, array: Any) -> None:
             f"{caller}: {name} must have a dtype that MLX can hold, got {array.dtype}; "
             "convert it with astype"
         )
-    if any(length > _LONGEST_AXIS for length in array.shape):
+    if any(length > _MAX_LENGTH for length in array.shape):
         raise ValueError(
-            f"{caller}: {name} must have axes of at most {_LONGEST_AXIS} entries, got "
+            f"{caller}: {name} must have axes of at most {_MAX_LENGTH} entries, got "
             f"shape {array.shape}; take it in parts"
         )
 
 
-def in_order(array: NDArray[Any]) -> NDArray[Any]:
+def to_contiguous(array: NDArray[Any]) -> NDArray[Any]:
     """The array in C order and native byte order, copied only if necessary."""
     native = array.dtype.newbyteorder("=")
     ordered = np.asarray(array).astype(native, order="C", copy=False)
@@ -79,15 +79,15 @@ def from_numpy(caller: str, name: str, array: Any) -> Array:
         array([2, 1, 0], dtype=int16)
     """
     check_numpy(caller, name, array)
-    ordered = in_order(array)
+    ordered = to_contiguous(array)
     if is_bfloat16(ordered):
         return mx.array(ordered.view(np.uint16)).view(mx.bfloat16)
-    narrow = _NARROW.get(ordered.dtype.char)  # MLX does not know long doubles
-    return mx.array(ordered if narrow is None else ordered.astype(narrow))
+    narrowed = _NARROWED.get(ordered.dtype.char)
+    return mx.array(ordered if narrowed is None else ordered.astype(narrowed))
 
 
 def to_array(value: Any) -> Array | None:
-    """`from_numpy`, where `None` is returned for what it refuses.
+    """`from_numpy` that returns `None` instead of raising an error.
 
     Example:
         >>> import numpy as np

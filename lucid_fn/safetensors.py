@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid_fn import io
-from lucid_fn.numpy_arrays import in_order, is_bfloat16
+from lucid_fn.numpy_arrays import to_contiguous, is_bfloat16
 from lucid_fn.types import Array
 
 _DTYPES = {
@@ -163,7 +163,7 @@ def stored(
 def _stored(
     caller: str, name: str, x: Array | NDArray[Any], bits: Array | NDArray[Any]
 ) -> tuple[str, NDArray[Any]]:
-    data = in_order(np.asarray(bits))
+    data = to_contiguous(np.asarray(bits))
     if bits is not x:
         return "BF16", data
     if is_bfloat16(data):

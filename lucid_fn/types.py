@@ -8,10 +8,10 @@ import mlx.core as mx
 __all__ = ["Array", "ArrayFn", "Key", "Params", "Scalar", "State", "Tree"]
 
 Array: TypeAlias = mx.array
-"""An MLX array, never "array-like": other kinds are converted at the edge."""
+"""An MLX array, not "array-like": `apply` and `jit` convert NumPy arrays."""
 
 Scalar: TypeAlias = float | mx.array
-"""A number, or an array of shape `()` with a number that is known at run time only."""
+"""A number, or an array of shape `()` for one that is known at run time only."""
 
 Key: TypeAlias = mx.array
 """A random key: uint32, shape `(2,)`, made by `lucid_fn.random.key`."""
@@ -23,7 +23,7 @@ Params: TypeAlias = dict[str, Any]
 """Nested dicts of trainable parameters, whose leaves are float arrays."""
 
 State: TypeAlias = dict[str, Any]
-"""What a layer carries besides parameters, such as running statistics."""
+"""Nested dicts of what a layer keeps besides params, such as running statistics."""
 
 ArrayFn: TypeAlias = Callable[..., Any]
 """A plain function on arrays, such as `nn.relu`."""

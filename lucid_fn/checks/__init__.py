@@ -1,6 +1,6 @@
-"""Checks of arguments that several packages share: types, dtypes, shapes and ranges.
+"""Checks of arguments that all packages share: types, dtypes, shapes and ranges.
 
-Values of arrays are never checked: they are lazy, and a check would compute them.
+The values of arrays are never checked: arrays are lazy, and a check would compute them.
 """
 
 from lucid_fn.checks.arrays import (

@@ -1,4 +1,4 @@
-"""Checks of arrays: types, dtypes, shapes and sizes, and of random keys."""
+"""Checks of arrays and random keys: types, dtypes, shapes and sizes."""
 
 import functools
 import math
@@ -14,11 +14,11 @@ from lucid_fn.context import holding
 from lucid_fn.types import Array, Key
 
 AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
-"""Names of the spatial axes, by their number."""
+"""The names of the spatial axes, by how many there are."""
 
 
 def check_array(caller: str, **arrays: Any) -> None:
-    """Raises unless every argument is an MLX array."""
+    """Raise unless every argument is an MLX array."""
     for name, x in arrays.items():
         if not isinstance(x, mx.array):
             raise TypeError(
@@ -28,35 +28,32 @@ def check_array(caller: str, **arrays: Any) -> None:
 
 
 def _remedy(name: str, x: Any) -> str:
-    """How to get the array that was meant."""
-    if hasattr(x, "sequence"):  # what a recurrent layer returns
+    """How to get the array that was probably meant."""
+    if hasattr(x, "sequence"):  # the output of a recurrent layer
         return f"take {name}.sequence"
-    if hasattr(x, "_fields"):  # such as the values and the indices of a max pool
+    if hasattr(x, "_fields"):  # such as the output of a max pool with indices
         return f"take one of {', '.join(f'{name}.{field}' for field in x._fields)}"
     if isinstance(x, tuple):
         return "apply returns the pair (y, state): give y alone"
     return f"convert it with mx.array({name})"
 
 
-def _batch_hint(x: Array, ndim: int, name: str) -> str:
-    """The end of an error about a shape of `ndim` axes: the batch axis is missing."""
-    if x.ndim != ndim - 1:
-        return ""
-    return f"; a single example needs a batch axis: {name}[None]"
-
-
 def shape_error(
     caller: str, name: str, x: Any, wanted: object, *, axes: int | None = None
 ) -> ValueError:
-    """The error of an array that does not have the `wanted` shape, of `axes` axes."""
-    hint = "" if axes is None else _batch_hint(x, axes, name)
+    """The error for an array that does not have the `wanted` shape.
+
+    Given the number of `axes`, it says whether the batch axis may be missing.
+    """
+    single = axes is not None and x.ndim == axes - 1
+    hint = f"; a single example needs a batch axis: {name}[None]" if single else ""
     return ValueError(f"{caller}: {name} must have shape {wanted}, got {x.shape}{hint}")
 
 
 def check_axes(caller: str, x: Array, dims: int, *, least: int = 0) -> None:
-    """Raises unless `x` has shape `(N, ..., C)`, with `dims` axes between.
+    """Raise unless `x` has shape `(N, ..., C)`, with `dims` spatial axes.
 
-    These spatial axes have a length of at least `least`.
+    Each of these must have a length of at least `least`.
     """
     if x.ndim == dims + 2 and min(x.shape[1:-1]) >= least:
         return
@@ -65,7 +62,7 @@ def check_axes(caller: str, x: Array, dims: int, *, least: int = 0) -> None:
 
 
 def check_float(caller: str, **arrays: Any) -> None:
-    """Raises unless every argument is an MLX array of a float dtype."""
+    """Raise unless every argument is an MLX array of a float dtype."""
     check_array(caller, **arrays)
     for name, x in arrays.items():
         if not mx.issubdtype(x.dtype, mx.floating):
@@ -90,7 +87,7 @@ def check_narrow_float(caller: str, **arrays: Any) -> None:
 
 
 def check_integer(caller: str, **arrays: Any) -> None:
-    """Raises unless every argument is an MLX array of an integer dtype."""
+    """Raise unless every argument is an MLX array of an integer dtype."""
     check_array(caller, **arrays)
     for name, x in arrays.items():
         if not mx.issubdtype(x.dtype, mx.integer):
@@ -98,7 +95,7 @@ def check_integer(caller: str, **arrays: Any) -> None:
 
 
 def check_same_shape(caller: str, **arrays: Array) -> None:
-    """Raises unless the shapes are equal: broadcasting here is nearly always a slip."""
+    """Raise unless the shapes are equal: broadcasting would hide a mistake."""
     (first, x), *others = arrays.items()
     for name, y in others:
         if y.shape != x.shape:
@@ -109,7 +106,7 @@ def check_same_shape(caller: str, **arrays: Array) -> None:
 
 
 def check_classes(caller: str, **arrays: Array) -> None:
-    """Raises unless every argument has a last axis, with at least one class."""
+    """Raise unless every argument has a last axis, with at least one class."""
     for name, x in arrays.items():
         if x.ndim == 0 or x.shape[-1] == 0:
             raise ValueError(
@@ -119,7 +116,7 @@ def check_classes(caller: str, **arrays: Array) -> None:
 
 
 def check_rows(caller: str, scores: str, x: Array, labels: Array) -> None:
-    """Raises unless `labels` holds one integer for each row of `x`."""
+    """Raise unless `labels` holds one integer for each row of `x`."""
     check_array(caller, **{scores: x})
     check_integer(caller, labels=labels)
     check_classes(caller, **{scores: x})
@@ -131,54 +128,47 @@ def check_rows(caller: str, scores: str, x: Array, labels: Array) -> None:
 
 
 def check_key(caller: str, key: Any, *, name: str = "key") -> Key:
-    """The key, if it is one: uint32, shape `(2,)`."""
-    if isinstance(key, mx.array) and key.dtype == mx.uint32 and key.shape == (2,):
-        return key
-    got = (
-        f"an array of {key.dtype} and shape {key.shape}"
-        if isinstance(key, mx.array)
-        else repr(key)
-    )
-    batch = isinstance(key, mx.array) and key.ndim > 1 and key.shape[-1] == 2
+    """The key; raise unless it is one: uint32, shape `(2,)`."""
+    got, fix = repr(key), "make one with random.key(0)"
+    if isinstance(key, mx.array):
+        if key.dtype == mx.uint32 and key.shape == (2,):
+            return key
+        got = f"an array of {key.dtype} and shape {key.shape}"
+        if key.ndim > 1 and key.shape[-1] == 2:
+            fix = "use lf.vmap for a batch of keys"
     raise TypeError(
-        f"{caller}: {name} must be a key (uint32, shape (2,)), got {got}; "
-        + (
-            "use lf.vmap for a batch of keys"
-            if batch
-            else "make one with random.key(0)"
-        )
+        f"{caller}: {name} must be a key (uint32, shape (2,)), got {got}; {fix}"
     )
 
 
-# ---- sizes that arguments ask for ----
+# ---- sizes of arrays that arguments ask for ----
 # MLX does not check them: an array that does not fit in memory ends the process, and an
-# axis beyond 32 bits wraps around or is an error that names no argument.
+# axis beyond 32 bits wraps around, or raises an error that does not name the argument.
 
-_SMALL = 1 << 26  # numbers, which fit in any memory
+_SMALL = 1 << 26  # elements, which fit in any memory
 
-# Set inside the block of `shapes_only` only.
 _shapes_only: ContextVar[bool] = ContextVar("shapes_only", default=False)
 
 
 def shapes_only() -> AbstractContextManager[Any]:
-    """Inside the block arrays are never computed, and none is too large for memory."""
+    """Inside the block no array is computed, so none is too large for memory."""
     return holding(_shapes_only, True)
 
 
 def check_size(
     caller: str, name: str, shape: Sequence[int], *, itemsize: int = 4
 ) -> None:
-    """Raises unless an array of this shape can be made.
+    """Raise unless an array of this shape can be made.
 
     Args:
         caller: public function that errors name.
-        name: argument, or arguments, that ask for the array.
-        shape: of the array.
-        itemsize: bytes of a number.
+        name: argument, or arguments, that determine the shape.
+        shape: shape of the array.
+        itemsize: bytes per element.
 
     Raises:
         ValueError: if an axis has 2**31 items or more.
-        MemoryError: if the array has more bytes than the machine has memory.
+        MemoryError: if the array is larger than the memory of the machine.
 
     Example:
         >>> check_size("constant_pad", "padding", (1, 2**31, 4))
@@ -205,8 +195,8 @@ def check_size(
 
 @functools.cache
 def _memory() -> float:
-    """The bytes of physical memory, as far as the system tells."""
+    """The physical memory in bytes; infinite if the system does not tell."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # unknown to the system
+    except (AttributeError, OSError, ValueError):
         return math.inf

@@ -1,4 +1,4 @@
-"""Checks of the types of arguments, and of functions as arguments."""
+"""Checks of types, and of functions that are arguments."""
 
 import inspect
 import reprlib
@@ -10,11 +10,11 @@ from typing import Any
 def signature_of(
     fn: Callable[..., Any], *, follow_wrapped: bool = True
 ) -> inspect.Signature | None:
-    """The parameters of a function; `None` where Python does not know them.
+    """The signature of a function; `None` if Python does not know it.
 
-    Of a function of MLX, Python 3.13 says `(*args, **kwargs)`, which is that of the
-    type of such functions; earlier ones raise. Annotations are not evaluated, as
-    Python 3.14 would do only now: their names may exist for type checkers alone.
+    For functions of MLX, Python 3.13 gives the signature of their type,
+    `(*args, **kwargs)`, where earlier versions raise. Annotations stay strings: Python
+    3.14 would evaluate them, and their names may exist for type checkers only.
     """
     options: dict[str, Any] = {"follow_wrapped": follow_wrapped}
     if sys.version_info >= (3, 14):
@@ -29,25 +29,25 @@ def signature_of(
 
 
 def check_type(
-    caller: str, name: str, value: Any, kind: Any, words: str, *, fix: str = ""
+    caller: str, name: str, value: Any, kind: Any, wanted: str, *, fix: str = ""
 ) -> None:
-    """Raises unless `value` is an instance of `kind`, as the `words` say."""
+    """Raise unless `value` is an instance of `kind`, which errors call `wanted`."""
     if not isinstance(value, kind):
         fix = f"; {fix}" if fix else ""
         raise TypeError(
-            f"{caller}: {name} must be {words}, got {type(value).__name__}{fix}"
+            f"{caller}: {name} must be {wanted}, got {type(value).__name__}{fix}"
         )
 
 
 def check_function(
     caller: str, name: str, fn: Any, *, kinds: str = "a function", fix: str = ""
 ) -> None:
-    """Raises unless `fn` can be called.
+    """Raise unless `fn` can be called.
 
     Args:
         caller: public function that errors name.
         name: argument that errors name.
-        fn: what the user gave.
+        fn: the argument.
         kinds: what errors say that the argument must be.
         fix: what errors advise.
     """
@@ -68,18 +68,18 @@ def check_parameters(
     *,
     fix: str = "",
 ) -> None:
-    """Raises unless `fn` is a function that takes these arguments.
+    """Raise unless `fn` is a function that takes these arguments.
 
     Args:
         caller: public function that errors name.
         name: argument that errors name.
-        fn: what the user gave. Nothing is known of a function without a signature.
-        positional: the arguments that it is given by position.
-        named: those that it is given by name.
+        fn: the argument. Functions without a signature are accepted.
+        positional: the arguments that it will receive by position.
+        named: those that it will receive by name.
         fix: what errors advise.
     """
     check_function(caller, name, fn)
-    # What wraps a function may take other arguments than that.
+    # A wrapper may take other arguments than the function that it wraps.
     signature = signature_of(fn, follow_wrapped=False)
     if signature is None:
         return

@@ -1,6 +1,6 @@
-"""Numbers, integers and bools as arguments: what is one, and which range it is in.
+"""Checks of numbers, integers, bools and choices.
 
-A NumPy scalar, and a NumPy array of shape `()`, is the number that it holds.
+A NumPy scalar, or a NumPy array of shape `()`, counts as the number that it holds.
 """
 
 import math
@@ -19,12 +19,12 @@ NUMBER_OR_ARRAY = "a number or an array of shape ()"
 def to_number(
     caller: str, name: str, value: Any, *, kinds: str = "a number"
 ) -> int | float:
-    """A number in any range, infinite or nan too, as a Python int or float.
+    """Any number, infinite or NaN too, as a Python int or float.
 
     Args:
         caller: public function that errors name.
         name: argument that errors name.
-        value: what the user gave.
+        value: the argument.
         kinds: what errors say that the argument may be.
 
     Raises:
@@ -62,18 +62,18 @@ def check_number(
 ) -> float:
     """A finite real number in a range, as a Python float.
 
-    A number is a Python int or float, or a NumPy scalar, which stands for the same
-    number: multiplied with an MLX array it would make a NumPy array. Strings, bools,
-    `None` and arrays are not numbers.
+    A number is a Python int or float, or a NumPy scalar, which is converted, since its
+    product with an MLX array would be a NumPy array. Strings, bools, `None` and arrays
+    are not numbers.
 
     Args:
         caller: public function that errors name.
         name: argument that errors name.
-        value: what the user gave.
-        at_least: lower bound, which is in the range.
-        above: lower bound, which is not.
-        at_most: upper bound, which is in the range.
-        below: upper bound, which is not.
+        value: the argument.
+        at_least: lower bound, inclusive.
+        above: lower bound, exclusive.
+        at_most: upper bound, inclusive.
+        below: upper bound, exclusive.
         kinds: what errors say that the argument may be.
 
     Raises:
@@ -110,7 +110,7 @@ def check_scalar(
     kinds: str = NUMBER_OR_ARRAY,
     **bounds: float,
 ) -> float | Array:
-    """`check_number`, where an MLX array of shape `()` is accepted too, unread.
+    """`check_number` that also accepts an MLX array of shape `()`, without reading it.
 
     Args:
         caller: as in `check_number`.
@@ -145,17 +145,17 @@ def check_count(
     below: int | None = 2**31,
     kinds: str = "an integer",
 ) -> int:
-    """An integer, such as a number of steps or rows, as a Python int.
+    """An integer in a range, such as a number of steps or rows, as a Python int.
 
-    It is a Python or NumPy integer. A float such as `1e6` is not one, and nor is an
-    array, since a count shapes the computation.
+    A float such as `1e6` is not an integer, nor is an array, since shapes and loops
+    depend on counts.
 
     Args:
         caller: public function that errors name.
         name: argument that errors name.
-        value: what the user gave.
-        at_least: lower bound, if any.
-        below: upper bound, if any, which is not in the range: int32 by default.
+        value: the argument.
+        at_least: lower bound, inclusive, if any.
+        below: upper bound, exclusive, if any; by default that of int32.
         kinds: what errors say that the argument may be.
 
     Raises:
@@ -181,14 +181,14 @@ def check_count(
 
 
 def check_bool(caller: str, **flags: Any) -> None:
-    """Raises unless every argument is a bool of Python's or NumPy's.
+    """Raise unless every argument is a Python or NumPy bool.
 
-    A string or an array that switches something is a slip: `"no"` would be true, and
-    the value of an array is not known in a compiled function.
+    A string or an array as a flag is a mistake: `"no"` would be true, and the value of
+    an array is unknown while a function is compiled.
 
     Args:
         caller: public function that errors name.
-        flags: what the user gave, by the names of the arguments.
+        flags: the arguments by their names.
 
     Raises:
         TypeError: if one is not a bool.
@@ -207,7 +207,7 @@ def check_bool(caller: str, **flags: Any) -> None:
 
 
 def check_axis(caller: str, axis: Any, ndim: int) -> int:
-    """The axis of an array of `ndim` axes, counted from the last if negative."""
+    """An axis of an array of `ndim` axes, which may be negative, as a Python int."""
     index = check_count(caller, "axis", axis, at_least=None)
     if not -ndim <= index < ndim:
         raise ValueError(f"{caller}: axis must be in [{-ndim}, {ndim}), got {index}")
@@ -234,42 +234,42 @@ def to_sizes(
     )
 
 
-def check_choice(caller: str, name: str, value: Any, words: Iterable[str]) -> None:
-    """Raises unless `value` is one of several words."""
-    *others, last = allowed = list(words)
+def check_choice(caller: str, name: str, value: Any, choices: Iterable[str]) -> None:
+    """Raise unless `value` is one of several strings."""
+    *others, last = allowed = list(choices)
     if value not in allowed:
-        choices = f"{', '.join(map(repr, others))} or {last!r}"
-        raise ValueError(f"{caller}: {name} must be {choices}, got {value!r}")
+        wanted = f"{', '.join(map(repr, others))} or {last!r}"
+        raise ValueError(f"{caller}: {name} must be {wanted}, got {value!r}")
 
 
 def is_integer(value: Any) -> bool:
-    """Whether a value is an integer of Python's or NumPy's, and not a bool."""
+    """Whether a value is a Python or NumPy integer, and not a bool."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a real number of Python's or NumPy's, and not a bool."""
+    """Whether a value is a real Python or NumPy number, and not a bool."""
     return is_integer(value) or isinstance(value, float | np.floating)
 
 
-_MOST_NAMES = 5
+_MAX_NAMES = 5
 
 
 def listed(names: Iterable[str]) -> str:
-    """The first of many names in an error, and how many more there are.
+    """Names for an error: the first five, and how many more there are.
 
     Example:
         >>> listed("abcdefg"), listed([])
         ('a, b, c, d, e and 2 more', 'none')
     """
     names = list(names)
-    shown = ", ".join(names[:_MOST_NAMES]) or "none"
-    more = len(names) - _MOST_NAMES
+    shown = ", ".join(names[:_MAX_NAMES]) or "none"
+    more = len(names) - _MAX_NAMES
     return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _unwrapped(value: Any) -> Any:
-    """What a NumPy array of shape `()` holds, or the value itself."""
+    """The element of a NumPy array of shape `()`; other values unchanged."""
     is_scalar = isinstance(value, np.ndarray) and value.shape == ()
     return value[()] if is_scalar else value
 
@@ -280,7 +280,7 @@ def _range(
     at_most: float | None,
     below: float | None,
 ) -> str:
-    """The range in words: an interval where it has two ends."""
+    """The range in words; an interval if it has two ends."""
     low = at_least if above is None else above
     high = at_most if below is None else below
     if low is not None and high is not None:
@@ -295,7 +295,7 @@ def _range(
 
 
 def _shown(value: Any) -> str:
-    """A value in an error: itself if it is short, else its type."""
+    """A value for an error: itself if it is short, else its type."""
     if isinstance(value, mx.array):
         return "an array; take its number with .item()"
     if value is None or isinstance(value, str | bool | float | np.generic):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lucid_fn.call_errors import explains_calls
 from lucid_fn.io import Handler, Opaque, check_path, reading, unpickle
-from lucid_fn.numpy_arrays import in_order
+from lucid_fn.numpy_arrays import to_contiguous
 from lucid_fn.types import Array
 
 _STORAGES = {
@@ -220,7 +220,7 @@ class _Archive:
                 f"tensors that are over {_MAX_SHARING} times as large as the file; "
                 "they share storages, save them as copies"
             )
-        array = mx.array(in_order(view))
+        array = mx.array(to_contiguous(view))
         if code == "bf16":
             array = array.view(mx.bfloat16)
         # PyTorch's lazy negation and conjugation.

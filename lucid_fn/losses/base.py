@@ -78,7 +78,7 @@ def as_pair(caller: str, first: str, x: Array, targets: Array) -> Pair:
 
 
 def _check_targets(caller: str, first: str, x: Array, targets: Any) -> None:
-    """Raises unless the targets are an array of the shape of the predictions `x`."""
+    """Raise unless the targets are an array of the shape of the predictions `x`."""
     if isinstance(targets, int | float):
         raise TypeError(
             f"{caller}: targets must be an MLX array, got {type(targets).__name__}; "
@@ -151,7 +151,7 @@ def counted(
 
 
 def check_weight(caller: str, weight: Array | None, num_classes: int) -> None:
-    """Raises unless there is a float for each class, or nothing."""
+    """Raise unless there is a float for each class, or nothing."""
     if weight is None:
         return
     check_float(caller, weight=weight)
@@ -165,7 +165,7 @@ def check_weight(caller: str, weight: Array | None, num_classes: int) -> None:
 
 
 def check_regions(caller: str, predictions: Array) -> None:
-    """Raises unless there is an axis of examples and one of classes."""
+    """Raise unless there is an axis of examples and one of classes."""
     if predictions.ndim < 2:
         raise shape_error(caller, "predictions", predictions, "(N, ..., num_classes)")
 

@@ -75,7 +75,7 @@ def confusion_matrix(predictions: Array, labels: Array, *, num_classes: int) -> 
 
 
 def check_num_classes(caller: str, num_classes: int) -> int:
-    """Raises unless there are classes, and no more cells than int32 can number."""
+    """Raise unless there are classes, and no more cells than int32 can number."""
     num_classes = check_count(caller, "num_classes", num_classes)
     if num_classes > 46340:  # the root of 2**31
         raise ValueError(

@@ -29,4 +29,4 @@ __all__ = [
     "vit",
 ]
 
-guide(globals(), "models", made=finish)
+guide(globals(), "models", on_result=finish)

@@ -297,4 +297,4 @@ __all__ = [
     "weight_norm",
 ]
 
-guide(globals(), "nn", made=finish)
+guide(globals(), "nn", on_result=finish)

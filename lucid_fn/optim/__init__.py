@@ -260,4 +260,4 @@ __all__ = [
     "zero_redundancy",
 ]
 
-guide(globals(), "optim", made=explains_pair)
+guide(globals(), "optim", on_result=explains_pair)
