@@ -102,12 +102,12 @@ __all__ = [
 ]
 
 
-# `testing` imports chex, and with it jax, which takes a second; `cpu` is the CPU wing.
+# `testing` imports chex, and with it jax, which takes a second; `cpu` is internal.
 _UNLISTED = ("cpu", "testing")
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a subpackage at its first use: all of them take 0.09 s and more."""
+    """Import a subpackage at its first use; all together take 0.09 s or more."""
     if name == "profile":
         return importlib.import_module("lucid_fn.profiling").profile
     if name in __all__ or name in _UNLISTED:

@@ -3,10 +3,13 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command that `arguments` name; returns the exit code."""
+    """Run the command named in `arguments` and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m lucid_fn",
         description="Functional deep learning for MLX: pure functions over trees.",
@@ -23,9 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(chosen.run(chosen))
 
 
-def _add_doctor(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def _add_doctor(commands: Commands) -> None:
     doctor = commands.add_parser(
         "doctor",
         help="say what makes this machine fast or slow, and what to do",
@@ -43,7 +44,7 @@ def _add_doctor(
 
 
 def _doctor(chosen: argparse.Namespace) -> int:
-    from lucid_fn import doctor  # only when asked for
+    from lucid_fn import doctor  # only for this command
 
     checks = doctor.examine()
     if chosen.selftest:
@@ -52,7 +53,7 @@ def _doctor(chosen: argparse.Namespace) -> int:
     return int(any(check.verdict == "broken" for check in checks))
 
 
-def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_demo(commands: Commands) -> None:
     demo = commands.add_parser(
         "demo",
         help="train LeNet-5 on MNIST",
@@ -78,14 +79,12 @@ def _demo(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _add_launch(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def _add_launch(commands: Commands) -> None:
     launch = commands.add_parser(
         "launch",
         help="run a script in several processes that train together",
         description="Runs a Python script in several processes, for "
-        "lucid_fn.distributed. If one fails, all are ended, and its exit code is "
+        "lucid_fn.distributed. If one fails, all are terminated, and its exit code is "
         "returned.",
     )
     launch.add_argument(
@@ -94,7 +93,7 @@ def _add_launch(
     launch.add_argument(
         "--hosts",
         default="127.0.0.1",
-        help="addresses with commas, or a .json file in the format of mlx.launch",
+        help="comma-separated addresses, or a .json file in the format of mlx.launch",
     )
     launch.add_argument(
         "--restart",
@@ -102,13 +101,14 @@ def _add_launch(
         default=0,
         dest="restarts",
         metavar="K",
-        help="start all again up to K times after a failure; give fit a checkpoint",
+        help="restart all processes up to K times after a failure; give fit a "
+        "checkpoint to resume from",
     )
     launch.add_argument(
         "--timeout",
         type=float,
-        help="seconds without a sign of life or a step until a process is given up; "
-        "300 by default",
+        help="seconds without a heartbeat or a step after which a process counts as "
+        "dead; 300 by default",
     )
     launch.add_argument(
         "--port", type=int, help="the first port on other machines; 32323 by default"

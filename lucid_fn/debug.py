@@ -1,4 +1,4 @@
-"""Where a computation goes wrong: the layer in which numbers stop being finite."""
+"""Find the layer in which values or gradients stop being finite."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,20 +8,19 @@ import mlx.core as mx
 from lucid_fn import transforms, tree
 from lucid_fn.call_errors import guide
 from lucid_fn.checks import check_function
-from lucid_fn.nn.core.recording import recording
-from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.nn.core.recording import is_float, recording, tap_gradients
 from lucid_fn.types import Array, Tree
 
 __all__ = ["NonFinite", "nonfinite"]
 
 
 class NonFinite(NamedTuple):
-    """Where numbers were first not finite; as text, a sentence."""
+    """Where numbers were first not finite; `str` makes a sentence of it."""
 
     phase: str  # "forward" or "backward"
     path: str  # of the layer, or "" outside of layers
-    where: str  # what it is that is not finite
-    leaf: str  # its path in that, or "" if that is an array
+    where: str  # the tree that is not finite, such as "output"
+    leaf: str  # the path of the leaf in that tree, or "" if it is an array
     nans: int
     infs: int
     size: int
@@ -36,7 +35,7 @@ class NonFinite(NamedTuple):
 
 
 class _Event(NamedTuple):
-    """What passed a place, with values to be read when all is done."""
+    """Values recorded at one place of a pass, to be read at its end."""
 
     phase: str
     path: str
@@ -45,12 +44,12 @@ class _Event(NamedTuple):
 
 
 def nonfinite(fn: Callable[..., Any], *args: Any) -> NonFinite | None:
-    """Finds the layer in which a value, or a gradient, is first not finite.
+    """Find the layer in which a value, or a gradient, is first not finite.
 
-    `fn` runs as it is, without `jit`. If all values are finite and it returns a loss, a
-    float array of shape `()` or a tuple that begins with one, the gradients in all
-    float arguments are looked at too. So are those that `fn` computes itself, as a
-    training step does. What is inside of `lf.vmap` has no values to look at.
+    `fn` runs without `jit`. If all values are finite and it returns a loss, a float
+    array of shape `()` or a tuple that begins with one, the gradients in all its float
+    arguments are checked too, as are gradients that `fn` computes itself, as a training
+    step does. Values inside of `lf.vmap` cannot be checked.
 
     Args:
         fn: a function of trees, such as a loss that applies a model, or a step of
@@ -58,10 +57,10 @@ def nonfinite(fn: Callable[..., Any], *args: Any) -> NonFinite | None:
         args: its arguments.
 
     Returns:
-        A `NonFinite`, whose text is a sentence, or `None` if all is finite. In the
-        forward phase `path` is that of the first layer with a result that is not
-        finite; in the backward phase it is that of the layer that was given a finite
-        gradient and passed on another.
+        A `NonFinite`, which prints as a sentence, or `None` if all is finite. In the
+        forward phase `path` is that of the first layer whose output is not finite; in
+        the backward phase, that of the layer that received a finite gradient and passed
+        on one that is not.
 
     Raises:
         TypeError: if `fn` is not a function.
@@ -83,73 +82,50 @@ def nonfinite(fn: Callable[..., Any], *args: Any) -> NonFinite | None:
         return found
     events: list[_Event] = []
     out = _watched(fn, events)(*args)
-    # Gradients of `fn`'s own come last, and were made by values that came first.
+    # After the gradients that `fn` computes: those depend on earlier values.
     events.append(_Event("forward", "", "what the function returns", out))
     if found := _first(events):
         return found
-    if not _begins_with_a_loss(out):
+    if not _has_loss(out):
         return None
     return _first(_backward(fn, args))
 
 
-def _begins_with_a_loss(out: Any) -> bool:
+def _has_loss(out: Any) -> bool:
+    """Whether `out` is a loss, or a tuple that begins with one."""
     loss = out[0] if isinstance(out, tuple) and out else out
-    return isinstance(loss, mx.array) and loss.ndim == 0 and _is_float(loss)
-
-
-def _is_float(leaf: Any) -> bool:
-    return isinstance(leaf, mx.array) and mx.issubdtype(leaf.dtype, mx.floating)
+    return is_float(loss) and loss.ndim == 0
 
 
 def _backward(fn: Callable[..., Any], args: tuple[Any, ...]) -> list[_Event]:
     """The events of differentiating `fn` in all of its float arguments."""
     leaves, structure = tree.flatten(args)
-    movable = {i: leaf for i, leaf in enumerate(leaves) if _is_float(leaf)}
+    floats = {i: leaf for i, leaf in enumerate(leaves) if is_float(leaf)}
     events: list[_Event] = []
 
-    def loss(movable: dict[int, Array]) -> Array:
-        filled = [movable.get(i, leaf) for i, leaf in enumerate(leaves)]
+    def loss(floats: dict[int, Array]) -> Array:
+        filled = [floats.get(i, leaf) for i, leaf in enumerate(leaves)]
         out = _watched(fn, events)(*tree.unflatten(structure, filled))
         found: Array = out[0] if isinstance(out, tuple) else out
         return found
 
-    grads = transforms.grad(loss)(movable)
+    grads = transforms.grad(loss)(floats)
     paths = tree.paths({"args": args})
     by_path = {paths[i]: g for i, g in grads.items()}
     return [*events, _Event("backward", "", "the gradient of the arguments", by_path)]
 
 
 def _watched(fn: Callable[..., Any], events: list[_Event]) -> Callable[..., Any]:
-    """`fn`, which notes what its layers get and return, and the gradients of these."""
+    """`fn`, with its layers' inputs, params, outputs and their gradients recorded."""
 
     def watch(path: str, what: str, values: Any) -> Any:
         if what == "output":
             events.append(_Event("forward", path, what, values))
-        leaves, structure = tree.flatten(values)
-        places = [i for i, leaf in enumerate(leaves) if _is_float(leaf)]
 
-        if not places:
-            return values
-        names = [tree.paths(values)[i] for i in places]
-        noted = custom_function(lambda *arrays: arrays)
+        def receive(grads: dict[str, Array]) -> None:
+            events.append(_Event("backward", path, _GRADIENTS[what], grads))
 
-        @noted.vjp
-        def _(primals: Any, grads: Any, _: Any) -> Any:
-            listed = grads if isinstance(grads, list | tuple) else [grads]
-            named = dict(zip(names, listed, strict=True))
-            events.append(_Event("backward", path, _GRADIENTS[what], named))
-            return grads if isinstance(primals, list | tuple) else listed[0]
-
-        @noted.jvp
-        def _(_: Any, tangents: Any) -> Any:
-            return (
-                tuple(tangents) if isinstance(tangents, list | tuple) else (tangents,)
-            )
-
-        passed = noted(*[leaves[i] for i in places])
-        for place, leaf in zip(places, passed, strict=True):
-            leaves[place] = leaf
-        return tree.unflatten(structure, leaves)
+        return tap_gradients(values, receive)
 
     def run(*args: Any) -> Any:
         with transforms.disable_jit(), recording(watch):
@@ -166,10 +142,10 @@ _GRADIENTS = {
 
 
 def _first(events: list[_Event]) -> NonFinite | None:
-    """The first event with a value that is not finite; the innermost layer's."""
+    """The first of the events, which come innermost first, that is not finite."""
     for phase, path, where, values in events:
         for leaf_path, leaf in tree.named_leaves(values).items():
-            if not _is_float(leaf) or not _has_values(leaf):
+            if not is_float(leaf) or not _has_values(leaf):
                 continue
             nans, infs = (
                 int(mx.sum(test(leaf)).item())  # type: ignore[arg-type]  # int of a sum
@@ -181,7 +157,7 @@ def _first(events: list[_Event]) -> NonFinite | None:
 
 
 def _has_values(leaf: Array) -> bool:
-    """Whether arrays have values: not while `vmap` runs a function."""
+    """Whether an array has values, which it has not inside of `vmap`."""
     try:
         mx.eval(leaf)
     except (ValueError, RuntimeError):

@@ -4,14 +4,14 @@ from lucid_fn import data, losses, metrics, models, optim, random, train
 
 
 def run(root: str | None = None, *, epochs: int = 3, out: str | None = None) -> None:
-    """Trains LeNet-5 and prints its test accuracy.
+    """Train LeNet-5 and print its test accuracy.
 
     Args:
-        root: the folder with MNIST's four files. By default that of `data.load_mnist`,
-            where they are downloaded to if they are missing (11.6 MB).
-        epochs: how many times to go through the 60,000 images, at least 1; about five
-            seconds each on two cores.
-        out: where to write the record of the run, a `.json` file.
+        root: the folder with MNIST's four files; by default that of `data.load_mnist`,
+            to which missing files are downloaded (11.6 MB).
+        epochs: passes through the 60,000 images, at least 1; about five seconds each on
+            two cores.
+        out: the `.json` file to write the record of the run to, if any.
 
     Raises:
         FileNotFoundError: if `root` is given and lacks files.

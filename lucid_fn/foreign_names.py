@@ -1,7 +1,7 @@
-"""What PyTorch, optax, flax and JAX call otherwise: errors say what it is called here.
+"""Names of PyTorch, optax, flax and JAX, for errors that say what they are called here.
 
 `names.md`, beside this file, is the table of names, and a page of the documentation.
-It is read when an error is raised, and never before.
+It is only read when an error is raised.
 """
 
 import re
@@ -121,29 +121,29 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "wd": ("weight_decay",),
     "window_shape": ("size",),
 }
-"""Arguments of PyTorch's and JAX's libraries, and what they are called here.
+"""Arguments of other libraries, and what they are called here.
 
-Of several names those that the function has are meant.
+Where there are several names, those that the function takes apply.
 """
 
 _ABSENT = {
     "approximate": "nn.gelu_tanh is the tanh approximation",
     "base_momentum": "optim.inject takes schedules.one_cycle_momentum",
     "batch_first": "sequences are always batch first",
-    "collate_fn": "trees of arrays are stacked as they are; transform makes items "
-    "that can be",
+    "collate_fn": "trees of arrays are stacked as they are; transform converts other "
+    "items",
     "capturable": "lf.jit compiles the whole step",
     "cycle_momentum": "optim.inject takes schedules.one_cycle_momentum",
     "axis_name": "a batch has no name; reduce over it outside of lf.vmap",
-    "axis_size": "an argument that is mapped says the size",
+    "axis_size": "the size is that of the mapped arguments",
     "batch_size": "lf.vmap takes a batch, lf.map one entry after another",
     "decoupled_weight_decay": "optim.adamw has decoupled weight decay",
     "deterministic": "train=False is deterministic",
     "do_sample": "temperature=0 takes the most probable tokens",
     "device": "mx.set_default_device chooses it",
     "dtype": "tree.cast casts the params",
-    "donate_argnames": "arrays that are used no more are freed",
-    "donate_argnums": "arrays that are used no more are freed",
+    "donate_argnames": "arrays are freed once nothing refers to them",
+    "donate_argnums": "arrays are freed once nothing refers to them",
     "foreach": "lf.jit compiles the whole step",
     "fused": "lf.jit compiles the whole step",
     "ignore_index": "metrics.accuracy counts labels outside the classes as wrong: "
@@ -163,12 +163,12 @@ _ABSENT = {
     "params": "an optimizer takes them: init(params), update(grads, opt_state, "
     "params); a train state gets others by ts._replace(params=params, "
     "opt_state=optimizer.init(params))",
-    "pin_memory": "memory is shared",
-    "policy": "the arguments are kept, and all else is computed again",
+    "pin_memory": "memory is unified",
+    "policy": "the arguments are stored, and all else is recomputed",
     "prevent_cse": "compiling does not merge the two passes",
     "pretrained": "interop.torch.from_state_dict loads the weights of torchvision",
     "requires_grad": "nn.frozen and optim.freeze keep params as they are",
-    "unroll": "the body is compiled once, whatever the number of turns",
+    "unroll": "the body is compiled once, whatever the number of iterations",
     "training": "the mode is an argument of apply: apply(params, state, x, "
     "train=True, key=key)",
     "weights": "interop.torch.from_state_dict loads the weights of torchvision",
@@ -178,44 +178,44 @@ _ABSENT = {
 
 
 def raise_unknown(module: str, name: str, public: Sequence[str]) -> NoReturn:
-    """Raises the `AttributeError` for a name that a module does not have.
+    """Raise the `AttributeError` for a name that a module does not have.
 
     Args:
         module: what users call it, such as `nn`.
-        name: what was asked for.
-        public: the names that there are.
+        name: the unknown name.
+        public: the module's names.
     """
-    said = None if name.startswith("_") else _said_elsewhere(name, public)
-    if said is None:
+    hint = None if name.startswith("_") else _hint(name, public)
+    if hint is None:
         similar = " or ".join(f"{module}.{ours}" for ours in _similar(name, public))
-        said = f"did you mean {similar}?" if similar else None
+        hint = f"did you mean {similar}?" if similar else None
     raise AttributeError(
-        f"{module} has no attribute {name!r}" + (f"; {said}" if said else ""),
+        f"{module} has no attribute {name!r}" + (f"; {hint}" if hint else ""),
         name=name,
     )
 
 
-def _said_elsewhere(name: str, public: Iterable[str]) -> str | None:
-    """What the table and the other packages say of a name, or of one spelt like it."""
-    if said := _said_in_table(name) or _in_another_package(name):
-        return said
+def _hint(name: str, public: Iterable[str]) -> str | None:
+    """What the name is called here, from the table or the other packages."""
+    if hint := _from_table(name) or _from_another_package(name):
+        return hint
     # Somebody who knows that names are in lower case writes `step_lr` for `StepLR`.
     ours = _folded(name) in map(_folded, public)
-    return None if ours else _said_in_table(name, _without_loss)
+    return None if ours else _from_table(name, _without_loss)
 
 
-def _in_another_package(name: str) -> str | None:
-    """Where the library has a function of this name, if it has one."""
+def _from_another_package(name: str) -> str | None:
+    """The package that has this name, in a sentence."""
     library = sys.modules[__package__]
     for package in library.__all__:
-        module = vars(library).get(package)  # one of those that are loaded
+        module = vars(library).get(package)  # `None` if it is not loaded
         if isinstance(module, ModuleType) and name in getattr(module, "__all__", ()):
             return f"it is {package}.{name} here"
     return None
 
 
 def _similar(name: str, public: Iterable[str]) -> list[str]:
-    """The shortest names of which it is a part, or else the name most like it."""
+    """The shortest names that contain `name`, or else the one that is closest to it."""
     folded = {_folded(ours): ours for ours in public}
     wanted = _folded(name)
     longer = [ours for short, ours in folded.items() if wanted in short]
@@ -226,13 +226,13 @@ def _similar(name: str, public: Iterable[str]) -> list[str]:
 
 
 def _close_match(name: str, known: Iterable[str]) -> str | None:
-    import difflib  # when an error is raised: importing lucid_fn does not wait for it
+    import difflib  # only when an error is raised, since importing it takes time
 
     return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.75)), None)
 
 
 def _folded(name: str) -> str:
-    """A name without what distinguishes `Conv2D` from `conv2d` and `conv_2d`."""
+    """The form that `Conv2D`, `conv2d` and `conv_2d` have in common."""
     return name.lower().replace("_", "")
 
 
@@ -240,18 +240,18 @@ def _without_loss(name: str) -> str:
     return _folded(name).removesuffix("loss")
 
 
-def _said_in_table(
-    name: str, form: Callable[[str], str] = lambda spelling: spelling
+def _from_table(
+    name: str, normalize: Callable[[str], str] = lambda name: name
 ) -> str | None:
-    """What the table says of another library's name, in a sentence.
+    """What the table has for another library's name, in a sentence.
 
     Args:
-        name: what was asked for.
-        form: names of the same form are the same name.
+        name: the unknown name.
+        normalize: two names are the same if they are equal after it.
     """
-    from importlib import resources  # not above: the import of every program loads it
+    from importlib import resources  # only when an error is raised, as above
 
-    wanted = form(name)
+    wanted = normalize(name)
     text = resources.files("lucid_fn").joinpath("names.md").read_text("utf-8")
     for part in _LINK.sub(r"\1", text).split("\n## ")[1:]:
         library, _, rows = part.partition("\n")
@@ -261,7 +261,8 @@ def _said_in_table(
             cells = [cell.strip() for cell in row.strip("|").split(" | ")]
             theirs = _CODE.findall(cells[0])
             for index, other in enumerate(theirs):
-                if wanted in (form(other), form(other.rpartition(".")[2])):
+                short = other.rpartition(".")[2]
+                if wanted in (normalize(other), normalize(short)):
                     return _sentence(f"{library}.{other}", index, len(theirs), cells)
     return None
 
@@ -275,16 +276,16 @@ def _sentence(theirs: str, index: int, count: int, cells: list[str]) -> str:
 
 
 def _alike(theirs: str, ours: list[str]) -> list[str]:
-    """Those of a row's names that are spelt like theirs, if any is."""
+    """The names of a row that are spelled like theirs; all of them if none is."""
     wanted = _folded(theirs.rpartition(".")[2])
     return [o for o in ours if _folded(o.rpartition(".")[2]) == wanted] or ours
 
 
 def unknown_argument(given: str, ours: list[str]) -> str:
-    """What an error says of an argument that a function with `ours` does not take."""
+    """What an error says about an argument that is not among `ours`."""
     known = [name for name in _ARGUMENTS.get(given, ()) if name in ours]
     if known:
         return f"{given!r} is called {' and '.join(known)} here"
     close = _close_match(given, ours)
-    said = f"did you mean {close}?" if close else _ABSENT.get(given)
-    return f"has no argument {given!r}" + (f" ({said})" if said else "")
+    hint = f"did you mean {close}?" if close else _ABSENT.get(given)
+    return f"has no argument {given!r}" + (f" ({hint})" if hint else "")

@@ -1,8 +1,8 @@
 """Accurate sums, promotion of dtypes and valid labels, for several packages.
 
-Most of them are sums. MLX adds up one number after another on a CPU: of 4 million equal
-numbers its float32 sum is 4 % off. Blocks of blocks keep the error below 1e-6. On a GPU
-each thread adds up a part, so there blocks are longer, and kernels fewer.
+On a CPU MLX adds one number after another: its float32 sum of 4 million equal numbers
+is off by 4 %. Sums of blocks, and of blocks of these, keep the error below 1e-6. On a
+GPU each thread adds a part already, so blocks are longer there, and kernels fewer.
 """
 
 import itertools
@@ -26,10 +26,10 @@ def reduced(
     axis: int | tuple[int, ...] | None = None,
     keepdims: bool = False,
 ) -> Array:
-    """`reduce(x, axis, keepdims)`, such as `mx.mean`; `empty` over no numbers.
+    """`reduce(x, axis, keepdims)`, such as `mx.mean`; `empty` if `x` is.
 
-    MLX reduces an axis of length 0 of a transposed array by a plan that it never fills
-    in: it loops over whatever the memory holds, for minutes or into other results.
+    MLX reduces an axis of length 0 of a transposed array by an uninitialized plan: it
+    loops over whatever the memory holds, for minutes or into other arrays.
 
     Example:
         >>> import mlx.core as mx
@@ -42,13 +42,14 @@ def reduced(
 
 # ---- sums over any axes ----
 
-# Numbers that are added one after another. 8 keep the error of equal numbers, the
-# worst case, below 3e-7 at any size; 16 make it twice and 64 eight times as large.
+# Numbers that are added one after another. With 8, the error for equal numbers, the
+# worst case, is below 3e-7 at any size; with 16 it is twice and with 64 eight times as
+# large.
 _BLOCK = 8
-_LAST = 16  # as many are added at once in the end
+_LAST_BLOCK = 16  # the final sum adds up to this many
 
 # Sums that are formed side by side: MLX vectorizes them, and they stay in the cache.
-_BESIDE = 64
+_PARALLEL_SUMS = 64
 
 
 def total(x: Array) -> Array:
@@ -63,12 +64,12 @@ def total(x: Array) -> Array:
 
 
 def blocked_sum(x: Array, axes: Sequence[int]) -> Array:
-    """The sum over some axes, which stay with length 1, in blocks of blocks.
+    """The sum over some axes, in blocks of blocks; the axes are kept with length 1.
 
-    On a CPU `mx.sum` adds one number after another: of 2.4 million squares, the size of
-    one weight of ResNet-18, its float32 result is 2e-3 off. In blocks the error stays
-    below 1e-6 at 100 million numbers, and the sum takes a third of the time. The dtype
-    is that of `x`: convert half precision first.
+    For 2.4 million squares, the size of one weight of ResNet-18, the float32 result of
+    `mx.sum` on a CPU is off by 2e-3. In blocks the error is below 1e-6 up to 100
+    million numbers, and the sum takes a third of the time. The result has the dtype of
+    `x`: convert half precision first.
 
     Args:
         x: float or complex, any shape.
@@ -83,23 +84,23 @@ def blocked_sum(x: Array, axes: Sequence[int]) -> Array:
 
 
 def _runs(axes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Start and end of each run of neighbouring axes: they are summed as one."""
+    """The start and end of each run of neighbouring axes, which are summed as one."""
     for _, run in itertools.groupby(enumerate(axes), lambda pair: pair[1] - pair[0]):
         numbers = [axis for _, axis in run]
         yield numbers[0], numbers[-1] + 1
 
 
 def _sum_middle(x: Array) -> Array:
-    """`(outer, n, inner)` to `(outer, inner)`."""
+    """The sum over the middle axis: `(outer, n, inner)` to `(outer, inner)`."""
     outer, n, inner = x.shape
     if _on_gpu():
-        return _sum_in_long_blocks(x)
-    while n > _LAST:
-        beside = min(max(_BESIDE // max(inner, 1), 1), n // _BLOCK)
-        blocks = n // (_BLOCK * beside)
-        whole = blocks * _BLOCK * beside
-        head = x[:, :whole].reshape(outer, blocks, _BLOCK, beside * inner)
-        sums = mx.sum(head, axis=2).reshape(outer, blocks * beside, inner)
+        return _sum_on_gpu(x)
+    while n > _LAST_BLOCK:
+        parallel = min(max(_PARALLEL_SUMS // max(inner, 1), 1), n // _BLOCK)
+        blocks = n // (_BLOCK * parallel)
+        whole = blocks * _BLOCK * parallel
+        head = x[:, :whole].reshape(outer, blocks, _BLOCK, parallel * inner)
+        sums = mx.sum(head, axis=2).reshape(outer, blocks * parallel, inner)
         x = sums if whole == n else mx.concatenate([sums, x[:, whole:]], axis=1)
         n = x.shape[1]
     return reduced(mx.sum, x, axis=1, empty=0)
@@ -107,16 +108,16 @@ def _sum_middle(x: Array) -> Array:
 
 # ---- sums over rows, in the fewest kernels ----
 
-_FEW_ROWS = 128  # at most 2e-6 off, the worst case of equal numbers
-_LONGEST_BLOCK = 41  # at most 5e-7 off on each level, in either direction
+# The errors are those of equal numbers, the worst case.
+_FEW_ROWS = 128  # summed at once: off by 2e-6 at most
+_LONGEST_BLOCK = 41  # off by 5e-7 at most on each level, in either direction
 
 
 def sum_rows(x: Array) -> Array:
-    """The sum over the axis before the last: `(..., R, C)` to `(..., C)`, in blocks.
+    """The sum over the last axis but one: `(..., R, C)` to `(..., C)`, in blocks.
 
-    Half precision is added up in float32, which the result keeps. On a CPU `mx.sum`
-    adds one row after another: of 4 million rows of 0.1 its result is 4 % off, that of
-    blocks 1e-7.
+    The result is float32 at least, also for half precision. On a CPU, for 4 million
+    rows of 0.1, that of `mx.sum` is off by 4 %, and this one by 1e-7.
 
     Example:
         >>> import mlx.core as mx
@@ -126,7 +127,7 @@ def sum_rows(x: Array) -> Array:
     """
     x = x.astype(mx.result_type(x.dtype, mx.float32))
     if _on_gpu():
-        return _sum_in_long_blocks(x)
+        return _sum_on_gpu(x)
     rows = x.shape[-2]
     levels = max(2, math.ceil(math.log(max(rows, 2), _LONGEST_BLOCK)))
     return _sum_in_blocks(x, math.ceil(rows ** (1 / levels)), _FEW_ROWS)
@@ -136,7 +137,7 @@ def _sum_in_blocks(x: Array, longest: int, few: int) -> Array:
     *leading, rows, columns = x.shape
     if rows <= max(2 * longest, few) or not x.size:
         return reduced(mx.sum, x, axis=-2, empty=0)
-    # Of a length that leaves no rest, if there is one.
+    # A block length that divides the number of rows, if there is one.
     lengths = range(longest, longest // 2, -1)
     block = next((length for length in lengths if rows % length == 0), longest)
     blocks, rest = divmod(rows, block)
@@ -147,35 +148,35 @@ def _sum_in_blocks(x: Array, longest: int, few: int) -> Array:
 
 # ---- the same on GPUs ----
 
-# What a thread adds up: at most 1e-6 off. (Of the kernels in MLX 0.32's
-# mlx/backend/metal/kernels/reduction and mlx/backend/cuda/reduce.)
-_OF_A_THREAD = 64
-_THREADS = 32  # for each sum
-_THREADS_OF_FEW_SUMS = 1024
+# The numbers that one thread adds: off by 1e-6 at most. The counts of threads are those
+# of MLX 0.32, in mlx/backend/metal/kernels/reduction and mlx/backend/cuda/reduce.
+_PER_THREAD = 64
+_THREADS = 32  # per sum
+_THREADS_FOR_FEW_SUMS = 1024
 
 
 def _on_gpu() -> bool:
     return bool(mx.default_device() == mx.gpu)
 
 
-def _sum_in_long_blocks(x: Array) -> Array:
+def _sum_on_gpu(x: Array) -> Array:
     rows, sums = x.shape[-2], x.size // max(x.shape[-2], 1)
     are_few = rows > _THREADS * sums and sums < 1 << 15
-    few = _OF_A_THREAD * (_THREADS_OF_FEW_SUMS if are_few else _THREADS)
-    return _sum_in_blocks(x, _OF_A_THREAD * _THREADS, few)
+    few = _PER_THREAD * (_THREADS_FOR_FEW_SUMS if are_few else _THREADS)
+    return _sum_in_blocks(x, _PER_THREAD * _THREADS, few)
 
 
 def channel_sum(x: Array) -> Array:
-    """The sum over all axes but the last, as `sum_rows`: `(..., C)` to `(C,)`."""
+    """`sum_rows` over all axes but the last: `(..., C)` to `(C,)`."""
     return sum_to(x, x.shape[-1:])
 
 
 def sum_to(x: Array, shape: tuple[int, ...]) -> Array:
-    """The transpose of broadcasting an array of `shape` to the shape of `x`.
+    """The sum to `shape`: the transpose of broadcasting from it to the shape of `x`.
 
     Args:
         x: float, shape `(..., C)`.
-        shape: `(C,)`, or that of a single number.
+        shape: `(C,)`, or the shape of a single number.
     """
     columns = math.prod(x.shape[-1:])
     by_column = sum_rows(x.reshape(x.size // max(columns, 1), columns))
@@ -191,32 +192,32 @@ def sum_examples(x: Array) -> Array:
 
 
 def sum_of_products(a: Array, b: Array) -> Array:
-    """`a.T @ b` of `(..., R, N)` and `(..., R, K)`, exact over millions of rows.
+    """`a.T @ b` of `(..., R, N)` and `(..., R, K)`, accurate for millions of rows.
 
-    Half precision is added up in float32, and rounded once to the dtype of the product.
-    A BLAS adds one number to one sum after another, every few hundred rows in large
-    products and every row in small ones: 5e-4 off after 65,536 rows of equal numbers.
+    Half precision is summed in float32, and rounded once to the dtype of the product.
+    A BLAS adds to one running sum, every few hundred rows in large products and every
+    row in small ones: it is off by 5e-4 after 65,536 rows of equal numbers.
     """
     rows = a.shape[-2]
-    piece = 1 << (8 if a.shape[-1] * b.shape[-1] < 1024 else 16)
-    whole = rows // piece * piece
-    if whole <= piece:
+    block = 1 << (8 if a.shape[-1] * b.shape[-1] < 1024 else 16)
+    whole = rows // block * block
+    if whole <= block:
         return a.swapaxes(-1, -2) @ b
-    total = sum_by_pieces(a[..., :whole, :], b[..., :whole, :], piece)
+    total = sum_of_block_products(a[..., :whole, :], b[..., :whole, :], block)
     if whole < rows:
         total = total + a[..., whole:, :].swapaxes(-1, -2) @ b[..., whole:, :]
     return total.astype(promoted(a, b))
 
 
-def sum_by_pieces(a: Array, b: Array, piece: int) -> Array:
-    """`sum_of_products` by products of `piece` rows, a divisor of their number.
+def sum_of_block_products(a: Array, b: Array, block: int) -> Array:
+    """`sum_of_products` as a sum of products of `block` rows, which divides `R`.
 
-    Of half precision the result is the sum in float32.
+    For half precision the result is float32.
     """
     *leading, r, n = a.shape
-    k, pieces = b.shape[-1], r // piece
-    a, b = (x.reshape(*leading, pieces, piece, x.shape[-1]) for x in (a, b))
-    products = (a.swapaxes(-1, -2) @ b).reshape(*leading, pieces, n * k)
+    k, blocks = b.shape[-1], r // block
+    a, b = (x.reshape(*leading, blocks, block, x.shape[-1]) for x in (a, b))
+    products = (a.swapaxes(-1, -2) @ b).reshape(*leading, blocks, n * k)
     return sum_rows(products).reshape(*leading, n, k)
 
 
@@ -230,7 +231,7 @@ def promoted(*arrays: Any) -> mx.Dtype:
 
 
 def widen(x: Array) -> Array:
-    """Half precision as float32: a square of float16 overflows from 256 on."""
+    """Half precision as float32; in float16, squares overflow from 256 on."""
     return x.astype(mx.float32) if x.dtype in (mx.float16, mx.bfloat16) else x
 
 
@@ -245,6 +246,6 @@ def is_valid_label(labels: Array, num_classes: int) -> Array:
         >>> is_valid_label(mx.array([0, 7, 255], mx.uint8), 300).tolist()
         [True, True, True]
     """
-    # MLX takes a number in the dtype of the array it meets, and refuses 300 as a uint8.
+    # MLX converts a number to the dtype of the array, and refuses 300 as a uint8.
     wide = labels if labels.dtype.size >= 4 else labels.astype(mx.int32)
     return mx.logical_and(wide >= 0, wide < num_classes)

@@ -1,4 +1,4 @@
-"""Which layer takes the time: `lf.profile`."""
+"""The time that each layer takes: `lf.profile`."""
 
 import json
 import time
@@ -10,15 +10,14 @@ import mlx.core as mx
 
 from lucid_fn import io, transforms, tree
 from lucid_fn.checks import check_count, check_function
-from lucid_fn.nn.core.recording import Record, recording
-from lucid_fn.ops.custom_derivative import custom_function
+from lucid_fn.nn.core.recording import Record, is_float, recording, tap_gradients
 from lucid_fn.types import Array
 
 __all__ = ["Profile", "ProfileRow", "Span", "profile"]
 
 
 class Span(NamedTuple):
-    """A pass through a layer; times are in seconds from the start of the run."""
+    """One pass through a layer; times are in seconds since the start of the run."""
 
     path: str
     phase: str  # "forward" or "backward"
@@ -27,20 +26,20 @@ class Span(NamedTuple):
 
 
 class ProfileRow(NamedTuple):
-    """A row of `Profile`: one innermost layer, with its calls added up."""
+    """A row of `Profile`: the sums over all calls of an innermost layer."""
 
     path: str
     forward: float  # seconds
     backward: float  # seconds; 0 without a gradient
     flops: int  # of matrix products and convolutions in a forward pass
-    nbytes: int  # of params, state and output
+    nbytes: int  # of params, state and output of the last call
 
 
 class Profile(NamedTuple):
-    """The innermost layers in the order of their first call; as text, a table."""
+    """The innermost layers in the order of their calls; `str` makes a table of it."""
 
     rows: tuple[ProfileRow, ...]
-    seconds: float  # of the whole function, with what belongs to no layer
+    seconds: float  # of the whole function, including work outside of layers
     spans: tuple[Span, ...]
 
     def __str__(self) -> str:
@@ -59,10 +58,10 @@ class Profile(NamedTuple):
         )
 
     def to_chrome_trace(self, path: str | Path) -> None:
-        """Writes a file for `chrome://tracing` or https://ui.perfetto.dev.
+        """Write a file for `chrome://tracing` or https://ui.perfetto.dev.
 
         Args:
-            path: of the `.json` file; its folder must exist.
+            path: the `.json` file; its folder must exist.
 
         Raises:
             OSError: if the file cannot be written.
@@ -86,7 +85,7 @@ class Profile(NamedTuple):
 
 
 def _cells(row: ProfileRow) -> tuple[str, ...]:
-    # The backward pass multiplies twice: for the input, and for the params.
+    # The backward pass has two products for each one: for the input and for the params.
     return (
         row.path,
         f"{1e3 * row.forward:.3f}",
@@ -104,26 +103,28 @@ def _rate(flops: int, seconds: float) -> str:
 def profile(
     fn: Callable[..., Any], *args: Any, repeats: int = 3, **kwargs: Any
 ) -> Profile:
-    """Measures the time that each layer takes, forward and backward.
+    """Measure the time that each layer takes, forward and backward.
 
-    `fn` runs without `jit`, and each layer is waited for before the next one starts:
-    nothing is fused across layers, and batches are not divided among the cores between
-    them. So the sum is more than a compiled step takes; what it tells is where the time
-    goes. If `fn` returns a loss, a float array of shape `()` or a tuple that begins
-    with one, its gradients in all float arguments are computed too. So are those that
-    `fn` computes itself, as a training step does. Layers inside of `lf.vmap` are not
-    seen. Those in the body of a loop, such as `lf.scan`, are traced when the loop
-    begins, and run with it: their rows show 0 ms, and their time is part of `other`.
+    `fn` runs without `jit`, and each layer is computed before the next one starts:
+    nothing is fused across layers, and batches are joined between them instead of
+    staying divided among the cores. So the total exceeds the time of a compiled step;
+    the profile shows where the time goes. If `fn` returns a loss, a float array of
+    shape `()` or a tuple that begins with one, its gradients in all float arguments are
+    computed too, as are gradients that `fn` computes itself, as a training step does.
+    Layers inside of `lf.vmap` are not measured. Layers in the body of a loop, such as
+    `lf.scan`, are traced before the loop runs: their rows show 0 ms, and their time is
+    part of `other`.
 
     Args:
         fn: a function of trees, such as a loss that applies a model, or a step of
             `train.make_step`.
         args: its arguments.
-        repeats: runs after one that warms up; the fastest one is taken.
+        repeats: runs after one for warming up; the fastest one is returned.
         kwargs: its keyword arguments.
 
     Returns:
-        A `Profile`: a table as text, and `to_chrome_trace(path)` writes a timeline.
+        A `Profile`: it prints as a table, and `to_chrome_trace(path)` writes a
+        timeline.
 
     Raises:
         TypeError: if `fn` is not a function, or `repeats` not an integer.
@@ -153,24 +154,21 @@ def _run(
     clock = _Clock()
     leaves, structure = tree.flatten((args, kwargs))
     mx.eval([leaf for leaf in leaves if isinstance(leaf, mx.array)])
-    movable = {i: leaf for i, leaf in enumerate(leaves) if _is_float(leaf)}
-    has_loss = False
+    floats = {i: leaf for i, leaf in enumerate(leaves) if is_float(leaf)}
 
-    def loss(movable: dict[int, Array]) -> Array:
-        nonlocal has_loss
-        filled = [movable.get(i, leaf) for i, leaf in enumerate(leaves)]
+    def loss(floats: dict[int, Array]) -> Array:
+        filled = [floats.get(i, leaf) for i, leaf in enumerate(leaves)]
         positional, named = tree.unflatten(structure, filled)
         out = fn(*positional, **named)
         found = out[0] if isinstance(out, tuple) and out else out
-        has_loss = isinstance(found, mx.array) and found.ndim == 0 and _is_float(found)
-        if not has_loss:
+        if not is_float(found) or found.ndim > 0:
             raise _NoLossError(out)
         return found  # type: ignore[no-any-return]  # checked above
 
     with transforms.disable_jit(), recording(clock.watch) as recorder:
         start = time.perf_counter()
         try:
-            _wait(transforms.grad(loss)(movable))
+            _wait(transforms.grad(loss)(floats))
         except _NoLossError as error:
             _wait(error.out)
         seconds = time.perf_counter() - start
@@ -183,19 +181,15 @@ def _run(
 
 
 class _NoLossError(Exception):
-    """What a function returned that is not differentiated."""
+    """The function returned `out`, which is not a loss."""
 
     def __init__(self, out: Any) -> None:
         super().__init__()
         self.out = out
 
 
-def _is_float(leaf: Any) -> bool:
-    return isinstance(leaf, mx.array) and mx.issubdtype(leaf.dtype, mx.floating)
-
-
 def _wait(values: Any) -> bool:
-    """Computes all arrays; `False` inside of `vmap`, where they have no values."""
+    """Compute all arrays; `False` inside of `vmap`, where they have no values."""
     try:
         mx.eval([x for x in tree.leaves(values) if isinstance(x, mx.array)])
     except (ValueError, RuntimeError):
@@ -204,59 +198,37 @@ def _wait(values: Any) -> bool:
 
 
 class _Clock:
-    """Notes when a pass enters and leaves the layers."""
+    """Records when the passes enter and leave the layers."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
-        self._begun: dict[str, float] = {}  # forward, by path
-        self._reached: dict[str, int] = {}  # the backward span of a path
+        self._started: dict[str, float] = {}  # by path: the start of its forward pass
+        self._backward: dict[str, int] = {}  # by path: the index of its backward span
 
     def watch(self, path: str, what: str, values: Any) -> Any:
         if not _wait(values):
             return values
         if what == "output":
-            begun = self._begun.pop(path)
-            self.spans.append(Span(path, "forward", begun, time.perf_counter()))
-        values = self._tapped(path, what, values)
+            started = self._started.pop(path)
+            self.spans.append(Span(path, "forward", started, time.perf_counter()))
+
+        def receive(grads: dict[str, Array]) -> None:
+            if _wait(grads):
+                self._record_gradient(path, what)
+
+        values = tap_gradients(values, receive)
         _wait(values)
         if what == "input":  # which comes after the params
-            self._begun[path] = time.perf_counter()
+            self._started[path] = time.perf_counter()
         return values
 
-    def _tapped(self, path: str, what: str, values: Any) -> Any:
-        """The values, whose gradients are waited for when they get here."""
-        leaves, structure = tree.flatten(values)
-        places = [i for i, leaf in enumerate(leaves) if _is_float(leaf)]
-        if not places:
-            return values
-        passed = custom_function(lambda *arrays: arrays)
-
-        @passed.vjp
-        def _(primals: Any, grads: Any, _: Any) -> Any:
-            listed = grads if isinstance(grads, list | tuple) else [grads]
-            if _wait(listed):
-                self._note(path, what)
-            return grads if isinstance(primals, list | tuple) else listed[0]
-
-        @passed.jvp
-        def _(_: Any, tangents: Any) -> Any:
-            return (
-                tuple(tangents) if isinstance(tangents, list | tuple) else (tangents,)
-            )
-
-        for place, leaf in zip(
-            places, passed(*[leaves[i] for i in places]), strict=True
-        ):
-            leaves[place] = leaf
-        return tree.unflatten(structure, leaves)
-
-    def _note(self, path: str, what: str) -> None:
+    def _record_gradient(self, path: str, what: str) -> None:
         now = time.perf_counter()
-        if what == "output":
-            self._reached[path] = len(self.spans)
+        if what == "output":  # the backward pass enters the layer
+            self._backward[path] = len(self.spans)
             self.spans.append(Span(path, "backward", now, now))
-        elif path in self._reached:
-            i = self._reached[path]
+        elif path in self._backward:
+            i = self._backward[path]
             self.spans[i] = self.spans[i]._replace(end=now)
 
 

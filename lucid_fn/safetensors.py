@@ -2,8 +2,8 @@
 
 A file consists of the length of its header in eight bytes, the header in JSON, and the
 data of all tensors without gaps. The header gives the dtype, the shape and the position
-of each tensor. It is validated before any array is made, because MLX accepts impossible
-shapes.
+of each tensor. It is validated before any array is made, because MLX itself accepts
+impossible shapes.
 
 Source: https://github.com/huggingface/safetensors, section "Format".
 """
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid_fn import io
-from lucid_fn.numpy_arrays import to_contiguous, is_bfloat16
+from lucid_fn.numpy_arrays import is_bfloat16, to_contiguous
 from lucid_fn.types import Array
 
 _DTYPES = {
@@ -42,9 +42,9 @@ _DTYPES = {
     "C64": "<c8",
 }
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items() if name != "BF16"}
-_LONGEST_HEADER = 100_000_000  # bytes, the limit of the format's own reader
-_MOST_AXES = 32
-_LONGEST_AXIS = 2**31 - 1
+_MAX_HEADER = 100_000_000  # bytes, as in the reference implementation
+_MAX_AXES = 32
+_MAX_LENGTH = 2**31 - 1  # of an axis
 _METADATA = "__metadata__"
 
 
@@ -139,7 +139,7 @@ def write(
 def stored(
     tensors: Mapping[str, Array | NDArray[Any]], *, caller: str
 ) -> dict[str, tuple[str, NDArray[Any]]]:
-    """The format's name of each tensor's dtype and its data in file order, by name.
+    """For each tensor the format's name of its dtype, and its data as in the file.
 
     All MLX arrays are evaluated together, and contiguous data is not copied.
 
@@ -177,7 +177,7 @@ def _stored(
 
 
 def _is_name(name: Any) -> bool:
-    # JSON can spell half of a surrogate pair, UTF-8 cannot.
+    # JSON can escape half of a surrogate pair, which UTF-8 cannot encode.
     return isinstance(name, str) and name.encode("utf-8", "ignore").decode() == name
 
 
@@ -196,7 +196,7 @@ def _read_tensor(file: BufferedReader, entry: _Entry) -> Array:
 
 
 def _parse(file: BufferedReader) -> tuple[list[_Entry], dict[str, str]]:
-    """Validate the header: entries in the order of their data, and the metadata."""
+    """The validated header: entries in the order of their data, and the metadata."""
     size = os.fstat(file.fileno()).st_size
     start = file.read(8)
     if start.startswith(b"PK\x03\x04"):
@@ -207,7 +207,7 @@ def _parse(file: BufferedReader) -> tuple[list[_Entry], dict[str, str]]:
     length = int.from_bytes(start, "little")
     if size < 8:
         raise ValueError(f"it has {size} bytes, fewer than the 8 of a header length")
-    if length > min(size - 8, _LONGEST_HEADER):
+    if length > min(size - 8, _MAX_HEADER):
         raise ValueError(
             f"its header would be {length} bytes long, of a file of {size} bytes"
         )
@@ -259,13 +259,13 @@ def _entry(name: str, fields: Any) -> _Entry:
             f"{name}: must have a dtype that MLX supports, got {dtype}; supported are "
             f"{', '.join(_DTYPES)}"
         )
-    if len(shape) > _MOST_AXES:
+    if len(shape) > _MAX_AXES:
         raise ValueError(
-            f"{name}: must have at most {_MOST_AXES} axes, got {len(shape)}"
+            f"{name}: must have at most {_MAX_AXES} axes, got {len(shape)}"
         )
-    if not all(type(n) is int and 0 <= n <= _LONGEST_AXIS for n in shape):
+    if not all(type(n) is int and 0 <= n <= _MAX_LENGTH for n in shape):
         raise ValueError(
-            f"{name}: must have a shape of integers from 0 to {_LONGEST_AXIS}, got "
+            f"{name}: must have a shape of integers from 0 to {_MAX_LENGTH}, got "
             f"{shape}"
         )
     if not all(type(n) is int and n >= 0 for n in (begin, end)):

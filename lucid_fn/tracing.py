@@ -1,15 +1,15 @@
-"""Which transformation is running, and whether arrays may be evaluated.
+"""Which transformations are running, and whether arrays may be evaluated.
 
-MLX marks the arrays that stand for the values a transformation will supply, and keeps
+MLX marks the arrays that are placeholders of a transformation as tracers, and keeps
 their graph when they are evaluated. But a derivative inside another one clears the
-outer's marks from everything that it reads. An evaluation after that cuts the graph,
-and the outer gradient is silently 0. So whether an array is marked is found out without
-an evaluation, and inside derivatives none is started.
+outer one's marks from all arrays that it reads. An evaluation after that detaches them
+from the graph, and the outer gradient is silently 0. So the library finds out without
+an evaluation whether an array is a tracer, and starts none inside derivatives.
 
-A lazy array belongs to the thread that made it: its graph names that thread's streams,
-and MLX computes it nowhere else. Once its evaluation has started, every thread may use
-it. So what the library hands out to be kept (keys, draws, initial parameters and
-states, results of compiled functions) is started at once.
+A lazy array belongs to the thread that made it: its graph names the streams of that
+thread, and MLX can compute it in no other. Once its evaluation has started, every
+thread may use it. So the evaluation of arrays that users keep (keys, draws, initial
+parameters and states, results of compiled functions) is started at once.
 """
 
 import functools
@@ -26,46 +26,44 @@ from lucid_fn.types import Array
 
 T = TypeVar("T")
 
-# Set inside the block of `transforming` only, and seen by its own thread only.
-# It has a letter for each transformation: r for reverse derivatives, x for others.
-_inside: ContextVar[str] = ContextVar("inside", default="")
+# The transformations around, outermost first: r for a reverse derivative, x for others.
+_transformations: ContextVar[str] = ContextVar("transformations", default="")
 
-# How many calls of what `mapped` returns the thread is in.
+# The number of calls of `mapped` functions around.
 _maps: ContextVar[int] = ContextVar("maps", default=0)
 
-# Unset inside the block of `lazily` only.
+# False inside the blocks of `lazily`.
 _may_start: ContextVar[bool] = ContextVar("may_start", default=True)
 
 
 @dataclass
 class Order:
-    """The collectives of one transformation, which run in the order of the program.
+    """The order of the collectives in a transformation: that of the program.
 
-    Each depends on the one before. Without that, two processes that evaluate their
-    results in different orders would add one's first array to the other's second.
+    Each depends on the one before. Otherwise, ranks that evaluate their results in
+    different orders would pair different collectives.
     """
 
     last: Array | None = None  # depends on the latest collective
     signatures: list[str] = field(default_factory=list)  # of all, where `jit` traces
-    agree: Callable[[str, list[str]], None] | None = None  # compares them over ranks
+    agree: Callable[[str, list[str]], None] | None = None  # compares them across ranks
 
 
-# Set inside of transformations only, and seen by its own thread only.
 _order: ContextVar[Order | None] = ContextVar("order", default=None)
 
 
 def order() -> Order | None:
-    """The collectives of the transformation under way; `None` outside of any."""
+    """The order of the collectives at this point; `None` outside of transformations."""
     return _order.get()
 
 
 @contextmanager
 def ordering(*, anew: bool = False) -> Iterator[Order]:
-    """Inside the block, collectives belong to the order that the block is given.
+    """Inside the block, collectives are ordered by the `Order` that it yields.
 
     Args:
-        anew: whether it is one of its own inside another transformation too. `vmap`
-            needs that: what it traces has no values outside.
+        anew: whether to begin an order of its own inside another transformation too, as
+            `vmap` must, whose tracers have no values outside of it.
     """
     around = _order.get()
     if around is not None and not anew:
@@ -82,21 +80,22 @@ def ordering(*, anew: bool = False) -> Iterator[Order]:
 
 @contextmanager
 def transforming(*, reverse: bool = False) -> Iterator[None]:
-    """Inside the block, no evaluation may be started.
+    """Run the block as part of a transformation: it starts no evaluation.
 
-    Collectives start at its end: else that of the result which is evaluated first would
-    run first, which need not be the same one in all processes.
+    The collectives of the outermost block start together at its end. Otherwise, the
+    result that is evaluated first would decide which one runs first, and ranks may
+    evaluate theirs in different orders.
     """
     outermost = _order.get() is None
-    kind = "r" if reverse else "x"
-    with ordering() as own, holding(_inside, _inside.get() + kind):
+    kinds = _transformations.get() + ("r" if reverse else "x")
+    with ordering() as own, holding(_transformations, kinds):
         yield
     if outermost and own.last is not None:
         start(own.last)
 
 
 class Repetition:
-    """One trace of a function that stands for many calls, such as turns of a loop."""
+    """One trace of a function for many calls, such as the iterations of a loop."""
 
     def __init__(self, caller: str) -> None:
         self.caller = caller
@@ -106,7 +105,7 @@ _repetition: ContextVar[Repetition | None] = ContextVar("repetition", default=No
 
 
 def repetition() -> Repetition | None:
-    """The innermost repetition that is traced; `None` outside of all."""
+    """The innermost repetition that is being traced; `None` outside of all."""
     return _repetition.get()
 
 
@@ -115,47 +114,48 @@ def repeating(caller: str) -> AbstractContextManager[Any]:
     return holding(_repetition, Repetition(caller))
 
 
-def as_called_once() -> AbstractContextManager[Any]:
-    """Inside the block, which is traced in a loop, numbers are those outside of it.
+def as_outside_loops() -> AbstractContextManager[Any]:
+    """Inside the block, which a loop traces, results are those outside of loops.
 
-    A few operations have formulations for loops, of which the last bits are others.
+    A few operations have formulations for loops that differ in the last bits.
     """
     return holding(_repetition, None)
 
 
 def is_transforming() -> bool:
-    """Whether a transformation of this library other than `jit` runs a function."""
-    return bool(_inside.get())
+    """Whether a transformation other than `jit` is running a function."""
+    return bool(_transformations.get())
 
 
-# How deep in transformations a rule is passed over, and no deeper.
-_passed: ContextVar[int | None] = ContextVar("passed", default=None)
+# The depth in transformations at which rules are bypassed; they hold deeper inside.
+_bypassed_at: ContextVar[int | None] = ContextVar("bypassed_at", default=None)
 
 
-def passing_rules(passes: bool = True) -> AbstractContextManager[Any]:
-    """Inside the block, `custom_vjp` and `custom_jvp` leave derivatives to MLX.
+def bypassing_rules(bypassed: bool = True) -> AbstractContextManager[Any]:
+    """Inside the block, MLX differentiates functions of `custom_vjp` and `custom_jvp`.
 
-    A rule holds for the innermost derivative, and the block is differentiated by one
-    further out. In derivatives within the block rules hold again, and with `False` in
-    the block itself: those of what a rule calls.
+    A rule applies to the innermost derivative only, and the block is differentiated by
+    an outer one. Rules apply again in derivatives within the block; with `False`, they
+    apply in the block itself, for the functions that a rule calls.
     """
-    return holding(_passed, len(_inside.get()) if passes else None)
+    return holding(_bypassed_at, len(_transformations.get()) if bypassed else None)
 
 
-def are_rules_passed() -> bool:
-    """Whether derivatives of what is called here are left to MLX."""
-    return _passed.get() == len(_inside.get())
+def are_rules_bypassed() -> bool:
+    """Whether MLX itself differentiates the functions that are called here."""
+    return _bypassed_at.get() == len(_transformations.get())
 
 
 def is_differentiated_once() -> bool:
-    """Whether one reverse derivative is all that runs a function."""
-    return _inside.get() == "r"
+    """Whether the only transformation around is one reverse derivative."""
+    return _transformations.get() == "r"
 
 
 def lazily() -> AbstractContextManager[Any]:
-    """Inside the block, which traces a function, `start` starts nothing.
+    """Inside the block, in which a function is traced, `start` does nothing.
 
-    Not even arrays that depend on no argument: the trace would keep their values.
+    That includes arrays that do not depend on arguments: evaluated, they would become
+    constants of the trace.
     """
     return holding(_may_start, False)
 
@@ -164,20 +164,20 @@ _postponed: ContextVar[bool] = ContextVar("postponed", default=False)
 
 
 def postponing() -> AbstractContextManager[Any]:
-    """Inside the block, which traces nothing, `start` starts nothing either.
+    """Inside the block, in which nothing is traced, `start` does nothing either.
 
-    Compiled functions run compiled, and what they return is started by the caller.
+    Compiled functions still run compiled; the caller starts their results.
     """
     return holding(_postponed, True)
 
 
 def mapped(fn: Callable[..., T], in_axes: Any = 0) -> Callable[..., T]:
-    """`mx.vmap`, inside of which `is_mapping` holds."""
-    vectorised: Any = mx.vmap(fn, in_axes=in_axes)
+    """`mx.vmap(fn)`, inside of which `is_mapping` is true."""
+    vectorized: Any = mx.vmap(fn, in_axes=in_axes)
 
     def run(*args: Any) -> T:
         with _mapping(1):
-            return vectorised(*args)  # type: ignore[no-any-return]  # what fn returns
+            return vectorized(*args)  # type: ignore[no-any-return]  # what fn returns
 
     return run
 
@@ -186,16 +186,16 @@ def _mapping(change: int) -> AbstractContextManager[Any]:
     return holding(_maps, max(_maps.get() + change, 0))
 
 
-def replacing() -> AbstractContextManager[None]:
-    """Inside the block, which is in a rule for `vmap`, arrays are those outside of it.
+def in_vmap_rule() -> AbstractContextManager[None]:
+    """Inside the block, which is in a rule for `vmap`, the innermost `vmap` is over.
 
-    MLX calls the rules after it has traced the function, with the batch.
+    MLX calls the rules after it has traced the function, with batched arrays.
     """
     return _mapping(-1)
 
 
 def is_mapping() -> bool:
-    """Whether `vmap` traces a function, which may then hold no compiled one."""
+    """Whether `vmap` is tracing a function, which may not call a compiled one then."""
     return _maps.get() > 0
 
 
@@ -205,17 +205,17 @@ def is_tracing() -> bool:
 
 
 def may_start() -> bool:
-    """Whether evaluation may be started: no trace and no derivative is running."""
+    """Whether an evaluation may be started: nothing is being traced or transformed."""
     return not is_tracing() and not is_transforming()
 
 
-def followed(arrays: list[Array]) -> list[Array]:
-    """The arrays as results, which a surrounding derivative does not lose track of.
+def tracked(arrays: list[Array]) -> list[Array]:
+    """The arrays, such that a surrounding derivative keeps track of them.
 
-    It marks a copy of each of its arrays. A derivative inside of it clears the marks of
-    all that it reads, and the next one would take a copy without a mark for one that
-    is left over, and differentiate what it was copied from, which the outer derivative
-    knows nothing of. What comes from another operation it takes as it is.
+    A derivative copies its inputs and marks the copies as tracers. A derivative inside
+    of it clears the marks, and the next one would mistake the unmarked copies for
+    leftovers and differentiate their originals, of which the outer derivative knows
+    nothing. The result of an operation, here one without an effect, is taken as it is.
     """
     if not is_transforming():
         return arrays
@@ -223,7 +223,7 @@ def followed(arrays: list[Array]) -> list[Array]:
 
 
 class UnavailableError(RuntimeError):
-    """An array can never be computed here: why, and what to do."""
+    """An array can never be computed here; `reason` says why, and what to do."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"an array {reason}")
@@ -231,9 +231,9 @@ class UnavailableError(RuntimeError):
 
 
 def start(*values: object) -> bool:
-    """Starts computing the arrays in trees; says whether it did.
+    """Start computing the arrays in trees; return whether that was possible.
 
-    It does not inside a transformation, whose arrays have no values yet.
+    It is not inside a transformation, where arrays have no values yet.
 
     Raises:
         UnavailableError: if an array can never be computed here.
@@ -245,20 +245,20 @@ def start(*values: object) -> bool:
     except (ValueError, RuntimeError) as error:
         if is_symbolic(error):
             return False
-        if reason := unavailable(error):
+        if reason := unavailable_reason(error):
             raise UnavailableError(reason) from error
         raise
     return True
 
 
 def started(values: T) -> T:
-    """A tree whose arrays are being computed, unless a transformation is under way."""
+    """The tree, once `start` has been called on it."""
     start(values)
     return values
 
 
 def is_symbolic(error: Exception) -> bool:
-    """Whether MLX refused to evaluate an array inside a transformation."""
+    """Whether the error is MLX's refusal to evaluate an array in a transformation."""
     words = str(error)
     return (
         "during function transformations" in words
@@ -266,8 +266,8 @@ def is_symbolic(error: Exception) -> bool:
     )
 
 
-def unavailable(error: Exception) -> str | None:
-    """Why an array can never be computed here, and what to do, if MLX says so."""
+def unavailable_reason(error: Exception) -> str | None:
+    """Why an array can never be computed here, and what to do, if the error says so."""
     if isinstance(error, UnavailableError):
         return error.reason
     words = str(error)
@@ -285,14 +285,15 @@ def unavailable(error: Exception) -> str | None:
 
 
 def any_traced(arrays: list[Array]) -> bool:
-    """Whether one of the arrays is a placeholder of a transformation.
+    """Whether one of the arrays is a tracer of a transformation.
 
-    MLX says so when it refuses to evaluate what depends on them. If none is, it comes
-    upon the placeholder first, and gives up before it looks at the arrays.
+    MLX refuses to evaluate what depends on a tracer. The probe depends on the arrays,
+    and on an array without values: if none of the arrays is a tracer, MLX fails there
+    before it computes any of them.
     """
     if not arrays:
         return False
-    probe = mx.depends([_placeholder()], arrays)
+    probe = mx.depends([_without_values()], arrays)
     try:
         mx.async_eval(probe)  # type: ignore[no-untyped-call]  # untyped in MLX's stubs
     except ValueError:  # not allowed inside a transformation
@@ -303,8 +304,8 @@ def any_traced(arrays: list[Array]) -> bool:
 
 
 @functools.cache
-def _placeholder() -> Array:
-    """An array without values, such as a function sees while `vmap` runs it."""
+def _without_values() -> Array:
+    """An array without values, such as `vmap` passes to a function."""
     seen: list[Array] = []
 
     def keep(x: Array) -> Array:

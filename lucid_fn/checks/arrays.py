@@ -129,10 +129,12 @@ def check_rows(caller: str, scores: str, x: Array, labels: Array) -> None:
 
 def check_key(caller: str, key: Any, *, name: str = "key") -> Key:
     """The key; raise unless it is one: uint32, shape `(2,)`."""
-    got, fix = repr(key), "make one with random.key(0)"
-    if isinstance(key, mx.array):
-        if key.dtype == mx.uint32 and key.shape == (2,):
-            return key
+    fix = "make one with random.key(0)"
+    if not isinstance(key, mx.array):
+        got = repr(key)
+    elif key.dtype == mx.uint32 and key.shape == (2,):
+        return key
+    else:
         got = f"an array of {key.dtype} and shape {key.shape}"
         if key.ndim > 1 and key.shape[-1] == 2:
             fix = "use lf.vmap for a batch of keys"

@@ -8,7 +8,7 @@ take down to half the time. With its kernels for AVX2 nothing is gained or lost.
 
 from functools import lru_cache
 
-from lucid_fn.numerics import promoted, sum_by_pieces, sum_of_products
+from lucid_fn.numerics import promoted, sum_of_block_products, sum_of_products
 from lucid_fn.types import Array
 
 MOST = 1_000_000  # multiplications of a product that OpenBLAS computes as it is
@@ -32,7 +32,7 @@ def over_rows(a: Array, b: Array) -> Array:
     piece = piece_rows(r, k * n, _FEWEST_SUMMED)
     if piece == r:
         return sum_of_products(a, b)
-    return sum_by_pieces(a, b, piece).astype(promoted(a, b))
+    return sum_of_block_products(a, b, piece).astype(promoted(a, b))
 
 
 @lru_cache(maxsize=512)

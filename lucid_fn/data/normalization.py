@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid_fn.numpy_arrays import check_numpy, in_order
+from lucid_fn.numpy_arrays import check_numpy, to_contiguous
 from lucid_fn.tracing import started
 
 Images = TypeVar("Images", NDArray[Any], mx.array)
@@ -68,8 +68,8 @@ def normalize(
         raise ValueError(f"normalize: std must be positive, got {std}")
     if isinstance(images, mx.array):
         scaled = images.astype(mx.float32) / 255
-        moved = scaled - mx.array(in_order(center))
-        return started(moved / mx.array(in_order(scale)))
+        moved = scaled - mx.array(to_contiguous(center))
+        return started(moved / mx.array(to_contiguous(scale)))
     out = np.asarray(images).astype(np.float32)  # also of a memory map
     out /= np.float32(255)  # in place: a data set is large
     out -= center

@@ -1,19 +1,19 @@
 """Losses, with PyTorch's `reduction=` "none", "mean" or "sum".
 
 `losses.mse(predictions, targets, reduction="mean")` is PyTorch's `mse_loss`. By default
-a loss returns one value for each target: a loss of single elements has the shape of its
-targets; a loss over an axis of classes, features or time has the shape less that axis.
-The exception is `cross_entropy`, which is PyTorch's function of that name and returns
-the mean by default.
+a loss returns one value for each target: an elementwise loss has the shape of its
+targets, and a loss over an axis of classes, features or time lacks that axis. The
+exception is `cross_entropy`, which is PyTorch's function of that name and returns the
+mean by default.
 
-The mean divides as PyTorch's does: `cross_entropy` and `nll` by the sum of the weights,
-`kl_divergence` by the size of the batch, `ctc` by the lengths of the labels first. It
-is exact to 1e-6 over any number of values, which `mx.mean` is not: see `ops.mean`.
+Means are PyTorch's: `cross_entropy` and `nll` divide by the sum of the weights,
+`kl_divergence` by the size of the batch, `ctc` by the lengths of the labels first. They
+are exact to 1e-6 over any number of values, which `mx.mean` is not: see `ops.mean`.
 Half precision is computed in float32, and the result has the dtype of the input, unless
 a loss says otherwise.
 
-Derivatives are finite wherever the loss is and they are within the range of the dtype,
-corners included, and can be derived again.
+Derivatives, also those at kinks, are finite wherever the loss is, if they are in the
+range of the dtype. They can be differentiated again.
 """
 
 from lucid_fn.call_errors import guide

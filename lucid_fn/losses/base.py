@@ -1,4 +1,4 @@
-"""What losses have in common: their inputs, class labels, regions, and `reduction=`."""
+"""Helpers of losses: `reduction=`, checks of inputs, class labels, and regions."""
 
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -31,12 +31,12 @@ def reduce(
 
     Args:
         caller: the loss, for the message.
-        values: in float32 at least, so that no half precision overflows on the way.
+        values: in float32 at least, so that their sum does not overflow.
         reduction: `"none"`, `"mean"` or `"sum"`.
-        dtype: that of the result.
-        count: what the mean divides by, such as a sum of weights, shape `()`; the
-            number of values by default. The mean over 0 is NaN, with a gradient of 0,
-            as in PyTorch.
+        dtype: dtype of the result.
+        count: divisor of the mean, such as a sum of weights, shape `()`; the number of
+            values by default. If it is 0 the mean is NaN, with a gradient of 0, as in
+            PyTorch.
     """
     check_choice(caller, "reduction", reduction, ("none", "mean", "sum"))
     if reduction == "none":
@@ -46,9 +46,9 @@ def reduce(
     elif count is None:
         reduced = ops.mean(values)
     else:
-        none = count == 0
-        mean = ops.sum(values) / mx.where(none, 1, count)
-        reduced = mx.where(none, mx.nan, mean)
+        is_empty = count == 0
+        mean = ops.sum(values) / mx.where(is_empty, 1, count)
+        reduced = mx.where(is_empty, mx.nan, mean)
     return reduced.astype(dtype)
 
 
@@ -60,15 +60,14 @@ class Pair(NamedTuple):
     dtype: mx.Dtype
 
 
-def as_pair(caller: str, first: str, x: Array, targets: Array) -> Pair:
-    """The pair, once the targets are known to fit the predictions `x`.
+def as_pair(caller: str, name: str, x: Array, targets: Array) -> Pair:
+    """The predictions `x`, which errors call `name`, and targets that fit them.
 
-    Half precision is widened: what a loss adds and multiplies may overflow where the
-    loss does not. The dtype of the loss is that of `x`, or what it and float targets
-    promote to.
+    Half precision is widened, since intermediate results may overflow where the loss
+    does not. The dtype of the loss is that of `x`, promoted with that of float targets.
     """
-    check_float(caller, **{first: x})
-    _check_targets(caller, first, x, targets)
+    check_float(caller, **{name: x})
+    _check_targets(caller, name, x, targets)
     if mx.issubdtype(targets.dtype, mx.complexfloating):
         raise TypeError(f"{caller}: targets must be real, got {targets.dtype}")
     wide = widen(x)
@@ -77,25 +76,26 @@ def as_pair(caller: str, first: str, x: Array, targets: Array) -> Pair:
     return Pair(wide, widen(targets), mx.result_type(x, targets))
 
 
-def _check_targets(caller: str, first: str, x: Array, targets: Any) -> None:
+def _check_targets(caller: str, name: str, x: Array, targets: Any) -> None:
     """Raise unless the targets are an array of the shape of the predictions `x`."""
     if isinstance(targets, int | float):
         raise TypeError(
             f"{caller}: targets must be an MLX array, got {type(targets).__name__}; "
-            f"for one target for all write mx.full({first}.shape, {targets!r})"
+            f"for one target for all write mx.full({name}.shape, {targets!r})"
         )
     check_array(caller, targets=targets)
     labels = mx.issubdtype(targets.dtype, mx.integer) and x.ndim and x.shape[-1] > 1
     if labels and targets.shape == x.shape[:-1]:
         raise ValueError(
-            f"{caller}: targets must have the shape of {first}, {x.shape}, got "
-            f"{targets.shape}; of class labels make mx.eye({x.shape[-1]})[targets]"
+            f"{caller}: targets must have the shape of {name}, {x.shape}, got "
+            f"{targets.shape}; convert class labels with "
+            f"mx.eye({x.shape[-1]})[targets]"
         )
-    check_same_shape(caller, **{first: x, "targets": targets})
+    check_same_shape(caller, **{name: x, "targets": targets})
 
 
 def positive_part(x: Array) -> Array:
-    """`max(x, 0)`, whose derivative at 0 is 1, as that of PyTorch's `clamp`."""
+    """`max(x, 0)` with a derivative of 1 at 0, as PyTorch's `clamp`."""
     return mx.where(x < 0, 0.0, x)
 
 
@@ -106,22 +106,19 @@ def by_sign(targets: Array, positive: Array, negative: Array) -> Array:
 
 
 def weigh(weight: Array, cost: Array) -> Array:
-    """`weight * cost`, with `0 * inf = 0`: an infinite cost of no weight is none.
-
-    PyTorch gives NaN there. NaN times 0 stays NaN.
-    """
-    impossible = mx.logical_and(weight == 0, mx.isinf(cost))
-    return weight * mx.where(impossible, 0, cost)
+    """`weight * cost` with `0 * inf = 0`, where PyTorch gives NaN; `0 * nan` is NaN."""
+    ignored = mx.logical_and(weight == 0, mx.isinf(cost))
+    return weight * mx.where(ignored, 0, cost)
 
 
 # ---- class labels ----
 
 
 def at_label(values: Array, labels: Array) -> Array:
-    """`values[..., labels]` `(...)` of `(..., num_classes)`; NaN outside the classes.
+    """`values[..., label]`: `(..., num_classes)` to `(...)`; NaN outside the classes.
 
-    MLX itself would count a negative label from the end, and read whatever lies past
-    the row for one too large: a loss that looks right and is not.
+    MLX itself counts negative labels from the end, and reads past the row where they
+    are too large: the loss would be plausible, and wrong.
     """
     inside = is_valid_label(labels, values.shape[-1])
     index = mx.where(inside, labels, 0)[..., None]
@@ -130,17 +127,17 @@ def at_label(values: Array, labels: Array) -> Array:
 
 
 class Counted(NamedTuple):
-    """Labels of which some do not count: all of shape `(...)`."""
+    """Labels, of which some are ignored; all arrays have the shape `(...)`."""
 
-    counts: Array  # bool: whether the label is not the one to ignore
-    labels: Array  # 0 where it is
-    weights: Array  # of the label's class, 0 where it does not count
+    counts: Array  # bool: whether the label counts, that is, is not ignored
+    labels: Array  # 0 for ignored labels
+    weights: Array  # weights of the labels' classes, 0 for ignored labels
 
 
 def counted(
     labels: Array, ignore_index: int, weight: Array | None, dtype: mx.Dtype
 ) -> Counted:
-    """Which labels count, and how much: the mean divides by the sum of the weights."""
+    """Which labels count, and their weights; the mean divides by the sum of these."""
     labels = labels.astype(mx.int64)  # unsigned labels do not compare with -100
     counts = labels != ignore_index
     labels = mx.where(counts, labels, 0)
@@ -151,7 +148,7 @@ def counted(
 
 
 def check_weight(caller: str, weight: Array | None, num_classes: int) -> None:
-    """Raise unless there is a float for each class, or nothing."""
+    """Raise unless `weight` has a float for each class, or is `None`."""
     if weight is None:
         return
     check_float(caller, weight=weight)
@@ -165,7 +162,7 @@ def check_weight(caller: str, weight: Array | None, num_classes: int) -> None:
 
 
 def check_regions(caller: str, predictions: Array) -> None:
-    """Raise unless there is an axis of examples and one of classes."""
+    """Raise unless predictions have an axis of examples and one of classes."""
     if predictions.ndim < 2:
         raise shape_error(caller, "predictions", predictions, "(N, ..., num_classes)")
 

@@ -22,7 +22,7 @@ def sigmoid_binary_cross_entropy(
     """Binary cross-entropy between a target and `sigmoid(logit)`, in nats.
 
     `(1 - z) * x + (1 + (w - 1) * z) * log(1 + exp(-x))` with logit `x`, target `z` and
-    `w = pos_weight`. Infinite logits on the right side cost 0.
+    `w = pos_weight`. An infinite logit of the right sign costs 0.
 
     Args:
         logits: unnormalized log-odds, float, any shape.
@@ -64,7 +64,7 @@ def sigmoid_binary_cross_entropy(
 
 def logistic_loss(x: Array, negatives: Array, positives: Array) -> Array:
     """`negatives * -log(1 - sigmoid(x)) + positives * -log(sigmoid(x))`."""
-    # Both logarithms: one, of -|x|, would have the wrong derivative at 0.
+    # Two softplus: the form with one, of -|x|, has the wrong derivative at 0.
     return weigh(negatives, ops.softplus(x)) + weigh(positives, ops.softplus(-x))
 
 
@@ -78,8 +78,8 @@ def binary_cross_entropy(
 ) -> Array:
     """Binary cross-entropy between a target and a predicted probability, in nats.
 
-    `-(z * log(p) + (1 - z) * log(1 - p))`, the logarithms no less than -100. From
-    logits use `sigmoid_binary_cross_entropy`, which keeps its digits near 0 and 1.
+    `-(z * log(p) + (1 - z) * log(1 - p))`, with logarithms clamped to at least -100.
+    For logits use `sigmoid_binary_cross_entropy`, which is accurate near 0 and 1 too.
 
     Args:
         predictions: probabilities `p` in [0, 1], float, any shape; one outside gives
@@ -123,7 +123,7 @@ def _entropy_vjp(
     primals: tuple[Array, Array], cotangent: Array, output: Array
 ) -> tuple[Array, Array]:
     p, _ = primals
-    by_p, by_z = _slopes(*primals)
+    by_p, by_z = _partials(*primals)
     return (cotangent * by_p).astype(p.dtype), cotangent * by_z
 
 
@@ -131,14 +131,14 @@ def _entropy_vjp(
 def _entropy_jvp(
     primals: tuple[Array, Array], tangents: tuple[Array | None, Array | None]
 ) -> Array:
-    """The tangent of a constant is `None`."""
-    moves = zip(_slopes(*primals), tangents, strict=True)
-    parts = [slope * tangent for slope, tangent in moves if tangent is not None]
-    return parts[0] + parts[1] if len(parts) == 2 else parts[0]
+    """The tangent; that of a constant is given as `None`."""
+    pairs = zip(_partials(*primals), tangents, strict=True)
+    terms = [partial * tangent for partial, tangent in pairs if tangent is not None]
+    return terms[0] + terms[1] if len(terms) == 2 else terms[0]
 
 
-def _slopes(p: Array, z: Array) -> tuple[Array, Array]:
-    """The derivatives by the prediction and by the target."""
+def _partials(p: Array, z: Array) -> tuple[Array, Array]:
+    """The derivatives with respect to the prediction and the target."""
     least = 1 / 65504 if p.dtype == mx.float16 else 1e-12
     p = widen(p)
     log_p, log_1mp = _clamped_logs(p)

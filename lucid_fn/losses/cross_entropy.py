@@ -56,10 +56,11 @@ def softmax_cross_entropy(
     caller = "softmax_cross_entropy"
     check_float(caller, logits=logits)
     check_rows(caller, "logits", logits, labels)
-    return reduce(caller, _of_labels(widen(logits), labels), reduction, logits.dtype)
+    losses = _label_cross_entropy(widen(logits), labels)
+    return reduce(caller, losses, reduction, logits.dtype)
 
 
-def _of_labels(logits: Array, labels: Array) -> Array:
+def _label_cross_entropy(logits: Array, labels: Array) -> Array:
     """The cross-entropy of each label; NaN for one outside the classes."""
     inside = is_valid_label(labels, logits.shape[-1])
     losses = ops.softmax_cross_entropy(logits, mx.where(inside, labels, 0))
@@ -71,9 +72,9 @@ def soft_target_cross_entropy(
 ) -> Array:
     """Cross-entropy between a target distribution and `softmax(logits)`, in nats.
 
-    `-sum_c targets_c * log_softmax(logits)_c`. It is the loss for mixed or smoothed
-    labels and for distillation; with a one-hot target it is `softmax_cross_entropy`. A
-    class of probability 0 adds 0, even if its logit is minus infinity.
+    `-sum_c targets_c * log_softmax(logits)_c`, for mixed or smoothed labels and for
+    distillation; with a one-hot target it is `softmax_cross_entropy`. A class of
+    probability 0 adds 0, even if its logit is minus infinity.
 
     Args:
         logits: unnormalized log-probabilities, float, shape `(..., num_classes)`.
@@ -129,7 +130,7 @@ def cross_entropy(
             shape of `logits`.
         weight: a factor for each class, float, shape `(num_classes,)`. A class of
             weight 0 costs 0, even if its logit is minus infinity.
-        label_smoothing: share of the label given to all classes alike, in [0, 1].
+        label_smoothing: probability that is spread evenly over all classes, in [0, 1].
         ignore_index: the label that counts neither in the sum nor in the mean.
         reduction: `"mean"`, `"sum"`, or `"none"` for the terms of the sum, which are 0
             for ignored labels.
@@ -179,7 +180,7 @@ def cross_entropy(
         hard = mx.array(1 - label_smoothing, by_label.dtype)
         losses = -weigh(hard, by_label) - label_smoothing * by_all
     else:
-        losses = _of_labels(logits, labels)
+        losses = _label_cross_entropy(logits, labels)
         if weight is not None:
             losses = weigh(weights, losses)
     losses = mx.where(counts, losses, 0.0)

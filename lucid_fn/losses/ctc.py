@@ -17,7 +17,7 @@ from lucid_fn.numerics import is_valid_label, widen
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.types import Array
 
-# The logarithm of 0, finite: the difference of two infinities would be NaN.
+# The logarithm of 0, but finite: the difference of two infinities would be NaN.
 _LOG_ZERO = -1e30
 
 
@@ -33,32 +33,33 @@ def ctc(
 ) -> Array:
     """CTC loss: the negative log-probability of unaligned labels, in nats.
 
-    An alignment gives each frame a class; its repeats are merged, then its blanks
-    dropped. `-log(sum over alignments of prod_t softmax(logits_t)[class_t])`, by the
+    An alignment assigns a class to each frame, and gives the labels once its repeats
+    are merged and then its blanks dropped. The loss is
+    `-log(sum over alignments of prod_t softmax(logits_t)[class_t])`, computed by the
     forward algorithm in log space.
 
-    The frames are a loop in Python, of ten small operations each, and ten more for the
-    gradient: the graph grows with the number of frames, not with its square.
+    The loop over the frames is in Python: the graph has about ten small operations per
+    frame, and ten more for the gradient.
 
     Args:
         logits: unnormalized log-probabilities, float, shape `(N, T, num_classes)`: `T`
-            frames of each of `N` sequences. Log-probabilities do as well. Frames beyond
-            the length of a sequence do not count, be they NaN.
+            frames of each of `N` sequences. They may be log-probabilities too. Frames
+            beyond the length of a sequence are ignored, even if they are NaN.
         labels: class indices, integer, shape `(N, S)`; those beyond the length of a row
-            do not count. One outside the classes, or `blank`, gives NaN.
+            are ignored. A label outside the classes, or equal to `blank`, gives NaN.
         logit_lengths: frames of each sequence, integer, shape `(N,)`, in [0, T]; any
             other gives NaN.
         label_lengths: labels of each sequence, integer, shape `(N,)`, in [0, S]; any
             other gives NaN.
         blank: the class that stands for no label.
-        zero_infinity: whether an infinite loss counts as 0.
+        zero_infinity: whether to replace an infinite loss by 0.
         reduction: `"none"`, `"sum"`, or `"mean"`, which is the mean of
-            `loss / max(label_length, 1)`, as PyTorch's.
+            `loss / max(label_length, 1)`, as in PyTorch.
 
     Returns:
         Float array of shape `(N,)`, or `()` if reduced, computed in float32 at least;
-        at least 0, and infinite, with a gradient of 0, where the frames are too few for
-        the labels.
+        at least 0, and infinite, with a gradient of 0, where there are too few frames
+        for the labels.
 
     Raises:
         TypeError: if a dtype is wrong.
@@ -122,8 +123,8 @@ def _forward(
 ) -> tuple[Array, Array]:
     """The log-likelihood `(N,)` of all paths, and the forward variables `(T, N, L)`.
 
-    Its derivative is the posterior of the states, which a backward sweep gives; that
-    of the loop itself would keep an array of `(T, N, L)` for each frame.
+    Its derivative is the posterior of the states, from a backward sweep. The derivative
+    of the loop itself would keep an array of shape `(T, N, L)` for each frame.
     """
     start = mx.broadcast_to(_log(mx.arange(end.shape[1]) == 0), end.shape)
     forward, log_scale = _sweep(emitted, active, skips, start)
@@ -143,7 +144,7 @@ def _backward(
 ) -> tuple[Array, ...]:
     emitted, active, skips, end = primals
     likelihood, forward = outputs
-    # The same sweep from the end, with time and states turned round.
+    # The same sweep from the end, with time and states reversed.
     back = mx.pad(skips[:, ::-1], [(0, 0), (2, 0)], constant_values=_LOG_ZERO)
     backward, _ = _sweep(
         emitted[::-1, :, ::-1], active[::-1], back[:, :-2], end[:, ::-1]
@@ -158,10 +159,10 @@ def _backward(
 def _sweep(
     emitted: Array, active: Array, skips: Array, start: Array
 ) -> tuple[Array, Array]:
-    """Log-probabilities of the states `(T, N, L)` up to each frame, and their scale.
+    """Forward variables in log space `(T, N, L)`, and the log-scale of the last `(N,)`.
 
-    Each frame's are relative to their largest, so that float32 keeps its digits over
-    long sequences; the logarithm of what was divided out `(N,)` comes second.
+    They are relative to the largest of each frame, so that float32 keeps its digits
+    over long sequences; the log-scale is the sum of what was subtracted.
     """
     state, log_scale = start, mx.zeros(start.shape[:1])
     sweep = []
@@ -185,7 +186,7 @@ def _interleave(labels: Array, blank: int) -> Array:
 
 
 def _log(possible: Array) -> Array:
-    """0 where it is possible, the logarithm of 0 elsewhere."""
+    """0 where `possible` is true, else the logarithm of 0."""
     return mx.where(possible, 0.0, _LOG_ZERO)
 
 

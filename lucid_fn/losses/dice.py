@@ -12,9 +12,9 @@ def dice(
     smooth: float = 1.0,
     reduction: Reduction = "none",
 ) -> Array:
-    """Soft Dice loss of each class, one minus the overlap of two regions.
+    """Soft Dice loss of each class: 1 minus the overlap of two regions.
 
-    `1 - (2 * sum(p * z) + s) / (sum(p) + sum(z) + s)`, the sums over all positions.
+    `1 - (2 * sum(p * z) + s) / (sum(p) + sum(z) + s)`, summed over all positions.
 
     Args:
         predictions: probabilities `p` in [0, 1], float, shape `(N, ..., num_classes)`;

@@ -1,4 +1,4 @@
-"""Focal loss, binary cross-entropy for unbalanced detection."""
+"""Focal loss: binary cross-entropy for imbalanced classes."""
 
 import mlx.core as mx
 
@@ -17,16 +17,16 @@ def focal(
     gamma: float = 2.0,
     reduction: Reduction = "none",
 ) -> Array:
-    """Focal loss, `-a_t * (1 - p_t)^gamma * log(p_t)`: easy examples weigh less.
+    """Focal loss, `-a_t * (1 - p_t)^gamma * log(p_t)`: it down-weights easy examples.
 
-    With `p = sigmoid(logit)`, `p_t` is `p` for a target of 1 and `1 - p` for 0, and
-    `a_t` likewise `alpha` and `1 - alpha`.
+    With `p = sigmoid(logit)`, `p_t` is `p` for a target of 1 and `1 - p` for one of 0;
+    likewise, `a_t` is `alpha` or `1 - alpha`.
 
     Args:
         logits: unnormalized log-odds, float, any shape.
         targets: 0 and 1 of any dtype, of the same shape.
         alpha: weight of the positives, in [0, 1]; `None` for no weights.
-        gamma: how fast the easy ones fade, at least 0; with 0 and no `alpha` it is
+        gamma: exponent of the weight, at least 0; with `gamma=0` and `alpha=None` it is
             `sigmoid_binary_cross_entropy`.
         reduction: `"none"`, `"mean"` or `"sum"`, over all elements.
 
@@ -52,7 +52,7 @@ def focal(
     x, z, dtype = as_pair("focal", "logits", logits, targets)
     weight = mx.array(1.0)
     if gamma > 0:
-        # 1 - p_t without a difference; 0 has no derivative of its power below 1.
+        # 1 - p_t without cancellation; powers below 1 have no derivative at 0.
         miss = z * ops.sigmoid(-x) + (1 - z) * ops.sigmoid(x)
         weight = mx.maximum(miss, 1e-12) ** gamma
     if alpha is not None:

@@ -29,7 +29,7 @@ def hinge(
 
     Args:
         predictions: scores `x`, float, any shape.
-        targets: -1 or 1 `y`, of any dtype, of the same shape.
+        targets: `y`, -1 or 1, of any dtype, of the same shape.
         reduction: `"none"`, `"mean"` or `"sum"`, over all elements.
 
     Returns:
@@ -63,10 +63,10 @@ def hinge_embedding(
     `d` where the target is 1, `max(0, margin - d)` where it is -1.
 
     Args:
-        distances: of pairs, `d`, float, any shape.
+        distances: distances `d` of pairs, float, any shape.
         targets: 1 for similar and -1 for dissimilar pairs, of any dtype, of the same
             shape; 0 counts as -1.
-        margin: distance from which on a dissimilar pair costs nothing.
+        margin: distance beyond which a dissimilar pair costs nothing.
         reduction: `"none"`, `"mean"` or `"sum"`, over all elements.
 
     Returns:
@@ -106,7 +106,7 @@ def margin_ranking(
         second: scores to compare with, float, of the same shape.
         targets: `y`, 1 where the first should be larger, -1 where the second should;
             of any dtype, of the same shape.
-        margin: by how much.
+        margin: difference from which on a pair costs nothing.
         reduction: `"none"`, `"mean"` or `"sum"`, over all elements.
 
     Returns:
@@ -150,7 +150,7 @@ def multi_margin(
         logits: scores `x`, float, shape `(..., num_classes)`.
         labels: class indices `y`, integer, shape `(...)`; one outside the classes gives
             NaN.
-        margin: by how much.
+        margin: lead over a class from which on that costs nothing.
         p: exponent, 1 or 2.
         reduction: `"none"`, `"mean"` or `"sum"`, over all labels.
 
@@ -179,10 +179,10 @@ def multi_margin(
     check_float("multi_margin", logits=logits)
     check_rows("multi_margin", "logits", logits, labels)
     x = widen(logits)
-    lacks = margin - at_label(x, labels)[..., None] + x
-    lacks = mx.where(lacks <= 0, 0.0, lacks)
+    excess = margin - at_label(x, labels)[..., None] + x
+    excess = mx.where(excess <= 0, 0.0, excess)
     # In this order: MLX's vmap of != loses an axis if only its right side is mapped.
     others = labels[..., None] != mx.arange(x.shape[-1])
-    costs = mx.where(others, lacks if p == 1 else mx.square(lacks), 0.0)
+    costs = mx.where(others, excess if p == 1 else mx.square(excess), 0.0)
     losses = ops.mean(costs, axis=-1)
     return reduce("multi_margin", losses, reduction, logits.dtype)

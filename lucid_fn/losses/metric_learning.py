@@ -1,4 +1,4 @@
-"""Metric learning: losses of the angle or distance between embeddings."""
+"""Metric learning: losses of the angles or distances between embeddings."""
 
 from functools import partial
 
@@ -17,7 +17,7 @@ from lucid_fn.numerics import widen
 from lucid_fn.ops.vectors import check_order, pairwise_distance
 from lucid_fn.types import Array
 
-# PyTorch's; added to the squared lengths, so that a vector of zeros has a gradient.
+# Added to squared lengths as in PyTorch, so that a vector of zeros has a gradient.
 _EPS = 1e-12
 
 
@@ -68,7 +68,7 @@ def cosine_embedding(
             f"each pair of vectors, got {targets.shape}"
         )
     x, y = widen(first), widen(second)
-    # Two roots: that of the product has derivatives beyond float32 at zero vectors.
+    # Two roots: at zero vectors the derivative of the root of the product overflows.
     cosine = ops.sum(x * y, axis=-1) * _inverse_length(x) * _inverse_length(y)
     losses = by_sign(targets, 1 - cosine, positive_part(cosine - margin))
     dtype = mx.result_type(first, second)
@@ -95,11 +95,12 @@ def triplet_margin(
         anchor: vectors, float, shape `(..., D)`.
         positive: vectors that belong to the anchors, of the same shape.
         negative: vectors that do not, of the same shape.
-        margin: by how much the negative should be further, positive.
+        margin: difference of the distances from which on a triplet costs nothing;
+            positive.
         p: order of the distance, positive; `math.inf` for the largest difference.
-        eps: added to each difference, positive: equal vectors have a gradient.
-        swap: whether the distance from the positive to the negative counts instead
-            where it is the smaller one.
+        eps: added to each difference, so that equal vectors have a gradient; positive.
+        swap: whether to use the distance from the positive to the negative where it is
+            smaller than that from the anchor.
         reduction: `"none"`, `"mean"` or `"sum"`, over all triplets.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Negative log-likelihoods: of classes, of normal and of Poisson distributions."""
+"""Negative log-likelihoods of categorical, normal and Poisson distributions."""
 
 import math
 from typing import cast
@@ -43,7 +43,7 @@ def nll(
         labels: class indices `y`, integer, shape `(...)`, in `[0, num_classes)` or
             equal to `ignore_index`; any other gives NaN.
         weight: a factor for each class, float, shape `(num_classes,)`.
-        ignore_index: the label that costs 0 and counts in no mean.
+        ignore_index: the label that costs 0 and does not count in the mean.
         reduction: `"none"`, `"sum"`, or `"mean"`, which divides by the sum of
             `weight[y]` over the labels that count; NaN, with a gradient of 0, if none
             does.
@@ -85,17 +85,17 @@ def gaussian_nll(
 ) -> Array:
     """Negative log-density of a target under a normal distribution, in nats.
 
-    `(log(v) + (prediction - target)^2 / v) / 2` with `v = max(variance, eps)`, through
-    which the derivative passes as if there were no bound; `+ log(2 pi) / 2` if `full`.
+    `(log(v) + (prediction - target)^2 / v) / 2` with `v = max(variance, eps)`, where
+    the derivative of `v` is 1 below the bound too; `+ log(2 pi) / 2` if `full`.
 
     Args:
         predictions: means, float, any shape.
         targets: of the same shape.
-        variance: at least 0, a number or a float array of the same shape, but for axes
-            of length 1, or without the last axis: one for each row. A negative one
-            gives NaN.
+        variance: at least 0; a number, or a float array of the same shape, whose axes
+            may have length 1, or of that shape without the last axis: one for each row.
+            A negative variance gives NaN.
         full: whether to add the constant.
-        eps: least variance, positive.
+        eps: lower bound of the variance, positive.
         reduction: `"none"`, `"mean"` or `"sum"`, over all elements.
 
     Returns:
@@ -137,18 +137,18 @@ def _to_variance(variance: Array | float, x: Array) -> Array:
         number = check_number("gaussian_nll", "variance", variance, at_least=0)
         return mx.array(number, x.dtype)
     check_float("gaussian_nll", variance=variance)
-    found, shape = cast(Array, variance), x.shape
-    if found.shape == shape[:-1] and shape:
-        return found[..., None]
-    fits = len(found.shape) == len(shape) and all(
-        n in (1, length) for n, length in zip(found.shape, shape, strict=True)
+    variance, shape = cast(Array, variance), x.shape
+    if variance.shape == shape[:-1] and shape:
+        return variance[..., None]
+    fits = len(variance.shape) == len(shape) and all(
+        n in (1, length) for n, length in zip(variance.shape, shape, strict=True)
     )
     if not fits:
         raise ValueError(
             f"gaussian_nll: variance must have shape {shape}, the same with axes of "
-            f"length 1, or {shape[:-1]}, got {found.shape}"
+            f"length 1, or {shape[:-1]}, got {variance.shape}"
         )
-    return found
+    return variance
 
 
 def poisson_nll(

@@ -1,4 +1,4 @@
-"""Regression losses: of the difference between a prediction and a target."""
+"""Regression losses of the difference between a prediction and a target."""
 
 import math
 
@@ -84,7 +84,7 @@ def smooth_l1(
     Args:
         predictions: float, any shape.
         targets: of the same shape.
-        beta: where the line begins, at least 0; with 0 it is `l1`.
+        beta: distance at which the line begins, at least 0; with 0 it is `l1`.
         reduction: `"none"`, `"mean"` or `"sum"`, over all elements.
 
     Returns:
@@ -127,7 +127,7 @@ def huber(
     Args:
         predictions: float, any shape.
         targets: of the same shape.
-        delta: where the line begins, positive.
+        delta: distance at which the line begins, positive.
         reduction: `"none"`, `"mean"` or `"sum"`, over all elements.
 
     Returns:
@@ -155,11 +155,11 @@ def huber(
 
 
 def _parabola_and_line(size: Array, near: Array, width: float) -> Array:
-    """`size^2 / 2` near 0 and a line of slope `width` beyond, of any finite size.
+    """`size^2 / 2` where `near` is true, else the tangent of slope `width`.
 
-    NaN counts as near, where its gradient is NaN and not the line's.
+    NaN must be near, so that its gradient is NaN and not that of the line.
     """
-    inner = mx.where(near, size, 0.0)  # inf * inf has no derivative
+    inner = mx.where(near, size, 0.0)  # the derivative of inf * inf would be NaN
     return mx.where(near, 0.5 * mx.square(inner), width * (size - 0.5 * width))
 
 
@@ -194,7 +194,7 @@ def log_cosh(
     x, z, dtype = as_pair("log_cosh", "predictions", predictions, targets)
     d = x - z
     size = mx.abs(d)
-    near = size < 1  # where the sum below would lose all digits of d^2 / 2
+    near = size < 1  # there `far` would lose the digits of d^2 / 2
     sinh = mx.sinh(mx.where(near, d, 0.0))
     far = ops.softplus(-2 * size) + size - math.log(2)
     losses = mx.where(near, 0.5 * mx.log1p(mx.square(sinh)), far)

@@ -1,4 +1,4 @@
-"""Focal Tversky loss, for segmentation of small regions."""
+"""Focal Tversky loss, for the segmentation of small regions."""
 
 import mlx.core as mx
 
@@ -28,10 +28,9 @@ def focal_tversky(
         predictions: probabilities `p` in [0, 1], float, shape `(N, ..., num_classes)`;
             one class for a single mask.
         targets: 0 and 1 of any dtype, or probabilities `z`, of the same shape.
-        alpha: cost of a missed position, at least 0.
-        beta: cost of a false alarm, at least 0.
-        gamma: at least 1: the larger, the more a region that is nearly right still
-            counts.
+        alpha: weight of false negatives, at least 0.
+        beta: weight of false positives, at least 0.
+        gamma: at least 1; the larger, the more regions that are nearly right count.
         smooth: `s`, positive: the loss of two empty regions is 0.
         reduction: `"none"`, `"mean"` or `"sum"`, over all examples and classes.
 
@@ -61,8 +60,7 @@ def focal_tversky(
     p, z, dtype = as_pair(caller, "predictions", predictions, targets)
     check_regions(caller, p)
     errors = alpha * area((1 - p) * z) + beta * area(p * (1 - z))  # (N, num_classes)
-    miss = errors / (area(p * z) + errors + smooth)  # 1 - TI without a difference
-    # 0 has no derivative of its power below 1.
-    right = miss <= 0
-    losses = mx.where(right, 0.0, mx.where(right, 1.0, miss) ** (1 / gamma))
+    miss = errors / (area(p * z) + errors + smooth)  # 1 - TI without cancellation
+    is_zero = miss <= 0  # where powers below 1 have no derivative
+    losses = mx.where(is_zero, 0.0, mx.where(is_zero, 1.0, miss) ** (1 / gamma))
     return reduce(caller, losses, reduction, dtype)

@@ -11,21 +11,21 @@ from lucid_fn.types import Array
 def accuracy(logits: Array, labels: Array) -> Array:
     """Accuracy: the share of labels that have the largest logit.
 
-    Of equal logits the first counts. A label outside the classes is never hit, and no
-    label is where the largest logit is NaN.
+    Among equal logits the first counts. A label outside the classes is never correct,
+    nor is any label where the largest logit is NaN.
 
     Args:
         logits: scores, shape `(..., num_classes)`.
         labels: class indices, integer, shape `(...)`.
 
     Returns:
-        float32, shape `()`, in [0, 1]; NaN of no labels. For the accuracy over several
-        batches, weight each by its size: see `streaming_mean`.
+        float32, shape `()`, in [0, 1]; NaN if there are no labels. For the accuracy
+        over several batches, weight each by its size: see `streaming_mean`.
 
     Raises:
         TypeError: if `labels` is not of an integer dtype.
-        ValueError: if `labels.shape != logits.shape[:-1]`, or if
-            there is one class only.
+        ValueError: if `labels.shape != logits.shape[:-1]`, or if there is only one
+            class.
 
     Example:
         >>> import mlx.core as mx
@@ -49,10 +49,10 @@ def accuracy(logits: Array, labels: Array) -> Array:
 
 
 def top_k_accuracy(logits: Array, labels: Array, *, k: int) -> Array:
-    """Top-k accuracy: the share of labels among the `k` largest logits.
+    """Top-k accuracy: the share of labels that are among the `k` largest logits.
 
-    Of equal logits the first counts, so that `k=1` is `accuracy`. A label outside the
-    classes is never hit, nor is one whose logit is NaN.
+    Among equal logits the first counts, so that `k=1` is `accuracy`. A label outside
+    the classes is never correct, nor is one whose logit is NaN.
 
     Args:
         logits: scores, shape `(..., num_classes)`.
@@ -60,7 +60,7 @@ def top_k_accuracy(logits: Array, labels: Array, *, k: int) -> Array:
         k: number of guesses, in [1, num_classes].
 
     Returns:
-        float32, shape `()`, in [0, 1]; NaN of no labels.
+        float32, shape `()`, in [0, 1]; NaN if there are no labels.
 
     Raises:
         TypeError: if `labels` is not of an integer dtype.

@@ -18,9 +18,9 @@ from lucid_fn.types import Array
 class Counts(NamedTuple):
     """True positives, false positives and false negatives, as integers.
 
-    Those of each class are int32, shape `(num_classes,)`, and count exactly up to
-    2**31 - 1; those of all classes, from `micro`, are int64, shape `()`. Counts of
-    several batches add up: `tree.map(mx.add, a, b)`.
+    Counts per class are int32, shape `(num_classes,)`, and exact up to 2**31 - 1; those
+    of all classes together, from `micro`, are int64, shape `()`. Add counts of several
+    batches by `tree.map(mx.add, a, b)`.
     """
 
     true_positives: Array
@@ -33,13 +33,13 @@ def confusion_matrix(predictions: Array, labels: Array, *, num_classes: int) -> 
 
     Args:
         predictions: class indices, integer, any shape: `mx.argmax(logits, axis=-1)`.
-        labels: class indices, integer, of the same shape. Where either is outside the
-            classes, as an ignored label is, nothing is counted.
+        labels: class indices, integer, of the same shape. Pairs in which either is
+            outside the classes, such as ignored labels, are not counted.
         num_classes: number of classes, in [1, 46340].
 
     Returns:
         int32, shape `(num_classes, num_classes)`: rows are labels, columns predictions.
-        Those of several batches add up.
+        The matrices of several batches can be added.
 
     Raises:
         TypeError: if an array is not of an integer dtype.
@@ -69,13 +69,13 @@ def confusion_matrix(predictions: Array, labels: Array, *, num_classes: int) -> 
     )
     cells = num_classes * num_classes
     cell = labels.astype(mx.int32) * num_classes + predictions.astype(mx.int32)
-    cell = mx.where(inside, cell, cells)  # one more, for those that do not count
+    cell = mx.where(inside, cell, cells)  # an extra cell for pairs that do not count
     counted = mx.zeros((cells + 1,), mx.int32).at[cell].add(1)
     return counted[:cells].reshape(num_classes, num_classes)
 
 
 def check_num_classes(caller: str, num_classes: int) -> int:
-    """Raise unless there are classes, and no more cells than int32 can number."""
+    """The number of classes; raise unless int32 can index the cells of its matrix."""
     num_classes = check_count(caller, "num_classes", num_classes)
     if num_classes > 46340:  # the root of 2**31
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Metrics over many batches: a state that a compiled step carries along."""
+"""Metrics over many batches, with a state that compiled steps can take and return."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ class Metric(NamedTuple):
 
 
 class Sum(NamedTuple):
-    """A float32 sum and what rounding took from it: about 48 bits together.
+    """A float32 sum and its accumulated rounding error, with about 48 bits together.
 
     A plain float32 sum of ones stops at 2**24.
     """
@@ -45,10 +45,10 @@ def streaming_mean() -> Metric:
 
     `update(state, values, weights=1.0)` takes values of any shape, and weights of the
     same shape or `()`: the loss of each example, or the mean loss of a batch with the
-    batch's size as its weight. A value of weight 0 does not count, be it NaN.
+    batch's size as its weight. A value of weight 0 is ignored, even if it is NaN.
     `result(state)` is float32, shape `()`; NaN before the first value, and infinite
-    with an infinite value. The sums keep what rounding takes from them, so that
-    billions of values count.
+    with an infinite value. The sums are compensated for rounding, so that they stay
+    accurate for billions of values.
 
     Returns:
         The three functions; the state is a `MeanState`.
@@ -96,7 +96,7 @@ def streaming_mean() -> Metric:
 
 
 def _add(sum_: Sum, values: Array) -> Sum:
-    """The sum of all, with the exact rounding error of the last addition kept."""
+    """The sum with `values` added, and the exact rounding error of that addition."""
     value = total(values)
     added = sum_.value + value
     back = added - sum_.value
@@ -110,7 +110,7 @@ def _value(sum_: Sum) -> Array:
 
 
 def streaming_confusion(num_classes: int) -> Metric:
-    """The confusion matrix of all batches; `class_counts` and the rest start from it.
+    """The confusion matrix over all batches, from which `class_counts` starts.
 
     `update(state, predictions, labels)` is as `confusion_matrix`. The state is the
     matrix, and so is the result; its cells count exactly up to 2**31 - 1.

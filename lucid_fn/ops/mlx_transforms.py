@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import mlx.core as mx
 
 from lucid_fn.context import holding
-from lucid_fn.tracing import followed, mapped as mlx_vmap
+from lucid_fn.tracing import mapped as mlx_vmap, tracked
 from lucid_fn.types import Array
 
 
@@ -309,7 +309,7 @@ class _Cut:
         """What a piece is given: the primals, and what is at `places`."""
         values = [as_tuple(self.calls[call].out)[i] for call, i in places]
         arrays = [*self._primals, *values]
-        return followed(arrays) if surrounding.get() else arrays
+        return tracked(arrays) if surrounding.get() else arrays
 
     def reached(self, cotangents: list[Array]) -> list[int]:
         """The calls that the results depend on, and that depend on the primals."""

@@ -9,7 +9,7 @@ import numpy as np
 from lucid_fn import nn, optim, random, transforms, tree
 from lucid_fn.call_errors import explains_calls
 from lucid_fn.checks import check_bool, check_count, check_parameters
-from lucid_fn.tracing import as_called_once
+from lucid_fn.tracing import as_outside_loops
 from lucid_fn.train.state import TrainState, check_state
 from lucid_fn.train.step import LossFn, Metrics, StepFn, update
 from lucid_fn.transforms.arguments import as_array
@@ -99,7 +99,7 @@ def make_epoch_step(
 
         def turn(ts: TrainState, places: Array) -> tuple[TrainState, Metrics]:
             batch, labels = tree.map(lambda array: array[places], (x, targets))
-            with as_called_once():
+            with as_outside_loops():
                 if augment is not None:
                     key = random.fold_in(random.fold_in(ts.key, "augment"), ts.step)
                     batch = augment(key, batch)

@@ -13,9 +13,9 @@ from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.mlx_transforms import as_list, at, directions, filled, floats
 from lucid_fn.tracing import (
     any_traced,
-    are_rules_passed,
+    are_rules_bypassed,
+    bypassing_rules,
     may_start,
-    passing_rules,
     repeating,
     transforming,
 )
@@ -87,7 +87,10 @@ def _both(
     false_fn: Callable[..., Any],
     operands: tuple[Tree, ...],
 ) -> Tree:
-    functions, passed = closure_convert((true_fn, false_fn), "cond"), are_rules_passed()
+    functions, passed = (
+        closure_convert((true_fn, false_fn), "cond"),
+        are_rules_bypassed(),
+    )
     leaves, structure = tree.flatten(operands)
     places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, mx.array)]
     captured = len(functions.arrays)
@@ -183,7 +186,7 @@ def _passing(fn: Flat) -> Flat:
     """`fn` for the derivatives that are not the innermost one."""
 
     def run(arrays: list[Array]) -> list[Array]:
-        with passing_rules():
+        with bypassing_rules():
             return fn(arrays)
 
     return run

@@ -16,7 +16,7 @@ from lucid_fn.checks import signature_of
 from lucid_fn.ops import mlx_transforms
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.mlx_transforms import as_list, directions
-from lucid_fn.tracing import are_rules_passed, followed, passing_rules
+from lucid_fn.tracing import are_rules_bypassed, bypassing_rules, tracked
 from lucid_fn.transforms import captures, diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
@@ -116,8 +116,8 @@ def custom_vjp(
         def plain(given: tuple[Any, ...]) -> Any:
             return fwd(*given)[0]
 
-        if are_rules_passed():
-            with passing_rules(False):
+        if are_rules_bypassed():
+            with bypassing_rules(False):
                 return plain(call.arguments(call.arrays))
         y = _run(call, fn, plain, pull, push, "custom_vjp")
         fwd_at_call = frozen(rules["fwd"], "custom_vjp")
@@ -204,8 +204,8 @@ def custom_jvp(
         def plain(given: tuple[Any, ...]) -> Any:
             return both(given, tree.map(_zero, given))[0]
 
-        if are_rules_passed():
-            with passing_rules(False):
+        if are_rules_bypassed():
+            with bypassing_rules(False):
                 return plain(call.arguments(call.arrays))
         y = _run(call, fn, plain, pull, push, "custom_jvp")
         rule_at_call = frozen(rules["rule"], "custom_jvp")
@@ -308,7 +308,7 @@ def _run(
         xs, gs = as_list(primals), as_list(cotangents)
         if uses == 1:
             return tuple(pull(xs, gs, structures[-1]))
-        return tuple(mlx_transforms.vjp(fenced(outer), followed(xs), gs)[1])
+        return tuple(mlx_transforms.vjp(fenced(outer), tracked(xs), gs)[1])
 
     def jvp(primals: Any, tangents: Any) -> tuple[Array, ...]:
         nonlocal uses
@@ -316,7 +316,7 @@ def _run(
         xs, moved = as_list(primals), directions(primals, tangents)
         if uses == 1:
             return tuple(push(xs, moved))
-        return tuple(mlx_transforms.jvp(outer, followed(xs), moved)[1])
+        return tuple(mlx_transforms.jvp(outer, tracked(xs), moved)[1])
 
     if not call.arrays:
         return fn(*call.arguments([]))

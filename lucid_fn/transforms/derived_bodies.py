@@ -5,7 +5,7 @@ from itertools import chain
 from lucid_fn.ops import mlx_transforms
 from lucid_fn.ops.mlx_transforms import at, filled
 from lucid_fn.ops.vectorize import vectorize
-from lucid_fn.tracing import passing_rules, transforming
+from lucid_fn.tracing import bypassing_rules, transforming
 from lucid_fn.transforms.arguments import fenced
 from lucid_fn.transforms.checkpointing import after
 from lucid_fn.transforms.turns import Arrays, Body, Sizes
@@ -16,7 +16,7 @@ def passing(body: Body) -> Body:
     """The body for the derivatives that are not the innermost one."""
 
     def turn(constants: Arrays, carry: Arrays, inputs: Arrays) -> tuple[Arrays, Arrays]:
-        with passing_rules():
+        with bypassing_rules():
             return body.turn(constants, carry, inputs)
 
     def made() -> Body:

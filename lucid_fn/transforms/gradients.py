@@ -10,7 +10,7 @@ from lucid_fn import tree
 from lucid_fn.checks import check_bool
 from lucid_fn.ops import mlx_transforms
 from lucid_fn.ops.seam import differentiating
-from lucid_fn.tracing import any_traced, followed, transforming
+from lucid_fn.tracing import any_traced, tracked, transforming
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.argnums import chooser
 from lucid_fn.transforms.arguments import check_function, describe, name_of
@@ -132,7 +132,7 @@ def gradient_of(
     @functools.wraps(fn)
     def both(*args: Any, **kwargs: Any) -> tuple[Any, Tree]:
         leaves, call, collect = choose(args, kwargs)
-        leaves, depends = followed(leaves), True
+        leaves, depends = tracked(leaves), True
 
         def loss_of(leaves: list[Array]) -> Any:
             nonlocal depends

@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.ops import mlx_transforms
-from lucid_fn.tracing import followed, transforming
+from lucid_fn.tracing import tracked, transforming
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
@@ -121,7 +121,7 @@ def jvp(
     check_function("jvp", fn)
     leaves, structure, directions = _with_tangents(primals, tangents, "jvp")
     flat, left = _flat(fn, structure, has_aux, "jvp")
-    leaves = followed(leaves)
+    leaves = tracked(leaves)
     fix = "use vjp, grad or hvp, or give the operation a rule with lf.custom_jvp"
     with transforming(), diagnosis.explains_missing_rule("jvp", fix):
         values, moved = mlx_transforms.jvp(flat, leaves, directions)
@@ -171,7 +171,7 @@ def vjp(
 
     def pull(cotangents: Tree) -> tuple[Tree, ...]:
         given = _match(cotangents, value, "cotangents", "the value", "vjp")
-        arrays = followed(leaves)
+        arrays = tracked(leaves)
         flat, _ = _flat(again(), structure, has_aux, "vjp")
         with (
             transforming(reverse=True),

@@ -11,7 +11,7 @@ from lucid_fn import tree
 from lucid_fn.checks import check_bool, check_size
 from lucid_fn.ops import mlx_transforms
 from lucid_fn.ops.vectorize import vectorize
-from lucid_fn.tracing import any_traced, followed, transforming
+from lucid_fn.tracing import any_traced, tracked, transforming
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.argnums import chooser
 from lucid_fn.transforms.arguments import (
@@ -176,7 +176,7 @@ def _jacobian_of(
             return arrays
 
         if any(x.size for x in leaves) and any(y.size for y in results):
-            leaves = followed(leaves)
+            leaves = tracked(leaves)
             fix = "use jacrev" if caller == "jacfwd" else REVERSE_FIX
             with transforming(), diagnosis.explains_missing_rule(caller, fix):
                 mapped = functools.partial(_mapped, caller=caller, name=name_of(fn))

@@ -19,7 +19,7 @@ from lucid_fn.tracing import (
     ordering,
     start,
     started,
-    unavailable,
+    unavailable_reason,
 )
 from lucid_fn.transforms import (
     captures,
@@ -332,7 +332,7 @@ def jit(
                 raise
             if is_symbolic(error):
                 raise diagnosis.value_read_error(error, name, "jit") from error
-            if reason := unavailable(error):
+            if reason := unavailable_reason(error):
                 leaves = _dynamic_leaves(names, args, kwargs, static)
                 given = {p: x for p, x in leaves.items() if isinstance(x, mx.array)}
                 raise diagnosis.unavailable_error(reason, given, held, name) from error

@@ -16,12 +16,12 @@ from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.mlx_transforms import as_list, at, directions, filled, floats
 from lucid_fn.tracing import (
     any_traced,
-    are_rules_passed,
+    are_rules_bypassed,
+    in_vmap_rule,
     is_differentiated_once,
     is_tracing,
     is_transforming,
     may_start,
-    replacing,
 )
 from lucid_fn.transforms.derived_bodies import (
     keeping,
@@ -46,7 +46,7 @@ def run(
 ) -> tuple[Arrays, Arrays]:
     """The carry after `length` turns, at least one, and the stacked outputs."""
     split = body.sizes.carry
-    if are_rules_passed():
+    if are_rules_bypassed():
         body = passing(body)
     if may_start() and not any_traced(arrays):
         out = run_turns(body, arrays, length, reverse, starts=True)
@@ -144,7 +144,7 @@ def _loop(
 
     @custom.vmap
     def vmap(arrays: Any, axes: Any) -> tuple[tuple[Array, ...], tuple[int, ...]]:
-        with replacing():
+        with in_vmap_rule():
             turn = passing(body) if uses else body
             return _mapped(turn, as_list(arrays), as_list(axes), length, reverse)
 

@@ -5,11 +5,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeAlias
 
+import mlx.core as mx
+
+from lucid_fn import tree
 from lucid_fn.context import holding
 from lucid_fn.nn.core.layer import ApplyFn, as_apply
+from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.ops.multiply_adds import counting
 from lucid_fn.ops.seam import join
-from lucid_fn.types import Key, Params, State
+from lucid_fn.types import Array, Key, Params, State
 
 
 class Record(NamedTuple):
@@ -74,3 +78,38 @@ def record_child(name: str, apply: ApplyFn) -> ApplyFn:
         return y, new_state
 
     return recorded
+
+
+def is_float(leaf: Any) -> bool:
+    """Whether a leaf is an array of floats."""
+    return isinstance(leaf, mx.array) and mx.issubdtype(leaf.dtype, mx.floating)
+
+
+def tap_gradients(values: Any, receive: Callable[[dict[str, Array]], None]) -> Any:
+    """The tree `values`, whose gradients are passed to `receive` in the backward pass.
+
+    Args:
+        values: any tree.
+        receive: called with the gradients of its float arrays, by their paths.
+    """
+    leaves, structure = tree.flatten(values)
+    floats = {
+        path: leaf for path, leaf in tree.named_leaves(values).items() if is_float(leaf)
+    }
+    if not floats:
+        return values
+    identity = custom_function(lambda *arrays: arrays)
+
+    @identity.vjp
+    def _(primals: Any, grads: Any, _: Any) -> Any:
+        listed = grads if isinstance(grads, list | tuple) else [grads]
+        receive(dict(zip(floats, listed, strict=True)))
+        return grads if isinstance(primals, list | tuple) else listed[0]
+
+    @identity.jvp
+    def _(_: Any, tangents: Any) -> Any:
+        return tuple(tangents) if isinstance(tangents, list | tuple) else (tangents,)
+
+    tapped = iter(identity(*floats.values()))
+    filled = [next(tapped) if is_float(leaf) else leaf for leaf in leaves]
+    return tree.unflatten(structure, filled)

@@ -46,7 +46,9 @@ def test_wrong_kinds_are_refused(loss):
 
 def test_class_labels_for_regions_are_told_how_to_become_masks():
     probabilities, labels = mx.full((2, 4, 3), 1 / 3), mx.zeros((2, 4), mx.int32)
-    with pytest.raises(ValueError, match=r"class labels make mx\.eye\(3\)\[targets\]"):
+    with pytest.raises(
+        ValueError, match=r"convert class labels with mx\.eye\(3\)\[targets\]"
+    ):
         losses.dice(probabilities, labels)
     assert losses.dice(probabilities, mx.eye(3)[labels]).shape == (2, 3)
 
