@@ -30,7 +30,7 @@ def _add_doctor(commands: Commands) -> None:
     doctor = commands.add_parser(
         "doctor",
         help="say what makes this machine fast or slow, and what to do",
-        description="Checks and times what decides the speed of lucid_fn here. "
+        description="Checks and times everything that decides how fast lucid_fn is. "
         "The exit code is 1 if something is broken, else 0.",
     )
     doctor.add_argument("--json", action="store_true", help="print JSON")

@@ -58,15 +58,15 @@ def order() -> Order | None:
 
 
 @contextmanager
-def ordering(*, anew: bool = False) -> Iterator[Order]:
+def ordering(*, new: bool = False) -> Iterator[Order]:
     """Inside the block, collectives are ordered by the `Order` that it yields.
 
     Args:
-        anew: whether to begin an order of its own inside another transformation too, as
+        new: whether to begin an order of its own inside another transformation too, as
             `vmap` must, whose tracers have no values outside of it.
     """
     around = _order.get()
-    if around is not None and not anew:
+    if around is not None and not new:
         yield around
         return
     own = Order() if around is None else Order(signatures=around.signatures)

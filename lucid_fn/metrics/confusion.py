@@ -9,6 +9,7 @@ from lucid_fn.checks import (
     check_count,
     check_integer,
     check_same_shape,
+    check_type,
     shape_error,
 )
 from lucid_fn.numerics import is_valid_label, reduced
@@ -177,6 +178,9 @@ def micro(counts: Counts) -> Counts:
     Returns:
         `Counts` of shape `()`, int64.
 
+    Raises:
+        TypeError: if `counts` are not `Counts`.
+
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import metrics
@@ -185,6 +189,7 @@ def micro(counts: Counts) -> Counts:
         >>> metrics.precision(pooled), metrics.recall(pooled)  # both the accuracy
         (array(0.833333, dtype=float32), array(0.833333, dtype=float32))
     """
+    _check_counts("micro", counts)
     return Counts(*[mx.sum(x.astype(mx.int64)) for x in counts])
 
 
@@ -198,13 +203,16 @@ def precision(counts: Counts) -> Array:
         float32, of the shape of the counts, in [0, 1]; 0 where nothing was predicted
         to be positive.
 
+    Raises:
+        TypeError: if `counts` are not `Counts`.
+
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import metrics
         >>> metrics.precision(metrics.class_counts(mx.array([[3, 1], [0, 2]])))
         array([1, 0.666667], dtype=float32)
     """
-    return _ratio(1, counts, counts.false_positives)
+    return _ratio("precision", counts, "false_positives")
 
 
 def recall(counts: Counts) -> Array:
@@ -216,13 +224,16 @@ def recall(counts: Counts) -> Array:
     Returns:
         float32, of the shape of the counts, in [0, 1]; 0 where nothing is positive.
 
+    Raises:
+        TypeError: if `counts` are not `Counts`.
+
     Example:
         >>> import mlx.core as mx
         >>> from lucid_fn import metrics
         >>> metrics.recall(metrics.class_counts(mx.array([[3, 1], [0, 2]])))
         array([0.75, 1], dtype=float32)
     """
-    return _ratio(1, counts, counts.false_negatives)
+    return _ratio("recall", counts, "false_negatives")
 
 
 def f1(counts: Counts) -> Array:
@@ -235,6 +246,9 @@ def f1(counts: Counts) -> Array:
         float32, of the shape of the counts, in [0, 1]; 0 where nothing is positive
         nor predicted to be.
 
+    Raises:
+        TypeError: if `counts` are not `Counts`.
+
     Source: van Rijsbergen, 1979, "Information retrieval", chapter 7.
 
     Example:
@@ -243,13 +257,19 @@ def f1(counts: Counts) -> Array:
         >>> metrics.f1(metrics.class_counts(mx.array([[3, 1], [0, 2]])))
         array([0.857143, 0.8], dtype=float32)
     """
-    return _ratio(2, counts, counts.false_positives, counts.false_negatives)
+    return _ratio("f1", counts, "false_positives", "false_negatives", factor=2)
 
 
-def _ratio(factor: int, counts: Counts, *misses: Array) -> Array:
+def _ratio(caller: str, counts: Counts, *misses: str, factor: int = 1) -> Array:
     """`factor * tp / (factor * tp + misses)`, in float32: int32 sums may overflow."""
+    _check_counts(caller, counts)
     hits = factor * counts.true_positives.astype(mx.float32)
     whole = hits
     for miss in misses:
-        whole = whole + miss.astype(mx.float32)
+        whole = whole + getattr(counts, miss).astype(mx.float32)
     return hits / mx.maximum(whole, 1.0)
+
+
+def _check_counts(caller: str, counts: Counts) -> None:
+    fix = "metrics.class_counts makes them of a confusion matrix"
+    check_type(caller, "counts", counts, Counts, "metrics.Counts", fix=fix)

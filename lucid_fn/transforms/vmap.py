@@ -120,7 +120,7 @@ def vmap(
             fix = "use other operations or a loop"
             with (
                 transforming(),
-                ordering(anew=True) as order,
+                ordering(new=True) as order,
                 diagnosis.explains_missing_rule("vmap", fix),
             ):
                 given = [axis for axis in axes if axis is not None]
@@ -212,7 +212,7 @@ def _is_mapped(
     """Whether result `i` depends on a mapped argument, in which case MLX says so."""
     in_axes = tuple(axis for axis in axes if axis is not None)
     try:
-        with transforming(), ordering(anew=True):
+        with transforming(), ordering(new=True):
             one = noting_mapped(lambda *arrays: [flat(*arrays)[i]], in_axes)
             mx.vmap(one, in_axes, [None])(*mapped)
     except ValueError as error:

@@ -179,7 +179,7 @@ def test_an_unknown_name_is_told_what_it_is_called_here(package, name, message):
         (lambda: models.vit(weights="DEFAULT"), "from_state_dict loads the weights of"),
         (
             lambda: models.resnet18(pretrained=True),
-            "got pretrained; weights of torchvi",
+            "got pretrained; load torchvision's weights",
         ),
         (
             lambda: losses.cross_entropy(ONES, ONES, weights=ONES),

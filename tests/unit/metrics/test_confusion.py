@@ -100,3 +100,9 @@ def test_messages_of_binary_counts():
         metrics.binary_counts(yes, mx.array([True, False]))
     with pytest.raises(ValueError, match=r"labels must have shape .*got \(\)"):
         metrics.binary_counts(mx.array(True), mx.array(True))
+
+
+@pytest.mark.parametrize("metric", [metrics.precision, metrics.f1, metrics.micro])
+def test_a_matrix_in_place_of_counts_is_refused(metric):
+    with pytest.raises(TypeError, match=r"counts must be metrics.Counts, got array; m"):
+        metric(mx.array([[3, 1], [0, 2]]))
