@@ -1,4 +1,4 @@
-"""Training: compiled steps, the loop around them, its record and its checkpoints."""
+"""Training: compiled steps, the training loop, its record and its checkpoints."""
 
 from lucid_fn.call_errors import guide
 from lucid_fn.train.callbacks import (

@@ -15,7 +15,7 @@ from lucid_fn.checks import check_count
 from lucid_fn.distributed.agreement import exchange
 from lucid_fn.distributed.group import Group
 from lucid_fn.train import checkpoint
-from lucid_fn.train.history import plain
+from lucid_fn.train.history import to_jsonable
 from lucid_fn.train.state import TrainState, step_of
 
 Record: TypeAlias = dict[str, float]
@@ -23,8 +23,8 @@ Record: TypeAlias = dict[str, float]
 
 Callback: TypeAlias = Callable[[TrainState, Record], Any]
 """A function that `fit` calls. If it has an attribute `resume`, a run that resumes from
-a checkpoint first calls `resume(epochs, next_epoch)` with the records of the epochs
-before the next call, and the number of that call's epoch."""
+a checkpoint first calls `resume(epochs, next_epoch)` with the records of the previous
+epochs and the epoch, counted from 1, of the first call that follows."""
 
 _LOWER = ("loss", "error", "mse", "mae", "rmse", "perplexity", "ppl", "nll")
 _HIGHER = (
@@ -38,8 +38,8 @@ def early_stopping(
 ) -> Callback:
     """Early stopping: end the run once a metric has not improved for `patience` epochs.
 
-    Pass it to `fit(on_epoch=...)`. A run that resumes from a checkpoint takes its
-    earlier epochs into account. NaN is never an improvement.
+    Pass it to `fit(on_epoch=...)`. A run that resumes from a checkpoint takes the
+    epochs before it into account. NaN is never an improvement.
 
     Args:
         metric: a name in the record of an epoch, such as `"test_loss"`.
@@ -50,8 +50,7 @@ def early_stopping(
     Raises:
         TypeError: if `patience` is not an integer.
         ValueError: if `patience` is below 1, or the direction cannot be inferred from
-            the name; when called, if the record has no such metric or is that of a
-            step.
+            the name; when called, if the record lacks the metric or is that of a step.
 
     Example:
         >>> from lucid_fn import train
@@ -62,12 +61,12 @@ def early_stopping(
     """
     caller = "train.early_stopping"
     patience = check_count(caller, "patience", patience)
-    seen = _Seen(caller, metric, higher_is_better)
+    past = _MetricHistory(caller, metric, higher_is_better)
 
     def stop(ts: TrainState, record: Record) -> bool:
-        return seen.add(record) and seen.since_best() >= patience
+        return past.add(record) and past.epochs_since_best() >= patience
 
-    stop.resume = seen.resume  # type: ignore[attr-defined]  # functions take attributes
+    stop.resume = past.resume  # type: ignore[attr-defined]  # functions take attributes
     return stop
 
 
@@ -77,8 +76,8 @@ def keep_best(
     """Save the state of the best epoch so far.
 
     Pass it to `fit(on_epoch=...)`. Load the state with `train.load(path, like=ts)`;
-    `train.load_metadata(path)` holds the epoch, the metric and its value. Of equally
-    good epochs the first is kept.
+    `train.load_metadata(path)` returns the epoch, the metric and its value. Of equally
+    good epochs, the first is kept.
 
     Args:
         path: must end in `.safetensors`; the folder must exist.
@@ -88,8 +87,8 @@ def keep_best(
     Raises:
         OSError: if the folder does not exist or cannot be written to.
         ValueError: if `path` has another suffix, or the direction cannot be inferred
-            from the name; when called, if the record has no such metric or is that of
-            a step.
+            from the name; when called, if the record lacks the metric or is that of a
+            step.
 
     Example:
         >>> import tempfile
@@ -106,10 +105,10 @@ def keep_best(
     caller = "train.keep_best"
     path = checkpoint.check_path(caller, "path", path)
     io.check_writable(path, caller=caller)
-    seen = _Seen(caller, metric, higher_is_better)
+    past = _MetricHistory(caller, metric, higher_is_better)
 
     def keep(ts: TrainState, record: Record) -> None:
-        is_best = seen.add(record) and seen.since_best() == 0
+        is_best = past.add(record) and past.epochs_since_best() == 0
         if is_best and not math.isnan(record[metric]):
             metadata = {
                 "epoch": str(int(record["epoch"])),
@@ -118,14 +117,14 @@ def keep_best(
             }
             checkpoint.save(path, ts, metadata=metadata)
 
-    keep.resume = seen.resume  # type: ignore[attr-defined]  # functions take attributes
+    keep.resume = past.resume  # type: ignore[attr-defined]  # functions take attributes
     return keep
 
 
 def to_jsonl(path: str | Path) -> Callback:
-    """Append each record, with the step, to a file as a line of JSON.
+    """Append each record, with the step, to a file of JSON lines.
 
-    Pass it to `fit(on_epoch=...)` or `fit(on_step=...)`, with a file for each.
+    Pass it to `fit(on_epoch=...)` or `fit(on_step=...)`; each needs its own file.
     Infinities and NaN become strings. A run that resumes from a checkpoint drops the
     lines of epochs or steps that are trained again.
 
@@ -159,11 +158,13 @@ def to_jsonl(path: str | Path) -> Callback:
             drop_lines_from(record)
             resumed = False
         try:
-            line = json.dumps({"step": step_of(ts), **plain(record)}, allow_nan=False)
+            line = json.dumps(
+                {"step": step_of(ts), **to_jsonable(record)}, allow_nan=False
+            )
         except TypeError as error:
             raise TypeError(
                 f"{caller}: the record must hold numbers and strings, got {record!r}; "
-                "take the number of an array with .item()"
+                "convert an array to a number with .item()"
             ) from error
         try:
             with path.open("a", encoding="utf-8") as file:
@@ -182,7 +183,7 @@ def to_jsonl(path: str | Path) -> Callback:
 
     def resume(epochs: list[Record], next_epoch: int) -> None:
         nonlocal resumed
-        resumed = True  # the next record tells which lines are written again
+        resumed = True  # the next record determines which lines to drop
 
     log.resume = resume  # type: ignore[attr-defined]  # functions take attributes
     return log
@@ -217,18 +218,18 @@ def to_tensorboard(folder: str | Path) -> Callback:
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
     io.check_writable(folder / "events", caller=caller)
-    writer: Any = None  # makes a file at the first record
+    writer: Any = None  # made at the first record, since it creates a file
 
     def log(ts: TrainState, record: Record) -> None:
         nonlocal writer
         if writer is None:
             writer = Writer(str(folder))
-            weakref.finalize(log, writer.close)  # at the latest when the program ends
+            weakref.finalize(log, writer.close)  # when the program ends, if not before
         step = step_of(ts)
         for name, value in record.items():
             if name not in ("epoch", "step"):
                 writer.add_scalar(_tag(name), value, step)
-        if "train_loss" in record:  # an epoch is long enough to wait for the disk
+        if "train_loss" in record:  # after an epoch: waiting for the disk is cheap
             writer.flush()
 
     return log
@@ -247,7 +248,7 @@ def _count(line: bytes, name: str) -> int:
         return 0
 
 
-class _Seen:
+class _MetricHistory:
     """The values of one metric in the epochs of a run so far."""
 
     def __init__(self, caller: str, metric: str, higher_is_better: bool | None) -> None:
@@ -255,21 +256,21 @@ class _Seen:
         self.metric = metric
         self.sign = _sign(caller, metric, higher_is_better)
         self.values: list[tuple[int, float]] = []  # epoch, and the higher the better
-        self.resumed: int | None = None  # the last epoch of the checkpoint
+        self.first_after_resume: int | None = None  # epoch
 
     def resume(self, epochs: list[Record], next_epoch: int) -> None:
         """Start with the records of past epochs that have the metric."""
-        self.values, self.resumed = [], next_epoch
+        self.values, self.first_after_resume = [], next_epoch
         for record in epochs:
             if self.metric in record:
                 self.add(record)
 
     def add(self, record: Record) -> bool:
-        """Take in the record of an epoch.
+        """Add the record of an epoch.
 
         Returns:
-            Whether it has the metric. The last epoch of a checkpoint may have been
-            trained without it, all later ones must not be.
+            Whether the record has the metric. It may be missing from the last epoch of
+            a checkpoint, for which callbacks are called again, but not from later ones.
         """
         if "step" in record:
             raise ValueError(
@@ -277,21 +278,21 @@ class _Seen:
                 "step; give it to on_epoch= of train.fit"
             )
         if self.metric not in record:
-            if record["epoch"] == self.resumed:
+            if record["epoch"] == self.first_after_resume:
                 return False
             raise ValueError(
                 f"{self.caller}: metric must be in the record of an epoch, got "
                 f"{self.metric!r}; there is {', '.join(record)}"
             )
-        # An epoch that was seen before starts another run, or is trained again.
+        # An epoch that is already known is trained again, or begins another run.
         epoch = int(record["epoch"])
         self.values = [(e, value) for e, value in self.values if e < epoch]
         value = self.sign * record[self.metric]
         self.values.append((epoch, -math.inf if math.isnan(value) else value))
         return True
 
-    def since_best(self) -> int:
-        """How many epochs ago the best one was; of equal ones, the first."""
+    def epochs_since_best(self) -> int:
+        """The number of epochs since the best one; of equal ones, the first."""
         values = [value for _, value in self.values]
         return len(values) - 1 - values.index(max(values))
 
@@ -324,9 +325,9 @@ def call_all(
     record: Record,
     group: Group | None,
 ) -> bool:
-    """Call all callbacks on rank 0; returns whether one of them ends the run."""
+    """Call all callbacks on rank 0; return whether one of them ends the run."""
     called = callbacks if group is None or group.rank == 0 else ()
-    # Only a bool says so: functions that write return how many bytes they wrote.
+    # Only a bool ends the run: a callback may return a count, such as bytes written.
     returned = [callback(ts, dict(record)) for callback in called]
     ended = any(_is_true(value) for value in returned)
     return exchange(group, "fit (callbacks)", ended)[0] if callbacks else False

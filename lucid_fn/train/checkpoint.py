@@ -1,4 +1,4 @@
-"""A training run in one safetensors file."""
+"""Saving and loading a training run as one safetensors file."""
 
 import json
 import zlib
@@ -16,7 +16,7 @@ from lucid_fn.types import Array
 
 _FORMAT = "lucid_fn-2"
 _WITHOUT_METADATA = "lucid_fn-1"  # the previous format; its checksum covers arrays only
-_OWN = ("format", "checksum")
+_RESERVED = ("format", "checksum")  # names in the header
 
 
 def save(
@@ -35,8 +35,8 @@ def save(
 
     Raises:
         ValueError: if `path` has another suffix, or metadata uses a reserved name; if
-            `ts` has a part of an optimizer's state, which `optim.unshard_state` makes
-            whole.
+            `ts` has only this rank's part of an optimizer's state, as with
+            `optim.zero_redundancy`: call `optim.unshard_state` first.
         TypeError: if a leaf is not an array, or metadata is not strings by name.
         FileNotFoundError: if the folder does not exist.
         OSError: if the file cannot be written; the message names it.
@@ -71,7 +71,7 @@ def save(
 
 
 def check_path(caller: str, name: str, path: Any) -> Path:
-    """`path` as that of a checkpoint, which ends in `.safetensors`."""
+    """Check that `path` ends in `.safetensors`; return it as a `Path`."""
     checked = io.check_path(caller, name, path)
     if checked.suffix != ".safetensors":
         raise ValueError(f"{caller}: {name} must end in .safetensors, got {checked}")
@@ -93,7 +93,7 @@ def _check_metadata(caller: str, metadata: Any) -> dict[str, str]:
         raise ValueError(
             f"{caller}: metadata must be Unicode text, got surrogates: {error}"
         ) from error
-    taken = [name for name in _OWN if name in metadata]
+    taken = [name for name in _RESERVED if name in metadata]
     if taken:
         raise ValueError(f"{caller}: metadata must not hold {', '.join(taken)}")
     return dict(metadata)
@@ -106,22 +106,21 @@ def load(path: str | Path, like: Any = None, *, strict: bool = True) -> Any:
         path: the file.
         like: a tree of arrays with the expected structure, shapes and dtypes, such as
             the result of `train.init`; its values are ignored. With
-            `optim.zero_redundancy` each rank gets its part.
-        strict: whether all arrays must match. With `False`, matching layers are taken
-            from the file and all others keep the arrays of `like`. A layer is taken
+            `optim.zero_redundancy`, each rank loads its part.
+        strict: whether all arrays must match. With `False`, matching layers are loaded
+            from the file and all others keep the arrays of `like`. A layer is loaded
             with all its params and its state or not at all; the optimizer's state, the
-            key and the step are taken only if everything matches.
+            key and the step are loaded only if everything matches.
 
     Returns:
         A tree with the structure of `like` and the arrays of the file. With
-        `strict=False`, the pair of this tree and a `LoadReport` with the paths that
-        were taken, missing and unexpected.
+        `strict=False`, the pair of this tree and a `LoadReport`.
 
     Raises:
         FileNotFoundError: if there is no such file.
         OSError: if the file cannot be read.
         TypeError: if there is no `like`.
-        ValueError: if the file is damaged, cut short or not one that `save` wrote; if
+        ValueError: if the file is damaged, truncated or not one that `save` wrote; if
             names are missing or unexpected, or shapes or dtypes differ (all are
             listed); with `strict=False`, if nothing matches.
 
@@ -150,7 +149,7 @@ def load(path: str | Path, like: Any = None, *, strict: bool = True) -> Any:
             return shard_state(whole, like=like)
         except ValueError as error:
             error.add_note(
-                "train.load_params takes the params and the state of all layers that "
+                "train.load_params loads the params and the state of all layers that "
                 "match, whatever the optimizer"
             )
             raise
@@ -158,24 +157,23 @@ def load(path: str | Path, like: Any = None, *, strict: bool = True) -> Any:
 
 
 def load_params(path: str | Path, *, like: Any) -> Any:
-    """Load the params and state of matching layers, such as a pretrained body's.
+    """Load the params and state of matching layers, such as a pretrained backbone's.
 
-    A layer is taken with all its params and its state, such as the running statistics
+    A layer is loaded with all its params and its state, such as the running statistics
     of batch norm, or not at all. The optimizer's state, the key and the step of `like`
     are kept.
 
     Args:
         path: a file written by `save`, of a `TrainState` or of params alone.
-        like: what to load into: a `TrainState`, the pair `(params, state)`, or params.
+        like: a `TrainState`, the pair `(params, state)`, or params to load into.
 
     Returns:
-        The pair of `like`, with the arrays that were taken, and a `LoadReport` with the
-        paths that were taken, missing and unexpected.
+        The pair of `like` with the arrays that were loaded, and a `LoadReport`.
 
     Raises:
         FileNotFoundError: if there is no such file.
         OSError: if the file cannot be read.
-        ValueError: if the file is damaged, cut short or not one that `save` wrote, or
+        ValueError: if the file is damaged, truncated or not one that `save` wrote, or
             if no layer matches.
 
     Example:
@@ -199,7 +197,7 @@ def load_params(path: str | Path, *, like: Any) -> Any:
 
 
 def load_metadata(path: str | Path) -> dict[str, str]:
-    """The metadata that was given to `save`.
+    """The metadata that was passed to `save`.
 
     Args:
         path: a file written by `save`.
@@ -226,9 +224,9 @@ def load_metadata(path: str | Path) -> dict[str, str]:
 
 
 def read(path: Path, caller: str) -> tuple[dict[str, Array], dict[str, str]]:
-    """The arrays of a file, and its metadata without the entries of the format."""
+    """The arrays of a file, and its metadata without the reserved names."""
     arrays, metadata = safetensors.read(path, caller=caller)
-    format, checksum = (metadata.pop(name, None) for name in _OWN)
+    format, checksum = (metadata.pop(name, None) for name in _RESERVED)
     if format not in (_FORMAT, _WITHOUT_METADATA):
         raise ValueError(
             f"{caller}: {path} must be a file that train.save wrote, got format "

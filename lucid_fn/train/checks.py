@@ -27,14 +27,14 @@ def check_run(ts: Any, step: Any, batches: Any) -> None:
         got = f"shape {ts.step.shape}" if is_array else type(ts.step).__name__
         raise TypeError(
             "fit: ts.step must be an integer array of shape (), the number of steps "
-            f"made so far, got {got}"
+            f"so far, got {got}"
         )
     kinds = (
         "a function (ts, x, targets) -> (ts, metrics), as train.make_step returns it"
     )
     check_function("fit", "step", step, kinds=kinds)
     if not callable(batches):
-        fix = (  # a `Loader` has a method for it
+        fix = (  # a `Loader` has a method for this
             "give its method, as in fit(ts, step, loader.epoch, epochs=...)"
             if hasattr(batches, "epoch")
             else "write lambda epoch: data.batches((x, y), 64, seed=(0, epoch))"
@@ -65,10 +65,11 @@ def _takes(fn: Callable[..., Any], count: int) -> bool:
 def check_divided(
     step: Any, group: Group | None, checkpoint: Path | None
 ) -> Group | None:
-    """The processes among which the step's model is divided, if it is.
+    """The processes among which the step's model is divided, or `None`.
 
     Raises:
-        ValueError: if the slices of one rank would be taken for those of another.
+        ValueError: if the ranks would share a state or a checkpoint, though each has
+            its own slices.
     """
     among: Group | None = getattr(step, "divided_among", None)
     if among is None:
@@ -76,14 +77,14 @@ def check_divided(
     if several(group):
         raise ValueError(
             "fit: group must be None for a model that is divided among processes, "
-            "since all would go on with the slices of rank 0, got a group of "
+            "since all ranks would continue with the slices of rank 0, got a group of "
             f"{among.size}; leave it out, and call fit on every rank"
         )
     path = None if checkpoint is None else str(checkpoint.absolute())
     paths = exchange(among, "fit (checkpoint)", path)
     if any(paths) and len(set(paths) - {None}) < len(paths):
         raise ValueError(
-            "fit: checkpoint must be another path on each rank for a model that is "
+            "fit: checkpoint must be a different path on each rank for a model that is "
             f"divided among processes, got {paths}; put the rank in its name, or leave "
             "it out and save what nn.unshard_params returns"
         )
@@ -108,13 +109,13 @@ def check_evaluation(evaluate: Any, test_batches: Any) -> None:
         )
     if test_batches is not None and not isinstance(test_batches, Iterable):
         raise TypeError(
-            "fit: test_batches must be batches, the same after each epoch, got "
+            "fit: test_batches must be an iterable of batches, not a function, got "
             f"{type(test_batches).__name__}; give data.batches(...) or a list"
         )
 
 
 def to_callbacks(name: str, given: Any) -> tuple[Callback, ...]:
-    """One function or several as a tuple."""
+    """Convert `None`, a function or a list of functions to a tuple."""
     callbacks = given if isinstance(given, list | tuple) else (given,)
     callbacks = () if given is None else tuple(callbacks)
     for callback in callbacks:
@@ -133,14 +134,14 @@ def to_callbacks(name: str, given: Any) -> tuple[Callback, ...]:
 
 
 def to_checkpoint(path: Any) -> Path | None:
-    """The path of the checkpoint; raises if it could not be written."""
+    """The path of the checkpoint; raise if it could not be written."""
     if path is None:
         return None
     return _writable("checkpoint", checkpoints.check_path("fit", "checkpoint", path))
 
 
 def to_history_path(path: Any) -> Path | None:
-    """The path of the record; raises if it could not be written."""
+    """The path of the record; raise if it could not be written."""
     if path is None:
         return None
     return _writable("history_path", io.check_path("fit", "history_path", path))
@@ -162,7 +163,7 @@ def check_config(config: Any) -> None:
         json.dumps(config)
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(
-            "fit: config must hold what JSON does, strings, numbers, lists and dicts: "
+            "fit: config must hold strings, numbers, lists and dicts, as JSON does: "
             f"{error}"
         ) from error
     if config is not None and not isinstance(config, dict):

@@ -1,4 +1,4 @@
-"""How `fit` keeps the processes of a group alike: what they compare and wait for."""
+"""How `fit` keeps the processes of a group in step."""
 
 import zlib
 from typing import Any
@@ -10,36 +10,36 @@ from lucid_fn import safetensors, tree
 from lucid_fn.distributed import Group, broadcast
 from lucid_fn.distributed.agreement import agree, exchange, several
 from lucid_fn.optim.zero_redundancy import absent_paths
-from lucid_fn.train.resuming import Beginning, length
+from lucid_fn.train.resuming import Start, length
 from lucid_fn.train.state import TrainState
 
 
-def begin_alike(
-    start: Beginning, group: Group | None, divided_among: Group | None
-) -> Beginning:
-    """The beginning of the run, with the state of rank 0 on every rank of `group`.
+def broadcast_start(
+    start: Start, group: Group | None, divided_among: Group | None
+) -> Start:
+    """Replace the state of every rank in `group` by that of rank 0.
 
-    Ranks that have slices of one model, `divided_among`, keep their own states.
+    Ranks that hold slices of one model, `divided_among`, keep their own states.
 
     Raises:
-        ValueError: if the ranks are in different places of the run, as where not all of
-            them see the checkpoint, or if their states have different structures; if
-            they divide the optimizer's state and do not begin with the same params.
+        ValueError: if the ranks start at different steps, for example because not all
+            of them see the checkpoint, or if their states have different structures; if
+            the optimizer's state is divided and the ranks start with different params.
     """
-    place = {
+    position = {
         "the step": start.step,
         "the epoch": start.progress.epoch,
         "batches to skip": start.progress.batches,
         "the last epoch": start.end,
         "whether the run is resumed": start.resumed,
     }
-    lines = [f"{name} {value}" for name, value in place.items()]
+    lines = [f"{name} {value}" for name, value in position.items()]
     agree(divided_among, "fit (the checkpoints of the ranks)", lines)
     if not several(group):
         return start
     agree(group, "fit (the checkpoint must be seen by all ranks)", lines)
-    common = _common(start.ts, group)
-    if len(common) < len(tree.leaves(start.ts)):  # parts cannot come from rank 0
+    common = _replicated(start.ts, group)
+    if len(common) < len(tree.leaves(start.ts)):  # rank 0 lacks the parts of others
         params = {path: x for path, x in common.items() if path.startswith("params.")}
         what = "fit (the params; give train.init the same key on all ranks)"
         agree(group, what, _checksums(params))
@@ -48,27 +48,27 @@ def begin_alike(
     return start._replace(ts=ts)
 
 
-def compare(ts: TrainState, batches: Any, group: Group | None) -> None:
-    """Raises `ValueError` unless all ranks have equal states and as many batches."""
+def check_in_sync(ts: TrainState, batches: Any, group: Group | None) -> None:
+    """Raise `ValueError` unless all ranks have equal states and numbers of batches."""
     if not several(group):
         return
     agree(group, "fit (the length of batches)", [str(length(batches))])
-    agree(group, "fit (the states of the ranks)", _checksums(_common(ts, group)))
+    agree(group, "fit (the states of the ranks)", _checksums(_replicated(ts, group)))
 
 
-def finish(ts: TrainState, group: Group | None) -> None:
-    """Waits until every rank has computed its state.
+def wait_for_all(ts: TrainState, group: Group | None) -> None:
+    """Wait until every rank has computed its state.
 
-    The last step of `zero_redundancy` sends its updates after the loss is known. A rank
-    that ended before would leave the others without them.
+    The last step of `zero_redundancy` sends its updates after the loss is known. If a
+    rank exited before that, the others would not receive them.
     """
     if several(group):
         mx.eval(tree.leaves(ts))
         exchange(group, "fit (the end of the epoch)", None)
 
 
-def _common(ts: TrainState, group: Group) -> dict[str, mx.array]:
-    """The arrays that every rank has, by path: all that `zero_redundancy` leaves."""
+def _replicated(ts: TrainState, group: Group) -> dict[str, mx.array]:
+    """The arrays that `zero_redundancy` does not divide among the ranks, by path."""
     divided = set().union(*exchange(group, "fit (divided states)", absent_paths(ts)))
     leaves = tree.named_leaves(ts)
     return {path: x for path, x in leaves.items() if path not in divided}

@@ -1,4 +1,4 @@
-"""Whole epochs in one call, over data that is in memory."""
+"""`make_epoch_step`: a whole epoch in one call, over data in memory."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -11,7 +11,7 @@ from lucid_fn.call_errors import explains_calls
 from lucid_fn.checks import check_bool, check_count, check_parameters
 from lucid_fn.tracing import as_outside_loops
 from lucid_fn.train.state import TrainState, check_state
-from lucid_fn.train.step import LossFn, Metrics, StepFn, update
+from lucid_fn.train.step import LossFn, Metrics, StepFn, uncompiled_step
 from lucid_fn.transforms.arguments import as_array
 from lucid_fn.types import Array, Key
 
@@ -30,35 +30,35 @@ def make_epoch_step(
     drop_last: bool = False,
     metrics: Mapping[str, Callable[[Any, Any], Array]] | None = None,
 ) -> StepFn:
-    """An epoch of training steps `(ts, x, targets) -> (ts, metrics)`, in one call.
+    """A function `(ts, x, targets) -> (ts, metrics)` that trains for a whole epoch.
 
-    The steps are a `lucid_fn.scan`: compiled once, and bit for bit those that
-    `make_step` makes of the same batches. Batches are gathered in the compiled step,
-    from the order `random.permutation(key, n)`, where `key` is `ts.key` folded with
-    `"shuffle"` and the number of the epoch, `ts.step` by the steps of an epoch. So a
-    run that goes on after any epoch is that which was never interrupted.
+    The steps run in a `lucid_fn.scan`, compiled once, and give the same bits as the
+    steps of `make_step` on the same batches. The compiled step gathers its batch in the
+    order `random.permutation(key, n)`, where `key` is `ts.key` folded with `"shuffle"`
+    and the epoch, `ts.step // steps_per_epoch`. So a run that is continued after any
+    epoch equals one that was never interrupted.
 
     Args:
         model: a layer.
         optimizer: a transformation, such as `optim.sgd(0.1)`.
         loss_fn: `loss_fn(predictions, targets)`, one value per example or their mean.
-        batch_size: examples of a step.
-        shuffle: whether each epoch has an order of its own; else it is that of `x`.
-        augment: `augment(key, x)` changes the batch that a step gathered, with `ts.key`
-            folded with `"augment"` and the step. Conversions of uint8 images go here.
-        drop_last: whether the examples that fill no batch are left out of an epoch.
+        batch_size: the number of examples in a step.
+        shuffle: whether to shuffle the examples anew in each epoch; otherwise they are
+            taken in the order of `x`.
+        augment: `augment(key, x)` is applied to each batch, with the key `ts.key`
+            folded with `"augment"` and the step. Convert uint8 images here.
+        drop_last: whether to leave out a last, smaller batch.
         metrics: as in `make_step`.
 
     Returns:
-        The epoch. `x` and `targets` are trees of arrays, of MLX or NumPy, that have the
-        examples as axis 0. Its metrics are those of `make_step`, each of shape
-        `(steps,)`. It is called by itself, not by `fit`: a run is a Python loop over
-        epochs, which keeps the means of the metrics and saves `ts` where it likes.
+        The function. `x` and `targets` are trees of MLX or NumPy arrays with the
+        examples along axis 0. Its metrics are those of `make_step`, each of shape
+        `(steps,)`. Call it in a Python loop over epochs rather than through `fit`.
 
     Raises:
         TypeError: if an argument is of the wrong type.
         ValueError: if `batch_size` is not positive, or a metric is called `"loss"`;
-            when called, if the numbers of examples differ, or fill no batch.
+            when called, if the numbers of examples differ, or are too few for a batch.
 
     Example:
         >>> import mlx.core as mx
@@ -73,7 +73,7 @@ def make_epoch_step(
         (3, (3,))
     """
     caller = "train.make_epoch_step"
-    step = update(caller, model, optimizer, loss_fn, metrics)
+    step = uncompiled_step(caller, model, optimizer, loss_fn, metrics)
     batch_size = check_count(caller, "batch_size", batch_size)
     check_bool(caller, shuffle=shuffle, drop_last=drop_last)
     if augment is not None:
@@ -97,19 +97,19 @@ def make_epoch_step(
             key = random.fold_in(random.fold_in(ts.key, "shuffle"), number)
             order = random.permutation(key, n)
 
-        def turn(ts: TrainState, places: Array) -> tuple[TrainState, Metrics]:
-            batch, labels = tree.map(lambda array: array[places], (x, targets))
+        def body(ts: TrainState, indices: Array) -> tuple[TrainState, Metrics]:
+            batch, labels = tree.map(lambda array: array[indices], (x, targets))
             with as_outside_loops():
                 if augment is not None:
                     key = random.fold_in(random.fold_in(ts.key, "augment"), ts.step)
                     batch = augment(key, batch)
                 return step(ts, batch, labels)
 
-        found: list[Metrics] = []
-        for places in _batches(order, batch_size, full, rest):
-            ts, values = transforms.scan(turn, ts, places)
-            found.append(values)
-        joined: Metrics = tree.map(lambda *parts: mx.concatenate(list(parts)), *found)
+        parts: list[Metrics] = []
+        for indices in _batch_indices(order, batch_size, full, rest):
+            ts, values = transforms.scan(body, ts, indices)
+            parts.append(values)
+        joined: Metrics = tree.map(lambda *leaves: mx.concatenate(list(leaves)), *parts)
         return ts, joined
 
     return epoch
@@ -119,14 +119,14 @@ def _from_numpy(leaf: Any) -> Any:
     return as_array(leaf) if isinstance(leaf, np.ndarray) else leaf
 
 
-def _batches(order: Array, size: int, full: int, rest: int) -> list[Array]:
-    """The examples of full batches, `(full, size)`, and of the last, `(1, rest)`."""
-    found = [order[: full * size].reshape(full, size)] if full else []
-    return found + ([order[None, full * size :]] if rest else [])
+def _batch_indices(order: Array, size: int, full: int, rest: int) -> list[Array]:
+    """Indices of the full batches, `(full, size)`, and of the last one, `(1, rest)`."""
+    indices = [order[: full * size].reshape(full, size)] if full else []
+    return indices + ([order[None, full * size :]] if rest else [])
 
 
 def _examples(x: Any, targets: Any) -> int:
-    """The number of examples, which all arrays have."""
+    """The number of examples, which must be the same in all arrays."""
     sizes: dict[str, int] = {}
     for path, leaf in tree.named_leaves({"x": x, "targets": targets}).items():
         if not isinstance(leaf, mx.array) or leaf.ndim == 0:
@@ -138,6 +138,7 @@ def _examples(x: Any, targets: Any) -> int:
     if len(set(sizes.values())) != 1:
         listed = ", ".join(f"{size} in {path}" for path, size in sizes.items())
         raise ValueError(
-            f"epoch: x and targets must have as many examples, got {listed or 'none'}"
+            "epoch: x and targets must have the same number of examples, got "
+            f"{listed or 'none'}"
         )
     return next(iter(sizes.values()))

@@ -1,4 +1,4 @@
-"""Evaluation: means of metrics over batches."""
+"""`evaluate`, and means of metrics over batches."""
 
 import collections
 import itertools
@@ -16,8 +16,8 @@ from lucid_fn.train.state import TrainState
 from lucid_fn.train.step import EvalFn, rows
 from lucid_fn.types import Array
 
-# Values are read when the step after the next is on its way, so that reading them
-# waits for nothing.
+# Values are read two steps late: by then they have been computed, so that reading them
+# does not stall the steps in flight.
 READ_BEHIND = 2
 
 
@@ -43,7 +43,7 @@ def evaluate(
     Raises:
         TypeError: if the batches are not pairs, or a metric is not a number.
         ValueError: if there is no batch, if a metric is not a scalar, or if an output
-            has no axis of examples.
+            is a scalar.
 
     Example:
         >>> import mlx.core as mx
@@ -77,19 +77,21 @@ def evaluate(
     means.read()
     if not means.size:
         raise ValueError(f"{caller}: batches must yield at least one batch, got none")
-    return (means.means(), _joined(caller, parts)) if outputs else means.means()
+    return (means.means(), _concatenate(caller, parts)) if outputs else means.means()
 
 
-def _joined(caller: str, parts: list[Any]) -> Any:
-    def join(*leaves: Array) -> Array:
+def _concatenate(caller: str, outputs: list[Any]) -> Any:
+    """The outputs of all batches, concatenated along the first axis."""
+
+    def concatenate(*leaves: Array) -> Array:
         if not all(leaf.ndim for leaf in leaves):
             raise ValueError(
-                f"{caller}: with outputs=True the model's outputs must have an axis of "
-                "examples first, got an array of shape ()"
+                f"{caller}: with outputs=True the model's outputs must have the "
+                "examples along the first axis, got an array of shape ()"
             )
         return mx.concatenate(list(leaves))
 
-    return tree.map(join, *parts, caller=f"{caller} (outputs of the batches)")
+    return tree.map(concatenate, *outputs, caller=f"{caller} (outputs of the batches)")
 
 
 class Means:
@@ -115,7 +117,7 @@ class Means:
         self.read(behind)
 
     def read(self, behind: int = 0) -> None:
-        """Reads all values but those of the last `behind` steps."""
+        """Read all values but those of the last `behind` steps."""
         while len(self.pending) > behind:
             size, metrics = self.pending.popleft()
             self.latest = {name: number(value) for name, value in metrics.items()}
@@ -146,7 +148,7 @@ class Means:
         return record
 
     def _check(self, metrics: Any) -> None:
-        """Raises for metrics that cannot be averaged."""
+        """Raise for metrics that cannot be averaged."""
         if not isinstance(metrics, Mapping):
             raise TypeError(
                 f"{self.caller}: a step must return its metrics as a dict of scalars "
@@ -171,7 +173,7 @@ def _check_scalar(caller: str, name: str, value: Any) -> None:
         raise ValueError(
             f"{caller}: metric {name!r} must be a scalar, since metrics are averaged "
             f"over batches, got shape {value.shape}; return its mean, or one metric "
-            "per entry; an epoch of train.make_epoch_step is called by itself, as "
+            "per entry; what train.make_epoch_step returns is called by itself, as in "
             "ts, metrics = epoch(ts, x, targets)"
         )
     if value.dtype == mx.complex64:
@@ -179,7 +181,7 @@ def _check_scalar(caller: str, name: str, value: Any) -> None:
 
 
 def number(value: Any) -> float:
-    """A scalar as a Python number; waits for its computation."""
+    """A scalar as a Python float; waits for its computation."""
     item: Any = value.item() if isinstance(value, mx.array) else value
     return float(item)
 
@@ -189,15 +191,15 @@ def pairs(
 ) -> Iterator[tuple[Any, Any]]:
     """The batches after the first `skip`; each must be a pair `(x, targets)`."""
     try:
-        # A loader need not make what is left out.
-        quick = skip and hasattr(batches, "skip")
-        iterator = batches.skip(skip) if quick else iter(batches)
+        # The loaders of `data` can skip batches without making them.
+        has_skip = skip and hasattr(batches, "skip")
+        iterator = batches.skip(skip) if has_skip else iter(batches)
     except TypeError as error:
         raise TypeError(
             f"{caller}: {name} must be batches to iterate over, got "
             f"{type(batches).__name__}; give data.batches(...) or a list"
         ) from error
-    for batch in itertools.islice(iterator, 0 if quick else skip, None):
+    for batch in itertools.islice(iterator, 0 if has_skip else skip, None):
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             got = type(batch).__name__
             if isinstance(batch, tuple | list):

@@ -18,9 +18,9 @@ from lucid_fn.train import checkpoint as checkpoints, checks, distributed, progr
 from lucid_fn.train.callbacks import Callback, Record, call_all
 from lucid_fn.train.evaluation import READ_BEHIND, Means, number, pairs
 from lucid_fn.train.history import History
-from lucid_fn.train.interruption import deferred
+from lucid_fn.train.interruption import deferred_signals
 from lucid_fn.train.nonfinite import check_step
-from lucid_fn.train.resuming import Beginning, EpochProgress, begin, length
+from lucid_fn.train.resuming import EpochProgress, Start, find_start, length
 from lucid_fn.train.state import TrainState, step_of
 from lucid_fn.train.step import EvalFn, StepFn, rows
 from lucid_fn.types import Array
@@ -51,13 +51,13 @@ def fit(
     The metrics of an epoch are means weighted by batch size.
 
     Ctrl-C ends the run after the current step: `fit` saves the state to `checkpoint`
-    and returns what has been done so far, with `interrupted` set in the record. With a
-    `checkpoint`, SIGTERM does the same, which machines send before they are taken away.
-    A second signal ends `fit` at once, without saving. Signals are only handled in the
-    main thread, where the program has no handlers of its own, and while `fit` runs.
+    and returns the state and the record so far, with `history.interrupted` set. With a
+    `checkpoint`, SIGTERM, which schedulers send before they kill a process, does the
+    same. A second signal ends `fit` at once, without saving. Handlers are installed in
+    the main thread only, where the program has none of its own, and while `fit` runs.
 
     The run continues from `ts`. When `fit` is called in a loop, `for _ in range(10):
-    ts, history = train.fit(ts, step, batches, epochs=1)`, each call trains on the next
+    ts, history = train.fit(ts, step, batches, epochs=1)`, each call trains for the next
     epoch, and a state from the middle of an epoch trains on the rest of its batches.
     The epoch is computed from `ts.step` and `len(batches(0))`.
 
@@ -67,16 +67,16 @@ def fit(
         batches: a function from the epoch, counted from 0, to its batches `(x,
             targets)`, so that each epoch has its own order: `lambda epoch:
             data.batches((x, y), 64, seed=(0, epoch))`.
-        epochs: how many epochs to train for, counted from `ts`; epochs that a
-            checkpoint has done already are included.
+        epochs: the number of epochs to train for, counted from `ts`, including those
+            that a checkpoint has completed.
         evaluate: as returned by `make_eval_step`; called on `test_batches` after each
             epoch.
         test_batches: batches that can be iterated over repeatedly, such as
             `data.batches((x, y), 512)`.
         on_step: a function of `(ts, record)`, or a list of them, called after each
             step. The record holds `epoch` and `step`, both counted from 1, the
-            metrics of the batch and the `learning_rate`. If one of them returns `True`
-            the run ends there, as with `max_steps`. Each step is waited for, so small
+            metrics of the batch and the `learning_rate`. If one of them returns `True`,
+            the run ends there, as with `max_steps`. `fit` waits for each step, so small
             steps become slower.
         on_epoch: a function of `(ts, record)`, or a list of them, called after each
             epoch with its entry in `history.epochs`. The run ends if one of them
@@ -86,7 +86,7 @@ def fit(
         start_epoch: the epoch, counted from 0, that starts at `ts`, if it cannot or
             should not be computed as above.
         max_steps: end the run after this many steps, counted from `ts`, even within an
-            epoch, which then counts as one.
+            epoch, which is then evaluated and recorded as it is.
         checkpoint: a `.safetensors` file, written after each epoch and where the run
             ends. If it exists and is ahead of `ts`, the run resumes from it, with the
             same result as a run that was never interrupted; `ts` then only gives the
@@ -99,34 +99,35 @@ def fit(
             this number of steps, after `on_step`. A run that resumes within an epoch
             skips the batches that were trained on, through `batches(epoch).skip(n)`
             where there is such a method.
-        history_path: a `.json` file for the record, written after each epoch and at the
-            end.
+        history_path: a `.json` file for the record, written after each epoch and where
+            the run ends.
         config: settings to keep in the record.
-        show: whether to print a line per epoch, and a progress bar in a terminal or a
-            notebook if `tqdm` is installed.
-        debug: whether to look after each step if the loss, the params and the state are
-            finite, and raise a `NonFiniteError` at the first that is not, which says
-            in which layer, and holds what runs the step again. Each step is waited for.
-        group: processes that train together, as `distributed.init` returns it, with
-            steps that were made with it and batches with a `shard`. All start from the
-            state of rank 0, or from the checkpoint, which all must see. Rank 0 alone
-            calls the callbacks, writes and shows; what a callback decides holds for
-            all. If `optim.zero_redundancy` divides the optimizer's state, checkpoints
-            and `on_epoch` have the whole, and `on_step` has that of rank 0. Metrics are
-            those of all examples. Ctrl-C on any rank ends the run on all, after the
-            same step, within a few. Before each epoch the ranks compare their states
-            and numbers of batches.
+        show: whether to print a line per epoch, and to show a progress bar in a
+            terminal or a notebook if `tqdm` is installed.
+        debug: whether to check after each step that the loss, the params and the state
+            are finite, and otherwise raise a `NonFiniteError`, which names the layer
+            and holds all that is needed to run the step again. `fit` then waits for
+            each step.
+        group: processes that train together, as returned by `distributed.init`; the
+            steps must be made with the same group, and the batches with a `shard`. All
+            ranks start from the state of rank 0, or from the checkpoint, which all must
+            see. Only rank 0 calls callbacks, writes files and prints; if a callback
+            ends the run, it ends on all ranks. With `optim.zero_redundancy`,
+            checkpoints and `on_epoch` get the whole state, and `on_step` that of rank
+            0. Metrics are means over the examples of all ranks. A signal on any rank
+            ends the run on all ranks, after the same step, a few steps later. Before
+            each epoch, the ranks compare their states and numbers of batches.
 
     Returns:
-        The final state and the record. The record covers this call and, if it was
-        resumed, the run in its checkpoint.
+        The final state and the record. If the run was resumed, the record includes that
+        of the checkpoint.
 
     Raises:
         TypeError: if an argument is of the wrong type, such as `batches` that are not a
             function, if the batches are not pairs, or if JSON cannot hold `config`.
         ValueError: if `epochs` or `max_steps` is below 1, one of `evaluate` and
             `test_batches` is missing, an epoch has no batches, or a metric is not a
-            scalar; if the epoch of `ts` is not known; or if the checkpoint is damaged,
+            scalar; if the epoch of `ts` is not known; if the checkpoint is damaged,
             does not fit, is behind `ts`, or was written within an epoch of another
             number of batches; if there is `checkpoint_every` but no `checkpoint`; if
             the ranks of `group` differ, or the model is divided among processes and
@@ -177,7 +178,7 @@ def fit(
     divided_among = checks.check_divided(step, group, checkpoint)
     together = divided_among if group is None else group
 
-    start = begin(
+    start = find_start(
         ts,
         batches,
         epochs=epochs,
@@ -185,7 +186,7 @@ def fit(
         max_steps=max_steps,
         checkpoint=checkpoint,
     )
-    start = distributed.begin_alike(start, group, divided_among)
+    start = distributed.broadcast_start(start, group, divided_among)
     if checkpoint is not None and start.resumed and show:
         print(progress.resumed(checkpoint, start, config), flush=True)
     run = _Run(
@@ -195,20 +196,25 @@ def fit(
         config=config or run.history.config, interrupted=False
     )
 
-    def keep() -> None:
+    def write_history() -> None:
         if history_path is not None and root:
             run.history.to_json(history_path)
 
     def stop_here() -> None:
-        """Between two steps: end the run if a signal has asked for it."""
+        """End the run between two steps if a signal has come."""
         if asked():
             run.save_here()
             raise KeyboardInterrupt
 
     sigterm = checkpoint is not None
     try:
-        with deferred(together, sigterm=sigterm) as asked, waiting(together, "fit"):
-            ended = start.resumed and _resume(start, after_step, after_epoch, group)
+        with (
+            deferred_signals(together, sigterm=sigterm) as asked,
+            waiting(together, "fit"),
+        ):
+            ended = start.resumed and _resume_callbacks(
+                start, after_step, after_epoch, group
+            )
             for epoch in range(start.progress.epoch, start.end):
                 begun = run.begin_epoch(epoch)
                 if ended or (run.out_of_steps() and not begun):
@@ -221,10 +227,10 @@ def fit(
                 whole = run.ts
                 if checkpoint is not None or after_epoch:
                     whole = optim.unshard_state(run.ts, group)
-                distributed.finish(whole, group)
+                distributed.wait_for_all(whole, group)
                 run.save_epoch(whole, record)
                 run.history.epochs.append(record)
-                keep()
+                write_history()
                 if show:  # last, since printing may fail
                     print(progress.epoch_line(record, start.end), flush=True)
                 ended = call_all(after_epoch, whole, record, group)
@@ -234,19 +240,23 @@ def fit(
         run.history = run.history._replace(interrupted=True)
         if show:
             print(progress.interrupted(checkpoint, run.saved_at), flush=True)
-    keep()
+    write_history()
     return run.ts, run.history
 
 
-def _resume(
-    start: Beginning,
+def _resume_callbacks(
+    start: Start,
     after_step: tuple[Callback, ...],
     after_epoch: tuple[Callback, ...],
     group: Group | None,
 ) -> bool:
-    """Tell the callbacks where the run resumes; returns whether one of them ends it."""
+    """Restore the callbacks' memories, and call `after_epoch` again after an epoch.
+
+    Returns:
+        Whether a callback ends the run.
+    """
     epochs = start.history.epochs
-    # Within an epoch, `after_epoch` was called for all epochs before it.
+    # A checkpoint within an epoch was written after the calls for the previous one.
     repeated = 0 if start.progress.batches else 1
     for callbacks, again in ((after_step, 0), (after_epoch, repeated)):
         for callback in callbacks:
@@ -263,7 +273,7 @@ def _resume(
 class _Run:
     """A run in progress; `ts` and `history` are consistent between two steps."""
 
-    start: Beginning
+    start: Start
     step: StepFn
     on_step: tuple[Callback, ...]
     checkpoint: Path | None
@@ -271,8 +281,8 @@ class _Run:
     show: bool
     debug: bool
     group: Group | None
-    rest: Iterator[Any] = field(default_factory=lambda: iter(()))  # of the epoch
-    made: int = 0  # steps
+    remaining: Iterator[Any] = field(default_factory=lambda: iter(()))  # of the epoch
+    steps_made: int = 0  # since the start
     ended: bool = False  # by a callback after a step
 
     def __post_init__(self) -> None:
@@ -282,44 +292,44 @@ class _Run:
         self.saved_at = self.start.progress if resumed else None
 
     def out_of_steps(self) -> bool:
-        return self.ended or self._left() == 0
+        return self.ended or self._steps_left() == 0
 
-    def _left(self) -> int | None:
+    def _steps_left(self) -> int | None:
         if self.start.last_step is None:
             return None
         return max(self.start.last_step - self.step_count(), 0)
 
     def step_count(self) -> int:
-        return self.start.step + self.made
+        return self.start.step + self.steps_made
 
     def begin_epoch(self, epoch: int) -> bool:
-        """Prepare the record of an epoch; returns whether it goes on with one."""
+        """Reset the sums of metrics; return whether the epoch was partly trained."""
         first = self.start.progress
         at = first if epoch == first.epoch else EpochProgress(epoch)
         size, sums = at.size, at.sums
-        if self.group is not None and self.group.rank > 0:  # rank 0 has those of all
-            size, sums = 0, dict.fromkeys(sums, 0.0)
+        if self.group is not None and self.group.rank > 0:  # rank 0 has all sums
+            size, sums = 0, dict.fromkeys(sums or (), 0.0)
         self.progress = at
         self.means = Means("fit", size, sums, self.history.batch_losses)
         return at.size > 0
 
     def save_here(self) -> None:
-        """Write the checkpoint within an epoch, unless it has this state already."""
+        """Write the checkpoint within an epoch, unless this state is saved already."""
         if self.checkpoint is None or self.saved_step == self.step_count():
             return
         self.means.read()
         size, sums = self.means.totals(self.group)
         at = self.progress._replace(size=size, sums=sums)
         whole = optim.unshard_state(self.ts, self.group)
-        distributed.finish(whole, self.group)
+        distributed.wait_for_all(whole, self.group)
         self._save(whole, self.history, at)
 
     def save_epoch(self, whole: TrainState, record: Record) -> None:
         """Write the checkpoint after an epoch, with its record."""
         if self.checkpoint is None:
             return
-        if self.out_of_steps() and next(self.rest, None) is not None:
-            self.save_here()  # without the record, so that the epoch can go on
+        if self.out_of_steps() and next(self.remaining, None) is not None:
+            self.save_here()  # without the record, since the epoch may be continued
         else:
             history = self.history._replace(epochs=[*self.history.epochs, record])
             self._save(whole, history, EpochProgress(self.progress.epoch + 1))
@@ -327,7 +337,7 @@ class _Run:
     def _save(self, whole: TrainState, history: History, at: EpochProgress) -> None:
         metadata = {
             **self.start.metadata,
-            "history": history.dumps(),
+            "history": history.dumps(indent=None),  # in C, which is much faster
             "progress": json.dumps(at._asdict()),
         }
         if self.checkpoint is not None and (self.group is None or self.group.rank == 0):
@@ -339,11 +349,11 @@ class _Run:
         batches: Callable[[int], Iterable[tuple[Any, ...]]],
         stop_here: Callable[[], None],
     ) -> Record:
-        """One epoch, or what is left of it or of the steps; its part of the record."""
+        """Train for the rest of the epoch, or of the steps; return the metrics."""
         at, means = self.progress, self.means
         started = time.perf_counter() - at.seconds
         given = batches(at.epoch)
-        distributed.compare(self.ts, given, self.group)
+        distributed.check_in_sync(self.ts, given, self.group)
         total = length(given)
         if at.length and total is not None and total != at.length:
             raise ValueError(
@@ -352,8 +362,8 @@ class _Run:
                 f"{total}; give the same data and batch size, or another path"
             )
         self.progress = at._replace(length=total)
-        self.rest = pairs("fit", "batches", given, skip=at.batches)
-        left = self._left()
+        self.remaining = pairs("fit", "batches", given, skip=at.batches)
+        left = self._steps_left()
         if total is not None:
             total -= at.batches
             total = total if left is None else min(total, left)
@@ -363,22 +373,22 @@ class _Run:
         behind = 0 if self.on_step else READ_BEHIND
         every = self.checkpoint_every
         try:
-            for x, targets in itertools.islice(self.rest, left):
-                ts, metrics = _unpacked(self.step(self.ts, x, targets))
+            for x, targets in itertools.islice(self.remaining, left):
+                ts, metrics = _unpack(self.step(self.ts, x, targets))
                 if self.debug:
                     where = f"epoch {at.epoch + 1}"
                     check_step(self.step, self.ts, ts, metrics, (x, targets), where)
                 means.add(rows(x, targets), metrics, behind=behind)
-                self.ts = ts  # one state at a time, so that Ctrl-C leaves the latest
-                self.made += 1
+                self.ts = ts
+                self.steps_made += 1
                 self.progress = self.progress._replace(
                     batches=self.progress.batches + 1,
                     seconds=time.perf_counter() - started,
                 )
-                if self.checkpoint is not None and self.made == 1:
-                    _check_counts(ts, self.start.step)
+                if self.checkpoint is not None and self.steps_made == 1:
+                    _check_counted(ts, self.start.step)
                 if self.on_step:
-                    self.ended = self._tell(at.epoch, means.latest)
+                    self.ended = self._call_on_step(means.latest)
                 if every is not None and self.step_count() % every == 0:
                     self.save_here()
                 bar.advance(values)
@@ -390,15 +400,16 @@ class _Run:
             means.read()
         if not (means.size or at.size):
             raise ValueError(
-                "fit: batches must yield at least one batch an epoch, got none in "
-                f"epoch {at.epoch + 1}; make new ones for each, since a generator is "
-                "used up by one"
+                "fit: batches must yield at least one batch per epoch, got none in "
+                f"epoch {at.epoch + 1}; return new batches in each call, since a "
+                "generator can be used only once"
             )
         return means.record("train", started, self.group)
 
-    def _tell(self, epoch: int, values: Record) -> bool:
-        """Call what wants to know of each step; returns whether the run ends."""
-        record = {"epoch": epoch + 1, "step": self.step_count(), **values}
+    def _call_on_step(self, metrics: Record) -> bool:
+        """Call the callbacks after a step; return whether one of them ends the run."""
+        epoch = self.progress.epoch + 1
+        record = {"epoch": epoch, "step": self.step_count(), **metrics}
         record |= _learning_rate_of(self.ts)
         return call_all(self.on_step, self.ts, record, self.group)
 
@@ -408,7 +419,7 @@ class _Run:
         batches: Iterable[tuple[Any, ...]],
         stop_here: Callable[[], None],
     ) -> Record:
-        """All test batches; their part of the record."""
+        """Evaluate on all test batches; return the metrics."""
         start, means = time.perf_counter(), Means("fit")
         for x, targets in pairs("fit", "test_batches", batches):
             means.add(rows(x, targets), evaluate(self.ts, x, targets))
@@ -422,9 +433,10 @@ class _Run:
 
 
 def _shown_values(run: _Run, means: Means) -> Callable[[], dict[str, float]]:
-    """What a bar shows: the means, and the learning rate at the previous call.
+    """The values in the progress bar: the means and the learning rate.
 
-    Reading the learning rate of the latest step would wait for it.
+    The learning rate is that at the previous call, because reading that of the latest
+    step would wait for it.
     """
     rate: Array | None = None
 
@@ -437,8 +449,8 @@ def _shown_values(run: _Run, means: Means) -> Callable[[], dict[str, float]]:
     return values
 
 
-def _unpacked(returned: Any) -> tuple[TrainState, Any]:
-    """The state and metrics that a step returned; the metrics must hold the loss."""
+def _unpack(returned: Any) -> tuple[TrainState, Any]:
+    """Check that a step returned a state and metrics with the loss."""
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise TypeError(
             "fit: step must return the pair (ts, metrics), got "
@@ -452,10 +464,10 @@ def _unpacked(returned: Any) -> tuple[TrainState, Any]:
     return ts, metrics
 
 
-def _check_counts(ts: TrainState, before: int) -> None:
+def _check_counted(ts: TrainState, before: int) -> None:
     if step_of(ts) != before + 1:
         raise ValueError(
-            "fit: step must return ts.step + 1, which tells a checkpoint where it is, "
+            "fit: step must return ts.step + 1, by which a checkpoint knows its place, "
             f"got {step_of(ts)} after step {before}; write "
             "ts._replace(..., step=ts.step + 1)"
         )
@@ -470,9 +482,9 @@ def _learning_rate(ts: TrainState) -> Array | None:
 
 
 def _learning_rate_of(ts: TrainState) -> Record:
-    """The learning rate's part of the record."""
+    """The learning rate as an entry of the record, if there is a single one."""
     rate = _learning_rate(ts)
-    # As few digits as a float32 has: 0.01, not 0.009999999776.
-    return (
-        {} if rate is None else {"learning_rate": float(str(np.float32(number(rate))))}
-    )
+    if rate is None:
+        return {}
+    # The shortest digits of a float32: 0.01, not 0.009999999776.
+    return {"learning_rate": float(str(np.float32(number(rate))))}

@@ -35,18 +35,18 @@ class History(NamedTuple):
         Raises:
             OSError: if the folder does not exist, or the file cannot be written.
             TypeError: if JSON cannot hold the configuration.
-            ValueError: if `load_history` could not load it, as where an epoch has no
-                number `"epoch"`.
+            ValueError: if `load_history` could not load it, for example because an
+                epoch has no `"epoch"`.
         """
         caller = "history.to_json"
         path = io.check_path(caller, "path", path)
         try:
             text = self.dumps()
-            _checked(json.loads(text))
+            _from_json(json.loads(text))
         except TypeError as error:
             raise TypeError(
                 f"{caller}: the record must hold numbers, strings, bools, lists and "
-                f"dicts, but {error}; read the number of an array with .item()"
+                f"dicts, but {error}; convert an array to a number with .item()"
             ) from None
         except ValueError as error:
             raise ValueError(f"{caller}: {error}") from None
@@ -54,10 +54,10 @@ class History(NamedTuple):
             file.write(text.encode() + b"\n")
 
     def to_html(self, path: str | Path, title: str = "Training run") -> None:
-        """Write the record as one HTML page, with curves; see `plot.report`.
+        """Write the record as an HTML page with curves; see `plot.report`.
 
         Args:
-            path: the page, a `.html` file; the folder must exist.
+            path: a `.html` file; the folder must exist.
             title: the heading of the page.
 
         Raises:
@@ -65,14 +65,14 @@ class History(NamedTuple):
             ValueError: if the record has no epoch.
             OSError: if the page cannot be written.
         """
-        # It draws records, and is not needed to train.
+        # Imported here because training does not need plots.
         from lucid_fn.plot.report import write_report
 
         write_report("history.to_html", self, path, title)
 
-    def dumps(self) -> str:
+    def dumps(self, *, indent: int | None = 1) -> str:
         """The record as JSON text; infinities and NaN become strings."""
-        return json.dumps(plain(self._asdict()), indent=1, allow_nan=False)
+        return json.dumps(to_jsonable(self._asdict()), indent=indent, allow_nan=False)
 
     def series(self, name: str) -> list[float]:
         """The values of one metric over the epochs; NaN for epochs without it.
@@ -81,7 +81,7 @@ class History(NamedTuple):
             name: a key of the records in `epochs`, such as `"test_loss"`.
 
         Raises:
-            KeyError: if no epoch has such a metric; the message lists those that are.
+            KeyError: if no epoch has the metric; the message lists those there are.
 
         Example:
             >>> run = History([], [{"epoch": 1, "test_loss": 0.5}], {}, {}, False)
@@ -105,7 +105,7 @@ def load_history(path: str | Path) -> History:
     Raises:
         FileNotFoundError: if there is no such file.
         OSError: if the file cannot be read.
-        ValueError: if the file is not such a record; the message names the place.
+        ValueError: if the file is not such a record; the message says where.
 
     Example:
         >>> import tempfile
@@ -125,9 +125,8 @@ def load_history(path: str | Path) -> History:
 def parse_history(text: str | bytes, *, caller: str, source: Path) -> History:
     """Parse the record in a JSON text, which comes from the file `source`."""
     try:
-        record = json.loads(text)
-        return _checked(record)
-    except (ValueError, RecursionError) as error:  # one of bytes that are not UTF-8 too
+        return _from_json(json.loads(text))
+    except (ValueError, RecursionError) as error:  # including UnicodeDecodeError
         raise ValueError(
             f"{caller}: {source} is not the record of a training run, or is damaged: "
             f"{error}"
@@ -136,7 +135,7 @@ def parse_history(text: str | bytes, *, caller: str, source: Path) -> History:
 
 def environment() -> dict[str, str]:
     """The versions and the device that a run's numbers depend on."""
-    import importlib.metadata  # takes 10 ms, a tenth of the import of this package
+    import importlib.metadata  # slow to import: 10 ms
 
     return {
         "lucid_fn": importlib.metadata.version("lucid-fn"),
@@ -151,24 +150,27 @@ def environment() -> dict[str, str]:
 _SPECIAL = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 
 
-def plain(value: Any) -> Any:
-    """Infinities, NaN and paths as strings, NumPy's scalars as Python's numbers."""
+def to_jsonable(value: Any) -> Any:
+    """Convert to values that JSON can hold.
+
+    Infinities, NaN and paths become strings, and NumPy scalars become Python numbers.
+    """
     if isinstance(value, float) and not math.isfinite(value):
         return str(float(value))
     if isinstance(value, dict):
-        return {key: plain(child) for key, child in value.items()}
+        return {key: to_jsonable(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(child) for child in value]
+        return [to_jsonable(child) for child in value]
     if isinstance(value, np.generic):
-        return plain(value.item())
+        return to_jsonable(value.item())
     return str(value) if isinstance(value, Path) else value
 
 
-def _checked(record: Any) -> History:
-    """The inverse of `plain`.
+def _from_json(record: Any) -> History:
+    """The inverse of `to_jsonable`.
 
     Raises:
-        ValueError: if the record is not a `History`; the message names the place.
+        ValueError: if the record is not a `History`; the message says where.
     """
     _expect(record, dict, "the record")
     names = set(History._fields)

@@ -11,7 +11,7 @@ from lucid_fn.distributed.agreement import stops_here
 
 
 @contextmanager
-def deferred(
+def deferred_signals(
     group: Group | None = None, *, sigterm: bool = False
 ) -> Iterator[Callable[[], bool]]:
     """Defer Ctrl-C, and SIGTERM with `sigterm=True`, inside the block.

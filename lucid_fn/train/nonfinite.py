@@ -1,4 +1,4 @@
-"""What `fit(debug=True)` raises at the first step that is not finite."""
+"""`NonFiniteError`, which `fit(debug=True)` raises."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ from lucid_fn.types import Tree
 
 
 class NonFiniteError(FloatingPointError):
-    """The loss, or the params, of a step are not finite.
+    """The loss, params or state after a step are not finite.
 
-    The error holds what runs the step again: `step(error.ts, error.x, error.targets)`.
+    To run the step again, call `step(error.ts, error.x, error.targets)`.
 
     Attributes:
         ts: the state before the step, which is finite.
         x: the inputs of the batch.
-        targets: its targets.
-        found: where numbers were first not finite, a `debug.NonFinite`, or `None` if
-            that cannot be seen from outside of the step.
+        targets: the targets of the batch.
+        found: a `debug.NonFinite` that says where the first such value appeared, or
+            `None` if that could not be found.
     """
 
     def __init__(
@@ -43,16 +43,17 @@ def check_step(
     batch: tuple[Any, Any],
     where: str,
 ) -> None:
-    """Raises a `NonFiniteError` if `step` made a loss or params that are not finite."""
+    """Raise a `NonFiniteError` if the results of `step` are not all finite."""
     leaves = tree.leaves((metrics, after.params, after.state))
     if tree.all_finite([x for x in leaves if isinstance(x, mx.array)]).item():
         return
     found = debug.nonfinite(step, before, *batch)
-    place = f"; {found}" if found else ""
+    where_found = f"; {found}" if found else ""
     raise NonFiniteError(
         f"fit: step {step_of(before) + 1} ({where}) is the first with a loss, params "
-        f"or a state that are not finite{place}\nexcept train.NonFiniteError as error: "
-        "step(error.ts, error.x, error.targets) runs it again",
+        f"or a state that are not finite{where_found}\nto run it again: "
+        "except train.NonFiniteError as error: "
+        "step(error.ts, error.x, error.targets)",
         before,
         *batch,
         found,

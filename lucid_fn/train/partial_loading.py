@@ -1,4 +1,4 @@
-"""Loading the layers that match from the arrays of another model."""
+"""Loading the layers of a model that match those in a file."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from lucid_fn.checks import listed
 from lucid_fn.train.state import TrainState
 from lucid_fn.types import Array
 
-_MODEL = ("params", "state")  # the parts of a TrainState that layers have a share in
+_MODEL = ("params", "state")  # the parts of a TrainState that belong to layers
 
 
 class LoadReport(NamedTuple):
@@ -30,17 +30,17 @@ class LoadReport(NamedTuple):
 def restore(
     like: Any, arrays: Mapping[str, Array], *, caller: str
 ) -> tuple[Any, LoadReport]:
-    """`like` with the arrays of all layers that match in `arrays`.
+    """Replace the arrays of `like` in all layers that match those in `arrays`.
 
     Raises:
-        ValueError: if there is no such layer.
+        ValueError: if no layer matches.
     """
     expected = tree.named_leaves(like)
     report = match(
         expected,
         arrays,
         lambda path: _fits(expected[path], arrays[path]),
-        of_run=isinstance(like, TrainState),
+        is_train_state=isinstance(like, TrainState),
         caller=caller,
     )
     taken = set(report.taken)
@@ -56,29 +56,29 @@ def match(
     arrays: Mapping[str, Array],
     fits: Callable[[str], bool],
     *,
-    of_run: bool = False,
+    is_train_state: bool = False,
     caller: str,
     hint: str = "",
 ) -> LoadReport:
-    """Which arrays belong to layers whose arrays are all there and all fit.
+    """Find the layers whose arrays are all present and all fit.
 
     Args:
-        expected: what a model has, by path.
-        arrays: what there is for it, by path.
-        fits: whether the array at a path that both have is one for the model.
-        of_run: whether `expected` is a `TrainState`.
+        expected: the arrays of the model, by path.
+        arrays: the arrays of the file, by path.
+        fits: whether the arrays at a path that both have agree in shape and dtype.
+        is_train_state: whether `expected` has the paths of a `TrainState`.
         caller: the name that errors begin with.
-        hint: what the error advises.
+        hint: advice at the end of the error.
 
     Raises:
-        ValueError: if there is no such layer.
+        ValueError: if no layer matches.
     """
     differing = expected.keys() ^ arrays.keys()
     differing |= {p for p in expected.keys() & arrays.keys() if not fits(p)}
-    broken = {_layer(path, of_run) for path in differing}
-    if broken:  # the optimizer's state, the key and the step are those of one run
+    broken = {_layer(path, is_train_state) for path in differing}
+    if broken:  # optimizer state, key and step are only loaded with the whole model
         broken.add(None)
-    taken = {path for path in expected if _layer(path, of_run) not in broken}
+    taken = {path for path in expected if _layer(path, is_train_state) not in broken}
     if expected and not taken:
         raise ValueError(
             f"{caller}: no layer matches; like has {listed(expected)}, the file has "
@@ -94,11 +94,11 @@ def match(
 def restore_params(
     like: Any, arrays: Mapping[str, Array], *, caller: str
 ) -> tuple[Any, LoadReport]:
-    """As `restore`, for params and the state of layers only.
+    """Like `restore`, but only for the params and the state of layers.
 
     `like` is a `TrainState`, a pair of params and state, or params.
     """
-    parts = {name: _under(name, arrays) for name in _MODEL}
+    parts = {name: _subtree(name, arrays) for name in _MODEL}
     if not parts["params"]:  # a file of params alone
         parts = {"params": dict(arrays), "state": {}}
     if isinstance(like, TrainState):
@@ -108,28 +108,28 @@ def restore_params(
         return like._replace(params=params, state=state), report
     if not isinstance(like, tuple) or len(like) != len(_MODEL):
         return restore(like, parts["params"], caller=caller)
-    nothing: Any = ()  # in place of what is not part of a model
-    given = TrainState(like[0], like[1], nothing, nothing, nothing)
+    empty: Any = ()  # for the fields that are not part of the model
+    given = TrainState(like[0], like[1], empty, empty, empty)
     flat = {f"{name}.{p}": x for name, part in parts.items() for p, x in part.items()}
     restored, report = restore(given, flat, caller=caller)
     return (restored.params, restored.state), report
 
 
-def _under(name: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """The arrays whose path begins with `name`, by the rest of it."""
+def _subtree(name: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays whose paths begin with `name`, by the rest of the path."""
     start = f"{name}."
     return {p.removeprefix(start): x for p, x in arrays.items() if p.startswith(start)}
 
 
-def _layer(path: str, of_run: bool) -> str | None:
-    """The path of the layer that an array belongs to; `None` for arrays of the run.
+def _layer(path: str, is_train_state: bool) -> str | None:
+    """The path of the layer that an array belongs to, `None` if it belongs to none.
 
     The params and the state of a layer have the same path.
     """
     first, _, rest = path.partition(".")
-    if of_run and first not in _MODEL:
+    if is_train_state and first not in _MODEL:
         return None
-    return (rest if of_run else path).rpartition(".")[0]
+    return (rest if is_train_state else path).rpartition(".")[0]
 
 
 def _fits(ours: Any, theirs: Array) -> bool:

@@ -1,4 +1,4 @@
-"""What a training run shows while it runs."""
+"""Progress bars and the lines that `fit` prints."""
 
 import json
 import time
@@ -6,29 +6,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lucid_fn.train.history import plain
-from lucid_fn.train.resuming import Beginning, EpochProgress
+from lucid_fn.train.history import to_jsonable
+from lucid_fn.train.resuming import EpochProgress, Start
 
-_EVERY = 0.1  # seconds between two sets of values: nobody reads faster
+_REFRESH = 0.1  # seconds between updates of the values: nobody reads faster
 
 
 class Progress(NamedTuple):
-    """One epoch's bar: `advance(values)` a batch, `close()` at the end."""
+    """The bar of an epoch: `advance(values)` after each batch, `close()` at the end."""
 
     advance: Callable[[Callable[[], dict[str, float]]], None]
     close: Callable[[], None]
 
 
 def silent() -> Progress:
-    """A bar that shows nothing, and asks for no values."""
+    """A bar that shows nothing and never calls `values`."""
     return Progress(lambda values: None, lambda: None)
 
 
 def bar(total: int | None, label: str) -> Progress:
-    """A bar on a terminal or in a notebook, if `tqdm` is installed; else nothing.
+    """A bar in a terminal or a notebook if `tqdm` is installed, else a silent one.
 
     `values` is called at most ten times a second, since collecting and writing them
-    takes a tenth of a small step.
+    takes a tenth of the time of a small step.
     """
     try:
         from tqdm.auto import tqdm
@@ -37,12 +37,12 @@ def bar(total: int | None, label: str) -> Progress:
     shown: Any = tqdm(total=total, desc=label, unit="batch", leave=False, disable=None)
     if shown.disable:
         return silent()
-    due = 0.0
+    next_refresh = 0.0
 
     def advance(values: Callable[[], dict[str, float]]) -> None:
-        nonlocal due
-        if (now := time.monotonic()) >= due:
-            due = now + _EVERY
+        nonlocal next_refresh
+        if (now := time.monotonic()) >= next_refresh:
+            next_refresh = now + _REFRESH
             texts = {name: f"{value:.4g}" for name, value in values().items()}
             shown.set_postfix(texts, refresh=False)
         shown.update()
@@ -51,7 +51,7 @@ def bar(total: int | None, label: str) -> Progress:
 
 
 def epoch_line(record: dict[str, float], epochs: int) -> str:
-    """An epoch in one line: `epoch  1/10  train loss 0.2381 accuracy 0.9312 ...`."""
+    """One line per epoch: `epoch  1/10  train loss 0.2381 accuracy 0.9312 ...`."""
     width = len(str(epochs))
     parts = [f"epoch {int(record['epoch']):{width}d}/{epochs}"]
     for phase in ("train", "test"):
@@ -69,18 +69,21 @@ def epoch_line(record: dict[str, float], epochs: int) -> str:
     return "  ".join(parts)
 
 
-def place(at: EpochProgress) -> str:
-    """A place in a run, such as `after epoch 2`."""
+def _position(at: EpochProgress) -> str:
+    """`after epoch 2`, or `in epoch 2, after 30 of 391 batches`."""
     if not at.batches:
         return f"after epoch {at.epoch}"
     total = "" if at.length is None else f" of {at.length}"
     return f"in epoch {at.epoch + 1}, after {at.batches}{total} batches"
 
 
-def resumed(checkpoint: Path, start: Beginning, config: dict[str, Any] | None) -> str:
-    """The line that is printed when a run resumes, with what `config` has changed."""
-    line = f"resumed from {checkpoint} {place(start.progress)}"
-    before, now = start.history.config, json.loads(json.dumps(plain(config or {})))
+def resumed(checkpoint: Path, start: Start, config: dict[str, Any] | None) -> str:
+    """The line that is printed when a run resumes, with the changes of `config`."""
+    line = f"resumed from {checkpoint} {_position(start.progress)}"
+    before, now = (
+        start.history.config,
+        json.loads(json.dumps(to_jsonable(config or {}))),
+    )
     changed = [
         f"{name} {before.get(name)!r} -> {now.get(name)!r}"
         for name in before | now
@@ -90,9 +93,9 @@ def resumed(checkpoint: Path, start: Beginning, config: dict[str, Any] | None) -
 
 
 def interrupted(checkpoint: Path | None, saved_at: EpochProgress | None) -> str:
-    """The line that is printed when a signal ends a run: where it resumes."""
+    """The line that is printed when a signal ends a run: where it will resume."""
     if checkpoint is None:
         return "interrupted: fit returns what has been done so far"
     if saved_at is None:
         return f"interrupted before {checkpoint} was written"
-    return f"interrupted: {checkpoint} resumes {place(saved_at)}"
+    return f"interrupted: {checkpoint} resumes {_position(saved_at)}"

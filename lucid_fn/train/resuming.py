@@ -1,4 +1,4 @@
-"""Where a run starts: at the given state, or at its checkpoint."""
+"""Finding where a run starts: at the given state, or at its checkpoint."""
 
 import json
 import warnings
@@ -17,30 +17,30 @@ from lucid_fn.train.state import TrainState, step_of
 
 
 class EpochProgress(NamedTuple):
-    """How far an epoch is, and what its record needs to go on."""
+    """A position within an epoch, and the sums with which its record continues."""
 
     epoch: int  # counted from 0
     batches: int = 0  # trained on so far
-    length: int | None = None  # batches of the whole epoch, if that is known
-    size: int = 0  # examples in the record so far, of all ranks
-    sums: dict[str, float] = {}  # noqa: RUF012  # of metrics over these examples
-    seconds: float = 0.0
+    length: int | None = None  # batches in the whole epoch, if known
+    size: int = 0  # examples that the sums cover, on all ranks
+    sums: dict[str, float] | None = None  # of each metric over these examples
+    seconds: float = 0.0  # spent so far
 
 
-class Beginning(NamedTuple):
-    """What a run starts with; epochs are counted from 0."""
+class Start(NamedTuple):
+    """Where a run starts; epochs are counted from 0."""
 
     ts: TrainState
     history: History  # of the run so far
-    step: int  # steps made so far
+    step: int  # the number of steps so far
     progress: EpochProgress  # of the first epoch to train
     end: int  # the epoch before which the run ends
     last_step: int | None  # the step after which it ends
     resumed: bool  # whether `ts` is the checkpoint's
-    metadata: dict[str, str]  # for its checkpoints: how the record started
+    metadata: dict[str, str]  # for its checkpoints: step and settings at the very start
 
 
-def begin(
+def find_start(
     ts: TrainState,
     batches: Callable[[int], Iterable[Any]],
     *,
@@ -48,15 +48,15 @@ def begin(
     start_epoch: int | None,
     max_steps: int | None,
     checkpoint: Path | None,
-) -> Beginning:
+) -> Start:
     """Find where `fit` starts; `epochs` and `max_steps` are counted from `ts`."""
     whole, step = whole_like(ts), step_of(ts)
     last_step = None if max_steps is None else step + max_steps
     if checkpoint is None or not checkpoint.exists():
-        epoch, skip = _place(step, batches, start_epoch)
+        epoch, skip = _position(step, batches, start_epoch)
         history = History([], [], {}, environment(), False)
         metadata = {"start_step": str(step), "settings": json.dumps(_settings(whole))}
-        return Beginning(
+        return Start(
             ts=ts,
             history=history,
             step=step,
@@ -70,29 +70,29 @@ def begin(
     if saved.step < step:
         raise ValueError(
             f"fit: checkpoint {checkpoint} must not be behind ts, got one of step "
-            f"{saved.step} for a ts of step {step}; give the ts of train.init to go on "
-            "from the checkpoint, or delete it to go on from ts"
+            f"{saved.step} for a ts of step {step}; give the ts of train.init to "
+            "continue from the checkpoint, or delete it to continue from ts"
         )
     if saved.cut and (last_step is None or saved.step < last_step):
         raise ValueError(
-            f"fit: checkpoint {checkpoint} of an older version must end with an epoch "
-            f"to go on from, got one that max_steps or on_step ended at step "
-            f"{saved.step}, within epoch {saved.progress.epoch}, whose other batches "
-            "would be left out; delete it, or give another path"
+            f"fit: checkpoint {checkpoint} of an older version must be from the end of "
+            f"an epoch, got one that max_steps or on_step ended at step {saved.step}, "
+            f"within epoch {saved.progress.epoch}, whose other batches would be left "
+            "out; delete it, or give another path"
         )
     resumed = saved.step > step
     if resumed:
-        _say_what_changed(checkpoint, whole, saved)
+        _warn_of_changes(checkpoint, whole, saved)
     elif start_epoch is None:
         start_epoch = saved.progress.epoch
-    start, _ = _place(step, batches, start_epoch)
+    first, _ = _position(step, batches, start_epoch)
     history = saved.history._replace(environment=environment())
-    return Beginning(
+    return Start(
         ts=optim.shard_state(saved.ts, like=ts) if resumed else ts,
         history=history,
         step=saved.step,
         progress=saved.progress,
-        end=start + epochs,
+        end=first + epochs,
         last_step=last_step,
         resumed=resumed,
         metadata=saved.metadata,
@@ -107,30 +107,30 @@ def length(batches: Any) -> int | None:
         return None
 
 
-def _place(
+def _position(
     step: int, batches: Callable[[int], Iterable[Any]], start_epoch: int | None
 ) -> tuple[int, int]:
-    """The epoch that a step is in, and how many of its batches come before it."""
+    """The epoch of a step, and the number of batches of the epoch before it."""
     if start_epoch is not None or step == 0:
         return start_epoch or 0, 0
     count = length(batches(0))
     if not count:
         raise ValueError(
-            f"fit: start_epoch must be given for a ts that has made {step} steps, "
-            "since the batches have no length to compute its epoch from"
+            f"fit: start_epoch must be given for a ts of step {step}, since batches(0) "
+            "has no length from which to compute its epoch"
         )
     return divmod(step, count)
 
 
 class _Saved(NamedTuple):
-    """What a checkpoint holds."""
+    """The contents of a checkpoint."""
 
     ts: TrainState
     history: History
     step: int
     progress: EpochProgress  # of the next epoch to train
-    cut: bool  # whether it has the record of an epoch that was not trained to its end
-    settings: dict[str, float]  # when its record started
+    cut: bool  # whether an older version ended it within its last epoch
+    settings: dict[str, float]  # at the very start of the run
     metadata: dict[str, str]
 
 
@@ -139,21 +139,21 @@ def _read(path: Path, like: TrainState) -> _Saved:
     if "history" not in metadata:
         raise ValueError(
             f"fit: checkpoint {path} must be one that fit wrote, got one without a "
-            "record; load it with train.load and give its state as ts"
+            "record; load it with train.load and pass the result as ts"
         )
     try:
         ts = tree.restore(like, arrays, caller=f"fit: checkpoint {path}")
     except ValueError as error:
         error.add_note(
-            "to go on, give the model and the optimizer that the checkpoint was "
-            "written with; to start anew, delete it or give another path"
+            "to resume, use the model and the optimizer with which the checkpoint was "
+            "written; to start anew, delete it or give another path"
         )
         raise
     history = parse_history(metadata["history"], caller="fit", source=path)
     try:
         first_step = int(metadata.get("start_step", "0"))
         settings = dict(json.loads(metadata.get("settings", "{}")))
-        text = metadata.get("progress")  # older versions only save after epochs
+        text = metadata.get("progress")  # older versions save after epochs only
         progress = EpochProgress(**json.loads(text)) if text else None
     except (TypeError, ValueError) as error:
         raise ValueError(f"fit: checkpoint {path} is damaged: {error}") from error
@@ -182,9 +182,9 @@ def _read(path: Path, like: TrainState) -> _Saved:
 
 
 def _settings(ts: TrainState) -> dict[str, float]:
-    """The numbers that an optimizer keeps in its state, such as its learning rate.
+    """The hyperparameters in an optimizer's state, such as its learning rate.
 
-    Values of schedules are left out: they are computed anew at each update.
+    Learning rates of schedules are left out: each update computes them anew.
     """
     leaves = tree.named_leaves(ts.opt_state)
     return {
@@ -200,8 +200,8 @@ def _settings(ts: TrainState) -> dict[str, float]:
     }
 
 
-def _say_what_changed(path: Path, ts: TrainState, saved: _Saved) -> None:
-    """Warn about settings that differ in the code from those the checkpoint keeps."""
+def _warn_of_changes(path: Path, ts: TrainState, saved: _Saved) -> None:
+    """Warn of settings that have changed in the code, but not in the checkpoint."""
     before, now = saved.settings, _settings(saved.ts)
     for name, value in _settings(ts).items():
         if name in before and value not in (before[name], now.get(name)):
@@ -212,5 +212,5 @@ def _say_what_changed(path: Path, ts: TrainState, saved: _Saved) -> None:
                 "the checkpoint: ts = train.load(path, like=ts), then "
                 "optim.set_learning_rate or optim.set_hyperparameters on ts.opt_state, "
                 "then train.save(path, ts, metadata=train.load_metadata(path))",
-                stacklevel=5,  # who calls fit, whose calls `elsewhere` explains
+                stacklevel=5,  # the line that calls fit
             )

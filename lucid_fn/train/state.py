@@ -1,4 +1,4 @@
-"""`TrainState`, and `init`, which makes it."""
+"""`TrainState` and `init`."""
 
 from typing import Any, NamedTuple
 
@@ -20,11 +20,11 @@ class TrainState(NamedTuple):
     state: State
     opt_state: Any
     key: Key  # constant; each step folds its number into it
-    step: Array  # int32, shape (): updates made so far
+    step: Array  # int32, shape (): the number of updates so far
 
 
 def step_of(ts: TrainState) -> int:
-    """The number of updates made so far as an int; waits for the last one."""
+    """The number of updates so far as an int; waits for the last one."""
     step: Any = ts.step.item() if isinstance(ts.step, mx.array) else ts.step
     return int(step)
 
@@ -41,9 +41,10 @@ def init(
 
     Raises:
         TypeError: if an argument is of the wrong type.
-        ValueError: if `model` is divided among processes, and `optimizer` would take
-            the slices of this one for the whole, as `clip_by_global_norm`,
-            `dynamic_loss_scale` and `prodigy` would; if `model` decodes with a cache.
+        ValueError: if `model` is divided among processes and `optimizer` needs all
+            params at once, as `clip_by_global_norm`, `dynamic_loss_scale` and `prodigy`
+            do, since it would only see the slices of this process; if `model` decodes
+            with a cache.
 
     Example:
         >>> from lucid_fn import nn, optim, random, train
@@ -57,7 +58,7 @@ def init(
     params, state = model.init(random.fold_in(key, "init"))
     _check_no_cache(state)
     opt_state = optimizer.init(params)
-    _check_sees_slices(model, opt_state)
+    _check_elementwise(model, opt_state)
     return started(
         TrainState(
             params,
@@ -92,40 +93,41 @@ def check_optimizer(caller: str, optimizer: Any) -> None:
 
 
 def _check_no_cache(state: State) -> None:
-    """Raises if a layer keeps what it has seen: its cache is full after a few steps."""
+    """Raise if a layer has a decoding cache, which would be full after a few steps."""
     paths = set(tree.paths(state))
     for path in paths:
         layer, _, name = path.rpartition(".")
         if name == "keys" and f"{path.removesuffix('keys')}length" in paths:
             raise ValueError(
-                f"train.init: model must not decode with a cache, which fills up as it "
-                f"trains, got one in {layer or 'it'}; make the model without cache=: "
+                f"train.init: model must not decode with a cache, which training fills "
+                f"up, got one in {layer or 'it'}; make the model without cache=: "
                 "the params are the same"
             )
 
 
 def divided_among(model: nn.Layer) -> Group | None:
-    """The processes of which each has slices of some of the params, if there are."""
+    """The processes among which some of the params are divided, or `None`."""
     return next((group for _, _, group in shard_specs(model)), None)
 
 
-def _check_sees_slices(model: nn.Layer, opt_state: Any) -> None:
-    """Raises if an optimizer would take this rank's slices for whole params."""
+def _check_elementwise(model: nn.Layer, opt_state: Any) -> None:
+    """Raise if the optimizer of a divided model is not elementwise."""
     if divided_among(model) is None:
         return
-    found = [x for x in find(opt_state, (tuple,)) if _depends_on_all(x)]
+    found = [x for x in find(opt_state, (tuple,)) if _mixes_params(x)]
     if found:
         raise ValueError(
-            "train.init: optimizer must treat numbers one by one for a model that is "
-            "divided among processes, since it sees the slices of one, got one with a "
-            f"{type(found[0]).__name__}; leave that part out, or use clip_by_value"
+            "train.init: optimizer must be elementwise for a model that is divided "
+            "among processes, since it only sees the slices of one process, got one "
+            f"with a {type(found[0]).__name__}; leave that part out, or use "
+            "clip_by_value"
         )
 
 
-def _depends_on_all(state: Any) -> bool:
-    """Whether one number of the params decides what becomes of the others.
+def _mixes_params(state: Any) -> bool:
+    """Whether the update of a number depends on other numbers, as in a global norm.
 
-    Ranks that decide by their own slices no longer agree on what they all have.
+    Ranks that see different slices would update their common params differently.
     """
     kinds = (
         optim.ApplyIfFiniteState,

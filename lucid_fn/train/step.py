@@ -43,31 +43,31 @@ def make_step(
     """A compiled training step `(ts, x, targets) -> (ts, metrics)`.
 
     It applies the model with `train=True` and the key of the step, differentiates the
-    mean of the loss, times the scale of an `optim.dynamic_loss_scale`, and adds the
-    optimizer's updates to the params. The result is already being computed when the
-    function returns, so `mx.eval` is not needed.
+    mean loss, multiplied by the scale of an `optim.dynamic_loss_scale` if there is one,
+    and adds the optimizer's updates to the params. The result is already being computed
+    when the function returns, so `mx.eval` is not needed.
 
     Args:
         model: a layer.
         optimizer: a transformation, such as `optim.sgd(0.1)`.
         loss_fn: `loss_fn(predictions, targets)`, one value per example or their mean.
-        metrics: more functions of `(predictions, targets)` to scalars, by name, such
-            as `{"accuracy": metrics.accuracy}`.
-        group: processes that train together, as `distributed.init` returns it: data
-            parallelism. Each gives its own part of the batch. The gradients, the
-            metrics and the new state, such as the running statistics of batch norm,
-            are averaged over all examples, so that all processes stay equal; dropout
-            and other randomness differs among them.
+        metrics: further functions from `(predictions, targets)` to scalars, by name,
+            such as `{"accuracy": metrics.accuracy}`.
+        group: processes that train together, as returned by `distributed.init`: data
+            parallelism. Each process passes its own part of the batch. The gradients,
+            the metrics and the new state, such as the running statistics of batch norm,
+            are averaged over all examples, so all processes keep the same state;
+            dropout and other randomness differ among them.
 
     Returns:
-        The step. Its metrics are `"loss"` and the given ones, of the batch, before the
-        update. `x` may be any tree that the model takes, and `targets` any tree that
-        the loss takes.
+        The step. Its metrics are `"loss"` and those in `metrics`, on the batch, before
+        the update. `x` may be any tree that the model takes, and `targets` any tree
+        that the loss takes.
 
     Raises:
         TypeError: if an argument is of the wrong type.
-        ValueError: if a metric is called `"loss"`, or there is a `group` of several and
-            `model` is divided among processes, whose gradients have no mean.
+        ValueError: if a metric is called `"loss"`, or `group` has several processes and
+            `model` is divided among processes.
 
     Example:
         >>> import mlx.core as mx
@@ -79,11 +79,11 @@ def make_step(
         >>> list(metrics), ts.step.item()
         (['loss'], 1)
     """
-    step = update("train.make_step", model, optimizer, loss_fn, metrics, group)
+    step = uncompiled_step("train.make_step", model, optimizer, loss_fn, metrics, group)
     return transforms.jit(explains_calls(step))
 
 
-def update(
+def uncompiled_step(
     caller: str,
     model: nn.Layer,
     optimizer: optim.GradientTransformation,
@@ -110,11 +110,10 @@ def update(
         y, state = model.apply(params, state, x, train=True, key=key)
         loss = mean_loss(loss_fn(y, targets))
         values = {name: fn(y, targets) for name, fn in extra.items()}
-        return total(loss * scale, x, targets), (state, {"loss": loss, **values})
-
-    def total(loss: Array, x: Any, targets: Any) -> Array:
-        """What is differentiated: a sum where others add theirs, else the mean."""
-        return loss * rows(x, targets) if several(group) else loss
+        scaled = loss * scale
+        if several(group):  # a sum over examples, which `_averaged` divides
+            scaled = scaled * rows(x, targets)
+        return scaled, (state, {"loss": loss, **values})
 
     def step(ts: TrainState, x: Any, targets: Any) -> tuple[TrainState, Metrics]:
         check_state("step", ts)  # while tracing, so that later calls cost nothing
@@ -131,7 +130,9 @@ def update(
         new = TrainState(params, state, opt_state, ts.key, ts.step + 1)
         return new, _in_order(values, extra)
 
-    vars(step)["divided_among"] = divided_among(model)  # for `fit`; `jit` keeps it
+    vars(step)["divided_among"] = divided_among(
+        model
+    )  # `fit` reads it; `jit` copies it
     return step
 
 
@@ -151,8 +152,8 @@ def make_eval_step(
         model: a layer.
         loss_fn: as in `make_step`.
         metrics: as in `make_step`.
-        group: as in `make_step`; the metrics are those of all examples, the outputs of
-            this process's.
+        group: as in `make_step`; the metrics are means over the examples of all
+            processes, and the outputs are those of this process.
 
     Raises:
         TypeError: if an argument is of the wrong type.
@@ -196,7 +197,7 @@ def make_eval_step(
 
 
 def rows(x: Any, targets: Any) -> int:
-    """The batch size: the length of the first array, of the targets if they have one.
+    """The batch size: the length of the first array in the targets, else in the input.
 
     An input may hold arrays that all examples share, such as a mask.
     """
@@ -215,11 +216,12 @@ def _averaged(
     """Means over the examples of all ranks, from those of this one.
 
     Args:
-        means: the metrics, and other trees of means over `count` examples.
+        means: the metrics, followed by other trees of means over `count` examples.
         group: the ranks.
-        count: the examples of this rank.
-        sums: gradients of a sum over examples. They cannot be multiplied by `count`
-            afterwards: with sync batch norm they come from the losses of other ranks.
+        count: the number of examples on this rank.
+        sums: gradients of a sum over examples. A mean could not be multiplied by
+            `count` afterwards: with synchronized batch norm, the gradients include
+            terms from the losses of other ranks.
 
     Returns:
         The means of all these trees.
@@ -234,26 +236,26 @@ def _averaged(
 
 
 def _weighted(x: Array, count: int) -> Array:
-    """`count * x`; integers, such as numbers of batches, are the same on all ranks."""
+    """`count * x` for floats; integers, such as counts of batches, are unchanged."""
     return (x * count).astype(x.dtype) if mx.issubdtype(x.dtype, mx.floating) else x
 
 
 def _as_float(metric: Any) -> Array:
-    """A metric that has a mean: counts, bools and numbers become float32."""
+    """A metric as a float array; integers, bools and Python numbers become float32."""
     x = metric if isinstance(metric, mx.array) else mx.array(metric)
     return x if mx.issubdtype(x.dtype, mx.floating) else x.astype(mx.float32)
 
 
 def _in_order(values: Metrics, extra: Iterable[str]) -> Metrics:
-    """The loss first, then the others as they were given; trees sort them."""
+    """The loss first, then the others in the user's order, which trees have sorted."""
     return {name: values[name] for name in ("loss", *extra)}
 
 
 def mean_loss(loss: Any) -> Array:
-    """The mean in float32, summed in blocks: a naive sum of a million is 1e-2 off.
+    """The mean loss in float32, summed in blocks: a naive sum of a million is 1e-2 off.
 
     Raises:
-        TypeError: if what `loss_fn` returned is not a float array.
+        TypeError: if `loss` is not a float array.
     """
     check_float("what loss_fn returns", loss=loss)
     return ops.mean(loss.astype(mx.float32))
@@ -268,9 +270,9 @@ def _check_metrics(
             f"{caller}: metrics must be a dict of functions by name, such as "
             f"{{'accuracy': metrics.accuracy}}, got {metrics!r:.100}"
         )
-    for name, what in (("loss", "that of loss_fn"), ("seconds", "measured by fit")):
+    for name, owner in (("loss", "that of loss_fn"), ("seconds", "measured by fit")):
         if name in extra:
             raise ValueError(
-                f"{caller}: metrics must not hold {name!r}, which is {what}"
+                f"{caller}: metrics must not hold {name!r}, which is {owner}"
             )
     return dict(extra)

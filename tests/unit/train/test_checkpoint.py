@@ -242,7 +242,7 @@ def test_the_file_of_another_optimizer_is_answered_with_load_params(tmp_path):
     ts = train.init(model, optim.sgd(0.1, momentum=0.9), random.key(0))
     with pytest.raises(ValueError, match=r"missing: opt_state") as error:
         train.load(path, like=ts)
-    assert any("train.load_params takes" in note for note in error.value.__notes__)
+    assert any("train.load_params loads" in note for note in error.value.__notes__)
 
 
 def test_a_load_without_a_template_says_what_to_give(tmp_path):

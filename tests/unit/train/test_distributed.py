@@ -11,11 +11,11 @@ def test_ranks_wait_for_one_another_after_their_states(monkeypatch):
     waited = []
     monkeypatch.setattr(distributed, "exchange", lambda *given: waited.append(given))
     ts = train.init(nn.linear(2, 2), optim.adam(0.1), random.key(0))
-    distributed.finish(ts._replace(step=mx.array(1)), Group(0, 2))
+    distributed.wait_for_all(ts._replace(step=mx.array(1)), Group(0, 2))
     assert [group.size for group, *_ in waited] == [2]
 
 
 def test_one_process_waits_for_nobody(monkeypatch):
     monkeypatch.setattr(distributed, "exchange", None)
     ts = train.init(nn.linear(2, 2), optim.adam(0.1), random.key(0))
-    distributed.finish(ts, None)
+    distributed.wait_for_all(ts, None)

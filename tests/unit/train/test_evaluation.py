@@ -47,7 +47,7 @@ def test_outputs_without_an_axis_of_examples_are_told():
     ts = train.TrainState({}, {}, (), random.key(0), mx.array(0))
     step = train.make_eval_step(model, lambda y, t: y)
     with pytest.raises(
-        ValueError, match=r"train\.evaluate: .* an axis of examples fir"
+        ValueError, match=r"train\.evaluate: .* examples along the first"
     ):
         train.evaluate(ts, step, [(mx.ones((2, 2)), mx.ones(2))], outputs=True)
 

@@ -324,7 +324,7 @@ def test_counts_below_one_are_errors(task, name):
 def test_an_epoch_without_batches_is_an_error(task):
     used_up = iter([(task.x, task.labels)])
     for batches, epoch in ((lambda epoch: [], 1), (lambda epoch: used_up, 2)):
-        message = f"at least one batch an epoch, got none in epoch {epoch}; make new"
+        message = f"at least one batch per epoch, got none in epoch {epoch}; return n"
         with pytest.raises(ValueError, match=message):
             train.fit(task.start(), task.step, batches, epochs=2, show=False)
 
@@ -340,8 +340,8 @@ def test_an_epoch_without_batches_is_an_error(task):
         ),
         ({"history_path": "no/r.json"}, FileNotFoundError, "history_path must be"),
         ({"history_path": "."}, IsADirectoryError, "history_path must be a file"),
-        ({"config": {"lr": np.float32(0.1)}}, TypeError, "config must hold what JSON"),
-        ({"test_batches": lambda: []}, TypeError, "test_batches must be batches, the"),
+        ({"config": {"lr": np.float32(0.1)}}, TypeError, "config must hold strings"),
+        ({"test_batches": lambda: []}, TypeError, "test_batches must be an iterable"),
     ],
 )
 def test_what_could_not_be_kept_is_told_before_the_first_step(

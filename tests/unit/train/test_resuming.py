@@ -101,7 +101,7 @@ def test_start_epoch_says_which_epoch_it_is(task):
 def test_an_epoch_that_nothing_tells_must_be_given(task):
     ts, _ = fit(task, epochs=1)
     for make in (iter, lambda batches: data.prefetch(iter(batches))):
-        with pytest.raises(ValueError, match=r"start_epoch must be given .* 3 steps"):
+        with pytest.raises(ValueError, match=r"start_epoch must be given .* of step 3"):
             train.fit(
                 ts,
                 task.step,
