@@ -94,17 +94,15 @@ def lora(
         params = {"base": base, "lora": tree.map_with_path(draw, chosen)}
         return started((params, state))
 
-    def merge(params: Params) -> Params:
-        held = require_names(params, "params")
-        merged: Params = _add_products(held["base"], held["lora"], rank, scale, "base")
-        return merged
+    def merge(params: Params) -> Any:
+        return _add_products(params["base"], params["lora"], rank, scale, "base")
 
     def run(
         params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
-        held = require_names(params, "params")
-        fixed = tree.map(mx.stop_gradient, held["base"])
-        merged = merge({"base": fixed, "lora": held["lora"]})
+        params = require_names(params, "params")
+        frozen = tree.map(mx.stop_gradient, params["base"])
+        merged = merge({"base": frozen, "lora": params["lora"]})
         return layer.apply(merged, state, x, train=train, key=key)
 
     adapted = wrap(layer, run, init=init)
@@ -141,8 +139,7 @@ def merge_lora(layer: Layer, params: Params) -> Params:
             f"merge_lora: layer must be made by nn.lora, got {layer!r:.80}; the params "
             "of other layers have nothing to merge"
         )
-    held = require_names(params, "params", "merge_lora")
-    merged: Params = merge({name: held[name] for name in ("base", "lora")})
+    merged: Params = merge(require_names(params, "params", "merge_lora"))
     return started(merged)
 
 

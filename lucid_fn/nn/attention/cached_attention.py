@@ -93,7 +93,11 @@ def cached_attention(
     def apply(
         params: Params, state: State, x: Any, train: bool, key: Key | None
     ) -> tuple[Any, State]:
-        x = _only_array(caller, x)
+        if isinstance(x, AttentionInputs):
+            raise TypeError(
+                f"{caller}: x must be an array (N, L, embed_dim), got AttentionInputs; "
+                "it is causal self-attention, with the cached keys and without a mask"
+            )
         check_sequence(caller, "x", x, embed_dim)
         if x.shape[0] != batch_size or x.shape[1] > max_length:
             raise ValueError(
@@ -121,15 +125,6 @@ def cached_attention(
         return y, {"keys": keys, "values": values, "length": length + x.shape[1]}
 
     return quantizable_projections(Layer(init, apply), widths)
-
-
-def _only_array(caller: str, x: Any) -> Any:
-    if isinstance(x, AttentionInputs):
-        raise TypeError(
-            f"{caller}: x must be an array (N, L, embed_dim), got AttentionInputs; it "
-            "is causal self-attention, with the cached keys and without a mask"
-        )
-    return x
 
 
 def _heads_last(cache: Array, dtype: mx.Dtype) -> Array:

@@ -140,10 +140,10 @@ def transformer_encoder_layer(
         norm2: ArrayFn,
     ) -> Any:
         x, mask = inputs if isinstance(inputs, EncoderInputs) else (inputs, None)
-        attention_inputs = _attention_inputs(caller, mask, cache)
+        _check_mask(caller, mask, cache)
 
         def attend(x: Array) -> Any:
-            return dropout1(self_attn(attention_inputs(x)))
+            return dropout1(self_attn(x if cache else AttentionInputs(x, x, x, mask)))
 
         def feed_forward(x: Array) -> Any:
             return dropout2(linear2(dropout(activation(linear1(x)))))
@@ -255,10 +255,10 @@ def transformer_decoder_layer(
         words = "nn.DecoderInputs(x, memory)"
         check_type(caller, "x", inputs, DecoderInputs, words)
         x, memory, mask, memory_mask = inputs
-        attention_inputs = _attention_inputs(caller, mask, cache)
+        _check_mask(caller, mask, cache)
 
         def attend(x: Array) -> Any:
-            return dropout1(self_attn(attention_inputs(x)))
+            return dropout1(self_attn(x if cache else AttentionInputs(x, x, x, mask)))
 
         def attend_to_memory(x: Array) -> Any:
             cross_inputs = AttentionInputs(x, memory, memory, memory_mask)
@@ -328,15 +328,9 @@ def _self_attention(
     )
 
 
-def _attention_inputs(
-    caller: str, mask: Array | None, cache: tuple[int, int] | None
-) -> Callable[[Any], Any]:
-    """A function from a sequence to the input of its self-attention."""
-    if cache is None:
-        return lambda x: AttentionInputs(x, x, x, mask)
-    if mask is not None:
+def _check_mask(caller: str, mask: Array | None, cache: tuple[int, int] | None) -> None:
+    if cache is not None and mask is not None:
         raise ValueError(
             f"{caller}: mask must be None for a layer with a cache, got an array; it "
             "attends to all cached positions"
         )
-    return lambda x: x

@@ -42,7 +42,7 @@ def as_layer(what: str, child: Any) -> Layer:
 def check_forward(
     forward: Callable[..., Any], layers: dict[str, Layer]
 ) -> frozenset[str]:
-    """Checks the signature of `forward`; which of `train` and `key` it takes itself."""
+    """Checks the signature of `forward`; returns which of `train`, `key` it takes."""
     if not callable(forward) or isinstance(forward, Layer):
         raise TypeError(
             "compose: forward must be a function forward(x, **children), got "
@@ -88,8 +88,8 @@ def single_input(child: str, args: tuple[Any, ...], options: dict[str, Any]) -> 
     else:
         got = f"{len(args)} arguments"
         fix = (
-            f"a layer of several inputs takes them as one, as in {child}((x, y)), or "
-            f"{child}(nn.AttentionInputs(query, key, value)) of an attention"
+            f"a layer of several inputs takes them as a tuple, as in {child}((x, y)), "
+            f"or {child}(nn.AttentionInputs(query, key, value)) for attention"
         )
     raise TypeError(
         f"compose: child {child!r} must be called with its input alone, as in "

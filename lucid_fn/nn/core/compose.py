@@ -50,12 +50,12 @@ def compose(
     """A layer that computes `forward(x, **children)`, from named children.
 
     `forward` is plain Python. Each child is passed to it as a function of arrays, bound
-    to its own params, state and key. The names of the children are those in the call of
-    `compose`, also in the trees of params and state. A child that is called twice uses
+    to its own params, state and key, under the name that the child has in the call of
+    `compose` and in the trees of params and state. A child that is called twice uses
     the same params twice; its state is updated twice, and its two keys differ.
 
-    If `forward` has a keyword-only parameter `train`, it gets the mode, and for `key` a
-    key of its own: `forward(x, encoder, decoder, *, train, key)`. The keys of the
+    If `forward` has keyword-only parameters `train` or `key`, it also gets the mode, or
+    a key of its own: `forward(x, encoder, decoder, *, train, key)`. The keys of the
     children do not depend on that.
 
     Do not call a bound child inside a transformation made in `forward`, such as
@@ -131,7 +131,7 @@ def compose_layers(
         layers: the children.
         split: divides the inputs of `forward` and of its children among the cores;
             `None` if `forward` does not treat examples independently.
-        extras: which of `train` and `key` it takes itself.
+        extras: which of `train` and `key` `forward` takes itself.
     """
 
     def init(key: Key, /) -> tuple[Params, State]:
@@ -148,8 +148,8 @@ def compose_layers(
     ) -> tuple[Any, State]:
         check_names(params, layers, "params")
         check_names(state, layers, "state")
-        values_of_extras = _values_of_extras(extras, train, key)
-        outer_repetition = repetition()
+        extra_arguments = _extra_arguments(extras, train, key)
+        outer_loop = repetition()
 
         def run(x: Any, split: Callable[[Any], Any]) -> tuple[Any, State]:
             new_state = dict(state)
@@ -160,13 +160,9 @@ def compose_layers(
                     calls[name] += 1
                     label = f"{name}:{calls[name]}"
                     before = new_state.get(name, {})
-                    loop = repetition()
-                    repeated = loop is not None and loop is not outer_repetition
-                    # Evaluated arrays have no graph, which `_check_repeated` reads.
-                    with (
-                        _error_path(name),
-                        lazily() if repeated else nullcontext(),
-                    ):
+                    loop = None if repetition() is outer_loop else repetition()
+                    # Evaluated arrays have no graph, which `_check_in_loop` reads.
+                    with _error_path(name), lazily() if loop else nullcontext():
                         x = single_input(name, args, options)
                         child_key = None if key is None else fold_in(key, label)
                         out = record_child(name, layer.apply)(
@@ -177,8 +173,8 @@ def compose_layers(
                             key=child_key,
                         )
                         y, after = check_returned("apply", out, "y")
-                        if loop is not None and repeated:
-                            _check_repeated(
+                        if loop is not None:
+                            _check_in_loop(
                                 name, loop.caller, before, after, child_key, y
                             )
                         new_state[name] = after
@@ -187,7 +183,7 @@ def compose_layers(
                 return call
 
             bound = {name: bind(name, layer) for name, layer in layers.items()}
-            return forward(x, **bound, **values_of_extras), _drop_empty(new_state)
+            return forward(x, **bound, **extra_arguments), _drop_empty(new_state)
 
         if split is None:
             y, new_state = run(join(x), join)
@@ -209,10 +205,10 @@ def compose_layers(
     return Layer(init, apply if split is None else accepts_divided(apply))
 
 
-def _check_repeated(
+def _check_in_loop(
     name: str, caller: str, before: State, after: State, key: Key | None, y: Any
 ) -> None:
-    """Raises if a child that is called in a loop of `caller` has a state or draws."""
+    """Raises if a child that is called in a loop, `caller`, has a state or draws."""
     old, new = tree.leaves(before), tree.leaves(after)
     if len(old) != len(new) or any(map(is_not, old, new)):
         fault = "changes its state, and the change would be lost"
@@ -236,18 +232,16 @@ def _depends_on(y: Any, key: Key) -> bool:
     return '"the_key" ->' in graph.getvalue()
 
 
-def _values_of_extras(
+def _extra_arguments(
     extras: frozenset[str], train: bool, key: Key | None
 ) -> dict[str, Any]:
-    """The mode and the key for `forward` itself, as far as it takes them.
-
-    Its key has a label that no child can have: theirs end in the number of the call.
-    """
-    values: dict[str, Any] = {"train": train} if "train" in extras else {}
+    """The mode and the key for `forward` itself, as far as it takes them."""
+    arguments: dict[str, Any] = {"train": train} if "train" in extras else {}
     if "key" in extras:
         key = check_key("compose", key) if train else key
-        values["key"] = None if key is None else fold_in(key, "forward")
-    return values
+        # No child has this label: theirs end with the number of the call.
+        arguments["key"] = None if key is None else fold_in(key, "forward")
+    return arguments
 
 
 def _drop_empty(values: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from lucid_fn.call_errors import call_message, explains_positions
 from lucid_fn.numpy_arrays import to_array
 from lucid_fn.ops import seam
-from lucid_fn.types import Array, Key, Params, State
+from lucid_fn.types import Key, Params, State
 
 
 class InitFn(Protocol):
@@ -96,22 +96,18 @@ class Layer(NamedTuple):
 def to_input(x: Any) -> Any:
     """`x` with NumPy arrays, alone or in tuples, converted to MLX arrays."""
     if isinstance(x, np.ndarray):
-        return _from_numpy(x)
+        array = to_array(x)
+        if array is None:
+            raise TypeError(
+                f"apply: x must be an array of numbers, got {type(x).__name__} of "
+                f"dtype {x.dtype}; convert it with astype, or fill in what is masked"
+            )
+        return array
     if isinstance(x, tuple):
         parts = list(map(to_input, x))
         if any(new is not old for new, old in zip(parts, x, strict=True)):
             return x._make(parts) if hasattr(x, "_make") else tuple(parts)
     return x
-
-
-def _from_numpy(x: Any) -> Array:
-    array = to_array(x)
-    if array is None:
-        raise TypeError(
-            f"apply: x must be an array of numbers, got {type(x).__name__} of dtype "
-            f"{x.dtype}; convert it with astype, or fill in what is masked"
-        )
-    return array
 
 
 _NOT_GIVEN: Any = object()
@@ -171,7 +167,7 @@ def check_layer(caller: str, layer: Any) -> None:
     if not isinstance(layer, Layer):
         raise TypeError(
             f"{caller}: layer must be a layer, got {type(layer).__name__} "
-            f"{reprlib.repr(layer)}; make one of a function on arrays with nn.lift"
+            f"{reprlib.repr(layer)}; make one from a function on arrays with nn.lift"
         )
 
 
@@ -186,7 +182,7 @@ def wrap(
     *,
     init: InitFn | None = None,
 ) -> Layer:
-    """A wrapper of `layer`, whose `run` passes its input and its output through.
+    """A wrapper of `layer`, where `run` passes on the input and the output unchanged.
 
     Without an `init` of its own, the wrapper has the params and the state of `layer`.
     """
@@ -215,7 +211,7 @@ def note_constructor(
 
 
 def finish(made: Any, fn: Any, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """Completes a layer that a public function returns, by a `repr` and errors of init.
+    """Gives a layer that `fn(*args, **options)` made its `repr`, and errors of `init`.
 
     Anything else is returned unchanged.
     """
@@ -240,7 +236,7 @@ def quantizable(layer: Layer, *paths: str) -> Layer:
 
 
 def check_dict(values: Any, kind: str, caller: str = "apply") -> None:
-    """Raises unless `values`, a layer's params or state by `kind`, are a dict."""
+    """Raises unless a layer's params or state, as `kind` says, are a dict."""
     if not isinstance(values, dict):
         raise TypeError(
             f"{caller}: {kind} must be a dict as init returns it, got "

@@ -1,9 +1,10 @@
 """The shared implementation of recurrent layers and cells."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
+from itertools import accumulate
 from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
@@ -22,8 +23,9 @@ from lucid_fn.nn.core.examplewise import over_examples
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.dropout.dropout import drop
 from lucid_fn.nn.recurrent.carry import LSTMCarry, RecurrentInputs, SequenceAndCarry
-from lucid_fn.nn.recurrent.chunks import in_chunks, joined
+from lucid_fn.numerics import is_valid_label
 from lucid_fn.ops import RecurrentWeights
+from lucid_fn.ops.concatenation import split
 from lucid_fn.ops.multiply_adds import count_multiply_adds
 from lucid_fn.ops.seam import chunks_of_sequence, computing_beside
 from lucid_fn.tracing import started
@@ -128,16 +130,16 @@ def recurrent(
 
             chunks, outputs = concurrent_chunks(x), []
             sizes = chunks or [x.shape[1]]
-            for y, chunk_lengths, masks in in_chunks(sizes, x, lengths, kept):
+            for y, chunk_lengths, masks in _in_chunks(sizes, x, lengths, kept):
                 for first in range(0, len(suffixes), directions):
                     layer_outputs = []
                     for k in range(first, first + directions):
                         with computing_beside(k) if chunks else nullcontext():
                             out = run_direction(k, y, chunk_lengths, masks)
                         layer_outputs.append(out)
-                    y = joined(layer_outputs, axis=-1)
+                    y = _concatenate(layer_outputs, axis=-1)
                 outputs.append(y)
-            y = joined(outputs, axis=1)
+            y = _concatenate(outputs, axis=1)
             # Not by `mx.stack`, as the outputs are: `mx.compile` would merge the parts
             # of both, and lose a carry that is an auxiliary of a gradient.
             last = [
@@ -165,6 +167,32 @@ def recurrent(
         return SequenceAndCarry(y, pack_carry(last))
 
     return over_examples(prepare, init=init, divides=is_large, pack=pack)
+
+
+def _in_chunks(
+    sizes: Sequence[int], x: Array, lengths: Array | None, kept: Sequence[Array]
+) -> Iterator[tuple[Array, Array | None, list[Array]]]:
+    """Chunks of `sizes` steps of a batch `(N, L, D)`, its lengths and dropout masks.
+
+    The lengths of a chunk are the numbers of steps that it has of each sequence.
+    """
+    if len(sizes) == 1:
+        yield x, lengths, list(kept)
+        return
+    starts = accumulate(sizes, initial=0)
+    for start, chunk in zip(starts, split(x, sizes, axis=1), strict=False):
+        size = chunk.shape[1]
+        chunk_lengths = None
+        if lengths is not None:
+            valid = is_valid_label(lengths, x.shape[1] + 1)
+            rest = mx.clip(lengths.astype(mx.int32) - start, 0, size)
+            chunk_lengths = mx.where(valid, rest, -1)  # -1 is out of range as well
+        yield chunk, chunk_lengths, [mask[:, start : start + size] for mask in kept]
+
+
+def _concatenate(arrays: Sequence[Array], axis: int) -> Array:
+    """The arrays concatenated along an axis; a single one as it is."""
+    return arrays[0] if len(arrays) == 1 else mx.concatenate(list(arrays), axis=axis)
 
 
 def _to_inputs(caller: str, x: Any) -> RecurrentInputs:

@@ -352,7 +352,7 @@ def test_modules_of_other_libraries_are_refused():
         ),
         (
             lambda x, a: a(x, x, x),
-            r"got 3 arguments; .* or a\(nn\.AttentionInputs\(query, key, value\)\) of",
+            r"got 3 arguments; .* or a\(nn\.AttentionInputs\(query, key, value\)\) for",
         ),
     ],
 )
