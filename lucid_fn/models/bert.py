@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import nn
-from lucid_fn.checks import check_array, check_bool
+from lucid_fn.checks import (
+    check_array,
+    check_bool,
+    check_integer,
+    check_same_shape,
+    shape_error,
+)
 from lucid_fn.models.normal_init import normal_init
 from lucid_fn.nn.attention.transformer_stacks import stack
 from lucid_fn.nn.core.checks import (
@@ -174,16 +180,14 @@ def _check_inputs(inputs: Any) -> tuple[Array, Array, Array | None]:
     """Tokens, token types, and the attention mask."""
     inputs = inputs if isinstance(inputs, BertInputs) else BertInputs(inputs)
     tokens, types, mask = inputs
-    check_array("bert", tokens=tokens)
+    check_integer("bert", tokens=tokens)
     if tokens.ndim != 2:
-        raise ValueError(f"bert: tokens must have shape (N, L), got {tokens.shape}")
+        raise shape_error("bert", "tokens", tokens, "(N, L)", axes=2)
     types = mx.zeros_like(tokens) if types is None else types
     for name, array in (("token_types", types), ("mask", mask)):
-        if array is not None and array.shape != tokens.shape:
-            raise ValueError(
-                f"bert: {name} must have the shape of the tokens, {tokens.shape}, got "
-                f"{array.shape}"
-            )
+        if array is not None:
+            check_array("bert", **{name: array})
+            check_same_shape("bert", tokens=tokens, **{name: array})
     if mask is not None:
         mask = mask.astype(mx.bool_)[:, None, None]  # (N, 1, 1, L)
     return tokens, types, mask

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from lucid_fn import nn
-from lucid_fn.checks import check_bool, check_count
+from lucid_fn.checks import check_bool, check_count, check_integer, shape_error
 from lucid_fn.models.normal_init import normal_init
 from lucid_fn.nn.core.checks import (
     check_activation,
@@ -126,6 +126,7 @@ def gpt(
         ln_f: ArrayFn,
         lm_head: ArrayFn | None = None,
     ) -> Any:
+        _check_tokens(tokens)
         embedded, weight = wte(tokens)
         x = ln_f(h(drop(wpe(embedded))))  # (N, L, d_model)
         return project_to_rows(x, weight) if lm_head is None else lm_head(x)
@@ -159,8 +160,15 @@ def _features(
     h: ArrayFn,
     ln_f: ArrayFn,
 ) -> Any:
+    _check_tokens(tokens)
     embedded, _ = wte(tokens)
     return ln_f(h(drop(wpe(embedded))))  # (N, L, d_model)
+
+
+def _check_tokens(tokens: Any) -> None:
+    check_integer("gpt", tokens=tokens)
+    if tokens.ndim != 2:
+        raise shape_error("gpt", "tokens", tokens, "(N, L)", axes=2)
 
 
 def _block(**children: nn.Layer) -> nn.Layer:

@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn import nn, ops
-from lucid_fn.nn.core.checks import check_positive
+from lucid_fn.nn.core.checks import check_images, check_positive
 from lucid_fn.types import Array, ArrayFn
 
 
@@ -65,6 +65,7 @@ def unet(
     }
 
     def forward(x: Array, /, inc: ArrayFn, outc: ArrayFn, **levels: ArrayFn) -> Any:
+        check_images("unet", x, in_channels, dims=2)
         if min(x.shape[1:3]) < 2**depth:
             raise ValueError(
                 f"unet: x must have at least {2**depth} rows and columns, got {x.shape}"

@@ -12,7 +12,7 @@ import mlx.core as mx
 from lucid_fn import nn, random
 from lucid_fn.checks import check_number, shape_error
 from lucid_fn.nn import initializers
-from lucid_fn.nn.core.checks import check_positive, check_rate
+from lucid_fn.nn.core.checks import check_images, check_positive, check_rate
 from lucid_fn.nn.core.layer import require_names, wrap
 from lucid_fn.nn.core.surgery import children_of, with_children
 from lucid_fn.tracing import started
@@ -99,6 +99,7 @@ def vit(
         heads: ArrayFn,
     ) -> Any:
         x, token = inputs
+        check_images("vit", x, 3, dims=2)
         if x.shape[1:] != image_shape:
             raise shape_error("vit", "x", x, f"(N, {image_size}, {image_size}, 3)")
         x = conv_proj(x).reshape(-1, length - 1, hidden_dim)

@@ -154,8 +154,8 @@ def residual(body: Layer | ArrayFn, shortcut: Layer | ArrayFn = identity) -> Lay
         if y.shape != skip.shape:
             raise ValueError(
                 "residual: body(x) and shortcut(x) must have the same shape, got "
-                f"{y.shape} and {skip.shape}; give a shortcut to the shape of body(x), "
-                "such as a 1x1 convolution"
+                f"{y.shape} and {skip.shape}; give a shortcut that changes the shape "
+                "too, such as a 1x1 convolution"
             )
         # A divided batch on the left: an MLX array does not know how to add one.
         return y + skip if is_divided(y) else skip + y

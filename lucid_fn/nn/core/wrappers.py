@@ -95,7 +95,7 @@ def mixed_precision(
     param_dtype: mx.Dtype = mx.float32,
     output_dtype: mx.Dtype = mx.float32,
 ) -> Layer:
-    """`layer` with its params stored in one dtype, and its computations in another.
+    """`layer` with its params stored in one dtype and computed with in another.
 
     Params and inputs are cast before `layer` is applied, its output afterwards, so
     gradients reach the params in `param_dtype`. The state is never cast, and norms
@@ -200,4 +200,4 @@ def tap(layer: Layer, *paths: str) -> Layer:
                 )
         return Tapped(y, {path: outputs[path] for path in paths}), new_state
 
-    return Layer(layer.init, apply)
+    return Layer(layer.init, mark_wrapping(apply, layer))

@@ -5,7 +5,7 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_fn.checks import check_array, check_bool, check_type, shape_error
-from lucid_fn.nn.core.layer import Layer, as_apply
+from lucid_fn.nn.core.layer import Layer, as_apply, mark_wrapping
 from lucid_fn.nn.recurrent.carry import RecurrentInputs, SequenceAndCarry
 from lucid_fn.ops.concatenation import split_evenly
 from lucid_fn.random import fold_in
@@ -88,4 +88,4 @@ def scan(cell: Layer, *, reverse: bool = False) -> Layer:
         ys = mx.stack(outputs[::-1] if reverse else outputs, axis=1)
         return SequenceAndCarry(ys, carry), state
 
-    return Layer(cell.init, apply)
+    return Layer(cell.init, mark_wrapping(apply, cell))

@@ -70,7 +70,7 @@ def test_it_is_compiled_and_differentiated_with_a_head(bert):
             models.BertInputs(TOKENS, TOKENS[:, :2]),
             "token_types must have the shape of",
         ),
-        (models.BertInputs(TOKENS, mask=TOKENS[:1]), "mask must have the shape of the"),
+        (models.BertInputs(TOKENS, mask=TOKENS[:1]), "mask must have the shape of"),
     ],
 )
 def test_shapes_that_do_not_fit_are_errors(inputs, message, bert):
@@ -78,3 +78,6 @@ def test_shapes_that_do_not_fit_are_errors(inputs, message, bert):
         bert[0].apply(*bert[1:], inputs, train=False)
     with pytest.raises(TypeError, match="bert: tokens must be"):
         bert[0].apply(*bert[1:], [[1, 2]], train=False)
+    inputs = models.BertInputs(TOKENS, mask=[[1] * 5])
+    with pytest.raises(TypeError, match="bert: mask must be an MLX array, got list"):
+        bert[0].apply(*bert[1:], inputs, train=False)

@@ -142,8 +142,10 @@ def test_too_many_tokens_and_floats_are_errors(tokens):
     params, state = model.init(random.key(0))
     with pytest.raises(ValueError, match=r"with L at most 8, got \(2, 9, 16\)"):
         model.apply(params, state, tokens, train=False)
-    with pytest.raises(TypeError, match="integer"):
+    with pytest.raises(TypeError, match="gpt: tokens must be integers"):
         model.apply(params, state, tokens.astype(mx.float32), train=False)
+    with pytest.raises(ValueError, match=r"\(N, L\), .* a batch axis: tokens\[None\]"):
+        model.apply(params, state, tokens[0], train=False)
 
 
 def test_the_gradient_reaches_all_params(tokens):

@@ -143,3 +143,17 @@ def test_sizes_that_do_not_fit_are_errors(key):
         unet.apply(*unet.init(key), mx.zeros((1, 4, 16, 3)), train=False)
     with pytest.raises(ValueError, match=r"mobilenet_v2: width must be in \(0, 100\]"):
         models.mobilenet_v2(width=0)
+
+
+@pytest.mark.parametrize("name", ["vit", "unet"])
+def test_an_input_that_is_no_batch_of_images_is_an_error_of_the_model(name, key):
+    make, shape = MODELS[name]
+    model = make()
+    params, state = model.init(key)
+    for x, kind, message in [
+        (mx.zeros(shape[1:]), ValueError, r"a batch axis: x\[None\]"),
+        (mx.zeros(shape).transpose(0, 3, 1, 2), ValueError, "channels are last here"),
+        ([[1.0]], TypeError, "x must be an MLX array, got list"),
+    ]:
+        with pytest.raises(kind, match=f"^{name}: .*{message}"):
+            model.apply(params, state, x, train=False)

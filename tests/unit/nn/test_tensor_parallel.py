@@ -60,7 +60,16 @@ def test_a_param_that_ends_like_a_divided_one_is_not_divided():
     assert tree.equal(own["params"], model(PAIR[1]).init(KEY)[0]).item()
 
 
-@pytest.mark.parametrize("wrap", [nn.checkpointed, nn.mixed_precision, nn.frozen])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        nn.checkpointed,
+        nn.mixed_precision,
+        nn.frozen,
+        lambda layer: nn.tap(layer, "up"),
+        nn.scan,
+    ],
+)
 def test_layers_inside_of_wrappers_are_found(wrap):
     model = nn.serial(wrap(parallel(PAIR[1])))
     whole, _ = nn.serial(wrap(parallel(None))).init(KEY)
