@@ -26,8 +26,10 @@ from lucid_fn.nn.attention.transformer_stacks import (
     transformer_decoder,
     transformer_encoder,
 )
-from lucid_fn.nn.conv.conv import conv1d, conv2d, conv3d
-from lucid_fn.nn.conv.conv_transpose import (
+from lucid_fn.nn.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
     conv_transpose1d,
     conv_transpose2d,
     conv_transpose3d,
@@ -38,13 +40,14 @@ from lucid_fn.nn.core.layer import ApplyFn, InitFn, Layer, finish
 from lucid_fn.nn.core.lift import lift, parametric
 from lucid_fn.nn.core.summary import Summary, SummaryRow, summary
 from lucid_fn.nn.core.wrappers import Tapped, checkpointed, frozen, mixed_precision, tap
-from lucid_fn.nn.dropout.alpha_dropout import alpha_dropout, feature_alpha_dropout
-from lucid_fn.nn.dropout.dropout import (
+from lucid_fn.nn.dropout import (
+    alpha_dropout,
     drop_path,
     dropout,
     dropout1d,
     dropout2d,
     dropout3d,
+    feature_alpha_dropout,
 )
 from lucid_fn.nn.embedding import embedding, embedding_bag, tied_embedding
 from lucid_fn.nn.linear import bilinear, linear
@@ -62,24 +65,26 @@ from lucid_fn.nn.norm.trained_batch_norm import (
     update_batch_norm,
 )
 from lucid_fn.nn.norm.weight_norm import weight_norm
-from lucid_fn.nn.pooling.adaptive_pooling import (
+from lucid_fn.nn.pooling import (
+    MaxPoolOutput,
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
     adaptive_max_pool1d,
     adaptive_max_pool2d,
     adaptive_max_pool3d,
-)
-from lucid_fn.nn.pooling.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
-from lucid_fn.nn.pooling.max_unpooling import max_unpool1d, max_unpool2d, max_unpool3d
-from lucid_fn.nn.pooling.pooling import (
-    MaxPoolOutput,
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
     max_pool1d,
     max_pool2d,
     max_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
 )
 from lucid_fn.nn.quantize import quantize
 from lucid_fn.nn.recurrent.carry import LSTMCarry, RecurrentInputs, SequenceAndCarry

@@ -26,7 +26,7 @@ from lucid_fn.nn.core.checks import check_key, check_positive, check_rate
 from lucid_fn.nn.core.examplewise import over_examples
 from lucid_fn.nn.core.layer import Layer, as_apply
 from lucid_fn.nn.core.sharding import ShardSpec, shard_of_rank, shard_size, sharded
-from lucid_fn.nn.dropout.dropout import drop
+from lucid_fn.nn.dropout import drop
 from lucid_fn.ops.attention import (
     attention_from_weights,
     dot_product_attention,

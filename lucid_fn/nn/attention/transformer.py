@@ -20,7 +20,7 @@ from lucid_fn.nn.core.checks import (
 )
 from lucid_fn.nn.core.compose import compose
 from lucid_fn.nn.core.layer import Layer
-from lucid_fn.nn.dropout.dropout import dropout
+from lucid_fn.nn.dropout import dropout
 from lucid_fn.nn.norm.layer_norm import layer_norm
 from lucid_fn.nn.tensor_parallel import column_parallel_linear, row_parallel_linear
 from lucid_fn.ops import relu

@@ -21,7 +21,7 @@ from lucid_fn.nn.core.checks import (
 )
 from lucid_fn.nn.core.examplewise import over_examples
 from lucid_fn.nn.core.layer import Layer
-from lucid_fn.nn.dropout.dropout import drop
+from lucid_fn.nn.dropout import drop
 from lucid_fn.nn.recurrent.carry import LSTMCarry, RecurrentInputs, SequenceAndCarry
 from lucid_fn.numerics import is_valid_label
 from lucid_fn.ops import RecurrentWeights

@@ -1,12 +1,13 @@
 """Dropout of values, of channels, and of residual branches (stochastic depth)."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
 
 from lucid_fn import random
-from lucid_fn.checks import check_axes
+from lucid_fn.checks import check_axes, shape_error
 from lucid_fn.distributed.agreement import several
 from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.nn.core.checks import check_float, check_key, check_rate
@@ -15,6 +16,8 @@ from lucid_fn.nn.core.examplewise import over_examples
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.core.sharding import ShardSpec
 from lucid_fn.types import Array, Key, Params
+
+_SELU_MINIMUM = -1.7580993408473766  # the value of dropped elements
 
 
 def dropout(rate: float, *, group: Group | None = None) -> Layer:
@@ -45,7 +48,7 @@ def dropout(rate: float, *, group: Group | None = None) -> Layer:
     """
     check_group("dropout", group)
     if not several(group):
-        return dropout_layer("dropout", rate, lambda x: x.shape)
+        return _dropout_layer("dropout", rate, lambda x: x.shape)
 
     def whole_shape(x: Array) -> tuple[int, ...]:
         if x.ndim == 0:
@@ -55,7 +58,7 @@ def dropout(rate: float, *, group: Group | None = None) -> Layer:
     def own_shard(mask: Array) -> Array:
         return ShardSpec(mask.shape, mask.ndim - 1).shard(mask, group.rank, group.size)
 
-    return dropout_layer("dropout", rate, whole_shape, select=own_shard)
+    return _dropout_layer("dropout", rate, whole_shape, select=own_shard)
 
 
 def dropout1d(rate: float) -> Layer:
@@ -146,7 +149,7 @@ def drop_path(rate: float) -> Layer:
             raise ValueError("drop_path: x must have shape (N, ...), got ()")
         return x.shape[0], *[1] * (x.ndim - 1)
 
-    return dropout_layer("drop_path", rate, examples)
+    return _dropout_layer("drop_path", rate, examples)
 
 
 def _channel_dropout(dims: int, rate: float) -> Layer:
@@ -156,10 +159,10 @@ def _channel_dropout(dims: int, rate: float) -> Layer:
         check_axes(caller, x, dims)
         return x.shape[0], *[1] * dims, x.shape[-1]
 
-    return dropout_layer(caller, rate, channels)
+    return _dropout_layer(caller, rate, channels)
 
 
-def dropout_layer(
+def _dropout_layer(
     caller: str,
     rate: float,
     mask_shape: Callable[[Array], tuple[int, ...]],
@@ -197,3 +200,71 @@ def dropout_layer(
 def drop(x: Array, mask: Array, rate: float) -> Array:
     """`x / (1 - rate)` where `mask` is true, else 0."""
     return mx.where(mask, x * (1 / (1 - rate)), mx.zeros_like(x))
+
+
+# ---- alpha dropout ----
+
+
+def alpha_dropout(rate: float) -> Layer:
+    """Alpha dropout, for networks of `selu`: it keeps a mean of 0 and a variance of 1.
+
+    A dropped value becomes the minimum of `selu`, `s = -1.7581`; then all are scaled by
+    `a = ((1 - rate) * (1 + rate * s^2))^(-1/2)` and shifted by `-a * rate * s`. The
+    identity in eval mode.
+
+    Args:
+        rate: probability of dropping a value, in [0, 1).
+
+    Raises:
+        ValueError: as `dropout`.
+
+    Source: Klambauer et al., 2017, https://arxiv.org/abs/1706.02515, section 3.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> x = random.normal(random.key(0), (10000,))
+        >>> layer = nn.alpha_dropout(0.3)
+        >>> y, _ = layer.apply({}, {}, x, train=True, key=random.key(1))
+        >>> abs(mx.mean(y).item()) < 0.05, abs(mx.var(y).item() - 1) < 0.05
+        (True, True)
+    """
+    return _dropout_layer("alpha_dropout", rate, lambda x: x.shape, _alpha_mask(rate))
+
+
+def feature_alpha_dropout(rate: float) -> Layer:
+    """Alpha dropout of whole channels of `(N, ..., C)`: see `alpha_dropout`.
+
+    Args:
+        rate: probability of dropping a channel of an example, in [0, 1).
+
+    Raises:
+        ValueError: as `dropout`; on apply, if `x` has fewer than two axes.
+
+    Source: `torch.nn.FeatureAlphaDropout`.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from lucid_fn import nn, random
+        >>> layer = nn.feature_alpha_dropout(0.5)
+        >>> x = mx.ones((1, 2, 4))
+        >>> y, _ = layer.apply({}, {}, x, train=True, key=random.key(0))
+        >>> mx.array_equal(y[:, 0], y[:, 1]).item()
+        True
+    """
+
+    def channels(x: Array) -> tuple[int, ...]:
+        if x.ndim < 2:
+            raise shape_error("feature_alpha_dropout", "x", x, "(N, ..., C)")
+        return x.shape[0], *[1] * (x.ndim - 2), x.shape[-1]
+
+    return _dropout_layer("feature_alpha_dropout", rate, channels, _alpha_mask(rate))
+
+
+def _alpha_mask(rate: float) -> Callable[[Array, Array], Array]:
+    def apply_mask(x: Array, mask: Array) -> Array:
+        scale = 1 / math.sqrt((1 - rate) * (1 + rate * _SELU_MINIMUM**2))
+        dropped = mx.array(_SELU_MINIMUM, x.dtype)
+        return mx.where(mask, x, dropped) * scale - scale * rate * _SELU_MINIMUM
+
+    return apply_mask

@@ -1,1 +1,0 @@
-"""Convolutions and transposed convolutions, channels last."""

@@ -1,1 +1,0 @@
-"""Pooling, channels last."""
