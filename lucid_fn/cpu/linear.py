@@ -12,8 +12,8 @@ from lucid_fn.ops.linear import (
     QuantizedWeight,
     forward,
     input_grad,
-    multiply,
     product_of,
+    quantized_matmul,
     weight_grad,
 )
 from lucid_fn.ops.seam import plain
@@ -78,8 +78,8 @@ _MOST_ROWS = 2
 
 
 def quantized_product(x: Array, weight: QuantizedWeight, found: Format) -> Array:
-    """`ops.linear.multiply`, which unpacks the weight once where rows are many."""
+    """`ops.linear.quantized_matmul`, which unpacks the weight once for many rows."""
     if x.size <= _MOST_ROWS * x.shape[-1]:
         with plain():
-            return multiply(x, weight, found)
+            return quantized_matmul(x, weight, found)
     return x @ mx.dequantize(*weight, found.group_size, found.bits).T

@@ -33,10 +33,10 @@ from lucid_fn.ops.bias import add_channels, sum_channels
 from lucid_fn.ops.concatenation import joined
 from lucid_fn.ops.conv import convolve
 from lucid_fn.ops.cross_entropy import cross_entropy_of_labels
-from lucid_fn.ops.elementwise import exp_of_negative, expm1_of_negative, log_add_one
+from lucid_fn.ops.elementwise import exp_of_negative, expm1_of_negative, log1pexp
 from lucid_fn.ops.embedding import multiply_rows
 from lucid_fn.ops.interpolate import combine, combine_grad
-from lucid_fn.ops.linear import multiply, product
+from lucid_fn.ops.linear import product, quantized_matmul
 from lucid_fn.ops.norm import (
     channel_scale,
     normalize_channels,
@@ -78,7 +78,7 @@ FORMULATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     joined: concatenate.joined,
     convolve: choose.convolve,
     product: linear.product,
-    multiply: linear.quantized_product,
+    quantized_matmul: linear.quantized_product,
     max_of_windows: pooling.max_of_windows,
     mean_of_windows: pooling.mean_of_windows,
     combine: interpolate.combine,
@@ -88,7 +88,7 @@ FORMULATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     exp_of_negative: elementary.exp_of_negative,
     expm1_of_negative: elementary.expm1_of_negative,
     ops.sigmoid: elementary.sigmoid,
-    log_add_one: elementary.softplus,
+    log1pexp: elementary.softplus,
     ops.log_sigmoid: elementary.log_sigmoid,
     ops.erf: elementary.erf,
     ops.silu: activations.silu,

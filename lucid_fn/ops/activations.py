@@ -27,14 +27,14 @@ from lucid_fn.types import Array, Scalar
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
-def _positive(x: Array, y: Array) -> Array:
-    # Of the output, which the next layer keeps for its gradient in any case: MLX's own
-    # derivative keeps the input too, a sixth of the memory of a step of ResNet-18.
-    # It is never negative, and the slope at nan is 1, as in PyTorch.
+def _relu_slope(x: Array, y: Array) -> Array:
+    # From the output, which the next layer keeps for its gradient anyway. MLX's own
+    # derivative keeps the input too: a sixth of the memory of a step of ResNet-18. The
+    # output is never negative, and the slope at nan is 1, as in PyTorch.
     return mx.where(y != 0, 1.0, 0.0)
 
 
-@elementwise(slope=_positive, takes=takes_array)
+@elementwise(slope=_relu_slope, takes=takes_array)
 def relu(x: Array) -> Array:
     """Rectified linear unit, `max(x, 0)`; the slope at 0 is 0.
 
@@ -50,11 +50,11 @@ def relu(x: Array) -> Array:
     return mx.maximum(x, 0)
 
 
-def _between(_: Array, y: Array) -> Array:
-    return mx.where(y <= 0, 0.0, mx.where(y >= 6, 0.0, 1.0))  # as in `_positive`
+def _relu6_slope(_: Array, y: Array) -> Array:
+    return mx.where(y <= 0, 0.0, mx.where(y >= 6, 0.0, 1.0))  # as in `_relu_slope`
 
 
-@elementwise(slope=_between, takes=takes_array)
+@elementwise(slope=_relu6_slope, takes=takes_array)
 def relu6(x: Array) -> Array:
     """ReLU with an upper bound, `min(max(x, 0), 6)`.
 
@@ -113,7 +113,8 @@ def leaky_relu(x: Array, negative_slope: Scalar = 0.01) -> Array:
 
 @lru_cache(maxsize=64)
 def _leaky(negative_slope: float) -> Function:
-    # In two wordings, or `mx.compile` would make what both share a kernel of its own.
+    # Value and slope have different conditions, since `mx.compile` would compute a
+    # shared one by a kernel of its own.
     def leaky(x: Array) -> Array:
         return mx.where(x <= 0, negative_slope * x, x)
 
@@ -127,8 +128,8 @@ def prelu(x: Array, weight: Array) -> Array:
 
     Args:
         x: float, shape `(..., C)`.
-        weight: float, shape `(C,)` for a slope per channel; `(1,)` or `()` for one
-            that all channels share.
+        weight: float, shape `(C,)` for one slope per channel, or `(1,)` or `()` for a
+            single one.
 
     Raises:
         ValueError: if the shape of `weight` does not fit.
@@ -148,7 +149,7 @@ def prelu(x: Array, weight: Array) -> Array:
         )
     positive = x > 0
     weights = broadcast(weight if x.ndim else weight.reshape(()), x)
-    # Without the positive numbers: the gradient of the weight at inf would be 0 * inf.
+    # Not `weights * x`: at infinity the gradient of the weight would be 0 * inf.
     return mx.where(positive, x, weights * mx.where(positive, 0.0, x))
 
 
@@ -160,7 +161,7 @@ def elu(x: Array, alpha: Scalar = 1.0) -> Array:
 
     Args:
         x: float, any shape.
-        alpha: the function tends to `-alpha` at minus infinity.
+        alpha: the limit at minus infinity is `-alpha`.
 
     Source: Clevert et al., 2015, https://arxiv.org/abs/1511.07289, equation 15.
 
@@ -171,18 +172,18 @@ def elu(x: Array, alpha: Scalar = 1.0) -> Array:
         array([-0.632121, 0, 2], dtype=float32)
     """
     alpha = check_scalar("elu", "alpha", alpha)
-    return _exponential_unit(x, alpha, 1.0)
+    return _elu(x, alpha, 1.0)
 
 
-def _exponential_unit(x: Array, alpha: Scalar, width: Scalar) -> Array:
+def _elu(x: Array, alpha: Scalar, width: Scalar) -> Array:
     """`x` where it is positive, else `alpha * (exp(x / width) - 1)`."""
     if isinstance(alpha, float) and isinstance(width, float):
-        return _with_slope_of_output(alpha, width)(x)
+        return _elu_of_floats(alpha, width)(x)
     return relu(x) + alpha * expm1_of_negative(x / width)
 
 
 @lru_cache(maxsize=64)
-def _with_slope_of_output(alpha: float, width: float) -> Function:
+def _elu_of_floats(alpha: float, width: float) -> Function:
     def unit(x: Array) -> Array:
         return mx.where(x < 0, alpha * expm1_of_negative(x / width), x)
 
@@ -202,7 +203,7 @@ def celu(x: Array, alpha: Scalar = 1.0) -> Array:
 
     Args:
         x: float, any shape.
-        alpha: the function tends to `-alpha` at minus infinity; positive.
+        alpha: positive; the limit at minus infinity is `-alpha`.
 
     Raises:
         ValueError: if `alpha` is not positive.
@@ -216,7 +217,7 @@ def celu(x: Array, alpha: Scalar = 1.0) -> Array:
         array([-0.786939, 0, 2], dtype=float32)
     """
     alpha = check_scalar("celu", "alpha", alpha, above=0)
-    return _exponential_unit(x, alpha, alpha)
+    return _elu(x, alpha, alpha)
 
 
 @examplewise
@@ -370,14 +371,14 @@ def mish(x: Array) -> Array:
 @takes_float
 @rounded_once
 def glu(x: Array, axis: int = -1) -> Array:
-    """Gated linear unit: the first half of an axis times the sigmoid of the second.
+    """Gated linear unit: `a * sigmoid(b)`, where `a` and `b` are halves of an axis.
 
     Args:
         x: float, any shape but `()`.
-        axis: the axis that is halved; its length is even.
+        axis: the axis that is split; its length must be even.
 
     Returns:
-        Float array with half of that axis.
+        Float array, half as long along that axis.
 
     Raises:
         ValueError: if `x` has no such axis or its length is odd.
@@ -400,7 +401,7 @@ def glu(x: Array, axis: int = -1) -> Array:
     return a * sigmoid(b)
 
 
-# ---- hard versions, shrinkage and steps ----
+# ---- piecewise linear activations, shrinkage and steps ----
 
 
 @pointwise
@@ -505,7 +506,7 @@ def hard_shrink(x: Array, threshold: Scalar = 0.5) -> Array:
     threshold = check_scalar("hard_shrink", "threshold", threshold)
     if isinstance(threshold, float):
         return _hard_shrink(threshold)(x)
-    # `not <=`, so that nan stays nan.
+    # Not `>`, so that nan stays nan.
     return mx.where(mx.abs(mx.stop_gradient(x)) <= threshold, 0.0, x)
 
 
@@ -574,7 +575,7 @@ def tanh_shrink(x: Array) -> Array:
 
 
 def _softsign_slope(x: Array, _: Array) -> Array:
-    return 1.0 / mx.square(1.0 + mx.abs(x)) + 0.0 * x  # nan at infinity, as there
+    return 1.0 / mx.square(1.0 + mx.abs(x)) + 0.0 * x  # nan at infinity, as in PyTorch
 
 
 @elementwise(slope=_softsign_slope)

@@ -33,21 +33,20 @@ def dot_product_attention(
 
     Args:
         query: float, shape `(N, L, H, D)`.
-        key: float, shape `(N, S, H, D)`, or with fewer heads, a divisor of `H`, each of
-            which serves neighbouring heads of the query (grouped-query attention).
+        key: float, shape `(N, S, H, D)`, or with fewer heads, a divisor of `H`, each
+            shared by neighbouring heads of the query (grouped-query attention).
         value: float, shape `(N, S, H, V)`, with the heads of `key`.
-        mask: bool, true where a query attends to a key, or float, added to the
-            logarithm of the weights; it broadcasts to `(N, H, L, S)`. A bool mask with
-            three axes is refused: its first axis would be the heads, but is usually
-            meant to be the examples.
+        mask: bool, true where a query attends to a key, or float, added to the scores;
+            it broadcasts to `(N, H, L, S)`. A bool mask with three axes is refused: its
+            first axis would be the heads, but is usually meant to be the examples.
         causal: whether query `i` attends to the first `S - L + i + 1` keys only, so
-            that the last query attends to all. It is combined with `mask`.
+            that the last query attends to all; in addition to `mask`.
         scale: `1 / sqrt(D)` if `None`.
 
     Returns:
         Float array of shape `(N, L, H, V)`, of the promoted dtype of query, key and
-        value; float16 is computed in float32. A query that attends to no key, because
-        all are masked or there is none, gives 0, with gradients of 0.
+        value; float16 is computed in float32. For a query that attends to no key, since
+        all are masked or there are none, the output and its gradients are 0.
 
     Raises:
         TypeError: if an argument is not a float array, or the mask has an integer
@@ -55,8 +54,8 @@ def dot_product_attention(
         ValueError: if the shapes do not fit.
 
     Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, eq. 1. On a GPU
-    it is MLX's fused kernel, which never stores the weights, for the shapes that MLX
-    has one for; whether the gradient has one, too, depends on its version.
+    this is MLX's fused kernel, which never stores the weights, for the shapes that it
+    supports; whether there is one for the gradient depends on the version of MLX.
 
     Example:
         >>> import mlx.core as mx
@@ -87,18 +86,18 @@ def attend(
     causal: bool,
     scale: Any,
 ) -> Array:
-    """`dot_product_attention` of arguments that are checked, not empty; any dtype."""
-    whole, some = _whole_mask(mask, query.shape[1], key.shape[1], causal)
+    """`dot_product_attention` without checks, of arrays that are not empty."""
+    full_mask, attending = _combined_mask(mask, query.shape[1], key.shape[1], causal)
     dtype = mx.result_type(query, key, value)
-    wide = mx.float32 if dtype == mx.float16 else dtype  # scores beyond 65504
-    if whole is not None and whole.dtype != mx.bool_:
-        whole = whole.astype(wide)
+    wide = mx.float32 if dtype == mx.float16 else dtype  # scores may overflow
+    if full_mask is not None and full_mask.dtype != mx.bool_:
+        full_mask = full_mask.astype(wide)
     y = mx.fast.scaled_dot_product_attention(
         *(x.astype(wide).transpose(0, 2, 1, 3) for x in (query, key, value)),
         scale=scale,
-        mask="causal" if causal and mask is None else whole,
+        mask="causal" if causal and mask is None else full_mask,
     )
-    return _or_zero(y, some).transpose(0, 2, 1, 3)
+    return _zero_unless(y, attending).transpose(0, 2, 1, 3)
 
 
 def dot_product_attention_weights(
@@ -141,8 +140,8 @@ def dot_product_attention_weights(
         return mx.zeros((n, heads, length, keys), dtype)
     check_size(caller, "query and key", (n, heads, length, keys))
     scale = _to_scale(caller, scale, size)
-    weights, some = weights_and_attending(query, key, mask, causal, scale)
-    return _or_zero(weights, some).astype(dtype)
+    weights, attending = weights_and_attending(query, key, mask, causal, scale)
+    return _zero_unless(weights, attending).astype(dtype)
 
 
 def attention_from_weights(weights: Array, value: Array) -> Array:
@@ -158,78 +157,81 @@ def attention_from_weights(weights: Array, value: Array) -> Array:
 def weights_and_attending(
     query: Array, key: Array, mask: Array | None, causal: bool, scale: Any
 ) -> tuple[Array, Array | None]:
-    """The weights `(N, H, L, S)`, at least float32, and which queries have any.
+    """The weights `(N, H, L, S)`, at least float32, and which queries attend to a key.
 
-    The weights of the other queries are meaningless. `None`: all queries have some.
+    The weights of other queries are meaningless. `None`: all queries attend to a key.
     """
     n, length, heads, size = query.shape
-    keys, shared = key.shape[1:3]
+    keys, kv_heads = key.shape[1:3]
     wide = mx.result_type(query, key, mx.float32)
     query, key = (x.astype(wide).transpose(0, 2, 1, 3) for x in (query, key))
     # Neighbouring heads of the query share one of the key: one matrix product for all.
-    grouped = (query * scale).reshape(n, shared, heads // shared * length, size)
+    grouped = (query * scale).reshape(n, kv_heads, heads // kv_heads * length, size)
     scores = (grouped @ key.swapaxes(-1, -2)).reshape(n, heads, length, keys)
-    whole, some = _whole_mask(mask, length, keys, causal)
-    if whole is not None and whole.dtype == mx.bool_:
-        scores = mx.where(whole, scores, mx.array(-math.inf, wide))
-    elif whole is not None:
-        scores = scores + whole.astype(wide)
-    return softmax(scores), some
+    full_mask, attending = _combined_mask(mask, length, keys, causal)
+    if full_mask is not None and full_mask.dtype == mx.bool_:
+        scores = mx.where(full_mask, scores, mx.array(-math.inf, wide))
+    elif full_mask is not None:
+        scores = scores + full_mask.astype(wide)
+    return softmax(scores), attending
 
 
-def weighted_sum(weights: Array, value: Array, some: Array | None) -> Array:
-    """`weights @ value`, `(N, L, H, V)`, and 0 for queries without any weight."""
+def weighted_sum(weights: Array, value: Array, attending: Array | None) -> Array:
+    """`weights @ value`, `(N, L, H, V)`; 0 for queries that attend to no key."""
     n, heads, length, keys = weights.shape
-    shared, size = value.shape[2:]
+    kv_heads, size = value.shape[2:]
     wide = mx.result_type(weights, value, mx.float32)
     value = value.astype(wide).transpose(0, 2, 1, 3)
-    grouped = weights.astype(wide).reshape(n, shared, heads // shared * length, keys)
+    grouped = weights.astype(wide).reshape(
+        n, kv_heads, heads // kv_heads * length, keys
+    )
     y = (grouped @ value).reshape(n, heads, length, size)
-    return _or_zero(y, some).transpose(0, 2, 1, 3)
+    return _zero_unless(y, attending).transpose(0, 2, 1, 3)
 
 
-def _or_zero(y: Array, some: Array | None) -> Array:
-    """`y`, but 0 for queries that attend to no key, and no gradient to what gave it."""
-    return y if some is None else mx.where(some, y, mx.zeros_like(y))
+def _zero_unless(y: Array, attending: Array | None) -> Array:
+    """`y`, but 0 without gradients for queries that attend to no key."""
+    return y if attending is None else mx.where(attending, y, mx.zeros_like(y))
 
 
-def _whole_mask(
+def _combined_mask(
     mask: Array | None, length: int, keys: int, causal: bool
 ) -> tuple[Array | None, Array | None]:
-    """The mask and the causal one together, and which queries it leaves a key.
+    """The mask combined with the causal one, and which queries attend to a key.
 
-    For the others it hides nothing, so that their softmax and its gradient are finite.
+    For other queries it masks nothing, so that their softmax and its gradient are
+    finite.
     """
     if mask is None:
-        return (_earlier(length, keys) if causal else None), None
+        return (_causal_mask(length, keys) if causal else None), None
     mask = mask[None] if mask.ndim == 0 else mask
     if mask.dtype == mx.bool_:
-        # Not `&` and `|`, which `vmap` gets wrong where one of the two is not mapped.
-        mask = mx.logical_and(mask, _earlier(length, keys)) if causal else mask
-        some = reduced(mx.any, mask, axis=-1, keepdims=True, empty=False)
-        return mx.logical_or(mask, mx.logical_not(some)), some
+        # Not `&` and `|`, which MLX vectorizes wrongly if only one operand is mapped.
+        mask = mx.logical_and(mask, _causal_mask(length, keys)) if causal else mask
+        attending = reduced(mx.any, mask, axis=-1, keepdims=True, empty=False)
+        return mx.logical_or(mask, mx.logical_not(attending)), attending
     if causal:
         hidden = mx.array(-math.inf, mask.dtype)
-        mask = mx.where(_earlier(length, keys), mask, hidden)
+        mask = mx.where(_causal_mask(length, keys), mask, hidden)
     shown = mask != -math.inf
-    some = reduced(mx.any, shown, axis=-1, keepdims=True, empty=False)
-    return mx.where(some, mask, mx.zeros_like(mask)), some
+    attending = reduced(mx.any, shown, axis=-1, keepdims=True, empty=False)
+    return mx.where(attending, mask, mx.zeros_like(mask)), attending
 
 
-def _earlier(length: int, keys: int) -> Array:
-    """The causal mask: the last query is at the place of the last key."""
+def _causal_mask(length: int, keys: int) -> Array:
+    """The causal mask `(L, S)`, where the last query is at the last key."""
     return mx.arange(keys) <= mx.arange(keys - length, keys)[:, None]
 
 
 def _to_scale(caller: str, scale: Any, size: int) -> Any:
-    """The factor of the scores: a number, or an array."""
+    """The factor of the scores, a number or an array."""
     if scale is None:
         return max(size, 1) ** -0.5
     return check_scalar(caller, "scale", scale)
 
 
 def _check_mask(caller: str, mask: Array, shape: tuple[int, int, int, int]) -> None:
-    """Raises for masks that do not fit, or mean something else than they seem to."""
+    """Raises for masks that do not fit, or are probably mistaken."""
     check_array(caller, mask=mask)
     if mask.dtype != mx.bool_ and not mx.issubdtype(mask.dtype, mx.floating):
         raise TypeError(

@@ -1,4 +1,4 @@
-"""Adding a bias to each channel, and broadcasting it, with exact gradients."""
+"""Adding and broadcasting an array of channels, with exact gradients."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -47,7 +47,7 @@ def _jvp(primals: Sequence[Array], tangents: Sequence[Array | None]) -> Array:
 
 
 def broadcast(channels: Array, x: Array) -> Array:
-    """`(C,)`, or a single number, to the shape of `x`; the gradient is exact."""
+    """Broadcasts `(C,)` or a single number to the shape of `x`."""
     return cast(Array, _broadcast(x.shape)(channels))
 
 

@@ -20,16 +20,16 @@ def concatenate(arrays: Sequence[Array], axis: int = 0) -> Array:
 
     Args:
         arrays: of any dtype, at least one; their shapes differ along `axis` only.
-        axis: where they are joined; negative numbers count from the last.
+        axis: the axis along which they are joined; negative ones count from the last.
 
     Returns:
-        Array with the sum of their lengths along `axis`, of the dtype that all of
-        them fit into.
+        Array with the sum of their lengths along `axis`, of the dtype that they promote
+        to.
 
     Raises:
         TypeError: if one of `arrays` is not an MLX array.
-        ValueError: if there are none, if they have no such axis, or if their shapes
-            differ elsewhere.
+        ValueError: if there are no arrays, they have no such axis, or their shapes
+            differ along another one.
 
     Source: `numpy.concatenate`.
 
@@ -56,8 +56,8 @@ def concatenate(arrays: Sequence[Array], axis: int = 0) -> Array:
         others = x.shape[:axis] + x.shape[axis + 1 :]
         if others != shape[:axis] + shape[axis + 1 :] or x.ndim != len(shape):
             raise ValueError(
-                f"concatenate: arrays must have one shape but for axis {axis}, got "
-                f"{shape} and arrays[{i}] of shape {x.shape}"
+                f"concatenate: arrays must have equal shapes except along axis {axis}, "
+                f"got {shape} and arrays[{i}] of shape {x.shape}"
             )
     dtype = mx.result_type(*arrays)
     return joined([x.astype(dtype) for x in arrays], axis)
@@ -65,14 +65,14 @@ def concatenate(arrays: Sequence[Array], axis: int = 0) -> Array:
 
 @replaceable
 def joined(arrays: list[Array], axis: int) -> Array:
-    """Arrays of one dtype, joined along an axis that is not negative."""
+    """Joins arrays of one dtype along an axis that is not negative."""
     return mx.concatenate(arrays, axis=axis)
 
 
 def split(x: Array, lengths: Sequence[int], axis: int = -1) -> list[Array]:
     """Splits `x` into parts of these lengths along an axis.
 
-    In place of `mx.split` and `mx.unstack`: `mx.compile` fails where a function holds
+    Use it instead of `mx.split` and `mx.unstack`: `mx.compile` fails on a function with
     the gradient of one split and another split of the same array.
     """
     axis = axis % x.ndim

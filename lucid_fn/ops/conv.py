@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal, NamedTuple, TypeAlias, cast
 
 import mlx.core as mx
@@ -22,13 +22,13 @@ from lucid_fn.types import Array
 
 Pair = tuple[int, int]
 NamedPadding: TypeAlias = Literal["same", "valid"]
-"""Paddings that depend on the kernel, or are none."""
+"""Padding that keeps the size of the input, or none."""
 
 
 class Geometry(NamedTuple):
-    """What a convolution is besides its input and weight; hashable.
+    """The sizes and options of a convolution; hashable.
 
-    Each pair is vertical, then horizontal; `padding` holds (before, after) pairs.
+    Pairs are (vertical, horizontal); `padding` holds a pair (before, after) for each.
     """
 
     size: Pair
@@ -72,8 +72,8 @@ class Formulation(NamedTuple):
     forward: ConvFn  # (x, weight, geometry) -> y
     input_grad: ConvFn  # (gradient of y, weight, geometry) -> gradient of x
     weight_grad: ConvFn  # (x, gradient of y, geometry) -> gradient of weight
-    # (gradient of y, in_channels, geometry) -> arrays that both gradients start from,
-    # which spares them their first half if they are given as further arguments
+    # (gradient of y, in_channels, geometry) -> arrays from which both gradients start,
+    # if they are passed as further arguments
     prepare: Callable[[Array, int, Geometry], list[Array]] | None = None
 
 
@@ -103,11 +103,11 @@ def conv2d(
         stride: pixels from one window to the next, positive; a pair is (vertical,
             horizontal).
         padding: zeros around the image, at least 0; a pair is (vertical, horizontal),
-            a pair of pairs ((top, bottom), (left, right)). `"same"` gives an output of
-            the size of `x`, for a stride of 1, and `"valid"` is 0.
+            a pair of pairs ((top, bottom), (left, right)). `"same"`, for a stride of 1,
+            keeps the size of `x`; `"valid"` is 0.
         dilation: pixels from one tap of the kernel to the next, positive.
-        groups: number of groups into which input and output channels are split; a
-            group of outputs sees its group of inputs. `groups = C` is depthwise.
+        groups: number of groups into which input and output channels are split; each
+            group of outputs depends on one group of inputs. `groups = C` is depthwise.
 
     Returns:
         Float array of shape `(N, OH, OW, O)` with
@@ -118,8 +118,6 @@ def conv2d(
         TypeError: if `x`, `weight` or `bias` is not float32, float16 or bfloat16.
         ValueError: if a shape does not fit, or stride, padding, dilation or groups is
             out of range.
-
-    Source: for the formulations see `lucid_fn.cpu.conv.winograd` and its neighbours.
 
     Example:
         >>> import mlx.core as mx
@@ -192,11 +190,10 @@ def convolution(
     """The functions of a convolution, with derivatives of any order.
 
     Args:
-        geometry: what the convolution is besides its arrays.
-        choose: from the batch's size, the output's and the input's channels to the
-            formulation that computes it.
-        taps: the formulation that MLX can vectorize; it computes empty batches too, at
-            which MLX's own kernel divides by zero.
+        geometry: sizes and options of the convolution.
+        choose: `(batch size, output channels, input channels) -> Formulation`.
+        taps: the formulation that MLX can vectorize. It is used for empty batches too,
+            for which MLX's own kernel divides by zero.
     """
 
     def chosen(batch: int, out_channels: int, in_channels: int) -> Formulation:
@@ -299,7 +296,7 @@ def named_padding(
     stride: Sequence[int],
     dilation: Sequence[int],
 ) -> list[Pair]:
-    """For each axis the zeros before and after it that "same" or "valid" stands for."""
+    """The zeros before and after each axis for the padding "same" or "valid"."""
     if padding not in ("same", "valid"):
         raise ValueError(
             f"{caller}: padding must be an integer of at least 0, {len(kernel)} of "
@@ -332,22 +329,6 @@ def plain_forward(x: Array, weight: Array, geometry: Geometry) -> Array:
     )
 
 
-def plain_input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
-    """The gradient of `plain_forward` in `x`, `(N, H, W, C)`."""
-    shape = (g.shape[0], *geometry.size, weight.shape[-1] * geometry.groups)
-    x = mx.zeros(shape, g.dtype)
-    return mx.vjp(lambda x: plain_forward(x, weight, geometry), [x], [g])[1][0]
-
-
-def plain_weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
-    """The gradient of `plain_forward` in `weight`, `(O, KH, KW, C/groups)`.
-
-    MLX's own is of a wrong shape for some dilated kernels, and fails in `vmap(grad)`,
-    since it is a product with a strided view of x.
-    """
-    return taps_weight_grad(x, g, geometry)
-
-
 def taps_forward(x: Array, weight: Array, geometry: Geometry) -> Array:
     """`(N, H, W, C)` and `(O, KH, KW, C/groups)` to `(N, OH, OW, O)`."""
     n, (oh, ow), c = x.shape[0], geometry.out, x.shape[-1]
@@ -360,15 +341,15 @@ def taps_forward(x: Array, weight: Array, geometry: Geometry) -> Array:
     return y.transpose(1, 0, 2).reshape(n, oh, ow, o)
 
 
-def taps_input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
-    """The gradient of `taps_forward` in `x`, `(N, H, W, C)`."""
+def _input_grad(forward: ConvFn, g: Array, weight: Array, geometry: Geometry) -> Array:
+    """The gradient of `forward` in `x`, `(N, H, W, C)`."""
     shape = (g.shape[0], *geometry.size, weight.shape[-1] * geometry.groups)
     x = mx.zeros(shape, g.dtype)
-    return mx.vjp(lambda x: taps_forward(x, weight, geometry), [x], [g])[1][0]
+    return mx.vjp(lambda x: forward(x, weight, geometry), [x], [g])[1][0]
 
 
 def taps_weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
-    """The gradient of `taps_forward` in `weight`, `(O, KH, KW, C/groups)`."""
+    """The gradient of a convolution in `weight`, `(O, KH, KW, C/groups)`."""
     n, o, groups = math.prod(g.shape[:-1]), g.shape[-1], geometry.groups
     shape = (o, *geometry.kernel, x.shape[-1] // groups)
     inputs = taps(x, geometry)
@@ -385,7 +366,7 @@ def taps_weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
 
 
 def taps(x: Array, geometry: Geometry) -> list[Array]:
-    """For each kernel position the inputs it meets, `(N, OH, OW, C)`."""
+    """The inputs at each position in the kernel, arrays `(N, OH, OW, C)`."""
     (kh, kw), (sh, sw), (dh, dw) = geometry.kernel, geometry.stride, geometry.dilation
     oh, ow = geometry.out
     padded = pad(x, geometry.padding)
@@ -398,9 +379,9 @@ def taps(x: Array, geometry: Geometry) -> list[Array]:
 
 
 def pad(x: Array, padding: tuple[Pair, Pair]) -> Array:
-    """Zeros around the image; where padding is negative, pixels are cut off.
+    """Pads an image with zeros; negative padding crops it.
 
-    Zeros come first: more may be cut off one side than there are pixels.
+    It is padded first, since more may be cropped on one side than there are pixels.
     """
     (top, bottom), (left, right) = padding
     sides = [(max(low, 0), max(high, 0)) for low, high in padding]
@@ -430,5 +411,17 @@ def _depthwise(inputs: list[Array], weight: Array) -> Array:
     return total.reshape(n, oh, ow, len(weight))
 
 
-PLAIN = Formulation(plain_forward, plain_input_grad, plain_weight_grad)
-TAPS = Formulation(taps_forward, taps_input_grad, taps_weight_grad)
+# MLX's own gradient of the weight is of a wrong shape for some dilated kernels, and
+# fails in `vmap(grad)`, since it is a product with a strided view of x.
+PLAIN = Formulation(
+    plain_forward, partial(_input_grad, plain_forward), taps_weight_grad
+)
+"""MLX's own convolution: the reference, and the fastest on GPUs."""
+
+TAPS = Formulation(taps_forward, partial(_input_grad, taps_forward), taps_weight_grad)
+"""A sum over shifted slices of the input, one for each tap of the kernel.
+
+It is made of operations that MLX can differentiate and vectorize any number of times,
+for any stride, padding, dilation and number of groups. So it also serves where a
+convolution is mapped over its weights, and for empty batches.
+"""

@@ -25,7 +25,7 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> Array:
         logits: unnormalized log-probabilities, float, shape `(..., num_classes)`.
             Half-precision logits are computed in float32.
         labels: class indices in `[0, num_classes)`, integer, shape `(...)`. The range
-            is not checked: it is a value, and values are lazy.
+            is not checked, since values are lazy.
 
     Returns:
         Array of shape `(...)`, at least 0, and of the dtype of `logits` (as in
@@ -47,7 +47,7 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> Array:
     if logits.ndim == 0 or labels.shape != logits.shape[:-1]:
         raise ValueError(
             "softmax_cross_entropy: labels must have shape "
-            f"{logits.shape[:-1]} (that of logits, less the classes), "
+            f"{logits.shape[:-1]} (that of logits without the classes), "
             f"got {labels.shape}"
         )
     if logits.shape[-1] == 0:
@@ -62,7 +62,7 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> Array:
 
 @replaceable
 def cross_entropy_of_labels(logits: Array, labels: Array) -> Array:
-    """`softmax_cross_entropy` of at least one example."""
+    """`softmax_cross_entropy` of arrays that are not empty."""
     return cast(Array, _cross_entropy(logits, labels))
 
 

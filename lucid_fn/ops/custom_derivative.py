@@ -1,4 +1,4 @@
-"""Functions with derivatives of their own, under every transformation."""
+"""Custom functions whose derivatives hold under every transformation."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
@@ -17,20 +17,20 @@ Axes = tuple[int | None, ...]
 
 
 class _NoResults(Exception):
-    """A custom function returns no array, which ends the process in MLX."""
+    """A custom function returned no array, which would abort the process in MLX."""
 
 
 class custom_function:  # a decorator, as `mx.custom_function`
     """`mx.custom_function`, with derivatives that survive `vmap` and divided batches.
 
-    MLX drops the derivatives of a custom function that is vectorized, unless it has a
-    rule for that: the gradient of `vmap` would be that of the forward pass, which is
-    none. The rule here vectorizes the function and its derivatives alike.
+    When MLX vectorizes a custom function without a rule for `vmap`, it drops the other
+    rules: the gradient of `vmap` would be that of the operations inside, often zero.
+    The rule here vectorizes the function and its derivatives alike.
 
-    MLX's own derivatives run on the stream of their operation. Those of a custom
-    function are Python, called when the gradient is built, on the default stream of
-    that moment: the backward pass of every part of a divided batch would run on one
-    core. Here they run on the stream of the part that the function ran on.
+    MLX's own derivatives run on the stream of their operation. The rules of a custom
+    function are called when the gradient is built, and run on the default stream of
+    that moment: the backward passes of all parts of a divided batch would run on one
+    core. Here they run on the stream of their part.
     """
 
     def __init__(self, fn: Callable[..., Any]) -> None:
@@ -109,7 +109,8 @@ def _mapped_vjp(rule: Rule, axes: Axes) -> Rule:
         xs, gs, ys = map(as_tuple, (primals, cotangents, outputs))
 
         def each(*flat: Array) -> tuple[Array, ...]:
-            x, g, y = _cut(flat, len(xs), len(gs))
+            a, b = len(xs), len(xs) + len(gs)
+            x, g, y = flat[:a], flat[a:b], flat[b:]
             found = rule(like(x, primals), like(g, cotangents), like(y, outputs))
             return as_tuple(found)
 
@@ -130,23 +131,16 @@ def _mapped_jvp(rule: Rule, axes: Axes) -> Rule:
         given = [i for i, dx in enumerate(dxs) if dx is not None]
 
         def each(*flat: Array) -> Any:
-            moved: list[Array | None] = [None] * len(xs)
-            for i, dx in zip(given, flat[len(xs) :], strict=True):
-                moved[i] = dx
-            return rule(like(flat[: len(xs)], primals), like(moved, tangents))
+            dx: list[Array | None] = [None] * len(xs)
+            for i, tangent in zip(given, flat[len(xs) :], strict=True):
+                dx[i] = tangent
+            return rule(like(flat[: len(xs)], primals), like(dx, tangents))
 
         in_axes = (*axes, *[axes[i] for i in given])
         run = vectorize(each, in_axes, "vmap", "the rule of a custom derivative")
         return run(*xs, *[dxs[i] for i in given])
 
     return jvp
-
-
-def _cut(
-    flat: tuple[Array, ...], *lengths: int
-) -> tuple[tuple[Array, ...], tuple[Array, ...], tuple[Array, ...]]:
-    a, b = lengths
-    return flat[:a], flat[a : a + b], flat[a + b :]
 
 
 # ---- functions linear in each of two arrays ----
@@ -166,30 +160,30 @@ def bilinear(
     right_first: bool = False,
     prepare: Callable[[Array, Array, Array], list[Array]] | None = None,
 ) -> Bilinear:
-    """`run`, with derivatives that hold under any composition of transformations.
+    """`run`, linear in each of two arrays, with derivatives of any order.
 
     Args:
         run: `(a, b) -> y`, linear in `a` and in `b`; it need not be differentiable.
         left_grad: `(gradient of y, b) -> gradient of a`.
         right_grad: `(a, gradient of y) -> gradient of b`.
-        mappable: the same function as `run`, of operations that MLX can differentiate
-            and vectorize.
-        folds: whether axis 0 of `a` is a batch, so that mapping over `a` alone can be
-            done by a longer batch.
-        merges: an axis of `b` and one of `y`, of which each slice of the one makes the
-            slice of the other by itself, so that mapping over `b` alone can be done by
-            a longer axis; `None` if there is no such.
-        loops: whether `run` is so much faster than `mappable` that few and large
-            slices are best computed one by one.
+        mappable: the same function as `run`, made of operations that MLX can
+            differentiate and vectorize.
+        folds: whether axis 0 of `a` is a batch, so that mapping over `a` alone amounts
+            to a longer batch.
+        merges: an axis of `b` and one of `y`, where each slice of `y` depends on the
+            same slice of `b` alone, so that mapping over `b` alone amounts to a longer
+            axis; `None` if there are none.
+        loops: whether `run` is so much faster than `mappable` that a few large examples
+            are best computed one by one.
         right_first: whether the gradient of `a` waits for that of `b`; only where the
-            latter is wanted for certain.
-        prepare: `(a, b, gradient of y) -> arrays` which both gradients start from;
-            they are given to `left_grad` and `right_grad` as further arguments. The
-            function returned takes such arguments, and passes them to `run`; they tell
-            it nothing that is not in the other two, so it has no derivative in them.
+            latter is certainly wanted.
+        prepare: `(a, b, gradient of y) -> arrays` from which both gradients start; they
+            are further arguments of `left_grad` and `right_grad`. The returned function
+            takes such arguments too, and passes them to `run`. It has no derivative in
+            them, since they follow from the other two.
     """
 
-    # A derivative must not be sought inside `run`, which may have none.
+    # `stop_gradient`: `run` need not be differentiable.
     custom = custom_function(lambda *arrays: run(*map(mx.stop_gradient, arrays)))
 
     def function(a: Array, b: Array, *prepared: Array) -> Array:
@@ -233,32 +227,31 @@ def bilinear(
         ]
         size = sizes[0]
         each = a.size if along_a is None else a.size // max(size, 1)
-        if loops and 0 < size <= _FEW and each >= _LARGE:
-            rows = _slices(a, along_a, size), _slices(b, along_b, size)
-            return mx.stack(list(map(function, *rows))), 0
+        if loops and 0 < size <= _MAX_LOOPED and each >= _MIN_LOOPED_SIZE:
+            pairs = _examples(a, along_a, size), _examples(b, along_b, size)
+            return mx.stack(list(map(function, *pairs))), 0
         return mlx_transforms.vmap(mappable, in_axes=axes[:2])(a, b), 0
 
     return function
 
 
-_FEW = 64  # slices that are computed one by one
-_LARGE = 1 << 13  # numbers of a slice for which that pays
+_MAX_LOOPED = 64  # examples that are computed one by one
+_MIN_LOOPED_SIZE = 1 << 13  # numbers of an example from which that is faster
 
 
-def _slices(x: Array, axis: int | None, size: int) -> list[Array]:
+def _examples(x: Array, axis: int | None, size: int) -> list[Array]:
     if axis is None:
         return [x] * size
-    # Not by `mx.split`, some of whose results `mx.compile` loses.
+    # Not `mx.split`, of which `mx.compile` loses some results.
     rows = mx.moveaxis(x, axis, 0)
     return [rows[i] for i in range(size)]
 
 
 def after(x: Array, other: Array) -> Array:
-    """`x`, computed only after `other`.
+    """`x`, but computed only after `other`; can be vectorized, unlike `mx.depends`.
 
-    What is computed from the result is not merged with what was computed from `x`, so
-    `mx.compile` keeps neither in memory for the other. Unlike `mx.depends`, it can be
-    vectorized.
+    `mx.compile` does not merge what is computed from the result with what is computed
+    from `x`, so that neither is kept in memory for the other.
     """
     return cast(Array, _after(x, other))
 
@@ -271,7 +264,7 @@ def _vjp(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array
     return g, mx.zeros_like(primals[1])
 
 
-# ---- values that were computed in one way and have their derivative in another ----
+# ---- values with a derivative that is given ----
 
 Arrays: TypeAlias = Sequence[Array]
 VJP: TypeAlias = Callable[[Arrays, Arrays, Arrays, Arrays], Arrays]
@@ -281,15 +274,15 @@ JVP: TypeAlias = Callable[[Arrays, Arrays], Arrays]
 def given_derivative(
     args: Arrays, values: Arrays, saved: Arrays, *, vjp: VJP, jvp: JVP
 ) -> tuple[Array, ...]:
-    """`values` as functions of `args` with the derivatives that are given.
+    """`values` as functions of `args`, with the given derivatives.
 
     Args:
-        args: what the values depend on.
+        args: the arrays on which the values depend.
         values: computed from `args` under `mx.stop_gradient`; at least two.
-        saved: what else `vjp` reads, computed alike.
-        vjp: from args, values, saved and the gradients of the values to those of the
-            args; of differentiable operations, if it shall be differentiated.
-        jvp: from args and their tangents to the tangents of the values.
+        saved: further arrays that `vjp` reads, computed likewise.
+        vjp: `(args, values, saved, gradients of values) -> gradients of args`; of
+            differentiable operations where second derivatives are wanted.
+        jvp: `(args, tangents of args) -> tangents of values`.
     """
     a, v = len(args), len(args) + len(values)
     custom = custom_function(lambda *flat: tuple(flat[a:v]))

@@ -22,17 +22,17 @@ Fn = TypeVar("Fn", bound=Callable[..., Array])
 def elementwise(
     *, slope: Slope, takes: Callable[[Function], Function] = takes_float
 ) -> Callable[[Function], Function]:
-    """Decorates a function of single numbers, the plain formulation, with its slope.
+    """Decorates the plain formulation of an elementwise function, given its derivative.
 
-    Half precision is computed in float32 and rounded once. The CPU wing's table may
-    have the decorated function as a key: its formulation is called with float32, and
-    float64 is left to the plain one.
+    Half precision is computed in float32 and rounded once. If the CPU wing's table has
+    the decorated function as a key, its formulation is called with float32 arrays, and
+    the plain one with float64.
 
     Args:
-        slope: `(x, y) -> dy/dx` where `y` is the function's value; made of
+        slope: `(x, y) -> dy/dx`, where `y` is the value of the function; of
             differentiable operations, so that derivatives of any order follow.
-        takes: the check of the argument. With `takes_array` integers are welcome, and
-            go to the plain function as they are.
+        takes: check of the argument. With `takes_array`, integers are accepted too, and
+            go to the plain formulation unchanged.
     """
 
     def decorate(plain: Function) -> Function:
@@ -51,15 +51,15 @@ def elementwise(
 
 @lru_cache(maxsize=512)
 def with_slope(fn: Function, slope: Slope) -> Function:
-    """`fn`, computed in float32 at least, with the derivative that is given.
+    """`fn`, computed in float32 at least, with a given derivative; see `elementwise`.
 
-    MLX's own derivatives also send zeros through comparisons, `abs` and `sign`, which
-    takes up to twenty times as long. See `elementwise` for `slope`. A pair of functions
-    is kept for its next use, so make those with numbers in them only once.
+    MLX's own derivatives pass zeros through comparisons, `abs` and `sign`, which takes
+    up to twenty times as long. The result is cached by `fn` and `slope`, so cache
+    functions that close over numbers.
     """
 
     def forward(x: Array) -> Array:
-        # MLX's jvp would differentiate `fn` too, for nothing.
+        # Else MLX's jvp would differentiate `fn` too, in vain.
         x = mx.stop_gradient(x)
         return fn(widen(x)).astype(x.dtype)
 
@@ -81,10 +81,10 @@ def with_slope(fn: Function, slope: Slope) -> Function:
 
 
 def rounded_once(fn: Fn) -> Fn:
-    """Decorates `fn(x, ...)`: half precision is computed in float32.
+    """Decorates `fn(x, ...)`: half precision is computed in float32, and rounded once.
 
-    So are its derivatives. For functions of several operations, each of which would
-    round its result.
+    Its derivatives are too. For functions of several operations, each of which would
+    round.
     """
 
     @wraps(fn)
@@ -120,7 +120,7 @@ def tanh(x: Array) -> Array:
 def exp(x: Array) -> Array:
     """The exponential function.
 
-    In float32 it is infinite above 88.7228, denormal below -87.3, and 0 below -103.97.
+    In float32 it overflows above 88.7228, is denormal below -87.3, and 0 below -103.97.
 
     Args:
         x: float, any shape.
@@ -142,7 +142,7 @@ def exp(x: Array) -> Array:
 
 @elementwise(slope=lambda _, y: y)
 def exp_of_negative(x: Array) -> Array:
-    """`exp(x)` for `x` that is never positive, as in a softmax."""
+    """`exp(x)` for `x <= 0`, as in a softmax."""
     return mx.exp(x)
 
 
@@ -153,7 +153,7 @@ def _expm1_of_negative_slope(x: Array, y: Array) -> Array:
 
 @elementwise(slope=_expm1_of_negative_slope)
 def expm1_of_negative(x: Array) -> Array:
-    """`exp(x) - 1` where `x` is negative, else 0, also at nan; the slope at 0 is 1."""
+    """`exp(x) - 1` where `x < 0`, else 0, also for nan; the slope at 0 is 1."""
     return mx.expm1(mx.where(x < 0, x, 0.0))
 
 
@@ -165,8 +165,8 @@ def sigmoid(x: Array) -> Array:
         x: float, any shape.
 
     Returns:
-        Array of the shape and dtype of `x`, in [0, 1]; exact to a few units in the
-        last place far into the negative tail.
+        Array of the shape and dtype of `x`, in [0, 1]; accurate to a few units in the
+        last place, also far in the negative tail.
 
     Raises:
         TypeError: if `x` is not an MLX array of a float dtype.
@@ -180,14 +180,14 @@ def sigmoid(x: Array) -> Array:
     return mx.sigmoid(x)
 
 
-def _log_add_one_slope(_: Array, y: Array) -> Array:
-    # sigmoid(x) = 1 - exp(-y), which takes two thirds of the time; nan stays.
+def _log1pexp_slope(_: Array, y: Array) -> Array:
+    # sigmoid(x) = 1 - exp(-y) takes two thirds of the time; `where` keeps nan.
     return mx.where(y >= 0, -expm1_of_negative(-y), y)
 
 
-@elementwise(slope=_log_add_one_slope)
-def log_add_one(x: Array) -> Array:
-    """`log(1 + exp(x))`, which `softplus` is made of."""
+@elementwise(slope=_log1pexp_slope)
+def log1pexp(x: Array) -> Array:
+    """`log(1 + exp(x))`."""
     return mx.logaddexp(x, 0.0)
 
 
@@ -199,7 +199,7 @@ def softplus(x: Array, beta: Scalar = 1.0) -> Array:
 
     Args:
         x: float, any shape.
-        beta: sharpness, positive: the limit of large `beta` is the ReLU.
+        beta: sharpness, positive; the limit for large `beta` is the ReLU.
 
     Returns:
         Array of the shape and dtype of `x`, at least 0.
@@ -219,8 +219,8 @@ def softplus(x: Array, beta: Scalar = 1.0) -> Array:
     """
     beta = check_scalar("softplus", "beta", beta, above=0)
     if isinstance(beta, float) and beta == 1:
-        return log_add_one(x)
-    return log_add_one(beta * x) / beta
+        return log1pexp(x)
+    return log1pexp(beta * x) / beta
 
 
 @elementwise(slope=lambda x, _: sigmoid(-x))

@@ -10,12 +10,15 @@ from lucid_fn.types import Array
 
 
 def take_rows_or_nan(weight: Array, x: Array) -> Array:
-    """The rows at `x`, NaN where there is none: MLX would read and write beyond."""
-    there = is_valid_label(x, len(weight))
+    """The rows of `weight` at the indices `x`; NaN for indices out of range.
+
+    MLX checks no index, and would read and write out of bounds.
+    """
+    valid = is_valid_label(x, len(weight))
     take = _take_half if weight.dtype.size < 4 else _take
-    rows = take(weight, mx.where(there, x, 0))
-    known = mx.where(there, 1.0, mx.nan).astype(weight.dtype)
-    return multiply_rows(rows, known[..., None])
+    rows = take(weight, mx.where(valid, x, 0))
+    factors = mx.where(valid, 1.0, mx.nan).astype(weight.dtype)
+    return multiply_rows(rows, factors[..., None])
 
 
 @replaceable
@@ -33,7 +36,7 @@ _take_half = custom_function(_take)
 
 @_take_half.vjp
 def _(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
-    """Sums in float32: in bfloat16 a row of ones would never get beyond 256."""
+    """Sums in float32: in bfloat16 a sum of ones stays at 256."""
     weight, index = primals
     total = mx.zeros(weight.shape).at[index].add(g.astype(mx.float32))
     return total.astype(weight.dtype), mx.zeros_like(index)
@@ -42,15 +45,15 @@ def _(primals: tuple[Array, Array], g: Array, _: Array) -> tuple[Array, Array]:
 @_take_half.jvp
 def _(primals: tuple[Array, Array], tangents: tuple[Array | None, ...]) -> Array:
     weight, index = primals
-    moved = tangents[0]
-    return _take(mx.zeros_like(weight) if moved is None else moved, index)
+    dweight = tangents[0]
+    return _take(mx.zeros_like(weight) if dweight is None else dweight, index)
 
 
 def dequantized_rows(weight: QuantizedWeight, x: Array, size: int) -> Array:
-    """The rows of length `size` at the integers `x`, NaN where there is none."""
+    """`take_rows_or_nan` of a quantized weight with rows of length `size`."""
     packed, *others = weight
     rows = mx.take(packed, mx.clip(x, 0, len(packed) - 1), axis=0)
     scales, biases = (take_rows_or_nan(part, x) for part in others)
-    found = format_of(weight, size)
-    assert found is not None  # the layer has checked
-    return mx.dequantize(rows, scales, biases, found.group_size, found.bits)
+    format_ = format_of(weight, size)
+    assert format_ is not None  # the layer has checked
+    return mx.dequantize(rows, scales, biases, format_.group_size, format_.bits)

@@ -1,4 +1,4 @@
-"""Sampling of images and volumes at any places, as in spatial transformers."""
+"""Sampling of images and volumes at arbitrary points, as in spatial transformers."""
 
 import operator
 from functools import reduce
@@ -32,19 +32,19 @@ def grid_sample(
 ) -> Array:
     """Samples an image or a volume at the points of a grid, by interpolation.
 
-    A place has the coordinates (x, y), or (x, y, z), where -1 and 1 are the outer
-    edges of the first and last pixel, or their centers with `align_corners`. It has
-    gradients in the image and, unless `mode` is `"nearest"`, in the grid.
+    A point has the coordinates (x, y) or (x, y, z), where -1 and 1 are the outer edges
+    of the first and last pixel, or their centers with `align_corners`. Gradients flow
+    to the image and, unless `mode` is `"nearest"`, to the grid.
 
     Args:
         x: float, shape `(N, H, W, C)` or `(N, D, H, W, C)`.
-        grid: places, float, shape `(N, OH, OW, 2)` or `(N, OD, OH, OW, 3)`; nan stands
-            for -1.
-        mode: `"bilinear"`, the mean of the pixels around a place, weighted by their
-            nearness along each axis, `"nearest"`, the nearest pixel, or `"bicubic"`,
-            the cubic convolution of the four pixels around a place along each axis.
-        padding_mode: what is outside of the image: `"zeros"`, the nearest pixel of the
-            border, or its reflection.
+        grid: points, float, shape `(N, OH, OW, 2)` or `(N, OD, OH, OW, 3)`; nan is
+            taken as -1.
+        mode: `"bilinear"`, linear interpolation between the pixels around a point along
+            each axis; `"nearest"`, the nearest pixel; or `"bicubic"`, cubic convolution
+            of the four pixels around a point along each axis.
+        padding_mode: the values outside of the image: `"zeros"`, `"border"`, the
+            nearest pixel of the image, or `"reflection"`, the reflected image.
         align_corners: whether -1 and 1 are the centers of the pixels at the border.
 
     Returns:
@@ -54,7 +54,7 @@ def grid_sample(
     Raises:
         TypeError: if `x` or `grid` is not of a float dtype.
         ValueError: if a shape does not fit, `x` has no pixels, or `mode` or
-            `padding_mode` is none of those above.
+            `padding_mode` is not one of those above.
 
     Source: Jaderberg et al., 2015, "Spatial transformer networks", eq. 3 and 5;
     `torch.nn.functional.grid_sample`; `"bicubic"` as in `nn.upsample_cubic`.
@@ -63,8 +63,8 @@ def grid_sample(
         >>> import mlx.core as mx
         >>> from lucid_fn import ops
         >>> x = mx.array([1.0, 3.0]).reshape(1, 1, 2, 1)
-        >>> places = mx.array([[-0.5, 0.0], [0.0, 0.0]]).reshape(1, 1, 2, 2)
-        >>> ops.grid_sample(x, places).flatten()
+        >>> points = mx.array([[-0.5, 0.0], [0.0, 0.0]]).reshape(1, 1, 2, 2)
+        >>> ops.grid_sample(x, points).flatten()
         array([1, 2], dtype=float32)
     """
     check_bool("grid_sample", align_corners=align_corners)
@@ -90,13 +90,13 @@ def grid_sample(
 def affine_grid(theta: Array, size: Sizes, *, align_corners: bool = False) -> Array:
     """The sampling grids of affine maps, for `grid_sample`.
 
-    `theta @ (x, y, 1)` for the place `(x, y)` of each pixel.
+    `theta @ (x, y, 1)` for the coordinates `(x, y)` of each pixel.
 
     Args:
         theta: maps, float, shape `(N, 2, 3)` for images or `(N, 3, 4)` for volumes.
-        size: of the grid: (height, width), or (depth, height, width); one number for
-            all axes.
-        align_corners: as in `grid_sample`, which must be given the same.
+        size: size of the grid, (height, width) or (depth, height, width); one number
+            is for all axes.
+        align_corners: as for `grid_sample`, to which the same must be passed.
 
     Returns:
         Float array of shape `(N, H, W, 2)` or `(N, D, H, W, 3)`, of the dtype of
@@ -161,35 +161,37 @@ def _check(x: Array, grid: Array, mode: str, padding_mode: str) -> None:
 
 
 class _Axis(NamedTuple):
-    """An axis of the image, and what is outside of it."""
+    """An axis of the image, with the rule for positions outside of it."""
 
     size: int
     padding_mode: str
     align_corners: bool
 
-    def place(self, coordinate: Array) -> Array:
-        """Where a coordinate is, in pixels; the first one is at 0."""
+    def position(self, coordinate: Array) -> Array:
+        """The position of a coordinate in pixels; the first pixel is at 0."""
         if self.align_corners:
             return (coordinate + 1) * ((self.size - 1) / 2)
         return (coordinate + 1) * (self.size / 2) - 0.5
 
-    def inside(self, place: Array) -> Array:
-        """The place that is sampled in place of this one."""
-        if self.padding_mode == "zeros":  # no index is too large
-            return mx.where((place > -2) & (place < self.size + 1), place, -2.0)
+    def inside(self, position: Array) -> Array:
+        """The position that is sampled instead of one outside of the image."""
+        if self.padding_mode == "zeros":  # bounded, so that indices do not overflow
+            return mx.where(
+                (position > -2) & (position < self.size + 1), position, -2.0
+            )
         if self.padding_mode == "reflection":
-            place = self._reflected(place)
-        # Where the border begins, there is no gradient, as in PyTorch.
+            position = self._reflected(position)
+        # At the border itself the gradient is 0, as in PyTorch.
         last = self.size - 1.0
-        return mx.where(place <= 0, 0.0, mx.where(place >= last, last, place))
+        return mx.where(position <= 0, 0.0, mx.where(position >= last, last, position))
 
-    def _reflected(self, place: Array) -> Array:
-        """Reflected at the edges or, with `align_corners`, the centers there."""
+    def _reflected(self, position: Array) -> Array:
+        """The reflection at the edges of the image, or at the outer pixels' centers."""
         low, span = (0.0, self.size - 1.0) if self.align_corners else (-0.5, self.size)
         if span == 0:
-            return mx.zeros_like(place)
-        place = mx.clip(place, -_FAR, _FAR)  # infinity has no reflection
-        distance = mx.where(place < low, low - place, place - low)
+            return mx.zeros_like(position)
+        position = mx.clip(position, -_FAR, _FAR)  # infinity has no reflection
+        distance = mx.where(position < low, low - position, position - low)
         times = mx.stop_gradient(mx.floor(distance / span))
         rest = distance - times * span
         return low + mx.where(times % 2 == 0, rest, span - rest)
@@ -200,31 +202,31 @@ Neighbour = tuple[Array, Array | None]
 
 
 def _linear(coordinate: Array, axis: _Axis) -> list[Neighbour]:
-    place = axis.inside(axis.place(coordinate))
-    below = mx.stop_gradient(mx.floor(place))
-    share = place - below
+    position = axis.inside(axis.position(coordinate))
+    below = mx.stop_gradient(mx.floor(position))
+    share = position - below
     return [(below, 1 - share), (below + 1, share)]
 
 
 def _nearest(coordinate: Array, axis: _Axis) -> list[Neighbour]:
-    place = axis.inside(axis.place(coordinate))
-    return [(mx.stop_gradient(mx.round(place)), None)]  # halves to even, as PyTorch
+    position = axis.inside(axis.position(coordinate))
+    return [(mx.stop_gradient(mx.round(position)), None)]  # halves to even, as PyTorch
 
 
 def _cubic(coordinate: Array, axis: _Axis) -> list[Neighbour]:
-    place = axis.place(coordinate)
-    far = _FAR if axis.padding_mode == "reflection" else 3  # further away is as far
-    place = mx.clip(place, -far, axis.size - 1 + far)
-    below = mx.stop_gradient(mx.floor(place))
-    share = place - below
-    # The pixels are moved inside of the image one by one, not the place.
+    position = axis.position(coordinate)
+    far = _FAR if axis.padding_mode == "reflection" else 3  # all the same beyond
+    position = mx.clip(position, -far, axis.size - 1 + far)
+    below = mx.stop_gradient(mx.floor(position))
+    share = position - below
+    # Each of the four pixels is moved inside of the image, not the position.
     return [
         (mx.stop_gradient(axis.inside(below + step)), weight)
         for step, weight in zip(range(-1, 3), _cubic_weights(share), strict=True)
     ]
 
 
-_FAR = 2.0**23  # float32 has no places between two pixels further away
+_FAR = 2.0**23  # from here on float32 has no fractions of pixels
 
 
 def _cubic_weights(share: Array) -> list[Array]:
@@ -239,8 +241,8 @@ _MODES = {"bilinear": _linear, "nearest": _nearest, "bicubic": _cubic}
 def _corner(
     rows: Array, n: int, sizes: tuple[int, ...], corner: tuple[Neighbour, ...]
 ) -> Array:
-    """The pixels at one corner of each place, weighted: `(N, P, C)`; 0 outside."""
-    index = mx.arange(n)[:, None]  # of the images; then of their rows and pixels
+    """The weighted pixels at one corner of each position, `(N, P, C)`; 0 outside."""
+    index = mx.arange(n)[:, None]  # of images, then of rows, then of pixels
     inside: Array | None = None
     for (at, _), size in zip(corner, sizes, strict=True):
         fits = (at >= 0) & (at < size)
@@ -250,5 +252,5 @@ def _corner(
     pixels = mx.take(rows, index, axis=0)  # (N, P, C)
     weights = [weight for _, weight in corner if weight is not None]
     weight = reduce(operator.mul, weights, inside.astype(rows.dtype))
-    # A pixel that is not finite, but outside, does not count.
+    # Not a product with `inside`: pixels may be infinite or nan.
     return mx.where(inside[..., None], pixels * weight[..., None], 0.0)

@@ -1,7 +1,7 @@
-"""Checks of the array that a function takes, with help for calls like a PyTorch module.
+"""Checks of the array argument, which explain calls in the style of a PyTorch module.
 
-Functions such as `relu` are layers themselves. Whoever writes `nn.relu()` or
-`nn.leaky_relu(0.2)` is told to give the function, or a `functools.partial` of it.
+Functions such as `relu` are layers themselves. The error for `nn.relu()` or
+`nn.leaky_relu(0.2)` says to pass the function, or a `functools.partial` of it.
 """
 
 import inspect
@@ -20,7 +20,7 @@ def takes_array(fn: Fn) -> Fn:
 
 
 def takes_float(fn: Fn) -> Fn:
-    """As `takes_array`, and an `x` that is not of a float dtype is an error too."""
+    """Like `takes_array`, for an `x` of a float dtype."""
     return _checked(fn, check_float)
 
 
@@ -28,7 +28,7 @@ def _checked(fn: Fn, check: Callable[..., None]) -> Fn:
     @wraps(fn)
     def checked(*args: Any, **options: Any) -> Any:
         x = args[0] if args else options.get("x")
-        _check_is_no_module(fn, args, options)
+        _check_not_module(fn, args, options)
         check(fn.__name__, x=x)
         return fn(*args, **options)
 
@@ -41,16 +41,16 @@ def takes_anything(fn: Fn) -> Fn:
     @wraps(fn)
     def checked(*args: Any, **options: Any) -> Any:
         if not (args or options):
-            _check_is_no_module(fn, args, options)
+            _check_not_module(fn, args, options)
         return fn(*args, **options)
 
     return cast(Fn, checked)
 
 
-def _check_is_no_module(
+def _check_not_module(
     fn: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]
 ) -> None:
-    """Raises if `fn` gets no `x`, or a number for it: an option of PyTorch's module."""
+    """Raises if `x` is missing, or a number: an option of PyTorch's module."""
     name = fn.__name__
     if not args and "x" not in options:  # nn.ReLU()
         raise TypeError(f"{name}: x is missing; {_as_layer(fn, options)}")

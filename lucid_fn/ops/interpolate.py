@@ -1,4 +1,4 @@
-"""Interpolation along an axis: each output is a weighted sum of a few inputs."""
+"""Linear interpolation along an axis: each output is a weighted sum of a few inputs."""
 
 import math
 from collections.abc import Sequence
@@ -29,13 +29,13 @@ def cubic_far(d: Distances, a: float = CUBIC_A) -> Distances:
 
 
 class Taps(NamedTuple):
-    """Which inputs each output is made of: NumPy arrays of shape `(taps, outputs)`."""
+    """The inputs of each output and their weights, NumPy arrays `(taps, outputs)`."""
 
     inputs: np.ndarray
     weight: np.ndarray | None  # float32; `None` for a single tap of weight 1
 
     def transposed(self, size: int) -> "Taps":
-        """Which outputs each of the `size` inputs goes to, padded with weights of 0."""
+        """The outputs of each of the `size` inputs, padded with weights of 0."""
         taps, outputs = self.inputs.shape
         inputs = self.inputs.ravel()
         order = np.argsort(inputs, kind="stable")
@@ -55,12 +55,12 @@ def interpolate(x: Array, axis: int, taps: Taps) -> Array:
 
     Args:
         x: float32 or float64, any shape; of any dtype if there are no weights.
-        axis: counted from the first, not negative.
-        taps: of each output.
+        axis: the axis, not negative.
+        taps: inputs and weights of each output.
 
     Returns:
-        Array of the dtype of `x` and of its shape, as long as there are outputs along
-        the axis.
+        Array of the dtype and shape of `x`, except that the axis has one entry per
+        output.
 
     Example:
         >>> import mlx.core as mx
@@ -99,8 +99,8 @@ def interpolate(x: Array, axis: int, taps: Taps) -> Array:
 
 @replaceable
 def combine(x: Array, taps: Taps) -> Array:
-    """The sum of the taps along the middle axis: `(A, B, C)` to `(A, outputs, C)`."""
-    # Of neighbours, not a matrix product: a nan stays where it is.
+    """The weighted sums along the middle axis: `(A, B, C)` to `(A, outputs, C)`."""
+    # Not a matrix product, which would spread a nan to all outputs.
     terms = [mx.take(x, mx.array(index), axis=1) for index in taps.inputs]
     if taps.weight is None:
         return terms[0]
@@ -112,7 +112,7 @@ def combine(x: Array, taps: Taps) -> Array:
 def combine_grad(g: Array, taps: Taps, size: int) -> Array:
     """The gradient of `combine`: `(A, outputs, C)` to `(A, size, C)`.
 
-    A gather too: MLX's gradient of `take` is a scatter that adds number by number.
+    This is a gather too; MLX's gradient of `take` is a scatter, number by number.
     """
     return interpolate(g, 1, taps.transposed(size))
 
@@ -120,7 +120,7 @@ def combine_grad(g: Array, taps: Taps, size: int) -> Array:
 def take_places(x: Array, places: Sequence[int] | np.ndarray, axis: int) -> Array:
     """`mx.take` along an axis, for empty arrays too.
 
-    The gradient of MLX's own aborts the process where `x` is empty.
+    The gradient of `mx.take` aborts the process if `x` is empty.
     """
     if x.size == 0:
         shape = list(x.shape)

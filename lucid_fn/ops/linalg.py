@@ -3,8 +3,8 @@
 Names and signatures are those of `jax.numpy.linalg`, and of `jax.scipy.linalg` for
 `solve_triangular`. All functions take leading axes as a batch, in float32 and float64,
 under every transformation of `lf`; `mx.vmap` itself has no rule for LU and QR. MLX has
-them on CPUs alone, so other devices hand their matrices over. The values of arrays are
-not read: where there is no result, as of a singular matrix, it is not a number.
+them on CPUs only, so matrices on GPUs are computed there too. The values of arrays are
+not read: where there is no result, as for a singular matrix, it is NaN.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,17 +37,20 @@ __all__ = [
 ]
 
 
-# ---- what functions of matrices share ----
+# ---- functions of matrices ----
 
 
-class matrix_function:  # a decorator, as `custom_function`
-    """Decorates `run(*matrices)`, whose derivatives `vjp` and `jvp` set.
+class _matrix_function:  # a decorator, as `custom_function`
+    """A function of matrices that computes on the CPU, with a rule for `vmap`.
+
+    MLX's own have neither derivatives nor, where they factor by LU or QR, a rule for
+    `vmap`. All of them accept leading axes, so a mapped batch is one more.
 
     Args:
-        run: of matrices with equal leading axes to an array or several with the same.
-            MLX has it on CPUs alone, so it is computed there.
-        empty: the same where a matrix has no elements. LAPACK is not to see these: a
-            division by their length ends the process.
+        run: function from matrices with equal leading axes to an array, or several,
+            with the same leading axes.
+        empty: the same for matrices without elements, on which LAPACK would divide by
+            zero and abort the process.
         arity: the number of matrices.
     """
 
@@ -67,8 +70,8 @@ class matrix_function:  # a decorator, as `custom_function`
     def _forward(self, *arrays: Array) -> Any:
         matrices = arrays[: self._arity]
         if len(arrays) > self._arity:
-            # Inside of `vmap`: MLX would look for a rule of each operation. With
-            # `arrays[-1]` among the arguments the rule below replaces the result.
+            # Inside of `vmap`, MLX would look for a rule of each operation of `run`.
+            # Since `arrays[-1]` is mapped, the rule below replaces the result anyway.
             matrices = tuple(mx.zeros(x.shape, x.dtype) for x in matrices)
         run = self._empty if _any_empty(matrices) else self._run
         with _on_cpu():
@@ -87,7 +90,7 @@ class matrix_function:  # a decorator, as `custom_function`
         return out, 0 if isinstance(out, mx.array) else type(out)([0] * len(out))
 
     def vjp(self, rule: Callable[..., Any]) -> None:
-        """Sets `rule(*matrices, *cotangents)`, which returns one gradient a matrix."""
+        """Sets `rule(*matrices, *cotangents)`, which returns a gradient per matrix."""
 
         def vjp(primals: Any, cotangents: Any, _: Any) -> Any:
             given = as_list(primals)
@@ -102,16 +105,16 @@ class matrix_function:  # a decorator, as `custom_function`
         self._custom.vjp(vjp)
 
     def jvp(self, rule: Callable[..., Any]) -> None:
-        """Sets `rule(*matrices, *tangents)`, which returns one tangent a result."""
+        """Sets `rule(*matrices, *tangents)`, which returns a tangent per result."""
 
         def jvp(primals: Any, tangents: Any) -> Any:
-            moved = directions(primals, tangents)
+            dx = directions(primals, tangents)
             matrices = as_list(primals)[: self._arity]
             if _any_empty(matrices):
                 out = self._empty(*matrices)
                 zeros = list(map(mx.zeros_like, as_list(out)))
                 return zeros[0] if isinstance(out, mx.array) else zeros
-            return rule(*matrices, *moved[: self._arity])
+            return rule(*matrices, *dx[: self._arity])
 
         self._custom.jvp(jvp)
 
@@ -127,8 +130,8 @@ def _any_empty(matrices: Sequence[Array]) -> bool:
 # ---- checks ----
 
 
-def check_matrix(caller: str, **matrices: Array) -> None:
-    """Raises unless each is of shape `(..., m, n)` and of a dtype that MLX factors."""
+def _check_matrix(caller: str, **matrices: Array) -> None:
+    """Raises unless each is `(..., m, n)`, of a dtype that LAPACK factors."""
     check_array(caller, **matrices)
     for name, a in matrices.items():
         if a.dtype not in (mx.float32, mx.float64):
@@ -140,17 +143,17 @@ def check_matrix(caller: str, **matrices: Array) -> None:
             raise shape_error(caller, name, a, "(..., m, n)")
 
 
-def check_square(caller: str, fix: str, a: Array) -> None:
-    """`check_matrix` of a square one; `fix` is what to call instead."""
-    check_matrix(caller, a=a)
+def _check_square(caller: str, fix: str, a: Array) -> None:
+    """`_check_matrix` for a square matrix; `fix` ends the message."""
+    _check_matrix(caller, a=a)
     if a.shape[-1] != a.shape[-2]:
         raise ValueError(f"{caller}: a must have shape (..., n, n), got {a.shape}{fix}")
 
 
-def as_system(caller: str, a: Array, b: Array) -> tuple[Array, Array]:
-    """`a` and `b` of `a x = b` as matrices of one dtype and equal leading axes."""
+def _as_system(caller: str, a: Array, b: Array) -> tuple[Array, Array]:
+    """`a` and `b` of `a x = b` as matrices of the same dtype and leading axes."""
     b = b[:, None] if b.ndim == 1 else b
-    check_matrix(caller, b=b)
+    _check_matrix(caller, b=b)
     if b.shape[-2] != a.shape[-1]:
         raise ValueError(
             f"{caller}: b must have shape ({a.shape[-1]},) or (..., {a.shape[-1]}, k) "
@@ -168,32 +171,32 @@ def as_system(caller: str, a: Array, b: Array) -> tuple[Array, Array]:
     return a, b
 
 
-# ---- small things of matrices ----
+# ---- helpers ----
 
 
-def identity_like(a: Array, rows: int, columns: int) -> Array:
+def _identity_like(a: Array, rows: int, columns: int) -> Array:
     """`mx.eye(rows, columns)` for each of the matrices `a`."""
     one = mx.eye(rows, columns, dtype=a.dtype)
     return mx.broadcast_to(one, (*a.shape[:-2], rows, columns))
 
 
-def transposed(a: Array) -> Array:
-    """The matrices with their axes exchanged."""
+def _transposed(a: Array) -> Array:
+    """The transposed matrices."""
     return a.swapaxes(-1, -2)
 
 
-def diagonal(a: Array) -> Array:
+def _diagonal(a: Array) -> Array:
     """`(..., n, n)` to `(..., n)`."""
     return mx.diagonal(a, axis1=-2, axis2=-1)
 
 
-def symmetric(a: Array) -> Array:
+def _symmetric(a: Array) -> Array:
     """The symmetric part, `(a + a.T) / 2`."""
-    return (a + transposed(a)) / 2
+    return (a + _transposed(a)) / 2
 
 
-def nan_unless(condition: Array, arrays: Sequence[Array]) -> list[Array]:
-    """The arrays, with NaN for each matrix for which the condition does not hold."""
+def _nan_unless(condition: Array, arrays: Sequence[Array]) -> list[Array]:
+    """The arrays, with NaN for each matrix whose condition is false."""
     nan = mx.array(mx.nan)
     return [
         mx.where(
@@ -221,8 +224,8 @@ def solve(a: Array, b: Array) -> Array:
         b: float32 or float64, shape `(n,)` or `(..., n, k)`; leading axes broadcast.
 
     Returns:
-        `x`, shape `(n,)`, `(..., n)` or `(..., n, k)`. Where `a` is singular it is not
-        a number, as are its gradients: `lf.debug.nonfinite` finds such places.
+        `x`, shape `(n,)`, `(..., n)` or `(..., n, k)`. Where `a` is singular, `x` and
+        its gradients are NaN; `lf.debug.nonfinite` finds such places.
 
     Raises:
         TypeError: if an argument is not an array of these dtypes.
@@ -236,8 +239,8 @@ def solve(a: Array, b: Array) -> Array:
         >>> ops.linalg.solve(mx.array([[2.0, 0.0], [0.0, 4.0]]), mx.array([2.0, 2.0]))
         array([1, 0.5], dtype=float32)
     """
-    check_square("solve", _INSTEAD["solve"], a)
-    matrix, columns = as_system("solve", a, b)
+    _check_square("solve", _INSTEAD["solve"], a)
+    matrix, columns = _as_system("solve", a, b)
     x = cast(Array, _solve(matrix, columns))
     return x.squeeze(-1) if b.ndim == 1 else x
 
@@ -248,13 +251,13 @@ def _run_solve(a: Array, b: Array) -> Array:
     return _substitute(upper, _substitute(lower, b, lower=True), lower=False)
 
 
-_solve = matrix_function(_run_solve, lambda a, b: mx.zeros_like(b), arity=2)
+_solve = _matrix_function(_run_solve, lambda a, b: mx.zeros_like(b), arity=2)
 
 
 @_solve.vjp
 def _(a: Array, b: Array, g: Array) -> tuple[Array, Array]:
-    db = _solve(transposed(a), g)
-    return -db @ transposed(_solve(a, b)), db
+    db = _solve(_transposed(a), g)
+    return -db @ _transposed(_solve(a, b)), db
 
 
 @_solve.jvp
@@ -263,13 +266,13 @@ def _(a: Array, b: Array, da: Array, db: Array) -> Array:
 
 
 def inv(a: Array) -> Array:
-    """The inverse of each matrix. To solve a system, `solve` is faster and closer.
+    """The inverse of each matrix. For a system, `solve` is faster and more accurate.
 
     Args:
         a: float32 or float64, shape `(..., n, n)`.
 
     Returns:
-        The shape of `a`; not a number where `a` is singular.
+        The shape of `a`; NaN where `a` is singular.
 
     Raises:
         TypeError: if `a` is not an array of these dtypes.
@@ -282,8 +285,8 @@ def inv(a: Array) -> Array:
         array([[0.5, 0],
                [0, 0.25]], dtype=float32)
     """
-    check_square("inv", _INSTEAD["inv"], a)
-    matrix, identity = as_system("inv", a, mx.eye(a.shape[-1], dtype=a.dtype))
+    _check_square("inv", _INSTEAD["inv"], a)
+    matrix, identity = _as_system("inv", a, mx.eye(a.shape[-1], dtype=a.dtype))
     return cast(Array, _solve(matrix, identity))
 
 
@@ -294,23 +297,23 @@ def solve_triangular(
     lower: bool = False,
     unit_diagonal: bool = False,
 ) -> Array:
-    """Solves `a x = b` with a triangular `a`, of which the other half is not read.
+    """Solves `a x = b` for a triangular `a`, whose other half is not read.
 
     Args:
         a: float32 or float64, shape `(..., n, n)`.
         b: float32 or float64, shape `(n,)` or `(..., n, k)`; leading axes broadcast.
         trans: 0 or `"N"` for `a x = b`, 1 or `"T"` for `a.T x = b`.
-        lower: whether `a` is a lower triangle. It is an upper one by default, as in
-            JAX, MLX and SciPy.
-        unit_diagonal: whether the diagonal of `a` counts as ones, and is not read.
+        lower: whether `a` is lower triangular; upper by default, as in JAX, MLX and
+            SciPy.
+        unit_diagonal: whether the diagonal of `a` is taken as ones, and not read.
 
     Returns:
-        `x`, shape `(n,)`, `(..., n)` or `(..., n, k)`; not a number where there is a
+        `x`, shape `(n,)`, `(..., n)` or `(..., n, k)`; NaN where there is a
         zero on the diagonal.
 
     Raises:
         TypeError: if an array is not of these dtypes, or a flag is not a bool.
-        ValueError: if the shapes do not fit, or `trans` is none of these.
+        ValueError: if the shapes do not fit, or `trans` is not one of these.
 
     Example:
         >>> import mlx.core as mx
@@ -320,33 +323,33 @@ def solve_triangular(
         array([1, 1], dtype=float32)
     """
     name = "solve_triangular"
-    check_square(name, "", a)
+    _check_square(name, "", a)
     check_bool(name, lower=lower, unit_diagonal=unit_diagonal)
     if trans not in (0, 1, "N", "T") or isinstance(trans, bool):
         raise ValueError(f"{name}: trans must be 0, 1, 'N' or 'T', got {trans!r}")
-    matrix, columns = as_system(name, a, b)
+    matrix, columns = _as_system(name, a, b)
     matrix = mx.tril(matrix) if lower else mx.triu(matrix)
     if unit_diagonal:
         identity = mx.eye(a.shape[-1], dtype=matrix.dtype)
         matrix = mx.where(identity == 1, identity, matrix)
     if trans in (1, "T"):
-        matrix, lower = transposed(matrix), not lower
+        matrix, lower = _transposed(matrix), not lower
     x = cast(Array, (_solve_lower if lower else _solve_upper)(matrix, columns))
     return x.squeeze(-1) if b.ndim == 1 else x
 
 
 def _substitute(a: Array, b: Array, *, lower: bool) -> Array:
-    pivots = diagonal(a)
+    pivots = _diagonal(a)
     regular = mx.all(pivots != 0, axis=-1)
-    # LAPACK fails at a zero on the diagonal, when it is too late for an error.
+    # LAPACK would raise at a zero on the diagonal, when the array is evaluated.
     identity = mx.eye(a.shape[-1], dtype=a.dtype)
     safe = mx.where(regular[..., None, None], a, identity)
-    return nan_unless(regular, [mx.linalg.tri_inv(safe, upper=not lower) @ b])[0]
+    return _nan_unless(regular, [mx.linalg.tri_inv(safe, upper=not lower) @ b])[0]
 
 
 def _triangular(lower: bool) -> Any:
-    """The solution with a matrix whose other half is zeros."""
-    solve = matrix_function(
+    """`solve(a, b)` for a triangular `a`, whose other half is zero."""
+    solve = _matrix_function(
         lambda a, b: _substitute(a, b, lower=lower),
         lambda a, b: mx.zeros_like(b),
         arity=2,
@@ -355,8 +358,8 @@ def _triangular(lower: bool) -> Any:
 
     @solve.vjp
     def _(a: Array, b: Array, g: Array) -> tuple[Array, Array]:
-        db = (_solve_upper if lower else _solve_lower)(transposed(a), g)
-        return half(-db @ transposed(solve(a, b))), db
+        db = (_solve_upper if lower else _solve_lower)(_transposed(a), g)
+        return half(-db @ _transposed(solve(a, b))), db
 
     @solve.jvp
     def _(a: Array, b: Array, da: Array, db: Array) -> Any:
@@ -371,14 +374,14 @@ _solve_lower, _solve_upper = _triangular(True), _triangular(False)
 def cholesky(a: Array, *, upper: bool = False) -> Array:
     """The Cholesky factors of symmetric positive definite matrices: `a = L L.T`.
 
-    Of another matrix the symmetric part, `(a + a.T) / 2`, is factored, as in JAX.
+    If `a` is not symmetric, `(a + a.T) / 2` is factored, as in JAX.
 
     Args:
         a: float32 or float64, shape `(..., n, n)`.
         upper: whether to return `L.T`.
 
     Returns:
-        `L`, a lower triangle, the shape of `a`; not a number where `a` is not positive
+        `L`, lower triangular, of the shape of `a`; NaN where `a` is not positive
         definite.
 
     Raises:
@@ -394,20 +397,20 @@ def cholesky(a: Array, *, upper: bool = False) -> Array:
         array([[2, 0],
                [1, 1]], dtype=float32)
     """
-    check_square("cholesky", "", a)
+    _check_square("cholesky", "", a)
     check_bool("cholesky", upper=upper)
-    factor = cast(Array, _cholesky(symmetric(a)))
-    return transposed(factor) if upper else factor
+    factor = cast(Array, _cholesky(_symmetric(a)))
+    return _transposed(factor) if upper else factor
 
 
 def _run_cholesky(a: Array) -> Array:
     factor = mx.linalg.cholesky(a)
-    # LAPACK stops at the first pivot that is not positive, and leaves it there.
-    definite = mx.all(diagonal(factor) > 0, axis=-1)
-    return nan_unless(definite, [factor])[0]
+    # LAPACK stops at the first pivot that is not positive, and leaves it in place.
+    definite = mx.all(_diagonal(factor) > 0, axis=-1)
+    return _nan_unless(definite, [factor])[0]
 
 
-_cholesky = matrix_function(_run_cholesky, mx.zeros_like)
+_cholesky = _matrix_function(_run_cholesky, mx.zeros_like)
 
 
 def _lower_half(a: Array) -> Array:
@@ -418,21 +421,21 @@ def _lower_half(a: Array) -> Array:
 @_cholesky.vjp
 def _(a: Array, g: Array) -> Array:
     factor = _cholesky(a)
-    middle = _lower_half(transposed(factor) @ mx.tril(g))
-    left = _solve_upper(transposed(factor), middle)
-    return symmetric(transposed(_solve_upper(transposed(factor), transposed(left))))
+    middle = _lower_half(_transposed(factor) @ mx.tril(g))
+    left = _solve_upper(_transposed(factor), middle)
+    return _symmetric(_transposed(_solve_upper(_transposed(factor), _transposed(left))))
 
 
 @_cholesky.jvp
 def _(a: Array, da: Array) -> Any:
     factor = _cholesky(a)
     left = _solve_lower(factor, da)
-    both = _solve_lower(factor, transposed(left))
+    both = _solve_lower(factor, _transposed(left))
     return factor @ _lower_half(both)
 
 
 class SlogdetResult(NamedTuple):
-    """What `slogdet` returns."""
+    """The result of `slogdet`."""
 
     sign: Array
     logabsdet: Array
@@ -459,12 +462,12 @@ def slogdet(a: Array) -> SlogdetResult:
         >>> sign.item(), logabsdet.item()
         (-1.0, 0.0)
     """
-    check_square("slogdet", "", a)
+    _check_square("slogdet", "", a)
     return SlogdetResult(*_slogdet(a))
 
 
 def _empty_det(a: Array) -> Array:
-    """1 for each matrix without rows."""
+    """The determinants of empty matrices, 1."""
     return mx.ones(a.shape[:-2], a.dtype)
 
 
@@ -472,28 +475,28 @@ def _empty_slogdet(a: Array) -> list[Array]:
     return [_empty_det(a), mx.zeros(a.shape[:-2], a.dtype)]
 
 
-_slogdet = matrix_function(lambda a: mx.linalg.slogdet(a), _empty_slogdet)
+_slogdet = _matrix_function(lambda a: mx.linalg.slogdet(a), _empty_slogdet)
 
 
 @_slogdet.vjp
 def _(a: Array, _: Array, g: Array) -> Array:
-    return g[..., None, None] * transposed(inv(a))
+    return g[..., None, None] * _transposed(inv(a))
 
 
 @_slogdet.jvp
 def _(a: Array, da: Array) -> list[Array]:
-    moved = mx.sum(diagonal(inv(a) @ da), axis=-1)
-    return [mx.zeros_like(moved), moved]
+    dlogabsdet = mx.sum(_diagonal(inv(a) @ da), axis=-1)
+    return [mx.zeros_like(dlogabsdet), dlogabsdet]
 
 
 def det(a: Array) -> Array:
-    """The determinants of matrices; they overflow where `slogdet` does not.
+    """The determinants of matrices; they may overflow where `slogdet` does not.
 
     Args:
         a: float32 or float64, shape `(..., n, n)`.
 
     Returns:
-        Shape `(...)`. The gradient, `det(a) inv(a).T`, is not a number where `a` is
+        Shape `(...)`. The gradient, `det(a) inv(a).T`, is NaN where `a` is
         singular.
 
     Raises:
@@ -506,41 +509,41 @@ def det(a: Array) -> Array:
         >>> ops.linalg.det(mx.array([[2.0, 0.0], [0.0, 4.0]]))
         array(8, dtype=float32)
     """
-    check_square("det", "", a)
+    _check_square("det", "", a)
     return cast(Array, _det(a))
 
 
 def _run_det(a: Array) -> Array:
     rows, _, upper = mx.linalg.lu(a)
     rows = rows.astype(mx.int32)
-    # The sign of a permutation is that of the product of all differences.
+    # The sign of a permutation is that of the product of its pairwise differences.
     later = mx.sign(rows[..., None, :] - rows[..., :, None])
     signs = mx.where(mx.triu(mx.ones(later.shape, mx.bool_), 1), later, 1)
     sign = mx.prod(signs, axis=(-2, -1)).astype(a.dtype)
-    return sign * mx.prod(diagonal(upper), axis=-1)
+    return sign * mx.prod(_diagonal(upper), axis=-1)
 
 
-_det = matrix_function(_run_det, _empty_det)
+_det = _matrix_function(_run_det, _empty_det)
 
 
 @_det.vjp
 def _(a: Array, g: Array) -> Any:
-    return (g * _det(a))[..., None, None] * transposed(inv(a))
+    return (g * _det(a))[..., None, None] * _transposed(inv(a))
 
 
 @_det.jvp
 def _(a: Array, da: Array) -> Any:
-    return _det(a) * mx.sum(diagonal(inv(a) @ da), axis=-1)
+    return _det(a) * mx.sum(_diagonal(inv(a) @ da), axis=-1)
 
 
 # ---- decompositions ----
 
 
 def _product(g: Array, factor: Array) -> Array:
-    """`g * factor`, 0 wherever `g` is.
+    """`g * factor`, but 0 where `g` is 0, even if the factor is infinite.
 
-    The factors are quotients of differences that may be 0. Whoever differentiates the
-    eigenvalues alone gives zeros for the vectors, and must get zeros back.
+    The factors are reciprocals of differences that may be 0. In a gradient through the
+    eigenvalues alone, the cotangents of the vectors are 0, and must not give NaN.
     """
     return cast(Array, _zero_first(g, mx.broadcast_to(factor, g.shape)))
 
@@ -575,7 +578,7 @@ def _diag(values: Array) -> Array:
 
 
 class EighResult(NamedTuple):
-    """What `eigh` returns: `a @ eigenvectors == eigenvectors * eigenvalues`."""
+    """The result of `eigh`: `a @ eigenvectors == eigenvectors * eigenvalues`."""
 
     eigenvalues: Array
     eigenvectors: Array
@@ -584,16 +587,16 @@ class EighResult(NamedTuple):
 def eigh(a: Array) -> EighResult:
     """Eigenvalues, in ascending order, and eigenvectors of symmetric matrices.
 
-    Of another matrix the symmetric part, `(a + a.T) / 2`, is decomposed, as in JAX.
+    If `a` is not symmetric, `(a + a.T) / 2` is decomposed, as in JAX.
 
     Args:
         a: float32 or float64, shape `(..., n, n)`.
 
     Returns:
         `EighResult(eigenvalues, eigenvectors)`, shapes `(..., n)` and `(..., n, n)`;
-        the vectors are columns of length 1, whose signs are LAPACK's. Where two
-        eigenvalues are equal the vectors have no derivative, and a gradient through
-        them is not finite; one through the eigenvalues alone is.
+        the vectors are columns of length 1, with the signs of LAPACK. Where two
+        eigenvalues are equal the vectors have no derivative, and gradients through them
+        are not finite; those through the eigenvalues alone are.
 
     Raises:
         TypeError: if `a` is not an array of these dtypes.
@@ -609,41 +612,44 @@ def eigh(a: Array) -> EighResult:
         >>> values
         array([1, 2], dtype=float32)
     """
-    check_square("eigh", "; the singular values are svd's", a)
-    return EighResult(*_eigh(symmetric(a)))
+    _check_square("eigh", "; the singular values are svd's", a)
+    return EighResult(*_eigh(_symmetric(a)))
 
 
 def _run_eigh(a: Array) -> list[Array]:
     finite, a = _finite(a)
-    # `mx.compile` merges two decompositions of one matrix, and loses their results.
-    return nan_unless(finite, list(mx.linalg.eigh(after(a, finite))))
+    # `mx.compile` would merge two decompositions of one matrix, and lose the results.
+    return _nan_unless(finite, list(mx.linalg.eigh(after(a, finite))))
 
 
 def _finite(a: Array) -> tuple[Array, Array]:
-    """Whether each matrix is finite, and zeros for those which LAPACK would refuse."""
+    """Whether each matrix is finite, and zeros in place of those that are not.
+
+    LAPACK would raise for them.
+    """
     finite = mx.all(mx.isfinite(a), axis=(-2, -1))
     return finite, mx.where(finite[..., None, None], a, mx.zeros_like(a))
 
 
-_eigh = matrix_function(_run_eigh, lambda a: [diagonal(a), a])
+_eigh = _matrix_function(_run_eigh, lambda a: [_diagonal(a), a])
 
 
 @_eigh.vjp
 def _(a: Array, dvalues: Array, dvectors: Array) -> Array:
     values, vectors = _eigh(a)
-    turned = _product(transposed(vectors) @ dvectors, _gaps(values))
-    return symmetric(vectors @ (_diag(dvalues) + turned) @ transposed(vectors))
+    inner = _product(_transposed(vectors) @ dvectors, _gaps(values))
+    return _symmetric(vectors @ (_diag(dvalues) + inner) @ _transposed(vectors))
 
 
 @_eigh.jvp
 def _(a: Array, da: Array) -> list[Array]:
     values, vectors = _eigh(a)
-    moved = transposed(vectors) @ da @ vectors
-    return [diagonal(moved), vectors @ _product(moved, _gaps(values))]
+    inner = _transposed(vectors) @ da @ vectors
+    return [_diagonal(inner), vectors @ _product(inner, _gaps(values))]
 
 
 class SVDResult(NamedTuple):
-    """What `svd` returns: `a == (u * s[..., None, :]) @ vh`."""
+    """The result of `svd`: `a == (u * s[..., None, :]) @ vh`."""
 
     U: Array
     S: Array
@@ -657,15 +663,15 @@ def svd(
 
     Args:
         a: float32 or float64, shape `(..., m, n)`; let `k` be the smaller of the two.
-        full_matrices: whether `U` and `Vh` are square. What is added to them is not
-            determined by `a`, and has no derivative.
+        full_matrices: whether `U` and `Vh` are square. The vectors that complete them
+            are not determined by `a`, and have no derivative.
         compute_uv: whether `U` and `Vh` are returned at all.
 
     Returns:
         `SVDResult(U, S, Vh)`, shapes `(..., m, k)`, `(..., k)` and `(..., k, n)`, or
         `(..., m, m)` and `(..., n, n)`; or `S` alone, in descending order. Where two
-        singular values are equal, or one is 0, the vectors have no derivative, and a
-        gradient through them is not finite; one through the values alone is.
+        singular values are equal, or one is 0, the vectors have no derivative, and
+        gradients through them are not finite; those through the values alone are.
 
     Raises:
         TypeError: if `a` is not an array of these dtypes, or a flag is not a bool; in
@@ -681,7 +687,7 @@ def svd(
         >>> ops.linalg.svd(mx.array([[0.0, 2.0], [1.0, 0.0]]), compute_uv=False)
         array([2, 1], dtype=float32)
     """
-    check_matrix("svd", a=a)
+    _check_matrix("svd", a=a)
     check_bool("svd", full_matrices=full_matrices, compute_uv=compute_uv)
     square = a.shape[-1] == a.shape[-2]
     full = compute_uv and full_matrices and not square
@@ -691,7 +697,7 @@ def svd(
 
 def _run_svd(a: Array) -> list[Array]:
     finite, a = _finite(a)
-    return nan_unless(finite, list(mx.linalg.svd(a)))
+    return _nan_unless(finite, list(mx.linalg.svd(a)))
 
 
 def _run_reduced(a: Array) -> list[Array]:
@@ -702,7 +708,7 @@ def _run_reduced(a: Array) -> list[Array]:
 
 def _empty_svd(a: Array) -> list[Array]:
     m, n = a.shape[-2:]
-    return [identity_like(a, m, m), diagonal(a), identity_like(a, n, n)]
+    return [_identity_like(a, m, m), _diagonal(a), _identity_like(a, n, n)]
 
 
 def _empty_reduced(a: Array) -> list[Array]:
@@ -711,8 +717,8 @@ def _empty_reduced(a: Array) -> list[Array]:
     return [u[..., :, :k], s, vh[..., :k, :]]
 
 
-_full_svd = matrix_function(_run_svd, _empty_svd)
-_svd = matrix_function(_run_reduced, _empty_reduced)
+_full_svd = _matrix_function(_run_svd, _empty_svd)
+_svd = _matrix_function(_run_reduced, _empty_reduced)
 
 
 def _refused(*_: Any) -> Any:
@@ -729,11 +735,11 @@ _full_svd.jvp(_refused)
 @_svd.vjp
 def _(a: Array, du: Array, ds: Array, dvh: Array) -> Any:
     u, s, vh = _svd(a)
-    left, right = transposed(u) @ du, dvh @ transposed(vh)  # (k, k) both
+    left, right = _transposed(u) @ du, dvh @ _transposed(vh)  # (k, k) both
     gaps = _gaps(mx.square(s))
     inner = (
-        _product(left - transposed(left), gaps) * s[..., None, :]
-        + s[..., :, None] * _product(transposed(right) - right, gaps)
+        _product(left - _transposed(left), gaps) * s[..., None, :]
+        + s[..., :, None] * _product(_transposed(right) - right, gaps)
         + _diag(ds)
     )
     grad = u @ inner @ vh
@@ -747,23 +753,23 @@ def _(a: Array, du: Array, ds: Array, dvh: Array) -> Any:
 @_svd.jvp
 def _(a: Array, da: Array) -> list[Array]:
     u, s, vh = _svd(a)
-    inner = transposed(u) @ da @ transposed(vh)  # (k, k)
+    inner = _transposed(u) @ da @ _transposed(vh)  # (k, k)
     gaps, row, column = _gaps(mx.square(s)), s[..., None, :], s[..., :, None]
-    turned = inner * row
-    du = u @ _product(turned + transposed(turned), gaps)
-    turned = column * inner
-    dvh = transposed(_product(turned + transposed(turned), gaps)) @ vh
+    scaled = inner * row
+    du = u @ _product(scaled + _transposed(scaled), gaps)
+    scaled = column * inner
+    dvh = _transposed(_product(scaled + _transposed(scaled), gaps)) @ vh
     if a.shape[-2] > a.shape[-1]:
-        along = da @ transposed(vh)
+        along = da @ _transposed(vh)
         du = du + _product(along - u @ inner, 1 / row)
     if a.shape[-2] < a.shape[-1]:
-        along = transposed(u) @ da
+        along = _transposed(u) @ da
         dvh = dvh + _product(along - inner @ vh, 1 / column)
-    return [du, diagonal(inner), dvh]
+    return [du, _diagonal(inner), dvh]
 
 
 class QRResult(NamedTuple):
-    """What `qr` returns: `a == Q @ R`."""
+    """The result of `qr`: `a == Q @ R`."""
 
     Q: Array
     R: Array
@@ -776,8 +782,8 @@ def qr(a: Array) -> QRResult:
         a: float32 or float64, shape `(..., m, n)`; let `k` be the smaller of the two.
 
     Returns:
-        `QRResult(Q, R)`, shapes `(..., m, k)` and `(..., k, n)`; `R` is an upper
-        triangle, whose signs are LAPACK's. Gradients are not finite where the first
+        `QRResult(Q, R)`, shapes `(..., m, k)` and `(..., k, n)`; `R` is upper
+        triangular, with the signs of LAPACK. Gradients are not finite where the first
         `k` columns of `a` are linearly dependent.
 
     Raises:
@@ -794,39 +800,39 @@ def qr(a: Array) -> QRResult:
         >>> q.shape, r.shape
         ((3, 2), (2, 2))
     """
-    check_matrix("qr", a=a)
+    _check_matrix("qr", a=a)
     k = a.shape[-2]
     if k >= a.shape[-1]:
         return QRResult(*_qr(a))
     q, r = _qr(a[..., :k])
-    return QRResult(q, mx.concatenate([r, transposed(q) @ a[..., k:]], axis=-1))
+    return QRResult(q, mx.concatenate([r, _transposed(q) @ a[..., k:]], axis=-1))
 
 
 def _empty_qr(a: Array) -> list[Array]:
     k = min(a.shape[-2:])
-    return [identity_like(a, a.shape[-2], k), mx.zeros_like(a[..., :k, :])]
+    return [_identity_like(a, a.shape[-2], k), mx.zeros_like(a[..., :k, :])]
 
 
-_qr = matrix_function(lambda a: mx.linalg.qr(a), _empty_qr)
+_qr = _matrix_function(lambda a: mx.linalg.qr(a), _empty_qr)
 
 
 @_qr.vjp
 def _(a: Array, dq: Array, dr: Array) -> Array:
     q, r = _qr(a)
-    inner = r @ transposed(dr) - transposed(dq) @ q
-    inner = mx.tril(inner) + transposed(mx.tril(inner, -1))
+    inner = r @ _transposed(dr) - _transposed(dq) @ q
+    inner = mx.tril(inner) + _transposed(mx.tril(inner, -1))
     # x R^-T
-    return transposed(solve_triangular(r, transposed(dq + q @ inner)))
+    return _transposed(solve_triangular(r, _transposed(dq + q @ inner)))
 
 
 @_qr.jvp
 def _(a: Array, da: Array) -> list[Array]:
     q, r = _qr(a)
-    moved = transposed(solve_triangular(r, transposed(da), trans=1))  # da R^-1
-    inner = transposed(q) @ moved
+    columns = _transposed(solve_triangular(r, _transposed(da), trans=1))  # da R^-1
+    inner = _transposed(q) @ columns
     below = mx.tril(inner, -1)
-    turned = below - transposed(below)
-    return [q @ (turned - inner) + moved, (inner - turned) @ r]
+    rotation = below - _transposed(below)  # antisymmetric: q.T dq
+    return [q @ (rotation - inner) + columns, (inner - rotation) @ r]
 
 
 guide(globals(), "ops.linalg")

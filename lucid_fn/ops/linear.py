@@ -15,11 +15,11 @@ from lucid_fn.types import Array
 
 
 class QuantizedWeight(NamedTuple):
-    """A weight `(O, I)` in a few bits, in the place of an array among the params.
+    """A weight `(O, I)` of integers with few bits, in place of an array in params.
 
-    A group of neighbours in a row has a scale and a bias:
-    `weight = scale * integer + bias`. How many bits an integer has, and a group
-    members, follows from `I`, which the layer knows.
+    Each group of neighbours in a row has a scale and a bias:
+    `weight = scale * integer + bias`. The number of bits and the size of a group follow
+    from `I`, which the layer knows.
     """
 
     packed: Array  # the integers, (O, I * bits / 32), uint32
@@ -64,7 +64,7 @@ def linear(
     if x.dtype != weight.dtype:
         dtype = mx.result_type(x, weight)
         x, weight = x.astype(dtype), weight.astype(dtype)
-    # All sizes in numbers: MLX drops a reshape to the same shape, but not one with -1.
+    # MLX drops a reshape to the same shape, but only if it is given without -1.
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     y = product(rows, weight).reshape(*x.shape[:-1], weight.shape[0])
     return y if bias is None else add_bias(y, bias)
@@ -95,8 +95,8 @@ def input_grad(g: Array, weight: Array) -> Array:
 def weight_grad(x: Array, g: Array) -> Array:
     """The gradient in `weight`, `(O, I)`, laid out in memory like `weight`.
 
-    MLX's own is the transpose of a product: every kernel of the optimizer would then
-    walk through memory in strides.
+    MLX's own is a transposed product, which every kernel of the optimizer would have to
+    read in strides.
     """
     return sum_of_products(g, x)
 
@@ -111,9 +111,10 @@ class Product(NamedTuple):
 def product_of(
     run: Bilinear, run_input_grad: Bilinear, run_weight_grad: Bilinear
 ) -> Product:
-    """A product that `run` computes, with gradients that the others compute.
+    """The product that `run` computes, with gradients computed by the other two.
 
-    Each of the three is the derivative of the other two, and none needs one of its own.
+    The derivative of each of the three is made of the other two, so they need not be
+    differentiable themselves.
     """
     plain, ordered = (
         bilinear(
@@ -153,14 +154,14 @@ GROUP_SIZES = (32, 64, 128)
 
 
 class Format(NamedTuple):
-    """How a weight is quantized: the options of MLX's functions."""
+    """How a weight is quantized: options of MLX's functions."""
 
     bits: int
     group_size: int
 
 
 def format_of(weight: QuantizedWeight, in_features: int) -> Format | None:
-    """How a weight of so many inputs is quantized; `None` if it is not one of them."""
+    """The format of a weight with this many inputs; `None` if there is none."""
     words, groups = weight.packed.shape[-1], weight.scales.shape[-1]
     for bits in BITS:
         for group_size in GROUP_SIZES:
@@ -179,8 +180,8 @@ def is_quantized(weight: Any, shape: tuple[int, ...] | None) -> bool:
 
 def quantized_product(x: Array, weight: QuantizedWeight) -> Array:
     """`x @ weight.T`: `(..., I)` and `(O, I)` to `(..., O)`, in the promoted dtype."""
-    found = format_of(weight, x.shape[-1])
-    if found is None:
+    format_ = format_of(weight, x.shape[-1])
+    if format_ is None:
         raise ValueError(
             "linear: x must have shape (..., I) for a quantized weight (O, I), got "
             f"{x.shape} and scales {weight.scales.shape}"
@@ -190,22 +191,22 @@ def quantized_product(x: Array, weight: QuantizedWeight) -> Array:
     x, scales, biases = (part.astype(dtype) for part in (x, *others))
     same = QuantizedWeight(packed, scales, biases)
     if is_transforming():  # MLX's kernel has no rule for `vmap`
-        return x @ _dequantized(*same, found).T
-    return multiply(x, same, found)
+        return x @ _dequantized(*same, format_).T
+    return quantized_matmul(x, same, format_)
 
 
 @replaceable
-def multiply(x: Array, weight: QuantizedWeight, found: Format) -> Array:
-    """`x @ weight.T`, of one dtype, by MLX's kernel."""
-    bits, group_size = found
+def quantized_matmul(x: Array, weight: QuantizedWeight, format_: Format) -> Array:
+    """`x @ weight.T`, of one dtype."""
+    bits, group_size = format_
     return mx.quantized_matmul(x, *weight, True, group_size, bits)
 
 
-def _dequantized(packed: Array, scales: Array, biases: Array, found: Format) -> Array:
+def _dequantized(packed: Array, scales: Array, biases: Array, format_: Format) -> Array:
     """The weight `(O, I)`, with gradients in scales and biases."""
     one, zero = mx.ones_like(scales), mx.zeros_like(scales)
-    integers = mx.dequantize(packed, one, zero, found.group_size, found.bits)
-    groups = integers.reshape(*scales.shape, found.group_size)
+    integers = mx.dequantize(packed, one, zero, format_.group_size, format_.bits)
+    groups = integers.reshape(*scales.shape, format_.group_size)
     weight: Array = groups * scales[..., None] + biases[..., None]
     return weight.reshape(integers.shape)
 

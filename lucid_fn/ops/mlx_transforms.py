@@ -2,10 +2,10 @@
 
 A file holds MLX's own operations, so a custom function, whose rules are Python, may not
 be among them. While a function is traced for `lf.export`, custom functions are
-therefore run as they are, and the transformations around them say what a call does
-besides. A derivative then cuts its function at each of them: MLX differentiates what
-lies between two cuts, and the rules are applied here. The result is the graph that
-MLX's own derivative has, without the custom functions.
+therefore run as they are, and each transformation around them handles their calls. A
+derivative cuts its function at each of them: MLX differentiates what lies between two
+cuts, and the rules are applied here. The result is the graph that MLX's own derivative
+has, without the custom functions.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,67 +21,64 @@ from lucid_fn.types import Array
 
 
 class CustomFunction(Protocol):
-    """A function, and its rules by the transformation that they are for."""
+    """A function, and its rules by the name of their transformation."""
 
     fn: Callable[..., Any]
     rules: dict[str, Callable[..., Any]]
 
 
-# What a custom function does: a transformation that runs around it says so.
-Run = Callable[[CustomFunction, tuple[Array, ...]], Any]
+# What a transformation makes of a call of a custom function inside of it.
+Handler = Callable[[CustomFunction, tuple[Array, ...]], Any]
 
-# The innermost one is the last; `None` outside of traces for export.
-surrounding: ContextVar[tuple[Run, ...] | None] = ContextVar("around", default=None)
+# Those of the transformations around, innermost last; `None` outside of exports.
+_handlers: ContextVar[tuple[Handler, ...] | None] = ContextVar("handlers", default=None)
 
 # An argument of the function that is traced for export.
-anchor: ContextVar[Array] = ContextVar("anchor")
+_exported_argument: ContextVar[Array] = ContextVar("exported argument")
 
 
 def is_exporting() -> bool:
-    """Whether a function is traced for export, or checked before."""
-    return surrounding.get() is not None
+    """Whether a function is being traced for export, or checked before it is."""
+    return _handlers.get() is not None
 
 
 @contextmanager
 def exporting(argument: Array) -> Iterator[None]:
-    """Inside the block, custom functions leave nothing but MLX's operations.
+    """Traces a function for export: custom functions leave only MLX's operations.
 
     Args:
-        argument: one of the function that is traced.
+        argument: any argument of the function that is traced.
     """
-    with holding(anchor, argument), surrounded_by(()):
+    with holding(_exported_argument, argument), holding(_handlers, ()):
         yield
 
 
-@contextmanager
-def checking() -> Iterator[None]:
-    """Inside the block, derivatives work as usual, but those of `mx.grad` are errors.
+def checking() -> AbstractContextManager[Any]:
+    """Inside the block, derivatives by `mx.grad` and the like are errors.
 
-    They know nothing of custom functions that are run as they are.
+    They would not see the rules of custom functions in an export. Those of the library
+    work as usual.
     """
-    with surrounded_by((_refuse,)):
-        yield
-
-
-def surrounded_by(around: tuple[Run, ...] | None) -> AbstractContextManager[Any]:
-    return holding(surrounding, around)
+    return holding(_handlers, (_without_derivatives,))
 
 
 def call(function: CustomFunction, args: tuple[Array, ...]) -> Any:
-    """What a custom function returns in a trace for export."""
-    around = surrounding.get()
-    if not around:
+    """Calls a custom function in a trace for export."""
+    handlers = _handlers.get()
+    if not handlers:
         return function.fn(*args)
-    return around[-1](function, args)
+    return handlers[-1](function, args)
 
 
-def _refuse(function: CustomFunction, args: tuple[Array, ...]) -> Any:
-    """A custom function of MLX that has no derivative."""
-    return refusing(function.fn, function.rules["vmap"])(*args)
+def _without_derivatives(function: CustomFunction, args: tuple[Array, ...]) -> Any:
+    """Calls a custom function whose derivatives are errors."""
+    return _with_vmap_only(function.fn, function.rules["vmap"])(*args)
 
 
-def refusing(fn: Callable[..., Any], vmap: Callable[..., Any]) -> Callable[..., Any]:
-    """A custom function of MLX with a rule for `vmap` alone."""
+def _with_vmap_only(
+    fn: Callable[..., Any], vmap: Callable[..., Any]
+) -> Callable[..., Any]:
+    """A custom function of MLX with a rule for `vmap`; derivatives are errors."""
 
     def refuse(*_: Any) -> Any:
         raise TypeError(
@@ -96,40 +93,40 @@ def refusing(fn: Callable[..., Any], vmap: Callable[..., Any]) -> Callable[..., 
     return custom  # type: ignore[no-any-return]  # a function in truth
 
 
-def apart(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """`fn`, whose custom functions the surrounding transformations do not see."""
+def without_handlers(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`fn`, whose custom functions are hidden from the transformations around."""
 
     def run(*args: Any) -> Any:
-        with surrounded_by(()):
+        with holding(_handlers, ()):
             return fn(*args)
 
     return run
 
 
 def contiguous(x: Array) -> Array:
-    """`mx.contiguous`, which ends a fused kernel; left out of files."""
+    """`mx.contiguous`, which ends a fused kernel; not in exported functions."""
     return x if is_exporting() else mx.contiguous(x)
 
 
-def is_usual() -> bool:
-    """Whether custom functions are MLX's in derivatives: no trace is under way."""
-    around = surrounding.get()
-    return around is None or around[:1] == (_refuse,)
+def _uses_mlx_rules() -> bool:
+    """Whether MLX applies the rules of custom functions: nothing is being exported."""
+    handlers = _handlers.get()
+    return handlers is None or handlers[:1] == (_without_derivatives,)
 
 
-# ---- transformations of functions with custom functions inside ----
+# ---- vmap and derivatives ----
 
 
 Flat = Callable[..., Any]  # from arrays to a list of arrays
-Place = tuple[int, int]  # of an array: the number of the call, and of its result
+Slot = tuple[int, int]  # a result of a call: the numbers of call and result
 
 
 def vmap(fn: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
     """`mx.vmap`, with the rules of the custom functions inside of `fn`."""
 
     def mapped(*args: Array) -> Any:
-        around = surrounding.get()
-        if around is None:
+        handlers = _handlers.get()
+        if handlers is None:
             return mlx_vmap(fn, in_axes)(*args)
         axes = in_axes if isinstance(in_axes, tuple) else (in_axes,) * len(args)
         size = next(
@@ -142,7 +139,7 @@ def vmap(fn: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
             def vectorized(function: CustomFunction, args: tuple[Array, ...]) -> Any:
                 return _vectorized(function, args, row, size)
 
-            with surrounded_by((*around, vectorized)):
+            with holding(_handlers, (*handlers, vectorized)):
                 return fn(*args)
 
         return mlx_vmap(inside, (0, *axes))(mx.zeros(size), *args)
@@ -153,9 +150,9 @@ def vmap(fn: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
 def _vectorized(
     function: CustomFunction, args: tuple[Array, ...], row: Array, size: int
 ) -> Any:
-    """A custom function of MLX, which is gone once its rule for `vmap` was applied.
+    """Calls a custom function of MLX, which disappears when `vmap` applies its rule.
 
-    MLX does so where an argument is mapped, which is why it is given `row`.
+    MLX applies it only where an argument is mapped, so `row` is passed too, which is.
     """
 
     def rule(arrays: Any, axes: Any) -> tuple[Any, Any]:
@@ -167,15 +164,18 @@ def _vectorized(
         rows = [mx.broadcast_to(x, (size, *x.shape)) for x in as_tuple(y)]
         return like(rows, y), like([0] * len(rows), y)
 
-    return refusing(lambda *flat: function.fn(*flat[:-1]), rule)(*args, row)
+    return _with_vmap_only(lambda *flat: function.fn(*flat[:-1]), rule)(*args, row)
 
 
 def value_and_grad(fn: Flat) -> Flat:
-    """`mx.value_and_grad` of a function of a list of arrays to a loss, or with more."""
+    """`mx.value_and_grad` of a function of a list of arrays.
+
+    It returns a loss, or a tuple of a loss and auxiliary values.
+    """
 
     def both(leaves: list[Array]) -> tuple[Any, list[Array]]:
-        if is_usual():
-            with _as_usual():
+        if _uses_mlx_rules():
+            with holding(_handlers, None):
                 return mx.value_and_grad(fn)(leaves)
         found: list[Any] = []
 
@@ -186,7 +186,7 @@ def value_and_grad(fn: Flat) -> Flat:
         def ones(out: list[Array]) -> list[Array]:
             return [mx.ones_like(out[0])]
 
-        grads = _pull(loss, leaves, ones)[1]
+        grads = _vjp_by_pieces(loss, leaves, ones)[1]
         return found[0], grads
 
     return both
@@ -196,30 +196,23 @@ def vjp(
     fn: Flat, primals: list[Array], cotangents: list[Array]
 ) -> tuple[list[Array], list[Array]]:
     """`mx.vjp` of a function from arrays to a list of arrays."""
-    if is_usual():
-        with _as_usual():
+    if _uses_mlx_rules():
+        with holding(_handlers, None):
             return mx.vjp(fn, primals, cotangents)
-    return _pull(fn, primals, lambda _: cotangents)
+    return _vjp_by_pieces(fn, primals, lambda _: cotangents)
 
 
 def jvp(
     fn: Flat, primals: list[Array], tangents: list[Array]
 ) -> tuple[list[Array], list[Array]]:
     """`mx.jvp` of a function from arrays to a list of arrays."""
-    if is_usual():
-        with _as_usual():
+    if _uses_mlx_rules():
+        with holding(_handlers, None):
             return mx.jvp(fn, primals, tangents)
-    return _push(fn, primals, tangents)
+    return _jvp_by_pieces(fn, primals, tangents)
 
 
-@contextmanager
-def _as_usual() -> Iterator[None]:
-    """Inside the block, custom functions are MLX's, also in a check."""
-    with surrounded_by(None):
-        yield
-
-
-# ---- a function cut at its custom functions ----
+# ---- functions cut at their custom functions ----
 
 
 class Call(NamedTuple):
@@ -230,36 +223,39 @@ class Call(NamedTuple):
     out: Any  # an array or a sequence of arrays
 
 
-class _Stop(BaseException):  # not to be caught by `except Exception` in user code
+class _StopAtCall(BaseException):  # passes `except Exception` in user code
     """Ends a run at the custom function whose arguments are wanted."""
 
     def __init__(self, args: tuple[Array, ...]) -> None:
         self.args_of_call = args
 
 
-class _Cut:
-    """A function in pieces, each from its arguments and the results of the calls
-    before, to the arguments of a call, or to the function's own results."""
+class _CutFunction:
+    """A function in pieces, which end at its calls of custom functions.
+
+    A piece takes the arguments of the function and results of earlier calls, and
+    returns the arguments of a call, or the results of the function.
+    """
 
     def __init__(self, fn: Flat, primals: list[Array], kind: str) -> None:
         self._fn = fn
         self._primals = primals
-        self._kind = kind  # of rules
+        self._kind = kind  # of the rules: "vjp" or "jvp"
         self.calls: list[Call] = []
-        with self._around(self._record):
+        with self._handling(self._record):
             self.out = as_list(fn(*primals))
 
     @contextmanager
-    def _around(self, run: Run) -> Iterator[None]:
-        outer = surrounding.get() or ()
+    def _handling(self, run: Handler) -> Iterator[None]:
+        outer = _handlers.get() or ()
 
         def with_rule(function: CustomFunction, args: tuple[Array, ...]) -> Any:
-            if self._kind not in function.rules:  # the derivative is that inside
+            if self._kind not in function.rules:  # differentiated as it is
                 return function.fn(*args)
-            with surrounded_by(outer):
+            with holding(_handlers, outer):
                 return run(function, args)
 
-        with surrounded_by((*outer, with_rule)):
+        with holding(_handlers, (*outer, with_rule)):
             yield
 
     def _record(self, function: CustomFunction, args: tuple[Array, ...]) -> Any:
@@ -267,17 +263,20 @@ class _Cut:
         self.calls.append(Call(function, args, out))
         return out
 
-    def piece(self, last: int | None, places: list[Place]) -> Flat:
-        """From the primals and what is at `places` to the arguments of call `last`."""
+    def piece(self, last: int | None, slots: list[Slot]) -> Flat:
+        """The piece that ends at call `last`; `None`: at the function's results.
+
+        It takes the primals and the results in `slots`.
+        """
 
         def run(*arrays: Array) -> list[Array]:
-            given = dict(zip(places, arrays[len(self._primals) :], strict=True))
+            given = dict(zip(slots, arrays[len(self._primals) :], strict=True))
             number = 0
 
             def known(function: CustomFunction, args: tuple[Array, ...]) -> Any:
                 nonlocal number
                 if number == last:
-                    raise _Stop(args)
+                    raise _StopAtCall(args)
                 out = self.calls[number].out
                 values = [
                     given.get((number, i), y) for i, y in enumerate(as_tuple(out))
@@ -286,18 +285,18 @@ class _Cut:
                 return like(values, out)
 
             try:
-                with self._around(known):
+                with self._handling(known):
                     out = as_tuple(self._fn(*arrays[: len(self._primals)]))
-            except _Stop as stop:
+            except _StopAtCall as stop:
                 out = tuple(x for x in stop.args_of_call if _is_inexact(x))
-            # Behind another operation, which is not computed, MLX does not see a
-            # `stop_gradient`, for which it expects no cotangent.
+            # `contiguous` hides a `stop_gradient`, for which MLX would expect no
+            # cotangent. It is not computed.
             return [mx.contiguous(y) for y in out]
 
         return run
 
-    def places(self, calls: Sequence[int]) -> list[Place]:
-        """Those of the results of these calls that have derivatives."""
+    def slots(self, calls: Sequence[int]) -> list[Slot]:
+        """The results of these calls that can have derivatives."""
         return [
             (call, i)
             for call in calls
@@ -305,14 +304,14 @@ class _Cut:
             if _is_inexact(y)
         ]
 
-    def arrays(self, places: list[Place]) -> list[Array]:
-        """What a piece is given: the primals, and what is at `places`."""
-        values = [as_tuple(self.calls[call].out)[i] for call, i in places]
+    def arrays(self, slots: list[Slot]) -> list[Array]:
+        """The arguments of a piece: the primals, and the results in `slots`."""
+        values = [as_tuple(self.calls[call].out)[i] for call, i in slots]
         arrays = [*self._primals, *values]
-        return tracked(arrays) if surrounding.get() else arrays
+        return tracked(arrays) if _handlers.get() else arrays
 
     def reached(self, cotangents: list[Array]) -> list[int]:
-        """The calls that the results depend on, and that depend on the primals."""
+        """The calls on the way from the primals to the results, in order."""
         found: set[int] = set()
         numbers = iter(range(len(self.calls)))
 
@@ -329,26 +328,26 @@ class _Cut:
             return custom(*args)
 
         def whole(*arrays: Array) -> list[Array]:
-            with self._around(marked):
+            with self._handling(marked):
                 return [mx.contiguous(y) for y in as_tuple(self._fn(*arrays))]
 
         mx.vjp(whole, self.arrays([]), cotangents)
         return sorted(found)
 
 
-def _pull(
+def _vjp_by_pieces(
     fn: Flat, primals: list[Array], cotangents_of: Callable[[list[Array]], list[Array]]
 ) -> tuple[list[Array], list[Array]]:
-    cut = _Cut(fn, primals, "vjp")
+    cut = _CutFunction(fn, primals, "vjp")
     cotangents = [_anchored(g) for g in cotangents_of(cut.out)]
     reached = cut.reached(cotangents)
-    grads: dict[Any, Array] = {}  # by the number of a primal, or by place
+    grads: dict[Any, Array] = {}  # by the number of a primal, or by slot
 
     def pull(last: int | None, cotangents: list[Array]) -> None:
-        places = cut.places([i for i in reached if last is None or i < last])
-        piece = cut.piece(last, places)
-        found = mx.vjp(piece, cut.arrays(places), cotangents)[1]
-        keys = [*range(len(primals)), *places]
+        slots = cut.slots([i for i in reached if last is None or i < last])
+        piece = cut.piece(last, slots)
+        found = mx.vjp(piece, cut.arrays(slots), cotangents)[1]
+        keys = [*range(len(primals)), *slots]
         for key, grad, zero in zip(keys, found, _are_zero(found), strict=True):
             if not zero:
                 grads[key] = grads[key] + grad if key in grads else grad
@@ -370,46 +369,46 @@ def _pull(
     return cut.out, [grads.get(i, zero) for i, zero in enumerate(zeros)]
 
 
-def _push(
+def _jvp_by_pieces(
     fn: Flat, primals: list[Array], tangents: list[Array]
 ) -> tuple[list[Array], list[Array]]:
-    cut = _Cut(fn, primals, "jvp")
+    cut = _CutFunction(fn, primals, "jvp")
     tangents = [_anchored(x) for x in tangents]
-    moved: dict[Place, Array] = {}
+    found: dict[Slot, Array] = {}  # tangents of results
 
     def push(last: int | None) -> list[Array]:
-        places = list(moved)
-        piece = cut.piece(last, places)
-        return mx.jvp(piece, cut.arrays(places), [*tangents, *moved.values()])[1]
+        slots = list(found)
+        piece = cut.piece(last, slots)
+        return mx.jvp(piece, cut.arrays(slots), [*tangents, *found.values()])[1]
 
     for number, (function, args, _) in enumerate(cut.calls):
-        found = push(number)
-        directions = iter(zip(found, _are_zero(found), strict=True))
+        pushed = push(number)
+        pairs = iter(zip(pushed, _are_zero(pushed), strict=True))
         given: list[Array | None] = []
         for x in args:
-            direction, zero = next(directions) if _is_inexact(x) else (None, True)
-            given.append(None if zero else direction)
+            tangent, zero = next(pairs) if _is_inexact(x) else (None, True)
+            given.append(None if zero else tangent)
         if all(x is None for x in given):
             continue
         results = function.rules["jvp"](unpacked(args), unpacked(given))
         for i, y in enumerate(as_tuple(results)):
             if _is_inexact(y):
-                moved[number, i] = y
+                found[number, i] = y
     return cut.out, push(None)
 
 
 def _anchored(x: Array) -> Array:
-    """`x`, but dependent on an argument of the exported function."""
-    argument = anchor.get()
+    """`x`, made dependent on an argument of the exported function."""
+    argument = _exported_argument.get()
     known = mx.any(argument[(slice(0, 1),) * argument.ndim])
     return mx.where(known, x, x)
 
 
 def _are_zero(arrays: list[Array]) -> list[bool]:
-    """Which arrays are what MLX returns where it finds no derivative.
+    """Which arrays are the zeros that MLX returns where there is no derivative.
 
-    Any other is linear in what was anchored, and has no value in a trace. Most are
-    zero, and to evaluate them at once takes as long as to evaluate one.
+    All others are linear in anchored arrays, so that they have no value in a trace, and
+    an evaluation fails. Most are zeros, which take as long together as one.
     """
     try:
         mx.eval(arrays)
@@ -425,10 +424,10 @@ def _is_inexact(x: Array) -> bool:
     return mx.issubdtype(x.dtype, mx.inexact)
 
 
-# ---- what MLX gives rules, and takes from them ----
+# ---- arguments and results of rules ----
 
 
-# Where there is one argument, or one result, it is an array instead of a sequence.
+# A single argument or result is an array instead of a sequence of arrays.
 def as_list(arrays: Any) -> list[Any]:
     return list(arrays) if isinstance(arrays, list | tuple) else [arrays]
 
@@ -438,23 +437,23 @@ def as_tuple(arrays: Any) -> tuple[Any, ...]:
 
 
 def unpacked(args: Sequence[Any]) -> Any:
-    """What MLX gives a rule: the argument where there is one, else a sequence."""
+    """Arguments as MLX passes them to a rule: a single one is not in a tuple."""
     return tuple(args) if len(args) > 1 else args[0]
 
 
 def like(arrays: Sequence[Any], example: Any) -> Any:
-    """Results in the form of others: an array, or a sequence of them."""
+    """Arrays in the form of an example: an array, or a tuple of arrays."""
     return tuple(arrays) if isinstance(example, list | tuple) else arrays[0]
 
 
 def directions(primals: Any, tangents: Any) -> list[Array]:
-    """The tangents, with zeros for arguments that are constant: MLX gives `None`."""
+    """The tangents, with zeros for constant arguments, for which MLX passes `None`."""
     pairs = zip(as_list(primals), as_list(tangents), strict=True)
     return [mx.zeros_like(x) if dx is None else dx for x, dx in pairs]
 
 
 def floats(arrays: list[Array]) -> list[int]:
-    """The places of those that have derivatives."""
+    """The indices of the arrays that can have derivatives."""
     return [i for i, x in enumerate(arrays) if _is_inexact(x)]
 
 
@@ -465,7 +464,7 @@ def at(arrays: Sequence[Any], places: list[int]) -> list[Any]:
 def filled(
     arrays: list[Array], places: list[int], values: Sequence[Array]
 ) -> list[Array]:
-    """The arrays, with other ones at these places."""
+    """The arrays, with those at these indices replaced."""
     changed = list(arrays)
     for place, value in zip(places, values, strict=True):
         changed[place] = value

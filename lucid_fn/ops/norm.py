@@ -22,15 +22,15 @@ def batch_norm(
     last. Both are returned, for running statistics; gradients flow through all three
     results.
 
-    The variance is computed in two passes, as the mean square of `x - mean`, and sums
-    are added up in blocks and in float32 for any dtype of `x`. Both keep their digits
-    for millions of values far from zero.
+    The variance is computed in two passes, as the mean square of `x - mean`, from sums
+    of blocks in float32 at least. So it stays accurate for millions of values far from
+    zero.
 
     Args:
         x: float, shape `(..., C)`.
         weight: float, shape `(C,)`.
         bias: float, shape `(C,)`.
-        eps: added to the variance; positive.
+        eps: added to the variance, at least 0.
 
     Returns:
         `y` of the shape of `x`, of the dtype that `x`, `weight` and `bias` promote to;
@@ -77,7 +77,7 @@ def normalize_channels(
     count = x.size // weight.size
     mean = channel_sum(x) / count
     centred = x - broadcast(mean, x)
-    # The mean of what is left: digits that the float32 mean has lost.
+    # The mean of the centred values: digits that the float32 mean has lost.
     rest = channel_sum(centred) / count
     var = channel_sum(mx.square(centred)) / count - mx.square(rest)
     scale = channel_scale(weight, var, eps)
@@ -89,7 +89,7 @@ def normalize_channels(
 def batch_norm_eval(
     x: Array, weight: Array, bias: Array, mean: Array, var: Array, *, eps: float
 ) -> Array:
-    """Normalizes each channel by a given mean and variance, as running statistics.
+    """Normalizes each channel by a given mean and variance, such as running statistics.
 
     `y = (x - mean) / sqrt(var + eps) * weight + bias`.
 
@@ -99,7 +99,7 @@ def batch_norm_eval(
         bias: float, shape `(C,)`.
         mean: float, shape `(C,)`.
         var: float, shape `(C,)`, at least 0.
-        eps: added to the variance; positive.
+        eps: added to the variance, at least 0.
 
     Returns:
         Float array of the shape of `x`, of the dtype that `x`, `weight` and `bias`
@@ -138,14 +138,14 @@ def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> Array:
     `y = (x - mean) / sqrt(var + eps) * weight + bias`, where `mean` and `var` (biased:
     divided by the number of values) are those of the row, the last axis.
 
-    After the mean has been subtracted, the mean of what is left is subtracted too: rows
-    far from zero keep their digits, though their float32 mean has lost some.
+    The mean is subtracted twice: rows far from zero keep the digits that their float32
+    mean has lost.
 
     Args:
         x: float, shape `(..., C)`; half precision is computed in float32.
         weight: float, shape `(C,)`.
         bias: float, shape `(C,)`.
-        eps: added to the variance; positive.
+        eps: added to the variance, at least 0.
 
     Returns:
         Float array of the shape of `x`, of the dtype that `x`, `weight` and `bias`
@@ -178,7 +178,7 @@ def rms_norm(x: Array, weight: Array, *, eps: float) -> Array:
     Args:
         x: float, shape `(..., C)`; half precision is computed in float32.
         weight: float, shape `(C,)`.
-        eps: added to the mean square; positive.
+        eps: added to the mean square, at least 0.
 
     Returns:
         Float array of the shape of `x`, of the dtype that `x` and `weight` promote to.
@@ -202,7 +202,7 @@ def rms_norm(x: Array, weight: Array, *, eps: float) -> Array:
 
 @replaceable
 def normalize_rows(x: Array, weight: Array, bias: Array, eps: float) -> Array:
-    """`layer_norm`, whose result is not yet cast to its dtype."""
+    """`layer_norm` without checks and the final cast."""
     if _has_kernel(x):
         return mx.fast.layer_norm(x, weight, bias, eps)
     x, weight, bias = map(widen, (x, weight, bias))
@@ -214,7 +214,7 @@ def normalize_rows(x: Array, weight: Array, bias: Array, eps: float) -> Array:
 
 @replaceable
 def scale_rows(x: Array, weight: Array, eps: float) -> Array:
-    """`rms_norm`, whose result is not yet cast to its dtype."""
+    """`rms_norm` without checks and the final cast."""
     if _has_kernel(x):
         return mx.fast.rms_norm(x, weight, eps)
     x, weight = widen(x), widen(weight)
@@ -222,7 +222,10 @@ def scale_rows(x: Array, weight: Array, eps: float) -> Array:
 
 
 def _has_kernel(x: Array) -> bool:
-    """Whether MLX has a kernel for it: on GPUs, which are asked for a row at least."""
+    """Whether MLX's kernel is used: on GPUs, for arrays that are not empty.
+
+    In half precision it rounds the normalized row before it is scaled.
+    """
     return bool(mx.default_device() == mx.gpu and x.size)
 
 
@@ -245,7 +248,7 @@ def group_norm(
         bias: float, shape `(C,)`.
         groups: number of groups, of `C / groups` channels each; a positive divisor of
             `C`.
-        eps: added to the variance; positive.
+        eps: added to the variance, at least 0.
 
     Returns:
         Float array of the shape of `x`, of the dtype that `x`, `weight` and `bias`
@@ -300,7 +303,7 @@ def _group_mean(x: Array) -> Array:
 
 def _check_batch(name: str, x: Array, **channels: Array) -> None:
     check_float(name, **channels)
-    if not is_divided(x):  # what is divided is a float array
+    if not is_divided(x):  # divided batches are float arrays
         check_float(name, x=x)
     shape = next(iter(channels.values())).shape
     if x.ndim < 2 or x.shape[-1:] != shape:

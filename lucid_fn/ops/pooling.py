@@ -1,6 +1,6 @@
 """Pooling over one, two or three spatial axes, channels last.
 
-How windows are laid out, and their maxima and means, is in `ops/windows.py`.
+The geometry of windows, and their maxima and means, are in `ops/windows.py`.
 """
 
 import math
@@ -31,17 +31,17 @@ from lucid_fn.ops.windows import (
     counts,
     first_maxima,
     indices_in_image,
-    least,
-    lengthened,
+    lowest,
     max_by_slots,
     max_of_windows,
     mean_of_windows,
+    padded_for_ceil_mode,
 )
 from lucid_fn.types import Array
 
 
 class MaxPoolOutput(NamedTuple):
-    """What max pooling returns with `return_indices=True`."""
+    """The result of max pooling with `return_indices=True`."""
 
     y: Array  # (N, *out, C)
     indices: Array  # (N, *out, C), int32
@@ -103,17 +103,17 @@ def max_pool2d(
             `stride` and `padding`.
         stride: pixels from one window to the next, positive; `size` by default.
         padding: pixels of minus infinity added on each side, at most half of `size`.
-        dilation: pixels from one number of a window to the next, positive.
-        ceil_mode: whether windows may reach over the end of the padded image, as long
-            as they begin before the padding after it: sizes are rounded up.
-        return_indices: whether to return where the maxima are too, as `max_unpool2d`
-            takes it.
+        dilation: pixels from one element of a window to the next, positive.
+        ceil_mode: whether to round the output size up: windows may extend beyond the
+            padded image if they start before the padding at its end.
+        return_indices: whether to return the indices of the maxima too, for
+            `max_unpool2d`.
 
     Returns:
         Array of shape `(N, OH, OW, C)` and of the dtype of `x`, with
         `OH = (H + 2 * padding - dilation * (size - 1) - 1) // stride + 1`; or
-        `nn.MaxPoolOutput(y, indices)`, with the index `row * W + column` of the number
-        that each window passes its gradient to, int32.
+        `nn.MaxPoolOutput(y, indices)`, with the index `row * W + column` of the element
+        that gets the gradient of each window, int32.
 
     Raises:
         TypeError: if `x` is not float32, float16, bfloat16 or an integer array.
@@ -153,9 +153,9 @@ def max_pool1d(
         size: length of the window, in places.
         stride: places between windows; `size` if `None`.
         padding: minus infinities added on each side, at most half of `size`.
-        dilation: places from one number of a window to the next.
-        ceil_mode: whether windows may reach over the end; see `max_pool2d`.
-        return_indices: whether to return where the maxima are too; see `max_pool2d`.
+        dilation: places from one element of a window to the next.
+        ceil_mode: whether to round the output size up; see `max_pool2d`.
+        return_indices: whether to return the indices too; see `max_pool2d`.
 
     Example:
         >>> import mlx.core as mx
@@ -185,9 +185,9 @@ def max_pool3d(
         size: of the window, in voxels; a triple is (depth, height, width).
         stride: voxels between windows; `size` if `None`.
         padding: minus infinities added on each side, at most half of `size`.
-        dilation: voxels from one number of a window to the next.
-        ceil_mode: whether windows may reach over the end; see `max_pool2d`.
-        return_indices: whether to return where the maxima are too; see `max_pool2d`.
+        dilation: voxels from one element of a window to the next.
+        ceil_mode: whether to round the output size up; see `max_pool2d`.
+        return_indices: whether to return the indices too; see `max_pool2d`.
 
     Example:
         >>> import mlx.core as mx
@@ -219,7 +219,7 @@ def avg_pool2d(
         padding: zeros added on each side, at most half of `size`.
         count_include_pad: whether the zeros count; if `False`, the sum is divided by
             the number of pixels of `x` in the window.
-        ceil_mode: as in `max_pool2d`; what is beyond the padding is not counted.
+        ceil_mode: as in `max_pool2d`; pixels beyond the padding are not counted.
 
     Returns:
         Array of shape `(N, OH, OW, C)`, `OH = (H + 2 * padding - size) // stride + 1`,
@@ -238,7 +238,7 @@ def avg_pool2d(
         array([[2.5, 4.5],
                [10.5, 12.5]], dtype=float32)
     """
-    return average(
+    return _avg_pool(
         "avg_pool2d", x, size, stride, padding, count_include_pad, ceil_mode, dims=2
     )
 
@@ -261,7 +261,7 @@ def avg_pool1d(
         stride: places between windows; `size` if `None`.
         padding: zeros added on each side, at most half of `size`.
         count_include_pad: whether the zeros count in the mean.
-        ceil_mode: whether windows may reach over the end; see `avg_pool2d`.
+        ceil_mode: whether to round the output size up; see `avg_pool2d`.
 
     Example:
         >>> import mlx.core as mx
@@ -269,7 +269,7 @@ def avg_pool1d(
         >>> ops.avg_pool1d(mx.ones((2, 8, 4)), 2).shape
         (2, 4, 4)
     """
-    return average(
+    return _avg_pool(
         "avg_pool1d", x, size, stride, padding, count_include_pad, ceil_mode, dims=1
     )
 
@@ -292,7 +292,7 @@ def avg_pool3d(
         stride: voxels between windows; `size` if `None`.
         padding: zeros added on each side, at most half of `size`.
         count_include_pad: whether the zeros count in the mean.
-        ceil_mode: whether windows may reach over the end; see `avg_pool2d`.
+        ceil_mode: whether to round the output size up; see `avg_pool2d`.
 
     Example:
         >>> import mlx.core as mx
@@ -300,7 +300,7 @@ def avg_pool3d(
         >>> ops.avg_pool3d(mx.ones((1, 2, 4, 4, 3)), (1, 2, 2)).shape
         (1, 2, 2, 2, 3)
     """
-    return average(
+    return _avg_pool(
         "avg_pool3d", x, size, stride, padding, count_include_pad, ceil_mode, dims=3
     )
 
@@ -326,8 +326,8 @@ def _max_pool(
     )
     sizes = windows.size
     if ceil_mode:
-        # Each window begins with a number of x: what is added wins none of them.
-        x, windows = lengthened(x, windows, least(x.dtype))
+        # Each window starts inside of x, so what is added is never a maximum.
+        x, windows = padded_for_ceil_mode(x, windows, lowest(x.dtype))
     by_slots = integers or any(step > 1 for step in windows.dilation)
     y = (max_by_slots if by_slots else max_of_windows)(x, windows)
     if not return_indices:
@@ -336,7 +336,7 @@ def _max_pool(
     return MaxPoolOutput(y, indices_in_image(slot, windows, sizes))
 
 
-def average(
+def _avg_pool(
     name: str,
     x: Array,
     size: Sizes,
@@ -352,7 +352,7 @@ def average(
     windows = check_windows(name, x, size, stride, padding, dims, ceil_mode=ceil_mode)
     if not ceil_mode:
         return mean_of_windows(x, windows, count_include_pad)
-    longer, wider = lengthened(x.astype(mx.float32), windows, 0.0)
+    longer, wider = padded_for_ceil_mode(x.astype(mx.float32), windows, 0.0)
     mean = mean_of_windows(longer, wider, True)
     # (*out, 1)
     share = wider.slots / counts(windows, wider.out, count_include_pad)
@@ -434,10 +434,10 @@ def adaptive_max_pool2d(x: Array, output_size: int | tuple[int, int]) -> Array:
 def _even_windows(
     x: Array, output_size: tuple[int, int], fill: float
 ) -> tuple[Array, tuple[int, int], Array]:
-    """The windows side by side, all of one size: short ones end in `fill`.
+    """Copies the windows next to each other, filled up with `fill` to one size.
 
-    Returns `(N, OH * KH, OW * KW, C)`, the size `(KH, KW)`, and the pixels of `x` in
-    each window, `(OH, OW, 1)`.
+    Returns an array `(N, OH * KH, OW * KW, C)`, the size `(KH, KW)`, and the number of
+    pixels of `x` in each window, `(OH, OW, 1)`.
     """
     counts: np.ndarray = np.ones((), np.float32)
     window = []
@@ -611,17 +611,16 @@ def _global_mean(name: str, x: Array, *, dims: int) -> Array:
 
 def _global_max(name: str, x: Array, *, dims: int) -> Array:
     places = _flat_places(name, x, dims)
-    infinite = mx.array(math.inf, x.dtype)
-    nan_first = mx.where(mx.isnan(places), infinite, places)
-    if places.size == 0:  # MLX has no maximum of nothing
+    nan_first = mx.where(mx.isnan(places), mx.array(math.inf, x.dtype), places)
+    if places.size == 0:  # of which MLX has no maximum
         return places.sum(axis=1)
     at = mx.argmax(mx.stop_gradient(nan_first), axis=1, keepdims=True)
-    # Not mx.max, whose gradient is shared by equal numbers.
+    # Not mx.max, which divides the gradient among equal numbers.
     return mx.take_along_axis(places, at, axis=1).squeeze(1)
 
 
 def _flat_places(name: str, x: Array, dims: int) -> Array:
-    """`(N, places, C)`."""
+    """`x` with its spatial axes flattened, `(N, places, C)`."""
     check_float(name, x=x)
     check_axes(name, x, dims, least=1)
     return x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
@@ -645,12 +644,11 @@ def lp_pool2d(
     pooling. Where the sum is 0 the gradient is 0.
 
     Args:
-        x: float, shape `(N, H, W, C)`; the root of a sum
-            below 0 is nan.
+        x: float, shape `(N, H, W, C)`; the root of a negative sum is nan.
         p: the exponent, positive.
         size: of the window, positive; a pair is (vertical, horizontal).
         stride: pixels from one window to the next, positive; `size` by default.
-        ceil_mode: whether windows may reach over the end, as in `avg_pool2d`.
+        ceil_mode: whether to round the output size up, as in `avg_pool2d`.
 
     Returns:
         Array of shape `(N, OH, OW, C)` and of the dtype of `x`, with
@@ -661,8 +659,8 @@ def lp_pool2d(
         ValueError: if `x` does not have 4 axes, `p` is not positive, or `size` or
             `stride` is out of range.
 
-    Source: `torch.nn.functional.lp_pool2d`. As there, windows that reach over the end
-    are weighted as if they were whole.
+    Source: `torch.nn.functional.lp_pool2d`. As there, windows that extend beyond the
+    image are weighted as if they were whole.
 
     Example:
         >>> import mlx.core as mx
@@ -686,12 +684,11 @@ def lp_pool1d(
     """The p-norm of each window of a sequence: see `lp_pool2d`.
 
     Args:
-        x: float, shape `(N, L, C)`; the root of a sum
-            below 0 is nan.
+        x: float, shape `(N, L, C)`; the root of a negative sum is nan.
         p: the exponent, positive.
         size: of the window, positive.
         stride: places from one window to the next, positive; `size` by default.
-        ceil_mode: whether windows may reach over the end, as in `avg_pool1d`.
+        ceil_mode: whether to round the output size up, as in `avg_pool1d`.
 
     Example:
         >>> import mlx.core as mx
@@ -714,12 +711,11 @@ def lp_pool3d(
     """The p-norm of each window of a volume: see `lp_pool2d`.
 
     Args:
-        x: float, shape `(N, D, H, W, C)`; the root of a sum
-            below 0 is nan.
+        x: float, shape `(N, D, H, W, C)`; the root of a negative sum is nan.
         p: the exponent, positive.
         size: of the window, positive; a triple is (depth, height, width).
         stride: voxels from one window to the next, positive; `size` by default.
-        ceil_mode: whether windows may reach over the end, as in `avg_pool3d`.
+        ceil_mode: whether to round the output size up, as in `avg_pool3d`.
 
     Example:
         >>> import mlx.core as mx
@@ -745,7 +741,7 @@ def _lp_pool(
     window = to_sizes(name, "size", size, dims=dims, at_least=1)
     x32 = x.astype(mx.float32)
     powers = x32 if p == 1 else mx.power(x32, p)  # whose second slope is nan at 0
-    mean = average(name, powers, window, stride, 0, True, ceil_mode, dims)
+    mean = _avg_pool(name, powers, window, stride, 0, True, ceil_mode, dims)
     return power_from_zero(mean * math.prod(window), 1 / p).astype(x.dtype)
 
 
@@ -761,22 +757,21 @@ def max_unpool2d(
     padding: Sizes = 0,
     output_size: Sizes | None = None,
 ) -> Array:
-    """Max unpooling: each number goes back to where max pooling found it, among zeros.
+    """Max unpooling: puts maxima back to where max pooling found them, among zeros.
 
-    `y[n, indices[n, i, j, c], c] = x[n, i, j, c]`, with the pixels of `y` in one row.
-    Where windows overlapped and an index is there several times, one of its numbers is
+    `y[n, indices[n, i, j, c], c] = x[n, i, j, c]`, with the pixels of `y` flattened. If
+    an index occurs several times, because windows overlapped, one of the values is
     taken; each of them gets the gradient of the pixel.
 
     Args:
         x: float, shape `(N, H, W, C)`.
         indices: integers of the shape of `x`, as `max_pool2d` returns them with
-            `return_indices=True`. An index that is not a pixel of the output makes its
-            channel nan.
+            `return_indices=True`. An index out of range makes its channel nan.
         size: of the windows of the pooling, positive; a pair is (vertical, horizontal).
         stride: of the pooling; `size` by default.
         padding: of the pooling.
-        output_size: height and width of the output, as several sizes are pooled to one:
-            less than `stride` more or less than the default,
+        output_size: height and width of the output, since several sizes are pooled to
+            one. It differs by less than `stride` from the default,
             `(H - 1) * stride - 2 * padding + size`.
 
     Returns:
@@ -920,11 +915,11 @@ def _check_indices(name: str, x: Array, indices: Array, dims: int) -> None:
 def _unpooled_size(
     name: str, output_size: Sizes, sizes: tuple[int, ...], strides: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """The output size, if pooling it may have given as many windows as there are."""
+    """`output_size` as a tuple; raises unless pooling it gives these windows."""
     wanted = to_sizes(name, "output_size", output_size, dims=len(sizes), at_least=1)
     if any(abs(a - b) >= s for a, b, s in zip(wanted, sizes, strides, strict=True)):
         raise ValueError(
-            f"{name}: output_size must be less than stride, {strides}, from the "
+            f"{name}: output_size must differ by less than stride, {strides}, from the "
             f"default of {sizes}, got {wanted}; give the size that was pooled"
         )
     return wanted

@@ -1,4 +1,4 @@
-"""Recurrences over a sequence: Elman's, GRU and LSTM."""
+"""Recurrences over a sequence: Elman network, GRU and LSTM."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,13 +14,13 @@ from lucid_fn.ops.elementwise import sigmoid, tanh
 from lucid_fn.ops.seam import replaceable
 from lucid_fn.types import Array, ArrayFn
 
-Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, H); the first is put out
+Carry: TypeAlias = tuple[Array, ...]  # arrays (N, H); the first is the output
 Step: TypeAlias = Callable[[Array, Array, Carry], Carry]
 """From `W_ih x + b_ih`, `W_hh h + b_hh` and the carry to the next carry."""
 
 
 class RecurrentWeights(NamedTuple):
-    """Weights of a recurrence, in which the rows of its gates follow each other."""
+    """Weights of a recurrence; the rows of its gates are stacked."""
 
     weight_ih: Array  # (gates * H, D)
     weight_hh: Array  # (gates * H, H), or (gates * H, P) with a projection
@@ -45,11 +45,11 @@ def rnn(
         weights: of one gate.
         carry: `(h,)` before the first step, float, shape `(N, H)`.
         activation: function of the sum.
-        lengths: steps of each sequence, integers in [0, L], shape `(N,)`. What lies
-            behind them is padding, which is never read: outputs there are 0, and the
-            carry is that of the last step of the sequence. A length out of range gives
-            NaN. `None`: all sequences have `L` steps.
-        reverse: whether to run from the last step (of each sequence) to the first.
+        lengths: number of steps of each sequence, integers in [0, L], shape `(N,)`. The
+            rest is padding, which is never read: its outputs are 0, and the carry is
+            that of the last step of the sequence. A length out of range gives NaN.
+            `None`: all sequences have `L` steps.
+        reverse: whether to run from the last step of each sequence to the first.
 
     Returns:
         The `h` of all steps, `(N, L, H)`, and the carry after the last one. Their dtype
@@ -162,9 +162,9 @@ def gru_step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
 
 def lstm_step(gates_x: Array, gates_h: Array, carry: Carry) -> Carry:
     """One step of `lstm` without a projection."""
-    write, forget, new, read = split_evenly(gates_x + gates_h, 4)
-    cell = sigmoid(forget) * carry[1] + sigmoid(write) * tanh(new)
-    return sigmoid(read) * tanh(cell), cell
+    i, f, g, o = split_evenly(gates_x + gates_h, 4)
+    cell = sigmoid(f) * carry[1] + sigmoid(i) * tanh(g)
+    return sigmoid(o) * tanh(cell), cell
 
 
 def _activated(
@@ -188,7 +188,7 @@ def _over_time(
     lengths: Array | None,
     reverse: bool,
 ) -> tuple[Array, Carry]:
-    """`run_steps` in either direction, over sequences of different lengths."""
+    """`run_steps` in either direction, over sequences of equal or given lengths."""
     n, length, _ = x.shape
     arrays = x, *carry, *(weight for weight in weights if weight is not None)
     dtype = mx.result_type(*arrays)
@@ -202,27 +202,26 @@ def _over_time(
         w if w is None else w.astype(wide) for w in weights
     )
 
-    def turned(array: Array) -> Array:
+    def flipped(array: Array) -> Array:
         return array[:, ::-1] if reverse else array
 
     if lengths is None:
-        y, carry = run_steps(step, turned(x), None, weights, carry)
-        y = turned(y)
+        y, carry = run_steps(step, flipped(x), None, weights, carry)
+        y = flipped(y)
     else:
-        known = is_valid_label(lengths, length + 1)[:, None]  # (N, 1)
-        steps = known & (mx.arange(length) < lengths[:, None])  # (N, L)
+        valid = is_valid_label(lengths, length + 1)[:, None]  # (N, 1)
+        steps = valid & (mx.arange(length) < lengths[:, None])  # (N, L)
         x = mx.where(steps[..., None], x, mx.zeros_like(x))
-        # After a chunk of a sequence with a length out of range the carry is NaN.
-        carry = tuple(mx.where(known, array, mx.zeros_like(array)) for array in carry)
-        y, carry = run_steps(step, turned(x), turned(steps), weights, carry)
-        padding = mx.where(known, 0.0, mx.nan).astype(wide)
-        y = mx.where(steps[..., None], turned(y), padding[..., None])
-        carry = tuple(mx.where(known, array, padding) for array in carry)
+        # The carry may be NaN: an earlier chunk had a length out of range.
+        carry = tuple(mx.where(valid, array, mx.zeros_like(array)) for array in carry)
+        y, carry = run_steps(step, flipped(x), flipped(steps), weights, carry)
+        padding = mx.where(valid, 0.0, mx.nan).astype(wide)
+        y = mx.where(steps[..., None], flipped(y), padding[..., None])
+        carry = tuple(mx.where(valid, array, padding) for array in carry)
     return y.astype(dtype), tuple(array.astype(dtype) for array in carry)
 
 
-@replaceable
-def run_steps(
+def step_by_step(
     step: Step,
     x: Array,
     steps: Array | None,
@@ -233,18 +232,7 @@ def run_steps(
 
     The carry stays as it is where `steps` `(N, L)` is false.
     """
-    return step_by_step(step, x, steps, weights, carry)
-
-
-def step_by_step(
-    step: Step,
-    x: Array,
-    steps: Array | None,
-    weights: RecurrentWeights,
-    carry: Carry,
-) -> tuple[Array, Carry]:
-    """The plain formulation of `run_steps`, for any step and dtype."""
-    # All steps at once, and time first, so that what a step reads lies together.
+    # For all steps at once, with time first, so that each step reads contiguous rows.
     gates_x = x.swapaxes(0, 1) @ weights.weight_ih.T  # (L, N, gates * H)
     if weights.bias_ih is not None:
         gates_x = add_bias(gates_x, weights.bias_ih)
@@ -257,6 +245,10 @@ def step_by_step(
         carry = after if steps is None else choose(steps[:, t : t + 1], after, carry)
         outputs.append(carry[0])
     return mx.stack(outputs, axis=1), carry
+
+
+run_steps = replaceable(step_by_step)
+"""The recurrence over a whole sequence."""
 
 
 def choose(where: Array, new: Carry, old: Carry) -> Carry:

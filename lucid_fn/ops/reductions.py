@@ -1,4 +1,4 @@
-"""`sum` and `mean`, which stay accurate over millions of numbers."""
+"""`sum` and `mean`, accurate for millions of numbers."""
 
 import math
 from functools import lru_cache
@@ -11,29 +11,28 @@ from lucid_fn.numerics import blocked_sum, reduced, widen
 from lucid_fn.ops.custom_derivative import custom_function
 from lucid_fn.types import Array, ArrayFn
 
-# So few numbers lose less than 1e-6 if they are added one after another.
-_FEW = 64
+_MAX_NAIVE = 64  # so many numbers, added one after another, are accurate to 1e-6
 
 
 def sum(
     x: Array, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False
 ) -> Array:
-    """The sum over some axes, exact to 1e-6 even over 100 million numbers.
+    """The sum over some axes, accurate to 1e-6 even for 100 million numbers.
 
-    On CPUs `mx.sum` adds one float32 number after another: the sum of a million equal
-    numbers is off by 1e-2, and that of 50 million numbers 0.1 by more than half. Here
-    blocks of numbers are added, then blocks of their sums. That is as fast or faster,
-    and the gradient is a broadcast, as that of `mx.sum`.
+    On CPUs `mx.sum` adds one float32 number after another: for a million equal numbers
+    it is off by 1e-2, and for 50 million times 0.1 by more than half. Here sums of
+    blocks are added, which is as fast or faster. The gradient is a broadcast, as that
+    of `mx.sum`.
 
     Args:
         x: any shape; half precision is accumulated in float32. Integers and bools are
             summed by `mx.sum`.
         axis: one axis or several; all by default.
-        keepdims: whether the axes stay, with length 1.
+        keepdims: whether to keep the axes, with length 1.
 
     Returns:
-        Array of the shape of `x` less the axes and of the dtype of `x`; 0 over no
-        numbers.
+        Array of the dtype of `x`, and of its shape without the axes; 0 for an empty
+        sum.
 
     Raises:
         TypeError: if `x` is not an MLX array.
@@ -55,20 +54,19 @@ def sum(
 def mean(
     x: Array, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False
 ) -> Array:
-    """The mean over some axes, exact to 1e-6 even over 100 million numbers.
+    """The mean over some axes, accurate to 1e-6 even for 100 million numbers.
 
-    `sum(x) / n`; see `sum` for why it is not `mx.mean`, which gives 0.0419 for 50
-    million numbers 0.1 on a CPU.
+    `sum(x) / n`, as in `sum`. On a CPU, `mx.mean` of 50 million times 0.1 is 0.0419.
 
     Args:
         x: any shape; half precision is accumulated in float32, so that a mean within
             its range does not overflow. Integers and bools become float32.
         axis: one axis or several; all by default.
-        keepdims: whether the axes stay, with length 1.
+        keepdims: whether to keep the axes, with length 1.
 
     Returns:
-        Array of the shape of `x` less the axes and of the dtype of `x`, or float32;
-        NaN over no numbers.
+        Array of the dtype of `x`, or float32, and of its shape without the axes; NaN
+        for the mean of no numbers.
 
     Raises:
         TypeError: if `x` is not an MLX array.
@@ -88,10 +86,10 @@ def mean(
 
 
 def _wide_sum(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-    """In float32 at least, `axes` counted from the end."""
+    """The sum in float32 at least; `axes` are negative."""
     x = widen(x)
     count = math.prod(x.shape[axis] for axis in axes)
-    if count > _FEW and _is_inexact(x):
+    if count > _MAX_NAIVE and _is_inexact(x):
         y = cast(Array, _sum_over(axes)(x))
     else:
         y = reduced(mx.sum, x, axis=axes, keepdims=True, empty=0)
@@ -104,11 +102,11 @@ def _is_inexact(x: Array) -> bool:
 
 @lru_cache(maxsize=64)
 def _sum_over(axes: tuple[int, ...]) -> ArrayFn:
-    """The sum that keeps its axes; MLX would derive it through slices and copies."""
+    """The sum with its axes kept; MLX would differentiate each slice and copy of it."""
 
     @custom_function
     def run(x: Array) -> Array:
-        x = mx.stop_gradient(x)  # for jvp: see elementwise
+        x = mx.stop_gradient(x)  # see `with_slope`
         return blocked_sum(x, [axis + x.ndim for axis in axes])
 
     @run.vjp
@@ -123,7 +121,7 @@ def _sum_over(axes: tuple[int, ...]) -> ArrayFn:
 
 
 def _axes(caller: str, x: Array, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
-    """The axes in ascending order, counted from the end."""
+    """The axes as negative numbers, in ascending order."""
     check_array(caller, x=x)
     if axis is None:
         return tuple(range(-x.ndim, 0))

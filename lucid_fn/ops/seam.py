@@ -1,10 +1,10 @@
 """Where the CPU wing, `lucid_fn.cpu`, plugs in.
 
 `lucid_fn.ops` holds the contract of every operation and its plain MLX formulation,
-which is what GPUs run. On CPUs, where MLX's kernels are loops on one thread, the wing
-does two things better: it has another formulation for some operations, and it divides
-large batches among the cores. Both are asked for here and nowhere else; without the
-wing, and inside of `plain`, every function of this file does nothing.
+which GPUs run. On CPUs, where MLX's kernels are loops on one thread, the wing adds
+two things: faster formulations of some operations, and the division of large batches
+among the cores. Both are reached through this file alone; without the wing, and inside
+of `plain`, its functions do nothing.
 """
 
 import importlib
@@ -40,9 +40,9 @@ def plain() -> AbstractContextManager[Any]:
     Use it to compare results, or to find out whether a CPU formulation is to blame. The
     environment variable `LUCID_FN_OPS=plain` does the same for the whole process.
 
-    The choice is made when an operation is *called*, which under `mx.compile` is when
-    the function is traced: entering the block around a function that is already
-    compiled changes nothing, so compile it inside the block instead.
+    The choice is made when an operation is *called*, which in a compiled function is
+    when it is traced. The block has no effect on a function that was compiled before:
+    compile it inside the block.
 
     Example:
         >>> import mlx.core as mx
@@ -85,11 +85,11 @@ def _module(name: str) -> "ModuleType | None":
     except ModuleNotFoundError as error:
         if error.name in (name, "lucid_fn.cpu"):
             return None
-        raise  # one of its own imports is wrong: not to be taken for a missing wing
+        raise  # a broken import inside of the wing, not a missing wing
 
 
 def start() -> None:
-    """Gives MLX a fast BLAS and a tuned allocator where it computes on a CPU."""
+    """Gives MLX a fast BLAS and a tuned allocator on CPUs."""
     runtime = _module("lucid_fn.cpu.runtime")
     if runtime is not None:
         runtime.start()
@@ -99,10 +99,10 @@ def start() -> None:
 
 
 def replaceable(plain: Callable[P, T]) -> Callable[P, T]:
-    """The plain formulation of an operation, which the wing may have another one for.
+    """Decorates the plain formulation of an operation that the wing may replace.
 
-    The wing's table, `lucid_fn.cpu.wing.FORMULATIONS`, has the decorated function as
-    its key, and a function of the same arguments and results as its value.
+    The wing's table, `lucid_fn.cpu.wing.FORMULATIONS`, maps the decorated function to
+    one with the same arguments and results.
     """
 
     @wraps(plain)
@@ -113,14 +113,14 @@ def replaceable(plain: Callable[P, T]) -> Callable[P, T]:
 
 
 def formulation(operation: Callable[..., Any], plain: Fn) -> Fn:
-    """What runs now when `operation` is called: its entry in the table, or `plain`."""
+    """The formulation of an operation in use: that in the wing's table, or `plain`."""
     wing = _wing() if tuned() else None
     return plain if wing is None else cast(Fn, wing.FORMULATIONS.get(operation, plain))
 
 
 # ---- batches divided among the cores ----
 
-# The part of a divided batch that is being computed, seen by its own thread only.
+# The part of a divided batch that this thread is computing.
 _part: ContextVar[int | None] = ContextVar("part", default=None)
 
 
@@ -131,21 +131,21 @@ def current_part() -> int | None:
 
 @contextmanager
 def computing_part(part: int) -> Iterator[None]:
-    """What is built inside the block belongs to this part, and runs on its stream."""
+    """Inside the block, operations belong to this part and run on its stream."""
     with holding(_part, part), mx.stream(_stream(part)) if part else nullcontext():
         yield
 
 
 @cache
 def _stream(part: int) -> Any:
-    # Thread-local: a stream can be used by the thread that made it alone.
+    # Thread-local, since a stream can be used only by the thread that made it.
     return mx.new_thread_local_stream(mx.cpu)
 
 
 def examplewise(fn: Fn) -> Fn:
-    """Marks `fn(x, ...)`, which treats the entries of axis 0 of `x` independently.
+    """Decorates `fn(x, ...)`, which treats the entries of axis 0 of `x` independently.
 
-    It then takes a divided batch too, and computes each part on a core of its own.
+    It then accepts a divided batch too, and computes each part on a core of its own.
     Errors are those of the whole batch.
     """
     fn = explains_calls(fn)
@@ -161,7 +161,7 @@ def examplewise(fn: Fn) -> Fn:
 
 
 def pointwise(fn: Fn) -> Fn:
-    """Marks `fn(x, ...)`, which treats the numbers of `x` independently."""
+    """Decorates `fn(x, ...)`, which treats the elements of `x` independently."""
 
     @wraps(fn)
     def each(*args: Any, **options: Any) -> Any:
@@ -175,12 +175,12 @@ def pointwise(fn: Fn) -> Fn:
 
 
 def accepts_divided(fn: Fn) -> Fn:
-    """Marks `fn(x, ...)`, which does with a divided batch what it does with an array.
+    """Marks `fn(x, ...)` as accepting a divided batch in place of an array.
 
-    The mark names the function that it was made for, so that a wrapper which copies a
-    function's attributes, as `functools.wraps` does, is not marked.
+    The mark refers to the function itself, so that a wrapper to which it was copied, as
+    `functools.wraps` does, is not marked.
     """
-    fn.__divided__ = ref(fn)  # type: ignore[attr-defined]  # ours, read just below
+    fn.__divided__ = ref(fn)  # type: ignore[attr-defined]  # read by `takes_divided`
     return fn
 
 
@@ -198,27 +198,27 @@ def marked_like(fn: Fn, other: Any) -> Fn:
 
 
 def divide(x: Any) -> Any:
-    """`x` as a divided batch where that is worth it; anything else as it is."""
+    """`x` as a divided batch where that is faster; anything else unchanged."""
     wing = _wing() if tuned() else None
     return x if wing is None else wing.divide(x)
 
 
 def join(x: Any) -> Any:
-    """Joins a divided batch, also in a named tuple; all else is returned as it is."""
+    """Joins a divided batch, or those in a named tuple; anything else unchanged."""
     if isinstance(x, mx.array) or (wing := _wing()) is None:
         return x
     return wing.join(x)
 
 
 def is_divided(x: Any) -> bool:
-    """Whether `x` is a divided batch, or a named tuple with some."""
+    """Whether `x` is a divided batch, or a named tuple with one."""
     return not isinstance(x, mx.array) and join(x) is not x
 
 
 def map_examples(fn: Callable[..., Any], x: Any, *others: Any) -> Any:
     """`fn(x, *others)`, part by part where `x` is a divided batch.
 
-    Each of the others is an array or a divided batch with as many examples, or `None`.
+    Each of the others is `None`, or an array or a divided batch of as many examples.
     The result is an array or a tuple of arrays, divided if `x` is.
     """
     wing = _wing()
@@ -228,19 +228,19 @@ def map_examples(fn: Callable[..., Any], x: Any, *others: Any) -> Any:
 def chunks_of_sequence(
     length: int, layers: int, directions: int, multiplications: int
 ) -> list[int] | None:
-    """Lengths of the chunks in which a sequence goes through recurrent layers.
+    """Lengths of the chunks in which a sequence passes through recurrent layers.
 
     Args:
-        length: steps of the sequence.
+        length: number of steps of the sequence.
         layers: number of layers.
-        directions: 1, or 2 if each layer is bidirectional.
-        multiplications: of a step of one layer in one direction.
+        directions: 1, or 2 if the layers are bidirectional.
+        multiplications: number of them in a step of one layer in one direction.
 
     Returns:
-        `None` to compute one layer after the other. Otherwise they run beside each
-        other, each inside of its own `computing_beside`: the directions of a layer, or
-        the layers, of which each has the next chunk while the one after it has what
-        came out for this one.
+        `None` to compute one layer after the other. Otherwise the directions of each
+        layer, or else the layers, run in parallel, each in a block of
+        `computing_beside`: a layer computes the next chunk while the layer above it
+        computes the one before.
     """
     wing = _wing() if tuned() and current_part() is None else None
     chunks: list[int] | None = None
@@ -250,18 +250,18 @@ def chunks_of_sequence(
 
 
 def computing_beside(place: int) -> AbstractContextManager[None]:
-    """`computing_part` of the layer or direction with this number."""
+    """`computing_part` for the layer or direction with this number."""
     return computing_part(cast(Any, _wing()).core_of(place))
 
 
 def parts_of_leaves(sizes: list[int]) -> list[int]:
-    """The part that computes each leaf of a tree, from the numbers that it holds."""
+    """The part that computes each leaf of a tree, chosen by their sizes."""
     wing = _wing() if tuned() and current_part() is None else None
     return [0] * len(sizes) if wing is None else wing.parts_of_leaves(sizes)
 
 
 def prepare_compiler() -> None:
-    """Does once what makes MLX compile its CPU kernels faster, before the first one."""
+    """Makes MLX compile its CPU kernels faster, if called before the first one."""
     wing = _wing() if mx.default_device() == mx.cpu else None
     if wing is not None:
         wing.precompile()
@@ -269,18 +269,17 @@ def prepare_compiler() -> None:
 
 # ---- the order of gradients ----
 
-# Set inside the block of `differentiating` only, and seen by its own thread only.
 _differentiated: ContextVar[frozenset[int]] = ContextVar(
     "differentiated", default=frozenset()
 )
 
 
 def differentiating(arrays: "Iterable[Array]") -> AbstractContextManager[Any]:
-    """Inside the block, gradients are taken with respect to these very arrays."""
+    """Inside the block, gradients with respect to these arrays are computed."""
     ids = frozenset(map(id, arrays))
     return holding(_differentiated, _differentiated.get() | ids)
 
 
 def is_differentiated(x: "Array") -> bool:
-    """Whether a gradient with respect to `x` is wanted for certain."""
+    """Whether a gradient with respect to `x` is certainly computed."""
     return id(x) in _differentiated.get()

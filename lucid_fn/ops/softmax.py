@@ -20,15 +20,15 @@ Along = Callable[[Array, int], Array]
 def softmax(x: Array, axis: int = -1) -> Array:
     """The softmax along an axis, `exp(x) / sum(exp(x))`: probabilities that sum to 1.
 
-    The largest number of `x` is subtracted first, so that nothing overflows.
+    The maximum of `x` is subtracted first, so that nothing overflows.
 
     Args:
         x: float, any shape but `()`; half precision is computed in float32.
         axis: the axis of the sum.
 
     Returns:
-        Array of the shape and dtype of `x`, in [0, 1]; NaN where all of the axis is
-        minus infinity.
+        Array of the shape and dtype of `x`, in [0, 1]; NaN where all numbers
+        along the axis are minus infinity.
 
     Raises:
         TypeError: if `x` is not an MLX array of a float dtype.
@@ -45,15 +45,15 @@ def softmax(x: Array, axis: int = -1) -> Array:
 
 @takes_float
 def softmin(x: Array, axis: int = -1) -> Array:
-    """The softmax of `-x` along an axis: the smallest number gets most.
+    """The softmax of `-x` along an axis.
 
     Args:
         x: float, any shape but `()`; half precision is computed in float32.
         axis: the axis of the sum.
 
     Returns:
-        Array of the shape and dtype of `x`, in [0, 1]; NaN where all of the axis is
-        infinity.
+        Array of the shape and dtype of `x`, in [0, 1]; NaN where all numbers
+        along the axis are infinity.
 
     Raises:
         TypeError: if `x` is not an MLX array of a float dtype.
@@ -77,8 +77,8 @@ def log_softmax(x: Array, axis: int = -1) -> Array:
         axis: the axis of the sum.
 
     Returns:
-        Array of the shape and dtype of `x`, at most 0; NaN where all of the axis is
-        minus infinity.
+        Array of the shape and dtype of `x`, at most 0; NaN where all numbers
+        along the axis are minus infinity.
 
     Raises:
         TypeError: if `x` is not an MLX array of a float dtype.
@@ -98,16 +98,16 @@ def logsumexp(x: Array, axis: int = -1, *, keepdims: bool = False) -> Array:
     """The logarithm of the sum of exponentials along an axis, `log(sum(exp(x)))`.
 
     It is a smooth maximum: at least the largest number, and close to it if the others
-    are far below.
+    are much smaller.
 
     Args:
         x: float, any shape but `()`; half precision is computed in float32.
         axis: the axis of the sum.
-        keepdims: whether the axis stays, with length 1.
+        keepdims: whether to keep the axis, with length 1.
 
     Returns:
-        Array of the dtype of `x` and of its shape less the axis. The gradient is the
-        softmax; beside an infinite number it is 0, as in PyTorch and JAX.
+        Array of the dtype of `x`, and of its shape without the axis. The gradient is
+        the softmax; for finite numbers beside infinity it is 0, as in PyTorch and JAX.
 
     Raises:
         TypeError: if `x` is not an MLX array of a float dtype.
@@ -130,26 +130,26 @@ def _apply(name: str, fn: Along, x: Array, axis: int) -> Array:
         raise ValueError(
             f"{name}: axis must be one of x, got {axis} for x of shape {x.shape}"
         )
-    if x.size == 0:  # MLX has no maximum of nothing
+    if x.size == 0:  # of which MLX has no maximum
         if fn is not logsumexp_along:
             return x
         return reduced(mx.sum, x, axis=axis, keepdims=True, empty=-mx.inf)
-    # Counted from the end: a mapped axis comes first.
+    # Negative, since `vmap` adds an axis in front.
     return fn(x, axis - x.ndim if axis >= 0 else axis)
 
 
 @replaceable
 def softmax_along(x: Array, axis: int) -> Array:
-    """`softmax` of at least one number, along an axis counted from the end."""
+    """`softmax` of an array that is not empty, along a negative axis."""
     y: Array = mx.softmax(widen(x), axis=axis).astype(x.dtype)
     return y
 
 
 @replaceable
 def log_softmax_along(x: Array, axis: int) -> Array:
-    """`log_softmax` of at least one number, along an axis counted from the end."""
+    """`log_softmax` of an array that is not empty, along a negative axis."""
     wide = widen(x)
-    # Without a gradient: it is the same whatever is subtracted.
+    # No gradient: the result does not depend on the number subtracted.
     shifted = wide - mx.stop_gradient(mx.max(wide, axis=axis, keepdims=True))
     y: Array = shifted - mx.logsumexp(shifted, axis=axis, keepdims=True)
     return y.astype(x.dtype)
@@ -157,7 +157,7 @@ def log_softmax_along(x: Array, axis: int) -> Array:
 
 @replaceable
 def logsumexp_along(x: Array, axis: int) -> Array:
-    """`logsumexp`, which keeps the axis, counted from the end."""
+    """`logsumexp` along a negative axis, which is kept."""
     y: Array = _logsumexp(axis)(widen(x))
     return y.astype(x.dtype)
 
@@ -183,9 +183,9 @@ def _logsumexp(axis: int) -> ArrayFn:
 
 
 def slopes_of_logsumexp(x: Array, softmax: Array, axis: int) -> Array:
-    """The softmax, and 0 for the finite numbers beside an infinite one, as their limit.
+    """`exp(x - logsumexp(x))`: the softmax, but 0 for finite numbers beside infinity.
 
-    `exp(x - logsumexp(x))`, which this is, is 0 there, while the softmax has no value.
+    There the softmax is NaN.
     """
     largest = mx.max(x, axis=axis, keepdims=True)
     return mx.where(mx.logical_and(largest == mx.inf, x < mx.inf), 0.0, softmax)

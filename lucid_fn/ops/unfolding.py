@@ -1,4 +1,4 @@
-"""Windows of images as rows of a matrix, and back, channels last."""
+"""`unfold` and `fold` (im2col and col2im), channels last."""
 
 import operator
 from functools import reduce
@@ -30,23 +30,22 @@ def unfold(
 
     Args:
         x: any dtype, shape `(N, H, W, C)`.
-        size: of the window, positive; a pair is (vertical, horizontal), as everywhere
-            here.
+        size: of the window, positive; a pair is (vertical, horizontal).
         stride: pixels from one window to the next, positive.
         padding: zeros added on each side.
-        dilation: pixels from one number of a window to the next, positive.
+        dilation: pixels from one element of a window to the next, positive.
 
     Returns:
         Array of shape `(N, L, C * KH * KW)` and of the dtype of `x`, with the `L`
-        windows in row-major order. The order of a vector is PyTorch's, that of an array
-        `(C, KH, KW)`.
+        windows in row-major order. A vector has the order of an array `(C, KH, KW)`, as
+        in PyTorch.
 
     Raises:
         TypeError: if `x` is not an array.
         ValueError: if `x` does not have 4 axes, or a size is out of range or does not
             fit.
 
-    Source: `torch.nn.functional.unfold`, whose last two axes are the other way round.
+    Source: `torch.nn.functional.unfold`, which returns `(N, C * KH * KW, L)`.
 
     Example:
         >>> import mlx.core as mx
@@ -76,10 +75,9 @@ def fold(
     padding: Sizes = 0,
     dilation: Sizes = 1,
 ) -> Array:
-    """The image of which these are the windows, added where they overlap (col2im).
+    """Sums windows into an image (col2im): the transpose of `unfold`.
 
-    It is the transpose of `unfold`: `fold(unfold(x))` is `x` times the number of
-    windows that each pixel is in.
+    `fold(unfold(x))` is `x` times the number of windows that each pixel is in.
 
     Args:
         x: float, shape `(N, L, C * KH * KW)`, as `unfold` returns it.
@@ -94,8 +92,8 @@ def fold(
 
     Raises:
         TypeError: if `x` is not an array.
-        ValueError: if `x` is not of the shape that `unfold` gives for these sizes, or a
-            size is out of range.
+        ValueError: if `x` does not have the shape that `unfold` returns for these
+            sizes, or a size is out of range.
 
     Source: `torch.nn.functional.fold`.
 
@@ -128,13 +126,13 @@ def fold(
 
 
 def _placed(x: Array, windows: Windows, slot: tuple[int, ...]) -> Array:
-    """Zeros of the padded size, with `x` where this slot of the windows is."""
+    """`x` at the positions of a slot of the windows, in zeros of the padded size."""
     for axis in (1, 2):
         index = axis - 1
         stride, offset = windows.stride[index], slot[index] * windows.dilation[index]
         padded = windows.size[index] + 2 * windows.padding[index]
         reach = (x.shape[axis] - 1) * stride + 1
-        # (..., OH, ...) to (..., OH, stride, ...), whose other rows are zeros
+        # (..., OH, ...) to (..., OH, stride, ...), where all but the first are zeros
         x = _padded(mx.expand_dims(x, axis + 1), axis + 1, 0, stride - 1)
         x = mx.flatten(x, axis, axis + 1)
         x = x[:, :reach] if axis == 1 else x[:, :, :reach]

@@ -1,9 +1,9 @@
-"""`mx.vmap`, which refuses what MLX would vectorize wrongly.
+"""`mx.vmap`, which refuses operations that MLX vectorizes wrongly.
 
-MLX vectorizes a graph by a rule for each of its operations. Some rules are wrong where
-one input has the batch and another has not: they give another shape, values from beyond
-the arrays, or the result of example 0 alone. The graph that a function made is looked
-through for these before it is vectorized.
+MLX vectorizes a graph by a rule for each operation. Some rules are wrong where one
+input is mapped and another is not: they return a wrong shape, read beyond the arrays,
+or give all examples the result of the first. So the graph of a function is searched
+for such operations before it is vectorized.
 """
 
 import io
@@ -21,21 +21,21 @@ Axes = Sequence[int | None]
 
 
 class _Fault(NamedTuple):
-    """What MLX's rule gets wrong."""
+    """An operation that MLX vectorizes wrongly for some inputs."""
 
-    use: str  # what a function does in words
+    use: str  # the code in words
     fix: str
-    is_right: Callable[[list[bool]], bool]  # by which inputs have the batch
+    is_right: Callable[[list[bool]], bool]  # from which inputs are mapped
 
 
-_SPREAD = "mx.where(True, b, a) in place of b, which gives it the batch of a"
+_BROADCAST = "mx.where(True, b, a) in place of b, which gives it the batch of a"
 
 
 def _bitwise(symbol: str, logical: str = "") -> _Fault:
     instead = f"mx.{logical}(a, b) for bools, or " * bool(logical)
     return _Fault(
         f"computes a {symbol} b with a b that all examples share",
-        instead + _SPREAD,
+        instead + _BROADCAST,
         all,
     )
 
@@ -43,7 +43,7 @@ def _bitwise(symbol: str, logical: str = "") -> _Fault:
 _ASSIGNMENT = _Fault(
     "assigns what all examples share to a part of an array (a[i] = b, a.at[i].add(b), "
     "mx.slice_update), or differentiates such an assignment",
-    f"mx.where(mask, b, a) or mx.concatenate, or {_SPREAD}",
+    f"mx.where(mask, b, a) or mx.concatenate, or {_BROADCAST}",
     lambda has_batch: has_batch[1],
 )
 _FAULTS = {
@@ -71,13 +71,13 @@ _FAULTS = {
 def vectorize(
     fn: Callable[..., Any], in_axes: Axes, caller: str, name: str
 ) -> Callable[..., Any]:
-    """`mx.vmap(fn, in_axes)`, the batch of all results being axis 0.
+    """`mx.vmap(fn, in_axes)`, with axis 0 as the batch of all results.
 
     Args:
-        fn: arrays to an array, or to a sequence of arrays.
-        in_axes: the axis of the batch of each argument, `None` where it has none.
-        caller: public function that errors name.
-        name: what errors call `fn`, as in "`loss`".
+        fn: function from arrays to an array, or to a sequence of arrays.
+        in_axes: the axis of each argument that is mapped; `None` where none is.
+        caller: the public function that errors begin with.
+        name: the name of `fn` in errors.
 
     Raises:
         ValueError: when called, if MLX would give wrong results.
@@ -104,12 +104,12 @@ def vectorize(
     return run
 
 
-# Set while a function is traced by `mx.vmap`, and seen by its own thread only.
+# Set while `mx.vmap` traces a function; seen by the thread that traces.
 _mapped: ContextVar[Array | None] = ContextVar("mapped", default=None)
 
 
 def noting_mapped(fn: Callable[..., Any], in_axes: Axes) -> Callable[..., Any]:
-    """`fn`, to be given to `mx.vmap`: inside of it `mapped_array` has a result."""
+    """`fn`, to be given to `mx.vmap`: `mapped_array` finds an array inside of it."""
 
     def noted(*arrays: Array) -> Any:
         pairs = zip(arrays, in_axes, strict=True)
@@ -120,7 +120,7 @@ def noting_mapped(fn: Callable[..., Any], in_axes: Axes) -> Callable[..., Any]:
 
 
 def mapped_array() -> Array | None:
-    """An array that the innermost `vmap` around maps; `None` outside of all."""
+    """An array that the innermost enclosing `vmap` maps; `None` outside of `vmap`."""
     return _mapped.get()
 
 
@@ -128,18 +128,18 @@ def _check(
     batched: Sequence[Array], results: Sequence[Array], caller: str, name: str
 ) -> None:
     """Raises if an operation between `batched` and `results` has a wrong rule."""
-    written = io.StringIO()
+    file = io.StringIO()
     names = {f"batched{i}": x for i, x in enumerate(batched)}
-    mx.export_to_dot(written, *results, **names)
-    graph = written.getvalue()
+    mx.export_to_dot(file, *results, **names)
+    graph = file.getvalue()
     if not any(f'"{operation}' in graph for operation in _FAULTS):
         return
-    found = set(names)
+    mapped = set(names)
     for operation, inputs, outputs in _operations(graph):
-        has_batch = [x in found for x in inputs]
+        has_batch = [x in mapped for x in inputs]
         if not any(has_batch):
             continue
-        found.update(outputs)
+        mapped.update(outputs)
         fault = _FAULTS.get(operation)
         if fault and not fault.is_right(has_batch):
             raise ValueError(
@@ -149,7 +149,7 @@ def _check(
 
 
 def _operations(graph: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Name, inputs and outputs of each operation, in the order of computation."""
+    """Name, inputs and outputs of each operation of a graph, in topological order."""
     operation, inputs, outputs, number = "", [""] * 0, [""] * 0, ""
     for line in graph.splitlines():
         if "[label" in line:

@@ -21,12 +21,12 @@ def cosine_similarity(
     Args:
         x: vectors, float, any shape.
         y: vectors, float, of a shape that broadcasts against that of `x`.
-        axis: along which the numbers of a vector lie, in the broadcast shape.
-        eps: least length that is divided by, positive.
+        axis: the axis of the components of a vector, in the broadcast shape.
+        eps: lower bound of the divisors, positive.
 
     Returns:
-        Float array of the broadcast shape less the axis, in [-1, 1] but for rounding;
-        0 beside a vector of zeros.
+        Float array of the broadcast shape without the axis, in [-1, 1] up to rounding;
+        0 if a vector is zero.
 
     Raises:
         TypeError: if `x` or `y` is not of a float dtype.
@@ -44,8 +44,8 @@ def cosine_similarity(
     dtype = mx.result_type(*_check_pair("cosine_similarity", x, y))
     x, y = mx.broadcast_arrays(widen(x), widen(y))
     axis = check_axis("cosine_similarity", axis, x.ndim)
-    # The directions, not the vectors, are multiplied: |x| |y| may overflow.
-    cosine = sum(_direction(x, 2, axis, eps) * _direction(y, 2, axis, eps), axis=axis)
+    # Normalized before they are multiplied: |x| |y| may overflow.
+    cosine = sum(_normalized(x, 2, axis, eps) * _normalized(y, 2, axis, eps), axis=axis)
     return cosine.astype(dtype)
 
 
@@ -56,9 +56,9 @@ def normalize(x: Array, *, p: float = 2.0, axis: int = -1, eps: float = 1e-12) -
 
     Args:
         x: vectors, float, any shape but `()`.
-        p: order of the length, positive; `math.inf` for the largest absolute value.
-        axis: along which the numbers of a vector lie.
-        eps: least length that is divided by, positive; a vector of zeros stays one.
+        p: order of the norm, positive; `math.inf` for the largest absolute value.
+        axis: the axis of the components of a vector.
+        eps: lower bound of the divisor, positive; a vector of zeros stays zero.
 
     Returns:
         Array of the shape and dtype of `x`.
@@ -79,7 +79,7 @@ def normalize(x: Array, *, p: float = 2.0, axis: int = -1, eps: float = 1e-12) -
     eps = check_number("normalize", "eps", eps, above=0)
     check_float("normalize", x=x)
     axis = check_axis("normalize", axis, x.ndim)
-    return _direction(widen(x), p, axis, eps).astype(x.dtype)
+    return _normalized(widen(x), p, axis, eps).astype(x.dtype)
 
 
 def pairwise_distance(
@@ -99,13 +99,13 @@ def pairwise_distance(
     Args:
         x: vectors, float, any shape.
         y: vectors, float, of a shape that broadcasts against that of `x`.
-        p: order of the length, positive; `math.inf` for the largest absolute value.
-        axis: along which the numbers of a vector lie, in the broadcast shape.
+        p: order of the norm, positive; `math.inf` for the largest absolute value.
+        axis: the axis of the components of a vector, in the broadcast shape.
         eps: added to each difference, at least 0.
-        keepdims: whether the axis stays, with length 1.
+        keepdims: whether to keep the axis, with length 1.
 
     Returns:
-        Float array of the broadcast shape less the axis.
+        Float array of the broadcast shape without the axis.
 
     Raises:
         TypeError: if `x` or `y` is not of a float dtype.
@@ -126,16 +126,16 @@ def pairwise_distance(
     dtype = mx.result_type(*_check_pair("pairwise_distance", x, y))
     difference = widen(x) - widen(y) + eps
     axis = check_axis("pairwise_distance", axis, difference.ndim)
-    distance = _length(difference, p, axis).astype(dtype)
+    distance = _norm(difference, p, axis).astype(dtype)
     return distance if keepdims else mx.squeeze(distance, axis)
 
 
-def _direction(x: Array, p: float, axis: int, eps: float) -> Array:
-    return x / mx.maximum(_length(x, p, axis), eps)
+def _normalized(x: Array, p: float, axis: int, eps: float) -> Array:
+    return x / mx.maximum(_norm(x, p, axis), eps)
 
 
-def _length(x: Array, p: float, axis: int) -> Array:
-    """`|x|_p`, whose derivative at 0 is 0, as in PyTorch; the axis stays."""
+def _norm(x: Array, p: float, axis: int) -> Array:
+    """`|x|_p` with the axis kept; its derivative at 0 is 0, as in PyTorch."""
     if p == 1 or x.size == 0:
         return sum(mx.abs(x), axis=axis, keepdims=True)
     if math.isinf(p):
@@ -145,7 +145,7 @@ def _length(x: Array, p: float, axis: int) -> Array:
 
 
 def power_from_zero(x: Array, exponent: float) -> Array:
-    """`x ** exponent` of numbers from 0 on, with the derivative 0 at 0."""
+    """`x ** exponent` for `x >= 0`, with derivative 0 at 0."""
     positive = x != 0  # of nan too
     base = mx.where(positive, x, 1.0)
     power = mx.sqrt(base) if exponent == 0.5 else mx.power(base, exponent)
@@ -153,7 +153,7 @@ def power_from_zero(x: Array, exponent: float) -> Array:
 
 
 def check_order(caller: str, p: float) -> float:
-    """The order of a length, which must be positive; it may be infinite."""
+    """`p` as a float; raises unless it is positive. It may be infinite."""
     p = to_number(caller, "p", p)
     if not p > 0:
         raise ValueError(f"{caller}: p must be positive, got {p}")

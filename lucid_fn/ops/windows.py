@@ -1,4 +1,4 @@
-"""The windows of pooling: their places, maxima and means, and the gradients of these.
+"""Pooling windows: their geometry, and their maxima and means with gradients.
 
 Arrays are `(N, *size, C)` with one, two or three spatial axes. A window has
 `prod(kernel)` slots, numbered in row-major order.
@@ -40,7 +40,7 @@ class Windows(NamedTuple):
 
     @property
     def out_rounded_up(self) -> tuple[int, ...]:
-        """`out` with `ceil_mode`: windows may reach over the end of padded images."""
+        """`out` with `ceil_mode`: windows may extend beyond the padded image."""
         return tuple(
             -(-room // s) + 1 - (-(-room // s) * s >= size + p)
             for (room, s), size, p in zip(
@@ -55,7 +55,7 @@ class Windows(NamedTuple):
 
     @property
     def slots(self) -> int:
-        """The number of places in a window, padding included."""
+        """The number of elements of a window, padding included."""
         return math.prod(self.kernel)
 
 
@@ -70,7 +70,7 @@ def check_windows(
     dilation: Sizes = 1,
     ceil_mode: bool = False,
 ) -> Windows:
-    """The windows that these arguments ask for, if they fit `x`."""
+    """Checks the arguments of a pooling of `x`; returns its windows."""
     check_axes(name, x, dims)
     kernel = to_sizes(name, "size", size, dims=dims, at_least=1)
     strides = (
@@ -95,8 +95,10 @@ def check_windows(
     return windows
 
 
-def lengthened(x: Array, windows: Windows, fill: float) -> tuple[Array, Windows]:
-    """`x`, padded at the end of each axis as far as windows with `ceil_mode` reach."""
+def padded_for_ceil_mode(
+    x: Array, windows: Windows, fill: float
+) -> tuple[Array, Windows]:
+    """`x`, padded at the end of each axis to the end of windows with `ceil_mode`."""
     extra = [
         max((outputs - 1) * stride + extent - size - 2 * padding, 0)
         for outputs, stride, extent, size, padding in zip(
@@ -125,21 +127,21 @@ def max_by_slots(x: Array, windows: Windows) -> Array:
 
 def first_maxima(x: Array, windows: Windows) -> tuple[Array, Array]:
     """The maximum of each window, and the first slot that has it, int32."""
-    y, *others = gather_slots(x, windows, least(x.dtype))
+    y, *others = gather_slots(x, windows, lowest(x.dtype))
     first = mx.zeros(y.shape, mx.int32)
-    # What is outside of the image loses even to minus infinity: no gradient there.
-    held, *met = _slots_inside(windows)
-    for slot, (other, inside) in enumerate(zip(others, met, strict=True), start=1):
+    # Padding loses even to minus infinity, so that it gets no gradient.
+    found, *insides = _inside_by_slot(windows)
+    for slot, (other, inside) in enumerate(zip(others, insides, strict=True), start=1):
         better = mx.logical_or(other > y, mx.isnan(other))
-        if not held.all():
-            better = mx.logical_or(better, mx.array(inside & ~held))
-        y, held = mx.where(better, other, y), held | inside
+        if not found.all():
+            better = mx.logical_or(better, mx.array(inside & ~found))
+        y, found = mx.where(better, other, y), found | inside
         first = mx.where(better, slot, first)
     return y, first
 
 
 def indices_in_image(slot: Array, windows: Windows, sizes: tuple[int, ...]) -> Array:
-    """Where the slot of each window is in an image of these sizes, row by row."""
+    """The index of a slot of each window in a flattened image of these sizes."""
     index, row = mx.zeros_like(slot), 1
     axes = zip(sizes, *windows[1:], windows.out, strict=True)
     for axis, (size, k, s, p, d, n) in reversed(list(enumerate(axes, start=1))):
@@ -151,7 +153,8 @@ def indices_in_image(slot: Array, windows: Windows, sizes: tuple[int, ...]) -> A
     return index
 
 
-def least(dtype: mx.Dtype) -> float:
+def lowest(dtype: mx.Dtype) -> float:
+    """The lowest integer, or minus infinity."""
     return mx.iinfo(dtype).min if mx.issubdtype(dtype, mx.integer) else -math.inf
 
 
@@ -162,13 +165,13 @@ def mean_by_slots(x: Array, windows: Windows, count_include_pad: bool) -> Array:
 
 
 def max_by_tiles(x: Array, windows: Windows) -> Array:
-    """`max_by_slots`, in fewer operations where windows neither overlap nor leave gaps.
+    """`max_by_slots`, in fewer operations for windows without overlaps and gaps.
 
-    Its gradient is one selection, not an array of the size of `x` for each slot.
+    Its gradient is a single selection, not one array of the size of `x` for each slot.
     """
     if not _are_tiles(windows):
         return max_by_slots(x, windows)
-    return cast(Array, _max_of_tiles(windows.kernel)(_whole(x, windows)))
+    return cast(Array, _max_of_tiles(windows.kernel)(_without_remainder(x, windows)))
 
 
 @lru_cache(maxsize=64)
@@ -179,18 +182,17 @@ def _max_of_tiles(kernel: tuple[int, ...]) -> ArrayFn:
 
     @run.vjp
     def vjp(x: Array, g: Array, _: Array) -> Array:
-        chosen = is_first(x)
-        spread = g.reshape(_tiled(g, (1,) * len(kernel)))
-        return mx.where(chosen, spread, mx.zeros_like(spread)).reshape(x.shape)
+        by_tile = g.reshape(_tiled_shape(g, (1,) * len(kernel)))
+        return mx.where(is_first(x), by_tile, mx.zeros_like(by_tile)).reshape(x.shape)
 
     @run.jvp
     def jvp(x: Array, dx: Array) -> Array:
-        tiles = dx.reshape(_tiled(dx, kernel))
+        tiles = dx.reshape(_tiled_shape(dx, kernel))
         chosen = mx.where(is_first(x), tiles, mx.zeros_like(tiles))
-        return mx.sum(chosen, axis=_WITHIN[: len(kernel)])
+        return mx.sum(chosen, axis=_TILE_AXES[: len(kernel)])
 
     def first(x: Array) -> tuple[Array, Array]:
-        """The maximum of each tile, and the number of its first slot that holds it."""
+        """The maximum of each tile, and the first slot that has it."""
         x = mx.stop_gradient(x)
         slots = [
             x[:, *(slice(i, None, k) for i, k in zip(slot, kernel, strict=True))]
@@ -206,36 +208,36 @@ def _max_of_tiles(kernel: tuple[int, ...]) -> ArrayFn:
         place = first(x)[1]
         axes = [n for k in kernel for n in (1, k)]
         numbers = mx.arange(math.prod(kernel)).reshape(*axes, 1)
-        return place.reshape(_tiled(place, (1,) * len(kernel))) == numbers
+        return place.reshape(_tiled_shape(place, (1,) * len(kernel))) == numbers
 
     return cast(ArrayFn, run)
 
 
 def mean_by_tiles(x: Array, windows: Windows, count_include_pad: bool) -> Array:
-    """`mean_by_slots`, in one sum where windows neither overlap nor leave gaps."""
+    """`mean_by_slots`, in one sum for windows without overlaps and gaps."""
     if not _are_tiles(windows):
         return mean_by_slots(x, windows, count_include_pad)
-    whole = _whole(x, windows).astype(mx.float32)
-    tiles = whole.reshape(_tiled(whole, windows.kernel))
-    total = mx.sum(tiles, axis=_WITHIN[: len(windows.kernel)])  # (N, *out, C)
+    whole = _without_remainder(x, windows).astype(mx.float32)
+    tiles = whole.reshape(_tiled_shape(whole, windows.kernel))
+    total = mx.sum(tiles, axis=_TILE_AXES[: len(windows.kernel)])  # (N, *out, C)
     return (total / windows.slots).astype(x.dtype)
 
 
-_WITHIN = (2, 4, 6)  # the axes inside of tiles, of `_tiled`
+_TILE_AXES = (2, 4, 6)  # of `_tiled_shape`: the axes within a tile
 
 
 def _are_tiles(windows: Windows) -> bool:
     return windows.stride == windows.kernel and not any(windows.padding)
 
 
-def _whole(x: Array, windows: Windows) -> Array:
-    """`x` without the numbers that are in no window."""
+def _without_remainder(x: Array, windows: Windows) -> Array:
+    """`x` without the elements at its ends that are in no window."""
     sides = zip(windows.out, windows.kernel, strict=True)
     return x[:, *(slice(n * k) for n, k in sides)]
 
 
-def _tiled(x: Array, kernel: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape with two axes for each spatial one: which tile, and where in it."""
+def _tiled_shape(x: Array, kernel: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of `x` with two axes for each spatial one: tiles, and within a tile."""
     sides = zip(x.shape[1:-1], kernel, strict=True)
     return (len(x), *(m for n, k in sides for m in (n // k, k)), x.shape[-1])
 
@@ -248,7 +250,10 @@ mean_of_windows = replaceable(mean_by_tiles)
 
 
 def gather_slots(x: Array, windows: Windows, fill: float) -> list[Array]:
-    """The numbers in each slot, `slots` arrays `(N, *out, C)`; `fill` is outside."""
+    """The elements in each slot of the windows, arrays `(N, *out, C)`.
+
+    Outside of `x` they are `fill`.
+    """
     if any(windows.padding):
         width = [(0, 0), *((p, p) for p in windows.padding), (0, 0)]
         x = mx.pad(x, width, constant_values=mx.array(fill, x.dtype))
@@ -261,8 +266,8 @@ def gather_slots(x: Array, windows: Windows, fill: float) -> list[Array]:
     return [x[at(slot)] for slot in product(*map(range, windows.kernel))]
 
 
-def _slots_inside(windows: Windows) -> list[np.ndarray]:
-    """Which windows have each of their slots inside of the array: `(*out, 1)` each."""
+def _inside_by_slot(windows: Windows) -> list[np.ndarray]:
+    """For each slot, which windows have it inside of the array: `(*out, 1)`."""
 
     def along(slot: int, size: int, stride: int, padding: int, n: int) -> np.ndarray:
         places = np.arange(n) * stride + slot - padding
@@ -277,9 +282,9 @@ def _slots_inside(windows: Windows) -> list[np.ndarray]:
 
 
 def divisors(windows: Windows, count_include_pad: bool) -> Array:
-    """What the sum of each window is divided by, `(1,)` or `(*out, 1)`."""
+    """The divisor of the sum of each window, `(1,)` or `(*out, 1)`."""
     if count_include_pad or not any(windows.padding):
-        # Not a scalar, which `mx.compile` would share between the parts of a batch.
+        # Not a scalar, which `mx.compile` would share among the parts of a batch.
         return mx.array([float(windows.slots)])
     return mx.array(counts(windows, windows.out, count_include_pad))
 
@@ -287,7 +292,7 @@ def divisors(windows: Windows, count_include_pad: bool) -> Array:
 def counts(
     windows: Windows, out: tuple[int, ...], count_include_pad: bool
 ) -> np.ndarray:
-    """How many numbers of `x`, or of it and its padding, each window has."""
+    """The number of elements of each window in `x`, or in `x` and its padding."""
     found: np.ndarray = np.ones((), np.float32)
     axes = zip(out, windows.size, *windows[1:4], strict=True)
     for n, size, k, s, p in axes:

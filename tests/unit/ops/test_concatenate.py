@@ -96,9 +96,14 @@ def test_one_of_two_arrays_may_be_mapped():
             [mx.ones((2, 3)), mx.ones((3, 3))],
             1,
             ValueError,
-            r"arrays must have one shape but for axis 1, got \(2, 3\) and arrays\[1\]",
+            r"equal shapes except along axis 1, got \(2, 3\) and arrays\[1\]",
         ),
-        ([mx.ones((2, 3)), mx.ones((2,))], 0, ValueError, "arrays must have one shape"),
+        (
+            [mx.ones((2, 3)), mx.ones((2,))],
+            0,
+            ValueError,
+            "arrays must have equal shapes",
+        ),
     ],
 )
 def test_bad_arguments_are_named(arrays, axis, error, message):

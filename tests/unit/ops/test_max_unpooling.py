@@ -97,7 +97,7 @@ def test_empty_batches_have_empty_results():
         (
             {"output_size": 6},
             ValueError,
-            r"output_size must be less than stride, \(2, 2\), from the default of",
+            r"output_size must differ by less than stride, \(2, 2\), from the",
         ),
     ],
 )
