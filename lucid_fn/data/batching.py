@@ -32,10 +32,10 @@ class Batches:
         return self.skip(0)
 
     def skip(self, count: int) -> Iterator[Any]:
-        """The batches after the first `count`, of which no row is read.
+        """The batches after the first `count`, whose rows are not read.
 
         Args:
-            count: how many batches to leave out, at least 0.
+            count: the number of batches to skip, at least 0.
         """
         count = check_count("batches.skip", "count", count, at_least=0)
         permutation = self._order.permutation()
