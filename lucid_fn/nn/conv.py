@@ -153,8 +153,9 @@ def conv3d(
     """3D convolution: `(N, D, H, W, in_channels)` to `(N, D', H', W', out_channels)`.
 
     The arguments are those of `conv2d`, for three axes; triples are (depth, height,
-    width). Params: `weight` `(out_channels, kernel depth, height, width,
-    in_channels/groups)` and `bias` `(out_channels,)`.
+    width). Params: `weight`
+    `(out_channels, kernel depth, height, width, in_channels/groups)` and `bias`
+    `(out_channels,)`.
 
     Example:
         >>> import mlx.core as mx
@@ -273,17 +274,17 @@ def conv_transpose2d(
     bias: bool = True,
     weight_init: Initializer = initializers.uniform_by_fan_in,
 ) -> Layer:
-    """Transposed 2D convolution: `(N, H, W, in_channels)` to `(N, H', W',
-    out_channels)`.
+    """Transposed 2D convolution: `(N, H, W, in_channels)` to a larger image.
 
+    The result has the shape `(N, H', W', out_channels)`, with
     `H' = (H - 1) * stride - 2 * padding + dilation * (kernel_size - 1) +
-    output_padding + 1`, and `W'` likewise. It is the gradient of
-    `conv2d(out_channels, in_channels, ...)`, with the same arguments, in its input: it
-    maps the output shape of that layer to its input shape.
+    output_padding + 1`, and `W'` likewise. The layer computes the vector-Jacobian
+    product of `conv2d(out_channels, in_channels, ...)`, with the same arguments, with
+    respect to its input: it maps the output shape of that layer to its input shape.
 
     Params: `weight` `(in_channels, kernel height, kernel width, out_channels/groups)`,
-    that of the convolution whose gradient this is, and PyTorch's with the channels
-    last; `bias` `(out_channels,)`. Both are uniform in +-1/sqrt(fan) with
+    that of this `conv2d`, and PyTorch's with the channels last, and `bias`
+    `(out_channels,)`. Both are uniform in +-1/sqrt(fan) with
     `fan = out_channels / groups * kernel height * kernel width`, PyTorch's default.
 
     Args:
@@ -451,8 +452,8 @@ def _conv_transpose(
 ) -> Array:
     """Transposed convolution: `(N, ..., I)`, `(I, ..., O / groups)` to `(N, ..., O)`.
 
-    It is the vjp of `_conv` with respect to its input. `_conv` is linear, so it
-    does not matter at which point, and nothing but the vjp is computed.
+    It is the vjp of `_conv` with respect to its input. `_conv` is linear, so the point
+    does not matter, and nothing but the vjp is computed.
     """
     sizes = tuple(
         (length - 1) * stride - 2 * padding + dilation * (taps - 1) + extra + 1
