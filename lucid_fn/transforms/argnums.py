@@ -1,4 +1,4 @@
-"""The arguments that are differentiated: those whose positions `argnums` gives."""
+"""The arguments that are differentiated, by their positions `argnums`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -18,17 +18,17 @@ from lucid_fn.types import Array, Tree
 
 
 class Chosen(NamedTuple):
-    """The leaves that a call differentiates, and what is done with others like them."""
+    """The leaves of a call that are differentiated."""
 
     leaves: list[Array]
-    call: Callable[..., Any]  # the function, or a copy of it, of these leaves
-    collect: Callable[[list[Any]], Tree]  # the argument, or the tuple, made of them
+    call: Callable[..., Any]  # the function, or a copy of it, of such leaves
+    collect: Callable[[list[Any]], Tree]  # the argument, or a tuple, of such leaves
 
 
 def chooser(
     fn: Callable[..., Any], argnums: int | Sequence[int], caller: str
 ) -> Callable[[tuple[Any, ...], dict[str, Any]], Chosen]:
-    """The function that takes the arguments of a call of `fn` apart."""
+    """Returns the function that chooses among the arguments of a call of `fn`."""
     places = [argnums] if isinstance(argnums, int) else argnums
     if not isinstance(places, list | tuple | range) or any(
         not isinstance(place, int) or isinstance(place, bool) for place in places

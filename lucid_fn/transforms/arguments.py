@@ -1,4 +1,4 @@
-"""What the transformations do to arguments alike: names, conversion to arrays."""
+"""Helpers of all transformations: names of arguments, conversion to arrays."""
 
 import dataclasses
 import inspect
@@ -15,12 +15,12 @@ from lucid_fn.types import Array, Tree
 
 
 def name_of(fn: Callable[..., Any]) -> str:
-    """The name a function goes by in messages."""
+    """The name of a function in messages."""
     return getattr(fn, "__name__", type(fn).__name__)
 
 
 def parameter_names(fn: Callable[..., Any]) -> list[str]:
-    """The names of the positional parameters; none where Python does not know them."""
+    """The names of the positional parameters; none for a function without signature."""
     signature = checks.signature_of(fn)
     positional = (
         inspect.Parameter.POSITIONAL_ONLY,
@@ -33,7 +33,7 @@ def parameter_names(fn: Callable[..., Any]) -> list[str]:
 def leaf_paths(
     names: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> list[str]:
-    """The paths of the leaves of `(args, kwargs)`, begun with the parameter's name."""
+    """The paths of the leaves of `(args, kwargs)`, which start with parameter names."""
     found = []
     for i, arg in enumerate(args):
         name = names[i] if i < len(names) else f"args[{i}]"
@@ -47,7 +47,7 @@ def check_function(caller: str, fn: Any, *, fix: str = "") -> None:
 
 
 def as_array(value: Any) -> Array | None:
-    """A number or NumPy array as an MLX array; `None` for what has no such array."""
+    """An MLX array of a number or a NumPy array; `None` for any other value."""
     if isinstance(value, mx.array):
         return value
     if isinstance(value, np.ndarray | np.generic):
@@ -60,21 +60,21 @@ def as_array(value: Any) -> Array | None:
 
 
 def as_result(value: Any) -> Array | None:
-    """What a function returned as an array, bools too; `None` for what has none."""
+    """`as_array` for results of functions, which may be bools."""
     is_bool = isinstance(value, bool | np.bool_)
     return mx.array(bool(value)) if is_bool else as_array(value)
 
 
 def owned(value: Any) -> Any:
-    """The same array as another Python object, and anything else as it is.
+    """The same array as another Python object; any other value as it is.
 
-    What a function does to it in place, as `x += 1` does, the caller's does not see.
+    A function may change it in place, as by `x += 1`, and the caller's stays as it is.
     """
     return value.astype(value.dtype) if isinstance(value, mx.array) else value
 
 
 def describe(value: Any) -> str:
-    """A leaf in a few words: dtype and shape, or the value."""
+    """A leaf in messages: dtype and shape, or type and value."""
     if isinstance(value, mx.array):
         return f"{value.dtype} {value.shape}".replace("mlx.core.", "")
     if is_foreign(value):
@@ -92,7 +92,7 @@ def is_foreign(value: Any) -> bool:
 
 
 def remedy(value: Any) -> str | None:
-    """How to make an argument of a value that cannot be one, if that is known."""
+    """How to convert a value that cannot be an argument, if that is known."""
     if isinstance(value, np.ma.MaskedArray):
         return "fill in what is masked with its .filled(value)"
     if is_foreign(value):
@@ -124,9 +124,23 @@ def to_arrays(
 
 
 def fenced(flat: Callable[..., list[Array]]) -> Callable[..., list[Array]]:
-    """`flat` for `mx.vjp`, which has no cotangent for a result under `stop_gradient`.
+    """`flat` for `mx.vjp`, which mishandles results of `mx.stop_gradient`.
 
-    It gives that to the next result instead. Behind another operation, which is not
-    computed, since nothing but the gradient is used, it does not see the one before.
+    It gives their cotangents to the next results. `mx.contiguous` hides the operation
+    from it, and costs nothing: only the gradient is computed.
     """
     return lambda *arrays: [mx.contiguous(y) for y in flat(*arrays)]
+
+
+def split_aux(
+    out: Any, has_aux: bool, name: str, caller: str, what: str = "result"
+) -> tuple[Any, Any]:
+    """The value to differentiate, and what a function returns besides."""
+    if not has_aux:
+        return out, None
+    if not (isinstance(out, tuple) and len(out) == 2):
+        raise TypeError(
+            f"{caller}: with has_aux=True `{name}` must return ({what}, aux), got "
+            f"{type(out).__name__}"
+        )
+    return out

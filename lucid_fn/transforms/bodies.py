@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_fn import tree
-from lucid_fn.tracing import is_symbolic, repeating
+from lucid_fn.tracing import repeating
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import as_result, describe, remedy
 from lucid_fn.transforms.closures import Converted
@@ -19,48 +19,38 @@ from lucid_fn.tree.mapping import describe as show
 from lucid_fn.types import Array, Tree
 
 T = TypeVar("T")
-_MAX_KEPT = 64
+_MAX_KEPT = 128
 
 
 class Traced(NamedTuple):
-    """What is kept of a body for the next loop over the same code."""
+    """A body that later loops over the same code use again."""
 
     body: Body
     structures: list[tree.Structure]  # of the outputs, since the first trace
-    held: Any  # whose identities are in the key
 
 
-class Dtypes(NamedTuple):
-    """What is kept of the dtypes of a carry that began with numbers."""
-
-    dtypes: list[mx.Dtype]
-    held: Any
-
-
-class _Traces(threading.local):
-    """The bodies used last; of each thread, as MLX's compiled functions are."""
+class _Cache(threading.local):
+    """The results used last; of each thread, as MLX's compiled functions are."""
 
     def __init__(self) -> None:
-        self.found: collections.OrderedDict[Hashable, Traced] = (
-            collections.OrderedDict()
-        )
-        self.dtypes: collections.OrderedDict[Hashable, Dtypes] = (
+        self.entries: collections.OrderedDict[Hashable, tuple[Any, Any]] = (
             collections.OrderedDict()
         )
 
 
-_traces = _Traces()
+_cache = _Cache()
 
 
-def _recalled(
-    memory: collections.OrderedDict[Hashable, T], key: Hashable, make: Callable[[], T]
-) -> T:
-    if key not in memory:
-        memory[key] = make()
-    memory.move_to_end(key)
-    if len(memory) > _MAX_KEPT:
-        memory.popitem(last=False)
-    return memory[key]
+def _cached(key: Hashable, held: Any, make: Callable[[], T]) -> T:
+    """`make()`, called once for each key; the key has identities of what is `held`."""
+    entries = _cache.entries
+    if key not in entries:
+        entries[key] = make(), held
+    entries.move_to_end(key)
+    if len(entries) > _MAX_KEPT:
+        entries.popitem(last=False)
+    result: T = entries[key][0]
+    return result
 
 
 def arrays_of(values: Tree, what: str, caller: str) -> tuple[Arrays, tree.Structure]:
@@ -82,7 +72,7 @@ def arrays_of(values: Tree, what: str, caller: str) -> tuple[Arrays, tree.Struct
 
 def body_of(
     name: str,
-    made: Converted,
+    converted: Converted,
     carry: tree.Structure,
     inputs: tree.Structure,
     specs: Hashable,
@@ -90,22 +80,18 @@ def body_of(
     caller: str,
 ) -> Traced:
     """The body of `call(fn, carry, inputs)`, which returns the carry and outputs."""
-    key = (
-        caller,
-        made.key,
-        carry,
-        inputs,
-        specs,
-        str(mx.default_stream(mx.default_device())),
-    )
-    return _recalled(
-        _traces.found, key, lambda: _new(name, made, carry, inputs, call, caller)
-    )
+    stream = str(mx.default_stream(mx.default_device()))
+    key = "body", caller, converted.key, carry, inputs, specs, stream
+
+    def make() -> Traced:
+        return _new_body(name, converted, carry, inputs, call, caller)
+
+    return _cached(key, converted.held, make)
 
 
-def _new(
+def _new_body(
     name: str,
-    made: Converted,
+    converted: Converted,
     carry: tree.Structure,
     inputs: tree.Structure,
     call: Callable[[Any, Tree, Tree], tuple[Tree, Tree]],
@@ -115,79 +101,72 @@ def _new(
 
     def turn(constants: Arrays, before: Arrays, xs: Arrays) -> tuple[Arrays, Arrays]:
         given = tree.unflatten(carry, before), tree.unflatten(inputs, xs)
-        try:
-            with (
-                repeating(caller),
-                diagnosis.drawing_nothing(
-                    name,
-                    caller,
-                    "which would draw the same numbers at every turn",
-                    "give it a key a turn, for instance random.fold_in(key, i)",
-                ),
-            ):
-                after, out = call(made.rebuild(constants), *given)
-        except (ValueError, RuntimeError) as error:
-            if is_symbolic(error):
-                raise diagnosis.value_read_error(error, name, caller) from error
-            raise
+        with (
+            diagnosis.explaining_value_reads(name, caller),
+            repeating(caller),
+            diagnosis.drawing_nothing(
+                name,
+                caller,
+                "which would draw the same numbers at every turn",
+                "give it a key a turn, for instance random.fold_in(key, i)",
+            ),
+        ):
+            after, out = call(converted.rebuild(constants), *given)
         outputs, structure = arrays_of(out, "the output", caller)
         structures[:] = [structure]
         return check_carry(after, carry, before, name, caller), outputs
 
-    return Traced(
-        Body(turn, Sizes(len(made.arrays), _places(carry))), structures, made.held
-    )
+    sizes = Sizes(len(converted.arrays), _number_of_leaves(carry))
+    return Traced(Body(turn, sizes), structures)
 
 
-def _places(structure: tree.Structure) -> int:
+def _number_of_leaves(structure: tree.Structure) -> int:
     if structure.kind is object:
         return 1
-    return sum(map(_places, structure.children))
+    return sum(map(_number_of_leaves, structure.children))
 
 
 def with_dtypes(
     init: Tree,
     arrays: Arrays,
-    made: Converted,
+    converted: Converted,
     inputs: Hashable,
     after: Callable[[Tree], Tree],
 ) -> Arrays:
     """The leaves of an initial carry, Python's numbers in the dtypes of `after(init)`.
 
-    So a loop from 0 may add up floats, and one from 0.0 float16, as in JAX. What `made`
-    is of determines `after`, with the shapes and dtypes of `inputs`.
+    So a loop from 0 may add up floats, and one from 0.0 float16, as in JAX. `after`
+    must depend only on the function that is `converted` and on the key `inputs`.
     """
     leaves, structure = tree.flatten(init)
     weak = [isinstance(x, int | float) and not isinstance(x, bool) for x in leaves]
     if not any(weak):
         return arrays
 
-    def found() -> Dtypes:
-        dtypes = [x.dtype for x in arrays]
+    def find_dtypes() -> list[mx.Dtype]:
         try:
             new = tree.leaves(eval_shape(after, init))
         except Exception:
-            new = []  # it takes numbers for arrays; what is wrong the trace will tell
-        if len(new) == len(arrays):
-            dtypes = list(map(_dtype_after, arrays, new))
-        return Dtypes(dtypes, made.held)
+            new = []  # it takes numbers for arrays; the trace raises what is wrong
+        if len(new) != len(arrays):
+            return [x.dtype for x in arrays]
+        return list(map(_dtype_after, arrays, new))
 
-    kinds = [
-        (type(leaf), x.shape, x.dtype) for leaf, x in zip(leaves, arrays, strict=True)
-    ]
-    closed = [(x.shape, x.dtype) for x in made.arrays]
-    key = made.key, structure, tuple(kinds), tuple(closed), inputs
-    known = _recalled(_traces.dtypes, key, found).dtypes
+    pairs = zip(leaves, arrays, strict=True)
+    kinds = [(type(leaf), x.shape, x.dtype) for leaf, x in pairs]
+    constants = [(x.shape, x.dtype) for x in converted.arrays]
+    key = "dtypes", converted.key, structure, tuple(kinds), tuple(constants), inputs
+    dtypes = _cached(key, converted.held, find_dtypes)
     return [
         x.astype(dtype) if is_number else x
-        for x, dtype, is_number in zip(arrays, known, weak, strict=True)
+        for x, dtype, is_number in zip(arrays, dtypes, weak, strict=True)
     ]
 
 
 def _dtype_after(x: Array, new: Any) -> mx.Dtype:
-    """That of `new`, which a body makes of the number `x`, unless it is a lesser one.
+    """The dtype of `new`, which a body makes of the number `x`, if that is no narrower.
 
-    Of an integer a body may make a float, but not of a float an integer.
+    A body may turn an integer into a float, but not a float into an integer.
     """
     if isinstance(new, float) and not isinstance(new, np.generic):
         new = ShapeDtype((), mx.float32)
@@ -196,7 +175,7 @@ def _dtype_after(x: Array, new: Any) -> mx.Dtype:
 
 
 def _kind(dtype: mx.Dtype) -> int:
-    """The place of a dtype in the order of bools, integers, floats, complex numbers."""
+    """The rank of a dtype: 0 for bool, then integers, floats, complex numbers."""
     kinds = mx.integer, mx.floating, mx.complexfloating
     return next((i for i, k in enumerate(kinds, 1) if mx.issubdtype(dtype, k)), 0)
 
@@ -204,7 +183,7 @@ def _kind(dtype: mx.Dtype) -> int:
 def check_carry(
     after: Tree, structure: tree.Structure, before: Arrays, name: str, caller: str
 ) -> Arrays:
-    """The leaves of a carry, which must have the types that they had before."""
+    """The leaves of a carry, checked to have the types that they had before."""
     like = tree.unflatten(structure, before)
 
     def check(path: str, old: Array, new: Any) -> Array:
@@ -222,7 +201,7 @@ def check_carry(
 
 
 def checked(where: str, old: Array, new: Any, name: str, caller: str) -> Array:
-    """A leaf of the carry that a body returns, of the shape and dtype it had before."""
+    """A leaf of the carry that a body returns, checked against the one before."""
     array = as_result(new)
     if array is None:
         raise TypeError(
@@ -230,7 +209,7 @@ def checked(where: str, old: Array, new: Any, name: str, caller: str) -> Array:
             f"for {where}"
         )
     if not isinstance(new, mx.array) and _kind(array.dtype) <= _kind(old.dtype):
-        array = array.astype(old.dtype)  # a number takes the dtype that is there
+        array = array.astype(old.dtype)  # a number takes the dtype of the carry
     if (array.shape, array.dtype) != (old.shape, old.dtype):
         fix = f"reduce or broadcast it to the shape {old.shape}"
         if array.shape == old.shape:

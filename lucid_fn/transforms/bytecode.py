@@ -1,4 +1,4 @@
-"""The names that a function's code reads, from its bytecode."""
+"""The names that a function's code reads and assigns, from its bytecode."""
 
 import dis
 import functools
@@ -16,14 +16,14 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 class Read(NamedTuple):
-    """A name that code reads from outside of it, and the attributes read of that."""
+    """A name that code reads from outside, and the attributes that follow: `a.b.c`."""
 
     name: str
     attributes: tuple[str, ...]
     is_global: bool
 
 
-# In the body of a class a name is its own or, where that has none, a global one.
+# In the body of a class, `LOAD_NAME` may read a global variable.
 _GLOBAL = "LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"
 
 
@@ -45,10 +45,10 @@ def _loaded(instruction: dis.Instruction, code: CodeType) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=4096)
 def dotted_reads(code: CodeType) -> tuple[Read, ...]:
-    """What the code, and the functions it defines, read from outside.
+    """The names that the code, and the functions it defines, read from outside.
 
-    The names of closures and parameters are given with `is_global` false, the
-    parameters since the first may be a method's `self`.
+    Variables of closures and parameters have `is_global` false; parameters are among
+    them since the first may be a method's `self`.
     """
     reads: dict[Read, None] = {}
     for part in _codes(code):
@@ -128,12 +128,12 @@ _FILLERS = frozenset(
 
 
 def operation(code: CodeType, offset: int) -> str:
-    """The name of the instruction at an offset, such as that of a traceback."""
+    """The name of the instruction at an offset, for instance of a traceback."""
     return next(i.opname for i in dis.get_instructions(code) if i.offset == offset)
 
 
 def cell_value(cell: CellType, default: Any) -> Any:
-    """What a closure holds; `default` while it is not bound."""
+    """The value of a closure's cell; `default` while it is unbound."""
     try:
         return cell.cell_contents
     except ValueError:

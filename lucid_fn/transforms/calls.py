@@ -1,4 +1,4 @@
-"""The arguments of a compiled call: which are arrays, constants, static."""
+"""The arguments of a call of a compiled function: arrays, constants and static ones."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from lucid_fn.transforms.arguments import (
 from lucid_fn.transforms.widening import (
     Numbers,
     is_weak,
-    that_widen,
+    widening,
     with_double_floats,
 )
 from lucid_fn.tree.structure import Collector, collect_as, collector as collector_of
@@ -27,24 +27,24 @@ from lucid_fn.types import Array
 
 
 class Call(NamedTuple):
-    """The arguments of one call, sorted by what compilation does with them."""
+    """The arguments of one call, by what compilation does with them."""
 
     arrays: list[Any]  # and numbers, where `widening` puts them back
-    constants: tuple[tuple[int, Any], ...]  # place among the leaves, bool or str
+    constants: tuple[tuple[int, Any], ...]  # index among the leaves, bool or str
     structure: tree.Structure
     static: tuple[tuple[str, Hashable], ...]  # name and value of static arguments
-    numbers: Numbers  # those that become arrays and could change a dtype
+    numbers: Numbers  # those that become arrays and could widen a dtype
     weak: Numbers  # all that become arrays
-    double: bool  # whether floats become float64 arrays whatever they meet
+    double: bool  # whether floats become float64 arrays in any case
 
     def key(self) -> Hashable:
-        """What calls of one compiled function have in common."""
+        """Equal for calls that one compiled function serves."""
         static = tuple((name, _typed(value)) for name, value in self.static)
         numbers = tuple(place for place, _ in self.numbers)
         return self.structure, self.constants, static, numbers
 
     def fits(self, arrays: list[Array]) -> bool:
-        """Whether arrays of other dtypes leave the numbers what they are."""
+        """Whether the numbers would become the same arrays beside these ones."""
         if not self.weak:
             return True
         filled, weak = _with_numbers(arrays, self.weak, self.double)
@@ -54,9 +54,9 @@ class Call(NamedTuple):
 
 
 def _typed(value: Any) -> Hashable:
-    """A static value such that two are equal where a trace may serve both.
+    """A static value with its type, equal for two values that a trace may serve.
 
-    Python has `1 == 1.0 == True`, `0.0 == -0.0`, and `nan != nan`.
+    In Python `1 == 1.0 == True`, `0.0 == -0.0`, and `nan != nan`.
     """
     if isinstance(value, float | complex | np.inexact):
         return type(value), repr(value)
@@ -105,8 +105,8 @@ def to_call(
 ) -> Call:
     """The call of the function `name` with these arguments.
 
-    With `double` Python's floats become float64 arrays, and also where an argument has
-    that dtype.
+    Python's floats become float64 arrays with `double`, and beside arguments of that
+    dtype.
     """
     values: list[tuple[str, Hashable]] = []
     for item, place in static.items():
@@ -156,18 +156,18 @@ def to_call(
 def _with_numbers(
     arrays: list[Array], numbers: Numbers, double: bool
 ) -> tuple[list[Array], Numbers]:
-    """The arrays, those of numbers in their dtypes, and the numbers that widen."""
+    """The arrays, in float64 where floats become that, and the numbers that widen."""
     if not numbers:
         return arrays, ()
     places = {place for place, _ in numbers}
     others = (x for i, x in enumerate(arrays) if i not in places)
     if double or any(x.dtype == mx.float64 for x in others):
         arrays = with_double_floats(arrays, list(numbers))
-    return arrays, that_widen(numbers, arrays)
+    return arrays, widening(numbers, arrays)
 
 
-class Like(NamedTuple):
-    """What another call is compared with that may be like the one before."""
+class Template(NamedTuple):
+    """What a call must share with the previous one to skip `to_call`."""
 
     collector: Collector | None
     types: list[type]  # of the leaves
@@ -176,51 +176,55 @@ class Like(NamedTuple):
     floats: mx.Dtype  # what Python's floats become
 
 
-def like(call: Call, leaves: list[Any]) -> Like | None:
-    """What to compare calls with after `call`; `None` where that takes `to_call`."""
+def template_of(call: Call, leaves: list[Any]) -> Template | None:
+    """The template of `call`; `None` if calls like it need `to_call`."""
     types = list(map(type, leaves))
     if call.static or not _KINDS.issuperset(types):
         return None
     numbers = tuple([i for i, kind in enumerate(types) if kind in (float, int)])
     is_double = any(call.arrays[place].dtype == mx.float64 for place, _ in call.weak)
     floats = mx.float64 if is_double else mx.float32
-    return Like(collector_of(call.structure), types, call.constants, numbers, floats)
+    return Template(
+        collector_of(call.structure), types, call.constants, numbers, floats
+    )
 
 
 _KINDS = frozenset((mx.array, float, int, bool, str))
 
 
-def arrays_like(
-    like: Like, args: tuple[Any, ...], kwargs: dict[str, Any]
+def match(
+    template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> list[Array] | None:
-    """The arrays of a call, if it is like the one before; else `None`.
+    """The arrays of a call that matches the template; `None` if it does not.
 
-    Most are, and this takes a small part of what `to_call` does. The dtypes of arrays
-    beside numbers are not looked at: `Call.fits` does when a new trace is made.
+    Most do, and this takes a fraction of the time of `to_call`. Dtypes of arrays beside
+    numbers are not compared: `Call.fits` does that when a new trace is made.
     """
     leaves: list[Any] = []
-    if like.collector is None or not collect_as(like.collector, (args, kwargs), leaves):
+    if template.collector is None or not collect_as(
+        template.collector, (args, kwargs), leaves
+    ):
         return None
-    if list(map(type, leaves)) != like.types:
+    if list(map(type, leaves)) != template.types:
         return None
-    for place in like.numbers:
+    for place in template.numbers:
         number = leaves[place]
         if type(number) is float:
-            leaves[place] = mx.array(number, like.floats)
+            leaves[place] = mx.array(number, template.floats)
         elif -(2**31) <= number < 2**31:
             leaves[place] = mx.array(number)
         else:
             return None
-    for place, constant in like.constants:
+    for place, constant in template.constants:
         if leaves[place] != constant:
             return None
-    for place, _ in reversed(like.constants):
+    for place, _ in reversed(template.constants):
         del leaves[place]
     return leaves
 
 
 def _is_constant(value: Any) -> bool:
-    """Whether a static value can be compared with that of another call."""
+    """Whether a static value is hashable and holds no array."""
     try:
         hash(value)
     except TypeError:

@@ -1,4 +1,4 @@
-"""Memory for time in the backward pass."""
+"""`checkpoint`: rematerialization, which saves memory in the backward pass."""
 
 import functools
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from lucid_fn.types import Array
 
 
 def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """`fn`, whose backward pass computes the intermediate results again.
+    """Makes the backward pass of `fn` compute the intermediate results again.
 
-    Saves the memory that they would take, for the time of one more forward pass. The
+    That saves the memory that they take, for the time of one more forward pass. The
     second pass has the variables of the closure of `fn` as they were at the call.
 
     Args:
@@ -76,18 +76,18 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _differentiable(array: Array) -> Array:
-    """The array, without a gradient if it has none, such as a random key."""
+    """The array, without a gradient if it is not a float, such as a random key."""
     return array if mx.issubdtype(array.dtype, mx.inexact) else mx.stop_gradient(array)
 
 
 def _recomputed(
     flat: Callable[[list[Array]], list[Array]],
 ) -> Callable[[list[Array]], list[Array]]:
-    """`flat`, whose derivative keeps its arguments and nothing else.
+    """`flat`, whose derivative keeps only its arguments.
 
     `mx.checkpoint` would do if its barrier had a rule for vmap, and if it were fenced.
     """
-    if is_exporting():  # there is nothing to keep
+    if is_exporting():  # a file says nothing about memory
         return flat
     saved: Any = mx.custom_function(flat)
 
@@ -96,7 +96,7 @@ def _recomputed(
         arrays: list[Array], cotangents: list[Array], out: list[Array]
     ) -> list[Array]:
         again = fenced(lambda *arrays: flat(list(arrays)))
-        # It is one of MLX's own where none of this library's is around.
+        # Without a derivative of this library around, it is one of MLX, `mx.grad`.
         with nullcontext() if is_transforming() else transforming(reverse=True):
             return mx.vjp(again, after(arrays, [*cotangents, *out]), cotangents)[1]
 
@@ -104,15 +104,15 @@ def _recomputed(
 
 
 def _wait(arrays: list[Array], others: list[Array]) -> list[Array]:
-    """The arrays, which are not there before the others are.
+    """The arrays, made to depend on the others.
 
-    Else the results could be computed again while those of the forward pass live, and
-    compiling would find both to be the same.
+    Else the results could be computed again while those of the forward pass are alive,
+    and compiling would merge the two.
     """
     firsts = [x[(slice(0, 1),) * x.ndim] for x in others if x.size]
     if not firsts:
         return arrays
-    # Any condition would do that needs all of the others.
+    # Any condition would do that depends on all of the others.
     conditions = [mx.any(first == first) for first in firsts]
     either = functools.reduce(mx.logical_or, conditions)
     return [mx.where(either, x, x) for x in arrays]
@@ -122,7 +122,7 @@ _after: Any = mx.custom_function(_wait)
 
 
 def after(arrays: list[Array], others: list[Array]) -> list[Array]:
-    """`arrays`, which are not there before `others` are."""
+    """`arrays`, which are not computed before `others` are."""
     if is_exporting():  # a file holds the operations in their order
         return arrays
     out: list[Array] = _after(arrays, others)
@@ -135,7 +135,7 @@ def _(
 ) -> tuple[list[Array], list[int]]:
     every = zip([*inputs[0], *inputs[1]], [*axes[0], *axes[1]], strict=True)
     size = next(x.shape[axis] for x, axis in every if axis is not None)
-    # MLX takes each result of such a rule for a batch, also what all examples share.
+    # MLX takes each result of such a rule for a batch, even if all examples share it.
     waited = [
         mx.broadcast_to(x, (size, *x.shape)) if axis is None else x
         for x, axis in zip(_wait(*inputs), axes[0], strict=True)

@@ -1,12 +1,12 @@
-"""`mx.compile`, also for functions of which it loses an array, and its switch.
+"""`mx.compile` with a fallback for functions that it fails on, and a switch.
 
-`mx.compile` merges equal operations before it fuses them, and its bookkeeping has
-faults. Of three equal operations behind `stop_gradient` one may no longer be known as a
-reader of its input, which is then fused into another kernel; two equal operations of
-several results, such as `mx.split`, may be merged in both directions; and a result in
-`aux` may be merged away. It notices, since it looks for the array in vain. Derivatives
-of derivatives are full of such operations. What fails is therefore compiled once more
-without the merging, which MLX can do and Python's interface does not offer.
+`mx.compile` merges equal operations before it fuses them, and its bookkeeping has bugs.
+Of three equal operations behind `stop_gradient` one may no longer be known as a reader
+of its input, which is then fused into another kernel; two equal operations with several
+results, such as `mx.split`, may be merged in both directions; and a result in `aux` may
+be merged away. MLX then looks for an array that is lost, and raises an `IndexError`.
+Derivatives of derivatives are full of such operations. A function that fails is
+compiled again without merging, by a mode of MLX that its Python interface lacks.
 """
 
 import ctypes
@@ -37,16 +37,16 @@ def _setting() -> bool:
 
 _BY_DEFAULT: bool = _setting()
 
-# Changed inside the block of `disable_jit` only, and for its own thread only.
+# Changed only inside the block of `disable_jit`, for its own thread.
 compiling: ContextVar[bool] = ContextVar("compiling", default=_BY_DEFAULT)
 
-_LOST = "_Map_base::at", "unordered_map::at"  # of GNU's library and of LLVM's
+_LOST = "_Map_base::at", "unordered_map::at"  # of libstdc++ and of libc++
 _SET_MODE = "_ZN3mlx4core16set_compile_modeENS0_11CompileModeE"
 _NO_SIMPLIFY = 1  # of MLX's enum CompileMode
 
 
 def compiled(fn: Fn) -> Fn:
-    """`mx.compile(fn)`, without the merging of operations where that fails."""
+    """`mx.compile(fn)`, without merging operations if that fails."""
     merging = mx.compile(fn)
     unmerged: Fn | None = None
 
@@ -58,9 +58,9 @@ def compiled(fn: Fn) -> Fn:
             except IndexError as error:
                 if not is_lost(error) or not goes_without_merging():
                     raise
-            # Another function, since MLX knows the compiled ones by their addresses.
+            # Another function, since MLX caches compiled ones by their addresses.
             unmerged = mx.compile(lambda *args: fn(*args))
-        # What has switched `mx.compile` off meanwhile keeps it off.
+        # If somebody has switched `mx.compile` off meanwhile, it stays off.
         with _without_merging() if _is_on() else nullcontext():
             return unmerged(*args)
 
@@ -68,7 +68,7 @@ def compiled(fn: Fn) -> Fn:
 
 
 def _is_on() -> bool:
-    """Whether `mx.compile` compiles; its mode can be set, but not be read."""
+    """Whether `mx.compile` compiles; its mode can be set, but not read."""
     calls = 0
 
     def count(x: mx.array) -> mx.array:
@@ -89,9 +89,9 @@ def is_lost(error: Exception) -> bool:
 
 @functools.cache
 def _mode_setter() -> Any:
-    """MLX's function that sets how functions are compiled; `None` if it does not work.
+    """MLX's function that sets the mode of compilation; `None` if it does not work.
 
-    Another version of MLX may lack it, or give its modes other numbers.
+    Other versions of MLX may lack it, or number the modes differently.
     """
     set_mode = getattr(ctypes.PyDLL(str(mx.__file__)), _SET_MODE, None)
     if set_mode is None or not _is_on():
@@ -104,18 +104,18 @@ def _mode_setter() -> Any:
 
 
 def goes_without_merging() -> bool:
-    """Whether what `mx.compile` fails on can be compiled without the merging."""
+    """Whether this version of MLX can compile without merging."""
     return _mode_setter() is not None
 
 
-# The mode is one for all threads. Those that compile meanwhile go without merging, too.
+# All threads share the mode: others that compile meanwhile do not merge, either.
 _lock = threading.Lock()
 _blocks = 0
 
 
 @contextmanager
 def _without_merging() -> Iterator[None]:
-    """Inside the block, functions are compiled as they are."""
+    """Inside the block, functions are compiled without merging."""
     global _blocks
     set_mode = _mode_setter()
     with _lock:

@@ -1,4 +1,4 @@
-"""One of two functions, by a condition."""
+"""`cond`: one of two functions, by a condition."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,16 +37,16 @@ def cond(
 ) -> Tree:
     """`true_fn(*operands)` if `pred` holds, else `false_fn(*operands)`.
 
-    A condition that can be read is, and one function runs. Inside of `jit`, `grad` and
-    `vmap` an array cannot: both functions are computed there, and one result is taken.
-    So is its derivative: a NaN of the other function does not come through, as it does
-    with `mx.where`.
+    Where the condition can be read, only one function runs. Inside `jit`, `grad` and
+    `vmap` an array cannot be read: both functions are computed, and one result is
+    selected. So is the derivative: a NaN of the other function does not come through,
+    as it does with `mx.where`.
 
     Args:
-        pred: a bool or a number, or an array of shape `()`.
+        pred: a bool, a number or an array of shape `()`.
         true_fn: a pure function of the operands.
         false_fn: likewise, with results of the same structure, shapes and dtypes.
-        operands: trees; what is not an array or a number is constant.
+        operands: trees; leaves that are not arrays or numbers are constants.
 
     Returns:
         What the function returns.
@@ -55,7 +55,8 @@ def cond(
         TypeError: if `pred` is not a scalar, or `true_fn` or `false_fn` not a function;
             if both are computed, and their results differ in structure, shape or dtype.
         ValueError: inside a transformation, if a function reads an array of it in an
-            attribute of an object.
+            attribute of an object; in the derivative, if something that a function
+            reads has changed since the call, other than variables of its closure.
 
     Example:
         >>> import mlx.core as mx
@@ -111,7 +112,7 @@ def _both(
     arrays = [*functions.arrays, *(leaves[place] for place in places)]
     ours, theirs = (_passing(flat(i)) if passed else flat(i) for i in (0, 1))
     results = _choose(pred, ours, theirs, arrays, lambda a, b: _check(found, a, b))
-    if not found:  # a trace for export knows the results, and does not ask again
+    if not found:  # a trace for export has the results, and runs no function
         flat(0)(arrays)
     return tree.unflatten(found[0][1], results)
 
@@ -141,7 +142,7 @@ def _choose(
     arrays: list[Array],
     check: Callable[[list[Array], list[Array]], None] = lambda a, b: None,
 ) -> list[Array]:
-    """`a(arrays)` or `b(arrays)`, and of the derivatives that of the same one."""
+    """`a(arrays)` or `b(arrays)`, with the derivative of the same function."""
 
     def choose(*flat: Array) -> tuple[Array, ...]:
         holds, *given = map(mx.stop_gradient, flat)
@@ -152,7 +153,7 @@ def _choose(
         )
 
     custom = custom_function(choose)
-    uses = 0  # of the rules, which are those of the innermost derivative at first
+    uses = 0  # of the rules; the first is that of the innermost derivative
 
     def functions() -> tuple[Flat, Flat]:
         nonlocal uses

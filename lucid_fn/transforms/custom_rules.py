@@ -1,8 +1,8 @@
-"""Functions with derivative rules of their own, over trees: `custom_vjp`, `custom_jvp`.
+"""`custom_vjp` and `custom_jvp`: functions over trees with derivatives of their own.
 
-`lucid_fn.ops.custom_derivative` carries a rule through `vmap`. A rule holds for the
-innermost derivative around a call. Those further out differentiate what the rule
-computes, as they do in JAX.
+`lucid_fn.ops.custom_derivative` carries a rule through `vmap`. A rule applies to the
+innermost derivative around a call. Outer derivatives differentiate the operations of
+the rule, as in JAX.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,21 +38,21 @@ from lucid_fn.types import Array
 def custom_vjp(
     fn: Callable[..., Any], nondiff_argnums: Sequence[int] = ()
 ) -> Callable[..., Any]:
-    """`fn` with a reverse derivative of its own, given by `defvjp(fwd, bwd)`.
+    """Gives `fn` a reverse derivative of its own, by `defvjp(fwd, bwd)`.
 
     `fwd(*args)` returns `(y, residuals)`, where `y` is what `fn(*args)` returns, and
     `residuals` any tree. `bwd(residuals, cotangent)` returns a tuple with one cotangent
     an argument: a tree of the argument's structure, shapes and dtypes, or `None` for
     zeros. As in JAX the rule has no forward derivative: `jvp` raises.
 
-    The value is computed by `fn`. `fwd` runs when the backward pass is built; what both
-    compute is merged inside `jit`, and computed twice outside.
+    The value is computed by `fn`. `fwd` runs when the backward pass is built. `jit`
+    merges the operations that both have in common, which are computed twice outside.
 
     Args:
         fn: a function of trees to a tree of arrays, pure. It must not read arrays that
             depend on a transformation around its call, which no gradient would reach.
         nondiff_argnums: positions of arguments that are constants, such as functions
-            and shapes. `bwd` is given them first: `bwd(*constants, residuals, ct)`.
+            and shapes. `bwd` takes them first: `bwd(*constants, residuals, ct)`.
 
     Returns:
         A function with the signature of `fn` and a method `defvjp(fwd, bwd)`, which
@@ -62,8 +62,9 @@ def custom_vjp(
         TypeError: if `fn` is not a function; inside `jvp`; inside `grad`, if `bwd` does
             not return a tuple, or returns a wrong dtype.
         ValueError: when called, if there is no rule yet, or `fn`, `fwd` or `bwd` read
-            arrays of a transformation around; inside `grad`, if the number, structure
-            or shape of a cotangent is wrong.
+            arrays of a transformation around the call; inside `grad`, if the number,
+            structure or shape of a cotangent is wrong, or if something that `fwd` reads
+            has changed since the call, other than variables of its closure.
 
     Example:
         >>> import mlx.core as mx
@@ -137,7 +138,7 @@ def custom_vjp(
 def custom_jvp(
     fn: Callable[..., Any], nondiff_argnums: Sequence[int] = ()
 ) -> Callable[..., Any]:
-    """`fn` with a forward derivative of its own, given by `defjvp(rule)`.
+    """Gives `fn` a forward derivative of its own, by `defjvp(rule)`.
 
     `rule(primals, tangents)` takes two tuples with one tree an argument, and returns
     `(y, tangent of y)`, the latter linear in the tangents. As in JAX, reverse
@@ -145,8 +146,8 @@ def custom_jvp(
 
     Args:
         fn: as in `custom_vjp`.
-        nondiff_argnums: positions of arguments that are constants; the rule is given
-            them first: `rule(*constants, primals, tangents)`.
+        nondiff_argnums: positions of arguments that are constants; the rule takes them
+            first: `rule(*constants, primals, tangents)`.
 
     Returns:
         A function with the signature of `fn` and a method `defjvp(rule)`, which returns
@@ -156,8 +157,9 @@ def custom_jvp(
         TypeError: if `fn` is not a function; inside a derivative, if the rule does not
             return a pair, or returns a tangent of a wrong dtype.
         ValueError: when called, if there is no rule yet, or `fn` or the rule read
-            arrays of a transformation around; inside a derivative, if the structure or
-            shape of the tangent is wrong.
+            arrays of a transformation around the call; inside a derivative, if the
+            structure or shape of the tangent is wrong, or if something that the rule
+            reads has changed since the call, other than variables of its closure.
 
     Example:
         >>> import mlx.core as mx
@@ -222,13 +224,12 @@ def custom_jvp(
 
 
 class _Call(NamedTuple):
-    """The arguments of a call, of which the arrays are given to a rule."""
+    """The arguments of a call, divided into arrays and constants."""
 
     structure: tree.Structure
-    constants: list[Any]  # the leaves, `None` in the places of arrays
-    places: list[int]  # of the arrays among the leaves
+    constants: list[Any]  # the leaves, with `None` in place of arrays
+    places: list[int]  # the indices of the arrays among the leaves
     arrays: list[Array]
-    constant: tuple[int, ...]  # the arguments that are no arrays' business
 
     def arguments(self, arrays: list[Array]) -> tuple[Any, ...]:
         leaves = list(self.constants)
@@ -239,7 +240,7 @@ class _Call(NamedTuple):
 
 
 class _Constant:
-    """An argument that is kept from being taken apart."""
+    """An argument that is one leaf, even if it is a tree."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -263,7 +264,7 @@ def _split(
             f"the keyword-only {', '.join(named)}"
         )
     if bound is not None:
-        bound.apply_defaults()  # which the rules are given, too
+        bound.apply_defaults()  # the rules get them, too
         args = bound.args
     held = tuple(_Constant(arg) if i in constant else arg for i, arg in enumerate(args))
     leaves, structure = tree.flatten(held)
@@ -277,7 +278,7 @@ def _split(
         if array is not None:
             places.append(i)
             arrays.append(array)
-    return _Call(structure, constants, places, arrays, constant)
+    return _Call(structure, constants, places, arrays)
 
 
 def _run(
@@ -288,7 +289,7 @@ def _run(
     push: Callable[[list[Array], list[Array]], list[Array]],
     caller: str,
 ) -> Any:
-    """`fn` of the arguments, with rules that hold for the innermost derivative."""
+    """`fn` of the arguments, with rules for the innermost derivative."""
     structures: list[tree.Structure] = []
     uses = 0
 
@@ -324,7 +325,7 @@ def _run(
     ruled.vjp(vjp)
     ruled.jvp(jvp)
     out = as_list(ruled(*call.arrays))
-    if not structures:  # the results were known
+    if not structures:  # a trace for export has the results, and does not run `flat`
         mlx_transforms.without_handlers(flat)(*call.arrays)
     return tree.unflatten(structures[-1], out)
 

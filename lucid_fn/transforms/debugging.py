@@ -1,4 +1,4 @@
-"""Looking into functions: without compiling, without computing, and whether pure."""
+"""Tools to debug functions: `disable_jit`, `eval_shape` and `check_pure`."""
 
 import dataclasses
 import functools
@@ -11,7 +11,7 @@ import numpy as np
 
 from lucid_fn import tree
 from lucid_fn.checks import check_bool, shapes_only
-from lucid_fn.tracing import is_symbolic, lazily
+from lucid_fn.tracing import lazily
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import as_array, check_function, name_of
 from lucid_fn.transforms.compilation import compiling
@@ -21,13 +21,13 @@ from lucid_fn.types import Array, Tree
 
 @contextmanager
 def disable_jit(disable: bool = True) -> Iterator[None]:
-    """Inside the block, functions of `jit` run as they are, line by line.
+    """Inside the block, functions of `jit` run uncompiled, line by line.
 
     So `print`, `breakpoint` and errors see values. `LUCID_FN_JIT=none` in the
     environment does the same for a whole program.
 
     Args:
-        disable: `False` compiles again, inside a block that does not.
+        disable: `False` compiles again, inside a block that disables it.
 
     Raises:
         TypeError: if `disable` is not a bool.
@@ -53,7 +53,7 @@ def disable_jit(disable: bool = True) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class ShapeDtype:
-    """What an array is but for its values."""
+    """The shape and dtype of an array, without its values."""
 
     shape: tuple[int, ...]
     dtype: mx.Dtype
@@ -72,12 +72,12 @@ def eval_shape(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Tree:
 
     Args:
         fn: a function of trees to a tree of arrays.
-        args: its arguments. Where an array would be, a `ShapeDtype`, or anything else
-            with a `shape` and a `dtype` of MLX, will do.
+        args: its arguments. A `ShapeDtype`, or anything else with a `shape` and a
+            `dtype` of MLX, may stand for an array.
         kwargs: its keyword arguments, likewise.
 
     Returns:
-        The tree that `fn` returns, with a `ShapeDtype` in the place of each array.
+        The tree that `fn` returns, with a `ShapeDtype` in place of each array.
 
     Raises:
         TypeError: if `fn` is not a function, or needs the value of an array.
@@ -102,15 +102,13 @@ def eval_shape(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Tree:
         args, kwargs = tree.unflatten(structure, filled)
         found.append(tree.map(_spec, fn(*args, **kwargs)))
 
-    try:
-        with lazily(), shapes_only():
-            mx.compile(traced)([array for array in holders if array is not None])
-    except (ValueError, RuntimeError) as error:
-        if is_symbolic(error):
-            raise diagnosis.value_read_error(
-                error, name_of(fn), "eval_shape"
-            ) from error
-        raise
+    given = [array for array in holders if array is not None]
+    with (
+        diagnosis.explaining_value_reads(name_of(fn), "eval_shape"),
+        lazily(),
+        shapes_only(),
+    ):
+        mx.compile(traced)(given)
     return found[-1]
 
 
@@ -133,11 +131,11 @@ def _spec(leaf: Any) -> Any:
 
 
 def check_pure(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """`fn`, with a check at each call of what makes a function impure.
+    """Wraps `fn` with a check at each call that it is pure.
 
-    It runs twice, and must return the same both times, leave its arguments and the
-    names that it reads from outside as they are, and not draw from the hidden random
-    states of MLX and NumPy. To debug with: the check reads all values.
+    It runs twice, and must return the same both times, leave its arguments and what it
+    reads from outside as they are, and not draw from the hidden random states of MLX
+    and NumPy. For debugging: the check reads all values.
 
     Args:
         fn: a function of trees to a tree of arrays.

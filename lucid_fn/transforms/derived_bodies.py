@@ -26,7 +26,7 @@ def passing(body: Body) -> Body:
 
 
 def keeping(body: Body) -> Body:
-    """The body that also puts out the carry before each turn."""
+    """The body that also returns the carry before each turn."""
     if body.keeps:
         return body
 
@@ -47,18 +47,18 @@ def pulled_body(
     k: list[int],
     x: list[int],
     y: list[int],
-    given: int,
+    unstacked: int,
 ) -> Body:
     """The body of the reverse derivative.
 
     Args:
         body: that of the loop.
-        inputs: how many it has.
-        c: the places of the constants that have derivatives.
+        inputs: the number of its inputs.
+        c: the indices of the constants that have derivatives.
         k: those of the arrays of the carry.
         x: those of the inputs.
         y: those of the outputs.
-        given: how many arrays of the carry are not stacked.
+        unstacked: the number of arrays of the carry that are not stacked.
     """
     sizes = body.sizes
 
@@ -87,13 +87,13 @@ def pulled_body(
         summed = [total + g for total, g in zip(sums, grads[:a], strict=True)]
         return [*grads[a:b], *summed], list(grads[b:])
 
-    return Body(turn, Sizes(sizes.constants, len(k) + len(c), given))
+    return Body(turn, Sizes(sizes.constants, len(k) + len(c), unstacked))
 
 
 def pushed_body(body: Body, places: list[list[int]], inputs: int) -> Body:
     """The body of the forward derivative: values, then tangents of those at `places`.
 
-    Each turn has them of the constants, the carry and the `inputs` in this order.
+    Each turn takes them of the constants, the carry and the `inputs`, in this order.
     """
     sizes = body.sizes
     lengths = (sizes.constants, sizes.carry, inputs)
@@ -123,7 +123,7 @@ def pushed_body(body: Body, places: list[list[int]], inputs: int) -> Body:
 
 
 def mapped_body(body: Body, axes: tuple[tuple[int | None, ...], ...]) -> Body:
-    """The body of a batch; `axes` are where constants, carry and inputs have it."""
+    """The body of a batch; `axes` are those of constants, carry and inputs."""
     sizes = body.sizes
     in_axes = (*axes[0], *(0,) * sizes.carry, *axes[2])
 

@@ -1,4 +1,4 @@
-"""Turns what MLX says of a function that cannot be compiled into what to do."""
+"""Errors of MLX about functions that it cannot transform, in terms of what to do."""
 
 import contextlib
 import linecache
@@ -28,7 +28,7 @@ def _line(filename: str, number: int) -> str:
 
 
 def _last(traceback: TracebackType | None) -> TracebackType | None:
-    """The last entry of a traceback that is not this library's own."""
+    """The innermost entry of a traceback that is not in this library."""
     found = None
     while traceback is not None:
         if not traceback.tb_frame.f_code.co_filename.startswith(_PACKAGE):
@@ -38,7 +38,7 @@ def _last(traceback: TracebackType | None) -> TracebackType | None:
 
 
 def where(traceback: TracebackType | None) -> str:
-    """The last line of a traceback that is not this library's own."""
+    """The innermost line of a traceback that is not in this library."""
     last = _last(traceback)
     if last is None:
         return "an unknown line"
@@ -60,6 +60,17 @@ def value_read_error(error: Exception, name: str, transform: str) -> TypeError:
         f"mx.where or mx.maximum instead of a branch, {fixed}, and print or convert "
         "what the function returns, outside of it" + look
     )
+
+
+@contextlib.contextmanager
+def explaining_value_reads(name: str, transform: str) -> Iterator[None]:
+    """Inside the block, the error for a value that a tracer lacks names the line."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if is_symbolic(error):
+            raise value_read_error(error, name, transform) from error
+        raise
 
 
 def unavailable_error(
@@ -92,10 +103,10 @@ def _is_available(array: Any) -> bool:
 
 
 def conversion(fn: Callable[[list[Array]], Any], arrays: list[Array]) -> str | None:
-    """The line at which `fn` calls for the values of its arguments, if it does.
+    """The line at which `fn` converts its arguments to values, if it does.
 
-    A branch on an array does not count: its gradient is zero indeed. Runs `fn` once
-    more, where arrays have no values.
+    A branch on an array does not count: its gradient is indeed zero. Runs `fn` once
+    more, with tracers.
     """
 
     def traced(arrays: list[Array]) -> None:
@@ -115,7 +126,7 @@ def conversion(fn: Callable[[list[Array]], Any], arrays: list[Array]) -> str | N
 def check_conversions(
     fn: Callable[[list[Array]], Any], arrays: list[Array], result: str, caller: str
 ) -> None:
-    """Raises if a result does not depend on `arrays` since `fn` takes values out."""
+    """Raises if `fn` converts `arrays` to values, through which no gradient flows."""
     if line := conversion(fn, arrays):
         raise TypeError(
             f"{caller}: {line} takes the values out of an array, through which no "
@@ -125,7 +136,7 @@ def check_conversions(
         )
 
 
-# The functions behind names that only MLX's source explains.
+# The functions behind the names of MLX's primitives.
 _FUNCTIONS = {
     "Inverse": "mx.linalg.inv",
     "Cholesky": "mx.linalg.cholesky",
@@ -146,7 +157,7 @@ _MISSING = re.compile(r"\[Primitive::(vjp|jvp|vmap)\] Not implemented for (\w+)"
 
 @contextlib.contextmanager
 def explains_missing_rule(transform: str, fix: str) -> Iterator[None]:
-    """Says what to do where MLX has no rule for an operation, such as jvp of conv."""
+    """Inside the block, the error for a missing rule, as of jvp of conv, has a fix."""
     try:
         yield
     except (ValueError, RuntimeError) as error:
@@ -170,8 +181,8 @@ def explains_missing_rule(transform: str, fix: str) -> Iterator[None]:
 
 
 def random_state() -> Any:
-    """MLX's hidden random state, which is another object after each use of it."""
-    state: Any = mx.random.state  # an object in MLX's stubs, a sequence in truth
+    """MLX's hidden random state: another object after each use of it."""
+    state: Any = mx.random.state  # a sequence, contrary to MLX's stubs
     return state[0]
 
 
@@ -181,17 +192,22 @@ def drawing_nothing(
     caller: str,
     reason: str = "of which its derivative would draw other numbers than the call",
     fix: str = "give it a key as an argument",
+    again: Callable[[], Any] | None = None,
 ) -> Iterator[None]:
-    """Inside the block, a use of MLX's hidden random state is an error."""
+    """Inside the block, a use of MLX's hidden random state is an error.
+
+    With `again`, which runs the function once more, the error names the line.
+    """
     before = random_state()
     yield
     if random_state() is not before:
+        what = f"`{name}`" if again is None else _random_line(again)
         raise ValueError(
-            f"{caller}: `{name}` uses MLX's hidden random state, {reason}; {fix}"
+            f"{caller}: {what} uses MLX's hidden random state, {reason}; {fix}"
         )
 
 
-def random_line(fn: Callable[[], Any]) -> str:
+def _random_line(fn: Callable[[], Any]) -> str:
     """The line at which `fn` uses MLX's hidden random state; runs `fn` once more."""
     found: list[str] = []
     previous = sys.gettrace()

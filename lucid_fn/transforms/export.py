@@ -51,11 +51,11 @@ def export(
 ) -> None:
     """Writes a function, with all that it captures, to a file that MLX can run.
 
-    The file needs none of the code that `fn` is made of. `load_exported` reads it, and
-    so does `mx.import_function`, by which the function takes and returns the leaves of
-    the trees in the order of `tree.leaves`. The graph is of MLX's own operations in the
-    plain formulations of `ops`, with all derivatives in it resolved, so that a whole
-    training step can be exported as well as a model in evaluation mode.
+    The file needs none of the code of `fn`. `load_exported` reads it, and so does
+    `mx.import_function`, whose function takes and returns the leaves of the trees in
+    the order of `tree.leaves`. The graph consists of MLX's own operations, in the plain
+    formulations of `ops`, and of their derivatives, so that a whole training step can
+    be exported as well as a model in evaluation mode.
 
     Args:
         fn: a function of trees of arrays to a tree of arrays. Arrays that it captures,
@@ -63,11 +63,10 @@ def export(
         path: the file to write; `.mlxfn` is MLX's suffix.
         example_args: arguments of the shapes and dtypes that the function will take.
             Numbers become arrays, as in `jit`.
-        batch_argnums: the positions of arguments whose leaves have the batch on axis 0,
-            of which the exported function then takes any number of examples; it must
-            treat them independently. The file holds a graph for each power of two up
-            to the number of examples given, and `load_exported` divides a batch among
-            these.
+        batch_argnums: the positions of arguments whose leaves have the batch on axis 0.
+            The exported function takes any number of examples, and must treat them
+            independently. The file holds a graph for each power of two up to the
+            number of examples given, and `load_exported` divides a batch among these.
 
     Raises:
         TypeError: if `fn` is not a function, a leaf of an argument or result is not an
@@ -128,22 +127,22 @@ def load_exported(path: str | os.PathLike[str]) -> Callable[..., Any]:
     """The function that `export` wrote to a file.
 
     Args:
-        path: the file. MLX runs what it holds, so it should come from a source that
-            you trust.
+        path: the file. MLX runs its contents, so it should come from a source that you
+            trust.
 
     Returns:
-        A function of trees of the structures, shapes and dtypes that were exported. Its
-        results have the structure that they had. A named tuple among them is of the
-        type of one among the arguments that has its name and fields, such as a
-        `TrainState`, else of a new type. `jit`, `grad` and `vmap` take the function;
-        its derivatives are those of MLX. It runs in the main thread only, to which MLX
-        binds what it reads.
+        A function of trees of the exported structures, shapes and dtypes. Its results
+        have the structure that they had. A named tuple among them has the type of one
+        among the arguments with the same name and fields, such as a `TrainState`, or
+        else a new type. `jit`, `grad` and `vmap` take the function; its derivatives are
+        those of MLX. It runs in the main thread only, to which MLX binds imported
+        functions.
 
     Raises:
         ValueError: if the file was not written by `export`, or is damaged; when called,
             if an argument has another structure, shape or dtype; the message names the
             leaf.
-        TypeError: when called, if keyword arguments are not those that are missing.
+        TypeError: when called, if keyword arguments are not the missing arguments.
         RuntimeError: outside of the main thread; so does the function.
         FileNotFoundError: if there is no such file.
 
@@ -196,7 +195,7 @@ def _check_thread(what: str) -> None:
 
 
 def _check_order(constants: list[Array], captured: list[captures.Capture]) -> None:
-    """Raises if MLX would write wrong values: it does not look at strides."""
+    """Raises if MLX would write wrong values, since it ignores strides."""
     for array in constants:
         view = memoryview(array)  # type: ignore[arg-type]  # as in MLX's stubs
         if not view.c_contiguous:
@@ -217,7 +216,7 @@ def _check_order(constants: list[Array], captured: list[captures.Capture]) -> No
 def _write(
     file: Path, flat: Flat, arrays: list[Array], description: Description
 ) -> None:
-    """Writes a graph, or one for each of the sizes of a batch."""
+    """Writes a graph, or one for each batch size."""
     with (
         tracing(description.name, lambda: flat(arrays)),
         mx.exporter(
@@ -237,7 +236,7 @@ def _takes_batches(file: Path, flat: Flat, arrays: list[Array]) -> bool:
     run, description = import_flat(file)
     for size in (3, batch_size(arrays, description) + 1):
         given = [
-            # Drawn, since examples may be equal, as zeros are.
+            # Random, since the examples given may be equal, such as zeros.
             random.normal(random.key(i), array.shape).astype(array.dtype)
             if leaf.batched and mx.issubdtype(array.dtype, mx.floating)
             else array

@@ -21,7 +21,7 @@ from lucid_fn.types import Array
 def described(
     fn: Callable[..., Any], args: tuple[Any, ...], batch_argnums: int | Sequence[int]
 ) -> tuple[list[Array], Description]:
-    """The arrays among the example arguments, and what a call must have."""
+    """The arrays among the example arguments, and the description of a call."""
     places = [batch_argnums] if isinstance(batch_argnums, int) else batch_argnums
     for place in places:
         if not -len(args) <= place < len(args):
@@ -106,7 +106,7 @@ def raise_difference(
 
 
 def matched(leaves: list[Any], description: Description, caller: str) -> list[Array]:
-    """The arrays among the arguments of a call, if they are as exported."""
+    """The arrays among the arguments of a call, checked to be as exported."""
     arrays = [
         _fitting(leaf, want, caller)
         for leaf, want in zip(leaves, description.leaves, strict=True)
@@ -145,12 +145,12 @@ def _fitting(value: Any, want: Leaf, caller: str) -> Array:
 
 
 def _powers_of_two(limit: int) -> list[int]:
-    """Those up to the limit, the largest first."""
+    """The powers of two up to the limit, the largest first."""
     return [1 << i for i in reversed(range(limit.bit_length()))]
 
 
 def resized(arrays: list[Array], description: Description, size: int) -> list[Array]:
-    """The arguments with another number of examples."""
+    """The arguments with another number of examples in the batch."""
     return [
         array[mx.arange(size) % len(array)] if leaf.batched else array
         for array, leaf in zip(arrays, description.leaves, strict=True)

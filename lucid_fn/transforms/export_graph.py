@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.ops import mlx_transforms, seam
-from lucid_fn.tracing import is_symbolic, lazily, transforming
+from lucid_fn.tracing import lazily, transforming
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import to_arrays
 from lucid_fn.transforms.exported import Flat
@@ -19,7 +19,7 @@ from lucid_fn.types import Array
 def flat_function(
     fn: Callable[..., Any], structure: tree.Structure
 ) -> tuple[Flat, list[tree.Structure]]:
-    """`fn` from arrays to arrays, and where it leaves the structure of its results."""
+    """`fn` from arrays to arrays, and a list that gets the structure of its results."""
     results: list[tree.Structure] = []
 
     def flat(arrays: list[Array]) -> list[Array]:
@@ -34,13 +34,18 @@ def flat_function(
 @contextlib.contextmanager
 def tracing(name: str, again: Callable[[], Any]) -> Any:
     """Traces plain formulations inside the block, and explains MLX's errors."""
-    before = diagnosis.random_state()
+    reason = f"which `{name}` would hold as a constant"
+    fix = "give it a key that comes in as an argument"
     try:
-        with seam.plain(), transforming(), lazily():
+        with (
+            diagnosis.drawing_nothing(name, "export", reason, fix, again),
+            diagnosis.explaining_value_reads(name, "export"),
+            seam.plain(),
+            transforming(),
+            lazily(),
+        ):
             yield
     except (ValueError, RuntimeError) as error:
-        if is_symbolic(error):
-            raise diagnosis.value_read_error(error, name, "export") from error
         if re.search("Unable to (serialize|get state for) primitive", str(error)):
             primitive = str(error).rpartition(" ")[2]
             raise ValueError(
@@ -48,12 +53,6 @@ def tracing(name: str, again: Callable[[], Any]) -> Any:
                 f"uses, to a file; {_FIXES.get(primitive, 'use other operations')}"
             ) from error
         raise
-    if diagnosis.random_state() is not before:
-        line = diagnosis.random_line(again)
-        raise ValueError(
-            f"export: {line} uses the hidden random state, which `{name}` would hold "
-            "as a constant; give it a key that comes in as an argument"
-        )
 
 
 _FIXES = {
@@ -63,20 +62,20 @@ _FIXES = {
 }
 
 
-class _Seen(Exception):
-    """Ends a trace whose constants were seen."""
+class _Found(Exception):
+    """Ends a trace once its constants are found."""
 
 
 def constants_of(flat: Flat, arrays: list[Array]) -> list[Array]:
-    """The constants in the graph of a function, of which `mx.grad` is an error."""
+    """The constants in the graph of a function; `mx.grad` in it is an error."""
     found: list[Array] = []
 
     def look(event: dict[str, Any]) -> None:
         if "constants" in event:
             found.extend(array for _, array in event["constants"])
-            raise _Seen
+            raise _Found
 
-    with mlx_transforms.checking(), contextlib.suppress(_Seen):
+    with mlx_transforms.checking(), contextlib.suppress(_Found):
         mx.export_function(look, lambda *arrays: flat(list(arrays)), *arrays)
     return found
 

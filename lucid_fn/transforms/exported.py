@@ -1,4 +1,4 @@
-"""What a file of an exported function holds besides MLX's graph, and its functions."""
+"""Files of exported functions: their metadata, checksum and structures as JSON."""
 
 import zlib
 from collections import OrderedDict, namedtuple
@@ -27,14 +27,14 @@ class Leaf(NamedTuple):
 
 
 class Description(NamedTuple):
-    """What a file holds besides MLX's graph; made of what JSON has."""
+    """What a file holds besides MLX's graph, in types that JSON has."""
 
     name: str
     parameters: list[str]  # the names of the arguments
     args: Any  # their structure
     leaves: list[Leaf]
     result: Any  # the structure of the result
-    batch_sizes: list[int]  # with a graph each, the largest first; none without batches
+    batch_sizes: list[int]  # one graph for each, the largest first; or none
 
 
 def batch_size(arrays: list[Array], description: Description) -> int:
@@ -49,7 +49,7 @@ def as_metadata(description: Description) -> str:
 
 
 def import_flat(file: Path) -> tuple[Flat, Description]:
-    """The function of the leaves, and what it is described by."""
+    """The function of the leaves, and its description."""
     import json
 
     imported: Any = mx.import_function(str(file), return_metadata=True)
@@ -83,11 +83,11 @@ def import_flat(file: Path) -> tuple[Flat, Description]:
     return in_parts if description.batch_sizes else whole, description
 
 
-# ---- whole files ----
+# ---- checksums ----
 
 
 def write_sealed(path: Path, graph: bytes) -> None:
-    """Writes what MLX exported, with a checksum, which MLX does not look at."""
+    """Writes the file that MLX exported, with a checksum, which MLX ignores."""
     from lucid_fn.io import atomic_write
 
     with atomic_write(path, caller="export") as out:
@@ -95,7 +95,7 @@ def write_sealed(path: Path, graph: bytes) -> None:
 
 
 def check_seal(path: Path) -> None:
-    """Raises unless all that `export` wrote is there: MLX checks nothing it reads."""
+    """Raises unless the file is complete and intact, which MLX does not check."""
     from lucid_fn.io import reading
 
     with reading(path, caller="load_exported") as file:
@@ -145,7 +145,7 @@ def to_json(structure: tree.Structure) -> Any:
 
 
 def from_json(node: Any, known: NamedTuples) -> tree.Structure:
-    """The structure; its named tuples are of the known types, or of new ones."""
+    """The structure, whose named tuples have known types or new ones."""
     if node == 0:
         return tree.Structure(object, (), ())
     name, keys = node["kind"], tuple(node["keys"])

@@ -1,4 +1,4 @@
-"""Gradients of functions over trees, with the checks that MLX words badly."""
+"""`grad` and `value_and_grad`: gradients of functions over trees."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from lucid_fn.ops.seam import differentiating
 from lucid_fn.tracing import any_traced, tracked, transforming
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.argnums import chooser
-from lucid_fn.transforms.arguments import check_function, describe, name_of
+from lucid_fn.transforms.arguments import check_function, describe, name_of, split_aux
 from lucid_fn.tree.structure import check_depth
 from lucid_fn.types import Array, Tree
 
@@ -26,9 +26,9 @@ def value_and_grad(
     *,
     has_aux: bool = False,
 ) -> Callable[..., tuple[Any, Tree]]:
-    """The function that returns `fn`'s value and its gradient.
+    """Returns a function that computes the value and the gradient of `fn`.
 
-    The gradient in a complex `z = x + iy` is `dL/dx + i dL/dy`, the direction in which
+    The gradient for a complex `z = x + iy` is `dL/dx + i dL/dy`, the direction in which
     the loss `L` grows fastest. That is PyTorch's convention; JAX's is the conjugate.
 
     Args:
@@ -46,12 +46,12 @@ def value_and_grad(
     Raises:
         ValueError: when called, if `loss` is not a scalar, or if there is no argument
             at a position.
-        TypeError: if `fn` is not a function, or `argnums` holds something else than
-            positions; when called, if `fn` returns the wrong type, if a leaf
-            to differentiate is not of a float dtype, or if the loss does not depend on
-            any since `fn` takes their values out, as in `np.array(x)` and `x.item()`.
-            Where it depends on others, nothing is found: no gradient flows through
-            such values. Compiling the function tells.
+        TypeError: if `fn` is not a function, or `argnums` is not a position or a
+            sequence of them; when called, if `fn` returns the wrong type, if a leaf to
+            differentiate is not of a float dtype, or if the loss depends on no leaf
+            since `fn` converts them, as by `np.array(x)` or `x.item()`. A conversion
+            in a loss that also depends on leaves otherwise is not found, except by
+            compiling the function; no gradient flows through it.
 
     Example:
         >>> import mlx.core as mx
@@ -69,7 +69,7 @@ def grad(
     *,
     has_aux: bool = False,
 ) -> Callable[..., Any]:
-    """The function that returns the gradient of `fn`: see `value_and_grad`.
+    """Returns a function that computes the gradient of `fn`; see `value_and_grad`.
 
     Complex gradients are PyTorch's, the conjugates of JAX's.
 
@@ -103,12 +103,12 @@ def grad(
 
 
 def stop_gradient(values: Tree, /) -> Tree:
-    """The tree as it is, but constant to every derivative.
+    """The tree as a constant of every derivative.
 
-    For targets that follow the params, and for parts of params that are not trained.
+    For targets computed from params, and for params that are not trained.
 
     Args:
-        values: a tree; what is not an MLX array is constant anyway, and is kept.
+        values: a tree; leaves that are not MLX arrays are returned as they are.
 
     Example:
         >>> import mlx.core as mx
@@ -158,15 +158,9 @@ def gradient_of(
 
 
 def _check_loss(out: Any, has_aux: bool, name: str, caller: str) -> Any:
-    loss = out
+    loss, aux = split_aux(out, has_aux, name, caller, "loss")
     if has_aux:
-        if not (isinstance(out, tuple) and len(out) == 2):
-            raise TypeError(
-                f"{caller}: with has_aux=True `{name}` must return (loss, aux), got "
-                f"{type(out).__name__}"
-            )
-        loss = out[0]
-        check_depth(out[1])
+        check_depth(aux)
     elif isinstance(out, tuple | list | dict):
         raise TypeError(
             f"{caller}: `{name}` must return the loss, an array of shape (), got "

@@ -1,4 +1,4 @@
-"""Products with Jacobians and Hessians: `jvp`, `vjp` and `hvp`, over trees."""
+"""`jvp`, `vjp` and `hvp`: products with Jacobians and Hessians, over trees."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ from lucid_fn.types import Array, Tree
 def _primals(
     primals: Sequence[Tree], what: str, caller: str
 ) -> tuple[list[Array], tree.Structure]:
-    """The leaves of the arguments of a function, which are differentiated."""
+    """The leaves of the arguments of a function, checked to be differentiable."""
     if not isinstance(primals, tuple | list):
         raise TypeError(
             f"{caller}: {what} must be a tuple with one tree an argument, got "
@@ -74,7 +74,7 @@ def _match(values: Tree, like: Tree, what: str, other: str, caller: str) -> list
 def _flat(
     fn: Callable[..., Any], structure: tree.Structure, has_aux: bool, caller: str
 ) -> tuple[Callable[..., list[Array]], list[tuple[tree.Structure, Any]]]:
-    """`fn` from flat arrays to flat arrays, and where it leaves structure and aux."""
+    """`fn` from arrays to arrays, and a list that gets the structure and aux."""
     left: list[tuple[tree.Structure, Any]] = []
 
     def flat(*leaves: Array) -> list[Array]:
@@ -106,7 +106,8 @@ def jvp(
         has_aux: whether `fn` returns a pair `(value, aux)`.
 
     Returns:
-        The value and the derivative, two trees of one structure, and `aux` if there is.
+        The value and the derivative, trees of the same structure; and `aux`, with
+        `has_aux`.
 
     Raises:
         TypeError: if `primals` or `tangents` is not a tuple of trees of float arrays.
@@ -134,7 +135,7 @@ def vjp(
 ) -> tuple[Any, ...]:
     """`fn(*primals)`, and the function from its cotangents to those of the primals.
 
-    MLX wants the cotangents before it traces, so each call of that function runs `fn`
+    MLX needs the cotangents before it traces, so each call of that function runs `fn`
     again, with the variables of its closure as they were, and a `vmap` of it runs `fn`
     once for all cotangents. `jit` around both merges the runs into one. For a scalar,
     `value_and_grad` runs `fn` once.
@@ -146,7 +147,8 @@ def vjp(
 
     Returns:
         The value, and a function that takes a tree of the value's structure and
-        shapes and returns a tuple of trees, one for each primal; and `aux` if there is.
+        shapes and returns a tuple of trees, one for each primal; and `aux`, with
+        `has_aux`.
 
     Raises:
         TypeError: if a leaf of `primals` is not a float array, or one of the value is
@@ -189,8 +191,8 @@ def hvp(
 ) -> tuple[Tree, ...]:
     """The Hessian of a scalar function times a vector: the gradient of `grad(fn) @ v`.
 
-    Reverse over reverse, since MLX has no forward derivative of convolutions and of
-    indexing, which the gradient of a cross-entropy needs.
+    By reverse over reverse mode, since MLX has no forward derivatives of convolutions
+    and of indexing, which the gradient of a cross-entropy needs.
 
     Args:
         fn: a function of trees of float arrays to an array of shape `()`.

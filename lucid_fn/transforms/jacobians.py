@@ -1,4 +1,4 @@
-"""All derivatives of functions that return more than a scalar, over trees."""
+"""`jacrev`, `jacfwd` and `hessian`: whole Jacobians of functions over trees."""
 
 import functools
 import itertools
@@ -20,6 +20,7 @@ from lucid_fn.transforms.arguments import (
     fenced,
     name_of,
     owned,
+    split_aux,
     to_arrays,
 )
 from lucid_fn.transforms.closures import frozen
@@ -37,12 +38,12 @@ def jacrev(
     *,
     has_aux: bool = False,
 ) -> Callable[..., Any]:
-    """The function that returns the Jacobian of `fn`, row by row: backward.
+    """Returns a function that computes the Jacobian of `fn`, row by row: reverse mode.
 
     `J[i, j] = d fn(x)[i] / d x[j]`. One backward pass for each entry of the result, all
-    of them at once, so memory grows with their number. The choice for fewer entries of
-    results than of arguments. `fn` is called twice, first for `aux` and the shapes of
-    `y`, which computes nothing else.
+    of them at once, so memory grows with their number. Use it where results have fewer
+    entries than arguments. `fn` is called twice; the first call is for `aux` and the
+    shapes of `y`, and computes nothing else.
 
     Args:
         fn: `fn(x, *args) -> y`, or `-> (y, aux)` with `has_aux`. `y` is a tree of float
@@ -60,10 +61,10 @@ def jacrev(
     Raises:
         ValueError: when called, if there is no argument at a position, or if MLX would
             vectorize an operation wrongly (see `vmap`).
-        TypeError: if `fn` is not a function, or `argnums` holds something else than
-            positions; when called, if a leaf to differentiate or of `y` is not real of
-            a float dtype, if `fn` returns no pair where `has_aux` says so, or if `y`
-            does not depend on any leaf since `fn` takes their values out.
+        TypeError: if `fn` is not a function, or `argnums` is not a position or a
+            sequence of them; when called, if a leaf to differentiate or of `y` is not
+            of a real float dtype, if `fn` returns no pair with `has_aux`, or if `y`
+            depends on no leaf since `fn` converts them to values.
 
     Example:
         >>> import mlx.core as mx
@@ -83,11 +84,11 @@ def jacfwd(
     *,
     has_aux: bool = False,
 ) -> Callable[..., Any]:
-    """The function that returns the Jacobian of `fn`, column by column: forward.
+    """Returns a function that computes the Jacobian of `fn`, by columns: forward mode.
 
-    One forward derivative for each entry of the arguments, all of them at once. The
-    choice for fewer entries of arguments than of results; see `jacrev`. Some operations
-    of MLX have no forward derivative, such as `mx.cumprod`.
+    One forward derivative for each entry of the arguments, all of them at once. Use it
+    where arguments have fewer entries than results; see `jacrev`. Some operations of
+    MLX have no forward derivative, such as `mx.cumprod`.
 
     Args:
         fn: as in `jacrev`.
@@ -116,10 +117,10 @@ def hessian(
     *,
     has_aux: bool = False,
 ) -> Callable[..., Any]:
-    """The function that returns all second derivatives of `fn`.
+    """Returns a function that computes all second derivatives of `fn`.
 
-    `H[j, k] = d^2 fn(x) / (d x[j] d x[k])`. Backward over backward, as `hvp`, which
-    gives the Hessian times a vector without the rest.
+    `H[j, k] = d^2 fn(x) / (d x[j] d x[k])`, reverse over reverse. `hvp` computes
+    the Hessian times a vector without the matrix.
 
     Args:
         fn: as in `jacrev`; most often `y` is an array of shape `()`.
@@ -164,13 +165,14 @@ def _jacobian_of(
         again = frozen(fn, caller)
         with diagnosis.drawing_nothing(name_of(fn), caller):
             out = call(list(map(owned, leaves)))
-        value, aux = _parts(out, has_aux, name_of(fn), caller)
+        value, aux = split_aux(out, has_aux, name_of(fn), caller)
         results, structure = _results(value, name_of(fn), caller)
         depends = True
 
         def flat(*leaves: Array) -> list[Array]:
             nonlocal depends
-            value, _ = _parts(call(list(leaves), again()), has_aux, name_of(fn), caller)
+            out = call(list(leaves), again())
+            value, _ = split_aux(out, has_aux, name_of(fn), caller)
             arrays, _ = to_arrays(value, "result", caller)
             depends = any_traced(arrays)
             return arrays
@@ -236,7 +238,7 @@ def _mapped(
     """The products with all unit vectors of the space of `arrays`, stacked."""
     units = _units(arrays, caller, name)
     if len(units[0]) == 1:
-        # So that a Hessian of a scalar is not vectorised twice: convolutions are slow.
+        # A Hessian of a scalar is not vectorized twice, which slows convolutions down.
         return [y[None] for y in product(*[unit[0] for unit in units])]
     axes = [0] * len(units)
     return list(vectorize(product, axes, caller, f"`{name}`")(*units))
@@ -254,25 +256,13 @@ def _units(arrays: list[Array], caller: str, name: str) -> list[Array]:
 
 
 def _spans(arrays: list[Array]) -> list[slice]:
-    """Where the entries of each array are among those of all."""
+    """The range of each array's entries among those of all arrays."""
     ends = itertools.accumulate(x.size for x in arrays)
     return [slice(end - x.size, end) for x, end in zip(arrays, ends, strict=True)]
 
 
-def _parts(out: Any, has_aux: bool, name: str, caller: str) -> tuple[Tree, Any]:
-    """The value to differentiate, and what is returned besides."""
-    if not has_aux:
-        return out, None
-    if not (isinstance(out, tuple) and len(out) == 2):
-        raise TypeError(
-            f"{caller}: with has_aux=True `{name}` must return (result, aux), got "
-            f"{type(out).__name__}"
-        )
-    return out
-
-
 def _results(value: Tree, name: str, caller: str) -> tuple[list[Array], tree.Structure]:
-    """The leaves of the value, which must have derivatives."""
+    """The leaves of the value, checked to be differentiable."""
     arrays, structure = to_arrays(value, "result", caller)
     for array, path in zip(arrays, tree.paths(value), strict=True):
         if not mx.issubdtype(array.dtype, mx.floating):

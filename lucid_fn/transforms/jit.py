@@ -38,11 +38,11 @@ from lucid_fn.transforms.arguments import (
 )
 from lucid_fn.transforms.calls import (
     Call,
-    Like,
-    arrays_like,
+    Template,
     from_call,
-    like,
+    match,
     static_places,
+    template_of,
     to_call,
 )
 from lucid_fn.transforms.compilation import compiling
@@ -173,7 +173,7 @@ def jit(
     names = parameter_names(fn)
     static = static_places(fn, static_argnames, names)
     compiled: collections.OrderedDict[Hashable, Compiled] = collections.OrderedDict()
-    latest: tuple[Any, Like, Compiled] | None = None  # the device and the last call
+    latest: tuple[Any, Template, Compiled] | None = None  # the device and the last call
     traced_calls: dict[Hashable, dict[str, str]] = {}
     crowded = False  # whether each trace has a compiled function of its own
     structures: list[tree.Structure] = []
@@ -200,27 +200,26 @@ def jit(
                     name, list(traced_calls.values()), signature, max_traces
                 )
                 traced_calls[key] = signature
-            before = diagnosis.random_state()
-            try:
-                with ordering() as order, lazily():
-                    out = fn(*args, **kwargs)
-            except Exception as error:
-                if is_new:
-                    del traced_calls[key]
-                if numbers and not is_symbolic(error):
-                    error.add_note(
-                        f"jit: while `{name}` is traced, its Python numbers are arrays "
-                        f"({', '.join(numbers)}); name in static_argnames what must "
-                        "stay a number, such as a size or an axis"
-                    )
-                raise
-            if diagnosis.random_state() is not before:
-                line = diagnosis.random_line(lambda: fn(*args, **kwargs))
-                raise ValueError(
-                    f"jit: {line} uses the hidden random state, which compiling "
-                    f"`{name}` would freeze: every call would draw the same numbers; "
-                    "give it a key that comes in as an argument"
-                )
+            reason = (
+                f"which compiling `{name}` would freeze: every call would draw the "
+                "same numbers"
+            )
+            fix = "give it a key that comes in as an argument"
+            again = functools.partial(fn, *args, **kwargs)
+            with diagnosis.drawing_nothing(name, "jit", reason, fix, again):
+                try:
+                    with ordering() as order, lazily():
+                        out = fn(*args, **kwargs)
+                except Exception as error:
+                    if is_new:
+                        del traced_calls[key]
+                    if numbers and not is_symbolic(error):
+                        error.add_note(
+                            f"jit: while `{name}` is traced, its Python numbers are "
+                            f"arrays ({', '.join(numbers)}); name in static_argnames "
+                            "what must stay a number, such as a size or an axis"
+                        )
+                    raise
             jit_results.check(out, name)
             if call.numbers:
                 given = widening.with_numbers(arrays, call.numbers)
@@ -278,7 +277,7 @@ def jit(
                 compiled.popitem(last=False)
         known = None
         if captured is not None and not crowded:
-            known = like(call, tree.leaves((args, kwargs)))
+            known = template_of(call, tree.leaves((args, kwargs)))
         latest = None if known is None else (device, known, function)
         return function, call.arrays
 
@@ -306,7 +305,7 @@ def jit(
         arrays, last, first = None, latest, captured is None
         if last is not None and last[0] == device:
             function = last[2]
-            arrays = arrays_like(last[1], args, kwargs)
+            arrays = match(last[1], args, kwargs)
         if arrays is None:
             function, arrays = find(device, args, kwargs)
         held = captured or []

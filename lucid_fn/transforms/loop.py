@@ -1,9 +1,9 @@
-"""Turns of a compiled body, and their derivatives.
+"""Loops over a compiled body, their derivatives and their batching rule.
 
 A loop maps constants, a carry and inputs that are stacked along axis 0 to the last
 carry and stacked outputs. Its reverse derivative is a loop over the same turns in the
 other direction; its forward derivative and its batching rule are loops of derived
-bodies. So every composition of them is one, too, whose body is compiled once.
+bodies. So any composition of them is a loop, too, whose body is compiled once.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ from lucid_fn.transforms.turns import (
     Arrays,
     Body,
     TooLongError,
-    built,
+    build,
     run_turns,
 )
 from lucid_fn.types import Array
@@ -44,7 +44,7 @@ from lucid_fn.types import Array
 def run(
     body: Body, arrays: Arrays, length: int, *, reverse: bool, caller: str
 ) -> tuple[Arrays, Arrays]:
-    """The carry after `length` turns, at least one, and the stacked outputs."""
+    """The carry after `length >= 1` turns, and the stacked outputs."""
     split = body.sizes.carry
     if are_rules_bypassed():
         body = passing(body)
@@ -60,7 +60,7 @@ def run(
     if is_differentiated_once():
         out = _loop(body, length, reverse, kept=[])(arrays)
         return out[:split], out[split:]
-    differentiated = is_transforming() or may_start()  # as inside of mx.grad
+    differentiated = is_transforming() or may_start()  # the latter inside mx.grad
     out = _loop(keeping(body) if differentiated else body, length, reverse)(arrays)
     return out[:split], out[split : len(out) - split * differentiated]
 
@@ -68,7 +68,7 @@ def run(
 def run_in_segments(
     body: Body, arrays: Arrays, length: int, every: int, *, reverse: bool, caller: str
 ) -> tuple[Arrays, Arrays]:
-    """`run`, whose derivative keeps the carry before each segment of turns alone."""
+    """`run`, whose derivative keeps the carry only before each segment of turns."""
     constants, carry, stacked = body.sizes.cut(arrays)
     segments, rest = divmod(length, every)
     inside = segments * every
@@ -104,8 +104,8 @@ def _loop(
 ) -> Callable[[Arrays], Arrays]:
     """All turns, with derivatives and a batching rule.
 
-    With a list for the carries that the derivative needs, it cannot be differentiated
-    a second time: MLX raises an error at a compiled turn.
+    `kept` is a list for the carry before each turn. A loop with one cannot be
+    differentiated a second time: MLX raises an error at a compiled turn.
     """
     sizes = body.sizes
 
@@ -113,13 +113,13 @@ def _loop(
         if kept is not None:
             kept.clear()
             turns = partial(run_turns, kept=kept)
-            return tuple(built(turns, body, list(arrays), length, reverse))
-        # MLX must not seek derivatives inside, where a compiled turn has none.
+            return tuple(build(turns, body, list(arrays), length, reverse))
+        # MLX must not differentiate the turns, since a compiled one has no derivative.
         fixed = [mx.stop_gradient(array) for array in arrays]
-        return tuple(built(run_turns, body, fixed, length, reverse))
+        return tuple(build(run_turns, body, fixed, length, reverse))
 
     custom = custom_function(flat)
-    uses = 0  # of the rules, which are those of the innermost derivative at first
+    uses = 0  # of the rules; the first is that of the innermost derivative
 
     def differentiated() -> Body:
         nonlocal uses
@@ -165,8 +165,9 @@ def _pulled(
 ) -> Arrays:
     """The cotangents of constants, carry and inputs, by a loop in the other direction.
 
-    Its carry are the cotangents of the carry, and those of the constants so far. The
-    carry before each turn is stacked in `before`, or not stacked in `kept`.
+    Its carry consists of the cotangents of the carry and the sums of those of the
+    constants so far. The carry before each turn is stacked in `before`, or else in
+    the list `kept`.
     """
     constants, carry, inputs = body.sizes.cut(primals)
     c, k, x = map(floats, (constants, carry, inputs))
@@ -189,8 +190,8 @@ def _pulled(
     if kept is None:
         found = _loop(backward, length, not reverse)(arrays)
     else:
-        turns = partial(run_turns, given=kept)
-        found = built(turns, backward, arrays, length, not reverse)
+        turns = partial(run_turns, unstacked=kept)
+        found = build(turns, backward, arrays, length, not reverse)
     a, b = len(k), len(k) + len(c)
     zeros = [mx.zeros_like(array) for array in primals]
     d_constants, d_start, d_inputs = body.sizes.cut(zeros)

@@ -1,4 +1,4 @@
-"""A function of one entry applied to each, one after another."""
+"""`map`: a function of one entry applied to each, one after another."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ def map(f: Callable[[Any], Any], xs: Tree) -> Tree:
     """Stacks `f(x)` for each entry `x` of the leading axis of `xs`, one after another.
 
     It takes the memory of one call, where `lf.vmap` takes that of all of them. See
-    `scan` for what holds inside `lf.jit`.
+    `scan` about loops inside `lf.jit`.
 
     Args:
         f: a pure function of a tree to a tree of arrays; compiled once.

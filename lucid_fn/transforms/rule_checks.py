@@ -44,7 +44,7 @@ def cotangents_of(
 def _collect_cotangents(
     cotangent: Any, primal: Tree, where: str, out: list[Array]
 ) -> None:
-    """Adds the cotangents of the arrays in `primal`, in the order of its leaves."""
+    """Appends the cotangents of the arrays in `primal`, in the order of its leaves."""
     if cotangent is None:
         out += [mx.zeros_like(x) for x in tree.leaves(primal) if _is_array(x)]
         return

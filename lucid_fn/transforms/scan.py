@@ -1,4 +1,4 @@
-"""Loops with a carry over the leading axis of trees."""
+"""`scan`: loops with a carry over the leading axis of trees."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,21 +31,21 @@ def scan(
     Reverse derivatives keep the carry before each turn, and compute the rest of a turn
     again.
 
-    Inside `lf.jit` the compiled function holds every turn, of which there may be 2,048.
-    A longer loop is called outside of it, and is compiled by itself.
+    Inside `lf.jit` the loop is unrolled, and may have 2,048 turns. Call a longer one
+    outside of it: it is compiled by itself.
 
     Args:
         f: a pure function `(carry, x) -> (carry, y)` of trees. The carry keeps its
             structure, shapes and dtypes.
         init: the carry before the first turn: arrays and numbers. A Python number takes
             the dtype that `f` gives it.
-        xs: a tree of arrays, all of them with the number of turns as the size of axis
-            0; `None` if there is nothing to go over, in which case `x` is `None`.
-        length: the number of turns; may be left out if `xs` has an array.
+        xs: a tree of arrays, whose axes 0 have the number of turns as their size; or
+            `None`, in which case `x` is `None`.
+        length: the number of turns; may be omitted if `xs` has an array.
         reverse: whether to go from the last entry of `xs` to the first; each `y` stays
-            in the place of its `x`.
-        checkpoint_every: keeps one carry in so many for the reverse derivative, and
-            computes those between them again.
+            at the index of its `x`.
+        checkpoint_every: keep the carry only once in so many turns for the reverse
+            derivative, and compute those in between again.
 
     Returns:
         The carry after the last turn, and each `y`, stacked: `(length, ...)`.
@@ -55,8 +55,10 @@ def scan(
             structure, a shape or a dtype of the carry, the message names the leaf; if
             it needs the value of an array; if an argument is of the wrong type.
         ValueError: if the arrays of `xs` and `length` disagree, if there is neither, if
-            a loop inside `lf.jit` is too long, or if `f` draws from MLX's hidden random
-            state or reads an array of a transformation around in an attribute.
+            a loop inside `lf.jit` is too long, if `f` draws from MLX's hidden random
+            state, or reads an array of a transformation around the call in an
+            attribute. In the derivative, if something that `f` reads has changed since
+            the call, other than variables of its closure.
 
     Example:
         >>> import mlx.core as mx
@@ -106,19 +108,19 @@ def run_scan(
 
     inputs, in_structure = arrays_of(xs, "xs", caller)
     carry, structure = arrays_of(init, "init", caller)
-    made = closure_convert(f, caller)
+    converted = closure_convert(f, caller)
     example = tree.unflatten(
         in_structure, [mx.zeros(x.shape[1:], x.dtype) for x in inputs]
     )
     in_specs = tuple((x.shape[1:], x.dtype) for x in inputs)
     carry = with_dtypes(
-        *(init, carry, made, (caller, in_structure, in_specs)),
+        *(init, carry, converted, (caller, in_structure, in_specs)),
         lambda c: call(f, c, example)[0],
     )
-    specs = tuple((x.shape, x.dtype) for x in (*made.arrays, *carry))
+    specs = tuple((x.shape, x.dtype) for x in (*converted.arrays, *carry))
     key = structure, in_structure, specs, in_specs
-    traced = body_of(name_of(f), made, structure, in_structure, key, call, caller)
-    body, arrays = traced.body, [*made.arrays, *carry]
+    traced = body_of(name_of(f), converted, structure, in_structure, key, call, caller)
+    body, arrays = traced.body, [*converted.arrays, *carry]
     if length == 0:
         one = [mx.zeros(x.shape[1:], x.dtype) for x in inputs]
         shown = untraced(body, [*arrays, *one])[len(carry) :]
@@ -140,7 +142,7 @@ def run_scan(
 
 
 def turns_of(xs: Tree, length: int | None, caller: str) -> int:
-    """The number of turns, on which all arrays and the argument must agree."""
+    """The number of turns, on which all arrays and `length` must agree."""
     found: tuple[str, int] | None = None
     if length is not None:
         found = "length", check_count(caller, "length", length, at_least=0)

@@ -1,4 +1,4 @@
-"""The traces of a compiled function: how many there are, and what each depends on."""
+"""The traces of a compiled function: what each depends on, and how many there are."""
 
 from collections.abc import Hashable
 from typing import Any
@@ -8,11 +8,11 @@ from lucid_fn.transforms.arguments import describe, leaf_paths
 from lucid_fn.types import Array
 
 MAX_KEPT = 64
-"""How many traces a compiled function keeps: those used last."""
+"""The number of traces that a compiled function keeps: those used last."""
 
 
 def shapes(arrays: list[Array]) -> Hashable:
-    """What a trace depends on besides the structure of a call and its constants."""
+    """What a trace depends on besides the key of a call."""
     return tuple([(a.shape, a.dtype) for a in arrays])
 
 
@@ -30,7 +30,7 @@ def check_count(
 ) -> None:
     """Raises if one more trace is too many.
 
-    The message names the leaf that changed since the trace that is most alike.
+    The message names the leaves that differ from those of the most similar trace.
     """
     if max_traces is None or len(old) < max_traces:
         return

@@ -1,4 +1,4 @@
-"""The turns of a loop: its compiled body, run one turn after the other."""
+"""The compiled body of a loop, and its turns one after the other."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -16,19 +16,18 @@ Turn: TypeAlias = Callable[[Arrays, Arrays, Arrays], tuple[Arrays, Arrays]]
 """From constants, carry and input of a turn to its carry and output."""
 
 MAX_UNROLLED = 2048
-"""Turns that a loop may have inside a compiled function, which contains all of them."""
+"""The most turns of a loop inside a compiled function, which contains all of them."""
 
-# Turns between two starts of the evaluation: what was built lately is still in the
-# cache of the core, and a turn takes a third less than in one graph of 400.
+# Turns between two starts of the evaluation: their graph is still in the core's cache,
+# and a turn takes a third less than in one graph of 400.
 _STRETCH = 16
 
-
-# From this size of its results on, a turn starts once the one before has ended.
+# A turn with results of this size starts once the previous one has ended.
 _LARGE = 16 * 2**20  # bytes
 
 
 class TooLongError(ValueError):
-    """A loop has too many turns to be part of a compiled function."""
+    """A loop has too many turns to be unrolled in a compiled function."""
 
 
 class Sizes(NamedTuple):
@@ -36,7 +35,7 @@ class Sizes(NamedTuple):
 
     constants: int
     carry: int
-    given: int = 0  # inputs that are not stacked: there is one array for each turn
+    unstacked: int = 0  # inputs that are one array for each turn, not a stacked one
 
     def cut(self, flat: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
         a, b = self.constants, self.constants + self.carry
@@ -44,7 +43,14 @@ class Sizes(NamedTuple):
 
 
 class Body:
-    """A turn, compiled at its first call, and the bodies derived from it."""
+    """A turn, compiled at its first call, and the bodies derived from it.
+
+    Args:
+        turn: from constants, carry and input of a turn to its carry and output.
+        sizes: how many arrays the turn takes of each kind.
+        keeps: whether its last outputs are the carry before the turn.
+        waits: whether a derivative computes it again no sooner than its turn comes.
+    """
 
     def __init__(
         self, turn: Turn, sizes: Sizes, *, keeps: bool = False, waits: bool = False
@@ -52,8 +58,8 @@ class Body:
         seam.prepare_compiler()  # MLX compiles the first kernels soon
         self.turn = turn
         self.sizes = sizes
-        self.keeps = keeps  # whether the last outputs are the carry before the turn
-        self.waits = waits  # whether it is computed again only when its turn comes
+        self.keeps = keeps
+        self.waits = waits
         self.output_shapes: list[tuple[int, ...]] = []  # since the first turn
         self._compiled = compiled(self._traced)
         self._compiles = True
@@ -71,7 +77,7 @@ class Body:
                 return self._call(arrays)
             except TooLongError:
                 if is_tracing():
-                    raise  # what is traced cannot hold the loop in this body, either
+                    raise  # nor can the function that is being traced hold the loop
             except IndexError as error:
                 if not is_lost(error):
                     raise
@@ -84,8 +90,8 @@ class Body:
         except ValueError as error:
             if "uncaptured inputs" not in str(error):
                 raise
-            # The turn reads one of the arrays as a global variable, too, and MLX takes
-            # both for the same input: what is given becomes another array.
+            # The turn also reads one of the arrays as a global variable, and MLX takes
+            # both for the same input. So the arguments become other arrays.
             return list(self._compiled(*map(mx.stop_gradient, arrays)))
 
     def _traced(self, *arrays: Array) -> Arrays:
@@ -104,35 +110,35 @@ def run_turns(
     length: int,
     reverse: bool,
     *,
-    given: Sequence[Arrays] = (),
+    unstacked: Sequence[Arrays] = (),
     kept: list[Arrays] | None = None,
     starts: bool = False,
 ) -> Arrays:
     """All turns, one after the other.
 
-    `given` are the inputs that are not stacked, and the carry before each turn goes
-    into `kept`, both by the place of the turn among the inputs.
+    `unstacked` has the inputs that are not stacked, and `kept` gets the carry before
+    each turn, both in the order of the inputs.
     """
     constants, carry, stacked = body.sizes.cut(arrays)
     inputs = [_entries(x, length) for x in stacked]
     size = len(carry)
     outputs: list[Arrays] = []
-    under_way: Arrays = []
+    in_flight: Arrays = []
     stretch = _STRETCH
     for turn in range(length):
         t = length - 1 - turn if reverse else turn
         if kept is not None:
             kept.append(carry)
-        own = given[t] if given else []
+        own = unstacked[t] if unstacked else []
         out = body([*constants, *carry, *own, *(x[t] for x in inputs)])
         carry = out[:size]
         outputs.append(out[size:])
         if turn == 0 and sum(array.nbytes for array in out) > _LARGE:
             stretch = 1
         if starts and turn % stretch == stretch - 1:
-            mx.eval(under_way)  # so that memory does not grow with the turns
+            mx.eval(in_flight)  # so that memory does not grow with the turns
             start(out)
-            under_way = out
+            in_flight = out
     if reverse:
         outputs.reverse()
         if kept is not None:
@@ -145,8 +151,8 @@ def run_turns(
 def _entries(x: Array, length: int) -> Arrays:
     """The entries of axis 0.
 
-    Those that are no scalars are parts of what lies side by side: to take an axis from
-    each would be one more operation a turn.
+    Those of 2 axes or more are split from `(length * n, ...)`, since removing an axis
+    from each would be one more operation a turn.
     """
     if x.ndim == 1 or not x.size:
         return [mx.squeeze(part, 0) for part in _parts(x, length)]
@@ -154,10 +160,10 @@ def _entries(x: Array, length: int) -> Arrays:
 
 
 def _parts(x: Array, number: int) -> Arrays:
-    """Equal parts of axis 0, by splits that are small.
+    """Equal parts of axis 0, by small splits.
 
-    Each result of a split looks at all the others when it is freed. Where a function is
-    traced there are slices: MLX cannot compile a split of which results are not used.
+    Each result of a split visits all the others when it is freed. In a trace there are
+    slices: MLX cannot compile a split whose results are not all used.
     """
     rows = len(x) // number
     if is_tracing():
@@ -168,9 +174,10 @@ def _parts(x: Array, number: int) -> Arrays:
 
 
 def is_plain() -> bool:
-    """Whether what is built must be MLX's operations, without compiled functions."""
+    """Whether the graph may hold MLX's operations only, and no compiled functions."""
     return is_mapping() or mlx_transforms.is_exporting()
 
 
-def built(turns: Callable[..., Arrays], *args: Any) -> Arrays:
+def build(turns: Callable[..., Arrays], *args: Any) -> Arrays:
+    """The lazy results of turns, built outside of the transformations around."""
     return turns(*args) if is_plain() else untraced(turns, *args)

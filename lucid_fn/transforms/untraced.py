@@ -1,10 +1,10 @@
-"""Calls of compiled functions inside other transformations.
+"""Calls of compiled functions inside other transformations, by a helper thread.
 
-`mx.compile` runs a function in Python, operation by operation, when an array that it
-is given belongs to a transformation around: a loop inside `grad` would run its body at
-every turn. MLX keeps what it transforms apart by thread. So such calls are made in
-another thread, where the same arrays are like any others; the results are lazy, and
-name the stream of the thread that asked.
+`mx.compile` runs a function in Python, operation by operation, if an argument belongs
+to a transformation around the call: a loop inside `grad` would run its body at every
+turn. MLX's transformations are those of the current thread. So such calls are made in
+another thread, where the same arrays are ordinary ones. The results are lazy, on the
+stream of the thread that asked.
 """
 
 import contextvars
@@ -20,21 +20,21 @@ from lucid_fn.ops.seam import computing_part
 
 T = TypeVar("T")
 
-# Set inside of calls that are made in a helper.
+# Set in calls that a helper makes.
 _asking: contextvars.ContextVar[threading.Thread | None] = contextvars.ContextVar(
     "asking", default=None
 )
 
 
 def asking_thread() -> threading.Thread:
-    """The thread that will compute what is built here: a helper computes nothing."""
+    """The thread that computes the results of this one: helpers only build graphs."""
     return _asking.get() or threading.current_thread()
 
 
 class _Helper:
-    """Another thread, in which compiled functions stay known, and which runs calls.
+    """A thread that runs calls, and has its own cache of MLX's compiled functions.
 
-    It is a daemon, and still waits when the program ends. A thread that ends while
+    It is a daemon that still waits when the program ends. A thread that ends while
     Python shuts down, as those of `concurrent.futures` do, frees MLX's compiled
     functions without an interpreter, which aborts the process.
     """
@@ -68,9 +68,9 @@ def _serve(calls: "queue.SimpleQueue[Any]") -> None:
         fn, results = call
         try:
             results.put((fn(), None))
-        except BaseException as error:  # it belongs to the thread that asked
+        except BaseException as error:  # for the thread that asked
             results.put((None, error))
-        del call, fn, results  # which would live until the next call
+        del call, fn, results  # they would live until the next call
 
 
 class _Helpers(threading.local):
@@ -85,7 +85,7 @@ _helpers = _Helpers()
 def untraced(fn: Callable[..., T], *args: Any) -> T:
     """`fn(*args)`, run where no array belongs to a transformation.
 
-    Everything it builds runs on one stream, that of the caller.
+    All operations are on one stream, that of the caller.
     """
     stream = mx.default_stream(mx.default_device())
     context = contextvars.copy_context()

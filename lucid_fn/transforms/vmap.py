@@ -1,4 +1,4 @@
-"""Vectorisation of functions over trees."""
+"""`vmap`: vectorization of functions over trees."""
 
 import functools
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 
 from lucid_fn import tree
 from lucid_fn.ops.vectorize import noting_mapped, vectorize
-from lucid_fn.tracing import is_symbolic, ordering, repeating, start, transforming
+from lucid_fn.tracing import ordering, repeating, start, transforming
 from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import (
     as_array,
@@ -28,33 +28,33 @@ from lucid_fn.types import Array
 def vmap(
     fn: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0
 ) -> Callable[..., Any]:
-    """`fn` written for one example, made to take a batch of them.
+    """Vectorizes `fn`, which is written for one example, over a batch.
 
     Args:
         fn: a function of trees of arrays to a tree of arrays.
-        in_axes: the axis of the batch in all arguments; or a sequence with one entry an
-            argument. An entry is an int, `None` for an argument that all examples
-            share, or a tree of these that begins like the argument.
+        in_axes: the axis of the batch in all arguments, or a sequence with one entry
+            for each argument. An entry is an int, `None` for an argument that all
+            examples share, or a tree of these that is a prefix of the argument.
         out_axes: the axis of the batch in the results, likewise; `None` for a result
             that is the same for all examples, and has no such axis.
 
-    Some of MLX's rules are wrong where one side has the batch and the other has not:
-    those of `&`, `|`, `^`, `<<`, `>>`, of `!=` if the left side has none, of `a[i] = b`
-    and `a.at[i].add(b)` if `b` has none, that of `mx.addmm(c, a, b)` if only `c` has
-    it, and that of `mx.divmod`. Their use in `fn` or in its derivative is an error that
-    says what to write, such as `mx.logical_and`.
+    Some of MLX's rules are wrong where only one operand has the batch: those of `&`,
+    `|`, `^`, `<<`, `>>`, of `!=` if the left operand has none, of `a[i] = b` and
+    `a.at[i].add(b)` if `b` has none, that of `mx.addmm(c, a, b)` if only `c` has it,
+    and that of `mx.divmod`. Their use in `fn` or in its derivative is an error that
+    says what to write instead, such as `mx.logical_and`.
 
     Returns:
-        The vectorised function. Arrays that are given by keyword are mapped over their
-        axis 0, as in JAX; what else is given so, such as `train=True`, is shared by all
+        The vectorized function. Arrays among the keyword arguments are mapped over axis
+        0, as in JAX; other keyword arguments, such as `train=True`, are shared by all
         examples.
 
     Raises:
         ValueError: when called, if `in_axes` or `out_axes` does not fit, an axis is
             out of range, the sizes of the batch differ, no argument has one, a result
-            of the axis `None` differs between the examples, if `fn` uses MLX's hidden
-            random state, of which all examples would get the same, or if MLX would
-            vectorize one of its operations wrongly.
+            with the axis `None` differs between the examples, if `fn` uses MLX's hidden
+            random state, which would give all examples the same numbers, or if MLX
+            would vectorize one of its operations wrongly.
         TypeError: if `fn` is not a function; when called, if a leaf is neither an array
             nor a number, or if `fn` needs the value of an array.
 
@@ -70,7 +70,7 @@ def vmap(
     names = parameter_names(fn)
 
     @functools.wraps(fn)
-    def vectorised(*args: Any, **kwargs: Any) -> Any:
+    def vectorized(*args: Any, **kwargs: Any) -> Any:
         leaves, structure = tree.flatten((args, kwargs))
         if isinstance(in_axes, int) or in_axes is None:
             per_arg = (in_axes,) * len(args)
@@ -93,17 +93,18 @@ def vmap(
                 owned(leaf) if axis is None else next(rest)
                 for leaf, axis in zip(leaves, axes, strict=True)
             ]
-            before = diagnosis.random_state()
             given, named = tree.unflatten(structure, filled)
-            with repeating("vmap"):
+            with (
+                repeating("vmap"),
+                diagnosis.drawing_nothing(
+                    name,
+                    "vmap",
+                    f"which would give all examples of `{name}` the same numbers",
+                    "give it a key an example, from random.split",
+                    again=lambda: fn(*given, **named),
+                ),
+            ):
                 out = fn(*given, **named)
-            if diagnosis.random_state() is not before:
-                line = diagnosis.random_line(lambda: fn(*given, **named))
-                raise ValueError(
-                    f"vmap: {line} uses the hidden random state, which would give all "
-                    f"examples of `{name}` the same numbers; give it a key an example, "
-                    "from random.split"
-                )
             out_leaves, out_structure = tree.flatten(out)
             out_structures.append(out_structure)
             found: list[Array] = []
@@ -116,20 +117,16 @@ def vmap(
                 found.append(array)
             return found
 
-        try:
-            fix = "use other operations or a loop"
-            with (
-                transforming(),
-                ordering(new=True) as order,
-                diagnosis.explains_missing_rule("vmap", fix),
-            ):
-                given = [axis for axis in axes if axis is not None]
-                out = vectorize(flat, given, "vmap", f"`{name}`")(*mapped)
-        except (ValueError, RuntimeError) as error:
-            if is_symbolic(error):
-                raise diagnosis.value_read_error(error, name, "vmap") from error
-            raise
-        if order.last is not None:  # as at the end of `transforming`
+        fix = "use other operations or a loop"
+        with (
+            diagnosis.explaining_value_reads(name, "vmap"),
+            transforming(),
+            ordering(new=True) as order,
+            diagnosis.explains_missing_rule("vmap", fix),
+        ):
+            given = [axis for axis in axes if axis is not None]
+            out = vectorize(flat, given, "vmap", f"`{name}`")(*mapped)
+        if order.last is not None:  # a collective, as at the end of `transforming`
             start(list(out))
         result = tree.unflatten(out_structures[-1], list(out))
         places = _spread(out_axes, result, "out_axes")
@@ -144,7 +141,7 @@ def vmap(
         moved = [_place(x, axis, name) for x, axis in zip(out, places, strict=True)]
         return tree.unflatten(out_structures[-1], moved)
 
-    return vectorised
+    return vectorized
 
 
 def _is_array(leaf: Any) -> bool:
@@ -152,7 +149,7 @@ def _is_array(leaf: Any) -> bool:
 
 
 def _spread(axes: Any, values: Any, what: str) -> list[int | None]:
-    """The axis of each leaf of `values`, from a tree that begins like it."""
+    """The axis of each leaf of `values`, from a tree that is a prefix of it."""
     if axes is None or isinstance(axes, int):
         return [axes] * len(tree.leaves(values))
     try:
@@ -209,7 +206,7 @@ def _is_mapped(
     axes: list[int | None],
     mapped: list[Array],
 ) -> bool:
-    """Whether result `i` depends on a mapped argument, in which case MLX says so."""
+    """Whether result `i` depends on a mapped argument: MLX raises an error, then."""
     in_axes = tuple(axis for axis in axes if axis is not None)
     try:
         with transforming(), ordering(new=True):
@@ -223,7 +220,7 @@ def _is_mapped(
 
 
 def _place(x: Array, axis: int | None, name: str) -> Array:
-    """The batch moved from axis 0 to `axis`, or dropped: all its items are equal."""
+    """`x` with the batch at `axis`, or the first of equal examples for `None`."""
     if axis is None:
         return x[0]
     if not -x.ndim <= axis < x.ndim:

@@ -25,13 +25,12 @@ def fori_loop(
 ) -> Tree:
     """Runs `carry = body(i, carry)` for each `i` from `lower` up to `upper - 1`.
 
-    It is a `scan` over the counter, so that all derivatives work.
+    It is a `scan` over the counter, so all derivatives work.
 
     Args:
         lower: the first value of the counter, an integer. An array is read, which is
-            possible outside of transformations alone.
-        upper: the value at which the loop has ended; none is run if it is not above
-            `lower`.
+            possible outside of transformations only.
+        upper: the value after the last one; no turn is run if it is not above `lower`.
         body: a pure function `(i, carry) -> carry`, with `i` an int32 array; compiled
             once. The carry keeps its structure, shapes and dtypes.
         init: the carry before the first turn, as in `scan`.
@@ -91,8 +90,8 @@ def while_loop(
     """Runs `carry = body(carry)` as long as `cond(carry)` holds.
 
     Both are compiled together, once, and the condition is read after each turn. So the
-    loop runs outside of `jit`, `grad` and `vmap`. Inside it does if the condition is a
-    Python bool, that is, made of Python numbers in the carry alone.
+    loop runs outside of `jit`, `grad` and `vmap`, and inside them only if the condition
+    is a Python bool, made of Python numbers in the carry.
 
     Args:
         cond: a pure function of the carry to a bool or an array of shape `()`.
@@ -105,8 +104,8 @@ def while_loop(
 
     Raises:
         TypeError: if `cond` or `body` is not a function, if `cond` does not return a
-            scalar, or one that cannot be read inside a transformation; as `scan` for
-            the carry.
+            scalar, or returns an array inside a transformation; as `scan` for the
+            carry.
         ValueError: as `scan`, and inside a transformation after 2,048 turns.
 
     Example:
@@ -146,7 +145,7 @@ def while_loop(
 def _unrolled(
     cond: Callable[[Any], Any], body: Callable[[Any], Any], carry: Tree
 ) -> Tree:
-    """The loop inside a transformation, which no array may decide on."""
+    """The loop inside a transformation, with a condition that is a Python bool."""
     check_parameters("while_loop", "body", body, ("carry",))
     name = name_of(body)
 

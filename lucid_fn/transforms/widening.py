@@ -1,10 +1,10 @@
-"""Numbers in compiled functions: arrays that change no dtype of a result.
+"""Python's numbers in compiled functions, where they are arrays of a weak dtype.
 
 Outside a compiled function a number takes the dtype of the array that it meets:
 `1e-3 * x` is float16 if `x` is, and float64 to the last digit if `x` is that. Inside,
 numbers are arrays: float32 and int32, or float64 beside float64 arrays, so that they
-keep their digits. MLX has no arrays of a weak dtype, so results are cast to the dtype
-that they have when the numbers are numbers.
+keep their digits. MLX has no weak dtypes, so results are cast to the dtypes that they
+have when the numbers are numbers.
 """
 
 import functools
@@ -18,7 +18,7 @@ from lucid_fn import tree
 from lucid_fn.types import Array
 
 Numbers: TypeAlias = tuple[tuple[int, Any], ...]
-"""Places among the arrays of a call, and the numbers that were there."""
+"""Indices among the arrays of a call, and the numbers that were there."""
 
 
 def is_weak(value: Any) -> bool:
@@ -33,7 +33,7 @@ def is_weak(value: Any) -> bool:
 
 
 def with_double_floats(arrays: list[Array], numbers: list[tuple[int, Any]]) -> Any:
-    """The arrays of a call, those of float numbers in float64."""
+    """The arrays of a call, with those of Python's floats in float64."""
     filled = list(arrays)
     for place, number in numbers:
         if mx.issubdtype(filled[place].dtype, mx.floating):
@@ -41,8 +41,8 @@ def with_double_floats(arrays: list[Array], numbers: list[tuple[int, Any]]) -> A
     return filled
 
 
-def that_widen(numbers: Numbers, arrays: list[Array]) -> Numbers:
-    """The numbers, if an array is among the arguments that one of them could widen."""
+def widening(numbers: Numbers, arrays: list[Array]) -> Numbers:
+    """The numbers, if one of them could widen the dtype of an argument; else none."""
     dtypes = {array.dtype for array in arrays}
     for place, number in numbers:
         dtype = getattr(number, "dtype", None)
@@ -54,14 +54,14 @@ def that_widen(numbers: Numbers, arrays: list[Array]) -> Numbers:
 
 @functools.cache
 def _widens(kind: type, dtype: Any, as_array: mx.Dtype, met: mx.Dtype) -> bool:
-    """Whether a number has another effect as an array on the dtype that it meets."""
+    """Whether a number gives another dtype as an array, beside an array of a dtype."""
     number: Any = kind(1) if dtype is None else np.ones((), dtype)[()]
     x = mx.zeros((), met)
     return bool((x + number).dtype != (x + mx.zeros((), as_array)).dtype)
 
 
 def with_numbers(arrays: list[Array], numbers: Numbers) -> list[Any]:
-    """The arrays, and the numbers in their places."""
+    """The arrays, with the numbers at their indices."""
     filled: list[Any] = list(arrays)
     for place, number in numbers:
         filled[place] = number
@@ -69,11 +69,11 @@ def with_numbers(arrays: list[Array], numbers: Numbers) -> list[Any]:
 
 
 def narrowed(out: Any, weak: Callable[[], Any]) -> Any:
-    """A result with the dtypes of `weak()`, which is traced and not computed."""
+    """A result cast to the dtypes of `weak()`, which is traced and not computed."""
     try:
         like = weak()
     except Exception:
-        return out  # it takes the numbers for arrays, as in `lr.astype(x.dtype)`
+        return out  # it expects arrays, as in `lr.astype(x.dtype)`
     if tree.flatten(out)[1] != tree.flatten(like)[1]:
         return out
     return tree.map(_as, out, like)

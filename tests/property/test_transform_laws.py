@@ -67,12 +67,12 @@ def test_one_trace_serves_every_order_of_insertion(data, values):
 def test_a_call_like_the_one_before_is_told_from_another(a, b):
     def before(*args, **kwargs):
         call = calls.to_call(args, kwargs, {}, [], "f", double=False)
-        return calls.like(call, tree.leaves((args, kwargs)))
+        return calls.template_of(call, tree.leaves((args, kwargs)))
 
     leaves = tree.leaves(((a,), {"b": b}))
-    assert equal(calls.arrays_like(before(a, b=b), (a,), {"b": b}) or [], leaves)
+    assert equal(calls.match(before(a, b=b), (a,), {"b": b}) or [], leaves)
     same = tree.flatten(a)[1] == tree.flatten(b)[1]
-    other = calls.arrays_like(before(a), (b,), {})
+    other = calls.match(before(a), (b,), {})
     assert equal(other or [], tree.leaves(b) if same else [])
 
 

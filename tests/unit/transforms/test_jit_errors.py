@@ -134,7 +134,7 @@ def seeds(x):
 )
 def test_the_hidden_random_state_is_an_error_that_names_the_line(fn, line):
     words = (
-        rf"jit: .*test_jit_errors\.py:\d+: `{re.escape(line)}` uses the hidden random"
+        rf"jit: .*test_jit_errors\.py:\d+: `{re.escape(line)}` uses MLX's hidden random"
     )
     compiled = jit(fn)
     for _ in range(2):
