@@ -128,7 +128,7 @@ def check_rows(caller: str, scores: str, x: Array, labels: Array) -> None:
 
 
 def check_key(caller: str, key: Any, *, name: str = "key") -> Key:
-    """The key; raise unless it is one: uint32, shape `(2,)`."""
+    """Return the key; raise unless it is one: uint32, shape `(2,)`."""
     fix = "make one with random.key(0)"
     if not isinstance(key, mx.array):
         got = repr(key)

@@ -19,7 +19,7 @@ NUMBER_OR_ARRAY = "a number or an array of shape ()"
 def to_number(
     caller: str, name: str, value: Any, *, kinds: str = "a number"
 ) -> int | float:
-    """Any number, infinite or NaN too, as a Python int or float.
+    """Return any number, infinite or NaN too, as a Python int or float.
 
     Args:
         caller: public function that errors name.
@@ -60,7 +60,7 @@ def check_number(
     below: float | None = None,
     kinds: str = "a number",
 ) -> float:
-    """A finite real number in a range, as a Python float.
+    """Return a number as a Python float; raise unless it is finite and in the range.
 
     A number is a Python int or float, or a NumPy scalar, which is converted, since its
     product with an MLX array would be a NumPy array. Strings, bools, `None` and arrays
@@ -145,7 +145,7 @@ def check_count(
     below: int | None = 2**31,
     kinds: str = "an integer",
 ) -> int:
-    """An integer in a range, such as a number of steps or rows, as a Python int.
+    """Return an integer, such as a number of steps; raise unless it is in the range.
 
     A float such as `1e6` is not an integer, nor is an array, since shapes and loops
     depend on counts.
@@ -207,7 +207,7 @@ def check_bool(caller: str, **flags: Any) -> None:
 
 
 def check_axis(caller: str, axis: Any, ndim: int) -> int:
-    """An axis of an array of `ndim` axes, which may be negative, as a Python int."""
+    """Return an axis, which may be negative; raise unless it is one of `ndim` axes."""
     index = check_count(caller, "axis", axis, at_least=None)
     if not -ndim <= index < ndim:
         raise ValueError(f"{caller}: axis must be in [{-ndim}, {ndim}), got {index}")
@@ -221,7 +221,7 @@ Sizes: TypeAlias = int | tuple[int, ...]
 def to_sizes(
     caller: str, name: str, value: Sizes, *, dims: int, at_least: int
 ) -> tuple[int, ...]:
-    """One integer for all axes, or one for each, as a tuple of Python ints."""
+    """Return a Python int for each axis, given one for all of them or one for each."""
     given = list(value) if isinstance(value, tuple | list) else [value] * dims
     sizes = [_unwrapped(size) for size in given]
     integers = all(map(is_integer, sizes))

@@ -369,7 +369,7 @@ def weight_and_bias(
 
 
 def bias_by_fan_in(key: Key, weight_shape: Shape, size: int) -> Array:
-    """A bias, uniform in +-1/sqrt(fan_in of the weight), PyTorch's default.
+    """Bias, uniform in +-1/sqrt(fan_in), that of the weight: PyTorch's default.
 
     Args:
         key: a random key, that of the whole layer.

@@ -11,8 +11,10 @@ from lucid_fn.types import Array, Key
 
 
 def orthogonal(gain: float = 1.0) -> Initializer:
-    """Orthogonal: as a matrix of `out` rows, the weight has orthogonal rows of length
-    `gain`, or orthogonal columns if they are fewer.
+    """Orthogonal: the rows of the weight are orthogonal and of length `gain`.
+
+    The weight is taken as a matrix with `out` rows. If it has fewer columns than rows,
+    the columns are orthogonal instead.
 
     Args:
         gain: length of the rows, at least 0.
@@ -41,7 +43,7 @@ def orthogonal(gain: float = 1.0) -> Initializer:
 
 
 def identity(key: Key, shape: Shape) -> Array:
-    """Identity, of convolutions the Dirac initializer: the layer returns its input.
+    """Identity (Dirac): the layer returns its input.
 
     If there are more outputs than inputs, the other outputs are zero; if there are
     fewer, the other inputs are ignored.
