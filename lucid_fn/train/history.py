@@ -71,7 +71,11 @@ class History(NamedTuple):
         write_report("history.to_html", self, path, title)
 
     def dumps(self, *, indent: int | None = 1) -> str:
-        """The record as JSON text; infinities and NaN become strings."""
+        """The record as JSON text; infinities and NaN become strings.
+
+        Args:
+            indent: as in `json.dumps`.
+        """
         return json.dumps(to_jsonable(self._asdict()), indent=indent, allow_nan=False)
 
     def series(self, name: str) -> list[float]:
