@@ -1,9 +1,9 @@
-"""A GPT of characters, trained on the first books of the King James Bible.
+"""A character-level GPT, trained on the first books of the King James Bible.
 
     python examples/char_gpt.py --out out/char_gpt
 
-Four rounds of 200 steps take four minutes of processor time, on two cores, and reach a
-validation loss of 1.49 nats a character, on the last tenth of the text. Then the model
+Four epochs of 200 steps take four minutes of processor time on two cores, and reach a
+validation loss of 1.49 nats per character on the last tenth of the text. Then the model
 continues a verse. `--out` gets `history.json`, `curves.png` and `sample.txt`.
 """
 
@@ -36,7 +36,7 @@ Batches = list[tuple[np.ndarray, np.ndarray]]
 
 class Config(NamedTuple):
     data: str = str(TEXT)
-    epochs: int = 4  # rounds of `steps` batches
+    epochs: int = 4  # of `steps` batches
     steps: int = 200
     batch_size: int = 16
     context: int = 128
@@ -51,7 +51,7 @@ class Config(NamedTuple):
 
 
 def read(path: str) -> tuple[np.ndarray, str]:
-    """The text as integers, and the character that each of them stands for."""
+    """The text as token ids, and the alphabet that they index."""
     opened = gzip.open if path.endswith(".gz") else open
     with opened(path, "rt", encoding="utf-8") as file:
         characters = np.array(list(file.read()))
@@ -60,16 +60,16 @@ def read(path: str) -> tuple[np.ndarray, str]:
 
 
 def windows(tokens: np.ndarray, starts: np.ndarray, config: Config) -> Batches:
-    """Batches of windows that begin at `starts`, and the same one character later."""
-    places = starts[:, None] + np.arange(config.context + 1)
-    cut = tokens[places]  # (windows, context + 1)
+    """Batches of windows from `starts` on, and of those one character later."""
+    indices = starts[:, None] + np.arange(config.context + 1)
+    cut = tokens[indices]  # (windows, context + 1)
     size = config.batch_size
     groups = [cut[i : i + size] for i in range(0, len(cut) - size + 1, size)]
     return [(group[:, :-1], group[:, 1:]) for group in groups]
 
 
-def continued(params: dict, sizes: dict, alphabet: str, config: Config) -> str:
-    """What the trained model writes after the prompt, until the context is full."""
+def complete(params: dict, sizes: dict, alphabet: str, config: Config) -> str:
+    """Complete the prompt with samples from the model until the context is full."""
     cache = (1, config.context)
     decoder = models.gpt(len(alphabet), config.context, **sizes, cache=cache)
     _, state = decoder.init(random.key(0))
@@ -88,7 +88,7 @@ def continued(params: dict, sizes: dict, alphabet: str, config: Config) -> str:
 def main(config: Config) -> train.History:
     start = time.perf_counter()
     out = None if config.out is None else Path(config.out)
-    if out is not None:  # before there is anything to lose
+    if out is not None:  # fail before training, not after it
         out.mkdir(parents=True, exist_ok=True)
     tokens, alphabet = read(config.data)
     training, validation = np.split(tokens, [len(tokens) * 9 // 10])
@@ -118,10 +118,10 @@ def main(config: Config) -> train.History:
         test_batches=windows(validation, starts, config),
         config=config._asdict(),
     )
-    if not history.epochs:  # Ctrl-C in the first one
+    if not history.epochs:  # interrupted in the first epoch
         return history
 
-    sample = continued(ts.params, sizes, alphabet, config)
+    sample = complete(ts.params, sizes, alphabet, config)
     last = history.epochs[-1]
     print("\n             loss    bits    accuracy")
     for name, phase in (("train", "train"), ("validation", "test")):
@@ -131,7 +131,7 @@ def main(config: Config) -> train.History:
     print(f"\nparameters {tree.size(ts.params):,}, {seconds:.1f} s in all\n\n{sample}")
     if out is not None:
         history.to_json(out / "history.json")
-        plot.curves(history, out / "curves.png", title="A GPT of characters")
+        plot.curves(history, out / "curves.png", title="A character-level GPT")
         (out / "sample.txt").write_text(sample)
         print(f"\nwrote history.json, curves.png and sample.txt to {out}")
     return history

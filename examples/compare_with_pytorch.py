@@ -1,11 +1,11 @@
-"""One experiment in both frameworks: same arrays, initial weights and batch order.
+"""One experiment in both frameworks, with equal data, initial weights and batches.
 
     pip install torch
     python examples/compare_with_pytorch.py lenet --out out/compare_lenet
     python examples/compare_with_pytorch.py resnet18 --data ~/cifar10 --out out/resnet18
 
-First a few steps are taken side by side, each from the same weights, to find the first
-quantity that differs by more than rounding: the output, the loss, a gradient, a running
+First, both take a few steps, each from the same weights, to find the first quantity
+that differs by more than rounding: the output, the loss, a gradient, a running
 statistic or an update. Then both frameworks train, and a table shows losses,
 accuracies and times. `--out` gets both histories, `curves.png` and `losses.png`.
 """
@@ -67,12 +67,12 @@ DEFAULTS = {
 
 
 class Experiment(NamedTuple):
-    """What the two experiments differ in."""
+    """The parts in which the experiments differ."""
 
     title: str
     model: nn.Layer
     peer: torch.nn.Module
-    flattened: dict[str, tuple[int, int, int]]  # layers that take a flattened map
+    flattened: dict[str, tuple[int, int, int]]  # shapes of flattened feature maps
     optimizer: Callable[[schedules.Schedule], optim.GradientTransformation]
     peer_optimizer: torch.optim.Optimizer
     load: Callable[[str], data.Dataset]
@@ -113,7 +113,7 @@ def resnet18(config: Config) -> Experiment:
 
 
 def explain(config, experiment, optimizer, ts, batches) -> None:
-    """Some steps side by side, each from the same weights."""
+    """Compare a few steps of both frameworks, each from the same weights."""
     peer = copy.deepcopy(experiment.peer)
     peer_optimizer = type(experiment.peer_optimizer)(
         peer.parameters(), **experiment.peer_optimizer.defaults
@@ -145,7 +145,7 @@ def main(config: Config) -> dict[str, train.History]:
     if config.device != "default":
         mx.set_default_device(mx.Device(getattr(mx, config.device)))
     out = None if config.out is None else Path(config.out)
-    if out is not None:  # before there is anything to lose
+    if out is not None:  # fail before training, not after it
         out.mkdir(parents=True, exist_ok=True)
     experiment = {"lenet": lenet, "resnet18": resnet18}[config.experiment](config)
     arrays = experiment.load(config.data)
@@ -190,6 +190,8 @@ def main(config: Config) -> dict[str, train.History]:
         max_steps=config.steps,
         config=config._asdict(),
     )
+    if ours.interrupted:
+        return {"lucid_fn": ours}
     print("PyTorch")
     theirs = torch_training.fit(
         config,
@@ -220,7 +222,7 @@ def main(config: Config) -> dict[str, train.History]:
 
 
 def report(runs: dict[str, train.History]) -> None:
-    """One table: the last epoch, and the seconds of all."""
+    """Print a table of the last epoch's metrics and of the total times."""
     names = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
     print("\n" + " " * 22 + "".join(f"{run:>12}" for run in runs))
     for name in names:
@@ -241,18 +243,18 @@ def parse(arguments: list[str] | None = None) -> Config:
     parser.add_argument("experiment", choices=list(DEFAULTS))
     parser.add_argument("--data", help="folder with the data set")
     parser.add_argument(
-        "--subset", type=int, help="train and test on so many images only"
+        "--subset", type=int, help="train and test on this many images only"
     )
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--momentum", type=float, help="of lenet's SGD")
     parser.add_argument("--weight-decay", type=float)
-    parser.add_argument("--step-size", type=int, help="epochs between two rates")
-    parser.add_argument("--gamma", type=float, help="factor from a rate to the next")
+    parser.add_argument("--step-size", type=int, help="epochs per learning rate")
+    parser.add_argument("--gamma", type=float, help="factor between learning rates")
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--steps", type=int, help="stop after so many in all")
-    parser.add_argument("--explain", type=int, help="steps side by side; 0 for none")
+    parser.add_argument("--steps", type=int, help="stop after this many")
+    parser.add_argument("--explain", type=int, help="steps to compare; 0 for none")
     parser.add_argument("--device", choices=["cpu", "gpu"])
     parser.add_argument("--out", help="folder for the histories and the plots")
     given = vars(parser.parse_args(arguments))

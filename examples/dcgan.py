@@ -70,26 +70,26 @@ def logistic_loss(logits: mx.array, real: bool) -> mx.array:
 
 
 def make_step(generator, discriminator, optimizer_g, optimizer_d, latent: int):
-    """A step `(ts, x, _) -> (ts, metrics)`, whose `ts` holds both networks."""
+    """A step `(ts, x, _) -> (ts, metrics)`; `ts` holds both networks."""
 
     @lf.jit
     def step(ts, x, _):
         params, state, opt_state, key, _ = ts
         z = random.normal(random.fold_in(key, ts.step), (len(x), latent))
 
-        def fool(params_g):  # log D(G(z)) goes up
+        def loss_of_g(params_g):  # maximizes log D(G(z))
             fakes, new = generator.apply(params_g, state["g"], z, train=True)
             logits, _ = discriminator.apply(params["d"], state["d"], fakes, train=True)
             return logistic_loss(logits, real=True), (new, fakes)
 
-        def tell_apart(params_d, fakes):  # log D(x) + log(1 - D(G(z))) goes up
+        def loss_of_d(params_d, fakes):  # maximizes log D(x) + log(1 - D(G(z)))
             real, new = discriminator.apply(params_d, state["d"], x, train=True)
             fake, new = discriminator.apply(params_d, new, fakes, train=True)
             return logistic_loss(real, real=True) + logistic_loss(fake, real=False), new
 
-        run_g, run_d = (lf.value_and_grad(f, has_aux=True) for f in (fool, tell_apart))
-        (loss_g, (state_g, fakes)), grads_g = run_g(params["g"])
-        (loss_d, state_d), grads_d = run_d(params["d"], fakes)
+        value_and_grad = partial(lf.value_and_grad, has_aux=True)
+        (loss_g, (state_g, fakes)), grads_g = value_and_grad(loss_of_g)(params["g"])
+        (loss_d, state_d), grads_d = value_and_grad(loss_of_d)(params["d"], fakes)
         updates_g, opt_g = optimizer_g.update(grads_g, opt_state["g"], params["g"])
         updates_d, opt_d = optimizer_d.update(grads_d, opt_state["d"], params["d"])
         ts = ts._replace(
@@ -123,7 +123,7 @@ def main(config: Config) -> train.History:
         max_steps=config.steps,
         history_path=out / "history.json",
     )
-    if not history.epochs:  # Ctrl-C in the first one
+    if not history.epochs:  # interrupted in the first epoch
         return history
     print(f"\n{'':16}{'loss':>8}{'parameters':>14}")
     for name in ("generator", "discriminator"):

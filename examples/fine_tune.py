@@ -1,4 +1,4 @@
-"""A pretrained ResNet-18 on a new task with few examples.
+"""Fine-tuning a pretrained ResNet-18 on a new task with few examples.
 
     python examples/fine_tune.py
 
@@ -45,9 +45,9 @@ class Config(NamedTuple):
 
 
 def digits(images, labels, wanted: range, count: int, *, each: bool = False):
-    """Images `(N, 28, 28, 3)` of these digits, and labels from 0 on."""
+    """Images `(N, 28, 28, 3)` of the `wanted` digits, and their labels from 0 on."""
     rows = [np.flatnonzero(labels == digit) for digit in wanted]
-    if each:  # so many of each digit, or else so many in all
+    if each:  # `count` images of each digit, otherwise of all together
         chosen = np.concatenate([found[:count] for found in rows])
     else:
         chosen = np.sort(np.concatenate(rows))[:count]
@@ -109,14 +109,18 @@ def main(config: Config) -> dict[str, train.History]:
         model = nn.serial(backbone=body, head=nn.linear(512, 5))
         ts = train.init(model, optimizer, random.key(config.seed))
         if name != "from scratch":
-            held = ts.params["backbone"], ts.state["backbone"]
-            held, _ = train.load_params(out / "pretrained.safetensors", like=held)
+            like = ts.params["backbone"], ts.state["backbone"]
+            (params, state), _ = train.load_params(
+                out / "pretrained.safetensors", like=like
+            )
             ts = ts._replace(
-                params={**ts.params, "backbone": held[0]}, state={"backbone": held[1]}
+                params={**ts.params, "backbone": params}, state={"backbone": state}
             )
         ts, runs[name] = fit(
             config, model, optimizer, ts, training, testing, config.epochs
         )
+        if runs[name].interrupted:
+            return runs
         runs[name].to_json(out / f"{name.replace(' ', '_')}.json")
         trained = ts.params["head"] if optimizer is head_only else ts.params
         rows.append((name, tree.size(trained), runs[name].epochs[-1]))

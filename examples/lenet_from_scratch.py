@@ -2,8 +2,8 @@
 
     python examples/lenet_from_scratch.py
 
-The same task, the same numbers of everything and the same lines of output as
-`lenet_mnist.py`, whose library calls stand here written out.
+The same task, hyperparameters and output as in `lenet_mnist.py`, with its library calls
+written out.
 """
 
 import argparse
@@ -87,7 +87,7 @@ evaluate = lf.jit(loss_and_accuracy)
 
 
 def mean(values, sizes):
-    """The mean over an epoch: batches count by their size."""
+    """The mean over an epoch, weighted by batch size."""
     return float(np.average([value.item() for value in values], weights=sizes))
 
 
@@ -95,7 +95,7 @@ def main(config):
     start = time.perf_counter()
     if config.device is not None:
         mx.set_default_device(mx.Device(getattr(mx, config.device)))
-    if config.out is not None:  # before there is anything to lose
+    if config.out is not None:  # fail before training, not after it
         Path(config.out).mkdir(parents=True, exist_ok=True)
     dataset = data.load_mnist(MNIST)
     x_train = data.normalize(dataset.train_images, data.MNIST_MEAN, data.MNIST_STD)
@@ -172,7 +172,7 @@ def parse(arguments=None):
     parser.add_argument("--learning-rate", type=float, default=0.01)
     parser.add_argument("--momentum", type=float, default=0.9)
     parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--steps", type=int, help="stop after so many in all")
+    parser.add_argument("--steps", type=int, help="stop after this many")
     parser.add_argument("--device", choices=["cpu", "gpu"])
     parser.add_argument("--out", help="folder for history.json")
     return parser.parse_args(arguments)

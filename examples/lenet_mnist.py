@@ -5,7 +5,7 @@
 Ten epochs of SGD with momentum on the 60,000 images take about a minute on two CPU
 cores and reach a test accuracy of 0.991. `--out` gets `history.json` and `curves.png`.
 `python -m lucid_fn launch -n 2 examples/lenet_mnist.py` trains in two processes, with
-the same result. See `lenet_from_scratch.py` for the same without layers, optimizers and
+the same result. `lenet_from_scratch.py` does the same without layers, optimizers and
 loops from the library.
 """
 
@@ -49,7 +49,7 @@ def main(config: Config) -> train.History:
     if config.device != "default":
         mx.set_default_device(mx.Device(getattr(mx, config.device)))
     out = None if config.out is None else Path(config.out)
-    if out is not None:  # before there is anything to lose
+    if out is not None:  # fail before training, not after it
         out.mkdir(parents=True, exist_ok=True)
 
     dataset = data.load_mnist(config.data)
@@ -82,7 +82,7 @@ def main(config: Config) -> train.History:
         return history
     if out is not None:
         history.to_json(out / "history.json")
-    if not history.epochs:  # Ctrl-C in the first one
+    if not history.epochs:  # interrupted in the first epoch
         return history
     last = history.epochs[-1]
     print(f"""
@@ -105,7 +105,7 @@ def parse(arguments: list[str] | None = None) -> Config:
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--momentum", type=float)
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--steps", type=int, help="stop after so many in all")
+    parser.add_argument("--steps", type=int, help="stop after this many")
     parser.add_argument("--device", choices=["cpu", "gpu"])
     parser.add_argument("--out", help="folder for history.json and curves.png")
     given = vars(parser.parse_args(arguments))

@@ -5,11 +5,13 @@
 The experiment is 20 epochs of Adam in batches of 128, once for each of two schedules:
 the learning rate times 0.5 after every 5 epochs, and times 0.1 after every 10. Give
 `--schedule 5 0.5` for one of them. `--data` is a folder with CIFAR-10 in any of its
-versions; by default it is the sample of 2,000 + 500 images beside this file, enough to
-see it run. `--out` gets a history for each schedule and `curves.png`; `--checkpoint` a
-file for each to go on from, after each epoch, on Ctrl-C, and every so many steps with
-`--checkpoint-every`. `python -m lucid_fn launch -n 2 ...` trains in two
-processes, whose batch norms have statistics of their own half of the batch.
+formats; the default is the sample of 2,000 + 500 images beside this file, enough to see
+it run. `--out` gets a history for each schedule and `curves.png`.
+
+Each run resumes from `--checkpoint`, to which the name of its schedule is added. It is
+written after each epoch, every `--checkpoint-every` steps, and on Ctrl-C or SIGTERM.
+`python -m lucid_fn launch -n 2 ...` trains in two processes, whose batch norms use the
+statistics of their own half of the batch.
 """
 
 import argparse
@@ -55,14 +57,14 @@ class Config(NamedTuple):
 
 
 def augmented(batches: data.Batches, key: mx.array) -> Iterator[tuple]:
-    """Batches with each image moved by up to 4 pixels and maybe mirrored."""
+    """Randomly crop and flip the images of each batch."""
     for i, (images, labels) in enumerate(batches):
         crop_key, flip_key = random.split(random.fold_in(key, i))
         yield data.random_flip(flip_key, data.random_crop(crop_key, images)), labels
 
 
 def run(config: Config, dataset: data.Dataset, step_size: int, gamma: float):
-    """One training run."""
+    """Train with one of the schedules."""
     x_train, x_test = (
         data.normalize(images, data.CIFAR10_MEAN, data.CIFAR10_STD)
         for images in (dataset.train_images, dataset.test_images)
@@ -164,7 +166,7 @@ def parse(arguments: list[str] | None = None) -> Config:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="folder with CIFAR-10; default: a sample")
     parser.add_argument(
-        "--subset", type=int, help="train and test on so many images only"
+        "--subset", type=int, help="train and test on this many images only"
     )
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--batch-size", type=int)
@@ -180,10 +182,12 @@ def parse(arguments: list[str] | None = None) -> Config:
     )
     parser.add_argument("--augment", action="store_true", help="crop and flip images")
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--steps", type=int, help="stop each run after so many")
+    parser.add_argument("--steps", type=int, help="stop each run after this many")
     parser.add_argument("--device", choices=["cpu", "gpu"])
-    parser.add_argument("--checkpoint", help=".safetensors file to go on from")
-    parser.add_argument("--checkpoint-every", type=int, help="save after so many steps")
+    parser.add_argument("--checkpoint", help=".safetensors file to resume from")
+    parser.add_argument(
+        "--checkpoint-every", type=int, help="save every this many steps"
+    )
     parser.add_argument("--out", help="folder for the histories and curves.png")
     given = vars(parser.parse_args(arguments))
     if given["schedule"] is not None:

@@ -1,11 +1,11 @@
-"""A U-Net that finds handwritten digits in photographs, and says which they are.
+"""A U-Net that segments handwritten digits in photographs.
 
     python examples/segmentation.py
 
-A MNIST digit in a random color is put on each of 2,000 CIFAR-10 photographs. Each pixel
-is to be classified: background, or one of ten digits. It takes minutes on two CPUs.
-`--out` gets a history, `curves.png`, and `pictures.png`: test scenes, the truth and the
-prediction.
+An MNIST digit in a random color is pasted on each of 2,000 CIFAR-10 photographs, and
+each pixel is classified as background or one of ten digits. It takes minutes on two CPU
+cores. `--out` gets a history, `curves.png`, and `pictures.png`: test scenes, the truth
+and the prediction.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def colored(classes) -> np.ndarray:
 
 
 def loss(logits: mx.array, classes: mx.array) -> mx.array:
-    """Cross-entropy, in which the background, most of the pixels, counts less."""
+    """Cross-entropy with a smaller weight for the background, most of the pixels."""
     weight = mx.array([0.2] + [1.0] * (CLASSES - 1))
     return losses.cross_entropy(logits, classes, weight=weight)
 
@@ -104,7 +104,7 @@ def main(config: Config) -> train.History:
         history_path=out / "history.json",
         config=config._asdict(),
     )
-    if not history.epochs:  # Ctrl-C in the first one
+    if not history.epochs:  # interrupted in the first epoch
         return history
     _, logits = train.evaluate(ts, evaluate, testing, outputs=True)
     found = mx.argmax(logits, axis=-1)

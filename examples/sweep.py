@@ -2,10 +2,10 @@
 
     python examples/sweep.py --out out/sweep
 
-A training step is written for one model. `lf.vmap` makes it one of eight, of which each
-has a key, a learning rate, a momentum and a weight decay of its own: all of these are
-leaves of its `TrainState`. `--one-by-one` trains the same models one by one, and
-`--out` gets `sweep.json` and `sweep.png`.
+The training step is written for one model. `lf.vmap` turns it into a step of eight,
+each with its own key, learning rate, momentum and weight decay, which are leaves of its
+`TrainState`. `--one-by-one` trains the same models one by one, and `--out` gets
+`sweep.json` and `sweep.png`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import lucid_fn as lf
 from lucid_fn import data, losses, metrics, models, optim, random, train, tree
 
 MNIST = Path(__file__).parent / "data" / "mnist"
-# One of each a model.
+# One value per model.
 LEARNING_RATES = [0.003, 0.01, 0.02, 0.05, 0.003, 0.01, 0.02, 0.05]
 MOMENTA = [0.9, 0.9, 0.9, 0.9, 0.95, 0.8, 0.5, 0.0]
 WEIGHT_DECAYS = [0.0, 1e-4, 1e-3, 5e-4, 0.0, 1e-4, 1e-3, 5e-4]
@@ -38,7 +38,7 @@ class Config(NamedTuple):
 
 
 def main(config: Config) -> train.TrainState:
-    """The eight models: each leaf has an axis of models in front."""
+    """Train the models; each leaf of the state has a leading axis of models."""
     dataset = data.load_mnist(config.data)
     x_train = data.normalize(dataset.train_images, data.MNIST_MEAN, data.MNIST_STD)
     x_test = data.normalize(dataset.test_images, data.MNIST_MEAN, data.MNIST_STD)
@@ -56,7 +56,7 @@ def main(config: Config) -> train.TrainState:
     numbers = map(mx.array, (LEARNING_RATES, MOMENTA, WEIGHT_DECAYS))
     ts = lf.vmap(init)(keys, *numbers)
 
-    # The numbers are those in the state, not these.
+    # The hyperparameters are read from the state; these values are not used.
     optimizer = optim.inject(optim.sgd, 0.0, momentum=0.0, weight_decay=0.0)
     step = train.make_step(model, optimizer, loss)
     evaluate = train.make_eval_step(model, loss, metrics=accuracy)
@@ -98,7 +98,7 @@ def main(config: Config) -> train.TrainState:
 
 
 def one_by_one(fn: Any) -> Any:
-    """`fn` of the models one after the other, and the results stacked."""
+    """Apply `fn` to one model after the other, and stack the results."""
 
     def run(ts: train.TrainState, x: Any, labels: Any) -> Any:
         each = [
@@ -135,7 +135,7 @@ def parse(arguments: list[str] | None = None) -> Config:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--test-images", type=int)
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--steps", type=int, help="stop after so many")
+    parser.add_argument("--steps", type=int, help="stop after this many")
     parser.add_argument("--one-by-one", action="store_true", help="for comparison")
     parser.add_argument("--out", help="folder for sweep.json and sweep.png")
     given = vars(parser.parse_args(arguments))

@@ -53,7 +53,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """torchvision's `resnet18`, its names and its forward pass."""
+    """torchvision's `resnet18`, with its names and forward pass."""
 
     def __init__(self, num_classes: int = 1000) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class ResNet18(nn.Module):
 
 
 def cifar_resnet18(num_classes: int = 10) -> nn.Module:
-    """The same after surgery: a 3x3 stem of stride 1, and no max pool."""
+    """ResNet-18 with a 3x3 stem of stride 1 and without the max pool."""
     model = ResNet18(num_classes)
     model.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
     model.maxpool = nn.Identity()

@@ -11,13 +11,13 @@ from lucid_fn.interop import compare
 
 
 def tensors(x, labels) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch as PyTorch takes it: channels first."""
+    """A batch as PyTorch tensors, channels first."""
     images = torch.from_numpy(np.array(x)).permute(0, 3, 1, 2)
     return images, torch.from_numpy(np.array(labels)).long()
 
 
 def step(peer, optimizer, x, labels) -> tuple[torch.Tensor, torch.Tensor]:
-    """One update, and the logits and the loss before it."""
+    """Make one update; return the logits and the loss before it."""
     optimizer.zero_grad()
     logits = peer(x)
     loss = torch.nn.functional.cross_entropy(logits, labels)
@@ -27,9 +27,9 @@ def step(peer, optimizer, x, labels) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def record_step(peer, optimizer, x, labels, to_ours) -> compare.StepRecord:
-    """One update, and what `compare.record_step` records of ours, in our layout.
+    """Make one update; record it as `compare.record_step` does, in the same layout.
 
-    `to_ours` makes `(params, state)` of arrays by their names.
+    `to_ours` converts a state dict to `(params, state)`.
     """
     params, _ = to_ours(peer.state_dict())
     logits, loss = step(peer, optimizer, *tensors(x, labels))
@@ -46,7 +46,7 @@ def record_step(peer, optimizer, x, labels, to_ours) -> compare.StepRecord:
 
 
 def fit(config, peer, optimizer, batches, test_batches) -> train.History:
-    """The loop of `train.fit`, with PyTorch."""
+    """The loop of `train.fit` in PyTorch."""
     scheduler = torch.optim.lr_scheduler.StepLR(
         optimizer, config.step_size, config.gamma
     )

@@ -1,4 +1,4 @@
-"""A variational autoencoder on MNIST, and digits that it makes up.
+"""A variational autoencoder on MNIST, and digits sampled from it.
 
     python examples/vae.py
 
@@ -32,7 +32,7 @@ class Config(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """What the model makes of images: their pixels' logits, and where they are."""
+    """The logits of the pixels, and the approximate posterior of the latents."""
 
     logits: mx.array  # (N, 784)
     mean: mx.array  # (N, latent)
@@ -48,7 +48,7 @@ def network(inputs: int, hidden: int, outputs: int) -> nn.Layer:
 def forward(x, encoder, decoder, *, train, key):
     mean, log_variance = mx.split(encoder(x), 2, axis=-1)
     z = mean
-    if train:  # a sample, with gradients in mean and variance
+    if train:  # the reparameterization trick
         z = mean + mx.exp(log_variance / 2) * random.normal(key, mean.shape)
     return Posterior(decoder(z), mean, log_variance)
 
@@ -91,7 +91,7 @@ def main(config: Config) -> train.History:
     optimizer = optim.adam(config.learning_rate)
 
     @lf.jit
-    def evaluate(ts, x, targets):  # with a sample, which the bound is about
+    def evaluate(ts, x, targets):  # on samples of z, as the bound requires
         key = random.fold_in(ts.key, "test")
         posterior, _ = model.apply(ts.params, ts.state, x, train=True, key=key)
         parts = {name: part(posterior, targets) for name, part in PARTS.items()}
@@ -110,7 +110,7 @@ def main(config: Config) -> train.History:
         history_path=out / "history.json",
         config=config._asdict(),
     )
-    if not history.epochs:  # Ctrl-C in the first one
+    if not history.epochs:  # interrupted in the first epoch
         return history
     print(f"\n{'nats an image':16}{'-ELBO':>10}{'reconstruction':>16}{'KL':>8}")
     for phase in ("train", "test"):

@@ -1,13 +1,13 @@
-"""A vision transformer on CIFAR-10, with the recipe that such models need.
+"""A vision transformer on CIFAR-10, with the training recipe that it needs.
 
     python examples/vit_cifar10.py
     python examples/vit_cifar10.py --data ~/cifar10 --epochs 100
 
-Random crops, flips and colors, mixup or cutmix, a warm-up and a cosine, weight decay,
-and an average of the params, which is what is tested; the best epoch is kept. It trains
-on the sample of 2,000 + 500 images beside this file, which takes minutes on two CPU
-cores; `--data` is a folder with all of CIFAR-10. `--out` gets a history,
-`best.safetensors`, `curves.png`, and `batch.png`: what it trains on.
+The recipe: random crops, flips and colors, mixup or cutmix, a cosine schedule with
+warm-up, weight decay, and an average of the params, which is evaluated; the best epoch
+is kept. By default it trains on the sample of 2,000 + 500 images beside this file,
+which takes minutes on two CPU cores; `--data` is a folder with all of CIFAR-10. `--out`
+gets a history, `best.safetensors`, `curves.png`, and `batch.png`: augmented images.
 """
 
 import argparse
@@ -43,7 +43,7 @@ class Config(NamedTuple):
 
 @lf.jit
 def augment(key: mx.array, images: mx.array, labels: mx.array):
-    """A batch to train on: normalized images, and probabilities as targets."""
+    """An augmented batch: normalized images, and probabilities as targets."""
     keys = random.split(key, 5)
     images = data.random_flip(keys[0], data.random_crop(keys[1], images))
     images = images.astype(mx.float32) / 255
@@ -111,7 +111,7 @@ def main(config: Config) -> train.History:
         history_path=out / "history.json",
         config=config._asdict(),
     )
-    if not history.epochs:  # Ctrl-C in the first one
+    if not history.epochs:  # interrupted in the first epoch
         return history
     ts = train.load(best, like=ts)
     values, logits = train.evaluate(ts, evaluate, testing, outputs=True)

@@ -1,13 +1,13 @@
-"""Five wrong semantics, each switched on alone, against the right ones.
+"""Five wrong semantics, one at a time, compared with PyTorch's.
 
     python examples/wrong_semantics.py
     python examples/wrong_semantics.py --only adam_eps --steps 200
 
-Each was in a framework whose curves differed from PyTorch's. A small network with batch
-norm trains on the sample of CIFAR-10 beside this file, twice: right, and with one thing
-wrong. Printed are the first quantity that differs by more than rounding, the losses of
-the first batch and of the last ten, and the loss and the accuracy on the test images.
-`docs/why_the_gap.md` explains the results.
+Each was found in a framework whose curves differed from PyTorch's. A small network with
+batch norm trains twice on the sample of CIFAR-10 beside this file: with the right
+semantics, and with one of them wrong. The output is the first quantity that differs by
+more than rounding, the losses of the first batch and of the last ten, and the loss and
+the accuracy on the test images. `docs/why_the_gap.md` explains the results.
 """
 
 import argparse
@@ -29,7 +29,7 @@ WEIGHT_DECAY = 5e-4
 class Config(NamedTuple):
     only: str | None = None
     steps: int = 200
-    epochs: int = 1000  # steps end it sooner
+    epochs: int = 1000  # `steps` ends the run sooner
     out: str | None = None
     batch_size: int = 32
     seed: int = 42
@@ -103,7 +103,7 @@ def sgd_with_bare_first_buffer():
 
     def update(grads, opt_state, params):
         step, inner = opt_state
-        # What the right one adds is taken off, in the first step only.
+        # In the first step, cancel the weight decay that `right` adds.
         decay = mx.where(step == 0, WEIGHT_DECAY, 0.0)
         grads = lf.tree.map(lambda g, p: g - decay * p, grads, params)
         updates, inner = right.update(grads, inner, params)
@@ -148,7 +148,7 @@ def network(semantics: Semantics) -> nn.Layer:
 
 
 def run(semantics, config, training, testing):
-    """Trains, and returns the state and the record."""
+    """Train, and return the record."""
     model, optimizer = network(semantics), semantics.optimizer()
     extra = {"accuracy": metrics.accuracy}
     return train.fit(
@@ -166,7 +166,7 @@ def run(semantics, config, training, testing):
 
 
 def first_gap(right, wrong, config, training, steps=20):
-    """The first difference in some steps, each from the same weights but the first."""
+    """The first difference in `steps` steps; all but the first share their weights."""
     models = network(right), network(wrong)
     optimizers = right.optimizer(), wrong.optimizer()
     key = random.key(config.seed)
@@ -229,7 +229,7 @@ def main(config: Config) -> dict[str, tuple]:
 
 
 def pair_doc(right: Semantics, wrong: Semantics) -> str | None:
-    """The docstring of what differs."""
+    """The docstring of the part that differs."""
     return next(b.__doc__ for a, b in zip(right, wrong, strict=True) if a is not b)
 
 

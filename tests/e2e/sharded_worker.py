@@ -96,7 +96,7 @@ def _message(case) -> str:
     return "no error"
 
 
-def fit(group: Group, key, *, epochs, checkpoint=None, divides=True):
+def fit(group: Group, key, *, epochs, divides=True, **options):
     """Training with batches that do not divide evenly: 46 rows in batches of 12."""
     draw = np.random.default_rng(0)
     x = draw.standard_normal((46, 6)).astype(np.float32)
@@ -111,16 +111,18 @@ def fit(group: Group, key, *, epochs, checkpoint=None, divides=True):
         train.make_step(model, optimizer, losses.softmax_cross_entropy, group=group),
         lambda epoch: data.batches((x, labels), 12, seed=(0, epoch), shard=shard),
         epochs=epochs,
-        checkpoint=checkpoint,
         on_epoch=lambda ts, record: tree.leaves(ts.opt_state)[-1].size == 0,
         group=group,
         show=False,
+        **options,
     )
 
 
 def training(group: Group, checkpoint: str | None) -> dict:
     """As many epochs as processes, with the state divided and not."""
     key, epochs = random.key(0), group.size
+    if checkpoint is not None:  # ends within an epoch, where the next call continues
+        fit(group, key, epochs=epochs, checkpoint=checkpoint, max_steps=2)
     ts, history = fit(group, key, epochs=epochs, checkpoint=checkpoint)
     gathered = optim.unshard_state(ts, group)
     if group.size == 2:  # more ranks go on from the checkpoint

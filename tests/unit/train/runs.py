@@ -1,4 +1,4 @@
-"""Small runs of `fit`, and what tests compare them by."""
+"""Small runs of `fit`, and comparisons of their results."""
 
 import mlx.core as mx
 

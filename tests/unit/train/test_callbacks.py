@@ -1,4 +1,4 @@
-"""What `fit` calls after steps and epochs, and the callbacks that ship."""
+"""Callbacks of `fit` after steps and epochs."""
 
 import json
 import subprocess
@@ -82,7 +82,7 @@ def test_an_epoch_is_kept_before_callbacks_that_may_raise(task, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["on_step", "on_epoch"])
-def test_what_is_not_a_function_is_told(task, name):
+def test_callbacks_that_are_not_functions_are_errors(task, name):
     for given in (3, [print, "print"]):
         with pytest.raises(TypeError, match=f"fit: {name} must be a function of"):
             fit(task, **{name: given})
@@ -162,7 +162,7 @@ def test_a_metric_may_be_added_to_a_run_that_resumes(task, tmp_path):
 
 
 @pytest.mark.parametrize("make", [train.early_stopping, train.keep_best])
-def test_what_looks_at_epochs_refuses_the_record_of_a_step(task, make, tmp_path):
+def test_callbacks_for_epochs_refuse_the_record_of_a_step(task, make, tmp_path):
     arguments = {"patience": 1} if make is train.early_stopping else {}
     path = [tmp_path / "best.safetensors"] if make is train.keep_best else []
     message = rf"train\.{make.__name__}: must be called after epochs, .* on_epoch="
@@ -193,7 +193,7 @@ def test_arguments_of_early_stopping_are_checked(arguments, kind, message):
         train.early_stopping(**{"metric": "test_loss", "patience": 1, **arguments})
 
 
-def test_a_metric_that_is_not_recorded_is_told_with_those_that_are(task):
+def test_a_metric_that_is_not_recorded_is_reported_with_those_that_are(task):
     stop = train.early_stopping("test_loss", patience=1)
     with pytest.raises(ValueError, match=r"got 'test_loss'; there is epoch, train_lo"):
         fit(task, on_epoch=stop)
@@ -241,7 +241,7 @@ def test_lines_of_a_log_are_the_records(task, tmp_path):
     assert losses == history.batch_losses
 
 
-def test_a_log_has_no_number_that_json_has_not(task, tmp_path):
+def test_numbers_that_json_lacks_are_logged_as_strings(task, tmp_path):
     path = tmp_path / "log.jsonl"
     train.to_jsonl(path)(task.start(), {"epoch": 1, "loss": float("nan")})
     record = json.loads(path.read_text(), parse_constant=pytest.fail)
@@ -265,14 +265,14 @@ def test_a_log_of_a_resumed_run_has_each_epoch_once(task, tmp_path):
     assert [line["loss"] for line in lines] == history.batch_losses
 
 
-def test_an_array_in_a_record_for_jsonl_is_told(task, tmp_path):
+def test_an_array_in_a_record_for_jsonl_is_reported(task, tmp_path):
     log = train.to_jsonl(tmp_path / "log.jsonl")
     with pytest.raises(TypeError, match=r"to_jsonl: the record must .*\.item\(\)"):
         log(task.start(), {"epoch": 1, "bleu": mx.array(0.5)})
 
 
 @pytest.mark.parametrize("make", [train.to_jsonl, train.keep_best])
-def test_a_folder_that_cannot_be_written_to_is_told_at_once(tmp_path, make):
+def test_a_folder_that_cannot_be_written_to_is_reported_at_once(tmp_path, make):
     arguments = ["test_loss"] if make is train.keep_best else []
     path = tmp_path / "none" / "file.safetensors"
     with pytest.raises(FileNotFoundError, match=rf"train\.{make.__name__}: .*{path}"):

@@ -1,4 +1,4 @@
-"""Runs that are killed within an epoch go on from the last step that was saved."""
+"""Runs that are killed within an epoch resume from the last step that was saved."""
 
 import json
 import os
@@ -90,7 +90,7 @@ def test_a_run_killed_while_it_evaluates_is_the_same(task, tmp_path, step):
     assert same(history, expected)
 
 
-def test_what_is_skipped_is_not_made(task, tmp_path):
+def test_skipped_batches_are_not_made(task, tmp_path):
     path, skipped = tmp_path / "run.safetensors", []
 
     class Watched:
@@ -129,7 +129,7 @@ def test_generators_are_skipped_too(task, tmp_path):
     assert equal(resumed, fit(task)[0])
 
 
-def test_an_epoch_of_another_number_of_batches_is_told(task, tmp_path):
+def test_an_epoch_of_another_number_of_batches_is_reported(task, tmp_path):
     path = tmp_path / "run.safetensors"
     killed(task, 6, path, checkpoint_every=1)
     message = r"fit: batches must be as many in epoch 2 as when .*, 3, got 5; give"
@@ -139,7 +139,7 @@ def test_an_epoch_of_another_number_of_batches_is_told(task, tmp_path):
         )
 
 
-def test_other_metrics_within_an_epoch_are_told(task, tmp_path):
+def test_other_metrics_within_an_epoch_are_reported(task, tmp_path):
     path = tmp_path / "run.safetensors"
     killed(task, 6, path, checkpoint_every=1)
 
@@ -151,7 +151,7 @@ def test_other_metrics_within_an_epoch_are_told(task, tmp_path):
         fit(task._replace(step=step), checkpoint=path)
 
 
-def test_where_a_run_resumes_is_said(task, tmp_path, capsys):
+def test_a_resumed_run_prints_where_it_resumes(task, tmp_path, capsys):
     path = tmp_path / "run.safetensors"
     killed(task, 6, path, checkpoint_every=1, config={"epochs": 3, "decay": 0.1})
     fit(task, checkpoint=path, show=True, config={"epochs": 3, "decay": 0.2})
@@ -162,7 +162,7 @@ def test_where_a_run_resumes_is_said(task, tmp_path, capsys):
     )
 
 
-def test_a_config_that_is_the_same_is_not_said(task, tmp_path, capsys):
+def test_an_unchanged_config_is_not_printed(task, tmp_path, capsys):
     path = tmp_path / "run.safetensors"
     for epochs in (1, 2):
         fit(task, epochs=epochs, checkpoint=path, show=True, config={"sizes": (1, 2)})

@@ -1,4 +1,4 @@
-"""make_epoch_step: its steps are single steps, its order is the documented one."""
+"""make_epoch_step: its steps equal single steps, its order is the documented one."""
 
 import mlx.core as mx
 import numpy as np
@@ -158,7 +158,7 @@ def test_numpy_arrays_are_taken_as_those_of_mlx():
     assert equal(values, metrics)
 
 
-def test_what_is_no_train_state_is_named():
+def test_an_argument_that_is_no_train_state_is_reported():
     with pytest.raises(TypeError, match="epoch: the first argument must be a TrainSta"):
         epochs()(MODEL.init(random.key(0)), X, LABELS)
 

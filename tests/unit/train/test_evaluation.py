@@ -1,4 +1,4 @@
-"""Evaluation over all batches, and what `fit` says of metrics that have no mean."""
+"""Evaluation over all batches, and errors about metrics that have no mean."""
 
 import mlx.core as mx
 import numpy as np
@@ -42,7 +42,7 @@ def test_outputs_may_be_any_tree():
     assert mx.array_equal(outputs["pair"][1], 2 * x)
 
 
-def test_outputs_without_an_axis_of_examples_are_told():
+def test_outputs_without_an_axis_of_examples_are_reported():
     model = nn.Layer(lambda key: ({}, {}), lambda p, s, x, /, **_: (x.mean(), s))
     ts = train.TrainState({}, {}, (), random.key(0), mx.array(0))
     step = train.make_eval_step(model, lambda y, t: y)
@@ -57,7 +57,7 @@ def test_no_batches_are_an_error(task):
         train.evaluate(task.start(), task.evaluate, [])
 
 
-def test_a_step_of_ones_own_that_has_no_outputs_is_told(task):
+def test_a_handwritten_step_without_outputs_is_reported(task):
     def step(ts, x, targets):
         return {"loss": mx.array(1.0)}
 
@@ -66,7 +66,7 @@ def test_a_step_of_ones_own_that_has_no_outputs_is_told(task):
         train.evaluate(task.start(), step, [], outputs=True)
 
 
-def test_steps_that_are_not_functions_are_told(task):
+def test_steps_that_are_not_functions_are_reported(task):
     with pytest.raises(TypeError, match=r"train\.evaluate: step must be a function"):
         train.evaluate(task.start(), None, [])
 
@@ -102,7 +102,9 @@ def returning(task, metrics):
         ([1.0], TypeError, "a dict of scalars by name, got list"),
     ],
 )
-def test_metrics_without_a_mean_are_told_at_the_first_step(task, values, kind, message):
+def test_metrics_without_a_mean_are_reported_at_the_first_step(
+    task, values, kind, message
+):
     made = []
 
     def step(ts, x, labels):
@@ -114,7 +116,7 @@ def test_metrics_without_a_mean_are_told_at_the_first_step(task, values, kind, m
     assert len(made) == 1
 
 
-def test_a_vector_metric_of_make_step_is_told_with_its_name(task):
+def test_a_vector_metric_of_make_step_is_reported_with_its_name(task):
     def per_class(logits, labels):
         return logits.mean(axis=0)
 
@@ -130,7 +132,7 @@ def test_a_vector_metric_of_make_step_is_told_with_its_name(task):
         train.evaluate(task.start(), evaluate, [BATCH])
 
 
-def test_other_metrics_at_another_batch_are_told(task):
+def test_other_metrics_at_another_batch_are_reported(task):
     step = returning(task, [{"loss": 1.0, "a": 2.0}, {"loss": 1.0}])
     with pytest.raises(ValueError, match=r"the same metrics .* got loss after loss, a"):
         fit_with(task, step=step)
@@ -168,23 +170,23 @@ def test_metrics_may_be_python_numbers(task):
         ({"config": [1]}, TypeError, "config must be a dict, got list"),
     ],
 )
-def test_arguments_of_fit_are_told(task, changed, kind, message):
+def test_arguments_of_fit_are_reported(task, changed, kind, message):
     with pytest.raises(kind, match=f"^fit: .*{message}"):
         fit_with(task, **changed)
 
 
-def test_a_state_that_does_not_count_its_steps_is_told(task):
+def test_a_state_that_does_not_count_its_steps_is_reported(task):
     for step, got in ((None, "NoneType"), (mx.zeros(3), r"shape \(3,\)")):
         with pytest.raises(TypeError, match=rf"^fit: ts\.step must be .* {got}"):
             fit_with(task, ts=task.start()._replace(step=step))
 
 
-def test_test_batches_that_are_not_pairs_are_told(task):
+def test_test_batches_that_are_not_pairs_are_reported(task):
     with pytest.raises(TypeError, match=r"fit: test_batches must yield pairs .* array"):
         fit_with(task, evaluate=task.evaluate, test_batches=[BATCH[0]])
 
 
-def test_swapped_arguments_of_a_step_are_told(task):
+def test_swapped_arguments_of_a_step_are_reported(task):
     ts, (x, labels) = task.start(), BATCH
     with pytest.raises(TypeError, match=r"^step: the first .* array; call step\(ts, x"):
         task.step(x, ts, labels)

@@ -1,4 +1,4 @@
-"""Where `fit` keeps a run: told before the first step, and never lost."""
+"""Files that `fit` writes: checked before the first step, and never lost."""
 
 import os
 import resource
@@ -36,7 +36,7 @@ KEEPING = {
 
 
 @pytest.mark.parametrize("keeping", KEEPING.values(), ids=KEEPING)
-def test_a_full_disk_is_told_with_the_file(task, tmp_path, keeping):
+def test_a_full_disk_is_reported_with_the_file(task, tmp_path, keeping):
     path = tmp_path / "file.safetensors"
     settings = keeping(path)
     fit(task, epochs=1)  # compiled programs are files too
@@ -48,7 +48,7 @@ def test_a_full_disk_is_told_with_the_file(task, tmp_path, keeping):
 
 
 @pytest.mark.parametrize("keeping", KEEPING.values(), ids=KEEPING)
-def test_a_folder_that_takes_no_files_is_told_before_the_first_step(task, keeping):
+def test_a_folder_that_takes_no_files_is_reported_before_the_first_step(task, keeping):
     if not os.path.isdir("/proc"):
         pytest.skip("needs a folder that even the superuser cannot write to")
     steps = []
@@ -75,7 +75,7 @@ def test_a_symbolic_link_and_the_mode_of_a_file_stay(task, tmp_path, keeping):
     assert [entry.name for entry in (tmp_path / "disk").iterdir()] == [target.name]
 
 
-def test_what_killed_runs_left_is_removed(task, tmp_path):
+def test_temporary_files_of_killed_runs_are_removed(task, tmp_path):
     path = tmp_path / "run.safetensors"
     program = textwrap.dedent(
         """

@@ -32,7 +32,7 @@ def test_epoch_metrics_are_weighted_by_batch_size(task):
     np.testing.assert_allclose(record["train_loss"], expected, rtol=1e-12)
 
 
-def test_it_is_the_loop_one_would_write(task):
+def test_it_equals_a_handwritten_loop(task):
     ts = task.start()
     losses = []
     for epoch in range(3):
@@ -44,7 +44,7 @@ def test_it_is_the_loop_one_would_write(task):
     assert equal(fitted, ts)
 
 
-def test_the_record_has_what_the_run_was(task):
+def test_the_record_describes_the_run(task):
     _, history = fit(task, config={"batch_size": 20}, **evaluation(task))
     assert history.config == {"batch_size": 20}
     assert history.environment["mlx"] == importlib.metadata.version("mlx")
@@ -344,7 +344,7 @@ def test_an_epoch_without_batches_is_an_error(task):
         ({"test_batches": lambda: []}, TypeError, "test_batches must be an iterable"),
     ],
 )
-def test_what_could_not_be_kept_is_told_before_the_first_step(
+def test_files_that_cannot_be_written_are_reported_before_the_first_step(
     task, settings, kind, message, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Records of runs: their files, and what damage to those is told as."""
+"""Records of runs: their files, and errors about damaged ones."""
 
 import json
 
@@ -72,7 +72,7 @@ def changed(path, value):
         (("interrupted",), "no", "interrupted must be a bool, got str"),
     ],
 )
-def test_what_is_not_a_record_is_told_with_the_file_and_the_place(
+def test_a_file_that_is_not_a_record_is_reported_with_the_place(
     tmp_path, path, value, where
 ):
     file = write(tmp_path / "history.json", changed(path, value))
@@ -96,7 +96,7 @@ def test_what_is_not_a_record_is_told_with_the_file_and_the_place(
         b'{"batch_losses": [' + b"1" * 5000 + b"]}",
     ],
 )
-def test_what_is_not_json_is_told_with_the_file(tmp_path, content):
+def test_a_file_that_is_not_json_is_reported(tmp_path, content):
     file = tmp_path / "history.json"
     file.write_bytes(content)
     with pytest.raises(ValueError, match=rf"^load_history: {file} is not the record"):
@@ -129,7 +129,7 @@ def test_a_damaged_file_is_a_record_or_a_value_error_of_ours(task, tmp_path):
     assert 100 < refused < 1500
 
 
-def test_a_path_that_is_no_file_is_told(tmp_path):
+def test_a_path_that_is_no_file_is_reported(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"load_history: there is no file .*a\.js"
     ):

@@ -1,4 +1,4 @@
-"""Layers taken from another model's file, as a whole or not at all."""
+"""Layers loaded from another model's file, as a whole or not at all."""
 
 import mlx.core as mx
 import pytest

@@ -1,4 +1,4 @@
-"""The bar of an epoch: on a terminal or in a notebook only, and cheap."""
+"""The progress bar: in a terminal or a notebook only, and cheap."""
 
 import io
 import itertools

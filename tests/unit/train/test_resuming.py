@@ -1,4 +1,4 @@
-"""Where a run begins: at its state, or at its checkpoint."""
+"""Where a run starts: at its state, or at its checkpoint."""
 
 import collections
 import json
@@ -77,7 +77,7 @@ def test_ctrl_c_and_another_call_are_one_run(task):
     assert equal(ts, straight)
 
 
-def test_an_interrupt_before_the_first_checkpoint_is_told(task, tmp_path, capsys):
+def test_an_interrupt_before_the_first_checkpoint_is_reported(task, tmp_path, capsys):
     def step(ts, x, labels):
         raise KeyboardInterrupt
 
@@ -98,7 +98,7 @@ def test_start_epoch_says_which_epoch_it_is(task):
     assert epochs == [7, 8]
 
 
-def test_an_epoch_that_nothing_tells_must_be_given(task):
+def test_an_epoch_that_cannot_be_computed_must_be_given(task):
     ts, _ = fit(task, epochs=1)
     for make in (iter, lambda batches: data.prefetch(iter(batches))):
         with pytest.raises(ValueError, match=r"start_epoch must be given .* of step 3"):
@@ -126,7 +126,7 @@ def test_a_checkpoint_behind_the_state_is_an_error(task, tmp_path):
         fit(task, ts, checkpoint=path)
 
 
-def test_an_older_checkpoint_that_ends_within_an_epoch_is_told(task, tmp_path):
+def test_an_older_checkpoint_that_ends_within_an_epoch_is_reported(task, tmp_path):
     path = tmp_path / "run.safetensors"
     ts, history = fit(task, max_steps=4)
     metadata = {"history": history.dumps(), "start_step": "0", "cut": "True"}
@@ -167,7 +167,7 @@ def test_a_run_that_began_with_steps_resumes_from_its_checkpoint(task, tmp_path)
     assert history.series("epoch") == [2, 3, 4]
 
 
-def test_a_step_that_does_not_count_is_told_when_there_is_a_checkpoint(task, tmp_path):
+def test_a_step_that_does_not_count_is_an_error_with_a_checkpoint(task, tmp_path):
     def step(ts, x, labels):
         new, metrics = task.step(ts, x, labels)
         return new._replace(step=ts.step), metrics
@@ -204,7 +204,9 @@ def run_with(optimizer, path, epochs):
         ),
     ],
 )
-def test_a_setting_that_the_code_has_changed_is_said(tmp_path, make, old, new, name):
+def test_a_setting_that_the_code_has_changed_is_reported(
+    tmp_path, make, old, new, name
+):
     path = tmp_path / "run.safetensors"
     run_with(make(old), path, 1)
     with pytest.warns(UserWarning, match=rf"{name}\S* is {new} .* keeps {old}") as told:
@@ -214,7 +216,7 @@ def test_a_setting_that_the_code_has_changed_is_said(tmp_path, make, old, new, n
     run_with(make(old), path, 3)  # what is as it was is not said
 
 
-def test_the_way_out_that_the_warning_gives_works(tmp_path):
+def test_the_fix_that_the_warning_suggests_works(tmp_path):
     path = tmp_path / "run.safetensors"
     like, _ = run_with(optim.sgd(0.1), path, 1)
     ts = train.load(path, like=like)
@@ -224,7 +226,7 @@ def test_the_way_out_that_the_warning_gives_works(tmp_path):
     assert history.series("learning_rate") == pytest.approx([0.1, 0.01])
 
 
-def test_a_schedule_is_that_of_the_code_and_not_said(tmp_path):
+def test_a_changed_schedule_is_used_and_not_reported(tmp_path):
     path = tmp_path / "run.safetensors"
     for init_value, epochs in ((0.1, 1), (0.2, 2)):
         rate = schedules.step_decay(init_value, step_size=3, gamma=0.5)
@@ -232,7 +234,7 @@ def test_a_schedule_is_that_of_the_code_and_not_said(tmp_path):
     assert history.series("learning_rate") == pytest.approx([0.1, 0.1])
 
 
-def test_a_rate_that_the_run_itself_has_set_is_not_said(task, tmp_path):
+def test_a_learning_rate_that_was_set_in_the_checkpoint_is_not_reported(task, tmp_path):
     path = tmp_path / "run.safetensors"
     like, _ = fit(task, epochs=1, checkpoint=path)
     ts = train.load(path, like=like)

@@ -5,7 +5,7 @@ from lucid_fn import losses, metrics as measures, models, nn, optim, random, tra
 from lucid_fn.train.step import mean_loss
 
 
-def test_init_depends_on_the_key_alone(task):
+def test_init_depends_only_on_the_key(task):
     a, b = task.start(3), task.start(3)
     assert tree.all_finite(a.params).item()
     assert mx.array_equal(a.params["fc1"]["weight"], b.params["fc1"]["weight"]).item()
@@ -72,7 +72,7 @@ def test_a_model_that_is_no_layer_is_an_error(task):
         train.init(lambda x: x, task.optimizer, random.key(0))
 
 
-def test_an_optimizer_of_another_kind_is_an_error(task):
+def test_an_argument_that_is_no_optimizer_is_an_error(task):
     with pytest.raises(TypeError, match="must be a GradientTransformation such as"):
         train.make_step(task.model, 0.1, losses.softmax_cross_entropy)
 
@@ -92,7 +92,7 @@ def test_an_optimizer_of_another_kind_is_an_error(task):
         ),
     ],
 )
-def test_calls_that_do_not_fit_are_told_the_right_one(call, message):
+def test_wrong_calls_are_answered_with_the_right_one(call, message):
     with pytest.raises(TypeError, match=message):
         call(nn.linear(3, 2), optim.sgd(0.1))
 
@@ -138,7 +138,9 @@ def _times(params, state, x, *, train, key=None):
         ({"metrics": {"accuracy": 1}}, "metrics must be a dict .* got {'accuracy': 1}"),
     ],
 )
-def test_arguments_of_a_wrong_kind_are_told_when_the_step_is_made(arguments, message):
+def test_arguments_of_a_wrong_kind_are_reported_when_the_step_is_made(
+    arguments, message
+):
     given = {"loss_fn": losses.mse, **arguments}
     with pytest.raises(TypeError, match=f"train.make_step: {message}"):
         train.make_step(nn.linear(3, 2), optim.sgd(0.1), **given)
@@ -149,7 +151,7 @@ def test_arguments_of_a_wrong_kind_are_told_when_the_step_is_made(arguments, mes
 @pytest.mark.parametrize(
     ("loss_fn", "got"), [(lambda y, _: (y, y), "tuple"), (lambda *_: 1.0, "float")]
 )
-def test_a_loss_that_is_no_array_is_told(loss_fn, got):
+def test_a_loss_that_is_no_array_is_reported(loss_fn, got):
     model, optimizer = nn.linear(3, 2), optim.sgd(0.1)
     ts = train.init(model, optimizer, random.key(0))
     step = train.make_step(model, optimizer, loss_fn)
@@ -165,7 +167,7 @@ def test_the_mean_of_half_precision_losses_is_that_of_their_numbers():
 
 
 @pytest.mark.parametrize("name", ["loss", "seconds"])
-def test_names_that_the_record_has_are_no_metrics(name):
+def test_reserved_names_of_metrics_are_errors(name):
     with pytest.raises(ValueError, match=f"metrics must not hold '{name}'"):
         train.make_eval_step(nn.linear(3, 2), losses.mse, metrics={name: losses.mse})
 
