@@ -88,7 +88,8 @@ def main(config: Config) -> dict[str, train.History]:
     out.mkdir(parents=True, exist_ok=True)
     dataset = data.load_mnist(config.data)
     print("digits 0 to 4")
-    pretrain(config, dataset, out / "pretrained.safetensors")
+    pretrained = out / "pretrained.safetensors"
+    pretrain(config, dataset, pretrained)
 
     new = range(5, 10)
     training = digits(*dataset[:2], new, config.images_per_class, each=True)
@@ -110,9 +111,7 @@ def main(config: Config) -> dict[str, train.History]:
         ts = train.init(model, optimizer, random.key(config.seed))
         if name != "from scratch":
             like = ts.params["backbone"], ts.state["backbone"]
-            (params, state), _ = train.load_params(
-                out / "pretrained.safetensors", like=like
-            )
+            (params, state), _ = train.load_params(pretrained, like=like)
             ts = ts._replace(
                 params={**ts.params, "backbone": params}, state={"backbone": state}
             )
