@@ -46,7 +46,7 @@ def load_batches(
         raise FileNotFoundError(
             f"{layout.caller}: root must be a folder with {layout.title}'s batches or "
             f"one of its archives, {' or '.join(layout.archives)}, got {folder}, which "
-            f"{'has neither' if folder.exists() else 'is not there'}; "
+            f"{'has neither' if folder.exists() else 'does not exist'}; "
             "pass the folder that has them, or download=True to fetch them"
         )
     if cache is None:

@@ -73,7 +73,7 @@ def load_cifar100(
         Traceback (most recent call last):
         FileNotFoundError: load_cifar100: root must be a folder with CIFAR-100's batches
         or one of its archives, cifar-100-binary.tar.gz or cifar-100-python.tar.gz, got
-        no/such/folder, which is not there; pass the folder that has them, or
+        no/such/folder, which does not exist; pass the folder that has them, or
         download=True to fetch them
     """
     check_bool("load_cifar100", coarse=coarse, download=download)

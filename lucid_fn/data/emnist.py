@@ -85,8 +85,8 @@ def load_emnist(
         >>> data.load_emnist("no/such/folder", split="letters")
         Traceback (most recent call last):
         FileNotFoundError: load_emnist: root must be a folder with gzip.zip or the four
-        files emnist-letters-..., plain or .gz, got no/such/folder, which is not there;
-        pass the folder that has them, or download=True to fetch them
+        files emnist-letters-..., plain or .gz, got no/such/folder, which does not
+        exist; pass the folder that has them, or download=True to fetch them
     """
     caller = "load_emnist"
     check_bool(caller, download=download)
@@ -100,7 +100,7 @@ def load_emnist(
         fetch(_ARCHIVE, EMNIST_MIRRORS, folder, caller)
         paths = _find(folder, split)
     if paths is None:
-        state = "has neither" if folder.exists() else "is not there"
+        state = "has neither" if folder.exists() else "does not exist"
         raise FileNotFoundError(
             f"{caller}: root must be a folder with {_ARCHIVE.name} or the four files "
             f"emnist-{split}-..., plain or .gz, got {folder}, which {state}; pass the "

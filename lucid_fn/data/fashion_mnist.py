@@ -61,8 +61,8 @@ def load_fashion_mnist(
         >>> data.load_fashion_mnist("no/such/folder")
         Traceback (most recent call last):
         FileNotFoundError: load_fashion_mnist: root must be a folder with the four
-        Fashion-MNIST files, plain or .gz, got no/such/folder, which is not there; pass
-        the folder that has them, or download=True to fetch them
+        Fashion-MNIST files, plain or .gz, got no/such/folder, which does not exist;
+        pass the folder that has them, or download=True to fetch them
     """
     check_bool("load_fashion_mnist", download=download)
     folder = data_folder(root, "fashion_mnist", "load_fashion_mnist")

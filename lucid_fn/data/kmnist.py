@@ -68,7 +68,7 @@ def load_kmnist(
         >>> data.load_kmnist("no/such/folder")
         Traceback (most recent call last):
         FileNotFoundError: load_kmnist: root must be a folder with the four
-        Kuzushiji-MNIST files, plain or .gz, got no/such/folder, which is not there;
+        Kuzushiji-MNIST files, plain or .gz, got no/such/folder, which does not exist;
         pass the folder that has them, or download=True to fetch them
     """
     check_bool("load_kmnist", download=download)

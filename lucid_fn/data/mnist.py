@@ -123,7 +123,8 @@ def _missing(
 ) -> str:
     names = [name.removesuffix(".gz") for name, path in found.items() if path is None]
     if not folder.is_dir():
-        got = f"{folder}, which is {'a file' if folder.exists() else 'not there'}"
+        state = "is a file" if folder.exists() else "does not exist"
+        got = f"{folder}, which {state}"
     else:
         got = f"{folder} without {', '.join(names)}"
     return (

@@ -236,7 +236,7 @@ def _required(
 
 
 def _dropout(caller: str, config: Mapping[str, Any], *names: str) -> float:
-    """The dropout rate, of which the models here have a single one."""
+    """The dropout rate, which is the same everywhere in the models here."""
     rates = {name: config.get(name, 0.1) for name in names}
     if len(set(rates.values())) > 1:
         raise ValueError(

@@ -194,7 +194,7 @@ def test_a_folder_without_data_is_an_error(tmp_path):
 
 def test_no_folder_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("LUCID_FN_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/cifar10, which is not th"):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/cifar10, which does not"):
         data.load_cifar10()
 
 

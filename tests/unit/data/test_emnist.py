@@ -142,7 +142,7 @@ def test_missing_files_are_an_error(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=message):
         data.load_emnist(tmp_path, split="digits")
     monkeypatch.setenv("LUCID_FN_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/emnist, which is not the"):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/emnist, which does not"):
         data.load_emnist(split="digits")
 
 

@@ -60,7 +60,7 @@ def test_without_the_environment_the_default_folder_is_in_the_cache(
 ):
     monkeypatch.delenv("LUCID_FN_DATA", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"\.cache/lucid_fn/mnist.* not there"):
+    with pytest.raises(FileNotFoundError, match=r"\.cache/lucid_fn/mnist.* does not"):
         data.load_mnist()
 
 
