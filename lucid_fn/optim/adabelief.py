@@ -2,17 +2,17 @@
 
 from typing import NamedTuple
 
-from lucid_fn.checks import check_scalar
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.moments import (
     average_square,
+    check_moments,
     first_moment,
-    first_step,
     increment,
     unbiased_ratio,
+    zero_count,
     zeros,
 )
 from lucid_fn.types import Array, Params, Scalar, Tree
@@ -52,12 +52,10 @@ def scale_by_belief(
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
     caller = "scale_by_belief"
-    b1 = check_scalar(caller, "b1", b1, at_least=0, below=1)
-    b2 = check_scalar(caller, "b2", b2, at_least=0, below=1)
-    eps = check_scalar(caller, "eps", eps, above=0)
+    b1, b2, eps = check_moments(caller, b1, b2, eps)
 
     def init(params: Params, /) -> ScaleByBeliefState:
-        return ScaleByBeliefState(first_step(), zeros(params), zeros(params))
+        return ScaleByBeliefState(zero_count(), zeros(params), zeros(params))
 
     def update(
         grads: Tree, opt_state: ScaleByBeliefState, params: Params, /

@@ -24,9 +24,9 @@ from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import (
     accumulator_dtype,
     average,
-    first_step,
     increment,
     precision,
+    zero_count,
 )
 from lucid_fn.optim.norms import root_mean_square
 from lucid_fn.schedules.base import as_float
@@ -78,7 +78,7 @@ def scale_by_factored_rms(
         flat = tree.named_leaves(params)
         matrices = {path: p for path, p in flat.items() if p.ndim > 1}
         return ScaleByFactoredRmsState(
-            first_step(),
+            zero_count(),
             {path: _zeros_mean(p, -1) for path, p in matrices.items()},
             {path: _zeros_mean(p, -2) for path, p in matrices.items()},
             {

@@ -4,16 +4,17 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_bool, check_scalar
+from lucid_fn.checks import check_bool
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.moments import (
-    first_step,
+    check_moments,
     increment,
     unbiased_ratio,
     update_moments,
+    zero_count,
     zeros,
 )
 from lucid_fn.optim.regularization import add_decayed_weights
@@ -69,12 +70,10 @@ def scale_by_adam(
         [1.0, -1.0]
     """
     caller = "scale_by_adam"
-    b1 = check_scalar(caller, "b1", b1, at_least=0, below=1)
-    b2 = check_scalar(caller, "b2", b2, at_least=0, below=1)
-    eps = check_scalar(caller, "eps", eps, above=0)
+    b1, b2, eps = check_moments(caller, b1, b2, eps)
 
     def init(params: Params, /) -> ScaleByAdamState:
-        return ScaleByAdamState(first_step(), zeros(params), zeros(params))
+        return ScaleByAdamState(zero_count(), zeros(params), zeros(params))
 
     def update(
         grads: Tree, opt_state: ScaleByAdamState, params: Params, /
@@ -112,13 +111,11 @@ def scale_by_amsgrad(
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
     caller = "scale_by_amsgrad"
-    b1 = check_scalar(caller, "b1", b1, at_least=0, below=1)
-    b2 = check_scalar(caller, "b2", b2, at_least=0, below=1)
-    eps = check_scalar(caller, "eps", eps, above=0)
+    b1, b2, eps = check_moments(caller, b1, b2, eps)
 
     def init(params: Params, /) -> ScaleByAmsgradState:
         return ScaleByAmsgradState(
-            first_step(), zeros(params), zeros(params), zeros(params)
+            zero_count(), zeros(params), zeros(params), zeros(params)
         )
 
     def update(

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_scalar
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
@@ -12,10 +11,11 @@ from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rat
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import (
     bias_correction,
+    check_moments,
     first_moment,
-    first_step,
     increment,
     precision,
+    zero_count,
     zeros,
 )
 from lucid_fn.optim.regularization import add_decayed_weights
@@ -56,12 +56,10 @@ def scale_by_adamax(
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
     caller = "scale_by_adamax"
-    b1 = check_scalar(caller, "b1", b1, at_least=0, below=1)
-    b2 = check_scalar(caller, "b2", b2, at_least=0, below=1)
-    eps = check_scalar(caller, "eps", eps, above=0)
+    b1, b2, eps = check_moments(caller, b1, b2, eps)
 
     def init(params: Params, /) -> ScaleByAdamaxState:
-        return ScaleByAdamaxState(first_step(), zeros(params), zeros(params))
+        return ScaleByAdamaxState(zero_count(), zeros(params), zeros(params))
 
     def update(
         grads: Tree, opt_state: ScaleByAdamaxState, params: Params, /

@@ -14,9 +14,9 @@ from lucid_fn.optim.moments import (
     average,
     average_square,
     bias_correction,
-    first_step,
     increment,
     precision,
+    zero_count,
     zeros,
 )
 from lucid_fn.types import Array, Params, Scalar, Tree
@@ -69,7 +69,7 @@ def scale_by_adan(
 
     def init(params: Params, /) -> ScaleByAdanState:
         return ScaleByAdanState(
-            first_step(), zeros(params), zeros(params), zeros(params), zeros(params)
+            zero_count(), zeros(params), zeros(params), zeros(params), zeros(params)
         )
 
     def update(

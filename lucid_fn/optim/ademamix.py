@@ -14,11 +14,11 @@ from lucid_fn.optim.moments import (
     average,
     bias_correction,
     exp,
-    first_step,
     increment,
     log_decay,
     precision,
     update_moments,
+    zero_count,
     zeros,
 )
 from lucid_fn.types import Array, Params, Scalar, Tree
@@ -82,7 +82,7 @@ def scale_by_ademamix(
 
     def init(params: Params, /) -> ScaleByAdemamixState:
         return ScaleByAdemamixState(
-            first_step(), zeros(params), zeros(params), zeros(params)
+            zero_count(), zeros(params), zeros(params), zeros(params)
         )
 
     def update(

@@ -89,9 +89,8 @@ def gradient_norm(opt_state: Any) -> Array:
         >>> optim.gradient_norm(opt_state)
         array(3, dtype=float32)
     """
-    norm: Array = states.find_one(
-        opt_state, (ClipByGlobalNormState,), "gradient_norm"
-    ).norm
+    kind = ClipByGlobalNormState
+    norm: Array = states.find_one("gradient_norm", opt_state, kind).norm
     return norm
 
 

@@ -10,7 +10,7 @@ from lucid_fn.checks import check_scalar
 from lucid_fn.optim import states
 from lucid_fn.optim.base import GradientTransformation, stateful
 from lucid_fn.optim.learning_rate import value_at
-from lucid_fn.optim.moments import first_step, increment, precision
+from lucid_fn.optim.moments import increment, precision, zero_count
 from lucid_fn.types import Array, Params, Scalar, Tree
 
 
@@ -76,7 +76,7 @@ def inject(
         return {**values, **given}
 
     def init(params: Params, /) -> InjectState:
-        step, dtype = first_step(), precision(params)
+        step, dtype = zero_count(), precision(params)
         fixed = {name: mx.array(x, dtype) for name, x in numbers.items()}
         values = values_at(step, fixed, dtype)
         return InjectState(step, values, build(values).init(params))
@@ -122,7 +122,8 @@ def hyperparameters(opt_state: Any) -> dict[str, Array]:
         >>> optim.hyperparameters(opt_state)
         {'b1': array(0.75, dtype=float32)}
     """
-    return dict(_find(opt_state, "hyperparameters").hyperparameters)
+    found: InjectState = states.find_one("hyperparameters", opt_state, InjectState)
+    return dict(found.hyperparameters)
 
 
 def set_hyperparameters(opt_state: Any, **values: Scalar) -> Any:
@@ -147,7 +148,7 @@ def set_hyperparameters(opt_state: Any, **values: Scalar) -> Any:
         >>> optim.hyperparameters(optim.set_hyperparameters(opt_state, b1=0.5))
         {'b1': array(0.5, dtype=float32)}
     """
-    old = _find(opt_state, "set_hyperparameters")
+    old: InjectState = states.find_one("set_hyperparameters", opt_state, InjectState)
     for name, value in values.items():
         if name not in old.hyperparameters:
             raise ValueError(
@@ -163,8 +164,3 @@ def set_hyperparameters(opt_state: Any, **values: Scalar) -> Any:
         for name, x in old.hyperparameters.items()
     }
     return states.replace(opt_state, old, old._replace(hyperparameters=new))
-
-
-def _find(opt_state: Any, caller: str) -> InjectState:
-    found: InjectState = states.find_one(opt_state, (InjectState,), caller)
-    return found

@@ -14,7 +14,7 @@ from lucid_fn.optim.base import GradientTransformation, apply_updates, chain, st
 from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.line_search import Point, strong_wolfe
-from lucid_fn.optim.moments import accumulator_dtype, first_step, increment, precision
+from lucid_fn.optim.moments import accumulator_dtype, increment, precision, zero_count
 from lucid_fn.types import Array, Params, Tree
 
 # The least curvature of a pair that is kept; PyTorch's value.
@@ -74,7 +74,7 @@ def scale_by_lbfgs(*, history_size: int = 10) -> GradientTransformation:
         shape = (size, flat.size)
         check_size("scale_by_lbfgs", "history_size", shape)
         return ScaleByLbfgsState(
-            step=first_step(),
+            step=zero_count(),
             params=mx.zeros_like(flat),
             grads=mx.zeros_like(flat),
             steps=mx.zeros(shape, flat.dtype),

@@ -10,7 +10,7 @@ from lucid_fn.optim import leaves, states
 from lucid_fn.optim.base import GradientTransformation, stateful
 from lucid_fn.optim.errors import wrong_state
 from lucid_fn.optim.leaves import end_kernel
-from lucid_fn.optim.moments import first_step, increment, is_zero, precision
+from lucid_fn.optim.moments import increment, is_zero, precision, zero_count
 from lucid_fn.schedules.base import float_dtype
 from lucid_fn.types import Array, Params, Scalar, Tree
 
@@ -112,7 +112,7 @@ def rate_of(caller: str, learning_rate: ScalarOrSchedule) -> Rate:
 
 def _scheduled(caller: str, schedule: Callable[[Array], Array]) -> Rate:
     def init(params: Params, /) -> ScheduledLearningRateState:
-        step = first_step()
+        step = zero_count()
         value = value_at(caller, schedule, step, precision(params))
         return ScheduledLearningRateState(step, value)
 
@@ -180,7 +180,7 @@ def learning_rate(opt_state: Any) -> Array:
         >>> optim.learning_rate(optim.sgd(0.25).init({"w": mx.zeros(2)}))
         array(0.25, dtype=float32)
     """
-    return _find(opt_state, "learning_rate").learning_rate
+    return _find_rate("learning_rate", opt_state).learning_rate
 
 
 def set_learning_rate(opt_state: Any, value: Scalar) -> Any:
@@ -204,7 +204,7 @@ def set_learning_rate(opt_state: Any, value: Scalar) -> Any:
         >>> optim.learning_rate(optim.set_learning_rate(opt_state, 0.125))
         array(0.125, dtype=float32)
     """
-    old = _find(opt_state, "set_learning_rate")
+    old = _find_rate("set_learning_rate", opt_state)
     if isinstance(old, ScheduledLearningRateState):
         raise ValueError(
             "set_learning_rate: the learning rate comes from a schedule, which would "
@@ -217,7 +217,7 @@ def set_learning_rate(opt_state: Any, value: Scalar) -> Any:
     return states.replace(opt_state, old, LearningRateState(new))
 
 
-def _find(opt_state: Any, caller: str) -> RateState:
+def _find_rate(caller: str, opt_state: Any) -> RateState:
     kinds = (LearningRateState, ScheduledLearningRateState)
-    found: RateState = states.find_one(opt_state, kinds, caller)
+    found: RateState = states.find_one(caller, opt_state, *kinds)
     return found

@@ -1,4 +1,4 @@
-"""Elementwise maths on trees, whose large leaves are spread over the cores.
+"""Elementwise maths on trees, with large leaves distributed over the cores.
 
 MLX evaluates a CPU stream on one core, and an update of the params is bound by it: Adam
 on 11 million params takes 29 ms on one core.
@@ -19,19 +19,19 @@ from lucid_fn.types import Array, Tree
 def map(  # as in `tree`
     fn: Callable[..., Array], values: Tree, /, *rest: Tree, caller: str = "leaves.map"
 ) -> Tree:
-    """`tree.map`, with large leaves on streams that their sizes decide.
+    """`tree.map`, with large leaves distributed over streams by size.
 
-    All maps over trees of the same shapes put a leaf on the same stream, so that those
-    of one update still become one kernel a leaf.
+    Maps over trees of the same shapes assign the same stream to a leaf, so the maps of
+    one update are still fused into one kernel per leaf.
 
     Args:
-        fn: elementwise maths; no matrix products, since two streams that both call a
-            BLAS of several threads wait for each other.
+        fn: elementwise maths; no matrix products, since streams that call a
+            multithreaded BLAS at the same time wait for each other.
         values: as in `tree.map`.
         rest: as in `tree.map`.
         caller: as in `tree.map`.
     """
-    return tree.map(_shared(fn, values, caller), values, *rest, caller=caller)
+    return tree.map(_on_streams(fn, values, caller), values, *rest, caller=caller)
 
 
 def map_with_path(
@@ -42,13 +42,22 @@ def map_with_path(
     caller: str = "leaves.map_with_path",
 ) -> Tree:
     """`tree.map_with_path`, with large leaves on streams as in `map`."""
-    return tree.map_with_path(_shared(fn, values, caller), values, *rest, caller=caller)
+    run = _on_streams(fn, values, caller)
+    return tree.map_with_path(run, values, *rest, caller=caller)
 
 
-def _shared(
+def select(condition: Array, new: Tree, old: Tree) -> Tree:
+    """`mx.where(condition, new, old)` for each leaf."""
+    return map(lambda a, b: mx.where(condition, a, b), new, old)
+
+
+def _on_streams(
     fn: Callable[..., Array], values: Tree, caller: str
 ) -> Callable[..., Array]:
-    """`fn`, which is called once a leaf, in order."""
+    """Wraps `fn`, which is called once per leaf in order, to run on the leaf's stream.
+
+    Shapes are checked first.
+    """
     sizes = [
         leaf.size if isinstance(leaf, mx.array) else 0 for leaf in tree.leaves(values)
     ]
@@ -65,22 +74,22 @@ def _shared(
 
 
 def end_kernel(x: Array) -> Array:
-    """`x`, computed by a kernel that ends here.
+    """The identity, which ends a fused kernel.
 
-    `mx.compile` fuses elementwise operations into the kernel that uses them, up to
-    eleven in a chain. There are two places to stop it:
+    `mx.compile` fuses elementwise operations into the kernel that uses their result, up
+    to eleven in a chain. There are two places to stop it:
 
-    - after a scalar, which would be computed again for each element of what it
-      multiplies: Adam on one array of 4 M elements takes 11 ms with it, 71 ms without;
-    - in a long chain, where the operation that is left out may be the broadcast of a
-      scalar: the kernel then reads all of its arrays by strides, and Adam with weight
-      decay takes a tenth longer.
+    - after a scalar, which would be computed again for each element that it multiplies:
+      Adam on one array of 4 M elements takes 11 ms with this call, 71 ms without;
+    - in a long chain: if the operation beyond the limit is the broadcast of a scalar,
+      the kernel reads all of its arrays with strides, and Adam with weight decay takes
+      a tenth longer.
     """
     return contiguous(x)
 
 
 def check_shapes(grads: Tree, params: Tree, *, caller: str) -> None:
-    """Raises unless the trees have one structure, and their leaves one shape each."""
+    """Raises unless the trees have the same structure and shapes."""
 
     def check(path: str, *leaves: Any) -> None:
         _check_one_shape(caller, path, leaves)
@@ -89,9 +98,9 @@ def check_shapes(grads: Tree, params: Tree, *, caller: str) -> None:
 
 
 def _check_one_shape(caller: str, path: str, leaves: tuple[Any, ...]) -> None:
-    """Raises where arrays of one parameter would broadcast: they are of two models."""
+    """Raises if the arrays of one parameter differ in shape; scalars may broadcast."""
     arrays = [leaf for leaf in leaves if isinstance(leaf, mx.array)]
-    shapes = {array.shape: None for array in arrays if array.ndim}  # in their order
+    shapes = {array.shape: None for array in arrays if array.ndim}  # an ordered set
     if len(shapes) > 1:
         raise ValueError(
             f"{caller}: grads, params and opt_state must be of one model, got arrays "

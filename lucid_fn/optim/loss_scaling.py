@@ -9,7 +9,7 @@ from lucid_fn.checks import check_count, check_number
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, check_transformation, stateful
 from lucid_fn.optim.leaves import end_kernel
-from lucid_fn.optim.moments import accumulator_dtype, first_step, precision
+from lucid_fn.optim.moments import accumulator_dtype, precision, zero_count
 from lucid_fn.optim.states import find
 from lucid_fn.types import Array, Params, Tree
 
@@ -76,7 +76,7 @@ def dynamic_loss_scale(
 
     def init(params: Params, /) -> DynamicLossScaleState:
         scale = mx.array(init_scale, precision(params))
-        return DynamicLossScaleState(scale, first_step(), optimizer.init(params))
+        return DynamicLossScaleState(scale, zero_count(), optimizer.init(params))
 
     def update(
         grads: Tree, opt_state: DynamicLossScaleState, params: Params, /
@@ -100,7 +100,7 @@ def dynamic_loss_scale(
             DynamicLossScaleState(
                 new_scale,
                 mx.where(tracker >= growth_interval, 0, tracker).astype(mx.int32),
-                leaves.map(lambda a, b: mx.where(finite, a, b), inner, old),
+                leaves.select(finite, inner, old),
             ),
         )
 
@@ -127,7 +127,7 @@ def loss_scale(opt_state: Any) -> Array | float:
         >>> optim.loss_scale(optim.sgd(0.1).init({}))
         1.0
     """
-    found = find(opt_state, (DynamicLossScaleState,))
+    found = find(opt_state, DynamicLossScaleState)
     if len(found) > 1:
         raise ValueError(
             "loss_scale: opt_state must hold one DynamicLossScaleState at most, got "

@@ -11,11 +11,12 @@ from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import (
-    first_step,
+    check_moments,
     increment,
     precision,
     unbiased_ratio,
     update_moments,
+    zero_count,
     zeros,
 )
 from lucid_fn.optim.norms import norm
@@ -63,15 +64,13 @@ def scale_by_mars(
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
     caller = "scale_by_mars"
-    b1 = check_scalar(caller, "b1", b1, at_least=0, below=1)
-    b2 = check_scalar(caller, "b2", b2, at_least=0, below=1)
-    eps = check_scalar(caller, "eps", eps, above=0)
+    b1, b2, eps = check_moments(caller, b1, b2, eps)
     gamma = check_scalar(caller, "gamma", gamma, at_least=0)
     strength = gamma * b1 / (1 - b1)
 
     def init(params: Params, /) -> ScaleByMarsState:
         return ScaleByMarsState(
-            first_step(), zeros(params), zeros(params), zeros(params)
+            zero_count(), zeros(params), zeros(params), zeros(params)
         )
 
     def update(

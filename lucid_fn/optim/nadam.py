@@ -13,11 +13,12 @@ from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rat
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import (
     bias_correction,
+    check_moments,
     exp,
-    first_step,
     increment,
     precision,
     update_moments,
+    zero_count,
     zeros,
 )
 from lucid_fn.optim.regularization import add_decayed_weights
@@ -65,9 +66,7 @@ def scale_by_nadam(
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
     caller = "scale_by_nadam"
-    b1 = check_scalar(caller, "b1", b1, at_least=0, below=1)
-    b2 = check_scalar(caller, "b2", b2, at_least=0, below=1)
-    eps = check_scalar(caller, "eps", eps, above=0)
+    b1, b2, eps = check_moments(caller, b1, b2, eps)
     momentum_decay = check_scalar(caller, "momentum_decay", momentum_decay, at_least=0)
 
     def momentum(step: Array) -> tuple[Array, Array]:
@@ -78,7 +77,7 @@ def scale_by_nadam(
     def init(params: Params, /) -> ScaleByNadamState:
         log_product = mx.zeros((), precision(params))
         return ScaleByNadamState(
-            first_step(), log_product, zeros(params), zeros(params)
+            zero_count(), log_product, zeros(params), zeros(params)
         )
 
     def update(

@@ -14,9 +14,9 @@ from lucid_fn.optim.moments import (
     accumulator_dtype,
     average_square,
     decay_from_second,
-    first_step,
     increment,
     precision,
+    zero_count,
 )
 from lucid_fn.optim.norms import norm
 from lucid_fn.optim.regularization import add_decayed_weights
@@ -63,7 +63,7 @@ def scale_by_novograd(
 
     def init(params: Params, /) -> ScaleByNovogradState:
         nu = leaves.map(lambda p: mx.zeros((), accumulator_dtype(p)), params)
-        return ScaleByNovogradState(first_step(), nu)
+        return ScaleByNovogradState(zero_count(), nu)
 
     def update(
         grads: Tree, opt_state: ScaleByNovogradState, params: Params, /

@@ -12,9 +12,9 @@ from lucid_fn.optim.moments import (
     average,
     copies,
     decay_from_second,
-    first_step,
     increment,
     precision,
+    zero_count,
 )
 from lucid_fn.optim.zero_redundancy import check_whole
 from lucid_fn.types import Array, Params, Scalar, Tree
@@ -78,7 +78,7 @@ def param_ema(decay: Scalar) -> GradientTransformation:
     decay = check_scalar(caller, "decay", decay, at_least=0, below=1)
 
     def init(params: Params, /) -> ParamEmaState:
-        return ParamEmaState(first_step(), copies(params))
+        return ParamEmaState(zero_count(), copies(params))
 
     def update(
         grads: Tree, opt_state: ParamEmaState, params: Params, /
@@ -125,7 +125,7 @@ def swa(*, start: int = 0, period: int = 1) -> GradientTransformation:
     period = check_count("swa", "period", period)
 
     def init(params: Params, /) -> SwaState:
-        return SwaState(mx.array(start, mx.int32), first_step(), copies(params))
+        return SwaState(mx.array(start, mx.int32), zero_count(), copies(params))
 
     def update(
         grads: Tree, opt_state: SwaState, params: Params, /
@@ -172,7 +172,7 @@ def averaged_params(opt_state: Any) -> Params:
     """
     caller = "averaged_params"
     check_whole(caller, opt_state)
-    found: Params = states.find_one(
-        opt_state, (ParamEmaState, SwaState), caller
+    averaged: Params = states.find_one(
+        caller, opt_state, ParamEmaState, SwaState
     ).average
-    return found
+    return averaged

@@ -14,6 +14,7 @@ from lucid_fn.optim.learning_rate import RateState, ScalarOrSchedule, rate_of
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import (
     average,
+    check_moments,
     copies,
     is_zero,
     precision,
@@ -92,9 +93,7 @@ def prodigy(
     """
     caller = "prodigy"
     rate = rate_of(caller, learning_rate)
-    b1 = check_scalar(caller, "b1", b1, at_least=0, below=1)
-    b2 = check_scalar(caller, "b2", b2, at_least=0, below=1)
-    eps = check_scalar(caller, "eps", eps, above=0)
+    b1, b2, eps = check_moments(caller, b1, b2, eps)
     weight_decay = check_scalar(caller, "weight_decay", weight_decay, at_least=0)
     initial_distance = check_scalar(
         caller, "initial_distance", initial_distance, above=0

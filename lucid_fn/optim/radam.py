@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from lucid_fn.checks import check_bool, check_scalar
+from lucid_fn.checks import check_bool
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
@@ -12,11 +12,12 @@ from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rat
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import (
     bias_correction,
-    first_step,
+    check_moments,
     increment,
     log_decay,
     precision,
     update_moments,
+    zero_count,
     zeros,
 )
 from lucid_fn.optim.regularization import add_decayed_weights
@@ -58,12 +59,10 @@ def scale_by_radam(
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
     caller = "scale_by_radam"
-    b1 = check_scalar(caller, "b1", b1, at_least=0, below=1)
-    b2 = check_scalar(caller, "b2", b2, at_least=0, below=1)
-    eps = check_scalar(caller, "eps", eps, above=0)
+    b1, b2, eps = check_moments(caller, b1, b2, eps)
 
     def init(params: Params, /) -> ScaleByRadamState:
-        return ScaleByRadamState(first_step(), zeros(params), zeros(params))
+        return ScaleByRadamState(zero_count(), zeros(params), zeros(params))
 
     def update(
         grads: Tree, opt_state: ScaleByRadamState, params: Params, /

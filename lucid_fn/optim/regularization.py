@@ -15,7 +15,7 @@ from lucid_fn.optim.base import (
     stateless_with_tree_map,
 )
 from lucid_fn.optim.leaves import end_kernel
-from lucid_fn.optim.moments import accumulator_dtype, first_step, increment, is_zero
+from lucid_fn.optim.moments import accumulator_dtype, increment, is_zero, zero_count
 from lucid_fn.types import Array, Key, Params, Scalar, Tree
 
 
@@ -115,7 +115,7 @@ def add_noise(key: Key, *, eta: Scalar, gamma: Scalar = 0.55) -> GradientTransfo
     gamma = check_scalar("add_noise", "gamma", gamma, at_least=0)
 
     def init(params: Params, /) -> AddNoiseState:
-        return AddNoiseState(first_step(), random.fold_in(key, "add_noise"))
+        return AddNoiseState(zero_count(), random.fold_in(key, "add_noise"))
 
     def update(
         grads: Tree, opt_state: AddNoiseState, params: Params, /

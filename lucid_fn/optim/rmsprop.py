@@ -12,12 +12,12 @@ from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rat
 from lucid_fn.optim.leaves import end_kernel
 from lucid_fn.optim.moments import (
     bias_correction,
-    first_step,
     increment,
     is_zero,
     precision,
     second_moment,
     update_moments,
+    zero_count,
     zeros,
 )
 from lucid_fn.optim.regularization import add_decayed_weights
@@ -71,7 +71,7 @@ def scale_by_rms(
     eps = check_scalar(caller, "eps", eps, above=0)
 
     def init(params: Params, /) -> ScaleByRmsState:
-        return ScaleByRmsState(first_step(), zeros(params))
+        return ScaleByRmsState(zero_count(), zeros(params))
 
     def update(
         grads: Tree, opt_state: ScaleByRmsState, params: Params, /

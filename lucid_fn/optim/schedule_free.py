@@ -142,7 +142,7 @@ def schedule_free_params(opt_state: Any, params: Params) -> Params:
     """
     caller = "schedule_free_params"
     check_whole(caller, opt_state)
-    found: ScheduleFreeState = states.find_one(opt_state, (ScheduleFreeState,), caller)
+    found: ScheduleFreeState = states.find_one(caller, opt_state, ScheduleFreeState)
     averaged: Params = leaves.map(
         lambda y, z: (y + found.extrapolation * (y - z)).astype(y.dtype),
         params,

@@ -10,7 +10,7 @@ from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.leaves import end_kernel
-from lucid_fn.optim.moments import first_step, increment, is_zero, precision, zeros
+from lucid_fn.optim.moments import increment, is_zero, precision, zero_count, zeros
 from lucid_fn.optim.regularization import add_decayed_weights
 from lucid_fn.types import Array, Params, Scalar, Tree
 
@@ -61,7 +61,7 @@ def trace(
         )
 
     def init(params: Params, /) -> TraceState:
-        return TraceState(first_step(), zeros(params))
+        return TraceState(zero_count(), zeros(params))
 
     def update(
         grads: Tree, opt_state: TraceState, params: Params, /

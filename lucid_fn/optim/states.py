@@ -1,11 +1,11 @@
-"""Finding one part's state in the state of a whole optimizer."""
+"""Find and replace the states of single transformations in an optimizer's state."""
 
 from typing import Any
 
 
-def find_one(opt_state: Any, kinds: tuple[type, ...], caller: str) -> Any:
-    """The one state of these kinds, however deep it is in chains and wrappers."""
-    found = find(opt_state, kinds)
+def find_one(caller: str, opt_state: Any, *kinds: type) -> Any:
+    """The only state of the given types, at any depth of chains and wrappers."""
+    found = find(opt_state, *kinds)
     if len(found) != 1:
         names = [kind.__name__ for kind in kinds]
         raise ValueError(
@@ -15,14 +15,14 @@ def find_one(opt_state: Any, kinds: tuple[type, ...], caller: str) -> Any:
     return found[0]
 
 
-def find(opt_state: Any, kinds: tuple[type, ...]) -> list[Any]:
-    """The states of these kinds, however deep they are in chains and wrappers."""
-    inner = [state for child in _children(opt_state) for state in find(child, kinds)]
+def find(opt_state: Any, *kinds: type) -> list[Any]:
+    """All states of the given types, at any depth of chains and wrappers."""
+    inner = [state for child in _children(opt_state) for state in find(child, *kinds)]
     return [opt_state, *inner] if isinstance(opt_state, kinds) else inner
 
 
 def replace(opt_state: Any, old: Any, new: Any) -> Any:
-    """The state with `new` where it holds the very object `old`."""
+    """The state with the object `old`, found by identity, replaced by `new`."""
     if opt_state is old:
         return new
     children = [replace(child, old, new) for child in _children(opt_state)]

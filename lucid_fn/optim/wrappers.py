@@ -12,7 +12,7 @@ from lucid_fn.checks import check_count, check_scalar
 from lucid_fn.optim import leaves
 from lucid_fn.optim.base import GradientTransformation, check_transformation, stateful
 from lucid_fn.optim.leaves import end_kernel
-from lucid_fn.optim.moments import first_step, increment, zeros
+from lucid_fn.optim.moments import increment, zero_count, zeros
 from lucid_fn.types import Array, Params, Scalar, Tree
 
 
@@ -74,7 +74,7 @@ def accumulate(
     steps = check_count("accumulate", "steps", steps)
 
     def init(params: Params, /) -> AccumulateState:
-        return AccumulateState(first_step(), zeros(params), optimizer.init(params))
+        return AccumulateState(zero_count(), zeros(params), optimizer.init(params))
 
     def update(
         grads: Tree, opt_state: AccumulateState, params: Params, /
@@ -90,8 +90,8 @@ def accumulate(
         full = opt_state.micro_step == steps - 1
         return _or_zero(full, updates), AccumulateState(
             mx.where(full, 0, opt_state.micro_step + 1).astype(mx.int32),
-            _select(full, tree.zeros_like(total), total),
-            _select(full, inner, opt_state.inner),
+            leaves.select(full, tree.zeros_like(total), total),
+            leaves.select(full, inner, opt_state.inner),
         )
 
     return stateful("accumulate", AccumulateState, init, update)
@@ -123,7 +123,7 @@ def apply_if_finite(optimizer: GradientTransformation) -> GradientTransformation
     check_transformation("apply_if_finite", "optimizer", optimizer)
 
     def init(params: Params, /) -> ApplyIfFiniteState:
-        return ApplyIfFiniteState(first_step(), first_step(), optimizer.init(params))
+        return ApplyIfFiniteState(zero_count(), zero_count(), optimizer.init(params))
 
     def update(
         grads: Tree, opt_state: ApplyIfFiniteState, params: Params, /
@@ -133,7 +133,7 @@ def apply_if_finite(optimizer: GradientTransformation) -> GradientTransformation
         return _or_zero(finite, updates), ApplyIfFiniteState(
             mx.where(finite, opt_state.skipped, increment(opt_state.skipped)),
             mx.where(finite, 0, increment(opt_state.skipped_in_a_row)),
-            _select(finite, inner, opt_state.inner),
+            leaves.select(finite, inner, opt_state.inner),
         )
 
     return stateful("apply_if_finite", ApplyIfFiniteState, init, update)
@@ -179,7 +179,7 @@ def lookahead(
 
     def init(params: Params, /) -> LookaheadState:
         slow = leaves.map(mx.contiguous, params)  # arrays of its own
-        return LookaheadState(first_step(), slow, optimizer.init(params))
+        return LookaheadState(zero_count(), slow, optimizer.init(params))
 
     def update(
         grads: Tree, opt_state: LookaheadState, params: Params, /
@@ -210,9 +210,5 @@ def lookahead(
     return stateful(caller, LookaheadState, init, update)
 
 
-def _select(condition: Array, new: Tree, old: Tree) -> Tree:
-    return leaves.map(lambda a, b: mx.where(condition, a, b), new, old)
-
-
 def _or_zero(condition: Array, updates: Tree) -> Tree:
-    return _select(condition, updates, tree.zeros_like(updates))
+    return leaves.select(condition, updates, tree.zeros_like(updates))

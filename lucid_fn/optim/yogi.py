@@ -10,10 +10,11 @@ from lucid_fn.optim.base import GradientTransformation, chain, stateful
 from lucid_fn.optim.errors import errors_named_after
 from lucid_fn.optim.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from lucid_fn.optim.moments import (
+    check_moments,
     first_moment,
-    first_step,
     increment,
     unbiased_ratio,
+    zero_count,
     zeros,
 )
 from lucid_fn.types import Array, Params, Scalar, Tree
@@ -59,13 +60,11 @@ def scale_by_yogi(
         >>> opt_state = opt.init({"w": mx.zeros(2)})
     """
     caller = "scale_by_yogi"
-    b1 = check_scalar(caller, "b1", b1, at_least=0, below=1)
-    b2 = check_scalar(caller, "b2", b2, at_least=0, below=1)
-    eps = check_scalar(caller, "eps", eps, above=0)
+    b1, b2, eps = check_moments(caller, b1, b2, eps)
     initial = check_scalar(caller, "initial", initial, at_least=0)
 
     def init(params: Params, /) -> ScaleByYogiState:
-        return ScaleByYogiState(first_step(), zeros(params), zeros(params, initial))
+        return ScaleByYogiState(zero_count(), zeros(params), zeros(params, initial))
 
     def update(
         grads: Tree, opt_state: ScaleByYogiState, params: Params, /

@@ -85,7 +85,7 @@ def _divided(optimizer: GradientTransformation, group: Group) -> GradientTransfo
             )
         mixed = [
             state
-            for state in states.find(whole, (tuple,))
+            for state in states.find(whole, tuple)
             if getattr(state, "mixes_params", False)
         ]
         if mixed:
@@ -182,7 +182,7 @@ def _filled(x: Array) -> Array:
 
 def is_divided(values: Any) -> bool:
     """Whether a tree has a part of an optimizer's state instead of the whole."""
-    return bool(states.find(values, (ZeroRedundancyState,)))
+    return bool(states.find(values, ZeroRedundancyState))
 
 
 def absent_paths(values: Any) -> list[str]:
@@ -237,7 +237,7 @@ def unshard_state(opt_state: Any, group: Group | None) -> Any:
     """
     caller = "unshard_state"
     check_group(caller, group)
-    for state in states.find(opt_state, (ZeroRedundancyState,)):
+    for state in states.find(opt_state, ZeroRedundancyState):
         if not several(group):
             raise ValueError(
                 f"{caller}: group must be that of zero_redundancy, got a group of one, "
@@ -298,6 +298,6 @@ def whole_like(values: Any) -> Any:
     def fill(x: Array) -> Array:
         return mx.zeros(x.shape[1:], x.dtype) if _is_absent(x) else x
 
-    for state in states.find(values, (ZeroRedundancyState,)):
+    for state in states.find(values, ZeroRedundancyState):
         values = states.replace(values, state, tree.map(fill, state.inner))
     return values

@@ -114,7 +114,7 @@ def _check_elementwise(model: nn.Layer, opt_state: Any) -> None:
     """Raise if the optimizer of a divided model is not elementwise."""
     if divided_among(model) is None:
         return
-    found = [x for x in find(opt_state, (tuple,)) if _mixes_params(x)]
+    found = [x for x in find(opt_state, tuple) if _mixes_params(x)]
     if found:
         raise ValueError(
             "train.init: optimizer must be elementwise for a model that is divided "
