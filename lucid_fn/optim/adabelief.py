@@ -19,7 +19,7 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByBeliefState(NamedTuple):
-    """The mean of the gradients, and that of their squared differences from it."""
+    """Running mean and variance of the gradients."""
 
     step: Array  # int32, shape (): updates made so far
     mu: Tree  # float32 at least
@@ -29,7 +29,7 @@ class ScaleByBeliefState(NamedTuple):
 def scale_by_belief(
     b1: Scalar = 0.9, b2: Scalar = 0.999, *, eps: Scalar = 1e-16
 ) -> GradientTransformation:
-    """AdaBelief's direction: Adam's, with the variance about the mean as second moment.
+    """AdaBelief's direction: Adam's, with a running variance as second moment.
 
     `m = b1 * m + (1 - b1) * g`, `s = b2 * s + (1 - b2) * (g - m)**2 + eps`; at step
     `t`, counted from 1, the update is
@@ -37,8 +37,8 @@ def scale_by_belief(
 
     Args:
         b1: decay of the mean, in [0, 1).
-        b2: decay of the squared differences, in [0, 1).
-        eps: added to the squared differences at each step, and to the root; positive.
+        b2: decay of the variance, in [0, 1).
+        eps: added to the variance at each step, and to its root; positive.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -63,11 +63,11 @@ def scale_by_belief(
         step = increment(opt_state.step)
         mu = first_moment(caller, b1, opt_state.mu, grads)
 
-        def disbelief(s: Array, m: Array, g: Array) -> Array:
+        def variance(s: Array, m: Array, g: Array) -> Array:
             square = average_square(b2, s, g.astype(m.dtype) - m)
             return (square + eps).astype(s.dtype)
 
-        nu = leaves.map(disbelief, opt_state.nu, mu, grads)
+        nu = leaves.map(variance, opt_state.nu, mu, grads)
         updates = unbiased_ratio(b1, b2, eps, step, mu, nu, grads)
         return updates, ScaleByBeliefState(step, mu, nu)
 
@@ -83,7 +83,7 @@ def adabelief(
     eps: Scalar = 1e-16,
     weight_decay: Scalar = 0.0,
 ) -> GradientTransformation:
-    """AdaBelief: Adam with large steps where gradients are as predicted.
+    """AdaBelief: Adam with larger steps where gradients are close to their mean.
 
     `p *= 1 - learning_rate * weight_decay`, then
     `p -= learning_rate / (1 - b1**t) * m / (sqrt(s) / sqrt(1 - b2**t) + eps)`, where
@@ -92,8 +92,8 @@ def adabelief(
     Args:
         learning_rate: at least 0, or a schedule of the step.
         b1: decay of the mean, in [0, 1).
-        b2: decay of the squared differences, in [0, 1).
-        eps: added to the squared differences at each step, and to the root; positive.
+        b2: decay of the variance, in [0, 1).
+        eps: added to the variance at each step, and to its root; positive.
         weight_decay: decoupled weight decay, multiplied by the learning rate; at
             least 0.
 

@@ -15,7 +15,7 @@ from lucid_fn.types import Params, Scalar, Tree
 
 
 class ScaleByAdadeltaState(NamedTuple):
-    """Mean squares of the gradients and of the updates."""
+    """Running mean squares of the gradients and of the updates."""
 
     nu: Tree  # float32 at least
     delta: Tree  # float32 at least
@@ -24,14 +24,15 @@ class ScaleByAdadeltaState(NamedTuple):
 def scale_by_adadelta(
     decay: Scalar = 0.9, *, eps: Scalar = 1e-6
 ) -> GradientTransformation:
-    """Gives updates the units of the params: `g * sqrt(d + eps) / sqrt(v + eps)`.
+    """Adadelta's direction: `g * sqrt(d + eps) / sqrt(v + eps)`.
 
-    `v` is the running mean of the squared gradients, and `d` that of the squared
-    updates before this one.
+    `v` and `d` are the running means of the squared gradients and of the squared
+    previous updates. The direction has the units of the params.
 
     Args:
         decay: decay of both means, in [0, 1).
-        eps: added inside the roots; positive. It determines the first updates.
+        eps: added inside the square roots; positive. It sets the size of the first
+            updates.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -78,14 +79,14 @@ def adadelta(
     eps: Scalar = 1e-6,
     weight_decay: Scalar = 0.0,
 ) -> GradientTransformation:
-    """Adadelta: step sizes that follow past updates, as `torch.optim.Adadelta`.
+    """Adadelta: step sizes adapted to past updates, as `torch.optim.Adadelta`.
 
     `p -= learning_rate * g * sqrt(d + eps) / sqrt(v + eps)`; see `scale_by_adadelta`.
 
     Args:
         learning_rate: at least 0, or a schedule of the step; 1 in the paper.
         decay: decay of both mean squares, in [0, 1); PyTorch's `rho`.
-        eps: added inside the roots; positive.
+        eps: added inside the square roots; positive.
         weight_decay: factor of the L2 penalty, at least 0.
 
     Raises:

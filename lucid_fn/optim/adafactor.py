@@ -34,27 +34,27 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByFactoredRmsState(NamedTuple):
-    """Mean squares by the path of the param: of rows and columns, or of all numbers."""
+    """Running mean squares by path: factored for matrices, else of each element."""
 
     step: Array  # int32, shape (): updates made so far
     rows: dict[str, Array]  # (..., rows, 1), float32 at least
     columns: dict[str, Array]  # (..., 1, columns), float32 at least
-    full: dict[str, Array]  # of arrays with fewer than two axes
+    full: dict[str, Array]  # of arrays with fewer than two axes, float32 at least
 
 
 def scale_by_factored_rms(
     decay_power: Scalar = 0.8, *, eps: Scalar = 2**-23
 ) -> GradientTransformation:
-    """Divides by a root mean square that is factored into rows and columns.
+    """Divides gradients by a running root mean square, factored over rows and columns.
 
     Over the last two axes the mean square is approximated by `r * c / mean(r)`, with
     the running means `r` of the rows and `c` of the columns; their decay at step `t`,
-    counted from 1, is `1 - t**-decay_power`. Arrays of one axis or none are not
+    counted from 1, is `1 - t**-decay_power`. Arrays with fewer than two axes are not
     factored.
 
     Args:
         decay_power: at least 0.
-        eps: least root mean square, positive.
+        eps: lower bound of the root mean square, positive.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -79,8 +79,8 @@ def scale_by_factored_rms(
         matrices = {path: p for path, p in flat.items() if p.ndim > 1}
         return ScaleByFactoredRmsState(
             zero_count(),
-            {path: _zeros_mean(p, -1) for path, p in matrices.items()},
-            {path: _zeros_mean(p, -2) for path, p in matrices.items()},
+            {path: _zero_mean(p, -1) for path, p in matrices.items()},
+            {path: _zero_mean(p, -2) for path, p in matrices.items()},
             {
                 path: mx.zeros(p.shape, accumulator_dtype(p))
                 for path, p in flat.items()
@@ -118,7 +118,11 @@ def scale_by_factored_rms(
     return stateful(caller, ScaleByFactoredRmsState, init, update)
 
 
-def _zeros_mean(p: Array, axis: int) -> Array:
+def _mean(x: Array, axis: int) -> Array:
+    return reduced(mx.mean, x, axis=axis, keepdims=True, empty=0)
+
+
+def _zero_mean(p: Array, axis: int) -> Array:
     shape = list(p.shape)
     shape[axis] = 1
     return mx.zeros(shape, accumulator_dtype(p))
@@ -155,7 +159,7 @@ def scale_by_param_rms(eps: Scalar = 1e-3) -> GradientTransformation:
     """Multiplies each update by the root mean square of its param, at least `eps`.
 
     Args:
-        eps: positive, so that zeros can move.
+        eps: lower bound, positive, so that params of 0 can change.
 
     Raises:
         ValueError: if `eps` is not positive and finite.
@@ -194,21 +198,21 @@ def adafactor(
     `rate = min(learning_rate, 1 / sqrt(t))`.
 
     Args:
-        learning_rate: largest relative step, at least 0, or a schedule of the step. It
-            cannot be set later, since `rate` is a schedule in any case.
+        learning_rate: maximum relative step, at least 0, or a schedule of the step. It
+            cannot be set later, because `rate` is always a schedule.
         decay_power: the moments' decay at step `t` is `1 - t**-decay_power`; at
             least 0.
-        eps: least root mean square of a gradient, positive.
-        min_param_rms: least root mean square of a param, positive.
-        clipping: largest root mean square of an update, positive.
+        eps: lower bound of the root mean square of a gradient, positive.
+        min_param_rms: lower bound of the root mean square of a param, positive.
+        clipping: maximum root mean square of an update, positive.
         weight_decay: decoupled weight decay, multiplied by `rate`; at least 0.
 
     Raises:
         ValueError: if a number is out of its range.
 
     Source: Shazeer & Stern, 2018, https://arxiv.org/abs/1804.04235, algorithm 6.
-    `torch.optim.Adafactor` decays by the learning rate where that is above
-    `1 / sqrt(t)`, and takes `eps` from the dtype of the params.
+    `torch.optim.Adafactor` multiplies the weight decay by `learning_rate` even where
+    `rate` is smaller, and takes `eps` from the dtype of the params.
 
     Example:
         >>> import mlx.core as mx
@@ -216,9 +220,9 @@ def adafactor(
         >>> optimizer = optim.adafactor()
         >>> opt_state = optimizer.init({"w": mx.zeros((3, 4))})
     """
-    # Checked here, since the parts have other names for these two.
+    # Checked here, because the parts have other names for these two.
     clipping = check_scalar("adafactor", "clipping", clipping, above=0)
-    least = check_scalar("adafactor", "min_param_rms", min_param_rms, above=0)
+    min_rms = check_scalar("adafactor", "min_param_rms", min_param_rms, above=0)
     rate = as_schedule("adafactor", learning_rate)
 
     def relative_step(step: Array) -> Array:
@@ -227,10 +231,6 @@ def adafactor(
     return chain(
         scale_by_factored_rms(decay_power, eps=eps),
         clip_by_block_rms(clipping),
-        scale_by_param_rms(least),
+        scale_by_param_rms(min_rms),
         scale_by_learning_rate(relative_step, weight_decay=weight_decay),
     )
-
-
-def _mean(x: Array, axis: int) -> Array:
-    return reduced(mx.mean, x, axis=axis, keepdims=True, empty=0)

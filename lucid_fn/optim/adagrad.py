@@ -1,4 +1,4 @@
-"""Adagrad: gradients scaled by the sum of their squares."""
+"""Adagrad: gradients divided by the root of the sum of their squares."""
 
 from typing import NamedTuple
 
@@ -28,13 +28,11 @@ class ScaleByAdagradState(NamedTuple):
 def scale_by_adagrad(
     initial: Scalar = 0.0, *, eps: Scalar = 1e-10
 ) -> GradientTransformation:
-    """Divides by the root of the sum of all squares: `g / (sqrt(v) + eps)`.
-
-    `v = v + g**2`.
+    """Adagrad's direction: `g / (sqrt(v) + eps)` with `v = v + g**2`.
 
     Args:
-        initial: the first `v`, at least 0.
-        eps: added to the root, outside it; positive.
+        initial: initial value of `v`, at least 0.
+        eps: added outside the square root; positive.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -87,11 +85,12 @@ def adagrad(
 
     Args:
         learning_rate: at least 0, or a schedule of the step.
-        lr_decay: how fast the learning rate falls, at least 0. Above 0 it makes a
-            schedule, so that the learning rate cannot be set.
+        lr_decay: decay of the learning rate, at least 0. If positive, the learning rate
+            is a schedule and cannot be set.
         weight_decay: factor of the L2 penalty, at least 0.
-        initial: the first sum, at least 0; PyTorch's `initial_accumulator_value`.
-        eps: added to the root, outside it; positive.
+        initial: initial value of `v`, at least 0; PyTorch's
+            `initial_accumulator_value`.
+        eps: added outside the square root; positive.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -107,11 +106,11 @@ def adagrad(
     lr_decay = check_scalar("adagrad", "lr_decay", lr_decay, at_least=0)
     rate = as_schedule("adagrad", learning_rate)
 
-    def falling(step: Array) -> Array:
+    def decayed(step: Array) -> Array:
         return rate(step) / (1 + as_float(step) * lr_decay)
 
     return chain(
         add_decayed_weights(weight_decay),
         scale_by_adagrad(initial, eps=eps),
-        scale_by_learning_rate(learning_rate if is_zero(lr_decay) else falling),
+        scale_by_learning_rate(learning_rate if is_zero(lr_decay) else decayed),
     )

@@ -22,7 +22,7 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByAdamState(NamedTuple):
-    """Moments of the gradient; `mu` and `nu` have the structure of the params."""
+    """First and second moment of the gradients, in the structure of the params."""
 
     step: Array  # int32, shape (): updates made so far
     mu: Tree  # float32 at least
@@ -30,7 +30,7 @@ class ScaleByAdamState(NamedTuple):
 
 
 class ScaleByAmsgradState(NamedTuple):
-    """Moments of the gradient, and the largest second moment so far."""
+    """First, second and maximum second moment of the gradients."""
 
     step: Array  # int32, shape (): updates made so far
     mu: Tree  # float32 at least
@@ -49,11 +49,11 @@ def scale_by_adam(
     Args:
         b1: decay of the first moment, in [0, 1).
         b2: decay of the second moment, in [0, 1).
-        eps: added to the root, outside it; positive.
+        eps: added outside the square root; positive.
 
     Returns:
         A transformation whose updates have the shapes and dtypes of the gradients.
-        They point uphill: `scale_by_learning_rate` turns the sign.
+        They point uphill: `scale_by_learning_rate` flips the sign.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -89,15 +89,14 @@ def scale_by_adam(
 def scale_by_amsgrad(
     b1: Scalar = 0.9, b2: Scalar = 0.999, *, eps: Scalar = 1e-8
 ) -> GradientTransformation:
-    """AMSGrad's direction: `scale_by_adam` with the largest second moment so far.
+    """AMSGrad's direction: `scale_by_adam` with the maximum of all second moments.
 
-    The largest is taken over the raw moments, before the bias correction, as in
-    PyTorch.
+    The maximum is taken before the bias correction, as in PyTorch.
 
     Args:
         b1: decay of the first moment, in [0, 1).
         b2: decay of the second moment, in [0, 1).
-        eps: added to the root, outside it; positive.
+        eps: added outside the square root; positive.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -143,16 +142,16 @@ def adam(
     """Adam, with weight decay as an L2 penalty: `g = g + weight_decay * p` first.
 
     `p -= learning_rate / (1 - b1**t) * m / (sqrt(v) / sqrt(1 - b2**t) + eps)`, as
-    `torch.optim.Adam`. For 16-bit params too, the moments are float32.
+    `torch.optim.Adam`. The moments of 16-bit params are float32.
 
     Args:
         learning_rate: at least 0, or a schedule of the step.
         b1: decay of the first moment, in [0, 1).
         b2: decay of the second moment, in [0, 1).
-        eps: added to the root, outside it; positive.
-        weight_decay: factor of the L2 penalty, at least 0. For decoupled weight decay
-            see `adamw`.
-        amsgrad: whether to divide by the largest second moment so far.
+        eps: added outside the square root; positive.
+        weight_decay: factor of the L2 penalty, at least 0; for decoupled decay see
+            `adamw`.
+        amsgrad: whether to divide by the maximum of all second moments, as AMSGrad.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -186,17 +185,17 @@ def adamw(
 ) -> GradientTransformation:
     """AdamW: Adam with decoupled weight decay, as `torch.optim.AdamW`.
 
-    `p *= 1 - learning_rate * weight_decay`, then Adam's step without a penalty. The
-    moments do not see the decay. To exempt biases and norms from it, see `partition`.
+    `p *= 1 - learning_rate * weight_decay`, then Adam's step. The decay does not enter
+    the moments. To exempt biases and norms from it, see `partition`.
 
     Args:
         learning_rate: at least 0, or a schedule of the step.
         b1: decay of the first moment, in [0, 1).
         b2: decay of the second moment, in [0, 1).
-        eps: added to the root, outside it; positive.
+        eps: added outside the square root; positive.
         weight_decay: decoupled weight decay, multiplied by the learning rate; at
             least 0.
-        amsgrad: whether to divide by the largest second moment so far.
+        amsgrad: whether to divide by the maximum of all second moments, as AMSGrad.
 
     Raises:
         ValueError: if a number is out of its range.

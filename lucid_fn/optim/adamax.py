@@ -23,7 +23,7 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByAdamaxState(NamedTuple):
-    """The mean of the gradients, and their exponentially weighted infinity norm."""
+    """Running mean and exponentially weighted infinity norm of the gradients."""
 
     step: Array  # int32, shape (): updates made so far
     mu: Tree  # float32 at least

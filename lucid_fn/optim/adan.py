@@ -23,13 +23,13 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByAdanState(NamedTuple):
-    """Means of the gradients, of their differences, and of squares of the two."""
+    """Running means of gradients, their differences and the squares of both."""
 
     step: Array  # int32, shape (): updates made so far
     mu: Tree  # float32 at least
     delta: Tree  # float32 at least
     nu: Tree  # float32 at least
-    grads: Tree  # float32 at least: the latest
+    grads: Tree  # float32 at least: of the previous step
 
 
 def scale_by_adan(
@@ -44,10 +44,10 @@ def scale_by_adan(
     `sqrt(n) / sqrt(1 - b3**t) + eps`.
 
     Args:
-        b1: decay of the mean, in [0, 1); 1 minus the paper's.
-        b2: decay of the mean difference, in [0, 1); 1 minus the paper's.
-        b3: decay of the squares, in [0, 1); 1 minus the paper's.
-        eps: added to the root, outside it; positive.
+        b1: decay of the mean, in [0, 1); 1 minus the paper's beta, as all three.
+        b2: decay of the mean difference, in [0, 1).
+        b3: decay of the squares, in [0, 1).
+        eps: added outside the square root; positive.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -76,14 +76,17 @@ def scale_by_adan(
         grads: Tree, opt_state: ScaleByAdanState, params: Params, /
     ) -> tuple[Tree, ScaleByAdanState]:
         step = increment(opt_state.step)
-        known = end_kernel(mx.where(opt_state.step == 0, 0.0, 1.0))  # is there a last?
+        # 0 at the first step, which has no previous gradient.
+        has_previous = end_kernel(mx.where(opt_state.step == 0, 0.0, 1.0))
         latest = leaves.map(
             lambda old, g: g.astype(old.dtype),
             opt_state.grads,
             grads,
             caller=f"{caller} (state and grads)",
         )
-        changes = leaves.map(lambda old, g: known * (g - old), opt_state.grads, latest)
+        changes = leaves.map(
+            lambda old, g: has_previous * (g - old), opt_state.grads, latest
+        )
         mu = leaves.map(lambda m, g: average(b1, m, g), opt_state.mu, latest)
         delta = leaves.map(lambda a, d: average(b2, a, d), opt_state.delta, changes)
         nu = leaves.map(
@@ -93,13 +96,13 @@ def scale_by_adan(
             changes,
         )
         dtype = precision(mu)
-        of_mean = end_kernel(1 / bias_correction(b1, step, dtype))
-        of_change = end_kernel(b2 / bias_correction(b2, step, dtype))
+        mean_scale = end_kernel(1 / bias_correction(b1, step, dtype))
+        change_scale = end_kernel(b2 / bias_correction(b2, step, dtype))
         root_scale = end_kernel(mx.rsqrt(bias_correction(b3, step, dtype)))
 
         def ratio(m: Array, a: Array, n: Array, g: Array) -> Array:
-            ahead = of_mean * m + of_change * a
-            return (ahead / (mx.sqrt(n) * root_scale + eps)).astype(g.dtype)
+            numerator = mean_scale * m + change_scale * a
+            return (numerator / (mx.sqrt(n) * root_scale + eps)).astype(g.dtype)
 
         updates = leaves.map(ratio, mu, delta, nu, grads)
         return updates, ScaleByAdanState(step, mu, delta, nu, latest)
@@ -127,7 +130,7 @@ def adan(
         b1: decay of the mean, in [0, 1).
         b2: decay of the mean difference, in [0, 1).
         b3: decay of the squares, in [0, 1).
-        eps: added to the root, outside it; positive.
+        eps: added outside the square root; positive.
         weight_decay: decoupled weight decay, multiplied by the learning rate; at
             least 0.
 

@@ -25,7 +25,7 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByAdemamixState(NamedTuple):
-    """Moments of the gradient, and its slow mean."""
+    """First and second moment of the gradients, and their slow mean."""
 
     step: Array  # int32, shape (): updates made so far
     mu: Tree  # float32 at least
@@ -56,9 +56,9 @@ def scale_by_ademamix(
         b2: decay of the second moment, in [0, 1).
         b3: decay of the slow mean, in [0, 1).
         alpha: weight of the slow mean, at least 0; 4 to 10 in the paper.
-        warmup_steps: length of the warm-up, at least 0; all steps of the training in
-            the paper.
-        eps: added to the root, outside it; positive.
+        warmup_steps: length of the warm-up, at least 0; in the paper, that of the
+            whole training.
+        eps: added outside the square root; positive.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -93,17 +93,17 @@ def scale_by_ademamix(
         dtype = precision(mu)
         x = mx.minimum(step.astype(dtype) / max(warmup_steps, 1), 1.0)
         log_slow = 1 / ((1 - x) / log_decay(b1, dtype) + x / log_decay(b3, dtype))
-        kept, new = end_kernel(exp(log_slow)), end_kernel(-mx.expm1(log_slow))
+        decay, weight = end_kernel(exp(log_slow)), end_kernel(-mx.expm1(log_slow))
         slow = leaves.map(
-            lambda s, g: average(kept, s, g, weight=new), opt_state.slow, grads
+            lambda s, g: average(decay, s, g, weight=weight), opt_state.slow, grads
         )
-        of_mean = end_kernel(1 / bias_correction(b1, step, dtype))
-        of_slow = end_kernel(alpha * x)
+        mean_scale = end_kernel(1 / bias_correction(b1, step, dtype))
+        slow_scale = end_kernel(alpha * x)
         root_scale = end_kernel(mx.rsqrt(bias_correction(b2, step, dtype)))
 
         def ratio(m: Array, s: Array, v: Array, g: Array) -> Array:
-            mixed = of_mean * m + of_slow * s
-            return (mixed / (mx.sqrt(v) * root_scale + eps)).astype(g.dtype)
+            numerator = mean_scale * m + slow_scale * s
+            return (numerator / (mx.sqrt(v) * root_scale + eps)).astype(g.dtype)
 
         updates = leaves.map(ratio, mu, slow, nu, grads)
         return updates, ScaleByAdemamixState(step, mu, slow, nu)
@@ -127,7 +127,7 @@ def ademamix(
 
     `p *= 1 - learning_rate * weight_decay`, then
     `p -= learning_rate * (m / (1 - b1**t) + a(t) * s) / (sqrt(v) / sqrt(1 - b2**t) +
-    eps)`; see `scale_by_ademamix`. It is made for long trainings.
+    eps)`; see `scale_by_ademamix`. It is intended for long training runs.
 
     Args:
         learning_rate: at least 0, or a schedule of the step.
@@ -135,9 +135,9 @@ def ademamix(
         b2: decay of the second moment, in [0, 1).
         b3: decay of the slow mean, in [0, 1).
         alpha: weight of the slow mean, at least 0; 4 to 10 in the paper.
-        warmup_steps: length of the warm-up of `alpha` and `b3`, at least 0; all steps
-            of the training in the paper.
-        eps: added to the root, outside it; positive.
+        warmup_steps: length of the warm-up of `alpha` and `b3`, at least 0; in the
+            paper, that of the whole training.
+        eps: added outside the square root; positive.
         weight_decay: decoupled weight decay, multiplied by the learning rate; at
             least 0.
 
@@ -153,9 +153,7 @@ def ademamix(
         >>> optimizer = optim.ademamix(1e-3, warmup_steps=10_000, weight_decay=0.1)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
-    mixed = scale_by_ademamix(
-        b1, b2, b3, alpha=alpha, warmup_steps=warmup_steps, eps=eps
-    )
     return chain(
-        mixed, scale_by_learning_rate(learning_rate, weight_decay=weight_decay)
+        scale_by_ademamix(b1, b2, b3, alpha=alpha, warmup_steps=warmup_steps, eps=eps),
+        scale_by_learning_rate(learning_rate, weight_decay=weight_decay),
     )

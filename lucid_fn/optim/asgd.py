@@ -30,16 +30,16 @@ def asgd(
 
     `p = p * (1 - lambd * eta) - eta * g` with
     `eta = learning_rate / (1 + lambd * learning_rate * t)**alpha`, `t` from 0. Evaluate
-    at `averaged_params(opt_state)`, PyTorch's `ax`: the mean of the params after step
-    `t0 + 1` and all later ones, or the params themselves before.
+    at `averaged_params(opt_state)`, PyTorch's `ax`: the mean of the params after each
+    step from `t0 + 1` on, and before that the params themselves.
 
     Args:
         learning_rate: at least 0, or a schedule of the step.
-        lambd: decoupled weight decay, multiplied by `eta`, and how fast `eta` falls;
-            at least 0. Above 0 it makes a schedule, so that the learning rate cannot be
-            set.
-        alpha: power of the fall, at least 0.
-        t0: number of steps before those in the mean, at least 0.
+        lambd: decoupled weight decay, multiplied by `eta`, and speed of the decay of
+            `eta`; at least 0. If positive, the learning rate is a schedule and cannot
+            be set.
+        alpha: exponent of the decay of `eta`, at least 0.
+        t0: step after which averaging starts, at least 0.
         weight_decay: factor of the L2 penalty, at least 0.
 
     Raises:
@@ -61,14 +61,14 @@ def asgd(
     t0 = check_count("asgd", "t0", t0, at_least=0)
     rate = as_schedule("asgd", learning_rate)
 
-    def falling(step: Array) -> Array:
+    def decayed(step: Array) -> Array:
         value = rate(step)
         return value / mx.power(1 + lambd * value * as_float(step), alpha)
 
     return chain(
         add_decayed_weights(weight_decay),
         scale_by_learning_rate(
-            learning_rate if is_zero(lambd) else falling, weight_decay=lambd
+            learning_rate if is_zero(lambd) else decayed, weight_decay=lambd
         ),
         swa(start=min(t0 + 1, 2**31 - 1)),
     )

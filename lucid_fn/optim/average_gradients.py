@@ -18,15 +18,16 @@ def average_gradients(
     """Averages the gradients over all processes: data parallelism.
 
     `g = sum(g) / size`. It comes first in a chain, so that clipping sees the gradient
-    of the whole batch. `train.make_step(group=)` does it already, weighted by the
-    number of examples on each process; this one is for steps of your own.
+    of the whole batch. `train.make_step(group=)` already does this, weighted by the
+    number of examples of each process; use this one in a training step of your own.
 
     Args:
-        group: as `distributed.init` returns it; `None` is a group of one, with which
-            the gradients stay as they are.
-        bucket_bytes: leaves are summed together up to this size, positive.
-        dtype: in which gradients are sent and added, such as `mx.bfloat16` to send
-            half as much; `None` for their own, but float32 for float16.
+        group: as `distributed.init` returns it; `None` is a group of one, which leaves
+            the gradients unchanged.
+        bucket_bytes: maximum size of the buckets of leaves that are summed together,
+            positive.
+        dtype: dtype in which gradients are sent and added, such as `mx.bfloat16` to
+            halve the traffic; `None` for their own, except float32 for float16.
 
     Raises:
         TypeError: if `group` or `dtype` is of the wrong type.
@@ -47,7 +48,7 @@ def average_gradients(
     """
     caller = "average_gradients"
     check_group(caller, group)
-    most = check_count(caller, "bucket_bytes", bucket_bytes)
+    bucket_bytes = check_count(caller, "bucket_bytes", bucket_bytes)
     if dtype is not None and not (
         isinstance(dtype, mx.Dtype) and mx.issubdtype(dtype, mx.floating)
     ):
@@ -56,6 +57,6 @@ def average_gradients(
         )
 
     def update(grads: Tree, params: Params) -> Tree:
-        return average(grads, group, bucket_bytes=most, dtype=dtype)
+        return average(grads, group, bucket_bytes=bucket_bytes, dtype=dtype)
 
     return stateless(update, caller=caller)

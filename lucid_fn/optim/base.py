@@ -29,11 +29,11 @@ class UpdateFn(Protocol):
 
 
 class GradientTransformation(NamedTuple):
-    """`init(params) -> opt_state` and `update(grads, opt_state, params)`.
+    """A pair of pure functions, `init` and `update`: an optimizer or a part of one.
 
-    `update` returns the updates, which have the structure, shapes and dtypes of the
-    gradients, and the next state. An optimizer is such a pair, whose updates are what
-    `apply_updates` adds to the params. So is each part that an optimizer is a chain of.
+    `init(params)` returns the initial state. `update(grads, opt_state, params)` returns
+    the updates, which have the structure, shapes and dtypes of the gradients, and the
+    next state. `apply_updates` adds the updates of an optimizer to the params.
 
     Example:
         >>> import mlx.core as mx
@@ -51,7 +51,7 @@ class GradientTransformation(NamedTuple):
     update: UpdateFn
 
     def __getattr__(self, name: str) -> NoReturn:
-        """Raises: in other libraries one would write `optimizer.step()`."""
+        """Always raises: explains what to write instead of `optimizer.step()`."""
         if name.startswith("_"):
             raise AttributeError(name)
         raise AttributeError(
@@ -64,7 +64,7 @@ class GradientTransformation(NamedTuple):
 def stateful(
     caller: str, state: type, init: InitFn, update: UpdateFn
 ) -> GradientTransformation:
-    """The pair, whose update refuses a state that is not of the type `state`."""
+    """A transformation whose update checks its arguments: a state of type `state`."""
 
     def checked(
         grads: Tree, opt_state: Any, params: Params | None = None, /
@@ -81,15 +81,15 @@ def stateful(
 def chain(*transformations: GradientTransformation) -> GradientTransformation:
     """Applies transformations one after another.
 
-    Each gets the updates of the one before; the state is the tuple of their states.
-    `chain()` returns the gradients unchanged.
+    Each transforms the updates of the previous one. The state is the tuple of their
+    states. `chain()` returns the gradients unchanged.
 
     Args:
         transformations: in the order in which they are applied.
 
     Raises:
-        TypeError: if an argument is not a transformation; on update, if the state is
-            not one of this chain.
+        TypeError: if an argument is not a transformation; on update, if the state
+            belongs to another optimizer.
         ValueError: on init, if an average of the params, such as `param_ema`, comes
             before a transformation that may change the updates.
 
@@ -123,7 +123,7 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
 
 
 def _check_final(states: tuple[Any, ...]) -> None:
-    """Raises unless what needs the final updates comes last."""
+    """Raises if averages of the params come before another transformation."""
     for state, following in itertools.pairwise(states):
         if _needs_final_updates(state) and not _needs_final_updates(following):
             raise ValueError(
@@ -148,14 +148,11 @@ def check_transformation(caller: str, name: str, value: Any) -> None:
     got, fix = kind.__name__, "make one with a function of lucid_fn.optim"
     if hasattr(value, "init") and hasattr(value, "update"):
         got = f"the {got} of {library}"
-        fix = (
-            "use the function of lucid_fn.optim that stands for it, see "
-            "lucid_fn/names.md"
-        )
+        fix = "use its counterpart in lucid_fn.optim, which lucid_fn/names.md lists"
     elif callable(value):
         fix = "call the constructor with its arguments"
     elif isinstance(value, list | tuple):
-        fix = f"give its elements one by one: {caller}(*transformations)"
+        fix = f"unpack it: {caller}(*transformations)"
     raise TypeError(
         f"{caller}: {name} must be a GradientTransformation of lucid_fn.optim, got "
         f"{got}; {fix}"
@@ -168,8 +165,8 @@ def stateless(
     """A transformation without state: `updates = fn(grads, params)`.
 
     Args:
-        fn: maps trees to a tree with the structure, shapes and dtypes of `grads`. To
-            write it for one leaf, see `stateless_with_tree_map`.
+        fn: maps trees to a tree with the structure, shapes and dtypes of `grads`. For
+            a function of single leaves, see `stateless_with_tree_map`.
         caller: the name that errors begin with.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Transformations that bound gradients."""
+"""Gradient clipping by norm or value, and removal of NaNs."""
 
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ClipByGlobalNormState(NamedTuple):
-    """The norm of the latest gradients, before clipping; 0 before any."""
+    """The norm of the latest gradients before clipping; 0 before the first update."""
 
     norm: Array  # float32 at least, shape ()
 
@@ -27,11 +27,11 @@ class ClipByGlobalNormState(NamedTuple):
 def clip_by_global_norm(max_norm: Scalar) -> GradientTransformation:
     """Scales all gradients by `min(1, max_norm / (norm + 1e-6))`.
 
-    `norm` is the Euclidean norm of all gradients taken as one vector; the state keeps
-    it, for `gradient_norm` to read.
+    `norm` is the Euclidean norm of all gradients as one vector. It is kept in the
+    state, where `gradient_norm` reads it.
 
     Args:
-        max_norm: largest norm, positive.
+        max_norm: maximum norm, positive.
 
     Raises:
         ValueError: if `max_norm` is not positive and finite.
@@ -95,10 +95,10 @@ def gradient_norm(opt_state: Any) -> Array:
 
 
 def clip_by_value(max_value: Scalar) -> GradientTransformation:
-    """Clips each number of the gradients to `[-max_value, max_value]`.
+    """Clips each element of the gradients to `[-max_value, max_value]`.
 
     Args:
-        max_value: largest absolute value, positive.
+        max_value: maximum absolute value, positive.
 
     Raises:
         ValueError: if `max_value` is not positive and finite.
@@ -120,10 +120,10 @@ def clip_by_value(max_value: Scalar) -> GradientTransformation:
 
 
 def zero_nans() -> GradientTransformation:
-    """Replaces NaNs in gradients by 0; all other numbers stay.
+    """Replaces NaNs in gradients by 0.
 
-    Infinities stay too: see `clip_by_value`. To skip the whole update, which then
-    leaves no traces in the moments, see `apply_if_finite`.
+    Infinities are unchanged: see `clip_by_value`. To skip the whole update instead,
+    which also keeps the moments as they were, see `apply_if_finite`.
 
     Source: `optax.zero_nans`.
 
@@ -144,13 +144,14 @@ def clip_by_param_norm(
 ) -> GradientTransformation:
     """Adaptive gradient clipping (AGC): clips gradients relative to their params.
 
-    Per output unit, which is a slice along the first axis, `g` is scaled to the norm
-    `clipping * max(norm(p), eps)` if its own is larger. Arrays of one axis or none,
-    such as biases, are one unit.
+    For each output unit, a slice along the first axis, `g` is scaled down to the norm
+    `clipping * max(norm(p), eps)` if its own is larger. Arrays with fewer than two
+    axes, such as biases, are one unit.
 
     Args:
-        clipping: largest ratio of the norms, positive.
-        eps: least norm of a unit of the params, so that zeros can move; positive.
+        clipping: maximum ratio of the norms, positive.
+        eps: lower bound of the norm of a unit of the params, positive, so that params
+            of 0 can change.
 
     Raises:
         ValueError: if `clipping` or `eps` is not positive and finite.
@@ -171,14 +172,14 @@ def clip_by_param_norm(
 
     def clip(g: Array, p: Array) -> Array:
         limit = clipping * mx.maximum(_unit_norm(p), eps)
-        norm = mx.maximum(_unit_norm(g), 1e-6)  # keeps a zero gradient from 0 / 0
+        norm = mx.maximum(_unit_norm(g), 1e-6)  # avoids 0 / 0 for a gradient of 0
         return (g * mx.minimum(1.0, limit / norm)).astype(g.dtype)
 
     return stateless_with_tree_map(clip, caller="clip_by_param_norm")
 
 
 def _unit_norm(x: Array) -> Array:
-    """The norm of each slice along the first axis; of the whole, if there is one."""
+    """The norm of each slice along the first axis, or of the whole below two axes."""
     axes = tuple(range(1, x.ndim)) if x.ndim > 1 else None
     squares = mx.square(x.astype(accumulator_dtype(x)))
     return mx.sqrt(reduced(mx.sum, squares, axis=axes, keepdims=True, empty=0))

@@ -1,4 +1,4 @@
-"""Errors that name the public function that was called, and what it was given."""
+"""Errors that name the public function that the user called."""
 
 import functools
 import inspect
@@ -13,11 +13,11 @@ T = TypeVar("T")
 
 
 def errors_named_after(constructor: Callable[P, T]) -> Callable[P, T]:
-    """Makes the errors of an optimizer's parts begin with the optimizer's own name.
+    """Makes errors of an optimizer's parts begin with the name of the optimizer.
 
-    So `sgd(0.1, momentum=-1)` does not tell its user about `trace`, neither when it is
-    made nor when it updates. Arguments with other names, such as PyTorch's `lr`, are
-    refused with a list of those there are.
+    The user of `sgd(0.1, momentum=-1)` reads an error of `sgd`, not of `trace`, and so
+    for errors of `init` and `update`. Unknown arguments, such as PyTorch's `lr`, raise
+    an error that lists the arguments.
     """
     name: str = constructor.__name__
 
@@ -29,7 +29,7 @@ def errors_named_after(constructor: Callable[P, T]) -> Callable[P, T]:
             except (TypeError, ValueError) as error:
                 if type(error) not in (TypeError, ValueError):
                     raise
-                message = _without_part(str(error))
+                message = _without_caller(str(error))
                 if message is None:
                     raise
                 raise type(error)(f"{name}: {message}") from None
@@ -52,26 +52,26 @@ def errors_named_after(constructor: Callable[P, T]) -> Callable[P, T]:
 
 
 def explains_pair(made: Any, *_: Any) -> Any:
-    """Makes the functions of a transformation explain how they are called."""
+    """Makes `init` and `update` explain their arguments when called with others."""
     if getattr(made, "_fields", ()) != ("init", "update"):
         return made
     init = explains_positions(made.init, "init")
     return made._replace(init=init, update=explains_positions(made.update, "update"))
 
 
-def _without_part(message: str) -> str | None:
-    """A message without the name of a part of this package that it begins with."""
-    from lucid_fn import optim  # not known while the package is being imported
+def _without_caller(message: str) -> str | None:
+    """A message without its leading name of a public function, `None` without one."""
+    from lucid_fn import optim  # here, because importing the package imports this file
 
     part = re.match(r"(\w+)(?: \([^)]*\))?: ", message)
     return message[part.end() :] if part and part[1] in optim.__all__ else None
 
 
 def wrong_state(caller: str, expected: str, opt_state: Any) -> TypeError:
-    """The error of a state that belongs to another optimizer."""
+    """The error for a state that belongs to another optimizer."""
     got = type(opt_state).__name__
     if is_plain_tuple(opt_state):
-        got = f"a tuple of {len(opt_state)}" if opt_state else "(), that of no state"
+        got = f"a tuple of {len(opt_state)}" if opt_state else "(), an empty state"
     return TypeError(
         f"{caller}: opt_state must be {expected} that init returned, got {got}; call "
         "update(grads, opt_state, params) with a state made by this optimizer's init"
@@ -79,12 +79,12 @@ def wrong_state(caller: str, expected: str, opt_state: Any) -> TypeError:
 
 
 def no_params(caller: str) -> TypeError:
-    """The error of an update without params, which optax allows."""
+    """The error for an update without params, which optax allows."""
     return TypeError(
         f"{caller}: update needs the params; call update(grads, opt_state, params)"
     )
 
 
 def is_plain_tuple(value: Any) -> bool:
-    """Whether a value is a tuple, and not a named one."""
+    """Whether a value is a tuple, but not a named tuple."""
     return isinstance(value, tuple) and not hasattr(value, "_fields")

@@ -1,4 +1,4 @@
-"""Hyperparameters that change during training: kept in the state, as arrays."""
+"""Hyperparameters in the optimizer's state, where they can change during training."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class InjectState(NamedTuple):
-    """The values of the latest update, and the state of the optimizer."""
+    """The hyperparameters of the latest update, and the state of the optimizer."""
 
     step: Array  # int32, shape (): updates made so far
     hyperparameters: dict[str, Array]  # float32, shape (); float64 for float64 params
@@ -27,19 +27,20 @@ def inject(
 ) -> GradientTransformation:
     """An optimizer that keeps its float hyperparameters in its state.
 
-    There `hyperparameters` reads them, `set_hyperparameters` sets them, and a schedule
-    may give them; a compiled step is not traced again. The learning rate needs no
-    injection: it is in the state of every optimizer.
+    `hyperparameters` reads them, `set_hyperparameters` changes them without another
+    trace of a compiled step, and each may be a schedule. The learning rate needs no
+    injection: every optimizer keeps it in its state.
 
-    In the state a number has the digits of float32 (float64 for float64 params): a
-    decay of 0.999999 is 0.99999899 there, and `1 - decay` is 1 % off.
+    The state rounds numbers to float32 (float64 for float64 params): a decay of
+    0.999999 becomes 0.99999899, and `1 - decay` is off by 1 %.
 
     Args:
         optimizer: a constructor such as `optim.adamw`.
         args: positional arguments for it.
         kwargs: keyword arguments for it. A float or an array of shape `()` becomes a
-            hyperparameter of the state, and so does a schedule, called with the
-            0-based step. `learning_rate`, bools, integers and the rest are passed on.
+            hyperparameter in the state, and so does a schedule, which is called with
+            the 0-based step. `learning_rate`, bools, integers and everything else are
+            passed on.
 
     Raises:
         TypeError: if `optimizer` is not a function, and as `optimizer` does.
@@ -60,8 +61,8 @@ def inject(
             "inject: optimizer must be a constructor such as optim.adamw, got "
             f"{type(optimizer).__name__}; give its arguments to inject"
         )
-    constants, numbers, schedules = _sort(kwargs)
-    # Checks the numbers once; in `update` they are arrays, which are not checked.
+    constants, numbers, schedules = _split_kwargs(kwargs)
+    # Checks the numbers once: in `update` they are arrays, which are not checked.
     optimizer(*args, **constants, **numbers, **dict.fromkeys(schedules, mx.array(0.5)))
 
     def build(values: dict[str, Array]) -> GradientTransformation:
@@ -70,10 +71,10 @@ def inject(
     def values_at(
         step: Array, values: dict[str, Array], dtype: mx.Dtype
     ) -> dict[str, Array]:
-        given = {
+        scheduled = {
             name: value_at("inject", fn, step, dtype) for name, fn in schedules.items()
         }
-        return {**values, **given}
+        return values | scheduled
 
     def init(params: Params, /) -> InjectState:
         step, dtype = zero_count(), precision(params)
@@ -92,22 +93,25 @@ def inject(
     return stateful("inject", InjectState, init, update)
 
 
-def _sort(
+def _split_kwargs(
     kwargs: dict[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Callable[[Array], Array]]]:
-    """What is passed on, what is a number, and what a schedule gives."""
-    chosen = {name: x for name, x in kwargs.items() if name != "learning_rate"}
-    schedules = {name: x for name, x in chosen.items() if callable(x)}
-    numbers = {
-        n: x for n, x in chosen.items() if isinstance(x, float | np.floating | mx.array)
-    }
-    taken = numbers.keys() | schedules.keys()
-    constants = {name: x for name, x in kwargs.items() if name not in taken}
+    """The constants to pass on, and the numbers and schedules to keep in the state."""
+    constants, numbers, schedules = {}, {}, {}
+    for name, x in kwargs.items():
+        if name != "learning_rate" and callable(x):
+            schedules[name] = x
+        elif name != "learning_rate" and isinstance(x, float | np.floating | mx.array):
+            numbers[name] = x
+        else:
+            constants[name] = x
     return constants, numbers, schedules
 
 
 def hyperparameters(opt_state: Any) -> dict[str, Array]:
-    """The injected hyperparameters of the latest update, or of the first, by name.
+    """The injected hyperparameters of the latest update, by name.
+
+    Before the first update, those that it will use.
 
     Args:
         opt_state: the state of an optimizer that `inject` made.
@@ -127,18 +131,19 @@ def hyperparameters(opt_state: Any) -> dict[str, Array]:
 
 
 def set_hyperparameters(opt_state: Any, **values: Scalar) -> Any:
-    """The state with other values of injected hyperparameters.
+    """The state with new values of injected hyperparameters.
 
-    A schedule overwrites its own at the next update. Values are not checked against
-    their ranges.
+    A scheduled hyperparameter is overwritten at the next update. Values are not checked
+    against their ranges.
 
     Args:
         opt_state: the state of an optimizer that `inject` made.
-        values: numbers or arrays of shape `()` by the name of the hyperparameter.
+        values: numbers or arrays of shape `()`, by the name of the hyperparameter.
 
     Raises:
         ValueError: unless the state holds exactly one injected optimizer; if it has no
-            hyperparameter of a name; or if a value is not finite, or of another shape.
+            hyperparameter of that name; or if a value is not finite or not of shape
+            `()`.
         TypeError: if a value is of the wrong type.
 
     Example:

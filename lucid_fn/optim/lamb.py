@@ -10,7 +10,7 @@ from lucid_fn.types import Array, Scalar
 
 
 def scale_by_trust_ratio() -> GradientTransformation:
-    """Gives each update the norm of its param: `u * norm(p) / norm(u)`.
+    """Scales each update to the norm of its param: `u * norm(p) / norm(u)`.
 
     Each array counts as a layer. Where one of the norms is 0 the update is unchanged.
 
@@ -50,7 +50,7 @@ def lamb(
         learning_rate: at least 0, or a schedule of the step.
         b1: decay of the first moment, in [0, 1).
         b2: decay of the second moment, in [0, 1).
-        eps: added to the root, outside it; positive.
+        eps: added outside the square root; positive.
         weight_decay: weight of the param in the update, at least 0.
 
     Raises:

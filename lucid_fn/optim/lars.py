@@ -13,16 +13,16 @@ from lucid_fn.types import Array, Scalar
 def scale_by_lars(
     trust_coefficient: Scalar = 1e-3, *, weight_decay: Scalar = 0.0, eps: Scalar = 1e-8
 ) -> GradientTransformation:
-    """Makes each gradient proportional to the norm of its param, weight decay included.
+    """LARS's scaling: makes each gradient proportional to the norm of its param.
 
     `(g + weight_decay * p) * trust_coefficient * norm(p)` divided by
     `norm(g) + weight_decay * norm(p) + eps`. Each array counts as a layer. Where one
     of the norms is 0 the gradient is not scaled.
 
     Args:
-        trust_coefficient: the proportion, positive.
+        trust_coefficient: norm of the result relative to that of the param, positive.
         weight_decay: factor of the L2 penalty, at least 0.
-        eps: added to the divisor; positive.
+        eps: added to the denominator; positive.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -65,7 +65,7 @@ def lars(
 
     `b = momentum * b + learning_rate * r * (g + weight_decay * p)`, then `p -= b`,
     where `r` is the ratio of norms in `scale_by_lars`. The learning rate is inside the
-    sum, so a change of it does not affect the momentum. Each array counts as a layer;
+    sum, so changing it does not rescale past gradients. Each array counts as a layer;
     biases and norms are usually exempt: see `partition`.
 
     Args:
@@ -73,7 +73,7 @@ def lars(
         momentum: weight of the running sum, at least 0.
         weight_decay: factor of the L2 penalty, at least 0.
         trust_coefficient: norm of a step relative to that of the param, positive.
-        eps: added to the divisor of the ratio; positive.
+        eps: added to the denominator of the ratio; positive.
 
     Raises:
         ValueError: if a number is out of its range.

@@ -17,14 +17,13 @@ from lucid_fn.optim.line_search import Point, strong_wolfe
 from lucid_fn.optim.moments import accumulator_dtype, increment, precision, zero_count
 from lucid_fn.types import Array, Params, Tree
 
-# The least curvature of a pair that is kept; PyTorch's value.
-_LEAST_CURVATURE = 1e-10
+_MIN_CURVATURE = 1e-10  # of a pair that is kept; PyTorch's value
 
 
 class ScaleByLbfgsState(NamedTuple):
-    """The latest steps and changes of the gradient, oldest first.
+    """The history of steps and gradient changes, oldest first.
 
-    All `N` params are one vector. Pairs that are not there yet are 0.
+    All `N` params are concatenated into one vector. Missing pairs are 0.
     """
 
     step: Array  # int32, shape (): updates made so far
@@ -33,24 +32,24 @@ class ScaleByLbfgsState(NamedTuple):
     steps: Array  # (history_size, N)
     changes: Array  # (history_size, N)
     inverses: Array  # (history_size,): 1 / (step @ change)
-    scale: Array  # float32 at least, shape (): of the first approximation
+    scale: Array  # float32 at least, shape (): of the initial inverse Hessian
 
     @property
     def mixes_params(self) -> bool:
-        """Whether numbers for one param are computed from the state of others."""
+        """Whether the state of one param depends on other params."""
         return True
 
 
 def scale_by_lbfgs(*, history_size: int = 10) -> GradientTransformation:
     """The quasi-Newton direction: the gradient times an approximate inverse Hessian.
 
-    The two-loop recursion over the latest steps `s` and changes `y` of the gradient,
-    starting from `(s @ y) / (y @ y)` times the identity. Pairs with `s @ y <= 1e-10`
-    are skipped. The first update is the gradient divided by `max(1, sum(|g|))`.
+    The two-loop recursion over the latest steps `s` and gradient changes `y`, starting
+    from `(s @ y) / (y @ y)` times the identity. Pairs with `s @ y <= 1e-10` are
+    skipped. The first update is the gradient divided by `max(1, sum(|g|))`.
 
     Args:
-        history_size: pairs to keep, at least 1. Each takes the memory of the params
-            twice.
+        history_size: pairs to keep, at least 1. Each takes twice the memory of the
+            params.
 
     Raises:
         ValueError: if `history_size` is less than 1.
@@ -70,7 +69,7 @@ def scale_by_lbfgs(*, history_size: int = 10) -> GradientTransformation:
     size = check_count("scale_by_lbfgs", "history_size", history_size)
 
     def init(params: Params, /) -> ScaleByLbfgsState:
-        flat = _flat(params)
+        flat = _flatten(params)
         shape = (size, flat.size)
         check_size("scale_by_lbfgs", "history_size", shape)
         return ScaleByLbfgsState(
@@ -87,39 +86,40 @@ def scale_by_lbfgs(*, history_size: int = 10) -> GradientTransformation:
         grads: Tree, opt_state: ScaleByLbfgsState, params: Params, /
     ) -> tuple[Tree, ScaleByLbfgsState]:
         leaves.check_shapes(grads, params, caller="scale_by_lbfgs")
-        new = _remember(opt_state, _flat(params), _flat(grads))
-        direction = _two_loops(new)
-        first = 1 / mx.maximum(total(mx.abs(new.grads)), 1.0)
-        direction = direction * mx.where(opt_state.step == 0, first, 1.0)
-        return _unflat(direction, grads), new
+        new = _push_pair(opt_state, _flatten(params), _flatten(grads))
+        direction = _two_loop_recursion(new)
+        first_scale = 1 / mx.maximum(total(mx.abs(new.grads)), 1.0)
+        direction = direction * mx.where(opt_state.step == 0, first_scale, 1.0)
+        return _unflatten(direction, grads), new
 
     return stateful("scale_by_lbfgs", ScaleByLbfgsState, init, update)
 
 
-def _flat(values: Tree) -> Array:
+def _flatten(values: Tree) -> Array:
     """All leaves as one vector: `(N,)`."""
     flat = [x.reshape(-1).astype(accumulator_dtype(x)) for x in tree.leaves(values)]
     return mx.concatenate(flat) if flat else mx.zeros(0)
 
 
-def _unflat(flat: Array, like: Tree) -> Tree:
+def _unflatten(flat: Array, like: Tree) -> Tree:
+    """The inverse of `_flatten`: a tree with the shapes and dtypes of `like`."""
     old, structure = tree.flatten(like)
-    out, begin = [], 0
+    new, begin = [], 0
     for leaf in old:
         part = flat[begin : begin + leaf.size]
-        out.append(part.reshape(leaf.shape).astype(leaf.dtype))
+        new.append(part.reshape(leaf.shape).astype(leaf.dtype))
         begin += leaf.size
-    return tree.unflatten(structure, out)
+    return tree.unflatten(structure, new)
 
 
-def _remember(
+def _push_pair(
     state: ScaleByLbfgsState, params: Array, grads: Array
 ) -> ScaleByLbfgsState:
-    """The state with the newest pair in place of the oldest, if it is usable."""
+    """The state with the newest pair in place of the oldest, unless it is skipped."""
     step, change = params - state.params, grads - state.grads
     curvature = total(step * change)
-    # Not `&`, which `vmap` gets wrong where one of the two is not mapped.
-    usable = mx.logical_and(state.step > 0, curvature > _LEAST_CURVATURE)
+    # Not `&`, which is wrong under `vmap` if only one operand is mapped.
+    usable = mx.logical_and(state.step > 0, curvature > _MIN_CURVATURE)
     curvature = mx.where(usable, curvature, 1.0)
 
     def push(old: Array, newest: Array) -> Array:
@@ -140,7 +140,7 @@ def _remember(
     )
 
 
-def _two_loops(state: ScaleByLbfgsState) -> Array:
+def _two_loop_recursion(state: ScaleByLbfgsState) -> Array:
     """The approximate inverse Hessian times the gradient."""
     size = state.inverses.size
     direction = state.grads
@@ -160,10 +160,10 @@ def _two_loops(state: ScaleByLbfgsState) -> Array:
 def lbfgs(
     learning_rate: ScalarOrSchedule = 1.0, *, history_size: int = 10
 ) -> GradientTransformation:
-    """L-BFGS with steps of a fixed length, for deterministic losses.
+    """L-BFGS without line search, for deterministic losses.
 
-    As `torch.optim.LBFGS` with one iteration per step and no line search.
-    `lbfgs_minimize`, which needs the loss, is safer: it searches along each direction.
+    As `torch.optim.LBFGS` with one iteration per step. `lbfgs_minimize`, which needs
+    the loss, is safer: it runs a line search along each direction.
 
     Args:
         learning_rate: at least 0, or a schedule of the step; 1 is Newton's step.
@@ -210,24 +210,24 @@ def lbfgs_minimize(
 ) -> MinimizeResult:
     """Minimizes a loss by L-BFGS with a strong-Wolfe line search.
 
-    For deterministic losses, such as that of the whole data set. It reads the loss
-    after each evaluation, since the next step depends on it: call it from a script, not
-    inside a compiled function. The loss and its gradient are compiled.
+    For deterministic losses, such as that of the whole data set. The loss is compiled,
+    but the search reads its value after each evaluation: call this function from a
+    script, not inside another compiled function.
 
     Args:
         loss: `(params, *args)` to a float array of shape `()`.
-        params: where to begin; float arrays.
+        params: the starting point, a tree of float arrays.
         args: further arguments of the loss, such as the data: trees of arrays.
-        max_iterations: largest number of directions, at least 1.
+        max_iterations: maximum number of search directions, at least 1.
         history_size: pairs in the approximation of the inverse Hessian, at least 1.
-        tolerance_grad: converged if no number of the gradient is larger; at least 0.
-        tolerance_change: converged if neither the loss nor a param changes by more; at
-            least 0.
-        max_search: largest number of evaluations along one direction, at least 1.
+        tolerance_grad: converged if no element of the gradient is larger; at least 0.
+        tolerance_change: converged if the change of the loss, or of every param, is
+            smaller; at least 0.
+        max_search: maximum number of evaluations along one direction, at least 1.
 
     Returns:
-        The best params, the loss and the gradient there, and the counts. The loss is
-        never larger than at the start.
+        The best params, their loss and gradient, and the counts. The loss is never
+        larger than at the start.
 
     Raises:
         ValueError: if a number is out of its range, or if the loss at `params` is not
@@ -264,64 +264,66 @@ def lbfgs_minimize(
     @transforms.jit
     def along(
         params: Params, direction: Tree, length: Array, *args: Any
-    ) -> tuple[_Place, Array]:
+    ) -> tuple[_Iterate, Array]:
         moved = apply_updates(params, tree.map(lambda d: length * d, direction))
         value, grads = value_and_grad(moved, *args)
         numbers = mx.stack(
-            [value.astype(dtype), _dot(grads, direction), _largest(grads)]
+            [value.astype(dtype), _dot(grads, direction), _max_abs(grads)]
         )
-        return _Place(moved, value, grads), numbers
+        return _Iterate(moved, value, grads), numbers
 
-    nowhere = tree.zeros_like(params)
-    place, numbers = along(params, nowhere, mx.array(0.0, dtype), *args)
-    value, _, steepest = _read(numbers)
+    no_direction = tree.zeros_like(params)
+    current, numbers = along(params, no_direction, mx.array(0.0, dtype), *args)
+    value, _, max_grad = _to_floats(numbers)
     if not math.isfinite(value):
         raise ValueError(f"lbfgs_minimize: loss must be finite at params, got {value}")
     opt_state, iterations, evaluations = optimizer.init(params), 0, 1
-    converged = steepest <= tolerance_grad
+    converged = max_grad <= tolerance_grad
     while not converged and iterations < max_iterations:
-        uphill, opt_state = optimizer.update(place.grads, opt_state, place.params)
+        uphill, opt_state = optimizer.update(current.grads, opt_state, current.params)
         direction = tree.map(mx.negative, uphill)
-        slope, longest = _read(
-            mx.stack([_dot(place.grads, direction), _largest(direction)])
+        slope, max_change = _to_floats(
+            mx.stack([_dot(current.grads, direction), _max_abs(direction)])
         )
         if not slope < -tolerance_change:  # flat, within rounding
             converged = True
             break
 
-        def evaluate(length: float, at: _Place = place, d: Tree = direction) -> Point:
-            there, numbers = along(at.params, d, mx.array(length, dtype), *args)
-            value, slope, steepest = _read(numbers)
+        def evaluate(
+            length: float, start: _Iterate = current, d: Tree = direction
+        ) -> Point:
+            moved, numbers = along(start.params, d, mx.array(length, dtype), *args)
+            value, slope, max_grad = _to_floats(numbers)
             value = value if math.isfinite(value) else math.inf
-            return Point(length, value, slope, (there, steepest))
+            return Point(length, value, slope, (moved, max_grad))
 
         found, used = strong_wolfe(
             evaluate,
-            Point(0.0, value, slope, (place, steepest)),
+            Point(0.0, value, slope, (current, max_grad)),
             1.0,
             max_evaluations=max_search,
-            least_bracket=tolerance_change / max(longest, 1e-30),
+            min_bracket=tolerance_change / max(max_change, 1e-30),
         )
         change = abs(found.value - value)
-        value, (place, steepest) = found.value, found.data
+        value, (current, max_grad) = found.value, found.data
         iterations, evaluations = iterations + 1, evaluations + used
         converged = (
-            steepest <= tolerance_grad
-            or found.length * longest <= tolerance_change
+            max_grad <= tolerance_grad
+            or found.length * max_change <= tolerance_change
             or change < tolerance_change
         )
-    return MinimizeResult(*place, iterations, evaluations, converged)
+    return MinimizeResult(*current, iterations, evaluations, converged)
 
 
-class _Place(NamedTuple):
+class _Iterate(NamedTuple):
     params: Params
     value: Array
     grads: Tree
 
 
-def _read(numbers: Array) -> list[float]:
-    read: Any = numbers.tolist()
-    return list(read)
+def _to_floats(numbers: Array) -> list[float]:
+    floats: Any = numbers.tolist()
+    return list(floats)
 
 
 def _dot(a: Tree, b: Tree) -> Array:
@@ -329,8 +331,8 @@ def _dot(a: Tree, b: Tree) -> Array:
     return sum(tree.leaves(products), mx.array(0.0))
 
 
-def _largest(values: Tree) -> Array:
-    """The largest absolute value: shape `()`."""
-    largest = [mx.max(mx.abs(x)) for x in tree.leaves(values) if x.size]
-    wide = [x.astype(accumulator_dtype(x)) for x in largest]
+def _max_abs(values: Tree) -> Array:
+    """The maximum absolute value of all leaves: shape `()`."""
+    maxima = [mx.max(mx.abs(x)) for x in tree.leaves(values) if x.size]
+    wide = [x.astype(accumulator_dtype(x)) for x in maxima]
     return mx.max(mx.stack([mx.array(0.0), *wide]))

@@ -1,4 +1,4 @@
-"""The last part of every optimizer: a step downhill, of the learning rate's length."""
+"""The learning rate: the last transformation of most optimizers, and its state."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
@@ -25,7 +25,7 @@ class LearningRateState(NamedTuple):
 
 
 class ScheduledLearningRateState(NamedTuple):
-    """The learning rate of the latest update, which a schedule gave."""
+    """The learning rate of the latest update, computed by a schedule."""
 
     step: Array  # int32, shape (): updates made so far
     learning_rate: Array  # float32, shape (); float64 for float64 params
@@ -40,8 +40,8 @@ def scale_by_learning_rate(
     """Multiplies by minus the learning rate, so that updates point downhill.
 
     With `weight_decay` the params shrink first, by `p *= 1 - learning_rate *
-    weight_decay`. This decay is decoupled from whatever the gradients went through, and
-    proportional to the learning rate. The update is the difference to the new params.
+    weight_decay`. This decay is decoupled from the transformations of the gradients,
+    and proportional to the learning rate. The update includes it.
 
     Args:
         learning_rate: at least 0; or a schedule, called with the 0-based step (int32,
@@ -87,7 +87,7 @@ def scale_by_learning_rate(
 
 
 class Rate(NamedTuple):
-    """How a learning rate is kept in a state and read from it, constant or not."""
+    """A constant or scheduled learning rate: the type of its state, init and update."""
 
     state: type
     init: Callable[[Params], RateState]
@@ -95,7 +95,7 @@ class Rate(NamedTuple):
 
 
 def rate_of(caller: str, learning_rate: ScalarOrSchedule) -> Rate:
-    """The learning rate of an optimizer; checks it."""
+    """Checks a learning rate; returns the functions that keep it in a state."""
     if callable(learning_rate):
         return _scheduled(caller, learning_rate)
     constant = _check_constant(caller, learning_rate)
@@ -104,7 +104,7 @@ def rate_of(caller: str, learning_rate: ScalarOrSchedule) -> Rate:
         return LearningRateState(mx.array(constant, precision(params)))
 
     def next(opt_state: LearningRateState) -> tuple[Array, RateState]:
-        _check(caller, LearningRateState, opt_state)
+        _check_rate_state(caller, LearningRateState, opt_state)
         return opt_state.learning_rate, opt_state
 
     return Rate(LearningRateState, init, next)
@@ -117,7 +117,7 @@ def _scheduled(caller: str, schedule: Callable[[Array], Array]) -> Rate:
         return ScheduledLearningRateState(step, value)
 
     def next(opt_state: ScheduledLearningRateState) -> tuple[Array, RateState]:
-        _check(caller, ScheduledLearningRateState, opt_state)
+        _check_rate_state(caller, ScheduledLearningRateState, opt_state)
         step, latest = opt_state
         value = value_at(caller, schedule, step, latest.dtype)
         return value, ScheduledLearningRateState(increment(step), value)
@@ -125,8 +125,8 @@ def _scheduled(caller: str, schedule: Callable[[Array], Array]) -> Rate:
     return Rate(ScheduledLearningRateState, init, next)
 
 
-def _check(caller: str, kind: type, rate_state: Any) -> None:
-    """Checks the state of a learning rate that is inside of another state."""
+def _check_rate_state(caller: str, kind: type, rate_state: Any) -> None:
+    """Checks the state of a learning rate that is a field of another state."""
     if not isinstance(rate_state, kind):
         raise wrong_state(caller, f"the {kind.__name__}", rate_state)
 
@@ -134,7 +134,7 @@ def _check(caller: str, kind: type, rate_state: Any) -> None:
 def as_schedule(
     caller: str, learning_rate: ScalarOrSchedule
 ) -> Callable[[Array], Array]:
-    """The learning rate as a schedule; checks it."""
+    """Checks a learning rate; returns it as a schedule."""
     if callable(learning_rate):
         return learning_rate
     constant = _check_constant(caller, learning_rate)
@@ -149,7 +149,7 @@ def _check_constant(caller: str, learning_rate: Scalar) -> Scalar:
 def value_at(
     caller: str, schedule: Callable[[Array], Array], step: Array, dtype: mx.Dtype
 ) -> Array:
-    """The value of a schedule, computed once: of a float dtype, shape `()`."""
+    """The value of a schedule as an array of a float dtype and shape `()`."""
     value: Any = schedule(step.astype(dtype) if dtype == mx.float64 else step)
     if not isinstance(value, mx.array):
         value = check_number(caller, "the value of a schedule", value)
@@ -162,7 +162,9 @@ def value_at(
 
 
 def learning_rate(opt_state: Any) -> Array:
-    """The learning rate of the latest update, or of the first one before any.
+    """The learning rate of the latest update.
+
+    Before the first update, the one that it will use.
 
     Args:
         opt_state: the state of an optimizer.
@@ -172,7 +174,7 @@ def learning_rate(opt_state: Any) -> Array:
 
     Raises:
         ValueError: unless the state holds exactly one learning rate. That of
-            `partition` holds one in each group: give `opt_state.groups["..."]`.
+            `partition` holds one for each group: pass `opt_state.groups["..."]`.
 
     Example:
         >>> import mlx.core as mx
@@ -184,17 +186,17 @@ def learning_rate(opt_state: Any) -> Array:
 
 
 def set_learning_rate(opt_state: Any, value: Scalar) -> Any:
-    """The state with another learning rate; a compiled step is not traced again.
+    """The state with a new learning rate; a compiled step is not traced again.
 
     Args:
         opt_state: the state of an optimizer.
-        value: at least 0; an array of shape `()`, or of the shape of the learning
-            rate, which is `(k,)` in the state of `k` optimizers under `vmap`.
+        value: a number, at least 0, or an array of shape `()`; in a state of `k`
+            optimizers under `vmap` also an array of shape `(k,)`.
 
     Raises:
         ValueError: unless the state holds exactly one learning rate; if it comes from a
             schedule, which would overwrite it at the next update; or if `value` is
-            negative or of another shape.
+            negative or has the wrong shape.
         TypeError: if `value` is of the wrong type.
 
     Example:

@@ -1,6 +1,6 @@
 """Line search for a step length that satisfies the strong Wolfe conditions.
 
-All numbers are Python's, since each evaluation decides where the next one is.
+It computes with Python floats: each value decides where the next evaluation is.
 """
 
 import math
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class Point(NamedTuple):
-    """A point on the line: its length, the function and slope there, and other data."""
+    """A step length with the function's value and slope there, and other data."""
 
     length: float
     value: float  # infinity where the function is not finite
@@ -28,21 +28,21 @@ def strong_wolfe(
     sufficient: float = 1e-4,
     curvature: float = 0.9,
     max_evaluations: int = 25,
-    least_bracket: float = 0.0,
+    min_bracket: float = 0.0,
 ) -> tuple[Point, int]:
-    """A point that satisfies the strong Wolfe conditions.
+    """Finds a point that satisfies the strong Wolfe conditions.
 
-    That is `value <= start.value + sufficient * length * start.slope` and
-    `|slope| <= curvature * |start.slope|`; the lowest known point, if none is found.
+    These are `value <= start.value + sufficient * length * start.slope` and
+    `|slope| <= curvature * |start.slope|`. If none is found, the lowest known point.
 
     Args:
-        evaluate: the point of a length.
-        start: the point of length 0, whose slope is negative.
+        evaluate: returns the point of a step length.
+        start: the point of length 0, with a negative slope.
         length: the first length to try, positive.
-        sufficient: share of the first slope by which the function must fall.
-        curvature: share of the first slope that may remain.
-        max_evaluations: largest number of evaluations.
-        least_bracket: width of the bracket below which the search ends.
+        sufficient: fraction of the first slope by which the function must decrease.
+        curvature: fraction of the first slope that may remain.
+        max_evaluations: maximum number of evaluations.
+        min_bracket: width of the bracket below which the search ends.
 
     Returns:
         The point, and the number of evaluations.
@@ -66,17 +66,18 @@ def strong_wolfe(
             return point, used
         if point.slope >= 0 or used >= max_evaluations:
             break
-        least = point.length + 0.01 * (point.length - previous.length)
-        following = _interpolate(previous, point, least, 10 * point.length)
-        previous, point, used = point, evaluate(following), used + 1
+        lower = point.length + 0.01 * (point.length - previous.length)
+        longer = _interpolate(previous, point, lower, 10 * point.length)
+        previous, point, used = point, evaluate(longer), used + 1
 
     low, high = sorted((previous, point), key=lambda p: p.value)
     stuck = False
     while used < max_evaluations:  # zoom
         left, right = sorted((low.length, high.length))
-        if right - left < least_bracket or right == left:
+        if right - left < min_bracket or right == left:
             break
-        trial, stuck = _inside(_interpolate(low, high, left, right), left, right, stuck)
+        trial = _interpolate(low, high, left, right)
+        trial, stuck = _keep_inside(trial, left, right, stuck)
         point, used = evaluate(trial), used + 1
         if too_high(point) or point.value >= low.value:
             high = point
@@ -89,8 +90,8 @@ def strong_wolfe(
     return low, used
 
 
-def _interpolate(a: Point, b: Point, least: float, most: float) -> float:
-    """The minimum, within bounds, of the cubic through two points and slopes."""
+def _interpolate(a: Point, b: Point, lower: float, upper: float) -> float:
+    """The minimum within bounds of the cubic through two points with their slopes."""
     if a.length > b.length:
         a, b = b, a
     values = (a.value, b.value, a.slope, b.slope)
@@ -100,15 +101,21 @@ def _interpolate(a: Point, b: Point, least: float, most: float) -> float:
         square = d1 * d1 - a.slope * b.slope
         if square >= 0:
             d2 = math.sqrt(square)
-            divisor = b.slope - a.slope + 2 * d2
-            if divisor != 0:
-                part = (b.slope + d2 - d1) / divisor
-                return min(max(b.length - (b.length - a.length) * part, least), most)
-    return (least + most) / 2
+            denominator = b.slope - a.slope + 2 * d2
+            if denominator != 0:
+                fraction = (b.slope + d2 - d1) / denominator
+                length = b.length - (b.length - a.length) * fraction
+                return min(max(length, lower), upper)
+    return (lower + upper) / 2
 
 
-def _inside(trial: float, left: float, right: float, stuck: bool) -> tuple[float, bool]:
-    """Moves a trial off the border of the bracket if it is there twice in a row."""
+def _keep_inside(
+    trial: float, left: float, right: float, stuck: bool
+) -> tuple[float, bool]:
+    """Moves a trial away from the ends of the bracket if it is near one twice in a row.
+
+    Returns the trial, and whether it stays near an end.
+    """
     margin = 0.1 * (right - left)
     if min(right - trial, trial - left) >= margin:
         return trial, False

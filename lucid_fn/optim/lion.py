@@ -14,13 +14,13 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByLionState(NamedTuple):
-    """The mean of the gradients; it has the structure of the params."""
+    """The running mean of the gradients, in the structure of the params."""
 
     mu: Tree  # float32 at least
 
 
 def scale_by_lion(b1: Scalar = 0.9, b2: Scalar = 0.99) -> GradientTransformation:
-    """Lion's direction: the sign of a mean of the gradients, -1, 0 or 1.
+    """Lion's direction: the sign of an interpolated momentum, -1, 0 or 1.
 
     The update is `sign(b1 * m + (1 - b1) * g)`; then `m = b2 * m + (1 - b2) * g`.
 
@@ -71,7 +71,7 @@ def lion(
     b2: Scalar = 0.99,
     weight_decay: Scalar = 0.0,
 ) -> GradientTransformation:
-    """Lion: sign momentum, whose every step is of the learning rate's size.
+    """Lion: sign momentum, where every step has the size of the learning rate.
 
     `p -= learning_rate * (sign(b1 * m + (1 - b1) * g) + weight_decay * p)`. Choose a
     learning rate 3 to 10 times smaller than AdamW's, and a weight decay as many times

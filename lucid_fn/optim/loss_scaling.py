@@ -1,4 +1,4 @@
-"""Loss scaling, which keeps small gradients of float16 from becoming 0."""
+"""Loss scaling, which keeps small float16 gradients from underflowing to 0."""
 
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from lucid_fn.types import Array, Params, Tree
 
 
 class DynamicLossScaleState(NamedTuple):
-    """The scale of the loss, and how long it has held."""
+    """The scale of the loss, and the number of finite steps since it changed."""
 
     scale: Array  # float32 at least, shape ()
     growth_tracker: Array  # int32, shape (): finite steps since the scale changed
@@ -30,20 +30,20 @@ def dynamic_loss_scale(
     backoff_factor: float = 0.5,
     growth_interval: int = 2000,
 ) -> GradientTransformation:
-    """Dynamic loss scaling: what `torch.amp.GradScaler` does, as a transformation.
+    """Dynamic loss scaling, as `torch.amp.GradScaler` does it.
 
-    It takes gradients of `loss_scale(opt_state) * loss`, as `train.make_step` computes
-    them, and gives `optimizer` those divided by the scale, in float32 at least. If one
-    is not finite, the update is 0, the state of `optimizer` stays as it was, and the
-    scale is multiplied by `backoff_factor`. After `growth_interval` finite steps in a
-    row it is multiplied by `growth_factor`, unless that overflows.
+    It takes gradients of `loss_scale(opt_state) * loss`, which `train.make_step`
+    computes, and passes them to `optimizer` divided by the scale, in float32 at least.
+    If any is not finite, the update is 0, the state of `optimizer` is unchanged, and
+    the scale is multiplied by `backoff_factor`. After `growth_interval` finite steps in
+    a row it is multiplied by `growth_factor`, unless that overflows.
 
     Args:
-        optimizer: gets the gradients of the loss itself, so clipping belongs inside.
-        init_scale: the first scale, positive.
-        growth_factor: above 1.
-        backoff_factor: in (0, 1).
-        growth_interval: a number of steps, at least 1.
+        optimizer: receives unscaled gradients, so clipping belongs inside.
+        init_scale: initial scale, positive.
+        growth_factor: factor that increases the scale, above 1.
+        backoff_factor: factor that decreases the scale, in (0, 1).
+        growth_interval: finite steps before the scale grows, at least 1.
 
     Raises:
         TypeError: if an argument is of the wrong type.
@@ -108,16 +108,16 @@ def dynamic_loss_scale(
 
 
 def loss_scale(opt_state: Any) -> Array | float:
-    """The factor by which to multiply the loss before it is differentiated.
+    """The factor by which to multiply the loss before differentiation.
 
     Args:
-        opt_state: a state of any optimizer.
+        opt_state: the state of any optimizer.
 
     Returns:
-        The scale of a `dynamic_loss_scale` in it, shape `()`; 1.0 if there is none.
+        The scale of its `dynamic_loss_scale`, shape `()`; 1.0 if it has none.
 
     Raises:
-        ValueError: if there are several.
+        ValueError: if it has several.
 
     Example:
         >>> from lucid_fn import optim

@@ -24,12 +24,12 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByMarsState(NamedTuple):
-    """Adam's moments of the corrected gradients, and the latest gradients."""
+    """Adam's moments of the corrected gradients, and the previous gradients."""
 
     step: Array  # int32, shape (): updates made so far
     mu: Tree  # float32 at least
     nu: Tree  # float32 at least
-    grads: Tree  # float32 at least: the latest
+    grads: Tree  # float32 at least: of the previous step
 
 
 def scale_by_mars(
@@ -39,23 +39,22 @@ def scale_by_mars(
     eps: Scalar = 1e-8,
     gamma: Scalar = 0.025,
 ) -> GradientTransformation:
-    """MARS's direction: Adam's, of gradients corrected by their latest change.
+    """MARS's direction: Adam's, on gradients corrected by their latest change.
 
-    `c = g + gamma * b1 / (1 - b1) * (g - g_last)`, divided by `max(1, |c|)`, the norm
-    of each array by itself, takes the place of the gradient in `scale_by_adam`. At the
-    first step there is no change, and `c = g`.
+    `c = g + gamma * b1 / (1 - b1) * (g - g_last)`, divided by `max(1, norm(c))` for
+    each array, replaces the gradient in `scale_by_adam`. At the first step `c = g`.
 
     Args:
         b1: decay of the mean, in [0, 1).
         b2: decay of the mean square, in [0, 1).
-        eps: added to the root, outside it; positive.
+        eps: added outside the square root; positive.
         gamma: strength of the correction, at least 0.
 
     Raises:
         ValueError: if a number is out of its range.
 
     Source: Yuan et al., 2024, https://arxiv.org/abs/2411.10438, algorithm 2 with the
-    gradient of the previous step in place of one of the previous params (MARS-approx).
+    gradient of the previous step instead of one at the previous params (MARS-approx).
 
     Example:
         >>> import mlx.core as mx
@@ -114,8 +113,8 @@ def mars(
         learning_rate: at least 0, or a schedule of the step; the paper's is 3e-3.
         b1: decay of the mean, in [0, 1).
         b2: decay of the mean square, in [0, 1).
-        eps: added to the root, outside it; positive.
-        gamma: strength of the correction, at least 0; with 0 it is AdamW on clipped
+        eps: added outside the square root; positive.
+        gamma: strength of the correction, at least 0; 0 gives AdamW on clipped
             gradients.
         weight_decay: decoupled weight decay, multiplied by the learning rate; at
             least 0.

@@ -24,7 +24,7 @@ from lucid_fn.optim.norms import norm
 from lucid_fn.types import Array, Params, Scalar, Tree
 
 Coefficients: TypeAlias = tuple[Scalar, Scalar, Scalar]
-"""The a, b and c of a Newton-Schulz iteration."""
+"""The coefficients a, b and c of a Newton-Schulz iteration."""
 
 # The quintic with the steepest slope at 0 that keeps singular values in [0.7, 1.2].
 _QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -32,14 +32,14 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)
 AdjustLr: TypeAlias = Literal["original", "match_rms_adamw"]
 """How the size of a step depends on the shape of a matrix."""
 
-_RATIOS: dict[str, Callable[[int, int], float]] = {
+_STEP_SCALES: dict[str, Callable[[int, int], float]] = {
     "original": lambda rows, columns: math.sqrt(max(1.0, rows / columns)),
     "match_rms_adamw": lambda rows, columns: 0.2 * math.sqrt(max(rows, columns)),
 }
 
 
 class ScaleByMuonState(NamedTuple):
-    """The mean of the gradients; it has the structure of the params."""
+    """The running mean of the gradients, in the structure of the params."""
 
     mu: Tree  # float32 at least
 
@@ -51,7 +51,7 @@ def orthogonalize(
     coefficients: Coefficients = _QUINTIC,
     eps: Scalar = 1e-7,
 ) -> Array:
-    """Orthogonalizes a matrix: its singular values become about 1, from 0.7 to 1.2.
+    """Approximately orthogonalizes a matrix: singular values become 0.7 to 1.2.
 
     `X = X / norm(X)`, then `steps` Newton-Schulz iterations
     `X = a * X + (b * A + c * A @ A) @ X` with `A = X @ X.T`: an approximation of
@@ -60,9 +60,9 @@ def orthogonalize(
     Args:
         matrix: float, shape `(M, N)`.
         steps: number of iterations, at least 1.
-        coefficients: `(a, b, c)` of an iteration; `(15 / 8, -5 / 4, 3 / 8)` lets the
-            singular values approach 1, in more steps.
-        eps: least norm to divide by, positive.
+        coefficients: `(a, b, c)` of an iteration; with `(15 / 8, -5 / 4, 3 / 8)` the
+            singular values converge to 1, in more steps.
+        eps: lower bound of the norm to divide by, positive.
 
     Returns:
         An array of the shape and dtype of `matrix`.
@@ -72,7 +72,7 @@ def orthogonalize(
         TypeError: if an argument is of the wrong type.
 
     Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; in
-    float32 at least, where PyTorch takes bfloat16.
+    float32 at least, where PyTorch uses bfloat16.
 
     Example:
         >>> import mlx.core as mx
@@ -88,7 +88,7 @@ def orthogonalize(
         raise shape_error("orthogonalize", "matrix", matrix, "(M, N)")
     a, b, c = _check_coefficients("orthogonalize", coefficients)
     rows, columns = matrix.shape
-    x = matrix.T if rows > columns else matrix  # the smaller of the two squares
+    x = matrix.T if rows > columns else matrix  # for the smaller square
     x = x / mx.maximum(norm(x), eps)
     for _ in range(steps):
         square = x @ x.T
@@ -117,19 +117,20 @@ def scale_by_muon(
 ) -> GradientTransformation:
     """Muon's direction: the running mean of the gradients, orthogonalized.
 
-    `m = momentum * m + (1 - momentum) * g`, with `nesterov` then
-    `momentum * m + (1 - momentum) * g` again. As a matrix with one row for each output
-    unit, it is orthogonalized and multiplied by `sqrt(max(1, rows / columns))`, or by
-    `0.2 * sqrt(max(rows, columns))` with `adjust_lr="match_rms_adamw"`.
+    `m = momentum * m + (1 - momentum) * g`; with `nesterov` the direction is
+    `momentum * m + (1 - momentum) * g`, else `m`. It is reshaped to a matrix with one
+    row per output unit, orthogonalized, and multiplied by
+    `sqrt(max(1, rows / columns))`, or by `0.2 * sqrt(max(rows, columns))` with
+    `adjust_lr="match_rms_adamw"`.
 
     Args:
         momentum: decay of the mean, in [0, 1).
         nesterov: whether to use Nesterov momentum.
         steps: iterations of `orthogonalize`, at least 1.
         coefficients: of an iteration; see `orthogonalize`.
-        eps: least norm to divide by, positive.
-        adjust_lr: how a step depends on the shape of a matrix, `"original"` or
-            `"match_rms_adamw"`, with which learning rates of AdamW can be used.
+        eps: lower bound of the norm to divide by, positive.
+        adjust_lr: how a step scales with the shape of a matrix: `"original"`, or
+            `"match_rms_adamw"`, which suits the learning rates of AdamW.
 
     Raises:
         ValueError: if an argument is out of its range; on init, if a param has fewer
@@ -151,7 +152,7 @@ def scale_by_muon(
     steps = check_count(caller, "steps", steps)
     coefficients = _check_coefficients(caller, coefficients)
     eps = check_scalar(caller, "eps", eps, above=0)
-    check_choice(caller, "adjust_lr", adjust_lr, _RATIOS)
+    check_choice(caller, "adjust_lr", adjust_lr, _STEP_SCALES)
 
     def init(params: Params, /) -> ScaleByMuonState:
         for path, p in tree.named_leaves(params).items():
@@ -171,15 +172,15 @@ def scale_by_muon(
         def direction(m: Array, g: Array) -> Array:
             if g.size == 0:
                 return g
-            ahead = average(momentum, m, g) if nesterov else m
-            matrix = ahead.reshape(ahead.shape[0], -1)  # (output units, the rest)
-            ratio = _RATIOS[adjust_lr](*matrix.shape)
+            m = average(momentum, m, g) if nesterov else m
+            matrix = m.reshape(m.shape[0], -1)  # (output units, the rest)
+            scale = _STEP_SCALES[adjust_lr](*matrix.shape)
             orthogonal = orthogonalize(
                 matrix, steps=steps, coefficients=coefficients, eps=eps
             )
-            return (ratio * orthogonal).reshape(g.shape).astype(g.dtype)
+            return (scale * orthogonal).reshape(g.shape).astype(g.dtype)
 
-        # Not on streams of their own: matrix products use all cores already.
+        # `tree.map`, not `leaves.map`: matrix products already use all cores.
         return tree.map(direction, mu, grads), ScaleByMuonState(mu)
 
     return stateful(caller, ScaleByMuonState, init, update)
@@ -211,9 +212,9 @@ def muon(
             least 0.
         steps: iterations of `orthogonalize`, at least 1.
         coefficients: of an iteration; see `orthogonalize`.
-        eps: least norm to divide by, positive.
-        adjust_lr: how a step depends on the shape of a matrix, `"original"` or
-            `"match_rms_adamw"`, with which learning rates of AdamW can be used.
+        eps: lower bound of the norm to divide by, positive.
+        adjust_lr: how a step scales with the shape of a matrix: `"original"`, or
+            `"match_rms_adamw"`, which suits the learning rates of AdamW.
 
     Raises:
         ValueError: if an argument is out of its range; on init, if a param has fewer

@@ -26,10 +26,10 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByNadamState(NamedTuple):
-    """Moments of the gradient, and the product of the momenta so far."""
+    """First and second moment of the gradients, and the product of all momenta."""
 
     step: Array  # int32, shape (): updates made so far
-    log_product: Array  # float32 at least, shape (): the logarithm of the product
+    log_product: Array  # float32 at least, shape (): its logarithm
     mu: Tree  # float32 at least
     nu: Tree  # float32 at least
 
@@ -50,8 +50,8 @@ def scale_by_nadam(
     Args:
         b1: decay of the first moment, in [0, 1).
         b2: decay of the second moment, in [0, 1).
-        eps: added to the root, outside it; positive.
-        momentum_decay: how fast the momentum warms up, at least 0.
+        eps: added outside the square root; positive.
+        momentum_decay: speed of the momentum's warm-up, at least 0.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -70,7 +70,7 @@ def scale_by_nadam(
     momentum_decay = check_scalar(caller, "momentum_decay", momentum_decay, at_least=0)
 
     def momentum(step: Array) -> tuple[Array, Array]:
-        """`b(t)` and `1 - b(t)`, a sum of positive numbers."""
+        """`b(t)` and `1 - b(t)`, the latter as a sum of positive numbers."""
         half = 0.5 * exp(step * (momentum_decay * math.log(0.96)))
         return b1 * (1 - half), (1 - b1) + b1 * half
 
@@ -87,15 +87,16 @@ def scale_by_nadam(
         mu, nu = update_moments(caller, b1, b2, opt_state.mu, opt_state.nu, grads)
         dtype = opt_state.log_product.dtype
         t = step.astype(dtype)
-        (_, new), (following, later) = momentum(t), momentum(t + 1)
-        log_product = opt_state.log_product + mx.log1p(-new)
-        of_grad = end_kernel(new / -mx.expm1(log_product))
-        of_mean = end_kernel(following / -mx.expm1(log_product + mx.log1p(-later)))
+        (_, weight), (next_b, next_weight) = momentum(t), momentum(t + 1)
+        log_product = opt_state.log_product + mx.log1p(-weight)
+        next_log_product = log_product + mx.log1p(-next_weight)
+        grad_scale = end_kernel(weight / -mx.expm1(log_product))
+        mean_scale = end_kernel(next_b / -mx.expm1(next_log_product))
         root_scale = end_kernel(mx.rsqrt(bias_correction(b2, step, dtype)))
 
         def ratio(m: Array, v: Array, g: Array) -> Array:
-            ahead = of_grad * g.astype(m.dtype) + of_mean * m
-            return (ahead / (mx.sqrt(v) * root_scale + eps)).astype(g.dtype)
+            numerator = grad_scale * g.astype(m.dtype) + mean_scale * m
+            return (numerator / (mx.sqrt(v) * root_scale + eps)).astype(g.dtype)
 
         updates = leaves.map(ratio, mu, nu, grads)
         return updates, ScaleByNadamState(step, log_product, mu, nu)
@@ -122,11 +123,11 @@ def nadam(
         learning_rate: at least 0, or a schedule of the step.
         b1: decay of the first moment, in [0, 1).
         b2: decay of the second moment, in [0, 1).
-        eps: added to the root, outside it; positive.
+        eps: added outside the square root; positive.
         weight_decay: factor of the L2 penalty, at least 0.
-        momentum_decay: how fast the momentum warms up, at least 0.
-        decoupled_weight_decay: whether `p *= 1 - learning_rate * weight_decay` takes
-            the place of the penalty, as in `adamw`.
+        momentum_decay: speed of the momentum's warm-up, at least 0.
+        decoupled_weight_decay: whether to decay by `p *= 1 - learning_rate *
+            weight_decay` instead of the penalty, as in `adamw`.
 
     Raises:
         ValueError: if a number is out of its range.

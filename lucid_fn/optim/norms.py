@@ -1,4 +1,4 @@
-"""Norms of single arrays, each of which counts as a layer."""
+"""Layer-wise norms and trust ratios, where each array counts as a layer."""
 
 import math
 
@@ -21,6 +21,6 @@ def root_mean_square(x: Array) -> Array:
 
 
 def trust_ratio(p_norm: Array, u_norm: Array, divisor: Array) -> Array:
-    """`p_norm / divisor`, and 1 where the norm of a param or of its update is 0."""
+    """`p_norm / divisor`, or 1 where the norm of a param or of its update is 0."""
     known = mx.logical_and(p_norm > 0, u_norm > 0)  # `&` is wrong under `vmap`
     return end_kernel(mx.where(known, p_norm / mx.where(known, divisor, 1.0), 1.0))

@@ -25,7 +25,7 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByNovogradState(NamedTuple):
-    """The running mean square of the norm of each gradient."""
+    """The running mean square of the norm of each array's gradient."""
 
     step: Array  # int32, shape (): updates made so far
     nu: Tree  # float32 at least; each leaf of shape ()
@@ -36,12 +36,12 @@ def scale_by_novograd(
 ) -> GradientTransformation:
     """Divides each gradient by a running root mean square of its norm.
 
-    `v = b2 * v + (1 - b2) * norm(g)**2`, whose first value is `norm(g)**2`; the update
-    is `g / (sqrt(v) + eps)`.
+    `v = b2 * v + (1 - b2) * norm(g)**2`, starting at `norm(g)**2`; the update is
+    `g / (sqrt(v) + eps)`.
 
     Args:
         b2: decay of the mean square, in [0, 1).
-        eps: added to the root, outside it; positive.
+        eps: added outside the square root; positive.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -68,9 +68,9 @@ def scale_by_novograd(
     def update(
         grads: Tree, opt_state: ScaleByNovogradState, params: Params, /
     ) -> tuple[Tree, ScaleByNovogradState]:
-        kept, new = decay_from_second(opt_state.step, b2, precision(opt_state.nu))
+        decay, weight = decay_from_second(opt_state.step, b2, precision(opt_state.nu))
         nu = leaves.map(
-            lambda v, g: average_square(kept, v, norm(g), weight=new),
+            lambda v, g: average_square(decay, v, norm(g), weight=weight),
             opt_state.nu,
             grads,
             caller=f"{caller} (state and grads)",
@@ -92,18 +92,18 @@ def novograd(
     eps: Scalar = 1e-8,
     weight_decay: Scalar = 0.0,
 ) -> GradientTransformation:
-    """NovoGrad: momentum with layer-wise second moments, in half of Adam's memory.
+    """NovoGrad: momentum with layer-wise second moments, with half of Adam's memory.
 
     `m = b1 * m + g / (sqrt(v) + eps) + weight_decay * p`, then
     `p -= learning_rate * m`, where `v` is the running mean square of the gradient's
     norm.
 
     Args:
-        learning_rate: at least 0, or a schedule of the step. A step is about
-            `learning_rate / (1 - b1)` long in each array.
+        learning_rate: at least 0, or a schedule of the step. The norm of a step is
+            about `learning_rate / (1 - b1)` for each array.
         b1: weight of the running sum, in [0, 1).
         b2: decay of the mean square, in [0, 1).
-        eps: added to the root, outside it; positive.
+        eps: added outside the square root; positive.
         weight_decay: weight of the param in the sum, at least 0.
 
     Raises:
@@ -117,7 +117,7 @@ def novograd(
         >>> optimizer = optim.novograd(1e-2, weight_decay=1e-3)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
-    # Checked here, since the part calls it momentum.
+    # Checked here, because `trace` calls it momentum.
     b1 = check_scalar("novograd", "b1", b1, at_least=0, below=1)
     return chain(
         scale_by_novograd(b2, eps=eps),

@@ -1,4 +1,4 @@
-"""Averages of the params over training, which often generalize better than the last."""
+"""Averages of the params over training, which often generalize better."""
 
 from typing import Any, NamedTuple
 
@@ -28,20 +28,20 @@ class ParamEmaState(NamedTuple):
 
     @property
     def needs_final_updates(self) -> bool:
-        """Whether nothing may follow in a `chain` that changes the updates."""
+        """Whether the transformation must come last in a `chain`."""
         return True
 
 
 class SwaState(NamedTuple):
     """The mean of the params at chosen steps."""
 
-    wait: Array  # int32, shape (): updates to go before the next one in the mean
-    averaged: Array  # int32, shape (): how many are in the mean
+    wait: Array  # int32, shape (): updates before the next one that is averaged
+    averaged: Array  # int32, shape (): updates averaged so far
     average: Tree  # float32 at least
 
     @property
     def needs_final_updates(self) -> bool:
-        """Whether nothing may follow in a `chain` that changes the updates."""
+        """Whether the transformation must come last in a `chain`."""
         return True
 
 
@@ -53,7 +53,7 @@ def param_ema(decay: Scalar) -> GradientTransformation:
     at `averaged_params(opt_state)`.
 
     Args:
-        decay: weight of the average so far, in [0, 1).
+        decay: weight of the previous average, in [0, 1).
 
     Raises:
         ValueError: if `decay` is out of its range.
@@ -83,9 +83,9 @@ def param_ema(decay: Scalar) -> GradientTransformation:
     def update(
         grads: Tree, opt_state: ParamEmaState, params: Params, /
     ) -> tuple[Tree, ParamEmaState]:
-        kept, new = decay_from_second(opt_state.step, decay, precision(params))
+        decay_t, weight = decay_from_second(opt_state.step, decay, precision(params))
         averages = leaves.map(
-            lambda a, p, u: average(kept, a, (p + u).astype(p.dtype), weight=new),
+            lambda a, p, u: average(decay_t, a, (p + u).astype(p.dtype), weight=weight),
             opt_state.average,
             params,
             grads,
@@ -100,14 +100,14 @@ def swa(*, start: int = 0, period: int = 1) -> GradientTransformation:
     """Stochastic weight averaging (SWA): the mean of the params; updates are unchanged.
 
     The mean is over the params after update `start`, counted from 0, and after every
-    `period`-th update from there. Before, it is the params themselves. Put it last in a
+    `period`-th update from there on. Before that it equals the params. Put it last in a
     chain, where the updates are final, and evaluate at `averaged_params(opt_state)`,
     for which the running statistics of batch norms must be estimated again.
 
     Args:
-        start: the first update in the mean, at least 0.
-        period: updates from one in the mean to the next, at least 1; often those of an
-            epoch.
+        start: the first update that is averaged, at least 0.
+        period: updates from one that is averaged to the next, at least 1; often the
+            steps of an epoch.
 
     Raises:
         ValueError: if `start` or `period` is out of its range.
@@ -135,9 +135,9 @@ def swa(*, start: int = 0, period: int = 1) -> GradientTransformation:
         averaged = mx.where(chosen, increment(averaged), averaged)
         count = mx.maximum(averaged, 1).astype(precision(params))
         weight = mx.where(mx.logical_or(chosen, averaged == 0), 1 / count, 0.0)
-        weight, kept = end_kernel(weight), end_kernel(1 - weight)
+        weight, decay = end_kernel(weight), end_kernel(1 - weight)
         averages = leaves.map(
-            lambda a, p, u: average(kept, a, p + u, weight=weight),
+            lambda a, p, u: average(decay, a, p + u, weight=weight),
             opt_state.average,
             params,
             grads,
@@ -152,7 +152,7 @@ def swa(*, start: int = 0, period: int = 1) -> GradientTransformation:
 def averaged_params(opt_state: Any) -> Params:
     """The average of the params that `param_ema` or `swa` keeps.
 
-    Before any update it is the first params.
+    Before the first update, the initial params.
 
     Args:
         opt_state: the state of an optimizer with `param_ema` or `swa` in it.
@@ -161,7 +161,8 @@ def averaged_params(opt_state: Any) -> Params:
         A tree like the params, in float32 at least.
 
     Raises:
-        ValueError: unless the state holds exactly one average, and the whole of it.
+        ValueError: unless the state holds exactly one average, and is not sharded by
+            `zero_redundancy`.
 
     Example:
         >>> import mlx.core as mx

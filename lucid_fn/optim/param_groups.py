@@ -1,4 +1,4 @@
-"""Different transformations of different params, chosen by their paths."""
+"""Different transformations for different params, chosen by their paths."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from lucid_fn.optim.base import (
 from lucid_fn.optim.errors import wrong_state
 from lucid_fn.types import Array, Params, Tree
 
-_OF_PATHS = "a function of the dotted path"
+_PATH_FUNCTION = "a function of the dotted path"
 
 
 class MaskedState(NamedTuple):
@@ -26,7 +26,7 @@ class MaskedState(NamedTuple):
 
 
 class PartitionState(NamedTuple):
-    """The state of each group by its name, each with its own learning rate."""
+    """The states by the name of the group; each has its own learning rate."""
 
     groups: dict[str, Any]
 
@@ -34,13 +34,13 @@ class PartitionState(NamedTuple):
 def masked(
     transformation: GradientTransformation, predicate: Callable[[str], bool]
 ) -> GradientTransformation:
-    """Applies a transformation to some of the leaves; the others are unchanged.
+    """Applies a transformation to some of the leaves, and leaves the others unchanged.
 
     Args:
-        transformation: gets the chosen gradients and params only, and has no state for
-            others.
+        transformation: receives only the chosen gradients and params, and keeps no
+            state for the others.
         predicate: function of the dotted path of a param, such as
-            `"layer1.0.conv1.weight"`: whether it is chosen.
+            `"layer1.0.conv1.weight"`, that returns whether it is chosen.
 
     Raises:
         TypeError: if an argument is of the wrong type; on init, if the params hold
@@ -57,7 +57,7 @@ def masked(
         {'weight': array(1, dtype=float32), 'bias': array(0, dtype=float32)}
     """
     check_transformation("masked", "transformation", transformation)
-    check_function("masked", "predicate", predicate, kinds=_OF_PATHS)
+    check_function("masked", "predicate", predicate, kinds=_PATH_FUNCTION)
 
     def init(params: Params, /) -> MaskedState:
         return MaskedState(transformation.init(_chosen(predicate, params)))
@@ -68,7 +68,7 @@ def masked(
         updates, inner = transformation.update(
             _chosen(predicate, grads), opt_state.inner, _chosen(predicate, params)
         )
-        return _put(updates, grads), MaskedState(inner)
+        return _overlay(updates, grads), MaskedState(inner)
 
     return stateful("masked", MaskedState, init, update)
 
@@ -79,14 +79,15 @@ def partition(
     """A transformation for each group of params.
 
     Args:
-        transformations: by the name of the group. Learning rates are read and set in
-            the groups: `learning_rate(opt_state.groups["head"])`.
-        label: function of the dotted path of a param: the name of its group.
+        transformations: by the name of the group. Read and set learning rates in the
+            state of a group: `learning_rate(opt_state.groups["head"])`.
+        label: function of the dotted path of a param that returns the name of its
+            group.
 
     Raises:
         TypeError: if an argument is of the wrong type; on init, if the params hold
             lists or tuples.
-        ValueError: on init, if `label` returns the name of no group.
+        ValueError: on init, if `label` returns an unknown name.
 
     Source: `optax.partition`.
 
@@ -107,7 +108,7 @@ def partition(
     check_type("partition", "transformations", transformations, Mapping, words, fix=fix)
     for name, part in transformations.items():
         check_transformation("partition", f"transformations[{name!r}]", part)
-    check_function("partition", "label", label, kinds=_OF_PATHS)
+    check_function("partition", "label", label, kinds=_PATH_FUNCTION)
     parts = dict(transformations)  # later changes of the caller's dict have no effect
 
     def in_group(name: str) -> Callable[[str], bool]:
@@ -140,7 +141,7 @@ def partition(
                 opt_state.groups[name],
                 _chosen(in_group(name), params),
             )
-            updates = _put(chosen, updates)
+            updates = _overlay(chosen, updates)
         return updates, PartitionState(groups)
 
     return stateful("partition", PartitionState, init, update)
@@ -165,7 +166,7 @@ def _chosen(predicate: Callable[[str], bool], values: dict[str, Any]) -> dict[st
     return chosen
 
 
-def _put(chosen: dict[str, Any], values: Tree) -> Tree:
-    """`values`, with the leaves of `chosen` in place of its own."""
+def _overlay(chosen: dict[str, Any], values: Tree) -> Tree:
+    """`values` with the leaves of `chosen` at their paths."""
     flat: dict[str, Array] = tree.named_leaves(chosen)
     return tree.map_with_path(lambda path, x: flat.get(path, x), values)

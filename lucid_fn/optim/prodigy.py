@@ -25,7 +25,7 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ProdigyState(NamedTuple):
-    """The estimate of the distance to the solution, and what it is made of."""
+    """The estimated distance to the solution, its sums, and Adam's moments."""
 
     rate: RateState
     distance: Array  # float32 at least, shape (): d
@@ -37,7 +37,7 @@ class ProdigyState(NamedTuple):
 
     @property
     def mixes_params(self) -> bool:
-        """Whether numbers for one param are computed from the state of others."""
+        """Whether the state of one param depends on other params."""
         return True
 
 
@@ -66,13 +66,14 @@ def prodigy(
             1 in the paper, or a cosine decay from 1 to 0.
         b1: decay of the first moment, in [0, 1).
         b2: decay of the second moment, in [0, 1); that of the estimate is its root.
-        eps: added to the root, outside it, in units of `d`; positive.
+        eps: added outside the square root, in units of `d`; positive.
         weight_decay: decoupled weight decay, multiplied by the learning rate times
             `d`; at least 0.
-        initial_distance: the first `d`, positive, and below the distance to go.
+        initial_distance: initial value of `d`, positive, and smaller than the distance
+            to the solution.
 
     Returns:
-        A transformation whose state has the estimate in `distance`.
+        A transformation whose state has `d` in `distance`.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -123,22 +124,22 @@ def prodigy(
             params,
             caller=f"{caller} (grads, state and params)",
         )
-        kept, new = _root_and_complement(b2, d.dtype)
-        weight = end_kernel(new * value * d * d)
-        progress = kept * opt_state.progress + weight * _sum(along, d.dtype)
+        decay, complement = _root_and_complement(b2, d.dtype)
+        weight = end_kernel(complement * value * d * d)
+        progress = decay * opt_state.progress + weight * _sum(along, d.dtype)
         summed = leaves.map(
-            lambda s, g: average(kept, s, g, weight=weight), opt_state.summed, grads
+            lambda s, g: average(decay, s, g, weight=weight), opt_state.summed, grads
         )
         size = _sum(leaves.map(lambda s: total(mx.abs(s)), summed), d.dtype)
-        known = size > 0  # not before there was a gradient
-        estimate = mx.where(known, progress / mx.where(known, size, 1.0), 0.0)
+        nonzero = size > 0
+        estimate = mx.where(nonzero, progress / mx.where(nonzero, size, 1.0), 0.0)
 
         scaled = leaves.map(lambda m, g: d * g.astype(m.dtype), opt_state.mu, grads)
         mu, nu = update_moments(caller, b1, b2, opt_state.mu, opt_state.nu, scaled)
-        step_size, least = end_kernel(-value * d), end_kernel(d * eps)
+        step_size, scaled_eps = end_kernel(-value * d), end_kernel(d * eps)
 
         def move(m: Array, v: Array, p: Array, g: Array) -> Array:
-            direction = m / (mx.sqrt(v) + least)
+            direction = m / (mx.sqrt(v) + scaled_eps)
             if not is_zero(weight_decay):
                 direction = direction + weight_decay * p
             return (step_size * direction).astype(g.dtype)
@@ -158,7 +159,7 @@ def prodigy(
 
 
 def _root_and_complement(b2: Scalar, dtype: mx.Dtype) -> tuple[Array, Array]:
-    """`c = sqrt(b2)` and `1 - c`, as `(1 - b2) / (1 + c)`: `c` is near 1."""
+    """`c = sqrt(b2)` and `1 - c`, as `(1 - b2) / (1 + c)` because `c` is near 1."""
     root = mx.sqrt(b2) if isinstance(b2, mx.array) else math.sqrt(b2)
     return mx.array(root, dtype), mx.array((1 - b2) / (1 + root), dtype)
 

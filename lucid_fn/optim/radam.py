@@ -25,7 +25,7 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByRadamState(NamedTuple):
-    """Moments of the gradient; `mu` and `nu` have the structure of the params."""
+    """First and second moment of the gradients, in the structure of the params."""
 
     step: Array  # int32, shape (): updates made so far
     mu: Tree  # float32 at least
@@ -37,10 +37,10 @@ def scale_by_radam(
 ) -> GradientTransformation:
     """RAdam's direction: Adam's, once the variance of the second moment is tractable.
 
-    With `R = 2 / (1 - b2) - 1` and `r = R - 2 * t * b2**t / (1 - b2**t)`, the length
-    of the average, Adam's update is multiplied by the root of
-    `(r - 4) * (r - 2) * R / ((R - 4) * (R - 2) * r)` where `r > 5`. Before that the
-    update is the mean of the gradients, `m / (1 - b1**t)`.
+    The length of the average is `r = R - 2 * t * b2**t / (1 - b2**t)`, with the limit
+    `R = 2 / (1 - b2) - 1`. Once `r > 5`, Adam's update is multiplied by the root of
+    `(r - 4) * (r - 2) * R / ((R - 4) * (R - 2) * r)`. Before that the update is the
+    mean of the gradients, `m / (1 - b1**t)`.
 
     Args:
         b1: decay of the first moment, in [0, 1).
@@ -81,8 +81,8 @@ def scale_by_radam(
         )
 
         def rectified(m: Array, v: Array, g: Array) -> Array:
-            divisor = mx.where(tractable, root_scale / (mx.sqrt(v) + eps), 1.0)
-            return (scale * m * divisor).astype(g.dtype)
+            factor = mx.where(tractable, root_scale / (mx.sqrt(v) + eps), 1.0)
+            return (scale * m * factor).astype(g.dtype)
 
         updates = leaves.map(rectified, mu, nu, grads)
         return updates, ScaleByRadamState(step, mu, nu)
@@ -95,23 +95,25 @@ def _lengths(
 ) -> tuple[Array, Array]:
     """The length of the average after `step` steps, and its limit.
 
-    With `h = -log(b2) / 2` and `f(x) = 1 + 1 / x - coth(x)` the length is
-    `1 - f(h) + t * f(t * h)`, a sum of small numbers. The difference in the paper is
-    one of large ones, of which float32 would lose three digits.
+    With `h = -log(b2) / 2` and the Langevin function `L(x) = coth(x) - 1 / x` the
+    length is `L(h) + t * (1 - L(t * h))`, a sum of small numbers. The formula of the
+    paper is a difference of large ones, which loses three digits in float32.
     """
     half = -0.5 * log_decay(b2, dtype)
     t = step.astype(dtype)
-    length = 1 - _forgotten(half) + t * _forgotten(t * half)
+    length = 1 - _one_minus_langevin(half) + t * _one_minus_langevin(t * half)
     return length, 1 / mx.tanh(half)
 
 
-def _forgotten(x: Array) -> Array:
+def _one_minus_langevin(x: Array) -> Array:
     """`1 + 1 / x - coth(x)`, by a series where the difference would lose digits."""
     s = x * x
     series = mx.zeros_like(x)
     for coefficient in (2 / 93555, -1 / 4725, 2 / 945, -1 / 45, 1 / 3):
         series = series * s + coefficient
-    small = 0.05 if x.dtype == mx.float64 else 0.5  # where the series has all digits
+    small = (
+        0.05 if x.dtype == mx.float64 else 0.5
+    )  # below, the series has full precision
     return mx.where(x < small, 1 - x * series, 1 / x - 2 / mx.expm1(2 * x))
 
 
@@ -135,8 +137,8 @@ def radam(
         b2: decay of the second moment, in [0, 1).
         eps: added to the root of the raw second moment; positive.
         weight_decay: factor of the L2 penalty, at least 0.
-        decoupled_weight_decay: whether `p *= 1 - learning_rate * weight_decay` takes
-            the place of the penalty, as in `adamw`.
+        decoupled_weight_decay: whether to decay by `p *= 1 - learning_rate *
+            weight_decay` instead of the penalty, as in `adamw`.
 
     Raises:
         ValueError: if a number is out of its range.

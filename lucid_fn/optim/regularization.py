@@ -20,7 +20,7 @@ from lucid_fn.types import Array, Key, Params, Scalar, Tree
 
 
 class AddNoiseState(NamedTuple):
-    """The key of the next step's noise."""
+    """The key for the noise of the next step."""
 
     step: Array  # int32, shape (): updates made so far
     key: Key
@@ -61,8 +61,8 @@ def add_decayed_weights(weight_decay: Scalar) -> GradientTransformation:
 def centralize() -> GradientTransformation:
     """Gradient centralization: subtracts the mean of each output unit.
 
-    An output unit is a slice along the first axis of an array of two axes or more, such
-    as a weight; arrays of fewer axes are unchanged.
+    An output unit is a slice along the first axis of an array with two axes or more,
+    such as a weight. Arrays with fewer axes are unchanged.
 
     Source: Yong et al., 2020, https://arxiv.org/abs/2004.01461, equation 1.
 
@@ -94,8 +94,8 @@ def add_noise(key: Key, *, eta: Scalar, gamma: Scalar = 0.55) -> GradientTransfo
 
     Args:
         key: a key that is used for nothing else.
-        eta: variance of the first noise, at least 0; 0.01, 0.3 or 1 in the paper.
-        gamma: how fast it falls, at least 0.
+        eta: initial variance, at least 0; 0.01, 0.3 or 1 in the paper.
+        gamma: exponent of the variance's decay, at least 0.
 
     Raises:
         ValueError: if `eta` or `gamma` is negative or not finite.

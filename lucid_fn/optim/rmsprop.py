@@ -26,14 +26,14 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByRmsState(NamedTuple):
-    """The mean square of the gradients."""
+    """The running mean square of the gradients."""
 
     step: Array  # int32, shape (): updates made so far
     nu: Tree  # float32 at least
 
 
 class ScaleByStddevState(NamedTuple):
-    """Mean and mean square of the gradients."""
+    """Running mean and mean square of the gradients."""
 
     mu: Tree  # float32 at least
     nu: Tree  # float32 at least
@@ -48,7 +48,7 @@ def scale_by_rms(
 
     Args:
         decay: decay of the mean square, in [0, 1).
-        eps: added to the root, outside it; positive.
+        eps: added outside the square root; positive.
         unbiased: whether to divide `v` by `1 - decay**t` first, as Adam does.
 
     Raises:
@@ -98,14 +98,14 @@ def scale_by_stddev(
 
     Args:
         decay: decay of both means, in [0, 1).
-        eps: added to the root, outside it; positive.
+        eps: added outside the square root; positive.
 
     Raises:
         ValueError: if a number is out of its range.
 
     Source: Graves, 2013, https://arxiv.org/abs/1308.0850, equations 38 to 40, with
-    `eps` outside the root. Where rounding makes the variance negative it is 0; in
-    PyTorch the root is NaN.
+    `eps` outside the root. A variance that is negative by rounding counts as 0; in
+    PyTorch its root is NaN.
 
     Example:
         >>> import mlx.core as mx
@@ -146,13 +146,13 @@ def rmsprop(
 ) -> GradientTransformation:
     """RMSprop: gradients divided by their root mean square, as `torch.optim.RMSprop`.
 
-    `b = momentum * b + g / (sqrt(v) + eps)`, then `p -= learning_rate * b`. If
-    `centered`, the variance `v - m**2` takes the place of `v`.
+    `b = momentum * b + g / (sqrt(v) + eps)`, then `p -= learning_rate * b`. With
+    `centered`, `v` is replaced by the variance `v - m**2`.
 
     Args:
         learning_rate: at least 0, or a schedule of the step.
         decay: decay of the mean square, in [0, 1); PyTorch's `alpha`.
-        eps: added to the root, outside it; positive.
+        eps: added outside the square root; positive.
         weight_decay: factor of the L2 penalty, at least 0.
         momentum: weight of the running sum of scaled gradients, at least 0.
         centered: whether to divide by the standard deviation instead.

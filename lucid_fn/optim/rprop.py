@@ -18,10 +18,10 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByRpropState(NamedTuple):
-    """The step sizes, and the signs of the latest gradients that made a step."""
+    """The step sizes, and the signs of the previous gradients."""
 
     sizes: Tree  # float32 at least
-    signs: Tree  # float32 at least: -1, 0 or 1
+    signs: Tree  # float32 at least: -1 or 1, 0 where no step was made
 
 
 def scale_by_rprop(
@@ -32,24 +32,24 @@ def scale_by_rprop(
     min_step_size: Scalar = 1e-6,
     max_step_size: Scalar = 50.0,
 ) -> GradientTransformation:
-    """Rprop's direction: the sign of the gradient times a step size of each number.
+    """Rprop's direction: the sign of the gradient times a step size per element.
 
-    A size is multiplied by `eta_plus` where the gradient keeps its sign, and by
-    `eta_minus` where the sign changes. There no step is made, and the sign counts as 0
-    for the next; after a 0 the size stays as it is.
+    The size is multiplied by `eta_plus` where the gradient keeps its sign, and by
+    `eta_minus` where the sign changes. Where it changes no step is made, and the stored
+    sign is 0, so that the size is unchanged at the next step.
 
     Args:
-        learning_rate: the first step size, positive.
+        learning_rate: initial step size, positive.
         eta_minus: factor of the size after a change of sign, in [0, 1).
         eta_plus: factor of the size while the sign stays, at least 1.
-        min_step_size: least size, positive.
-        max_step_size: largest size, at least `min_step_size`.
+        min_step_size: minimum size, positive.
+        max_step_size: maximum size, at least `min_step_size`.
 
     Raises:
         ValueError: if a number is out of its range.
 
     Source: Riedmiller & Braun, 1993, "A direct adaptive method for faster
-    backpropagation learning: the RPROP algorithm"; no step is taken back, as in
+    backpropagation learning: the RPROP algorithm"; steps are not reverted, as in
     `torch.optim.Rprop`.
 
     Example:
@@ -62,43 +62,43 @@ def scale_by_rprop(
         ({'w': array([0.5, -0.5], dtype=float32)}, {'w': array([1, -1], dtype=float32)})
     """
     caller = "scale_by_rprop"
-    first = check_scalar(caller, "learning_rate", learning_rate, above=0)
+    initial = check_scalar(caller, "learning_rate", learning_rate, above=0)
     eta_minus = check_scalar(caller, "eta_minus", eta_minus, at_least=0, below=1)
     eta_plus = check_scalar(caller, "eta_plus", eta_plus, at_least=1)
-    least = check_scalar(caller, "min_step_size", min_step_size, above=0)
-    most = check_scalar(caller, "max_step_size", max_step_size, above=0)
-    known = not isinstance(least, mx.array) and not isinstance(most, mx.array)
-    if known and least > most:
+    low = check_scalar(caller, "min_step_size", min_step_size, above=0)
+    high = check_scalar(caller, "max_step_size", max_step_size, above=0)
+    known = not isinstance(low, mx.array) and not isinstance(high, mx.array)
+    if known and low > high:
         raise ValueError(
-            f"{caller}: max_step_size must be at least min_step_size {least:g}, got "
-            f"{most:g}"
+            f"{caller}: max_step_size must be at least min_step_size {low:g}, got "
+            f"{high:g}"
         )
 
     def init(params: Params, /) -> ScaleByRpropState:
-        return ScaleByRpropState(zeros(params, first), zeros(params))
+        return ScaleByRpropState(zeros(params, initial), zeros(params))
 
     def update(
         grads: Tree, opt_state: ScaleByRpropState, params: Params, /
     ) -> tuple[Tree, ScaleByRpropState]:
-        def resize(size: Array, before: Array, g: Array) -> Array:
-            agreement = before * mx.sign(g)
+        def next_size(size: Array, previous: Array, g: Array) -> Array:
+            agreement = previous * mx.sign(g)
             shrunk = mx.where(agreement < 0, mx.array(eta_minus, size.dtype), 1.0)
             grown = mx.array(eta_plus, size.dtype)
             factor = mx.where(agreement > 0, grown, shrunk)
-            return mx.clip(size * factor, least, most).astype(size.dtype)
+            return mx.clip(size * factor, low, high).astype(size.dtype)
 
-        def turn(before: Array, g: Array) -> Array:
-            sign = mx.sign(g).astype(before.dtype)
-            return mx.where(before * sign < 0, mx.zeros_like(sign), sign)
+        def next_sign(previous: Array, g: Array) -> Array:
+            sign = mx.sign(g).astype(previous.dtype)
+            return mx.where(previous * sign < 0, mx.zeros_like(sign), sign)
 
         sizes = leaves.map(
-            resize,
+            next_size,
             opt_state.sizes,
             opt_state.signs,
             grads,
             caller=f"{caller} (state and grads)",
         )
-        signs = leaves.map(turn, opt_state.signs, grads)
+        signs = leaves.map(next_sign, opt_state.signs, grads)
         updates = leaves.map(
             lambda x, s, g: (x * s).astype(g.dtype), sizes, signs, grads
         )
@@ -118,16 +118,15 @@ def rprop(
 ) -> GradientTransformation:
     """Rprop: resilient backpropagation, for full batches, as `torch.optim.Rprop`.
 
-    `p -= sign(g) * size`; see `scale_by_rprop` for the size. The size adapts, so the
-    learning rate is only its first value: it is not in the state, and cannot be read,
-    set or given by a schedule.
+    `p -= sign(g) * size`; see `scale_by_rprop` for the size. The learning rate is only
+    the initial size: it is not in the state, so it cannot be read, set or scheduled.
 
     Args:
-        learning_rate: the first step size, positive; not a schedule.
+        learning_rate: initial step size, positive; not a schedule.
         eta_minus: factor of the size after a change of sign, in [0, 1).
         eta_plus: factor of the size while the sign stays, at least 1.
-        min_step_size: least size, positive.
-        max_step_size: largest size, at least `min_step_size`.
+        min_step_size: minimum size, positive.
+        max_step_size: maximum size, at least `min_step_size`.
 
     Raises:
         ValueError: if a number is out of its range.

@@ -18,15 +18,15 @@ def sam(
     rho: Scalar = 0.05,
     adaptive: bool = False,
 ) -> Callable[..., tuple[Any, Tree]]:
-    """SAM: sharpness-aware minimization, the gradient after a step uphill.
+    """SAM: sharpness-aware minimization, which takes the gradient after a step uphill.
 
-    `g = grad(p)`, then `grad(p + rho * g / norm(g))`. It evaluates the loss twice, so
-    it wraps the function that returns value and gradient, and is used in its place
-    with any optimizer.
+    `g = grad(p)`, then `grad(p + rho * g / norm(g))`. Because this evaluates the loss
+    twice, `sam` wraps the function that computes value and gradient; the result is used
+    in its place, with any optimizer.
 
     Args:
         value_and_grad: `(params, *args) -> (value, grads)`, as
-            `lucid_fn.value_and_grad` makes it, with or without `has_aux`.
+            `lucid_fn.value_and_grad` returns it, with or without `has_aux`.
         rho: length of the step uphill, positive.
         adaptive: whether the step is scaled by the params (ASAM):
             `rho * p**2 * g / norm(p * g)`.
@@ -59,12 +59,14 @@ def sam(
         return (p + (p * p * step if adaptive else step)).astype(p.dtype)
 
     @functools.wraps(value_and_grad)
-    def sharpest(params: Tree, /, *args: Any, **kwargs: Any) -> tuple[Any, Tree]:
+    def sam_value_and_grad(
+        params: Tree, /, *args: Any, **kwargs: Any
+    ) -> tuple[Any, Tree]:
         value, grads = value_and_grad(params, *args, **kwargs)
         lengths = leaves.map(lambda p, g: p * g, params, grads) if adaptive else grads
-        # The constant keeps a gradient of 0 from 0 / 0; it is that of the authors.
+        # 1e-12 avoids 0 / 0 for a gradient of 0, as in the authors' code.
         scale = end_kernel(rho / (tree.global_norm(lengths) + 1e-12))
         moved = leaves.map(lambda p, g: uphill(p, g, scale), params, grads)
         return value, value_and_grad(moved, *args, **kwargs)[1]
 
-    return sharpest
+    return sam_value_and_grad

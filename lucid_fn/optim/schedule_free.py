@@ -1,8 +1,8 @@
-"""Schedule-free optimizers: an average of the params in place of a decaying rate.
+"""Schedule-free optimizers: averaging of the params instead of a decaying rate.
 
-There are three sequences: `z` makes the steps, `x` is the average of all `z`, and `y`,
-between them, is where gradients are taken. The params of training are `y`; those to
-evaluate are `x`, which `schedule_free_params` computes.
+There are three sequences: `z` makes the steps, `x` is a weighted average of all `z`,
+and gradients are taken at `y`, which lies between the two. The params of training are
+`y`; those to evaluate are `x`, which `schedule_free_params` computes.
 """
 
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScheduleFreeState(NamedTuple):
-    """The sequence `z`, and what the weights of the average need."""
+    """The sequence `z`, and the sums that determine the weights of the average."""
 
     rate: RateState
     largest_rate: Array  # float32 at least, shape (): so far
@@ -44,8 +44,8 @@ def schedule_free(
     """Schedule-free learning with any direction, such as `scale_by_rms`.
 
     `z -= learning_rate * d`, `x = (1 - c) * x + c * z`, `y = (1 - b1) * z + b1 * x`,
-    where the weight `c` of a step is its share in the sum of the squares of the
-    largest learning rates so far.
+    where the weight `c` of a step is the square of the maximum learning rate so far,
+    divided by the sum of these squares.
 
     Args:
         direction: maps the gradient at `y` to `d`.
@@ -87,16 +87,16 @@ def schedule_free(
         directions, inner = direction.update(grads, opt_state.inner, params)
         value, rate_state = rate.next(opt_state.rate)
         largest = mx.maximum(value, opt_state.largest_rate)
-        # In units of the latest weight the sum counts steps, exactly, once the rate no
-        # longer rises. A warm-up may begin at 0: then there is nothing to weigh yet.
-        started = largest > 0
-        unit = mx.square(opt_state.largest_rate / mx.where(started, largest, 1.0))
-        weight_sum = opt_state.weight_sum * unit + started
-        c = end_kernel(mx.where(started, 1 / mx.maximum(weight_sum, 1.0), 0.0))
-        along = end_kernel(-value * ((1 - b1) + b1 * c))
+        # In units of the latest weight, the sum counts steps exactly once the rate no
+        # longer rises. All weights are 0 while a warm-up starts at 0.
+        positive = largest > 0
+        unit = mx.square(opt_state.largest_rate / mx.where(positive, largest, 1.0))
+        weight_sum = opt_state.weight_sum * unit + positive
+        c = end_kernel(mx.where(positive, 1 / mx.maximum(weight_sum, 1.0), 0.0))
+        step_size = end_kernel(-value * ((1 - b1) + b1 * c))
 
         def move(d: Array, z: Array, y: Array) -> Array:
-            return (c * (z - y) + along * d).astype(d.dtype)
+            return (c * (z - y) + step_size * d).astype(d.dtype)
 
         updates = leaves.map(
             move,
@@ -120,14 +120,14 @@ def schedule_free_params(opt_state: Any, params: Params) -> Params:
 
     Args:
         opt_state: the state of a schedule-free optimizer.
-        params: those of training, `y`, as they are with this state.
+        params: those of training, `y`, at the same step as the state.
 
     Returns:
         A tree like the params.
 
     Raises:
-        ValueError: unless the state holds exactly one schedule-free optimizer, and the
-            whole of it, or if the structures differ.
+        ValueError: unless the state holds exactly one schedule-free optimizer, and is
+            not sharded by `zero_redundancy`; or if the structures differ.
 
     Example:
         >>> import mlx.core as mx
@@ -156,7 +156,7 @@ def schedule_free_params(opt_state: Any, params: Params) -> Params:
 def schedule_free_sgd(
     learning_rate: ScalarOrSchedule, *, b1: Scalar = 0.9, weight_decay: Scalar = 0.0
 ) -> GradientTransformation:
-    """Schedule-free SGD: averaging in place of momentum and of a schedule.
+    """Schedule-free SGD: averaging replaces both momentum and schedule.
 
     Evaluate at `schedule_free_params(opt_state, params)`, for which the running
     statistics of batch norms must be estimated again.
@@ -189,7 +189,7 @@ def schedule_free_adamw(
     eps: Scalar = 1e-8,
     weight_decay: Scalar = 0.0,
 ) -> GradientTransformation:
-    """Schedule-free AdamW: averaging in place of momentum and of a schedule.
+    """Schedule-free AdamW: averaging replaces both momentum and schedule.
 
     Evaluate at `schedule_free_params(opt_state, params)`, for which the running
     statistics of batch norms must be estimated again.
@@ -198,8 +198,9 @@ def schedule_free_adamw(
         learning_rate: at least 0, or a warm-up; larger than with a schedule.
         b1: weight of the average in the params of training, in (0, 1).
         b2: decay of the second moment, in [0, 1).
-        eps: added to the root, outside it; positive.
-        weight_decay: weight of the params of training in a step, at least 0.
+        eps: added outside the square root; positive.
+        weight_decay: decoupled weight decay at the params of training, multiplied by
+            the learning rate; at least 0.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -213,7 +214,7 @@ def schedule_free_adamw(
         >>> optimizer = optim.schedule_free_adamw(2.5e-3)
         >>> opt_state = optimizer.init({"w": mx.zeros(3)})
     """
-    # Checked here, since the part calls it decay.
+    # Checked here, because `scale_by_rms` calls it decay.
     b2 = check_scalar("schedule_free_adamw", "b2", b2, at_least=0, below=1)
     direction = chain(
         scale_by_rms(b2, eps=eps, unbiased=True), add_decayed_weights(weight_decay)

@@ -16,7 +16,7 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class TraceState(NamedTuple):
-    """The running sum of gradients; it has the structure of the params."""
+    """The running sum of the gradients, in the structure of the params."""
 
     step: Array  # int32, shape (): updates made so far
     trace: Tree  # float32 at least
@@ -27,12 +27,12 @@ def trace(
 ) -> GradientTransformation:
     """Momentum: replaces the gradient by `b = momentum * b + (1 - dampening) * g`.
 
-    The first `b` is `g` itself, without dampening, as in PyTorch. With `nesterov` the
-    update is `g + momentum * b`.
+    The first `b` is `g`, without dampening, as in PyTorch. With `nesterov` the update
+    is `g + momentum * b`.
 
     Args:
-        momentum: weight of the sum so far, at least 0.
-        dampening: share of each later gradient that is left out, in [0, 1].
+        momentum: weight of the previous sum, at least 0.
+        dampening: fraction of each gradient after the first to leave out, in [0, 1].
         nesterov: whether to use Nesterov momentum.
 
     Raises:
@@ -66,7 +66,7 @@ def trace(
     def update(
         grads: Tree, opt_state: TraceState, params: Params, /
     ) -> tuple[Tree, TraceState]:
-        # The first gradient enters whole: the sum is 0, so only its weight differs.
+        # The first gradient is not dampened.
         later = mx.array(1 - dampening, precision(grads))
         weight = end_kernel(mx.where(opt_state.step == 0, 1.0, later))
 
@@ -98,14 +98,14 @@ def sgd(
 ) -> GradientTransformation:
     """SGD: stochastic gradient descent, `p -= learning_rate * b`, as `torch.optim.SGD`.
 
-    `g = g + weight_decay * p`, then `b = momentum * b + (1 - dampening) * g`, whose
-    first value is `g`. With `nesterov`, `g + momentum * b` takes the place of `b`.
-    Without momentum `b` is `g`, and `dampening` has no effect.
+    `g = g + weight_decay * p`, then `b = momentum * b + (1 - dampening) * g`, starting
+    at `g`. With `nesterov`, `b` is replaced by `g + momentum * b` in the step. Without
+    momentum `b` is `g`, and `dampening` has no effect.
 
     Args:
         learning_rate: at least 0, or a schedule of the step.
         momentum: weight of the running sum, at least 0.
-        dampening: share of each later gradient that is left out, in [0, 1].
+        dampening: fraction of each gradient after the first to leave out, in [0, 1].
         weight_decay: factor of the L2 penalty, at least 0.
         nesterov: whether to use Nesterov momentum.
 

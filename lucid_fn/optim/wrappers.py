@@ -1,6 +1,6 @@
 """`accumulate`, `apply_if_finite` and `lookahead`: wrappers of whole optimizers.
 
-Nothing here branches on an array: both outcomes are computed, and one is selected.
+They do not branch on arrays: both outcomes are computed, and one is selected.
 """
 
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class AccumulateState(NamedTuple):
-    """The sum of the gradients since the latest update."""
+    """The sum of the gradients since the latest update, and the optimizer's state."""
 
     micro_step: Array  # int32, shape (): gradients in the sum
     total: Tree  # float32 at least
@@ -25,7 +25,7 @@ class AccumulateState(NamedTuple):
 
 
 class ApplyIfFiniteState(NamedTuple):
-    """How many updates were skipped."""
+    """The numbers of skipped updates, and the state of the optimizer."""
 
     skipped: Array  # int32, shape (): in total
     skipped_in_a_row: Array  # int32, shape (): since the latest that was applied
@@ -33,7 +33,7 @@ class ApplyIfFiniteState(NamedTuple):
 
 
 class LookaheadState(NamedTuple):
-    """The slow params, from which the fast ones start again every `period` updates."""
+    """The slow params, and the state of the optimizer that moves the fast ones."""
 
     step: Array  # int32, shape (): updates since the latest synchronization
     slow: Tree  # in the dtypes of the params
@@ -45,12 +45,12 @@ def accumulate(
 ) -> GradientTransformation:
     """Gradient accumulation: one update from the mean of `steps` gradients.
 
-    If the loss is a mean over the batch, and micro-batches have one size, it equals the
-    update of the whole batch. The calls in between return updates of 0. Schedules
+    If the loss is a mean over the batch, and micro-batches have equal sizes, this is
+    the update of the whole batch. The calls in between return updates of 0. Schedules
     inside `optimizer` count its updates, not the micro-batches.
 
     Args:
-        optimizer: gets the mean gradient.
+        optimizer: receives the mean gradient.
         steps: micro-batches per update, at least 1.
 
     Raises:
@@ -98,13 +98,13 @@ def accumulate(
 
 
 def apply_if_finite(optimizer: GradientTransformation) -> GradientTransformation:
-    """Skips the updates whose gradients have an infinity or a NaN.
+    """Skips updates whose gradients contain an infinity or a NaN.
 
-    A skipped call returns updates of 0 and the state as it was, except for the counts.
+    A skipped call returns updates of 0, and a state that differs only in the counts.
     If `opt_state.skipped_in_a_row` keeps growing, training has diverged.
 
     Args:
-        optimizer: gets finite gradients only.
+        optimizer: applied only to finite gradients.
 
     Raises:
         TypeError: if `optimizer` is not a transformation.
@@ -148,7 +148,7 @@ def lookahead(
     `slow`.
 
     Args:
-        optimizer: makes the fast steps; its state is kept.
+        optimizer: makes the fast steps; its state is not reset.
         period: updates from one synchronization to the next, at least 1.
         alpha: step size of the slow params, in [0, 1].
 
@@ -178,7 +178,7 @@ def lookahead(
     alpha = check_scalar(caller, "alpha", alpha, at_least=0, at_most=1)
 
     def init(params: Params, /) -> LookaheadState:
-        slow = leaves.map(mx.contiguous, params)  # arrays of its own
+        slow = leaves.map(mx.contiguous, params)  # copies
         return LookaheadState(zero_count(), slow, optimizer.init(params))
 
     def update(

@@ -21,7 +21,7 @@ from lucid_fn.types import Array, Params, Scalar, Tree
 
 
 class ScaleByYogiState(NamedTuple):
-    """The mean of the gradients, and a second moment that changes slowly."""
+    """The running mean of the gradients, and an additive second moment."""
 
     step: Array  # int32, shape (): updates made so far
     mu: Tree  # float32 at least
@@ -43,9 +43,9 @@ def scale_by_yogi(
 
     Args:
         b1: decay of the mean, in [0, 1).
-        b2: how slowly the second moment changes, in [0, 1).
-        eps: added to the root, outside it; positive.
-        initial: the first `v`, at least 0.
+        b2: 1 minus the rate at which the second moment changes, in [0, 1).
+        eps: added outside the square root; positive.
+        initial: initial value of `v`, at least 0.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -69,13 +69,13 @@ def scale_by_yogi(
     def update(
         grads: Tree, opt_state: ScaleByYogiState, params: Params, /
     ) -> tuple[Tree, ScaleByYogiState]:
-        def follow(v: Array, g: Array) -> Array:
+        def second_moment(v: Array, g: Array) -> Array:
             square = mx.square(g.astype(v.dtype))
             return (v - (1 - b2) * mx.sign(v - square) * square).astype(v.dtype)
 
         step = increment(opt_state.step)
         mu = first_moment(caller, b1, opt_state.mu, grads)
-        nu = leaves.map(follow, opt_state.nu, grads)
+        nu = leaves.map(second_moment, opt_state.nu, grads)
         updates = unbiased_ratio(b1, b2, eps, step, mu, nu, grads)
         return updates, ScaleByYogiState(step, mu, nu)
 
@@ -99,9 +99,9 @@ def yogi(
     Args:
         learning_rate: at least 0, or a schedule of the step; 0.01 in the paper.
         b1: decay of the mean, in [0, 1).
-        b2: how slowly the second moment changes, in [0, 1).
-        eps: added to the root, outside it; positive.
-        initial: the first `v`, at least 0.
+        b2: 1 minus the rate at which the second moment changes, in [0, 1).
+        eps: added outside the square root; positive.
+        initial: initial value of `v`, at least 0.
 
     Raises:
         ValueError: if a number is out of its range.

@@ -1,4 +1,4 @@
-"""ZeRO: the optimizer's state divided among the processes of a group."""
+"""ZeRO stage 1: the optimizer's state is sharded over the processes of a group."""
 
 import itertools
 from typing import Any, NamedTuple
@@ -16,10 +16,11 @@ from lucid_fn.types import Array, Params, Tree
 
 
 class ZeroRedundancyState(NamedTuple):
-    """This rank's part of an optimizer's state.
+    """This rank's shard of an optimizer's state.
 
-    `inner` has the structure of the whole, so that its names are those of a checkpoint.
-    An array of shape `s` that another rank keeps is one without numbers, `(0, *s)`.
+    `inner` has the structure of the whole state, so that its names are those of a
+    checkpoint. An array of shape `s` that another rank owns is replaced by an empty one
+    of shape `(0, *s)`.
     """
 
     inner: Any
@@ -28,30 +29,29 @@ class ZeroRedundancyState(NamedTuple):
 def zero_redundancy(
     optimizer: GradientTransformation, group: Group | None
 ) -> GradientTransformation:
-    """Divides the optimizer's state among the processes: stage 1 of ZeRO.
+    """Shards the optimizer's state over the processes: stage 1 of ZeRO.
 
-    Each param belongs to one rank, which alone keeps the state for it and computes its
-    update; then the ranks give each other their updates. The largest params are
-    assigned first, each to the rank that has least. All ranks need the same gradients,
-    as `train.make_step(group=)` and `average_gradients` make them, and get the same
-    updates, those of `optimizer` to the last bit. As params are not cut, that holds for
-    optimizers of matrices, such as `muon` and `adafactor`, and for norms over all
-    gradients.
+    Each param is owned by one rank, which alone keeps its state and computes its
+    update; then the ranks exchange their updates. Params are assigned in order of size,
+    largest first, each to the rank with the least so far. All ranks must have the same
+    gradients, as `train.make_step(group=)` and `average_gradients` compute them, and
+    get the same updates, bitwise equal to those of `optimizer`. Because params are not
+    split, this also holds for optimizers of matrices, such as `muon` and `adafactor`,
+    and for norms over all gradients.
 
-    The state of a rank is not a checkpoint: see `unshard_state`, which `train.fit`
-    calls by itself.
+    The state of one rank is not a checkpoint: see `unshard_state`, which `train.fit`
+    calls automatically.
 
     Args:
-        optimizer: a transformation, such as `optim.adamw(1e-3)`; chains and wrappers
-            too.
+        optimizer: a transformation, such as `optim.adamw(1e-3)`, a chain or a wrapper.
         group: as `distributed.init` returns it. With a group of one, and with `None`,
             the result is `optimizer` itself.
 
     Raises:
         TypeError: if an argument is of the wrong type; on init, if the params are a
             single array.
-        ValueError: on init, if what `optimizer` keeps for one param depends on others:
-            `prodigy` and `lbfgs`; or if it has a `zero_redundancy` inside.
+        ValueError: on init, if the state of one param depends on other params, as in
+            `prodigy` and `lbfgs`; or if `optimizer` contains a `zero_redundancy`.
 
     Source: Rajbhandari et al., 2020, https://arxiv.org/abs/1910.02054, section 5.1;
     the assignment is that of `torch.distributed.optim.ZeroRedundancyOptimizer`.
@@ -76,12 +76,12 @@ def _divided(optimizer: GradientTransformation, group: Group) -> GradientTransfo
 
     def init(params: Params, /) -> ZeroRedundancyState:
         _check_tree(caller, params)
-        with lazily():  # its arrays are never computed
+        with lazily():  # only shapes and dtypes are read, so nothing is computed
             whole = optimizer.init(params)
         if is_divided(whole):
             raise ValueError(
-                f"{caller}: optimizer must not have a zero_redundancy inside, whose "
-                "state is divided already; leave one of them out"
+                f"{caller}: optimizer must not contain a zero_redundancy, whose state "
+                "is sharded already; remove one of them"
             )
         mixed = [
             state
@@ -89,7 +89,7 @@ def _divided(optimizer: GradientTransformation, group: Group) -> GradientTransfo
             if getattr(state, "mixes_params", False)
         ]
         if mixed:
-            raise _not_apart(caller, f"one with a {type(mixed[0]).__name__}")
+            raise _mixed_params(caller, f"one with a {type(mixed[0]).__name__}")
         owners = assign(params, group.size)
         chosen, _ = tree.partition(lambda path: owners[path] == group.rank, params)
         own: dict[str, Array] = tree.named_leaves(optimizer.init(chosen))
@@ -98,7 +98,7 @@ def _divided(optimizer: GradientTransformation, group: Group) -> GradientTransfo
             if path not in own or not x.size:
                 return mx.zeros((0, *x.shape), x.dtype)
             if own[path].shape != x.shape:
-                raise _not_apart(caller, f"{path} of shape {x.shape}")
+                raise _mixed_params(caller, f"{path} of shape {x.shape}")
             return own[path]
 
         return ZeroRedundancyState(tree.map_with_path(keep, whole))
@@ -106,10 +106,10 @@ def _divided(optimizer: GradientTransformation, group: Group) -> GradientTransfo
     def update(
         grads: Tree, opt_state: ZeroRedundancyState, params: Params, /
     ) -> tuple[Tree, ZeroRedundancyState]:
-        # What belongs to others is written down, but no result depends on it, so that
-        # it is never computed: sums over all gradients are right, and cost what they
-        # do without a group.
-        whole = tree.map(_filled, opt_state.inner)
+        # The updates of all params are in the graph, so that norms over all gradients
+        # are right. Those that other ranks own are never computed: no result of this
+        # rank depends on them.
+        whole = tree.map(_fill, opt_state.inner)
         updates, new = optimizer.update(grads, whole, params)
         inner = tree.map(
             lambda old, x: old if _is_absent(old) else x, opt_state.inner, new
@@ -121,19 +121,22 @@ def _divided(optimizer: GradientTransformation, group: Group) -> GradientTransfo
 
 
 def assign(params: Params, size: int) -> dict[str, int]:
-    """The rank of each param, by path: the largest first, to the rank with least."""
+    """The rank that owns each param, by path.
+
+    Params are assigned in order of size, largest first, to the rank with the least.
+    """
     leaves = tree.named_leaves(params)
-    filled, ranks = [0] * size, {}
+    loads, owners = [0] * size, {}
     for path in sorted(leaves, key=lambda path: -leaves[path].nbytes):
-        ranks[path] = rank = filled.index(min(filled))
-        filled[rank] += leaves[path].nbytes
-    return ranks
+        owners[path] = rank = loads.index(min(loads))
+        loads[rank] += leaves[path].nbytes
+    return owners
 
 
 def _exchanged(updates: Tree, owners: dict[str, int], group: Group) -> Tree:
-    """The updates of all ranks, each from its owner, in one collective a dtype."""
+    """The updates of all ranks, each from its owner, in one all-gather per dtype."""
     flat: dict[str, Array] = tree.named_leaves(updates)
-    found: dict[str, Array] = {}
+    gathered: dict[str, Array] = {}
     for dtype in dict.fromkeys(x.dtype for x in flat.values()):
         parts: list[list[str]] = [[] for _ in range(group.size)]
         for path, x in flat.items():
@@ -146,8 +149,8 @@ def _exchanged(updates: Tree, owners: dict[str, int], group: Group) -> Tree:
         for part, row in zip(parts, rows, strict=True):
             ends = [0, *itertools.accumulate(flat[path].size for path in part)]
             for path, (start, end) in zip(part, itertools.pairwise(ends), strict=True):
-                found[path] = row[start:end].reshape(flat[path].shape)
-    return tree.map_with_path(lambda path, _: found[path], updates)
+                gathered[path] = row[start:end].reshape(flat[path].shape)
+    return tree.map_with_path(lambda path, _: gathered[path], updates)
 
 
 def _check_tree(caller: str, params: Tree) -> None:
@@ -158,22 +161,22 @@ def _check_tree(caller: str, params: Tree) -> None:
         )
 
 
-def _not_apart(caller: str, got: str) -> ValueError:
+def _mixed_params(caller: str, got: str) -> ValueError:
     return ValueError(
-        f"{caller}: optimizer must keep its numbers for each param apart, got {got}, "
-        "which is of all params together; use it without zero_redundancy"
+        f"{caller}: optimizer must keep a separate state for each param, got {got}, "
+        "which depends on all params; use it without zero_redundancy"
     )
 
 
-# ---- arrays that other ranks keep ----
+# ---- arrays that other ranks own ----
 
 
 def _is_absent(x: Array) -> bool:
     return x.ndim > 0 and x.shape[0] == 0
 
 
-def _filled(x: Array) -> Array:
-    """`x`, or NaN in its shape if it is absent: what read them would show it."""
+def _fill(x: Array) -> Array:
+    """`x`, or an array of NaN if it is absent, so that reading it by mistake shows."""
     if not _is_absent(x):
         return x
     is_float = mx.issubdtype(x.dtype, mx.inexact)
@@ -181,12 +184,12 @@ def _filled(x: Array) -> Array:
 
 
 def is_divided(values: Any) -> bool:
-    """Whether a tree has a part of an optimizer's state instead of the whole."""
+    """Whether a tree contains the shard of an optimizer's state."""
     return bool(states.find(values, ZeroRedundancyState))
 
 
 def absent_paths(values: Any) -> list[str]:
-    """The paths of the arrays that other ranks keep."""
+    """The paths of the arrays that other ranks own."""
     if not is_divided(values):
         return []
     leaves = tree.named_leaves(values)
@@ -194,35 +197,35 @@ def absent_paths(values: Any) -> list[str]:
 
 
 def check_whole(caller: str, values: Any) -> None:
-    """Raises if a tree has a part of an optimizer's state instead of the whole."""
+    """Raises if a tree contains the shard of an optimizer's state."""
     if is_divided(values):
         raise ValueError(
-            f"{caller}: opt_state must be whole, got this rank's part of a "
+            f"{caller}: opt_state must be whole, got this rank's shard of a "
             "zero_redundancy; on all ranks, call optim.unshard_state(opt_state, group) "
-            "and give what it returns"
+            "and pass its result"
         )
 
 
-# ---- from parts to the whole, and back ----
+# ---- from shards to the whole state, and back ----
 
 
 def unshard_state(opt_state: Any, group: Group | None) -> Any:
-    """The whole state of an optimizer, from the parts that the ranks keep.
+    """The whole state of an optimizer, gathered from the shards of all ranks.
 
-    It is the state that the optimizer has without `zero_redundancy`, so that a
-    checkpoint does not depend on the number of processes. All ranks call it, outside of
-    transformations, and all get it.
+    It is the state of the optimizer without `zero_redundancy`, so that a checkpoint
+    does not depend on the number of processes. All ranks must call it, outside of
+    transformations, and all get the result.
 
     Args:
-        opt_state: a state, or a tree that holds one, such as a `TrainState`.
+        opt_state: a sharded state, or a tree that contains one, such as a `TrainState`.
         group: that of `zero_redundancy`.
 
     Returns:
-        The tree, with what is inside in place of each `ZeroRedundancyState`.
+        The tree, with each `ZeroRedundancyState` replaced by the whole state.
 
     Raises:
         TypeError: if `group` is not a group.
-        ValueError: if the parts are of another group, or the ranks differ.
+        ValueError: if the shards belong to another group, or the ranks differ.
 
     Source: `consolidate_state_dict` of
     `torch.distributed.optim.ZeroRedundancyOptimizer`.
@@ -241,7 +244,7 @@ def unshard_state(opt_state: Any, group: Group | None) -> Any:
         if not several(group):
             raise ValueError(
                 f"{caller}: group must be that of zero_redundancy, got a group of one, "
-                "which has not all of the state"
+                "which does not have the whole state"
             )
         opt_state = states.replace(opt_state, state, _whole(caller, state, group))
     return opt_state
@@ -251,22 +254,23 @@ def _whole(caller: str, state: ZeroRedundancyState, group: Group) -> Any:
     flat: dict[str, Array] = tree.named_leaves(state.inner)
     held = [path for path, x in flat.items() if not _is_absent(x)]
     holders = list(map(set, exchange(group, caller, held)))
-    found = {path: _filled(x) for path, x in flat.items()}
+    whole = {path: _fill(x) for path, x in flat.items()}
     common = set.intersection(*holders)
     for rank, paths in enumerate(holders):
-        own = {path: found[path] for path in flat if path in paths - common}
-        found |= broadcast(own, group, root=rank)
-    return started(tree.map_with_path(lambda path, _: found[path], state.inner))
+        own = {path: whole[path] for path in flat if path in paths - common}
+        whole |= broadcast(own, group, root=rank)
+    return started(tree.map_with_path(lambda path, _: whole[path], state.inner))
 
 
 def shard_state(opt_state: Any, *, like: Any) -> Any:
-    """This rank's part of a whole state: the inverse of `unshard_state`.
+    """This rank's shard of a whole state: the inverse of `unshard_state`.
 
     Args:
-        opt_state: a whole state, or a tree that holds one, such as a `TrainState` that
-            was saved by a group of any size.
-        like: the same with parts, as the optimizer's `init` or `train.init` returns it
-            with `zero_redundancy`; it says which arrays are this rank's.
+        opt_state: a whole state, or a tree that contains one, such as a `TrainState`
+            that was saved by a group of any size.
+        like: the sharded state or tree, as the optimizer's `init` or `train.init`
+            returns it with `zero_redundancy`. It determines which arrays this rank
+            owns.
 
     Returns:
         A tree like `like`.
@@ -293,7 +297,7 @@ def shard_state(opt_state: Any, *, like: Any) -> Any:
 
 
 def whole_like(values: Any) -> Any:
-    """A tree with the names, shapes and dtypes of the whole, as a template."""
+    """A template with the names, shapes and dtypes of the whole state."""
 
     def fill(x: Array) -> Array:
         return mx.zeros(x.shape[1:], x.dtype) if _is_absent(x) else x

@@ -61,7 +61,7 @@ def test_a_divided_optimizer_is_itself_to_the_last_bit_or_refused(group, request
         assert len(found["optimizers"]) == len(sharded_worker.SOME)
         for name, equal in found["optimizers"].items():
             if name == "prodigy":  # keeps numbers of all params together
-                assert "must keep its numbers for each param apart" in equal
+                assert "must keep a separate state for each param" in equal
             else:
                 assert equal == [True] * 3, name
 
@@ -118,8 +118,8 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(pair, checkpoint):
 @pytest.mark.parametrize(
     "case, words",
     [
-        ("save", "train.save: opt_state must be whole, got this rank's part of a"),
-        ("average", "averaged_params: opt_state must be whole, got this rank's part"),
+        ("save", "train.save: opt_state must be whole, got this rank's shard of a"),
+        ("average", "averaged_params: opt_state must be whole, got this rank's shard"),
         ("group of one", "unshard_state: group must be that of zero_redundancy, got"),
         ("an array", "zero_redundancy: params must be a tree such as a dict"),
         ("other params", "give train.init the same key on all ranks"),

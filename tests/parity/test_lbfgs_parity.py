@@ -113,7 +113,7 @@ def test_the_line_search_makes_the_trials_of_pytorch(minimum, width, first, wave
         value, slope = point(float(t))[1:3]
         return value, torch.tensor([slope], dtype=torch.float64)
 
-    strong_wolfe(evaluate, start, first, least_bracket=1e-9)
+    strong_wolfe(evaluate, start, first, min_bracket=1e-9)
     slope = torch.tensor([start.slope], dtype=torch.float64)
     line = (
         torch.zeros(1, dtype=torch.float64),

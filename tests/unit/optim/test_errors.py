@@ -172,12 +172,12 @@ TYPES = [
     ),
     (
         lambda: optim.chain([optim.sgd(0.1)]),
-        r"chain: argument 0 must be .*, got list; give .* one by one: chain\(\*transf",
+        r"chain: argument 0 must be .*, got list; unpack it: chain\(\*transf",
     ),
     (
         lambda: optim.chain(FromElsewhere(init=None, update=None)),
         "chain: argument 0 must be a GradientTransformation of lucid_fn.optim, got the "
-        "GradientTransformation of .*; use the function of lucid_fn.optim that stands",
+        "GradientTransformation of .*; use its counterpart in",
     ),
     (
         lambda: optim.adam(0.1).update(PARAMS, optim.sgd(0.1).init(PARAMS), PARAMS),

@@ -88,7 +88,7 @@ def test_updates_and_states_are_those_of_the_optimizer(case, all_ranks):
 @pytest.mark.parametrize("name", TOGETHER)
 def test_numbers_of_all_params_together_are_refused(name):
     case = next(case for case in OPTIMIZERS + PARTS if case.name == name)
-    words = "optimizer must keep its numbers for each param apart, got one with a"
+    words = "optimizer must keep a separate state for each param, got one with a"
     with pytest.raises(ValueError, match=words):
         optim.zero_redundancy(case.make(), RANKS[0]).init(draw(0))
 
@@ -181,5 +181,5 @@ def test_arguments_of_the_wrong_type_are_errors(call, words):
 def test_a_state_that_is_divided_already_is_refused_on_all_ranks(group):
     inner = optim.zero_redundancy(optim.adam(0.1), group)
     twice = optim.zero_redundancy(optim.chain(inner, optim.trace(0.9)), group)
-    with pytest.raises(ValueError, match="must not have a zero_redundancy inside"):
+    with pytest.raises(ValueError, match="must not contain a zero_redundancy"):
         twice.init(draw(0))
