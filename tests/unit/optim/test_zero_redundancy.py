@@ -99,7 +99,7 @@ def test_a_vector_of_all_params_in_a_users_optimizer_is_refused():
 
     optimizer = optim.GradientTransformation(init, lambda g, s, p: (g, s))
     params = {"a": mx.zeros(2), "b": mx.zeros(3)}
-    with pytest.raises(ValueError, match=r"param apart, got all of shape \(5,\)"):
+    with pytest.raises(ValueError, match=r"for each param, got all of shape \(5,\)"):
         optim.zero_redundancy(optimizer, RANKS[0]).init(params)
 
 
