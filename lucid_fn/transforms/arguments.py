@@ -68,7 +68,7 @@ def as_result(value: Any) -> Array | None:
 def owned(value: Any) -> Any:
     """The same array as another Python object; any other value as it is.
 
-    A function may change it in place, as by `x += 1`, and the caller's stays as it is.
+    If a function changes it in place, as by `x += 1`, the caller does not see that.
     """
     return value.astype(value.dtype) if isinstance(value, mx.array) else value
 

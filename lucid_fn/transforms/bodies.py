@@ -42,7 +42,7 @@ _cache = _Cache()
 
 
 def _cached(key: Hashable, held: Any, make: Callable[[], T]) -> T:
-    """`make()`, called once for each key; the key has identities of what is `held`."""
+    """`make()`, called once for each key, which has identities of objects in `held`."""
     entries = _cache.entries
     if key not in entries:
         entries[key] = make(), held
@@ -147,7 +147,7 @@ def with_dtypes(
         try:
             new = tree.leaves(eval_shape(after, init))
         except Exception:
-            new = []  # it takes numbers for arrays; the trace raises what is wrong
+            new = []  # it expects arrays, or else the trace raises the error
         if len(new) != len(arrays):
             return [x.dtype for x in arrays]
         return list(map(_dtype_after, arrays, new))

@@ -15,6 +15,10 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
+def _instructions(code: CodeType) -> list[dis.Instruction]:
+    return [i for part in _codes(code) for i in dis.get_instructions(part)]
+
+
 class Read(NamedTuple):
     """A name that code reads from outside, and the attributes that follow: `a.b.c`."""
 
@@ -35,7 +39,7 @@ def _loaded(instruction: dis.Instruction, code: CodeType) -> tuple[str, ...]:
     op, name = instruction.opname, instruction.argval
     if op in _GLOBAL or op.startswith(("LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF")):
         return (name,)
-    if "LOAD_FAST" not in op or op == "LOAD_FAST_AND_CLEAR":  # saves what it hides
+    if "LOAD_FAST" not in op or op == "LOAD_FAST_AND_CLEAR":  # of comprehensions
         return ()
     names = name if isinstance(name, tuple) else (name,)
     names = names[op.startswith("STORE_FAST") :]
@@ -77,16 +81,10 @@ def dotted_reads(code: CodeType) -> tuple[Read, ...]:
 @functools.lru_cache(maxsize=4096)
 def names(code: CodeType) -> frozenset[str]:
     """All names by which the code could read an attribute, also by `getattr`."""
-    found: set[str] = set()
-    for part in _codes(code):
-        found.update(
-            instruction.argval
-            for instruction in dis.get_instructions(part)
-            if instruction.opname in _ATTRIBUTE
-        )
-        words = (word for word in part.co_consts if isinstance(word, str))
-        found.update(filter(str.isidentifier, words))
-    return frozenset(found)
+    constants = (word for part in _codes(code) for word in part.co_consts)
+    words = (word for word in constants if isinstance(word, str))
+    read = (i.argval for i in _instructions(code) if i.opname in _ATTRIBUTE)
+    return frozenset((*read, *filter(str.isidentifier, words)))
 
 
 _ATTRIBUTE = "LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM"
@@ -98,13 +96,11 @@ def assigned(code: CodeType) -> frozenset[Any]:
 
     And `("calls",)` for the key of an item, as in `counts["calls"] += 1`.
     """
-    found: set[Any] = set()
-    for part in _codes(code):
-        all_ = list(dis.get_instructions(part))
-        found.update(i.argval for i in all_ if i.opname in _ASSIGNMENTS)
-        for key, copy, again in zip(all_, all_[1:], all_[2:], strict=False):
-            if copy.opname == again.opname == "COPY" and key.opname in _CONSTANTS:
-                found.add((key.argval,))
+    steps = _instructions(code)
+    found: set[Any] = {i.argval for i in steps if i.opname in _ASSIGNMENTS}
+    for key, copy, again in zip(steps, steps[1:], steps[2:], strict=False):
+        if copy.opname == again.opname == "COPY" and key.opname in _CONSTANTS:
+            found.add((key.argval,))
     return frozenset(found)
 
 
@@ -116,9 +112,7 @@ _CONSTANTS = "LOAD_CONST", "LOAD_SMALL_INT"  # the latter since Python 3.14
 def fills_containers(code: CodeType) -> bool:
     """Whether the code adds items to containers, such as a cache, or removes them."""
     return not _FILLERS.isdisjoint(names(code)) or any(
-        instruction.opname in ("STORE_SUBSCR", "DELETE_SUBSCR")
-        for part in _codes(code)
-        for instruction in dis.get_instructions(part)
+        i.opname in ("STORE_SUBSCR", "DELETE_SUBSCR") for i in _instructions(code)
     )
 
 

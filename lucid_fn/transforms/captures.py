@@ -131,10 +131,10 @@ def find(fn: Any, caller: str, *, traced: bool = False) -> list[Capture]:
         ValueError: if one is traced, and must not be: no gradient would reach it.
     """
     held, todo = parts_of(fn)
-    met = [(held, "an argument of a partial", name_of(fn))]
+    found = [(held, "an argument of a partial", name_of(fn))]
     watched: dict[tuple[int, str], tuple[Any, Capture]] = {}
     if isinstance(fn, functools.partial):
-        _, name, owner = met[0]
+        _, name, owner = found[0]
         parts = Capture(name, owner, lambda: fn, [], held)
         watched[id(fn), name] = fn, parts
     visited: set[tuple[int, int]] = set()
@@ -149,9 +149,9 @@ def find(fn: Any, caller: str, *, traced: bool = False) -> list[Capture]:
             value = read()
             arrays, functions = parts_of(value)
             todo += functions
-            met.append((arrays, name, owner))
+            found.append((arrays, name, owner))
             if transforming and _passes_on(function, name, value):
-                met.append((_reachable_arrays(value), name, owner))
+                found.append((_reachable_arrays(value), name, owner))
             if is_library:
                 continue
             numbers = bool(_numbers(value))
@@ -162,7 +162,7 @@ def find(fn: Any, caller: str, *, traced: bool = False) -> list[Capture]:
                 watched[id(function), name] = value, capture
     if traced:
         return [capture for _, capture in watched.values()]
-    _check_traced(met, caller)
+    _check_traced(found, caller)
     return [
         capture._replace(seen=_fingerprint(value, capture.kept))
         for value, capture in watched.values()
@@ -186,13 +186,13 @@ def hold_doubles(captured: list[Capture]) -> bool:
     )
 
 
-def _check_traced(met: list[tuple[list[Any], str, str]], caller: str) -> None:
-    """Raises if an array is traced; those met come with their names and readers."""
-    every = [x for arrays, *_ in met for x in arrays if isinstance(x, mx.array)]
+def _check_traced(found: list[tuple[list[Any], str, str]], caller: str) -> None:
+    """Raises if an array is traced; each list comes with its name and reader."""
+    every = [x for arrays, *_ in found for x in arrays if isinstance(x, mx.array)]
     # In the rules that MLX calls, it takes every array for one of a transformation.
     if not any_traced(every) or any_traced([mx.array(0.0)]):
         return
-    for arrays, name, owner in met:
+    for arrays, name, owner in found:
         if any_traced([x for x in arrays if isinstance(x, mx.array)]):
             raise ValueError(
                 f"{caller}: `{owner}` reads `{name}`, which is not an argument but "

@@ -1,8 +1,8 @@
 """Closure conversion: the arrays that a function closes over become arguments.
 
 As in JAX, so that gradients reach the params that the body of a loop closes over. Two
-functions made by the same line of code then differ in their arrays alone, and what was
-compiled for one serves the other.
+functions made by the same line of code then differ in their arrays only, and share the
+compiled body.
 """
 
 import copy
@@ -30,7 +30,7 @@ class Converted(NamedTuple):
 
     arrays: list[Array]  # that it, and the functions it calls, close over
     key: Hashable  # equal for functions of equal code and constants
-    held: list[Any]  # what the key names by identity, to be kept alive with it
+    held: list[Any]  # objects whose identities are in the key, to keep alive with it
     rebuild: Callable[[list[Array]], Any]  # the function with other arrays
 
 
@@ -49,7 +49,7 @@ def closure_convert(fn: Any, caller: str) -> Converted:
     key = walk.visit(fn, name_of(fn)), walk.outside.key()
 
     def rebuild(arrays: list[Array]) -> Any:
-        # Without a derivative, a turn of a loop sees what the one before has changed.
+        # Without a derivative, a turn sees the changes of the turn before.
         if is_transforming():
             walk.outside.check(caller)
         return _Rebuilder(walk, arrays).rebuild(fn)
@@ -97,13 +97,13 @@ class _Walk:
         self._within = within  # the functions with rules that are being visited
         self.arrays: list[Array] = []
         self.places: dict[int, int] = {}  # in `arrays`, by identity
-        self.outside = Surroundings()  # what the functions read beyond their closures
+        self.outside = Surroundings()  # reads of the functions beyond their closures
         self.held: list[Any] = [self.outside]
         # Cells, dicts and lists with their contents: derivatives call the function
         # later, when they may hold something else.
         self.holders: dict[int, tuple[Any, dict[Any, Any]]] = {}
         self._numbers: dict[int, int] = {}  # values in the order of their first visit
-        self._parents: dict[int, list[int]] = {}  # what holds a value, by identity
+        self._parents: dict[int, list[int]] = {}  # the holders of a value, by identity
         self._path: list[int] = []  # the values that are being visited
 
     def visit(self, value: Any, name: str) -> Hashable:
@@ -159,7 +159,7 @@ class _Walk:
     def _is_constant_rule(self, value: Any) -> bool:
         """Whether a function of `custom_vjp` or `custom_jvp` closes over constants.
 
-        It has no derivative in what it closes over, which therefore stays where it is.
+        It has no derivative in those, which therefore stay where they are.
         """
         by, parts = getattr(value, "__dict__", {}).get(RULES, (None, None))
         if by != id(value):

@@ -113,7 +113,7 @@ def eval_shape(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Tree:
 
 
 def _placeholder(leaf: Any) -> Array | None:
-    """A lazy array of the shape and dtype of a leaf; `None` for what has none."""
+    """A lazy array of the shape and dtype of a leaf; `None` if it lacks them."""
     if isinstance(leaf, mx.array):
         return leaf
     if isinstance(leaf, np.ndarray):

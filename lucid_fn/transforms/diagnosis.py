@@ -1,4 +1,4 @@
-"""Errors of MLX about functions that it cannot transform, in terms of what to do."""
+"""Clear messages for MLX's errors about functions that it cannot transform."""
 
 import contextlib
 import linecache

@@ -1,4 +1,4 @@
-"""`jit`: `mlx.core.compile` for trees, with checks of what it would get wrong."""
+"""`jit`: `mx.compile` for trees, with errors where it would be silently wrong."""
 
 import collections
 import functools
@@ -53,7 +53,7 @@ Flat: TypeAlias = Callable[[list[Array]], Any]  # to the result and a token of i
 
 
 class Compiled(NamedTuple):
-    """A function as it is, and compiled."""
+    """A function, uncompiled and compiled."""
 
     plain: Flat
     fast: Flat
@@ -77,7 +77,7 @@ def _is_inside() -> bool:
 
 
 class Packed(NamedTuple):
-    """A result of a type that `mx.compile` would not return as it is."""
+    """A result of a type that `mx.compile` does not return."""
 
     structure: int  # an index into the structures of the function
     leaves: list[Any]

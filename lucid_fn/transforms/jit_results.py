@@ -52,7 +52,7 @@ def token(out: Any, arguments: list[Array]) -> Array | None:
 
 
 def is_plain(structure: tree.Structure) -> bool:
-    """Whether `mx.compile` returns a tree of this structure as it is."""
+    """Whether `mx.compile` returns a tree of this structure with its types."""
     kinds = object, type(None), dict, list, tuple
     todo = [structure]  # no recursion, which Python 3.12 limits to fewer levels in C
     while todo:

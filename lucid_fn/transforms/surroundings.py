@@ -28,7 +28,7 @@ _FIXED = tuple, frozenset, MappingProxyType
 
 
 class _Slot(NamedTuple):
-    """A place that functions read, and what it held."""
+    """A place that functions read, and its contents at the time of the snapshot."""
 
     name: str  # as in the code: `model.scale`
     holder: Any  # a cell, a dict (of globals, say), a class, an object; a container
@@ -96,13 +96,13 @@ class Surroundings:
         """Notes where the values of arrays are, by which a change in place is seen."""
         arrays = [s.holder for s in self._slots.values()]
         arrays = [x for x in arrays if isinstance(x, mx.array)]
-        traced = any_traced(arrays)  # what is traced has no place yet
+        traced = any_traced(arrays)  # tracers have no address
         for x in arrays:
             self._addresses[id(x)] = None if traced else captures.address_of(x)
-            self._kept.append(owned(x))  # or its place would be free for other values
+            self._kept.append(owned(x))  # or new values could have the same address
 
     def _change(self, slot: _Slot, *, by_others: bool = False) -> str | None:
-        """The name of what has changed in a slot, if anything has."""
+        """The name of a variable or item of a slot that has changed, if any."""
         if isinstance(slot.holder, mx.array):
             place = self._addresses.get(id(slot.holder))
             same = place is None or captures.address_of(slot.holder) == place
@@ -189,7 +189,7 @@ class Surroundings:
             return
         self._visited[id(fn), id(bound), has_cells] = fn, bound
         cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
-        if reads.of_library(fn):  # its own reads stay as they are
+        if reads.of_library(fn):  # what it reads is constant, but for its closure
             values = (bytecode.cell_value(cell, None) for cell in cells.values())
             self._todo += [(value, fn.__name__) for value in values if has_cells]
             return
@@ -210,7 +210,7 @@ class Surroundings:
                 self._todo.append((value, name))
             elif name in roots:
                 value = roots[name]()
-            else:  # a variable of its own
+            else:  # a local variable
                 continue
             path = name
             for attribute in attributes:
@@ -220,7 +220,7 @@ class Surroundings:
     def _attribute(self, value: Any, name: str, path: str) -> Any:
         """Adds an attribute, and returns it; `MISSING` where it is not known."""
         if isinstance(value, mx.array):
-            return MISSING  # a method, of which nothing is to be known
+            return MISSING  # a method, which reads nothing else
         holder = reads.holder_of(value, name)
         found = reads.attribute(value, name)
         path = f"{path}.{name}"
@@ -236,7 +236,7 @@ class Surroundings:
         return found
 
     def _note(self, holder: Any, key: str | None, name: str) -> dict[Any, Any]:
-        """Adds a slot; what the holder holds under the key, or all of it."""
+        """Adds a slot, and returns its items."""
         if (id(holder), key) not in self._slots:
             slot = _Slot(name, holder, key, _items(holder, key))
             self._slots[id(holder), key] = slot
@@ -266,11 +266,11 @@ def _is_default(value: Any) -> bool:
 
 
 def _items(holder: Any, key: str | None) -> dict[Any, Any]:
-    """What a holder holds under a key, or all items of a container by their keys."""
+    """The value of a holder under a key, or all items of a container by their keys."""
     if isinstance(holder, CellType):
         return {key: bytecode.cell_value(holder, MISSING)}
     if isinstance(holder, mx.array):
-        return {}  # its values have a place
+        return {}  # it is compared by address
     if key is None:
         return items_of(holder)
     if isinstance(holder, dict):
@@ -281,7 +281,7 @@ def _items(holder: Any, key: str | None) -> dict[Any, Any]:
 
 
 def items_of(container: Any) -> dict[Any, Any]:
-    """The items of a container by their keys, without its own class's methods."""
+    """The items of a container by their keys, read without methods of subclasses."""
     if isinstance(container, np.ndarray):
         if container.dtype.hasobject:
             return dict(enumerate(container.flat))

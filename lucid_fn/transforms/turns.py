@@ -71,7 +71,7 @@ class Body:
         return self._derived[key]
 
     def __call__(self, arrays: Arrays) -> Arrays:
-        """One turn: the carry after it, and its outputs, of which none is a scalar."""
+        """One turn: the carry after it, and its outputs, of one axis or more each."""
         if self._compiles and compiling.get() and not is_plain():
             try:
                 return self._call(arrays)

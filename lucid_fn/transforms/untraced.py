@@ -46,7 +46,7 @@ class _Helper:
         ).start()
 
     def run(self, fn: Callable[[], T]) -> T:
-        """`fn()`, or what it raises."""
+        """Returns `fn()`, or raises its error."""
         results: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._calls.put((fn, results))
         value, error = results.get()

@@ -170,7 +170,7 @@ def _spread(axes: Any, values: Any, what: str) -> list[int | None]:
 def _check_axes(
     leaves: list[Any], axes: list[int | None], paths: list[str], name: str
 ) -> list[Array]:
-    """The arrays to map over, of which all have one size."""
+    """The arrays to map over, checked to have batches of one size."""
     mapped: list[Array] = []
     first: tuple[str, int] | None = None
     for leaf, axis, path in zip(leaves, axes, paths, strict=True):

@@ -151,7 +151,7 @@ def _unrolled(
 
     def check(path: str, old: Any, new: Any) -> Any:
         where = f"carry.{path}".rstrip(".")
-        is_array = isinstance(old, mx.array)  # numbers stay what they are
+        is_array = isinstance(old, mx.array)  # numbers stay numbers
         return checked(where, old, new, name, "while_loop") if is_array else new
 
     for _ in range(MAX_UNROLLED):

@@ -2,14 +2,24 @@
 
 import pytest
 
-from lucid_fn.transforms.bytecode import Read, dotted_reads
+from lucid_fn.transforms.bytecode import (
+    Read,
+    assigned,
+    dotted_reads,
+    fills_containers,
+    names,
+)
+
+
+def of_code(function, source):
+    """A function of the code of the function `f` that `source` defines."""
+    variables = {}
+    exec(source, variables)
+    return function(variables["f"].__code__)
 
 
 def reads(source):
-    """Of the function `f` that `source` defines."""
-    names = {}
-    exec(source, names)
-    return set(dotted_reads(names["f"].__code__))
+    return set(of_code(dotted_reads, source))
 
 
 @pytest.mark.parametrize(
@@ -48,3 +58,33 @@ def test_attributes_are_found_in_code_of_hundreds_of_names():
     lines = "\n".join(f"    name{i}.attribute{i}" for i in range(300))
     found = reads(f"def f():\n{lines}")
     assert found == {Read(f"name{i}", (f"attribute{i}",), True) for i in range(300)}
+
+
+def test_what_code_assigns_to_is_found_with_the_keys_of_counters():
+    source = (
+        "def f(self, x):\n"
+        "    global total\n"
+        "    total = self.calls = 1\n"
+        "    counts['calls'] += 1\n"
+        "    counts[0] += 1\n"
+        "    cache['scale'] = counts[x]\n"
+    )
+    assert of_code(assigned, source) == {"total", "calls", ("calls",), (0,)}
+
+
+@pytest.mark.parametrize(
+    ("body", "fills"),
+    [
+        ("cache[x] = 1", True),
+        ("del cache[x]", True),
+        ("log.append(x)", True),
+        ("cache.setdefault(x, 1)", True),
+        ("return cache[x] + log.size", False),
+    ],
+)
+def test_code_that_fills_containers_is_found(body, fills):
+    assert of_code(fills_containers, f"def f(x):\n    {body}") is fills
+
+
+def test_an_attribute_that_is_only_assigned_is_not_read():
+    assert of_code(names, "def f(self, x):\n    self.last = x.shape") == {"shape"}
