@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM between two steps of a run, never within one."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -32,11 +33,16 @@ def deferred_signals(
     Yields:
         A function, to be called between two steps, that says whether to stop there.
     """
-    asked = False
+    asked, process = False, os.getpid()
 
-    def note(*_: Any) -> None:
+    def note(number: int, _: Any) -> None:
         nonlocal asked
-        if asked:
+        if (
+            os.getpid() != process
+        ):  # a fork, such as a worker, which nobody asks to stop
+            signal.signal(number, replaced[number])
+            signal.raise_signal(number)
+        elif asked:
             raise KeyboardInterrupt
         asked = True
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -315,6 +316,27 @@ def test_a_programs_own_handler_of_sigterm_stays(task, tmp_path):
     finally:
         signal.signal(signal.SIGTERM, before)
     assert set(handlers) == {own}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs forks")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_processes_that_a_step_forks_can_be_terminated(task, tmp_path):
+    codes = []
+
+    def step(ts, x, labels):
+        if not (child := os.fork()):
+            time.sleep(60)
+            os._exit(0)
+        os.kill(child, signal.SIGTERM)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        return task.step(ts, x, labels)
+
+    fit(
+        task._replace(step=step),
+        max_steps=1,
+        checkpoint=tmp_path / "run.safetensors",
+    )
+    assert codes == [-signal.SIGTERM]
 
 
 def test_a_run_that_max_steps_ended_within_an_epoch_goes_on(task, tmp_path):
