@@ -127,11 +127,11 @@ def affine_grid(theta: Array, size: Sizes, *, align_corners: bool = False) -> Ar
     check_size("affine_grid", "size", (theta.shape[0], *sizes, dims + 1))
     axes = [_centers(length, align_corners) for length in sizes]
     *coordinates, ones = *reversed(np.meshgrid(*axes, indexing="ij")), np.ones(sizes)
-    places = mx.array(np.stack([*coordinates, ones], -1).astype(np.float32))
+    points = mx.array(np.stack([*coordinates, ones], -1).astype(np.float32))
     wide = widen(theta)
     # (H, W, 1, 3) * (N, 1, 1, 2, 3), summed over the last axis
     maps = wide.reshape(theta.shape[0], *[1] * dims, dims, dims + 1)
-    return mx.sum(mx.expand_dims(places, -2) * maps, axis=-1).astype(theta.dtype)
+    return mx.sum(mx.expand_dims(points, -2) * maps, axis=-1).astype(theta.dtype)
 
 
 def _centers(length: int, align_corners: bool) -> np.ndarray:
@@ -153,7 +153,7 @@ def _check(x: Array, grid: Array, mode: str, padding_mode: str) -> None:
         )
     dims = x.ndim - 2
     if grid.ndim != x.ndim or grid.shape[0] != x.shape[0] or grid.shape[-1] != dims:
-        wanted = ", ".join(["N", "OD", "OH", "OW"][:1] + ["OD", "OH", "OW"][-dims:])
+        wanted = ", ".join(["N", *["OD", "OH", "OW"][-dims:]])
         raise ValueError(
             f"grid_sample: grid must have shape ({wanted}, {dims}) with N = "
             f"{x.shape[0]}, as x of shape {x.shape} has, got {grid.shape}"
@@ -204,8 +204,8 @@ Neighbour = tuple[Array, Array | None]
 def _linear(coordinate: Array, axis: _Axis) -> list[Neighbour]:
     position = axis.inside(axis.position(coordinate))
     below = mx.stop_gradient(mx.floor(position))
-    share = position - below
-    return [(below, 1 - share), (below + 1, share)]
+    fraction = position - below
+    return [(below, 1 - fraction), (below + 1, fraction)]
 
 
 def _nearest(coordinate: Array, axis: _Axis) -> list[Neighbour]:
@@ -218,21 +218,21 @@ def _cubic(coordinate: Array, axis: _Axis) -> list[Neighbour]:
     far = _FAR if axis.padding_mode == "reflection" else 3  # all the same beyond
     position = mx.clip(position, -far, axis.size - 1 + far)
     below = mx.stop_gradient(mx.floor(position))
-    share = position - below
+    fraction = position - below
     # Each of the four pixels is moved inside of the image, not the position.
     return [
         (mx.stop_gradient(axis.inside(below + step)), weight)
-        for step, weight in zip(range(-1, 3), _cubic_weights(share), strict=True)
+        for step, weight in zip(range(-1, 3), _cubic_weights(fraction), strict=True)
     ]
 
 
 _FAR = 2.0**23  # from here on float32 has no fractions of pixels
 
 
-def _cubic_weights(share: Array) -> list[Array]:
-    """Weights of pixels at distances `1 + share`, `share`, `1 - share` and so on."""
+def _cubic_weights(fraction: Array) -> list[Array]:
+    """Weights of the four pixels around, from the fraction of the position."""
     near, far = cubic_near, cubic_far
-    return [far(1 + share), near(share), near(1 - share), far(2 - share)]
+    return [far(1 + fraction), near(fraction), near(1 - fraction), far(2 - fraction)]
 
 
 _MODES = {"bilinear": _linear, "nearest": _nearest, "bicubic": _cubic}

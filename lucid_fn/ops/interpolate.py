@@ -117,13 +117,13 @@ def combine_grad(g: Array, taps: Taps, size: int) -> Array:
     return interpolate(g, 1, taps.transposed(size))
 
 
-def take_places(x: Array, places: Sequence[int] | np.ndarray, axis: int) -> Array:
+def take_indices(x: Array, indices: Sequence[int] | np.ndarray, axis: int) -> Array:
     """`mx.take` along an axis, for empty arrays too.
 
     The gradient of `mx.take` aborts the process if `x` is empty.
     """
     if x.size == 0:
         shape = list(x.shape)
-        shape[axis] = len(places)
+        shape[axis] = len(indices)
         return mx.zeros(shape, x.dtype)
-    return mx.take(x, mx.array(np.asarray(places, np.int32)), axis=axis)
+    return mx.take(x, mx.array(np.asarray(indices, np.int32)), axis=axis)

@@ -210,7 +210,7 @@ def _nan_unless(condition: Array, arrays: Sequence[Array]) -> list[Array]:
 
 # ---- systems and determinants ----
 
-_INSTEAD = {
+_ALTERNATIVES = {
     "solve": "; for least squares factor a by qr, then solve_triangular(r, q.T @ b)",
     "inv": "; the pseudo-inverse is made of svd",
 }
@@ -225,7 +225,7 @@ def solve(a: Array, b: Array) -> Array:
 
     Returns:
         `x`, shape `(n,)`, `(..., n)` or `(..., n, k)`. Where `a` is singular, `x` and
-        its gradients are NaN; `lf.debug.nonfinite` finds such places.
+        its gradients are NaN; `lf.debug.nonfinite` finds where.
 
     Raises:
         TypeError: if an argument is not an array of these dtypes.
@@ -239,7 +239,7 @@ def solve(a: Array, b: Array) -> Array:
         >>> ops.linalg.solve(mx.array([[2.0, 0.0], [0.0, 4.0]]), mx.array([2.0, 2.0]))
         array([1, 0.5], dtype=float32)
     """
-    _check_square("solve", _INSTEAD["solve"], a)
+    _check_square("solve", _ALTERNATIVES["solve"], a)
     matrix, columns = _as_system("solve", a, b)
     x = cast(Array, _solve(matrix, columns))
     return x.squeeze(-1) if b.ndim == 1 else x
@@ -285,7 +285,7 @@ def inv(a: Array) -> Array:
         array([[0.5, 0],
                [0, 0.25]], dtype=float32)
     """
-    _check_square("inv", _INSTEAD["inv"], a)
+    _check_square("inv", _ALTERNATIVES["inv"], a)
     matrix, identity = _as_system("inv", a, mx.eye(a.shape[-1], dtype=a.dtype))
     return cast(Array, _solve(matrix, identity))
 
@@ -449,7 +449,7 @@ def slogdet(a: Array) -> SlogdetResult:
 
     Returns:
         `SlogdetResult(sign, logabsdet)`, both of shape `(...)`: 0 and `-inf` where `a`
-        is singular, where there is no gradient either.
+        is singular, where gradients are not finite.
 
     Raises:
         TypeError: if `a` is not an array of these dtypes.

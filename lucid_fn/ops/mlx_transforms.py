@@ -27,10 +27,10 @@ class CustomFunction(Protocol):
     rules: dict[str, Callable[..., Any]]
 
 
-# What a transformation makes of a call of a custom function inside of it.
+# How a transformation carries out a call of a custom function inside of it.
 Handler = Callable[[CustomFunction, tuple[Array, ...]], Any]
 
-# Those of the transformations around, innermost last; `None` outside of exports.
+# One for each enclosing transformation, innermost last; `None` outside of exports.
 _handlers: ContextVar[tuple[Handler, ...] | None] = ContextVar("handlers", default=None)
 
 # An argument of the function that is traced for export.
@@ -94,7 +94,7 @@ def _with_vmap_only(
 
 
 def without_handlers(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """`fn`, whose custom functions are hidden from the transformations around."""
+    """`fn`, whose custom functions are hidden from the enclosing transformations."""
 
     def run(*args: Any) -> Any:
         with holding(_handlers, ()):
@@ -457,15 +457,15 @@ def floats(arrays: list[Array]) -> list[int]:
     return [i for i, x in enumerate(arrays) if _is_inexact(x)]
 
 
-def at(arrays: Sequence[Any], places: list[int]) -> list[Any]:
-    return [arrays[i] for i in places]
+def at(arrays: Sequence[Any], indices: list[int]) -> list[Any]:
+    return [arrays[i] for i in indices]
 
 
 def filled(
-    arrays: list[Array], places: list[int], values: Sequence[Array]
+    arrays: list[Array], indices: list[int], values: Sequence[Array]
 ) -> list[Array]:
     """The arrays, with those at these indices replaced."""
     changed = list(arrays)
-    for place, value in zip(places, values, strict=True):
-        changed[place] = value
+    for index, value in zip(indices, values, strict=True):
+        changed[index] = value
     return changed

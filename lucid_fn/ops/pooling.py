@@ -23,7 +23,7 @@ from lucid_fn.checks import (
 )
 from lucid_fn.numerics import sum_rows
 from lucid_fn.ops.input_checks import takes_array
-from lucid_fn.ops.interpolate import take_places
+from lucid_fn.ops.interpolate import take_indices
 from lucid_fn.ops.seam import examplewise
 from lucid_fn.ops.vectors import power_from_zero
 from lucid_fn.ops.windows import (
@@ -150,10 +150,10 @@ def max_pool1d(
 
     Args:
         x: float, shape `(N, L, C)`.
-        size: length of the window, in places.
-        stride: places between windows; `size` if `None`.
+        size: length of the window, in steps.
+        stride: steps between windows; `size` if `None`.
         padding: minus infinities added on each side, at most half of `size`.
-        dilation: places from one element of a window to the next.
+        dilation: steps from one element of a window to the next.
         ceil_mode: whether to round the output size up; see `max_pool2d`.
         return_indices: whether to return the indices too; see `max_pool2d`.
 
@@ -257,8 +257,8 @@ def avg_pool1d(
 
     Args:
         x: float, shape `(N, L, C)`.
-        size: length of the window, in places.
-        stride: places between windows; `size` if `None`.
+        size: length of the window, in steps.
+        stride: steps between windows; `size` if `None`.
         padding: zeros added on each side, at most half of `size`.
         count_include_pad: whether the zeros count in the mean.
         ceil_mode: whether to round the output size up; see `avg_pool2d`.
@@ -443,8 +443,8 @@ def _even_windows(
     window = []
     for axis, outputs in enumerate(output_size, start=1):
         length = x.shape[axis]
-        places = np.arange(outputs)
-        start, end = places * length // outputs, -(-(places + 1) * length // outputs)
+        i = np.arange(outputs)
+        start, end = i * length // outputs, -(-(i + 1) * length // outputs)
         longest = int((end - start).max())
         window.append(longest)
         counts = counts[..., None] * (end - start)
@@ -454,7 +454,7 @@ def _even_windows(
         width[axis] = (0, 1)
         x = mx.pad(x, width, constant_values=mx.array(fill, x.dtype))
         at = start[:, None] + np.arange(longest)
-        x = take_places(x, np.where(at < end[:, None], at, length).ravel(), axis)
+        x = take_indices(x, np.where(at < end[:, None], at, length).ravel(), axis)
     return x, (window[0], window[1]), mx.array(counts[..., None], mx.float32)
 
 
@@ -507,7 +507,7 @@ def global_avg_pool2d(x: Array) -> Array:
 
     Raises:
         TypeError: if `x` is not an MLX array of a float dtype.
-        ValueError: if `x` has the wrong number of axes, or no places to pool.
+        ValueError: if `x` has the wrong number of axes, or an empty spatial axis.
 
     Example:
         >>> import mlx.core as mx
@@ -605,22 +605,22 @@ def global_max_pool3d(x: Array) -> Array:
 
 
 def _global_mean(name: str, x: Array, *, dims: int) -> Array:
-    places = _flat_places(name, x, dims)
-    return (sum_rows(places) / places.shape[1]).astype(x.dtype)
+    rows = _flattened(name, x, dims)
+    return (sum_rows(rows) / rows.shape[1]).astype(x.dtype)
 
 
 def _global_max(name: str, x: Array, *, dims: int) -> Array:
-    places = _flat_places(name, x, dims)
-    nan_first = mx.where(mx.isnan(places), mx.array(math.inf, x.dtype), places)
-    if places.size == 0:  # of which MLX has no maximum
-        return places.sum(axis=1)
+    rows = _flattened(name, x, dims)
+    nan_first = mx.where(mx.isnan(rows), mx.array(math.inf, x.dtype), rows)
+    if rows.size == 0:  # of which MLX has no maximum
+        return rows.sum(axis=1)
     at = mx.argmax(mx.stop_gradient(nan_first), axis=1, keepdims=True)
     # Not mx.max, which divides the gradient among equal numbers.
-    return mx.take_along_axis(places, at, axis=1).squeeze(1)
+    return mx.take_along_axis(rows, at, axis=1).squeeze(1)
 
 
-def _flat_places(name: str, x: Array, dims: int) -> Array:
-    """`x` with its spatial axes flattened, `(N, places, C)`."""
+def _flattened(name: str, x: Array, dims: int) -> Array:
+    """`x` with its spatial axes flattened, `(N, positions, C)`."""
     check_float(name, x=x)
     check_axes(name, x, dims, least=1)
     return x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
@@ -687,7 +687,7 @@ def lp_pool1d(
         x: float, shape `(N, L, C)`; the root of a negative sum is nan.
         p: the exponent, positive.
         size: of the window, positive.
-        stride: places from one window to the next, positive; `size` by default.
+        stride: steps from one window to the next, positive; `size` by default.
         ceil_mode: whether to round the output size up, as in `avg_pool1d`.
 
     Example:
@@ -888,11 +888,11 @@ def _max_unpool(
     if x.size == 0:
         return mx.zeros((n, *sizes, channels), x.dtype)
     # (N, H, W, C) to (N, H * W, C); in 64 bits: 256 would be 0 among bytes
-    places = indices.reshape(n, -1, channels).astype(mx.int64)
-    fits = (places >= 0) & (places < pixels)
-    places = mx.where(fits, places, 0).astype(mx.int32)  # MLX does not check them
+    index = indices.reshape(n, -1, channels).astype(mx.int64)
+    fits = (index >= 0) & (index < pixels)
+    index = mx.where(fits, index, 0).astype(mx.int32)  # MLX does not check them
     zeros = mx.zeros((n, pixels, channels), x.dtype)
-    y = mx.put_along_axis(zeros, places, x.reshape(places.shape), axis=1)
+    y = mx.put_along_axis(zeros, index, x.reshape(index.shape), axis=1)
     y = mx.where(mx.all(fits, axis=1, keepdims=True), y, mx.array(math.nan, x.dtype))
     return y.reshape(n, *sizes, channels)
 

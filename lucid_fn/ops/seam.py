@@ -239,7 +239,7 @@ def chunks_of_sequence(
     Returns:
         `None` to compute one layer after the other. Otherwise the directions of each
         layer, or else the layers, run in parallel, each in a block of
-        `computing_beside`: a layer computes the next chunk while the layer above it
+        `computing_branch`: a layer computes the next chunk while the layer above it
         computes the one before.
     """
     wing = _wing() if tuned() and current_part() is None else None
@@ -249,9 +249,9 @@ def chunks_of_sequence(
     return chunks
 
 
-def computing_beside(place: int) -> AbstractContextManager[None]:
-    """`computing_part` for the layer or direction with this number."""
-    return computing_part(cast(Any, _wing()).core_of(place))
+def computing_branch(number: int) -> AbstractContextManager[None]:
+    """`computing_part` for one of the layers or directions that run in parallel."""
+    return computing_part(cast(Any, _wing()).core_of(number))
 
 
 def parts_of_leaves(sizes: list[int]) -> list[int]:

@@ -118,14 +118,14 @@ def fold(
     check_size("fold", "output_size", (x.shape[0], height, width, channels))
     slots = x.reshape(x.shape[0], rows, columns, channels, windows.slots)
     terms = [
-        _placed(slots[..., index], windows, slot)
+        _at_slot(slots[..., index], windows, slot)
         for index, slot in enumerate(product(*map(range, windows.kernel)))
     ]
     top, left = windows.padding
     return reduce(operator.add, terms)[:, top : top + height, left : left + width]
 
 
-def _placed(x: Array, windows: Windows, slot: tuple[int, ...]) -> Array:
+def _at_slot(x: Array, windows: Windows, slot: tuple[int, ...]) -> Array:
     """`x` at the positions of a slot of the windows, in zeros of the padded size."""
     for axis in (1, 2):
         index = axis - 1

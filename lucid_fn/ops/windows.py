@@ -198,17 +198,17 @@ def _max_of_tiles(kernel: tuple[int, ...]) -> ArrayFn:
             x[:, *(slice(i, None, k) for i, k in zip(slot, kernel, strict=True))]
             for slot in product(*map(range, kernel))
         ]
-        y, place = slots[0], mx.zeros(slots[0].shape, mx.int32)
+        y, found = slots[0], mx.zeros(slots[0].shape, mx.int32)
         for number, other in enumerate(slots[1:], 1):
             better = mx.logical_or(other > y, mx.isnan(other))
-            y, place = mx.where(better, other, y), mx.where(better, number, place)
-        return y, place
+            y, found = mx.where(better, other, y), mx.where(better, number, found)
+        return y, found
 
     def is_first(x: Array) -> Array:
-        place = first(x)[1]
+        slot = first(x)[1]
         axes = [n for k in kernel for n in (1, k)]
         numbers = mx.arange(math.prod(kernel)).reshape(*axes, 1)
-        return place.reshape(_tiled_shape(place, (1,) * len(kernel))) == numbers
+        return slot.reshape(_tiled_shape(slot, (1,) * len(kernel))) == numbers
 
     return cast(ArrayFn, run)
 
@@ -270,8 +270,8 @@ def _inside_by_slot(windows: Windows) -> list[np.ndarray]:
     """For each slot, which windows have it inside of the array: `(*out, 1)`."""
 
     def along(slot: int, size: int, stride: int, padding: int, n: int) -> np.ndarray:
-        places = np.arange(n) * stride + slot - padding
-        return (places >= 0) & (places < size)
+        positions = np.arange(n) * stride + slot - padding
+        return (positions >= 0) & (positions < size)
 
     axes = zip(windows.size, windows.stride, windows.padding, windows.out, strict=True)
     inside = [

@@ -392,13 +392,13 @@ def _first_at_least(edges: Array, heights: Array) -> Array:
 
     A binary search: `mx.searchsorted` has no rule for `vmap` over the edges.
     """
-    places = mx.zeros(heights.shape, mx.int32)
+    indices = mx.zeros(heights.shape, mx.int32)
     for bit in reversed(range(edges.size.bit_length())):
-        further = places + 2**bit
+        further = indices + 2**bit
         below = edges[mx.minimum(further, edges.size) - 1] < heights
         inside = mx.logical_and(below, further < edges.size)
-        places = mx.where(inside, further, places)
-    return places
+        indices = mx.where(inside, further, indices)
+    return indices
 
 
 def permutation(key: Key, x: int | Array, *, axis: int = 0) -> Array:

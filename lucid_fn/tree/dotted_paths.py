@@ -208,9 +208,9 @@ def _merge(a: Tree, b: Tree, path: tuple[Any, ...]) -> Tree:
             out[key] = _merge(out[key], child, (*path, key)) if both else child
         return ours[0](out)
     if ours[:2] != theirs[:2]:
-        place = f" at {join(path)}" if path else ""
+        where = f" at {join(path)}" if path else ""
         raise ValueError(
-            f"tree.merge: structures differ{place}: {describe(a)} and {describe(b)}"
+            f"tree.merge: structures differ{where}: {describe(a)} and {describe(b)}"
         )
     pairs = zip(ours[1], ours[2], theirs[2], strict=True)
     parts = [_merge(x, y, (*path, key)) for key, x, y in pairs]

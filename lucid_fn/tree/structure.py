@@ -282,7 +282,7 @@ def walk(tree: Tree) -> list[tuple[str, Any]]:
 
 
 def leaves(tree: Tree, /, *, is_leaf: IsLeaf | None = None) -> list[Any]:
-    """The leaves, in order: of each dict by its sorted keys, of a sequence by place.
+    """The leaves in order: those of dicts by sorted keys, those of sequences by index.
 
     Args:
         tree: any tree.

@@ -27,7 +27,7 @@ from lucid_fn.numerics import is_valid_label
 from lucid_fn.ops import RecurrentWeights
 from lucid_fn.ops.concatenation import split
 from lucid_fn.ops.multiply_adds import count_multiply_adds
-from lucid_fn.ops.seam import chunks_of_sequence, computing_beside
+from lucid_fn.ops.seam import chunks_of_sequence, computing_branch
 from lucid_fn.tracing import started
 from lucid_fn.types import Array, ArrayFn, Key, Params, State
 
@@ -134,7 +134,7 @@ def recurrent(
                 for first in range(0, len(suffixes), directions):
                     layer_outputs = []
                     for k in range(first, first + directions):
-                        with computing_beside(k) if chunks else nullcontext():
+                        with computing_branch(k) if chunks else nullcontext():
                             out = run_direction(k, y, chunk_lengths, masks)
                         layer_outputs.append(out)
                     y = _concatenate(layer_outputs, axis=-1)

@@ -13,7 +13,7 @@ import mlx.core as mx
 from lucid_fn.checks import check_array, check_size, shape_error, to_number, to_sizes
 from lucid_fn.nn.core.layer import Layer
 from lucid_fn.nn.core.lift import lift
-from lucid_fn.ops.interpolate import take_places
+from lucid_fn.ops.interpolate import take_indices
 from lucid_fn.types import Array
 
 Border: TypeAlias = int | Sequence[int | tuple[int, int]]
@@ -131,7 +131,7 @@ def add_border(caller: str, mode: str, x: Array, pads: Pads) -> Array:
     for axis, pair in enumerate(pads, start=1):
         if any(pair):
             indices = BORDER_INDICES[mode](caller, x.shape[axis], *pair)
-            x = take_places(x, indices, axis)
+            x = take_indices(x, indices, axis)
     return x
 
 
