@@ -1,10 +1,10 @@
 """Schedules: functions from the step, an int32 array, to a float32 array.
 
-A compiled function that calls one is traced once: the step is data, never a branch.
-Steps count from 0, and may be an array of any shape, as for a plot. Values have a
-relative error of at most 1e-6 for all steps below 2**31, the largest of int32.
+They do not branch on the step, so a compiled function that calls one is traced once.
+Steps count from 0, and may be arrays of any shape, as for a plot. Values have a
+relative error of at most 1e-6 for all steps below 2**31.
 
-Optimizers of float64 params call schedules with a float64 step, a whole number, and the
+Optimizers of float64 params call schedules with a float64 step, a whole number; the
 value is then float64 too.
 """
 

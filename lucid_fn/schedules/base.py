@@ -1,8 +1,8 @@
-"""What a schedule is, and the arithmetic that schedules share.
+"""The type of schedules, and the arithmetic that they share.
 
-Steps are integers as long as they are compared, subtracted or divided with remainder:
-float32 has no odd numbers above 2**24. Values are sums of terms that do not cancel, so
-that they keep their digits where they are small.
+Steps are compared, subtracted and divided with remainder as integers, because float32
+has no odd numbers above 2**24. Values are sums of terms that do not cancel, so that
+small values are accurate too.
 """
 
 import math
@@ -17,16 +17,16 @@ from lucid_fn.types import Array
 Schedule: TypeAlias = Callable[[Array], Array]
 """A function from the 0-based step, int32, to a value, float32, of the same shape.
 
-The schedules of this package accept Python integers as well. A step of float64, which
-must be a whole number, gives a float64 value: optimizers of float64 params ask so.
+The schedules of this package also accept Python integers. A float64 step, which must
+be a whole number, gives a float64 value: optimizers of float64 params use this.
 """
 
 LAST_STEP = 2**31 - 1
-"""The last step; a larger one counts as this one."""
+"""The largest step; larger ones are clipped to it."""
 
 
 def as_step(step: Array | int) -> Array:
-    """The step as an int32 array, or as int64 if the value has to be float64."""
+    """The step as an int32 array, or int64 if the value must be float64."""
     if not isinstance(step, mx.array):
         return mx.array(min(_check_step(step), LAST_STEP), mx.int32)
     if step.dtype == mx.float64:
@@ -38,8 +38,8 @@ def as_step(step: Array | int) -> Array:
     return step.astype(mx.int32)
 
 
-def as_given(step: Array) -> Array:
-    """The step of `as_step`, in the form that other schedules take."""
+def as_argument(step: Array) -> Array:
+    """A step from `as_step`, as an argument for other schedules."""
     return as_float(step) if step.dtype == mx.int64 else step
 
 
@@ -51,7 +51,7 @@ def _check_step(step: Any) -> int:
 
 
 def float_dtype(step: Array) -> mx.Dtype:
-    """The dtype of the value at a step, given or made by `as_step`."""
+    """The dtype of the value at a step, before or after `as_step`."""
     return mx.float64 if step.dtype in (mx.float64, mx.int64) else mx.float32
 
 
@@ -65,12 +65,24 @@ def fraction(steps: Array, length: float) -> Array:
     return as_float(steps) / length
 
 
-def half_cosine(start: float, end: float, passed: Array, remaining: Array) -> Array:
-    """Half a cosine from `start` at `passed` 0 to `end` at `remaining` 0.
+def line(start: float | Array, end: float | Array, passed: Array, length: int) -> Array:
+    """The line from `start` at `passed` 0 to `end` at `passed` `length`."""
+    return start * fraction(length - passed, length) + end * fraction(passed, length)
 
-    `(1 + cos(pi * s)) / 2` is `sin(pi * (1 - s) / 2) ** 2`, which keeps its digits near
-    the end, where the other form subtracts nearly equal numbers. For the same reason
-    both shares are given, though they add up to 1.
+
+def cosine(start: float, end: float, passed: Array, length: int) -> Array:
+    """Half a cosine from `start` at `passed` 0 to `end` at `passed` `length`."""
+    return half_cosine(
+        start, end, fraction(passed, length), fraction(length - passed, length)
+    )
+
+
+def half_cosine(start: float, end: float, passed: Array, remaining: Array) -> Array:
+    """Half a cosine from `start` to `end`; `passed` and `remaining` are fractions.
+
+    `(1 + cos(pi * s)) / 2` is computed as `sin(pi * (1 - s) / 2) ** 2`, because near
+    the end the sum would cancel. For the same reason both fractions are given, although
+    they add up to 1.
     """
     return start * _sine_square(remaining) + end * _sine_square(passed)
 
@@ -78,19 +90,19 @@ def half_cosine(start: float, end: float, passed: Array, remaining: Array) -> Ar
 def _sine_square(share: Array) -> Array:
     """`sin(pi / 2 * share) ** 2`."""
     angle = math.pi / 2 * share
-    if angle.dtype == mx.float64:  # whose sine MLX computes in float32 on a CPU
+    if angle.dtype == mx.float64:  # on a CPU MLX computes its sine in float32
         square = mx.square(mx.tan(angle))
         return square / (1 + square)
     return mx.square(mx.sin(angle))
 
 
 def powers(base: float, exponent: Array) -> Array:
-    """`base ** exponent` as a float, for a positive base and integers from 0 on.
+    """`base ** exponent` as floats, for a positive base and integers of at least 0.
 
-    `2 ** (exponent * log2(base))` in float32 would lose 1e-7 for each octave of the
-    fall, and `float32(0.99995) ** 100_000` has the wrong base from the start. So the
-    exponent is split into digits of 12 bits, whose products with the first 12 bits of
-    the logarithm are exact, and these into integers and fractions.
+    In float32, `2 ** (exponent * log2(base))` would lose 1e-7 per octave of decay, and
+    `float32(0.99995) ** 100_000` would start from a rounded base. So the exponent is
+    split into digits of 12 bits, whose products with the leading 12 bits of the
+    logarithm are exact, and these products into integers and fractions.
     """
     if float_dtype(exponent) == mx.float64:
         return mx.power(mx.array(base, mx.float64), as_float(exponent))
@@ -102,7 +114,7 @@ def powers(base: float, exponent: Array) -> Array:
     )
 
 
-_DIGIT = 1 << 12  # products of two factors of 12 bits have the 24 bits of a float32
+_DIGIT = 1 << 12  # the product of two 12-bit factors fits the 24 bits of a float32
 
 
 def _power_of_2(log: float, times: Array) -> Array:

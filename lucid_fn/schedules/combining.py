@@ -1,4 +1,4 @@
-"""`join`, `per_epoch` and `scale`: schedules made of other schedules."""
+"""`join`, `per_epoch` and `scale`: schedules built from other schedules."""
 
 import itertools
 from collections.abc import Sequence
@@ -6,20 +6,21 @@ from collections.abc import Sequence
 import mlx.core as mx
 
 from lucid_fn.checks import check_count, check_number
-from lucid_fn.schedules.base import Schedule, as_given, as_step, check_schedule
+from lucid_fn.schedules.base import Schedule, as_argument, as_step, check_schedule
 from lucid_fn.types import Array
 
 
 def join(schedules: Sequence[Schedule], *, boundaries: Sequence[int]) -> Schedule:
-    """One schedule after another, each from its own step 0.
+    """Runs schedules one after another, each from its own step 0.
 
     Args:
-        schedules: the parts, one more than there are boundaries.
-        boundaries: the first step of each part but the first; increasing, above 0.
+        schedules: the parts, one more than `boundaries`.
+        boundaries: the first steps of the second and later parts; increasing and above
+            0.
 
     Raises:
         TypeError: if a part is not a function or a boundary not an integer.
-        ValueError: if the boundaries do not fit.
+        ValueError: if the boundaries do not increase, or their number does not fit.
 
     Source: `torch.optim.lr_scheduler.SequentialLR`.
 
@@ -47,9 +48,9 @@ def join(schedules: Sequence[Schedule], *, boundaries: Sequence[int]) -> Schedul
 
     def schedule(step: Array) -> Array:
         step = as_step(step)
-        value = parts[0](as_given(step))
+        value = parts[0](as_argument(step))
         for part, start in zip(parts[1:], starts, strict=True):
-            later = part(as_given(mx.maximum(step - start, 0)))
+            later = part(as_argument(mx.maximum(step - start, 0)))
             value = mx.where(step >= start, later, value)
         return value
 
@@ -57,11 +58,11 @@ def join(schedules: Sequence[Schedule], *, boundaries: Sequence[int]) -> Schedul
 
 
 def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
-    """A schedule of epochs as one of steps: `schedule(t // steps_per_epoch)`.
+    """Turns a schedule of epochs into one of steps: `schedule(t // steps_per_epoch)`.
 
     Args:
         schedule: function of the 0-based epoch.
-        steps_per_epoch: steps in an epoch, the last partial batch included.
+        steps_per_epoch: steps in an epoch, including a last partial batch.
 
     Raises:
         TypeError: if `schedule` is not a function or `steps_per_epoch` not an integer.
@@ -77,14 +78,14 @@ def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
     check_schedule("per_epoch", "schedule", schedule)
     steps_per_epoch = check_count("per_epoch", "steps_per_epoch", steps_per_epoch)
 
-    def of_step(step: Array) -> Array:
-        return schedule(as_given(as_step(step) // steps_per_epoch))
+    def by_step(step: Array) -> Array:
+        return schedule(as_argument(as_step(step) // steps_per_epoch))
 
-    return of_step
+    return by_step
 
 
 def scale(schedule: Schedule, factor: float) -> Schedule:
-    """A schedule times a number: the same shape for another group of parameters.
+    """A schedule times a number, such as for another group of params.
 
     Args:
         schedule: function of the step.
@@ -104,6 +105,6 @@ def scale(schedule: Schedule, factor: float) -> Schedule:
     factor = check_number("scale", "factor", factor)
 
     def scaled(step: Array) -> Array:
-        return factor * schedule(as_given(as_step(step)))
+        return factor * schedule(as_argument(as_step(step)))
 
     return scaled

@@ -1,4 +1,4 @@
-"""Schedules along half a cosine."""
+"""Cosine schedules, with and without restarts."""
 
 import mlx.core as mx
 
@@ -8,18 +8,18 @@ from lucid_fn.schedules.base import (
     Schedule,
     as_float,
     as_step,
+    cosine,
     float_dtype,
-    fraction,
     half_cosine,
 )
 from lucid_fn.types import Array
 
 
 def cosine_decay(init_value: float, *, decay_steps: int, end: float = 0.0) -> Schedule:
-    """Half a cosine from `init_value` down to `end`, where it stays.
+    """Half a cosine from `init_value` to `end`, constant from then on.
 
-    `end + (v - end) * (1 + cos(pi * min(t, T) / T)) / 2`. PyTorch's scheduler rises
-    again after step `T`: that one is `cosine_annealing`.
+    `end + (v - end) * (1 + cos(pi * min(t, T) / T)) / 2`. PyTorch's scheduler, which
+    rises again after step `T`, is `cosine_annealing`.
 
     Args:
         init_value: value at step 0.
@@ -45,12 +45,7 @@ def cosine_decay(init_value: float, *, decay_steps: int, end: float = 0.0) -> Sc
 
     def schedule(step: Array) -> Array:
         passed = mx.minimum(as_step(step), decay_steps)
-        return half_cosine(
-            init_value,
-            end,
-            fraction(passed, decay_steps),
-            fraction(decay_steps - passed, decay_steps),
-        )
+        return cosine(init_value, end, passed, decay_steps)
 
     return schedule
 
@@ -58,14 +53,14 @@ def cosine_decay(init_value: float, *, decay_steps: int, end: float = 0.0) -> Sc
 def cosine_annealing(
     init_value: float, *, decay_steps: int, end: float = 0.0
 ) -> Schedule:
-    """A cosine from `init_value` down to `end` and back, again and again.
+    """A periodic cosine between `init_value` and `end`.
 
     `end + (v - end) * (1 + cos(pi * t / T)) / 2`. Up to step `T` it is `cosine_decay`.
 
     Args:
-        init_value: largest value, at steps 0, `2T`, `4T`, ...
+        init_value: value at steps 0, `2T`, `4T`, ...
         decay_steps: half the period, `T`.
-        end: smallest value, at steps `T`, `3T`, ...
+        end: value at steps `T`, `3T`, ...
 
     Raises:
         TypeError: if an argument is not a number.
@@ -87,13 +82,8 @@ def cosine_annealing(
     def schedule(step: Array) -> Array:
         step = as_step(step)
         step = step if period > LAST_STEP else step % period
-        remaining = mx.abs(step - decay_steps)
-        return half_cosine(
-            init_value,
-            end,
-            fraction(decay_steps - remaining, decay_steps),
-            fraction(remaining, decay_steps),
-        )
+        passed = decay_steps - mx.abs(step - decay_steps)
+        return cosine(init_value, end, passed, decay_steps)
 
     return schedule
 
@@ -101,16 +91,16 @@ def cosine_annealing(
 def cosine_restarts(
     init_value: float, *, first_period: int, growth: int = 1, end: float = 0.0
 ) -> Schedule:
-    """Cosine annealing with warm restarts: half a cosine again and again.
+    """Cosine annealing with warm restarts (SGDR).
 
-    Within a period of `T` steps, at its step `t`:
+    At step `t` of a period of `T` steps the value is
     `end + (v - end) * (1 + cos(pi * t / T)) / 2`. Each period is `growth` times as long
-    as the one before.
+    as the previous one.
 
     Args:
-        init_value: value at the beginning of each period.
+        init_value: value at the start of each period.
         first_period: length of the first period, in steps.
-        growth: factor from one period's length to the next, at least 1.
+        growth: ratio of the lengths of successive periods, at least 1.
         end: value that each period approaches.
 
     Raises:
@@ -134,10 +124,10 @@ def cosine_restarts(
 
     def schedule(step: Array) -> Array:
         step = as_step(step)
-        begun = step[..., None] >= mx.array(starts, mx.int32)  # (..., periods)
-        latest = mx.sum(begun, axis=-1) - 1
-        period = mx.array(periods, mx.int64)[latest]  # the last may end beyond int32
-        passed = step - mx.array(starts, mx.int32)[latest]
+        started = step[..., None] >= mx.array(starts, mx.int32)  # (..., periods)
+        current = mx.sum(started, axis=-1) - 1
+        period = mx.array(periods, mx.int64)[current]  # the last may end beyond int32
+        passed = step - mx.array(starts, mx.int32)[current]
         passed = passed % first_period if growth == 1 else passed
         length = period.astype(float_dtype(step))
         return half_cosine(
@@ -151,7 +141,7 @@ def cosine_restarts(
 
 
 def _periods(first: int, growth: int) -> tuple[list[int], list[int]]:
-    """Start and length of each period that begins within int32: 31 at most."""
+    """Start and length of each period that starts within int32: at most 31."""
     starts, periods = [0], [first]
     while growth > 1 and starts[-1] + periods[-1] <= LAST_STEP:
         starts.append(starts[-1] + periods[-1])

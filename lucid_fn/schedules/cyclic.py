@@ -27,24 +27,24 @@ def one_cycle(
 ) -> Schedule:
     """The 1cycle policy: half a cosine up to `peak`, and half a cosine down to near 0.
 
-    The rise starts at `peak / div_factor` and ends at `pct_start * total_steps - 1`,
-    which need not be a whole step. The fall ends at step `total_steps - 1` at
-    `peak / div_factor / final_div_factor`, and the value stays there. Use it with
-    `one_cycle_momentum`.
+    The rise starts at `peak / div_factor` and ends at step
+    `pct_start * total_steps - 1`, which need not be an integer. The fall ends at step
+    `total_steps - 1` at `peak / div_factor / final_div_factor`, and the value stays
+    there. Use it with `one_cycle_momentum`.
 
     Args:
-        peak: largest value.
+        peak: maximum value.
         total_steps: number of steps.
-        pct_start: share of the steps in the rise, in (0, 1); more than one step.
-        div_factor: peak divided by the first value, positive.
-        final_div_factor: first value divided by the last, positive.
+        pct_start: fraction of the steps in the rise, in (0, 1); more than one step.
+        div_factor: `peak` divided by the initial value, positive.
+        final_div_factor: initial value divided by the final one, positive.
 
     Raises:
         TypeError: if an argument is not a number.
         ValueError: if one is out of its range.
 
     Source: Smith & Topin, 2019, https://arxiv.org/abs/1708.07120;
-    `torch.optim.lr_scheduler.OneCycleLR`, of two phases.
+    `torch.optim.lr_scheduler.OneCycleLR` with two phases.
 
     Example:
         >>> from lucid_fn import schedules
@@ -71,20 +71,20 @@ def one_cycle_momentum(
 ) -> Schedule:
     """The momentum of the 1cycle policy: low where the rate of `one_cycle` is high.
 
-    Half a cosine from `peak` down to `base`, and one up again, at the same steps as
-    those of `one_cycle`.
+    Half a cosine from `peak` down to `base`, and half a cosine up again, at the same
+    steps as `one_cycle`.
 
     Args:
-        peak: first and last value.
+        peak: initial and final value.
         total_steps: number of steps.
-        pct_start: share of the steps in the fall, in (0, 1); more than one step.
-        base: smallest value.
+        pct_start: fraction of the steps in the fall, in (0, 1); more than one step.
+        base: minimum value.
 
     Raises:
         TypeError: if an argument is not a number.
         ValueError: if one is out of its range.
 
-    Source: as `one_cycle`.
+    Source: that of `one_cycle`.
 
     Example:
         >>> from lucid_fn import schedules
@@ -132,7 +132,7 @@ def _rise_and_fall(
 
 
 def _distance(step: Array, turn: float) -> Array:
-    """`turn - step`: the whole steps as integers, which lose no digits."""
+    """`turn - step`, exact because the integer part is subtracted as integers."""
     whole = math.floor(turn)
     return as_float(whole - step) + (turn - whole)
 
@@ -140,13 +140,13 @@ def _distance(step: Array, turn: float) -> Array:
 def cyclic(
     low: float, high: float, *, up_steps: int, down_steps: int | None = None
 ) -> Schedule:
-    """Triangular cycles: a line from `low` to `high` and one back, again and again.
+    """Triangular cycles: a line from `low` to `high` and back, repeatedly.
 
     Args:
         low: value at the start of each cycle.
-        high: value at its top.
+        high: value at the top of each cycle.
         up_steps: steps from `low` to `high`.
-        down_steps: steps from `high` to `low`; as many as `up_steps` if `None`.
+        down_steps: steps from `high` to `low`; `None` for `up_steps`.
 
     Raises:
         TypeError: if an argument is not a number.
@@ -167,15 +167,15 @@ def cyclic(
 def cyclic_halving(
     low: float, high: float, *, up_steps: int, down_steps: int | None = None
 ) -> Schedule:
-    """`cyclic` with cycles that are each half as high as the one before.
+    """`cyclic`, with each cycle half as high as the previous one.
 
     `low + (high - low) * height / 2^cycle`.
 
     Args:
         low: value at the start of each cycle.
-        high: value at the top of the first.
+        high: value at the top of the first cycle.
         up_steps: steps from the start of a cycle to its top.
-        down_steps: steps from there to the end; as many as `up_steps` if `None`.
+        down_steps: steps from the top to the end; `None` for `up_steps`.
 
     Raises:
         TypeError: if an argument is not a number.
@@ -207,9 +207,9 @@ def cyclic_exponential(
 
     Args:
         low: value at the start of each cycle.
-        high: value at the top, without the decay.
+        high: value at the top of each cycle, without the decay.
         up_steps: steps from the start of a cycle to its top.
-        down_steps: steps from there to the end; as many as `up_steps` if `None`.
+        down_steps: steps from the top to the end; `None` for `up_steps`.
         gamma: factor from one step to the next, positive.
 
     Raises:
@@ -258,13 +258,14 @@ def _cyclic(
         fall = powers(by_cycle, cycle) * powers(by_step, step)
         if low <= high:
             return low + (high - low) * (height * fall)
-        # From the other end, so that nothing cancels: 1 - height * fall is a sum, too.
+        # Computed from the other end, where 1 - height * fall is a sum without
+        # cancellation.
         depth = mx.where(
             up,
             fraction(up_steps - passed, up_steps),
             fraction(beyond, down_steps),
         )
-        # One of the two factors of `fall` is 1.
+        # 1 - fall; one of its two factors is 1.
         lost = (
             1 - powers(by_cycle, cycle) - mx.expm1(math.log(by_step) * as_float(step))
         )

@@ -1,4 +1,4 @@
-"""Schedules that go from one value to another."""
+"""Constant, step, exponential, polynomial and linear schedules."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,14 @@ import mlx.core as mx
 
 from lucid_fn.checks import check_count, check_number
 from lucid_fn.numerics import reduced
-from lucid_fn.schedules.base import Schedule, as_step, float_dtype, fraction, powers
+from lucid_fn.schedules.base import (
+    Schedule,
+    as_step,
+    float_dtype,
+    fraction,
+    line,
+    powers,
+)
 from lucid_fn.types import Array
 
 
@@ -40,8 +47,8 @@ def step_decay(init_value: float, *, step_size: int, gamma: float) -> Schedule:
 
     Args:
         init_value: value for the first `step_size` steps.
-        step_size: number of steps between two falls.
-        gamma: factor at each fall, positive.
+        step_size: number of steps between two decays.
+        gamma: factor of each decay, positive.
 
     Raises:
         TypeError: if an argument is not a number.
@@ -72,8 +79,9 @@ def multi_step_decay(
 
     Args:
         init_value: value before the first milestone.
-        milestones: steps at which the value falls; in any order, repeats count.
-        gamma: factor, positive.
+        milestones: steps at which the value decays, in any order; repeated ones count
+            repeatedly.
+        gamma: factor of each decay, positive.
 
     Raises:
         TypeError: if an argument is not a number, or a milestone not an integer.
@@ -89,16 +97,16 @@ def multi_step_decay(
     """
     init_value = check_number("multi_step_decay", "init_value", init_value)
     gamma = check_number("multi_step_decay", "gamma", gamma, above=0)
-    stairs = [
+    steps = [
         check_count("multi_step_decay", f"milestones[{i}]", milestone, at_least=0)
         for i, milestone in enumerate(milestones)
     ]
 
     def schedule(step: Array) -> Array:
         step = as_step(step)
-        passed = step[..., None] >= mx.array(stairs, mx.int32)
-        falls = reduced(mx.sum, passed, axis=-1, empty=0).astype(step.dtype)
-        return init_value * powers(gamma, falls)
+        passed = step[..., None] >= mx.array(steps, mx.int32)
+        decays = reduced(mx.sum, passed, axis=-1, empty=0).astype(step.dtype)
+        return init_value * powers(gamma, decays)
 
     return schedule
 
@@ -106,8 +114,8 @@ def multi_step_decay(
 def exponential_decay(init_value: float, *, gamma: float) -> Schedule:
     """Multiplied by `gamma` at every step: `v * gamma^t`.
 
-    Its relative error grows with the number of octaves it has fallen: below
-    `1e-7 * (2 + |log2(gamma^t)|)`, so about 1e-6 after a fall to a thousandth.
+    The relative error grows with the number of octaves of decay: it is below
+    `1e-7 * (2 + |log2(gamma^t)|)`, about 1e-6 after a decay to a thousandth.
 
     Args:
         init_value: value at step 0.
@@ -137,16 +145,16 @@ def exponential_decay(init_value: float, *, gamma: float) -> Schedule:
 def polynomial_decay(
     init_value: float, *, decay_steps: int, power: float = 1.0, end: float = 0.0
 ) -> Schedule:
-    """A power of the remaining share of steps, from `init_value` to `end`.
+    """A power of the remaining fraction of steps, from `init_value` to `end`.
 
-    `end + (v - end) * (1 - min(t, T) / T)^power`; it stays at `end` from step `T` on.
-    A large power loses as many roundings.
+    `end + (v - end) * (1 - min(t, T) / T)^power`, constant from step `T` on. The
+    relative error grows in proportion to `power`.
 
     Args:
         init_value: value at step 0.
         decay_steps: step `T` at which `end` is reached.
         power: exponent, positive; 1 is a line.
-        end: last value.
+        end: final value.
 
     Raises:
         TypeError: if an argument is not a number.
@@ -167,11 +175,11 @@ def polynomial_decay(
 
     def schedule(step: Array) -> Array:
         passed = mx.minimum(as_step(step), decay_steps)
-        share = fraction(decay_steps - passed, decay_steps) ** power
-        gone = fraction(passed, decay_steps)
-        if power != 1:  # 1 - share, without the digits that a difference would lose
-            gone = -mx.expm1(power * mx.log1p(-gone))
-        return init_value * share + end * gone
+        weight = fraction(decay_steps - passed, decay_steps) ** power
+        complement = fraction(passed, decay_steps)
+        if power != 1:  # 1 - weight, without cancellation
+            complement = -mx.expm1(power * mx.log1p(-complement))
+        return init_value * weight + end * complement
 
     return schedule
 
@@ -185,10 +193,10 @@ def linear(
 ) -> Schedule:
     """A line from `init_value * start_factor` to `init_value * end_factor`.
 
-    `v * (a + (b - a) * min(t, T) / T)`; it is constant from step `T` on.
+    `v * (a + (b - a) * min(t, T) / T)`, constant from step `T` on.
 
     Args:
-        init_value: what the factors multiply.
+        init_value: value `v` that the factors multiply.
         start_factor: factor `a` at step 0.
         end_factor: factor `b` from step `T` on.
         total_steps: length `T` of the line, in steps.
@@ -212,9 +220,6 @@ def linear(
     start, end = init_value * start_factor, init_value * end_factor
 
     def schedule(step: Array) -> Array:
-        passed = mx.minimum(as_step(step), total_steps)
-        return start * fraction(total_steps - passed, total_steps) + end * fraction(
-            passed, total_steps
-        )
+        return line(start, end, mx.minimum(as_step(step), total_steps), total_steps)
 
     return schedule

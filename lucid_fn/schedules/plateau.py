@@ -1,4 +1,4 @@
-"""`reduce_on_plateau`: a value that falls when a metric stops improving."""
+"""`reduce_on_plateau`: a value that decays when a metric stops improving."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,12 +11,12 @@ from lucid_fn.types import Array, Scalar
 
 
 class PlateauState(NamedTuple):
-    """The value, and what decides when it falls."""
+    """The value, and the counters that determine when it decays."""
 
     value: Array  # float32, shape ()
     best: Array  # float32, shape (): the best metric so far
     bad_updates: Array  # int32, shape (): updates without improvement
-    cooldown: Array  # int32, shape (): updates left in which none counts as bad
+    cooldown: Array  # int32, shape (): updates left that do not count as bad
 
 
 class Plateau(NamedTuple):
@@ -40,19 +40,19 @@ def reduce_on_plateau(
     """Multiplies a value by `factor` when a metric has stopped improving.
 
     A metric improves if it is below `best * (1 - threshold)`; with `maximize`, above
-    `best * (1 + threshold)`. NaN never improves. Both functions are pure and do not
-    branch on values, so that they run inside a compiled step; give the new `value` to
-    `optim.set_learning_rate`.
+    `best * (1 + threshold)`. NaN is never an improvement. Both functions are pure and
+    do not branch on values, so they can run inside a compiled step. Pass the new
+    `value` to `optim.set_learning_rate`.
 
     Args:
-        init_value: first value.
-        factor: by which the value falls, in (0, 1).
-        patience: updates without improvement that are tolerated; the value falls at
+        init_value: initial value.
+        factor: factor of each decay, in (0, 1).
+        patience: updates without improvement that are tolerated; the value decays at
             the next one.
-        threshold: least relative improvement, at least 0.
-        cooldown: updates after a fall in which none counts as bad.
+        threshold: minimum relative improvement, at least 0.
+        cooldown: updates after a decay that do not count as bad.
         min_value: lower bound of the value.
-        eps: falls that are not larger are skipped.
+        eps: decays that are not larger than this are skipped.
         maximize: whether larger metrics are better, such as accuracies.
 
     Returns:
@@ -98,24 +98,24 @@ def reduce_on_plateau(
         else:
             better = current < state.best * (1 - threshold)
         cooling = state.cooldown > 0
-        earlier = mx.minimum(state.bad_updates, LAST_STEP - 1)  # of int32
-        # Not `|` and `&`, which `vmap` gets wrong where one of the two is not mapped.
-        bad = mx.where(mx.logical_or(better, cooling), 0, earlier + 1)
-        fall = bad > patience
+        previous = mx.minimum(state.bad_updates, LAST_STEP - 1)  # saturates
+        # Not `|` and `&`, which are wrong under `vmap` if only one operand is mapped.
+        bad = mx.where(mx.logical_or(better, cooling), 0, previous + 1)
+        decay = bad > patience
         lower = mx.maximum(state.value * factor, min_value)
-        enough = mx.logical_and(fall, state.value - lower > eps)
+        applied = mx.logical_and(decay, state.value - lower > eps)
         return PlateauState(
-            value=mx.where(enough, lower, state.value),
+            value=mx.where(applied, lower, state.value),
             best=mx.where(better, current, state.best),
-            bad_updates=mx.where(fall, 0, bad),
-            cooldown=mx.where(fall, cooldown, mx.maximum(state.cooldown - 1, 0)),
+            bad_updates=mx.where(decay, 0, bad),
+            cooldown=mx.where(decay, cooldown, mx.maximum(state.cooldown - 1, 0)),
         )
 
     return Plateau(init, update)
 
 
 def _scalar(metric: Scalar) -> Array:
-    """The metric as float32; it may be infinite or NaN, as those of a diverged run."""
+    """The metric as float32; it may be infinite or NaN, as in a diverged run."""
     if isinstance(metric, mx.array):
         if metric.shape != ():
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Schedules that begin with a linear warm-up."""
+"""Schedules that start with a linear warm-up."""
 
 import math
 
@@ -7,23 +7,24 @@ import mlx.core as mx
 from lucid_fn.checks import check_count, check_number
 from lucid_fn.schedules.base import (
     Schedule,
+    as_argument,
     as_float,
-    as_given,
     as_step,
     check_schedule,
+    cosine,
     fraction,
-    half_cosine,
+    line,
 )
 from lucid_fn.types import Array
 
 
 def warmup(schedule: Schedule, *, warmup_steps: int, start: float = 0.0) -> Schedule:
-    """A linear warm-up to the first value of a schedule, then the schedule.
+    """A linear warm-up to the initial value of a schedule, then the schedule.
 
     `s + (schedule(0) - s) * t / W` for `t < W`, then `schedule(t - W)`.
 
     Args:
-        schedule: what follows the warm-up.
+        schedule: schedule after the warm-up.
         warmup_steps: length `W` of the warm-up, in steps, at least 1.
         start: value `s` at step 0.
 
@@ -46,11 +47,10 @@ def warmup(schedule: Schedule, *, warmup_steps: int, start: float = 0.0) -> Sche
 
     def warmed_up(step: Array) -> Array:
         step = as_step(step)
-        peak = schedule(as_given(mx.zeros_like(step)))
-        passed = fraction(step, warmup_steps)
-        line = start * fraction(warmup_steps - step, warmup_steps) + peak * passed
-        later = schedule(as_given(mx.maximum(step - warmup_steps, 0)))
-        return mx.where(step < warmup_steps, line, later)
+        peak = schedule(as_argument(mx.zeros_like(step)))
+        later = schedule(as_argument(mx.maximum(step - warmup_steps, 0)))
+        rise = line(start, peak, step, warmup_steps)
+        return mx.where(step < warmup_steps, rise, later)
 
     return warmed_up
 
@@ -60,15 +60,15 @@ def warmup_cosine(
 ) -> Schedule:
     """A linear warm-up from 0 to `peak`, then half a cosine to `end`.
 
-    Step `t` of `W` warm-up and `T` total steps has the value `peak * t / W` for
-    `t < W`, then `end + (peak - end) * (1 + cos(pi * s)) / 2`, where
-    `s = (t - W) / (T - W)`; it stays at `end` from step `T` on.
+    With `W` warm-up and `T` total steps, `peak * t / W` for `t < W`, then
+    `end + (peak - end) * (1 + cos(pi * s)) / 2` with `s = (t - W) / (T - W)`, constant
+    from step `T` on.
 
     Args:
-        peak: largest value, reached at step `warmup_steps`.
+        peak: maximum value, reached at step `warmup_steps`.
         warmup_steps: length of the warm-up, in steps; may be 0.
-        total_steps: step at which `end` is reached, the warm-up included.
-        end: last value.
+        total_steps: step at which `end` is reached, including the warm-up.
+        end: final value.
 
     Raises:
         TypeError: if an argument is not a number.
@@ -91,12 +91,9 @@ def warmup_cosine(
 
     def schedule(step: Array) -> Array:
         step = as_step(step)
-        line = peak * fraction(step, max(warmup_steps, 1))
-        passed = mx.clip(step - warmup_steps, 0, length)
-        cosine = half_cosine(
-            peak, end, fraction(passed, length), fraction(length - passed, length)
-        )
-        return mx.where(step < warmup_steps, line, cosine)
+        rise = peak * fraction(step, max(warmup_steps, 1))
+        fall = cosine(peak, end, mx.clip(step - warmup_steps, 0, length), length)
+        return mx.where(step < warmup_steps, rise, fall)
 
     return schedule
 
@@ -106,15 +103,14 @@ def warmup_linear(
 ) -> Schedule:
     """A linear warm-up from 0 to `peak`, then a linear decay to `end`.
 
-    Step `t` of `W` warm-up and `T` total steps has the value `peak * t / W` for
-    `t < W`, then `peak + (end - peak) * (t - W) / (T - W)`; it stays at `end` from step
-    `T` on.
+    With `W` warm-up and `T` total steps, `peak * t / W` for `t < W`, then
+    `peak + (end - peak) * (t - W) / (T - W)`, constant from step `T` on.
 
     Args:
-        peak: largest value, reached at step `warmup_steps`.
+        peak: maximum value, reached at step `warmup_steps`.
         warmup_steps: length of the warm-up, in steps; may be 0.
-        total_steps: step at which `end` is reached, the warm-up included.
-        end: last value.
+        total_steps: step at which `end` is reached, including the warm-up.
+        end: final value.
 
     Raises:
         TypeError: if an argument is not a number.
@@ -134,10 +130,9 @@ def warmup_linear(
 
     def schedule(step: Array) -> Array:
         step = as_step(step)
-        up = peak * fraction(step, max(warmup_steps, 1))
-        passed = mx.clip(step - warmup_steps, 0, length)
-        down = peak * fraction(length - passed, length) + end * fraction(passed, length)
-        return mx.where(step < warmup_steps, up, down)
+        rise = peak * fraction(step, max(warmup_steps, 1))
+        fall = line(peak, end, mx.clip(step - warmup_steps, 0, length), length)
+        return mx.where(step < warmup_steps, rise, fall)
 
     return schedule
 
@@ -148,15 +143,15 @@ def inverse_sqrt(peak: float, *, warmup_steps: int) -> Schedule:
     `peak * min(t / W, sqrt(W / t))`.
 
     Args:
-        peak: largest value, reached at step `warmup_steps`.
+        peak: maximum value, reached at step `warmup_steps`.
         warmup_steps: length `W` of the warm-up, in steps, at least 1.
 
     Raises:
         TypeError: if an argument is not a number.
         ValueError: if `warmup_steps` is below 1.
 
-    Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, eq. 3, in terms of
-    the peak; see `noam` for its own terms.
+    Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, eq. 3,
+    parametrized by the peak; see `noam` for the original parameters.
 
     Example:
         >>> from lucid_fn import schedules
@@ -182,7 +177,7 @@ def noam(model_size: int, *, warmup_steps: int, factor: float = 1.0) -> Schedule
     Args:
         model_size: width of the model, which determines the peak.
         warmup_steps: length `W` of the warm-up, in steps, at least 1.
-        factor: factor of the whole.
+        factor: factor of all values.
 
     Raises:
         TypeError: if an argument is not a number.
@@ -209,12 +204,12 @@ def noam(model_size: int, *, warmup_steps: int, factor: float = 1.0) -> Schedule
 
 
 def _up_and_down(share: Array) -> Array:
-    """`min(x, x^-0.5)` for `x` from 0."""
+    """`min(x, x^-0.5)` for `x` of at least 0."""
     return mx.minimum(share, mx.rsqrt(mx.maximum(share, 1.0)))
 
 
 def _lengths(caller: str, warmup_steps: int, total_steps: int) -> tuple[int, int]:
-    """The steps of the warm-up, which may be none, and those after it."""
+    """Checks the arguments; returns the steps of the warm-up and those after it."""
     warmup_steps = check_count(caller, "warmup_steps", warmup_steps, at_least=0)
     total_steps = check_count(caller, "total_steps", total_steps)
     if not warmup_steps < total_steps:
