@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 from lucid_fn.distributed.group import Group
 
 
-def several(group: Group | None) -> TypeGuard[Group]:
+def is_distributed(group: Group | None) -> TypeGuard[Group]:
     """Whether the group has more than one process."""
     return group is not None and group.size > 1
 
@@ -47,14 +47,14 @@ def waiting(group: Group | None, what: str) -> AbstractContextManager[None]:
     return group.watchdog.waiting(what)
 
 
-def stops_here(group: Group | None, *, asked: bool) -> bool:
+def should_stop(group: Group | None, *, asked: bool) -> bool:
     """Between two steps: whether all ranks stop, a few after one was asked to.
 
     All have to call it after the same steps.
     """
     if group is None or group.watchdog is None:
         return asked
-    return group.watchdog.stops_here(asked=asked)
+    return group.watchdog.should_stop(asked=asked)
 
 
 def resume(group: Group | None) -> None:

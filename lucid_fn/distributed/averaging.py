@@ -7,7 +7,7 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.distributed.agreement import several
+from lucid_fn.distributed.agreement import is_distributed
 from lucid_fn.distributed.collectives import announce, sum_array
 from lucid_fn.distributed.group import Group
 from lucid_fn.types import Array, Tree
@@ -46,7 +46,7 @@ def average(
     Returns:
         A tree like `values`, the same on all processes to the last bit.
     """
-    if not several(group):
+    if not is_distributed(group):
         return values
     announce("average", values, group)
     leaves, structure = tree.flatten(values)

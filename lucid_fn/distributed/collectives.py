@@ -100,7 +100,7 @@ def all_gather(values: Tree, group: Group | None) -> Tree:
         >>> distributed.all_gather(mx.array([1.0, 2.0]), distributed.init()).shape
         (1, 2)
     """
-    if not agreement.several(group):
+    if not agreement.is_distributed(group):
         _check_arrays("all_gather", values)
         return tree.map(lambda x: x[None], values)
     return _map("all_gather", _gather, values, group)
@@ -165,7 +165,7 @@ def sum_gradients(values: Tree, group: Group | None) -> Tree:
         array(1, dtype=float32)
     """
     _check_arrays("sum_gradients", values)
-    if not agreement.several(group):
+    if not agreement.is_distributed(group):
         return values
     return tree.map(_sum_gradients(group), values)
 
@@ -220,7 +220,7 @@ def _map(
     name: str, fn: Callable[[Group, Array], Array], values: Tree, group: Group | None
 ) -> Tree:
     _check_arrays(name, values)
-    if not agreement.several(group):
+    if not agreement.is_distributed(group):
         return values
     announce(name, values, group)
     return started(tree.map(partial(fn, group), values))

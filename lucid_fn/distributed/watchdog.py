@@ -114,7 +114,7 @@ class Watchdog:
         finally:
             self._waits.pop()
 
-    def stops_here(self, *, asked: bool) -> bool:
+    def should_stop(self, *, asked: bool) -> bool:
         """Between two steps: whether all ranks stop here.
 
         A rank that stopped at once would leave the others waiting in their next step.

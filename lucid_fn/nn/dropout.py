@@ -8,7 +8,7 @@ import mlx.core as mx
 
 from lucid_fn import random
 from lucid_fn.checks import check_axes, shape_error
-from lucid_fn.distributed.agreement import several
+from lucid_fn.distributed.agreement import is_distributed
 from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.nn.core.checks import check_float, check_key, check_rate
 from lucid_fn.nn.core.combinators import identity
@@ -47,7 +47,7 @@ def dropout(rate: float, *, group: Group | None = None) -> Layer:
         [0.0, 2.0]
     """
     check_group("dropout", group)
-    if not several(group):
+    if not is_distributed(group):
         return _dropout_layer("dropout", rate, lambda x: x.shape)
 
     def whole_shape(x: Array) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from typing import Any, TypeAlias
 
 from lucid_fn import ops, random, tree
 from lucid_fn.checks import check_bool
-from lucid_fn.distributed.agreement import several
+from lucid_fn.distributed.agreement import is_distributed
 from lucid_fn.distributed.collectives import all_gather, sum_gradients, sum_parts
 from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.nn import initializers
@@ -84,7 +84,7 @@ def column_parallel_linear(
     check_positive(caller, in_features=in_features, out_features=out_features)
     options: Any = {"bias": bias, "weight_init": weight_init, "bias_init": bias_init}
     whole = linear(in_features, out_features, **options)
-    if not several(group):
+    if not is_distributed(group):
         return whole
     size = shard_size(caller, "out_features", out_features, group)
     specs = {"weight": ShardSpec((out_features, in_features), 0)}
@@ -150,7 +150,7 @@ def row_parallel_linear(
     check_positive(caller, in_features=in_features, out_features=out_features)
     options: Any = {"bias": bias, "weight_init": weight_init, "bias_init": bias_init}
     whole = linear(in_features, out_features, **options)
-    if not several(group):
+    if not is_distributed(group):
         return whole
     size = shard_size(caller, "in_features", in_features, group)
     specs = {"weight": ShardSpec((out_features, in_features), 1)}

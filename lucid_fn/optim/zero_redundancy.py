@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_fn import tree
-from lucid_fn.distributed.agreement import exchange, several
+from lucid_fn.distributed.agreement import exchange, is_distributed
 from lucid_fn.distributed.collectives import all_gather, broadcast
 from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.optim import states
@@ -66,7 +66,7 @@ def zero_redundancy(
     caller = "zero_redundancy"
     check_transformation(caller, "optimizer", optimizer)
     check_group(caller, group)
-    if not several(group):
+    if not is_distributed(group):
         return optimizer
     return _divided(optimizer, group)
 
@@ -241,7 +241,7 @@ def unshard_state(opt_state: Any, group: Group | None) -> Any:
     caller = "unshard_state"
     check_group(caller, group)
     for state in states.find(opt_state, ZeroRedundancyState):
-        if not several(group):
+        if not is_distributed(group):
             raise ValueError(
                 f"{caller}: group must be that of zero_redundancy, got a group of one, "
                 "which does not have the whole state"

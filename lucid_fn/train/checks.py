@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from lucid_fn import io
 from lucid_fn.checks import check_function, signature_of
-from lucid_fn.distributed.agreement import exchange, several
+from lucid_fn.distributed.agreement import exchange, is_distributed
 from lucid_fn.distributed.group import Group
 from lucid_fn.train import checkpoint as checkpoints
 from lucid_fn.train.callbacks import Callback
@@ -74,7 +74,7 @@ def check_divided(
     among: Group | None = getattr(step, "divided_among", None)
     if among is None:
         return None
-    if several(group):
+    if is_distributed(group):
         raise ValueError(
             "fit: group must be None for a model that is divided among processes, "
             "since all ranks would continue with the slices of rank 0, got a group of "

@@ -8,7 +8,7 @@ import numpy as np
 
 from lucid_fn import safetensors, tree
 from lucid_fn.distributed import Group, broadcast
-from lucid_fn.distributed.agreement import agree, exchange, several
+from lucid_fn.distributed.agreement import agree, exchange, is_distributed
 from lucid_fn.optim.zero_redundancy import absent_paths
 from lucid_fn.train.resuming import Start, length
 from lucid_fn.train.state import TrainState
@@ -35,7 +35,7 @@ def broadcast_start(
     }
     lines = [f"{name} {value}" for name, value in position.items()]
     agree(divided_among, "fit (the checkpoints of the ranks)", lines)
-    if not several(group):
+    if not is_distributed(group):
         return start
     agree(group, "fit (the checkpoint must be seen by all ranks)", lines)
     common = _replicated(start.ts, group)
@@ -50,7 +50,7 @@ def broadcast_start(
 
 def check_in_sync(ts: TrainState, batches: Any, group: Group | None) -> None:
     """Raise `ValueError` unless all ranks have equal states and numbers of batches."""
-    if not several(group):
+    if not is_distributed(group):
         return
     agree(group, "fit (the length of batches)", [str(length(batches))])
     agree(group, "fit (the states of the ranks)", _checksums(_replicated(ts, group)))
@@ -62,7 +62,7 @@ def wait_for_all(ts: TrainState, group: Group | None) -> None:
     The last step of `zero_redundancy` sends its updates after the loss is known. If a
     rank exited before that, the others would not receive them.
     """
-    if several(group):
+    if is_distributed(group):
         mx.eval(tree.leaves(ts))
         exchange(group, "fit (the end of the epoch)", None)
 

@@ -11,7 +11,7 @@ import mlx.core as mx
 from lucid_fn import tree
 from lucid_fn.checks import check_bool, check_function, check_parameters, check_type
 from lucid_fn.distributed import Group
-from lucid_fn.distributed.agreement import exchange, several
+from lucid_fn.distributed.agreement import exchange, is_distributed
 from lucid_fn.train.state import TrainState
 from lucid_fn.train.step import EvalFn, rows
 from lucid_fn.types import Array
@@ -129,7 +129,7 @@ class Means:
 
     def totals(self, group: Group | None) -> tuple[int, dict[str, float]]:
         """The size and the sums of all ranks, added in the order of the ranks."""
-        if not several(group):
+        if not is_distributed(group):
             return self.size, self.sums
         given = exchange(group, "fit", [self.size, self.sums])
         sums = {name: sum(sums[name] for _, sums in given) for name in self.sums}

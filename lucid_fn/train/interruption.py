@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lucid_fn.distributed import Group
-from lucid_fn.distributed.agreement import stops_here
+from lucid_fn.distributed.agreement import should_stop
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def deferred_signals(
     try:
         for number in replaced:
             signal.signal(number, note)
-        yield lambda: stops_here(group, asked=asked)
+        yield lambda: should_stop(group, asked=asked)
     finally:
         for number, handler in replaced.items():
             signal.signal(number, handler)

@@ -8,7 +8,7 @@ import mlx.core as mx
 from lucid_fn import nn, ops, optim, random, transforms, tree
 from lucid_fn.call_errors import explains_calls
 from lucid_fn.checks import check_bool, check_float, check_function
-from lucid_fn.distributed.agreement import several
+from lucid_fn.distributed.agreement import is_distributed
 from lucid_fn.distributed.averaging import average
 from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.train.state import (
@@ -97,7 +97,7 @@ def uncompiled_step(
     check_function(caller, "loss_fn", loss_fn, kinds=_LOSSES)
     extra = _check_metrics(caller, metrics)
     check_group(caller, group)
-    if several(group) and divided_among(model):
+    if is_distributed(group) and divided_among(model):
         raise ValueError(
             f"{caller}: group must be None for a model that is divided among "
             "processes, whose gradients are of different slices, got a group of "
@@ -111,7 +111,7 @@ def uncompiled_step(
         loss = mean_loss(loss_fn(y, targets))
         values = {name: fn(y, targets) for name, fn in extra.items()}
         scaled = loss * scale
-        if several(group):  # a sum over examples, which `_averaged` divides
+        if is_distributed(group):  # a sum over examples, which `_averaged` divides
             scaled = scaled * rows(x, targets)
         return scaled, (state, {"loss": loss, **values})
 
@@ -207,7 +207,7 @@ def rows(x: Any, targets: Any) -> int:
 
 def _step_key(ts: TrainState, group: Group | None) -> Key:
     key = random.fold_in(ts.key, ts.step)
-    return random.fold_in(key, group.rank) if several(group) else key
+    return random.fold_in(key, group.rank) if is_distributed(group) else key
 
 
 def _averaged(
@@ -226,7 +226,7 @@ def _averaged(
     Returns:
         The means of all these trees.
     """
-    if not several(group):
+    if not is_distributed(group):
         return (*means, sums) if sums is not None else means
     metrics, *others = means
     floats = {name: _as_float(x) for name, x in metrics.items()}

@@ -24,7 +24,7 @@ def worker(count: int, seed: int) -> None:
 
     import lucid_fn as lf
     from lucid_fn import distributed
-    from lucid_fn.distributed.agreement import stops_here, waiting
+    from lucid_fn.distributed.agreement import should_stop, waiting
 
     group = distributed.init()
     sizes = np.random.default_rng(seed).choice([1, 7, 1000, 44_000, 300_000], 20)
@@ -43,7 +43,7 @@ def worker(count: int, seed: int) -> None:
             expected = sum(rank + i % 3 + 1 for rank in range(group.size))
             total = step(x, w.reshape(1, 1))
             wrong += total[-1, 0].item() != expected
-            stops_here(group, asked=False)
+            should_stop(group, asked=False)
             now = time.perf_counter()
             slowest, before = max(slowest, now - before if i > 40 else 0.0), now
             if group.rank == 0 and (i + 1) % 5000 == 0:

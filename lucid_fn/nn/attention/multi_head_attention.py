@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from lucid_fn import random
 from lucid_fn.checks import check_bool, shape_error
-from lucid_fn.distributed.agreement import several
+from lucid_fn.distributed.agreement import is_distributed
 from lucid_fn.distributed.collectives import sum_gradients, sum_parts
 from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.nn.attention.heads import (
@@ -213,7 +213,7 @@ def _ranks(
 ) -> Group:
     """The group over which the heads are sharded; a group of one for `None`."""
     check_group(caller, group)
-    if not several(group):
+    if not is_distributed(group):
         return Group(0, 1)
     shard_size(caller, "num_heads", num_heads, group)
     if return_weights:

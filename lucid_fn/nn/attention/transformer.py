@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lucid_fn.checks import check_bool, check_type
-from lucid_fn.distributed.agreement import several
+from lucid_fn.distributed.agreement import is_distributed
 from lucid_fn.distributed.group import Group
 from lucid_fn.nn.attention.cached_attention import cached_attention
 from lucid_fn.nn.attention.multi_head_attention import (
@@ -309,7 +309,7 @@ def _self_attention(
         return multi_head_attention(
             d_model, num_heads, causal=causal, rate=rate, group=group, **options
         )
-    if several(group):
+    if is_distributed(group):
         raise ValueError(
             f"{caller}: group must be None for a layer with a cache, got a group of "
             f"{group.size}; decode with the params of nn.unshard_params on one process"

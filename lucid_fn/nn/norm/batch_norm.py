@@ -7,7 +7,7 @@ import numpy as np
 
 from lucid_fn import ops
 from lucid_fn.checks import check_bool, check_count
-from lucid_fn.distributed.agreement import several
+from lucid_fn.distributed.agreement import is_distributed
 from lucid_fn.distributed.group import Group, check_group
 from lucid_fn.nn.core.checks import check_eps, check_last_axis
 from lucid_fn.nn.core.layer import Layer, as_apply
@@ -90,7 +90,7 @@ def batch_norm(
 
     def normalize(x: Array, scale: Array, shift: Array) -> tuple[Array, Array, Array]:
         """The output in train mode, and the mean and unbiased variance of the batch."""
-        if several(group):
+        if is_distributed(group):
             y, mean, var, total = sync_batch_norm(x, scale, shift, eps=eps, group=group)
             return y, mean, var * (total / mx.maximum(total - 1, 1))
         count = running_statistics.values_per_channel("batch_norm", x)
