@@ -1,4 +1,4 @@
-"""Transformations are of traces: what they compile need not be fused."""
+"""Tests of transformations count traces, whose kernels need not be fused."""
 
 import pytest
 

@@ -92,7 +92,7 @@ def test_gradients_have_the_structure_of_the_argument():
     assert grads.first["b"].tolist() == [2.0, 4.0] and grads.second[0].item() == 5
 
 
-def test_what_is_not_used_has_the_gradient_zero():
+def test_unused_arguments_have_zero_gradients():
     grads = grad(lambda p: square(p["a"]))({"a": V, "b": V})
     assert grads["b"].tolist() == [0.0, 0.0]
     assert grad(lambda x: mx.array(2.0))(V).tolist() == [0.0, 0.0]
@@ -220,7 +220,7 @@ def test_argnums_of_another_kind_is_a_type_error(argnums):
 
 
 @pytest.mark.parametrize("transform", [grad, value_and_grad, checkpoint])
-def test_what_is_no_function_is_a_type_error(transform):
+def test_a_value_that_is_not_a_function_is_a_type_error(transform):
     with pytest.raises(
         TypeError, match=rf"{transform.__name__}: fn must be a function"
     ):
@@ -237,13 +237,13 @@ def test_no_gradient_flows_through_a_stopped_tree():
     assert equal(grad(loss)(params), Pair({"w": V * (V + 1)}, [mx.zeros(2), None]))
 
 
-def test_stopping_keeps_values_and_what_is_no_array():
+def test_stop_gradient_keeps_values_and_leaves_that_are_not_arrays():
     values = {"a": V, "b": (3, "text", None), "c": mx.array([1, 2])}
     assert equal(stop_gradient(values), values)
 
 
 @pytest.mark.parametrize("inner", [grad, lambda f: lambda x: vjp(f, x)[1](ONE)[0]])
-def test_an_outer_derivative_follows_what_two_inner_ones_read(inner):
+def test_an_outer_derivative_follows_arrays_that_two_inner_ones_read(inner):
     """MLX loses track of an argument that one inner derivative only reads."""
     x = mx.array(3.0)
 

@@ -1,4 +1,4 @@
-"""What a function reads without being given it, inside other transforms."""
+"""Captured values of functions inside other transformations."""
 
 import functools
 import types
@@ -95,7 +95,7 @@ CASES += [(checkpoint, make) for make in HIDING]
 
 
 @pytest.mark.parametrize(("transform", "make"), CASES)
-def test_gradients_reach_what_a_function_reads(transform, make):
+def test_gradients_reach_captured_arrays(transform, make):
     def loss(w, x):
         return mx.sum(mx.sin(transform(make(w))(x)))
 
@@ -108,7 +108,7 @@ def test_gradients_reach_what_a_function_reads(transform, make):
         assert mx.allclose(found, expected)
 
 
-def test_a_compiled_function_reads_what_is_around_it():
+def test_a_compiled_function_reads_tracers_around_it():
     def scaled(w):
         return jit(lambda x: x * w)(mx.ones(2))
 
@@ -118,7 +118,7 @@ def test_a_compiled_function_reads_what_is_around_it():
     assert total.item() == 9.0
 
 
-def test_a_compiled_function_that_ran_inside_of_another_watches_what_it_reads():
+def test_a_compiled_function_that_ran_inside_another_watches_its_captures():
     held = {"w": mx.array(2.0)}
     inner = jit(lambda x: x * held["w"])
     assert grad(lambda x: inner(x))(1.0).item() == 2

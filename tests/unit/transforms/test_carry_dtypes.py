@@ -61,7 +61,7 @@ def test_an_array_that_the_body_promotes_is_an_error(loop, outer):
         (mx.array(True), lambda c: 2),
     ],
 )
-def test_what_would_lose_digits_or_change_the_dtype_is_an_error(init, after):
+def test_a_carry_that_would_lose_digits_or_change_its_dtype_is_an_error(init, after):
     with pytest.raises(TypeError, match=r"scan: .* with the shapes and dtypes"):
         scanned(after, init)
 

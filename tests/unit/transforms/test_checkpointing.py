@@ -1,4 +1,4 @@
-"""checkpoint: what it gives, what it saves, and that it composes."""
+"""checkpoint: values, gradients, memory, and compositions."""
 
 import dataclasses
 import functools
@@ -142,7 +142,7 @@ OUTER = {
 
 @pytest.mark.parametrize("name", OUTER)
 @pytest.mark.parametrize("depth", [1, 2])
-def test_keys_and_labels_have_no_gradient_whatever_is_around(key, name, depth):
+def test_keys_and_labels_have_no_gradient_in_any_transformation(key, name, depth):
     saved = checkpoint(noisy) if depth == 1 else checkpoint(checkpoint(noisy))
     arguments = noisy_arguments(key)
     got, want = OUTER[name](saved)(*arguments), OUTER[name](noisy)(*arguments)

@@ -1,4 +1,4 @@
-"""What loops and derivatives make anew of the functions that a body closes over."""
+"""Copies of the functions that a body closes over, in loops and derivatives."""
 
 import inspect
 
@@ -46,7 +46,7 @@ def test_a_model_stays_itself_and_is_divided_among_cores_as_outside(made):
     assert kept.rebuild(list(map(mx.array, kept.arrays)))() is made
 
 
-def test_functions_that_call_each_other_are_made_anew_if_one_of_them_holds_an_array():
+def test_functions_that_call_each_other_are_copied_if_one_of_them_holds_an_array():
     scale = mx.array(2.0)
 
     def even(n):

@@ -43,7 +43,7 @@ def squared_gradient_of_a_recurrence(x):
 
 @pytest.fixture(autouse=True)
 def unfused():
-    """Not here: MLX loses arrays as it fuses, too."""
+    """Off in these tests: MLX loses arrays when it fuses, too."""
 
 
 LOSING = pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_other_functions_are_merged_meanwhile_and_afterwards(monkeypatch):
     assert modes[-1] == 3
 
 
-def test_what_switched_compiling_off_is_not_undone():
+def test_compiling_that_is_switched_off_stays_off():
     run = lf.jit(splits_twice)
     expected = run(mx.ones(4))
     mx.disable_compile()
@@ -134,7 +134,7 @@ def test_threads_may_compile_it_at_once():
     assert found == [[1.0] * 4] * 4
 
 
-def test_where_mlx_cannot_go_without_merging_the_error_says_what_to_write(monkeypatch):
+def test_without_a_mode_that_does_not_merge_the_error_says_what_to_write(monkeypatch):
     monkeypatch.setattr(compilation, "_mode_setter", lambda: None)
     with pytest.raises(ValueError, match=r"jit: MLX merges .* use slices"):
         lf.jit(splits_twice)(mx.ones(4))

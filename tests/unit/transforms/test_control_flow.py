@@ -105,7 +105,7 @@ CLOSURES = {
 
 
 @pytest.mark.parametrize("what", CLOSURES)
-def test_gradients_reach_what_the_body_closes_over(what):
+def test_gradients_reach_arrays_that_the_body_closes_over(what):
     def loss(w):
         last, hs = lf.scan(CLOSURES[what](w), mx.zeros(3), XS)
         return mx.sum(last) + mx.sum(hs)

@@ -1,4 +1,4 @@
-"""Values taken out of arrays: no gradient flows through them, and `grad` says so."""
+"""Arrays converted to values: no gradient flows through them, and `grad` raises."""
 
 import mlx.core as mx
 import numpy as np

@@ -241,7 +241,7 @@ def test_a_wrong_tangent_is_named(what, how):
 
 
 @pytest.mark.parametrize("custom", [custom_vjp, custom_jvp])
-def test_what_is_wrong_with_a_definition_is_said(custom):
+def test_wrong_definitions_are_errors(custom):
     name = custom.__name__
     with pytest.raises(TypeError, match=f"{name}: fn must be a function, got int"):
         custom(3)

@@ -185,7 +185,7 @@ def test_what_makes_a_function_impure_is_named(what):
         check_pure(fn)(argument)
 
 
-def test_a_pure_function_returns_what_it_returns():
+def test_a_pure_function_passes_and_returns_its_result():
     model = nn.serial(nn.linear(2, 3), nn.dropout(0.5))
     params, state = model.init(random.key(0))
     apply = check_pure(lambda p, x, key: model.apply(p, state, x, train=True, key=key))

@@ -1,4 +1,4 @@
-"""Functions without results, of which MLX's custom functions end the process."""
+"""Functions without results, which crash the process in MLX's custom functions."""
 
 import mlx.core as mx
 import pytest

@@ -127,7 +127,7 @@ def test_any_number_of_examples_is_taken(path, key, size):
     assert mx.allclose(run(params, x), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_what_mixes_examples_is_refused_for_any_number_of_them(path):
+def test_a_function_that_mixes_examples_is_refused_for_any_number_of_them(path):
     with pytest.raises(ValueError, match=r"must treat the examples .* independently"):
         lf.export(lambda x: x - mx.mean(x), path, mx.zeros((4,)), batch_argnums=0)
 
@@ -168,7 +168,7 @@ def test_arguments_can_be_given_by_name(path):
 # ---- calls that do not fit ----
 
 
-def test_names_that_do_not_fit_are_told(path):
+def test_names_that_do_not_fit_are_errors(path):
     run = exported(path, lambda x, y: x - y, X, X)
     for call in (lambda: run(X, x=X), lambda: run(X, z=X), lambda: run(X, X, y=X)):
         with pytest.raises(TypeError, match=r"takes x, y, got . positional .* and"):
@@ -261,14 +261,14 @@ def test_a_function_is_exported_outside_of_transformations(path):
         (lambda content: content[:50] + b"?" + content[51:], "is damaged"),
     ],
 )
-def test_damaged_files_are_told(path, damage, message):
+def test_damaged_files_are_errors(path, damage, message):
     lf.export(lambda x: 2 * x, path, X)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=message):
         lf.load_exported(path)
 
 
-def test_missing_files_and_folders_are_told(tmp_path):
+def test_missing_files_and_folders_are_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
         lf.load_exported(tmp_path / "none.mlxfn")
     with pytest.raises(FileNotFoundError, match="there is no folder"):

@@ -87,7 +87,7 @@ def test_gradients_of_several_models_at_once_are_exported(tmp_path, key):
     assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_what_no_derivative_needs_is_not_in_the_file(tmp_path):
+def test_operations_that_no_derivative_needs_are_not_in_the_file(tmp_path):
     """The loss alone is differentiated, not what is returned besides."""
 
     def size(fn):

@@ -107,7 +107,7 @@ def test_aux_passes_through(jacobian):
 
 
 @each_jacobian
-def test_what_depends_on_nothing_has_zeros(jacobian):
+def test_results_that_depend_on_no_argument_have_zeros(jacobian):
     def fn(x, y):
         return {"array": mx.ones(3), "number": 0.5, "stopped": mx.stop_gradient(x)}
 
@@ -161,7 +161,7 @@ def test_the_jacobian_of_a_scalar_is_its_gradient(key):
 @each_jacobian
 @pytest.mark.parametrize("size", [1, 3, 30])
 def test_the_function_is_called_twice_for_any_number_of_entries(jacobian, size):
-    calls = itertools.count()  # an iterator stays advanced, where a list is put back
+    calls = itertools.count()
 
     def fn(x):
         next(calls)
@@ -347,7 +347,7 @@ def test_a_result_made_of_values_taken_out_is_an_error(name):
         (lambda x: [x, "a"], V, r"result\.1 must be an array, got str 'a'"),
     ],
 )
-def test_what_has_no_derivative_is_a_type_error(name, fn, argument, words):
+def test_results_without_a_derivative_are_type_errors(name, fn, argument, words):
     with pytest.raises(TypeError, match=rf"^{name}: .*{words}"):
         ALL[name](fn)(argument)
 

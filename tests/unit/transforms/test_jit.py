@@ -1,4 +1,4 @@
-"""jit: what is traced when, what goes in and comes out, what nests in what."""
+"""jit: traces, arguments, results and nesting."""
 
 import collections
 import functools
@@ -374,7 +374,7 @@ def test_results_keep_the_types_of_their_nodes():
 
 
 class Module(dict):
-    """What `mlx.nn.Module` is to `isinstance`."""
+    """A dict, as `mlx.nn.Module` is."""
 
     def trainable_parameters(self):
         return self

@@ -1,4 +1,4 @@
-"""jit: what a function reads without being given it."""
+"""jit: captured values that change are errors."""
 
 import functools
 import types
@@ -294,7 +294,7 @@ def test_the_error_names_the_attribute():
         compiled(ONE)
 
 
-def test_a_function_that_binds_a_captured_name_itself_is_told_at_once():
+def test_a_function_that_rebinds_a_captured_name_is_an_error_at_once():
     def step(x):
         settings.nested.w = x * settings.nested.w
         return x
@@ -382,7 +382,7 @@ UNCHANGED = {
 
 
 @pytest.mark.parametrize("what", UNCHANGED)
-def test_what_does_not_change_or_is_not_read_is_fine(what):
+def test_values_that_do_not_change_or_are_not_read_are_fine(what):
     fn, change = UNCHANGED[what]
     compiled = jit(fn)
     first = compiled(ONE)

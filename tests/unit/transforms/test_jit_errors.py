@@ -1,4 +1,4 @@
-"""jit: what newcomers do wrong, and what they are told."""
+"""jit: common mistakes and their errors."""
 
 import dataclasses
 import functools
@@ -298,9 +298,7 @@ class Foreign:
     ],
 )
 @pytest.mark.parametrize("transform", [jit, vmap, grad])
-def test_what_cannot_be_an_argument_is_named_with_what_to_do(
-    transform, argument, words
-):
+def test_an_argument_of_a_wrong_type_is_named_with_a_fix(transform, argument, words):
     with pytest.raises((TypeError, ValueError), match=words):
         transform(lambda x: x["a"])({"a": argument})
 
@@ -391,6 +389,6 @@ def test_max_traces_must_be_positive(max_traces):
 
 
 @pytest.mark.parametrize("fn", [3, None, "step", ONE])
-def test_what_is_no_function_is_a_type_error(fn):
+def test_a_value_that_is_not_a_function_is_a_type_error(fn):
     with pytest.raises(TypeError, match="jit: fn must be a function, got"):
         jit(fn)

@@ -1,4 +1,4 @@
-"""Numbers in containers that a compiled function reads from outside."""
+"""jit: captured numbers in containers."""
 
 import mlx.core as mx
 import pytest
@@ -25,7 +25,7 @@ def test_a_changed_number_in_a_container_is_noticed(made, changed):
         scaled(mx.array(1.0))
 
 
-def test_what_a_trace_counts_is_not_watched():
+def test_counters_of_traces_are_not_watched():
     calls, counts = [], {"calls": 0}
 
     @lf.jit

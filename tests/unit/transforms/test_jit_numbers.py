@@ -56,7 +56,7 @@ def test_a_function_that_takes_a_number_for_an_array_decides_itself():
     assert fn(mx.ones(2, mx.float16), 0.5).dtype == mx.float32
 
 
-def test_arrays_and_numbers_of_one_dtype_are_told_apart():
+def test_arrays_and_numbers_of_one_dtype_have_separate_traces():
     fn = jit(lambda x, n: x * n)
     x = mx.ones(2, mx.float16)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""NumPy values that a compiled function reads without being given them."""
+"""jit: captured NumPy values."""
 
 import mlx.core as mx
 import numpy as np

@@ -60,7 +60,7 @@ def test_a_static_nan_has_one_trace(value):
     assert fn.traces == 1
 
 
-def test_static_zeros_of_both_signs_are_told_apart():
+def test_static_zeros_of_both_signs_have_separate_traces():
     compiled = jit(lambda x, n: math.copysign(1, n) * x, static_argnames="n")
     assert [compiled(ONE, n).item() for n in (0.0, -0.0, 0.0)] == [1, -1, 1]
 

@@ -1,4 +1,4 @@
-"""Derivatives see what a function closed over when it was called."""
+"""Derivatives have the closure of the call, as for functions made in Python loops."""
 
 import mlx.core as mx
 import pytest

@@ -1,4 +1,4 @@
-"""What the body of a loop reads from outside has the value that it has at each call."""
+"""Loops read captured values anew at each call."""
 
 import itertools
 from collections.abc import Callable
@@ -93,7 +93,7 @@ def _assign(key: Any, value: Any, container: Any) -> Callable[[], None]:
     ],
     ids=["list item", "append", "array item", "NumPy item", "flag", "string"],
 )
-def test_a_loop_sees_what_was_changed_in_place(
+def test_a_loop_sees_changes_in_place(
     body: Callable[[Any], Any], change: Callable[[], None]
 ) -> None:
     WEIGHTS[:] = [1.0]

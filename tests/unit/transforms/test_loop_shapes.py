@@ -65,7 +65,7 @@ def test_a_batch_of_loops_stacks_as_each_of_them(shape):
 ROW = mx.array([1.0, 2.0, 3.0])
 
 
-def test_a_body_may_read_as_a_global_variable_what_it_is_given():
+def test_a_body_may_read_an_argument_of_the_loop_as_a_global_variable():
     def turn(carry, _):
         return carry + 1, carry * ROW
 

@@ -50,7 +50,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_the_callback_and_what_it_gets_are_named(name: str) -> None:
+def test_the_callback_and_its_argument_are_named(name: str) -> None:
     call, message = WRONG[name]
     with pytest.raises(TypeError, match=message):
         call()

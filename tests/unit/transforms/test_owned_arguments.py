@@ -1,4 +1,4 @@
-"""What a function does to its arguments in place, the caller's do not see."""
+"""Functions that change arguments in place do not change the caller's."""
 
 import mlx.core as mx
 import pytest

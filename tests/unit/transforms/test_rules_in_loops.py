@@ -123,7 +123,7 @@ def test_a_rule_that_closes_over_params_says_so(make):
         lf.grad(lambda w: scanned(make(w))(XS))(W)
 
 
-def test_gradients_reach_what_a_checkpointed_body_closes_over():
+def test_gradients_reach_arrays_that_a_checkpointed_body_closes_over():
     found, expected = (
         lf.grad(lambda w, loop=loop: loop(recomputed(w))(XS))(W)
         for loop in (scanned, unrolled)
@@ -164,7 +164,7 @@ def test_a_rule_may_call_the_function_that_it_is_of(call):
 
 
 @pytest.mark.parametrize("outer", [lf.vmap, lambda fn: lf.vmap(lf.grad(fn))])
-def test_derivatives_further_out_use_the_rule_of_what_a_rule_calls(outer):
+def test_outer_derivatives_use_the_rules_of_functions_that_a_rule_calls(outer):
     softplus = lf.custom_jvp(lambda x: mx.logaddexp(x, mx.array(0.0)))
     softplus.defjvp(lambda p, t: (softplus(p[0]), t[0] * mx.sigmoid(p[0])))
 

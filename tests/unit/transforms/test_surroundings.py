@@ -326,7 +326,7 @@ class Logger:
 
 
 class Model:
-    """Has what models in the wild have: caches, counters, logs and an optimizer."""
+    """A model with caches, counters and logs."""
 
     def __init__(self):
         self.scale = mx.array(2.0)
@@ -453,8 +453,8 @@ def test_a_state_that_the_function_replaces_is_a_change():
 
 
 @pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])
-def test_what_packages_read_stays_theirs_wherever_they_are_installed(folder):
-    """Else all that a test framework or a debugger holds would be looked through."""
+def test_reads_of_installed_packages_are_not_noted(folder):
+    """Else the snapshot would include all objects of a test framework or debugger."""
     names = {"state": {"scale": 2.0}}
     file = os.path.join(os.sep, "elsewhere", folder, "package.py")
     exec(compile("def scaled(x): return x * state['scale']", file, "exec"), names)

@@ -1,4 +1,4 @@
-"""What one thread makes, another can use: models, keys, batches, compiled functions."""
+"""Models, keys, batches and compiled functions of one thread, used in another."""
 
 import threading
 
@@ -13,7 +13,7 @@ SIZES = (8, 16, 16, 3)
 
 
 def in_thread(fn):
-    """What `fn` returns in another thread, which has ended by then."""
+    """The result of `fn` in another thread, which has ended."""
     results, errors = [], []
 
     def run():
@@ -126,7 +126,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_what_the_library_hands_out_can_be_used_elsewhere(name):
+def test_arrays_that_the_library_returns_can_be_used_in_other_threads(name):
     value = VALUES[name]()
     there = in_thread(lambda: (value + 0).tolist())
     back = in_thread(VALUES[name])

@@ -1,4 +1,4 @@
-"""Derivatives inside of losses, as of networks that solve differential equations."""
+"""Derivatives inside losses, as in networks that solve differential equations."""
 
 import mlx.core as mx
 import pytest
@@ -27,7 +27,7 @@ def wave(w, x):
 
 
 def slope(w):
-    """What all of the inner derivatives of the first order are."""
+    """The value of all inner derivatives of the first order."""
     return w * mx.cos(w * X)
 
 
@@ -80,7 +80,7 @@ def test_a_compiled_function_of_a_derivative_does_not_cut_the_gradient():
     assert mx.allclose(value, want) and mx.allclose(gradient, slopes, rtol=1e-4)
 
 
-def test_a_constant_is_told_from_what_depends_on_an_argument():
+def test_constants_and_arrays_that_depend_on_an_argument_are_distinguished():
     seen = []
 
     def loss(w):

@@ -40,7 +40,7 @@ def test_a_program_with_loops_inside_gradients_ends_well():
         assert run.returncode == 0, run.stderr
 
 
-def test_what_the_call_raises_is_raised_here():
+def test_errors_of_the_call_are_raised_in_the_asking_thread():
     def fails():
         raise KeyError("mine")
 

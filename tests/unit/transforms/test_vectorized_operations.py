@@ -1,4 +1,4 @@
-"""What MLX vectorizes wrongly is refused, and what it does right is let through."""
+"""Operations that MLX vectorizes wrongly are refused, and no others."""
 
 import mlx.core as mx
 import pytest

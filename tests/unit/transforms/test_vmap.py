@@ -1,4 +1,4 @@
-"""vmap: axes of trees, what is shared, and every message."""
+"""vmap: axes of trees, shared arguments, and every message."""
 
 import mlx.core as mx
 import numpy as np
@@ -21,7 +21,7 @@ def test_none_shares_an_argument():
     assert out.tolist() == (X + X[0]).tolist()
 
 
-def test_what_is_shared_may_be_no_array():
+def test_shared_arguments_need_not_be_arrays():
     def fn(x, power, name):
         assert name == "text" and isinstance(power, int)
         return x**power
@@ -38,7 +38,7 @@ def test_arrays_given_by_keyword_are_mapped_over_axis_0():
     assert vmap(lambda *, x: x + 1)(x=X).tolist() == (X + 1).tolist()
 
 
-def test_what_is_no_array_is_shared_by_keyword():
+def test_keyword_arguments_that_are_not_arrays_are_shared():
     def fn(x, *, scale, train, name=None):
         return x * scale if train is True and name == "a" else x
 
@@ -252,7 +252,7 @@ def test_numbers_that_a_function_returns_are_shared():
     assert out["none"] is None
 
 
-def test_a_number_to_map_over_is_told_to_be_shared():
+def test_a_number_to_map_over_is_an_error_that_says_to_share_it():
     with pytest.raises(
         ValueError, match=r"got int 4; use None in in_axes for what all"
     ):
