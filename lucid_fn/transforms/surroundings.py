@@ -66,12 +66,11 @@ class Surroundings:
         self.find_addresses()
         seen: list[Hashable] = []
         for place, slot in self._slots.items():
-            seen.append(place)
-            seen += [
-                (_fingerprint(key), _fingerprint(value))
-                for key, value in slot.items.items()
-                if not self._is_own(slot, key)
-            ]
+            items = slot.items
+            if self._may_count(slot):
+                items = {k: v for k, v in items.items() if not self._is_own(slot, k)}
+            keys = items if isinstance(slot.holder, dict) else ()
+            seen.append((place, *map(_fingerprint, (*keys, *items.values()))))
         return tuple(self._addresses.items()), tuple(seen)
 
     def changed(self) -> str | None:
@@ -134,6 +133,10 @@ class Surroundings:
             return True
         return (key if slot.key else (key,)) in self._assigned
 
+    def _may_count(self, slot: _Slot) -> bool:
+        """Whether functions assign to the variable, or to items of any container."""
+        return slot.key in self._assigned if slot.key else self._fills
+
     def _finish(self) -> None:
         while self._todo or self._look_into_objects():
             self._visit(*self._todo.pop())
@@ -177,7 +180,10 @@ class Surroundings:
             self._todo += [(item, path) for item in items]
         elif isinstance(value, (*CONTAINERS, mx.array, np.ndarray)):
             held = self._note(value, None, path)
-            self._todo += [(part, path) for item in held.items() for part in item]
+            parts = (
+                [*held, *held.values()] if isinstance(value, dict) else held.values()
+            )
+            self._todo += [(x, path) for x in parts if not isinstance(x, CONSTANTS)]
         elif _is_object(value):
             self._objects.append((value, path, set()))
             methods = _called_by_python(type(value))
