@@ -51,7 +51,7 @@ def read_cache(folder: Path, sources: Fingerprints, caller: str) -> Dataset | No
             return None
         if any(metadata.get(name) != value for name, value in expected.items()):
             return None
-        dataset = Dataset(*(_map(path) for path in paths))
+        dataset = Dataset(*(_memory_map(path) for path in paths))
         return dataset if _inodes(paths) == checked else None
     except (OSError, ValueError, RecursionError):
         return None
@@ -92,6 +92,6 @@ def _inodes(paths: list[Path]) -> list[int]:
     return [path.stat().st_ino for path in paths]
 
 
-def _map(path: Path) -> Any:
+def _memory_map(path: Path) -> Any:
     """Map a file into memory, read-only: pages are loaded when they are used."""
     return np.lib.format.open_memmap(path, mode="r").view(np.ndarray)

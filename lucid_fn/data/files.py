@@ -24,7 +24,7 @@ def data_folder(root: str | os.PathLike[str] | None, name: str, caller: str) -> 
 
 
 @contextlib.contextmanager
-def unpacked(path: Path, caller: str) -> Iterator[IO[bytes]]:
+def open_decompressed(path: Path, caller: str) -> Iterator[IO[bytes]]:
     """Open a file as a stream, decompressed if its name ends in `.gz`.
 
     `archive.zip/folder/file` is read from the archive, without extracting it.
@@ -34,7 +34,7 @@ def unpacked(path: Path, caller: str) -> Iterator[IO[bytes]]:
         ValueError: if the file is empty, is damaged gzip data, or its content does not
             agree with its suffix; raised here or during a read.
     """
-    with _opened(path, caller) as file:
+    with _open_member(path, caller) as file:
         start = file.peek(4)[:4]
         _check_kind(path, start, caller)
         if path.suffix != ".gz":
@@ -51,7 +51,7 @@ def unpacked(path: Path, caller: str) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, caller: str) -> Iterator[Any]:
+def _open_member(path: Path, caller: str) -> Iterator[Any]:
     """Open a file, or a member of an archive given as `archive.zip/folder/file`."""
     archive = next((folder for folder in path.parents if folder.is_file()), None)
     with io.reading(archive or path, caller=caller) as file:
@@ -106,9 +106,10 @@ def read_file(path: Path, caller: str, *, limit: int) -> bytearray:
     """Read a whole file, decompressed if its name ends in `.gz`.
 
     Raises:
-        OSError, ValueError: as `unpacked`, or if there are more than `limit` bytes.
+        OSError, ValueError: as `open_decompressed`; also if there are more than
+            `limit` bytes.
     """
-    with unpacked(path, caller) as stream:
+    with open_decompressed(path, caller) as stream:
         content = read_at_most(stream, limit)
         if stream.read(1):  # reading past the end verifies gzip's checksum
             raise ValueError(

@@ -11,7 +11,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid_fn.data.files import read_at_most, unpacked
+from lucid_fn.data.files import open_decompressed, read_at_most
 
 _CHUNK = 1 << 20
 _UNSIGNED_BYTE = 0x08
@@ -33,7 +33,7 @@ def read_idx(
         OSError: if the file cannot be read; the message names it.
         ValueError: if the file has another format or shape, or is damaged.
     """
-    with unpacked(path, caller) as stream:
+    with open_decompressed(path, caller) as stream:
         return parse_idx(stream, shape, where=f"{caller}: {path}")
 
 

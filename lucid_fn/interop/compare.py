@@ -233,7 +233,7 @@ def report(found: Iterable[Difference]) -> str:
 def _compare(
     step: int, quantity: str, a: Any, b: Any, bounds: Mapping[str, float]
 ) -> Iterator[Difference]:
-    ours, theirs = _numbers(a), _numbers(b)
+    ours, theirs = _named_arrays(a), _named_arrays(b)
     shapes = [{n: x.shape for n, x in flat.items()} for flat in (ours, theirs)]
     if shapes[0] != shapes[1]:
         odd = sorted(
@@ -258,7 +258,7 @@ def _compare(
         yield Difference(step, quantity, name, relative, largest, bounds[quantity])
 
 
-def _numbers(values: Any) -> dict[str, NDArray[np.float64]]:
+def _named_arrays(values: Any) -> dict[str, NDArray[np.float64]]:
     leaves = sorted(tree.named_leaves(values).items())
     return {name: _float64(name, leaf) for name, leaf in leaves}
 

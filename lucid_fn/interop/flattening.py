@@ -31,8 +31,8 @@ from lucid_fn.interop.probing import (
     INPUT,
     Source,
     Supports,
-    experiment,
     find_input_shape,
+    make_supports,
     weights_of,
 )
 from lucid_fn.nn.core.surgery import map_layers
@@ -74,7 +74,7 @@ def find_flattened(
         return Flattened({}, {})
     rows: dict[str, int] = {}
     columns: dict[str, int] = {}
-    supports = experiment(caller, model, params, state, input_shape or ())
+    supports = make_supports(caller, model, params, state, input_shape or ())
     for path, (_, features) in linears.items():
         if features == 1:
             continue

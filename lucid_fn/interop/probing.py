@@ -70,7 +70,7 @@ def _in_order(params: dict[str, Any], path: str) -> Iterator[tuple[str, Array]]:
             yield from tree.named_leaves({f"{path}{name}": child}).items()
 
 
-def experiment(
+def make_supports(
     caller: str,
     model: nn.Layer,
     params: dict[str, Any],

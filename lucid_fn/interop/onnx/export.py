@@ -10,7 +10,7 @@ import mlx.core as mx
 
 from lucid_fn import tree
 from lucid_fn.interop.onnx.model import serialized
-from lucid_fn.interop.onnx.trace import Different, join, trace
+from lucid_fn.interop.onnx.trace import TracesDiffer, join, trace
 from lucid_fn.io import atomic_write, check_path
 from lucid_fn.tracing import may_start
 from lucid_fn.transforms import captures
@@ -104,7 +104,7 @@ def export(
         }
     try:
         graph = join(traces)
-    except Different as error:
+    except TracesDiffer as error:
         raise ValueError(
             f"export: `{name}` must depend on the number of examples only by the sizes "
             f"of arrays, got {error}; leave batch_argnums out, and export one file for "

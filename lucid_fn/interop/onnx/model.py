@@ -6,7 +6,7 @@ from typing import Any
 from lucid_fn.interop.onnx.graph import Graph, Value, element_type, whole_value
 from lucid_fn.interop.onnx.node import Node, Unsupported
 from lucid_fn.interop.onnx.operators import translate
-from lucid_fn.interop.onnx.trace import Described, Operation, Size, Trace
+from lucid_fn.interop.onnx.trace import ArrayInfo, Operation, Size, Trace
 from lucid_fn.transforms import captures
 from lucid_fn.transforms.exported import Description, as_metadata
 
@@ -127,7 +127,7 @@ def _initializers(graph: Graph, caller: str) -> list[Any]:
     return [from_array(x, name) for name, x in constants.items()]
 
 
-def _infos(names: list[str], arrays: list[Described]) -> list[Any]:
+def _infos(names: list[str], arrays: list[ArrayInfo]) -> list[Any]:
     """ONNX's descriptions of inputs or outputs."""
     from onnx.helper import make_tensor_value_info
 

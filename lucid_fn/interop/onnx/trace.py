@@ -17,7 +17,7 @@ class Size(NamedTuple):
 
 
 Shape: TypeAlias = tuple[int | Size, ...]
-Described: TypeAlias = tuple[str, Shape, mx.Dtype]  # name, shape and dtype of an array
+ArrayInfo: TypeAlias = tuple[str, Shape, mx.Dtype]  # name, shape and dtype of an array
 
 
 class Operation(NamedTuple):
@@ -25,15 +25,15 @@ class Operation(NamedTuple):
 
     name: str
     arguments: list[Any]
-    inputs: list[Described]
-    outputs: list[Described]
+    inputs: list[ArrayInfo]
+    outputs: list[ArrayInfo]
 
 
 class Trace(NamedTuple):
     """A graph, with its operations in the order of computation."""
 
-    inputs: list[Described]
-    outputs: list[Described]
+    inputs: list[ArrayInfo]
+    outputs: list[ArrayInfo]
     constants: list[tuple[str, Array]]
     operations: list[Operation]
 
@@ -53,7 +53,7 @@ def trace(fn: Callable[..., list[Array]], arrays: list[Array]) -> Trace:
     return Trace(found["inputs"], found["outputs"], found["constants"], operations)
 
 
-class Different(Exception):
+class TracesDiffer(Exception):
     """The graphs of different batch sizes differ other than in sizes."""
 
 
@@ -61,8 +61,8 @@ def join(traces: dict[int, Trace]) -> Trace:
     """Join traces by batch size into one trace for any batch size.
 
     Raises:
-        Different: if they differ other than in sizes that depend linearly on the batch
-            size.
+        TracesDiffer: if they differ other than in sizes that depend linearly on the
+            batch size.
     """
     counts = list(traces)
 
@@ -85,7 +85,7 @@ def join(traces: dict[int, Trace]) -> Trace:
                 return size
         texts = [_describe(x) for x in values]
         other = next((i for i, text in enumerate(texts) if text != texts[0]), 1)
-        raise Different(
+        raise TracesDiffer(
             f"{texts[0]} for {counts[0]} examples and {texts[other]} for "
             f"{counts[other]}"
         )

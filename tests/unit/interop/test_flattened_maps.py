@@ -250,13 +250,13 @@ def test_a_vision_transformer_says_that_it_flattens_nothing(monkeypatch):
     )  # fmt: skip
     model = nn.serial(backbone=models.backbone(vit), head=nn.linear(8, 3))
     asked = []
-    experiment = flattening.experiment
+    make_supports = flattening.make_supports
 
     def watched(*args):
-        supports = experiment(*args)
+        supports = make_supports(*args)
         return lambda path, *rest: asked.append(path) or supports(path, *rest)
 
-    monkeypatch.setattr(flattening, "experiment", watched)
+    monkeypatch.setattr(flattening, "make_supports", watched)
     exported(vit)
     assert asked == []
     params, weights = exported(model)
