@@ -180,10 +180,9 @@ class Surroundings:
             self._todo += [(item, path) for item in items]
         elif isinstance(value, (*CONTAINERS, mx.array, np.ndarray)):
             held = self._note(value, None, path)
-            parts = (
-                [*held, *held.values()] if isinstance(value, dict) else held.values()
-            )
-            self._todo += [(x, path) for x in parts if not isinstance(x, CONSTANTS)]
+            keys = held if isinstance(value, dict) else ()
+            inner = (x for x in (*keys, *held.values()) if not isinstance(x, CONSTANTS))
+            self._todo += [(x, path) for x in inner]
         elif _is_object(value):
             self._objects.append((value, path, set()))
             methods = _called_by_python(type(value))
