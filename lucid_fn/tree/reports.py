@@ -93,8 +93,8 @@ def diff(
 
     Returns:
         A sentence for each path that is in only one tree, or where shapes, dtypes or
-        values differ; NaN equals NaN. If all leaves are equal, the first node of a
-        different type, whose path is empty for the root.
+        values differ; NaN equals NaN. If all leaves are equal but a node has another
+        type, one for the node, whose path is empty if it is the root.
 
     Example:
         >>> import mlx.core as mx

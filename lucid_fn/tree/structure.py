@@ -89,7 +89,7 @@ def flatten(
 # Recursive functions are not nested in others: a closure that refers to itself keeps
 # the arrays it closes over alive until the garbage collector runs.
 def _flatten(node: Any, out: list[Any]) -> Structure:
-    # Arrays and dicts come first for speed: every call of a compiled function is here.
+    # Arrays and dicts come first, since compiled functions flatten at every call.
     kind = type(node)
     if kind is mx.array:
         out.append(node)
