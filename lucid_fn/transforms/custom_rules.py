@@ -89,6 +89,7 @@ def custom_vjp(
             )
         bwd = rules["bwd"]
         call = _split(fn, constant, args, kwargs, "custom_vjp", (rules["fwd"], bwd))
+        # Replaced once `fn` has run, which may append to a log that `fwd` reads.
         fwd_at_call: Callable[[], Any] = partial(rules.get, "fwd")
 
         def fwd(*given: Any) -> tuple[Any, Any]:
@@ -184,6 +185,7 @@ def custom_jvp(
                 f"give it one with {name_of(fn)}.defjvp(rule)"
             )
         call = _split(fn, constant, args, kwargs, "custom_jvp", (rules["rule"],))
+        # Replaced once `fn` has run, which may append to a log that the rule reads.
         rule_at_call: Callable[[], Any] = partial(rules.get, "rule")
 
         def both(given: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:

@@ -185,7 +185,7 @@ def jit(
     lock = threading.Lock()
 
     def compile_call(call: Call, numbers: list[str]) -> Compiled:
-        call = call._replace(arrays=[])  # keeps the first arguments alive no longer
+        call = call._replace(arrays=[])  # else the first arguments would stay alive
 
         def traced(arrays: list[Array]) -> Any:
             nonlocal waits
@@ -323,7 +323,7 @@ def jit(
                 check_crowd()
             while waits and in_flight:
                 mx.eval(in_flight.popleft())
-            under_way = token is not None and start(out, token)
+            is_started = token is not None and start(out, token)
         except Exception as error:
             if not traces_before:  # no captured value is compiled in yet
                 captured = latest = None
@@ -340,7 +340,7 @@ def jit(
             if "uncaptured inputs" in str(error):
                 raise captures.given_twice_error(held, arrays, name) from error
             raise
-        if token is not None and under_way:
+        if token is not None and is_started:
             in_flight.append(token)
             if len(in_flight) > _MAX_IN_FLIGHT:
                 mx.eval(in_flight.popleft())
