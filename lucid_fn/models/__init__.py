@@ -1,4 +1,4 @@
-"""Models of images (LeNet-5, ResNets, MobileNetV2, ViT, U-Net) and language models."""
+"""Models for images (LeNet, ResNets, MobileNetV2, ViT, U-Net) and text (GPT, BERT)."""
 
 from lucid_fn.call_errors import guide
 from lucid_fn.models.backbone import backbone

@@ -1,4 +1,4 @@
-"""Layers, and the combinators that make layers of layers."""
+"""Layers, activations, and combinators that build models from them."""
 
 from lucid_fn.call_errors import guide
 from lucid_fn.nn import initializers

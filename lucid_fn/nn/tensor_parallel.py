@@ -207,7 +207,7 @@ def shard_params(layer: Layer, params: Tree) -> Tree:
         >>> from lucid_fn import distributed, nn, random
         >>> params, _ = nn.linear(4, 16).init(random.key(0))
         >>> layer = nn.column_parallel_linear(4, 16, group=distributed.init())
-        >>> nn.shard_params(layer, params)["weight"].shape  # of 4 processes (4, 4)
+        >>> nn.shard_params(layer, params)["weight"].shape  # (4, 4) with 4 processes
         (16, 4)
     """
     caller = "shard_params"

@@ -43,7 +43,7 @@ class AttentionInputs(NamedTuple):
     query: Array  # (N, L, embed_dim)
     key: Array  # (N, S, kdim)
     value: Array  # (N, S, vdim)
-    mask: Array | None = None  # broadcasts to (N, num_heads, L, S); true is attended to
+    mask: Array | None = None  # broadcasts to (N, num_heads, L, S); true means attend
 
 
 class AttentionOutput(NamedTuple):
@@ -120,8 +120,8 @@ def multi_head_attention(
         >>> x, memory = mx.ones((1, 3, 8)), mx.ones((1, 5, 8))
         >>> layer.apply(params, state, x, train=False)[0].shape
         (1, 3, 8)
-        >>> crossed = nn.AttentionInputs(x, memory, memory)
-        >>> layer.apply(params, state, crossed, train=False)[0].shape
+        >>> inputs = nn.AttentionInputs(x, memory, memory)
+        >>> layer.apply(params, state, inputs, train=False)[0].shape
         (1, 3, 8)
     """
     caller = "multi_head_attention"

@@ -31,7 +31,7 @@ class EncoderInputs(NamedTuple):
     """A sequence and the mask of its self-attention."""
 
     x: Array  # (N, L, d_model)
-    mask: Array | None = None  # broadcasts to (N, num_heads, L, L); true is attended to
+    mask: Array | None = None  # broadcasts to (N, num_heads, L, L); true means attend
 
 
 class DecoderInputs(NamedTuple):
@@ -39,7 +39,7 @@ class DecoderInputs(NamedTuple):
 
     x: Array  # (N, L, d_model)
     memory: Array  # (N, S, d_model)
-    mask: Array | None = None  # broadcasts to (N, num_heads, L, L); true is attended to
+    mask: Array | None = None  # broadcasts to (N, num_heads, L, L); true means attend
     memory_mask: Array | None = None  # broadcasts to (N, num_heads, L, S)
 
 
