@@ -34,7 +34,7 @@ from lucid_fn.types import Array, ArrayFn, Key, Params, State
 Carry: TypeAlias = tuple[Array, ...]  # of arrays (N, hidden_size); output comes first
 Recurrence: TypeAlias = Callable[..., tuple[Array, Carry]]  # as `ops.rnn`
 
-# Multiplications of one step from which on the batch is divided among the cores. Two
+# Minimum multiplications of a step at which the batch is divided among the cores. Two
 # halves of 4 million take as long as the whole, of 6 million 0.85 of its time, and of
 # 2 million 1.4 times as long.
 _MIN_MULTIPLICATIONS = 5 << 20
