@@ -1,4 +1,4 @@
-"""Several processes that train together: collectives over trees, and their launcher."""
+"""Training in several processes: groups, collectives over trees, and a launcher."""
 
 from lucid_fn.call_errors import guide
 from lucid_fn.distributed.collectives import (

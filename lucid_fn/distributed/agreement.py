@@ -1,7 +1,8 @@
-"""Messages among ranks beside collectives: to compare values, to stop together.
+"""Control messages between ranks: comparing values, and stopping together.
 
-It goes through the watchdog's connection, so that ranks which differ can neither hang
-nor damage each other. All ranks of a group have to call these functions in one order.
+They use the watchdog's TCP connection instead of the backend, so that ranks that
+disagree neither hang nor corrupt each other's data. All ranks of a group must call
+these functions in the same order.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +17,7 @@ def is_distributed(group: Group | None) -> TypeGuard[Group]:
 
 
 def exchange(group: Group | None, what: str, value: Any) -> list[Any]:
-    """The JSON values of all ranks, in their order; waits for all of them."""
+    """Gathers a JSON value from each rank, in rank order; waits for all ranks."""
     if group is None or group.watchdog is None:
         return [value]
     with group.watchdog.waiting(what):
@@ -24,11 +25,11 @@ def exchange(group: Group | None, what: str, value: Any) -> list[Any]:
 
 
 def agree(group: Group | None, what: str, values: list[str]) -> None:
-    """Raises `ValueError` on every rank unless all ranks give the same values."""
-    given = exchange(group, what, values)
-    for rank, other in enumerate(given):
-        if other != given[0]:
-            raise ValueError(_difference(what, given[0], other, rank))
+    """Raises `ValueError` on every rank unless all ranks pass the same values."""
+    gathered = exchange(group, what, values)
+    for rank, other in enumerate(gathered):
+        if other != gathered[0]:
+            raise ValueError(_difference(what, gathered[0], other, rank))
 
 
 def _difference(what: str, first: list[str], other: list[str], rank: int) -> str:
@@ -36,21 +37,23 @@ def _difference(what: str, first: list[str], other: list[str], rank: int) -> str
     place, (ours, theirs) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
     return (
         f"{what}: all ranks must have the same, got in place {place} {ours} on rank 0 "
-        f"and {theirs} on rank {rank}; give all ranks one script and one configuration"
+        f"and {theirs} on rank {rank}; use the same script and configuration on all "
+        "ranks"
     )
 
 
 def waiting(group: Group | None, what: str) -> AbstractContextManager[None]:
-    """Inside the block, the watchdog expects steps of this process."""
+    """Marks the block as an operation that other ranks wait for."""
     if group is None or group.watchdog is None:
         return nullcontext()
     return group.watchdog.waiting(what)
 
 
 def should_stop(group: Group | None, *, asked: bool) -> bool:
-    """Between two steps: whether all ranks stop, a few after one was asked to.
+    """Whether all ranks stop after this step, because one was asked to.
 
-    All have to call it after the same steps.
+    To be called between steps, after the same steps on all ranks. They stop a few steps
+    after the request.
     """
     if group is None or group.watchdog is None:
         return asked
@@ -58,6 +61,6 @@ def should_stop(group: Group | None, *, asked: bool) -> bool:
 
 
 def resume(group: Group | None) -> None:
-    """Forgets that all have stopped."""
+    """Clears a stop, so that training can continue."""
     if group is not None and group.watchdog is not None:
         group.watchdog.resume()

@@ -1,4 +1,4 @@
-"""Means over the processes of a group, of many arrays at once."""
+"""Averages of many arrays over the processes of a group, in buckets."""
 
 import itertools
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ BUCKET_BYTES = 8 << 20
 
 
 class _Bucket(NamedTuple):
-    """Leaves that are summed as one array."""
+    """Leaves that are concatenated and summed as one array."""
 
     places: list[int]
     dtype: mx.Dtype
@@ -30,21 +30,22 @@ def average(
     bucket_bytes: int = BUCKET_BYTES,
     dtype: mx.Dtype | None = None,
 ) -> Tree:
-    """`sum(values) / sum(weight)` over all processes, of each float leaf.
+    """`sum(values) / sum(weight)` over all processes, for each float leaf.
 
-    Leaves are laid into buckets, the last ones first, since their gradients are there
-    first: a sum for each leaf takes two to four times as long.
+    Leaves are summed in buckets, because a sum for each leaf takes two to four times as
+    long. Buckets are filled from the last leaf, whose gradient is available first.
 
     Args:
-        values: a tree of arrays, multiplied by the weight; integers stay as they are.
+        values: a tree of arrays, already multiplied by the weight; integers are
+            unchanged.
         group: as `init` returns it; `None` is a group of one.
         weight: of this process, such as its number of examples.
-        bucket_bytes: largest size of a bucket, unless one leaf is larger.
-        dtype: in which to send and add; `None` for that of each leaf, but float32 for
-            float16, in which the sum could overflow.
+        bucket_bytes: maximum size of a bucket, unless one leaf is larger.
+        dtype: in which to send and add; `None` for that of each leaf, except float32
+            for float16, in which the sum could overflow.
 
     Returns:
-        A tree like `values`, the same on all processes to the last bit.
+        A tree like `values`, bitwise equal on all processes.
     """
     if not is_distributed(group):
         return values
@@ -56,7 +57,7 @@ def average(
         parts = [leaves[place] for place in bucket.places]
         flat = mx.concatenate([part.reshape(-1) for part in parts])  # (n,)
         flat = flat.astype(bucket.dtype)
-        if total is None:  # the sum of the weights goes along with the first bucket
+        if total is None:  # the weights are summed together with the first bucket
             flat, total = _sum_with_weight(group, flat, own)
         else:
             flat = sum_array(group, flat)
@@ -69,7 +70,7 @@ def average(
 
 def _sum_with_weight(group: Group, flat: Array, own: Array) -> tuple[Array, Array]:
     """The sums over the group of an array, and of the weights in float32."""
-    if flat.dtype != mx.float32:  # too coarse for a count
+    if flat.dtype != mx.float32:  # a 16-bit dtype is too coarse for a count
         total = sum_array(group, own)
         return sum_array(group, flat), total
     summed = sum_array(group, mx.concatenate([flat, own.reshape(1)]))
@@ -77,9 +78,9 @@ def _sum_with_weight(group: Group, flat: Array, own: Array) -> tuple[Array, Arra
 
 
 def _buckets(
-    leaves: list[Array], most: int, dtype: mx.Dtype | None
+    leaves: list[Array], max_bytes: int, dtype: mx.Dtype | None
 ) -> Iterator[_Bucket]:
-    """Leaves of one dtype each, from the last to the first."""
+    """Buckets of leaves of one dtype, from the last leaf to the first."""
     open_: dict[mx.Dtype, tuple[_Bucket, int]] = {}
     for place in reversed(range(len(leaves))):
         leaf = leaves[place]
@@ -88,7 +89,7 @@ def _buckets(
         chosen = dtype or (mx.float32 if leaf.dtype == mx.float16 else leaf.dtype)
         size = leaf.size * chosen.size
         bucket, filled = open_.get(chosen, (_Bucket([], chosen), 0))
-        if bucket.places and filled + size > most:
+        if bucket.places and filled + size > max_bytes:
             yield bucket
             bucket, filled = _Bucket([], chosen), 0
         bucket.places.append(place)

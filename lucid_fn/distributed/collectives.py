@@ -1,4 +1,4 @@
-"""Collectives over trees: what all processes of a group compute together."""
+"""Differentiable collectives over trees."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -18,10 +18,10 @@ Collective = Callable[[Array], Array]
 
 
 def all_sum(values: Tree, group: Group | None) -> Tree:
-    """The sum over all processes, of each leaf: the same on every one.
+    """The sum of each leaf over all processes.
 
-    Its derivative is the sum as well: the gradient in what a process gave is that of
-    the losses of all processes, so the cotangents are summed, too.
+    Its derivative is a sum as well: the gradient in the values of one process is that
+    of the losses of all processes, so the cotangents are summed too.
 
     Args:
         values: a tree of arrays, with the same shapes and dtypes on all ranks. Bools
@@ -29,13 +29,12 @@ def all_sum(values: Tree, group: Group | None) -> Tree:
         group: as `init` returns it; `None` is a group of one.
 
     Returns:
-        A tree like `values`, the same on all ranks to the last bit.
+        A tree like `values`, bitwise equal on all ranks.
 
     Raises:
         TypeError: if a leaf is not an array.
-        ValueError: outside of `jit` at each call, inside of it before a new trace first
-            runs: if the ranks call different collectives, or with different shapes or
-            dtypes.
+        ValueError: if the ranks call different collectives, or with different shapes or
+            dtypes. Checked at each call outside of `jit`, and once per trace inside.
 
     Example:
         >>> import mlx.core as mx
@@ -48,7 +47,7 @@ def all_sum(values: Tree, group: Group | None) -> Tree:
 
 
 def all_mean(values: Tree, group: Group | None) -> Tree:
-    """The mean over all processes, of each leaf: `all_sum(values) / size`.
+    """The mean of each leaf over all processes: `all_sum(values) / size`.
 
     Args:
         values: a tree of float arrays, with the same shapes and dtypes on all ranks.
@@ -110,8 +109,8 @@ def broadcast(values: Tree, group: Group | None, *, root: int = 0) -> Tree:
     """The arrays of rank `root`, on every rank.
 
     Args:
-        values: a tree of arrays, with the same shapes and dtypes on all ranks; their
-            numbers count on rank `root` only.
+        values: a tree of arrays, with the same shapes and dtypes on all ranks; only
+            the values of rank `root` are used.
         group: as `init` returns it; `None` is a group of one.
         root: the rank whose arrays are sent, in `[0, size)`.
 
@@ -132,7 +131,7 @@ def broadcast(values: Tree, group: Group | None, *, root: int = 0) -> Tree:
     root = check_count("broadcast", "root", root, at_least=0, below=size)
 
     def send(group: Group, x: Array) -> Array:
-        # Differentiable on every rank: all take part in the sum of the cotangents.
+        # A masked sum, whose derivative sums the cotangents of all ranks.
         own = mx.where(mx.array(group.rank == root), x, mx.zeros_like(x))
         return sum_array(group, own).astype(x.dtype)
 
@@ -140,10 +139,10 @@ def broadcast(values: Tree, group: Group | None, *, root: int = 0) -> Tree:
 
 
 def sum_gradients(values: Tree, group: Group | None) -> Tree:
-    """The identity, whose gradients are summed over all processes.
+    """The identity, whose gradient is summed over all processes.
 
-    It is where tensor parallelism begins: all ranks have the same `values`, and each
-    computes another part of what follows, up to `sum_parts`.
+    The start of a tensor-parallel region: all ranks have the same `values`, and each
+    computes a different part of the following operations, up to `sum_parts`.
 
     Args:
         values: a tree of float arrays, the same on all ranks.
@@ -171,19 +170,19 @@ def sum_gradients(values: Tree, group: Group | None) -> Tree:
 
 
 def sum_parts(values: Tree, group: Group | None) -> Tree:
-    """The sum over all processes, of each leaf, for computations that all share.
+    """The sum of each leaf over all processes, whose gradient is the identity.
 
-    Its value is that of `all_sum`. There each rank has a loss of its own, and the
-    gradient is that of their sum; here all ranks compute the same loss from the result,
-    which counts once: the cotangent is passed on as it is. It ends what `sum_gradients`
-    begins.
+    The end of a tensor-parallel region that `sum_gradients` started. The value is that
+    of `all_sum`. With `all_sum` each rank has its own loss, and gradients are those of
+    the sum of all losses; here all ranks compute the same loss from the result, which
+    counts once, so the cotangent is passed on unchanged.
 
     Args:
         values: a tree of float arrays, with the same shapes and dtypes on all ranks.
         group: as `init` returns it; `None` is a group of one.
 
     Returns:
-        A tree like `values`, the same on all ranks to the last bit.
+        A tree like `values`, bitwise equal on all ranks.
 
     Raises:
         TypeError: if a leaf is not an array.
@@ -233,10 +232,10 @@ def _check_arrays(name: str, values: Tree) -> None:
 
 
 def announce(name: str, values: Tree, group: Group) -> None:
-    """Lets the ranks compare the collective that they are about to run.
+    """Checks that all ranks are about to run the same collective.
 
-    Outside of a trace they do so at once. What `jit` traces is compared as a whole,
-    before it runs: later calls then cost nothing.
+    Outside of a trace this happens immediately. Collectives that `jit` traces are
+    compared once per trace, before it first runs, so that later calls cost nothing.
     """
     leaves = tree.named_leaves(values)
     signatures = [
@@ -255,7 +254,7 @@ def announce(name: str, values: Tree, group: Group) -> None:
 
 
 def sum_array(group: Group, x: Array) -> Array:
-    """The sum of one array, which the caller has announced."""
+    """The sum of one array; the caller must `announce` it."""
     if x.dtype == mx.bool_:
         x = x.astype(mx.int32)
     return _in_order(_all_sum(group), x) if x.size else x
@@ -272,7 +271,7 @@ def _gather(group: Group, x: Array) -> Array:
 
 
 def _in_order(collective: Collective, x: Array) -> Array:
-    """`collective(x)`, after the collectives that were called before it."""
+    """`collective(x)`, evaluated after all collectives that were called before."""
     current = order()
     if current is None:  # evaluation starts at once, in the order of the program
         return collective(x)
@@ -284,10 +283,9 @@ def _in_order(collective: Collective, x: Array) -> Array:
 
 @cache
 def _all_sum(group: Group) -> Collective:
-    """The sum, with derivatives and a rule for `vmap`: MLX's own vjp is the identity.
+    """The sum, with derivatives and a rule for `vmap`.
 
-    What the ranks return adds up to one loss, so a number that all of them use gets the
-    gradients of all of them.
+    MLX's own vjp is the identity; here the loss is the sum of the losses of all ranks.
     """
 
     @custom_function
@@ -352,7 +350,7 @@ def _sum_parts(group: Group) -> Collective:
 
 @cache
 def _all_gather(group: Group) -> Collective:
-    """The arrays of all ranks, stacked; `x` is not of size 0."""
+    """The arrays of all ranks, stacked; `x` must not be empty."""
 
     @custom_function
     def run(x: Array) -> Array:
@@ -377,7 +375,7 @@ def _all_gather(group: Group) -> Collective:
 
 
 def _stream(group: Group) -> Any:
-    """A stream for collectives alone, on which they overlap with the backward pass."""
+    """A separate stream for collectives, to overlap them with the backward pass."""
     return _own_stream() if group.backend in ("ring", "mpi") else None
 
 

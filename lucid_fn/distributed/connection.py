@@ -1,6 +1,6 @@
-"""The connections of a group beside its backend: where they meet, and what they carry.
+"""The control connections of a group: one TCP connection from each process to rank 0.
 
-Each process has one TCP connection to rank 0. It carries JSON messages.
+They carry JSON messages, independently of the backend.
 """
 
 import json
@@ -17,14 +17,14 @@ from typing import Any
 
 ADDRESS_VARIABLE = "LUCID_FN_WATCHDOG"  # host:port:token:size, from `launch`
 
-_MOST = 1 << 26  # bytes of a message
+_MAX_MESSAGE = 1 << 26  # bytes of a message
 
-Place = tuple[int, int, str, int, int]  # rank, size, host, port, token
+Rendezvous = tuple[int, int, str, int, int]  # rank, size, host, port, token
 Message = dict[str, Any]
 
 
-def address_given(environ: Mapping[str, str]) -> Place | None:
-    """Where the launcher lets the processes meet, if it does."""
+def rendezvous_from_env(environ: Mapping[str, str]) -> Rendezvous | None:
+    """The rendezvous that the launcher chose, if it did."""
     text = environ.get(ADDRESS_VARIABLE)
     if not text:
         return None
@@ -32,13 +32,15 @@ def address_given(environ: Mapping[str, str]) -> Place | None:
     return int(environ["MLX_RANK"]), int(size), host, int(port), int(token)
 
 
-def meet_at(rank: int, size: int, share: Callable[[list[int]], list[int]]) -> Place:
-    """Where the processes meet that another launcher started; rank 0 decides.
+def share_rendezvous(
+    rank: int, size: int, share: Callable[[list[int]], list[int]]
+) -> Rendezvous:
+    """A rendezvous that rank 0 chooses, for processes of other launchers.
 
     Args:
         rank: of this process.
         size: number of processes.
-        share: returns the list of rank 0 on each rank.
+        share: returns the list of rank 0 on every rank.
     """
     host = _own_host() if rank == 0 else "0.0.0.0"
     port = _free_port(host) if rank == 0 else 0
@@ -48,12 +50,12 @@ def meet_at(rank: int, size: int, share: Callable[[list[int]], list[int]]) -> Pl
 
 
 def _own_host() -> str:
-    """The address at which the others reach this process."""
+    """The address at which other processes can connect to this one."""
     if hosts := os.environ.get("MLX_HOSTFILE"):
         first = json.loads(Path(hosts).read_text())[0][0]
         return socket.gethostbyname(first.rpartition(":")[0])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:  # sends nothing, but chooses the interface
+        try:  # selects the interface without sending anything
             probe.connect(("192.0.2.1", 9))
             return str(probe.getsockname()[0])
         except OSError:
@@ -69,19 +71,20 @@ def _free_port(host: str) -> int:
 def listen(host: str, port: int) -> socket.socket:
     server = socket.socket()
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # `launch` holds it
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # `launch` reserves it
     server.bind((host, port))
     server.listen(128)
     return server
 
 
-def reach(host: str, port: int, timeout: float) -> socket.socket:
-    last = time.monotonic() + timeout
+def connect(host: str, port: int, timeout: float) -> socket.socket:
+    """Connects to rank 0; retries until the timeout."""
+    deadline = time.monotonic() + timeout
     while True:
         try:
             found = socket.create_connection((host, port), timeout=timeout)
         except OSError as error:
-            if time.monotonic() > last:
+            if time.monotonic() > deadline:
                 raise RuntimeError(
                     f"distributed.init: rank 0 must be reached at {host}:{port} within "
                     f"{timeout:g} s, got {error}; check that it runs, and the network"
@@ -93,25 +96,28 @@ def reach(host: str, port: int, timeout: float) -> socket.socket:
             return found
 
 
-class Line:
-    """One end of a connection: JSON messages, each after its length."""
+class Channel:
+    """One end of a connection that carries JSON messages, prefixed by their length."""
 
     def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
+        self.socket = connection
         self._lock = threading.Lock()
         self._received = bytearray()
 
     def send(self, message: Message) -> None:
-        """Sends; a connection that has ended is noticed where one receives."""
+        """Sends a message; a closed connection is noticed by `receive`."""
         data = json.dumps(message).encode()
         with suppress(OSError), self._lock:
-            self.connection.sendall(struct.pack(">I", len(data)) + data)
+            self.socket.sendall(struct.pack(">I", len(data)) + data)
 
     def receive(self) -> list[Message] | None:
-        """The messages that are there; `None` once the connection has ended, or if what
-        came is not a message, as from a program that scans ports."""
+        """The messages that have arrived.
+
+        `None` if the connection is closed, or if the data is not a message, as from a
+        port scanner.
+        """
         try:
-            data = self.connection.recv(1 << 16)
+            data = self.socket.recv(1 << 16)
         except OSError:
             return None
         if not data:
@@ -120,7 +126,7 @@ class Line:
         messages = []
         while len(self._received) >= 4:
             (length,) = struct.unpack_from(">I", self._received)
-            if length > _MOST:
+            if length > _MAX_MESSAGE:
                 return None
             if len(self._received) < 4 + length:
                 break

@@ -1,4 +1,4 @@
-"""The processes of a run, and how they find each other."""
+"""Groups of processes, and their initialization."""
 
 import json
 import os
@@ -15,23 +15,23 @@ from lucid_fn.checks import check_choice, check_number
 if TYPE_CHECKING:
     from lucid_fn.distributed.watchdog import Watchdog
 
-# What the environment holds where a launcher started this process, by backend.
-_LAUNCHED = {
+# The environment variables that launchers set, by backend.
+_LAUNCHER_VARIABLES = {
     "ring": ("MLX_RANK", "MLX_HOSTFILE"),
     "nccl": ("MLX_RANK", "NCCL_HOST_IP", "NCCL_PORT", "MLX_WORLD_SIZE"),
     "jaccl": ("MLX_RANK", "MLX_JACCL_COORDINATOR"),
     "mpi": ("OMPI_COMM_WORLD_RANK",),
 }
 TIMEOUT_VARIABLE = "LUCID_FN_TIMEOUT"
-_TIMEOUT = 300.0  # seconds; the first step of a large model compiles for a minute
+_DEFAULT_TIMEOUT = 300.0  # seconds; compiling a large model takes a minute
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes of a run: this one's `rank`, in `[0, size)`, and their number.
+    """The processes of a run: the `rank` of this one, in `[0, size)`, and their number.
 
-    `init` makes it. Functions that take a `group` do for a group of one, and for
-    `None`, what they do without it.
+    `init` returns it. For a group of one, and for `None`, functions that take a `group`
+    do the same as without it.
     """
 
     rank: int
@@ -53,22 +53,22 @@ def check_group(caller: str, group: Any) -> None:
 def init(*, backend: str | None = None, timeout: float | None = None) -> Group:
     """The group of the processes that were launched together.
 
-    A process that was started by itself is a group of one, with which nothing is sent
-    and every function of this package is the identity. So one script serves both:
+    A process that was started alone is a group of one, where nothing is sent and
+    collectives return their values unchanged. So one script can run in both ways:
 
         python script.py
         python -m lucid_fn launch -n 4 script.py
 
-    It may be called again, and returns the same group. `mlx.launch` and `mpirun` work
-    as well. Each process watches the others: when one is killed, or gives no sign of
-    life, or is waited for longer than `timeout`, all others end with a message that
-    names it, instead of waiting for ever.
+    `mlx.launch` and `mpirun` work as well. Repeated calls return the same group. Each
+    process is watched: when one is killed, sends no heartbeat, or lets the others wait
+    for longer than `timeout`, all processes end with a message that names it, instead
+    of waiting for ever.
 
     Args:
         backend: `"ring"` (TCP), `"mpi"`, `"nccl"` or `"jaccl"`; by default the one that
             the launcher has prepared.
-        timeout: seconds without a sign of life, or without a step while others wait,
-            after which a process counts as stalled; positive. The default is that of
+        timeout: seconds without a heartbeat, or without a step while others wait, after
+            which a process counts as stalled; positive. The default is that of
             `launch --timeout`, or 300.
 
     Returns:
@@ -76,8 +76,7 @@ def init(*, backend: str | None = None, timeout: float | None = None) -> Group:
 
     Raises:
         ValueError: if `backend` is unknown, or `timeout` is not positive.
-        RuntimeError: if the processes do not find each other, or the hosts file is
-            damaged.
+        RuntimeError: if the processes cannot connect, or the hosts file is invalid.
 
     Example:
         >>> from lucid_fn import distributed
@@ -86,26 +85,28 @@ def init(*, backend: str | None = None, timeout: float | None = None) -> Group:
         (0, 1)
     """
     if backend is not None:
-        check_choice("distributed.init", "backend", backend, _LAUNCHED)
+        check_choice("distributed.init", "backend", backend, _LAUNCHER_VARIABLES)
     if timeout is not None:
         timeout = check_number("distributed.init", "timeout", timeout, above=0)
-    chosen = backend or _launched(os.environ)
-    if chosen is None or not _launched(os.environ, chosen) or _alone(chosen):
+    chosen = backend or _find_launcher(os.environ)
+    if chosen is None or not _find_launcher(os.environ, chosen) or _is_alone(chosen):
         return Group(0, 1)
-    given = timeout or float(os.environ.get(TIMEOUT_VARIABLE, _TIMEOUT))
-    return _connected(chosen, given)
+    timeout = timeout or float(os.environ.get(TIMEOUT_VARIABLE, _DEFAULT_TIMEOUT))
+    return _connect(chosen, timeout)
 
 
-def _launched(environ: Mapping[str, str], backend: str | None = None) -> str | None:
-    """The backend that a launcher has prepared, if any."""
-    for name, variables in _LAUNCHED.items():
+def _find_launcher(
+    environ: Mapping[str, str], backend: str | None = None
+) -> str | None:
+    """The backend of the launcher that started this process, if any."""
+    for name, variables in _LAUNCHER_VARIABLES.items():
         if backend in (None, name) and all(map(environ.get, variables)):
             return name
     return None
 
 
-def _alone(backend: str) -> bool:
-    """Whether the ring has one process, with which MLX would fail to connect."""
+def _is_alone(backend: str) -> bool:
+    """Whether the ring has a single process, for which MLX would fail to connect."""
     if backend != "ring":
         return False
     try:
@@ -119,16 +120,16 @@ def _alone(backend: str) -> bool:
 
 
 @cache  # a process can join one group only
-def _connected(backend: str, timeout: float) -> Group:
-    # Sockets and threads, for several only.
+def _connect(backend: str, timeout: float) -> Group:
+    # Imported here, because a group of one needs no sockets and threads.
     from lucid_fn.distributed import connection, watchdog
 
-    meet = connection.address_given(os.environ)
+    rendezvous = connection.rendezvous_from_env(os.environ)
     watch = None
-    if meet is not None:  # all are there before the backend waits for them, unwatched
-        watch = watchdog.start(*meet, timeout=timeout)
+    if rendezvous is not None:  # first, because waiting for the backend is unwatched
+        watch = watchdog.start(*rendezvous, timeout=timeout)
     try:
-        handle = _handle(backend)
+        handle = _init_backend(backend)
     except RuntimeError as error:
         if watch is not None:
             watch.end_unconnected(error)
@@ -137,12 +138,13 @@ def _connected(backend: str, timeout: float) -> Group:
     if size == 1:
         return Group(0, 1)
     if watch is None:
-        meet = connection.meet_at(rank, size, partial(_from_root, handle))
-        watch = watchdog.start(*meet, timeout=timeout)
+        share = partial(_broadcast_from_root, handle)
+        rendezvous = connection.share_rendezvous(rank, size, share)
+        watch = watchdog.start(*rendezvous, timeout=timeout)
     return Group(rank, size, backend, handle, watch)
 
 
-def _handle(backend: str) -> Any:
+def _init_backend(backend: str) -> Any:
     try:
         return mx.distributed.init(strict=True, backend=backend)
     except RuntimeError as error:
@@ -152,8 +154,8 @@ def _handle(backend: str) -> Any:
         ) from error
 
 
-def _from_root(handle: Any, numbers: list[int]) -> list[int]:
-    """The integers of rank 0."""
+def _broadcast_from_root(handle: Any, numbers: list[int]) -> list[int]:
+    """The integers of rank 0, on every rank."""
     mine = mx.array(numbers, mx.int32) * (handle.rank() == 0)
     summed: Any = mx.distributed.all_sum(mine, group=handle).tolist()
     return list(summed)

@@ -1,6 +1,6 @@
-"""Rank 0's end of the connections of a group: it judges whether all processes are well.
+"""The hub of a group on rank 0, which detects failed and stalled processes.
 
-What is wrong goes to all processes, which print it and end.
+It sends the reason of a failure to all processes, which print it and exit.
 """
 
 import os
@@ -11,55 +11,55 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from lucid_fn.distributed.connection import Line, Message
+from lucid_fn.distributed.connection import Channel, Message
 
 EXIT_CODE = 75  # of a process that ends because of another: EX_TEMPFAIL
-PERIOD = 0.5  # seconds between two signs of life
-PATIENCE = 5.0  # seconds in which a process that ends may be waited for
-RESUME = "the end of an interruption"  # what all exchange at that point
+PERIOD = 0.5  # seconds between two heartbeats
+EXIT_GRACE = 5.0  # seconds for which others may wait for a process that has exited
+RESUME = "the end of an interruption"  # the exchange that clears a stop
 
 
 def end_process(rank: int, message: str, code: int = EXIT_CODE) -> None:
-    """Ends the process, whose main thread may never return from MLX."""
-    with suppress(OSError):  # the launcher, which reads it, may be gone
+    """Prints the reason and exits, although the main thread may be blocked in MLX."""
+    with suppress(OSError):  # the launcher, which reads it, may have exited
         os.write(2, f"lucid_fn: rank {rank} ends: {message}\n".encode())
     os._exit(code)
 
 
 @dataclass
 class Member:
-    """What is known of a process."""
+    """The status of a process."""
 
     where: str
-    line: Line | None = None
-    heard: float = 0.0  # when it gave a sign of life
-    changed: float = 0.0  # when its step or what it waits for was another one
+    channel: Channel | None = None
+    last_heard: float = 0.0  # time of the latest message
+    last_progress: float = 0.0  # time of the latest change of `step` or `waits`
     step: int = 0
-    waits: str | None = None
-    left: bool = False  # it ended by itself
-    given: list[tuple[str, Any]] = field(default_factory=list)  # to be exchanged
+    waits: str | None = None  # the operation in which it waits for the others
+    exited: bool = False  # regularly, after saying so
+    pending: list[tuple[str, Any]] = field(default_factory=list)  # values to exchange
 
     def update(self, status: Message, now: float) -> None:
         new = status["step"], status["waits"]
         if new != (self.step, self.waits):
-            self.changed = now
+            self.last_progress = now
         self.step, self.waits = new
-        self.left = self.left or "leaving" in status
+        self.exited = self.exited or "leaving" in status
 
-    def doing(self) -> str:
+    def during(self) -> str:
         return f" in {self.waits}" if self.waits else ""
 
 
-def no_sign(rank: int, member: Member, timeout: float) -> str:
+def silence_message(rank: int, member: Member, timeout: float) -> str:
     where = f" ({member.where})" if member.where else ""
     return (
         f"rank {rank}{where} has given no sign of life for {timeout:g} s"
-        f"{member.doing()}: it is stopped, or its machine is out of reach"
+        f"{member.during()}: it is stopped, or its machine is out of reach"
     )
 
 
 class Hub:
-    """Rank 0's other end of all connections."""
+    """The server of all control connections, in a thread of rank 0."""
 
     def __init__(
         self,
@@ -73,61 +73,61 @@ class Hub:
         self.timeout = timeout
         self.token = token
         self.server = server
-        self.strangers = [Line(own)]  # connections that have not said who they are
+        self.unidentified = [Channel(own)]  # before their first message
         self.members: dict[int, Member] = {}
         self.started = time.monotonic()
-        self.told = 0.0
-        self.pausing: dict[int, int] | None = None  # where each rank pauses
+        self.last_status = 0.0
+        self.pausing: dict[int, int] | None = None  # the step at which each rank pauses
 
     def run(self) -> None:
         while True:
             before = time.monotonic()
-            lines = {line.connection: line for line in self.strangers}
+            channels = {channel.socket: channel for channel in self.unidentified}
             for member in self.members.values():
-                if member.line is not None:
-                    lines[member.line.connection] = member.line
-            ready, _, _ = select.select([self.server, *lines], [], [], PERIOD)
+                if member.channel is not None:
+                    channels[member.channel.socket] = member.channel
+            ready, _, _ = select.select([self.server, *channels], [], [], PERIOD)
             now = time.monotonic()
-            if now - before > self.timeout / 2:  # it was stopped itself: ask anew
-                self._forgive(now)
+            if now - before > self.timeout / 2:  # this process itself was suspended
+                self._reset_clocks(now)
             for source in ready:
                 if source is self.server:
-                    self.strangers.append(Line(self.server.accept()[0]))
+                    self.unidentified.append(Channel(self.server.accept()[0]))
                 else:
-                    self._read(lines[source], now)
-            if message := self._judge(now):
-                self._condemn(message)
-            if now - self.told > PERIOD:
-                self.told = now
-                self._tell_of_rank_0()
+                    self._read(channels[source], now)
+            if message := self._find_failure(now):
+                self._fail_all(message)
+            if now - self.last_status > PERIOD:
+                self.last_status = now
+                self._send_rank_0_status()
 
-    def _forgive(self, now: float) -> None:
+    def _reset_clocks(self, now: float) -> None:
         for member in self.members.values():
-            member.heard = member.changed = now
+            member.last_heard = member.last_progress = now
 
-    def _read(self, line: Line, now: float) -> None:
-        messages = line.receive()
-        rank = self._rank_of(line)
+    def _read(self, channel: Channel, now: float) -> None:
+        messages = channel.receive()
+        rank = self._rank_of(channel)
         if messages is None:
             if rank is None:
-                self.strangers.remove(line)
+                self.unidentified.remove(channel)
             else:
-                self._lost(rank)
+                self._disconnected(rank)
             return
         for message in messages:
             if rank is None:
-                rank = self._greet(line, message, now)
+                rank = self._register(channel, message, now)
                 continue
             member = self.members[rank]
-            member.heard = now
+            member.last_heard = now
             if "step" in message:
                 member.update(message, now)
             if "leaving" in message:
-                self._tell_of_rank_0()  # the others, before rank 0 is gone
-                line.send({"left": True})
+                self._send_rank_0_status()  # before rank 0 may exit
+                channel.send({"left": True})
             if "value" in message:
-                member.given.append((message["what"], message["value"]))
-                self._answer()
+                member.pending.append((message["what"], message["value"]))
+                self._send_exchanged()
             if "stop" in message and self.pausing is None:
                 self.pausing = {}
                 self._send_all({"pause": True})
@@ -136,85 +136,85 @@ class Hub:
                 if len(self.pausing) == self.size:
                     self._send_all({"stop": max(self.pausing.values())})
 
-    def _rank_of(self, line: Line) -> int | None:
-        return next((r for r, m in self.members.items() if m.line is line), None)
+    def _rank_of(self, channel: Channel) -> int | None:
+        return next((r for r, m in self.members.items() if m.channel is channel), None)
 
-    def _greet(self, line: Line, message: Message, now: float) -> int | None:
+    def _register(self, channel: Channel, message: Message, now: float) -> int | None:
         if message.get("token") != self.token or "hello" not in message:
             return None
-        self.strangers.remove(line)
+        self.unidentified.remove(channel)
         rank = int(message["hello"])
-        self.members[rank] = Member(message["where"], line, now, now)
+        self.members[rank] = Member(message["where"], channel, now, now)
         return rank
 
-    def _lost(self, rank: int) -> None:
+    def _disconnected(self, rank: int) -> None:
         member = self.members[rank]
-        member.line = None
-        if not member.left:
-            self._condemn(
-                f"rank {rank} ({member.where}) has ended{member.doing()}: it was "
+        member.channel = None
+        if not member.exited:
+            self._fail_all(
+                f"rank {rank} ({member.where}) has ended{member.during()}: it was "
                 "killed, or crashed"
             )
 
-    def _answer(self) -> None:
-        """Sends the values of an exchange once all are there."""
+    def _send_exchanged(self) -> None:
+        """Sends the values of an exchange once all have arrived."""
         members = [self.members[rank] for rank in sorted(self.members)]
-        if len(members) < self.size or not all(member.given for member in members):
+        if len(members) < self.size or not all(member.pending for member in members):
             return
-        whats, values = zip(*(m.given.pop(0) for m in members), strict=True)
+        whats, values = zip(*(m.pending.pop(0) for m in members), strict=True)
         if set(whats) == {RESUME}:
             self.pausing = None
         self._send_all({"whats": whats, "values": values})
 
-    def _judge(self, now: float) -> str | None:
-        """What is wrong, if anything is."""
+    def _find_failure(self, now: float) -> str | None:
+        """A message about a failed or stalled process, if there is one."""
         absent = [rank for rank in range(self.size) if rank not in self.members]
         if absent:
             if now - self.started < self.timeout:
                 return None
             return f"{_ranks(absent)} did not appear within {self.timeout:g} s"
         for rank, member in self.members.items():
-            if not member.left and now - member.heard > self.timeout:
-                return no_sign(rank, member, self.timeout)
-        return self._judge_progress(now)
+            if not member.exited and now - member.last_heard > self.timeout:
+                return silence_message(rank, member, self.timeout)
+        return self._find_stall(now)
 
-    def _judge_progress(self, now: float) -> str | None:
-        """Nobody who waits may wait for a process that has ended, or for ever."""
-        waiting = {r: m for r, m in self.members.items() if m.waits and not m.left}
+    def _find_stall(self, now: float) -> str | None:
+        """A message if ranks wait for an exited process, or longer than the timeout."""
+        waiting = {r: m for r, m in self.members.items() if m.waits and not m.exited}
         if not waiting:
             return None
         rank, member = max(waiting.items(), key=lambda item: item[1].step)
-        still = min(now - other.changed for other in waiting.values())
-        late = {r: m for r, m in self.members.items() if m.step < member.step}
-        for other, gone in late.items():
-            if gone.left and still > PATIENCE:
+        stalled = min(now - other.last_progress for other in waiting.values())
+        behind = {r: m for r, m in self.members.items() if m.step < member.step}
+        for other, late in behind.items():
+            if late.exited and stalled > EXIT_GRACE:
                 return (
-                    f"rank {other} ({gone.where}) has ended, and rank {rank} waits "
+                    f"rank {other} ({late.where}) has ended, and rank {rank} waits "
                     f"for it in {member.waits}"
                 )
-        if still <= self.timeout:
+        if stalled <= self.timeout:
             return None
-        if late:
+        if behind:
             return (
-                f"{_ranks(list(late))} made no step for {self.timeout:g} s, and rank "
+                f"{_ranks(list(behind))} made no step for {self.timeout:g} s, and rank "
                 f"{rank} waits in {member.waits}"
             )
         return f"no rank made a step for {self.timeout:g} s in {member.waits}"
 
-    def _condemn(self, message: str) -> None:
-        self._send_all({"verdict": message}, but=0)
+    def _fail_all(self, message: str) -> None:
+        self._send_all({"failure": message}, but=0)
         end_process(0, message)
 
-    def _tell_of_rank_0(self) -> None:
+    def _send_rank_0_status(self) -> None:
         if 0 in self.members:
             member = self.members[0]
             status: Message = {"step": member.step, "waits": member.waits}
-            self._send_all(status | ({"leaving": True} if member.left else {}))
+            self._send_all(status | ({"leaving": True} if member.exited else {}))
 
     def _send_all(self, message: Message, *, but: int | None = None) -> None:
         for rank, member in self.members.items():
-            if member.line is not None and rank != but:
-                member.line.send(message)
+            if member.channel is not None and rank != but:
+                member.channel.send(message)
 
 
 def _ranks(ranks: list[int]) -> str:

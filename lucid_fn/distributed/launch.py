@@ -1,4 +1,4 @@
-"""Starts the processes of a group, and ends all of them when one fails."""
+"""Launches the processes of a group, and terminates all of them when one fails."""
 
 import contextlib
 import json
@@ -23,14 +23,14 @@ from lucid_fn.distributed.watchdog import LIFELINE_VARIABLE, UNCONNECTED
 
 _LOCAL = "127.0.0.1"
 _THREADS = ("OMP_NUM_THREADS", "LUCID_FN_STREAMS")  # cores that a process may use
-_POLL = 0.01  # seconds; who failed first is told apart by it
-_SETTLE = 1.0  # seconds in which those that fail together do so
-_CONNECTIONS = 3  # more attempts: MLX waits 15 s only for a process on a busy machine
+_POLL = 0.01  # seconds; the resolution at which the first failure is determined
+_SETTLE = 1.0  # seconds to wait for related failures after the first
+_RECONNECTS = 3  # MLX waits only 15 s for a process, too little on a busy machine
 _GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 
 
 class Host(NamedTuple):
-    """A machine of the hosts file: how to log in, and its addresses in the ring."""
+    """A machine of the hosts file: name for `ssh`, and addresses in the ring."""
 
     ssh: str
     ips: tuple[str, ...]
@@ -40,7 +40,7 @@ class Host(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """A process of the group, or the `ssh` that runs it elsewhere."""
+    """A process of the group, or the `ssh` process that runs it remotely."""
 
     rank: int
     process: subprocess.Popen[str]
@@ -61,33 +61,34 @@ def launch(
         command: the script and its arguments.
         workers: processes on each host.
         hosts: machines, in the order of ranks.
-        restarts: how often all processes are started again after one has failed.
+        restarts: how often to restart all processes after one has failed.
         timeout: of the watchdog; see `distributed.init`.
-        port: the first of `size + 1` ports on other machines.
+        port: the first of `size + 1` ports on remote machines.
 
     Returns:
         0 if all processes returned 0, else the code of the one that failed first; 128
-        and the number of the signal that ended it.
+        plus the signal's number if a signal ended it.
     """
-    places = [host for host in hosts for _ in range(workers)]
-    left, connections = restarts, _CONNECTIONS
+    machines = [host for host in hosts for _ in range(workers)]  # by rank
+    restarts_left, reconnects_left = restarts, _RECONNECTS
     while True:
-        code, interrupted = _run(command, places, timeout, port)
-        if code == UNCONNECTED and connections and not interrupted:
-            connections -= 1  # nothing has been done yet, so it costs no restart
-            _say("starts all processes again, which did not connect")
-        elif code == 0 or interrupted or left == 0:
+        code, interrupted = _run(command, machines, timeout, port)
+        if code == UNCONNECTED and reconnects_left and not interrupted:
+            reconnects_left -= 1  # no work is lost, so this is not counted as a restart
+            _log("starts all processes again, which did not connect")
+        elif code == 0 or interrupted or restarts_left == 0:
             return code
         else:
-            _say(f"starts all processes again ({left} of {restarts} restarts left)")
-            left -= 1
+            counts = f"{restarts_left} of {restarts} restarts left"
+            _log(f"starts all processes again ({counts})")
+            restarts_left -= 1
 
 
 def read_hosts(text: str) -> list[Host]:
-    """Hosts from names with commas, or from a `.json` file in MLX's format.
+    """Parses comma-separated host names, or a `.json` file in MLX's format.
 
     Raises:
-        ValueError: if there is no such file, or it is not in that format.
+        ValueError: if the file does not exist or is not in that format.
     """
     if not text.endswith(".json"):
         return [Host(name, (name,)) for name in text.split(",") if name]
@@ -106,76 +107,80 @@ def read_hosts(text: str) -> list[Host]:
 
 
 def _run(
-    command: Sequence[str], places: list[Host], timeout: float | None, port: int | None
+    command: Sequence[str],
+    machines: list[Host],
+    timeout: float | None,
+    port: int | None,
 ) -> tuple[int, bool]:
     """The exit code of one run, and whether Ctrl-C ended it."""
     with contextlib.ExitStack() as stack:
-        variables, reserved = _environment(places, timeout, port)
-        for port_held in reserved:
-            stack.enter_context(port_held)
+        variables, reserved = _environment(machines, timeout, port)
+        for reserved_port in reserved:
+            stack.enter_context(reserved_port)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lucid_fn-"))
         ring = Path(folder) / "ring.json"
         ring.write_text(variables["MLX_HOSTFILE"])
-        lifeline, held = os.pipe()  # ends with this process, however it ends
-        stack.callback(os.close, held)
+        # The write end closes with this process, even if it is killed.
+        lifeline, write_end = os.pipe()
+        stack.callback(os.close, write_end)
         workers: list[Worker] = []
-        with _forwarding(workers) as interrupts:
+        with _forward_signals(workers) as interrupts:
             try:
-                for rank, host in enumerate(places):
+                for rank, host in enumerate(machines):
                     own = {**variables, "MLX_RANK": str(rank)}
-                    beside = places.count(host)
+                    count = machines.count(host)
                     workers.append(
-                        _start_here(rank, command, own, str(ring), lifeline, beside)
+                        _start_local(rank, command, own, str(ring), lifeline, count)
                         if host.is_local()
-                        else _start_there(rank, host, command, own, beside)
+                        else _start_remote(rank, host, command, own, count)
                     )
                 os.close(lifeline)
-                readers = [reader for worker in workers for reader in _readers(worker)]
+                readers = [r for worker in workers for r in _start_readers(worker)]
                 code = _wait(workers)
             finally:
-                _end(workers)
+                _terminate(workers)
         for reader in readers:
             reader.join(_GRACE)
         return (code or 130 * bool(interrupts)), bool(interrupts)
 
 
 def _environment(
-    places: list[Host], timeout: float | None, port: int | None
+    machines: list[Host], timeout: float | None, port: int | None
 ) -> tuple[dict[str, str], list[socket.socket]]:
-    """The variables that all processes share, and the ports that are kept for them."""
+    """Environment variables of all processes, and the ports reserved for them."""
     reserved: list[socket.socket] = []
     ports: list[int] = []
-    for i in range(len(places) + 1):
-        if all(map(Host.is_local, places)):
-            held = reserve_port()
-            reserved.append(held)
-            ports.append(int(held.getsockname()[1]))
+    for i in range(len(machines) + 1):
+        if all(map(Host.is_local, machines)):
+            port_socket = reserve_port()
+            reserved.append(port_socket)
+            ports.append(int(port_socket.getsockname()[1]))
         else:
             ports.append((port or 32323) + i)
-    ring = [[f"{h.ips[0]}:{p}"] for h, p in zip(places, ports, strict=False)]
+    ring = [[f"{h.ips[0]}:{p}"] for h, p in zip(machines, ports, strict=False)]
     token = secrets.randbits(31)
-    meet = f"{places[0].ips[0]}:{ports[-1]}:{token}:{len(places)}"
-    variables = {"MLX_HOSTFILE": json.dumps(ring), ADDRESS_VARIABLE: meet}
+    rendezvous = f"{machines[0].ips[0]}:{ports[-1]}:{token}:{len(machines)}"
+    variables = {"MLX_HOSTFILE": json.dumps(ring), ADDRESS_VARIABLE: rendezvous}
     if timeout is not None:
         variables[TIMEOUT_VARIABLE] = str(timeout)
     return variables, reserved
 
 
 def reserve_port() -> socket.socket:
-    """A free port, kept from other programs until the socket is closed.
+    """Reserves a free port until the socket is closed.
 
-    MLX listens with SO_REUSEPORT, so that the process that it is kept for can use it;
-    so could another group, if the port were free.
+    MLX listens with SO_REUSEPORT, so the process that the port is meant for can still
+    use it, while other programs, including other groups, get another free port.
     """
-    held = socket.socket()
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    held.bind((_LOCAL, 0))
-    return held
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind((_LOCAL, 0))
+    return reserved
 
 
-def _threads(workers: int) -> dict[str, str]:
-    """What keeps the processes of this machine from taking each other's cores."""
+def _thread_limits(workers: int) -> dict[str, str]:
+    """Environment variables that divide the cores of this machine among processes."""
     if workers == 1:
         return {}
     affinity = getattr(os, "sched_getaffinity", None)
@@ -184,7 +189,7 @@ def _threads(workers: int) -> dict[str, str]:
     return {name: os.environ.get(name, each) for name in _THREADS}
 
 
-def _start_here(
+def _start_local(
     rank: int,
     command: Sequence[str],
     variables: dict[str, str],
@@ -194,7 +199,7 @@ def _start_here(
 ) -> Worker:
     environment = {
         **os.environ,
-        **_threads(workers),
+        **_thread_limits(workers),
         **variables,
         "MLX_HOSTFILE": ring,
         LIFELINE_VARIABLE: str(lifeline),
@@ -214,7 +219,7 @@ def _start_here(
     return Worker(rank, process)
 
 
-def _start_there(
+def _start_remote(
     rank: int,
     host: Host,
     command: Sequence[str],
@@ -237,7 +242,7 @@ def _start_there(
 def remote_script(
     command: Sequence[str], variables: dict[str, str], workers: int
 ) -> str:
-    """The shell script that starts a process on another machine, in this folder."""
+    """The shell script that starts a process on a remote machine, in this directory."""
     cores = "$(nproc 2>/dev/null || sysctl -n hw.ncpu)"
     each = f"$(( {cores} < {workers} ? 1 : {cores} / {workers} ))"
     ring = shlex.quote(variables["MLX_HOSTFILE"])
@@ -254,41 +259,41 @@ def remote_script(
     return " && ".join(lines)
 
 
-# ---- output, signals and the end ----
+# ---- output, signals and termination ----
 
 
-def _readers(worker: Worker) -> Iterator[threading.Thread]:
-    """Threads that copy the output of a process, with its rank before each line."""
+def _start_readers(worker: Worker) -> Iterator[threading.Thread]:
+    """Starts threads that print the output of a process, prefixed with its rank."""
     streams = ((worker.process.stdout, sys.stdout), (worker.process.stderr, sys.stderr))
     for source, target in streams:
         thread = threading.Thread(
-            target=_copy, args=(source, target, f"[{worker.rank}] "), daemon=True
+            target=_copy_lines, args=(source, target, f"[{worker.rank}] "), daemon=True
         )
         thread.start()
         yield thread
 
 
-def _copy(source: TextIO, target: TextIO, prefix: str) -> None:
+def _copy_lines(source: TextIO, target: TextIO, prefix: str) -> None:
     with source:
         for line in source:
-            with contextlib.suppress(OSError):  # nobody reads, but the run goes on
-                target.write(f"{prefix}{line.rstrip()}\n")  # at once: lines stay whole
+            with contextlib.suppress(OSError):  # a closed output does not end the run
+                target.write(f"{prefix}{line.rstrip()}\n")  # one write per line
                 target.flush()
 
 
 @contextlib.contextmanager
-def _forwarding(workers: list[Worker]) -> Iterator[list[int]]:
-    """Passes signals on to all processes; the list holds those that came.
+def _forward_signals(workers: list[Worker]) -> Iterator[list[int]]:
+    """Forwards signals to all processes; yields the list of received signals.
 
-    The first Ctrl-C asks them to end between two steps. A second one ends them at once.
+    The first Ctrl-C asks them to stop between two steps, a second one kills them.
     """
     received: list[int] = []
 
     def forward(number: int, _: Any) -> None:
-        again = number in received
+        repeated = number in received
         received.append(number)
         for worker in workers:
-            _signal(worker, signal.SIGKILL if again else number)
+            _signal(worker, signal.SIGKILL if repeated else number)
 
     kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {kind: signal.signal(kind, forward) for kind in kinds}
@@ -300,46 +305,47 @@ def _forwarding(workers: list[Worker]) -> Iterator[list[int]]:
 
 
 def _signal(worker: Worker, number: int) -> None:
-    """Sends a signal to a process and those that it has started."""
+    """Sends a signal to a process and its children."""
     if worker.process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(worker.process.pid, number)
 
 
 def _wait(workers: list[Worker]) -> int:
-    """Waits until all have returned 0, or one has not; returns its code."""
-    ended: dict[int, int] = {}  # codes by rank, in the order in which they came
-    last = float("inf")
-    while len(ended) < len(workers) and time.monotonic() < last:
+    """Waits until all have returned 0 or one has failed; returns the exit code."""
+    ended: dict[int, int] = {}  # exit codes by rank, in the order of exit
+    deadline = float("inf")
+    while len(ended) < len(workers) and time.monotonic() < deadline:
         for worker in workers:
             code = worker.process.poll()
             if code is not None and worker.rank not in ended:
                 ended[worker.rank] = code
                 if code:
-                    last = min(last, time.monotonic() + _SETTLE)
+                    deadline = min(deadline, time.monotonic() + _SETTLE)
         time.sleep(_POLL)
     if not any(ended.values()):
         return 0
-    rank, code = _cause(ended)
+    rank, code = _root_cause(ended)
     done = [other for other, its in ended.items() if not its]
     before = f", after rank {', '.join(map(str, done))} had ended" if done else ""
-    _say(f"rank {rank} {_reason(code)}{before}; ends all processes")
+    _log(f"rank {rank} {_describe_exit(code)}{before}; ends all processes")
     return 128 - code if code < 0 else code
 
 
-def _cause(ended: dict[int, int]) -> tuple[int, int]:
-    """The rank that failed by itself, and its code.
+def _root_cause(ended: dict[int, int]) -> tuple[int, int]:
+    """The rank that most likely caused the failure, and its exit code.
 
-    Others end because of it: by their watchdogs, or by an error of MLX.
+    Others exit because of it, by their watchdogs or with an error of MLX: a signal is
+    blamed before an error, and an error before an exit by the watchdog.
     """
 
-    def guilt(item: tuple[int, int]) -> int:
+    def order(item: tuple[int, int]) -> int:
         return 0 if item[1] < 0 else 2 if item[1] == EXIT_CODE else 1
 
-    return min(((r, c) for r, c in ended.items() if c), key=guilt)
+    return min(((r, c) for r, c in ended.items() if c), key=order)
 
 
-def _reason(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code == EXIT_CODE:
         return "ended because of another process, which it names above"
     if code >= 0:
@@ -350,17 +356,17 @@ def _reason(code: int) -> str:
         return f"was ended by signal {-code}"
 
 
-def _end(workers: list[Worker]) -> None:
-    """Ends what still runs: politely, then by force."""
+def _terminate(workers: list[Worker]) -> None:
+    """Terminates the processes that still run, then kills them."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for worker in workers:
             _signal(worker, number)
-        last = time.monotonic() + _GRACE
+        deadline = time.monotonic() + _GRACE
         while any(worker.process.poll() is None for worker in workers):
-            if time.monotonic() > last:
+            if time.monotonic() > deadline:
                 break
             time.sleep(_POLL)
 
 
-def _say(message: str) -> None:
+def _log(message: str) -> None:
     print(f"lucid_fn launch: {message}", file=sys.stderr, flush=True)

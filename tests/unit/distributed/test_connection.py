@@ -4,13 +4,13 @@ import socket
 
 import pytest
 
-from lucid_fn.distributed.connection import Line, address_given
+from lucid_fn.distributed.connection import Channel, rendezvous_from_env
 
 
 def test_messages_are_whole_however_they_are_cut():
     one, other = socket.socketpair()
     with one, other:
-        sender, receiver = Line(one), Line(other)
+        sender, receiver = Channel(one), Channel(other)
         sender.send({"step": 1})
         received = receiver.receive()
         one.sendall(b"\0\0\0\x0b")
@@ -26,10 +26,10 @@ def test_what_is_no_message_ends_the_connection(data):
     one, other = socket.socketpair()
     with one, other:
         one.sendall(data)
-        assert Line(other).receive() is None
+        assert Channel(other).receive() is None
 
 
 def test_the_address_comes_from_the_environment():
     variables = {"LUCID_FN_WATCHDOG": "10.0.0.1:4000:77:3", "MLX_RANK": "2"}
-    assert address_given(variables) == (2, 3, "10.0.0.1", 4000, 77)
-    assert address_given({}) is None
+    assert rendezvous_from_env(variables) == (2, 3, "10.0.0.1", 4000, 77)
+    assert rendezvous_from_env({}) is None

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from lucid_fn.distributed.connection import Line
+from lucid_fn.distributed.connection import Channel
 from lucid_fn.distributed.hub import Hub, Member
 
 TIMEOUT = 60.0
@@ -30,68 +30,68 @@ def waiting(hub, **steps):
 
 def test_all_is_well_while_all_give_signs_of_life(hub):
     waiting(hub, r0=5, r1=5, r2=4)
-    assert hub._judge(1000.0 + TIMEOUT / 2) is None
+    assert hub._find_failure(1000.0 + TIMEOUT / 2) is None
 
 
 def test_one_that_gives_no_sign_of_life_is_named(hub):
     for rank in (0, 2):
-        hub.members[rank].heard = 1000.0 + TIMEOUT
-    message = hub._judge(1001.0 + TIMEOUT)
+        hub.members[rank].last_heard = 1000.0 + TIMEOUT
+    message = hub._find_failure(1001.0 + TIMEOUT)
     assert message.startswith("rank 1 (process 1) has given no sign of life for 60 s")
 
 
 def test_one_that_makes_no_step_is_named(hub):
     waiting(hub, r0=5, r1=4, r2=5)
     for member in hub.members.values():
-        member.heard = 1001.0 + TIMEOUT
-    message = hub._judge(1001.0 + TIMEOUT)
+        member.last_heard = 1001.0 + TIMEOUT
+    message = hub._find_failure(1001.0 + TIMEOUT)
     assert message == "rank 1 made no step for 60 s, and rank 0 waits in step"
 
 
 def test_a_step_in_which_all_wait_is_named(hub):
     waiting(hub, r0=5, r1=5, r2=5)
     for member in hub.members.values():
-        member.heard = 1001.0 + TIMEOUT
-    assert hub._judge(1001.0 + TIMEOUT) == "no rank made a step for 60 s in step"
+        member.last_heard = 1001.0 + TIMEOUT
+    assert hub._find_failure(1001.0 + TIMEOUT) == "no rank made a step for 60 s in step"
 
 
 def test_nobody_is_late_where_nobody_waits(hub):
     for member in hub.members.values():
-        member.heard = 1000.0 + 10 * TIMEOUT
-    assert hub._judge(1000.0 + 10 * TIMEOUT) is None
+        member.last_heard = 1000.0 + 10 * TIMEOUT
+    assert hub._find_failure(1000.0 + 10 * TIMEOUT) is None
 
 
 def test_one_that_ended_by_itself_may_not_be_waited_for(hub):
     waiting(hub, r0=5, r1=4, r2=5)
     status = {"step": 4, "waits": None, "leaving": True}
     hub.members[1].update(status, 1000.0)
-    assert hub._judge(1002.0) is None  # the others may be about to end as well
+    assert hub._find_failure(1002.0) is None  # the others may be about to end as well
     message = "rank 1 (process 1) has ended, and rank 0 waits for it in step"
-    assert hub._judge(1010.0) == message
+    assert hub._find_failure(1010.0) == message
 
 
 def test_one_that_ended_after_all_steps_is_missed_by_nobody(hub):
     waiting(hub, r0=5, r1=5)
     status = {"step": 5, "waits": None, "leaving": True}
     hub.members[2].update(status, 1000.0)
-    assert hub._judge(1000.0 + TIMEOUT / 2) is None
+    assert hub._find_failure(1000.0 + TIMEOUT / 2) is None
 
 
 def test_one_that_never_appears_is_named(hub):
     del hub.members[2]
     hub.started = 1000.0
-    assert hub._judge(1001.0) is None
-    assert hub._judge(1001.0 + TIMEOUT) == "rank 2 did not appear within 60 s"
+    assert hub._find_failure(1001.0) is None
+    assert hub._find_failure(1001.0 + TIMEOUT) == "rank 2 did not appear within 60 s"
 
 
 def test_a_hub_that_was_stopped_itself_asks_anew(hub):
     waiting(hub, r0=5, r1=4, r2=5)
-    hub._forgive(5000.0)
-    assert hub._judge(5001.0) is None
+    hub._reset_clocks(5000.0)
+    assert hub._find_failure(5001.0) is None
 
 
 def test_strangers_without_the_token_stay_outside(hub):
-    line = Line(hub.server)
-    hub.strangers.append(line)
-    assert hub._greet(line, {"hello": 1, "token": 2, "where": ""}, 0.0) is None
-    assert line in hub.strangers
+    channel = Channel(hub.server)
+    hub.unidentified.append(channel)
+    assert hub._register(channel, {"hello": 1, "token": 2, "where": ""}, 0.0) is None
+    assert channel in hub.unidentified
