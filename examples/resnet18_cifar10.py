@@ -140,7 +140,7 @@ def main(config: Config) -> dict[str, train.History]:
             runs[name] = history
         if history.interrupted:
             break
-    if shown:
+    if shown and runs:
         report(config, runs, tree.size(ts.params))
     return runs
 
@@ -156,7 +156,7 @@ def report(config: Config, runs: dict[str, train.History], parameters: int) -> N
             f"{sum(seconds) / len(seconds):10.1f}"
         )
     print(f"\nparameters {parameters:,}")
-    if config.out is not None and runs:
+    if config.out is not None:
         picture = Path(config.out) / "curves.png"
         plot.batch_and_epoch_losses(runs, picture, title="ResNet-18 on CIFAR-10")
         print(f"wrote {picture} and {len(runs)} histories")
