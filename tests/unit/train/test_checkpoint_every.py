@@ -324,9 +324,15 @@ def test_processes_that_a_step_forks_can_be_terminated(task, tmp_path):
     codes = []
 
     def step(ts, x, labels):
+        ready, started = os.pipe()
         if not (child := os.fork()):
-            time.sleep(60)
+            os.write(started, b".")  # a signal during the fork would be lost
+            for _ in range(600):  # handlers run between two calls
+                time.sleep(0.1)
             os._exit(0)
+        os.read(ready, 1)
+        os.close(ready)
+        os.close(started)
         os.kill(child, signal.SIGTERM)
         codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         return task.step(ts, x, labels)
