@@ -185,7 +185,21 @@ def stateless(
         >>> unit.update({"w": mx.array([3.0, 4.0])}, (), {"w": mx.zeros(2)})[0]
         {'w': array([0.6, 0.8], dtype=float32)}
     """
-    return _stateless(caller, fn)
+    check_function(caller, "fn", fn)
+
+    def init(params: Params, /) -> tuple[()]:
+        return ()
+
+    def update(
+        grads: Tree, opt_state: tuple[()], params: Params | None = None, /
+    ) -> tuple[Tree, tuple[()]]:
+        if params is None:
+            raise no_params(caller)
+        if not (is_plain_tuple(opt_state) and not opt_state):
+            raise wrong_state(caller, "the ()", opt_state)
+        return fn(grads, params), ()
+
+    return GradientTransformation(init, update)
 
 
 def stateless_with_tree_map(
@@ -209,31 +223,12 @@ def stateless_with_tree_map(
         >>> halve.update({"w": mx.array(3.0)}, (), {"w": mx.array(0.0)})
         ({'w': array(1.5, dtype=float32)}, ())
     """
+    check_function(caller, "fn", fn)
 
     def map_leaves(grads: Tree, params: Params) -> Tree:
         return leaves.map(fn, grads, params, caller=f"{caller} (grads and params)")
 
-    return _stateless(caller, map_leaves if callable(fn) else fn)
-
-
-def _stateless(
-    caller: str, fn: Callable[[Tree, Params], Tree]
-) -> GradientTransformation:
-    check_function(caller, "fn", fn)
-
-    def init(params: Params, /) -> tuple[()]:
-        return ()
-
-    def update(
-        grads: Tree, opt_state: tuple[()], params: Params | None = None, /
-    ) -> tuple[Tree, tuple[()]]:
-        if params is None:
-            raise no_params(caller)
-        if not (is_plain_tuple(opt_state) and not opt_state):
-            raise wrong_state(caller, "the ()", opt_state)
-        return fn(grads, params), ()
-
-    return GradientTransformation(init, update)
+    return stateless(map_leaves, caller=caller)
 
 
 def apply_updates(params: Params, updates: Tree) -> Params:

@@ -119,22 +119,14 @@ def decay_from_second(
 
 def first_moment(caller: str, decay: Scalar, mu: Tree, grads: Tree) -> Tree:
     """The running means `mu`, updated with the gradients."""
-    return leaves.map(
-        lambda m, g: average(decay, m, g),
-        mu,
-        grads,
-        caller=f"{caller} (state and grads)",
-    )
+    names = f"{caller} (state and grads)"
+    return leaves.map(lambda m, g: average(decay, m, g), mu, grads, caller=names)
 
 
 def second_moment(caller: str, decay: Scalar, nu: Tree, grads: Tree) -> Tree:
     """The running mean squares `nu`, updated with the gradients."""
-    return leaves.map(
-        lambda v, g: average_square(decay, v, g),
-        nu,
-        grads,
-        caller=f"{caller} (state and grads)",
-    )
+    names = f"{caller} (state and grads)"
+    return leaves.map(lambda v, g: average_square(decay, v, g), nu, grads, caller=names)
 
 
 def update_moments(
