@@ -1,5 +1,4 @@
-"""How the operations of `lucid_fn.ops` are done fast on CPUs.
+"""Fast CPU implementations of the operations in `lucid_fn.ops`.
 
-`wing` lists all of it. Nothing but `lucid_fn.ops.seam` asks for it, and whoever only
-computes on GPUs can skip this folder, or leave it out.
+`wing` is the table of them. Only `lucid_fn.ops.seam` imports it; GPUs need none of it.
 """

@@ -9,8 +9,8 @@ from lucid_fn.checks import check_size
 from lucid_fn.ops.attention import weighted_sum, weights_and_attending
 from lucid_fn.types import Array
 
-# Of causal attention in blocks: queries in each, blocks, and weights that are worth it.
-_BLOCK, _MOST_BLOCKS, _LEAST = 64, 4, 1 << 17
+# Causal attention is split into blocks of at least 64 queries, if it is large enough.
+_BLOCK, _MAX_BLOCKS, _MIN_WEIGHTS = 64, 4, 1 << 17
 
 
 def attend(
@@ -21,16 +21,16 @@ def attend(
     causal: bool,
     scale: Any,
 ) -> Array:
-    """`ops.attention.attend`, which stores the weights.
+    """`ops.attention.attend` with the weights in memory.
 
-    On CPUs MLX's fused kernel takes three times as long. Causal attention is computed
-    in blocks of queries, each with the keys up to its last query: most of the weights
-    above the diagonal are not computed.
+    MLX's fused kernel takes three times as long on CPUs. Causal attention is computed
+    in blocks of queries, each with the keys up to its last query, which skips most of
+    the weights above the diagonal.
     """
     (n, length, heads, _), keys = query.shape, key.shape[1]
     check_size("dot_product_attention", "query and key", (n, heads, length, keys))
-    blocks = min(length // _BLOCK, _MOST_BLOCKS)
-    large = blocks > 1 and n * heads * length * keys >= _LEAST
+    blocks = min(length // _BLOCK, _MAX_BLOCKS)
+    large = blocks > 1 and n * heads * length * keys >= _MIN_WEIGHTS
     if not causal or mask is not None or not large:
         return _attend(query, key, value, mask, causal, scale)
     bounds = [length * block // blocks for block in range(blocks + 1)]

@@ -1,4 +1,4 @@
-"""Adding a bias to each channel on CPUs, and the sum that is its gradient."""
+"""Adding a bias to each channel on CPUs, and its gradient, a sum for each channel."""
 
 import mlx.core as mx
 
@@ -28,6 +28,6 @@ def total(g: Array) -> Array:
 
 
 def _columns(y: Array) -> int:
-    """Of an image row that is taken as one: loops over a few channels are slow."""
+    """Pixels of an image row to treat as one: loops over a few channels are slow."""
     narrow = y.ndim > 2 and y.shape[-1] < _FEW_CHANNELS
     return max(y.shape[-2], 1) if narrow else 1

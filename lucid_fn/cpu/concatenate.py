@@ -1,4 +1,4 @@
-"""Concatenation on CPUs, by words of 64 bits."""
+"""Concatenation on CPUs, in 64-bit words."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -14,13 +14,17 @@ from lucid_fn.types import Array
 
 
 def joined(arrays: Sequence[Array], axis: int) -> Array:
-    """`ops.concatenation.joined`, in half its time where rows are whole words."""
+    """`ops.concatenation.joined`, in two thirds of the time for rows of whole words."""
+    if len(arrays) == 1:
+        return arrays[0]
+    if not words.has_words(arrays):
+        return mx.concatenate(list(arrays), axis=axis)
     return cast(Array, _joining(axis)(*arrays))
 
 
 @cache
 def _joining(axis: int) -> Any:
-    @custom_function
+    @custom_function  # since `mx.view` has no derivative
     def join(*arrays: Array) -> Array:
         return words.concatenate(list(map(mx.stop_gradient, arrays)), axis)
 

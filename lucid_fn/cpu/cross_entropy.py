@@ -1,4 +1,4 @@
-"""Cross-entropy of labels on CPUs: rows of exponentials that both passes share."""
+"""Cross-entropy with integer labels on CPUs; both passes share their exponentials."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, cast
@@ -25,7 +25,7 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 
 
 class _Exponentials(NamedTuple):
-    """Exponentials of logits less the largest of their row, kept for the gradient."""
+    """`exp(logits - largest)` and its sum for each row."""
 
     largest: Array  # (R, 1)
     e: Array  # (R, C)
@@ -33,7 +33,7 @@ class _Exponentials(NamedTuple):
 
 
 def _exponentials(logits: Array) -> _Exponentials:
-    # No gradient: it is the same whatever is subtracted.
+    # The loss does not depend on what is subtracted, so no gradient flows through it.
     largest = mx.stop_gradient(row_max(logits))
     e = exp_of_negative(subtract(logits, largest))
     return _Exponentials(largest, e, row_sum(e))
@@ -56,8 +56,8 @@ def _vjp(primals: Sequence[Array], g: Array, _: Array) -> tuple[Array, Array]:
 
     def part(logits: Array, column: Array, g: Array) -> Array:
         _, e, total = _exponentials(logits.astype(mx.float32))
-        # The label's one, times the total, is taken off before the division: one number
-        # a row changes, and the row is not compared with all labels.
+        # (e - total * one_hot(label)) / total, without the one-hot array: subtracting
+        # changes only one number in each row.
         at_label = mx.take_along_axis(e, column, axis=1) - total
         e = mx.put_along_axis(e, column, at_label, axis=1)
         return multiply(e, g.astype(mx.float32) / total).astype(logits.dtype)

@@ -1,4 +1,4 @@
-"""Interpolation along an axis on CPUs: copies of whole rows, and matrix products."""
+"""Interpolation along an axis on CPUs, by row gathers and matrix products."""
 
 import mlx.core as mx
 import numpy as np
@@ -7,13 +7,13 @@ from lucid_fn.cpu.memory.broadcast import multiply
 from lucid_fn.ops.interpolate import Taps, interpolate
 from lucid_fn.types import Array
 
-# Of the input: zeros of the matrix are multiplied too. At 256 the gradient still takes
-# 0.4 of the time of sums of rows, at 512 twice as long.
-_MOST_PLACES = 256
+# Largest input of a dense matrix, whose zeros are multiplied too. At 256 the gradient
+# takes 0.4 of the time of sums of rows, at 512 twice the time.
+_MAX_DENSE_SIZE = 256
 
 
 def combine(x: Array, taps: Taps) -> Array:
-    """`ops.interpolate.combine` by copies of whole rows."""
+    """`ops.interpolate.combine`, by gathering whole rows."""
     if taps.weight is None:
         return _take(x, taps.inputs[0])
     terms = [
@@ -28,7 +28,7 @@ def combine_grad(g: Array, taps: Taps, size: int) -> Array:
 
     Sums of rows take up to 20 times as long for images of 32 pixels.
     """
-    if size > _MOST_PLACES:
+    if size > _MAX_DENSE_SIZE:
         return interpolate(g, 1, taps.transposed(size))
     return matrix(taps, size).astype(g.dtype) @ g
 
@@ -45,7 +45,7 @@ def matrix(taps: Taps, size: int) -> Array:
 
 def _take(x: Array, index: np.ndarray) -> Array:
     """`(A, B, C)` to `(A, len(index), C)`."""
-    # Along the first axis a row is one memcpy; along another MLX goes by numbers.
+    # MLX gathers along the first axis by one memcpy a row, along others by element.
     rows = np.arange(x.shape[0])[:, None] * x.shape[1] + index
     y = mx.take(x.reshape(-1, x.shape[2]), mx.array(rows.reshape(-1)), axis=0)
     return y.reshape(x.shape[0], len(index), x.shape[2])

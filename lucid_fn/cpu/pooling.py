@@ -1,4 +1,4 @@
-"""Max and average pooling on CPUs, with gradients of few elementwise kernels."""
+"""Max and average pooling on CPUs, with gradients in a few elementwise kernels."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,43 +15,43 @@ from lucid_fn.ops.mlx_transforms import as_list, like
 from lucid_fn.ops.windows import Windows, divisors, gather_slots
 from lucid_fn.types import Array, ArrayFn
 
-_TOGETHER = 9  # slots of a kernel; MLX cuts one of more than eleven operations
-_TERMS = 4  # windows of a kernel that have two arrays each
-_LARGE = 1 << 17  # numbers that take longer to copy than a few more operations
+_SLOTS_PER_KERNEL = 9  # MLX fuses at most eleven operations
+_TERMS_PER_KERNEL = 4  # each of which reads two arrays
+_LARGE = 1 << 17  # size from which copying the input costs more than extra operations
 
 
 def max_of_windows(x: Array, windows: Windows) -> Array:
-    """`ops.windows.max_of_windows`, whose gradient is two elementwise kernels."""
+    """`ops.windows.max_of_windows`, with a gradient in two elementwise kernels."""
     return cast(Array, _max(windows)(x))
 
 
 def mean_of_windows(x: Array, windows: Windows, count_include_pad: bool) -> Array:
-    """`ops.windows.mean_of_windows`, whose gradient is a copy or elementwise kernel."""
+    """`ops.windows.mean_of_windows`, with a gradient in one copy or kernel."""
     return cast(Array, _mean(windows, count_include_pad)(x))
 
 
 @lru_cache(maxsize=512)
 def _max(windows: Windows) -> ArrayFn:
-    give, take = _transposes(
-        lambda g, winner: _give(g, winner, windows),
-        lambda x, winner: _take(x, winner, windows),
+    scatter, gather = _transposes(
+        lambda g, argmax: _scatter_to_argmax(g, argmax, windows),
+        lambda x, argmax: _gather_at_argmax(x, argmax, windows),
     )
 
     @custom_function
     def run(x: Array) -> Array:
-        x = mx.stop_gradient(x)  # or MLX's jvp would differentiate this too
+        x = mx.stop_gradient(x)  # else MLX's jvp would differentiate this, too
         if _pads(x, windows):
             return _combine(mx.maximum, _padded_slots(x, windows, -math.inf))
         return _by_pieces(windows, lambda p: _combine(mx.maximum, p.slots(x)))
 
     @run.vjp
     def vjp(x: Array, g: Array, y: Array) -> Array:
-        dx = give(g.astype(mx.float32), _winner(x, y, windows))
+        dx = scatter(g.astype(mx.float32), _argmax(x, y, windows))
         return cast(Array, dx.astype(x.dtype))
 
     @run.jvp
     def jvp(x: Array, dx: Array) -> Array:
-        return cast(Array, take(dx, _winner(x, cast(Array, run(x)), windows)))
+        return cast(Array, gather(dx, _argmax(x, cast(Array, run(x)), windows)))
 
     return cast(ArrayFn, run)
 
@@ -66,7 +66,7 @@ def _mean(windows: Windows, count_include_pad: bool) -> ArrayFn:
 
 
 def _transposes(*pair: ArrayFn) -> tuple[ArrayFn, ArrayFn]:
-    """Two functions linear in their first argument, each the other's derivative."""
+    """Make two functions, linear in their first argument, each other's transpose."""
     one, other = (
         custom_function(lambda x, *rest, fn=fn: fn(mx.stop_gradient(x), *rest))
         for fn in pair
@@ -86,28 +86,28 @@ def _transposes(*pair: ArrayFn) -> tuple[ArrayFn, ArrayFn]:
     return cast(ArrayFn, one), cast(ArrayFn, other)
 
 
-# ---- windows that reach into the padding ----
+# ---- padding ----
 
 
 class _Piece(NamedTuple):
-    """Neighbouring windows that have the same slots inside of the array."""
+    """Adjacent windows of which the same slots lie inside the array."""
 
     outputs: tuple[slice, ...]
-    numbers: list[int]  # of their slots
-    inputs: list[tuple[slice, ...]]  # where the slots are
+    numbers: list[int]  # of those slots
+    inputs: list[tuple[slice, ...]]  # positions of those slots
 
     def slots(self, x: Array) -> list[Array]:
         return [x[(slice(None), *at)] for at in self.inputs]
 
 
 def _pads(x: Array, windows: Windows) -> bool:
-    """Whether to copy `x` with its padding takes less time than to join pieces."""
+    """Whether padding a copy of `x` is faster than concatenating pieces."""
     joins = sum(len(pieces) > 1 for pieces in _along_axes(windows))
     return x.size < _LARGE or joins * math.prod(windows.out) > math.prod(windows.size)
 
 
 def _padded_slots(x: Array, windows: Windows, fill: float) -> list[Array]:
-    """The numbers in each slot, of a copy of `x` with its padding."""
+    """The elements in each slot, taken from a padded copy of `x`."""
     around = [(p, p) for p in windows.padding]
     padded = words.pad(x, [(0, 0), *around, (0, 0)], fill)
     none = (0,) * len(around)
@@ -117,7 +117,7 @@ def _padded_slots(x: Array, windows: Windows, fill: float) -> list[Array]:
 
 @lru_cache(maxsize=512)
 def _along_axes(windows: Windows) -> list[list[tuple[slice, list[tuple[int, slice]]]]]:
-    """For each axis its pieces: outputs, and slots with where they are."""
+    """The pieces of each axis: their outputs, and their slots with positions."""
     axes = zip(*windows[:4], windows.out, strict=True)
     return [_along_axis(*axis) for axis in axes]
 
@@ -139,10 +139,7 @@ def _along_axis(
 
 
 def _by_pieces(windows: Windows, compute: Callable[[_Piece], Array]) -> Array:
-    """What is computed for all windows, those with the same slots inside together.
-
-    Nothing is copied but results, where they are joined.
-    """
+    """`compute` each piece and concatenate the results, without copying the input."""
     axes = _along_axes(windows)
 
     def along(axis: int, outputs: list[slice], slots: list[Any]) -> Array:
@@ -161,7 +158,7 @@ def _by_pieces(windows: Windows, compute: Callable[[_Piece], Array]) -> Array:
 
 
 def _number(places: Sequence[int], windows: Windows) -> int:
-    """The number of a slot."""
+    """The number of the slot at `places`, in row-major order."""
     return reduce(
         lambda n, axis: n * axis[1] + axis[0],
         zip(places, windows.kernel, strict=True),
@@ -170,10 +167,10 @@ def _number(places: Sequence[int], windows: Windows) -> int:
 
 
 def _combine(function: Callable[..., Array], slots: Sequence[Array]) -> Array:
-    """The slots in pairs, the pairs in pairs: a tree that is not deep."""
-    if len(slots) > _TOGETHER:
-        starts = range(0, len(slots), _TOGETHER)
-        parts = [_combine(function, slots[i : i + _TOGETHER]) for i in starts]
+    """Reduce the slots in a balanced tree, since MLX limits the depth of kernels."""
+    if len(slots) > _SLOTS_PER_KERNEL:
+        starts = range(0, len(slots), _SLOTS_PER_KERNEL)
+        parts = [_combine(function, slots[i : i + _SLOTS_PER_KERNEL]) for i in starts]
         return _combine(function, list(map(mx.contiguous, parts)))
     while len(slots) > 1:
         pairs = [function(*slots[i : i + 2]) for i in range(0, len(slots) - 1, 2)]
@@ -181,19 +178,20 @@ def _combine(function: Callable[..., Array], slots: Sequence[Array]) -> Array:
     return slots[0]
 
 
-# ---- the maximum ----
+# ---- maximum ----
 
 
-def _winner(x: Array, y: Array, windows: Windows) -> Array:
-    """Slot of the first number of each window that equals its maximum `y`.
+def _argmax(x: Array, y: Array, windows: Windows) -> Array:
+    """The first slot of each window that equals the maximum `y`.
 
-    The last slot if the maximum is nan. It has no derivative: MLX would look for that
-    of its integers, and not find it.
+    The last slot if the maximum is NaN: PyTorch's choice, the last NaN, would take
+    another fifth of the time of the gradient. Computed without a derivative, which MLX
+    does not have for integers.
     """
     x, y = mx.stop_gradient(x), mx.stop_gradient(y)
     dtype = _slot_dtype(windows)
     if x.size < _LARGE:
-        slots = _padded_slots(x, windows, math.nan)  # padding equals nothing
+        slots = _padded_slots(x, windows, math.nan)  # NaN equals nothing
         return _first_at(range(len(slots)), slots, y).astype(dtype)
 
     def first(piece: _Piece) -> Array:
@@ -204,7 +202,7 @@ def _winner(x: Array, y: Array, windows: Windows) -> Array:
 
 
 def _first_at(numbers: Sequence[int], slots: Sequence[Array], y: Array) -> Array:
-    """The number, float32, of the first slot that equals `y`; the last if none does."""
+    """The number of the first slot that equals `y`, float32; the last if none does."""
     last = mx.full(y.shape, float(numbers[-1]))
     found = []
     for start in range(0, len(slots), 3):
@@ -212,27 +210,27 @@ def _first_at(numbers: Sequence[int], slots: Sequence[Array], y: Array) -> Array
         for n, slot in reversed(list(zip(numbers, slots, strict=True))[start:][:3]):
             number = mx.where(slot == y, float(n), number)
         found.append(number)
-    # A kernel with integers in it is not vectorized.
+    # The result is float32 because g++ does not vectorize kernels with integers.
     return mx.contiguous(_combine(mx.minimum, found))
 
 
-def _give(g: Array, winner: Array, windows: Windows) -> Array:
-    """The gradient in `x`: each number of `g` to the winner of its window."""
+def _scatter_to_argmax(g: Array, argmax: Array, windows: Windows) -> Array:
+    """The gradient of `x`: each element of `g` goes to the maximum of its window."""
 
-    def share(slot: Array, g: Array, winner: Array) -> Array:
-        return mx.where(winner == slot, g, 0.0)
+    def share(slot: Array, g: Array, argmax: Array) -> Array:
+        return mx.where(argmax == slot, g, 0.0)
 
-    return _scatter((g, winner), windows, share)
+    return _scatter((g, argmax), windows, share)
 
 
-def _take(x: Array, winner: Array, windows: Windows) -> Array:
-    """The winner of each window."""
+def _gather_at_argmax(x: Array, argmax: Array, windows: Windows) -> Array:
+    """The element of `x` in the slot `argmax` of each window."""
     slots = enumerate(gather_slots(x, windows, 0.0))
-    chosen = [mx.where(winner == n, slot, mx.zeros_like(slot)) for n, slot in slots]
+    chosen = [mx.where(argmax == n, slot, mx.zeros_like(slot)) for n, slot in slots]
     return reduce(mx.add, chosen)
 
 
-# ---- the mean ----
+# ---- mean ----
 
 
 def _average(x: Array, windows: Windows, count_include_pad: bool) -> Array:
@@ -250,12 +248,12 @@ def _average(x: Array, windows: Windows, count_include_pad: bool) -> Array:
 
 
 def _spread(g: Array, windows: Windows, count_include_pad: bool) -> Array:
-    """The transpose of average pooling: each number shared out to its window."""
+    """The transpose of average pooling: each element, divided, to all of its window."""
     share = g.astype(mx.float32) / divisors(windows, count_include_pad)
     axes = zip(*windows[1:4], strict=True)
-    covered = not any(k % s or p % s for k, s, p in axes)  # every phase as often
+    covered = not any(k % s or p % s for k, s, p in axes)  # every phase equally often
     if covered and windows.kernel == windows.stride and g.shape[-1] % 2 == 0:
-        # A strided copy takes as long for a number of 64 bits as for one of 32.
+        # MLX's strided copy takes as long for 64-bit elements as for 32-bit ones.
         whole = _scatter((mx.view(share, mx.int64),), windows, _to_all)
         return mx.view(whole, mx.float32).astype(g.dtype)
     weigh = _to_all if covered else partial(_to_inside, windows.slots)
@@ -276,23 +274,22 @@ def _to_inside(slots: int, slot: Array, share: Array) -> Array:
 def _scatter(
     arrays: tuple[Array, ...], windows: Windows, weigh: Callable[..., Array]
 ) -> Array:
-    """Sums into each number of `x` what the windows that contain it hold for it.
+    """Sum, for each element of `x`, the contributions of the windows that contain it.
 
-    Numbers are grouped by their phase, the position modulo the stride. Those of one
-    phase are in the same slots of their windows, so that a single elementwise kernel
-    writes the whole result `(N, J1, s1, J2, s2, C)` in place, where MLX's derivative of
-    strided slices writes an array of zeros per slot.
+    Elements of one phase (position modulo the stride) are in the same slots of their
+    windows, so a single elementwise kernel writes the result `(N, J1, s1, J2, s2, C)`;
+    MLX's derivative of strided slices writes a padded array for each slot.
 
     Args:
-        arrays: of shape `(N, *out, C)`.
+        arrays: values of each window, shape `(N, *out, C)`.
         windows: the sizes.
-        weigh: `(slot, *arrays) -> array`: what a window holds for its slot number
-            `slot`, an integer array that broadcasts against the arrays; `windows.slots`
-            stands for outside of the window.
+        weigh: `(slot, *arrays)` to the contribution of a window to its slot number
+            `slot`, an integer array that broadcasts against the arrays;
+            `windows.slots` stands for positions outside the window.
     """
     axes = list(zip(*windows[:4], windows.out, strict=True))
     cells = [-(-size // s) for size, _, s, _, _ in axes]  # J
-    # The windows that contain a number, relative to its cell.
+    # Offsets of the windows that contain an element from its cell.
     met = [range(-((k - 1 - p) // s), (s - 1 + p) // s + 1) for _, k, s, p, _ in axes]
     around = [
         (-at[0], max(j + at[-1] - out, 0))
@@ -313,8 +310,8 @@ def _scatter(
 
 
 def _sum(terms: Sequence[Array]) -> Array:
-    """The sum, in kernels of no more terms than g++ vectorizes."""
-    kernels = -(-len(terms) // _TERMS)
+    """The sum, in kernels of few enough terms for g++ to vectorize."""
+    kernels = -(-len(terms) // _TERMS_PER_KERNEL)
     each = -(-len(terms) // kernels)
     total = reduce(mx.add, terms[:each])
     for start in range(each, len(terms), each):
@@ -330,8 +327,8 @@ def _slot_dtype(windows: Windows) -> mx.Dtype:
 def _slots(windows: Windows, offsets: tuple[int, ...], channels: int) -> Array:
     """Slots of the phases in the window at `offsets`: `(1, 1, s1, 1, s2, C)`.
 
-    With as many equal numbers as channels: g++ vectorizes no kernel that reads one
-    number again and again. One number alone if there is a single phase.
+    Repeated for each channel, since g++ does not vectorize kernels with a stride of 0.
+    A scalar if there is a single phase.
     """
     slot: np.ndarray = np.zeros((), np.int64)
     inside: np.ndarray = np.ones((), bool)

@@ -1,4 +1,4 @@
-"""The table of the CPU formulations, which `ops/seam.py` reads."""
+"""The table of CPU formulations, from which `ops/seam.py` replaces the plain ones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -96,4 +96,4 @@ FORMULATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     ops.gelu_tanh: activations.gelu_tanh,
     ops.mish: activations.mish,
 }
-"""What runs on CPUs in the place of the plain formulation of an operation."""
+"""The CPU formulation of each operation, by its plain formulation."""

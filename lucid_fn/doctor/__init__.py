@@ -1,4 +1,4 @@
-"""What makes this machine fast or slow: `python -m lucid_fn doctor`."""
+"""Checks whether this machine runs MLX fast: `python -m lucid_fn doctor`."""
 
 from lucid_fn.call_errors import guide
 from lucid_fn.doctor.check import Check

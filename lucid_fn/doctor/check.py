@@ -1,4 +1,4 @@
-"""The result of one check, and which device MLX computes on."""
+"""The result of a check, and the device that MLX computes on."""
 
 import sys
 from typing import Literal, NamedTuple
@@ -12,8 +12,8 @@ class Check(NamedTuple):
     name: str
     verdict: Literal["ok", "slow", "broken"]
     found: str
-    advice: str = ""  # what to do; empty if there is nothing
-    numbers: dict[str, float] | None = None  # what was measured, with the unit as name
+    advice: str = ""  # what to do; empty if nothing
+    numbers: dict[str, float] | None = None  # measured values, by their unit
 
 
 def on_cpu() -> bool:
@@ -22,7 +22,7 @@ def on_cpu() -> bool:
 
 
 def on_linux_cpu() -> bool:
-    """Whether this is the platform that `lucid_fn.cpu.runtime` is for."""
+    """Whether MLX computes on a Linux CPU, which `lucid_fn.cpu.runtime` sets up."""
     return sys.platform == "linux" and on_cpu()
 
 

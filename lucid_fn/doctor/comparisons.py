@@ -1,4 +1,4 @@
-"""Compares what this device computes with the plain formulations on the CPU."""
+"""Compares the results of this device with those of plain operations on the CPU."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +12,13 @@ import lucid_fn as lf
 from lucid_fn import losses, nn, ops, optim, random, tree
 from lucid_fn.doctor.check import Check, plural
 
-# Of the largest number of an array. GPUs may round the factors of products to TF32, of
-# three digits: if the CPU is made to do so, the largest difference is 9e-4.
+# Relative to the largest element of an array. GPUs may round the factors of products to
+# TF32, which has three digits: emulated on the CPU, the largest difference is 9e-4.
 TOLERANCE = 2e-3
 
 
 class Computation(NamedTuple):
-    """A function of trees to a tree of arrays, and its arguments."""
+    """A function from trees to a tree of arrays, and its arguments."""
 
     name: str
     fn: Callable[..., Any]
@@ -26,21 +26,21 @@ class Computation(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """How far a computation is from the plain one on the CPU."""
+    """The difference between a computation and the plain one on the CPU."""
 
     name: str
-    difference: float  # relative to the largest number of its array
-    error: str = ""  # what it raised, if it did
+    difference: float  # relative to the largest element of its array
+    error: str = ""  # the error that it raised, if any
 
 
 def selftest() -> Check:
-    """Computes layers, losses and optimizers, with gradients, twice; about a minute.
+    """Run layers, losses and optimizers on this device and on the CPU, and compare.
 
-    Once as this device computes them, compiled, and once with MLX's plain operations on
-    the CPU.
+    Results and gradients, compiled on this device, are compared with those of MLX's
+    plain operations on the CPU. Takes about a minute.
 
     Returns:
-        A check that names what differs and what fails.
+        A check that names computations that differ or fail.
 
     Example:
         >>> from lucid_fn import doctor
@@ -104,12 +104,12 @@ def _computations() -> Iterator[Computation]:
 
 
 def _draw(shape: tuple[int, ...], seed: int = 1) -> mx.array:
-    """The same numbers on every device."""
+    """Normal numbers, the same on every device."""
     return mx.array(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
 
 
 def _layer(layer: nn.Layer, x: mx.array) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """Outputs in both modes, and the gradients in params and input of a training."""
+    """A function to the outputs in both modes and the gradients in train mode."""
     params, state = layer.init(random.key(0))
 
     def loss(params: Any, x: mx.array, state: Any, key: mx.array) -> Any:
@@ -129,7 +129,7 @@ def _layer(layer: nn.Layer, x: mx.array) -> tuple[Callable[..., Any], tuple[Any,
 
 
 def _layers() -> list[tuple[str, nn.Layer, tuple[int, ...]]]:
-    """A layer for each operation and formulation, and its input."""
+    """A layer for each operation and formulation, and the shape of its input."""
     sequence, image, volume = (3, 9, 8), (2, 10, 9, 8), (2, 5, 6, 4, 8)
     activations = [
         *(nn.relu, nn.gelu, nn.silu, nn.mish, nn.softplus, nn.elu, nn.hard_swish),

@@ -28,7 +28,7 @@ _INSTALL = "xcode-select --install" if sys.platform == "darwin" else "apt instal
 
 
 def device() -> Check:
-    """Where MLX computes."""
+    """The device that MLX computes on."""
     info = mx.device_info()
     model = info.get("device_name", "of an unknown model")
     if not on_cpu():  # on Metal, or else on CUDA
@@ -43,7 +43,7 @@ def device() -> Check:
 
 
 def load() -> Check:
-    """Whether other programs use the cores."""
+    """Whether other programs occupy the cores."""
     busy, cores = os.getloadavg()[0], runtime.physical_cores()
     found = f"{busy:.1f} programs wanted a core in the last minute"
     if busy <= cores:
@@ -53,7 +53,7 @@ def load() -> Check:
 
 
 def blas() -> Check:
-    """The library that multiplies matrices."""
+    """The BLAS that MLX calls."""
     status = runtime.start()
     if not on_linux_cpu():
         return Check("BLAS", "ok", "the device's own")
@@ -65,7 +65,7 @@ def blas() -> Check:
 
 
 def allocator() -> Check:
-    """Who gives MLX its memory."""
+    """Whether malloc keeps the memory that MLX frees."""
     status = runtime.start()
     if not on_linux_cpu():
         return Check("allocator", "ok", "the device's own")
@@ -99,7 +99,7 @@ def compiler() -> Check:
 
 
 def merging() -> Check:
-    """Whether functions can be compiled that MLX loses an array of when it merges."""
+    """Whether MLX can compile without merging, where merging loses an array."""
     if compilation.goes_without_merging():
         return Check("merging", "ok", "can be left out where MLX loses an array by it")
     found = (
@@ -112,12 +112,12 @@ def merging() -> Check:
 
 
 def kernels() -> Check:
-    """The kernels that MLX has compiled for the CPU; damaged ones are removed."""
+    """The compiled CPU kernels; damaged ones are removed."""
     if not on_linux_cpu():
         return Check("kernels", "ok", "the device's own")
     reason = kernel_cache.obstacle()
     if reason:
-        kernel_cache.prepare()  # finds another folder
+        kernel_cache.prepare()  # uses another folder
     if left := kernel_cache.obstacle():
         found = f"none can be kept ({left}): MLX runs operations one by one, unfused"
         return Check("kernels", "slow", found, "set TMPDIR to a folder of your own")
@@ -125,7 +125,7 @@ def kernels() -> Check:
     if damaged:
         advice = "MLX compiles them again; if this recurs, check the disk"
         return Check(
-            *("kernels", "slow", kernel_cache.told(damaged), advice),
+            *("kernels", "slow", kernel_cache.describe(damaged), advice),
             numbers={"damaged": len(damaged)},
         )
     found = f"{plural(number := len(list(folder.glob('*.so'))), 'kernel')} in {folder}"
@@ -134,7 +134,7 @@ def kernels() -> Check:
 
 
 def environment() -> Check:
-    """Variables that slow the process down."""
+    """Environment variables that slow the process down."""
     reasons = {name: why for name, why in SLOWING.items() if os.environ.get(name)}
     if runtime.physical_cores() > 1:
         for name in THREAD_VARIABLES:
@@ -150,12 +150,12 @@ def environment() -> Check:
 
 
 def _problem(word: str) -> str:
-    """What the runtime says about `word`; empty if it had no problem with it."""
+    """The problem of the runtime that mentions `word`; empty if there is none."""
     return next((text for text in runtime.start().problems if word in text), "")
 
 
 def _gxx(*arguments: str, stdin: str = "") -> str:
-    """What `g++` prints, the compiler that MLX calls by that name."""
+    """The output of `g++`, which MLX calls by that name."""
     command = ("g++", *arguments)
     done = subprocess.run(
         command, input=stdin, capture_output=True, text=True, check=True

@@ -10,7 +10,7 @@ from lucid_fn import __version__
 from lucid_fn.doctor import machine, timings
 from lucid_fn.doctor.check import Check
 
-LOOKS = (
+CHECKS = (
     *(machine.device, machine.load, machine.blas, machine.allocator),
     *(machine.compiler, machine.merging, machine.kernels, machine.environment),
     *(timings.matmul, timings.conv2d, timings.elementwise),
@@ -19,16 +19,16 @@ WIDTH, INDENT = 88, 21
 
 
 def examine() -> list[Check]:
-    """Looks at everything that decides the speed here; takes a few seconds.
+    """Check everything that determines the speed here; takes a few seconds.
 
     Returns:
-        A check for each thing that was looked at.
+        The result of each check.
 
     Example:
         >>> from lucid_fn import doctor
         >>> checks = doctor.examine()  # doctest: +SKIP
     """
-    return [_guarded(look) for look in LOOKS]
+    return [_run(check) for check in CHECKS]
 
 
 def as_text(checks: list[Check]) -> str:
@@ -76,7 +76,7 @@ def as_json(checks: list[Check]) -> str:
 
 
 def _summary(checks: list[Check]) -> str:
-    """Names what is broken or slow."""
+    """Name what is broken or slow."""
     parts = []
     for verdict in ("broken", "slow"):
         names = [check.name for check in checks if check.verdict == verdict]
@@ -84,14 +84,14 @@ def _summary(checks: list[Check]) -> str:
     return "; ".join(parts) or "All is well."
 
 
-def _guarded(look: Callable[[], Check]) -> Check:
-    """The result of `look`; an error is a finding as well."""
+def _run(check: Callable[[], Check]) -> Check:
+    """The result of a check; if it raises, a broken one."""
     try:
-        return look()
+        return check()
     except Exception as error:
         found = f"{type(error).__name__}: {error}"
         advice = "if nothing above explains it, please report it"
-        return Check(look.__name__, "broken", textwrap.shorten(found, 400), advice)
+        return Check(check.__name__, "broken", textwrap.shorten(found, 400), advice)
 
 
 def _versions() -> dict[str, str]:
@@ -104,6 +104,6 @@ def _versions() -> dict[str, str]:
 
 
 def _wrapped(head: str, text: str) -> list[str]:
-    """`text` behind `head`, its further lines below its first."""
+    """`text` wrapped behind `head`, with a hanging indent."""
     indent = " " * max(len(head), INDENT)
     return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=indent)

@@ -10,10 +10,10 @@ from lucid_fn.cpu import runtime
 from lucid_fn.doctor.check import Check, on_cpu, on_linux_cpu, plural
 from lucid_fn.types import Array
 
-# Below these a CPU is not used well. A reference BLAS does 7 GFLOP/s on a core that
-# can do 200, a small ARM core 10; unfused operations on fresh memory do 1 of 30 GB/s.
-LEAST_GFLOPS = 10  # a core
-LEAST_GIGABYTES = 4  # a second
+# Rates below these are slow. A reference BLAS reaches 7 GFLOP/s on a core that can do
+# 200, a small ARM core 10; unfused operations on fresh memory reach 1 of 30 GB/s.
+MIN_GFLOPS = 10  # for each core
+MIN_GIGABYTES_PER_SECOND = 4
 
 
 def matmul() -> Check:
@@ -43,21 +43,21 @@ def conv2d() -> Check:
 
 
 def elementwise() -> Check:
-    """The rate at which a compiled chain of operations reads and writes."""
+    """The memory throughput of a compiled chain of operations."""
     x = mx.random.normal((8 << 20,), key=mx.random.key(0))
     chain = mx.compile(lambda x: mx.maximum(x * 2 + 1, x - 3) * x)
     seconds = best_seconds(lambda: chain(x))
     rate = 2 * x.nbytes / seconds / 1e9
     found = f"5 operations on 8 M numbers: {1e3 * seconds:.1f} ms, {rate:.1f} GB/s"
     numbers = {"milliseconds": 1e3 * seconds, "gigabytes_per_second": rate}
-    if rate >= LEAST_GIGABYTES or not on_cpu():
+    if rate >= MIN_GIGABYTES_PER_SECOND or not on_cpu():
         return Check("elementwise", "ok", found, numbers=numbers)
     advice = "see allocator and compiler; if they are ok, this is the machine's memory"
     return Check("elementwise", "slow", found, advice, numbers)
 
 
 def best_seconds(compute: Callable[[], Array], repeats: int = 7) -> float:
-    """The shortest time of an evaluation, after one that compiles and warms up."""
+    """The shortest time of several evaluations, after one to warm up."""
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -67,11 +67,11 @@ def best_seconds(compute: Callable[[], Array], repeats: int = 7) -> float:
 
 
 def _rate(name: str, work: str, flops: int, seconds: float, cores: int) -> Check:
-    """The verdict on `flops` operations in `seconds` on `cores`."""
+    """The check of `flops` operations in `seconds` on a number of cores."""
     gflops = flops / seconds / 1e9
     found = f"{work}: {1e3 * seconds:.1f} ms, {gflops:.0f} GFLOP/s"
     numbers = {"milliseconds": 1e3 * seconds, "gflops": gflops}
-    if gflops >= LEAST_GFLOPS * cores or not on_cpu():
+    if gflops >= MIN_GFLOPS * cores or not on_cpu():
         return Check(name, "ok", found, numbers=numbers)
     advice = "see BLAS and environment; if they are ok, repeat on an idle machine"
     return Check(name, "slow", found, advice, numbers)

@@ -82,7 +82,7 @@ def test_evaluation_with_the_batch_statistics_is_training(batch):
 def sums(request, monkeypatch):
     """Sums on one stream, and on several as in large batches."""
     if request.param == "split":
-        monkeypatch.setattr(batch_norm, "_SPLITS", 0)
+        monkeypatch.setattr(batch_norm, "_LARGE", 0)
 
 
 @pytest.fixture(params=[(6, 3, 2, 3), (7, 2)])

@@ -226,7 +226,7 @@ def test_an_error_in_a_look_is_a_finding(monkeypatch):
     def elementwise():
         raise RuntimeError("[Compile::eval_cpu] failed")
 
-    monkeypatch.setattr(report, "LOOKS", (elementwise,))
+    monkeypatch.setattr(report, "CHECKS", (elementwise,))
     (check,) = doctor.examine()
     assert check.verdict == "broken" and check.name == "elementwise"
     assert check.found == "RuntimeError: [Compile::eval_cpu] failed"

@@ -1,4 +1,4 @@
-"""Convolution on CPUs: which formulation it runs in, by its shape."""
+"""Convolution on CPUs: the choice of the algorithm by the shape."""
 
 from functools import lru_cache, wraps
 
@@ -7,7 +7,7 @@ import mlx.core as mx
 from lucid_fn.cpu import runtime
 from lucid_fn.cpu.conv import depthwise, im2col, toeplitz, winograd, winograd_strided
 from lucid_fn.cpu.conv.grouped import by_groups
-from lucid_fn.cpu.parallel.gradient_order import comes_first
+from lucid_fn.cpu.parallel.gradient_order import weight_grad_first
 from lucid_fn.ops.conv import (
     TAPS,
     ConvFn,
@@ -19,8 +19,8 @@ from lucid_fn.ops.conv import (
 from lucid_fn.ops.custom_derivative import after
 from lucid_fn.types import Array
 
-_LEAST_OF_GROUP = 1 << 12  # numbers that are worth a convolution of their own
-_LARGE = 1 << 19  # numbers of an input whose windows are not to be kept in memory
+_MIN_GROUP_SIZE = 1 << 12  # of the input of a group that is convolved separately
+_LARGE = 1 << 19  # input size from which windows are computed again, not kept
 
 DEPTHWISE = Formulation(depthwise.forward, depthwise.input_grad, depthwise.weight_grad)
 IM2COL = Formulation(im2col.forward, im2col.input_grad, im2col.weight_grad)
@@ -34,9 +34,9 @@ WINOGRAD_STRIDED = Formulation(
 
 
 def convolve(x: Array, weight: Array, geometry: Geometry) -> Array:
-    """`ops.conv.convolve` in the formulation that suits its shape."""
+    """`ops.conv.convolve` by the fastest algorithm for its shape."""
     functions = _functions(geometry)
-    run = functions.ordered if comes_first(weight, x) else functions.forward
+    run = functions.ordered if weight_grad_first(weight, x) else functions.forward
     return run(x, weight)
 
 
@@ -50,7 +50,7 @@ def _functions(geometry: Geometry) -> Convolution:
 
 @lru_cache(maxsize=16)
 def _in_float32(formulation: Formulation) -> Formulation:
-    """`formulation` for float16 and bfloat16 too: they are computed in float32."""
+    """`formulation`, computing float16 and bfloat16 in float32."""
 
     def converted(function: ConvFn) -> ConvFn:
         @wraps(function)
@@ -62,8 +62,8 @@ def _in_float32(formulation: Formulation) -> Formulation:
 
     def weight_grad(x: Array, g: Array, geometry: Geometry, *prepared: Array) -> Array:
         if x.size > _LARGE:
-            # Not the windows of x that `forward` made, which `mx.compile` would keep in
-            # memory until here, but new ones: half the memory, no more time.
+            # Otherwise `mx.compile` keeps the windows of x from `forward` until here,
+            # which takes twice the memory and no less time.
             x = after(x, g)
         return converted(formulation.weight_grad)(x, g, geometry, *prepared)
 
@@ -79,14 +79,14 @@ def _in_float32(formulation: Formulation) -> Formulation:
 def choose(
     geometry: Geometry, batch: int, in_channels: int, out_channels: int
 ) -> Formulation:
-    """The fastest formulation on a CPU, as measured on two cores with AVX-512."""
+    """The fastest formulation, as measured on two cores with AVX-512."""
     if geometry.groups > 1:
         if in_channels == 1:
             return DEPTHWISE
-        # Matrix products batched over groups, where that copies no windows, or where
-        # the many operations of each group would take longer.
+        # TAPS are matrix products batched over groups: best for 1x1 kernels, which copy
+        # no windows, and for small inputs, where overhead per group dominates.
         numbers = batch * geometry.size[0] * geometry.size[1] * in_channels
-        whole = geometry.kernel == (1, 1) or numbers < _LEAST_OF_GROUP
+        whole = geometry.kernel == (1, 1) or numbers < _MIN_GROUP_SIZE
         return TAPS if whole else GROUPED
     few = min(in_channels, out_channels) < 16
     if in_channels < 16 and geometry.dilation[1] == 1:
@@ -108,13 +108,12 @@ def _is(geometry: Geometry, *, kernel: int, stride: int) -> bool:
 
 
 def _fills_tiles(geometry: Geometry, batch: int) -> bool:
-    """Whether there are enough 4x4 tiles of outputs, with little wasted in each.
+    """Whether there are enough 4x4 tiles of outputs, and few of their pixels unused.
 
-    Winograd's products are 2.25 multiplications for each of the 9 of a direct sum, for
-    every pixel of its tiles; with the transforms it breaks even at half-filled tiles.
-    The transformed kernels are four times as large as the kernels: from so many pixels
-    on that is less than what the products save, for any number of channels, and from
-    twice as many for kernels of four phases.
+    For each pixel of a tile, Winograd's algorithm takes 2.25 multiplications instead of
+    9; with the transforms it breaks even when half of the pixels are used. Transformed
+    kernels are four times as large: from `least` pixels on that costs less than the
+    products save, for any number of channels. Strided kernels need twice as many.
     """
     oh, ow = geometry.out
     tiles = -(-oh // 4) * -(-ow // 4)

@@ -1,7 +1,7 @@
-"""Depthwise convolution: each channel by itself, so that no matrix product fits.
+"""Depthwise convolution: a sum of shifted images, each scaled for every channel.
 
-It is a sum of shifted images, each times one number a channel. A fused kernel takes
-three of them: g++ vectorizes none that reads many more arrays.
+Each channel is convolved alone, so there are no matrix products. A fused kernel adds
+three images: g++ does not vectorize kernels that read many more arrays.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from lucid_fn.numerics import sum_rows
 from lucid_fn.ops.conv import Geometry, Pair, pad, taps
 from lucid_fn.types import Array
 
-_AT_ONCE = 3  # products of a kernel
-_FOLDS = (4, 2, 1)  # images whose products are added before they leave a kernel
+_PER_KERNEL = 3  # products
+_FOLDS = (4, 2, 1)  # parts of the batch whose products are added in one kernel
 
 
 def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
@@ -32,7 +32,8 @@ def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
 def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
     """The gradient of `forward` in `x`, `(N, H, W, C)`.
 
-    Pixels of one phase modulo the stride meet the same taps: a sum as in `forward`.
+    Pixels of one phase (position modulo the stride) meet the same taps, so each phase
+    is a weighted sum as in `forward`.
     """
     (h, w), (sh, sw), (oh, ow) = geometry.size, geometry.stride, geometry.out
     o, channels = weight.shape[0], geometry.groups
@@ -76,7 +77,7 @@ def weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
 
     def shard(x: Array, g: Array) -> Array:
         step = next(len(x) // folds for folds in _FOLDS if len(x) % folds == 0)
-        # Slices: what `mx.split` returns MLX cannot always compile.
+        # Slices, since MLX cannot always compile `mx.split`.
         folds = [slice(start, start + step) for start in range(0, len(x), step)]
 
         def summed(tap: Array) -> Array:
@@ -90,31 +91,31 @@ def weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
 
 
 def _for_outputs(x: Array, channels: int) -> Array:
-    """`x` with each channel as often as it gives one of so many outputs."""
+    """`x` with each channel repeated for each of its output channels."""
     times = channels // x.shape[-1]
     return x if times == 1 else mx.repeat(x, times, axis=-1)
 
 
 def _weighted_sum(inputs: Sequence[Array], kernels: Sequence[Array]) -> Array:
-    """The sum of the inputs, each times its kernel `(O,)`."""
+    """The sum of `input * kernel`, with kernels `(O,)`."""
     products = [x * kernel for x, kernel in zip(inputs, kernels, strict=True)]
-    total = mx.contiguous(reduce(mx.add, products[:_AT_ONCE]))
-    for start in range(_AT_ONCE, len(products), _AT_ONCE):
-        some = products[start : start + _AT_ONCE]
+    total = mx.contiguous(reduce(mx.add, products[:_PER_KERNEL]))
+    for start in range(_PER_KERNEL, len(products), _PER_KERNEL):
+        some = products[start : start + _PER_KERNEL]
         total = mx.contiguous(reduce(mx.add, [total, *some]))
     return total
 
 
 def _kernels(weight: Array) -> list[Array]:
-    """The numbers of each tap, `(O,)`."""
+    """The weights of each tap, `(O,)`."""
     by_tap = mx.contiguous(weight.reshape(len(weight), -1).T)  # (KH*KW, O)
     return [by_tap[tap] for tap in range(len(by_tap))]
 
 
 def _met(geometry: Geometry, axis: int, phase: int) -> list[Pair]:
-    """The taps through which pixels of a phase reach outputs.
+    """The taps through which pixels of a phase contribute to outputs.
 
-    Each with that output, relative to `pixel // stride`.
+    Each with the index of that output, relative to `pixel // stride`.
     """
     start, stride = phase + geometry.padding[axis][0], geometry.stride[axis]
     steps = range(geometry.kernel[axis])
@@ -123,6 +124,6 @@ def _met(geometry: Geometry, axis: int, phase: int) -> list[Pair]:
 
 
 def _span(phases: list[list[Pair]]) -> Pair:
-    """The first and the last output that is reached."""
+    """The first and last output reached."""
     outputs = [output for met in phases for _, output in met]
     return min(outputs), max(outputs)

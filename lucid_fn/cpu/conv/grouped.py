@@ -1,4 +1,4 @@
-"""Convolution in groups: each as a convolution of its own, in what suits its shape."""
+"""Grouped convolution, as a separate convolution for each group."""
 
 from collections.abc import Callable
 
@@ -12,10 +12,10 @@ Choose = Callable[[Geometry, int, int, int], Formulation]
 
 
 def by_groups(choose: Choose) -> Formulation:
-    """The formulation of groups, each in what `choose` returns for it.
+    """The formulation that runs each group in the formulation chosen for it.
 
-    `choose` takes the geometry, the batch's size, and the input's and the output's
-    channels, all of one group.
+    `choose` takes the geometry of one group, the batch size, and the numbers of input
+    and output channels of a group.
     """
 
     def forward(x: Array, weight: Array, geometry: Geometry) -> Array:

@@ -1,9 +1,9 @@
 """Convolution as matrix products of windows of the input (im2col).
 
-The gradient in the input is in polyphase form: the input pixels of one phase modulo the
-stride meet the same kernel positions, so that each phase is a stride-1 convolution of
-the output's gradient, with no zeros multiplied in between its pixels. Columns of all
-phases are computed by one product, where they come out interleaved; rows by one each.
+The gradient in the input is in polyphase form: the input pixels of one phase (position
+modulo the stride) meet the same taps, so each phase is a stride-1 convolution of the
+output's gradient, without multiplying by inserted zeros. Each phase of rows takes one
+product, whose columns are those of all column phases, already interleaved.
 """
 
 from functools import lru_cache
@@ -18,7 +18,7 @@ from lucid_fn.numerics import sum_of_products
 from lucid_fn.ops.conv import Geometry, Pair, taps
 from lucid_fn.types import Array
 
-_MANY = 64  # channels of which a product without zeros saves more than gathers take
+_MANY = 64  # channels from which a product for each column phase is faster
 
 
 def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
@@ -49,7 +49,10 @@ def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
     `h + padding = stride * i + dilation * k`: rows `i = h // stride + e` of `g`, where
     `dilation * k = q + padding - stride * e`. Columns likewise.
     """
-    if geometry.out == (1, 1):  # no window follows: 0.6 instead of 5.6 ms of 4x4 pixels
+    if geometry.out == (
+        1,
+        1,
+    ):  # any stride will do: 0.6 instead of 5.6 ms for 4x4 pixels
         return _scattered(g, weight, geometry._replace(stride=geometry.padded))
     if _skips_pixels(geometry):
         return _scattered(g, weight, geometry)
@@ -60,7 +63,7 @@ def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
     height, width = -(-h // sh), -(-w // sw)  # pixels of a phase
     every = _offsets(geometry, 1, range(sw))
     zeros = len(every) * sw > geometry.kernel[1]
-    together = 1 if zeros and c >= _MANY else sw  # phases of columns in a product
+    together = 1 if zeros and c >= _MANY else sw  # column phases in a product
     phases: list[tuple[Geometry, Array] | None] = []
     for q in range(sh):
         rows = _offsets(geometry, 0, range(q, q + 1))
@@ -95,8 +98,8 @@ def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
 def _mirrored(g: Array, weight: Array, geometry: Geometry) -> Array:
     """`input_grad` for stride 1: the convolution of `g` with the mirrored kernel.
 
-    The windows of a phase span the extent of a dilated kernel, and most of what they
-    are multiplied by is zero: 72 of 81 numbers for 3x3 taps and a dilation of 4.
+    The windows of a phase would span the extent of the dilated kernel, of which most is
+    zero: 72 of 81 numbers for 3x3 taps and a dilation of 4.
     """
     rows, columns = (
         (extent - 1 - before, extent - 1 - after)
@@ -110,22 +113,22 @@ def _mirrored(g: Array, weight: Array, geometry: Geometry) -> Array:
 
 
 def _skips_pixels(geometry: Geometry) -> bool:
-    """Whether no two windows overlap, and there are pixels between them."""
+    """Whether windows do not overlap and leave gaps."""
     pairs = list(zip(geometry.extent, geometry.stride, strict=True))
     return all(e <= s for e, s in pairs) and any(e < s for e, s in pairs)
 
 
 def _scattered(g: Array, weight: Array, geometry: Geometry) -> Array:
-    """`input_grad` where each pixel has met one tap at most.
+    """`input_grad` if each pixel meets at most one tap.
 
-    For the 1x1 shortcuts of a ResNet a half to two thirds of the time of phases, most
-    of whose pixels are zeros.
+    It takes half to two thirds of the time of the polyphase form for the 1x1 shortcuts
+    of a ResNet, where most phases are zero.
     """
     o, c = weight.shape[0], weight.shape[-1]
     kernel = weight.reshape(o, -1)  # (O, KH*KW*C)
 
     def shard(g: Array) -> Array:
-        rows = (g.reshape(-1, o) @ kernel).reshape(-1, c)  # a row an output and tap
+        rows = (g.reshape(-1, o) @ kernel).reshape(-1, c)  # (N*OH*OW*KH*KW, C)
         dx = take_rows(rows, _tap_index(g.shape[0], geometry))
         return dx.reshape(-1, *geometry.size, c)
 
@@ -141,7 +144,7 @@ def windows(x: Array, geometry: Geometry) -> Array:
     kh, kw = geometry.kernel
     if c >= 16:
         rows = take_rows(x.reshape(-1, c), _window_index(n, geometry))
-    elif kw * c >= 16:  # pixels are too short to be worth a memcpy each, lines are not
+    elif kw * c >= 16:  # a kernel row is worth a memcpy, a pixel is not
         across = geometry._replace(
             kernel=(1, kw),
             stride=(1, geometry.stride[1]),
@@ -157,7 +160,7 @@ def windows(x: Array, geometry: Geometry) -> Array:
 
 @lru_cache(maxsize=128)
 def _window_index(n: int, geometry: Geometry) -> Rows:
-    """Row of `x.reshape(-1, C)` for each place in `windows`; one past it is zero."""
+    """Row of `x.reshape(-1, C)` for each pixel of `windows`; padding is one past it."""
     (h, w), (kh, kw), (oh, ow) = geometry.size, geometry.kernel, geometry.out
     image, oi, oj, ki, kj = np.indices((n, oh, ow, kh, kw), sparse=True)
     i = oi * geometry.stride[0] + ki * geometry.dilation[0] - geometry.padding[0][0]
@@ -168,7 +171,7 @@ def _window_index(n: int, geometry: Geometry) -> Rows:
 
 @lru_cache(maxsize=128)
 def _tap_index(n: int, geometry: Geometry) -> Rows:
-    """The row `(N, OH, OW, KH, KW)` of each pixel; one past the last where none is."""
+    """Row of `(N, OH, OW, KH, KW)` for each pixel; one past the last if it has none."""
     (oh, ow), (kh, kw) = geometry.out, geometry.kernel
     image, *pixel = np.indices((n, *geometry.size), sparse=True)
     i, ki, met_i = _met(pixel[0], geometry, 0)
@@ -181,7 +184,7 @@ def _tap_index(n: int, geometry: Geometry) -> Rows:
 def _met(
     pixel: np.ndarray, geometry: Geometry, axis: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The output and the tap that meet there, and whether there are such."""
+    """The output and tap that meet at each pixel, and whether they exist."""
     output, rest = np.divmod(pixel + geometry.padding[axis][0], geometry.stride[axis])
     tap, between = np.divmod(rest, geometry.dilation[axis])
     met = (between == 0) & (tap < geometry.kernel[axis]) & (output < geometry.out[axis])
@@ -190,7 +193,7 @@ def _met(
 
 @lru_cache(maxsize=128)
 def _line_index(n: int, geometry: Geometry) -> Array:
-    """Which of the lines `(N, padded H, OW)` each output meets, one a kernel row."""
+    """Row of `(N, padded H, OW)` for each output and kernel row."""
     (hp, _), (oh, ow), kh = geometry.padded, geometry.out, geometry.kernel[0]
     image, i, j, tap = np.indices((n, oh, ow, kh), sparse=True)
     row = i * geometry.stride[0] + tap * geometry.dilation[0]
@@ -199,7 +202,7 @@ def _line_index(n: int, geometry: Geometry) -> Array:
 
 
 def _tap(geometry: Geometry, axis: int, phase: int, offset: int) -> int | None:
-    """The tap through which pixel `stride * i + phase` reaches output `i + offset`."""
+    """The tap from pixel `stride * i + phase` to output `i + offset`, or `None`."""
     span = (
         phase + geometry.padding[axis][0] - geometry.stride[axis] * offset
     )  # dilation * position
@@ -208,7 +211,7 @@ def _tap(geometry: Geometry, axis: int, phase: int, offset: int) -> int | None:
 
 
 def _offsets(geometry: Geometry, axis: int, phases: range) -> range:
-    """The outputs, relative to `pixel // stride`, that pixels of the phases reach."""
+    """The outputs that pixels of these phases reach, relative to `pixel // stride`."""
     padding, stride = geometry.padding[axis][0], geometry.stride[axis]
     reach = geometry.extent[axis] - 1
     candidates = range(
@@ -223,7 +226,7 @@ def _offsets(geometry: Geometry, axis: int, phases: range) -> range:
 
 
 def _windows_at(size: Pair, offsets: tuple[range, range], out: Pair) -> Geometry:
-    """The windows of an image that lie at `offsets` from each of `out` pixels."""
+    """The windows of an image at `offsets` from each of `out` pixels."""
     rows, columns = offsets
     padding = (
         (-rows[0], out[0] - 1 + rows[-1] - (size[0] - 1)),
@@ -241,7 +244,7 @@ def _phase(
     rows: range,
     columns: range,
 ) -> Array:
-    """What the windows of `g` are multiplied by: `(rows*columns*O, phases*C)`."""
+    """The matrix that multiplies windows of `g`: `(rows*columns*O, phases*C)`."""
     zero = mx.zeros(kernel.shape[2:], kernel.dtype)  # (O, C)
     blocks = []
     for e in rows:

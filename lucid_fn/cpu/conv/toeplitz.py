@@ -1,8 +1,8 @@
-"""Convolution with few channels as one matrix product of stretches of image rows.
+"""Convolution with few channels as a product with a block Toeplitz matrix.
 
-A stretch of a few pixels of `KH` rows times a banded matrix (a block Toeplitz matrix
-of the kernel) is a stretch of an output row. That multiplies by the zeros of the band
-too, but needs no im2col of single pixels, and the product is wide enough for the BLAS
+A stretch of several pixels in `KH` image rows, times a banded matrix made of the
+kernel, is a block of pixels of an output row. This also multiplies by the zeros of the
+band, but needs no im2col of single pixels, and the product is wide enough for the BLAS
 to run at full speed.
 """
 
@@ -17,7 +17,7 @@ from lucid_fn.cpu.small_products import by_rows, over_rows
 from lucid_fn.ops.conv import Geometry, Pair, pad
 from lucid_fn.types import Array
 
-# Numbers of a stretch of which gathers take less time than copies number by number: 1.9
+# Elements of a stretch from which row gathers are faster than strided copies: 1.9
 # instead of 3.4 ms for two images in the 7x7 stem of a ResNet.
 _LONG = 16
 
@@ -36,8 +36,8 @@ def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
 def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
     """The gradient of `forward` in `x`, `(N, H, W, C)`.
 
-    Each row of the input meets `KH` rows of outputs: they are gathered, and the product
-    sums over them.
+    For each row of the input, the `KH` output rows that it contributed to are gathered,
+    and the product sums over them.
     """
     c, h, kh = weight.shape[-1], geometry.size[0], geometry.kernel[0]
     block, stretch = sizes(geometry, weight.shape[0])
@@ -47,9 +47,9 @@ def input_grad(g: Array, weight: Array, geometry: Geometry) -> Array:
 
     def shard(g: Array) -> Array:
         n, o = g.shape[0], g.shape[-1]
-        rows = take_rows(g.reshape(-1, block * o), _reach_index(n, geometry, block))
+        rows = take_rows(g.reshape(-1, block * o), _output_index(n, geometry, block))
         shares = by_rows(rows.reshape(-1, kh * block * o), band)  # (N*H*blocks, S*C)
-        return _join(shares.reshape(n, h, blocks, stretch, c), geometry, block)
+        return _add_stretches(shares.reshape(n, h, blocks, stretch, c), geometry, block)
 
     return concat_split(shard, g)
 
@@ -70,10 +70,10 @@ def weight_grad(x: Array, g: Array, geometry: Geometry) -> Array:
 
 @lru_cache(maxsize=512)
 def sizes(geometry: Geometry, out_channels: int) -> Pair:
-    """Output pixels of a block, and the input pixels of a stretch that it sees.
+    """Pixels of an output block and of the input stretch that it depends on.
 
-    Longer blocks multiply by more zeros, shorter ones copy more. To copy a number takes
-    as long as about 48 multiplications; twice as long where two at a time cannot be.
+    Longer blocks multiply by more zeros, shorter ones copy more. Copying an element
+    costs about 48 multiplications, or 96 if it cannot be copied in pairs.
     """
     ow, stride, extent = geometry.out[1], geometry.stride[1], geometry.extent[1]
 
@@ -89,7 +89,7 @@ def sizes(geometry: Geometry, out_channels: int) -> Pair:
 
 
 def _band(weight: Array, geometry: Geometry) -> Array:
-    """The matrix that takes `KH` stretches of the input to one block of the output."""
+    """The matrix from `KH` stretches of the input to a block of the output."""
     o = weight.shape[0]
     block, _ = sizes(geometry, o)
     band = _products(weight, geometry).transpose(2, 0, 3, 1, 4)
@@ -97,7 +97,7 @@ def _band(weight: Array, geometry: Geometry) -> Array:
 
 
 def _products(weight: Array, geometry: Geometry) -> Array:
-    """The weight between each pixel of a stretch and of a block, `(S, B, KH, C, O)`."""
+    """The weights from pixels of a stretch to those of a block, `(S, B, KH, C, O)`."""
     o, kh, kw, c = weight.shape
     block, stretch = sizes(geometry, o)
     taps = weight.transpose(2, 1, 3, 0).reshape(kw, kh * c * o)
@@ -105,10 +105,10 @@ def _products(weight: Array, geometry: Geometry) -> Array:
 
 
 def _stretches(x: Array, geometry: Geometry, out_channels: int) -> Array:
-    """What every block of outputs sees, `(N*OH*blocks, KH*S*C)`.
+    """The inputs of every output block, `(N*OH*blocks, KH*S*C)`.
 
-    The row is cut into pieces as long as the step from a block to the next, of which a
-    stretch is the first few.
+    A row is cut into pieces as long as the step from one block to the next; a stretch
+    consists of several consecutive pieces, the last one cut short.
     """
     (oh, ow), (kh, _) = geometry.out, geometry.kernel
     down, dilation = geometry.stride[0], geometry.dilation[0]
@@ -116,11 +116,11 @@ def _stretches(x: Array, geometry: Geometry, out_channels: int) -> Array:
     step, count = _pieces(geometry, block, stretch)
     blocks = ow // block
     left, right = geometry.padding[1]
-    # Negative where no output sees the last pixels.
+    # Negative if no output depends on the last pixels.
     right += (blocks - 1 + count) * step - geometry.padded[1]
     x = pad(x, (geometry.padding[0], (left, right)))
     n, h, _, c = x.shape
-    # A strided copy takes as long for a number of 64 bits as for one of 32.
+    # MLX's strided copy takes as long for 64-bit elements as for 32-bit ones.
     size = 2 if step * c % 2 == 0 == stretch * c % 2 else 1
     pieces = x.reshape(n, h, -1, step * c)
     pieces = mx.view(pieces, mx.int64) if size == 2 else pieces
@@ -130,7 +130,9 @@ def _stretches(x: Array, geometry: Geometry, out_channels: int) -> Array:
     ]
     line = mx.concatenate(lines, axis=3)  # (N, H, blocks, S*C)
     if size == 1 and stretch * c >= _LONG:
-        rows = mx.take(line.reshape(-1, stretch * c), _meets(n, h, geometry, block), 0)
+        rows = mx.take(
+            line.reshape(-1, stretch * c), _line_index(n, h, geometry, block), 0
+        )
     else:
         starts = range(0, kh * dilation, dilation)
         span = down * (oh - 1) + 1
@@ -139,11 +141,11 @@ def _stretches(x: Array, geometry: Geometry, out_channels: int) -> Array:
     return rows.reshape(-1, kh * stretch * c)  # from (N, OH, blocks, KH*S*C)
 
 
-def _join(shares: Array, geometry: Geometry, block: int) -> Array:
-    """Stretches `(N, H, blocks, S, C)` added where they overlap: `(N, H, W, C)`.
+def _add_stretches(shares: Array, geometry: Geometry, block: int) -> Array:
+    """Add overlapping stretches `(N, H, blocks, S, C)` into rows `(N, H, W, C)`.
 
-    The transpose of cutting a row into pieces: what the stretches hold for the first
-    piece of theirs, the second, and so on, is added, each a piece further on.
+    The transpose of cutting rows into stretches: the first pieces of all stretches make
+    a row, the second pieces another, shifted by one piece, and so on.
     """
     n, h, blocks, stretch, c = shares.shape
     step, pieces = _pieces(geometry, block, stretch)
@@ -164,7 +166,7 @@ def _join(shares: Array, geometry: Geometry, block: int) -> Array:
 
 
 def _pieces(geometry: Geometry, block: int, stretch: int) -> Pair:
-    """Pixels from a block to the next, and how many such pieces are in a stretch."""
+    """Input pixels from one block to the next, and such pieces in a stretch."""
     single = geometry.out[1] == block
     step = stretch if single else geometry.stride[1] * block
     return step, -(-stretch // step)
@@ -172,7 +174,7 @@ def _pieces(geometry: Geometry, block: int, stretch: int) -> Pair:
 
 @lru_cache(maxsize=128)
 def _selection(geometry: Geometry, block: int) -> Array:
-    """1 where an input pixel, an output pixel and a tap meet: `(S*B, KW)`."""
+    """1 where a tap connects an input to an output pixel: `(S*B, KW)`."""
     stretch = geometry.stride[1] * (block - 1) + geometry.extent[1]
     pixel, out, tap = np.indices((stretch, block, geometry.kernel[1]))
     met = out * geometry.stride[1] + tap * geometry.dilation[1]
@@ -180,8 +182,8 @@ def _selection(geometry: Geometry, block: int) -> Array:
 
 
 @lru_cache(maxsize=128)
-def _meets(n: int, h: int, geometry: Geometry, block: int) -> Array:
-    """Row among `(N, h, blocks)` that each block of outputs and kernel row meets."""
+def _line_index(n: int, h: int, geometry: Geometry, block: int) -> Array:
+    """Row of `(N, h, blocks)` for each output block and kernel row."""
     (oh, ow), kh = geometry.out, geometry.kernel[0]
     image, out, place, tap = np.indices((n, oh, ow // block, kh), sparse=True)
     row = out * geometry.stride[0] + tap * geometry.dilation[0]
@@ -190,8 +192,8 @@ def _meets(n: int, h: int, geometry: Geometry, block: int) -> Array:
 
 
 @lru_cache(maxsize=128)
-def _reach_index(n: int, geometry: Geometry, block: int) -> Rows:
-    """Row among `(N, OH, blocks)` that each input row, block and kernel row met."""
+def _output_index(n: int, geometry: Geometry, block: int) -> Rows:
+    """Row of `(N, OH, blocks)` for each input row, block and kernel row."""
     (oh, ow), kh = geometry.out, geometry.kernel[0]
     blocks = ow // block
     image, row, place, tap = np.indices((n, geometry.size[0], blocks, kh), sparse=True)

@@ -20,7 +20,7 @@ from lucid_fn.cpu import runtime
 from lucid_fn.cpu.conv.winograd_tiles import Layout, from_pixels, grid, to_pixels
 from lucid_fn.cpu.memory.rows import transpose_rows
 from lucid_fn.cpu.parallel.streams import concat_split, map_split, sum_split
-from lucid_fn.cpu.small_products import MOST
+from lucid_fn.cpu.small_products import MAX_UNPACKED
 from lucid_fn.ops.conv import Geometry, Pair
 from lucid_fn.types import Array
 
@@ -52,14 +52,14 @@ _AT = np.array(
     np.float64,
 )
 
-# Numbers in a row of a matrix of tiles: 52 tiles of 64 channels, 28 of 128. The BLAS
-# takes four tiles at a time.
+# Elements in a row of a matrix of tiles: 52 tiles of 64 channels, 28 of 128. The BLAS
+# multiplies four tiles at a time.
 _ROW = 3328
-_SUMMED = 52  # tiles at least that a product adds; its sums are written and read again
-# Channels that a product gives. Kernels of 64 stay in the first cache; of 128, half as
-# many lines of it are within reach, and a product takes half as long again.
+_MIN_SUMMED = 52  # tiles that a product sums over; its result is written and read again
+# Output channels of a product. Kernels of 64 stay in the L1 cache; those of 128 map to
+# only half of its lines, and a product takes half as long again.
 _PANEL = 64
-_FEW = 128  # channels up to which the panels of a row follow each other
+_FEW = 128  # channels up to which all panels are inner ones, see `panels`
 _MANY = 256  # channels beyond which a row of the forward pass holds all tiles
 
 
@@ -68,7 +68,7 @@ def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
     o, _, _, c = weight.shape
     if runtime.packs_small_products():
         kernels = _kernels(_G, _taps(weight)).swapaxes(3, 4)
-    else:  # small products are slow with a transposed operand: it is turned before
+    else:  # small products with a transposed operand are slow
         taps = weight.reshape(*panels(o), 9, c).transpose(0, 3, 1, 4, 2)
         kernels = _kernels(_G, taps)
     top, left = geometry.padding[0][0], geometry.padding[1][0]
@@ -76,15 +76,15 @@ def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
 
 
 def prepare(g: Array, in_channels: int, geometry: Geometry) -> list[Array]:
-    """What both gradients start from: the transformed tiles of `g`, a matrix a shard.
+    """The transformed tiles of `g` for both gradients, a matrix for each shard.
 
-    That saves a fifth of the time of both at 64 channels, and a tenth at 256.
+    Sharing them saves a fifth of the time of both at 64 channels, and a tenth at 256.
     """
     origin = 2 - geometry.padding[0][0], 2 - geometry.padding[1][0]
 
     def shard(g: Array) -> Array:
         layout = layout_of_grads(g.shape[0], geometry.size, in_channels, g.shape[-1])
-        # Of tiles too many, one factor of the gradient in the weight has to be zero.
+        # `weight_grad` sums over surplus tiles, too, so these have to be zero.
         tiles = from_pixels(g, layout, origin=origin, side=6, zeros=True)
         return transform(_BT, tiles)
 
@@ -92,7 +92,7 @@ def prepare(g: Array, in_channels: int, geometry: Geometry) -> list[Array]:
 
 
 def input_grad(g: Array, weight: Array, geometry: Geometry, *prepared: Array) -> Array:
-    """The gradient of `forward` in `x`: a convolution with the kernel turned round."""
+    """The gradient of `forward` in `x`: a convolution with the mirrored kernel."""
     o, _, _, c = weight.shape
     kernels = _kernels(_G[:, ::-1], _taps(weight))
 
@@ -106,8 +106,8 @@ def input_grad(g: Array, weight: Array, geometry: Geometry, *prepared: Array) ->
 def weight_grad(x: Array, g: Array, geometry: Geometry, *prepared: Array) -> Array:
     """The gradient of `forward` in `weight`: the same transforms, transposed.
 
-    Each pixel of `x` is multiplied with a 3x3 window of `g`. So that the tiles of `g`
-    are those of `input_grad`, it is these that are 6x6, and 4x4 those of `x`.
+    Each pixel of `x` is multiplied by a 3x3 window of `g`. The tiles of `g` are 6x6 and
+    those of `x` 4x4, so that `input_grad` can share the former.
     """
     c, o = x.shape[-1], g.shape[-1]
 
@@ -120,13 +120,13 @@ def weight_grad(x: Array, g: Array, geometry: Geometry, *prepared: Array) -> Arr
         return products.squeeze(0) if layout.chunks == 1 else products.sum(axis=0)
 
     products = sum_split(shard, x, list(prepared) or prepare(g, c, geometry))
-    # The last pixel of a window of `g` was made with the first tap.
+    # Reversed: the last pixel of a window of `g` belongs to the first tap.
     grad = square(_G.T[::-1]) @ products.reshape(36, o * c)
     return transpose_rows(grad.reshape(9, o, c), (1, 0)).reshape(o, 3, 3, c)
 
 
 def _convolve(x: Array, kernels: Array, origin: Pair, size: Pair) -> Array:
-    """The sum over the 3x3 windows of `x` that start at `-origin`, `size` of them."""
+    """The convolution at `size` windows of `x`, the first of which is at `-origin`."""
     outer, _, inner, c, width = kernels.shape
 
     def shard(x: Array) -> Array:
@@ -138,9 +138,9 @@ def _convolve(x: Array, kernels: Array, origin: Pair, size: Pair) -> Array:
 
 
 def _multiplied(tiles: Array, kernels: Array, layout: Layout, size: Pair) -> Array:
-    """The pixels `(N, *size, O)` of transformed tiles `(chunks, 36, chunk * C)`.
+    """Transformed tiles `(chunks, 36, chunk * C)` to output pixels `(N, *size, O)`.
 
-    `kernels` are `(A, 36, B, C, width)`, those of `O = A * B * width` outputs.
+    `kernels` are `(A, 36, B, C, width)` for `O = A * B * width` output channels.
     """
     outer, _, inner, _, _ = kernels.shape
     sums = transform(_AT, multiply(tiles, kernels[None], layout))
@@ -148,12 +148,12 @@ def _multiplied(tiles: Array, kernels: Array, layout: Layout, size: Pair) -> Arr
 
 
 def multiply(tiles: Array, kernels: Array, layout: Layout) -> Array:
-    """Transformed tiles times transformed kernels, at each of the points.
+    """Multiply transformed tiles by transformed kernels, at each point.
 
     Args:
         tiles: shape `(chunks, P, points, chunk * C)`, with or without axis 1.
-        kernels: shape `(P, A, points, B, C, width)`: for each of `P` sets of tiles
-            those of `A * B * width` outputs.
+        kernels: shape `(P, A, points, B, C, width)`, for `P` sets of tiles and
+            `A * B * width` output channels.
         layout: of the tiles.
 
     Returns:
@@ -167,23 +167,23 @@ def multiply(tiles: Array, kernels: Array, layout: Layout) -> Array:
 
 
 def _taps(weight: Array) -> Array:
-    """`(O, 3, 3, C)` to `(A, 9, B, O, width)`, the input channels in panels."""
+    """`(O, 3, 3, C)` to `(A, 9, B, O, width)`, with input channels in panels."""
     o, _, _, c = weight.shape
     return transpose_rows(weight.reshape(o, 9, *panels(c)), (2, 1, 3, 0))
 
 
 def _kernels(matrix: np.ndarray, taps: Array) -> Array:
-    """The transformed kernels: `(A, 9, B, C, width)` to `(A, 36, B, C, width)`."""
+    """Transform kernels: `(A, 9, B, C, width)` to `(A, 36, B, C, width)`."""
     outer, _, *shape = taps.shape
     return transform(matrix, taps.reshape(outer, 9, -1)).reshape(outer, 36, *shape)
 
 
 def panels(channels: int) -> tuple[int, int, int]:
-    """How channels that products give are divided: `(outer, inner, width)`.
+    """How output channels are divided into panels: `(outer, inner, width)`.
 
-    The products of `inner` panels follow each other, so that few tiles stay in the
-    first cache. With more channels all tiles of a row meet one outer panel, whose
-    kernels stay in the second cache, before the next.
+    Inner panels are multiplied one after another by the same few tiles, which stay in
+    the L1 cache. With many channels, all tiles of a row are multiplied by one outer
+    panel, whose kernels stay in the L2 cache, before the next.
     """
     if channels % _PANEL or runtime.packs_small_products():
         return 1, 1, channels
@@ -192,10 +192,10 @@ def panels(channels: int) -> tuple[int, int, int]:
 
 
 def layout_of_tiles(images: int, size: Pair, c: int, o: int) -> Layout:
-    """How many tiles are multiplied at a time.
+    """The layout of tiles in the forward pass: how many are multiplied at a time.
 
-    Where the BLAS does not pack small products, these save 14 to 35 % of the time with
-    one product of all tiles; where it does, they take 1.6 to 2 times as long.
+    If the BLAS does not pack small products, they save 14 to 35 % of the time of one
+    product over all tiles; if it does, they take 1.6 to 2 times as long.
     """
     every = _every_tile(images, size)
     if runtime.packs_small_products():
@@ -206,13 +206,13 @@ def layout_of_tiles(images: int, size: Pair, c: int, o: int) -> Layout:
 
 
 def layout_of_grads(images: int, size: Pair, c: int, o: int) -> Layout:
-    """The same for the gradients, one of which is a sum over tiles."""
+    """The layout of tiles for the gradients, one of which is a sum over tiles."""
     every = _every_tile(images, size)
     if runtime.packs_small_products():
         return every
     if max(c, o) > _FEW:
         return _in_pieces(every, o, c)
-    return every._replace(piece=min(max(_ROW // max(c, o), _SUMMED), every.tiles))
+    return every._replace(piece=min(max(_ROW // max(c, o), _MIN_SUMMED), every.tiles))
 
 
 def _every_tile(images: int, size: Pair) -> Layout:
@@ -220,19 +220,23 @@ def _every_tile(images: int, size: Pair) -> Layout:
 
 
 def _in_pieces(every: Layout, c: int, o: int) -> Layout:
-    """Kernels of many channels are read once for all tiles, not once a row of a few."""
-    pieces = -(-every.tiles // max(MOST // (c * panels(o)[-1]), 1))
+    """All tiles in one chunk, so that large kernels are read once, not for each row."""
+    pieces = -(-every.tiles // max(MAX_UNPACKED // (c * panels(o)[-1]), 1))
     return every._replace(piece=-(-every.tiles // pieces), pieces=pieces)
 
 
 def transform(matrix: np.ndarray, rows: Array) -> Array:
-    """`(N, K, L)` to `(N, M, L)`: the product with the square of the matrix.
+    """Multiply by the Kronecker square of `matrix`: `(N, K, L)` to `(N, M, L)`.
 
-    Short rows meet four rows of the square at a time, which keeps the products small.
+    Short rows are multiplied by a few rows of it at a time, to keep products small.
     """
     twice = square(matrix)
     n, k, length = rows.shape
-    fits = [r for r in (5, 4, 3, 2) if len(twice) % r == 0 and r * k * length <= MOST]
+    fits = [
+        r
+        for r in (5, 4, 3, 2)
+        if len(twice) % r == 0 and r * k * length <= MAX_UNPACKED
+    ]
     if not fits or runtime.packs_small_products():
         return twice @ rows
     products = twice.reshape(-1, fits[0], k) @ rows[:, None]
@@ -240,5 +244,5 @@ def transform(matrix: np.ndarray, rows: Array) -> Array:
 
 
 def square(matrix: np.ndarray) -> Array:
-    """The transform of rows and columns as one matrix."""
+    """The transform of both rows and columns as one matrix, a Kronecker square."""
     return mx.array(np.kron(matrix, matrix).astype(np.float32))

@@ -1,9 +1,9 @@
 """4x4 convolution with stride 2 as Winograd's F(4x4, 2x2).
 
-Pixels of one phase modulo the stride meet 2x2 of the taps, so the convolution is one
-with stride 1 of four times as many channels. Tiles of 5x5 inputs give 4x4 outputs: 25
-matrix products with 25/64 of the multiplications of the direct form. The gradient in
-the input is such a convolution of the output's gradient for each of the phases.
+Pixels of one phase (position modulo the stride) meet 2x2 of the taps, so this is a
+convolution with stride 1 and four times as many channels. Tiles of 5x5 inputs give 4x4
+outputs: 25 matrix products with 25/64 of the multiplications of the direct form. The
+gradient in the input is such a convolution of the output's gradient for each phase.
 
 Source: as `winograd`, with the interpolation points 0, 1, -1 and -2. Largest error of
 an output relative to the largest output, float32: 4e-6 to 8e-6.
@@ -113,7 +113,7 @@ def _tiles(x: Array, geometry: Geometry, layout: Layout) -> Array:
 
 @lru_cache(maxsize=128)
 def _input_index(geometry: Geometry, layout: Layout) -> Rows:
-    """The pixel `(chunks, 5, 5, chunk, 2, 2)` of each tile, place and phase."""
+    """Pixel index `(chunks, 5, 5, chunk, 2, 2)` for each tile, place and phase."""
     (top, _), (left, _) = geometry.padding
     image, row, column = _corners(layout, zeros=True)
     place, phase = np.ogrid[:_SIDE, :2]
@@ -127,7 +127,7 @@ def _input_index(geometry: Geometry, layout: Layout) -> Rows:
 
 @lru_cache(maxsize=128)
 def _grad_index(geometry: Geometry, layout: Layout) -> Rows:
-    """The output `(chunks, 2, 2, 5, 5, chunk)` of each phase, tile and place."""
+    """Output index `(chunks, 2, 2, 5, 5, chunk)` for each phase, tile and place."""
     image, row, column = _corners(layout)
     place = np.arange(_SIDE)[:, None]
     i = row[:, None, None] + place + _first(geometry, 0) - 1  # (T, 5, 2)
@@ -140,7 +140,7 @@ def _grad_index(geometry: Geometry, layout: Layout) -> Rows:
 
 @lru_cache(maxsize=128)
 def _phase_index(geometry: Geometry, layout: Layout, panels: Pair) -> Array:
-    """Where the panels of each pixel are in `(chunks, 2, 2, A, 16, B, chunk)`."""
+    """Index into `(chunks, 2, 2, A, 16, B, chunk)` for each pixel and panel."""
     (top, _), (left, _) = geometry.padding
     image, i, j, a, b = np.indices(
         (layout.images, *geometry.size, *panels), sparse=True
@@ -156,9 +156,10 @@ def _phase_index(geometry: Geometry, layout: Layout, panels: Pair) -> Array:
 
 
 def _corners(layout: Layout, *, zeros: bool = False) -> tuple[np.ndarray, ...]:
-    """Image, row and column in which each tile begins; tiles too many are any.
+    """The image and the first row and column of each tile.
 
-    Or, with `zeros`, of an image that is not there.
+    Surplus tiles repeat the first ones or, with `zeros`, lie in an image that does not
+    exist.
     """
     tile = np.arange(layout.chunks * layout.chunk)
     image, row, column = np.unravel_index(
@@ -172,7 +173,7 @@ def _corners(layout: Layout, *, zeros: bool = False) -> tuple[np.ndarray, ...]:
 def _pixels(
     image: np.ndarray, i: np.ndarray, j: np.ndarray, shape: tuple[int, int, int]
 ) -> np.ndarray:
-    """Numbers `(T, 5, 5, 2, 2)` of pixels; one past the last for those outside."""
+    """Indices of pixels `(T, 5, 5, 2, 2)`; one past the last for those outside."""
     n, h, w = shape
     image = image[:, None, None, None, None]
     i, j = i[:, :, None, :, None], j[:, None, :, None, :]

@@ -1,8 +1,8 @@
-"""Tiles of images as the rows of matrices, and back.
+"""Gathers tiles of images into matrices, and pixels from these.
 
-A chunk of tiles is a matrix with a row for each place in a tile: `(places, chunk * C)`.
-A transform of all its tiles is one product with that matrix; a row of it is itself a
-matrix `(chunk, C)`, which the kernels of that place are multiplied with.
+A chunk of tiles is a matrix with a row for each place in a tile, `(places, chunk * C)`.
+One product transforms all of its tiles; each row is itself a matrix `(chunk, C)` to be
+multiplied by the kernels of that place.
 """
 
 from functools import lru_cache
@@ -19,11 +19,11 @@ STEP = 4  # pixels from one tile to the next
 
 
 class Layout(NamedTuple):
-    """How the tiles of a batch are arranged; hashable."""
+    """The arrangement of the tiles of a batch; hashable."""
 
     images: int
     grid: Pair  # tiles of an image
-    piece: int  # tiles that are multiplied at a time
+    piece: int  # tiles in a product
     pieces: int = 1  # in a chunk
 
     @property
@@ -33,27 +33,27 @@ class Layout(NamedTuple):
 
     @property
     def chunk(self) -> int:
-        """Tiles of a matrix."""
+        """Tiles in a matrix."""
         return self.piece * self.pieces
 
     @property
     def chunks(self) -> int:
-        """Matrices; the last may have more tiles than there are."""
+        """Number of matrices; the last one may have surplus tiles."""
         return -(-self.tiles // self.chunk)
 
 
 def grid(size: Pair) -> Pair:
-    """How many tiles cover an image."""
+    """The rows and columns of tiles that cover an image."""
     return -(-size[0] // STEP), -(-size[1] // STEP)
 
 
 def from_pixels(
     x: Array, layout: Layout, *, origin: Pair, side: int, zeros: bool = False
 ) -> Array:
-    """Squares of `x` at every fourth pixel: `(chunks, side * side, chunk * C)`.
+    """Tiles of `x` at every fourth pixel: `(chunks, side * side, chunk * C)`.
 
-    The first starts at `-origin`; outside of `x` there are zeros. Tiles too many are
-    zeros or, for which `x` need not be copied, any.
+    The first tile starts at `-origin`, and `x` is padded with zeros. Surplus tiles are
+    zero if `zeros`, else arbitrary, which may save a copy of `x`.
     """
     _, h, w, c = x.shape
     index = _tile_index((h, w), layout, origin, side, zeros)
@@ -62,9 +62,9 @@ def from_pixels(
 
 
 def to_pixels(tiles: Array, layout: Layout, size: Pair, panels: Pair) -> Array:
-    """The images `(N, *size, A * B * width)`, `panels = (A, B)`.
+    """Tiles `(chunks * A, 16, B * chunk * width)` to images `(N, *size, channels)`.
 
-    `tiles` are `(chunks * A, 16, B * chunk * width)`.
+    `panels` is `(A, B)`; there are `A * B * width` channels.
     """
     channels = panels[0] * panels[1]
     width = tiles.size // (layout.chunks * layout.chunk * STEP**2 * channels)
@@ -96,7 +96,7 @@ def _tile_index(
 
 @lru_cache(maxsize=128)
 def _pixel_index(size: Pair, layout: Layout, panels: Pair) -> Array:
-    """Where the panels of each pixel are in `(chunks, A, 16, B, chunk)`."""
+    """Index into `(chunks, A, 16, B, chunk)` for each pixel and panel."""
     image, i, j, a, b = np.indices((layout.images, *size, *panels), sparse=True)
     tile = (image * layout.grid[0] + i // STEP) * layout.grid[1] + j // STEP
     row = tile // layout.chunk * panels[0] + a

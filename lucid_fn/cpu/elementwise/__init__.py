@@ -1,1 +1,1 @@
-"""Elementwise functions, written so that the compiler vectorizes them."""
+"""Elementwise functions, written so that g++ vectorizes them."""

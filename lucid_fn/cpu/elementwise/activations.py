@@ -1,4 +1,4 @@
-"""Activations for float32 on CPUs: see `elementary` for what makes them fast."""
+"""Activations for float32 on CPUs; `elementary` explains the technique."""
 
 import math
 

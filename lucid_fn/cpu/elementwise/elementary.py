@@ -1,25 +1,26 @@
-"""exp, tanh, sigmoid, erf, log(1 + exp(x)): faster than MLX's on CPUs, more exact.
+"""exp, tanh, sigmoid, erf and softplus for CPUs, faster and more exact than MLX's.
 
-For float32. MLX's CPU kernels call the C library for each number, which takes 10 to 25
-ns. The formulations here are polynomials, quotients of them and powers of two, which
-the compiler turns into vector instructions inside fused kernels. Each docstring states
-the largest error found against float64, in units in the last place (ulp), and the time
-a number in a compiled function on one core (Zen 5);
-`tests/unit/ops/test_elementary.py` states the bounds.
+For float32. MLX's CPU kernels call the C library for each element, which takes 10 to 25
+ns. The functions here are made of polynomials, their quotients and powers of two, which
+g++ vectorizes inside fused kernels. Each docstring states the largest error found
+against float64, in units in the last place (ulp), and the time for an element in a
+compiled function on one core (Zen 5); `tests/unit/ops/test_elementary.py` states the
+bounds.
 
 Rules for kernels that g++ (SSE2, no fast-math) vectorizes behind `mx.compile`:
 
-- What two kernels share is a third one, which writes what they read. `mx.compile` does
-  not recognize it in other words: exp of negative numbers takes 0.8 instead of 1.4 ns.
-- A `where` with a constant must end a kernel (`mx.contiguous` is the barrier), but for
-  kernels with our header (`runtime/compiled_preamble.h`). If arithmetic follows, g++
+- A subexpression that two kernels share becomes a third kernel, which writes it to
+  memory. Written differently in each, it is not merged by `mx.compile`: exp of negative
+  numbers takes 0.8 instead of 1.4 ns.
+- A `where` with a constant must end a kernel (`mx.contiguous` is the barrier), except
+  in kernels with our header (`runtime/compiled_preamble.h`). If arithmetic follows, g++
   repeats it for the constant in a branch, without vectors: tanh takes 2.3 instead of
   0.8 ns.
-- Both results of a `where` between two must be used elsewhere too, or g++ computes each
-  in a branch of its own: sigmoid takes 6.4 instead of 1.6 ns.
-- A kernel is at most 11 operations deep, constants included, or MLX cuts it in a bad
-  place: exp takes 2.8 instead of 1.4 ns.
-- `maximum` and `minimum` have a branch for nan; a comparison and `where` have none.
+- Both operands of a `where` must be used elsewhere, too, or g++ computes each in its
+  own branch: sigmoid takes 6.4 instead of 1.6 ns.
+- A kernel is at most 11 operations deep, constants included, or MLX splits it badly:
+  exp takes 2.8 instead of 1.4 ns.
+- `maximum` and `minimum` branch on NaN; a comparison with `where` does not.
 """
 
 import mlx.core as mx
@@ -30,21 +31,21 @@ from lucid_fn.types import Array
 _ROUND = 12582912.0  # 1.5 * 2^23: adding and subtracting it rounds to an integer
 
 
-# So few numbers take less time in one kernel that calls the C library for each than the
-# several kernels below take to start.
+# Up to this size, one kernel that calls the C library takes less time than the several
+# kernels below take to start.
 _FEW = 512
 
 
-def _are_few_in_turns(x: Array) -> bool:
-    """Whether a loop computes few numbers at each turn.
+def _is_small_in_loop(x: Array) -> bool:
+    """Whether `x` is small and computed inside a loop.
 
-    Where `vmap` traces a function, the batch is not among the numbers.
+    Unknown while `vmap` traces a function, since the batch is not part of the shape.
     """
     return x.size <= _FEW and repetition() is not None and not is_mapping()
 
 
 def _clamp(x: Array, low: float, high: float) -> Array:
-    """`x` within the bounds, nan kept, in a kernel of its own."""
+    """`x` clamped to the bounds, NaN kept, in its own kernel."""
     return mx.contiguous(mx.where(x > high, high, mx.where(x < low, low, x)))
 
 
@@ -56,12 +57,12 @@ _TANH_Q = (1.1144290119409561e-1, 1.0264829033985734e-3)
 
 def tanh(x: Array) -> Array:
     """2.5 ulp, 0.8 ns (mx.tanh: 2.1 ulp, 14 ns)."""
-    if _are_few_in_turns(x):  # `mx.tanh` of a number near 0 is not that number
+    if _is_small_in_loop(x):  # `mx.tanh` is inexact near 0
         return mx.where(mx.abs(x) < 2e-4, x, mx.tanh(x))
-    # With u = 2 tanh(x / 2), tanh(x) = u / (1 + u^2 / 4): the error of u is damped
-    # where tanh is close to 1. Both steps are "x minus a correction", so that small
-    # numbers, denormal ones included, come out exact; `+ 0.0` keeps the sign of -0.
-    # u is a minimax quotient that reaches 2 at 9, where tanh rounds to 1.
+    # With u = 2 tanh(x / 2), tanh(x) = u / (1 + u^2 / 4), which damps the error of u
+    # where tanh is close to 1. Both steps are "x minus a correction", which is exact
+    # for small numbers, denormal ones included; `+ 0.0` keeps the sign of -0. u is a
+    # minimax rational function that reaches 2 at 9, where tanh rounds to 1.
     x = _clamp(x, -9.0, 9.0)
     s = x * x
     p = s * (_TANH_P[0] + s * (_TANH_P[1] + s * _TANH_P[2]))
@@ -88,17 +89,17 @@ _EXP_LOW, _EXP_HIGH = -105.0, 89.0  # exp is 0 and infinite from there on
 
 
 def _expm1_parts(x: Array, again: Array) -> tuple[Array, Array]:
-    """`t, e` with `exp(x) = (1 + t) * e * e` and `e` a power of two; `x` clamped.
+    """`t, e` with `exp(x) = (1 + t) * e * e` and `e` a power of two; `x` is clamped.
 
-    `again` is `x` in other words, for the kernel of `e`.
+    `again` is `x` written differently, for the kernel of `e`.
 
-    A square covers the exponents of all floats, denormal ones included, and the last
+    `e * e` covers the exponents of all floats, denormal ones included, and the last
     multiplication rounds once. `|t|` is at most 1; `e` is 1 for `|x| < log(2)`.
     """
-    # The exponent plus its bias, as an integer, in the place of a float's exponent.
-    # `_ROUND + 128` is even like `_ROUND`: ties go the same way as in k, though MLX
-    # does not see that both are the same number, which would cost a pass over memory.
-    # Multiplied rather than shifted, since MLX vectorizes shifts wrongly.
+    # The biased exponent as an integer, moved to the exponent bits of a float.
+    # `_ROUND + 128` is even, as `_ROUND` is, so ties are rounded as in k. Since it is
+    # written differently, MLX does not merge the two, which would cost a pass over
+    # memory. Multiplied rather than shifted, since MLX's `vmap` of shifts is wrong.
     biased = (_HALF_LOG2_E * again + (_ROUND + 128.0)) - (_ROUND + 1.0)
     e = mx.view(biased.astype(mx.int32) * (1 << 23), mx.float32)
     k = (x * _HALF_LOG2_E + _ROUND) - _ROUND
@@ -141,9 +142,9 @@ _EXP_NEAR_0 = (
 
 def exp_of_negative(x: Array) -> Array:
     """`exp(x)` for `x` that are not positive: 1.0 ulp, 1.0 ns."""
-    # Without large numbers a power of two times 2^64 is one float, no square as in
-    # `_expm1_parts`: half the range for the polynomial and its rounding errors.
-    # What r and e have in common is in two wordings, one for the kernel of each.
+    # Results are at most 1, so 2^(k + 64) is a float and needs no square as in
+    # `_expm1_parts`; that halves the range of the polynomial and its rounding errors.
+    # The common subexpression of r and e is written twice, once for the kernel of each.
     again = mx.where(x >= _EXP_LOW, x, _EXP_LOW)
     x = mx.where(x < _EXP_LOW, _EXP_LOW, x)
     biased = (_LOG2_E * again + (_ROUND + 192.0)) - (_ROUND + 1.0)  # k + 127 + 64
@@ -158,7 +159,7 @@ def exp_of_negative(x: Array) -> Array:
 
 
 def exp_minus_abs(x: Array) -> Array:
-    """`exp(-|x|)` in [0, 1], ready for use in another kernel."""
+    """`exp(-|x|)`, in its own kernel."""
     return mx.contiguous(exp_of_negative(-mx.abs(x)))
 
 
@@ -167,22 +168,22 @@ def exp_minus_abs(x: Array) -> Array:
 
 def sigmoid(x: Array) -> Array:
     """1.9 ulp, 1.5 ns (mx.sigmoid: 15 ulp, 16 ns)."""
-    if _are_few_in_turns(x):
+    if _is_small_in_loop(x):
         return _sigmoid_of_few(x)
-    # E / (1 + E) or 1 / (1 + E) with E = exp(-|x|), as "1 or E, less a correction":
-    # all of the relative precision in both tails.
+    # E / (1 + E) or 1 / (1 + E) with E = exp(-|x|), as "1 or E, minus a correction", to
+    # keep the relative precision in both tails.
     e = exp_minus_abs(x)
     numerator = mx.where(x < 0, e, 1.0)
     return numerator - numerator * (e / (1.0 + e))
 
 
-_FAR = 86.0  # from where on exp(x) is divided by 2^124, or it would overflow
+_FAR = 86.0  # beyond which exp(x) is divided by 2^124 to avoid overflow
 _FAR_LOG = (85.94921875, 0.0010316394332221535)  # 124 log(2), the first of 15 bits
 
 
 def _sigmoid_of_few(x: Array) -> Array:
     """2.1 ulp, in one kernel."""
-    # 1 / (1 + exp(|x|)), or 1 less that. `mx.exp` has 14 ulp, `mx.expm1` has 1.
+    # 1 / (1 + exp(|x|)), or 1 minus that. `mx.exp` has 14 ulp, `mx.expm1` has 1.
     a = mx.abs(x)
     far = a > _FAR
     e = mx.expm1(mx.where(far, (a - _FAR_LOG[0]) - _FAR_LOG[1], a))
@@ -207,7 +208,7 @@ def log_sigmoid(x: Array) -> Array:
 
 
 def _log1p_exp_minus_abs(x: Array) -> Array:
-    """`log(1 + exp(-|x|))`, ready for use in another kernel."""
+    """`log(1 + exp(-|x|))`, in its own kernel."""
     e = exp_minus_abs(x)
     p = _LOG1P_P[0] + e * (_LOG1P_P[1] + e * _LOG1P_P[2])
     q = 1.0 + e * (_LOG1P_Q[0] + e * (_LOG1P_Q[1] + e * _LOG1P_Q[2]))
@@ -229,7 +230,7 @@ _ERF_Q = (0.15689243961272445, 0.023689848226376414, 0.0003249220393938353)
 def erf(x: Array) -> Array:
     """3.3 ulp, 1.5 ns (mx.erf: 1.5e-7 off even near 0, 25 to 39 ns)."""
     # tanh(x * g(x^2)): tanh damps the error of g where erf is close to 1. g is the
-    # slope at 0 less a minimax quotient. erf(4) rounds to 1.
+    # slope at 0 minus a minimax rational function. erf(4) rounds to 1.
     x = _clamp(x, -4.0, 4.0)
     s = x * x
     p = _ERF_P[0] + s * (_ERF_P[1] + s * (_ERF_P[2] + s * _ERF_P[3]))

@@ -1,1 +1,1 @@
-"""How numbers are moved and added up: whole rows, in blocks, a channel at a time."""
+"""Memory-bound building blocks: row gathers, reductions, broadcasts, wide copies."""

@@ -1,4 +1,4 @@
-"""Arithmetic of an array with one number a row or a column, at full speed."""
+"""Arithmetic of an array with one number for each row or column, at full speed."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -12,8 +12,8 @@ from lucid_fn.types import Array, ArrayFn
 
 BinaryFn: TypeAlias = Callable[[Array, Array], Array]
 
-_LARGE = 1 << 19  # numbers of an array that a core does not keep in its own cache
-_RUN = 16  # numbers of a row, each of which meets a copy of its own of the row's number
+_LARGE = 1 << 19  # size of an array that does not fit into the cache of a core
+_RUN = 16  # elements of a row for which the row's number is repeated in memory
 
 
 def add(x: Array, y: Array) -> Array:
@@ -38,15 +38,15 @@ def divide(x: Array, y: Array) -> Array:
 
 def _spread(y: Array, x: Array) -> Array:
     # `mx.compile` would fuse the broadcast with the arithmetic into a kernel that g++
-    # does not vectorize: 0.7 ns a number for x - y with a number a row, where MLX's
-    # own kernel takes 0.13. Squeezing an axis is a border that it does not cross, and
-    # still lets it see that forward and derivative compute the same; the `contiguous`
-    # above is the border on the other side.
+    # does not vectorize: 0.7 ns an element for x - y with a number for each row, where
+    # MLX's own kernel takes 0.13. It does not fuse across `squeeze`, and still merges
+    # equal computations of forward and backward pass. The `contiguous` in the callers
+    # ends the kernel on the other side.
     return mx.squeeze(mx.broadcast_to(y, (1, *x.shape)), axis=0)
 
 
 class Arithmetic(NamedTuple):
-    """Operators of an array and one number a row."""
+    """Operators of an array and one number for each row."""
 
     add: BinaryFn
     subtract: BinaryFn
@@ -63,16 +63,16 @@ def map_rows(
     by_row: Sequence[Array],
     by_column: Sequence[Array] = (),
 ) -> Array:
-    """`fn(by, *arrays, *by_row, *by_column)`, elementwise; `by` is the arithmetic.
+    """`fn(arithmetic, *arrays, *by_row, *by_column)`, elementwise on matrices.
 
-    Large arrays go through one kernel, for which g++ needs strides of 1: rows are taken
-    in runs, and the number of a row is repeated for one run. It shares nothing with the
-    kernels of other calls, as what is shared is an array to be written and read. In the
-    cache that costs less than to compute it again, so there each operation with a
-    number a row is a kernel of its own.
+    Large arrays take one fused kernel. g++ vectorizes only strides of 1, so rows are
+    cut into runs, and the number of a row is repeated for one run. The kernel shares no
+    intermediate array with other calls, since that would have to be written and read.
+    In the cache that costs less than computing it again, so small arrays take a kernel
+    for each operation with a number for each row.
 
     Args:
-        fn: as deep as `mx.compile` fuses, 11 operations.
+        fn: at most 11 operations deep, which is what `mx.compile` fuses.
         arrays: `(R, C)` each.
         by_row: `(R, 1)` each.
         by_column: `(C,)` each.

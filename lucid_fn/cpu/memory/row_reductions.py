@@ -1,4 +1,4 @@
-"""Sums and maxima of rows, the last axis, faster and more exact than one by one."""
+"""Sums and maxima along the last axis, faster and more exact than MLX's."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -10,17 +10,17 @@ from lucid_fn.cpu.memory.broadcast import multiply
 from lucid_fn.cpu.small_products import by_rows
 from lucid_fn.types import Array
 
-# Numbers of a long row that are added one after another, and beside each other.
+# Rows longer than `_LONG` are summed in blocks: 64 running sums of 32 numbers each.
 _LONG, _BLOCK, _RUN = 4096, 32, 64
 
-_BESIDE = 4  # runs whose products with each other are computed together
+_RUNS_TOGETHER = 4  # runs of which one product gives all inner products
 
-# Numbers of a row that a BLAS adds up with an error below 1e-6, and that are worth it.
-_MOST_BY_PRODUCT, _FEWEST_BY_PRODUCT = 1024, 32
+# Lengths that a BLAS sums with an error below 1e-6, and that are worth a product.
+_MAX_BY_PRODUCT, _MIN_BY_PRODUCT = 1024, 32
 
 
 def row_sum(x: Array) -> Array:
-    """`(R, C)` float32 to `(R, 1)`, exact to 1e-6 for rows of any length."""
+    """Row sums, `(R, C)` float32 to `(R, 1)`; relative error 1e-6 at any length."""
     rows, columns = x.shape
     run = _run_of_product(columns)
     if run and x.size:
@@ -36,38 +36,38 @@ def row_sum(x: Array) -> Array:
 
 
 def row_squares(x: Array) -> Array:
-    """The sum of the squares of each row, `(R, C)` to `(R, 1)`; exact as `row_sum`."""
+    """Row sums of squares, `(R, C)` to `(R, 1)`; as exact as `row_sum`."""
     rows, columns = x.shape
     run = _run_of_product(columns)
-    if run == 0 or x.size % (_BESIDE * run):
+    if run == 0 or x.size % (_RUNS_TOGETHER * run):
         return row_sum(mx.contiguous(mx.square(x)))
-    # Products of runs with each other, of which the diagonal is wanted: three quarters
-    # of the arithmetic are in vain, but no array of squares is written and read.
-    runs = x.reshape(-1, _BESIDE, run)
-    products = (runs @ runs.swapaxes(1, 2)).reshape(-1, _BESIDE**2)
-    sums = products[:, :: _BESIDE + 1].reshape(rows, columns // run)
+    # The diagonal of `runs @ runs.T`: three quarters of the arithmetic are discarded,
+    # but no array of squares is written and read.
+    runs = x.reshape(-1, _RUNS_TOGETHER, run)
+    products = (runs @ runs.swapaxes(1, 2)).reshape(-1, _RUNS_TOGETHER**2)
+    sums = products[:, :: _RUNS_TOGETHER + 1].reshape(rows, columns // run)
     return sums if run == columns else row_sum(sums)
 
 
 def row_dot(x: Array, weight: Array) -> Array:
-    """Each row times `weight` `(C,)`, `(R, C)` to `(R, 1)`; exact as `row_sum`."""
+    """`x @ weight` with `(R, C)` and `(C,)` to `(R, 1)`; as exact as `row_sum`."""
     if _run_of_product(x.shape[1]) == x.shape[1]:
         return by_rows(x, weight[:, None])
     return row_sum(multiply(x, weight))
 
 
 def row_max(x: Array) -> Array:
-    """`(R, C)` to `(R, 1)`; nan wins."""
+    """Row maxima, `(R, C)` to `(R, 1)`; NaN propagates."""
     return _reduce(x, mx.max, mx.maximum)
 
 
 def _reduce(
     x: Array, reduce: Callable[..., Array], join: Callable[..., Array]
 ) -> Array:
-    """Reduces the runs of a row side by side, which MLX vectorizes, then what is left.
+    """Reduce runs of a row elementwise, which MLX vectorizes, then the result.
 
-    0.15 (rows of 32,000) to 0.27 (rows of 256) nanoseconds a number for sums, 0.26 to
-    0.38 for maxima; MLX's own reduction along a row takes 0.5 and 0.7.
+    Sums take 0.15 (rows of 32,000) to 0.27 ns (rows of 256) an element, maxima 0.26 to
+    0.38 ns; MLX's own reduction along a row takes 0.5 and 0.7 ns.
     """
     rows, columns = x.shape
     run = 32 if columns < 1024 else 64
@@ -83,13 +83,13 @@ def _reduce(
 
 @lru_cache(maxsize=512)
 def _run_of_product(columns: int) -> int:
-    """Numbers of a row to be added up by a product with ones; 0 if others are faster.
+    """Length of the runs that are summed by a product with ones; 0 if that is slower.
 
-    Where OpenBLAS does not pack the matrix first: 0.12 nanoseconds a number. Its other
-    kernels take 0.3, and round three times as much.
+    A product takes 0.12 ns an element if OpenBLAS does not pack the matrix. Its other
+    kernels take 0.3 ns, with three times the rounding error.
     """
     if runtime.packs_small_products():
         return 0
-    lengths = range(min(columns, _MOST_BY_PRODUCT), _FEWEST_BY_PRODUCT - 1, -1)
+    lengths = range(min(columns, _MAX_BY_PRODUCT), _MIN_BY_PRODUCT - 1, -1)
     run = next((length for length in lengths if columns % length == 0), 0)
-    return run if run == columns or run >= _MOST_BY_PRODUCT // 4 else 0
+    return run if run == columns or run >= _MAX_BY_PRODUCT // 4 else 0

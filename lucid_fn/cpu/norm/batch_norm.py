@@ -1,4 +1,4 @@
-"""Batch normalization on CPUs: few passes over memory, on all cores at once."""
+"""Batch normalization on CPUs: few passes over memory, on all cores."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,7 +18,7 @@ from lucid_fn.ops.norm import channel_scale, normalize_channels
 from lucid_fn.ops.seam import current_part, plain
 from lucid_fn.types import Array
 
-_SPLITS = 1 << 18  # values from which on two streams add faster than one
+_LARGE = 1 << 18  # minimum size at which two streams sum faster than one
 
 
 def batch_norm(
@@ -33,7 +33,7 @@ def batch_norm(
 
 
 def scale(weight: Array, var: Array, eps: float) -> Array:
-    """`ops.norm.channel_scale`, computed once and not for each value."""
+    """`ops.norm.channel_scale`, kept out of the kernel of all elements."""
     if var.dtype != mx.float32:
         with plain():
             return channel_scale(weight, var, eps)
@@ -45,9 +45,9 @@ def _forward(
 ) -> tuple[Array, ...]:
     """The mean, the variance, and the normalized parts of the batch.
 
-    Pieces of the batch have means and variances of their own, which are merged (Chan,
-    Golub & LeVeque, 1983, "Algorithms for computing the sample variance", eq. 2.1): to
-    wait for the mean of all of them first takes longer.
+    Each piece of the batch has its own mean and variance, which are merged (Chan, Golub
+    & LeVeque, 1983, "Algorithms for computing the sample variance", eq. 2.1). That is
+    faster than waiting for the mean of the whole batch.
     """
     pieces = _pieces(parts)
     means = map_parts(_mean, pieces)
@@ -67,14 +67,14 @@ def _gradient(
 ) -> tuple[Array, ...]:
     """`dx = a * dy + b * (x - mean) + c`, with `a`, `b` and `c` for each channel.
 
-    These are the gradients of section 3 of the paper (Ioffe & Szegedy, 2015), collected
-    into one pass over `x`.
+    The gradients of section 3 of the paper (Ioffe & Szegedy, 2015), in one pass over
+    `x`.
     """
     weight, _, eps, *parts = primals
     dmean, dvar, *grads = cotangents
     mean, var, *_ = outputs
     pieces, dys = _pieces(parts), _pieces(grads)
-    means = map_parts(_mean, pieces)  # `mx.compile` has them from `_forward`
+    means = map_parts(_mean, pieces)  # `mx.compile` merges them with `_forward`'s
     dy_means = map_parts(_mean, dys)
     products = map_parts(_mean_product, dys, dy_means, pieces, means)
     dy_mean = _merged(dy_means, pieces)
@@ -86,8 +86,8 @@ def _gradient(
     count = _count(sum(part.size for part in parts), weight.size)
     rstd = _rstd(var, eps)
     a = mx.contiguous(weight * rstd)
-    # Most batch norms share a `dvar` and a `dmean` of zeros: what is computed of these
-    # alone is one operation each, which need not be compiled.
+    # Most batch norms share a `dvar` and a `dmean` of zeros. What depends on these only
+    # is a single operation each, which needs no compiled kernel.
     b = (dvar + dvar - count * a * mx.square(rstd) * covariance) / count
     c = mx.contiguous(dmean / count) - mx.contiguous(a * dy_mean)
     b, c = mx.contiguous(b), mx.contiguous(c)
@@ -105,9 +105,9 @@ _normalize.vjp(_gradient)
 
 
 def _pieces(parts: Sequence[Array]) -> Sequence[Array]:
-    """What is added up by itself: the parts, or of a large one a piece a core."""
+    """The parts of a divided batch, or a large array in one piece for each core."""
     alone = len(parts) > 1 or current_part() is not None
-    return parts if alone or parts[0].size < _SPLITS else split(parts[0])
+    return parts if alone or parts[0].size < _LARGE else split(parts[0])
 
 
 def _mean(x: Array) -> Array:
@@ -121,24 +121,24 @@ def _mean_product(dy: Array, dy_mean: Array, x: Array, mean: Array) -> Array:
 def _product(dy: Array, dy_mean: Array, x: Array) -> Array:
     """`(dy - dy_mean) * x`, for an `x` with a mean of zero.
 
-    Without the mean of `dy`, what rounding left of that of `x` would not be small. It
-    is multiplied out because two batch norms may share their `dy`, in a residual block:
-    `mx.compile` would keep the difference from the one to the other.
+    Subtracting the mean of `dy` damps the rounding error in the mean of `x`. It is
+    multiplied out because two batch norms in a residual block may share their `dy`,
+    and `mx.compile` would keep the difference in memory between them.
     """
     return dy * x - dy_mean * x
 
 
 def _centred_again(x: Array, mean: Array) -> Array:
-    """`x - mean`, in other words than in the forward pass.
+    """`x - mean`, written differently than in the forward pass.
 
-    In the same words `mx.compile` takes both for one array and keeps it until then,
-    which takes longer than to subtract twice, as part of what else is computed.
+    Otherwise `mx.compile` would merge the two and keep the array from the forward to
+    the backward pass, which takes longer than subtracting twice in fused kernels.
     """
     return x + mx.contiguous(-mean)
 
 
 def _merged(means: Sequence[Array], pieces: Sequence[Array]) -> Array:
-    """The mean of all values from those of the pieces."""
+    """The mean of the whole batch from the means of its pieces."""
     total, channels = sum(piece.size for piece in pieces), means[0].size
     first, *others = [
         mean * _filled(piece.size / total, channels)
@@ -152,19 +152,19 @@ def _sums(a: Sequence[Array], b: Sequence[Array]) -> list[Array]:
 
 
 def _count(size: int, channels: int) -> Array:
-    """Values a channel, `(C,)`."""
+    """The number of values in each channel, `(C,)`."""
     return _filled(size / channels, channels)
 
 
 @lru_cache(maxsize=512)
 def _filled(value: float, channels: int) -> Array:
-    # A Python number would be a constant in the kernels that `mx.compile` makes, one
-    # set of them for each size of layer, half a second of compiler time a kernel.
+    # A Python number would be a constant in the compiled kernels, which would then have
+    # to be compiled for each size of layer, half a second each.
     return mx.array(np.full(channels, value, np.float32))
 
 
 def _rstd(var: Array, eps: Array) -> Array:
     # `contiguous` ends a fused kernel. Without it `mx.compile` moves the maths of the
-    # channels into the loop over all values, where it is repeated for each of them. And
-    # what is fused has to be compiled, half a second each; a single operation has been.
+    # channels into the loop over all values. And a single operation needs no kernel of
+    # its own, which takes half a second to compile.
     return mx.contiguous(mx.rsqrt(mx.contiguous(var + eps)))

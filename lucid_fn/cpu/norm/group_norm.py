@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 import mlx.core as mx
 
 from lucid_fn.cpu.memory.broadcast import add, multiply, subtract
-from lucid_fn.cpu.parallel.streams import map_large
+from lucid_fn.cpu.parallel.streams import concat, map_large
 from lucid_fn.numerics import channel_sum, sum_rows
 from lucid_fn.ops import reductions
 from lucid_fn.ops.custom_derivative import custom_function
@@ -25,21 +25,21 @@ def group_norm(x: Array, weight: Array, bias: Array, groups: int, eps: float) ->
 
 
 class _Statistics(NamedTuple):
-    centred: Array  # (N, Q, W), less a first mean
-    rest: Array  # (N, 1, W), what is left of the mean: digits that float32 has lost
+    centred: Array  # (N, Q, W), x less its mean
+    rest: Array  # (N, 1, W), mean of `centred`: the rounding error of the first mean
     r: Array  # (N, 1, W), 1 / sqrt(var + eps)
 
 
 @lru_cache(maxsize=64)
 def _group_norm(groups: int, eps: float) -> ArrayFn:
-    """Works on `(N, Q, W)`: all that is not elementwise has `(N, 1, W)` numbers.
+    """Group norm on arrays `(N, Q, W)`, with statistics of shape `(N, 1, W)`.
 
-    `W` is the channels of a block of places, `W / C` times over: long rows for few
-    channels, and sums in two levels, which keep their digits.
+    A row holds the `C` channels of a block of `W / C` places. That makes rows long even
+    for few channels, and sums have two levels, which keeps their digits.
     """
 
     def over_group(columns: Array, channels: int) -> Array:
-        """The sum over the columns of each group, for each of its columns."""
+        """The sum over each group, repeated for each of its columns."""
         n, _, w = columns.shape
         split = columns.reshape(n, w // channels, groups, channels // groups)
         by_channel = split.sum(axis=1, keepdims=True)
@@ -64,7 +64,7 @@ def _group_norm(groups: int, eps: float) -> ArrayFn:
             a = r * scale
             return add(multiply(centred, a), offset - rest * a)
 
-        return mx.concatenate(map_large(part, _in_blocks(x))).reshape(x.shape)
+        return concat(map_large(part, _in_blocks(x))).reshape(x.shape)
 
     @run.vjp
     def vjp(
@@ -84,9 +84,7 @@ def _group_norm(groups: int, eps: float) -> ArrayFn:
             return subtract(mx.contiguous(dx), c), dweight, dbias
 
         parts = map_large(part, _in_blocks(x), _in_blocks(g))
-        dx, dweight, dbias = (
-            mx.concatenate(list(arrays)) for arrays in zip(*parts, strict=True)
-        )
+        dx, dweight, dbias = map(concat, zip(*parts, strict=True))
         return (
             dx.reshape(x.shape),
             channel_sum(dweight.reshape(-1, weight.size)),
@@ -113,7 +111,7 @@ def _block(places: int) -> int:
 
 
 def _share(x: Array, groups: int) -> Array:
-    """One over the values of a group."""
+    """1 / (number of values in a group)."""
     return mx.array(groups / math.prod(x.shape[1:]))
 
 

@@ -15,7 +15,7 @@ from lucid_fn.ops.norm import normalize_rows, scale_rows
 from lucid_fn.ops.seam import plain
 from lucid_fn.types import Array, ArrayFn
 
-_FIRST = 64  # numbers of a row whose mean is near to that of the row
+_FIRST = 64  # elements of a row whose mean approximates that of the row
 
 
 def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
@@ -35,7 +35,7 @@ def rms_norm(x: Array, weight: Array, eps: float) -> Array:
 
 
 class _Scale(NamedTuple):
-    """How rows are normalized, `h = (x - start) * r + shift`; each `(R, 1)`."""
+    """Coefficients of the normalized rows `h = (x - start) * r + shift`, `(R, 1)`."""
 
     start: Array
     r: Array
@@ -43,7 +43,7 @@ class _Scale(NamedTuple):
 
 
 def _statistics(x: Array, eps: float) -> _Scale:
-    # Some number near to the mean, to keep the digits of rows far from 0.
+    # Subtracting a number near the mean first keeps the digits of rows far from 0.
     start = mx.mean(x[:, :_FIRST], axis=1, keepdims=True)
     x = subtract(x, start)
     mean = _row_mean(row_sum(x), x)
@@ -56,8 +56,8 @@ def _inverse_rms(x: Array, eps: float) -> tuple[Array]:
     return (mx.rsqrt(_row_mean(row_squares(x), x) + eps),)
 
 
-def _of_all_rows(parts: Sequence[tuple[Array, ...]]) -> list[Array]:
-    """What was computed of the parts of the rows, each along axis 0."""
+def _concat_each(parts: Sequence[tuple[Array, ...]]) -> list[Array]:
+    """Concatenate corresponding results of the parts along axis 0."""
     return [concat(each) for each in zip(*parts, strict=True)]
 
 
@@ -100,7 +100,7 @@ def _layer_norm(eps: float) -> ArrayFn:
     @custom_function
     def run(x: Array, weight: Array, bias: Array) -> Array:
         rows = _rows(x)
-        scale = _of_all_rows(map_large(partial(_statistics, eps=eps), rows))
+        scale = _concat_each(map_large(partial(_statistics, eps=eps), rows))
         return map_rows(scaled, [rows], scale, [weight, bias]).reshape(x.shape)
 
     @run.vjp
@@ -141,7 +141,7 @@ def _rms_norm(eps: float) -> ArrayFn:
     @custom_function
     def run(x: Array, weight: Array) -> Array:
         rows = _rows(x)
-        scale = _of_all_rows(map_large(partial(_inverse_rms, eps=eps), rows))
+        scale = _concat_each(map_large(partial(_inverse_rms, eps=eps), rows))
         return map_rows(scaled, [rows], scale, [weight]).reshape(x.shape)
 
     @run.vjp
@@ -167,5 +167,5 @@ def _rows(x: Array) -> Array:
 
 
 def _row_mean(sums: Array, x: Array) -> Array:
-    # Not a Python number: a kernel of its own for each size of layer.
+    # A Python number would need a compiled kernel for each size of layer.
     return sums * mx.array(1 / x.shape[1])

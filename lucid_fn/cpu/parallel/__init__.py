@@ -1,1 +1,1 @@
-"""Dividing work among the cores: streams, divided batches, leaves of a tree."""
+"""Dividing work among cores: parts of a batch, leaves of a tree, recurrent layers."""

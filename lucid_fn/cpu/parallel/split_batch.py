@@ -1,10 +1,10 @@
-"""A batch that stays divided between the operations it goes through.
+"""A batch that stays divided among streams through a chain of operations.
 
-An operation that divides its batch among streams by itself (`streams.concat_split`) has
-to join the parts at its end, a copy of everything, and what is between such operations
-runs on one core. A `DividedBatch` goes through a chain of operations as it is, each
-part on its own stream from the first operation to the last and all the way back: on two
-cores a train step of ResNet-18 takes 5 to 15 % less time.
+An operation that divides its own batch (`streams.concat_split`) must copy the parts
+into one array at its end, and whatever lies between such operations runs on one core.
+The parts of a `DividedBatch` stay on their streams from the first operation to the
+last, and in the backward pass: a train step of ResNet-18 on two cores takes 5 to 15 %
+less time.
 """
 
 import operator
@@ -13,27 +13,27 @@ from typing import Any
 
 import mlx.core as mx
 
-from lucid_fn.cpu.parallel.streams import count, map_parts, split
+from lucid_fn.cpu.parallel.streams import concat, count, map_parts, split
 from lucid_fn.ops.concatenation import split as split_array
 from lucid_fn.ops.seam import current_part
 from lucid_fn.types import Array
 
-# Numbers of a batch below which handing over to streams takes longer than computing.
-# A step of LeNet-5 with 64 images, 50,176 numbers, takes 1.9 ms in parts, 2.3 ms whole.
-_LEAST = 40_000
-_FEWEST_ROWS = 64  # of a part of vectors: each part reads the matrix they meet
-_FEWEST_EXAMPLES = {2: 1, 3: 2, 4: 1}  # of a part, by axes; odd numbers divide badly
+# Smallest batch that is divided: for smaller ones the overhead of streams exceeds the
+# gain. LeNet-5 with 64 images (50,176 elements): 1.9 ms a step divided, 2.3 ms whole.
+_MIN_SIZE = 40_000
+_MIN_ROWS = 64  # of a part of vectors, since each part reads the whole weight matrix
+_MIN_EXAMPLES = {2: 1, 3: 2, 4: 1}  # of a part, by `ndim`; odd numbers divide badly
 
 
 def _arithmetic(fn: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    """An operator of divided batches, from that of arrays."""
+    """The operator `fn` of arrays, for divided batches."""
 
     def run(self: "DividedBatch", other: Any) -> Any:
         if isinstance(other, DividedBatch):
             if other.shape == self.shape:
                 return self.map(fn, other)
             other = other.join()
-        # Broadcast along the examples, each part meets all of the other operand.
+        # An operand with fewer axes is broadcast along the examples, in each part.
         if not isinstance(other, mx.array) or other.ndim < self.ndim:
             return self.map(lambda part: fn(part, other))
         return fn(self.join(), other)
@@ -42,7 +42,7 @@ def _arithmetic(fn: Callable[[Any, Any], Any]) -> Callable[..., Any]:
 
 
 class DividedBatch:
-    """Parts of one batch along axis 0; `shape`, `dtype` and so on are the batch's."""
+    """A batch in parts along axis 0; `shape`, `dtype` etc. are those of the whole."""
 
     def __init__(self, parts: list[Array], whole: Array | None = None) -> None:
         self.parts = parts
@@ -67,15 +67,15 @@ class DividedBatch:
 
     def join(self) -> Array:
         """The batch as one array."""
-        return mx.concatenate(self.parts) if self._whole is None else self._whole
+        return concat(self.parts) if self._whole is None else self._whole
 
     def map(self, fn: Callable[..., Array], *others: "DividedBatch") -> "DividedBatch":
-        """`fn` of each part, on the part's stream."""
+        """Apply `fn` to each part, on the stream of that part."""
         batches = (self.parts, *(other.parts for other in others))
         return DividedBatch(map_parts(fn, *batches))
 
     def astype(self, dtype: mx.Dtype) -> "DividedBatch":
-        """Each part in another dtype."""
+        """The batch in another dtype."""
         return self.map(lambda part: part.astype(dtype))
 
     def __neg__(self) -> "DividedBatch":
@@ -93,23 +93,23 @@ class DividedBatch:
 
 
 def divide(x: Any) -> Any:
-    """`x` as a divided batch where that pays: many numbers, and several cores.
+    """`x` as a divided batch if it is large enough and there are several cores.
 
-    Images `(N, H, W, C)`; sequences `(N, L, F)` and vectors `(N, F)` if there are many:
-    a product of few rows takes as long as reading its matrix does, which every part
-    reads. Of a named tuple the first field is divided. Anything else is returned as it
-    is, but for divided batches of few numbers, which are joined.
+    Divides images `(N, H, W, C)`, and sequences `(N, L, F)` and vectors `(N, F)` of
+    many rows: a product of few rows is bound by reading its weight, which every part
+    reads. Of a named tuple the first field is divided. Small divided batches are
+    joined; anything else is returned unchanged.
     """
     if isinstance(x, DividedBatch):
-        return x if x.size >= _LEAST else x.join()
+        return x if x.size >= _MIN_SIZE else x.join()
     if isinstance(x, tuple) and hasattr(x, "_make"):
         return x._make((divide(x[0]), *x[1:]))
     if not isinstance(x, mx.array) or not mx.issubdtype(x.dtype, mx.floating):
         return x
-    fewest = _FEWEST_EXAMPLES.get(x.ndim)
-    if fewest is None or x.size < _LEAST or current_part() is not None:
+    fewest = _MIN_EXAMPLES.get(x.ndim)
+    if fewest is None or x.size < _MIN_SIZE or current_part() is not None:
         return x
-    if x.ndim < 4 and x.size // x.shape[-1] < _FEWEST_ROWS * count():
+    if x.ndim < 4 and x.size // x.shape[-1] < _MIN_ROWS * count():
         return x
     if not 2 <= count() <= x.shape[0] // fewest:
         return x
@@ -117,7 +117,7 @@ def divide(x: Any) -> Any:
 
 
 def join(x: Any) -> Any:
-    """Joins a divided batch, also in a named tuple; all else is returned as it is."""
+    """Join a divided batch, also in a named tuple; return anything else unchanged."""
     if isinstance(x, DividedBatch):
         return x.join()
     if hasattr(x, "_make") and any(isinstance(y, DividedBatch) for y in x):
@@ -128,9 +128,9 @@ def join(x: Any) -> Any:
 def map_examples(fn: Callable[..., Any], x: Any, *others: Any) -> Any:
     """`fn(x, *others)`, part by part where `x` is a divided batch.
 
-    Each of the others is an array or a divided batch with as many examples, or `None`.
-    The result is an array or a tuple of arrays, named or not, and divided if `x` is.
-    Errors are those of the whole batch.
+    Each of `others` is an array or divided batch of as many examples, or `None`. The
+    result, an array or (named) tuple of arrays, is divided if `x` is. Errors are raised
+    as for the whole batch.
     """
     if isinstance(x, DividedBatch):
         try:
@@ -144,29 +144,29 @@ def map_examples(fn: Callable[..., Any], x: Any, *others: Any) -> Any:
                 return DividedBatch(results)
             fields = map(DividedBatch, map(list, zip(*results, strict=True)))
             return first._make(fields) if hasattr(first, "_make") else tuple(fields)
-    whole = join(x)  # what was one argument, given twice, still is one
+    whole = join(x)  # `y is x` must hold for the joined arrays, too
     return fn(whole, *(whole if y is x else join(y) for y in others))
 
 
 def _parts_like(x: Any, like: DividedBatch) -> list[Any]:
-    """`x` in parts of as many examples as those of `like`."""
+    """`x` in parts of the same lengths as those of `like`."""
     if x is None:
         return [None] * len(like.parts)
     if isinstance(x, DividedBatch):
         return x.parts
     lengths = [part.shape[0] for part in like.parts]
     if sum(lengths) != x.shape[0]:
-        raise ValueError("another number of examples")
+        raise ValueError("different numbers of examples")
     return split_array(x, lengths, axis=0)
 
 
 def distinct_shape_per_part(fn: Callable[..., Array]) -> Callable[..., Array]:
-    """`fn`, elementwise on arrays of one shape, which differs from part to part.
+    """`fn`, elementwise on arrays of one shape, with a distinct shape for each part.
 
-    `mx.compile` takes what is broadcast to equal shapes on two streams, a constant or a
-    number a channel, for one array: only the first stream's kernel would broadcast it
-    by itself, all others wait for it and walk through memory number by number, 5 times
-    as slow. So each part gets a shape of its own, with leading axes of length 1.
+    `mx.compile` merges equal broadcasts (of a constant, or of a number for each
+    channel) on different streams into one array. Only the first stream's kernel would
+    fuse the broadcast; the others wait for it and read it with strides, 5 times as
+    slow. So each part gets its own number of leading axes of length 1.
     """
 
     def run(*arrays: Array) -> Array:

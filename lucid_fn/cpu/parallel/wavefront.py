@@ -1,23 +1,22 @@
-"""Recurrent layers beside each other, each on a core of its own.
+"""Runs stacked recurrent layers, or the two directions of one, on several cores.
 
-A step of a recurrence is one small product and a dozen small operations, each of which
-takes MLX about as long as its arithmetic. Half of the batch on each core makes twice as
-many of them. So layers are divided among the cores, and not the batch, while steps are
-small: the sequence goes through the layers in chunks, and layer k has chunk c + 1 while
-layer k + 1 has what came out for chunk c.
+A step of a recurrence is one small product and a dozen small operations, for which
+MLX's overhead is about as long as the arithmetic; dividing the batch would double the
+number of operations. So small steps are divided by layer: the sequence passes through
+the layers in chunks, and layer k processes chunk c + 1 while layer k + 1 processes the
+output for chunk c.
 """
 
 from itertools import pairwise
 
 from lucid_fn.cpu.parallel.streams import available, count
 
-# Fewer chunks leave cores without work at both ends of the sequence, and more have more
-# operations of their own.
-_STEPS, _MOST = 16, 8
+# Few chunks leave cores idle at both ends of the sequence; many add operations.
+_MIN_STEPS, _MAX_CHUNKS = 16, 8
 
-# Multiplications of a step: with fewer, Python's thread has more work than the cores,
-# and with more the operations of a step take little of the time.
-_FEWEST, _LARGE = 1 << 20, 1 << 24
+# Multiplications of a step: with fewer, the Python thread is the bottleneck; with more,
+# the overhead of operations is small.
+_MIN_MULTIPLICATIONS, _LARGE = 1 << 20, 1 << 24
 
 
 def chunks_of_sequence(
@@ -25,10 +24,13 @@ def chunks_of_sequence(
 ) -> list[int] | None:
     """`ops.seam.chunks_of_sequence`."""
     beside = directions if directions > 1 else layers
-    chunks = 1 if directions > 1 else min(length // _STEPS, _MOST)
-    if not _FEWEST <= multiplications < _LARGE or max(chunks, directions) < 2:
+    chunks = 1 if directions > 1 else min(length // _MIN_STEPS, _MAX_CHUNKS)
+    if (
+        not _MIN_MULTIPLICATIONS <= multiplications < _LARGE
+        or max(chunks, directions) < 2
+    ):
         return None
-    # Not `count` at first: it leaves one thread to each product.
+    # `count` comes last, since it sets the BLAS to one thread.
     if available() < 2 or beside % available() or count() < available():
         return None
     ends = [length * chunk // chunks for chunk in range(chunks + 1)]
@@ -36,5 +38,5 @@ def chunks_of_sequence(
 
 
 def core_of(place: int) -> int:
-    """The part, or core, of one of several things beside each other."""
+    """The part, and so the core, of the layer or direction with this number."""
     return place % count()

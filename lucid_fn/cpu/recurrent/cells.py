@@ -1,7 +1,7 @@
-"""One step of the recurrences, with features first, and its derivative.
+"""The step of each recurrent cell, with features first, and its derivative.
 
-Sigmoids are written with tanh, `sigmoid(2z) = 1/2 + tanh(z) / 2`, so that all gates of
-a step go through one function; the factor of `z` is in the weights (`Cell.scales`).
+Sigmoids are computed as `sigmoid(2z) = 1/2 + tanh(z) / 2`, so that one tanh serves all
+gates of a step; the factor 2 is moved into the weights (`Cell.scales`).
 """
 
 from collections.abc import Callable, Sequence
@@ -12,35 +12,44 @@ import mlx.core as mx
 from lucid_fn.ops import recurrent
 from lucid_fn.types import Array, ArrayFn
 
-Carry: TypeAlias = tuple[Array, ...]  # of arrays (H, N); the first is put out
+Carry: TypeAlias = tuple[Array, ...]  # of arrays (H, N); the first is the output
 Arrays: TypeAlias = Sequence[Array]
 Step: TypeAlias = Callable[[ArrayFn, Array, Array, Array, Carry], tuple[Carry, Arrays]]
-Pulled: TypeAlias = tuple[Arrays, Arrays, Array | None, Carry]
-Pull: TypeAlias = Callable[[Carry, Arrays, Carry], Pulled]
+Grads: TypeAlias = tuple[Arrays, Arrays, Array | None, Carry]
+Backward: TypeAlias = Callable[[Carry, Arrays, Carry], Grads]
 
 
 class Cell(NamedTuple):
     """A step and its derivative.
 
-    `scales` are what the rows of each gate's weights are multiplied by, `arrays` is the
-    number of arrays in the carry, and `apart` that of the last gates whose `bias_hh`
-    is not simply added to the others. `step` is from tanh, the gates of the input, with
-    the biases that are added, and of the carry, both `(gates * H, N)`, the bias that is
-    left `(H, N)` and the carry to the next carry and what `pull` needs. `pull` is from
-    the carry before, that, and the gradient of the next carry to those of both kinds of
-    gates, in pieces `(H, N)`, of `h` before, as far as it does not come through the
-    gates (`None`: it all does), and of the rest of the carry before.
-
-    An operation takes MLX as long as its arithmetic here. So a sum and its tanh are one
-    kernel, and what `step` and `pull` both compute is in two wordings: in the same one,
-    `mx.compile` would have a kernel of its own for it.
+    The overhead of an operation is about as long as its arithmetic here. So a sum and
+    its tanh are one kernel, and `step` and `backward` write common subexpressions
+    differently: otherwise `mx.compile` would merge them into extra kernels.
     """
 
     scales: tuple[float, ...]
+    """Factor of the weights of each gate."""
+
     arrays: int
-    apart: int
+    """Number of arrays in the carry."""
+
+    separate: int
+    """Number of last gates whose `bias_hh` is not part of the sum of the biases."""
+
     step: Step
-    pull: Pull
+    """`(tanh, gates_x, gates_h, bias, carry)` to the next carry and saved arrays.
+
+    The gates of the input, with their biases, and of the carry are `(gates * H, N)`;
+    the separate bias is `(H, N)`.
+    """
+
+    backward: Backward
+    """`(carry, saved, d_next_carry)` to `(d_gates_x, d_gates_h, dh, d_rest)`.
+
+    The gradients of the gates are lists of `(H, N)`, and `dh` is the part of the
+    gradient of the previous `h` that does not pass through the gates, or `None`.
+    `d_rest` are the gradients of the other arrays of the previous carry.
+    """
 
 
 def _rnn_step(
@@ -50,7 +59,7 @@ def _rnn_step(
     return (hidden,), (hidden,)
 
 
-def _rnn_pull(before: Carry, saved: Arrays, grads: Carry) -> Pulled:
+def _rnn_backward(before: Carry, saved: Arrays, grads: Carry) -> Grads:
     (hidden,), (grad,) = saved, grads
     d_gates = [grad * (1.0 - hidden * hidden)]
     return d_gates, d_gates, None, ()
@@ -71,7 +80,7 @@ def _gru_step(
     return (hidden,), (reset, update, new, new_h)
 
 
-def _gru_pull(before: Carry, saved: Arrays, grads: Carry) -> Pulled:
+def _gru_backward(before: Carry, saved: Arrays, grads: Carry) -> Grads:
     (hidden,), (reset, update, new, new_h), (grad,) = before, saved, grads
     d_new = grad * (0.5 - 0.5 * update) * (1.0 - new * new)
     d_reset = d_new * new_h * (0.5 - 0.5 * (reset * reset))
@@ -91,8 +100,8 @@ def _lstm_step(
     return ((0.5 + 0.5 * read) * out, cell), (write, forget, new, read, out)
 
 
-def _lstm_pull(before: Carry, saved: Arrays, grads: Carry) -> Pulled:
-    write, forget, new, read, out = saved  # of the gates, tanh and not the sigmoid
+def _lstm_backward(before: Carry, saved: Arrays, grads: Carry) -> Grads:
+    write, forget, new, read, out = saved  # gates as tanh, before the sigmoid
     d_hidden, d_cell = grads
     d_read = d_hidden * out * (0.5 - 0.5 * (read * read))
     d_cell = d_cell + d_hidden * (0.5 * (1.0 + read)) * (1.0 - out * out)
@@ -104,13 +113,13 @@ def _lstm_pull(before: Carry, saved: Arrays, grads: Carry) -> Pulled:
     return d_gates, d_gates, None, (d_before,)
 
 
-RNN = Cell((1.0,), 1, 0, _rnn_step, _rnn_pull)
-GRU = Cell((0.5, 0.5, 1.0), 1, 1, _gru_step, _gru_pull)
-LSTM = Cell((0.5, 0.5, 1.0, 0.5), 2, 0, _lstm_step, _lstm_pull)
+RNN = Cell((1.0,), 1, 0, _rnn_step, _rnn_backward)
+GRU = Cell((0.5, 0.5, 1.0), 1, 1, _gru_step, _gru_backward)
+LSTM = Cell((0.5, 0.5, 1.0, 0.5), 2, 0, _lstm_step, _lstm_backward)
 
 CELLS: dict[Callable[..., Any], Cell] = {
     recurrent.rnn_step: RNN,
     recurrent.gru_step: GRU,
     recurrent.lstm_step: LSTM,
 }
-"""The cells of the plain steps that have one."""
+"""The tuned cells by their plain steps."""

@@ -1,14 +1,14 @@
 """Recurrences on CPUs.
 
-A step has a product of its own, `weight_hh @ hidden`, and a few small kernels, each of
-which costs 5 to 15 microseconds however little it computes. So the tuned formulation
+A step is one product, `weight_hh @ hidden`, and a few small kernels, each of which
+costs 5 to 15 microseconds however little it computes. So the tuned formulation
 
-- has features first, `(gates * H, N)`: the gates of a step are pieces of memory;
-- has one quotient for all gates of a step, tanh and sigmoid alike;
-- has its own derivative, with one kernel and one product a step, and the gradient of
+- puts features first, `(gates * H, N)`, so that gates are contiguous;
+- computes all gates of a step, tanh and sigmoid alike, by one rational function;
+- has its own vjp, with one kernel and one product for each step, and the gradient of
   each weight in a single product over all steps.
 
-Derivatives of the derivative, and those in a direction, are the plain formulation's.
+Second derivatives and jvps are those of the plain formulation.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,9 +27,9 @@ from lucid_fn.ops.recurrent import RecurrentWeights, Step, choose, step_by_step
 from lucid_fn.ops.seam import current_part
 from lucid_fn.types import Array, ArrayFn
 
-# x * P(x^2) / Q(x^2) is tanh to 5 ulp up to the edge: Eigen's. At the edge, which is
-# ours, it is the float before 1, and the slope of what is beyond is 1e-7.
-_EDGE = 7.957153797149658
+# Eigen's x * P(x^2) / Q(x^2) is tanh to 5 ulp. At our bound it is the largest float
+# below 1, where the slope of tanh is 1e-7.
+_BOUND = 7.957153797149658
 _P = (
     4.89352455891786e-03,
     6.37261928875436e-04,
@@ -47,15 +47,15 @@ _Q = (
 )
 
 
-_FEWEST = 16  # of a piece of the weight that a step multiplies by
+_MIN_ROWS = 16  # of a piece of the recurrent weight
 
 
-def _quotient(x: Array) -> Array:
-    """tanh in one kernel, with the sum that it is of; `ops.tanh` has three.
+def _fused_tanh(x: Array) -> Array:
+    """tanh that fuses with the sum it is applied to; `ops.tanh` takes three kernels.
 
-    That is 11 operations deep, the most that `mx.compile` fuses.
+    11 operations deep, the most that `mx.compile` fuses.
     """
-    x = mx.minimum(mx.maximum(x, -_EDGE), _EDGE)
+    x = mx.minimum(mx.maximum(x, -_BOUND), _BOUND)
     s = x * x
     t = s * s
     p = (_P[0] + _P[1] * s) + t * (_P[2] + _P[3] * s)
@@ -71,7 +71,7 @@ def run_steps(
     weights: RecurrentWeights,
     carry: Carry,
 ) -> tuple[Array, Carry]:
-    """`ops.recurrent.run_steps`, tuned for float32 and the steps that have a cell."""
+    """`ops.recurrent.run_steps`, tuned for float32 and the steps in `CELLS`."""
     cell = CELLS.get(step)
     if cell is None or x.dtype != mx.float32:
         return step_by_step(step, x, steps, weights, carry)
@@ -86,7 +86,7 @@ def run_steps(
     weight_ih, weight_hh, bias_ih, bias_hh = map(scaled, weights[:4])
     by_step = mx.contiguous(x.transpose(1, 2, 0))  # (L, D, N)
     start = [array.T for array in carry]
-    # A float, as custom functions have gradients of floats alone.
+    # Float, since gradients of custom functions are float.
     masks = [] if steps is None else [steps.T.astype(mx.float32)]  # (L, N)
     run = _recurrence(cell)
     y, *end = run(by_step, weight_ih, bias_ih, weight_hh, bias_hh, *start, *masks)
@@ -95,40 +95,40 @@ def run_steps(
 
 @lru_cache(maxsize=64)
 def _scales(cell: Cell, hidden_size: int) -> Array:
-    """`(gates * H, 1)`: one constant, so that `mx.compile` sees equal products."""
+    """`(gates * H, 1)`, cached so that `mx.compile` can merge equal products."""
     scales = np.array(cell.scales, np.float32)
     return mx.array(np.repeat(scales, hidden_size)[:, None])
 
 
 def _in_pieces(weight: Array, n: int) -> Array:
-    """`(R, K)` to `(P, R / P, K)`: products with n columns that the BLAS does not pack.
+    """`(R, K)` to `(P, R / P, K)`, whose products with n columns need no packing.
 
-    To pack the weight takes as long as a product with the few columns of a step: 83
+    Packing the weight takes as long as a product with the few columns of a step: 83
     instead of 123 us for 1024 x 256 and 16 columns, 172 instead of 205 for 256 x 1024
     and 32.
     """
     rows, k = weight.shape
     whole = runtime.packs_small_products()
-    return weight.reshape(-1, rows if whole else piece_rows(rows, k * n, _FEWEST), k)
+    return weight.reshape(-1, rows if whole else piece_rows(rows, k * n, _MIN_ROWS), k)
 
 
 def _product(pieces: Array, x: Array) -> Array:
-    """The product of a weight in pieces and `(..., 1, K, N)`: `(..., 1, R, N)`."""
+    """Multiply a weight in pieces by `(..., 1, K, N)`: `(..., 1, R, N)`."""
     count, rows, _ = pieces.shape
     return (pieces @ x).reshape(*x.shape[:-2], count * rows, x.shape[-1])
 
 
 def _products(weight: Array, x: Array, by_feature: Array) -> Array:
-    """`weight @ x[t]` of each step, `(L, R, N)`.
+    """`weight @ x[t]` for each step, `(L, R, N)`.
 
     Args:
         weight: `(R, K)`.
         x: `(L, K, N)`.
-        by_feature: the same, `(K, L * N)`; only one of both is computed.
+        by_feature: `x` as `(K, L * N)`; only one of the two is evaluated.
     """
     if not runtime.packs_small_products():
         return _product(_in_pieces(weight, x.shape[2]), x[:, None])[:, 0]
-    # One product of all steps, for which the BLAS packs the weight only once.
+    # One product over all steps, for which the BLAS packs the weight only once.
     y = (weight @ by_feature).reshape(len(weight), len(x), -1)
     return mx.contiguous(y.swapaxes(0, 1))
 
@@ -177,19 +177,19 @@ def _recurrence(cell: Cell) -> Callable[..., Arrays]:
 
     def recurrence(*args: Array) -> Arrays:
         fixed = [mx.stop_gradient(array) for array in args]
-        values, saved = _run(cell, _quotient, fixed)
+        values, saved = _run(cell, _fused_tanh, fixed)
         return given_derivative(args, values, saved, vjp=vjp, jvp=plain_jvp)
 
     return recurrence
 
 
 def _run(cell: Cell, tanh: ArrayFn, args: Arrays) -> tuple[Arrays, Arrays]:
-    """All steps; also what `_run_back` reads, of one step after the other."""
+    """Run all steps; also return the arrays that each saves for `_run_back`."""
     (x, weight_ih, bias_ih, weight, bias, *start), masks = _arguments(cell, args)
     length, _, n = x.shape
     rows, size, own = len(weight), len(start[0]), _own_axes()
-    apart = mx.arange(rows)[:, None] >= rows - cell.apart * size
-    bias_ih = mx.contiguous(bias_ih + mx.where(apart, 0.0, bias))
+    separate = mx.arange(rows)[:, None] >= rows - cell.separate * size
+    bias_ih = mx.contiguous(bias_ih + mx.where(separate, 0.0, bias))
     by_feature = x.swapaxes(0, 1).reshape(x.shape[1], -1)
     by_step = _steps(_products(weight_ih, x, by_feature) + bias_ih)
     pieces = _in_pieces(weight, n)
@@ -215,7 +215,7 @@ def _run_back(
     (x, weight_ih, _, weight, _, *start), masks = _arguments(cell, args)
     length, _, n = x.shape
     size, carried, held = len(start[0]), len(start), len(saved) // length
-    # Contiguous, once for all steps: the BLAS multiplies by it faster.
+    # The BLAS is faster with a contiguous weight; one copy serves all steps.
     back = _in_pieces(mx.contiguous(weight.T), n)
     dy, own = _steps(grads[0]), _own_axes()
     d_carry = tuple(grad.reshape(*own, size, n) for grad in grads[1:])
@@ -223,11 +223,11 @@ def _run_back(
     for t in reversed(range(length)):
         kept, mask, past = saved[t * held : (t + 1) * held], masks[t], None
         d_carry = (d_carry[0] + dy[t], *d_carry[1:])
-        if mask is not None:  # the carry went past the step
+        if mask is not None:  # where the carry skipped the step
             none = tuple(map(mx.zeros_like, d_carry))
             past = choose(mask, none, d_carry)
             d_carry = choose(mask, d_carry, none)
-        dx, dh, direct, d_others = cell.pull(
+        dx, dh, direct, d_others = cell.backward(
             tuple(kept[:carried]), kept[carried:], d_carry
         )
         joined = mx.concatenate(list(dh), axis=-2)
@@ -241,7 +241,7 @@ def _run_back(
     before = mx.concatenate([start[0][None], y[:-1]])  # (L, H, N)
     of_x = of_h = _by_time(d_gates_x, length)  # (L, gates * H, N)
     rows_x = rows_h = _features_first(of_x)  # (gates * H, L * N)
-    if cell.apart:
+    if cell.separate:
         of_h = _by_time(d_gates_h, length)
         rows_h = _features_first(of_h)
     found = [
@@ -254,40 +254,40 @@ def _run_back(
 
 
 def _weight_grads(rows: Array, x: Array) -> tuple[Array, Array]:
-    """Those of a weight, one product of all steps, and of a bias."""
-    # Of a bias: one running sum over millions of steps would lose digits.
+    """Gradients of a weight, in one product over all steps, and of its bias."""
+    # `sum_rows`: one running sum over millions of steps would lose digits.
     return rows @ _features_first(x).T, sum_rows(rows[..., None])
 
 
 def _own_axes() -> tuple[int, ...]:
-    """Leading axes of what the steps compute, of length 1: others for each part.
+    """Leading axes of length 1 of the arrays of a step, a distinct number per part.
 
-    See `distinct_shape_per_part`. To reshape once is cheaper than for each kernel; one
-    such axis is what a product with a weight in pieces asks for.
+    See `distinct_shape_per_part`. Reshaping once is cheaper than in each kernel, and a
+    product with a weight in pieces needs one such axis.
     """
     return (1,) * (1 + (current_part() or 0))
 
 
 def _steps(x: Array) -> list[Array]:
-    """`(L, F, N)` to `(..., F, N)` of each step."""
+    """`(L, F, N)` to a list of `(..., F, N)` for each step."""
     length, features, n = x.shape
     by_step = x.reshape(*_own_axes(), length * features, n)
     return list(mx.split(by_step, length, axis=-2))
 
 
 def _by_time(steps: Sequence[Arrays], length: int) -> Array:
-    """Pieces `(..., F, N)` of the steps, from the last to the first, to `(L, F, N)`."""
+    """Pieces `(..., F, N)` of each step, last step first, to `(L, F, N)`."""
     pieces = [piece for step in reversed(steps) for piece in step]
     joined = mx.concatenate(pieces, axis=-2)
     return joined.reshape(length, -1, joined.shape[-1])
 
 
 def _arguments(cell: Cell, args: Arrays) -> tuple[Arrays, Sequence[Array | None]]:
-    """The arguments but for the mask, and the mask of each step, `(1, N)`."""
+    """The arguments without the mask, and the mask of each step, `(1, N)` or `None`."""
     others = 5 + cell.arrays
     length = len(args[0])
     if len(args) == others:
         return args, [None] * length
-    # Slices: with `mx.split`, forward and backward, MLX cannot compile the gradient.
+    # Slices, since MLX cannot compile the gradient with `mx.split` in both passes.
     steps = args[others] > 0
     return args[:others], [steps[t : t + 1] for t in range(length)]

@@ -1,4 +1,4 @@
-"""What makes MLX fast on Linux CPUs: an optimised BLAS and a tuned allocator."""
+"""Sets up MLX on Linux CPUs: an optimised BLAS, the allocator, fast fused kernels."""
 
 from lucid_fn.cpu.runtime.cores import physical_cores
 from lucid_fn.cpu.runtime.startup import (

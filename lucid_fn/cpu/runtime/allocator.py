@@ -1,16 +1,16 @@
 """Makes glibc keep the memory that MLX frees, so that it need not be mapped again.
 
-MLX takes an array on the CPU from `malloc`, and a training step frees and takes
-gigabytes. By default glibc has a mapping of its own for each block above 32 MiB and
-returns it on `free`: the next one is zeroed by the kernel, page fault by page fault.
-Adding 1 to 32 MiB takes 14 ms like that and 1.6 ms in memory that was kept, a training
-step of ResNet-18 a tenth longer. Its peak memory grows by 5 %: from 1.96 to 2.05 GB.
+MLX allocates arrays on the CPU by `malloc`, gigabytes in a training step. By default
+glibc maps each block above 32 MiB separately and unmaps it on `free`, so the kernel
+zeroes the pages of the next one, fault by fault. Adding 1 to 32 MiB takes 14 ms like
+that and 1.6 ms in kept memory; a training step of ResNet-18 takes a tenth longer. Its
+peak memory grows by 5 %, from 1.96 to 2.05 GB, if memory is kept.
 
-A larger cache in MLX itself (`mx.set_cache_limit`) helps as much in a loop of equal
-shapes, but peaks at 2.7 GB for 1 GiB of cache, because it never drops a stale size.
+A larger cache in MLX (`mx.set_cache_limit`) helps as much in a loop of equal shapes,
+but peaks at 2.7 GB for 1 GiB of cache, because it never drops stale sizes.
 
-The memory is asked for in huge pages, 2 MiB instead of 4 KiB, as NumPy asks for its
-large arrays: 3 % of a step of ResNet-18. Its peak memory stays the same.
+The heap is advised to use huge pages (2 MiB instead of 4 KiB), as NumPy does for large
+arrays. This saves 3 % of a step of ResNet-18, at the same peak memory.
 """
 
 import ctypes
@@ -27,16 +27,15 @@ SETTINGS = {
     M_MMAP_MAX: 0,  # no mapping for a single block
     M_TRIM_THRESHOLD: -1,  # never return the end of the heap
     M_TOP_PAD: 64 << 20,  # grow the heap in steps of 64 MiB
-    # Further arenas have heaps of 64 MiB, and mappings for what does not fit: in a
-    # thread other than the main one, 4 sums of 128 MiB took 400 ms instead of 38.
+    # Other arenas have heaps of 64 MiB, and map larger blocks separately: 4 sums of
+    # 128 MiB outside the main thread took 400 ms instead of 38.
     M_ARENA_MAX: 1,
 }
 
-
-BLOCK = 1 << 26  # bytes; taken for a moment and not touched
+BLOCK = 1 << 26  # bytes of a test allocation
 
 _OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
-_STRICT = "2"  # all memory that is asked for counts, touched or not
+_STRICT = "2"  # no overcommitment: untouched memory counts, too
 
 
 class _Counts(ctypes.Structure):
@@ -44,13 +43,13 @@ class _Counts(ctypes.Structure):
 
     _fields_ = tuple((f"field{index}", ctypes.c_size_t) for index in range(10))
 
-    def taken(self) -> int:
-        """Bytes in use, in mappings of their own and in the heap."""
+    def allocated(self) -> int:
+        """Bytes in use, in separate mappings and in the heap."""
         return int(self.field4 + self.field7)
 
 
 def tune() -> None:
-    """Applies `SETTINGS` to the process.
+    """Apply `SETTINGS` to the process, and advise huge pages for its heap.
 
     Raises:
         Unavailable: if `malloc` is not glibc's.
@@ -66,11 +65,10 @@ def tune() -> None:
 
 
 def _use_huge_pages(libc: ctypes.CDLL) -> None:
-    """Grows the heap by half of the machine's memory, and advises huge pages for it.
+    """Grow the heap by half of the machine's memory, and advise huge pages for it.
 
-    None of it is touched, so none is taken, and since the heap never shrinks it keeps
-    the advice. Where the kernel has no huge pages, or so much may not be asked for, the
-    pages stay as they are.
+    Untouched memory is not allocated, and since the heap never shrinks, it keeps the
+    advice. Nothing changes if the kernel has no huge pages, or does not overcommit.
     """
     if not _OVERCOMMIT.exists() or _OVERCOMMIT.read_text().strip() == _STRICT:
         return
@@ -87,10 +85,10 @@ def _use_huge_pages(libc: ctypes.CDLL) -> None:
 
 
 def _is_glibcs_malloc(libc: ctypes.CDLL) -> bool:
-    """Whether glibc counts what the process's `malloc` gives."""
+    """Whether `malloc` is glibc's: whether its statistics count an allocation."""
     libc.malloc.restype, libc.mallinfo2.restype = ctypes.c_void_p, _Counts
-    before = libc.mallinfo2().taken()
+    before = libc.mallinfo2().allocated()
     block = ctypes.c_void_p(libc.malloc(ctypes.c_size_t(BLOCK)))
-    after = libc.mallinfo2().taken()
+    after = libc.mallinfo2().allocated()
     libc.free(block)
     return bool(after - before >= BLOCK)

@@ -1,4 +1,4 @@
-"""Gives MLX an optimised BLAS by rewriting the slots through which it calls one."""
+"""Redirects MLX's calls of BLAS and LAPACK to an optimised library."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ from lucid_fn.cpu.runtime.errors import Unavailable
 from lucid_fn.cpu.runtime.gemm import multiplies
 
 GEMM = ("cblas_sgemm", "cblas_dgemm", "cblas_cgemm")
-# Without *geev: in which order its eigenvalues come depends on rounding.
+# Without *geev, since the order of its eigenvalues depends on rounding.
 LAPACK = (
     *("sgetrf_", "sgetri_", "spotrf_", "strtri_", "sgeqrf_", "sorgqr_"),
     *("dgetrf_", "dgetri_", "dpotrf_", "dtrtri_", "dgeqrf_", "dorgqr_"),
@@ -20,13 +20,13 @@ LAPACK = (
 )
 OPTIMISED = ("openblas", "mkl", "blis", "armpl", "nvpl")  # in names of files
 OPENBLAS = "libscipy_openblas-"  # not ...openblas64_-, which has 64-bit sizes
-# OpenBLAS's names of the processors that its kernels for small matrices are for.
+# OpenBLAS's names of its kernels that do not pack small matrices.
 UNPACKING = ("SkylakeX", "Cooperlake", "SapphireRapids")
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 class Blas(NamedTuple):
-    """A BLAS in memory: its file, and what stands before its functions' names."""
+    """A loaded BLAS: its file, and the prefix of its function names."""
 
     path: str
     handle: ctypes.CDLL
@@ -38,15 +38,15 @@ class Blas(NamedTuple):
 
 
 def redirect(blas: Blas) -> int:
-    """Points MLX's calls of BLAS and LAPACK at `blas`, and tries its products.
+    """Redirect MLX's calls of BLAS and LAPACK to `blas`, and test its products.
 
     MLX itself must not compute here: its threads would not survive a later fork.
 
     Returns:
-        The number of slots that lead to `blas`.
+        The number of pointers that lead to `blas`.
 
     Raises:
-        Unavailable: if that is not possible; then MLX calls what it called before.
+        Unavailable: if that is not possible; then all pointers are as before.
     """
     found = slots.mlx_slots(frozenset(GEMM + LAPACK))
     changed = [slot for slot in found if blas.function(slot.name)]
@@ -72,7 +72,10 @@ def own_blas() -> str | None:
 
     MLX from conda, or built from source, often is.
     """
-    for scope in (ctypes.CDLL(None), ctypes.CDLL(str(mx.__file__))):  # as the linker's
+    for scope in (
+        ctypes.CDLL(None),
+        ctypes.CDLL(str(mx.__file__)),
+    ):  # the linker's order
         if function := getattr(scope, GEMM[0], None):
             path = os.path.realpath(elf_images.path_at(_address(function)))
             folder, name = os.path.split(path)
@@ -82,7 +85,7 @@ def own_blas() -> str | None:
 
 
 def scipy_openblas() -> str:
-    """The path of the OpenBLAS that SciPy's wheel brings along; SciPy stays unloaded.
+    """The path of the OpenBLAS in SciPy's wheel; SciPy is not imported.
 
     Raises:
         Unavailable: if SciPy is not installed, or not from a wheel.
@@ -98,7 +101,7 @@ def scipy_openblas() -> str:
 
 
 def load(path: str) -> Blas:
-    """Loads a BLAS in such a way that it catches no other library's calls.
+    """Load a BLAS so that its symbols are invisible to other libraries.
 
     Raises:
         Unavailable: if it cannot be loaded, or is not a BLAS with 32-bit sizes.
@@ -112,19 +115,19 @@ def load(path: str) -> Blas:
         if all(blas.function(name) for name in GEMM):
             if "USE64BITINT" in configuration(blas).split():
                 raise Unavailable(
-                    f"{path} counts in 64-bit integers, MLX in 32-bit ones"
+                    f"{path} has 64-bit sizes, where MLX passes 32-bit ones"
                 )
             return blas
     raise Unavailable(f"{path} has no functions {', '.join(GEMM)}")
 
 
 def configuration(blas: Blas) -> str:
-    """What an OpenBLAS says of itself: version, options, kernels; empty for others."""
+    """The version, options and kernels of an OpenBLAS; empty for another BLAS."""
     return _text(blas.function("openblas_get_config"))
 
 
 def describe(path: str) -> str:
-    """Name, version and kernels of the BLAS at `path`, as far as it tells them."""
+    """Name, version and kernels of the BLAS at `path`, as far as known."""
     try:
         blas = load(path)
     except Unavailable:
@@ -135,30 +138,30 @@ def describe(path: str) -> str:
 
 
 def kernels(blas: Blas) -> str:
-    """The processor that an OpenBLAS has chosen its kernels for; empty for others."""
+    """The processor whose kernels an OpenBLAS has chosen; empty for another BLAS."""
     return _text(blas.function("openblas_get_corename"))
 
 
 def threads(blas: Blas) -> int:
-    """The threads of one call of an OpenBLAS, 0 for another BLAS."""
+    """The number of threads of an OpenBLAS; 0 for another BLAS."""
     function = blas.function("openblas_get_num_threads")
     return 0 if function is None else int(function())
 
 
 def set_threads(blas: Blas, number: int) -> None:
-    """Sets the threads of one call of an OpenBLAS, unless the user's variables did."""
+    """Set the threads of an OpenBLAS, unless environment variables do."""
     function = blas.function("openblas_set_num_threads")
     if function is not None and not any(map(os.environ.get, THREAD_VARIABLES)):
         function(ctypes.c_int(number))
 
 
 def _listed(folder: str) -> list[str]:
-    """The names in `folder`, none if there is no such folder."""
+    """The names of the files in `folder`; empty if there is none."""
     return os.listdir(folder) if os.path.isdir(folder) else []
 
 
 def _text(function: Any) -> str:
-    """What a foreign function without arguments says; empty if there is none."""
+    """The string that a C function without arguments returns; empty if it is absent."""
     if function is None:
         return ""
     function.restype = ctypes.c_char_p
@@ -166,5 +169,5 @@ def _text(function: Any) -> str:
 
 
 def _address(function: Any) -> int:
-    """The address of a foreign function."""
+    """The address of a C function."""
     return ctypes.cast(function, ctypes.c_void_p).value or 0

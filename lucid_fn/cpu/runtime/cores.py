@@ -1,4 +1,4 @@
-"""How many cores this process may use."""
+"""The number of cores that this process may use."""
 
 import math
 import os
@@ -7,11 +7,11 @@ CPUS, CGROUP = "/sys/devices/system/cpu", "/sys/fs/cgroup"
 
 
 def physical_cores() -> int:
-    """Cores this process may keep busy: hardware threads of one core count once.
+    """The number of physical cores this process may use.
 
-    BLAS keeps the arithmetic units of a core busy from one thread, so a second one on
-    the same core only takes from its caches. The scheduler's affinity mask and the
-    quota of the control group (containers) are respected on Linux.
+    Hardware threads of a core count once: one BLAS thread keeps the arithmetic units of
+    a core busy, and a second one would only compete for its caches. On Linux the
+    affinity mask and the quota of the control group (containers) are respected.
 
     Example:
         >>> from lucid_fn.cpu import runtime
@@ -25,7 +25,7 @@ def physical_cores() -> int:
 
 
 def _siblings(cpu: int) -> str:
-    """The hardware threads that share a core with `cpu`, in the kernel's words."""
+    """The hardware threads on the core of `cpu`, as the kernel lists them."""
     try:
         return _read(f"{CPUS}/cpu{cpu}/topology/thread_siblings_list")
     except OSError:  # no such file in some sandboxes: each counts as a core
@@ -33,7 +33,7 @@ def _siblings(cpu: int) -> str:
 
 
 def _quota() -> int:
-    """CPUs that the control group lets run at once, rounded up; large if unlimited."""
+    """The CPU quota of the control group, rounded up; a large number if unlimited."""
     try:
         limit, period = _read(f"{CGROUP}/cpu.max").split()  # version 2
     except (OSError, ValueError):

@@ -1,9 +1,9 @@
-"""Reads the ELF images that the dynamic linker has loaded: where a library's calls go.
+"""Reads the ELF images in memory to find the pointers through which a library calls.
 
-A shared library calls a function of another one through a *slot*: a pointer in its
-global offset table that the dynamic linker fills in. The library's relocation tables,
-which lie in memory as the linker has put them, say which slot is which function's.
-Only places inside the image's own segments are read.
+A shared library calls functions of others through *slots*: pointers in its global
+offset table, which the dynamic linker fills in. Its relocation tables, which the linker
+has mapped into memory, say which slot belongs to which function. Only addresses inside
+the image's own segments are read.
 
 Source: System V ABI, chapters 4 and 5 (https://refspecs.linuxfoundation.org/elf/gabi4+/),
 and its supplements for x86-64 (table 4.9) and AArch64 (section 5.7.11).
@@ -24,7 +24,7 @@ PF_W, PF_R = 2, 4
 # Tags of the dynamic section
 DT_PLTRELSZ, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_RELASZ = 2, 5, 6, 7, 8
 DT_RELAENT, DT_STRSZ, DT_SYMENT, DT_PLTREL, DT_JMPREL = 9, 10, 11, 20, 23
-# Machine: the kinds of relocation that put a function's address into a slot
+# By machine, the kinds of relocation that put a function's address into a slot
 SLOT_KINDS = {62: (6, 7), 183: (1025, 1026)}  # x86-64, AArch64: GLOB_DAT, JUMP_SLOT
 
 HEADER, SEGMENT = struct.Struct("<16sHHIQQQIHHH"), struct.Struct("<IIQQQQQQ")
@@ -45,7 +45,7 @@ class Image(NamedTuple):
     """A library in memory."""
 
     path: str
-    base: int  # what the linker added to the addresses in the file
+    base: int  # offset between addresses in the file and in memory
     machine: int
     segments: tuple[Segment, ...]
 
@@ -75,11 +75,11 @@ class _SymbolInfo(ctypes.Structure):
 
 
 def loaded_images(library: ctypes.CDLL) -> list[tuple[str, int]]:
-    """Path and base of each image in the linker's list, in which `library` is."""
+    """Path and base of each loaded image, found through `library`."""
     entry = ctypes.POINTER(_LinkMap)()
     handle = ctypes.c_void_p(library._handle)
     if ctypes.CDLL(None).dlinfo(handle, RTLD_DI_LINKMAP, ctypes.byref(entry)):
-        raise Unavailable("the dynamic linker does not tell what it has loaded")
+        raise Unavailable("the dynamic linker does not list the loaded libraries")
     while entry.contents.previous:
         entry = entry.contents.previous
     images = []
@@ -99,12 +99,12 @@ def path_at(address: int) -> str:
 
 
 def is_mapped(start: int) -> bool:
-    """Whether a mapping of a file or of memory starts at the address `start`."""
+    """Whether a memory mapping starts at the address `start`."""
     try:
         with open("/proc/self/maps", encoding="utf-8") as lines:
             return any(line.startswith(f"{start:08x}-") for line in lines)
     except OSError as error:
-        raise Unavailable(f"what is mapped cannot be read: {error}") from None
+        raise Unavailable(f"/proc/self/maps cannot be read: {error}") from None
 
 
 def read_image(path: str, base: int) -> Image:
@@ -118,9 +118,8 @@ def read_image(path: str, base: int) -> Image:
     if ident[:6] != b"\x7fELF\x02\x01":
         raise Unavailable(f"{path} is not a 64-bit little-endian ELF image")
     size = count * SEGMENT.size
-    if (
-        entry_size != SEGMENT.size or offset + size > mmap.PAGESIZE
-    ):  # that page is there
+    # Only the first page is known to be mapped.
+    if entry_size != SEGMENT.size or offset + size > mmap.PAGESIZE:
         raise Unavailable(f"the program headers of {path} have an unknown form")
     table = ctypes.string_at(base + offset, size)
     segments = tuple(
@@ -161,7 +160,7 @@ def find_slots(image: Image, names: frozenset[str]) -> dict[str, list[int]]:
 def _relocations(
     image: Image, tags: dict[int, int], kinds: tuple[int, ...]
 ) -> Iterator[tuple[int, int]]:
-    """Address and number of the symbol of each relocation of one of `kinds`."""
+    """Slot address and symbol number of each relocation of one of `kinds`."""
     for table, size in ((DT_JMPREL, DT_PLTRELSZ), (DT_RELA, DT_RELASZ)):
         if table in tags:
             entries = _table(image, tags, table, size)
@@ -172,10 +171,10 @@ def _relocations(
 
 
 def is_sealed(image: Image, slot: int) -> bool:
-    """Whether the linker has made the place of `slot` read-only (RELRO).
+    """Whether the linker has made the page of `slot` read-only (RELRO).
 
     Raises:
-        Unavailable: if `slot` is not an aligned place in a writable segment.
+        Unavailable: if `slot` is not aligned, or not in a writable segment.
     """
     writable = any(
         s.kind == PT_LOAD and s.flags & PF_W and s.start <= slot <= s.end - 8
@@ -201,14 +200,14 @@ def _dynamic_tags(image: Image) -> dict[int, int]:
 
 
 def _address(image: Image, tags: dict[int, int], tag: int) -> int:
-    """The address that `tag` holds; glibc has added the base to it, musl has not."""
+    """The address in `tag`, to which glibc has added the base, and musl has not."""
     if tag not in tags:
         raise Unavailable(f"{image.path} has no dynamic tag {tag}")
     return tags[tag] if tags[tag] >= image.base else image.base + tags[tag]
 
 
 def _table(image: Image, tags: dict[int, int], tag: int, size: int) -> bytes:
-    """The table whose address and size the tags `tag` and `size` hold."""
+    """The table with its address in the tag `tag` and its size in the tag `size`."""
     return _read(image, _address(image, tags, tag), tags.get(size, 0))
 
 

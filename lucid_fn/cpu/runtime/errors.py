@@ -1,8 +1,8 @@
-"""The one error inside the runtime; it never reaches the user."""
+"""The error of the runtime, which never reaches users."""
 
 
 class Unavailable(Exception):
-    """Something cannot be done in this process, which is left as it was.
+    """A step of the setup is impossible here, and has changed nothing.
 
-    The message says why; `start` turns it into the one warning.
+    The message gives the reason; `start` turns it into a warning or a note.
     """

@@ -1,4 +1,4 @@
-"""Calls a CBLAS matrix product at an address, to see whether it multiplies."""
+"""Tests a CBLAS matrix product, given by its address."""
 
 import ctypes
 import functools
@@ -14,10 +14,10 @@ Matrix = list[list[int]]
 
 
 def multiplies(name: str, address: int) -> bool:
-    """Whether the function at `address` multiplies as `cblas_?gemm` must.
+    """Whether the function at `address` multiplies correctly as `cblas_?gemm`.
 
-    It multiplies small integers, whose products and sums floating point represents
-    exactly, plain and transposed, into memory full of nan that it must not read.
+    It multiplies small integers, for which floating point is exact, plain and
+    transposed, and writes to memory full of NaN, which it must not read.
     """
     modes = itertools.product((PLAIN, TRANSPOSED), repeat=2)
     return all(_multiplies(name, address, *mode) for mode in modes)
@@ -62,7 +62,7 @@ def _multiplies(name: str, address: int, mode_a: int, mode_b: int) -> bool:
 
 @functools.cache
 def _example() -> tuple[Matrix, Matrix, list[int]]:
-    """`a` `(M, K)`, `b` `(K, N)` and the entries of their product `(M, N)`."""
+    """`a` `(M, K)`, `b` `(K, N)` and the flat entries of their product `(M, N)`."""
     a = [[(3 * i + 5 * k) % 7 + 1 for k in range(K)] for i in range(M)]
     b = [[(2 * k + 7 * j) % 11 + 1 for j in range(N)] for k in range(K)]
     columns = list(zip(*b, strict=True))

@@ -1,4 +1,4 @@
-"""Whether the file of a compiled kernel is whole, and the kernel that its name says.
+"""Checks that the file of a compiled kernel is complete and holds the named kernel.
 
 Source: System V ABI, chapter 4 (https://refspecs.linuxfoundation.org/elf/gabi4+/), and
 `mlx/backend/cpu/compiled.cpp` of MLX 0.32 for the names.
@@ -10,26 +10,26 @@ import struct
 import sys
 from pathlib import Path
 
-# MLX clips the names of kernels that are longer to make names of files.
-_LONGEST, _CLIPPED = 245, 229
+# Longer kernel names are clipped, and the rest is hashed, to make file names.
+_MAX_NAME, _CLIPPED = 245, 229
 _SEED = 0xC70F6907  # of std::hash
 
 
 def damage(path: Path) -> str:
-    """What is wrong with the file of a kernel; empty if nothing."""
+    """What is wrong with the file of a kernel; empty if it is intact."""
     data = path.read_bytes()
     if not data:
         return "is empty"
     own = _own_header()
     if data[:7] != own[:7] or data[18:20] != own[18:20]:
         return "is not a library for this machine"
-    # The headers of the sections are what the linker writes last.
+    # The linker writes the section headers last.
     start = int.from_bytes(data[40:48], sys.byteorder)
     size, number = struct.unpack_from("=HH", data.ljust(64, b"\0"), 58)
     if len(data) < max(64, start + size * number) or not any(data[start:]):
         return "is cut short"
     stem = path.name.removeprefix("lib").removesuffix(".so")
-    prefix = b"\0" + stem[:_CLIPPED].encode()  # of a string in the table of symbols
+    prefix = b"\0" + stem[:_CLIPPED].encode()  # in the string table of symbols
     names = (prefix + rest.partition(b"\0")[0] for rest in data.split(prefix)[1:])
     if all(_stem(name[1:]) != stem for name in names):
         return "holds another kernel"
@@ -38,7 +38,7 @@ def damage(path: Path) -> str:
 
 def _stem(kernel: bytes) -> str:
     """The name of a kernel's file, without `lib` and `.so`."""
-    if len(kernel) <= _LONGEST:
+    if len(kernel) <= _MAX_NAME:
         return kernel.decode(errors="replace")
     hashed = ctypes.CDLL("libstdc++.so.6")._ZSt11_Hash_bytesPKvmm  # std::hash
     hashed.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_size_t)
@@ -49,6 +49,6 @@ def _stem(kernel: bytes) -> str:
 
 @functools.cache
 def _own_header() -> bytes:
-    """The first bytes of this program, which say for which machine it is."""
+    """The first bytes of the ELF header of this program, which name the machine."""
     with open("/proc/self/exe", "rb") as file:
         return file.read(20)

@@ -1,14 +1,14 @@
-"""Gives MLX's fused kernels a header with which g++ compiles them fast, to fast code.
+"""Replaces the header of MLX's fused kernels, for faster code and compilation.
 
-Each fused kernel is a few lines of C++ below an `#include` of MLX's preamble. g++ looks
-for that header first in the folder of the file that includes it, where MLX keeps its
-kernels, and there first for a precompiled one (`.gch`). So the folder gets
+A fused kernel is a few lines of C++ that include MLX's preamble. g++ looks for that
+header first in the folder of the including file, where MLX keeps its kernels, and
+prefers a precompiled one (`.gch`) there. So two files are put into the folder:
 
-- a header of ours that includes MLX's and lets g++ use vector instructions
+- a header that includes MLX's and lets g++ use vector instructions
   (`compiled_preamble.h`): Adam takes a quarter of the time, gelu half;
-- the same precompiled. MLX's preamble is 69,000 lines, which g++ reads anew for each
-  kernel, 0.42 s in all; precompiled, which takes 1.3 s once, it is 0.11 s. A `.gch`
-  that was made by another compiler, or with other options, is passed over.
+- the same, precompiled. MLX's preamble has 69,000 lines, with which g++ takes 0.42 s
+  for each kernel; with a precompiled header, which takes 1.3 s once, 0.11 s. g++
+  ignores a `.gch` that was made by another compiler or with other options.
 
 Neither changes a result.
 """
@@ -35,12 +35,12 @@ VARIABLE = "LUCID_FN_PRECOMPILE"
 
 _OURS = Path(__file__).with_name("compiled_preamble.h")
 
-# Those of MLX 0.32; for a kernel with others g++ reads the header itself, as before.
+# MLX 0.32's options. With others g++ ignores the precompiled header.
 _OPTIONS = ("-std=c++17", "-O3", "-Wall", "-fPIC", "-shared")
 
-# Under its name only once it is whole, since others may compile kernels or headers. One
-# that has changed after `.made` has been damaged. That is a copy of the header that it
-# was made of: another process may replace the header in the meantime.
+# Renamed when complete, since other processes may compile at the same time. `.made` is
+# a copy of the source header, which another process may replace in the meantime. A
+# precompiled header that is newer than its `.made` has been damaged.
 _SCRIPT = '''source="$1"; shift; cp "$source" "$0.$$.made" \\
     && g++ "$@" "$source" -o "$0.$$" && mv -f "$0.$$" "$0" \\
     && touch "$0.$$.made" && mv -f "$0.$$.made" "$0.made" \\
@@ -48,21 +48,20 @@ _SCRIPT = '''source="$1"; shift; cp "$source" "$0.$$.made" \\
 
 
 def header() -> Path:
-    """Where g++ finds our header."""
+    """The path where g++ finds our header."""
     return kernel_cache.folder() / PREAMBLE
 
 
 def target() -> Path:
-    """Where g++ finds the precompiled header."""
+    """The path where g++ finds the precompiled header."""
     return header().with_suffix(".h.gch")
 
 
 @functools.cache
 def precompile() -> None:
-    """Has the header compiled beside this process, once, where that is possible.
+    """Check the folder of kernels and precompile the header in the background, once.
 
-    Kernels that are compiled in the meantime take as long as without it. The folder for
-    both is looked at first: see `kernel_cache.prepare`.
+    Kernels that are compiled in the meantime take as long as without it.
     """
     kernel_cache.prepare()
     with contextlib.suppress(Unavailable):
@@ -71,19 +70,18 @@ def precompile() -> None:
         _remove_unusable(include_folder())
     with contextlib.suppress(Unavailable):
         process = start_compiler()
-        # One that ends and is not waited for stays in the table of processes.
+        # Wait for it, so that it does not remain as a zombie process.
         threading.Thread(target=process.wait, daemon=True).start()
 
 
 def provide() -> None:
-    """Puts our header into the folder, where the processor has AVX2.
+    """Install our header, if the processor has AVX2.
 
-    All kernels are compiled with the same header: if it changes, those from before are
-    removed, and MLX compiles what it needs of them again.
+    If the header changes, kernels that were compiled with the old one are removed.
 
     Raises:
-        Unavailable: if MLX does not compile for a Linux CPU here, or the folder cannot
-            be written to.
+        Unavailable: if MLX does not compile for a Linux CPU here, or the folder is not
+            writable.
     """
     include_folder()
     path = header()
@@ -108,7 +106,7 @@ def include_folder() -> Path:
     Raises:
         Unavailable: if MLX does not compile for a Linux CPU here.
     """
-    import shutil  # not above: needed once a machine
+    import shutil  # rarely needed
 
     if "MLX_DISABLE_COMPILE" in os.environ:
         raise Unavailable("MLX_DISABLE_COMPILE is set")
@@ -123,19 +121,19 @@ def include_folder() -> Path:
 
 
 def start_compiler() -> "Popen[bytes]":
-    """Starts the compilation of the header.
+    """Start the compilation of the header.
 
     Raises:
-        Unavailable: if MLX does not compile for a Linux CPU here, if there is no need,
-            or after `LUCID_FN_PRECOMPILE=none`.
+        Unavailable: if MLX does not compile for a Linux CPU here, if the precompiled
+            header exists, or if `LUCID_FN_PRECOMPILE=none`.
     """
-    import subprocess  # not above: 5 ms of the import of every program
+    import subprocess  # here, since it takes 5 ms
 
     if os.environ.get(VARIABLE) == "none":
         raise Unavailable(f"{VARIABLE}=none")
     include, path = include_folder(), target()
     if path.exists():
-        raise Unavailable("it is there already")
+        raise Unavailable("it exists already")
     options = (*_OPTIONS, "-I", str(include), "-x", "c++-header")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,19 +155,19 @@ def _has_avx2() -> bool:
 
 
 def _source(include: Path) -> Path:
-    """The header that kernels are compiled with."""
+    """The header that kernels include."""
     return header() if header().exists() else include / PREAMBLE
 
 
 def _remove_unusable(include: Path) -> None:
-    """Removes a precompiled header that is damaged or of another header.
+    """Remove a precompiled header that is damaged or was made from another header.
 
-    g++ fails with one that is cut short, and takes any other in the place of the header
-    beside it: kernels that were compiled so are as slow as without ours.
+    g++ fails with a truncated one, and prefers an outdated one to the header beside it:
+    kernels compiled with that are removed, too.
     """
     path = target()
     made = path.with_name(f"{path.name}.made")
-    with contextlib.suppress(OSError):  # such as none there
+    with contextlib.suppress(OSError):  # such as a missing file
         changed = path.stat().st_ctime_ns
         if not made.exists() or changed > made.stat().st_mtime_ns:
             path.unlink()

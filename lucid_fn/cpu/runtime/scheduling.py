@@ -1,10 +1,10 @@
-"""Lets the threads that compute keep their cores.
+"""Keeps the Python thread from preempting the threads that compute.
 
-MLX has ten tasks under way. The thread that hands them out, Python's, sleeps until one
-is done, and Linux lets a thread that wakes up take the core of one that computes: a
-dozen times in a step of LeNet-5 on two cores. A thread under the policy for batch jobs
-(`SCHED_BATCH`, see sched(7)) waits for a free core instead, and then hands out more at
-once. Such a step takes 9 % less time on a quiet machine and 16 % less beside other
+MLX has at most ten operations in flight. The Python thread, which schedules them,
+sleeps until one is done, and Linux lets a waking thread preempt one that computes: a
+dozen times in a step of LeNet-5 on two cores. Under the policy for batch jobs
+(`SCHED_BATCH`, see sched(7)) it waits for a free core instead, and then schedules more
+at once. Such a step takes 9 % less time on a quiet machine and 16 % less beside other
 programs; steps of large models take as long as before.
 """
 
@@ -14,9 +14,9 @@ from lucid_fn.cpu.runtime.errors import Unavailable
 
 
 def use_batch_policy() -> None:
-    """Puts the calling thread, and all it starts from then on, under `SCHED_BATCH`.
+    """Put this thread, and all that it starts later, under `SCHED_BATCH`.
 
-    A policy that the user chose stays.
+    A policy that the user chose is kept.
 
     Raises:
         Unavailable: if the kernel refuses.

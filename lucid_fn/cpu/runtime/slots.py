@@ -1,4 +1,4 @@
-"""The slots through which MLX calls BLAS and LAPACK: find them, rewrite them."""
+"""Finds and rewrites the pointers through which MLX calls BLAS and LAPACK."""
 
 import ctypes
 import mmap
@@ -43,15 +43,15 @@ def mlx_slots(names: frozenset[str]) -> list[Slot]:
 
 
 def read(slot: Slot) -> int:
-    """The address of the function that `slot` leads to."""
+    """The address of the function that `slot` points to."""
     return ctypes.c_uint64.from_address(slot.address).value
 
 
 def write(slot: Slot, target: int) -> None:
-    """Makes `slot` lead to the function at `target`.
+    """Point `slot` at the function at `target`.
 
-    The pointer is aligned and written by one store: a thread that calls through it at
-    the same time reaches the old function or the new one.
+    The pointer is aligned and written by one store, so a thread that calls through it
+    at the same time reaches either the old or the new function.
 
     Raises:
         Unavailable: if the kernel refuses to unseal its memory.
@@ -64,7 +64,7 @@ def write(slot: Slot, target: int) -> None:
 
 
 def _protect(address: int, protection: int) -> None:
-    """Sets the protection of the memory page of `address`."""
+    """Set the protection of the memory page of `address`."""
     libc = ctypes.CDLL(None, use_errno=True)
     page = ctypes.c_void_p(address & -mmap.PAGESIZE)
     if libc.mprotect(page, ctypes.c_size_t(mmap.PAGESIZE), protection):

@@ -1,4 +1,4 @@
-"""Starts what makes MLX fast on a Linux CPU, once a process."""
+"""Sets up MLX on Linux CPUs, once in each process."""
 
 import functools
 import os
@@ -21,35 +21,34 @@ class Status(NamedTuple):
     """What `start` has done to the process."""
 
     blas: str | None = None  # file of the optimised BLAS that MLX calls, if it has one
-    slots: int = 0  # places in MLX's library that were made to lead there
+    slots: int = 0  # pointers in MLX's library that now lead to it
     allocator: bool = False  # whether glibc's allocator was tuned
-    scheduling: bool = False  # whether computing threads keep their cores
-    notes: tuple[str, ...] = ()  # what was left as it was, for a reason
-    problems: tuple[str, ...] = ()  # what could not be done, and what that costs
+    scheduling: bool = False  # whether threads were put under SCHED_BATCH
+    notes: tuple[str, ...] = ()  # what was skipped, and why
+    problems: tuple[str, ...] = ()  # what failed, what that costs and the remedy
 
 
 @functools.cache
 def start() -> Status:
-    """Gives MLX an optimised BLAS and keeps the memory it frees; once a process.
+    """Give MLX an optimised BLAS and make malloc keep freed memory, once per process.
 
-    MLX also evaluates breadth first from then on, so that all cores advance together,
-    and the thread that imports lucid_fn does not take a core from those that compute.
+    MLX also evaluates graphs breadth first from then on, so that all cores advance
+    together, and the importing thread no longer preempts those that compute.
 
-    Acts on Linux where MLX computes on the CPU, and does nothing elsewhere. Results
-    change by rounding only. `LUCID_FN_BLAS=none`, `LUCID_FN_MALLOC=none` and
-    `LUCID_FN_SCHEDULING=none` switch parts off; `LUCID_FN_BLAS=/path/to/lib.so` names
-    another BLAS. Where MLX cannot get a BLAS or the memory it frees, one
-    `RuntimeWarning` says what that costs and what to do.
+    Does nothing unless MLX computes on a Linux CPU. Results change by rounding only.
+    `LUCID_FN_BLAS=none`, `LUCID_FN_MALLOC=none` and `LUCID_FN_SCHEDULING=none` switch
+    parts off; `LUCID_FN_BLAS=/path/to/lib.so` names another BLAS. If the BLAS or the
+    allocator cannot be set up, a `RuntimeWarning` says what that costs and what to do.
 
     Returns:
-        What was done, the same at each call.
+        What was done; the same object at each call.
 
     Example:
         >>> from lucid_fn.cpu import runtime
         >>> runtime.start() is runtime.start()
         True
     """
-    system = sys.platform  # a name, so that type checkers for others see all branches
+    system = sys.platform  # a variable, or type checkers skip branches elsewhere
     if system != "linux":
         return Status(notes=(f"nothing to do on {system}",))
     if mx.default_device() != mx.cpu:
@@ -57,13 +56,13 @@ def start() -> Status:
     _evaluate_breadth_first()
     status = _schedule(_tune_allocator(_provide_blas(Status())))
     if status.problems:
-        # The level of the statement that imports lucid_fn, which calls the seam.
+        # The frame that imports lucid_fn.
         warnings.warn(_message(status.problems), RuntimeWarning, stacklevel=4)
     return status
 
 
 def blas_threads() -> int:
-    """The threads of one matrix product; 0 if it is not known of the BLAS.
+    """The number of threads for a matrix product; 0 if the BLAS does not tell.
 
     Example:
         >>> from lucid_fn.cpu import runtime
@@ -75,19 +74,19 @@ def blas_threads() -> int:
 
 
 def set_blas_threads(number: int) -> int:
-    """Sets how many threads one matrix product uses, unless the user has.
+    """Set the number of threads for a matrix product, unless the user has.
 
-    One is best where operations themselves keep the cores busy: a training step of
-    ResNet-18 on two cores takes 1.46 s with a stream for each half of the batch and one
-    thread a product, 1.89 s with one stream and two threads a product, 1.97 s with two
-    of both (idle BLAS threads spin). A lone large product is faster with all cores.
+    One is best if streams keep the cores busy: a training step of ResNet-18 on two
+    cores takes 1.46 s with two streams and one thread for each product, 1.89 s with one
+    stream and two threads, 1.97 s with two of both (idle BLAS threads spin). A single
+    large product is faster with all cores.
 
     Args:
-        number: threads, at least 1. `OPENBLAS_NUM_THREADS` or `OMP_NUM_THREADS`, where
-            set, wins. SciPy has the same library, and so the same number.
+        number: threads, at least 1. `OPENBLAS_NUM_THREADS` and `OMP_NUM_THREADS` take
+            precedence. SciPy shares the library, and so the number.
 
     Returns:
-        The number in force, as `blas_threads` has it.
+        The number in effect, as from `blas_threads()`.
 
     Raises:
         ValueError: if `number` is less than 1.
@@ -109,10 +108,10 @@ def set_blas_threads(number: int) -> int:
 
 @functools.cache
 def packs_small_products() -> bool:
-    """Whether the BLAS copies its operands for products of small matrices too.
+    """Whether the BLAS packs its operands for products of small matrices, too.
 
-    OpenBLAS with kernels for AVX-512 multiplies them as they are, up to a million
-    multiplications; then a few small products can take less time than one large one.
+    OpenBLAS with kernels for AVX-512 does not pack them, up to a million
+    multiplications; several small products can then be faster than one large one.
 
     Example:
         >>> from lucid_fn.cpu import runtime
@@ -128,12 +127,12 @@ def _library() -> blas.Blas | None:
     path = start().blas
     try:
         return None if path is None else blas.load(path)
-    except Unavailable:  # MLX's own one, with names of its own
+    except Unavailable:  # MLX is linked with it under other function names
         return None
 
 
 def _provide_blas(status: Status) -> Status:
-    """Makes MLX call an optimised BLAS."""
+    """Make MLX call an optimised BLAS."""
     choice = os.environ.get(BLAS_VARIABLE, "")
     if choice == "none":
         return status._replace(notes=(*status.notes, f"{BLAS_VARIABLE}=none"))
@@ -156,21 +155,21 @@ def _provide_blas(status: Status) -> Status:
 
 
 def _evaluate_breadth_first() -> None:
-    """Makes MLX advance the parts of a batch together.
+    """Make MLX order graphs breadth first, so that the parts of a batch run together.
 
-    MLX has ten tasks under way at most. Going deep first, those are of one part, and
-    the streams of the others wait. Beyond a number of open operations, 20 by default,
-    it goes deep. A step has one for each gradient, running statistic and optimizer
-    state: with a limit of 100 the halves of a batch go through six transformer blocks
-    one after the other. What breadth would cost in memory is saved by the order of the
-    gradients (`lucid_fn.cpu.parallel.gradient_order`). MLX reads the variable at its
-    first evaluation; later it changes nothing.
+    MLX has at most ten operations in flight. In depth-first order these belong to one
+    part, and the streams of the others wait. MLX switches to it beyond a width of 20
+    nodes. The graph of a step has one for each gradient, running statistic and
+    optimizer state: with a limit of 100 the halves of a batch pass through six
+    transformer blocks one after the other. The order of gradients
+    (`lucid_fn.cpu.parallel.gradient_order`) saves the memory that breadth would cost.
+    MLX reads the variable at its first evaluation only.
     """
     os.environ.setdefault(ORDER_VARIABLE, "1000")
 
 
 def _tune_allocator(status: Status) -> Status:
-    """Makes the allocator keep freed memory."""
+    """Make the allocator keep freed memory."""
     if os.environ.get(MALLOC_VARIABLE) == "none":
         return status._replace(notes=(*status.notes, f"{MALLOC_VARIABLE}=none"))
     try:
@@ -185,7 +184,7 @@ def _tune_allocator(status: Status) -> Status:
 
 
 def _schedule(status: Status) -> Status:
-    """Makes the threads that compute keep their cores."""
+    """Keep this thread from preempting those that compute."""
     if os.environ.get(SCHEDULING_VARIABLE) == "none":
         return status._replace(notes=(*status.notes, f"{SCHEDULING_VARIABLE}=none"))
     try:

@@ -9,7 +9,7 @@ from lucid_fn.cpu import attention
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    for name, value in {"_BLOCK": 2, "_MOST_BLOCKS": 3, "_LEAST": 0}.items():
+    for name, value in {"_BLOCK": 2, "_MAX_BLOCKS": 3, "_MIN_WEIGHTS": 0}.items():
         monkeypatch.setattr(attention, name, value)
 
 

@@ -21,7 +21,7 @@ ALONG_AN_AXIS = {nn.glu, nn.log_softmax, nn.softmax, nn.softmin}  # it may be th
 def two_streams(monkeypatch):
     for module in (streams, split_batch):
         monkeypatch.setattr(module, "count", lambda: 2)
-    monkeypatch.setattr(split_batch, "_LEAST", 0)
+    monkeypatch.setattr(split_batch, "_MIN_SIZE", 0)
 
 
 AXIS = "the axis that it works along may be that of the examples"
@@ -75,8 +75,8 @@ STAYS_WHOLE = {
 @over(LAYERS)
 def test_a_divided_batch_stays_divided(case, two_streams, monkeypatch):
     any_number = {axes: 1 for axes in range(2, 6)}
-    monkeypatch.setattr(split_batch, "_FEWEST_EXAMPLES", any_number)
-    monkeypatch.setattr(split_batch, "_FEWEST_ROWS", 1)
+    monkeypatch.setattr(split_batch, "_MIN_EXAMPLES", any_number)
+    monkeypatch.setattr(split_batch, "_MIN_ROWS", 1)
     layer = case.make()
     params, state = layer.init(random.key(0))
     (x,) = case.inputs(np.random.default_rng(0))

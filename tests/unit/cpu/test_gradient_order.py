@@ -67,10 +67,10 @@ def test_the_gradient_of_a_weight_comes_before_that_of_the_layer_below(
 
         return _operations(lf.grad(loss)(params)["0"]["weight"]).count("Matmul")
 
-    monkeypatch.setattr(gradient_order, "_LEAST", 0)
+    monkeypatch.setattr(gradient_order, "_MIN_SIZE", 0)
     ordered = matmuls()
     module = importlib.import_module(name)
-    monkeypatch.setattr(module, "comes_first", lambda *_: False)
+    monkeypatch.setattr(module, "weight_grad_first", lambda *_: False)
     assert ordered > matmuls()
 
 
@@ -82,7 +82,7 @@ def test_a_gradient_in_the_input_alone_computes_none_of_the_weight(monkeypatch):
     def loss(x):
         return mx.sum(layer.apply(params, state, x, train=True)[0])
 
-    monkeypatch.setattr(gradient_order, "_LEAST", 0)
+    monkeypatch.setattr(gradient_order, "_MIN_SIZE", 0)
     x = mx.ones((4, 2))
     mx.eval(params, x)
     graph = _operations(lf.grad(loss)(x))
@@ -101,7 +101,7 @@ def test_a_transposed_convolution_waits_for_no_gradient_of_its_weight(monkeypatc
     layer = nn.conv_transpose2d(16, 16, 1, bias=False)
     params, state = layer.init(random.key(0))
     x, seen = mx.ones((2, 4, 4, 16)), []
-    monkeypatch.setattr(gradient_order, "_LEAST", 0)
+    monkeypatch.setattr(gradient_order, "_MIN_SIZE", 0)
 
     def loss(params):
         y, _ = layer.apply(params, state, x, train=True)

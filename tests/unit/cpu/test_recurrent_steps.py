@@ -36,8 +36,8 @@ def value_and_grad(name, length=3, n=2, hidden=32):
 @pytest.fixture(params=["packs", "does not pack"])
 def small(request, monkeypatch):
     """Products of very few rows are small, and the BLAS packs them or not."""
-    monkeypatch.setattr(small_products, "MOST", 300)
-    monkeypatch.setattr(small_products, "_FEWEST_ROWS", 2)
+    monkeypatch.setattr(small_products, "MAX_UNPACKED", 300)
+    monkeypatch.setattr(small_products, "_MIN_ROWS", 2)
     small_products.piece_rows.cache_clear()
     packs = request.param == "packs"
     monkeypatch.setattr(runtime, "packs_small_products", lambda: packs)

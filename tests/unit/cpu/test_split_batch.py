@@ -25,7 +25,7 @@ def three_streams(monkeypatch):
     """Three streams, whatever the machine has, and batches of any size in parts."""
     for module in (streams, split_batch):
         monkeypatch.setattr(module, "count", lambda: 3)
-    monkeypatch.setattr(split_batch, "_LEAST", 0)
+    monkeypatch.setattr(split_batch, "_MIN_SIZE", 0)
 
 
 @pytest.fixture
@@ -33,13 +33,13 @@ def two_streams(monkeypatch):
     """Two streams, and everything in parts that can be, however small."""
     for module in (streams, split_batch):
         monkeypatch.setattr(module, "count", lambda: 2)
-    for module in (split_batch, linear):
-        monkeypatch.setattr(module, "_LEAST", 0)
+    monkeypatch.setattr(split_batch, "_MIN_SIZE", 0)
+    monkeypatch.setattr(linear, "_MIN_MULTIPLICATIONS", 0)
     monkeypatch.setattr(recurrence, "_MIN_MULTIPLICATIONS", 0)
-    monkeypatch.setattr(split_batch, "_FEWEST_ROWS", 1)
-    monkeypatch.setattr(split_batch, "_FEWEST_EXAMPLES", {2: 1, 3: 1, 4: 1})
-    monkeypatch.setattr(linear, "_FEWEST_ROWS", 1)
-    monkeypatch.setattr(linear, "_FEWEST_SUMMED", 1)
+    monkeypatch.setattr(split_batch, "_MIN_ROWS", 1)
+    monkeypatch.setattr(split_batch, "_MIN_EXAMPLES", {2: 1, 3: 1, 4: 1})
+    monkeypatch.setattr(linear, "_MIN_ROWS", 1)
+    monkeypatch.setattr(linear, "_MIN_SUMMED", 1)
 
 
 def watched():
@@ -277,7 +277,7 @@ def test_each_part_has_the_constants_in_its_own_kernels(three_streams, name):
 
 def test_what_is_left_of_a_small_batch_is_joined(three_streams, monkeypatch):
     seen, look = watched()
-    monkeypatch.setattr(split_batch, "_LEAST", 6 * 8 * 8 * 4)
+    monkeypatch.setattr(split_batch, "_MIN_SIZE", 6 * 8 * 8 * 4)
     model = nn.serial(look, nn.avg_pool2d(2), look, nn.flatten)
     model.apply({}, {}, images(6), train=True)
     assert seen == ["DividedBatch", "array"]

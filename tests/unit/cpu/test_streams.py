@@ -40,6 +40,44 @@ def test_a_sum_over_the_batch_is_the_sum_of_its_shards(three_streams):
     assert total.tolist() == x.sum(axis=0).tolist()
 
 
+DTYPES = [
+    *(mx.float32, mx.float16, mx.bfloat16, mx.float64, mx.complex64, mx.bool_),
+    *(mx.int8, mx.int16, mx.int32, mx.int64, mx.uint8, mx.uint16, mx.uint32, mx.uint64),
+]
+
+
+@pytest.mark.parametrize("columns", [3, 8])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_parts_are_joined_bit_for_bit(dtype, columns):
+    shape, keys = (2, columns * dtype.size), mx.random.split(mx.random.key(0))
+    bytes_of = [mx.random.randint(0, 256, shape, mx.uint8, key) for key in keys]
+    if dtype == mx.bool_:
+        bytes_of = [x % 2 for x in bytes_of]
+    with mx.stream(mx.cpu):
+        found = streams.concat([mx.view(x, dtype) for x in bytes_of])
+        assert found.dtype == dtype
+        assert mx.array_equal(mx.view(found, mx.uint8), mx.concatenate(bytes_of))
+
+
+def test_joined_parts_have_derivatives_of_any_order(three_streams):
+    def cubes(x):
+        return streams.concat_split(lambda x: x**3, x)
+
+    def slope(x):
+        return mx.grad(lambda x: cubes(x).sum())(x)
+
+    x = mx.arange(24.0).reshape(2, 6, 2)
+    assert mx.array_equal(mx.vmap(cubes)(x), x**3)
+    x = x.reshape(6, 4)
+    assert mx.array_equal(mx.compile(cubes)(x), x**3)
+    assert mx.allclose(mx.compile(slope)(x), 3 * x**2)
+    assert mx.allclose(mx.grad(lambda x: slope(x).sum())(x), 6 * x)
+    _, (tangent,) = mx.jvp(cubes, [x], [mx.ones_like(x)])
+    assert mx.allclose(tangent, 3 * x**2)
+    rows = mx.vmap(lambda x: slope(x[:, None] * mx.ones((1, 2))))(x)
+    assert mx.allclose(rows, 3 * (x**2)[..., None])
+
+
 def test_another_thread_has_streams_of_its_own(three_streams):
     results = []
 

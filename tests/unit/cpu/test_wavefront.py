@@ -28,8 +28,8 @@ def beside(monkeypatch):
     """Two cores, and chunks of few steps."""
     for name in ("available", "count"):
         monkeypatch.setattr(wavefront, name, lambda: 2)
-    monkeypatch.setattr(wavefront, "_FEWEST", 0)
-    monkeypatch.setattr(wavefront, "_STEPS", 3)
+    monkeypatch.setattr(wavefront, "_MIN_MULTIPLICATIONS", 0)
+    monkeypatch.setattr(wavefront, "_MIN_STEPS", 3)
 
 
 def outputs_and_grads(layer, params, state, x, lengths):
@@ -92,7 +92,7 @@ def test_layers_run_beside_each_other_where_that_pays(
 ):
     for name in ("available", "count"):
         monkeypatch.setattr(wavefront, name, lambda: cores)
-    monkeypatch.setattr(wavefront, "_STEPS", 3)
+    monkeypatch.setattr(wavefront, "_MIN_STEPS", 3)
     found = seam.chunks_of_sequence(length, layers, directions, multiplications)
     assert found == expected
     with seam.computing_part(0):  # of a batch that is divided already

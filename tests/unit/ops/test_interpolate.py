@@ -110,5 +110,5 @@ def test_long_axes_have_the_same_gradient(monkeypatch):
         return mx.grad(lambda x: mx.sum(mx.sin(interpolate(x, 0, taps))))(x)
 
     found = grad(x)
-    monkeypatch.setattr("lucid_fn.cpu.interpolate._MOST_PLACES", 1000)
+    monkeypatch.setattr("lucid_fn.cpu.interpolate._MAX_DENSE_SIZE", 1000)
     assert mx.allclose(grad(x), found, atol=BOUND)

@@ -12,7 +12,7 @@ from lucid_fn.cpu.parallel import leaves as cpu_leaves
 from lucid_fn.ops.seam import current_part, tuned
 from lucid_fn.optim import leaves
 
-LARGE = cpu_leaves._LEAST
+LARGE = cpu_leaves._MIN_SIZE
 
 
 def test_leaves_is_the_only_seam_to_the_streams_of_ops():

@@ -98,7 +98,7 @@ def test_a_library_that_is_no_blas_is_refused():
 
 def test_a_blas_with_64_bit_sizes_is_refused(monkeypatch):
     monkeypatch.setattr(blas, "configuration", lambda _: "OpenBLAS 0.3 USE64BITINT")
-    with pytest.raises(Unavailable, match="counts in 64-bit integers, MLX in 32-bit"):
+    with pytest.raises(Unavailable, match="64-bit sizes, where MLX passes 32-bit"):
         blas.load(blas.scipy_openblas())
 
 

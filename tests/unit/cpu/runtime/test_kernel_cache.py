@@ -299,11 +299,11 @@ def test_a_folder_that_someone_else_put_there_is_not_used(tmp_path, monkeypatch)
     own = tmp_path / f"lucid_fn-{os.getuid()}"
     own.mkdir()
     own.chmod(0o777)
-    assert not kernel_cache._move()
+    assert not kernel_cache._use_private_folder()
     own.rmdir()
     (tmp_path / "elsewhere").mkdir()
     own.symlink_to(tmp_path / "elsewhere")
-    assert not kernel_cache._move()
+    assert not kernel_cache._use_private_folder()
     assert os.environ["TMPDIR"] == str(tmp_path)
 
 
@@ -319,7 +319,7 @@ def test_without_any_folder_functions_run_unfused_with_one_warning(program):
 def test_pythons_temporary_files_stay_where_they_were(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    assert kernel_cache._move()
+    assert kernel_cache._use_private_folder()
     assert tempfile.gettempdir() == str(tmp_path) != os.environ["TMPDIR"]
 
 
