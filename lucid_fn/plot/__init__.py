@@ -1,6 +1,7 @@
-"""Pictures of runs and of what models compute, by matplotlib (extra `examples`).
+"""Plots of training runs, schedules, gradients and predictions.
 
-Every function writes a file, `.png`, `.pdf` or `.svg`, and needs no screen.
+Every function writes a `.png`, `.pdf` or `.svg` file and needs no screen. Requires
+matplotlib (`pip install 'lucid-fn[examples]'`).
 """
 
 from lucid_fn.call_errors import guide

@@ -8,7 +8,7 @@ import numpy as np
 
 from lucid_fn.plot.figure import check_picture, new_figure, save
 
-_MOST_NUMBERS = 20  # classes; the cells of more are too small to write into
+_MAX_LABELLED = 20  # classes; with more, cells are too small for counts
 
 
 def confusion(
@@ -18,23 +18,23 @@ def confusion(
     names: Sequence[str] | None = None,
     title: str = "",
 ) -> None:
-    """Draws a confusion matrix: the share of each class that was taken for each class.
+    """Plot a confusion matrix, colored by the fraction of each label's row.
 
-    Colors are shares of the row, so that rare classes are as visible as frequent ones.
-    With up to 20 classes, the cells hold the counts.
+    Rare classes are therefore as visible as frequent ones. With up to 20 classes, the
+    cells show the counts.
 
     Args:
-        matrix: counts, integer, shape `(C, C)`, rows are labels and columns
-            predictions, as returned by `metrics.confusion_matrix`.
-        path: the picture, `.png`, `.pdf` or `.svg`; its folder must exist.
-        names: of the classes; their numbers by default.
-        title: goes above the matrix.
+        matrix: integer counts, shape `(C, C)`, with labels as rows and predictions as
+            columns, as returned by `metrics.confusion_matrix`.
+        path: the file to write, `.png`, `.pdf` or `.svg`, in an existing folder.
+        names: names of the classes; their numbers by default.
+        title: title of the plot.
 
     Raises:
         ImportError: if matplotlib is not installed.
-        ValueError: if `matrix` is not square, has a negative count, or there are not as
-            many names as classes.
-        OSError: if the picture cannot be written.
+        ValueError: if `matrix` is not square or has a negative count, or if the number
+            of names is not that of classes.
+        OSError: if the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -53,7 +53,7 @@ def confusion(
         )
     if (counts < 0).any():
         raise ValueError(
-            f"plot.confusion: matrix must hold counts, got one of {counts.min()}"
+            f"plot.confusion: matrix must hold counts, at least 0, got {counts.min()}"
         )
     size = len(counts)
     if names is not None and len(names) != size:
@@ -66,13 +66,13 @@ def confusion(
     axis = figure.subplots()
     picture = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(picture, ax=axis, label="share of the class", shrink=0.8)
-    if size <= _MOST_NUMBERS:
+    if size <= _MAX_LABELLED:
         for (row, column), count in np.ndenumerate(counts):
             color = "white" if shares[row, column] > 0.5 else "black"
             axis.text(
                 column, row, f"{count}", ha="center", va="center", color=color, size=8
             )
-    if names is not None or size <= _MOST_NUMBERS:
+    if names is not None or size <= _MAX_LABELLED:
         shown = [str(i) for i in range(size)] if names is None else list(names)
         axis.set_xticks(range(size), shown, rotation=45 if names is not None else 0)
         axis.set_yticks(range(size), shown)

@@ -1,4 +1,4 @@
-"""Losses and metrics over the epochs of training runs."""
+"""Learning curves: losses and metrics over the epochs of training runs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,18 +25,18 @@ class _Pen(NamedTuple):
 
 
 def curves(history: History, path: str | Path, *, title: str = "") -> None:
-    """Draws loss above accuracy over the epochs, train and test, into a file.
+    """Plot the loss and the metrics of a run over its epochs, train and test.
 
     Args:
-        history: the record of a run.
-        path: the picture, `.png`, `.pdf` or `.svg`; its folder must exist.
-        title: goes above the curves.
+        history: the history of a run.
+        path: the file to write, `.png`, `.pdf` or `.svg`, in an existing folder.
+        title: title of the plot.
 
     Raises:
         ImportError: if matplotlib is not installed.
         TypeError: if `history` is not a `History`.
-        ValueError: if the record has no epoch.
-        OSError: if the picture cannot be written.
+        ValueError: if the history has no epoch.
+        OSError: if the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -51,23 +51,23 @@ def curves(history: History, path: str | Path, *, title: str = "") -> None:
 
 
 def compare(runs: Runs, path: str | Path, *, title: str = "") -> None:
-    """Draws the curves of several runs over each other, a color each.
+    """Plot the learning curves of several runs in one figure, each in its own color.
 
-    The train curves are solid, those of the test set dashed. Several runs under one
-    name, such as those of several seeds, are drawn as their mean, with a band from the
-    smallest to the largest value.
+    Train curves are solid, test curves dashed. Several runs under one name, such as
+    those of several seeds, are drawn as their mean, with a band from minimum to
+    maximum.
 
     Args:
-        runs: the records by the name that goes into the legend; a record, or a list of
+        runs: the histories by name, as shown in the legend; a history or a list of
             them.
-        path: the picture, `.png`, `.pdf` or `.svg`; its folder must exist.
-        title: goes above the curves.
+        path: the file to write, `.png`, `.pdf` or `.svg`, in an existing folder.
+        title: title of the plot.
 
     Raises:
         ImportError: if matplotlib is not installed.
         TypeError: if a run is not a `History`.
-        ValueError: if there is no run, or a record has no epoch.
-        OSError: if the picture cannot be written.
+        ValueError: if there is no run, or a history has no epoch.
+        OSError: if the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -84,7 +84,7 @@ def compare(runs: Runs, path: str | Path, *, title: str = "") -> None:
 def draw_curves(
     runs: Runs, caller: str, title: str = "", *, alone: bool = False
 ) -> Any:
-    """The figure of `compare`; a run alone may have the name ""."""
+    """The figure of `compare`; a single run may have the name ""."""
     grouped = _grouped(runs, caller, alone=alone)
     metrics = _shared_metrics(grouped, caller)
     figure, axes = stacked_panels(len(metrics), title)
@@ -102,21 +102,22 @@ def draw_curves(
 def batch_and_epoch_losses(
     runs: Mapping[str, History], path: str | Path, *, title: str = ""
 ) -> None:
-    """Draws the loss of every batch above the losses of every epoch, into a file.
+    """Plot the loss of every batch above the train and test losses of every epoch.
 
-    Above, single batches are pale and their mean over the last twentieth of the run is
-    bold. Below, the train curves are solid, those of the test set dashed.
+    In the upper panel, the losses of batches are pale, and their moving average over a
+    twentieth of the run is bold. In the lower panel, train curves are solid and test
+    curves dashed.
 
     Args:
-        runs: the records by the name that goes into the legend.
-        path: the picture, `.png`, `.pdf` or `.svg`; its folder must exist.
-        title: goes above the curves.
+        runs: the histories by name, as shown in the legend.
+        path: the file to write, `.png`, `.pdf` or `.svg`, in an existing folder.
+        title: title of the plot.
 
     Raises:
         ImportError: if matplotlib is not installed.
         TypeError: if a run is not a `History`.
-        ValueError: if there is no run, or a record has no epoch.
-        OSError: if the picture cannot be written.
+        ValueError: if there is no run, or a history has no epoch.
+        OSError: if the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -133,7 +134,7 @@ def batch_and_epoch_losses(
         losses = history.batch_losses
         steps = range(1, len(losses) + 1)
         batches.plot(steps, losses, color=pen.color, alpha=0.25, linewidth=0.7)
-        mean = _running_mean(losses)
+        mean = _moving_average(losses)
         batches.plot(steps, mean, color=pen.color, linewidth=pen.width, label=name)
         _plot_phases(epochs, [history], "loss", name, pen)
     batches.set_xlabel("batch")
@@ -146,13 +147,12 @@ def batch_and_epoch_losses(
     save(figure, path, "plot.batch_and_epoch_losses")
 
 
-def _running_mean(values: list[float]) -> list[float]:
-    """The mean of each value and those before it, a twentieth of them all.
+def _moving_average(values: list[float]) -> list[float]:
+    """The moving average over the last twentieth of the values.
 
-    The values are cut into blocks of the window's size. A window is the end of one
-    block and the beginning of the next, whose sums run from the cut between them: what
-    is large, or not finite, is in the windows that hold it only, as it would not be in
-    a difference of two running sums.
+    Values are cut into blocks of the window's size, so each window is the end of one
+    block and the beginning of the next, whose sums are cumulative. Unlike a difference
+    of two running sums, this confines large and nonfinite values to their windows.
     """
     window = max(1, len(values) // 20)
     count = -(-len(values) // window)
@@ -170,9 +170,9 @@ def _running_mean(values: list[float]) -> list[float]:
 def _plot_phases(
     axis: Any, group: list[History], metric: str, name: str, pen: _Pen
 ) -> None:
-    """A metric over the epochs: train, and test if it is there."""
+    """Plot a metric over the epochs, for the train and, if present, the test set."""
     for phase, style in (("train", "-o"), ("test", "--s")):
-        # A run that was resumed may have got test batches, or other metrics, late.
+        # A resumed run may have test batches or other metrics in later epochs only.
         values: dict[float, list[float]] = {}
         for record in [record for history in group for record in history.epochs]:
             if f"{phase}_{metric}" in record:
@@ -200,13 +200,13 @@ def _plot_phases(
 def _grouped(
     runs: Runs, caller: str, *, alone: bool = False
 ) -> dict[str, list[History]]:
-    """The histories by name, as lists; `alone` allows one each."""
+    """Lists of histories by name; with `alone`, each value must be one history."""
     check_type(caller, "runs", runs, Mapping, "a dict of histories by name")
     if not runs:
         raise ValueError(f"{caller}: runs must hold a history, got none")
     grouped = {}
     for name, run in runs.items():
-        # A `History` is a tuple, too.
+        # A `History` is a tuple.
         several = isinstance(run, list | tuple) and not isinstance(run, History)
         group: list[Any] = list(run) if several and not alone else [run]
         if not group:
@@ -247,6 +247,6 @@ def _label(metric: str) -> str:
 
 
 def _pens(runs: dict[str, list[History]]) -> list[_Pen]:
-    """A color each; each line thinner than the last, so that equal runs show both."""
+    """A color for each run; lines get thinner, so that equal curves are all visible."""
     widths = [1.5 + 3 * i for i in reversed(range(len(runs)))]
     return [_Pen(COLORS[i % len(COLORS)], width) for i, width in enumerate(widths)]

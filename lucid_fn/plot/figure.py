@@ -1,4 +1,4 @@
-"""Figures of matplotlib, drawn without a screen."""
+"""Matplotlib figures that need no screen."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def new_figure(width: float, height: float) -> Any:
 def stacked_panels(
     count: int, title: str, *, share_x: bool = True
 ) -> tuple[Any, list[Any]]:
-    """A figure of panels above each other."""
+    """A figure with panels stacked vertically."""
     figure = new_figure(7, 3.2 * count)
     axes = figure.subplots(count, 1, sharex=share_x, squeeze=False)[:, 0]
     if title:
@@ -35,14 +35,14 @@ def stacked_panels(
 
 
 def whole_ticks(axis: Any) -> None:
-    """Marks whole numbers only, as epochs are."""
+    """Put ticks at integers only."""
     from matplotlib.ticker import MaxNLocator
 
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def check_picture(caller: str, path: str | Path) -> Path:
-    """The file of a picture, before anything is drawn; `.png` without a suffix.
+    """Check the path of a plot before it is drawn; the default suffix is `.png`.
 
     Raises:
         ImportError: if matplotlib is not installed.
@@ -61,6 +61,6 @@ def check_picture(caller: str, path: str | Path) -> Path:
 
 
 def save(figure: Any, path: Path, caller: str) -> None:
-    """Writes a figure in the format that the suffix of `path` names."""
+    """Write a figure in the format named by the suffix of `path`."""
     with io.atomic_write(path, caller=caller) as file:
         figure.savefig(file, format=path.suffix[1:].lower(), dpi=144)

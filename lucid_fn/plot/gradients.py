@@ -1,4 +1,4 @@
-"""The sizes of gradients, layer by layer."""
+"""Norms of the gradients of each layer."""
 
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,21 @@ from lucid_fn.types import Params
 def gradients(
     grads: Params, path: str | Path, *, params: Params | None = None, title: str = ""
 ) -> None:
-    """Draws the norm of the gradient of each layer, on a logarithmic scale.
+    """Plot the gradient norm of each layer as bars on a logarithmic scale.
 
-    Gradients that vanish or explode are short or long bars. A layer without a gradient,
-    or with one that is not finite, is marked as such.
+    Vanishing and exploding gradients stand out as short and long bars. Norms that are
+    zero or not finite are written as red text.
 
     Args:
         grads: the gradients, a tree like the params.
-        path: the picture, `.png`, `.pdf` or `.svg`; its folder must exist.
-        params: draws norms relative to those of these params.
-        title: goes above the bars.
+        path: the file to write, `.png`, `.pdf` or `.svg`, in an existing folder.
+        params: if given, norms are relative to those of these params.
+        title: title of the plot.
 
     Raises:
         ImportError: if matplotlib is not installed.
-        ValueError: if there is no gradient, or the trees differ.
-        OSError: if the picture cannot be written.
+        ValueError: if `grads` is empty, or `params` has other layers.
+        OSError: if the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -70,11 +70,11 @@ def _draw_bars(axis: Any, sizes: dict[str, float]) -> None:
     axis.set_xscale("log")
     axis.set_xlim(left=least)
     axis.margins(y=0.01)
-    axis.invert_yaxis()  # the first layer above
+    axis.invert_yaxis()  # the first layer on top
 
 
 def _norms(values: Params) -> dict[str, float]:
-    """The norm of the leaves of each layer, by the path of the layer."""
+    """The norm of the arrays of each layer, by its path."""
     squares: dict[str, Any] = {}
     for path, leaf in tree.named_leaves(values).items():
         layer = path.rpartition(".")[0] or path

@@ -1,4 +1,4 @@
-"""Images in a grid."""
+"""A grid of images."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from lucid_fn.checks import check_count, shape_error
 from lucid_fn.plot.figure import check_picture, new_figure, save
 
-_MOST = 400  # images; more are too small to see
+_MAX_IMAGES = 400  # more are too small to see
 
 
 def images(
@@ -21,23 +21,22 @@ def images(
     names: Sequence[Any] | None = None,
     title: str = "",
 ) -> None:
-    """Draws images in a grid, row by row.
+    """Plot images in a grid, row by row.
 
     Args:
         images: shape `(N, H, W, C)` with one or three channels, or `(N, H, W)`; at most
-            400. Integers are in [0, 255]. Floats are drawn from black at the smallest
-            to white at the largest of all numbers, so normalized images need no
-            conversion.
-        path: the picture, `.png`, `.pdf` or `.svg`; its folder must exist.
-        columns: how many in a row, at least 1; a square by default.
-        names: goes above the images, such as their labels.
-        title: goes above the grid.
+            400. Integers are in [0, 255]. Floats are scaled from the minimum (black) to
+            the maximum (white) of all images, so normalized images need no conversion.
+        path: the file to write, `.png`, `.pdf` or `.svg`, in an existing folder.
+        columns: images in a row, at least 1; by default the grid is square.
+        names: captions of the images, such as their labels.
+        title: title of the plot.
 
     Raises:
         ImportError: if matplotlib is not installed.
-        ValueError: if `images` has another shape, or there are not as many names as
+        ValueError: if `images` has another shape, or the number of names is not that of
             images.
-        OSError: if the picture cannot be written.
+        OSError: if the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -74,17 +73,17 @@ def images(
 
 
 def _pixels(images: Any) -> np.ndarray:
-    """RGB in [0, 1], `(N, H, W, 3)`."""
+    """The images as RGB in [0, 1], `(N, H, W, 3)`."""
     given = np.array(images)
     pixels = given[..., None] if given.ndim == 3 else given
     if pixels.ndim != 4 or pixels.shape[3] not in (1, 3) or not pixels.size:
         raise shape_error(
             "plot.images", "images", given, "(N, H, W), (N, H, W, 1) or (N, H, W, 3)"
         )
-    if len(pixels) > _MOST:
+    if len(pixels) > _MAX_IMAGES:
         raise ValueError(
-            f"plot.images: images must be at most {_MOST}, got {len(pixels)}; give "
-            f"images[:{_MOST}]"
+            f"plot.images: images must be at most {_MAX_IMAGES}, got {len(pixels)}; "
+            f"pass images[:{_MAX_IMAGES}]"
         )
     if np.issubdtype(pixels.dtype, np.integer):
         scaled = np.clip(pixels / 255.0, 0.0, 1.0)

@@ -1,4 +1,4 @@
-"""Learning rates over the steps."""
+"""Learning rate schedules."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,19 +20,19 @@ def lr(
     steps: int,
     title: str = "",
 ) -> None:
-    """Draws a schedule over the steps from 0 to `steps`.
+    """Plot a schedule from step 0 to `steps`.
 
     Args:
         schedule: a function of the step, such as `schedules.cosine_decay(...)`.
-        path: the picture, `.png`, `.pdf` or `.svg`; its folder must exist.
+        path: the file to write, `.png`, `.pdf` or `.svg`, in an existing folder.
         steps: the last step, at least 1.
-        title: goes above the curve.
+        title: title of the plot.
 
     Raises:
         ImportError: if matplotlib is not installed.
-        TypeError: if `schedule` is not a function or `steps` not an integer.
+        TypeError: if `schedule` is not a function, or `steps` not an integer.
         ValueError: if `steps` is less than 1.
-        OSError: if the picture cannot be written.
+        OSError: if the file cannot be written.
 
     Example:
         >>> import tempfile

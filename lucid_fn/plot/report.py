@@ -1,4 +1,4 @@
-"""A run as one HTML page."""
+"""An HTML report of a training run."""
 
 import html
 import io as text_io
@@ -26,21 +26,21 @@ svg { width: 100%; height: auto; }
 
 
 def report(history: History, path: str | Path, title: str = "Training run") -> None:
-    """Writes a run as one HTML page, with everything in it: nothing else is loaded.
+    """Write a self-contained HTML report of a run.
 
-    It holds the curves, a table of the epochs, the configuration and the versions and
-    machine of the run. `history.to_html(path)` is the same.
+    It shows the learning curves, a table of the epochs, the configuration, and the
+    versions and machine of the run. `history.to_html(path)` does the same.
 
     Args:
-        history: the record of a run.
-        path: the page, a `.html` file; the folder must exist.
-        title: the heading of the page.
+        history: the history of a run.
+        path: the `.html` file to write, in an existing folder.
+        title: heading of the page.
 
     Raises:
         ImportError: if matplotlib is not installed.
         TypeError: if `history` is not a `History`.
-        ValueError: if the record has no epoch.
-        OSError: if the page cannot be written.
+        ValueError: if the history has no epoch.
+        OSError: if the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -86,7 +86,7 @@ def write_report(caller: str, history: History, path: str | Path, title: str) ->
 
 
 def _svg(figure: Any) -> str:
-    """The figure as an element of a page."""
+    """The figure as an SVG element."""
     text = text_io.StringIO()
     figure.savefig(text, format="svg")
     return re.sub(r"\A.*?(?=<svg)", "", text.getvalue(), flags=re.DOTALL)

@@ -1,7 +1,8 @@
-"""Assertions and laws, to test layers, optimizers and losses of your own.
+"""Assertions and property checks for your own layers, optimizers and losses.
 
-The laws are those that every layer, optimizer and loss of this library keeps. It is the
-only package that imports chex, which takes most of a second.
+`check_layer`, `check_optimizer` and `check_loss` hold them to the laws that all of this
+library satisfy. This is the only package that imports chex, which takes most of a
+second.
 """
 
 from lucid_fn.call_errors import guide

@@ -1,4 +1,4 @@
-"""Assertions of trees of arrays and of functions of them, by chex."""
+"""Assertions on trees of arrays, and on functions of them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from lucid_fn.types import Array, Tree
 
 
 def _numpy(arrays: Tree) -> Tree:
-    """The tree in NumPy, which has no bfloat16."""
+    """The tree with NumPy arrays, half precision as float32."""
 
     def convert(leaf: Any) -> Any:
         if not isinstance(leaf, mx.array):
@@ -26,13 +26,13 @@ def _numpy(arrays: Tree) -> Tree:
 def assert_close(
     actual: Tree, expected: Tree, *, rtol: float = 1e-6, atol: float = 0.0
 ) -> None:
-    """Fails unless two trees have one structure, and their values are close.
+    """Assert that two trees have the same structure and close values.
 
     Args:
         actual: a tree of arrays and numbers.
-        expected: the tree it should be.
-        rtol: allowed difference, relative to `expected`.
-        atol: allowed difference besides.
+        expected: the expected tree.
+        rtol: relative tolerance.
+        atol: absolute tolerance, in addition.
 
     Raises:
         AssertionError: if they differ; the message names the leaf.
@@ -46,11 +46,11 @@ def assert_close(
 
 
 def assert_same_structure(a: Tree, b: Tree) -> None:
-    """Fails unless two trees have one structure, and their leaves shapes and dtypes.
+    """Assert that two trees have the same structure, shapes and dtypes.
 
     Args:
         a: a tree of arrays.
-        b: the tree it should be like.
+        b: the expected tree.
 
     Raises:
         AssertionError: if they differ; the message names the first leaf.
@@ -74,7 +74,7 @@ def assert_same_structure(a: Tree, b: Tree) -> None:
 
 
 def assert_finite(arrays: Tree) -> None:
-    """Fails if a leaf holds an infinity or a NaN.
+    """Assert that no leaf holds an infinity or a NaN.
 
     Args:
         arrays: a tree of arrays.
@@ -97,15 +97,15 @@ def assert_finite(arrays: Tree) -> None:
 
 
 def check_pure(fn: Callable[..., Tree], *args: Tree, rtol: float = 1e-5) -> None:
-    """Fails unless `fn` is a pure function that compiles.
+    """Assert that `fn` is pure and can be compiled.
 
-    It is called twice, and compiled: the results must agree, and the arguments stay as
-    they were.
+    It is called twice, and once compiled: the results must agree, and the arguments
+    must not change.
 
     Args:
-        fn: a function of trees of arrays to a tree of arrays.
+        fn: function from trees of arrays to a tree of arrays.
         args: its arguments.
-        rtol: allowed difference between compiled and not, relative.
+        rtol: tolerance between compiled and eager results.
 
     Raises:
         AssertionError: if a result or an argument differs.
@@ -131,16 +131,17 @@ def check_grads(
     step: float = 1e-2,
     rtol: float = 2e-2,
 ) -> None:
-    """Fails unless the gradient of `fn` is its slope in a direction drawn at random.
+    """Assert that the gradient of `fn` agrees with a finite difference.
 
-    The slope is a central difference, in float32: keep the numbers near 1.
+    Compares the directional derivative along a random direction with a central
+    difference in float32, which is most exact for numbers near 1.
 
     Args:
-        fn: from a tree of float arrays to a loss of shape `()`.
-        params: where the gradient is checked.
-        seed: draws the direction, a vector of length 1.
+        fn: function from a tree of float arrays to a loss of shape `()`.
+        params: point at which the gradient is checked.
+        seed: seed of the direction, a vector of length 1.
         step: half the distance between the two points of the difference.
-        rtol: allowed difference, relative to the length of the gradient.
+        rtol: tolerance, relative to the norm of the gradient.
 
     Raises:
         AssertionError: if they differ.
@@ -161,15 +162,15 @@ def check_grads(
     tolerance = rtol * max(float(np.array(tree.global_norm(grads))), 1e-3)
     if not abs(slope - expected) <= tolerance:
         raise AssertionError(
-            f"the gradient says {expected:.6g} where the slope is {slope:.6g}, "
-            f"allowed is a difference of {tolerance:.2g}"
+            f"the gradient gives a slope of {expected:.6g}, finite differences give "
+            f"{slope:.6g}; the tolerance is {tolerance:.2g}"
         )
 
 
 def _direction(grads: Tree, seed: int) -> Tree:
-    """Half the gradient's direction, half a random one on its side, of length 1.
+    """A unit vector halfway between the gradient and a random direction.
 
-    A gradient that is too long shows along itself, one that points elsewhere across.
+    An error in the norm shows along the gradient, one in the direction across it.
     """
 
     def unit(vector: Tree) -> Tree:
@@ -183,6 +184,6 @@ def _direction(grads: Tree, seed: int) -> Tree:
     along = unit(grads)
     products = tree.map(lambda a, b: mx.sum(a * b), along, drawn)
     same_side = sum(leaf.item() for leaf in tree.leaves(products)) >= 0
-    # On the other side the two would cancel, for a single number entirely.
+    # Opposite vectors would cancel, entirely if there is a single number.
     sign = 1.0 if same_side else -1.0
     return unit(tree.map(lambda a, b: a + sign * b, along, drawn))

@@ -1,4 +1,4 @@
-"""What laws have in common: comparisons, slopes, and running all of them."""
+"""Shared code of laws: comparisons, finite differences, and running all laws."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ Law = Callable[[Any], None]
 def check_laws(
     caller: str, laws: Mapping[str, Law], subject: Any, skip: Collection[str]
 ) -> None:
-    """Raises one error that lists the laws which `subject` breaks."""
+    """Raise one `AssertionError` that lists all laws that `subject` breaks."""
     if isinstance(skip, str) or not set(skip) <= laws.keys():
         raise ValueError(
             f"{caller}: skip must be a collection of laws ({', '.join(laws)}), got "
@@ -29,8 +29,8 @@ def check_laws(
             law(subject)
         except Exception as error:
             kind = "" if isinstance(error, AssertionError) else type(error).__name__
-            told = f"{kind}: {error}" if kind else str(error)
-            broken.append(f"{name}: {told}")
+            message = f"{kind}: {error}" if kind else str(error)
+            broken.append(f"{name}: {message}")
             causes.append(error)
     if broken:
         raise AssertionError(
@@ -40,7 +40,7 @@ def check_laws(
 
 
 def require(condition: bool, message: str) -> None:
-    """An `assert` that `python -O` keeps."""
+    """An `assert` that `python -O` does not remove."""
     if not condition:
         raise AssertionError(message)
 
@@ -53,30 +53,30 @@ def floats(values: Tree) -> list[Array]:
     return [leaf for leaf in tree.leaves(values) if is_float(leaf)]
 
 
-def kinds(values: Tree) -> Tree:
-    """Everything about a tree but its numbers."""
+def specs(values: Tree) -> Tree:
+    """A tree with the dtype and shape of each leaf, as text."""
     return tree.map(lambda x: f"{x.dtype} {x.shape}".replace("mlx.core.", ""), values)
 
 
 def copied(values: Tree) -> Tree:
-    """The same numbers in memory of their own."""
+    """A deep copy."""
     return tree.map(lambda x: mx.array(x) if isinstance(x, mx.array) else x, values)
 
 
 def each(values: Tree, i: int) -> Tree:
-    """Entry `i` of axis 0 of all leaves."""
+    """Index axis 0 of all leaves by `i`."""
     return tree.map(lambda x: x[i], values)
 
 
 def require_equal(found: Tree, expected: Tree, message: str) -> None:
-    """Raises unless two trees are equal bit for bit."""
+    """Raise unless two trees are equal, bit for bit."""
     require(tree.equal(found, expected, equal_nan=True).item() is True, message)
 
 
 def require_close(
     found: Tree, expected: Tree, message: str, *, rtol: float = 1e-5, atol: float = 1e-5
 ) -> None:
-    """Raises unless two trees have the same paths, and numbers that are close."""
+    """Raise unless two trees have the same paths and close values."""
     ours, theirs = tree.named_leaves({"": found}), tree.named_leaves({"": expected})
     require(ours.keys() == theirs.keys(), f"{message}: the structures differ")
     for path, x in ours.items():
@@ -85,16 +85,16 @@ def require_close(
             a, b, rtol=rtol, atol=atol, equal_nan=True
         ):
             place = f" at {path[1:]}" if path[1:] else ""
-            raise AssertionError(f"{message}{place}: {_summed_up(a, b)}")
+            raise AssertionError(f"{message}{place}: {_difference(a, b)}")
 
 
 def _numpy(x: Any) -> Any:
-    """NumPy has no bfloat16."""
+    # NumPy has no bfloat16.
     half = isinstance(x, mx.array) and x.dtype == mx.bfloat16
     return np.asarray(x.astype(mx.float32) if half else x)
 
 
-def _summed_up(a: Any, b: Any) -> str:
+def _difference(a: Any, b: Any) -> str:
     if a.shape != b.shape:
         return f"shape {a.shape} is not {b.shape}"
     gaps = np.abs(a.astype(np.float64) - b.astype(np.float64))
@@ -108,7 +108,7 @@ def product(a: Any, b: Any) -> float:
 
 
 STEP = 2e-3
-"""Of central differences of float32 numbers."""
+"""Step of central differences in float32."""
 
 
 def require_slope(
@@ -116,15 +116,15 @@ def require_slope(
     movable: dict[int, Array],
     seeds: Iterable[Any],
 ) -> None:
-    """Raises unless the gradient is the slope along one of several directions.
+    """Raise unless the gradient agrees with finite differences along one direction.
 
-    A right gradient may disagree where a step crosses the kink of a `relu`; a wrong one
-    disagrees along nearly all directions.
+    A correct gradient may disagree where a step crosses the kink of a `relu`; a wrong
+    one disagrees along nearly all directions.
 
     Args:
-        outputs: from numbered arrays to arrays, in float32 or float64.
-        movable: where the slope is measured.
-        seeds: of the directions.
+        outputs: function from numbered arrays to arrays, in float32 or float64.
+        movable: the point at which the gradient is checked.
+        seeds: seeds of the directions to try.
     """
     messages = []
     for seed in seeds:
@@ -133,8 +133,8 @@ def require_slope(
         if abs(found - slope) <= allowed:
             return
         messages.append(
-            f"the gradient says {found:.6g} where the slope is {slope:.6g}, allowed is "
-            f"a difference of {allowed:.2g}"
+            f"the gradient gives a slope of {found:.6g}, finite differences give "
+            f"{slope:.6g}; the tolerance is {allowed:.2g}"
         )
     raise AssertionError(messages[0])
 
@@ -160,9 +160,9 @@ def _slopes(
         return sum(map(product, weights, outputs(moved)))
 
     grads = transforms.grad(loss)(movable)
-    require(kinds(grads) == kinds(movable), "gradients have other shapes or dtypes")
+    require(specs(grads) == specs(movable), "gradients have other shapes or dtypes")
     found = sum(product(grads[i], towards[i]) for i in movable)
-    # Two central differences, so that the third derivative cancels.
+    # Richardson extrapolation of two central differences.
     near, far = ((at(h) - at(-h)) / (2 * h) for h in (STEP, 2 * STEP))
     slope = (4 * near - far) / 3
     size = sum(product(mx.abs(w), mx.abs(y)) for w, y in zip(weights, begun))  # noqa: B905

@@ -1,4 +1,4 @@
-"""What every layer promises, and `check_layer`, which asks a layer for it."""
+"""The laws of layers, and `check_layer`, which checks them."""
 
 from collections.abc import Collection
 from typing import Any, NamedTuple
@@ -15,11 +15,11 @@ from lucid_fn.testing.laws import (
     each,
     floats,
     is_float,
-    kinds,
     require,
     require_close,
     require_equal,
     require_slope,
+    specs,
 )
 from lucid_fn.types import Array, ArrayFn, Key, Params, State, Tree
 
@@ -27,7 +27,7 @@ HALF = (mx.float16, mx.bfloat16)
 
 
 class Subject(NamedTuple):
-    """A layer with all that it is applied to."""
+    """A layer with its arguments."""
 
     layer: nn.Layer
     params: Params
@@ -51,30 +51,31 @@ def subject(layer: nn.Layer, x: Any, seed: int = 0) -> Subject:
 def check_layer(
     layer: nn.Layer | ArrayFn, x: Any, *, seed: int = 0, skip: Collection[str] = ()
 ) -> None:
-    """Fails unless a layer keeps the laws that all layers of this library keep.
+    """Check a layer against the laws that all layers of this library satisfy.
 
-    - `"init"` is a function of the key, and returns float params, no array twice.
-    - `"purity"`: `apply` leaves its arguments alone, and repeats its result.
-    - `"train"` must be given, as a bool.
-    - `"eval"` needs no key, and keeps the state.
-    - `"state"`: the new state has the structure, shapes and dtypes of the old one, also
+    - `"init"`: depends on the key only, and returns float params, no array twice.
+    - `"purity"`: `apply` does not change its arguments, and is deterministic.
+    - `"train"`: `apply` requires `train`, and accepts only bools.
+    - `"eval"`: eval mode needs no key and does not change the state.
+    - `"state"`: the new state has the structure, shapes and dtypes of the old one, even
       if params and input are in half precision.
     - `"jit"`: compiled and eager results agree.
-    - `"dtype"`: half precision stays, and is close to float32.
-    - `"examples"`: in eval mode, the results of a batch are those of its examples.
-    - `"gradient"`: gradients in params and input are the slopes of finite differences.
-    - `"vmap"`: results and gradients of a vectorized layer are those of a loop.
+    - `"dtype"`: half precision is preserved, with results close to float32.
+    - `"examples"`: in eval mode, the result of an example does not depend on its batch.
+    - `"gradient"`: gradients of params and input agree with finite differences.
+    - `"vmap"`: results and gradients under `vmap` are those of a loop.
 
     Args:
-        layer: a layer, or a function on arrays.
-        x: an input, with the batch on axis 0; numbers near 1 make the best test.
-        seed: of the params, the key, and directions.
-        skip: laws that the layer does not promise to keep.
+        layer: a layer, or a function of an array.
+        x: an input, with the batch on axis 0; the checks are sharpest for numbers
+            near 1.
+        seed: seed of the params, the key and the directions of finite differences.
+        skip: names of laws that the layer need not satisfy.
 
     Raises:
-        AssertionError: if laws are broken; the message lists them, and why.
-        TypeError: if `layer` is not one.
-        ValueError: if `skip` names another law.
+        AssertionError: if laws are broken; the message says which and why.
+        TypeError: if `layer` is not a layer or function.
+        ValueError: if `skip` names an unknown law.
 
     Example:
         >>> import mlx.core as mx
@@ -85,7 +86,7 @@ def check_layer(
         Traceback (most recent call last):
         ...
         AssertionError: check_layer: broken laws, which skip=[...] would leave out
-          examples: example 0 alone gives another result than in its batch: ...
+          examples: the result of example 0 depends on its batch: ...
     """
     made = as_layer("check_layer: layer", layer)
     check_laws("check_layer", LAWS, subject(made, to_input(x), seed), skip)
@@ -93,12 +94,12 @@ def check_layer(
 
 def init_is_a_function_of_the_key(s: Subject) -> None:
     key = random.key(3)
-    message = "init returns something else for the same key at a second call"
+    message = "init returns different results for the same key"
     require_equal(s.layer.init(key), s.layer.init(key), message)
 
 
 def no_two_leaves_are_one_array(s: Subject) -> None:
-    # A compiled function may not take as an argument what it also captures.
+    # MLX compiles no function that takes and captures the same array.
     leaves = tree.leaves((s.params, s.state))
     distinct = len({id(leaf) for leaf in leaves}) == len(leaves)
     require(distinct, "two leaves of params and state are the same array")
@@ -115,23 +116,23 @@ def apply_is_pure(s: Subject, train: bool) -> None:
     first = s.apply(train=train)
     again = s.apply(train=train)
     require_equal(given, before, f"apply changes its arguments with train={train}")
-    message = f"apply returns something else at a second call with train={train}"
+    message = f"apply is not deterministic with train={train}"
     require_equal(again, first, message)
 
 
 def the_new_state_has_the_form_of_the_state(s: Subject) -> None:
     _, new = s.apply(train=True)
-    message = f"the state {kinds(s.state)} becomes {kinds(new)}"
-    require(kinds(new) == kinds(s.state), message)
-    require(list(new) == list(s.state), "the state has its names in another order")
+    message = f"the state {specs(s.state)} becomes {specs(new)}"
+    require(specs(new) == specs(s.state), message)
+    require(list(new) == list(s.state), "the names in the state change their order")
 
 
 def a_state_keeps_its_dtypes(s: Subject, dtype: mx.Dtype) -> None:
-    """Running statistics in 16 bits would stop to move."""
+    """Running statistics in 16 bits would lose small updates."""
     params, x = tree.cast((s.params, s.x), dtype)
     _, new = s.apply(train=True, params=params, x=x)
-    message = f"with {dtype}, the state {kinds(s.state)} becomes {kinds(new)}"
-    require(kinds(new) == kinds(s.state), message)
+    message = f"with {dtype}, the state {specs(s.state)} becomes {specs(new)}"
+    require(specs(new) == specs(s.state), message)
 
 
 def train_has_no_default(s: Subject) -> None:
@@ -139,7 +140,8 @@ def train_has_no_default(s: Subject) -> None:
         try:
             s.layer.apply(s.params, s.state, s.x, key=s.key, **options)
         except TypeError as error:
-            require("train" in str(error), f"another error for {options}: {error}")
+            message = f"the error for {options} does not name train: {error}"
+            require("train" in str(error), message)
         else:
             given = f"train={options['train']}" if options else "no train"
             raise AssertionError(
@@ -165,15 +167,15 @@ def compiled_is_eager(s: Subject) -> None:
 
 
 def a_gradient_and_another_pass_are_compiled_together(s: Subject) -> None:
-    """MLX fails where both split one array by `mx.split`."""
+    """MLX fails if both passes split the same array by `mx.split`."""
     floating = {"params": s.params}
     if all(map(is_float, tree.leaves(s.x))):
         floating["x"] = s.x
 
     def passes(floating: Tree, state: State, x: Any, key: Key) -> Any:
         def loss(floating: Tree) -> Array:
-            x_or_its_own, params = floating.get("x", x), floating["params"]
-            y, _ = s.layer.apply(params, state, x_or_its_own, train=True, key=key)
+            params, inputs = floating["params"], floating.get("x", x)
+            y, _ = s.layer.apply(params, state, inputs, train=True, key=key)
             return sum((mx.sum(leaf) for leaf in floats(y)), mx.array(0.0))
 
         grads = transforms.grad(loss)(floating) if tree.leaves(floating) else ()
@@ -191,7 +193,7 @@ def a_batch_is_its_examples(s: Subject, train: bool) -> None:
     for i in range(size):
         example = tree.map(lambda leaf, i=i: leaf[i : i + 1], s.x)
         y, _ = s.apply(train=train, x=example)
-        message = f"example {i} alone gives another result than in its batch"
+        message = f"the result of example {i} depends on its batch"
         require_close(y, tree.map(lambda leaf, i=i: leaf[i : i + 1], whole), message)
 
 
@@ -202,8 +204,8 @@ def half_precision_stays(s: Subject, dtype: mx.Dtype, train: bool) -> None:
     found = {str(leaf.dtype) for leaf in floats(y)} - {str(dtype)}
     require(
         not found,
-        f"params and input of {dtype} give {', '.join(found)}; cast constants, and "
-        "what is computed from a float32 state, to the dtype of the input",
+        f"params and input of {dtype} give {', '.join(found)}; cast constants and "
+        "values computed from a float32 state to the dtype of the input",
     )
     coarse = 40 * mx.finfo(dtype).eps
     message = f"the result in {dtype} is far from that in float32"
@@ -211,7 +213,7 @@ def half_precision_stays(s: Subject, dtype: mx.Dtype, train: bool) -> None:
 
 
 def _movable(values: Tree) -> tuple[dict[int, Array], Any]:
-    """The float leaves by their number, and the function back to the tree."""
+    """The float leaves by their number, and the function that puts them back."""
     leaves, structure = tree.flatten(values)
     movable = {i: leaf for i, leaf in enumerate(leaves) if is_float(leaf)}
 
@@ -252,18 +254,20 @@ def vectorized_gradients_are_those_of_the_single_inputs(s: Subject, other: Any) 
     vectorized = transforms.vmap(score, in_axes=(None, 0))
     grad = transforms.grad(total)
     got, expected = (grad(movable, run) for run in (vectorized, one_by_one))
-    require_close(got, expected, "gradients of vmap are not those of a loop", **close)
+    require_close(
+        got, expected, "gradients of vmap differ from those of a loop", **close
+    )
     if not tree.leaves(s.params):
         return
     found = transforms.vmap(transforms.grad(score), in_axes=(None, 0))(s.params, both)
     for i in range(2):
         one = transforms.grad(score)(s.params, each(both, i))
-        message = f"vmap of the gradient is not that of example {i}"
+        message = f"vmap of the gradient differs from the gradient of example {i}"
         require_close(each(found, i), one, message, **close)
 
 
 def _vmap_law(s: Subject) -> None:
-    # The same numbers in another order of the examples.
+    # The same numbers, with examples in reverse order.
     other = tree.map(lambda leaf: leaf[::-1], s.x)
     vectorized_gradients_are_those_of_the_single_inputs(s, other)
 

@@ -1,4 +1,4 @@
-"""What every loss promises, and `check_loss`, which asks one for it."""
+"""The laws of losses, and `check_loss`, which checks them."""
 
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
@@ -38,32 +38,31 @@ class Subject(NamedTuple):
 def check_loss(
     fn: LossFn, *inputs: Array, skip: Collection[str] = (), seed: int = 0
 ) -> None:
-    """Fails unless a loss keeps the laws that all losses of this library keep.
+    """Check a loss against the laws that all losses of this library satisfy.
 
-    - `"purity"`: it leaves its arguments alone, and repeats its result.
-    - `"examples"`: unless it returns their mean, the losses of a batch are those of its
-      examples.
-    - `"gradient"`: the gradient in the first argument is the slope of finite
-      differences.
+    - `"purity"`: it does not change its arguments, and is deterministic.
+    - `"examples"`: unless it is a mean, the loss of an example does not depend on its
+      batch.
+    - `"gradient"`: the gradient of the first argument agrees with finite differences.
     - `"zero"`: first and second derivatives are finite where predictions and targets
-      are 0, as where they are equal.
+      are both 0, and so equal.
     - `"jit"`: compiled and eager losses agree.
-    - `"dtype"`: losses in half precision are those in float32, rounded once, also for
+    - `"dtype"`: losses in half precision are those in float32, rounded once, even for
       numbers near 500, whose squares overflow in float16.
-    - `"vmap"`: losses and gradients of a vectorized loss are those of a loop.
+    - `"vmap"`: losses and gradients under `vmap` are those of a loop.
 
     Args:
-        fn: `fn(predictions, targets)`, or any function of arrays to the losses of
+        fn: `fn(predictions, targets)`, or any function from arrays to losses of
             examples or elements, or to their mean.
-        inputs: its arguments, with the batch on axis 0; two arrays of normal numbers of
-            shape `(4, 3)` unless given.
-        skip: laws that the loss does not promise to keep.
-        seed: of the default inputs and of directions.
+        inputs: arguments of `fn`, with the batch on axis 0; by default two arrays of
+            normal numbers of shape `(4, 3)`.
+        skip: names of laws that the loss need not satisfy.
+        seed: seed of the default inputs.
 
     Raises:
-        AssertionError: if laws are broken; the message lists them, and why.
+        AssertionError: if laws are broken; the message says which and why.
         TypeError: if `fn` is not a function.
-        ValueError: if `skip` names another law.
+        ValueError: if `skip` names an unknown law.
 
     Example:
         >>> import mlx.core as mx
@@ -86,7 +85,7 @@ def the_loss_is_pure(s: Subject) -> None:
     before = copied(s.inputs)
     first, again = s.value, s.value
     require_equal(s.inputs, before, "the loss changes its arguments")
-    require_equal(again, first, "the loss is another one at a second call")
+    require_equal(again, first, "the loss is not deterministic")
 
 
 def a_batch_is_its_examples(s: Subject) -> None:
@@ -95,7 +94,7 @@ def a_batch_is_its_examples(s: Subject) -> None:
         return
     for i, expected in enumerate(losses):
         alone = s.loss(*[x[i : i + 1] for x in s.inputs])
-        message = f"example {i} alone has another loss than in its batch"
+        message = f"the loss of example {i} depends on its batch"
         require_close(alone[0], expected, message, **CLOSE)
 
 
@@ -122,7 +121,7 @@ def compiled_is_eager(s: Subject) -> None:
 def half_precision_is_rounded_once(
     s: Subject, dtype: mx.Dtype, scale: float, result: mx.Dtype | None = None
 ) -> Array:
-    """Whatever is squared, multiplied or added on the way overflows in no dtype.
+    """No intermediate result overflows or is rounded in half precision.
 
     Returns the losses in float32.
     """
@@ -132,7 +131,7 @@ def half_precision_is_rounded_once(
     found, expected = s.loss(*half), s.loss(*rounded)
     allowed = (dtype, mx.float32) if result is None else (result,)
     require(found.dtype in allowed, f"inputs of {dtype} give losses of {found.dtype}")
-    message = f"losses in {dtype} are not those in float32, rounded once"
+    message = f"losses in {dtype} differ from those in float32, rounded once"
     require_equal(found, expected.astype(found.dtype), message)
     return expected
 
@@ -148,13 +147,13 @@ def vectorized_is_a_loop(s: Subject) -> None:
         return mx.stack([score(*each(inputs, i)) for i in range(2)])
 
     vectorized = transforms.vmap(score)
-    message = "the vectorized loss is not that of a loop"
+    message = "the loss under vmap differs from that of a loop"
     require_close(vectorized(*stacked), one_by_one(*stacked), message, **CLOSE)
     got, expected = (
         transforms.grad(lambda x, run=run: mx.sum(run(x, *stacked[1:])))(stacked[0])
         for run in (vectorized, one_by_one)
     )
-    require_close(got, expected, f"the gradient of {message[4:]}", **CLOSE)
+    require_close(got, expected, f"the gradient of {message}", **CLOSE)
 
 
 def _dtype_law(s: Subject) -> None:

@@ -1,4 +1,4 @@
-"""What every optimizer promises, and `check_optimizer`, which asks one for it."""
+"""The laws of optimizers, and `check_optimizer`, which checks them."""
 
 from collections.abc import Collection
 from typing import Any, NamedTuple
@@ -13,10 +13,10 @@ from lucid_fn.testing.laws import (
     copied,
     each,
     is_float,
-    kinds,
     require,
     require_close,
     require_equal,
+    specs,
 )
 from lucid_fn.types import Params, Tree
 
@@ -25,19 +25,19 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
 
 class Subject(NamedTuple):
-    """An optimizer, and the params that it is tried on."""
+    """An optimizer, and the params to update."""
 
     optimizer: optim.GradientTransformation
     params: Params
 
     def grads(self, seed: int) -> Tree:
-        """A drawn gradient for each of the params."""
+        """Random gradients like the params."""
         return drawn_like(self.params, seed)
 
     def steps(
         self, params: Params, grads: Collection[Tree], opt_state: Any = None
     ) -> tuple[Params, Any]:
-        """The params and the state after an update for each gradient."""
+        """The params and the state after an update with each of `grads`."""
         if opt_state is None:
             opt_state = self.optimizer.init(params)
         for g in grads:
@@ -57,7 +57,7 @@ def drawn_like(params: Params, seed: int) -> Tree:
 
 
 def small_network() -> Params:
-    """Params like those of a small network, of normal numbers."""
+    """Normal numbers as the params of a small network."""
     shapes = {
         "conv": {"weight": mx.zeros((3, 2, 1, 2))},
         "fc": {
@@ -75,26 +75,27 @@ def check_optimizer(
     *,
     skip: Collection[str] = (),
 ) -> None:
-    """Fails unless an optimizer keeps the laws that all of this library keep.
+    """Check an optimizer against the laws that all of this library satisfy.
 
-    - `"structure"`: updates and states keep structures, shapes and dtypes, for params
-      in float32, bfloat16 and float64.
-    - `"moments"` of 16-bit params are float32, as small changes would be lost.
-    - `"arrays"`: the state shares no array with itself or with the params.
-    - `"purity"`: `update` leaves its arguments alone, and repeats its result.
-    - `"restoring"`: a run goes on from the named leaves of a state, as of a checkpoint.
+    - `"structure"`: updates and states keep their structures, shapes and dtypes, for
+      params in float32, bfloat16 and float64.
+    - `"moments"`: moments of 16-bit params are float32, to keep small changes.
+    - `"arrays"`: the state holds no array twice, and none of the params.
+    - `"purity"`: `update` does not change its arguments, and is deterministic.
+    - `"restoring"`: a run can be resumed from the named leaves of a state, as in a
+      checkpoint.
     - `"jit"`: compiled and eager updates agree.
-    - `"vmap"`: a stack of runs under `vmap` is each of them alone.
+    - `"vmap"`: runs stacked under `vmap` are the same as single runs.
 
     Args:
         optimizer: a `GradientTransformation`.
-        params: what it is tried on; those of a small network unless given.
-        skip: laws that the optimizer does not promise to keep.
+        params: params to update; by default those of a small network.
+        skip: names of laws that the optimizer need not satisfy.
 
     Raises:
-        AssertionError: if laws are broken; the message lists them, and why.
+        AssertionError: if laws are broken; the message says which and why.
         TypeError: if `optimizer` is not a transformation.
-        ValueError: if `skip` names another law.
+        ValueError: if `skip` names an unknown law.
 
     Example:
         >>> from lucid_fn import optim, testing, tree
@@ -108,7 +109,7 @@ def check_optimizer(
         ...
         AssertionError: check_optimizer: broken laws, which skip=[...] would leave out
           moments: conv.weight of the state is bfloat16 for params of bfloat16; make it
-          in float32, as of tree.cast(params, mx.float32)
+          float32, from tree.cast(params, mx.float32)
     """
     check_transformation("check_optimizer", "optimizer", optimizer)
     given = small_network() if params is None else params
@@ -126,8 +127,8 @@ def structures_shapes_and_dtypes_stay(s: Subject, dtype: mx.Dtype) -> None:
     ):
         same = tree.flatten(new)[1] == tree.flatten(old)[1]
         require(same, f"{what} change their structure with {dtype}")
-        message = f"{what} change from {kinds(old)} to {kinds(new)}"
-        require(kinds(new) == kinds(old), message)
+        message = f"{what} change from {specs(old)} to {specs(new)}"
+        require(specs(new) == specs(old), message)
 
 
 def moments_of_16_bits_are_float32(s: Subject, dtype: mx.Dtype) -> None:
@@ -137,13 +138,13 @@ def moments_of_16_bits_are_float32(s: Subject, dtype: mx.Dtype) -> None:
         name = str(dtype).removeprefix("mlx.core.")
         require(
             not is_float(x) or x.dtype == mx.float32,
-            f"{path} of the state is {name} for params of {name}; make it in float32, "
-            "as of tree.cast(params, mx.float32)",
+            f"{path} of the state is {name} for params of {name}; make it float32, "
+            "from tree.cast(params, mx.float32)",
         )
 
 
 def the_state_shares_no_array(s: Subject) -> None:
-    # A compiled function may not take as an argument what it also captures.
+    # MLX compiles no function that takes and captures the same array.
     leaves = tree.leaves((s.params, s.optimizer.init(s.params)))
     distinct = len({id(leaf) for leaf in leaves}) == len(leaves)
     require(distinct, "the state shares an array with itself or with the params")
@@ -155,7 +156,7 @@ def an_update_is_pure(s: Subject) -> None:
     before = copied(given)
     first, again = s.optimizer.update(*given), s.optimizer.update(*given)
     require_equal(given, before, "update changes its arguments")
-    require_equal(again, first, "update returns something else at a second call")
+    require_equal(again, first, "update is not deterministic")
 
 
 def a_state_survives_its_names(s: Subject) -> None:
@@ -164,7 +165,7 @@ def a_state_survives_its_names(s: Subject) -> None:
     flat = tree.named_leaves(opt_state)
     restored = tree.restore(s.optimizer.init(s.params), flat)
     straight = s.steps(half, grads[2:], opt_state)
-    message = "a run from the named leaves of a state is another one"
+    message = "a run resumed from the named leaves of a state differs"
     require_equal(s.steps(half, grads[2:], restored), straight, message)
 
 
@@ -187,7 +188,7 @@ def a_stack_under_vmap_is_each_alone(s: Subject) -> None:
         params = optim.apply_updates(params, updates)
     for i, (begun, *own) in enumerate(runs):
         alone = s.steps(begun, own)
-        message = f"run {i} of a stack under vmap is not that run alone"
+        message = f"run {i} of a stack under vmap differs from that run alone"
         require_close(each((params, opt_state), i), alone, message, **CLOSE)
 
 

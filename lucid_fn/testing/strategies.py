@@ -52,9 +52,9 @@ def shapes(
     """Shapes without empty axes.
 
     Args:
-        min_dims: least number of axes.
-        max_dims: largest number of axes.
-        max_size: largest size of an axis.
+        min_dims: minimum number of axes.
+        max_dims: maximum number of axes.
+        max_size: maximum size of an axis.
 
     Example:
         >>> from lucid_fn.testing import strategies
@@ -74,8 +74,8 @@ def arrays(
     """Float arrays with values in `[-bound, bound)`.
 
     Args:
-        shape: a shape, or a strategy of shapes; `shapes()` unless given.
-        bound: of the values.
+        shape: a shape, or a strategy of shapes; `shapes()` by default.
+        bound: bound of the values.
         dtype: a float dtype.
 
     Example:
@@ -102,7 +102,7 @@ def trees(leaves: "SearchStrategy[Any] | None" = None) -> "SearchStrategy[Tree]"
     """Trees of dicts, lists, (named) tuples and `None`, empty ones among them.
 
     Args:
-        leaves: a strategy of leaves; `arrays()` unless given.
+        leaves: a strategy of leaves; `arrays()` by default.
 
     Example:
         >>> from lucid_fn.testing import strategies
@@ -143,10 +143,10 @@ def params() -> "SearchStrategy[dict[str, Any]]":
 
 
 def reordered(draw: Callable[..., Any], values: Tree) -> Tree:
-    """The same tree, with the keys of its dicts inserted in another order.
+    """The same tree, with the keys of its dicts inserted in a drawn order.
 
     Args:
-        draw: that of `hypothesis.strategies.composite` or `data`.
+        draw: the `draw` of `hypothesis.strategies.composite` or `data`.
         values: any tree.
 
     Example:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lucid_fn import plot, train
-from lucid_fn.plot.curves import _running_mean
+from lucid_fn.plot.curves import _moving_average
 
 pytest.importorskip("matplotlib")
 
@@ -18,30 +18,30 @@ def mean_of_each_window(values):
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 19, 20, 39, 40, 41, 399, 400, 1003])
-def test_the_running_mean_is_that_of_each_window(count):
+def test_the_moving_average_is_that_of_each_window(count):
     values = np.random.default_rng(count).normal(size=count).tolist()
     expected = mean_of_each_window(values)
-    np.testing.assert_allclose(_running_mean(values), expected, atol=1e-12)
+    np.testing.assert_allclose(_moving_average(values), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("spike", [1e30, math.inf, math.nan])
 def test_a_spike_is_in_the_windows_that_hold_it_only(spike):
     values = [0.5] * 400
     values[137] = spike
-    mean = np.array(_running_mean(values))
+    mean = np.array(_moving_average(values))
     held = slice(137, 137 + 20)
     np.testing.assert_array_equal(np.delete(mean, np.r_[held]), 0.5)
     assert not (mean[held] == 0.5).any()
 
 
-def test_the_running_mean_adds_each_value_a_few_times(monkeypatch):
+def test_the_moving_average_adds_each_value_a_few_times(monkeypatch):
     # The windows of 78,200 values have 3,910 values each, 3e8 in all.
     added = []
     cumsum = np.cumsum
     monkeypatch.setattr(
         np, "cumsum", lambda a, **kw: added.append(a.size) or cumsum(a, **kw)
     )
-    assert _running_mean([0.5] * 78_200) == [0.5] * 78_200
+    assert _moving_average([0.5] * 78_200) == [0.5] * 78_200
     assert 0 < sum(added) < 3 * 78_200
 
 

@@ -52,7 +52,7 @@ def test_moments_in_half_precision_are_caught():
 
     found = of_optimizer(momentum(tree.zeros_like, update))
     assert set(found) == {"moments"}
-    assert "make it in float32, as of tree.cast(params, mx.float32)" in found["moments"]
+    assert "make it float32, from tree.cast(params, mx.float32)" in found["moments"]
 
 
 def test_updates_that_widen_are_caught():
