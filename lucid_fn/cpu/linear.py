@@ -78,7 +78,7 @@ _MAX_ROWS_OF_KERNEL = 2
 
 
 def quantized_product(x: Array, weight: QuantizedWeight, found: Format) -> Array:
-    """`ops.linear.quantized_matmul`, dequantizing the weight once if there are many rows."""
+    """`ops.linear.quantized_matmul`, dequantizing once for many rows."""
     if x.size <= _MAX_ROWS_OF_KERNEL * x.shape[-1]:
         with plain():
             return quantized_matmul(x, weight, found)

@@ -308,7 +308,10 @@ def test_a_folder_that_someone_else_put_there_is_not_used(tmp_path, monkeypatch)
 
 
 def test_without_any_folder_functions_run_unfused_with_one_warning(program):
-    before = "from lucid_fn.cpu.runtime import kernel_cache as c; c._use_private_folder = lambda: False\n"
+    before = (
+        "from lucid_fn.cpu.runtime import kernel_cache as c; "
+        "c._use_private_folder = lambda: False\n"
+    )
     results, warning = program(before + ONE_KERNEL, TMPDIR="/dev/null")
     assert results == RESULTS[:1]
     assert "unfused" in warning and "set TMPDIR to a folder of your own" in warning
