@@ -83,7 +83,7 @@ def _pixels(images: Any) -> np.ndarray:
     if len(pixels) > _MAX_IMAGES:
         raise ValueError(
             f"plot.images: images must be at most {_MAX_IMAGES}, got {len(pixels)}; "
-            f"pass images[:{_MAX_IMAGES}]"
+            f"give images[:{_MAX_IMAGES}]"
         )
     if np.issubdtype(pixels.dtype, np.integer):
         scaled = np.clip(pixels / 255.0, 0.0, 1.0)

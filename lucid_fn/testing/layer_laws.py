@@ -254,9 +254,8 @@ def vectorized_gradients_are_those_of_the_single_inputs(s: Subject, other: Any) 
     vectorized = transforms.vmap(score, in_axes=(None, 0))
     grad = transforms.grad(total)
     got, expected = (grad(movable, run) for run in (vectorized, one_by_one))
-    require_close(
-        got, expected, "gradients of vmap differ from those of a loop", **close
-    )
+    message = "gradients of vmap differ from those of a loop"
+    require_close(got, expected, message, **close)
     if not tree.leaves(s.params):
         return
     found = transforms.vmap(transforms.grad(score), in_axes=(None, 0))(s.params, both)

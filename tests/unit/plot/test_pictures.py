@@ -60,7 +60,7 @@ def test_a_confusion_matrix_is_drawn_as_shares_of_its_rows(drawn):
     "matrix, names, message",
     [
         (np.zeros((2, 3)), None, r"matrix must have shape \(C, C\), got \(2, 3\)"),
-        (np.array([[-1]]), None, "must hold counts, got one of -1"),
+        (np.array([[-1]]), None, "must hold counts, at least 0, got -1"),
         (np.eye(2), ["a"], "names must be those of 2 classes, got 1"),
     ],
 )

@@ -68,7 +68,7 @@ def test_a_memory_is_caught():
         y, state = inner.apply(params, state, x, train=train, key=key)
         return y * len(calls), state
 
-    assert "at a second call" in broken_laws(linear_with(counting))["purity"]
+    assert "is not deterministic" in broken_laws(linear_with(counting))["purity"]
 
 
 def test_hidden_randomness_is_caught():
@@ -77,7 +77,7 @@ def test_hidden_randomness_is_caught():
         return y + mx.random.normal(y.shape), state
 
     found = broken_laws(linear_with(noisy))
-    assert "at a second call" in found["purity"]
+    assert "is not deterministic" in found["purity"]
     assert "random" in found["jit"]
 
 
@@ -170,7 +170,7 @@ def test_a_raw_custom_function_is_caught_under_vmap():
 def test_a_constant_that_widens_half_precision_is_caught():
     table = mx.array([1.0, 2.0, 3.0])
     found = broken_laws(nn.lift(lambda x: x * table))
-    assert "float32; cast constants, and what" in found["dtype"]
+    assert "float32; cast constants and values" in found["dtype"]
 
 
 def test_values_that_cannot_be_compiled_are_caught():

@@ -80,7 +80,9 @@ def test_a_state_that_is_kept_outside_is_caught():
         calls.append(1)
         return tree.map(lambda g: g / len(calls), grads), opt_state
 
-    assert "at a second call" in of_optimizer(momentum(lambda p: (), update))["purity"]
+    assert (
+        "is not deterministic" in of_optimizer(momentum(lambda p: (), update))["purity"]
+    )
 
 
 def test_grads_that_are_changed_in_place_are_caught():
@@ -123,7 +125,7 @@ def test_a_norm_without_a_slope_at_zero_is_caught():
 
 def test_a_loss_that_looks_at_the_rest_of_its_batch_is_caught():
     found = of_loss(lambda x, y: mx.square(x - mx.mean(y)), skip=["dtype"])
-    assert "example 0 alone" in found["examples"]
+    assert "the loss of example 0 depends on its batch" in found["examples"]
 
 
 def test_a_wrong_gradient_of_a_loss_is_caught():
