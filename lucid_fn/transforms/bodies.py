@@ -14,7 +14,7 @@ from lucid_fn.transforms import diagnosis
 from lucid_fn.transforms.arguments import as_result, describe, remedy
 from lucid_fn.transforms.closures import Converted
 from lucid_fn.transforms.debugging import ShapeDtype, eval_shape
-from lucid_fn.transforms.turns import Arrays, Body, Sizes
+from lucid_fn.transforms.iterations import Arrays, Body, Sizes
 from lucid_fn.tree.mapping import describe as show
 from lucid_fn.types import Array, Tree
 
@@ -99,7 +99,7 @@ def _new_body(
 ) -> Traced:
     structures: list[tree.Structure] = []
 
-    def turn(constants: Arrays, before: Arrays, xs: Arrays) -> tuple[Arrays, Arrays]:
+    def step(constants: Arrays, before: Arrays, xs: Arrays) -> tuple[Arrays, Arrays]:
         given = tree.unflatten(carry, before), tree.unflatten(inputs, xs)
         with (
             diagnosis.explaining_value_reads(name, caller),
@@ -107,8 +107,8 @@ def _new_body(
             diagnosis.drawing_nothing(
                 name,
                 caller,
-                "which would draw the same numbers at every turn",
-                "give it a key a turn, for instance random.fold_in(key, i)",
+                "which would draw the same numbers at every iteration",
+                "give it one key per iteration, for instance random.fold_in(key, i)",
             ),
         ):
             after, out = call(converted.rebuild(constants), *given)
@@ -117,7 +117,7 @@ def _new_body(
         return check_carry(after, carry, before, name, caller), outputs
 
     sizes = Sizes(len(converted.arrays), _number_of_leaves(carry))
-    return Traced(Body(turn, sizes), structures)
+    return Traced(Body(step, sizes), structures)
 
 
 def _number_of_leaves(structure: tree.Structure) -> int:

@@ -49,7 +49,7 @@ def closure_convert(fn: Any, caller: str) -> Converted:
     key = walk.visit(fn, name_of(fn)), walk.outside.key()
 
     def rebuild(arrays: list[Array]) -> Any:
-        # Without a derivative, a turn sees the changes of the turn before.
+        # Without a derivative, an iteration sees the changes of the iteration before.
         if is_transforming():
             walk.outside.check(caller)
         return _Rebuilder(walk, arrays).rebuild(fn)

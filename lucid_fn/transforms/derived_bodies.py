@@ -8,34 +8,34 @@ from lucid_fn.ops.vectorize import vectorize
 from lucid_fn.tracing import bypassing_rules, transforming
 from lucid_fn.transforms.arguments import fenced
 from lucid_fn.transforms.checkpointing import after
-from lucid_fn.transforms.turns import Arrays, Body, Sizes
+from lucid_fn.transforms.iterations import Arrays, Body, Sizes
 from lucid_fn.types import Array
 
 
 def passing(body: Body) -> Body:
     """The body for the derivatives that are not the innermost one."""
 
-    def turn(constants: Arrays, carry: Arrays, inputs: Arrays) -> tuple[Arrays, Arrays]:
+    def step(constants: Arrays, carry: Arrays, inputs: Arrays) -> tuple[Arrays, Arrays]:
         with bypassing_rules():
-            return body.turn(constants, carry, inputs)
+            return body.step(constants, carry, inputs)
 
     def made() -> Body:
-        return Body(turn, body.sizes, keeps=body.keeps, waits=body.waits)
+        return Body(step, body.sizes, keeps=body.keeps, waits=body.waits)
 
     return body.derived("passing", made)
 
 
 def keeping(body: Body) -> Body:
-    """The body that also returns the carry before each turn."""
+    """The body that also returns the carry before each iteration."""
     if body.keeps:
         return body
 
-    def turn(constants: Arrays, carry: Arrays, inputs: Arrays) -> tuple[Arrays, Arrays]:
-        after, outputs = body.turn(constants, carry, inputs)
+    def step(constants: Arrays, carry: Arrays, inputs: Arrays) -> tuple[Arrays, Arrays]:
+        after, outputs = body.step(constants, carry, inputs)
         return after, [*outputs, *carry]
 
     def made() -> Body:
-        return Body(turn, body.sizes, keeps=True, waits=body.waits)
+        return Body(step, body.sizes, keeps=True, waits=body.waits)
 
     return body.derived("keeping", made)
 
@@ -62,7 +62,7 @@ def pulled_body(
     """
     sizes = body.sizes
 
-    def turn(constants: Arrays, carry: Arrays, given: Arrays) -> tuple[Arrays, Arrays]:
+    def step(constants: Arrays, carry: Arrays, given: Arrays) -> tuple[Arrays, Arrays]:
         d_carry, sums = carry[: len(k)], carry[len(k) :]
         before, rest = given[: sizes.carry], given[sizes.carry :]
         xs, d_outputs = rest[:inputs], rest[inputs:]
@@ -72,7 +72,7 @@ def pulled_body(
         a, b = len(c), len(c) + len(k)
 
         def values(*arrays: Array) -> Arrays:
-            last, outputs = body.turn(
+            last, outputs = body.step(
                 filled(constants, c, arrays[:a]),
                 filled(before, k, arrays[a:b]),
                 filled(xs, x, arrays[b:]),
@@ -87,18 +87,19 @@ def pulled_body(
         summed = [total + g for total, g in zip(sums, grads[:a], strict=True)]
         return [*grads[a:b], *summed], list(grads[b:])
 
-    return Body(turn, Sizes(sizes.constants, len(k) + len(c), unstacked))
+    return Body(step, Sizes(sizes.constants, len(k) + len(c), unstacked))
 
 
 def pushed_body(body: Body, places: list[list[int]], inputs: int) -> Body:
     """The body of the forward derivative: values, then tangents of those at `places`.
 
-    Each turn takes them of the constants, the carry and the `inputs`, in this order.
+    Each iteration takes them of the constants, the carry and the `inputs`, in this
+    order.
     """
     sizes = body.sizes
     lengths = (sizes.constants, sizes.carry, inputs)
 
-    def turn(*parts: Arrays) -> tuple[Arrays, Arrays]:
+    def step(*parts: Arrays) -> tuple[Arrays, Arrays]:
         values = [part[:n] for part, n in zip(parts, lengths, strict=True)]
         moved = [part[n:] for part, n in zip(parts, lengths, strict=True)]
 
@@ -107,7 +108,7 @@ def pushed_body(body: Body, places: list[list[int]], inputs: int) -> Body:
             for part, place in zip(values, places, strict=True):
                 moving.append(filled(part, place, rest[: len(place)]))
                 rest = rest[len(place) :]
-            after, outputs = body.turn(*moving)
+            after, outputs = body.step(*moving)
             return [*after, *outputs]
 
         flat = [x for pair in zip(values, places, strict=True) for x in at(*pair)]
@@ -119,7 +120,7 @@ def pushed_body(body: Body, places: list[list[int]], inputs: int) -> Body:
     constants, carry, _ = (
         n + len(place) for n, place in zip(lengths, places, strict=True)
     )
-    return Body(turn, Sizes(constants, carry))
+    return Body(step, Sizes(constants, carry))
 
 
 def mapped_body(body: Body, axes: tuple[tuple[int | None, ...], ...]) -> Body:
@@ -127,9 +128,9 @@ def mapped_body(body: Body, axes: tuple[tuple[int | None, ...], ...]) -> Body:
     sizes = body.sizes
     in_axes = (*axes[0], *(0,) * sizes.carry, *axes[2])
 
-    def turn(*parts: Arrays) -> tuple[Arrays, Arrays]:
+    def step(*parts: Arrays) -> tuple[Arrays, Arrays]:
         def flat(*arrays: Array) -> Arrays:
-            after, outputs = body.turn(*sizes.cut(arrays))
+            after, outputs = body.step(*sizes.cut(arrays))
             return [*after, *outputs]
 
         with transforming():
@@ -137,4 +138,4 @@ def mapped_body(body: Body, axes: tuple[tuple[int | None, ...], ...]) -> Body:
             out = run(*chain(*parts))
         return list(out[: sizes.carry]), list(out[sizes.carry :])
 
-    return Body(turn, sizes, keeps=body.keeps, waits=body.waits)
+    return Body(step, sizes, keeps=body.keeps, waits=body.waits)

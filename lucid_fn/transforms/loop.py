@@ -1,9 +1,9 @@
 """Loops over a compiled body, their derivatives and their batching rule.
 
 A loop maps constants, a carry and inputs that are stacked along axis 0 to the last
-carry and stacked outputs. Its reverse derivative is a loop over the same turns in the
-other direction; its forward derivative and its batching rule are loops of derived
-bodies. So any composition of them is a loop, too, whose body is compiled once.
+carry and stacked outputs. Its reverse derivative is a loop over the same iterations
+in the other direction; its forward derivative and its batching rule are loops of
+derived bodies. So any composition of them is a loop, too, whose body is compiled once.
 """
 
 from collections.abc import Callable
@@ -30,13 +30,13 @@ from lucid_fn.transforms.derived_bodies import (
     pulled_body,
     pushed_body,
 )
-from lucid_fn.transforms.turns import (
+from lucid_fn.transforms.iterations import (
     MAX_UNROLLED,
     Arrays,
     Body,
     TooLongError,
     build,
-    run_turns,
+    run_iterations,
 )
 from lucid_fn.types import Array
 
@@ -44,16 +44,16 @@ from lucid_fn.types import Array
 def run(
     body: Body, arrays: Arrays, length: int, *, reverse: bool, caller: str
 ) -> tuple[Arrays, Arrays]:
-    """The carry after `length >= 1` turns, and the stacked outputs."""
+    """The carry after `length >= 1` iterations, and the stacked outputs."""
     split = body.sizes.carry
     if are_rules_bypassed():
         body = passing(body)
     if may_start() and not any_traced(arrays):
-        out = run_turns(body, arrays, length, reverse, starts=True)
+        out = run_iterations(body, arrays, length, reverse, starts=True)
         return out[:split], out[split:]
     if is_tracing() and length > MAX_UNROLLED:
         raise TooLongError(
-            f"{caller}: a loop must have at most {MAX_UNROLLED:,} turns inside a "
+            f"{caller}: a loop must have at most {MAX_UNROLLED:,} iterations inside a "
             f"compiled function, which holds every one of them, got {length:,}; call "
             f"it outside of lf.jit, since {caller} compiles its body by itself"
         )
@@ -68,17 +68,17 @@ def run(
 def run_in_segments(
     body: Body, arrays: Arrays, length: int, every: int, *, reverse: bool, caller: str
 ) -> tuple[Arrays, Arrays]:
-    """`run`, whose derivative keeps the carry only before each segment of turns."""
+    """`run`, whose derivative keeps the carry only at the start of each segment."""
     constants, carry, stacked = body.sizes.cut(arrays)
     segments, rest = divmod(length, every)
     inside = segments * every
 
-    def turn(constants: Arrays, carry: Arrays, inputs: Arrays) -> tuple[Arrays, Arrays]:
+    def step(constants: Arrays, carry: Arrays, inputs: Arrays) -> tuple[Arrays, Arrays]:
         arrays = [*constants, *carry, *inputs]
         return run(body, arrays, every, reverse=reverse, caller=caller)
 
     segment = body.derived(
-        ("segment", every, reverse), lambda: Body(turn, body.sizes, waits=True)
+        ("segment", every, reverse), lambda: Body(step, body.sizes, waits=True)
     )
     xs = [x[length - inside :] if reverse else x[:inside] for x in stacked]
     xs = [x.reshape(segments, every, *x.shape[1:]) for x in xs]
@@ -87,9 +87,13 @@ def run_in_segments(
     if rest:
         parts.append((body, left, rest))
     found: list[Arrays] = []
-    for part, inputs, turns in parts:
+    for part, inputs, iterations in parts:
         carry, ys = run(
-            part, [*constants, *carry, *inputs], turns, reverse=reverse, caller=caller
+            part,
+            [*constants, *carry, *inputs],
+            iterations,
+            reverse=reverse,
+            caller=caller,
         )
         found.append(
             [y.reshape(-1, *y.shape[2:]) for y in ys] if part is segment else ys
@@ -102,21 +106,21 @@ def run_in_segments(
 def _loop(
     body: Body, length: int, reverse: bool, *, kept: list[Arrays] | None = None
 ) -> Callable[[Arrays], Arrays]:
-    """All turns, with derivatives and a batching rule.
+    """All iterations, with derivatives and a batching rule.
 
-    `kept` is a list for the carry before each turn. A loop with one cannot be
-    differentiated a second time: MLX raises an error at a compiled turn.
+    `kept` is a list for the carry before each iteration. A loop with one cannot be
+    differentiated a second time: MLX raises an error at a compiled iteration.
     """
     sizes = body.sizes
 
     def flat(*arrays: Array) -> tuple[Array, ...]:
         if kept is not None:
             kept.clear()
-            turns = partial(run_turns, kept=kept)
-            return tuple(build(turns, body, list(arrays), length, reverse))
-        # MLX must not differentiate the turns, since a compiled one has no derivative.
+            iterations = partial(run_iterations, kept=kept)
+            return tuple(build(iterations, body, list(arrays), length, reverse))
+        # MLX must not differentiate the iterations: compiled ones have no derivative.
         fixed = [mx.stop_gradient(array) for array in arrays]
-        return tuple(build(run_turns, body, fixed, length, reverse))
+        return tuple(build(run_iterations, body, fixed, length, reverse))
 
     custom = custom_function(flat)
     uses = 0  # of the rules; the first is that of the innermost derivative
@@ -129,13 +133,13 @@ def _loop(
     @custom.vjp
     def vjp(primals: Any, cotangents: Any, outputs: Any) -> tuple[Array, ...]:
         xs, cts, ys = map(as_list, (primals, cotangents, outputs))
-        turn = differentiated()
+        step = differentiated()
         if kept is not None:
-            return tuple(_pulled(turn, xs, cts, [], length, reverse, kept))
+            return tuple(_pulled(step, xs, cts, [], length, reverse, kept))
         if not body.keeps:
             ys = _loop(keeping(passing(body)), length, reverse)(xs)
         before = ys[len(ys) - sizes.carry :]
-        return tuple(_pulled(turn, xs, cts, before, length, reverse))
+        return tuple(_pulled(step, xs, cts, before, length, reverse))
 
     @custom.jvp
     def jvp(primals: Any, tangents: Any) -> tuple[Array, ...]:
@@ -145,8 +149,8 @@ def _loop(
     @custom.vmap
     def vmap(arrays: Any, axes: Any) -> tuple[tuple[Array, ...], tuple[int, ...]]:
         with in_vmap_rule():
-            turn = passing(body) if uses else body
-            return _mapped(turn, as_list(arrays), as_list(axes), length, reverse)
+            step = passing(body) if uses else body
+            return _mapped(step, as_list(arrays), as_list(axes), length, reverse)
 
     return lambda arrays: as_list(custom(*arrays)) if arrays else list(flat())
 
@@ -166,7 +170,7 @@ def _pulled(
     """The cotangents of constants, carry and inputs, by a loop in the other direction.
 
     Its carry consists of the cotangents of the carry and the sums of those of the
-    constants so far. The carry before each turn is stacked in `before`, or else in
+    constants so far. The carry before each iteration is stacked in `before`, or else in
     the list `kept`.
     """
     constants, carry, inputs = body.sizes.cut(primals)
@@ -190,8 +194,8 @@ def _pulled(
     if kept is None:
         found = _loop(backward, length, not reverse)(arrays)
     else:
-        turns = partial(run_turns, unstacked=kept)
-        found = build(turns, backward, arrays, length, not reverse)
+        iterations = partial(run_iterations, unstacked=kept)
+        found = build(iterations, backward, arrays, length, not reverse)
     a, b = len(k), len(k) + len(c)
     zeros = [mx.zeros_like(array) for array in primals]
     d_constants, d_start, d_inputs = body.sizes.cut(zeros)
@@ -233,7 +237,7 @@ def _pushed(
 def _mapped(
     body: Body, arrays: Arrays, axes: list[int | None], length: int, reverse: bool
 ) -> tuple[tuple[Array, ...], tuple[int, ...]]:
-    """A loop over the turns of the whole batch, the results, and their axes."""
+    """A loop over the iterations of the whole batch, the results, and their axes."""
     sizes = body.sizes
     n = next(x.shape[a] for x, a in zip(arrays, axes, strict=True) if a is not None)
     parts, part_axes = sizes.cut(arrays), sizes.cut(axes)

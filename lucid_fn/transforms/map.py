@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lucid_fn.checks import check_function, check_parameters
-from lucid_fn.transforms.scan import run_scan, turns_of
+from lucid_fn.transforms.scan import iterations_of, run_scan
 from lucid_fn.types import Tree
 
 
@@ -37,4 +37,6 @@ def map(f: Callable[[Any], Any], xs: Tree) -> Tree:
         check_parameters("map", "f", f, ("x",))
         return None, f(x)
 
-    return run_scan(f, None, xs, turns_of(xs, None, "map"), caller="map", call=call)[1]
+    return run_scan(
+        f, None, xs, iterations_of(xs, None, "map"), caller="map", call=call
+    )[1]

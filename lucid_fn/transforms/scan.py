@@ -26,29 +26,29 @@ def scan(
 ) -> tuple[Tree, Tree]:
     """Runs `carry, y = f(carry, x)` over the leading axis of `xs`, and stacks each `y`.
 
-    `f` is compiled once, whatever the number of turns: in Python it runs only while it
-    is traced. All derivatives work, also in what `f` closes over, and so does `vmap`.
-    Reverse derivatives keep the carry before each turn, and compute the rest of a turn
-    again.
+    `f` is compiled once, whatever the number of iterations: in Python it runs only
+    while it is traced. All derivatives work, also in what `f` closes over, and so does
+    `vmap`. Reverse derivatives keep the carry before each iteration, and recompute the
+    rest.
 
-    Inside `lf.jit` the loop is unrolled, and may have 2,048 turns. Call a longer one
-    outside of it: it is compiled by itself.
+    Inside `lf.jit` the loop is unrolled, and may have 2,048 iterations. Call a
+    longer one outside of it: it is compiled by itself.
 
     Args:
         f: a pure function `(carry, x) -> (carry, y)` of trees. The carry keeps its
             structure, shapes and dtypes.
-        init: the carry before the first turn: arrays and numbers. A Python number takes
-            the dtype that `f` gives it.
-        xs: a tree of arrays, whose axes 0 have the number of turns as their size; or
-            `None`, in which case `x` is `None`.
-        length: the number of turns; may be omitted if `xs` has an array.
+        init: the carry before the first iteration: arrays and numbers. A Python number
+            takes the dtype that `f` gives it.
+        xs: a tree of arrays whose axes 0 have the number of iterations as their size;
+            or `None`, in which case `x` is `None`.
+        length: the number of iterations; may be omitted if `xs` has an array.
         reverse: whether to go from the last entry of `xs` to the first; each `y` stays
             at the index of its `x`.
-        checkpoint_every: keep the carry only once in so many turns for the reverse
+        checkpoint_every: keep the carry only once in so many iterations for the reverse
             derivative, and compute those in between again.
 
     Returns:
-        The carry after the last turn, and each `y`, stacked: `(length, ...)`.
+        The carry after the last iteration, and each `y`, stacked: `(length, ...)`.
 
     Raises:
         TypeError: if `f` is not a function, does not return a pair, or changes the
@@ -75,9 +75,9 @@ def scan(
     check_bool("scan", reverse=reverse)
     if checkpoint_every is not None:
         checkpoint_every = check_count("scan", "checkpoint_every", checkpoint_every)
-    turns = turns_of(xs, length, "scan")
+    iterations = iterations_of(xs, length, "scan")
     return run_scan(
-        f, init, xs, turns, reverse=reverse, every=checkpoint_every, caller="scan"
+        f, init, xs, iterations, reverse=reverse, every=checkpoint_every, caller="scan"
     )
 
 
@@ -141,8 +141,8 @@ def run_scan(
     return started((last, out))
 
 
-def turns_of(xs: Tree, length: int | None, caller: str) -> int:
-    """The number of turns, on which all arrays and `length` must agree."""
+def iterations_of(xs: Tree, length: int | None, caller: str) -> int:
+    """The number of iterations, on which all arrays and `length` must agree."""
     found: tuple[str, int] | None = None
     if length is not None:
         found = "length", check_count(caller, "length", length, at_least=0)
@@ -151,7 +151,7 @@ def turns_of(xs: Tree, length: int | None, caller: str) -> int:
         if not getattr(leaf, "shape", ()):
             raise ValueError(
                 f"{caller}: {where} must have an axis 0 to go over, got "
-                f"{describe(leaf)}; read what all turns share from outside of the "
+                f"{describe(leaf)}; read what all iterations share from outside of the "
                 "function"
             )
         size = leaf.shape[0]
@@ -160,7 +160,7 @@ def turns_of(xs: Tree, length: int | None, caller: str) -> int:
         elif found[1] != size:
             raise ValueError(
                 f"{caller}: the arrays of xs and length must agree on the number of "
-                f"turns, got {found[1]} for {found[0]} and {size} for {where}"
+                f"iterations, got {found[1]} for {found[0]} and {size} for {where}"
             )
     if found is None:
         raise ValueError(f"{caller}: length must be given where xs has no array")

@@ -2,9 +2,9 @@
 
 `mx.compile` runs a function in Python, operation by operation, if an argument belongs
 to a transformation around the call: a loop inside `grad` would run its body at every
-turn. MLX's transformations are those of the current thread. So such calls are made in
-another thread, where the same arrays are ordinary ones. The results are lazy, on the
-stream of the thread that asked.
+iteration. MLX's transformations are those of the current thread. So such calls are made
+in another thread, where the same arrays are ordinary ones. The results are lazy, on the
+stream of the calling thread.
 """
 
 import contextvars

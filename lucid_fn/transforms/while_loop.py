@@ -12,8 +12,8 @@ from lucid_fn.tracing import any_traced, may_start, start
 from lucid_fn.transforms.arguments import describe, name_of
 from lucid_fn.transforms.bodies import arrays_of, body_of, checked, with_dtypes
 from lucid_fn.transforms.closures import closure_convert
+from lucid_fn.transforms.iterations import MAX_UNROLLED
 from lucid_fn.transforms.scan import run_scan
-from lucid_fn.transforms.turns import MAX_UNROLLED
 from lucid_fn.types import Array, Tree
 
 
@@ -30,13 +30,13 @@ def fori_loop(
     Args:
         lower: the first value of the counter, an integer. An array is read, which is
             possible outside of transformations only.
-        upper: the value after the last one; no turn is run if it is not above `lower`.
+        upper: the value after the last one; if not above `lower`, nothing runs.
         body: a pure function `(i, carry) -> carry`, with `i` an int32 array; compiled
             once. The carry keeps its structure, shapes and dtypes.
-        init: the carry before the first turn, as in `scan`.
+        init: the carry before the first iteration, as in `scan`.
 
     Returns:
-        The carry after the last turn.
+        The carry after the last iteration.
 
     Raises:
         TypeError: if a bound is not an integer, or an array that cannot be read; as
@@ -73,7 +73,7 @@ def _bound(name: str, value: Any) -> int:
         raise TypeError(
             f"fori_loop: {name} must be a Python integer inside of jit, grad and vmap, "
             "where arrays cannot be read; name the parameter in static_argnames of "
-            "jit, take int(n) outside of grad, or run the most turns that it may be, "
+            "jit, take int(n) outside of grad, or run the largest number it may be, "
             "with mx.where(i < n, new, old) in the body"
         )
     number: Any = value.item()
@@ -89,15 +89,15 @@ def while_loop(
 ) -> Tree:
     """Runs `carry = body(carry)` as long as `cond(carry)` holds.
 
-    Both are compiled together, once, and the condition is read after each turn. So the
-    loop runs outside of `jit`, `grad` and `vmap`, and inside them only if the condition
-    is a Python bool, made of Python numbers in the carry.
+    Both are compiled together, once, and the condition is read after each iteration. So
+    the loop runs outside of `jit`, `grad` and `vmap`, and inside them only if the
+    condition is a Python bool, made of Python numbers in the carry.
 
     Args:
         cond: a pure function of the carry to a bool or an array of shape `()`.
         body: a pure function `carry -> carry`. The carry keeps its structure, shapes
             and dtypes.
-        init: the carry before the first turn, as in `scan`.
+        init: the carry before the first iteration, as in `scan`.
 
     Returns:
         The first carry for which `cond` does not hold.
@@ -106,7 +106,7 @@ def while_loop(
         TypeError: if `cond` or `body` is not a function, if `cond` does not return a
             scalar, or returns an array inside a transformation; as `scan` for the
             carry.
-        ValueError: as `scan`, and inside a transformation after 2,048 turns.
+        ValueError: as `scan`, and inside a transformation after 2,048 iterations.
 
     Example:
         >>> import mlx.core as mx
@@ -132,12 +132,12 @@ def while_loop(
 
     key = tuple((x.shape, x.dtype) for x in (*functions.arrays, *carry))
     no_inputs = tree.flatten(None)[1]
-    turn = body_of(
+    step = body_of(
         name_of(body), functions, structure, no_inputs, key, call, "while_loop"
     ).body
     holds = _scalar(cond(tree.unflatten(structure, carry)), name_of(cond))
     while bool(holds):
-        *carry, holds = turn([*functions.arrays, *carry])
+        *carry, holds = step([*functions.arrays, *carry])
         start(carry, holds)
     return tree.unflatten(structure, carry)
 
@@ -160,7 +160,7 @@ def _unrolled(
             raise TypeError(
                 f"while_loop: `{name_of(cond)}` must return a Python bool inside of "
                 f"jit, grad and vmap, where arrays cannot be read, got "
-                f"{describe(holds)}; run the most turns that it may take with "
+                f"{describe(holds)}; run the most iterations that it may take with "
                 f"lf.fori_loop, and keep the carry in those after the end by lf.cond "
                 f"or mx.where; or call while_loop outside of them"
             )
@@ -168,7 +168,7 @@ def _unrolled(
             return carry
         carry = tree.map_with_path(check, carry, body(carry), caller="while_loop")
     raise ValueError(
-        f"while_loop: a loop must end within {MAX_UNROLLED:,} turns inside a "
+        f"while_loop: a loop must end within {MAX_UNROLLED:,} iterations inside a "
         "transformation, which goes through every one of them"
     )
 

@@ -149,7 +149,7 @@ CARRIES = {
     "a float and half precision": lambda np, scan: scan(
         lambda c, x: (c + x, c), 0.0, np.array([0.5, 1.0]).astype(np.float16)
     ),
-    "no turns": lambda np, scan: scan(
+    "no iterations": lambda np, scan: scan(
         lambda c, x: (c + x, {"y": x * 2}), np.ones(3), np.zeros((0, 3))
     ),
     "None": lambda np, scan: scan(lambda c, x: (None, x), None, np.arange(3)),

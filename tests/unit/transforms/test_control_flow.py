@@ -8,7 +8,7 @@ import pytest
 
 import lucid_fn as lf
 from lucid_fn import nn, random
-from lucid_fn.transforms import turns
+from lucid_fn.transforms import iterations
 from tests.strategies import equal
 
 XS = mx.arange(12.0).reshape(4, 3)
@@ -50,7 +50,7 @@ TRANSFORMS = {
 
 
 @pytest.mark.parametrize("how", TRANSFORMS)
-def test_python_runs_the_body_as_often_for_many_turns_as_for_few(how):
+def test_python_runs_the_body_as_often_for_many_iterations_as_for_few(how):
     few, many = (body_calls(length, TRANSFORMS[how]) for length in (3, 300))
     assert few == many > 0
 
@@ -136,7 +136,7 @@ def test_an_attribute_that_no_gradient_would_reach_is_refused():
         lf.grad(loss)(mx.array(1.0))
 
 
-def test_layers_may_be_turns_of_a_scan():
+def test_layers_may_be_steps_of_a_scan():
     cell = nn.gru_cell(3, 5)
     params, _ = cell.init(random.key(0))
     x = random.normal(random.key(1), (2, 4, 3))
@@ -191,7 +191,7 @@ def test_checkpoint_every_saves_memory():
     assert peak(16) < 0.5 * peak(None)
 
 
-def test_without_jit_the_body_runs_at_every_turn():
+def test_without_jit_the_body_runs_at_every_iteration():
     counter = Counter(add)
     with lf.disable_jit():
         last, _ = lf.scan(lambda h, x: counter(h, x), mx.zeros(3), XS)
@@ -200,14 +200,14 @@ def test_without_jit_the_body_runs_at_every_turn():
 
 
 def test_a_loop_that_is_too_long_for_jit_is_refused():
-    length = turns.MAX_UNROLLED + 1
+    length = iterations.MAX_UNROLLED + 1
     run = lf.jit(lambda x: lf.fori_loop(0, length, lambda i, x: x + 1, x))
     with pytest.raises(ValueError, match="fori_loop: a loop must have at most 2,048"):
         run(mx.array(0))
 
 
-def test_a_loop_whose_body_has_a_longer_one_runs_turn_by_turn():
-    length = turns.MAX_UNROLLED + 1
+def test_a_loop_whose_body_has_a_longer_one_runs_step_by_step():
+    length = iterations.MAX_UNROLLED + 1
 
     def outer(total, x):
         return lf.fori_loop(0, length, lambda i, t: t + x, total), None
@@ -281,7 +281,7 @@ def drawing(h, x):
 ERRORS = {
     r"scan: f must be a function, got int": lambda: lf.scan(3, 0, XS),
     r"scan: length must be given where xs has no array": lambda: lf.scan(add, 0),
-    r"scan: .* agree on the number of turns, got 3 for length and 4 for xs": (
+    r"scan: .* agree on the number of iterations, got 3 for length and 4 for xs": (
         lambda: lf.scan(add, 0, XS, 3)
     ),
     r"scan: .* got 4 for xs.a and 2 for xs.b": lambda: lf.scan(

@@ -1,4 +1,4 @@
-"""The compiled body of a loop, and its turns one after the other."""
+"""The compiled body of a loop, and its iterations one after the other."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -12,22 +12,22 @@ from lucid_fn.transforms.untraced import untraced
 from lucid_fn.types import Array
 
 Arrays: TypeAlias = list[Array]
-Turn: TypeAlias = Callable[[Arrays, Arrays, Arrays], tuple[Arrays, Arrays]]
-"""From constants, carry and input of a turn to its carry and output."""
+Step: TypeAlias = Callable[[Arrays, Arrays, Arrays], tuple[Arrays, Arrays]]
+"""From constants, carry and input of an iteration to its carry and output."""
 
 MAX_UNROLLED = 2048
-"""The most turns of a loop inside a compiled function, which contains all of them."""
+"""Maximum length of a loop inside a compiled function, which unrolls it."""
 
-# Turns between two starts of the evaluation: their graph is still in the core's cache,
-# and a turn takes a third less than in one graph of 400.
+# Iterations between two starts of the evaluation: their graph is still in the core's
+# cache, and an iteration takes a third less than in one graph of 400.
 _STRETCH = 16
 
-# A turn with results of this size starts once the previous one has ended.
+# An iteration with results of this size starts once the previous one has ended.
 _LARGE = 16 * 2**20  # bytes
 
 
 class TooLongError(ValueError):
-    """A loop has too many turns to be unrolled in a compiled function."""
+    """A loop has too many iterations to be unrolled in a compiled function."""
 
 
 class Sizes(NamedTuple):
@@ -35,7 +35,7 @@ class Sizes(NamedTuple):
 
     constants: int
     carry: int
-    unstacked: int = 0  # inputs that are one array for each turn, not a stacked one
+    unstacked: int = 0  # inputs that are a list of arrays, one per iteration
 
     def cut(self, flat: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
         a, b = self.constants, self.constants + self.carry
@@ -43,24 +43,24 @@ class Sizes(NamedTuple):
 
 
 class Body:
-    """A turn, compiled at its first call, and the bodies derived from it.
+    """An iteration, compiled at its first call, and the bodies derived from it.
 
     Args:
-        turn: from constants, carry and input of a turn to its carry and output.
-        sizes: how many arrays the turn takes of each kind.
-        keeps: whether its last outputs are the carry before the turn.
-        waits: whether a derivative computes it again no sooner than its turn comes.
+        step: from constants, carry and input of an iteration to its carry and output.
+        sizes: how many arrays the iteration takes of each kind.
+        keeps: whether its last outputs are the carry before the iteration.
+        waits: whether derivatives recompute it only when the backward pass gets there.
     """
 
     def __init__(
-        self, turn: Turn, sizes: Sizes, *, keeps: bool = False, waits: bool = False
+        self, step: Step, sizes: Sizes, *, keeps: bool = False, waits: bool = False
     ) -> None:
         seam.prepare_compiler()  # MLX compiles the first kernels soon
-        self.turn = turn
+        self.step = step
         self.sizes = sizes
         self.keeps = keeps
         self.waits = waits
-        self.output_shapes: list[tuple[int, ...]] = []  # since the first turn
+        self.output_shapes: list[tuple[int, ...]] = []  # since the first iteration
         self._compiled = compiled(self._traced)
         self._compiles = True
         self._derived: dict[Hashable, Body] = {}
@@ -71,7 +71,7 @@ class Body:
         return self._derived[key]
 
     def __call__(self, arrays: Arrays) -> Arrays:
-        """One turn: the carry after it, and its outputs, of one axis or more each."""
+        """Run one iteration: the carry after it, and its outputs, each of ndim >= 1."""
         if self._compiles and compiling.get() and not is_plain():
             try:
                 return self._call(arrays)
@@ -90,8 +90,8 @@ class Body:
         except ValueError as error:
             if "uncaptured inputs" not in str(error):
                 raise
-            # The turn also reads one of the arrays as a global variable, and MLX takes
-            # both for the same input. So the arguments become other arrays.
+            # The iteration also reads one of the arrays as a global variable, and MLX
+            # takes both for the same input. So the arguments become other arrays.
             return list(self._compiled(*map(mx.stop_gradient, arrays)))
 
     def _traced(self, *arrays: Array) -> Arrays:
@@ -99,12 +99,12 @@ class Body:
             return self._run(arrays)
 
     def _run(self, arrays: Sequence[Array]) -> Arrays:
-        after, outputs = self.turn(*self.sizes.cut(arrays))
+        after, outputs = self.step(*self.sizes.cut(arrays))
         self.output_shapes = [y.shape for y in outputs]
         return [*after, *(y if y.ndim else mx.expand_dims(y, 0) for y in outputs)]
 
 
-def run_turns(
+def run_iterations(
     body: Body,
     arrays: Arrays,
     length: int,
@@ -114,10 +114,10 @@ def run_turns(
     kept: list[Arrays] | None = None,
     starts: bool = False,
 ) -> Arrays:
-    """All turns, one after the other.
+    """All iterations, one after the other.
 
     `unstacked` has the inputs that are not stacked, and `kept` gets the carry before
-    each turn, both in the order of the inputs.
+    each iteration, both in the order of the inputs.
     """
     constants, carry, stacked = body.sizes.cut(arrays)
     inputs = [_entries(x, length) for x in stacked]
@@ -125,18 +125,18 @@ def run_turns(
     outputs: list[Arrays] = []
     in_flight: Arrays = []
     stretch = _STRETCH
-    for turn in range(length):
-        t = length - 1 - turn if reverse else turn
+    for i in range(length):
+        t = length - 1 - i if reverse else i
         if kept is not None:
             kept.append(carry)
         own = unstacked[t] if unstacked else []
         out = body([*constants, *carry, *own, *(x[t] for x in inputs)])
         carry = out[:size]
         outputs.append(out[size:])
-        if turn == 0 and sum(array.nbytes for array in out) > _LARGE:
+        if i == 0 and sum(array.nbytes for array in out) > _LARGE:
             stretch = 1
-        if starts and turn % stretch == stretch - 1:
-            mx.eval(in_flight)  # so that memory does not grow with the turns
+        if starts and i % stretch == stretch - 1:
+            mx.eval(in_flight)  # so that memory does not grow with the iterations
             start(out)
             in_flight = out
     if reverse:
@@ -152,7 +152,7 @@ def _entries(x: Array, length: int) -> Arrays:
     """The entries of axis 0.
 
     Those of 2 axes or more are split from `(length * n, ...)`, since removing an axis
-    from each would be one more operation a turn.
+    from each would be one more operation per iteration.
     """
     if x.ndim == 1 or not x.size:
         return [mx.squeeze(part, 0) for part in _parts(x, length)]
@@ -178,6 +178,6 @@ def is_plain() -> bool:
     return is_mapping() or mlx_transforms.is_exporting()
 
 
-def build(turns: Callable[..., Arrays], *args: Any) -> Arrays:
-    """The lazy results of turns, built outside of the transformations around."""
-    return turns(*args) if is_plain() else untraced(turns, *args)
+def build(iterations: Callable[..., Arrays], *args: Any) -> Arrays:
+    """The lazy results of iterations, built outside of the transformations around."""
+    return iterations(*args) if is_plain() else untraced(iterations, *args)
