@@ -122,7 +122,7 @@ def test_a_programs_own_handler_of_sigterm_stays(task, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs forks")
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork")
 def test_processes_that_a_step_forks_can_be_terminated(task, tmp_path):
     codes = []
 
