@@ -1,7 +1,6 @@
 """Derivatives after a change of what their function reads."""
 
 import collections
-import functools
 import os
 import types
 
@@ -11,15 +10,7 @@ import pytest
 
 import lucid_fn as lf
 from lucid_fn.transforms.surroundings import Surroundings
-
-ONE = mx.array(1.0)
-
-
-def gradient_after(change, fn):
-    """The derivative of `fn`, computed after a change of what `fn` has read."""
-    _, pull = lf.vjp(fn, ONE)
-    change()
-    return pull(ONE)[0].item()
+from tests.unit.transforms.derivatives import CALLS, ONE, calls, gradient_after
 
 
 class Slotted:
@@ -259,22 +250,6 @@ def test_a_change_is_an_error_that_names_what_has_changed(changed):
         gradient_after(change, fn)
 
 
-CALLS = {
-    "checkpoint": lambda fn, x: lf.checkpoint(fn)(x),
-    "cond": lambda fn, x: lf.cond(mx.array(True), fn, lambda x: x, x),
-    "fori_loop": lambda fn, x: lf.fori_loop(0, 1, lambda _, c: fn(c), x),
-    "map": lambda fn, x: lf.map(fn, x[None])[0],
-    "scan": lambda fn, x: lf.scan(lambda c, _: (fn(c), None), x, None, length=1)[0],
-    "custom_vjp": lambda fn, x: lf.custom_vjp(fn).defvjp(
-        lambda x: (fn(x), None), lambda _, ct: (ct,)
-    )(x),
-    "custom_jvp": lambda fn, x: lf.custom_jvp(fn).defjvp(
-        lambda primals, tangents: (fn(*primals), tangents[0])
-    )(x),
-}
-calls = pytest.mark.parametrize("name", CALLS)
-
-
 @calls
 def test_each_transformation_that_calls_a_function_again_says_so(name):
     def loss(x):
@@ -310,136 +285,6 @@ def test_methods_of_a_container_s_own_class_are_not_run(kind):
     assert gradient_after(lambda: None, lambda x: x * thing.strict[0]) == 2
     with pytest.raises(ValueError, match=r"`thing\.strict\[0\]` has changed"):
         gradient_after(change, lambda x: x * thing.strict[0])
-
-
-# ---- changes that a derivative does not read, or that its function makes itself ----
-
-
-class Logger:
-    def __init__(self):
-        self.lines, self.count, self.last = [], 0, None
-
-    def log(self, line):
-        self.count += 1
-        self.last = line
-        self.lines.append(line)
-
-
-class Model:
-    """A model with caches, counters and logs."""
-
-    def __init__(self):
-        self.scale = mx.array(2.0)
-        self.logger = Logger()
-        self.tables, self.table, self.calls, self.activation = {}, None, 0, None
-        self.steps = 0
-
-    @functools.lru_cache  # noqa: B019  # a cache that can be seen through no attribute
-    def cached(self, n):
-        return mx.arange(n).sum() + 1
-
-    def plain(self, x):
-        return x * self.scale
-
-    def counting(self, x):
-        self.calls += 1
-        return x * self.scale
-
-    def logging(self, x):
-        self.logger.log(x.shape)
-        return x * self.scale
-
-    def saving(self, x):
-        self.activation = x * self.scale
-        return x * self.scale
-
-    def lazy(self, x):
-        if self.table is None:
-            self.table = np.array([2.0])
-        return x * mx.array(self.table)[0]
-
-    def tabled(self, x):
-        for n in (1, 2 + len(self.tables)):
-            if n not in self.tables:
-                self.tables[n] = np.full(n, 2.0, np.float32)
-        return x * mx.array(self.tables[1])[0]
-
-    def caching(self, x):
-        return x * self.scale * self.cached(1)
-
-
-OWN = [
-    Model.plain,
-    Model.counting,
-    Model.logging,
-    Model.saving,
-    Model.lazy,
-    Model.tabled,
-    Model.caching,
-]
-
-
-@pytest.mark.parametrize("method", OWN)
-@pytest.mark.parametrize("name", [*CALLS, "vjp"])
-def test_caches_counters_and_logs_of_the_function_are_no_change(name, method):
-    model = Model()
-    run = functools.partial(method, model)
-
-    def loss(x):
-        y = CALLS[name](run, x)
-        model.steps += 1
-        return y + 0 * run(x)
-
-    if name == "vjp":
-        found = gradient_after(lambda: run(ONE), run)
-    else:
-        found = lf.grad(loss)(ONE).item()
-    assert found == (1 if name.startswith("custom") else 2)
-
-
-counts = {"calls": 0, "scale": 2.0}
-by_shape = collections.Counter()
-met = set()
-log: list = []
-total = 0
-
-
-def counts_in_a_dict(x):
-    counts["calls"] += 1
-    return x * counts["scale"]
-
-
-def counts_by_shape(x):
-    by_shape[x.shape] += 1
-    return x * 2
-
-
-def notes_what_it_meets(x):
-    if (x.shape, len(met)) not in met:
-        met.add((x.shape, len(met)))
-    log.append(x.shape)
-    return x * 2
-
-
-def counts_in_a_global(x):
-    global total
-    total += 1
-    return x * 2
-
-
-COUNTING = [counts_in_a_dict, counts_by_shape, notes_what_it_meets, counts_in_a_global]
-
-
-@pytest.mark.parametrize("fn", COUNTING)
-def test_counters_and_logs_in_globals_are_no_change(fn):
-    assert gradient_after(lambda: fn(ONE), fn) == 2
-
-
-def test_another_item_of_a_dict_with_a_counter_is_a_change():
-    change = lambda: counts.update(scale=5.0)  # noqa: E731
-    with pytest.raises(ValueError, match=r"`counts\['scale'\]` has changed"):
-        gradient_after(change, counts_in_a_dict)
-    counts["scale"] = 2.0
 
 
 def test_a_state_that_the_function_replaces_is_a_change():
