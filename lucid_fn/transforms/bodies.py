@@ -27,6 +27,7 @@ class Traced(NamedTuple):
 
     body: Body
     structures: list[tree.Structure]  # of the outputs, since the first trace
+    own: list[Hashable]  # the function's own counters, as the last trace left them
 
 
 class _Cache(threading.local):
@@ -86,7 +87,12 @@ def body_of(
     def make() -> Traced:
         return _new_body(name, converted, carry, inputs, call, caller)
 
-    return _cached(key, converted.held, make)
+    traced = _cached(key, converted.held, make)
+    if traced.own and traced.own != [converted.own()]:
+        # Something else has changed what looked like a counter of the function's own.
+        del _cache.entries[key]
+        traced = _cached(key, converted.held, make)
+    return traced
 
 
 def _new_body(
@@ -98,6 +104,7 @@ def _new_body(
     caller: str,
 ) -> Traced:
     structures: list[tree.Structure] = []
+    own: list[Hashable] = []
 
     def step(constants: Arrays, before: Arrays, xs: Arrays) -> tuple[Arrays, Arrays]:
         given = tree.unflatten(carry, before), tree.unflatten(inputs, xs)
@@ -112,12 +119,13 @@ def _new_body(
             ),
         ):
             after, out = call(converted.rebuild(constants), *given)
+        own[:] = [converted.own()]
         outputs, structure = arrays_of(out, "the output", caller)
         structures[:] = [structure]
         return check_carry(after, carry, before, name, caller), outputs
 
     sizes = Sizes(len(converted.arrays), _number_of_leaves(carry))
-    return Traced(Body(step, sizes), structures)
+    return Traced(Body(step, sizes), structures, own)
 
 
 def _number_of_leaves(structure: tree.Structure) -> int:

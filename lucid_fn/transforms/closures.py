@@ -32,6 +32,7 @@ class Converted(NamedTuple):
     key: Hashable  # equal for functions of equal code and constants
     held: list[Any]  # objects whose identities are in the key, to keep alive with it
     rebuild: Callable[[list[Array]], Any]  # the function with other arrays
+    own: Callable[[], Hashable]  # the values at present of counters that it keeps
 
 
 def closure_convert(fn: Any, caller: str) -> Converted:
@@ -59,7 +60,7 @@ def closure_convert(fn: Any, caller: str) -> Converted:
     if is_transforming() and not any_traced([other]):
         others = [other] * len(walk.arrays)
         captures.find(_Rebuilder(walk, others).rebuild(fn), caller)
-    return Converted(walk.arrays, key, walk.held, rebuild)
+    return Converted(walk.arrays, key, walk.held, rebuild, walk.outside.own)
 
 
 def frozen(fn: Any, caller: str) -> Callable[[], Any]:

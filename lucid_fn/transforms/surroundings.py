@@ -73,6 +73,15 @@ class Surroundings:
             seen.append((place, *map(_fingerprint, (*keys, *items.values()))))
         return tuple(self._addresses.items()), tuple(seen)
 
+    def own(self) -> Hashable:
+        """The values at present of what the functions themselves count or fill in."""
+        return tuple(
+            _fingerprint(_items(slot.holder, slot.key).get(key, MISSING))
+            for slot in self._slots.values()
+            for key in slot.items
+            if self._is_own(slot, key)
+        )
+
     def changed(self) -> str | None:
         """The name of something that has changed since the snapshot, if anything."""
         names = (self._change(slot) for slot in self._slots.values())
