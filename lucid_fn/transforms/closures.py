@@ -151,6 +151,7 @@ class _Walk:
         if isinstance(value, tuple):
             return type(value), *(self.visit(item, name) for item in value)
         if isinstance(value, dict | list):
+            self.outside.add_object(value, name)
             items = self._contents(value)
             names = tuple(map(repr, items)) if isinstance(value, dict) else ()
             visited = [self.visit(item, name) for item in items.values()]

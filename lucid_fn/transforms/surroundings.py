@@ -61,6 +61,12 @@ class Surroundings:
         self._read(fn, bound, has_cells=False)
         self._finish()
 
+    def add_object(self, value: Any, name: str) -> None:
+        """Adds what the methods of a container read beyond its items."""
+        if _is_object(value):
+            self._note_object(value, name)
+            self._finish()
+
     def key(self) -> Hashable:
         """Equal for two snapshots of the same functions whose values are the same."""
         self.find_addresses()
@@ -192,10 +198,14 @@ class Surroundings:
             keys = held if isinstance(value, dict) else ()
             inner = (x for x in (*keys, *held.values()) if not isinstance(x, CONSTANTS))
             self._todo += [(x, path) for x in inner]
-        elif _is_object(value):
-            self._objects.append((value, path, set()))
-            methods = _called_by_python(type(value))
-            self._todo += [(MethodType(found, value), path) for found in methods]
+        if _is_object(value):  # also a container of a class of the user's
+            self._note_object(value, path)
+
+    def _note_object(self, value: Any, path: str) -> None:
+        """Adds the attributes of an object and the methods that Python itself calls."""
+        self._objects.append((value, path, set()))
+        methods = _called_by_python(type(value))
+        self._todo += [(MethodType(found, value), path) for found in methods]
 
     def _read(self, fn: FunctionType, bound: Any, *, has_cells: bool = True) -> None:
         """Adds what a function reads."""
@@ -260,7 +270,8 @@ class Surroundings:
 def _is_object(value: Any) -> bool:
     """Whether a value has attributes that may change."""
     has_own = hasattr(value, "__dict__") or hasattr(type(value), "__slots__")
-    return has_own and not isinstance(value, type | ModuleType)
+    is_other = isinstance(value, type | ModuleType | FunctionType | mx.array)
+    return has_own and not is_other
 
 
 def _called_by_python(cls: type) -> list[FunctionType]:

@@ -136,3 +136,56 @@ def test_another_item_of_a_dict_with_a_counter_is_a_change():
     with pytest.raises(ValueError, match=r"`counts\['scale'\]` has changed"):
         gradient_after(change, counts_in_a_dict)
     counts["scale"] = 2.0
+
+
+def test_a_setting_with_the_name_of_a_counter_is_not_taken_for_one():
+    class Record:
+        n = 0
+
+    setting, log = Record(), Record()
+
+    def body(_, x):
+        log.n += 1
+        return x * setting.n
+
+    found = []
+    for n in (2, 5, 5, 2):
+        setting.n = n
+        found.append(lf.fori_loop(0, 2, body, ONE).item())
+    assert found == [4, 25, 25, 4]
+    assert log.n == 3  # the third loop uses the compiled body of the second
+
+
+class Callable(dict):
+    """A container with methods, as modules of `mlx.nn` are."""
+
+    scale = 2.0
+
+    def __call__(self, x):
+        return x * self.scale * self["weight"]
+
+
+@pytest.mark.parametrize("change", ["attribute", "item"])
+def test_loops_and_derivatives_notice_changes_in_containers_with_methods(change):
+    model = Callable(weight=1.0)
+
+    def run(x):
+        return lf.fori_loop(0, 1, lambda _, x: model(x), x)
+
+    def set_to(value):
+        if change == "attribute":
+            model.scale = value
+        else:
+            model["weight"] = value / 2
+
+    found = []
+    for scale in (2.0, 6.0):
+        set_to(scale)
+        found.append(run(ONE).item())
+    assert found == [2, 6]
+
+
+def test_an_attribute_of_a_container_that_has_changed_is_an_error():
+    model = Callable(weight=1.0)
+    with pytest.raises(ValueError, match=r"`\w+\.scale` has changed since"):
+        gradient_after(lambda: setattr(model, "scale", 5.0), lambda x: model(x))
