@@ -76,8 +76,9 @@ def fit(
         on_step: a function of `(ts, record)`, or a list of them, called after each
             step. The record holds `epoch` and `step`, both counted from 1, the
             metrics of the batch and the `learning_rate`. If one of them returns `True`,
-            the run ends there, as with `max_steps`. `fit` waits for each step, so small
-            steps become slower.
+            the run ends there, as with `max_steps`, also when it resumes from its
+            checkpoint; without `on_step` it goes on. `fit` waits for each step, so
+            small steps become slower.
         on_epoch: a function of `(ts, record)`, or a list of them, called after each
             epoch with its entry in `history.epochs`. The run ends if one of them
             returns `True`. See `early_stopping`, `keep_best`, `to_jsonl` and
@@ -212,9 +213,10 @@ def fit(
             deferred_signals(together, sigterm=sigterm) as asked,
             waiting(together, "fit"),
         ):
-            ended = start.resumed and _resume_callbacks(
-                start, after_step, after_epoch, group
-            )
+            ended = False
+            if start.resumed:
+                ended = _resume_callbacks(start, after_step, after_epoch, group)
+                stop_here()
             for epoch in range(start.progress.epoch, start.end):
                 begun = run.begin_epoch(epoch)
                 if ended or (run.out_of_steps() and not begun):
@@ -283,18 +285,21 @@ class _Run:
     group: Group | None
     remaining: Iterator[Any] = field(default_factory=lambda: iter(()))  # of the epoch
     steps_made: int = 0  # since the start
-    ended: bool = False  # by a callback after a step
+    ended: bool = False  # by a callback after a step, maybe before a resume
 
     def __post_init__(self) -> None:
         self.ts, self.history = self.start.ts, self.start.history
         resumed = self.start.resumed
         self.saved_step = self.start.step if resumed else None
         self.saved_at = self.start.progress if resumed else None
+        self.ended = self.start.progress.ended and bool(self.on_step)
 
     def out_of_steps(self) -> bool:
-        return self.ended or self._steps_left() == 0
+        return self._steps_left() == 0
 
     def _steps_left(self) -> int | None:
+        if self.ended:
+            return 0
         if self.start.last_step is None:
             return None
         return max(self.start.last_step - self.step_count(), 0)
@@ -319,7 +324,7 @@ class _Run:
             return
         self.means.read()
         size, sums = self.means.totals(self.group)
-        at = self.progress._replace(size=size, sums=sums)
+        at = self.progress._replace(size=size, sums=sums, ended=self.ended)
         whole = optim.unshard_state(self.ts, self.group)
         distributed.wait_for_all(whole, self.group)
         self._save(whole, self.history, at)
@@ -332,7 +337,8 @@ class _Run:
             self.save_here()  # without the record, since the epoch may be continued
         else:
             history = self.history._replace(epochs=[*self.history.epochs, record])
-            self._save(whole, history, EpochProgress(self.progress.epoch + 1))
+            at = EpochProgress(self.progress.epoch + 1, ended=self.ended)
+            self._save(whole, history, at)
 
     def _save(self, whole: TrainState, history: History, at: EpochProgress) -> None:
         metadata = {

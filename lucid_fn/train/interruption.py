@@ -37,9 +37,7 @@ def deferred_signals(
 
     def note(number: int, _: Any) -> None:
         nonlocal asked
-        if (
-            os.getpid() != process
-        ):  # a fork, such as a worker, which nobody asks to stop
+        if os.getpid() != process:  # a fork, such as a worker, which nobody can ask
             signal.signal(number, replaced[number])
             signal.raise_signal(number)
         elif asked:
@@ -58,4 +56,5 @@ def deferred_signals(
         yield lambda: should_stop(group, asked=asked)
     finally:
         for number, handler in replaced.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is note:  # else the program has set another one
+                signal.signal(number, handler)

@@ -80,6 +80,10 @@ def _position(at: EpochProgress) -> str:
 def resumed(checkpoint: Path, start: Start, config: dict[str, Any] | None) -> str:
     """The line that is printed when a run resumes, with the changes of `config`."""
     line = f"resumed from {checkpoint} {_position(start.progress)}"
+    if start.progress.epoch >= start.end:
+        line += "; no epoch is left to train"
+    elif start.progress.ended:
+        line += ", where on_step ended the run; to go on, call fit without on_step"
     before, now = (
         start.history.config,
         json.loads(json.dumps(to_jsonable(config or {}))),
@@ -97,5 +101,6 @@ def interrupted(checkpoint: Path | None, saved_at: EpochProgress | None) -> str:
     if checkpoint is None:
         return "interrupted: fit returns what has been done so far"
     if saved_at is None:
-        return f"interrupted before {checkpoint} was written"
-    return f"interrupted: {checkpoint} resumes {_position(saved_at)}"
+        return f"interrupted before {checkpoint} was written; run again to start anew"
+    where = _position(saved_at)
+    return f"interrupted: {checkpoint} resumes {where}; run again to go on"

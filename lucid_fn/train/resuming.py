@@ -25,6 +25,7 @@ class EpochProgress(NamedTuple):
     size: int = 0  # examples that the sums cover, on all ranks
     sums: dict[str, float] | None = None  # of each metric over these examples
     seconds: float = 0.0  # spent so far
+    ended: bool = False  # whether `on_step` has ended the run
 
 
 class Start(NamedTuple):

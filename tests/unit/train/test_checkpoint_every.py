@@ -215,3 +215,35 @@ def test_calls_by_steps_with_a_checkpoint_are_one_run(task, tmp_path):
         ts, history = fit(task, ts, epochs=epochs, max_steps=2, checkpoint=path)
     assert equal(ts, straight)
     assert same(history, expected)
+
+
+@pytest.mark.parametrize("step", [4, 6])  # within an epoch, and at the end of one
+def test_a_run_that_on_step_ended_stays_ended(task, tmp_path, capsys, step):
+    path = tmp_path / "run.safetensors"
+    straight, expected = fit(task, **evaluation(task))
+    settings = {"checkpoint": path, **evaluation(task)}
+    stop = lambda ts, record: record["step"] == step  # noqa: E731
+    done, first = fit(task, on_step=stop, **settings)
+    assert len(first.batch_losses) == step
+    again, second = fit(task, on_step=stop, show=True, **settings)
+    assert "where on_step ended the run" in capsys.readouterr().out
+    assert equal(again, done)
+    assert same(second, first)
+    resumed, history = fit(task, **settings)
+    assert equal(resumed, straight)
+    assert same(history, expected)
+
+
+def test_a_run_killed_after_on_step_ended_it_stays_ended(task, tmp_path):
+    settings = {"checkpoint": tmp_path / "run.safetensors", "checkpoint_every": 2}
+    stop = lambda ts, record: record["step"] == 4  # noqa: E731
+    expected, _ = fit(task, on_step=stop, **evaluation(task))
+
+    def fail(*_):
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        fit(task, on_step=stop, **{**evaluation(task), "evaluate": fail}, **settings)
+    resumed, history = fit(task, on_step=stop, **evaluation(task), **settings)
+    assert equal(resumed, expected)
+    assert len(history.batch_losses) == 4

@@ -207,3 +207,26 @@ def test_a_real_sigterm_saves_the_run_which_goes_on_bit_for_bit(tmp_path):
     assert equal(ours[0], theirs[0])
     records = [json.loads(metadata["history"]) for _, metadata in (ours, theirs)]
     assert same(*(train.History(**record) for record in records))
+
+
+def test_a_handler_that_a_step_sets_stays(task, tmp_path):
+    def handler(*_):
+        pass
+
+    def on_step(ts, record):
+        signal.signal(signal.SIGTERM, handler)
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        fit(task, on_step=on_step, checkpoint=tmp_path / "run.safetensors")
+        assert signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_signal_while_a_finished_run_resumes_is_reported(task, tmp_path):
+    path = tmp_path / "run.safetensors"
+    fit(task, checkpoint=path)
+    ask = lambda ts, record: signal.raise_signal(signal.SIGINT)  # noqa: E731
+    _, history = fit(task, checkpoint=path, on_epoch=ask)
+    assert history.interrupted
