@@ -20,7 +20,9 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Makes the backward pass of `fn` compute the intermediate results again.
 
     That saves the memory that they take, for the time of one more forward pass. The
-    second pass has the variables of the closure of `fn` as they were at the call.
+    second pass has the variables of the closure of `fn` as they were at the call. A
+    counter that `fn` itself keeps has moved on by then, so no result may depend on it:
+    pass a random key, say, instead of making one from a count of calls.
 
     Args:
         fn: a function of trees of arrays to a tree of arrays. Arguments that are not
