@@ -171,9 +171,9 @@ def test_a_token_is_written_into_the_cache_where_it_is(gpt):
         return mx.get_peak_memory() - before
 
     peak(2)
-    # The given state stays beside the one copy that all steps write into. On a busy
-    # machine a step may start while the one before is being freed, so not every time.
-    assert min(peak(8) for _ in range(5)) < 1.9 * cache
+    # Steps write into one copy of the given state. If each made a copy of its own, there
+    # would be two whole ones while it is written.
+    assert peak(8) < 2 * cache
 
 
 def test_it_works_inside_of_jit(gpt):
