@@ -171,7 +171,7 @@ def test_a_token_is_written_into_the_cache_where_it_is(gpt):
         return mx.get_peak_memory() - before
 
     peak(2)
-    # Steps write into one copy of the given state. If each made a copy of its own, there
+    # Steps write into one copy of the given state. If each made its own copy, there
     # would be two whole ones while it is written.
     assert peak(8) < 2 * cache
 
