@@ -15,11 +15,13 @@ from lucid_fn.transforms.arguments import as_result, describe, remedy
 from lucid_fn.transforms.closures import Converted
 from lucid_fn.transforms.debugging import ShapeDtype, eval_shape
 from lucid_fn.transforms.iterations import Arrays, Body, Sizes
+from lucid_fn.transforms.surroundings import Surroundings
 from lucid_fn.tree.mapping import describe as show
 from lucid_fn.types import Array, Tree
 
 T = TypeVar("T")
 _MAX_KEPT = 128
+_MAX_VALUES = 8  # of what one function reads
 
 
 class Traced(NamedTuple):
@@ -27,30 +29,42 @@ class Traced(NamedTuple):
 
     body: Body
     structures: list[tree.Structure]  # of the outputs, since the first trace
-    own: list[Hashable]  # the function's own counters, as the last trace left them
+    outside: Surroundings  # what it reads beyond its closure
 
 
 class _Cache(threading.local):
     """The results used last; of each thread, as MLX's compiled functions are."""
 
     def __init__(self) -> None:
-        self.entries: collections.OrderedDict[Hashable, tuple[Any, Any]] = (
+        self.entries: collections.OrderedDict[Hashable, list[_Entry]] = (
             collections.OrderedDict()
         )
+
+
+class _Entry(NamedTuple):
+    """A result for a function, and for what it reads beyond its closure."""
+
+    result: Any
+    function: Converted
 
 
 _cache = _Cache()
 
 
-def _cached(key: Hashable, held: Any, make: Callable[[], T]) -> T:
-    """`make()`, called once for each key, which has identities of objects in `held`."""
-    entries = _cache.entries
-    if key not in entries:
-        entries[key] = make(), held
-    entries.move_to_end(key)
-    if len(entries) > _MAX_KEPT:
-        entries.popitem(last=False)
-    result: T = entries[key][0]
+def _cached(key: Hashable, function: Converted, make: Callable[[], T]) -> T:
+    """`make()`, called once for each key and for what `function` reads."""
+    entries = _cache.entries.setdefault(key, [])
+    _cache.entries.move_to_end(key)
+    if len(_cache.entries) > _MAX_KEPT:
+        _cache.entries.popitem(last=False)
+    entry = next((e for e in entries if e.function.outside.is_current()), None)
+    if entry is None:
+        entry = _Entry(make(), function)
+        entries[_MAX_VALUES - 1 :] = []
+    else:
+        entries.remove(entry)
+    entries.insert(0, entry)
+    result: T = entry.result
     return result
 
 
@@ -87,12 +101,7 @@ def body_of(
     def make() -> Traced:
         return _new_body(name, converted, carry, inputs, call, caller)
 
-    traced = _cached(key, converted.held, make)
-    if traced.own and traced.own != [converted.own()]:
-        # Something else has changed what looked like a counter of the function's own.
-        del _cache.entries[key]
-        traced = _cached(key, converted.held, make)
-    return traced
+    return _cached(key, converted, make)
 
 
 def _new_body(
@@ -104,7 +113,6 @@ def _new_body(
     caller: str,
 ) -> Traced:
     structures: list[tree.Structure] = []
-    own: list[Hashable] = []
 
     def step(constants: Arrays, before: Arrays, xs: Arrays) -> tuple[Arrays, Arrays]:
         given = tree.unflatten(carry, before), tree.unflatten(inputs, xs)
@@ -119,13 +127,13 @@ def _new_body(
             ),
         ):
             after, out = call(converted.rebuild(constants), *given)
-        own[:] = [converted.own()]
+        converted.outside.note_run()
         outputs, structure = arrays_of(out, "the output", caller)
         structures[:] = [structure]
         return check_carry(after, carry, before, name, caller), outputs
 
     sizes = Sizes(len(converted.arrays), _number_of_leaves(carry))
-    return Traced(Body(step, sizes), structures, own)
+    return Traced(Body(step, sizes), structures, converted.outside)
 
 
 def _number_of_leaves(structure: tree.Structure) -> int:
@@ -156,6 +164,7 @@ def with_dtypes(
             new = tree.leaves(eval_shape(after, init))
         except Exception:
             new = []  # it expects arrays, or else the trace raises the error
+        converted.outside.note_run()
         if len(new) != len(arrays):
             return [x.dtype for x in arrays]
         return list(map(_dtype_after, arrays, new))
@@ -164,7 +173,7 @@ def with_dtypes(
     kinds = [(type(leaf), x.shape, x.dtype) for leaf, x in pairs]
     constants = [(x.shape, x.dtype) for x in converted.arrays]
     key = "dtypes", converted.key, structure, tuple(kinds), tuple(constants), inputs
-    dtypes = _cached(key, converted.held, find_dtypes)
+    dtypes = _cached(key, converted, find_dtypes)
     return [
         x.astype(dtype) if is_number else x
         for x, dtype, is_number in zip(arrays, dtypes, weak, strict=True)

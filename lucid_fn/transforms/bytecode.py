@@ -91,34 +91,12 @@ _ATTRIBUTE = "LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM"
 
 
 @functools.lru_cache(maxsize=4096)
-def assigned(code: CodeType) -> frozenset[Any]:
-    """The outer names and the attributes that the code assigns to.
-
-    And `("calls",)` for the key of an item, as in `counts["calls"] += 1`.
-    """
-    steps = _instructions(code)
-    found: set[Any] = {i.argval for i in steps if i.opname in _ASSIGNMENTS}
-    for key, copy, again in zip(steps, steps[1:], steps[2:], strict=False):
-        if copy.opname == again.opname == "COPY" and key.opname in _CONSTANTS:
-            found.add((key.argval,))
-    return frozenset(found)
+def assigned(code: CodeType) -> frozenset[str]:
+    """The outer names and the attributes that the code assigns to."""
+    return frozenset(i.argval for i in _instructions(code) if i.opname in _ASSIGNMENTS)
 
 
 _ASSIGNMENTS = "STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR"
-_CONSTANTS = "LOAD_CONST", "LOAD_SMALL_INT"  # the latter since Python 3.14
-
-
-@functools.lru_cache(maxsize=4096)
-def fills_containers(code: CodeType) -> bool:
-    """Whether the code adds items to containers, such as a cache, or removes them."""
-    return not _FILLERS.isdisjoint(names(code)) or any(
-        i.opname in ("STORE_SUBSCR", "DELETE_SUBSCR") for i in _instructions(code)
-    )
-
-
-_FILLERS = frozenset(
-    ("add", "append", "extend", "pop", "popitem", "setdefault", "update")
-)
 
 
 def operation(code: CodeType, offset: int) -> str:

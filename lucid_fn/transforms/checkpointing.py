@@ -61,6 +61,7 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
             args, kwargs = tree.unflatten(structure, filled)
             with diagnosis.drawing_nothing(name_of(fn), "checkpoint"):
                 value = made.rebuild(arrays[: len(made.arrays)])(*args, **kwargs)
+            made.outside.note_run()
             out, out_structure = to_arrays(value, "result", "checkpoint")
             if not out:
                 raise ValueError(

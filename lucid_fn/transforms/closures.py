@@ -6,6 +6,7 @@ compiled body.
 """
 
 import copy
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Hashable
 from functools import partial
 from operator import is_
@@ -25,21 +26,25 @@ from lucid_fn.types import Array
 RULES = "__rules__"  # the attribute in which `custom_vjp` keeps its functions
 
 
+# Containers without attributes that matter.
+_BARE = dict, list, OrderedDict, defaultdict, Counter
+
+
 class Converted(NamedTuple):
     """A function without the arrays of its closure."""
 
     arrays: list[Array]  # that it, and the functions it calls, close over
-    key: Hashable  # equal for functions of equal code and constants
+    key: Hashable  # equal for functions of equal code that read the same places
     held: list[Any]  # objects whose identities are in the key, to keep alive with it
     rebuild: Callable[[list[Array]], Any]  # the function with other arrays
-    own: Callable[[], Hashable]  # the values at present of counters that it keeps
+    outside: Surroundings  # what it reads beyond its closure
 
 
 def closure_convert(fn: Any, caller: str) -> Converted:
     """Takes the arrays out of the closures of `fn`, or of a tuple of functions.
 
-    Those in globals and in attributes of objects stay where they are, as constants, on
-    whose values the key depends.
+    Those in globals and in attributes of objects stay where they are, as constants,
+    which are in the snapshot `outside`.
 
     Raises:
         ValueError: if derivatives would have to reach such an array; or in `rebuild`,
@@ -47,7 +52,8 @@ def closure_convert(fn: Any, caller: str) -> Converted:
             has changed.
     """
     walk = _Walk()
-    key = walk.visit(fn, name_of(fn)), walk.outside.key()
+    key = walk.visit(fn, name_of(fn))
+    walk.outside.find_addresses()
 
     def rebuild(arrays: list[Array]) -> Any:
         # Without a derivative, an iteration sees the changes of the iteration before.
@@ -60,28 +66,36 @@ def closure_convert(fn: Any, caller: str) -> Converted:
     if is_transforming() and not any_traced([other]):
         others = [other] * len(walk.arrays)
         captures.find(_Rebuilder(walk, others).rebuild(fn), caller)
-    return Converted(walk.arrays, key, walk.held, rebuild, walk.outside.own)
+    return Converted(walk.arrays, key, walk.held, rebuild, walk.outside)
 
 
-def frozen(fn: Any, caller: str) -> Callable[[], Any]:
-    """A function that returns `fn` with the closure that it has now.
+class Frozen(NamedTuple):
+    """A function as it was at a call, for derivatives that call it later."""
 
-    For derivatives that call `fn` later.
+    rebuild: Callable[[], Any]  # the function with the closure of the call
+    outside: Surroundings | None  # what it reads beyond its closure
+    caller: str
 
-    Raises:
-        ValueError: when called, if something that `fn` reads outside of its closure
-            has changed.
-    """
+    def at_call(self) -> Any:
+        """Returns the function; raises if something else that it reads has changed."""
+        if self.outside is not None:
+            self.outside.check(self.caller)
+        return self.rebuild()
+
+    def note_run(self) -> None:
+        """Notes what a run of the function has changed, which it may change again."""
+        if self.outside is not None:
+            self.outside.note_run()
+
+
+def frozen(fn: Any, caller: str) -> Frozen:
+    """`fn` with the closure that it has now."""
     walk = _Walk()
     walk.visit(fn, name_of(fn))
     walk.outside.find_addresses()
     arrays = list(map(owned, walk.arrays))
-
-    def again() -> Any:
-        walk.outside.check(caller)
-        return _Rebuilder(walk, arrays).rebuild(fn)
-
-    return again
+    rebuild = lambda: _Rebuilder(walk, arrays).rebuild(fn)  # noqa: E731
+    return Frozen(rebuild, walk.outside, caller)
 
 
 def _items(holder: Any) -> dict[Any, Any]:
@@ -137,7 +151,8 @@ class _Walk:
             cells = value.__closure__ or ()
             keys = map(self.visit, cells, value.__code__.co_freevars)
             given = value.__defaults__, value.__kwdefaults__
-            key = value.__code__, *keys, self.visit(given, value.__name__)
+            where = id(value.__globals__)
+            key = value.__code__, where, *keys, self.visit(given, value.__name__)
             self.outside.add_function(value, None)
             return key
         if isinstance(value, MethodType):
@@ -152,10 +167,11 @@ class _Walk:
             return type(value), *(self.visit(item, name) for item in value)
         if isinstance(value, dict | list):
             self.outside.add_object(value, name)
+            of = None if type(value) in _BARE else id(value)  # it may have attributes
             items = self._contents(value)
             names = tuple(map(repr, items)) if isinstance(value, dict) else ()
             visited = [self.visit(item, name) for item in items.values()]
-            return type(value), names, *visited
+            return type(value), of, names, *visited
         return self._constant(value, name)
 
     def _is_constant_rule(self, value: Any) -> bool:

@@ -103,6 +103,7 @@ def _both(
             fn = functions.rebuild(arrays[:captured])[which]
             with repeating("cond"), diagnosis.drawing_nothing(name_of(fn), "cond"):
                 out = fn(*tree.unflatten(structure, values))
+            functions.outside.note_run()
             results, out_structure = arrays_of(out, "the result", "cond")
             found[which] = out, out_structure
             return results

@@ -6,7 +6,7 @@ the rule, as in JAX.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, NamedTuple
 
 import mlx.core as mx
@@ -25,7 +25,7 @@ from lucid_fn.transforms.arguments import (
     name_of,
     to_arrays,
 )
-from lucid_fn.transforms.closures import RULES, frozen
+from lucid_fn.transforms.closures import RULES, Frozen, frozen
 from lucid_fn.transforms.rule_checks import (
     check_places,
     cotangents_of,
@@ -89,11 +89,11 @@ def custom_vjp(
             )
         bwd = rules["bwd"]
         call = _split(fn, constant, args, kwargs, "custom_vjp", (rules["fwd"], bwd))
-        # Replaced once `fn` has run, which may append to a log that `fwd` reads.
-        fwd_at_call: Callable[[], Any] = partial(rules.get, "fwd")
+        rule = Frozen(lambda: rules["fwd"], None, "custom_vjp")  # until it has run
 
         def fwd(*given: Any) -> tuple[Any, Any]:
-            out = fwd_at_call()(*given)
+            out = rule.at_call()(*given)
+            rule.note_run()
             return pair(out, "fwd", "(y, residuals)", "custom_vjp")
 
         def pull(
@@ -121,8 +121,11 @@ def custom_vjp(
         if are_rules_bypassed():
             with bypassing_rules(False):
                 return plain(call.arguments(call.arrays))
+        before = frozen(rules["fwd"], "custom_vjp")
         y = _run(call, fn, plain, pull, push, "custom_vjp")
-        fwd_at_call = frozen(rules["fwd"], "custom_vjp")
+        before.note_run()
+        # The closure of now: the run may have appended to a log that it holds.
+        rule = frozen(rules["fwd"], "custom_vjp")._replace(outside=before.outside)
         return y
 
     def defvjp(fwd: Callable[..., Any], bwd: Callable[..., Any]) -> Callable[..., Any]:
@@ -185,13 +188,13 @@ def custom_jvp(
                 f"give it one with {name_of(fn)}.defjvp(rule)"
             )
         call = _split(fn, constant, args, kwargs, "custom_jvp", (rules["rule"],))
-        # Replaced once `fn` has run, which may append to a log that the rule reads.
-        rule_at_call: Callable[[], Any] = partial(rules.get, "rule")
+        rule = Frozen(lambda: rules["rule"], None, "custom_jvp")  # until it has run
 
         def both(given: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
             primals = tuple(x for i, x in enumerate(given) if i not in constant)
             moved = tuple(x for i, x in enumerate(tangents) if i not in constant)
-            out = rule_at_call()(*[given[i] for i in constant], primals, moved)
+            out = rule.at_call()(*[given[i] for i in constant], primals, moved)
+            rule.note_run()
             return pair(out, "the rule", "(y, tangent)", "custom_jvp")
 
         def push(primals: list[Array], tangents: list[Array]) -> list[Array]:
@@ -211,8 +214,11 @@ def custom_jvp(
         if are_rules_bypassed():
             with bypassing_rules(False):
                 return plain(call.arguments(call.arrays))
+        before = frozen(rules["rule"], "custom_jvp")
         y = _run(call, fn, plain, pull, push, "custom_jvp")
-        rule_at_call = frozen(rules["rule"], "custom_jvp")
+        before.note_run()
+        # The closure of now: the run may have appended to a log that it holds.
+        rule = frozen(rules["rule"], "custom_jvp")._replace(outside=before.outside)
         return y
 
     def defjvp(rule: Callable[..., Any]) -> Callable[..., Any]:

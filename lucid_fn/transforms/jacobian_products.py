@@ -165,16 +165,17 @@ def vjp(
     """
     check_function("vjp", fn)
     leaves, structure = _primals(primals, "primals", "vjp")
-    again = frozen(fn, "vjp")
+    function = frozen(fn, "vjp")
     with diagnosis.drawing_nothing(name_of(fn), "vjp"):
         out = fn(*tree.unflatten(structure, list(map(owned, leaves))))
+    function.note_run()
     value, aux = _pair(out, "vjp") if has_aux else (out, None)
     to_arrays(value, "result", "vjp")
 
     def pull(cotangents: Tree) -> tuple[Tree, ...]:
         given = _match(cotangents, value, "cotangents", "the value", "vjp")
         arrays = tracked(leaves)
-        flat, _ = _flat(again(), structure, has_aux, "vjp")
+        flat, _ = _flat(function.at_call(), structure, has_aux, "vjp")
         with (
             transforming(reverse=True),
             diagnosis.explains_missing_rule("vjp", REVERSE_FIX),

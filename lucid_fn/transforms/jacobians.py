@@ -162,16 +162,17 @@ def _jacobian_of(
     def jacobian(*args: Any, **kwargs: Any) -> Any:
         leaves, call, collect = choose(args, kwargs)
         _check_real(leaves, caller)
-        again = frozen(fn, caller)
+        function = frozen(fn, caller)
         with diagnosis.drawing_nothing(name_of(fn), caller):
             out = call(list(map(owned, leaves)))
+        function.note_run()
         value, aux = split_aux(out, has_aux, name_of(fn), caller)
         results, structure = _results(value, name_of(fn), caller)
         depends = True
 
         def flat(*leaves: Array) -> list[Array]:
             nonlocal depends
-            out = call(list(leaves), again())
+            out = call(list(leaves), function.at_call())
             value, _ = split_aux(out, has_aux, name_of(fn), caller)
             arrays, _ = to_arrays(value, "result", caller)
             depends = any_traced(arrays)

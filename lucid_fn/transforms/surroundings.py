@@ -6,10 +6,10 @@ that the function reads has changed by then, the derivative is an error.
 """
 
 import functools
-from collections import Counter, OrderedDict, deque
-from collections.abc import Hashable
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Iterator
 from types import CellType, FunctionType, MappingProxyType, MethodType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
 import numpy as np
@@ -23,8 +23,13 @@ CONSTANTS = (*NUMBERS, complex, str, bytes, type(None))
 
 # Special methods that initialize or modify an object: no call reads through them.
 _SETTERS = "__init", "__new", "__post_init", "__set", "__del"
-_COUNTS = int, np.integer, type(None)
+_COUNTS = int, np.integer, str, bytes, type(None)
+_KEYS = object()  # in place of a key: the keys themselves, or their order
+_END = object()
 _FIXED = tuple, frozenset, MappingProxyType
+
+
+_Place: TypeAlias = tuple[int, str | None]  # the identity of a holder, and a key
 
 
 class _Slot(NamedTuple):
@@ -40,15 +45,14 @@ class Surroundings:
     """A snapshot of what functions can read from outside of them."""
 
     def __init__(self) -> None:
-        self._slots: dict[tuple[int, str | None], _Slot] = {}
+        self._slots: dict[_Place, _Slot] = {}
+        self._own: dict[_Place, dict[Any, Any]] = {}  # what a run has left in slots
         self._addresses: dict[int, int | None] = {}  # of the values of arrays, if known
         self._kept: list[Any] = []
         self._visited: dict[Any, Any] = {}  # by identity, and kept alive
         self._objects: list[tuple[Any, str, set[str]]] = []  # with the names looked up
         self._by_class: dict[type, set[str]] = {}  # the names of attributes
         self._names: set[str] = set()  # by which functions could read attributes
-        self._assigned: set[Any] = set()  # names and keys that functions assign to
-        self._fills = False  # whether functions add items to containers
         self._todo: list[tuple[Any, str]] = []
 
     def add(self, value: Any, name: str) -> None:
@@ -67,44 +71,63 @@ class Surroundings:
             self._note_object(value, name)
             self._finish()
 
-    def key(self) -> Hashable:
-        """Equal for two snapshots of the same functions whose values are the same."""
-        self.find_addresses()
-        seen: list[Hashable] = []
-        for place, slot in self._slots.items():
-            items = slot.items
-            if self._may_count(slot):
-                items = {k: v for k, v in items.items() if not self._is_own(slot, k)}
-            keys = items if isinstance(slot.holder, dict) else ()
-            seen.append((place, *map(_fingerprint, (*keys, *items.values()))))
-        return tuple(self._addresses.items()), tuple(seen)
+    def note_run(self) -> None:
+        """Notes what a run of the functions has changed, which is theirs to change.
 
-    def own(self) -> Hashable:
-        """The values at present of what the functions themselves count or fill in."""
-        return tuple(
-            _fingerprint(_items(slot.holder, slot.key).get(key, MISSING))
-            for slot in self._slots.values()
-            for key in slot.items
-            if self._is_own(slot, key)
+        They may count their calls, fill a cache or append to a log.
+        """
+        for place, slot in self._slots.items():
+            if _any(self._changes(slot, self._left(place))):
+                self._own[place] = _items(slot.holder, slot.key)
+
+    def is_current(self) -> bool:
+        """Whether everything is as in the snapshot, or as the last run has left it."""
+        return None not in self._addresses.values() and not any(
+            _any(self._changes(slot, self._left(place)))
+            for place, slot in self._slots.items()
         )
 
     def changed(self) -> str | None:
         """The name of something that has changed since the snapshot, if anything."""
-        names = (self._change(slot) for slot in self._slots.values())
-        return next(filter(None, names), None)
+        names = (
+            _name(slot, key)
+            for slot in self._slots.values()
+            for key in self._changes(slot, slot.items)
+        )
+        return next(names, None)
 
     def check(self, caller: str) -> None:
-        """Raises if something has changed, and not by the functions themselves.
+        """Raises if something has changed that another run would read differently.
 
-        These may count their calls, fill a cache or append to a log.
+        What a run of the functions has changed may be a counter, a cache or a log.
+        Floats and arrays that it has replaced are not: they are a state.
         """
-        for slot in self._slots.values():
-            if name := self._change(slot, by_others=True):
-                raise ValueError(
-                    f"{caller}: `{name}` has changed since the call whose derivative "
-                    "is being computed, and would be read again; pass it as an "
-                    "argument, or change it after the derivative is computed"
-                )
+        for place, slot in self._slots.items():
+            for key in self._changes(slot, slot.items):
+                if not self._is_own(place, key):
+                    raise ValueError(
+                        f"{caller}: `{_name(slot, key)}` has changed since the call "
+                        "whose derivative is being computed, and would be read again; "
+                        "pass it as an argument, or change it after the derivative is "
+                        "computed"
+                    )
+                if key is not _KEYS and _is_state(slot.holder, slot.items[key]):
+                    raise ValueError(
+                        f"{caller}: `{_name(slot, key)}` is changed by the function "
+                        "itself, which runs again for the derivative and would read "
+                        "the new value; make it an argument and a result"
+                    )
+
+    def _is_own(self, place: _Place, key: Any) -> bool:
+        """Whether a run of the functions has changed an item, or the keys."""
+        before, left = self._slots[place].items, self._left(place)
+        if key is _KEYS:
+            return [*left] != [*before]
+        return key in before and _differ(before[key], left.get(key, MISSING))
+
+    def _left(self, place: _Place) -> dict[Any, Any]:
+        """The items of a slot after the last run, or else those of the snapshot."""
+        return self._own.get(place, self._slots[place].items)
 
     def find_addresses(self) -> None:
         """Notes where the values of arrays are, by which a change in place is seen."""
@@ -115,42 +138,19 @@ class Surroundings:
             self._addresses[id(x)] = None if traced else captures.address_of(x)
             self._kept.append(owned(x))  # or new values could have the same address
 
-    def _change(self, slot: _Slot, *, by_others: bool = False) -> str | None:
-        """The name of a variable or item of a slot that has changed, if any."""
+    def _changes(self, slot: _Slot, before: dict[Any, Any]) -> Iterator[Any]:
+        """The keys of the items that are not as before; `_KEYS` for added ones."""
         if isinstance(slot.holder, mx.array):
-            place = self._addresses.get(id(slot.holder))
-            same = place is None or captures.address_of(slot.holder) == place
-            return None if same else slot.name
+            address = self._addresses.get(id(slot.holder))
+            if address is not None and captures.address_of(slot.holder) != address:
+                yield None
+            return
         now = _items(slot.holder, slot.key)
-        is_filled = by_others and slot.key is None and self._fills
-        for key, value in slot.items.items():
-            new = now.get(key, MISSING)
-            if new is value or _fingerprint(new) == _fingerprint(value):
-                continue
-            if by_others and self._is_own(slot, key):
-                continue
-            if is_filled and new is MISSING:
-                continue
-            has_key = slot.key is None and isinstance(slot.holder, dict | list)
-            return f"{slot.name}[{key!r}]" if has_key else slot.name
-        return slot.name if not is_filled and [*now] != [*slot.items] else None
-
-    def _is_own(self, slot: _Slot, key: Any) -> bool:
-        """Whether the functions themselves count something here, or fill in a `None`.
-
-        Anything else that they replace is a state, of which a derivative would see
-        another value than the call did.
-        """
-        value = slot.items[key]
-        if not (value is MISSING or isinstance(value, _COUNTS)):
-            return False
-        if isinstance(slot.holder, Counter) and self._fills:
-            return True
-        return (key if slot.key else (key,)) in self._assigned
-
-    def _may_count(self, slot: _Slot) -> bool:
-        """Whether functions assign to the variable, or to items of any container."""
-        return slot.key in self._assigned if slot.key else self._fills
+        for key, value in before.items():
+            if key in now and _differ(value, now[key]):
+                yield key
+        if [*now] != [*before]:
+            yield _KEYS
 
     def _finish(self) -> None:
         while self._todo or self._look_into_objects():
@@ -225,8 +225,6 @@ class Surroundings:
             self._todo += [(v, k) for k, v in (fn.__kwdefaults__ or {}).items()]
             self._todo.append((bound, fn.__name__))
         self._names |= bytecode.names(fn.__code__)
-        self._assigned |= bytecode.assigned(fn.__code__)
-        self._fills |= bytecode.fills_containers(fn.__code__)
         self._todo += [(read(), name) for name, read in reads.inherited(fn, bound)]
         for name, attributes, is_global in bytecode.dotted_reads(fn.__code__):
             if is_global:
@@ -283,6 +281,33 @@ def _called_by_python(cls: type) -> list[FunctionType]:
         if name.startswith("__") and not name.startswith(_SETTERS)
         if isinstance(found, FunctionType)
     ]
+
+
+def _name(slot: _Slot, key: Any) -> str:
+    """A slot or its item as in the code: `model.scale`, `tables['sine']`."""
+    is_item = slot.key is None and isinstance(slot.holder, dict | list)
+    return f"{slot.name}[{key!r}]" if is_item and key is not _KEYS else slot.name
+
+
+def _any(keys: Iterator[Any]) -> bool:
+    return next(keys, _END) is not _END
+
+
+def _differ(value: Any, other: Any) -> bool:
+    """Whether functions can tell two values apart."""
+    return value is not other and _fingerprint(value) != _fingerprint(other)
+
+
+def _is_state(holder: Any, value: Any) -> bool:
+    """Whether a function that replaces a value computes with it, as far as that shows.
+
+    It counts or notes something with integers, words and shapes. Items of a full deque
+    are a log.
+    """
+    if isinstance(value, tuple | list):
+        return any(_is_state(holder, item) for item in value)
+    is_count = value is MISSING or isinstance(value, _COUNTS)
+    return isinstance(holder, np.ndarray) or not (is_count or isinstance(holder, deque))
 
 
 def _is_default(value: Any) -> bool:

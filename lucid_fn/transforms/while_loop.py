@@ -132,10 +132,12 @@ def while_loop(
 
     key = tuple((x.shape, x.dtype) for x in (*functions.arrays, *carry))
     no_inputs = tree.flatten(None)[1]
-    step = body_of(
+    traced = body_of(
         name_of(body), functions, structure, no_inputs, key, call, "while_loop"
-    ).body
+    )
+    step = traced.body
     holds = _scalar(cond(tree.unflatten(structure, carry)), name_of(cond))
+    traced.outside.note_run()
     while bool(holds):
         *carry, holds = step([*functions.arrays, *carry])
         start(carry, holds)

@@ -268,7 +268,7 @@ def check_derivative(kind: str, derivative: Callable[[], Any]) -> None:
     if kind in COPIED:
         assert_close(derivative(), OLD * mx.cos(X), rtol=1e-5)
     else:
-        with pytest.raises(ValueError, match=r"`[\w.]+(\[0\])?` has changed since"):
+        with pytest.raises(ValueError, match=r"`[\w.]+(\[0\])?` (has|is) changed"):
             derivative()
 
 
@@ -367,7 +367,7 @@ def test_a_state_that_the_function_changes_itself_is_an_error(name, outer):
         return mx.sin(x) * (thing.scale - 1.0)
 
     gradient = lf.grad(lambda x: mx.sum(CALLS[name](counted, x)))
-    with pytest.raises(ValueError, match=f"{name}: `self.scale` has changed since"):
+    with pytest.raises(ValueError, match=f"{name}: `self.scale` is changed by the"):
         outer(gradient)(X)
 
 

@@ -189,3 +189,75 @@ def test_an_attribute_of_a_container_that_has_changed_is_an_error():
     model = Callable(weight=1.0)
     with pytest.raises(ValueError, match=r"`\w+\.scale` has changed since"):
         gradient_after(lambda: setattr(model, "scale", 5.0), lambda x: model(x))
+
+
+# ---- every way to count, to note and to cache ----
+
+
+class Notes:
+    """What a function may keep for itself."""
+
+    def __init__(self):
+        self.n, self.name, self.shapes, self.shape = 0, "", (), None
+        self.all_shapes, self.total = [], {"n": 0}
+        self.by_shape = {(): 0}
+        self.by_default = collections.defaultdict(int)
+        self.numbers, self.log = [0], [(2,)]
+        self.recent = collections.deque([(1,), (2,)], maxlen=2)
+
+
+WAYS = [
+    "notes.n += 1",
+    "notes.n = notes.n + 1",
+    "setattr(notes, 'n', notes.n + 1)",
+    "notes.name += 'a'",
+    "notes.shapes = (*notes.shapes, x.shape)",
+    "notes.shape = x.shape",
+    "notes.all_shapes = [*notes.all_shapes, x.shape]",
+    "notes.total['n'] += 1",
+    "notes.total['n'] = notes.total['n'] + 1",
+    "notes.total.update(n=notes.total['n'] + 1)",
+    "notes.total |= {'n': notes.total['n'] + 1}",
+    "notes.by_shape[x.shape] += 1",
+    "notes.by_default[x.shape] += 1",
+    "notes.numbers[0] = notes.numbers[0] + 1",
+    "notes.log.insert(0, x.shape)",
+    "notes.recent.append(x.shape)",
+    "notes.recent.appendleft(x.shape)",
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", [*CALLS, "vjp", "jacrev"])
+def test_a_function_may_count_note_and_cache_in_every_way(name, way):
+    names = {"notes": Notes()}
+    exec(f"def f(x):\n    {way}\n    return x * 2", names)
+    f = names["f"]
+    for _ in range(2):
+        if name == "vjp":
+            assert gradient_after(lambda: f(ONE), f) == 2
+        elif name == "jacrev":
+            assert lf.jacrev(f)(ONE).item() == 2
+        else:
+            slope = lf.grad(lambda x: CALLS[name](f, x))(ONE).item()
+            assert slope == (1 if name.startswith("custom") else 2)
+
+
+@pytest.mark.parametrize("way", ["log.n += 1", "log.items.append(1)"])
+@pytest.mark.parametrize("name", CALLS)
+def test_what_others_change_is_not_taken_for_a_counter_of_the_same_name(name, way):
+    class Setting:
+        def __init__(self):
+            self.n, self.items = 2, [2]
+
+    names = {"setting": Setting(), "log": Setting()}
+    exec(f"def f(x):\n    {way}\n    return x * setting.n * len(setting.items)", names)
+
+    def loss(x):
+        y = CALLS[name](names["f"], x)
+        names["setting"].n = 3
+        names["setting"].items.append(1)
+        return y
+
+    with pytest.raises(ValueError, match=r"`setting\.\w+` has changed since"):
+        lf.grad(loss)(ONE)
