@@ -40,7 +40,12 @@ class _Event(NamedTuple):
     phase: str
     path: str
     where: str
-    values: Tree
+    leaves: list[tuple[str, Any]]  # with their paths
+
+
+def _named(values: Tree) -> list[tuple[str, Any]]:
+    """The leaves of a tree with their paths, of which two may be the same."""
+    return list(zip(tree.paths(values), tree.leaves(values), strict=True))
 
 
 def nonfinite(fn: Callable[..., Any], *args: Any) -> NonFinite | None:
@@ -78,12 +83,12 @@ def nonfinite(fn: Callable[..., Any], *args: Any) -> NonFinite | None:
         forward: in layer log: output: of 2 numbers 0 are NaN and 2 infinite
     """
     check_function("nonfinite", "fn", fn)
-    if found := _first([_Event("forward", "", "the arguments", args)]):
+    if found := _first([_Event("forward", "", "the arguments", _named(args))]):
         return found
     events: list[_Event] = []
     out = _watched(fn, events)(*args)
     # After the gradients that `fn` computes: those depend on earlier values.
-    events.append(_Event("forward", "", "what the function returns", out))
+    events.append(_Event("forward", "", "what the function returns", _named(out)))
     if found := _first(events):
         return found
     if not _has_loss(out):
@@ -111,8 +116,8 @@ def _backward(fn: Callable[..., Any], args: tuple[Any, ...]) -> list[_Event]:
 
     grads = transforms.grad(loss)(floats)
     paths = tree.paths({"args": args})
-    by_path = {paths[i]: g for i, g in grads.items()}
-    return [*events, _Event("backward", "", "the gradient of the arguments", by_path)]
+    named = [(paths[i], grad) for i, grad in grads.items()]
+    return [*events, _Event("backward", "", "the gradient of the arguments", named)]
 
 
 def _watched(fn: Callable[..., Any], events: list[_Event]) -> Callable[..., Any]:
@@ -120,9 +125,9 @@ def _watched(fn: Callable[..., Any], events: list[_Event]) -> Callable[..., Any]
 
     def watch(path: str, what: str, values: Any) -> Any:
         if what == "output":
-            events.append(_Event("forward", path, what, values))
+            events.append(_Event("forward", path, what, _named(values)))
 
-        def receive(grads: dict[str, Array]) -> None:
+        def receive(grads: list[tuple[str, Array]]) -> None:
             events.append(_Event("backward", path, _GRADIENTS[what], grads))
 
         return tap_gradients(values, receive)
@@ -143,8 +148,8 @@ _GRADIENTS = {
 
 def _first(events: list[_Event]) -> NonFinite | None:
     """The first of the events, which come innermost first, that is not finite."""
-    for phase, path, where, values in events:
-        for leaf_path, leaf in tree.named_leaves(values).items():
+    for phase, path, where, leaves in events:
+        for leaf_path, leaf in leaves:
             if not is_float(leaf) or not _has_values(leaf):
                 continue
             nans, infs = (

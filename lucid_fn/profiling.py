@@ -212,7 +212,7 @@ class _Clock:
             started = self._started.pop(path)
             self.spans.append(Span(path, "forward", started, time.perf_counter()))
 
-        def receive(grads: dict[str, Array]) -> None:
+        def receive(grads: list[tuple[str, Array]]) -> None:
             if _wait(grads):
                 self._record_gradient(path, what)
 

@@ -105,3 +105,17 @@ def test_values_inside_of_vmap_are_passed_over():
 def test_what_is_not_a_function_is_refused():
     with pytest.raises(TypeError, match="nonfinite: fn must be a function, got int"):
         lf.debug.nonfinite(3)
+
+
+def test_leaves_of_one_path_are_told_apart_by_their_places():
+    layer = nn.serial(
+        inner=nn.lift(lambda x: {"sum": mx.sum(x["a.b"] * x["a"]["b"])}),
+        outer=nn.lift(lambda y: y["sum"]),
+    )
+
+    def loss(w):
+        x = {"a.b": w, "a": {"b": w}}
+        return layer.apply({}, {}, x, train=False)[0]
+
+    assert lf.debug.nonfinite(loss, mx.array(1.0)) is None
+    assert lf.debug.nonfinite(loss, mx.array(float("inf"))) is not None

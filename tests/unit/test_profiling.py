@@ -148,3 +148,9 @@ def test_the_time_of_a_loop_is_in_the_total_alone():
     assert [row.path for row in found.rows] == ["up", "body.act", "body.down"]
     assert all(row.forward == 0 for row in found.rows)
     assert found.seconds > 0
+
+
+def test_two_leaves_may_have_one_path():
+    layer = nn.serial(nn.lift(lambda x: mx.sum(x["a.b"] * x["a"]["b"])))
+    apply = lambda w: layer.apply({}, {}, {"a.b": w, "a": {"b": w}}, train=False)[0]  # noqa: E731
+    assert lf.profile(apply, mx.array(1.0)).rows

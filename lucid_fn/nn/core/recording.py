@@ -85,31 +85,33 @@ def is_float(leaf: Any) -> bool:
     return isinstance(leaf, mx.array) and mx.issubdtype(leaf.dtype, mx.floating)
 
 
-def tap_gradients(values: Any, receive: Callable[[dict[str, Array]], None]) -> Any:
+def tap_gradients(
+    values: Any, receive: Callable[[list[tuple[str, Array]]], None]
+) -> Any:
     """The tree `values`, whose gradients are passed to `receive` in the backward pass.
 
     Args:
         values: any tree.
-        receive: called with the gradients of its float arrays, by their paths.
+        receive: called with the paths and the gradients of its float arrays.
     """
     leaves, structure = tree.flatten(values)
-    floats = {
-        path: leaf for path, leaf in tree.named_leaves(values).items() if is_float(leaf)
-    }
+    floats = list(filter(is_float, leaves))
     if not floats:
         return values
+    named = zip(tree.paths(values), leaves, strict=True)
+    paths = [path for path, leaf in named if is_float(leaf)]
     identity = custom_function(lambda *arrays: arrays)
 
     @identity.vjp
     def _(primals: Any, grads: Any, _: Any) -> Any:
         listed = grads if isinstance(grads, list | tuple) else [grads]
-        receive(dict(zip(floats, listed, strict=True)))
+        receive(list(zip(paths, listed, strict=True)))
         return grads if isinstance(primals, list | tuple) else listed[0]
 
     @identity.jvp
     def _(_: Any, tangents: Any) -> Any:
         return tuple(tangents) if isinstance(tangents, list | tuple) else (tangents,)
 
-    tapped = iter(identity(*floats.values()))
+    tapped = iter(identity(*floats))
     filled = [next(tapped) if is_float(leaf) else leaf for leaf in leaves]
     return tree.unflatten(structure, filled)
