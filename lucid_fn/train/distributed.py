@@ -15,7 +15,11 @@ from lucid_fn.train.state import TrainState
 
 
 def broadcast_start(
-    start: Start, group: Group | None, divided_among: Group | None
+    start: Start,
+    group: Group | None,
+    divided_among: Group | None,
+    *,
+    has_checkpoint: bool,
 ) -> Start:
     """Replace the state of every rank in `group` by that of rank 0.
 
@@ -23,8 +27,9 @@ def broadcast_start(
 
     Raises:
         ValueError: if the ranks start at different steps, for example because not all
-            of them see the checkpoint, or if their states have different structures; if
-            the optimizer's state is divided and the ranks start with different params.
+            of them are given or see the checkpoint, or if their states have different
+            structures; if the optimizer's state is divided and the ranks start with
+            different params.
     """
     position = {
         "the step": start.step,
@@ -32,6 +37,7 @@ def broadcast_start(
         "batches to skip": start.progress.batches,
         "the last epoch": start.end,
         "whether the run is resumed": start.resumed,
+        "whether there is a checkpoint": has_checkpoint,
     }
     lines = [f"{name} {value}" for name, value in position.items()]
     agree(divided_among, "fit (the checkpoints of the ranks)", lines)

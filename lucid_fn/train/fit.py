@@ -187,7 +187,10 @@ def fit(
         max_steps=max_steps,
         checkpoint=checkpoint,
     )
-    start = distributed.broadcast_start(start, group, divided_among)
+    has_checkpoint = checkpoint is not None
+    start = distributed.broadcast_start(
+        start, group, divided_among, has_checkpoint=has_checkpoint
+    )
     if checkpoint is not None and start.resumed and show:
         print(progress.resumed(checkpoint, start, config), flush=True)
     run = _Run(
@@ -207,10 +210,9 @@ def fit(
             run.save_here()
             raise KeyboardInterrupt
 
-    sigterm = checkpoint is not None
     try:
         with (
-            deferred_signals(together, sigterm=sigterm) as asked,
+            deferred_signals(together, sigterm=has_checkpoint) as asked,
             waiting(together, "fit"),
         ):
             ended = False

@@ -33,4 +33,4 @@ def test_ranks_with_slices_of_a_model_do_not_start_at_different_steps(monkeypatc
     monkeypatch.setattr(agreement, "exchange", one_step_ahead)
     message = r"checkpoints of the ranks.* got .*the step 0 on rank 0 and the step 4"
     with pytest.raises(ValueError, match=message):
-        distributed.broadcast_start(start, None, Group(0, 2))
+        distributed.broadcast_start(start, None, Group(0, 2), has_checkpoint=False)
