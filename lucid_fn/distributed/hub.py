@@ -212,9 +212,12 @@ class Hub:
             self._send_all(status | ({"leaving": True} if member.exited else {}))
 
     def _send_all(self, message: Message, *, but: int | None = None) -> None:
-        for rank, member in self.members.items():
-            if member.channel is not None and rank != but:
-                member.channel.send(message)
+        # Rank 0 last: its main thread may go on to connect the backend, where MLX holds
+        # Python's lock until all ranks are there, and this thread could send no more.
+        for rank in sorted(self.members, reverse=True):
+            channel = self.members[rank].channel
+            if channel is not None and rank != but:
+                channel.send(message)
 
 
 def _ranks(ranks: list[int]) -> str:

@@ -95,3 +95,22 @@ def test_strangers_without_the_token_stay_outside(hub):
     hub.unidentified.append(channel)
     assert hub._register(channel, {"hello": 1, "token": 2, "where": ""}, 0.0) is None
     assert channel in hub.unidentified
+
+
+def test_rank_0_is_answered_last(hub):
+    """Connecting a backend, it may leave the hub's thread no time to answer others."""
+    answered = []
+
+    class Recorder:
+        def __init__(self, rank):
+            self.rank = rank
+
+        def send(self, message):
+            answered.append(self.rank)
+
+    for rank in (0, 2, 1):  # in the order in which they say hello
+        hub.members[rank] = Member("here", Recorder(rank), 0.0, 0.0)
+        hub.members[rank].pending.append(("distributed.init", rank))
+    hub._send_exchanged()
+    assert sorted(answered) == [0, 1, 2]
+    assert answered[-1] == 0
